@@ -1,0 +1,70 @@
+"""The one exception tree. A user's mistake is an `EdgePruneError`; anything else is a bug.
+
+    EdgePruneError
+    ├── DataError      a data set that is missing, broken or does not fit
+    ├── ModelError     a model that is unknown, cannot be built or cannot be traced
+    │   └── TraceError the model's own code stands in the way; names the line
+    ├── WeightsError   a checkpoint that is foreign, truncated or of another model
+    ├── TargetError    a budget that is malformed or cannot be reached
+    ├── PlanError      a keep-plan that does not belong to this model
+    ├── RunError       a run folder that exists, is missing or is not one
+    ├── TrainError     training that cannot go on (a loss that is not a number)
+    ├── ExportError    an export that failed or disagrees with the model
+    └── BenchError     a measurement that could not be made
+
+Every message is one line: what is wrong, where, and what to do next. The command line prints it
+after ``error:`` and exits with 1.
+"""
+
+
+class EdgePruneError(Exception):
+    """Root of every error a user can cause and mend."""
+
+
+class DataError(EdgePruneError):
+    """A data set that is missing, broken or does not fit."""
+
+
+class ModelError(EdgePruneError):
+    """A model that is unknown or cannot be built."""
+
+
+class TraceError(ModelError):
+    """A model whose own code cannot be traced."""
+
+
+class WeightsError(EdgePruneError):
+    """A checkpoint that is foreign, truncated or of another model."""
+
+
+class TargetError(EdgePruneError):
+    """A budget that is malformed or cannot be reached."""
+
+
+class PlanError(EdgePruneError):
+    """A keep-plan that does not belong to this model."""
+
+
+class RunError(EdgePruneError):
+    """A run folder that exists, is missing, or is not one."""
+
+
+class TrainError(EdgePruneError):
+    """Training that cannot go on."""
+
+
+class ExportError(EdgePruneError):
+    """An export that failed or disagrees with the model."""
+
+
+class BenchError(EdgePruneError):
+    """A measurement that could not be made."""
+
+
+def known(kind: str, name: str, names: list[str]) -> str:
+    """Message for an unknown name: what was asked, the near miss if any, and all known ones."""
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}{hint} known: {', '.join(sorted(names))}".replace("? known", "? Known")
