@@ -1,0 +1,104 @@
+"""One name for each operation, whether it comes as function, method or operator."""
+
+import operator
+from typing import Any
+
+import torch
+import torch.fx as fx
+import torch.nn.functional as F
+
+_SPACES = (torch, F, operator, torch._C._nn, torch.special, torch.Tensor)
+
+# Operators and in-place operators that mean the same as a torch function.
+_SAME = {
+    "truediv": "div",
+    "itruediv": "div",
+    "iadd": "add",
+    "isub": "sub",
+    "imul": "mul",
+    "true_divide": "div",
+    "multiply": "mul",
+    "subtract": "sub",
+    "concat": "cat",
+    "concatenate": "cat",
+    "swapaxes": "transpose",
+    "swapdims": "transpose",
+    "moveaxis": "movedim",
+    "view_as": "reshape_as",
+    "matmul": "matmul",
+    "silu_": "silu",
+}
+
+# Functional layers: their weights are read through get_attr nodes.
+LAYER_FUNCTIONS = {
+    "linear",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "batch_norm",
+    "instance_norm",
+    "group_norm",
+    "layer_norm",
+    "prelu",
+}
+
+UNARY = set(
+    """relu relu6 gelu silu sigmoid tanh hardswish hardsigmoid hardtanh elu selu celu leaky_relu rrelu mish softplus
+    softsign logsigmoid tanhshrink softshrink hardshrink threshold clamp clip clamp_min clamp_max abs neg exp expm1 log
+    log1p log2 sqrt rsqrt square reciprocal sin cos erf floor ceil round sign logit nan_to_num positive
+    dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout stochastic_depth
+    float double half bfloat16 to type type_as detach requires_grad cuda cpu zeros_like ones_like
+    full_like rand_like logical_not ne eq gt lt ge le""".split()
+)
+BINARY = set(
+    """add sub mul div maximum minimum pow where lerp addcmul addcdiv fmod remainder floor_divide atan2 rsub
+    ne eq gt lt ge le floordiv mod""".split()
+)
+MOVERS = set(
+    """stack split chunk tensor_split split_with_sizes narrow flatten reshape view permute transpose squeeze unsqueeze
+    index_select select unbind flip roll movedim tile repeat repeat_interleave getitem expand expand_as unflatten t T mT
+    contiguous clone channel_shuffle pixel_unshuffle ravel numpy_T adjoint swapaxes reshape_as""".split()
+)
+POOLS = set(
+    """max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
+    adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d lp_pool2d interpolate upsample
+    upsample_nearest upsample_bilinear""".split()
+)
+REDUCERS = set("mean sum amax amin std var prod norm max min logsumexp median any all".split())
+SOFTMAXES = {"softmax", "log_softmax", "softmin", "normalize", "cumsum", "cumprod"}
+
+
+def _names() -> dict[Any, str]:
+    table: dict[Any, str] = {}
+    for space in reversed(_SPACES):
+        for name in dir(space):
+            function = getattr(space, name, None)
+            if callable(function) and not name.startswith("__"):
+                try:
+                    table[function] = name
+                except TypeError:
+                    continue
+    return table
+
+
+_NAMES = _names()
+
+
+def op_name(node: fx.Node) -> str:
+    """Canonical name: 'add' for torch.add, x.add_, x + y and x += y; '' for a function we do not know."""
+    if node.op == "call_method":
+        name = str(node.target)
+    elif node.op == "call_function":
+        try:
+            name = _NAMES.get(node.target, "")
+        except TypeError:
+            return ""
+        if node.target is getattr:
+            return "getattr"
+    else:
+        return ""
+    name = name if name.startswith("_") else name.rstrip("_")
+    return _SAME.get(name, name)

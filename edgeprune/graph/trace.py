@@ -1,0 +1,284 @@
+"""torch.fx tracing that carries real values along, so that sizes may steer Python control flow.
+
+Plain symbolic tracing stops at ``if x.shape[2] > 7`` or ``b, c, *_ = x.shape``. Here every node is
+also run once on the example, so a *size* may be compared, unpacked and looped over; a *tensor's
+content* may not, and the error names the line of the user's code.
+"""
+
+import inspect
+import math
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.fx as fx
+import torch.nn.functional as F
+from torch import nn
+from torch.fx._symbolic_trace import _orig_module_call
+from torch.fx.proxy import Attribute, Proxy
+
+from edgeprune.errors import TraceError
+
+VALUE = "edgeprune_value"
+
+# Modules that draw random numbers are kept whole: traced in eval mode they would dissolve into nothing,
+# and the pruned model would then train without them.
+_STOCHASTIC = {"StochasticDepth", "DropPath", "DropBlock2d", "DropBlock3d"}
+
+# Functions whose `training` flag is baked in by tracing, and the module that keeps it alive.
+_DROPOUT: dict[Any, type[nn.Module]] = {
+    F.dropout: nn.Dropout,
+    F.dropout1d: nn.Dropout1d,
+    F.dropout2d: nn.Dropout2d,
+    F.dropout3d: nn.Dropout3d,
+    F.alpha_dropout: nn.AlphaDropout,
+    F.feature_alpha_dropout: nn.FeatureAlphaDropout,
+}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether ``value`` holds no tensor: only such values may steer the trace."""
+    if isinstance(value, (tuple, list)):
+        return all(_is_plain(item) for item in value)
+    return not isinstance(value, torch.Tensor)
+
+
+def user_line() -> str:
+    """'file:line: code' of the innermost frame that is neither torch's nor ours."""
+    own = str(inspect.getfile(fx)).rsplit("torch", 1)[0] + "torch"
+    here = __file__.rsplit("edgeprune", 1)[0] + "edgeprune/graph"
+    for frame in reversed(traceback.extract_stack()):
+        name = frame.filename
+        if not (name.startswith((own + "/", here)) or name.startswith("<")):
+            return f"{name}:{frame.lineno}: {frame.line}"
+    return "an unknown line"
+
+
+class _ValueProxy(Proxy):
+    """A proxy that answers len(), int() and comparisons from its example value when that is no tensor."""
+
+    def __getattr__(self, name: str) -> Any:
+        return _ValueAttribute(self, name)
+
+    def _plain(self, what: str) -> Any:
+        value = self.node.meta.get(VALUE)
+        if _is_plain(value):
+            return value
+        raise TraceError(
+            f"cannot trace this model: {what} of a tensor's content steers Python at {user_line()}; "
+            "rewrite it with torch.where, or keep that part out of the traced forward"
+        )
+
+    def __len__(self) -> int:
+        value = self.node.meta.get(VALUE)
+        return len(value) if value is not None else self._plain("len()")
+
+    def __int__(self) -> int:
+        return int(self._plain("int()"))
+
+    def __float__(self) -> float:
+        return float(self._plain("float()"))
+
+    def __index__(self) -> int:
+        return int(self._plain("an index"))
+
+
+class _ValueAttribute(_ValueProxy, Attribute):
+    """`x.shape`, `x.T`: as torch.fx has it, with the example value known."""
+
+    def __init__(self, root: Proxy, attr: str) -> None:
+        Attribute.__init__(self, root, attr)
+
+    @property
+    def node(self) -> fx.Node:  # type: ignore[override]
+        return Attribute.node.fget(self)  # type: ignore[attr-defined]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.tracer.create_proxy("call_method", self.attr, (self.root, *args), kwargs)
+
+
+class ValueTracer(fx.Tracer):
+    """Traces ``root`` while running it on ``inputs``; each node's value stands in ``node.meta``."""
+
+    def __init__(self, inputs: tuple[Any, ...]) -> None:
+        super().__init__(autowrap_modules=(math,))
+        self._inputs = list(inputs)
+        self._running = False
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m).__name__ in _STOCHASTIC or super().is_leaf_module(m, module_qualified_name)
+
+    def proxy(self, node: fx.Node) -> Proxy:
+        return _ValueProxy(node, self)
+
+    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
+        proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
+        proxy.node.meta[VALUE] = self._value(proxy.node)
+        return proxy
+
+    def _value(self, node: fx.Node) -> Any:
+        if node.op == "placeholder":
+            return self._inputs.pop(0) if self._inputs else None
+        if node.op == "output":
+            return None
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta[VALUE])
+        self._running = True
+        try:
+            return self._run(node, args, kwargs)
+        finally:
+            self._running = False
+
+    def _run(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        if node.op == "get_attr":
+            return _attribute(self.root, str(node.target))
+        if node.op == "call_module":
+            return _orig_module_call(self.root.get_submodule(str(node.target)), *args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        if self._running:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if self._running:
+            return attr_val
+        if isinstance(attr_val, torch.Tensor) and not isinstance(attr_val, nn.Parameter):
+            for name, buffer in self.root.named_buffers():
+                if buffer is attr_val:
+                    if name not in parameter_proxy_cache:
+                        parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
+                    return parameter_proxy_cache[name]
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def to_bool(self, obj: Proxy) -> bool:
+        return bool(obj._plain("a comparison"))  # type: ignore[operator]
+
+    def iter(self, obj: Proxy) -> Iterator[Any]:
+        value = obj.node.meta.get(VALUE)
+        if isinstance(value, dict):
+            return iter(value)
+        if value is None or (isinstance(value, torch.Tensor) and value.dim() == 0):
+            obj._plain("a loop")  # type: ignore[operator]
+        return iter([obj[i] for i in range(len(value))])
+
+    def keys(self, obj: Proxy) -> Any:
+        value = obj.node.meta.get(VALUE)
+        return value.keys() if isinstance(value, dict) else super().keys(obj)
+
+
+def _attribute(root: nn.Module, path: str) -> Any:
+    for name in path.split("."):
+        root = getattr(root, name)
+    return root
+
+
+def _defaults(model: nn.Module, count: int) -> dict[str, Any]:
+    """Arguments of forward() beyond the first ``count``: traced as their defaults."""
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    variadic = any(p.kind == p.VAR_POSITIONAL for p in parameters)
+    required = [p.name for p in named if p.default is p.empty and p.kind == p.POSITIONAL_OR_KEYWORD]
+    if count < len(required) or (count > len(named) and not variadic):
+        raise TraceError(
+            f"{type(model).__name__}.forward takes {len(required)} input(s) ({', '.join(required)}) but the "
+            f"example has {count}; give a tuple with one tensor for each"
+        )
+    return {p.name: p.default for p in named[count:]}
+
+
+def _drop_defaults(graph: fx.Graph, names: set[str]) -> None:
+    """Remove the placeholders of defaulted arguments and the assertions that torch.fx put on them."""
+    for node in reversed(list(graph.nodes)):
+        is_assert = node.op == "call_function" and getattr(node.target, "__name__", "") in (
+            "_assert",
+            "_assert_is_none",
+            "assert_is_none",
+        )
+        if is_assert or (node.op != "output" and node.op != "placeholder" and not node.users):
+            if node.op == "call_function" or node.op == "get_attr" or node.op == "call_method":
+                if not node.users:
+                    graph.erase_node(node)
+        elif node.op == "placeholder" and not node.users and node.name.rsplit("_", 1)[0] in names:
+            graph.erase_node(node)
+
+
+def _revive_training_flags(module: fx.GraphModule) -> None:
+    """Turn `F.dropout(x, p, training=False)` back into a Dropout module, so that the result trains as before."""
+    for node in list(module.graph.nodes):
+        if node.op != "call_function":
+            continue
+        replacement = _stochastic_module(node)
+        if replacement is None:
+            continue
+        name = f"{node.name}_module"
+        module.add_submodule(name, replacement.eval())
+        with module.graph.inserting_before(node):
+            call = module.graph.call_module(name, (node.args[0] if node.args else node.kwargs["input"],))
+        call.meta[VALUE] = node.meta[VALUE]
+        node.replace_all_uses_with(call)
+        module.graph.erase_node(node)
+
+
+def _stochastic_module(node: fx.Node) -> nn.Module | None:
+    arguments = dict(zip(("input", "p", "training", "inplace"), node.args, strict=False)) | dict(node.kwargs)
+    if node.target in _DROPOUT and arguments.get("training", True) is False:
+        return _DROPOUT[node.target](p=arguments.get("p", 0.5))
+    if getattr(node.target, "__name__", "") == "stochastic_depth":
+        from torchvision.ops import StochasticDepth
+
+        named = dict(zip(("input", "p", "mode", "training"), node.args, strict=False)) | dict(node.kwargs)
+        return StochasticDepth(named["p"], named["mode"])
+    return None
+
+
+def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
+    """Trace ``model`` in eval mode on ``inputs``; every node's value is in ``node.meta[VALUE]``.
+
+    The model's own tensors are shared, not copied, and its training flags are put back.
+
+    Raises:
+        TraceError: the model's Python depends on a tensor's content, or it does not run on ``inputs``.
+    """
+    modes = {module: module.training for module in model.modules()}
+    defaults = _defaults(model, len(inputs))
+    model.eval()
+    try:
+        with torch.no_grad():
+            tracer = ValueTracer(inputs)
+            graph = tracer.trace(model, concrete_args=defaults or None)
+    except TraceError:
+        raise
+    except fx.proxy.TraceError as error:
+        raise TraceError(f"cannot trace this model: {_first_line(error)} at {_raised_at(error)}") from error
+    except Exception as error:
+        raise TraceError(
+            f"the model does not run on the example input ({type(error).__name__}: {_first_line(error)}) "
+            f"at {_raised_at(error)}; check the example's shape and type"
+        ) from error
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if defaults:
+        _drop_defaults(graph, set(defaults))
+    traced = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
+    _revive_training_flags(traced)
+    traced.recompile()
+    return traced
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _raised_at(error: BaseException) -> str:
+    """The innermost frame of the traceback that is the user's own code."""
+    own = str(inspect.getfile(fx)).rsplit("torch", 1)[0] + "torch/"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith((own, "<")) and "edgeprune/graph" not in frame.filename:
+            return f"{frame.filename}:{frame.lineno}: {frame.line}"
+    return "an unknown line"

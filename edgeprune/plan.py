@@ -1,0 +1,65 @@
+"""A keep-plan: which classes of coupled channels stay. Choosing makes one, compaction applies it."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.errors import PlanError
+
+if TYPE_CHECKING:
+    from edgeprune.graph.classes import Graph
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``keep[c]`` says whether class c stays; ``fingerprint`` names the graph it was made for.
+
+    ``notes`` says what was asked and could not be done (floors, alignment, channels left alone).
+    """
+
+    keep: NDArray[np.bool_]
+    fingerprint: str
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def everything(cls, graph: "Graph") -> "Plan":
+        """The plan that keeps all."""
+        return cls(np.ones(graph.classes, dtype=bool), graph.fingerprint)
+
+    @classmethod
+    def of(cls, graph: "Graph", keep: NDArray[np.bool_], notes: tuple[str, ...] = ()) -> "Plan":
+        """A plan for ``graph``; raises PlanError when ``keep`` has another length."""
+        graph.checked(keep)
+        return cls(np.asarray(keep, dtype=bool).copy(), graph.fingerprint, notes)
+
+    def check(self, graph: "Graph") -> None:
+        """Raise PlanError unless this plan was made for a graph of the same structure."""
+        if self.fingerprint != graph.fingerprint or len(self.keep) != graph.classes:
+            raise PlanError(
+                f"this plan was made for another model (plan {self.fingerprint}, model {graph.fingerprint}); "
+                "make a new plan from this model's own graph"
+            )
+
+    def to_dict(self, graph: "Graph") -> dict[str, Any]:
+        """JSON form: for each group the indices (within it) of the classes that stay."""
+        groups = [
+            {"name": g.name, "size": g.size, "kept": np.flatnonzero(self.keep[g.classes]).tolist()}
+            for g in graph.groups
+        ]
+        return {"schema": 1, "fingerprint": self.fingerprint, "groups": groups, "notes": list(self.notes)}
+
+    @classmethod
+    def from_dict(cls, graph: "Graph", value: dict[str, Any]) -> "Plan":
+        """Read `to_dict`'s form back; raises PlanError when it is malformed or of another model."""
+        try:
+            groups, fingerprint = value["groups"], value["fingerprint"]
+            keep = np.zeros(graph.classes, dtype=bool)
+            if fingerprint != graph.fingerprint or len(groups) != len(graph.groups):
+                raise PlanError("this plan was made for another model; make a new plan from this model's own graph")
+            for group, entry in zip(graph.groups, groups, strict=True):
+                keep[group.classes[np.asarray(entry["kept"], dtype=int)]] = True
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise PlanError(f"this is not a keep-plan ({type(error).__name__}: {error})") from error
+        return cls(keep, fingerprint, tuple(value.get("notes", ())))
