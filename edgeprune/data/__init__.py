@@ -1,0 +1,137 @@
+"""Data sets to batches: digits, CIFAR, or any folder of images; deterministic and resumable."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.data.bundle import Batch, DataBundle, Split
+from edgeprune.data.decode import Progress
+from edgeprune.data.folder import read_folder
+from edgeprune.data.named import READERS
+from edgeprune.data.source import ReadOptions, Source
+from edgeprune.data.split import stratified_split
+from edgeprune.errors import DataError, known
+
+__all__ = ["Batch", "DataBundle", "Progress", "Split", "data_names", "load_data", "load_from_spec"]
+
+HELD_OUT = 0.2  # of a folder without a test part
+
+
+def data_names() -> list[str]:
+    """Data sets known by name; any other is the path of a folder."""
+    return sorted(READERS)
+
+
+def load_data(
+    name_or_path: str | Path,
+    *,
+    root: str | Path | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+    val_fraction: float = 0.05,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> DataBundle:
+    """Load a data set by name, or a folder of images by path.
+
+    Args:
+        name_or_path: one of `data_names`, or a folder with train/CLASS/* and test/CLASS/* (or val/),
+            or with CLASS/* alone, of which a fifth is then held out as test images.
+        root: where torchvision's data sets are kept; ~/.cache/edgeprune by default.
+        download: whether they may be fetched.
+        image_size: side in pixels given to the model; by default the images' own where all are
+            small and equal, else 224.
+        val_fraction: share of the training images held out for validation, per class.
+        seed: of that choice; the test images never depend on it.
+        progress: called with (done, total, text) while files are decoded.
+
+    Raises:
+        DataError: for an unknown name, a missing or malformed folder, or a broken image.
+    """
+    _check(image_size, val_fraction)
+    options = ReadOptions(Path(root) if root else None, download, image_size, None, progress)
+    key, source = _read(str(name_or_path), options)
+    recipe = {
+        "data": key,
+        "root": str(options.root.absolute()) if options.root else None,
+        "image_size": image_size,
+        "val_fraction": val_fraction,
+        "seed": seed,
+        "native_size": list(source.native) if source.native else None,
+        "fingerprint": source.fingerprint,
+    }
+    return _bundle(source, recipe)
+
+
+def load_from_spec(spec: dict[str, Any], *, progress: Progress | None = None) -> DataBundle:
+    """Rebuild the bundle whose `DataBundle.spec` this is; a folder's images are decoded at first use.
+
+    Raises:
+        DataError: when the data set is gone, or no longer holds the same images.
+    """
+    root = Path(spec["root"]) if spec["root"] else None
+    options = ReadOptions(root, False, spec["image_size"], spec, progress)
+    _, source = _read(spec["data"], options)
+    if source.fingerprint != spec["fingerprint"]:
+        raise DataError(f"{spec['data']} has changed since this run began: restore it, or start a new run")
+    return _bundle(source, spec)
+
+
+def _check(image_size: int | None, val_fraction: float) -> None:
+    if not 0 <= val_fraction < 1:
+        raise DataError(f"val_fraction must be at least 0 and below 1, not {val_fraction}")
+    if image_size is not None and image_size < 1:
+        raise DataError(f"image_size must be at least 1 pixel, not {image_size}")
+
+
+def _read(name_or_path: str, options: ReadOptions) -> tuple[str, Source]:
+    """The source, and the name or absolute path under which it will be found again."""
+    if name_or_path in READERS:
+        return name_or_path, READERS[name_or_path](options)
+    folder = Path(name_or_path).expanduser().absolute()
+    if not folder.exists() and "/" not in name_or_path.replace("\\", "/"):
+        message = known("data set", name_or_path, data_names())
+        raise DataError(f"{message}; or give the path of a folder of images")
+    return str(folder), read_folder(folder, options)
+
+
+def _bundle(source: Source, recipe: dict[str, Any]) -> DataBundle:
+    positions = np.arange(len(source.train.labels))
+    notes, test = source.notes, source.test
+    if test is None:
+        positions, held = _hold_out(positions, source.train.labels, HELD_OUT, seed=0)
+        notes += (
+            f"no test images were given: {len(held)} of {len(source.train.labels)} are held out as such",
+        )
+        test_split = Split(source.train, _mixed(held))
+    else:
+        test_split = Split(test, _mixed(np.arange(len(test.labels))))
+    train, val = _hold_out(positions, source.train.labels, recipe["val_fraction"], seed=recipe["seed"])
+    splits = {
+        "train": Split(source.train, _mixed(train)),
+        "val": Split(source.train, _mixed(val)),
+        "test": test_split,
+    }
+    return DataBundle(
+        source.name, source.classes, source.shape, source.mean, source.std, splits, recipe, notes
+    )
+
+
+def _hold_out(
+    positions: np.ndarray, labels: np.ndarray, fraction: float, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split positions into (kept, held), stratified; at least one image is held unless fraction is 0."""
+    count = max(1, round(fraction * len(positions))) if fraction else 0
+    kept, held = stratified_split(labels[positions], count, seed=seed)
+    if len(held) < count:
+        raise DataError(
+            f"{len(positions)} images of {len(set(labels.tolist()))} classes are too few "
+            f"to hold out {count}: add images, or hold out a smaller share"
+        )
+    return positions[kept], positions[held]
+
+
+def _mixed(positions: np.ndarray) -> np.ndarray:
+    """A fixed order in which classes are mixed, so that a prefix stands for the whole."""
+    return positions[np.random.RandomState(0).permutation(len(positions))]

@@ -1,0 +1,129 @@
+"""DataBundle: one data set as batches, the same bytes for the same seed, epoch and position."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeprune.data.augment import generator_for, normalised
+from edgeprune.data.images import Images
+from edgeprune.errors import DataError, known
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Some positions of some images, in the fixed order in which they are given out."""
+
+    images: Images
+    positions: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64, in the order of ``positions``."""
+        return self.images.labels[self.positions]
+
+
+@dataclass(frozen=True, eq=False)
+class DataBundle:
+    """A data set: what a model must know of it, and its batches.
+
+    ``shape`` is (C, H, W) of one image, ``mean`` and ``std`` are per channel for images in [0, 1];
+    ``notes`` are remarks a user should see, such as how a test split came about.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    splits: dict[str, Split] = field(repr=False)
+    recipe: dict[str, Any] = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Images per split: train, val, test."""
+        return {name: len(split.positions) for name, split in self.splits.items()}
+
+    def spec(self) -> dict[str, Any]:
+        """What `load_from_spec` needs to rebuild this bundle, split included; JSON-able."""
+        return dict(self.recipe)
+
+    def steps(self, batch_size: int) -> int:
+        """Batches per training epoch: the short last one is dropped, unless it is the only one."""
+        return max(1, self.sizes["train"] // batch_size)
+
+    def train_batches(self, epoch: int, *, batch_size: int, seed: int, skip: int = 0) -> Iterator[Batch]:
+        """Shuffled, augmented training batches: a pure function of (seed, epoch, position).
+
+        Args:
+            epoch: which pass over the images, from 0.
+            batch_size: images per batch; all of them, once, where the split has fewer.
+            seed: of shuffling and augmentation.
+            skip: batches to leave out at the start, for a resumed epoch; they are not even read.
+
+        Yields:
+            (float32 (N, C, H, W) normalised, int64 labels (N,)).
+        """
+        split = self.splits["train"]
+        order = torch.randperm(len(split.positions), generator=generator_for(seed, epoch)).numpy()
+        jobs = []
+        for step in range(skip, self.steps(batch_size)):
+            chosen = split.positions[order[step * batch_size : (step + 1) * batch_size]]
+            draw = partial(_draw, split.images, chosen, (seed, epoch, step))
+            jobs.append(partial(self._batch, draw, split.images.labels[chosen]))
+        return _fetched(jobs, ahead=split.images.ahead)
+
+    def batches(self, split: str, *, batch_size: int = 256, limit: int | None = None) -> Iterator[Batch]:
+        """Batches in a fixed order that mixes the classes, without augmentation.
+
+        Args:
+            split: "train", "val" or "test".
+            batch_size: images per batch; the last may be shorter.
+            limit: only the first so many images.
+
+        Yields:
+            (float32 (N, C, H, W) normalised, int64 labels (N,)).
+
+        Raises:
+            DataError: for an unknown split.
+        """
+        if split not in self.splits:
+            raise DataError(known("split", split, list(self.splits)))
+        images, positions = self.splits[split].images, self.splits[split].positions[:limit]
+        jobs = []
+        for start in range(0, len(positions), batch_size):
+            chosen = positions[start : start + batch_size]
+            jobs.append(partial(self._batch, partial(images.plain, chosen), images.labels[chosen]))
+        return _fetched(jobs, ahead=images.ahead)
+
+    def _batch(self, read: Callable[[], Tensor], labels: np.ndarray) -> Batch:
+        return normalised(read(), self.mean, self.std), torch.from_numpy(labels)
+
+
+def _draw(images: Images, positions: np.ndarray, key: tuple[int, ...]) -> Tensor:
+    return images.augmented(positions, generator_for(*key))
+
+
+def _fetched(jobs: Sequence[Callable[[], Batch]], *, ahead: bool) -> Iterator[Batch]:
+    """Run the jobs in order; with ``ahead`` the next runs in a thread while one is being used."""
+    if not ahead:
+        for job in jobs:
+            yield job()
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pending = None
+        for job in jobs:
+            coming = pool.submit(job)
+            if pending is not None:
+                yield pending.result()
+            pending = coming
+        if pending is not None:
+            yield pending.result()
