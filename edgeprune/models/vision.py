@@ -1,0 +1,30 @@
+"""torchvision's classification models, by torchvision's own names, without its weights."""
+
+from typing import Any
+
+from torch import nn
+
+from edgeprune.errors import ModelError, known
+
+# These two return a tuple in training unless their auxiliary heads are left off.
+DEFAULTS = {name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")}
+
+
+def torchvision_model(name: str, /, *, num_classes: int, in_channels: int = 3, **args: Any) -> nn.Module:
+    """Build ``torchvision.models.NAME`` with random weights.
+
+    Raises ModelError for a name torchvision does not have, or arguments it does not take.
+    """
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if name not in names:
+        raise ModelError(known("torchvision model", name, names))
+    if in_channels != 3:
+        raise ModelError(f"torchvision's {name} takes images of 3 channels, not {in_channels}")
+    try:
+        return models.get_model(
+            name, weights=None, num_classes=num_classes, **{**DEFAULTS.get(name, {}), **args}
+        )
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"torchvision's {name} cannot be built with {args}: {error}") from error

@@ -1,0 +1,51 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import fx
+
+from edgeprune.errors import ModelError
+from edgeprune.models import build, model_names
+
+HEAVY = ("torch", "torchvision", "numpy")
+
+
+def test_names() -> None:
+    cifar = ["resnet20", "resnet32", "resnet44", "resnet56", "resnet110"]
+    assert model_names() == [*cifar, "resnet18", "resnet34", "resnet50"]
+
+
+def test_listing_names_imports_nothing_heavy() -> None:
+    code = "import sys, edgeprune.models as m; m.model_names(); print(set(sys.argv) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code, *HEAVY], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet18", "torchvision:squeezenet1_1"])
+def test_built_models_give_logits_and_can_be_traced(name: str) -> None:
+    model = build(name, num_classes=7).eval()
+    images = torch.randn(2, 3, 64, 64)
+    logits = model(images)
+    assert logits.shape == (2, 7)
+    assert torch.equal(fx.symbolic_trace(model)(images), logits)
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        weights.append(build("resnet20", num_classes=10).linear.weight)
+    assert torch.equal(*weights)
+
+
+def test_unknown_name_lists_the_known_and_the_other_ways() -> None:
+    with pytest.raises(
+        ModelError, match=r"unknown model 'resnet21'; did you mean 'resnet..'\? Known: .*package\.module"
+    ):
+        build("resnet21", num_classes=10)
+
+
+def test_one_class_is_no_classifier() -> None:
+    with pytest.raises(ModelError, match="at least 2 classes, not 1"):
+        build("resnet20", num_classes=1)
