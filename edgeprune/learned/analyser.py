@@ -1,0 +1,338 @@
+"""OutputAnalyser: wraps a model so that it learns, from the task's loss alone, which channels to keep.
+
+Source: G. Calleris, Structured Pruning for Efficient Convolutional Networks, Politecnico di Torino, 2023.
+"""
+
+import contextlib
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgeprune.budget import Target, select
+from edgeprune.compact import Compacted, compact, copy_module
+from edgeprune.errors import ModelError
+from edgeprune.graph.classes import build_graph
+from edgeprune.learned.conv import Gate, PruningConv2d, is_prunable
+from edgeprune.learned.mask import OFFSET, continuous_mask, evidence, shared_mask, with_floor
+from edgeprune.learned.pruning_model import PruningModelBank
+from edgeprune.plan import Plan
+
+ModelFactory = Callable[[int], nn.Module]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One masked convolution: the class of each of its input channels (-1: always read)."""
+
+    name: str
+    classes: NDArray[np.int64]
+    group: int
+
+
+class OutputAnalyser(nn.Module):
+    """A model whose convolutions learn which of their input channels to keep.
+
+    ``forward`` is the model's own. In training mode and in the pruning phase each call first lets every
+    pruning-model look at the feature maps of the first ``images`` images of the batch and moves the
+    masks one iteration on; they are fixed otherwise. ``interacting`` may be changed at any time.
+
+    Args:
+        model: a module that torch.fx traces; it is copied.
+        example: an input, batch included.
+        max_iter: iterations of the pruning phase.
+        offset: see `continuous_mask`.
+        pruning_model: channels -> module mapping (N, C, H, W) to (N, C); None takes the source's own,
+            all of one width computed together.
+        images: how many of a batch the pruning-models see. They only take means over them.
+        floor: no set of coupled channels falls below this.
+        autocast: dtype in which the pruning-models compute (None: that of the input).
+
+    Raises:
+        ModelError: no convolution of the model can be pruned.
+        TraceError: the model cannot be traced.
+    """
+
+    last: Tensor
+    cm: Tensor
+    recent: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Tensor,
+        *,
+        max_iter: int = 4000,
+        offset: float = OFFSET,
+        pruning_model: ModelFactory | None = None,
+        images: int = 8,
+        floor: int = 2,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.graph = build_graph(copy.deepcopy(model), example)
+        self.model = copy_module(self.graph.module)
+        self.max_iter, self.offset, self.images, self.floor = max_iter, offset, images, floor
+        self.autocast = autocast
+        self.interacting = 0.0
+        self.iteration = 0
+        self.pruning = True
+        self.readings = self._masked_convolutions(pruning_model)
+        self.gates = self._gate_other_readers()
+        self._members = self._members_by_group()
+        self.banks, self._bank_order = self._make_banks(pruning_model)
+        self.register_buffer("cm", torch.ones(self.graph.classes), persistent=True)
+        self.register_buffer("recent", torch.ones(self.graph.classes), persistent=True)
+        width = sum(len(r.classes) for r in self.readings)
+        # Before the first step every mask stands at its steady value for average evidence: 2 * offset.
+        self.register_buffer("last", torch.full((width,), 2 * offset), persistent=True)
+
+    # --- building --------------------------------------------------------------------------------
+
+    def _masked_convolutions(self, factory: ModelFactory | None) -> list[Reading]:
+        readings = []
+        for reader in self.graph.flow.readers:
+            name = str(reader.node.target)
+            if reader.node.op != "call_module" or not is_prunable(self.model.get_submodule(name)):
+                continue
+            classes = self.graph.classes_of(reader.labels)
+            groups = np.unique(self.graph.group_of[classes[classes >= 0]])
+            # A reader of several groups (after a concat) has a mask for each class all the same; the first
+            # group only names where its masks are shared.
+            if len(groups) == 0 or any(r.name == name for r in readings):
+                continue
+            conv = self.model.get_submodule(name)
+            made = factory(conv.in_channels) if factory else None  # type: ignore[arg-type]
+            self._replace(name, PruningConv2d.of(conv, made))  # type: ignore[arg-type]
+            readings.append(Reading(name, classes, int(groups[0])))
+        if not readings:
+            raise ModelError("no convolution of this model reads channels that may be pruned")
+        return readings
+
+    def _replace(self, name: str, module: nn.Module) -> None:
+        path, _, leaf = name.rpartition(".")
+        setattr(self.model.get_submodule(path), leaf, module)
+
+    def _gate_other_readers(self) -> list[tuple[Gate, NDArray[np.int64]]]:
+        """Linear layers, padding shortcuts and grouped convolutions see dropped channels as zero too."""
+        judged = {int(c) for reading in self.readings for c in reading.classes if c >= 0}
+        masked = {reading.name for reading in self.readings}
+        new = dict(zip(self.graph.module.graph.nodes, self.model.graph.nodes, strict=True))
+        gates = []
+        for number, reader in enumerate(self.graph.flow.readers):
+            classes = self.graph.classes_of(reader.labels)
+            if str(reader.node.target) in masked or not judged.intersection(classes.tolist()):
+                continue
+            source = reader.node.all_input_nodes[0]
+            gate = Gate(len(classes), reader.axis, self.graph.flow.values[source].dim())
+            name = f"edgeprune_gate_{number}"
+            self.model.add_submodule(name, gate)
+            node, before = new[reader.node], new[source]
+            with self.model.graph.inserting_before(node):
+                node.replace_input_with(before, self.model.graph.call_module(name, (before,)))
+            gates.append((gate, classes))
+        self.model.recompile()
+        return gates
+
+    def _members_by_group(self) -> list[list[tuple[int, Tensor, Tensor]]]:
+        """For each set of coupled channels: (offset in ``last``, positions, classes) of every reading of it."""
+        by_group: dict[int, list[tuple[int, Tensor, Tensor]]] = defaultdict(list)
+        start = 0
+        for reading in self.readings:
+            groups = self.graph.group_of[np.maximum(reading.classes, 0)]
+            for group in np.unique(groups[reading.classes >= 0]):
+                positions = np.flatnonzero((groups == group) & (reading.classes >= 0))
+                found = reading.classes[positions]
+                by_group[int(group)].append((start, torch.from_numpy(positions), torch.from_numpy(found)))
+            start += len(reading.classes)
+        return [by_group[g] for g in sorted(by_group)]
+
+    def _make_banks(self, factory: ModelFactory | None) -> tuple[nn.ModuleDict, dict[int, list[int]]]:
+        order: dict[int, list[int]] = defaultdict(list)
+        for index, reading in enumerate(self.readings):
+            order[len(reading.classes)].append(index)
+        if factory is not None:
+            return nn.ModuleDict(), order
+        banks = {str(width): PruningModelBank(len(members), width) for width, members in order.items()}
+        return nn.ModuleDict(banks), order
+
+    # --- one step --------------------------------------------------------------------------------
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The model's own forward, through the masks."""
+        if self.training and self.pruning:
+            self.advance(*inputs)
+        return self.model(*inputs)
+
+    @property
+    def progress(self) -> float:
+        """(iter + interacting) / max_iter."""
+        return (self.iteration + self.interacting) / self.max_iter
+
+    def advance(self, *inputs: Tensor) -> None:
+        """Move every mask one iteration on, with gradient to the pruning-models."""
+        found = self._evidence(*inputs)
+        before = continuous_mask(self.last, found, progress=self.progress, offset=self.offset)
+        masks = torch.relu(before)
+        self.last = masks.detach()
+        cm = self._combine(masks, before)
+        self._hand_out(cm)
+        self.cm = cm.detach()
+        self.recent = self.recent * 0.9 + self.cm * 0.1
+        self.iteration += 1
+
+    def _evidence(self, *inputs: Tensor) -> Tensor:
+        """Every pruning-model's evidence, side by side as in ``last``."""
+        maps = self._probe(*inputs)
+        parts: list[Tensor] = [torch.empty(0)] * len(self.readings)
+        device = inputs[0].device.type
+        with torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+            for width, members in self._bank_order.items():
+                for index, y in zip(members, self._judge(width, members, maps), strict=True):
+                    parts[index] = y
+        return torch.cat([evidence(y.float()) for y in parts])
+
+    def _judge(self, width: int, members: list[int], maps: list[Tensor]) -> Iterator[Tensor]:
+        if self.banks:
+            yield from self.banks[str(width)](torch.cat([maps[i] for i in members], 1))
+            return
+        for index in members:
+            conv = self._conv(self.readings[index])
+            yield conv.pruning_model(maps[index])  # type: ignore[misc]
+
+    def _conv(self, reading: Reading) -> PruningConv2d:
+        return self.model.get_submodule(reading.name)  # type: ignore[return-value]
+
+    def _probe(self, *inputs: Tensor) -> list[Tensor]:
+        """The maps that reach each masked convolution now, for the first images of the batch.
+
+        Streams share one mask, so all maps are wanted before the first mask is known: a pass of its own.
+        BatchNorm uses these images' statistics and remembers nothing.
+        """
+        convs = [self._conv(reading) for reading in self.readings]
+        for conv in convs:
+            conv.probe = []
+        with torch.no_grad(), _statistics_untouched(self.model):
+            self.model(*[x[: self.images] for x in inputs])
+        maps = [conv.probe[0] for conv in convs]  # type: ignore[index]
+        for conv in convs:
+            conv.probe = None
+        return maps
+
+    def _combine(self, masks: Tensor, before: Tensor) -> Tensor:
+        """Masks of single convolutions -> one value for each class: its own, or the shared one."""
+        cm = torch.ones(self.graph.classes, device=masks.device)
+        for members in self._members:
+            classes = torch.unique(members[0][2])
+            place = torch.full((self.graph.classes,), 0, dtype=torch.long)
+            place[classes] = torch.arange(len(classes))
+            if len(members) == 1:
+                start, positions, found = members[0]
+                group = _mean_by_class(before[start + positions], place[found], len(classes))
+            else:
+                rows = [_mean_by_class(masks[s + p], place[f], len(classes)) for s, p, f in members]
+                group = shared_mask(torch.stack(rows))
+            cm = cm.index_copy(0, classes.to(masks.device), with_floor(group, self.floor))
+        return cm
+
+    def _hand_out(self, cm: Tensor) -> None:
+        """Hand every reader its mask."""
+        every = torch.cat([cm, cm.new_ones(1)])
+        for reading in self.readings:
+            self._conv(reading).mask = every[torch.from_numpy(reading.classes)]
+        alive = (every.detach() > 0).float()
+        for gate, classes in self.gates:
+            gate.gate = alive[torch.from_numpy(classes)]
+
+    # --- what it has come to -----------------------------------------------------------------------
+
+    @property
+    def keep(self) -> NDArray[np.bool_]:
+        """Which classes are on now."""
+        return (self.cm > 0).cpu().numpy()
+
+    def active(self) -> dict[str, float]:
+        """Active parameters and FLOPs now, whole and as a fraction of the unpruned model."""
+        keep = self.keep
+        params, flops = self.graph.params(keep), self.graph.flops(keep)
+        return {
+            "params": params,
+            "flops": flops,
+            "params_fraction": params / self.graph.params(),
+            "flops_fraction": flops / self.graph.flops(),
+        }
+
+    def model_parameters(self) -> list[nn.Parameter]:
+        """The model's own parameters."""
+        own = {id(p) for p in self.pruning_parameters()}
+        return [p for p in self.model.parameters() if id(p) not in own]
+
+    def pruning_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the pruning-models; none of them is in the final model."""
+        return [p for module in self.pruning_modules() for p in module.parameters(recurse=False)]
+
+    def pruning_modules(self) -> list[nn.Module]:
+        """Every module inside the pruning-models."""
+        single = [m.pruning_model for m in self.model.modules() if isinstance(m, PruningConv2d) and m.pruning_model]
+        return [module for top in [self.banks, *single] for module in top.modules()]
+
+    def restore(self) -> None:
+        """Hand out the masks that a loaded state dict holds."""
+        self._hand_out(self.cm)
+
+    def settle(self, target: Target | None = None) -> Plan:
+        """End the phase: fix the masks, trimmed to ``target`` when there is one.
+
+        Channels that are off go first; what the target still asks goes by the smallest mask.
+        """
+        self.pruning = False
+        if target is None:
+            plan = Plan.of(self.graph, self.keep)
+        else:
+            cm, recent = self.cm.cpu().numpy(), self.recent.cpu().numpy()
+            plan = select(self.graph, np.where(cm > 0, 1 + cm, recent / (1 + recent)), target, floor=self.floor)
+        keep = torch.from_numpy(plan.keep).to(self.cm.device)
+        held = torch.where(self.cm > 0, self.cm, self.recent.clamp(min=1e-3))
+        self.cm = torch.where(keep, held, torch.zeros_like(held))
+        self._hand_out(self.cm)
+        return plan
+
+    def finish(self, plan: Plan) -> Compacted:
+        """Multiply the fixed masks into the weights and put plain, narrower convolutions back."""
+        module = self.graph.module
+        state = {k: v for k, v in self.model.state_dict().items() if k in module.state_dict()}
+        every = torch.cat([self.cm, self.cm.new_ones(1)])
+        for reading in self.readings:
+            factor = every[torch.from_numpy(reading.classes)].view(1, -1, 1, 1)
+            state[f"{reading.name}.weight"] = state[f"{reading.name}.weight"] * factor
+        module.load_state_dict(state)
+        return compact(self.graph, plan)
+
+
+def _mean_by_class(values: Tensor, place: Tensor, count: int) -> Tensor:
+    """Mean of the values that belong to one class (several where a reader has a class more than once)."""
+    place = place.to(values.device)
+    if len(place) == count:
+        return torch.zeros_like(values).index_copy(0, place, values)
+    total = values.new_zeros(count).index_add(0, place, values)
+    return total / values.new_zeros(count).index_add(0, place, torch.ones_like(values))
+
+
+@contextlib.contextmanager
+def _statistics_untouched(model: nn.Module) -> Iterator[None]:
+    """BatchNorm normalises by the batch and remembers nothing."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(n.momentum, n.num_batches_tracked) for n in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        norm.num_batches_tracked = None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()
+    try:
+        yield
+    finally:
+        for norm, (momentum, seen) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, seen

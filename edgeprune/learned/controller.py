@@ -1,0 +1,37 @@
+"""Closes the loop on `interacting`: a target is met while the phase runs, without restarting."""
+
+from dataclasses import dataclass
+
+
+def wanted_fraction(iteration: int, max_iter: int, start: float, target: float, settle: float = 0.25) -> float:
+    """Where the active fraction should be: a straight line from ``start`` to ``target``, then level.
+
+    The last ``settle`` share of the phase is level, so that what is kept has time to settle.
+    """
+    ramp = max(1.0, (1 - settle) * max_iter)
+    return start + (target - start) * min(1.0, iteration / ramp)
+
+
+@dataclass
+class Controller:
+    """Proportional-integral control of the mask's progress by the gap between active and wanted fraction.
+
+    The mask's steady value is evidence + 2 (offset - progress), and evidence spreads by about 0.9, so a
+    change of progress by d moves the active fraction by about d: gains are in those units, and the same
+    for short phases and long. ``interacting`` is what is added to the iteration count.
+    """
+
+    target: float
+    max_iter: int
+    start: float = 1.0
+    proportional: float = 0.3
+    integral: float = 0.05
+    limit: float = 3.0  # |progress| beyond which every channel is on, or off, whatever the evidence
+    progress: float = 0.0
+
+    def interacting(self, iteration: int, active: float) -> float:
+        """`interacting` for the next iteration, given the active fraction after this one."""
+        gap = active - wanted_fraction(iteration, self.max_iter, self.start, self.target)
+        self.progress = min(self.limit, max(-self.limit, self.progress + self.integral * gap))
+        wanted = self.progress + self.proportional * gap
+        return wanted * self.max_iter - iteration

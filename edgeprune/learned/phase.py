@@ -1,0 +1,77 @@
+"""The pruning phase as an extra of the training loop: steering, the controller, active counts."""
+
+from typing import Any
+
+from edgeprune.budget import Target
+from edgeprune.learned.analyser import OutputAnalyser
+from edgeprune.learned.controller import Controller
+from edgeprune.runs import Run
+
+
+class PruningPhase:
+    """After each step: take steering commands, then let the controller set `interacting`.
+
+    Without a target nothing but the user moves `interacting`. A user who steers takes over: the
+    controller rests until told otherwise ({"auto": true}).
+    """
+
+    def __init__(self, analyser: OutputAnalyser, target: Target | None, run: Run | None = None) -> None:
+        self.analyser, self.target, self.run = analyser, target, run
+        self.controller = None if target is None else Controller(target.fraction, analyser.max_iter)
+        self.manual = False
+        self.taken = 0
+        self.started = False
+
+    def fraction(self) -> float:
+        """The share of the target's quantity that is active now."""
+        active = self.analyser.active()
+        return active[f"{self.target.kind if self.target else 'flops'}_fraction"]
+
+    def after_step(self, step: int) -> dict[str, Any]:
+        """One turn of the loop; returns what to log."""
+        self._steer()
+        active = self.analyser.active()
+        if self.controller is not None and self.target is not None:
+            fraction = active[f"{self.target.kind}_fraction"]
+            if not self.started:
+                self.controller.start, self.started = fraction, True
+            if not self.manual:
+                self.analyser.interacting = self.controller.interacting(step, fraction)
+        cm = self.analyser.cm
+        return {**active, "interacting": self.analyser.interacting, "mask_mean": float(cm.mean()), "manual": self.manual}
+
+    def _steer(self) -> None:
+        if self.run is None:
+            return
+        commands = self.run.steering()
+        for command in commands[self.taken :]:
+            if "auto" in command:
+                self.manual = False
+            elif "interacting" in command:
+                self.manual = True
+                base = self.analyser.interacting if command.get("relative") else 0.0
+                self.analyser.interacting = base + float(command["interacting"])
+                if self.controller is not None:
+                    # Taking over again later starts from here, not from where the controller left off.
+                    self.controller.progress = self.analyser.progress
+        self.taken = len(commands)
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        controller = self.controller
+        return {
+            "iteration": self.analyser.iteration,
+            "interacting": self.analyser.interacting,
+            "manual": self.manual,
+            "taken": self.taken,
+            "started": self.started,
+            "controller": None if controller is None else [controller.start, controller.progress],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take `state` back, and hand out the masks that the loaded model holds."""
+        self.analyser.iteration, self.analyser.interacting = state["iteration"], state["interacting"]
+        self.manual, self.taken, self.started = state["manual"], state["taken"], state["started"]
+        if self.controller is not None and state["controller"] is not None:
+            self.controller.start, self.controller.progress = state["controller"]
+        self.analyser.restore()

@@ -1,0 +1,390 @@
+"""train-prune: baseline, pruning, fine-tuning, one look at the test images; resumable at any point."""
+
+import contextlib
+import hashlib
+import platform
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgeprune import training
+from edgeprune.budget import Target
+from edgeprune.compact import compact
+from edgeprune.data import DataBundle, load_data
+from edgeprune.errors import RunError, TargetError, TrainError, known
+from edgeprune.files import write_json
+from edgeprune.graph.classes import build_graph
+from edgeprune.learned.analyser import OutputAnalyser
+from edgeprune.learned.phase import PruningPhase
+from edgeprune.models import build, load_weights
+from edgeprune.runs import Run
+from edgeprune.training import Progress, Stage, TrainOptions
+
+METHODS = ("learned",)
+PRUNING_ITERATIONS = 4000  # the source's
+FINE_SHARE = 0.6  # of all epochs, kept for fine-tuning when they are too few for 4,000 iterations
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPruneOptions:
+    """What `train-prune` may be told; None means "what suits the data"."""
+
+    model: str = "resnet20"
+    data: str = "digits"
+    weights: str | None = None
+    method: str = "learned"
+    target: str = "flops=0.5"
+    epochs: int | None = None
+    prune_iterations: int | None = None
+    baseline_epochs: int | None = None
+    lr: float | None = None
+    baseline_lr: float | None = None
+    schedule: str | None = None
+    batch_size: int | None = None
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    mask_images: int = 8
+    offset: float = 1.15
+    floor: int = 2
+    precision: str = "auto"
+    device: str = "auto"
+    image_size: int | None = None
+    val_fraction: float = 0.05
+    data_root: str | None = None
+    download: bool = False
+    seed: int = 0
+
+
+# By data: epochs with pruning, epochs of the baseline, batch, learning rates.
+_SMALL = {"epochs": 40, "baseline_epochs": 12, "batch_size": 64, "lr": 0.02, "baseline_lr": 0.1, "schedule": "cosine"}
+_LARGE = {"epochs": 100, "baseline_epochs": 160, "batch_size": 128, "lr": 0.01, "baseline_lr": 0.1, "schedule": "thesis"}
+
+
+def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
+    """Fill in what was left open.
+
+    Raises:
+        TrainError, TargetError: an option that makes no sense, with what to do.
+    """
+    defaults = dict(_SMALL if data.sizes["train"] < 5000 else _LARGE)
+    if options.model == "resnet110":
+        defaults["lr"] = 1e-3  # the source's rate for ResNet-110; 1e-2 is its rate for ResNet-56
+    given = {key: value for key, value in defaults.items() if getattr(options, key) is None}
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    precision = training.best_precision(device) if options.precision == "auto" else options.precision
+    options = replace(options, **given, device=device, precision=precision)
+    _check(options)
+    steps = data.steps(options.batch_size or 1) * (options.epochs or 1)
+    if options.prune_iterations is None:
+        wanted = min(PRUNING_ITERATIONS, round(steps * (1 - FINE_SHARE)))
+        options = replace(options, prune_iterations=max(1, wanted))
+    if (options.prune_iterations or 0) > steps:
+        raise TrainError(
+            f"--prune-iterations {options.prune_iterations} is more than the {steps} steps of {options.epochs} epochs: "
+            "raise --epochs"
+        )
+    return options
+
+
+def _check(options: TrainPruneOptions) -> None:
+    if options.method not in METHODS:
+        raise TrainError(known("method", options.method, list(METHODS)))
+    Target.parse(options.target)
+    for name in ("epochs", "baseline_epochs", "batch_size", "mask_images", "floor"):
+        if (getattr(options, name) or 0) < 1:
+            raise TrainError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(options, name)}")
+    for name in ("lr", "baseline_lr"):
+        if not getattr(options, name) > 0:
+            raise TrainError(f"--{name.replace('_', '-')} must be above 0, not {getattr(options, name)}")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise TrainError(f"--device {options.device}: torch finds no CUDA device here; leave the option out")
+
+
+@dataclass
+class Pipeline:
+    """The stages of one run. ``progress(stage share...)`` and ``stop`` come from whoever calls."""
+
+    run: Run
+    data: DataBundle
+    options: TrainPruneOptions
+    progress: Progress
+    stop: Callable[[], bool]
+    scalars: Callable[[str, float, int], None]
+
+    def execute(self) -> dict[str, Any]:
+        """Every stage that is not done yet; returns the summary."""
+        if not self.run.has("baseline.safetensors"):
+            self._baseline()
+        if not self.run.has("settled.safetensors"):
+            self._prune()
+        if not self.run.has("pruned.safetensors"):
+            self._finetune()
+        summary = self._judge()
+        write_json(self.run.path / "summary.json", summary)
+        self.run.drop_checkpoint()
+        return summary
+
+    def _train_options(self, lr: float, schedule: str) -> TrainOptions:
+        o = self.options
+        return TrainOptions(
+            batch_size=o.batch_size or 128,
+            lr=lr,
+            momentum=o.momentum,
+            weight_decay=o.weight_decay,
+            schedule=schedule,
+            precision=o.precision,
+            device=o.device,
+            seed=o.seed,
+        )
+
+    def _stage(self, name: str, model: nn.Module, options: TrainOptions, steps: int, **more: Any) -> Stage:
+        return Stage(
+            name, model, self.data, options, steps, run=self.run, progress=self.progress, stop=self.stop,
+            scalars=self.scalars, **more,
+        )  # fmt: skip
+
+    def _steps(self, epochs: int | None) -> int:
+        return self.data.steps(self.options.batch_size or 1) * (epochs or 0)
+
+    def _baseline(self) -> None:
+        torch.manual_seed(self.options.seed)
+        model = self.run.build()
+        options = replace(
+            self._train_options(self.options.baseline_lr or 0.1, "cosine"),
+            nesterov=True,
+            weight_decay=max(self.options.weight_decay, 5e-4),  # from scratch: the field's usual decay
+        )
+        stage = self._stage("baseline", model, options, self._steps(self.options.baseline_epochs))
+        stage.train()
+        self.run.save_tensors("baseline", model.state_dict())
+
+    def _prune(self) -> None:
+        o = self.options
+        torch.manual_seed(o.seed + 1)
+        analyser = OutputAnalyser(
+            self.run.load("baseline"),
+            torch.zeros(1, *self.data.shape),
+            max_iter=o.prune_iterations or 1,
+            offset=o.offset,
+            images=o.mask_images,
+            floor=o.floor,
+            autocast=training.PRECISIONS[o.precision],
+        )
+        target = Target.parse(o.target)
+        phase = PruningPhase(analyser, target, self.run)
+        whole = self._steps(o.epochs)
+        stage = self._stage(
+            "prune", analyser, self._train_options(o.lr or 0.01, o.schedule or "thesis"), o.prune_iterations or 1,
+            span=(0, whole), extra=phase, recalibrate_for_evaluation=True,
+        )  # fmt: skip
+        stage.train()
+        analyser.cpu()
+        plan = analyser.settle(None if phase.manual else target)
+        done = analyser.finish(plan)
+        training.recalibrate(done.model, self.data, batch_size=o.batch_size or 128)
+        self.run.save_plan(done.plan.to_dict(analyser.graph))
+        self.run.save_tensors("settled", done.model.state_dict())
+
+    def _finetune(self) -> None:
+        o = self.options
+        model = self.run.load("settled")
+        before, whole = o.prune_iterations or 0, self._steps(o.epochs)
+        options = self._train_options(o.lr or 0.01, o.schedule or "thesis")
+        stage = self._stage("finetune", model, options, whole - before, span=(before, whole))
+        stage.train()
+        model.cpu()
+        training.recalibrate(model, self.data, batch_size=o.batch_size or 128)
+        self.run.save_tensors("pruned", model.state_dict())
+
+    def _judge(self) -> dict[str, Any]:
+        """The only look at the test images."""
+        self.progress(0, 1, "test images")
+        models = {which: self.run.load(which) for which in ("baseline", "settled", "pruned")}
+        records = {which: self._record(which, model) for which, model in models.items()}
+        base, pruned = records["baseline"], records["pruned"]
+        target = Target.parse(self.options.target)
+        got = {k: pruned[k] / base[k] for k in ("params", "flops")}
+        return {
+            "schema": 1,
+            "target": {"kind": target.kind, "fraction": target.fraction, "got_fraction": got[target.kind]},
+            "params_fraction": got["params"],
+            "flops_fraction": got["flops"],
+            "accuracy_drop": base["accuracy"] - pruned["accuracy"],
+            "models": records,
+            "notes": list(self.run.plan()[1].notes) + list(self.data.notes),
+        }
+
+    def _record(self, which: str, model: nn.Module) -> dict[str, Any]:
+        example = torch.zeros(1, *self.data.shape)
+        return {
+            "accuracy": training.accuracy(model.to(self.options.device), self.data.batches("test"), self.options.device),
+            "test_images": self.data.sizes["test"],
+            "params": sum(p.numel() for p in model.parameters()),
+            "flops": flops_of(model.cpu(), example),
+            "size_bytes": (self.run.path / f"{which}.safetensors").stat().st_size,
+        }
+
+
+def flops_of(model: nn.Module, example: torch.Tensor) -> int:
+    """Multiply-adds of one forward pass, as fvcore counts them (batch included)."""
+    import logging
+
+    from fvcore.nn import FlopCountAnalysis
+
+    analysis = FlopCountAnalysis(model.eval(), example)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
+    return int(analysis.total())
+
+
+# --- entry -------------------------------------------------------------------------------------------
+
+
+def train_prune(
+    out: str | Path,
+    options: TrainPruneOptions | None = None,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress = lambda done, total, text: None,  # noqa: ARG005
+) -> dict[str, Any]:
+    """Train (unless weights are given), prune, fine-tune and judge a model; leaves a run folder.
+
+    Args:
+        out: the run folder.
+        options: what to do. With ``resume``, the run's own stand, and these are not looked at.
+        resume: go on where an interrupted run stopped.
+        force: replace a run of that name.
+        progress: called with (done, total, text).
+
+    Returns:
+        The summary, as in summary.json.
+
+    Raises:
+        EdgePruneError: any mistake in the input; nothing is written before all of it is checked.
+        Interrupted: Ctrl-C; a checkpoint is left.
+    """
+    if resume:
+        run = Run.open(out)
+        options = TrainPruneOptions(**run.config["options"])
+        if run.has("summary.json"):
+            return run.summary()
+        data = run.data()
+    else:
+        run, data, options = _begin(Path(out), options or TrainPruneOptions(), force, progress)
+    with _scalar_writer(run) as scalars, stop_on_interrupt() as stop:
+        return Pipeline(run, data, options, progress, stop, scalars).execute()
+
+
+def _begin(
+    out: Path, options: TrainPruneOptions, force: bool, progress: Progress
+) -> tuple[Run, DataBundle, TrainPruneOptions]:
+    """Check everything, then make the folder."""
+    _check_place(out, force)
+    Target.parse(options.target)
+    if options.method not in METHODS:
+        raise TrainError(known("method", options.method, list(METHODS)))
+    args = {"num_classes": 10, "in_channels": 3}
+    build(options.model, **args)  # type: ignore[arg-type]
+    data = load_data(
+        options.data, root=options.data_root, download=options.download, image_size=options.image_size,
+        val_fraction=options.val_fraction, seed=options.seed, progress=progress,
+    )  # fmt: skip
+    options = resolve(options, data)
+    args = {"num_classes": len(data.classes), "in_channels": data.shape[0]}
+    torch.manual_seed(options.seed)
+    model = build(options.model, **args)  # type: ignore[arg-type]
+    if options.weights:
+        load_weights(model, options.weights)
+    _check_reachable(model, data, options)
+    run = Run.create(out, _config(options, data, args), force=force)
+    if options.weights:
+        run.save_tensors("baseline", model.state_dict())
+    return run, data, options
+
+
+def _check_place(out: Path, force: bool) -> None:
+    """Refuse an occupied place before any work is done."""
+    if out.exists() and not force and (not out.is_dir() or any(out.iterdir())):
+        Run(out)._clear(False)
+
+
+def _check_reachable(model: nn.Module, data: DataBundle, options: TrainPruneOptions) -> None:
+    from edgeprune.budget import select
+
+    graph = build_graph(model, torch.zeros(1, *data.shape))
+    if graph.classes == 0:
+        raise TargetError(f"no channel of {options.model} may be pruned: see 'edgeprune inspect {options.model}'")
+    import numpy as np
+
+    plan = select(graph, np.arange(graph.classes, dtype=float), options.target, floor=options.floor)
+    compact(graph, plan)
+
+
+def _config(options: TrainPruneOptions, data: DataBundle, args: dict[str, Any]) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    packages = ("edgeprune", "torch", "torchvision", "numpy")
+    return {
+        "options": asdict(options),
+        "model": {"factory": options.model, "args": args},
+        "data_spec": data.spec(),
+        "input_shape": list(data.shape),
+        "classes": list(data.classes),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "weights_sha256": hashlib.sha256(Path(options.weights).read_bytes()).hexdigest() if options.weights else None,
+        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
+        "machine": {"cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
+    }
+
+
+def check_same_options(run_path: str | Path, given: dict[str, Any]) -> None:
+    """With --resume, options that were given must be those the run was started with."""
+    stored = Run.open(run_path).config["options"]
+    names = {f.name for f in fields(TrainPruneOptions)}
+    for name, value in given.items():
+        if name in names and stored[name] != value:
+            raise RunError(
+                f"this run was started with {name}={stored[name]}, not {value}: leave --{name.replace('_', '-')} out, "
+                "or start another run"
+            )
+
+
+@contextlib.contextmanager
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C asks for a stop after the current step; the second is Python's own."""
+    asked = False
+
+    def ask(signum: int, frame: Any) -> None:  # noqa: ARG001
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    try:
+        before = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # not the main thread: whoever runs us handles signals
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _scalar_writer(run: Run) -> Iterator[Callable[[str, float, int], None]]:
+    """TensorBoard events under the run; a viewer shows the latest where a resumed run repeats steps."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(run.path / "tensorboard"))
+    try:
+        yield lambda tag, value, step: writer.add_scalar(tag, value, step)
+    finally:
+        writer.close()
