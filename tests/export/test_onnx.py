@@ -1,0 +1,128 @@
+import hashlib
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from edgeprune.errors import EdgePruneError, ExportError
+from edgeprune.export.onnx import export_model
+from edgeprune.models import build
+
+SHAPE = (3, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    """A small padded ResNet with BatchNorm statistics of its own."""
+    torch.manual_seed(0)
+    model = build("resnet20", num_classes=4, width=4)
+    with torch.no_grad():
+        model(torch.randn(32, *SHAPE))
+    return model.eval()
+
+
+def run(path: Path, images: torch.Tensor) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(["logits"], {"input": images.numpy()})[0]
+
+
+@pytest.mark.parametrize(("opset", "exporter"), [(None, "dynamo"), (20, "dynamo"), (17, "torchscript")])
+def test_same_logits_at_any_batch(model: nn.Module, tmp_path: Path, opset: int | None, exporter: str) -> None:
+    file = export_model(model, SHAPE, tmp_path / "m.onnx", opset=opset)
+    assert (file.exporter, file.opset) == (exporter, opset or 18)
+    for batch in (1, 5):
+        images = torch.randn(batch, *SHAPE)
+        with torch.inference_mode():
+            assert np.allclose(run(file.path, images), model(images).numpy(), atol=1e-5)
+
+
+def test_one_self_contained_file(model: nn.Module, tmp_path: Path) -> None:
+    file = export_model(model, SHAPE, tmp_path / "m.onnx")
+    content = file.path.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+    assert (file.size_bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    weights = 4 * sum(weight.numel() for weight in model.parameters())
+    assert weights < len(content) < weights + 25_000
+
+
+def test_no_trace_of_this_machine(model: nn.Module, tmp_path: Path) -> None:
+    content = export_model(model, SHAPE, tmp_path / "m.onnx").path.read_bytes()
+    for word in (b"edgeprune", b"site-packages", b".py", b"stack_trace", str(Path.cwd()).encode()):
+        assert word not in content
+
+
+def test_axes_names_and_folded_norms(model: nn.Module, tmp_path: Path) -> None:
+    content = onnx.load(export_model(model, SHAPE, tmp_path / "m.onnx").path)
+    (given,), (gives,) = content.graph.input, content.graph.output
+    assert (given.name, gives.name) == ("input", "logits")
+    dims = [dim.dim_param or dim.dim_value for dim in given.type.tensor_type.shape.dim]
+    assert dims == ["batch", 3, 16, 16]
+    kinds = [node.op_type for node in content.graph.node]
+    assert kinds.count("Conv") == 19 and "BatchNormalization" not in kinds
+    assert content.ir_version == 8  # what opset 18 needs
+
+
+def test_the_same_model_gives_the_same_bytes(model: nn.Module, tmp_path: Path) -> None:
+    first, again = (export_model(model, SHAPE, tmp_path / name) for name in ("a.onnx", "b.onnx"))
+    assert first.sha256 == again.sha256
+
+
+def test_mode_logging_and_output_are_left_alone(
+    model: nn.Module, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = logging.root.manager.disable
+    model.train()
+    model.bn1.eval()
+    statistics = model.bn1.running_mean.clone()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export_model(model, SHAPE, tmp_path / "m.onnx", opset=17)
+        export_model(model, SHAPE, tmp_path / "m.onnx")
+    assert model.training and not model.bn1.training
+    assert torch.equal(statistics, model.bn1.running_mean)
+    assert logging.root.manager.disable == before
+    assert capfd.readouterr() == ("", "")
+    model.eval()
+
+
+class Branching(nn.Module):
+    """Its path depends on the pixels: torch.export refuses it, tracing follows one branch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1) if x.sum() > -1 else -x.flatten(1)
+
+
+def test_what_the_newer_exporter_refuses_goes_to_the_older(tmp_path: Path) -> None:
+    assert export_model(Branching(), SHAPE, tmp_path / "m.onnx").exporter == "torchscript"
+
+
+class Foreign(nn.Module):
+    """It leaves torch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("not for export\nsecond line")
+
+
+def test_a_model_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="cannot be written as ONNX opset 18: ") as caught:
+        export_model(Foreign(), SHAPE, tmp_path / "m.onnx")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("opset", [0, 12, 99])
+def test_opset_out_of_range(model: nn.Module, tmp_path: Path, opset: int) -> None:
+    with pytest.raises(ExportError, match=f"opset {opset} cannot be written: choose 13 to "):
+        export_model(model, SHAPE, tmp_path / "m.onnx", opset=opset)
+
+
+def test_a_place_that_cannot_be_written(model: nn.Module, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EdgePruneError, match="cannot write .*m.onnx"):
+        export_model(model, SHAPE, tmp_path / "file" / "m.onnx")
