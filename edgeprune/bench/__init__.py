@@ -1,1 +1,16 @@
+"""Host side of a measurement: baseline and pruned on one device, in turn, paired.
 
+options.py   what is asked for, checked before anything is measured
+process.py   one child process that answers in JSON lines
+local.py     transports: how the runner is reached (this machine)
+stats.py     pure statistics: quantiles, paired speedup with its interval
+result.py    rounds -> the JSON that people and the report read
+advice.py    warnings, as values
+accuracy.py  top-1 of the exported files on the test images
+run.py       the order of it all
+"""
+
+from edgeprune.bench.options import BenchOptions
+from edgeprune.bench.run import bench_models, bench_run
+
+__all__ = ["BenchOptions", "bench_models", "bench_run"]

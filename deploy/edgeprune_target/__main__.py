@@ -1,0 +1,140 @@
+"""The runner's command line: ``python -m edgeprune_target VERB`` or ``python edgeprune_target.pyz VERB``.
+
+It prints JSON lines on standard output. The last is ``{"event": "result", "result": ...}`` with exit code 0,
+or ``{"event": "error", "message": ...}`` with exit code 1; others are progress. A bug shows its
+traceback on standard error and exits with 2 or more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any, Callable, TextIO
+
+from edgeprune_target import __version__
+from edgeprune_target.errors import TargetError
+
+Emit = Callable[[dict], None]
+
+
+def parse_shape(text: str) -> tuple:
+    """``input=1x3x32x32`` -> ("input", (1, 3, 32, 32)); without a name it is the first input's, named ""."""
+    name, _, sizes = text.rpartition("=")
+    try:
+        shape = tuple(int(size) for size in sizes.split("x"))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no shape: write it as input=1x3x32x32")
+    return name, shape
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs and their options."""
+    top = argparse.ArgumentParser(prog="edgeprune_target", description="Measures a model on this machine.")
+    top.add_argument("--version", action="version", version=__version__)
+    verbs = top.add_subparsers(dest="verb", required=True)
+    machine = argparse.ArgumentParser(add_help=False)
+    machine.add_argument(
+        "--sensors", default="none", help="tried in this order, comma-separated: rapl,replay:FILE"
+    )
+    machine.add_argument(
+        "--root", default="/", help="the folder that stands for / when reading /proc and /sys"
+    )
+    engine = argparse.ArgumentParser(add_help=False)
+    engine.add_argument("--model", required=True, help="the model's file")
+    engine.add_argument("--runtime", default="onnxruntime", help="onnxruntime, or fake")
+    engine.add_argument("--threads", type=int, default=1)
+    engine.add_argument("--batch", type=int, default=1)
+    verbs.add_parser("probe", parents=[machine], help="what this machine is")
+    timing = verbs.add_parser("measure", parents=[machine, engine], help="time one model for a while")
+    timing.add_argument(
+        "--seconds", type=float, default=1.0, help="of timed inference; loading and warm-up are extra"
+    )
+    timing.add_argument(
+        "--shape", type=parse_shape, action="append", default=[], help="as in input=1x3x32x32"
+    )
+    scoring = verbs.add_parser("accuracy", parents=[engine], help="top-1 on images in .npy files")
+    scoring.add_argument("--images", required=True, help=".npy, float32, N x C x H x W, normalised")
+    scoring.add_argument("--labels", required=True, help=".npy, whole numbers, N")
+    return top
+
+
+def do_probe(options: argparse.Namespace, _emit: Emit) -> dict:
+    """The verb ``probe``."""
+    from edgeprune_target.fingerprint import probe
+
+    return probe(options.sensors.split(","), options.root)
+
+
+def do_measure(options: argparse.Namespace, _emit: Emit) -> dict:
+    """The verb ``measure``."""
+    from edgeprune_target.measure import measure
+
+    return measure(
+        options.model,
+        runtime=options.runtime,
+        batch=options.batch,
+        threads=options.threads,
+        seconds=options.seconds,
+        shapes=dict(options.shape),
+        sensors=options.sensors.split(","),
+        root=options.root,
+    )
+
+
+def do_accuracy(options: argparse.Namespace, emit: Emit) -> dict:
+    """The verb ``accuracy``."""
+    from edgeprune_target.accuracy import accuracy
+
+    return accuracy(
+        options.model,
+        options.images,
+        options.labels,
+        runtime=options.runtime,
+        batch=options.batch,
+        threads=options.threads,
+        emit=emit,
+    )
+
+
+VERBS: dict = {"probe": do_probe, "measure": do_measure, "accuracy": do_accuracy}
+
+
+def main(argv: list | None = None, out: TextIO | None = None) -> int:
+    """Carry out one request; JSON lines go to ``out``. Returns the exit code."""
+    target = out or sys.stdout
+
+    def emit(event: dict) -> None:
+        target.write(json.dumps(event) + "\n")
+        target.flush()
+
+    options = parser().parse_args(argv)
+    try:
+        result: Any = VERBS[options.verb](options, emit)
+    except TargetError as error:
+        emit({"event": "error", "message": str(error)})
+        return 1
+    emit({"event": "result", "result": result})
+    return 0
+
+
+def run() -> None:
+    """The way in for ``python -m`` and the .pyz: keeps standard output for the JSON lines alone.
+
+    Native libraries print where they like, so file descriptor 1 is pointed at standard error and the
+    JSON goes to a copy of the original.
+    """
+    if any(word in ("-h", "--help", "--version") for word in sys.argv[1:]):
+        sys.exit(main())
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)
+        code = main(out=out)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()

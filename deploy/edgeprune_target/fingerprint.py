@@ -1,0 +1,132 @@
+"""What this machine is and what it is doing now. Whatever cannot be read is None."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+
+from edgeprune_target import __version__
+from edgeprune_target.runtimes import library_versions
+from edgeprune_target.sensors import first_that_answers
+
+BUSY_WINDOW_S = 0.3  # long enough for some 30 scheduler ticks per core
+
+
+def probe(sensors: list, root: str = "/") -> dict:
+    """The fingerprint, as JSON: processor, cores, clocks, memory, load, versions, the sensor that answers."""
+    base = Path(root)
+    sensor, reasons = first_that_answers(sensors, root)
+    return {
+        "runner_version": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "cpu_model": cpu_model(base),
+        "cores_online": os.cpu_count(),
+        "cores_available": len(available_cpus()),
+        "cores_physical": physical_cores(base, available_cpus()),
+        "memory_total_bytes": memory_total_bytes(base),
+        "runtimes": library_versions(),
+        "governors": governors(base),
+        "clock_khz": clocks(base),
+        "load_average": load_average(),
+        "busy_cores": busy_cores(base),
+        "sensor": type(sensor).__module__.rsplit(".", 1)[-1],
+        "sensor_reasons": reasons,
+    }
+
+
+def cpu_model(base: Path) -> str | None:
+    """The processor's own name; on ARM boards, which print none, the board's."""
+    for line in _text(base / "proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model", "Hardware", "cpu model"):
+            return value.strip()
+    return _text(base / "proc/device-tree/model").rstrip("\0\n") or platform.processor() or None
+
+
+def available_cpus() -> list:
+    """Numbers of the logical CPUs this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def physical_cores(base: Path, cpus: list) -> int:
+    """Distinct cores among ``cpus`` (two hyper-threads are one), within the container's CPU quota."""
+    cores = {_core_of(base, cpu) for cpu in cpus}
+    quota = cpu_quota(base)
+    return max(1, min(len(cores), int(quota)) if quota else len(cores))
+
+
+def cpu_quota(base: Path) -> float | None:
+    """CPUs' worth of time that the cgroup may use (cpu.max: ``quota period``, us); None without a limit."""
+    words = _text(base / "sys/fs/cgroup/cpu.max").split()
+    if len(words) != 2 or words[0] == "max":
+        return None
+    return int(words[0]) / int(words[1])
+
+
+def memory_total_bytes(base: Path) -> int | None:
+    """MemTotal of /proc/meminfo."""
+    for line in _text(base / "proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def governors(base: Path) -> list | None:
+    """The distinct frequency governors of all cores; None where they are not shown (virtual machines)."""
+    files = sorted(base.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"))
+    return sorted({_text(file).strip() for file in files} - {""}) or None
+
+
+def clocks(base: Path) -> dict | None:
+    """Lowest and highest of the cores' present, allowed lowest and allowed highest clock, kHz."""
+    result = {}
+    for name in ("cur", "min", "max"):
+        files = base.glob(f"sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_{name}_freq")
+        values = [int(text) for text in (_text(file).strip() for file in files) if text.isdigit()]
+        if values:
+            result[name] = [min(values), max(values)]
+    return result or None
+
+
+def load_average() -> list | None:
+    """Over the last 1, 5 and 15 minutes; it lags, so that work just ended still counts."""
+    return list(os.getloadavg()) if hasattr(os, "getloadavg") else None
+
+
+def busy_cores(base: Path, window_s: float = BUSY_WINDOW_S) -> float | None:
+    """Cores' worth of work going on right now, all processes, over ``window_s`` while this one sleeps."""
+    before = _cpu_ticks(base)
+    time.sleep(window_s)
+    after = _cpu_ticks(base)
+    if before is None or after is None or after[1] <= before[1]:
+        return None
+    share = (after[0] - before[0]) / (after[1] - before[1])
+    return share * (os.cpu_count() or 1)
+
+
+def _cpu_ticks(base: Path) -> tuple | None:
+    """(busy, all) ticks since boot, of: user nice system idle iowait irq softirq steal (guest is in user)."""
+    words = _text(base / "proc/stat").partition("\n")[0].split()
+    if len(words) < 6 or words[0] != "cpu":
+        return None
+    ticks = [int(word) for word in words[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
+def _core_of(base: Path, cpu: int) -> tuple:
+    folder = base / f"sys/devices/system/cpu/cpu{cpu}/topology"
+    package, core = _text(folder / "physical_package_id").strip(), _text(folder / "core_id").strip()
+    return (package, core) if core else ("cpu", str(cpu))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,63 @@
+"""Peak memory of this process above what it held before the model was loaded.
+
+Why not ``ru_maxrss``: Linux keeps it across fork and exec, so that a small child of a large parent starts
+with the parent's peak and never shows its own. ``VmHWM`` in /proc/self/status belongs to the present memory
+map alone. It still remembers the peak of importing the libraries; writing 5 to /proc/self/clear_refs resets
+it (Linux 4.0 and up, own process, no root needed). Where that is refused, a model that stays
+below the import's peak cannot be seen, and the answer is None with the reason.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class PeakMemory:
+    """Made just before the model is loaded; asked at the end."""
+
+    def __init__(self, proc: Path = Path("/proc/self")) -> None:
+        """``proc`` is the folder of this process; tests give a made-up one."""
+        self.proc = proc
+        self.reset = _reset_peak(proc)
+        self.start_bytes = status_bytes(proc, "VmRSS")
+        self.start_peak_bytes = status_bytes(proc, "VmHWM")
+
+    def report(self) -> dict:
+        """``memory_peak_bytes`` (resident, above the start), or None and ``memory_reason``; the method."""
+        peak = status_bytes(self.proc, "VmHWM")
+        value: int | None = None
+        reason: str | None = None
+        if peak is None or self.start_bytes is None or self.start_peak_bytes is None:
+            reason = f"{self.proc}/status has no VmHWM (only Linux has)"
+        elif not self.reset and peak <= self.start_peak_bytes:
+            reason = f"{self.proc}/clear_refs cannot be written, and importing the libraries took more"
+        elif peak <= self.start_bytes:
+            reason = "too small to see: the model fitted into memory that the process already held"
+        else:
+            value = peak - self.start_bytes
+        return {
+            "memory_peak_bytes": value,
+            "memory_reason": reason,
+            "memory_start_bytes": self.start_bytes,
+            "memory_method": "VmHWM after reset" if self.reset else "VmHWM",
+        }
+
+
+def status_bytes(proc: Path, key: str) -> int | None:
+    """A line such as ``VmHWM:  1712 kB`` of /proc/PID/status, in bytes; None where there is none."""
+    try:
+        lines = (proc / "status").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _reset_peak(proc: Path) -> bool:
+    try:
+        (proc / "clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""Warnings about a measurement: values with a code and a sentence. A pure function of the result."""
+
+from collections.abc import Iterator
+from typing import Any
+
+NOISY_SPREAD = 0.05  # a model against itself varies by about 1 % from round to round on an idle machine
+FEW_SAMPLES = 100  # below it, p99 is the slowest sample or an interpolation towards it
+FREE_SHARE = 0.75  # of the cores wanted must have been free, or other work was measured too
+
+Result = dict[str, Any]
+Warning = tuple[str, str]  # noqa: A001 - (code, message)
+
+
+def warnings_for(result: Result) -> list[dict[str, str]]:
+    """Everything a reader should know before believing ``result``: a list of ``{"code", "message"}``."""
+    checks = (
+        noisy,
+        few_samples,
+        not_faster,
+        machine_loaded,
+        too_many_threads,
+        governor,
+        no_energy,
+        no_accuracy,
+    )
+    return [{"code": code, "message": message} for check in checks for code, message in check(result)]
+
+
+def noisy(result: Result) -> Iterator[Warning]:
+    """Rounds of one model that differ."""
+    for name, model in result["models"].items():
+        spread = model["round_spread"]
+        if spread is not None and spread > NOISY_SPREAD:
+            yield (
+                "noisy",
+                f"{name}: p50 varies by {spread:.0%} between rounds; close other programs or measure longer",
+            )
+
+
+def few_samples(result: Result) -> Iterator[Warning]:
+    """Too few inferences for a p99."""
+    for name, model in result["models"].items():
+        count = sum(len(samples) for samples in model["samples_ns"])
+        if count < FEW_SAMPLES:
+            yield (
+                "few_samples",
+                f"{name}: only {count} inferences, so p99 means little; measure longer with --seconds",
+            )
+
+
+def not_faster(result: Result) -> Iterator[Warning]:
+    """An interval that is not all above 1."""
+    speedup = result["speedup"]
+    if speedup is None or speedup["low"] > 1.0:
+        return
+    if speedup["high"] < 1.0:
+        what = f"the pruned model is slower ({speedup['value']:.2f} times the baseline's speed)"
+    else:
+        what = f"no speedup is shown (the interval {speedup['low']:.3f} to {speedup['high']:.3f} contains 1)"
+    yield "not_faster", f"{what}; channel counts off the device's alignment are the usual cause"
+
+
+def machine_loaded(result: Result) -> Iterator[Warning]:
+    """Other work just before the start: what was seen, or the load average where that cannot be seen."""
+    machine, threads = result["device"]["fingerprint"], result["settings"]["threads"]
+    load = machine["load_average"][0] if machine["load_average"] else None
+    busy = machine["busy_cores"] if machine["busy_cores"] is not None else load
+    if busy is not None and machine["cores_online"] - busy < FREE_SHARE * min(
+        threads, machine["cores_online"]
+    ):
+        shown = "unknown" if load is None else f"{load:.1f}"
+        yield (
+            "machine_loaded",
+            f"other programs kept {busy:.1f} of {machine['cores_online']} cores busy before the start "
+            f"(load average {shown}); stop them and measure again",
+        )
+
+
+def too_many_threads(result: Result) -> Iterator[Warning]:
+    """More threads than cores."""
+    threads, cores = result["settings"]["threads"], result["device"]["fingerprint"]["cores_physical"]
+    if threads > cores:
+        yield (
+            "too_many_threads",
+            f"{threads} threads on {cores} physical cores wait for each other; try --threads {cores}",
+        )
+
+
+def governor(result: Result) -> Iterator[Warning]:
+    """A clock that moves with the load."""
+    governors = result["device"]["fingerprint"]["governors"]
+    if governors and governors != ["performance"]:
+        yield (
+            "governor",
+            f"the frequency governor is {', '.join(governors)}, so the clock moves with the load; "
+            "for steady numbers: sudo cpupower frequency-set -g performance",
+        )
+
+
+def no_energy(result: Result) -> Iterator[Warning]:
+    """No energy, and why: once, as the models share the sensor."""
+    reasons = [model["energy_reason"] for model in result["models"].values() if model["energy_reason"]]
+    if reasons:
+        yield "energy_unavailable", f"no energy: {reasons[0]}"
+
+
+def no_accuracy(result: Result) -> Iterator[Warning]:
+    """An accuracy that was asked for and could not be had."""
+    for name, model in result["models"].items():
+        if model["accuracy"] is None and not model["accuracy_reason"].startswith("not "):
+            yield "accuracy_unavailable", f"{name}: no accuracy: {model['accuracy_reason']}"

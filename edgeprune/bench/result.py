@@ -1,0 +1,122 @@
+"""Rounds as the runner gave them -> the JSON that people and the report read."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgeprune.bench import stats
+from edgeprune.bench.options import BenchOptions
+
+SCHEMA = 1
+MIN_WINDOW_S = 1.0  # below it, the energy of a piece of work drowns in that of everything around
+MIN_POWER_SAMPLES = 20  # fewer readings of power miss its ups and downs; a counter of joules misses nothing
+
+
+def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: int) -> dict[str, Any]:
+    """The result before the first round. ``complete`` becomes true when every stage is through."""
+    device = options.device
+    return {
+        "schema": SCHEMA,
+        "complete": False,
+        "edgeprune_version": version("edgeprune"),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": {"name": device.name, "title": device.title, "fingerprint": fingerprint},
+        "settings": {
+            "runtime": device.runtime,
+            "precision": device.precision,
+            "batch": options.batch,
+            "threads": threads,
+            "seconds": options.seconds,
+            "rounds": options.round_count,
+            "round_seconds": options.round_seconds,
+            "order": "AB BA, a fresh process per round",
+            "warm_up": None,
+            "feed": None,
+        },
+        "models": {},
+        "speedup": None,
+        "warnings": [],
+    }
+
+
+def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> dict[str, Any]:
+    """What the rounds of one model come to.
+
+    ``memory_peak_bytes`` is the most of any round, above the process before it loaded the model. Energy is
+    per inference, that is per call with ``batch`` images.
+    """
+    samples = [one["samples_ns"] for one in rounds]
+    return {
+        "file": str(path),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "size_bytes": path.stat().st_size,
+        "versions": rounds[0]["versions"],
+        "latency_ms": stats.latency_ms(samples),
+        "throughput_ips": stats.throughput_ips(samples, batch),
+        "round_spread": stats.round_spread(samples),
+        "load_ms": [one["load_ns"] / stats.NS_PER_MS for one in rounds],
+        **memory(rounds),
+        **energy(rounds),
+        "accuracy": None,
+        "accuracy_reason": "not measured yet",
+        "samples_ns": samples,
+    }
+
+
+def memory(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The highest peak of the rounds that saw one, else None and the reason."""
+    peaks = [one["memory_peak_bytes"] for one in rounds if one["memory_peak_bytes"] is not None]
+    return {
+        "memory_peak_bytes": max(peaks) if peaks else None,
+        "memory_reason": None if peaks else rounds[0]["memory_reason"],
+    }
+
+
+def energy(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Energy per inference over all rounds, gross and net of idle, mJ; or None and why."""
+    parts = [one["energy"] for one in rounds]
+    reason = why_no_energy(parts)
+    runs = sum(len(one["samples_ns"]) for one in rounds)
+    has_net = reason is None and all(part["net_j"] is not None for part in parts)
+    span_s = sum(part["window_s"] for part in parts)
+    samples = sum(part["samples"] for part in parts)
+    return {
+        "energy_mj_per_inference": 1000 * sum(part["gross_j"] for part in parts) / runs
+        if reason is None
+        else None,
+        "energy_net_mj_per_inference": 1000 * sum(part["net_j"] for part in parts) / runs
+        if has_net
+        else None,
+        "energy_reason": reason,
+        "energy": {
+            "sensor": parts[0]["sensor"],
+            "total_kind": parts[0]["total_kind"],
+            "total_rails": parts[0]["total_rails"],
+            "samples": samples,
+            "rate_hz": samples / span_s if span_s > 0 and reason is None else None,
+            "window_s": span_s,
+            "idle_w": [part["idle_w"] for part in parts],
+        },
+    }
+
+
+def why_no_energy(parts: Sequence[dict[str, Any]]) -> str | None:
+    """None when the readings carry a number, else the reason."""
+    for part in parts:
+        if part["gross_j"] is None:
+            return str(part["reason"])
+    span_s, samples = sum(part["window_s"] for part in parts), sum(part["samples"] for part in parts)
+    if span_s < MIN_WINDOW_S:
+        return f"measured for {span_s:.2f} s, too short for energy: give --seconds {MIN_WINDOW_S:g} or more"
+    if parts[0]["unit"] == "watts" and samples < MIN_POWER_SAMPLES:
+        return f"only {samples} power readings, {MIN_POWER_SAMPLES} are needed: measure longer with --seconds"
+    return None
+
+
+def speedup_report(models: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The paired speedup of ``pruned`` over ``baseline``, from their samples."""
+    return asdict(stats.speedup(models["baseline"]["samples_ns"], models["pruned"]["samples_ns"]))

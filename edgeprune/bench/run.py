@@ -1,0 +1,181 @@
+"""The order of a measurement: look at the machine, rounds in turn, accuracy, a file that is never half."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeprune.bench.accuracy import Batches, Scorer, no_accuracy
+from edgeprune.bench.advice import warnings_for
+from edgeprune.bench.local import LocalTransport, Transport
+from edgeprune.bench.options import BenchOptions, check_writable
+from edgeprune.bench.result import empty_result, model_report, speedup_report
+from edgeprune.bench.session import NAMES, Progress, Session
+from edgeprune.devices import load_device
+from edgeprune.errors import BenchError
+from edgeprune.files import write_json
+
+Save = Callable[[dict[str, Any]], None]
+
+
+def bench_run(
+    run_path: str | Path,
+    *,
+    device: str = "cpu",
+    batch: int = 1,
+    threads: int | None = None,
+    seconds: float = 10.0,
+    json_path: str | Path | None = None,
+    accuracy: bool = True,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure a run's exported baseline and pruned model against each other; write ``bench/DEVICE.json``.
+
+    What is known so far is kept in ``bench/DEVICE.json.partial`` after every pair of rounds; the last
+    complete result stays in its place until the new one is complete.
+
+    Args:
+        run_path: the run folder; it has been exported.
+        device: a profile's name.
+        batch: images per inference.
+        threads: of the runtime; None for all physical cores.
+        seconds: of timed inference per model.
+        json_path: a second place for the result.
+        accuracy: whether to score the files on the test images as well.
+        progress: told ``(done, total, text)`` as it goes.
+
+    Returns:
+        The result, as written.
+
+    Raises:
+        BenchError: bad numbers, no such device, no exported files, a place that cannot be written (all before
+            measuring), or a runner that failed.
+    """
+    run = Path(run_path)
+    options = BenchOptions(load_device(device), batch=batch, threads=threads, seconds=seconds)
+    models = exported_models(run)
+    place = run / "bench" / f"{device}.json"
+    places = [place] if json_path is None else [place, Path(json_path)]
+    for path in places:
+        check_writable(path)
+    partial = place.with_name(f"{place.name}.partial")
+    result = bench_models(
+        models,
+        options=options,
+        batches=(lambda: test_batches(run)) if accuracy else None,
+        save=lambda so_far: write_json(partial, so_far),
+        progress=progress,
+    )
+    for path in places:
+        write_json(path, result)
+    partial.unlink(missing_ok=True)
+    return result
+
+
+def bench_models(
+    models: Mapping[str, str | Path],
+    feed_shape: Sequence[int] | None = None,
+    *,
+    options: BenchOptions | None = None,
+    batches: Callable[[], Batches] | None = None,
+    transport: Transport | None = None,
+    save: Save | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure two model files against each other; they need no run, and may be the same file.
+
+    Args:
+        models: files under the names "baseline" and "pruned".
+        feed_shape: of the first input, batch included; None takes the model's own, with ``options.batch``.
+        options: None measures on this machine's CPU with the defaults.
+        batches: gives test images for the accuracy; None leaves it out.
+        transport: to the runner; None runs it here.
+        save: called with the result so far after each pair of rounds and after each stage.
+        progress: told ``(done, total, text)``, in rounds.
+
+    Raises:
+        BenchError: a file is missing, or the runner failed.
+    """
+    session = Session(
+        files={name: model_file(models, name) for name in NAMES},
+        options=options or BenchOptions(load_device("cpu")),
+        transport=transport or LocalTransport(),
+        progress=progress or _nothing,
+        feed_shape=feed_shape,
+        scoring=batches is not None,
+    )
+    save = save or _nothing
+    result = measure_speed(session, save)
+    add_accuracy(result, session, batches)
+    result["warnings"] = warnings_for(result)
+    result["complete"] = True
+    save(result)
+    session.progress(session.total, session.total, "measured")
+    return result
+
+
+def measure_speed(session: Session, save: Save) -> dict[str, Any]:
+    """All rounds, and what they come to."""
+    fingerprint = session.probe()
+    threads = session.options.threads or fingerprint["cores_physical"]
+    result = empty_result(session.options, fingerprint, threads)
+    for _ in session.paired_rounds(threads):
+        fill_in(result, session)
+        save(result)
+    result["speedup"] = speedup_report(result["models"])
+    result["warnings"] = warnings_for(result)
+    save(result)
+    return result
+
+
+def fill_in(result: dict[str, Any], session: Session) -> None:
+    """Put what the rounds so far come to into ``result``."""
+    first = session.rounds[NAMES[0]][0]
+    result["settings"].update(feed=first["feed"], warm_up=first["warm_up"])
+    batch = session.options.batch
+    result["models"] = {
+        name: model_report(session.files[name], session.rounds[name], batch) for name in NAMES
+    }
+
+
+def add_accuracy(result: dict[str, Any], session: Session, batches: Callable[[], Batches] | None) -> None:
+    """Score the files on the test images, or say why not."""
+    scores = no_accuracy(NAMES, "not asked for")
+    if batches:
+        scorer = Scorer(
+            session.transport, session.options.device.runtime, result["settings"]["threads"], session.scored
+        )
+        scores = scorer.score_all(session.files, batches)
+    for name in NAMES:
+        result["models"][name].update(scores[name])
+
+
+def model_file(models: Mapping[str, str | Path], name: str) -> Path:
+    """The file under ``name``, which must be there."""
+    if name not in models:
+        raise BenchError(f"no model named {name!r} was given: name them {' and '.join(NAMES)}")
+    path = Path(models[name])
+    if not path.is_file():
+        raise BenchError(f"no such model file: {path}")
+    return path
+
+
+def exported_models(run: Path) -> dict[str, str | Path]:
+    """``export/{baseline,pruned}.onnx`` of a run; an error that names the command when they are not there."""
+    if not run.is_dir():
+        raise BenchError(f"no such run folder: {run}")
+    paths: dict[str, str | Path] = {name: run / "export" / f"{name}.onnx" for name in NAMES}
+    missing = [Path(path).name for path in paths.values() if not Path(path).is_file()]
+    if missing:
+        raise BenchError(f"{run} has no export/{missing[0]}: make it with: edgeprune export {run}")
+    return paths
+
+
+def test_batches(run: Path) -> Batches:
+    """The run's normalised test images, in their fixed order."""
+    from edgeprune.runs import Run
+
+    return Run.open(run).data().batches("test")
+
+
+def _nothing(*told: object) -> None:
+    """For a caller that wants no news."""

@@ -1,0 +1,91 @@
+"""One measurement under way: its rounds so far, and the calls that add to them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeprune.bench.local import Transport
+from edgeprune.bench.options import BenchOptions, schedule
+from edgeprune.errors import BenchError
+
+NAMES = ("baseline", "pruned")
+
+Progress = Callable[[float, float, str], None]
+Round = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is measured and how it is reached; ``rounds`` fills up.
+
+    Attributes:
+        files: name -> model file.
+        options: what was asked for.
+        transport: to the runner.
+        progress: told ``(done, total, text)``; one unit is one round, or the scoring of one model.
+        feed_shape: of the first input, batch included; None for the model's own.
+        scoring: whether accuracy follows, so that the total is right.
+        rounds: name -> the runner's answers, in order.
+    """
+
+    files: Mapping[str, Path]
+    options: BenchOptions
+    transport: Transport
+    progress: Progress
+    feed_shape: Sequence[int] | None = None
+    scoring: bool = False
+    rounds: dict[str, list[Round]] = field(default_factory=lambda: {name: [] for name in NAMES})
+
+    @property
+    def total(self) -> int:
+        """Units of work in all."""
+        return 2 * self.options.round_count + (2 if self.scoring else 0)
+
+    @property
+    def sensors(self) -> str:
+        """The device's power sensors, as the runner takes them."""
+        return ",".join(self.options.device.sensors) or "none"
+
+    def probe(self) -> dict[str, Any]:
+        """What the machine is; it sleeps while it looks, so nothing of ours counts as load."""
+        self.progress(0, self.total, "looking at the machine")
+        fingerprint: dict[str, Any] = self.transport.call("probe", ["--sensors", self.sensors])
+        return fingerprint
+
+    def paired_rounds(self, threads: int) -> Iterator[None]:
+        """Add one round of each model at a time: each in a fresh process, nothing else of ours alive.
+
+        A second session alive would take the cores with its spinning threads, and ruin the ratios.
+        """
+        for pair in schedule(self.options.round_count, NAMES):
+            for name in pair:
+                done = sum(len(rounds) for rounds in self.rounds.values())
+                text = f"{name}: round {len(self.rounds[name]) + 1} of {self.options.round_count}"
+                self.progress(done, self.total, text)
+                self.rounds[name].append(self.measure(name, threads))
+            yield
+
+    def measure(self, name: str, threads: int) -> Round:
+        """One round of one model."""
+        path, options = self.files[name], self.options
+        arguments = [
+            *("--model", self.transport.send(path)),
+            *("--runtime", options.device.runtime),
+            *("--batch", str(options.batch)),
+            *("--threads", str(threads)),
+            *("--seconds", str(options.round_seconds)),
+            *("--sensors", self.sensors),
+        ]
+        if self.feed_shape:
+            arguments += ["--shape", "x".join(map(str, self.feed_shape))]
+        try:
+            answer: Round = self.transport.call("measure", arguments)
+        except BenchError as error:
+            raise BenchError(f"measuring {name} ({path.name}) failed: {error}") from error
+        return answer
+
+    def scored(self, name: str, images: int) -> None:
+        """Pass on how far the accuracy is."""
+        done = 2 * self.options.round_count + NAMES.index(name)
+        self.progress(done, self.total, f"{name}: {images} test images")

@@ -1,0 +1,99 @@
+"""A device with the fake runtime, and a transport that answers from a script."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune.bench.options import BenchOptions
+from edgeprune.bench.process import OnEvent, ignore_event
+from edgeprune.devices import Device
+from edgeprune.errors import BenchError
+
+FAKE = Device(name="fake", title="A made-up device", runtime="fake")
+
+FINGERPRINT = {
+    "cores_online": 4,
+    "cores_physical": 2,
+    "governors": ["performance"],
+    "load_average": [0.1, 0.2, 0.3],
+    "busy_cores": 0.1,
+}
+
+
+def a_round(samples_ns: list[int], **energy: Any) -> dict[str, Any]:
+    """What the runner says of one round."""
+    part = {
+        "sensor": "none",
+        "unit": "watts",
+        "total_kind": "none",
+        "total_rails": [],
+        "gross_j": None,
+        "net_j": None,
+        "idle_w": None,
+        "window_s": 0.0,
+        "samples": 0,
+        "reason": "no sensor",
+    }
+    return {
+        "samples_ns": samples_ns,
+        "load_ns": 2_000_000,
+        "versions": {"fake": "1"},
+        "feed": {"input": [1, 3]},
+        "warm_up": {"runs": 10, "seconds": 0.2},
+        "memory_peak_bytes": 1000,
+        "memory_reason": None,
+        "energy": {**part, **energy},
+    }
+
+
+class Scripted:
+    """A transport that answers at once and keeps what it was asked."""
+
+    def __init__(self, latency_ns: dict[str, int] | None = None, fail_at: int | None = None) -> None:
+        self.latency_ns = latency_ns or {"baseline": 2_000_000, "pruned": 1_000_000}
+        self.fail_at = fail_at
+        self.asked: list[tuple[str, str]] = []
+        self.arguments: list[list[str]] = []
+        self.removed: list[str] = []
+
+    def send(self, path: Path) -> str:
+        return str(path)
+
+    def remove(self, remote: str) -> None:
+        self.removed.append(remote)
+
+    def call(self, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
+        words = list(arguments)
+        model = Path(words[words.index("--model") + 1]).stem if "--model" in words else ""
+        self.asked.append((verb, model))
+        self.arguments.append(words)
+        if self.fail_at == len(self.asked):
+            raise BenchError("the runner stopped with exit code 3: boom")
+        if verb == "probe":
+            return FINGERPRINT
+        if verb == "accuracy":
+            on_event({"event": "progress", "done": 4, "total": 4})
+            return {"correct": 3, "count": 4, "not_finite": 0}
+        return a_round([self.latency_ns[model]] * 200)
+
+
+@pytest.fixture
+def fake_models(tmp_path: Path) -> Callable[..., dict[str, Path]]:
+    """Make two files for the fake runtime."""
+
+    def make(baseline: dict[str, Any] | None = None, pruned: dict[str, Any] | None = None) -> dict[str, Path]:
+        files = {}
+        for name, content in (("baseline", baseline), ("pruned", pruned)):
+            files[name] = tmp_path / f"{name}.json"
+            files[name].write_text(json.dumps(content or {}))
+        return files
+
+    return make
+
+
+@pytest.fixture
+def quick() -> BenchOptions:
+    return BenchOptions(FAKE, threads=1, seconds=0.1, rounds=2)

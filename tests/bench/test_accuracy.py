@@ -1,0 +1,97 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.conftest import Scripted
+from edgeprune.bench import accuracy
+from edgeprune.bench.accuracy import Score, Scorer, pieces, pieces_on_disk
+from edgeprune.bench.local import LocalTransport
+from edgeprune.errors import DataError
+
+
+def batches(sizes: list[int]) -> Iterator[tuple[np.ndarray, list[int]]]:
+    start = 0
+    for size in sizes:
+        numbers = list(range(start, start + size))
+        yield np.array(numbers, np.float64).reshape(size, 1, 1, 1), numbers
+        start += size
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1, [2, 2, 1]), (12, [4, 1]), (1000, [5])])
+def test_pieces_keep_every_image_in_order(limit: int, expected: list[int]) -> None:
+    found = list(pieces(batches([2, 2, 1]), limit))
+    assert [len(images) for images, _ in found] == expected
+    assert np.concatenate([labels for _, labels in found]).tolist() == [0, 1, 2, 3, 4]
+    assert found[0][0].dtype == np.float32
+    assert found[0][1].dtype == np.int64
+
+
+def test_files_are_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "PIECE_BYTES", 8)
+    seen = []
+    for images, labels in pieces_on_disk(batches([2, 2])):
+        seen.append((images, np.load(images).ravel().tolist(), np.load(labels).tolist()))
+    assert [numbers for _, numbers, _ in seen] == [[0.0, 1.0], [2.0, 3.0]]
+    assert not seen[0][0].parent.exists()
+
+
+def test_files_are_gone_after_an_error() -> None:
+    found = pieces_on_disk(batches([2]))
+    images, _ = next(found)
+    with pytest.raises(RuntimeError):
+        found.throw(RuntimeError("stopped"))
+    assert not images.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("score", "value", "reason"),
+    [
+        (Score(3, 4, 0), 0.75, None),
+        (Score(0, 4, 0), 0.0, None),  # measured to be zero, which is not the same as unknown
+        (Score(), None, "the data set has no test images"),
+        (Score(3, 4, 2), None, "2 of 4 images gave logits that are not finite"),
+    ],
+)
+def test_report(score: Score, value: float | None, reason: str | None) -> None:
+    found = score.report()
+    assert (found["accuracy"], found["accuracy_reason"], found["accuracy_images"]) == (
+        value,
+        reason,
+        score.count,
+    )
+
+
+def test_score_by_the_runner(fake_models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy, "PIECE_BYTES", 1)
+    models = fake_models({"answer": 1, "classes": 5}, {"answer": 4, "classes": 5})
+    told: list[tuple[str, int]] = []
+    scorer = Scorer(LocalTransport(), "fake", 1, lambda name, done: told.append((name, done)))
+    images = np.zeros((3, 1, 1, 1), np.float32)
+    found = scorer.score_all(models, lambda: [(images, [1, 1, 4]), (images[:1], [1])])
+    assert found["baseline"]["accuracy"] == pytest.approx(3 / 4)
+    assert found["pruned"]["accuracy"] == pytest.approx(1 / 4)
+    assert told == [("baseline", 3), ("pruned", 3), ("baseline", 4), ("pruned", 4)]
+
+
+def test_what_was_sent_is_removed() -> None:
+    transport = Scripted()
+    scorer = Scorer(transport, "fake", 1, lambda name, done: None)
+    scorer.score_piece("pruned", 0, (Path("m/pruned.onnx"), Path("i.npy"), Path("l.npy")))
+    assert transport.removed == ["i.npy", "l.npy"]
+
+
+@pytest.mark.parametrize(
+    "error", [DataError("no such data folder: x"), OSError(28, "No space left on device")]
+)
+def test_images_that_cannot_be_had_are_a_reason(fake_models, error: Exception) -> None:
+    def fail() -> Iterator:
+        raise error
+
+    scorer = Scorer(Scripted(), "fake", 1, lambda name, done: None)
+    found = scorer.score_all(fake_models(), fail)
+    assert found["pruned"]["accuracy"] is None
+    assert any(
+        words in found["pruned"]["accuracy_reason"] for words in ("no such data folder", "No space left")
+    )

@@ -1,0 +1,101 @@
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from edgeprune.bench.advice import warnings_for
+
+MODEL = {
+    "round_spread": 0.01,
+    "samples_ns": [[1] * 60, [1] * 60],
+    "energy_reason": None,
+    "accuracy": 0.9,
+    "accuracy_reason": None,
+}
+GOOD: dict[str, Any] = {
+    "device": {
+        "fingerprint": {
+            "cores_online": 4,
+            "cores_physical": 4,
+            "busy_cores": 0.5,
+            "load_average": [3.0, 1.0, 1.0],
+            "governors": ["performance"],
+        }
+    },
+    "settings": {"threads": 4},
+    "models": {"baseline": dict(MODEL), "pruned": dict(MODEL)},
+    "speedup": {"value": 1.5, "low": 1.4, "high": 1.6},
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    result = deepcopy(GOOD)
+    *folders, key = path.split(".")
+    place = result
+    for folder in folders:
+        place = place[folder]
+    place[key] = value
+    return result
+
+
+def test_a_good_measurement_has_none() -> None:
+    assert warnings_for(GOOD) == []
+
+
+MACHINE = "device.fingerprint"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "code", "words"),
+    [
+        ("models.pruned.round_spread", 0.08, "noisy", "pruned: p50 varies by 8%"),
+        ("models.baseline.samples_ns", [[1] * 99], "few_samples", "baseline: only 99"),
+        ("speedup", {"value": 0.86, "low": 0.8, "high": 0.9}, "not_faster", "slower (0.86 times"),
+        ("speedup", {"value": 1.01, "low": 0.99, "high": 1.03}, "not_faster", "0.990 to 1.030 contains 1"),
+        ("speedup", {"value": 1.01, "low": 1.0, "high": 1.03}, "not_faster", "contains 1"),
+        (f"{MACHINE}.busy_cores", 1.2, "machine_loaded", "1.2 of 4 cores"),
+        ("settings.threads", 5, "too_many_threads", "--threads 4"),
+        (f"{MACHINE}.governors", ["powersave"], "governor", "powersave"),
+        (f"{MACHINE}.governors", ["performance", "powersave"], "governor", "cpupower"),
+        ("models.pruned.energy_reason", "rapl: not here", "energy_unavailable", "rapl: not here"),
+    ],
+)
+def test_each_warning(path: str, value: Any, code: str, words: str) -> None:
+    found = warnings_for(changed(path, value))
+    assert [warning["code"] for warning in found] == [code]
+    assert words in found[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("models.pruned.round_spread", None),
+        ("speedup", None),
+        ("speedup", {"value": 1.1, "low": 1.001, "high": 1.2}),
+        (f"{MACHINE}.busy_cores", 1.0),  # three of four cores were free
+        (f"{MACHINE}.governors", None),
+    ],
+)
+def test_no_warning(path: str, value: Any) -> None:
+    assert warnings_for(changed(path, value)) == []
+
+
+def test_load_average_stands_in_where_the_load_cannot_be_seen() -> None:
+    found = warnings_for(changed(f"{MACHINE}.busy_cores", None))
+    assert [warning["code"] for warning in found] == ["machine_loaded"]
+    assert "load average 3.0" in found[0]["message"]
+
+
+def test_both_unknown_is_no_warning() -> None:
+    result = changed(f"{MACHINE}.busy_cores", None)
+    result["device"]["fingerprint"]["load_average"] = None
+    assert warnings_for(result) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "codes"), [("the disk is full", ["accuracy_unavailable"]), ("not asked for", [])]
+)
+def test_accuracy_that_failed_is_told_apart_from_one_not_asked_for(reason: str, codes: list[str]) -> None:
+    result = deepcopy(GOOD)
+    result["models"]["pruned"] = {**MODEL, "accuracy": None, "accuracy_reason": reason}
+    assert [warning["code"] for warning in warnings_for(result)] == codes

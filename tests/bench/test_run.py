@@ -1,0 +1,184 @@
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.conftest import Scripted
+from edgeprune.bench import BenchOptions, bench_models, bench_run
+from edgeprune.bench import run as bench_module
+from edgeprune.errors import BenchError
+
+MODEL_KEYS = {
+    "file",
+    "sha256",
+    "size_bytes",
+    "latency_ms",
+    "throughput_ips",
+    "memory_peak_bytes",
+    "energy_mj_per_inference",
+    "energy_reason",
+    "accuracy",
+    "accuracy_reason",
+    "samples_ns",
+}
+
+
+def two_images() -> list:
+    return [(np.zeros((2, 1, 1, 1), np.float32), [0, 1])]
+
+
+@pytest.fixture
+def run_path(tmp_path: Path) -> Path:
+    run = tmp_path / "run"
+    (run / "export").mkdir(parents=True)
+    for name in ("baseline", "pruned"):
+        (run / "export" / f"{name}.onnx").write_bytes(name.encode())
+    return run
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    transport = Scripted()
+    monkeypatch.setattr(bench_module, "LocalTransport", lambda: transport)
+    return transport
+
+
+@pytest.fixture
+def fake_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for edgeprune.runs: a run whose test images are two."""
+    bundle = SimpleNamespace(batches=lambda split: two_images() if split == "test" else [])
+    module: Any = ModuleType("edgeprune.runs")
+    module.Run = SimpleNamespace(open=lambda path: SimpleNamespace(data=lambda: bundle))
+    monkeypatch.setitem(sys.modules, "edgeprune.runs", module)
+
+
+def test_half_the_latency_is_twice_the_speed(fake_models, quick: BenchOptions) -> None:
+    models = fake_models({"latency_ns": 1_000_000}, {"latency_ns": 500_000})
+    result = bench_models(models, options=quick)
+    # Wide bounds: the machine that tests run on is seldom idle.
+    assert 1.6 < result["speedup"]["value"] < 2.5
+    assert result["speedup"]["pairs"] == 2
+    assert result["models"]["baseline"]["latency_ms"]["p50"] == pytest.approx(1.0, rel=0.2)
+    assert [len(samples) > 10 for samples in result["models"]["pruned"]["samples_ns"]] == [True, True]
+
+
+def test_result_has_what_a_reader_needs(fake_models, quick: BenchOptions) -> None:
+    result = bench_models(fake_models(), options=quick, transport=Scripted())
+    assert result["schema"] == 1
+    assert result["complete"] is True
+    assert set(result["models"]) == {"baseline", "pruned"}
+    assert set(result["models"]["pruned"]) >= MODEL_KEYS
+    assert {"batch", "threads", "seconds", "rounds", "warm_up", "feed"} <= set(result["settings"])
+    assert set(result["speedup"]) == {"value", "low", "high", "confidence", "method", "pairs"}
+    assert result["speedup"]["value"] == 2.0
+    assert result["device"]["fingerprint"]["cores_physical"] == 2
+    json.dumps(result, allow_nan=False)
+
+
+def test_threads_default_to_the_physical_cores(fake_models) -> None:
+    transport = Scripted()
+    options = BenchOptions(bench_module.load_device("cpu"), seconds=0.1, rounds=2)
+    result = bench_models(fake_models(), options=options, transport=transport)
+    assert result["settings"]["threads"] == 2
+    assert transport.arguments[1][transport.arguments[1].index("--threads") + 1] == "2"
+
+
+def test_saved_after_every_pair(fake_models, quick: BenchOptions) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    def save(result: dict) -> None:
+        seen.append((len(result["models"]["pruned"]["samples_ns"]), result["complete"]))
+
+    bench_models(fake_models(), options=quick, transport=Scripted(), save=save)
+    assert seen == [(1, False), (2, False), (2, False), (2, True)]
+
+
+def test_accuracy_is_added(fake_models, quick: BenchOptions) -> None:
+    result = bench_models(fake_models(), options=quick, transport=Scripted(), batches=two_images)
+    assert result["models"]["pruned"]["accuracy"] == 0.75
+    assert result["models"]["pruned"]["accuracy_images"] == 4
+
+
+@pytest.mark.parametrize("missing", ["baseline", "pruned"])
+def test_models_that_are_not_given(fake_models, quick: BenchOptions, missing: str) -> None:
+    models = fake_models()
+    models[missing].unlink()
+    with pytest.raises(BenchError, match=f"no such model file: .*{missing}"):
+        bench_models(models, options=quick)
+    del models[missing]
+    with pytest.raises(BenchError, match="name them baseline and pruned"):
+        bench_models(models, options=quick)
+
+
+def test_crash_of_the_model_is_one_line(fake_models, quick: BenchOptions) -> None:
+    models = fake_models({}, {"fail": "out of memory"})
+    with pytest.raises(BenchError, match="measuring pruned .*RuntimeError: out of memory$"):
+        bench_models(models, options=quick)
+
+
+def test_run_writes_both_places(run_path: Path, scripted: Scripted, fake_runs: None, tmp_path: Path) -> None:
+    result = bench_run(run_path, seconds=1, json_path=tmp_path / "copy.json")
+    place = run_path / "bench" / "cpu.json"
+    assert json.loads(place.read_text()) == result
+    assert place.read_text() == (tmp_path / "copy.json").read_text()
+    assert [path.name for path in place.parent.iterdir()] == ["cpu.json"]
+    assert result["models"]["pruned"]["accuracy"] == 0.75
+
+
+def test_run_without_accuracy_opens_no_data(run_path: Path, scripted: Scripted) -> None:
+    result = bench_run(run_path, accuracy=False)
+    assert result["models"]["pruned"]["accuracy_reason"] == "not asked for"
+    assert ("accuracy", "pruned") not in scripted.asked
+
+
+def test_failure_keeps_the_old_result_and_what_was_measured(
+    run_path: Path, scripted: Scripted, fake_runs: None
+) -> None:
+    place = run_path / "bench" / "cpu.json"
+    place.parent.mkdir()
+    place.write_text("the last one")
+    scripted.fail_at = 4  # probe, then one whole pair, then this
+    with pytest.raises(BenchError, match="measuring pruned"):
+        bench_run(run_path)
+    assert place.read_text() == "the last one"
+    partial = json.loads((place.parent / "cpu.json.partial").read_text())
+    assert partial["complete"] is False
+    assert len(partial["models"]["baseline"]["samples_ns"]) == 1
+
+
+def spoil(run: Path, name: str) -> None:
+    (run / "export" / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prepare", "message"),
+    [
+        ({"device": "toaster"}, None, "unknown device 'toaster'.*nown: .*cpu"),
+        ({"threads": 0}, None, "--threads is 0"),
+        ({"batch": 0}, None, "--batch is 0"),
+        ({"seconds": 0}, None, "--seconds is 0"),
+        ({}, lambda run: spoil(run, "pruned.onnx"), "has no export/pruned.onnx: .*edgeprune export"),
+        ({}, lambda run: (run / "bench").write_text(""), "cannot write .*cpu.json"),
+        ({"json_path": "."}, None, "it is a folder"),
+    ],
+)
+def test_checked_before_anything_is_measured(
+    run_path: Path, scripted: Scripted, arguments: dict, prepare: Callable | None, message: str
+) -> None:
+    if prepare:
+        prepare(run_path)
+    with pytest.raises(BenchError, match=message) as caught:
+        bench_run(run_path, **arguments)
+    assert "\n" not in str(caught.value)
+    assert scripted.asked == []
+
+
+def test_no_such_run(tmp_path: Path, scripted: Scripted) -> None:
+    with pytest.raises(BenchError, match="no such run folder"):
+        bench_run(tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()

@@ -1,0 +1,54 @@
+import pytest
+
+from bench.conftest import Scripted
+from edgeprune.bench.options import BenchOptions
+from edgeprune.bench.session import Session
+from edgeprune.errors import BenchError
+
+
+def session(
+    fake_models, options: BenchOptions, transport: Scripted, told: list | None = None, **more
+) -> Session:
+    progress = (lambda *news: told.append(news)) if told is not None else (lambda *news: None)
+    return Session(fake_models(), options, transport, progress, **more)
+
+
+def test_rounds_alternate_and_swap(fake_models, quick: BenchOptions) -> None:
+    transport = Scripted()
+    under_way = session(fake_models, quick, transport)
+    list(under_way.paired_rounds(threads=3))
+    assert [model for _, model in transport.asked] == ["baseline", "pruned", "pruned", "baseline"]
+    assert {name: len(rounds) for name, rounds in under_way.rounds.items()} == {"baseline": 2, "pruned": 2}
+
+
+def test_what_the_runner_is_asked(fake_models, quick: BenchOptions) -> None:
+    transport = Scripted()
+    session(fake_models, quick, transport, feed_shape=(1, 3, 8, 8)).measure("pruned", threads=3)
+    words = transport.arguments[0]
+    asked = dict(zip(words[::2], words[1::2], strict=True))
+    assert asked.pop("--model").endswith("pruned.json")
+    assert asked == {
+        "--runtime": "fake",
+        "--batch": "1",
+        "--threads": "3",
+        "--seconds": "0.05",
+        "--sensors": "none",
+        "--shape": "1x3x8x8",
+    }
+
+
+def test_failure_names_the_model(fake_models, quick: BenchOptions) -> None:
+    under_way = session(fake_models, quick, Scripted(fail_at=2))
+    with pytest.raises(BenchError, match=r"measuring pruned \(pruned.json\) failed: .*boom"):
+        list(under_way.paired_rounds(threads=1))
+
+
+def test_progress_ends_where_it_should(fake_models, quick: BenchOptions) -> None:
+    told: list = []
+    under_way = session(fake_models, quick, Scripted(), told, scoring=True)
+    list(under_way.paired_rounds(threads=1))
+    under_way.scored("pruned", 64)
+    assert [done for done, _, _ in told] == [0, 1, 2, 3, 5]
+    assert {total for _, total, _ in told} == {6}
+    assert told[2][2] == "pruned: round 2 of 2"
+    assert told[-1][2] == "pruned: 64 test images"

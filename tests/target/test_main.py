@@ -1,0 +1,63 @@
+import argparse
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from edgeprune_target.__main__ import main, parse_shape
+
+from edgeprune.bench.local import runner_environment
+
+
+def lines(*arguments: str) -> tuple[int, list[dict]]:
+    out = io.StringIO()
+    code = main(list(arguments), out)
+    return code, [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_result_is_the_last_line(fake_file: Path) -> None:
+    code, events = lines("measure", "--runtime", "fake", "--model", str(fake_file), "--seconds", "0.01")
+    assert code == 0
+    assert events[-1]["event"] == "result"
+    assert events[-1]["result"]["samples_ns"]
+
+
+def test_error_is_one_line_and_code_1() -> None:
+    code, events = lines("measure", "--model", "absent.onnx")
+    assert code == 1
+    assert events == [{"event": "error", "message": "no such model file: absent.onnx"}]
+
+
+def test_probe() -> None:
+    code, events = lines("probe", "--sensors", "rapl")
+    assert (code, events[-1]["result"]["cores_available"] >= 1) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("input=1x3x32x32", ("input", (1, 3, 32, 32))), ("2x8", ("", (2, 8)))]
+)
+def test_shapes(text: str, expected: tuple) -> None:
+    assert parse_shape(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "input=", "input=1xtwo", "0x3"])
+def test_no_shapes(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="write it as"):
+        parse_shape(text)
+
+
+def test_what_libraries_print_stays_out_of_the_answer() -> None:
+    code = (
+        "import os, sys, edgeprune_target.__main__ as m\n"
+        "m.VERBS['probe'] = lambda o, e: os.write(1, b'chatter\\n')\n"
+        "sys.argv = ['x', 'probe']\n"
+        "m.run()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=runner_environment(), capture_output=True, text=True
+    )
+    assert done.stdout == '{"event": "result", "result": 8}\n'
+    assert done.stderr == "chatter\n"
+    assert done.returncode == 0

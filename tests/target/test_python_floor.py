@@ -1,0 +1,100 @@
+"""The runner promises Python 3.8 and needs nothing but what a device has."""
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+import zipapp
+from pathlib import Path
+
+import edgeprune_target
+import pytest
+
+PACKAGE = Path(edgeprune_target.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+FLOOR = (3, 8)
+ALLOWED = {"numpy", "onnxruntime", "edgeprune_target"}
+
+
+def interpreters() -> list[str]:
+    """Python 3.8 to 3.10 on PATH or installed beside the running one, oldest first; then the running one."""
+    found = []
+    for minor in range(FLOOR[1], 11):
+        beside = Path(sys.base_prefix).parent.glob(f"*/bin/python3.{minor}")
+        found += [str(path) for path in beside]
+        found += [path for path in [shutil.which(f"python3.{minor}")] if path]
+    return [*found, sys.executable]
+
+
+@pytest.fixture(scope="module")
+def oldest() -> str:
+    for path in interpreters():
+        if subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return path
+    raise AssertionError("the running interpreter does not run")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_syntax_is_that_of_the_floor(path: Path) -> None:
+    ast.parse(path.read_text(), feature_version=FLOOR)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_what_a_device_has(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            top = name.split(".")[0]
+            assert top in ALLOWED or top in sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+@pytest.fixture(scope="module")
+def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pyz")
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, folder / "tree/edgeprune_target", ignore=ignore)
+    zipapp.create_archive(folder / "tree", folder / "runner.pyz", main="edgeprune_target.__main__:run")
+    return folder / "runner.pyz"
+
+
+def run(*command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_compiles_on_the_oldest(oldest: str, tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "p", ignore=shutil.ignore_patterns("__pycache__"))
+    done = run(oldest, "-m", "compileall", "-q", str(tmp_path / "p"))
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("verb", [[], ["probe"], ["measure"], ["accuracy"]])
+def test_help_on_the_oldest(oldest: str, pyz: Path, verb: list[str]) -> None:
+    done = run(oldest, "-S", str(pyz), *verb, "--help")
+    assert done.returncode == 0
+    assert "usage: edgeprune_target" in done.stdout
+
+
+def test_measures_on_the_oldest_without_any_package(
+    oldest: str, pyz: Path, fake_file: Path, five_watts: Path
+) -> None:
+    sensor = f"replay:{five_watts}"
+    done = run(
+        *(oldest, "-S", str(pyz), "measure", "--runtime", "fake", "--model", str(fake_file)),
+        *("--seconds", "0.05", "--sensors", sensor),
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)["result"]
+    assert result["energy"]["gross_j"] == pytest.approx(5 * result["energy"]["window_s"])
+
+
+def test_probes_on_the_oldest(oldest: str, pyz: Path) -> None:
+    done = run(oldest, "-S", str(pyz), "probe")
+    assert json.loads(done.stdout)["result"]["runtimes"] == {"onnxruntime": None}
+
+
+def test_missing_runtime_is_one_line_on_the_oldest(oldest: str, pyz: Path) -> None:
+    done = run(oldest, "-S", str(pyz), "measure", "--model", "m.onnx")
+    assert done.returncode == 1
+    assert "pip install onnxruntime" in json.loads(done.stdout)["message"]

@@ -1,0 +1,85 @@
+"""One contract for every runtime."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edgeprune_target.errors import TargetError
+from edgeprune_target.feeds import random_feed
+from edgeprune_target.runtimes import RUNTIMES, library_versions, make_runtime
+
+
+@pytest.fixture(params=sorted(RUNTIMES))
+def case(request: Any, onnx_file: Path, fake_file: Path) -> tuple[str, str]:
+    files = {"onnxruntime": onnx_file, "fake": fake_file}
+    return request.param, str(files[request.param])
+
+
+def test_infers_a_dict_of_arrays(case: tuple[str, str]) -> None:
+    name, model = case
+    with make_runtime(name, model, threads=1) as engine:
+        feed = random_feed(engine.inputs, batch=2, shapes={})
+        outputs = engine.infer(feed)
+        engine.synchronize()
+    rows = 2 if feed else 1
+    assert {key: np.asarray(value).shape for key, value in outputs.items()} == {"logits": (rows, 3)}
+
+
+def test_gives_the_same_answer_twice(case: tuple[str, str]) -> None:
+    name, model = case
+    with make_runtime(name, model, threads=1) as engine:
+        feed = random_feed(engine.inputs, batch=1, shapes={})
+        first, second = engine.infer(feed), engine.infer(feed)
+    np.testing.assert_array_equal(first["logits"], second["logits"])
+
+
+def test_names_its_versions(case: tuple[str, str]) -> None:
+    name, model = case
+    assert all(make_runtime(name, model, threads=1).versions().values())
+
+
+def test_missing_model_is_one_line(case: tuple[str, str]) -> None:
+    name, model = case
+    with (
+        pytest.raises(TargetError, match="no such model file: .*absent"),
+        make_runtime(name, model + "absent", 1),
+    ):
+        pass
+
+
+def test_can_be_entered_again(case: tuple[str, str]) -> None:
+    name, model = case
+    engine = make_runtime(name, model, threads=1)
+    for _ in range(2):
+        with engine:
+            assert engine.infer(random_feed(engine.inputs, 1, {}))
+
+
+def test_unknown_runtime_lists_the_known() -> None:
+    with pytest.raises(TargetError, match="known are fake, onnxruntime"):
+        make_runtime("tflite", "x", 1)
+
+
+def test_absent_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RUNTIMES, "odd", ("no_such_module_here", "Odd", "oddlib"))
+    with pytest.raises(TargetError, match="pip install oddlib"):
+        make_runtime("odd", "x", 1)
+    assert library_versions()["oddlib"] is None
+
+
+def test_foreign_file_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "not.onnx"
+    path.write_bytes(b"not a model")
+    with (
+        pytest.raises(TargetError, match="cannot load .*not.onnx.*export the model again"),
+        make_runtime("onnxruntime", str(path), 1),
+    ):
+        pass
+
+
+def test_onnxruntime_computes_what_the_model_says(onnx_file: Path) -> None:
+    image = np.arange(48, dtype=np.float32).reshape(1, 3, 4, 4)
+    with make_runtime("onnxruntime", str(onnx_file), 1) as engine:
+        logits = engine.infer({"input": image})["logits"]
+    np.testing.assert_allclose(logits, [[7.5, 23.5, 39.5]])  # means of 0..15, 16..31, 32..47

@@ -1,0 +1,103 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from edgeprune_target.errors import TargetError
+from edgeprune_target.sensors import SENSORS, first_that_answers, make_sensor
+from edgeprune_target.sensors.rapl import Rapl
+from edgeprune_target.sensors.replay import Replay
+
+
+def zone(root: Path, folder: str, name: str, energy_uj: int, range_uj: int = 1000) -> Path:
+    path = root / "sys/class/powercap" / folder
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "name").write_text(name + "\n")
+    (path / "energy_uj").write_text(f"{energy_uj}\n")
+    (path / "max_energy_range_uj").write_text(f"{range_uj}\n")
+    return path / "energy_uj"
+
+
+@pytest.mark.parametrize("name", sorted(SENSORS))
+def test_every_sensor_has_the_interface(name: str, tmp_path: Path) -> None:
+    sensor = make_sensor(f"{name}:{tmp_path / 'absent'}", str(tmp_path))
+    assert sensor.unit in ("watts", "joules")
+    assert sensor.total_kind in ("measured_input", "rail_sum", "none")
+    assert sensor.period_s > 0
+    assert isinstance(sensor.why_not(), str)
+
+
+def test_unknown_sensor_lists_the_known() -> None:
+    with pytest.raises(TargetError, match="known are none, rapl, replay"):
+        make_sensor("nvml2")
+
+
+def test_replay_interpolates_and_stays(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("t_s,CPU,GPU\n100,2,0\n110,4,10\n")
+    sensor = Replay(str(path), clock=clock)
+    assert sensor.why_not() is None
+    assert sensor.read() == {"CPU": 2.0, "GPU": 0.0}
+    clock.forward(5)
+    assert sensor.read() == {"CPU": 3.0, "GPU": 5.0}
+    clock.forward(60)
+    assert sensor.read() == {"CPU": 4.0, "GPU": 10.0}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "t_s,CPU\n", "t_s\n1\n", "CPU\n1\n", "t_s,CPU\n0,warm\n", "t_s,CPU\n0\n"]
+)
+def test_replay_of_a_bad_file_says_so(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(text)
+    assert "p.csv" in str(Replay(str(path)).why_not())
+
+
+def test_rapl_counts_packages_only(tmp_path: Path) -> None:
+    package = zone(tmp_path, "intel-rapl:0", "package-0", 100)
+    zone(tmp_path, "intel-rapl:0:0", "core", 50)
+    zone(tmp_path, "intel-rapl:1", "psys", 900)
+    sensor = Rapl(root=str(tmp_path))
+    assert sensor.why_not() is None
+    assert sensor.read() == {"package-0": 0.0}
+    package.write_text("350")
+    assert sensor.read() == {"package-0": pytest.approx(250e-6)}
+
+
+def test_rapl_counter_that_wraps(tmp_path: Path) -> None:
+    package = zone(tmp_path, "intel-rapl:0", "package-0", 900, range_uj=1000)
+    sensor = Rapl(root=str(tmp_path))
+    sensor.read()
+    package.write_text("50")  # 100 up to the end of the range, and 50 from its start
+    assert sensor.read() == {"package-0": pytest.approx(150e-6)}
+    package.write_text("60")
+    assert sensor.read() == {"package-0": pytest.approx(160e-6)}
+
+
+def test_rapl_that_is_absent(tmp_path: Path) -> None:
+    sensor = Rapl(root=str(tmp_path))
+    assert "virtual machine" in str(sensor.why_not())
+    assert sensor.read() == {}
+
+
+def test_rapl_that_only_root_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zone(tmp_path, "intel-rapl:0", "package-0", 1)
+
+    def refuse(path: Path) -> int:
+        raise PermissionError(path)
+
+    monkeypatch.setattr("edgeprune_target.sensors.rapl._number", refuse)
+    assert "sudo chmod" in str(Rapl(root=str(tmp_path)).why_not())
+    assert Rapl(root=str(tmp_path)).read() == {}
+
+
+def test_first_that_answers(tmp_path: Path, five_watts: Path) -> None:
+    sensor, reasons = first_that_answers(["rapl", f"replay:{five_watts}", "none"], str(tmp_path))
+    assert isinstance(sensor, Replay)
+    assert len(reasons) == 1
+    assert reasons[0].startswith("rapl: ")
+
+
+def test_none_answers_when_no_other_does(tmp_path: Path) -> None:
+    sensor, reasons = first_that_answers(["rapl"], str(tmp_path))
+    assert sensor.total_kind == "none"
+    assert reasons
