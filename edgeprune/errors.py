@@ -66,5 +66,5 @@ def known(kind: str, name: str, names: list[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {name!r}{hint} known: {', '.join(sorted(names))}".replace("? known", "? Known")
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(names))}"

@@ -1,0 +1,40 @@
+# `make demo` and `make test` are all a new user needs; each makes .venv first if it is not there.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test check format lint types tests test-slow clean
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)  ## train, prune, export and measure a ResNet-20 on real handwritten digits
+	$(BIN)/edgeprune train-prune
+	$(BIN)/edgeprune export
+	$(BIN)/edgeprune bench
+
+test: check  ## format, lint, types, tests
+
+check: lint types tests
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+tests: $(STAMP)
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(STAMP)  ## every torchvision CNN, and accuracies on CIFAR-10 where it is at hand
+	$(BIN)/pytest -m slow
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

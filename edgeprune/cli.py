@@ -1,0 +1,284 @@
+"""The command line: parse, call one function, print. Heavy packages are imported by what is called."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeprune.errors import EdgePruneError, RunError
+
+RUNS = Path("runs")
+
+
+class _Group(click.Group):
+    """Turns a user's mistake into one line and exit code 1, in one place."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EdgePruneError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="edgeprune")
+def main() -> None:
+    """Prune a CNN while training it, export it, and measure on the device what was really gained.
+
+    \b
+    edgeprune train-prune                       a ResNet-20 on handwritten digits, half of the FLOPs
+    edgeprune export                            the latest run, to ONNX
+    edgeprune bench                             baseline and pruned, in turn, on this machine
+    """
+
+
+def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The --json flag that every command has."""
+    return click.option("--json", "to_json", is_flag=True, help="Print the result as JSON.")(function)
+
+
+def say(value: Any) -> None:
+    """A result as JSON on stdout."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def latest_run(given: str | None) -> Path:
+    """The run that was named, or the latest one under runs/."""
+    if given is not None:
+        return Path(given)
+    found = sorted(RUNS.glob("*/config.json"), key=lambda p: p.stat().st_mtime_ns)
+    if not found:
+        raise RunError("no run under runs/ yet: make one with 'edgeprune train-prune', or name a run folder")
+    return found[-1].parent
+
+
+def free_place(model: str, data: str) -> Path:
+    """runs/MODEL-DATA, with a number behind it where that is taken."""
+    name = f"{model.replace(':', '-')}-{Path(data).name}"
+    places = [RUNS / name, *(RUNS / f"{name}-{i}" for i in range(2, 10_000))]
+    return next(place for place in places if not place.exists())
+
+
+@main.command("train-prune")
+@click.option("--model", default="resnet20", show_default=True, help="Zoo or torchvision name, or package.module:factory.")
+@click.option("--data", default="digits", show_default=True, help="digits, cifar10, cifar100, or a folder of images.")
+@click.option("--weights", help="Trained weights (.safetensors, .pt); without them the baseline is trained first.")
+@click.option("--method", default="learned", show_default=True, help="How channels are chosen.")
+@click.option("--target", default="flops=0.5", show_default=True, help="What remains: flops=F or params=F, 0 < F <= 1.")
+@click.option("--epochs", type=int, help="Epochs of pruning and fine-tuning together.")
+@click.option("--prune-iterations", type=int, help="Steps of the pruning phase  [default: 4000, or 40 % of all].")
+@click.option("--baseline-epochs", type=int, help="Epochs for the baseline, when it is trained here.")
+@click.option("--lr", type=float, help="Learning rate of pruning and fine-tuning.")
+@click.option("--baseline-lr", type=float, help="Learning rate of the baseline.")
+@click.option("--schedule", help="thesis, cosine, onecycle or constant.")
+@click.option("--batch-size", type=int, help="Images per step.")
+@click.option("--weight-decay", type=float, default=1e-4, show_default=True)
+@click.option("--momentum", type=float, default=0.9, show_default=True)
+@click.option("--mask-images", type=int, default=8, show_default=True, help="Images of a batch the pruning-models see.")
+@click.option("--offset", type=float, default=1.15, show_default=True, help="Of the continuous mask.")
+@click.option("--align", type=int, default=1, show_default=True, help="Widths become multiples of this.")
+@click.option("--floor", type=int, default=2, show_default=True, help="No layer keeps fewer channels.")
+@click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--image-size", type=int, help="Side in pixels  [default: the images' own, else 224].")
+@click.option("--val-fraction", type=float, default=0.05, show_default=True, help="Of the training images, held out.")
+@click.option("--data-root", help="Where torchvision's data sets are kept.")
+@click.option("--download", is_flag=True, help="Let torchvision fetch the data set.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--out", help="Run folder  [default: runs/MODEL-DATA].")
+@click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped.")
+@click.option("--force", is_flag=True, help="Replace a run of that name.")
+@as_json
+@click.pass_context
+def train_prune(ctx: click.Context, out: str | None, resume: bool, force: bool, to_json: bool, **options: Any) -> None:
+    """Train a model (unless weights are given), prune it while training, fine-tune it.
+
+    \b
+    edgeprune train-prune
+    edgeprune train-prune --model resnet56 --data DIR --weights resnet56.safetensors --target flops=0.5
+    edgeprune train-prune --out runs/mine --resume
+    """
+    from edgeprune import pipeline
+    from edgeprune.console import print_rows, progress_bars
+    from edgeprune.report import size_rows
+    from edgeprune.training import Interrupted
+
+    if resume and force:
+        raise click.UsageError("--resume and --force exclude each other")
+    place = latest_run(out) if resume else Path(out) if out else free_place(options["model"], options["data"])
+    if resume:
+        pipeline.check_same_options(place, _given(ctx, options))
+    chosen = None if resume else pipeline.TrainPruneOptions(**options)
+    try:
+        with progress_bars("baseline", "prune", "finetune", "test") as progress:
+            summary = pipeline.train_prune(place, chosen, resume=resume, force=force, progress=progress)
+    except Interrupted:
+        click.echo(f"stopped; go on with: edgeprune train-prune --out {place} --resume", err=True)
+        ctx.exit(130)
+    if to_json:
+        say({"run": str(place), **summary})
+        return
+    print_rows(f"{place}", size_rows(summary), summary["notes"])
+    click.echo(f"next: edgeprune export {place}", err=True)
+
+
+def _given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Options that were typed, not defaulted."""
+    typed = click.core.ParameterSource.COMMANDLINE
+    return {name: value for name, value in options.items() if ctx.get_parameter_source(name) == typed}
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--interacting", help="Set it (500), or change it (+200, -200); the controller then rests.")
+@click.option("--auto", is_flag=True, help="Give the wheel back to the controller.")
+@click.option("--show", is_flag=True, help="Print where the pruning phase stands.")
+@as_json
+def steer(run: str | None, interacting: str | None, auto: bool, show: bool, to_json: bool) -> None:
+    """Change `interacting` of a pruning phase while it runs: raising it prunes more.
+
+    \b
+    edgeprune steer runs/mine --show
+    edgeprune steer runs/mine --interacting +200
+    edgeprune steer runs/mine --auto
+    """
+    from edgeprune.steering import send, status
+
+    place = latest_run(run)
+    if interacting is None and not auto and not show:
+        raise click.UsageError("say --interacting N, --auto or --show")
+    if interacting is not None or auto:
+        send(place, interacting, auto=auto)
+    found = status(place)
+    if to_json:
+        say(found)
+    else:
+        for key, value in found.items():
+            click.echo(f"{key}: {value}")
+
+
+@main.command()
+@click.argument("model")
+@click.option("--input", "shape", default=None, help="Example input, as 3x224x224  [default: 3x32x32 for CIFAR ResNets].")
+@click.option("--classes", type=int, default=None, help="Number of classes the model is built with.")
+@click.option("--ignore", multiple=True, help="A layer whose output channels stay; may be repeated.")
+@as_json
+def inspect(model: str, shape: str | None, classes: int | None, ignore: tuple[str, ...], to_json: bool) -> None:
+    """Show the sets of coupled channels of a model, what they cost, and what is protected and why.
+
+    MODEL is a zoo name, a torchvision name, package.module:factory, or a run folder.
+
+    \b
+    edgeprune inspect resnet56
+    edgeprune inspect torchvision:shufflenet_v2_x1_0 --input 3x224x224
+    edgeprune inspect mypackage.nets:make --input 3x64x64 --json
+    edgeprune inspect runs/mine
+    """
+    from edgeprune.api import describe
+    from edgeprune.console import print_table
+    from edgeprune.inspection import group_rows, inspected_graph, protected_rows
+
+    graph = inspected_graph(model, shape, classes, ignore)
+    found = describe(graph)
+    if to_json:
+        say(found)
+        return
+    heads = [("coupled channels", "left"), ("count", "right"), ("written by", "left"), ("read by", "left")]
+    heads += [("parameters", "right"), ("FLOPs", "right")]
+    title = f"{model}: {found['params']:,} parameters, {found['flops'] / 1e6:,.1f} MFLOPs, {found['classes']} decisions"
+    print_table(title, heads, group_rows(found))
+    print_table("protected", [("layers", "left"), ("channels", "right"), ("because", "left")], protected_rows(found))
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--trt", is_flag=True, help="TensorRT engines too, where CUDA and TensorRT are.")
+@click.option("--images", type=int, default=256, show_default=True, help="Real images the export is checked on.")
+@click.option("--opset", type=int, help="Of ONNX.")
+@as_json
+def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: bool) -> None:
+    """Baseline and pruned model to ONNX, checked against torch on real images.
+
+    RUN is a run folder; without it, the latest under runs/.
+
+    \b
+    edgeprune export
+    edgeprune export runs/mine --trt
+    """
+    from edgeprune.console import print_table, progress_bars
+    from edgeprune.export import export_run
+
+    place = latest_run(run)
+    with progress_bars() as progress:
+        record = export_run(place, trt=trt, images=images, opset=opset, progress=progress)
+    if to_json:
+        say(record)
+        return
+    rows = [
+        [
+            model["file"],
+            f"{model['size_bytes'] / 1e3:,.1f} kB",
+            f"{model['params']:,}",
+            f"{100 * model['parity']['top1_agreement']:.2f} %",
+            f"{model['parity']['max_abs_diff']:.2e}",
+        ]
+        for model in record["models"].values()
+    ]
+    heads = [("file", "left"), ("size", "right"), ("parameters", "right"), ("top-1 agrees", "right"), ("largest difference", "right")]
+    print_table(f"{place}/export: ONNX against torch on {images} images", heads, rows)
+    if record["tensorrt"]:
+        click.echo(f"TensorRT skipped, because {record['tensorrt']['skipped_because']}")
+    click.echo(f"next: edgeprune bench {place}", err=True)
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--device", default="cpu", show_default=True, help="A device profile.")
+@click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
+@click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
+@click.option("--seconds", type=float, default=10.0, show_default=True, help="Of timed inference per model.")
+@click.option("--no-accuracy", is_flag=True, help="Leave out the accuracy of the files.")
+@click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
+def bench(
+    run: str | None, device: str, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
+    json_path: str | None,
+) -> None:  # fmt: skip
+    """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
+
+    RUN is a run folder; without it, the latest under runs/. Each round is a fresh process with one model,
+    baseline and pruned in turn, so that drift cancels.
+
+    \b
+    edgeprune bench
+    edgeprune bench runs/mine --batch 32 --threads 1 --seconds 30 --json result.json
+    """
+    from edgeprune.bench import bench_run
+    from edgeprune.console import print_rows, progress_bars
+    from edgeprune.report import bench_rows, remarks, size_rows, speedup_line
+    from edgeprune.runs import Run
+
+    place = latest_run(run)
+    found = Run.open(place)
+    to_stdout = json_path == "-"
+    with progress_bars() as progress:
+        result = bench_run(
+            place, device=device, batch=batch, threads=threads, seconds=seconds,
+            json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
+        )  # fmt: skip
+    if to_stdout:
+        say(result)
+        return
+    rows = [*size_rows(found.summary()), *bench_rows(result)]
+    title = f"{place} on {result['device']['title']} ({result['settings']['threads']} threads)"
+    print_rows(title, rows, [speedup_line(result), *remarks(result)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

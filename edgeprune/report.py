@@ -1,0 +1,104 @@
+"""What a person reads: the baseline beside the pruned model, as rows of text."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a comparison; ``change`` says what the pruned model gained or lost."""
+
+    what: str
+    baseline: str
+    pruned: str
+    change: str = ""
+
+
+def percent(value: float | None) -> str:
+    """A share as '12.34 %'; '-' when it is not known."""
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def quantity(value: float | None, unit: str, scale: float = 1.0, digits: int = 2) -> str:
+    """A value in ``unit``; '-' when it is not known."""
+    return "-" if value is None else f"{value / scale:,.{digits}f} {unit}".rstrip()
+
+
+def times(baseline: float | None, pruned: float | None, less: bool = True) -> str:
+    """'2.00x less' (or 'more'), from two values; '' when one is missing."""
+    if not baseline or not pruned:
+        return ""
+    ratio = baseline / pruned if less else pruned / baseline
+    word = "less" if less else "more"
+    return f"{ratio:.2f}x {word}" if ratio >= 1 else f"{1 / ratio:.2f}x {'more' if less else 'less'}"
+
+
+def size_rows(summary: dict[str, Any]) -> list[Row]:
+    """Accuracy, parameters and FLOPs of a run's summary."""
+    base, pruned = summary["models"]["baseline"], summary["models"]["pruned"]
+    drop = 100 * (pruned["accuracy"] - base["accuracy"])
+    return [
+        Row(
+            f"accuracy ({base['test_images']:,} test images)",
+            percent(base["accuracy"]),
+            percent(pruned["accuracy"]),
+            f"{drop:+.2f} points",
+        ),
+        Row(
+            "parameters",
+            f"{base['params']:,}",
+            f"{pruned['params']:,}",
+            times(base["params"], pruned["params"]),
+        ),
+        Row(
+            "FLOPs (multiply-adds, fvcore)",
+            quantity(base["flops"], "M", 1e6),
+            quantity(pruned["flops"], "M", 1e6),
+            times(base["flops"], pruned["flops"]),
+        ),
+    ]
+
+
+def bench_rows(result: dict[str, Any]) -> list[Row]:
+    """File size, accuracy of the files, latency, throughput, memory and energy of a measurement."""
+    base, pruned = result["models"]["baseline"], result["models"]["pruned"]
+    rows = [_pair("file size", base, pruned, "size_bytes", "kB", 1e3)]
+    if base.get("accuracy") is not None and pruned.get("accuracy") is not None:
+        change = f"{100 * (pruned['accuracy'] - base['accuracy']):+.2f} points"
+        rows.append(
+            Row("accuracy of the ONNX file", percent(base["accuracy"]), percent(pruned["accuracy"]), change)
+        )
+    for name in ("p50", "p99"):
+        a, b = base["latency_ms"][name], pruned["latency_ms"][name]
+        label = f"latency {name}, batch {result['settings']['batch']}"
+        rows.append(Row(label, quantity(a, "ms", digits=3), quantity(b, "ms", digits=3), times(a, b)))
+    rows.append(_pair("throughput", base, pruned, "throughput_ips", "images/s", 1.0, 0, less=False))
+    rows.append(_pair("peak memory", base, pruned, "memory_peak_bytes", "MB", 1e6))
+    energy = _pair("energy per inference", base, pruned, "energy_mj_per_inference", "mJ", 1.0)
+    if base["energy_mj_per_inference"] is None:
+        energy = Row(energy.what, "-", "-", "not measured")
+    rows.append(energy)
+    return rows
+
+
+def _pair(
+    what: str, base: Any, pruned: Any, key: str, unit: str, scale: float, digits: int = 2, less: bool = True
+) -> Row:
+    a, b = base[key], pruned[key]
+    return Row(
+        what, quantity(a, unit, scale, digits), quantity(b, unit, scale, digits), times(a, b, less)
+    )
+
+
+def speedup_line(result: dict[str, Any]) -> str:
+    """'speedup 1.85x (95 % interval 1.83 to 1.87, 10 pairs of rounds)'."""
+    s = result["speedup"]
+    return (
+        f"speedup {s['value']:.2f}x ({100 * s['confidence']:.0f} % interval {s['low']:.2f} to {s['high']:.2f}, "
+        f"{s['pairs']} pairs of rounds)"
+    )
+
+
+def remarks(result: dict[str, Any]) -> list[str]:
+    """The measurement's warnings, energy's reason among them."""
+    return [f"{warning['code']}: {warning['message']}" for warning in result["warnings"]]

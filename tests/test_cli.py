@@ -1,0 +1,115 @@
+"""The command line: help without heavy packages, one line for each mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgeprune.cli import free_place, latest_run, main
+from edgeprune.errors import RunError
+from edgeprune.runs import Run
+
+HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "tensorrt", "pycuda", "fvcore", "scipy", "sklearn", "rich")
+
+
+def run(*args: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, list(args))
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("command", [[], *[[name] for name in sorted(main.commands)]], ids=lambda c: " ".join(c) or "main")
+def test_help_needs_no_heavy_package(command: list[str]) -> None:
+    code = f"""
+import sys
+for name in {HEAVY!r}:
+    sys.modules[name] = None
+from edgeprune.cli import main
+main({[*command, "--help"]!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_help_has_an_example(name: str) -> None:
+    _, out, _ = run(name, "--help")
+    assert f"edgeprune {name}" in out.split("Usage:")[1].split("\n", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["train-prune", "--model", "resnet2O"], "did you mean 'resnet20'"),
+        (["train-prune", "--method", "magic"], "known: "),
+        (["train-prune", "--data", "digitz"], "did you mean 'digits'"),
+        (["train-prune", "--data", "no/such/folder"], "no/such/folder"),
+        (["train-prune", "--target", "flops=1.5"], "outside (0, 1]"),
+        (["train-prune", "--target", "half"], "flops=0.5"),
+        (["train-prune", "--target", "flops=0.0001"], "as far as it goes"),
+        (["train-prune", "--epochs", "0"], "at least 1"),
+        (["train-prune", "--weights", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["train-prune", "--schedule", "sine"], "did you mean 'cosine'"),
+        (["train-prune", "--precision", "int3"], "known: "),
+        (["export", "nowhere"], "no such run folder"),
+        (["bench", "nowhere"], "no such run folder"),
+        (["steer", "nowhere", "--show"], "no such run folder"),
+        (["export"], "no run under runs/ yet"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    args: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*args)
+    assert code == 1
+    assert out == ""
+    lines = err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and said in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("args", [["nonsense"], ["train-prune", "--epochs", "many"], ["train-prune", "--resume", "--force"]])
+def test_wrong_usage_is_exit_code_2(args: list[str]) -> None:
+    assert run(*args)[0] == 2
+
+
+def config() -> dict:
+    return {"options": {"epochs": 3}, "data_spec": {}}
+
+
+def test_latest_run_is_the_one_made_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match="no run under runs/ yet"):
+        latest_run(None)
+    for name in ("b", "a"):
+        Run.create(tmp_path / "runs" / name, config())
+    assert latest_run(None).name == "a"
+    assert latest_run("elsewhere") == Path("elsewhere")
+
+
+def test_a_taken_name_gets_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert free_place("resnet20", "digits") == Path("runs/resnet20-digits")
+    Path("runs/resnet20-digits").mkdir(parents=True)
+    assert free_place("resnet20", "digits") == Path("runs/resnet20-digits-2")
+    assert free_place("my.models:net", "/data/birds/") == Path("runs/my.models-net-birds")
+
+
+def test_steer_sends_and_shows(tmp_path: Path) -> None:
+    made = Run.create(tmp_path / "r", config())
+    made.log({"stage": "prune", "kind": "step", "step": 50, "flops_fraction": 0.9, "interacting": -3.0})
+    code, out, _ = run("steer", str(made.path), "--interacting", "+200", "--json")
+    assert code == 0
+    assert json.loads(out)["flops_fraction"] == 0.9
+    assert made.steering() == [{"interacting": 200.0, "relative": True}]
+    run("steer", str(made.path), "--auto")
+    assert made.steering()[-1] == {"auto": True}
+    code, _, err = run("steer", str(made.path), "--interacting", "lots")
+    assert code == 1 and "is not a number" in err
+    (made.path / "settled.safetensors").write_bytes(b"")
+    code, _, err = run("steer", str(made.path), "--interacting", "5")
+    assert code == 1 and "is over" in err
