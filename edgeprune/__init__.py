@@ -1,0 +1,21 @@
+"""Prune CNNs while training them, export them, and measure on the device what was really gained.
+
+Names are imported when first used, so that ``import edgeprune`` costs nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeprune.api import compact, load, mask, prune, save, select, trace
+    from edgeprune.errors import EdgePruneError
+
+__all__ = ["EdgePruneError", "compact", "load", "mask", "prune", "save", "select", "trace"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it lives."""
+    import importlib
+
+    if name not in __all__:
+        raise AttributeError(f"module 'edgeprune' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module("edgeprune.errors" if name == "EdgePruneError" else "edgeprune.api"), name)

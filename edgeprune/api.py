@@ -1,0 +1,223 @@
+"""The library's verbs: trace, select, mask, compact; prune in one call; save and load without pickle."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgeprune import compact as compaction
+from edgeprune.budget import Target, select
+from edgeprune.errors import ModelError
+from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.importance import score
+from edgeprune.plan import Plan
+from edgeprune.runs import Run
+from edgeprune.serialize import load_module, save_module
+
+__all__ = ["Pruned", "Report", "compact", "load", "mask", "prune", "save", "select", "trace"]
+
+Inputs = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was asked and what was got. Counts are (before, after); bytes are of the parameters and buffers.
+
+    ``layers`` gives (before, after) output channels for every layer that changed; ``notes`` says what was
+    left alone and why.
+    """
+
+    target: str
+    fraction_got: float
+    channels: tuple[int, int]
+    params: tuple[int, int]
+    flops: tuple[int, int]
+    size_bytes: tuple[int, int]
+    layers: dict[str, tuple[int, int]]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        (c0, c1), (p0, p1), (f0, f1), (b0, b1) = self.channels, self.params, self.flops, self.size_bytes
+        lines = [
+            f"asked {self.target}, got {self.fraction_got:.4f}",
+            f"channels {c0:,} -> {c1:,}",
+            f"parameters {p0:,} -> {p1:,} ({p1 / p0:.3f})",
+            f"FLOPs {f0:,} -> {f1:,} ({f1 / f0:.3f})",
+            f"bytes {b0:,} -> {b1:,}",
+        ]
+        return "\n".join([*lines, *self.notes])
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A dense, smaller model with its report, the plan it was made by and the graph of the original."""
+
+    model: nn.Module
+    report: Report
+    plan: Plan
+    graph: Graph
+
+
+def trace(model: nn.Module, example_input: Inputs, ignore: Iterable[str] = ()) -> Graph:
+    """Find the classes of coupled channels of ``model``; it is not changed.
+
+    Args:
+        model: any module torch.fx can trace.
+        example_input: a tensor, or a tuple with one for each argument of forward; batch included.
+        ignore: layers (or prefixes of their names) whose output channels all stay.
+
+    Raises:
+        TraceError: the model's Python depends on a tensor's content (names the line), or it does not run.
+    """
+    return build_graph(model, example_input, ignore)
+
+
+def mask(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
+    """A copy of ``model`` in which the dropped channels are multiplied by zero wherever they are read.
+
+    Raises:
+        PlanError: the plan was made for another model.
+    """
+    return compaction.mask(_graph_for(model, graph), plan)
+
+
+def compact(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
+    """The dense model without the dropped channels: what `mask` computes, smaller. ``model`` is not changed.
+
+    Raises:
+        PlanError: the plan was made for another model.
+    """
+    return compaction.compact(_graph_for(model, graph), plan).model.train(model.training)
+
+
+def _graph_for(model: nn.Module, graph: Graph) -> Graph:
+    """``graph`` if it was traced from this very model, else this model's own."""
+    own = {id(p) for p in model.parameters()}
+    if all(id(p) in own for p in graph.module.parameters()):
+        return graph
+    return build_graph(model, graph.inputs)
+
+
+def prune(
+    model: nn.Module,
+    example_input: Inputs,
+    *,
+    criterion: str | Callable[..., NDArray[np.float64]] = "l1",
+    target: str | Target = "flops=0.5",
+    align: int = 1,
+    floor: int = 2,
+    ratios: Mapping[str, float] | None = None,
+    ignore: Iterable[str] = (),
+) -> Pruned:
+    """Score, select and compact in one call; fine-tune the result as you would train any model.
+
+    Args:
+        model: any module torch.fx can trace; it is not changed.
+        example_input: as for `trace`.
+        criterion: 'l1', 'l2', 'random', or a function graph -> (classes,) scores.
+        target: what remains: 'flops=0.5' or 'params=0.3'.
+        align: widths become multiples of this (8 suits most hardware).
+        floor: no layer keeps fewer channels.
+        ratios: share of channels to keep for single groups, by name (see `edgeprune inspect`).
+        ignore: layers whose output channels all stay.
+
+    Raises:
+        TraceError, TargetError, PlanError: see `trace` and `select`.
+    """
+    target = Target.parse(target)
+    graph = trace(model, example_input, ignore)
+    plan = select(graph, score(graph, criterion), target, align=align, floor=floor, ratios=ratios)
+    done = compaction.compact(graph, plan)
+    dense = done.model.train(model.training)
+    return Pruned(dense, _report(graph, dense, done.plan, target), done.plan, graph)
+
+
+def _report(graph: Graph, dense: nn.Module, plan: Plan, target: Target) -> Report:
+    before, after = _widths(graph.module), _widths(dense)
+    return Report(
+        target=str(target),
+        fraction_got=target.share(graph, plan.keep),
+        channels=(sum(before.values()), sum(after.get(name, 0) for name in before)),
+        params=(graph.params(), sum(p.numel() for p in dense.parameters())),
+        flops=(graph.flops(), graph.flops(plan.keep)),
+        size_bytes=(_bytes(graph.module), _bytes(dense)),
+        layers={name: (width, after.get(name, 0)) for name, width in before.items() if after.get(name, 0) != width},
+        notes=plan.notes,
+    )
+
+
+def _widths(model: nn.Module) -> dict[str, int]:
+    """Output channels of every convolution and linear layer."""
+    kinds = (nn.modules.conv._ConvNd, nn.Linear)
+    return {
+        name: layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels  # type: ignore[misc]
+        for name, layer in model.named_modules()
+        if isinstance(layer, kinds)
+    }
+
+
+def _bytes(model: nn.Module) -> int:
+    tensors = [*model.parameters(), *model.buffers()]
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def save(model: nn.Module, path: str | Path) -> Path:
+    """Write a pruned (or any traced) model as one .safetensors file: weights, and the graph as JSON.
+
+    Raises:
+        ModelError: ``model`` is not a traced one. EdgePruneError: the place cannot be written.
+    """
+    if not isinstance(model, torch.fx.GraphModule):
+        raise ModelError(
+            f"{type(model).__name__} is not a traced model: save what edgeprune.prune or edgeprune.compact gave"
+        )
+    return save_module(model, path)
+
+
+def load(path: str | Path, which: str = "pruned", allow: tuple[str, ...] = ()) -> nn.Module:
+    """The dense model of a run folder, or of a file that `save` wrote; nothing is unpickled.
+
+    Args:
+        path: a run folder, or a .safetensors file of `save`.
+        which: of a run: 'pruned' (the default), 'settled' (before fine-tuning) or 'baseline'.
+        allow: of a file: packages besides torch and torchvision it may import layers from.
+
+    Raises:
+        RunError, WeightsError, ModelError: it is neither, or damaged.
+    """
+    path = Path(path)
+    return Run.open(path).load(which) if path.is_dir() or not path.exists() else load_module(path, allow)
+
+
+def describe(graph: Graph) -> dict[str, Any]:
+    """What `edgeprune inspect` shows: groups of coupled channels and what is protected, with reasons."""
+    params, flops = graph.marginal_params(), graph.marginal_flops()
+    groups = [
+        {
+            "name": group.name,
+            "classes": group.size,
+            "producers": list(group.producers),
+            "readers": list(group.readers),
+            "params_share": float(params[group.classes].sum() / max(1, graph.params())),
+            "flops_share": float(flops[group.classes].sum() / max(1, graph.flops())),
+        }
+        for group in graph.groups
+    ]
+    protected = [
+        {"layers": list(p.layers), "channels": p.channels, "reason": p.reason, "where": p.where}
+        for p in graph.protected
+    ]
+    return {
+        "schema": 1,
+        "fingerprint": graph.fingerprint,
+        "params": graph.params(),
+        "flops": graph.flops(),
+        "classes": graph.classes,
+        "groups": groups,
+        "protected": protected,
+    }

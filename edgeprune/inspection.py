@@ -1,0 +1,63 @@
+"""What `edgeprune inspect` looks at: a model by any name, as its channel graph."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from edgeprune.errors import ModelError
+from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.models import CIFAR_DEPTHS, build
+from edgeprune.runs import Run
+
+_SHAPE = re.compile(r"\d+(x\d+)*")
+
+
+def inspected_graph(name: str, shape: str | None, classes: int | None, ignore: tuple[str, ...] = ()) -> Graph:
+    """Trace a zoo model, a torchvision model, a user's factory, or the unpruned model of a run.
+
+    Raises:
+        ModelError: unknown name, or a shape that is not like 3x224x224. TraceError: it cannot be traced.
+    """
+    import torch
+
+    if Path(name).is_dir():
+        run = Run.open(name)
+        return build_graph(run.build(), torch.zeros(1, *run.config["input_shape"]), ignore)
+    cifar = name in CIFAR_DEPTHS
+    size = parse_shape(shape or ("3x32x32" if cifar else "3x224x224"))
+    model = build(name, num_classes=classes or (10 if cifar else 1000), in_channels=size[0])
+    return build_graph(model, torch.zeros(1, *size), ignore)
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """'3x224x224' -> (3, 224, 224): one example without its batch axis."""
+    if not _SHAPE.fullmatch(text) or 0 in (sizes := tuple(int(part) for part in text.split("x"))):
+        raise ModelError(f"input shape {text!r} is not of the form 3x224x224")
+    return sizes
+
+
+def group_rows(found: dict[str, Any]) -> list[list[str]]:
+    """Rows of the table of groups."""
+    return [
+        [
+            group["name"],
+            str(group["classes"]),
+            _some(group["producers"]),
+            _some(group["readers"]),
+            f"{100 * group['params_share']:.1f} %",
+            f"{100 * group['flops_share']:.1f} %",
+        ]
+        for group in found["groups"]
+    ]
+
+
+def protected_rows(found: dict[str, Any]) -> list[list[str]]:
+    """Rows of the table of what stays."""
+    return [
+        [_some(p["layers"]), str(p["channels"]), f"{p['reason']} (at {p['where']})"] for p in found["protected"]
+    ]
+
+
+def _some(names: list[str], shown: int = 3) -> str:
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")

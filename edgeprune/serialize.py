@@ -1,0 +1,275 @@
+"""Save a traced model as one safetensors file, and load it where its class cannot be imported.
+
+The file's metadata holds the graph as JSON: operations by name, layers by class name and plain
+attributes. Nothing in it is code: only functions and layers of torch and torchvision are looked up,
+unless the reader allows other packages by name.
+"""
+
+import importlib
+import json
+import math
+import operator
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.fx as fx
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeprune.errors import ModelError, WeightsError
+from edgeprune.files import written_aside
+
+FORMAT = "edgeprune-graph"
+SCHEMA = 1
+TRUSTED = ("torch", "torchvision", "math", "_operator", "operator")
+_SPACES = {"torch": torch, "F": F, "operator": operator, "math": math, "torch._C._nn": torch._C._nn}
+_PRIVATE = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training", "_is_full_backward_hook"}
+
+
+def save_module(module: fx.GraphModule, path: str | Path) -> Path:
+    """Write ``module`` to ``path`` (.safetensors), aside and renamed.
+
+    Raises:
+        ModelError: it holds something that cannot be written down as data.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    record = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "name": type(module).__name__,
+        "training": module.training,
+        "nodes": [_node(node) for node in module.graph.nodes],
+        "layers": _layers(module),
+        "tensors": _tensor_table(module),
+    }
+    state = {first: tensor for first, tensor in _first_tensors(module).items()}
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    with written_aside(path) as aside:
+        save_file(plain, str(aside), {"edgeprune": json.dumps(record)})
+    return path
+
+
+def load_module(path: str | Path, allow: tuple[str, ...] = ()) -> fx.GraphModule:
+    """Read a model that `save_module` wrote.
+
+    Args:
+        path: the file.
+        allow: packages besides torch and torchvision whose layers and functions may be imported.
+
+    Raises:
+        WeightsError: no such file, a truncated or foreign one. ModelError: it needs a package not allowed.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as handle:
+            metadata = handle.metadata() or {}
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise WeightsError(f"no such file: {path}") from error
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error})") from error
+    try:
+        record = json.loads(metadata["edgeprune"])
+        if record["format"] != FORMAT or record["schema"] != SCHEMA:
+            raise KeyError("schema")
+    except (KeyError, ValueError, TypeError) as error:
+        raise WeightsError(f"{path} holds weights, but no model that edgeprune.save wrote") from error
+    return _rebuild(record, tensors, (*TRUSTED, *allow))
+
+
+def _rebuild(record: dict[str, Any], tensors: dict[str, Tensor], allowed: tuple[str, ...]) -> fx.GraphModule:
+    root = nn.Module()
+    shared: dict[str, Any] = {}
+    for path, layer in record["layers"].items():
+        _place(root, path, _layer(layer, allowed))
+    for name, (first, kind) in record["tensors"].items():
+        if first not in shared:
+            value = tensors[first]
+            shared[first] = nn.Parameter(value, kind == "parameter") if kind != "buffer" else value
+        _put_tensor(root, name, shared[first], kind)
+    graph, nodes = fx.Graph(), {}
+    for entry in record["nodes"]:
+        decode = lambda value: _decode(value, nodes, allowed)  # noqa: E731, B023
+        target = _function(entry["target"], allowed) if entry["op"] == "call_function" else entry["target"]
+        args, kwargs = tuple(decode(a) for a in entry["args"]), {k: decode(v) for k, v in entry["kwargs"].items()}
+        nodes[entry["name"]] = graph.create_node(entry["op"], target, args, kwargs, entry["name"])
+    module = fx.GraphModule(root, graph, class_name=record["name"])
+    return module.train(record["training"])  # type: ignore[return-value]
+
+
+# --- nodes -------------------------------------------------------------------------------------------
+
+
+def _node(node: fx.Node) -> dict[str, Any]:
+    target = _function_name(node.target) if node.op == "call_function" else str(node.target)
+    return {
+        "op": node.op,
+        "name": node.name,
+        "target": target,
+        "args": [_encode(a, node) for a in node.args],
+        "kwargs": {k: _encode(v, node) for k, v in node.kwargs.items()},
+    }
+
+
+def _function_name(function: Any) -> str:
+    if function is getattr:
+        return "builtins:getattr"
+    for name, space in _SPACES.items():
+        if getattr(space, getattr(function, "__name__", ""), None) is function:
+            return f"{name}:{function.__name__}"
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if module and "<" not in name:
+        return f"{module}:{name}"
+    raise ModelError(f"cannot save this model: {function!r} has no name to find it by")
+
+
+def _function(name: str, allowed: tuple[str, ...]) -> Callable[..., Any]:
+    space, _, attribute = name.partition(":")
+    if name == "builtins:getattr":
+        return getattr
+    if space in _SPACES:
+        return getattr(_SPACES[space], attribute)  # type: ignore[no-any-return]
+    return _lookup(space, attribute, allowed)  # type: ignore[no-any-return]
+
+
+def _lookup(module: str, qualname: str, allowed: tuple[str, ...]) -> Any:
+    if module.split(".")[0] not in allowed:
+        raise ModelError(
+            f"this model needs {module}.{qualname}, and only torch and torchvision are looked up: "
+            f"load it with allow=({module.split('.')[0]!r},) if you trust the file"
+        )
+    try:
+        value: Any = importlib.import_module(module)
+        for part in qualname.split("."):
+            value = getattr(value, part)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"this model needs {module}.{qualname}, which is not here ({error})") from error
+    return value
+
+
+def _encode(value: Any, node: fx.Node) -> Any:
+    """JSON for an argument; anything but plain values is a dict with one key that starts with '$'."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"$float": str(value)}
+    if isinstance(value, fx.Node):
+        return {"$node": value.name}
+    if isinstance(value, (tuple, list)):
+        items = [_encode(item, node) for item in value]
+        return {"$tuple": items} if isinstance(value, tuple) else items
+    if isinstance(value, dict):
+        return {"$dict": [[_encode(k, node), _encode(v, node)] for k, v in value.items()]}
+    if isinstance(value, slice):
+        return {"$slice": [_encode(part, node) for part in (value.start, value.stop, value.step)]}
+    if value is Ellipsis:
+        return {"$ellipsis": True}
+    for kind in (torch.dtype, torch.device, torch.memory_format, torch.layout):
+        if isinstance(value, kind):
+            return {f"${kind.__name__}": str(value)}
+    raise ModelError(f"cannot save this model: {node.name} has an argument of type {type(value).__name__}")
+
+
+def _decode(value: Any, nodes: dict[str, fx.Node], allowed: tuple[str, ...]) -> Any:
+    again = lambda item: _decode(item, nodes, allowed)  # noqa: E731
+    if isinstance(value, list):
+        return [again(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((key, inside),) = value.items()
+    simple: dict[str, Callable[[], Any]] = {
+        "$node": lambda: nodes[inside],
+        "$tuple": lambda: tuple(again(item) for item in inside),
+        "$dict": lambda: {again(k): again(v) for k, v in inside},
+        "$slice": lambda: slice(*[again(item) for item in inside]),
+        "$ellipsis": lambda: Ellipsis,
+        "$float": lambda: float(inside),
+        "$device": lambda: torch.device(inside),
+    }
+    return simple[key]() if key in simple else getattr(torch, inside.removeprefix("torch."))
+
+
+# --- layers and tensors ------------------------------------------------------------------------------
+
+
+def _layers(module: fx.GraphModule) -> dict[str, Any]:
+    """Every submodule by path, parents first; containers become plain modules."""
+    leaves = {str(node.target) for node in module.graph.nodes if node.op == "call_module"}
+    found = {}
+    for path, layer in module.named_modules(remove_duplicate=False):
+        if path and any(path == leaf or path.startswith(leaf + ".") for leaf in leaves):
+            found[path] = _layer_record(path, layer)
+        elif path:
+            found[path] = {"class": "torch.nn.modules.module:Module", "attributes": {}, "empty": {}}
+    return found
+
+
+def _layer_record(path: str, layer: nn.Module) -> dict[str, Any]:
+    attributes = {}
+    for name, value in layer.__dict__.items():
+        if name in _PRIVATE or "hook" in name:
+            continue
+        try:
+            attributes[name] = _encode(value, fx.Node(fx.Graph(), path.replace(".", "_"), "placeholder", "x", (), {}))
+        except ModelError as error:
+            if not name.startswith("_"):
+                raise ModelError(f"cannot save layer {path}: its {name} is no plain value") from error
+    kind = type(layer)
+    empty = {
+        "parameters": [name for name, value in layer._parameters.items() if value is None],
+        "buffers": [name for name, value in layer._buffers.items() if value is None],
+    }
+    return {"class": f"{kind.__module__}:{kind.__qualname__}", "attributes": attributes, "empty": empty}
+
+
+def _layer(record: dict[str, Any], allowed: tuple[str, ...]) -> nn.Module:
+    kind = _lookup(*record["class"].split(":"), allowed)
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise ModelError(f"{record['class']} is not a layer")
+    layer = kind.__new__(kind)
+    nn.Module.__init__(layer)
+    for name, value in record["attributes"].items():
+        layer.__dict__[name] = _decode(value, {}, allowed)
+    for name in record["empty"].get("parameters", ()):
+        layer.register_parameter(name, None)
+    for name in record["empty"].get("buffers", ()):
+        layer.register_buffer(name, None)
+    return layer
+
+
+def _place(root: nn.Module, path: str, layer: nn.Module) -> None:
+    parent, _, leaf = path.rpartition(".")
+    root.get_submodule(parent).add_module(leaf, layer)
+
+
+def _named(module: nn.Module) -> list[tuple[str, Tensor, str]]:
+    named = [(n, p, "parameter" if p.requires_grad else "frozen") for n, p in module.named_parameters(remove_duplicate=False)]
+    return named + [(n, b, "buffer") for n, b in module.named_buffers(remove_duplicate=False)]
+
+
+def _first_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Each distinct tensor once, under its first name."""
+    first: dict[int, str] = {}
+    for name, tensor, _ in _named(module):
+        first.setdefault(id(tensor), name)
+    return {name: tensor for name, tensor, _ in _named(module) if first[id(tensor)] == name}
+
+
+def _tensor_table(module: nn.Module) -> dict[str, tuple[str, str]]:
+    """name -> (the name it is stored under, parameter | frozen | buffer)."""
+    first = {id(tensor): name for name, tensor in _first_tensors(module).items()}
+    return {name: (first[id(tensor)], kind) for name, tensor, kind in _named(module)}
+
+
+def _put_tensor(root: nn.Module, name: str, value: Any, kind: str) -> None:
+    path, _, leaf = name.rpartition(".")
+    owner = root.get_submodule(path)
+    if kind == "buffer":
+        owner.register_buffer(leaf, value)
+    else:
+        owner.register_parameter(leaf, value)

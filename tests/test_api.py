@@ -1,0 +1,173 @@
+"""The library as a user calls it."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import edgeprune
+from edgeprune.errors import EdgePruneError, ModelError, PlanError, RunError, TargetError, TraceError, WeightsError
+from edgeprune.models import build
+
+
+class Small(nn.Module):
+    """conv 3->8, conv 8->8 with a residual, head 8->4: two sets of coupled channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.inner = nn.Conv2d(8, 12, 3, padding=1)
+        self.back = nn.Conv2d(12, 8, 3, padding=1)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(x))
+        x = x + self.back(torch.relu(self.inner(x)))
+        return self.head(self.drop(x.mean((2, 3))))
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_step_by_step_and_in_one_call_agree(x: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    model = Small().eval()
+    before = copy.deepcopy(model.state_dict())
+    graph = edgeprune.trace(model, x)
+    from edgeprune.importance import score
+
+    plan = edgeprune.select(graph, score(graph, "l1"), target="flops=0.5", align=1)
+    dense, masked = edgeprune.compact(model, graph, plan), edgeprune.mask(model, graph, plan)
+    torch.testing.assert_close(dense(x), masked(x), rtol=1e-5, atol=1e-6)
+    result = edgeprune.prune(model, x, criterion="l1", target="flops=0.5")
+    torch.testing.assert_close(result.model(x), dense(x))
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_the_report_says_what_was_asked_and_got(x: torch.Tensor) -> None:
+    result = edgeprune.prune(Small().eval(), x, target="params=0.5", align=4)
+    report = result.report
+    assert report.target == "params=0.5"
+    assert report.params[0] == sum(p.numel() for p in Small().parameters())
+    assert report.params[1] == sum(p.numel() for p in result.model.parameters())
+    assert report.fraction_got == report.params[1] / report.params[0] <= 0.505
+    assert report.channels[0] == 8 + 12 + 8 + 4
+    assert all(after % 4 == 0 for _, after in report.layers.values())
+    assert report.size_bytes == (4 * report.params[0], 4 * report.params[1])
+    assert "asked params=0.5" in str(report)
+
+
+def test_the_result_trains_copies_and_keeps_its_dropout(x: torch.Tensor) -> None:
+    model = Small().train()
+    dense = edgeprune.prune(model, x).model
+    assert dense.training
+    assert any(isinstance(m, nn.Dropout) and m.p == 0.5 for m in dense.modules())
+    twin = copy.deepcopy(dense)
+    twin.load_state_dict(dense.state_dict())
+    dense(x).sum().backward()
+    assert all(p.grad is not None for p in dense.parameters())
+    assert not dense.eval().drop.training
+
+
+def test_a_model_with_the_same_structure_uses_its_own_weights(x: torch.Tensor) -> None:
+    first, second = Small().eval(), Small().eval()
+    graph = edgeprune.trace(first, x)
+    plan = edgeprune.select(graph, np.arange(graph.classes, dtype=float), "flops=0.6")
+    torch.testing.assert_close(
+        edgeprune.compact(second, graph, plan)(x), edgeprune.mask(second, graph, plan)(x), rtol=1e-5, atol=1e-6
+    )
+    assert not torch.allclose(edgeprune.compact(first, graph, plan)(x), edgeprune.compact(second, graph, plan)(x))
+
+
+def test_own_criterion_ratios_and_ignore(x: torch.Tensor) -> None:
+    model = Small().eval()
+    result = edgeprune.prune(
+        model, x, criterion=lambda graph: np.ones(graph.classes), target="flops=0.9", ratios={"inner": 0.5}
+    )
+    assert result.model.inner.out_channels == 6
+    kept = edgeprune.prune(model, x, target="flops=0.7", ignore=["stem"])
+    assert kept.model.stem.out_channels == kept.model.back.out_channels == 8
+    assert any("ignore" in p.reason for p in kept.graph.protected)
+
+
+def test_save_and_load_where_the_class_is_unknown(x: torch.Tensor, tmp_path: Path) -> None:
+    dense = edgeprune.prune(Small().eval(), x).model
+    path = edgeprune.save(dense, tmp_path / "small.safetensors")
+    torch.save((x, dense(x).detach()), tmp_path / "pair.pt")
+    code = f"""
+import torch, edgeprune
+model = edgeprune.load({str(path)!r})
+x, y = torch.load({str(tmp_path / "pair.pt")!r}, weights_only=True)
+assert torch.equal(model(x), y)
+model.train()(x).sum().backward()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "mobilenet_v3_small", "googlenet"])
+def test_save_and_load_real_models(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build(f"torchvision:{name}", num_classes=10).eval()
+    x = torch.randn(1, 3, 64, 64)
+    dense = edgeprune.prune(model, x, target="flops=0.6").model
+    again = edgeprune.load(edgeprune.save(dense, tmp_path / "m.safetensors"))
+    torch.testing.assert_close(again(x), dense(x))
+    assert list(again.state_dict()) == list(dense.state_dict())
+
+
+def test_what_cannot_be_saved_or_loaded_says_so(x: torch.Tensor, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not a traced model"):
+        edgeprune.save(Small(), tmp_path / "x.safetensors")
+    with pytest.raises(RunError, match="no such run folder"):
+        edgeprune.load(tmp_path / "nothing")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
+    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+        edgeprune.load(tmp_path / "cut.safetensors")
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.zeros(1)}, str(tmp_path / "foreign.safetensors"))
+    with pytest.raises(WeightsError, match="no model that edgeprune.save wrote"):
+        edgeprune.load(tmp_path / "foreign.safetensors")
+
+
+def test_a_saved_file_cannot_name_foreign_code(x: torch.Tensor, tmp_path: Path) -> None:
+    """The metadata is data: a function outside torch is refused, not imported."""
+    import json
+
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    path = edgeprune.save(edgeprune.prune(Small().eval(), x).model, tmp_path / "m.safetensors")
+    with safe_open(str(path), "pt") as handle:
+        record = json.loads(handle.metadata()["edgeprune"])
+    next(n for n in record["nodes"] if n["op"] == "call_function")["target"] = "os:system"
+    save_file(load_file(str(path)), str(path), {"edgeprune": json.dumps(record)})
+    with pytest.raises(ModelError, match="only torch and torchvision are looked up"):
+        edgeprune.load(path)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda m, x: edgeprune.prune(m, x, target="flops=0"), TargetError, "outside (0, 1]"),
+        (lambda m, x: edgeprune.prune(m, x, target="flops=0.01"), TargetError, "as far as it goes"),
+        (lambda m, x: edgeprune.prune(m, x, criterion="magic"), PlanError, "known: "),
+        (lambda m, x: edgeprune.prune(m, x, ratios={"nope": 0.5}), PlanError, "known: "),
+        (lambda m, x: edgeprune.prune(m, x, ignore=["nope"]), TraceError, "no layer 'nope'"),
+        (lambda m, x: edgeprune.prune(m, x[:, :2]), TraceError, "does not run on the example"),
+    ],
+)
+def test_mistakes(call: object, error: type[EdgePruneError], said: str, x: torch.Tensor) -> None:
+    with pytest.raises(error) as caught:
+        call(Small().eval(), x)  # type: ignore[operator]
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
