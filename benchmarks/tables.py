@@ -1,0 +1,103 @@
+"""Write the README's tables from results/: what stands between `<!-- NAME -->` and `<!-- end -->` marks.
+
+    python benchmarks/tables.py            rewrite README.md
+    python benchmarks/tables.py --check    exit 1 if it would change
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgeprune.report import bench_rows, percent, size_rows, speedup_line
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+
+
+def read(name: str) -> dict[str, Any]:
+    """One result."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table in markdown; the first column left, the rest right."""
+    rule = [":--", *["--:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *rows])
+
+
+def machine(bench: dict[str, Any]) -> str:
+    """The machine of a measurement in words."""
+    print_ = bench["device"]["fingerprint"]
+    versions = bench["models"]["baseline"]["versions"]
+    return (
+        f"{print_['cpu_model']}, {bench['settings']['threads']} threads, "
+        + ", ".join(f"{name} {value}" for name, value in versions.items())
+        + f", {bench['created'][:10]}"
+    )
+
+
+def run_table(name: str) -> str:
+    """Baseline beside pruned, of a collected run."""
+    found = read(name)
+    bench = next(iter(found["bench"].values()))
+    rows = [[r.what, r.baseline, r.pruned, r.change] for r in [*size_rows(found["summary"]), *bench_rows(bench)]]
+    table = markdown(["", "baseline", "pruned", "change"], rows)
+    return f"{table}\n\nMeasured: {speedup_line(bench)}, on {machine(bench)}."
+
+
+def cifar_table() -> str:
+    """The learned criterion on CIFAR-10."""
+    found = read("resnet56-cifar10-learned")
+    summary, options = found["summary"], found["options"]
+    base, pruned = summary["models"]["baseline"], summary["models"]["pruned"]
+    rows = [
+        ["ResNet-56, pretrained", f"{100 - 100 * base['accuracy']:.2f} %", "0 %", "0 %"],
+        [
+            f"pruned, {options['epochs']} epochs",
+            f"{100 - 100 * pruned['accuracy']:.2f} %",
+            percent(1 - summary["params_fraction"]),
+            percent(1 - summary["flops_fraction"]),
+        ],
+    ]
+    return markdown(["", "test error, last epoch", "parameters removed", "FLOPs removed"], rows)
+
+
+def cost_table() -> str:
+    """Step ratio and start-up time."""
+    found = read("step_cost")
+    return found["markdown"]
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "demo": lambda: run_table("demo"),
+    "cifar": cifar_table,
+    "cifar-bench": lambda: run_table("resnet56-cifar10-learned"),
+    "cost": cost_table,
+}
+
+
+def filled(text: str) -> str:
+    """The README with every table that is marked in it written anew."""
+    for name, make in TABLES.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if pattern.search(text):
+            table = make()
+            text = pattern.sub(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
+    return text
+
+
+def main() -> int:
+    path = ROOT / "README.md"
+    old = path.read_text()
+    new = filled(old)
+    if "--check" in sys.argv:
+        return int(old != new)
+    path.write_text(new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

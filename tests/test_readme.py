@@ -1,0 +1,66 @@
+"""Every command in the README is run as it stands there, in its order, in one empty folder."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+WITH_PLACEHOLDER = [c for c in COMMANDS if " DIR " in f"{c} "]
+RUNNABLE = [c for c in COMMANDS if c not in WITH_PLACEHOLDER]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("readme")
+
+
+def test_the_three_commands_come_first() -> None:
+    assert RUNNABLE[:3] == ["edgeprune train-prune", "edgeprune export", "edgeprune bench"]
+
+
+@pytest.mark.parametrize("command", RUNNABLE)
+def test_command(command: str, folder: Path) -> None:
+    program, *args = shlex.split(command)
+    assert program == "edgeprune"
+    done = subprocess.run([sys.executable, "-m", "edgeprune.cli", *args], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("command", WITH_PLACEHOLDER)
+def test_command_with_the_readers_own_files_parses_and_names_them(command: str, folder: Path) -> None:
+    args = shlex.split(command)[1:]
+    done = subprocess.run([sys.executable, "-m", "edgeprune.cli", *args], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1  # not 2: the options are right
+    assert len(done.stderr.strip().splitlines()) == 1 and "DIR" in done.stderr
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python(block: str, folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_make_targets_exist_and_demo_runs_those_commands() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make ([a-z-]+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    recipe = makefile.split("demo:")[1].split("\n\n")[0]
+    assert re.findall(r"\$\(BIN\)/(edgeprune .*)", recipe) == RUNNABLE[:3]
+
+
+def test_tables_are_those_of_the_results() -> None:
+    done = subprocess.run([sys.executable, "benchmarks/tables.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:] or "run: python benchmarks/tables.py"
