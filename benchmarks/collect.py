@@ -1,6 +1,6 @@
 """Keep what a run came to: results/NAME.json (options, summary, measurement) and the pruned model beside it.
 
-    python benchmarks/collect.py runs/r56 resnet56-cifar10-learned
+python benchmarks/collect.py runs/r56 resnet56-cifar10-learned
 """
 
 import argparse
@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def without_samples(bench: dict[str, Any]) -> dict[str, Any]:
-    """A measurement without its raw samples, which stay in the run folder, and without this machine's paths."""
+    """A measurement without its raw samples, which stay in the run folder, and without paths."""
     models = {
         name: {k: Path(v).name if k == "file" else v for k, v in model.items() if k != "samples_ns"}
         for name, model in bench["models"].items()

@@ -1,7 +1,7 @@
 """Write the README's tables from results/: what stands between `<!-- NAME -->` and `<!-- end -->` marks.
 
-    python benchmarks/tables.py            rewrite README.md
-    python benchmarks/tables.py --check    exit 1 if it would change
+python benchmarks/tables.py            rewrite README.md
+python benchmarks/tables.py --check    exit 1 if it would change
 """
 
 import json
@@ -43,7 +43,9 @@ def run_table(name: str) -> str:
     """Baseline beside pruned, of a collected run."""
     found = read(name)
     bench = next(iter(found["bench"].values()))
-    rows = [[r.what, r.baseline, r.pruned, r.change] for r in [*size_rows(found["summary"]), *bench_rows(bench)]]
+    rows = [
+        [r.what, r.baseline, r.pruned, r.change] for r in [*size_rows(found["summary"]), *bench_rows(bench)]
+    ]
     table = markdown(["", "baseline", "pruned", "change"], rows)
     return f"{table}\n\nMeasured: {speedup_line(bench)}, on {machine(bench)}."
 

@@ -146,7 +146,9 @@ def _report(graph: Graph, dense: nn.Module, plan: Plan, target: Target) -> Repor
         params=(graph.params(), sum(p.numel() for p in dense.parameters())),
         flops=(graph.flops(), graph.flops(plan.keep)),
         size_bytes=(_bytes(graph.module), _bytes(dense)),
-        layers={name: (width, after.get(name, 0)) for name, width in before.items() if after.get(name, 0) != width},
+        layers={
+            name: (width, after.get(name, 0)) for name, width in before.items() if after.get(name, 0) != width
+        },
         notes=plan.notes,
     )
 
@@ -174,13 +176,13 @@ def save(model: nn.Module, path: str | Path) -> Path:
     """
     if not isinstance(model, torch.fx.GraphModule):
         raise ModelError(
-            f"{type(model).__name__} is not a traced model: save what edgeprune.prune or edgeprune.compact gave"
+            f"{type(model).__name__} is not a traced model: save what edgeprune.prune or .compact gave"
         )
     return save_module(model, path)
 
 
 def load(path: str | Path, which: str = "pruned", allow: tuple[str, ...] = ()) -> nn.Module:
-    """The dense model of a run folder, or of a file that `save` wrote; nothing is unpickled.
+    """The dense model of a run folder or of a file that `save` wrote; nothing is unpickled.
 
     Args:
         path: a run folder, or a .safetensors file of `save`.

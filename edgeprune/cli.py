@@ -67,13 +67,26 @@ def free_place(model: str, data: str) -> Path:
 
 
 @main.command("train-prune")
-@click.option("--model", default="resnet20", show_default=True, help="Zoo or torchvision name, or package.module:factory.")
-@click.option("--data", default="digits", show_default=True, help="digits, cifar10, cifar100, or a folder of images.")
-@click.option("--weights", help="Trained weights (.safetensors, .pt); without them the baseline is trained first.")
+@click.option(
+    "--model",
+    default="resnet20",
+    show_default=True,
+    help="Zoo or torchvision name, or package.module:factory.",
+)
+@click.option(
+    "--data", default="digits", show_default=True, help="digits, cifar10, cifar100, or a folder of images."
+)
+@click.option(
+    "--weights", help="Trained weights (.safetensors, .pt); without them the baseline is trained first."
+)
 @click.option("--method", default="learned", show_default=True, help="How channels are chosen.")
-@click.option("--target", default="flops=0.5", show_default=True, help="What remains: flops=F or params=F, 0 < F <= 1.")
+@click.option(
+    "--target", default="flops=0.5", show_default=True, help="What remains: flops=F or params=F, 0 < F <= 1."
+)
 @click.option("--epochs", type=int, help="Epochs of pruning and fine-tuning together.")
-@click.option("--prune-iterations", type=int, help="Steps of the pruning phase  [default: 4000, or 40 % of all].")
+@click.option(
+    "--prune-iterations", type=int, help="Steps of the pruning phase  [default: 4000, or 40 % of all]."
+)
 @click.option("--baseline-epochs", type=int, help="Epochs for the baseline, when it is trained here.")
 @click.option("--lr", type=float, help="Learning rate of pruning and fine-tuning.")
 @click.option("--baseline-lr", type=float, help="Learning rate of the baseline.")
@@ -81,14 +94,18 @@ def free_place(model: str, data: str) -> Path:
 @click.option("--batch-size", type=int, help="Images per step.")
 @click.option("--weight-decay", type=float, default=1e-4, show_default=True)
 @click.option("--momentum", type=float, default=0.9, show_default=True)
-@click.option("--mask-images", type=int, default=8, show_default=True, help="Images of a batch the pruning-models see.")
+@click.option(
+    "--mask-images", type=int, default=8, show_default=True, help="Images of a batch the pruning-models see."
+)
 @click.option("--offset", type=float, default=1.15, show_default=True, help="Of the continuous mask.")
 @click.option("--align", type=int, default=1, show_default=True, help="Widths become multiples of this.")
 @click.option("--floor", type=int, default=2, show_default=True, help="No layer keeps fewer channels.")
 @click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--image-size", type=int, help="Side in pixels  [default: the images' own, else 224].")
-@click.option("--val-fraction", type=float, default=0.05, show_default=True, help="Of the training images, held out.")
+@click.option(
+    "--val-fraction", type=float, default=0.05, show_default=True, help="Of the training images, held out."
+)
 @click.option("--data-root", help="Where torchvision's data sets are kept.")
 @click.option("--download", is_flag=True, help="Let torchvision fetch the data set.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -97,7 +114,9 @@ def free_place(model: str, data: str) -> Path:
 @click.option("--force", is_flag=True, help="Replace a run of that name.")
 @as_json
 @click.pass_context
-def train_prune(ctx: click.Context, out: str | None, resume: bool, force: bool, to_json: bool, **options: Any) -> None:
+def train_prune(
+    ctx: click.Context, out: str | None, resume: bool, force: bool, to_json: bool, **options: Any
+) -> None:
     """Train a model (unless weights are given), prune it while training, fine-tune it.
 
     \b
@@ -166,11 +185,18 @@ def steer(run: str | None, interacting: str | None, auto: bool, show: bool, to_j
 
 @main.command()
 @click.argument("model")
-@click.option("--input", "shape", default=None, help="Example input, as 3x224x224  [default: 3x32x32 for CIFAR ResNets].")
+@click.option(
+    "--input",
+    "shape",
+    default=None,
+    help="Example input, as 3x224x224  [default: 3x32x32 for CIFAR ResNets].",
+)
 @click.option("--classes", type=int, default=None, help="Number of classes the model is built with.")
 @click.option("--ignore", multiple=True, help="A layer whose output channels stay; may be repeated.")
 @as_json
-def inspect(model: str, shape: str | None, classes: int | None, ignore: tuple[str, ...], to_json: bool) -> None:
+def inspect(
+    model: str, shape: str | None, classes: int | None, ignore: tuple[str, ...], to_json: bool
+) -> None:
     """Show the sets of coupled channels of a model, what they cost, and what is protected and why.
 
     MODEL is a zoo name, a torchvision name, package.module:factory, or a run folder.
@@ -192,15 +218,20 @@ def inspect(model: str, shape: str | None, classes: int | None, ignore: tuple[st
         return
     heads = [("coupled channels", "left"), ("count", "right"), ("written by", "left"), ("read by", "left")]
     heads += [("parameters", "right"), ("FLOPs", "right")]
-    title = f"{model}: {found['params']:,} parameters, {found['flops'] / 1e6:,.1f} MFLOPs, {found['classes']} decisions"
+    size = f"{found['params']:,} parameters, {found['flops'] / 1e6:,.1f} MFLOPs"
+    title = f"{model}: {size}, {found['classes']} decisions"
     print_table(title, heads, group_rows(found))
-    print_table("protected", [("layers", "left"), ("channels", "right"), ("because", "left")], protected_rows(found))
+    print_table(
+        "protected", [("layers", "left"), ("channels", "right"), ("because", "left")], protected_rows(found)
+    )
 
 
 @main.command()
 @click.argument("run", required=False)
 @click.option("--trt", is_flag=True, help="TensorRT engines too, where CUDA and TensorRT are.")
-@click.option("--images", type=int, default=256, show_default=True, help="Real images the export is checked on.")
+@click.option(
+    "--images", type=int, default=256, show_default=True, help="Real images the export is checked on."
+)
 @click.option("--opset", type=int, help="Of ONNX.")
 @as_json
 def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: bool) -> None:
@@ -231,7 +262,13 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
         ]
         for model in record["models"].values()
     ]
-    heads = [("file", "left"), ("size", "right"), ("parameters", "right"), ("top-1 agrees", "right"), ("largest difference", "right")]
+    heads = [
+        ("file", "left"),
+        ("size", "right"),
+        ("parameters", "right"),
+        ("top-1 agrees", "right"),
+        ("largest difference", "right"),
+    ]
     print_table(f"{place}/export: ONNX against torch on {images} images", heads, rows)
     if record["tensorrt"]:
         click.echo(f"TensorRT skipped, because {record['tensorrt']['skipped_because']}")

@@ -85,18 +85,14 @@ def _pair(
     what: str, base: Any, pruned: Any, key: str, unit: str, scale: float, digits: int = 2, less: bool = True
 ) -> Row:
     a, b = base[key], pruned[key]
-    return Row(
-        what, quantity(a, unit, scale, digits), quantity(b, unit, scale, digits), times(a, b, less)
-    )
+    return Row(what, quantity(a, unit, scale, digits), quantity(b, unit, scale, digits), times(a, b, less))
 
 
 def speedup_line(result: dict[str, Any]) -> str:
     """'speedup 1.85x (95 % interval 1.83 to 1.87, 10 pairs of rounds)'."""
     s = result["speedup"]
-    return (
-        f"speedup {s['value']:.2f}x ({100 * s['confidence']:.0f} % interval {s['low']:.2f} to {s['high']:.2f}, "
-        f"{s['pairs']} pairs of rounds)"
-    )
+    interval = f"{100 * s['confidence']:.0f} % interval {s['low']:.2f} to {s['high']:.2f}"
+    return f"speedup {s['value']:.2f}x ({interval}, {s['pairs']} pairs of rounds)"
 
 
 def remarks(result: dict[str, Any]) -> list[str]:

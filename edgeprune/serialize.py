@@ -25,7 +25,14 @@ FORMAT = "edgeprune-graph"
 SCHEMA = 1
 TRUSTED = ("torch", "torchvision", "math", "_operator", "operator")
 _SPACES = {"torch": torch, "F": F, "operator": operator, "math": math, "torch._C._nn": torch._C._nn}
-_PRIVATE = {"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training", "_is_full_backward_hook"}
+_PRIVATE = {
+    "_parameters",
+    "_buffers",
+    "_modules",
+    "_non_persistent_buffers_set",
+    "training",
+    "_is_full_backward_hook",
+}
 
 
 def save_module(module: fx.GraphModule, path: str | Path) -> Path:
@@ -46,7 +53,7 @@ def save_module(module: fx.GraphModule, path: str | Path) -> Path:
         "layers": _layers(module),
         "tensors": _tensor_table(module),
     }
-    state = {first: tensor for first, tensor in _first_tensors(module).items()}
+    state = _first_tensors(module)
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     with written_aside(path) as aside:
         save_file(plain, str(aside), {"edgeprune": json.dumps(record)})
@@ -94,9 +101,12 @@ def _rebuild(record: dict[str, Any], tensors: dict[str, Tensor], allowed: tuple[
         _put_tensor(root, name, shared[first], kind)
     graph, nodes = fx.Graph(), {}
     for entry in record["nodes"]:
-        decode = lambda value: _decode(value, nodes, allowed)  # noqa: E731, B023
+        decode = lambda value: _decode(value, nodes, allowed)  # noqa: E731
         target = _function(entry["target"], allowed) if entry["op"] == "call_function" else entry["target"]
-        args, kwargs = tuple(decode(a) for a in entry["args"]), {k: decode(v) for k, v in entry["kwargs"].items()}
+        args, kwargs = (
+            tuple(decode(a) for a in entry["args"]),
+            {k: decode(v) for k, v in entry["kwargs"].items()},
+        )
         nodes[entry["name"]] = graph.create_node(entry["op"], target, args, kwargs, entry["name"])
     module = fx.GraphModule(root, graph, class_name=record["name"])
     return module.train(record["training"])  # type: ignore[return-value]
@@ -215,7 +225,9 @@ def _layer_record(path: str, layer: nn.Module) -> dict[str, Any]:
         if name in _PRIVATE or "hook" in name:
             continue
         try:
-            attributes[name] = _encode(value, fx.Node(fx.Graph(), path.replace(".", "_"), "placeholder", "x", (), {}))
+            attributes[name] = _encode(
+                value, fx.Node(fx.Graph(), path.replace(".", "_"), "placeholder", "x", (), {})
+            )
         except ModelError as error:
             if not name.startswith("_"):
                 raise ModelError(f"cannot save layer {path}: its {name} is no plain value") from error
@@ -248,7 +260,10 @@ def _place(root: nn.Module, path: str, layer: nn.Module) -> None:
 
 
 def _named(module: nn.Module) -> list[tuple[str, Tensor, str]]:
-    named = [(n, p, "parameter" if p.requires_grad else "frozen") for n, p in module.named_parameters(remove_duplicate=False)]
+    named = [
+        (n, p, "parameter" if p.requires_grad else "frozen")
+        for n, p in module.named_parameters(remove_duplicate=False)
+    ]
     return named + [(n, b, "buffer") for n, b in module.named_buffers(remove_duplicate=False)]
 
 

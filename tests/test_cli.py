@@ -12,7 +12,18 @@ from edgeprune.cli import free_place, latest_run, main
 from edgeprune.errors import RunError
 from edgeprune.runs import Run
 
-HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "tensorrt", "pycuda", "fvcore", "scipy", "sklearn", "rich")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxruntime",
+    "tensorrt",
+    "pycuda",
+    "fvcore",
+    "scipy",
+    "sklearn",
+    "rich",
+)
 
 
 def run(*args: str) -> tuple[int, str, str]:
@@ -20,7 +31,9 @@ def run(*args: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-@pytest.mark.parametrize("command", [[], *[[name] for name in sorted(main.commands)]], ids=lambda c: " ".join(c) or "main")
+@pytest.mark.parametrize(
+    "command", [[], *[[name] for name in sorted(main.commands)]], ids=lambda c: " ".join(c) or "main"
+)
 def test_help_needs_no_heavy_package(command: list[str]) -> None:
     code = f"""
 import sys
@@ -72,7 +85,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("args", [["nonsense"], ["train-prune", "--epochs", "many"], ["train-prune", "--resume", "--force"]])
+@pytest.mark.parametrize(
+    "args", [["nonsense"], ["train-prune", "--epochs", "many"], ["train-prune", "--resume", "--force"]]
+)
 def test_wrong_usage_is_exit_code_2(args: list[str]) -> None:
     assert run(*args)[0] == 2
 

@@ -34,7 +34,9 @@ def test_the_three_commands_come_first() -> None:
 def test_command(command: str, folder: Path) -> None:
     program, *args = shlex.split(command)
     assert program == "edgeprune"
-    done = subprocess.run([sys.executable, "-m", "edgeprune.cli", *args], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeprune.cli", *args], cwd=folder, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip()
 
@@ -42,7 +44,9 @@ def test_command(command: str, folder: Path) -> None:
 @pytest.mark.parametrize("command", WITH_PLACEHOLDER)
 def test_command_with_the_readers_own_files_parses_and_names_them(command: str, folder: Path) -> None:
     args = shlex.split(command)[1:]
-    done = subprocess.run([sys.executable, "-m", "edgeprune.cli", *args], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeprune.cli", *args], cwd=folder, capture_output=True, text=True
+    )
     assert done.returncode == 1  # not 2: the options are right
     assert len(done.stderr.strip().splitlines()) == 1 and "DIR" in done.stderr
 
@@ -62,5 +66,7 @@ def test_make_targets_exist_and_demo_runs_those_commands() -> None:
 
 
 def test_tables_are_those_of_the_results() -> None:
-    done = subprocess.run([sys.executable, "benchmarks/tables.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "benchmarks/tables.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:] or "run: python benchmarks/tables.py"
