@@ -277,7 +277,12 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
 
 @main.command()
 @click.argument("run", required=False)
-@click.option("--device", default="cpu", show_default=True, help="A device profile.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="A profile of 'edgeprune devices'; jetson finds out which Jetson this is, auto which board.",
+)
 @click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
 @click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="Of timed inference per model.")
@@ -315,6 +320,37 @@ def bench(
     rows = [*size_rows(found.summary()), *bench_rows(result)]
     title = f"{place} on {result['device']['title']} ({result['settings']['threads']} threads)"
     print_rows(title, rows, [speedup_line(result), *remarks(result)])
+
+
+@main.command()
+@click.option("--detect", is_flag=True, help="Say what this machine is, and which power sensors answer.")
+@as_json
+def devices(detect: bool, to_json: bool) -> None:
+    """List the device profiles, or find out what this machine is.
+
+    \b
+    edgeprune devices
+    edgeprune devices --detect
+    """
+    from edgeprune.console import print_table
+    from edgeprune.report import detection_lines, device_table
+
+    if detect:
+        from edgeprune.bench import detect_report
+
+        found = detect_report()
+        if to_json:
+            say(found)
+        else:
+            click.echo("\n".join(detection_lines(found)))
+        return
+    from edgeprune.devices import device_rows
+
+    rows = device_rows()
+    if to_json:
+        say(rows)
+        return
+    print_table("device profiles", *device_table(rows))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What a device is: its runtime, its alignment, its power sensors; read from profiles/*.toml."""
+"""What a device is: its runtimes, its alignment, its power sensors; read from profiles/*.toml."""
 
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +13,32 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+KINDS = ("measured_input", "rail_sum")
+JETSON = "jetson"  # as a name: whichever Jetson this is
+AUTO = "auto"  # as a name: whatever this machine is
+X86_NVIDIA, PHONE, CPU = "x86-nvidia", "android-phone", "cpu"
+
+
+@dataclass(frozen=True)
+class Total:
+    """What stands for the whole of a device's power.
+
+    Attributes:
+        kind: "measured_input" (one sensor in the supply line) or "rail_sum" (parts added up).
+        rails: that are added; "*" is every rail there is.
+    """
+
+    kind: str
+    rails: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or not self.rails:
+            raise ValueError(f"a total needs a kind ({' or '.join(KINDS)}) and rails")
+
+    def __str__(self) -> str:
+        """As the runner takes it: ``rail_sum=GPU+CPU``."""
+        return f"{self.kind}={'+'.join(self.rails)}"
+
 
 @dataclass(frozen=True)
 class Device:
@@ -20,22 +47,57 @@ class Device:
     Attributes:
         name: of the profile, as in ``--device NAME``.
         title: for people.
-        runtime: of the target-side runner.
+        runtime: of the target-side runner: the one preferred, or the one chosen by ``running_on``.
         precision: of the numbers, by default.
+        runtimes: runtime -> its default precision, in order of preference; empty where there is no choice.
         batch: images per inference, by default.
         alignment: precision -> the multiple that channel counts are best kept at.
-        sensors: of power, in the order they are tried; each is a sensor name of the runner.
-        total_kind: "measured_input", "rail_sum" or "none": what the sum of the rails stands for.
+        sensors: of power, in the order they are tried; each is a sensor of the runner.
+        rails: of power that the board has, as far as is known.
+        totals: what stands for the whole; the first all of whose rails answer.
+        soc: the chip, as in "tegra234".
+        compute: the GPU's CUDA compute capability.
+        memory_gb: sizes it is sold with, the commonest first.
+        jetpack: JetPack -> TensorRT.
+        parts: words of the device tree's ``compatible`` that name exactly this board.
+        models: words of the device tree's ``model`` that name it.
     """
 
     name: str
     title: str
     runtime: str
     precision: str = "fp32"
+    runtimes: Mapping[str, str] = field(default_factory=dict)
     batch: int = 1
-    alignment: dict[str, int] = field(default_factory=dict)
+    alignment: Mapping[str, int] = field(default_factory=dict)
     sensors: tuple[str, ...] = ()
-    total_kind: str = "none"
+    rails: tuple[str, ...] = ()
+    totals: tuple[Total, ...] = ()
+    soc: str | None = None
+    compute: str | None = None
+    memory_gb: tuple[int, ...] = ()
+    jetpack: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+    @property
+    def is_jetson(self) -> bool:
+        """Whether NVIDIA's tools for Jetson are to be expected."""
+        return (self.soc or "").startswith("tegra")
+
+    def running_on(self, there: Mapping[str, str | None]) -> "Device":
+        """This device with the first of its runtimes that ``there`` (library -> version or None) has.
+
+        Raises:
+            BenchError: it has none of them.
+        """
+        if not self.runtimes:
+            return self
+        for runtime, precision in self.runtimes.items():
+            if there.get(runtime):
+                return replace(self, runtime=runtime, precision=precision)
+        names = " or ".join(self.runtimes)
+        raise BenchError(f"{self.title} has no {names}: install one there, as in: pip install onnxruntime")
 
 
 def device_names() -> list[str]:
@@ -53,16 +115,105 @@ def load_device(name: str) -> Device:
         BenchError: there is none of that name; the message lists those there are.
     """
     if name not in device_names():
-        raise BenchError(known("device", name, device_names()))
+        raise BenchError(known("device", name, [*device_names(), JETSON, AUTO]))
     text = (files("edgeprune.profiles") / f"{name}.toml").read_text(encoding="utf-8")
     return parse_device(name, tomllib.loads(text))
 
 
-def parse_device(name: str, profile: dict[str, Any]) -> Device:
+def all_devices() -> list[Device]:
+    """Every profile, by name."""
+    return [load_device(name) for name in device_names()]
+
+
+def parse_device(name: str, profile: Mapping[str, Any]) -> Device:
     """A profile's TOML as a ``Device``; an unknown key is an error, so that no typing slip goes unseen."""
-    content = dict(profile)
-    power = dict(content.pop("power", {}))
+    content: dict[str, Any] = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in profile.items()
+    }
     try:
-        return Device(name=name, **content, sensors=tuple(power.pop("sensors", ())), **power)
-    except TypeError as error:
+        runtimes = content.pop("runtimes")
+        runtime, precision = next(iter(runtimes.items()))
+        power = content.pop("power", {})
+        totals = tuple(Total(**_frozen(total)) for total in power.pop("totals", ()))
+        parts = {**content.pop("board", {}), **content.pop("detect", {}), **power}
+        return Device(
+            name=name,
+            runtime=runtime,
+            precision=precision,
+            runtimes=runtimes,
+            totals=totals,
+            **_frozen(parts),
+            **content,
+        )
+    except KeyError as error:
+        raise BenchError(f"profile {name}.toml is not right: it has no {error.args[0]}") from error
+    except (TypeError, ValueError, StopIteration, AttributeError) as error:
         raise BenchError(f"profile {name}.toml is not right: {error}") from error
+
+
+def detect(board: Mapping[str, Any]) -> Device | None:
+    """The profile of the machine that the runner describes by ``board`` (see ``edgeprune_target.board``).
+
+    An exact part number counts before a name, and a name only on the right chip. None: a Jetson, a
+    Raspberry Pi or another board that no profile is for; a machine that is no board is "cpu", or
+    "x86-nvidia" where NVML lists a card.
+    """
+    devices = all_devices()
+    for device in devices:
+        if any(part in name for part in device.parts for name in board["compatible"]):
+            return device
+    for device in devices:
+        right_chip = not board["soc"] or not device.soc or device.soc == board["soc"]
+        if right_chip and any(word in (board["model"] or "") for word in device.models):
+            return device
+    if board["android"]:
+        return load_device(PHONE)
+    if board["soc"] or board["model"] or board["l4t"]:
+        return None
+    return load_device(X86_NVIDIA if board["gpus"] else CPU)
+
+
+def resolve(name: str, board: Mapping[str, Any]) -> Device:
+    """The profile for ``--device``: "jetson" is the Jetson that was found, "auto" whatever was found.
+
+    Raises:
+        BenchError: it is no Jetson, or no profile is for it.
+    """
+    if name not in (JETSON, AUTO):
+        return load_device(name)
+    found = detect(board)
+    if found is not None and (name == AUTO or found.is_jetson):
+        return found
+    seen = board["model"] or "a machine without a device tree"
+    jetsons = [device.name for device in all_devices() if device.is_jetson]
+    if found is None and (board["soc"] or board["l4t"]):
+        raise BenchError(f"no profile is for {seen}: name the nearest of {', '.join(jetsons)}")
+    if found is None:
+        raise BenchError(f"no profile is for {seen}: name one of {', '.join(device_names())}")
+    raise BenchError(f"this is no Jetson but {seen} ({found.title}): name it, as in --device {found.name}")
+
+
+def device_rows() -> list[dict[str, Any]]:
+    """One row per profile, for a list: plain values, None where there is nothing to say."""
+    return [
+        {
+            "name": device.name,
+            "title": device.title,
+            "runtimes": dict(device.runtimes),
+            "batch": device.batch,
+            "alignment": dict(device.alignment),
+            "memory_gb": list(device.memory_gb),
+            "soc": device.soc,
+            "compute": device.compute,
+            "jetpack": dict(device.jetpack),
+            "sensors": list(device.sensors),
+            "rails": list(device.rails),
+            "totals": [str(total) for total in device.totals],
+        }
+        for device in all_devices()
+    ]
+
+
+def _frozen(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists as tuples, as a frozen dataclass wants them."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}

@@ -98,3 +98,37 @@ def speedup_line(result: dict[str, Any]) -> str:
 def remarks(result: dict[str, Any]) -> list[str]:
     """The measurement's warnings, energy's reason among them."""
     return [f"{warning['code']}: {warning['message']}" for warning in result["warnings"]]
+
+
+Table = tuple[list[tuple[str, str]], list[list[str]]]
+
+
+def device_table(rows: list[dict[str, Any]]) -> Table:
+    """Columns and cells of the list of device profiles."""
+    heads = [("name", "left"), ("device", "left"), ("runtimes", "left"), ("widths, multiples of", "left")]
+    heads += [("memory", "right"), ("power", "left")]
+    cells = [
+        [
+            row["name"],
+            row["title"],
+            ", ".join(f"{name} {precision}" for name, precision in row["runtimes"].items()),
+            ", ".join(f"{precision} {multiple}" for precision, multiple in row["alignment"].items()) or "-",
+            ", ".join(f"{size:g}" for size in row["memory_gb"]) + " GB" if row["memory_gb"] else "-",
+            ", ".join(row["totals"]) if isinstance(row["totals"], list) else row["totals"] or "-",
+        ]
+        for row in rows
+    ]
+    return heads, cells
+
+
+def detection_lines(found: dict[str, Any]) -> list[str]:
+    """What this machine is, in lines."""
+    lines = [
+        f"device: {found['device']} ({found['title']})" if found["device"] else f"device: {found['reason']}"
+    ]
+    runtime = found["runtime"] or found["runtime_reason"]
+    lines.append(f"runtime: {runtime}")
+    for sensor in found["sensors"]:
+        answer = f"answers in {sensor['unit']}" if sensor["answers"] else f"no: {sensor['reason']}"
+        lines.append(f"power sensor {sensor['sensor']}: {answer}")
+    return lines + [f"{warning['code']}: {warning['message']}" for warning in found["warnings"]]

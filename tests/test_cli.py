@@ -128,3 +128,17 @@ def test_steer_sends_and_shows(tmp_path: Path) -> None:
     (made.path / "settled.safetensors").write_bytes(b"")
     code, _, err = run("steer", str(made.path), "--interacting", "5")
     assert code == 1 and "is over" in err
+
+
+def test_devices_lists_every_profile() -> None:
+    code, out, _ = run("devices", "--json")
+    assert code == 0
+    assert {"cpu", "jetson-agx-orin", "raspberry-pi-5"} <= {row["name"] for row in json.loads(out)}
+    code, out, _ = run("devices")
+    assert code == 0 and "multiples" in out
+
+
+def test_devices_detect_says_which_sensors_answer_or_why_not() -> None:
+    code, out, _ = run("devices", "--detect")
+    assert code == 0
+    assert out.startswith("device: ") and "power sensor" in out

@@ -1,9 +1,56 @@
-import pytest
-from edgeprune_target.runtimes import RUNTIMES
-from edgeprune_target.sensors import SENSORS
+from collections.abc import Mapping
+from typing import Any
 
-from edgeprune.devices import Device, device_names, load_device, parse_device
+import pytest
+from boards.stand_in import BOARDS
+from edgeprune_target.board import SOCS
+from edgeprune_target.runtimes import RUNTIMES
+from edgeprune_target.sensors import make_sensor
+from edgeprune_target.totals import parse_total
+
+from edgeprune.devices import (
+    Device,
+    Total,
+    detect,
+    device_names,
+    device_rows,
+    load_device,
+    parse_device,
+    resolve,
+)
 from edgeprune.errors import BenchError
+
+COMING = {"tensorrt"}  # runtimes that profiles name and the runner does not have yet
+WANTED = {
+    "android-phone",
+    "cpu",
+    "jetson-agx-orin",
+    "jetson-agx-thor",
+    "jetson-agx-xavier",
+    "jetson-nano",
+    "jetson-orin-nano",
+    "jetson-orin-nx",
+    "jetson-tx2",
+    "jetson-xavier-nx",
+    "raspberry-pi-5",
+    "x86-nvidia",
+}
+NOTHING: dict[str, Any] = {
+    "model": None,
+    "compatible": [],
+    "soc": None,
+    "l4t": None,
+    "android": False,
+    "gpus": [],
+}
+
+
+def seen(**facts: Any) -> Mapping[str, Any]:
+    return {**NOTHING, **facts}
+
+
+def test_all_profiles_are_there() -> None:
+    assert set(device_names()) == WANTED
 
 
 @pytest.mark.parametrize("name", device_names())
@@ -11,35 +58,187 @@ def test_every_profile_names_what_the_runner_has(name: str) -> None:
     device = load_device(name)
     assert device.name == name
     assert device.title
-    assert device.runtime in RUNTIMES
-    assert set(device.sensors) <= set(SENSORS)
-    assert device.total_kind in ("measured_input", "rail_sum", "none")
-    assert device.precision in device.alignment
+    assert set(device.runtimes) <= set(RUNTIMES) | COMING
+    assert any(runtime in RUNTIMES for runtime in device.runtimes)
+    assert (device.runtime, device.precision) == next(iter(device.runtimes.items()))
+    for sensor in device.sensors:
+        assert make_sensor(sensor).name == sensor
+    for total in device.totals:
+        assert parse_total(str(total)) == (total.kind, list(total.rails))
+        assert set(total.rails) <= {*device.rails, "*"}
+    assert set(device.runtimes.values()) <= set(device.alignment)
     assert all(multiple >= 1 for multiple in device.alignment.values())
+    assert device.batch == 1
+
+
+@pytest.mark.parametrize("name", [name for name in device_names() if name.startswith("jetson")])
+def test_every_jetson_has_its_facts(name: str) -> None:
+    device = load_device(name)
+    assert device.is_jetson
+    assert device.soc in SOCS
+    assert device.compute
+    assert device.jetpack
+    assert device.memory_gb
+    assert device.parts
+    assert device.totals
 
 
 def test_the_cpu_is_there() -> None:
-    assert "cpu" in device_names()
     assert load_device("cpu").alignment == {"fp32": 16}
+    assert load_device("cpu").totals == (Total("rail_sum", ("*",)),)
 
 
 def test_unknown_device_lists_the_known() -> None:
-    with pytest.raises(BenchError, match="unknown device 'cpuu'.*cpu"):
+    with pytest.raises(BenchError, match="unknown device 'cpuu'.*auto, cpu, jetson,"):
         load_device("cpuu")
+
+
+def test_rows_are_plain_values() -> None:
+    rows = {row["name"]: row for row in device_rows()}
+    assert set(rows) == WANTED
+    assert rows["jetson-orin-nano"]["totals"] == ["measured_input=VDD_IN"]
+    assert rows["jetson-orin-nano"]["memory_gb"] == [8, 4]
+    assert rows["android-phone"]["sensors"] == []
 
 
 def test_parse() -> None:
     profile = {
         "title": "A board",
-        "runtime": "fake",
-        "power": {"sensors": ["rapl"], "total_kind": "rail_sum"},
+        "runtimes": {"fake": "fp16", "onnxruntime": "fp32"},
+        "board": {"soc": "x1", "memory_gb": [2]},
+        "detect": {"models": ["Board"]},
+        "power": {"sensors": ["rapl"], "totals": [{"kind": "rail_sum", "rails": ["A", "B"]}]},
     }
-    expected = Device("board", "A board", "fake", sensors=("rapl",), total_kind="rail_sum")
-    assert parse_device("board", profile) == expected
-    assert profile["power"] == {"sensors": ["rapl"], "total_kind": "rail_sum"}
+    assert parse_device("board", profile) == Device(
+        "board",
+        "A board",
+        "fake",
+        "fp16",
+        {"fake": "fp16", "onnxruntime": "fp32"},
+        sensors=("rapl",),
+        totals=(Total("rail_sum", ("A", "B")),),
+        soc="x1",
+        memory_gb=(2,),
+        models=("Board",),
+    )
+    assert profile["power"]["totals"] == [{"kind": "rail_sum", "rails": ["A", "B"]}]
 
 
-@pytest.mark.parametrize("profile", [{"title": "x"}, {"title": "x", "runtime": "fake", "bach": 1}])
-def test_profile_that_is_not_right(profile: dict) -> None:
-    with pytest.raises(BenchError, match="profile board.toml is not right"):
+GOOD = {"title": "x", "runtimes": {"fake": "fp32"}}
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        ({"title": "x"}, "it has no runtimes"),
+        ({"runtimes": {"fake": "fp32"}}, "title"),
+        ({"title": "x", "runtimes": {}}, ""),
+        ({**GOOD, "bach": 1}, "bach"),
+        ({**GOOD, "power": {"sensor": ["rapl"]}}, "sensor"),
+        ({**GOOD, "power": {"totals": [{"kind": "sum", "rails": ["A"]}]}}, "a total needs a kind"),
+        ({**GOOD, "power": {"totals": [{"kind": "rail_sum", "rails": []}]}}, "a total needs a kind"),
+        ({**GOOD, "power": {"totals": [{"rails": ["A"]}]}}, "kind"),
+    ],
+)
+def test_profile_that_is_not_right(profile: dict, message: str) -> None:
+    with pytest.raises(BenchError, match=f"profile board.toml is not right: .*{message}"):
         parse_device("board", profile)
+
+
+@pytest.mark.parametrize("name", sorted(BOARDS))
+def test_detect_by_the_device_tree(name: str) -> None:
+    board = BOARDS[name]
+    soc = board.compatible[-1].split(",")[1] if board.driver else None
+    whole = seen(model=board.model, compatible=list(board.compatible), soc=soc, l4t=board.l4t)
+    for facts in (whole, {**whole, "compatible": []}, {**whole, "compatible": [], "soc": None}):
+        found = detect(facts)
+        assert found is not None
+        assert found.name == name
+
+
+# Modules on carriers of other makers, whose names say little: the part number counts.
+@pytest.mark.parametrize(
+    ("compatible", "name"),
+    [
+        ("nvidia,p3767-0000", "jetson-orin-nx"),
+        ("nvidia,p3768-0000+p3767-0001", "jetson-orin-nx"),
+        ("nvidia,p3768-0000+p3767-0003", "jetson-orin-nano"),
+        ("nvidia,p3767-0004", "jetson-orin-nano"),
+        ("nvidia,p3740-0002+p3701-0008", "jetson-agx-orin"),
+        ("nvidia,p3509-0000+p3636-0001", "jetson-tx2"),
+        ("nvidia,p3509-0000+p3668-0001", "jetson-xavier-nx"),
+        ("nvidia,p3448-0000-b00", "jetson-nano"),
+        ("nvidia,p3971-0089+p3834-0008", "jetson-agx-thor"),
+    ],
+)
+def test_detect_by_the_part_number(compatible: str, name: str) -> None:
+    found = detect(seen(model="A Carrier", compatible=[compatible, "nvidia,tegraXXX"]))
+    assert found is not None
+    assert found.name == name
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        ({}, "cpu"),
+        ({"gpus": [{"name": "Card"}]}, "x86-nvidia"),
+        ({"android": True}, "android-phone"),
+        ({"model": "Raspberry Pi 4 Model B Rev 1.4"}, None),
+        ({"model": "Odd board", "compatible": ["nvidia,tegra234"], "soc": "tegra234"}, None),
+        ({"model": "Jetson Nano", "soc": "tegra234"}, None),  # a name on the wrong chip
+        ({"l4t": "36.4.3", "gpus": [{"name": "Orin"}]}, None),  # a container: a Jetson, but which?
+    ],
+)
+def test_detect_of_others(facts: dict, name: str | None) -> None:
+    found = detect(seen(**facts))
+    assert (found.name if found else None) == name
+
+
+NANO = {"model": "NVIDIA Jetson Nano Developer Kit", "soc": "tegra210"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "facts", "name"),
+    [
+        ("jetson", NANO, "jetson-nano"),
+        ("auto", NANO, "jetson-nano"),
+        ("auto", {}, "cpu"),
+        ("jetson-agx-orin", {}, "jetson-agx-orin"),
+    ],
+)
+def test_resolve(asked: str, facts: dict, name: str) -> None:
+    assert resolve(asked, seen(**facts)).name == name
+
+
+@pytest.mark.parametrize(
+    ("asked", "facts", "message"),
+    [
+        ("jetson", {}, "no Jetson but a machine without a device tree .*--device cpu"),
+        (
+            "jetson",
+            {"model": "Raspberry Pi 5 Model B"},
+            "no Jetson but Raspberry Pi 5 .*--device raspberry-pi-5",
+        ),
+        (
+            "jetson",
+            {"model": "Odd", "soc": "tegra234"},
+            "no profile is for Odd: name the nearest of jetson-agx-orin",
+        ),
+        ("auto", {"model": "Odd"}, "no profile is for Odd: name one of android-phone"),
+        ("jetson", {"model": "Odd"}, "no profile is for Odd"),
+    ],
+)
+def test_resolve_that_fails(asked: str, facts: dict, message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        resolve(asked, seen(**facts))
+
+
+def test_runtime_by_what_is_there() -> None:
+    device = load_device("jetson-orin-nano")
+    assert device.running_on({"tensorrt": "10.3.0", "onnxruntime": "1.23"}).precision == "fp16"
+    fallback = device.running_on({"tensorrt": None, "onnxruntime": "1.23"})
+    assert (fallback.runtime, fallback.precision) == ("onnxruntime", "fp32")
+    with pytest.raises(BenchError, match="has no tensorrt or onnxruntime"):
+        device.running_on({})
+    plain = Device("x", "X", "fake")
+    assert plain.running_on({}) is plain

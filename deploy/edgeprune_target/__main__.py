@@ -15,6 +15,7 @@ from typing import Any, Callable, TextIO
 
 from edgeprune_target import __version__
 from edgeprune_target.errors import TargetError
+from edgeprune_target.totals import parse_total
 
 Emit = Callable[[dict], None]
 
@@ -31,6 +32,14 @@ def parse_shape(text: str) -> tuple:
     return name, shape
 
 
+def total(text: str) -> tuple:
+    """``parse_total``, for argparse."""
+    try:
+        return parse_total(text)
+    except TargetError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     top = argparse.ArgumentParser(prog="edgeprune_target", description="Measures a model on this machine.")
@@ -38,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True)
     machine = argparse.ArgumentParser(add_help=False)
     machine.add_argument(
-        "--sensors", default="none", help="tried in this order, comma-separated: rapl,replay:FILE"
+        "--sensors",
+        default="none",
+        help="tried in this order, comma-separated: ina3221+ina238,tegrastats,rapl,replay:FILE",
     )
     machine.add_argument(
         "--root", default="/", help="the folder that stands for / when reading /proc and /sys"
@@ -48,13 +59,21 @@ def parser() -> argparse.ArgumentParser:
     engine.add_argument("--runtime", default="onnxruntime", help="onnxruntime, or fake")
     engine.add_argument("--threads", type=int, default=1)
     engine.add_argument("--batch", type=int, default=1)
-    verbs.add_parser("probe", parents=[machine], help="what this machine is")
+    verbs.add_parser("probe", parents=[machine], help="what this machine is, and what it is doing")
+    verbs.add_parser("sensors", parents=[machine], help="ask every one of --sensors, not the first alone")
     timing = verbs.add_parser("measure", parents=[machine, engine], help="time one model for a while")
     timing.add_argument(
         "--seconds", type=float, default=1.0, help="of timed inference; loading and warm-up are extra"
     )
     timing.add_argument(
         "--shape", type=parse_shape, action="append", default=[], help="as in input=1x3x32x32"
+    )
+    timing.add_argument(
+        "--total",
+        type=total,
+        action="append",
+        default=[],
+        help="what stands for the whole, the first that is there: measured_input=VDD_IN or rail_sum=CPU+GPU",
     )
     scoring = verbs.add_parser("accuracy", parents=[engine], help="top-1 on images in .npy files")
     scoring.add_argument("--images", required=True, help=".npy, float32, N x C x H x W, normalised")
@@ -69,6 +88,13 @@ def do_probe(options: argparse.Namespace, _emit: Emit) -> dict:
     return probe(options.sensors.split(","), options.root)
 
 
+def do_sensors(options: argparse.Namespace, _emit: Emit) -> list:
+    """The verb ``sensors``."""
+    from edgeprune_target.sensors import roll_call
+
+    return roll_call(options.sensors.split(","), options.root)
+
+
 def do_measure(options: argparse.Namespace, _emit: Emit) -> dict:
     """The verb ``measure``."""
     from edgeprune_target.measure import measure
@@ -81,6 +107,7 @@ def do_measure(options: argparse.Namespace, _emit: Emit) -> dict:
         seconds=options.seconds,
         shapes=dict(options.shape),
         sensors=options.sensors.split(","),
+        totals=options.total,
         root=options.root,
     )
 
@@ -100,7 +127,7 @@ def do_accuracy(options: argparse.Namespace, emit: Emit) -> dict:
     )
 
 
-VERBS: dict = {"probe": do_probe, "measure": do_measure, "accuracy": do_accuracy}
+VERBS: dict = {"probe": do_probe, "sensors": do_sensors, "measure": do_measure, "accuracy": do_accuracy}
 
 
 def main(argv: list | None = None, out: TextIO | None = None) -> int:

@@ -8,21 +8,26 @@ import time
 from pathlib import Path
 
 from edgeprune_target import __version__
+from edgeprune_target.board import board
 from edgeprune_target.runtimes import library_versions
 from edgeprune_target.sensors import first_that_answers
+from edgeprune_target.state import state
+from edgeprune_target.system import text
 
 BUSY_WINDOW_S = 0.3  # long enough for some 30 scheduler ticks per core
 
 
 def probe(sensors: list, root: str = "/") -> dict:
-    """The fingerprint, as JSON: processor, cores, clocks, memory, load, versions, the sensor that answers."""
+    """The fingerprint, as JSON: board, processor, memory, load, versions, state, the sensor that answers."""
     base = Path(root)
     sensor, reasons = first_that_answers(sensors, root)
+    sensor.close()
     return {
         "runner_version": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
+        "board": board(root),
         "cpu_model": cpu_model(base),
         "cores_online": os.cpu_count(),
         "cores_available": len(available_cpus()),
@@ -33,18 +38,19 @@ def probe(sensors: list, root: str = "/") -> dict:
         "clock_khz": clocks(base),
         "load_average": load_average(),
         "busy_cores": busy_cores(base),
-        "sensor": type(sensor).__module__.rsplit(".", 1)[-1],
+        "sensor": sensor.name,
         "sensor_reasons": reasons,
+        "state": state(root),
     }
 
 
 def cpu_model(base: Path) -> str | None:
     """The processor's own name; on ARM boards, which print none, the board's."""
-    for line in _text(base / "proc/cpuinfo").splitlines():
+    for line in text(base / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Model", "Hardware", "cpu model"):
             return value.strip()
-    return _text(base / "proc/device-tree/model").rstrip("\0\n") or platform.processor() or None
+    return text(base / "proc/device-tree/model") or platform.processor() or None
 
 
 def available_cpus() -> list:
@@ -63,7 +69,7 @@ def physical_cores(base: Path, cpus: list) -> int:
 
 def cpu_quota(base: Path) -> float | None:
     """CPUs' worth of time that the cgroup may use (cpu.max: ``quota period``, us); None without a limit."""
-    words = _text(base / "sys/fs/cgroup/cpu.max").split()
+    words = text(base / "sys/fs/cgroup/cpu.max").split()
     if len(words) != 2 or words[0] == "max":
         return None
     return int(words[0]) / int(words[1])
@@ -71,7 +77,7 @@ def cpu_quota(base: Path) -> float | None:
 
 def memory_total_bytes(base: Path) -> int | None:
     """MemTotal of /proc/meminfo."""
-    for line in _text(base / "proc/meminfo").splitlines():
+    for line in text(base / "proc/meminfo").splitlines():
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
     return None
@@ -80,7 +86,7 @@ def memory_total_bytes(base: Path) -> int | None:
 def governors(base: Path) -> list | None:
     """The distinct frequency governors of all cores; None where they are not shown (virtual machines)."""
     files = sorted(base.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"))
-    return sorted({_text(file).strip() for file in files} - {""}) or None
+    return sorted({text(file).strip() for file in files} - {""}) or None
 
 
 def clocks(base: Path) -> dict | None:
@@ -88,7 +94,7 @@ def clocks(base: Path) -> dict | None:
     result = {}
     for name in ("cur", "min", "max"):
         files = base.glob(f"sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_{name}_freq")
-        values = [int(text) for text in (_text(file).strip() for file in files) if text.isdigit()]
+        values = [int(word) for word in (text(file).strip() for file in files) if word.isdigit()]
         if values:
             result[name] = [min(values), max(values)]
     return result or None
@@ -112,7 +118,7 @@ def busy_cores(base: Path, window_s: float = BUSY_WINDOW_S) -> float | None:
 
 def _cpu_ticks(base: Path) -> tuple | None:
     """(busy, all) ticks since boot, of: user nice system idle iowait irq softirq steal (guest is in user)."""
-    words = _text(base / "proc/stat").partition("\n")[0].split()
+    words = text(base / "proc/stat").partition("\n")[0].split()
     if len(words) < 6 or words[0] != "cpu":
         return None
     ticks = [int(word) for word in words[1:9]]
@@ -121,12 +127,5 @@ def _cpu_ticks(base: Path) -> tuple | None:
 
 def _core_of(base: Path, cpu: int) -> tuple:
     folder = base / f"sys/devices/system/cpu/cpu{cpu}/topology"
-    package, core = _text(folder / "physical_package_id").strip(), _text(folder / "core_id").strip()
+    package, core = text(folder / "physical_package_id").strip(), text(folder / "core_id").strip()
     return (package, core) if core else ("cpu", str(cpu))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

@@ -6,10 +6,12 @@ import time
 from time import perf_counter_ns
 from typing import Any, Callable
 
+from edgeprune_target.caution import cautions
 from edgeprune_target.feeds import random_feed
 from edgeprune_target.memory import PeakMemory
 from edgeprune_target.runtimes import make_runtime
 from edgeprune_target.sensors import first_that_answers
+from edgeprune_target.state import Watch, state
 from edgeprune_target.window import Window, energy_report
 
 WARM_UP_S = 0.2  # trtexec's own default warm-up
@@ -28,25 +30,34 @@ def measure(
     seconds: float = 1.0,
     shapes: dict | None = None,
     sensors: list | None = None,
+    totals: list | None = None,
     root: str = "/",
+    clock: Callable[[], int] = perf_counter_ns,
 ) -> dict:
     """Load ``model``, warm it up, time single inferences for ``seconds``; everything measured, as JSON.
 
     A sample is the time of one ``infer`` and the wait for it, in ns: it has the library's call in it, and not
-    the making of the input. Loading and warm-up are timed apart and are in no sample.
+    the making of the input. Loading and warm-up are timed apart and are in no sample. ``totals`` are those of
+    ``parse_total``; ``root`` stands for ``/`` and ``clock`` gives ns, both for tests.
     """
-    sensor, reasons = first_that_answers(sensors or ["none"], root)
-    idle_w = idle_watts(sensor)
-    engine = make_runtime(runtime, model, threads)
-    memory = PeakMemory()
-    load_start = perf_counter_ns()
-    with engine:
-        load_ns = perf_counter_ns() - load_start
-        feed = random_feed(engine.inputs, batch, shapes or {})
-        warm_up = warm(engine, feed)
-        with Window(sensor, engine.synchronize) as window:
-            samples = timed(engine, feed, seconds)
-        report = memory.report()
+    sensor, reasons = first_that_answers(sensors or ["none"], root, clock)
+    try:
+        before = state(root)
+        idle_w = idle_watts(sensor, totals)
+        engine = make_runtime(runtime, model, threads)
+        memory = PeakMemory()
+        load_start = perf_counter_ns()
+        with engine:
+            load_ns = perf_counter_ns() - load_start
+            feed = random_feed(engine.inputs, batch, shapes or {})
+            warm_up = warm(engine, feed)
+            with Watch(root) as watch, Window(sensor, engine.synchronize, totals) as window:
+                samples = timed(engine, feed, seconds, clock)
+            report = memory.report()
+            uses_gpu = bool(getattr(engine, "uses_gpu", False))
+        after = state(root)
+    finally:
+        sensor.close()
     return {
         "model": model,
         "runtime": runtime,
@@ -60,6 +71,11 @@ def measure(
         "samples_ns": samples,
         **report,
         "energy": energy_report(window, idle_w, reasons),
+        "uses_gpu": uses_gpu,
+        "before": before,
+        "watched": watch.report(),
+        "after": after,
+        "warnings": cautions(before, after, watch.report(), [samples], uses_gpu),
     }
 
 
@@ -95,11 +111,16 @@ def warmed_up(elapsed_s: float, runs: int) -> bool:
     return usual or (elapsed_s >= WARM_UP_LIMIT_S and runs >= 2)
 
 
-def idle_watts(sensor: Any) -> float | None:
-    """Mean power while this process sleeps for ``IDLE_S``, no model loaded; None without a sensor."""
+def idle_watts(sensor: Any, totals: list | None = None) -> float | None:
+    """Mean power of the total while this process sleeps for ``IDLE_S``, no model loaded; None without one."""
     if sensor.why_not() is not None:
         return None
-    with Window(sensor) as window:
+    with Window(sensor, totals=totals) as window:
         time.sleep(IDLE_S)
-    watts = window.watts()
-    return float(watts) if watts is not None else None
+    return energy_watts(window)
+
+
+def energy_watts(window: Window) -> float | None:
+    """Mean power of a window whose energy is known."""
+    joules = energy_report(window, None, [])["gross_j"]
+    return joules / window.counted_s() if joules is not None and window.counted_s() > 0 else None

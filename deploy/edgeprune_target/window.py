@@ -1,17 +1,20 @@
 """The measuring window: the only place that reads the clock and the sensors around a piece of work.
 
-In: wait for the device, read the clock and the sensors. Out: wait for the device, read the clock and the
+In: wait for the device, read the sensors and the clock. Out: wait for the device, read the clock and the
 sensors. What lies between is counted, and nothing else is: warm-up and loading come before.
 """
 
 from __future__ import annotations
 
 import threading
-from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Callable
 
-from edgeprune_target.energy import rail_joules, span_s
+from edgeprune_target.energy import longest_gap_s, rail_joules, series, span_s, uncovered_s
+from edgeprune_target.totals import EVERY, choose_total
+
+UNCOVERED_SHARE = 0.1  # of the window may lie outside the readings; more would be guessed
+UNCOVERED_PERIODS = 3  # and as many reading periods: in a short window a late first line is no fault
 
 
 def nothing_to_wait_for() -> None:
@@ -19,23 +22,25 @@ def nothing_to_wait_for() -> None:
 
 
 class Window:
-    """A context manager; ask it for ``seconds`` and ``energy()`` after leaving it.
+    """A context manager; ask it for ``seconds`` and ``energy_report`` after leaving it.
 
-    While it is open a thread reads the sensor every ``period_s``. With the sensor ``none``, or with
-    ``poll=False``, there is no thread: only the readings at both ends and those of ``read_sensor``.
+    Its clock is the sensor's. While it is open a thread reads the sensor every ``period_s``. With the sensor
+    ``none``, or with ``poll=False``, there is no thread: only the readings at both ends and those of
+    ``read_sensor``.
     """
 
     def __init__(
         self,
         sensor: Any,
         synchronize: Callable[[], None] = nothing_to_wait_for,
-        clock: Callable[[], int] = perf_counter_ns,
+        totals: list | None = None,
         poll: bool = True,
     ) -> None:
-        """``clock`` gives nanoseconds that only ever grow."""
+        """``totals`` are (kind, rails) to choose from; without any, all rails are of the sensor's kind."""
         self.sensor = sensor
         self.synchronize = synchronize
-        self.clock = clock
+        self.clock = sensor.clock
+        self.totals = totals or ([(sensor.total_kind, [EVERY])] if sensor.total_kind != "none" else [])
         self.readings: list = []
         self.start_ns = self.end_ns = 0
         self._stop = threading.Event()
@@ -45,6 +50,7 @@ class Window:
     def __enter__(self) -> Window:
         self.synchronize()
         self.read_sensor()
+        self.readings = self.readings[-1:]  # a sensor that prints by itself has been doing so for a while
         self.start_ns = self.clock()
         if self._thread:
             self._thread.start()
@@ -62,10 +68,8 @@ class Window:
         self.read_sensor()
 
     def read_sensor(self) -> None:
-        """Take one reading now; its time is the middle of the time it took."""
-        before = self.clock()
-        values = self.sensor.read()
-        self.readings.append(((before + self.clock()) // 2, values))
+        """Take what the sensor has now."""
+        self.readings += self.sensor.take()
 
     @property
     def seconds(self) -> float:
@@ -74,12 +78,15 @@ class Window:
 
     def joules(self) -> dict:
         """{rail: joules} of this window; empty when the sensor did not give two readings."""
-        return rail_joules(self.readings, self.sensor.unit)
+        return rail_joules(self.readings, self.sensor.unit, self.start_ns, self.end_ns)
 
-    def watts(self) -> float | None:
-        """Mean power over all rails, or None."""
-        joules, span = self.joules(), span_s(self.readings)
-        return sum(joules.values()) / span if joules and span > 0 else None
+    def counted_s(self) -> float:
+        """The time that ``joules`` is for: the window, or a counter's first reading to its last."""
+        return span_s(self.readings) if self.sensor.unit == "joules" else self.seconds
+
+    def total(self) -> tuple:
+        """``(kind, rails)``: what stands for the whole, of the rails that answered."""
+        return choose_total(self.totals, list(self.joules()))
 
     def _poll(self) -> None:
         while not self._stop.wait(self.sensor.period_s):
@@ -87,27 +94,57 @@ class Window:
 
 
 def energy_report(window: Window, idle_w: float | None, reasons: list) -> dict:
-    """What a window says about energy, as JSON: joules per rail, gross and net of idle, and the readings.
+    """What a window says about energy, as JSON: joules per rail; of the total, gross and net of idle.
 
-    ``gross_j`` is everything the rails took while the window was open; ``net_j`` is less what the idle
-    machine would have taken. What is unknown is None, with a ``reason``.
+    ``gross_j`` is everything that the rails of the total took while the window was open; ``net_j`` is less
+    what the idle machine would have taken. What is unknown is None, with a ``reason``.
     """
-    rails, good = window.joules(), [values for _, values in window.readings if values]
-    span = span_s(window.readings)
-    gross = sum(rails.values()) if rails else None
-    net = gross - idle_w * span if gross is not None and idle_w is not None else None
+    joules, (kind, rails) = window.joules(), window.total()
+    reason = why_no_total(window, joules, rails, reasons)
+    counted_s = window.counted_s()
+    gross = sum(joules[rail] for rail in rails) if reason is None else None
+    net = gross - idle_w * counted_s if gross is not None and idle_w is not None else None
+    times = total_times(window, rails)
+    asked = window.sensor.name != "none"
     return {
-        "sensor": type(window.sensor).__module__.rsplit(".", 1)[-1],
+        "sensor": window.sensor.name,
         "unit": window.sensor.unit,
-        "total_kind": window.sensor.total_kind,
-        "total_rails": sorted(rails),
-        "rails_j": rails,
+        "total_kind": kind,
+        "total_rails": rails,
+        "rails_j": joules,
         "gross_j": gross,
         "idle_w": idle_w,
         "net_j": net,
-        "window_s": span,
-        "samples": len(good),
-        "failed_reads": len(window.readings) - len(good) if window.sensor.total_kind != "none" else 0,
-        "rate_hz": (len(good) - 1) / span if span > 0 else None,
-        "reason": None if rails else "; ".join(reasons) or "the sensor gave fewer than two readings",
+        "window_s": counted_s if joules else 0.0,
+        "samples": len(times),
+        "failed_reads": sum(not values for _, values in window.readings) if asked else 0,
+        "rate_hz": (len(times) - 1) / span_s(window.readings) if len(times) > 1 else None,
+        "longest_gap_s": longest_gap_s(times),
+        "reason": reason,
     }
+
+
+def total_times(window: Window, rails: list) -> list:
+    """When the total was read, ns: the times of its least read rail; without a total, of any rail."""
+    found = {rail: times for rail, (times, _) in series(window.readings).items()}
+    wanted = [found[rail] for rail in (rails or found)]
+    return min(wanted, key=len) if wanted else []
+
+
+def why_no_total(window: Window, joules: dict, rails: list, reasons: list) -> str | None:
+    """None when the total's energy is known, else the reason."""
+    if not joules:
+        return "; ".join(reasons) or "the sensor gave fewer than two readings"
+    if not rails:
+        wanted = " or ".join("+".join(names) for _, names in window.totals) or "none is known for this board"
+        return f"the rails {', '.join(joules)} have no total (wanted: {wanted}); each is in rails_j"
+    if window.sensor.unit == "joules":
+        return None
+    times = total_times(window, rails)
+    allowed = UNCOVERED_SHARE * window.seconds + UNCOVERED_PERIODS * window.sensor.period_s
+    missing = uncovered_s(times, window.start_ns, window.end_ns)
+    if missing > allowed:
+        return f"the readings leave {missing:.1f} of {window.seconds:.1f} s out: the sensor stopped answering"
+    if sum(joules[rail] for rail in rails) < 0:
+        return "the rails read less than nothing: this sensor has an offset that is larger than the load"
+    return None

@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+from edgeprune_target.clocks import locked
+
 NOISY_SPREAD = 0.05  # a model against itself varies by about 1 % from round to round on an idle machine
 FEW_SAMPLES = 100  # below it, p99 is the slowest sample or an interpolation towards it
 FREE_SHARE = 0.75  # of the cores wanted must have been free, or other work was measured too
+SURE_WINDOW_S = 10.0  # 200 samples of a board's sensor chip; below, slow swings of power show
+LONG_GAP_S = 1.0  # twenty readings of a board's sensor chip missed
+CLOCKS = "clocks_not_locked"
 
 Result = dict[str, Any]
 Warning = tuple[str, str]  # noqa: A001 - (code, message)
@@ -20,7 +25,10 @@ def warnings_for(result: Result) -> list[dict[str, str]]:
         machine_loaded,
         too_many_threads,
         governor,
+        machine,
+        other_runtime,
         no_energy,
+        short_energy,
         no_accuracy,
     )
     return [{"code": code, "message": message} for check in checks for code, message in check(result)]
@@ -87,14 +95,58 @@ def too_many_threads(result: Result) -> Iterator[Warning]:
 
 
 def governor(result: Result) -> Iterator[Warning]:
-    """A clock that moves with the load."""
+    """A clock that moves with the load; where it is held, as by jetson_clocks, the governor has no say."""
     governors = result["device"]["fingerprint"]["governors"]
-    if governors and governors != ["performance"]:
+    said = [warning["code"] for warning in result["machine"]["warnings"]]
+    if governors and governors != ["performance"] and not clocks_held(result) and CLOCKS not in said:
         yield (
             "governor",
             f"the frequency governor is {', '.join(governors)}, so the clock moves with the load; "
             "for steady numbers: sudo cpupower frequency-set -g performance",
         )
+
+
+def clocks_held(result: Result) -> bool:
+    """Whether every processor's lowest clock is its highest."""
+    held = [locked(cpu, "khz") for cpu in result["machine"]["before"]["cpu"]["clocks"]]
+    return bool(held) and all(held)
+
+
+def machine(result: Result) -> Iterator[Warning]:
+    """What the runner's states before and after say: clocks, heat, throttling, counters, swap."""
+    for warning in result["machine"]["warnings"]:
+        yield warning["code"], warning["message"]
+
+
+def other_runtime(result: Result) -> Iterator[Warning]:
+    """Measured with the second choice."""
+    settings = result["settings"]
+    if settings["runtime"] != settings["runtime_wished"]:
+        yield (
+            "other_runtime",
+            f"{settings['runtime_wished']} is not on this device, so {settings['runtime']} was measured "
+            f"({settings['precision']}): its numbers say nothing about {settings['runtime_wished']}",
+        )
+
+
+def short_energy(result: Result) -> Iterator[Warning]:
+    """An energy from a short time, or with a hole in its readings."""
+    for name, model in result["models"].items():
+        energy = model["energy"]
+        if model["energy_mj_per_inference"] is None:
+            continue
+        if energy["window_s"] < SURE_WINDOW_S:
+            yield (
+                "short_energy",
+                f"{name}: the energy is of {energy['window_s']:.1f} s only; give --seconds {SURE_WINDOW_S:g} "
+                "or more for one to rely on",
+            )
+        if energy["unit"] == "watts" and (energy["longest_gap_s"] or 0.0) > LONG_GAP_S:
+            yield (
+                "energy_gap",
+                f"{name}: the power sensor said nothing for {energy['longest_gap_s']:.1f} s; that time was "
+                "filled in from its neighbours",
+            )
 
 
 def no_energy(result: Result) -> Iterator[Warning]:

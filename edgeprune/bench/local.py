@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from edgeprune.bench.process import OnEvent, ask, ignore_event
 from edgeprune.errors import BenchError
 
+VERBS_WITH_ROOT = ("probe", "sensors", "measure")
+
 
 class Transport(Protocol):
     """A way to a machine that has, or is given, the runner."""
@@ -27,9 +29,10 @@ class Transport(Protocol):
 class LocalTransport:
     """The runner as a child process of this one."""
 
-    def __init__(self, python: str = sys.executable) -> None:
-        """``python`` is the interpreter that runs it."""
+    def __init__(self, python: str = sys.executable, root: str = "/") -> None:
+        """``python`` is the interpreter that runs it; ``root`` stands for ``/`` (a stand-in board's tree)."""
         self.python = python
+        self.root = root
 
     def send(self, path: Path) -> str:
         """The file is here already."""
@@ -37,7 +40,8 @@ class LocalTransport:
 
     def call(self, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
         """One fresh process."""
-        command = [self.python, "-m", "edgeprune_target", verb, *arguments]
+        where = ["--root", self.root] if self.root != "/" and verb in VERBS_WITH_ROOT else []
+        command = [self.python, "-m", "edgeprune_target", verb, *arguments, *where]
         return ask(command, env=runner_environment(), on_event=on_event)
 
     def remove(self, remote: str) -> None:

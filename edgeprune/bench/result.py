@@ -8,7 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edgeprune_target.caution import cautions
+
 from edgeprune.bench import stats
+from edgeprune.bench.compare import why_not_comparable
 from edgeprune.bench.options import BenchOptions
 
 SCHEMA = 1
@@ -27,6 +30,7 @@ def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: in
         "device": {"name": device.name, "title": device.title, "fingerprint": fingerprint},
         "settings": {
             "runtime": device.runtime,
+            "runtime_wished": device.runtime,
             "precision": device.precision,
             "batch": options.batch,
             "threads": threads,
@@ -37,6 +41,7 @@ def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: in
             "warm_up": None,
             "feed": None,
         },
+        "machine": None,
         "models": {},
         "speedup": None,
         "warnings": [],
@@ -96,7 +101,11 @@ def energy(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "sensor": parts[0]["sensor"],
             "total_kind": parts[0]["total_kind"],
             "total_rails": parts[0]["total_rails"],
+            "unit": parts[0]["unit"],
+            "rails_mj_per_inference": rails_mj(parts, runs),
             "samples": samples,
+            "failed_reads": sum(part["failed_reads"] for part in parts),
+            "longest_gap_s": max((part["longest_gap_s"] or 0.0 for part in parts), default=0.0) or None,
             "rate_hz": samples / span_s if span_s > 0 and reason is None else None,
             "window_s": span_s,
             "idle_w": [part["idle_w"] for part in parts],
@@ -104,17 +113,50 @@ def energy(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def rails_mj(parts: Sequence[dict[str, Any]], runs: int) -> dict[str, float]:
+    """Energy per inference of every rail that all rounds have, gross, mJ; whether of the total or not."""
+    rails = [rail for rail in parts[0]["rails_j"] if all(rail in part["rails_j"] for part in parts)]
+    return {rail: 1000 * sum(part["rails_j"][rail] for part in parts) / runs for rail in rails}
+
+
 def why_no_energy(parts: Sequence[dict[str, Any]]) -> str | None:
     """None when the readings carry a number, else the reason."""
     for part in parts:
         if part["gross_j"] is None:
             return str(part["reason"])
+        mixed = why_not_comparable(parts[0], part)
+        if mixed:
+            return f"the rounds were not measured alike: {mixed}"
     span_s, samples = sum(part["window_s"] for part in parts), sum(part["samples"] for part in parts)
     if span_s < MIN_WINDOW_S:
         return f"measured for {span_s:.2f} s, too short for energy: give --seconds {MIN_WINDOW_S:g} or more"
     if parts[0]["unit"] == "watts" and samples < MIN_POWER_SAMPLES:
         return f"only {samples} power readings, {MIN_POWER_SAMPLES} are needed: measure longer with --seconds"
     return None
+
+
+def machine_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The machine before the first round and after the last, what was seen in between, and the warnings.
+
+    ``rounds`` are those of all models. They are put in the order in which they were measured; samples of
+    different rounds are kept apart, and looks at the GPU's clock follow each other.
+    """
+    ordered = sorted(rounds, key=lambda one: one["before"]["monotonic_s"])
+    before, after = ordered[0]["before"], ordered[-1]["after"]
+    warmest: dict[str, float] = {}
+    for one in ordered:
+        for zone, degrees in one["watched"]["warmest_c"].items():
+            warmest[zone] = max(degrees, warmest.get(zone, degrees))
+    looks = [hertz for one in ordered for hertz in one["watched"]["gpu_hz"]]
+    watched = {"gpu_hz": looks, "warmest_c": warmest, "period_s": ordered[0]["watched"]["period_s"]}
+    samples = [one["samples_ns"] for one in ordered]
+    uses_gpu = any(one["uses_gpu"] for one in ordered)
+    return {
+        "before": before,
+        "after": after,
+        "watched": watched,
+        "warnings": cautions(before, after, watched, samples, uses_gpu),
+    }
 
 
 def speedup_report(models: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from typing import Any
 
 from edgeprune.bench.accuracy import Batches, Scorer, no_accuracy
 from edgeprune.bench.advice import warnings_for
+from edgeprune.bench.compare import refuse_mixed_energy
+from edgeprune.bench.detect import find_device
 from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions, check_writable
-from edgeprune.bench.result import empty_result, model_report, speedup_report
+from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
 from edgeprune.bench.session import NAMES, Progress, Session
 from edgeprune.devices import load_device
 from edgeprune.errors import BenchError
@@ -35,7 +37,7 @@ def bench_run(
 
     Args:
         run_path: the run folder; it has been exported.
-        device: a profile's name.
+        device: a profile's name; "jetson" for whichever Jetson this is, "auto" for whatever this is.
         batch: images per inference.
         threads: of the runtime; None for all physical cores.
         seconds: of timed inference per model.
@@ -51,9 +53,11 @@ def bench_run(
             measuring), or a runner that failed.
     """
     run = Path(run_path)
-    options = BenchOptions(load_device(device), batch=batch, threads=threads, seconds=seconds)
+    transport = LocalTransport()
+    found = find_device(device, transport)
+    options = BenchOptions(found, batch=batch, threads=threads, seconds=seconds)
     models = exported_models(run)
-    place = run / "bench" / f"{device}.json"
+    place = run / "bench" / f"{found.name}.json"
     places = [place] if json_path is None else [place, Path(json_path)]
     for path in places:
         check_writable(path)
@@ -62,6 +66,7 @@ def bench_run(
         models,
         options=options,
         batches=(lambda: test_batches(run)) if accuracy else None,
+        transport=transport,
         save=lambda so_far: write_json(partial, so_far),
         progress=progress,
     )
@@ -116,8 +121,11 @@ def bench_models(
 def measure_speed(session: Session, save: Save) -> dict[str, Any]:
     """All rounds, and what they come to."""
     fingerprint = session.probe()
+    wished = session.options.device.runtime
+    session = session.chosen(fingerprint)
     threads = session.options.threads or fingerprint["cores_physical"]
     result = empty_result(session.options, fingerprint, threads)
+    result["settings"]["runtime_wished"] = wished
     for _ in session.paired_rounds(threads):
         fill_in(result, session)
         save(result)
@@ -135,6 +143,8 @@ def fill_in(result: dict[str, Any], session: Session) -> None:
     result["models"] = {
         name: model_report(session.files[name], session.rounds[name], batch) for name in NAMES
     }
+    refuse_mixed_energy(result["models"])
+    result["machine"] = machine_report([one for name in NAMES for one in session.rounds[name]])
 
 
 def add_accuracy(result: dict[str, Any], session: Session, batches: Callable[[], Batches] | None) -> None:
@@ -142,7 +152,7 @@ def add_accuracy(result: dict[str, Any], session: Session, batches: Callable[[],
     scores = no_accuracy(NAMES, "not asked for")
     if batches:
         scorer = Scorer(
-            session.transport, session.options.device.runtime, result["settings"]["threads"], session.scored
+            session.transport, result["settings"]["runtime"], result["settings"]["threads"], session.scored
         )
         scores = scorer.score_all(session.files, batches)
     for name in NAMES:

@@ -1,7 +1,7 @@
 """One measurement under way: its rounds so far, and the calls that add to them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,15 @@ class Session:
         """The device's power sensors, as the runner takes them."""
         return ",".join(self.options.device.sensors) or "none"
 
+    def chosen(self, fingerprint: Mapping[str, Any]) -> "Session":
+        """This session with the runtime that the machine has, of those that the device's profile names.
+
+        Raises:
+            BenchError: it has none of them.
+        """
+        device = self.options.device.running_on(fingerprint["runtimes"])
+        return replace(self, options=replace(self.options, device=device))
+
     def probe(self) -> dict[str, Any]:
         """What the machine is; it sleeps while it looks, so nothing of ours counts as load."""
         self.progress(0, self.total, "looking at the machine")
@@ -76,6 +85,7 @@ class Session:
             *("--threads", str(threads)),
             *("--seconds", str(options.round_seconds)),
             *("--sensors", self.sensors),
+            *(word for total in options.device.totals for word in ("--total", str(total))),
         ]
         if self.feed_shape:
             arguments += ["--shape", "x".join(map(str, self.feed_shape))]

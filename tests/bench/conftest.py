@@ -20,7 +20,28 @@ FINGERPRINT = {
     "governors": ["performance"],
     "load_average": [0.1, 0.2, 0.3],
     "busy_cores": 0.1,
+    "runtimes": {"onnxruntime": "1.23.2", "tensorrt": None},
+    "board": {"model": None, "compatible": [], "soc": None, "l4t": None, "android": False, "gpus": []},
 }
+
+
+def a_state(at_s: float = 0.0, **more: Any) -> dict[str, Any]:
+    """What the runner says of a quiet machine."""
+    quiet = {
+        "monotonic_s": at_s,
+        "cpu": {"online": "0-3", "clocks": []},
+        "gpu": None,
+        "power_mode": {"name": None, "id": None, "modes": {}, "reason": "no nvpmodel"},
+        "temperatures_c": {},
+        "passive_trips_c": {},
+        "cooling": [],
+        "over_current": {},
+        "alarms": [],
+        "swap_used_bytes": 0,
+        "pi_throttled": None,
+        "nvidia": [],
+    }
+    return {**quiet, **more}
 
 
 def a_round(samples_ns: list[int], **energy: Any) -> dict[str, Any]:
@@ -35,6 +56,9 @@ def a_round(samples_ns: list[int], **energy: Any) -> dict[str, Any]:
         "idle_w": None,
         "window_s": 0.0,
         "samples": 0,
+        "rails_j": {},
+        "failed_reads": 0,
+        "longest_gap_s": None,
         "reason": "no sensor",
     }
     return {
@@ -46,6 +70,10 @@ def a_round(samples_ns: list[int], **energy: Any) -> dict[str, Any]:
         "memory_peak_bytes": 1000,
         "memory_reason": None,
         "energy": {**part, **energy},
+        "uses_gpu": False,
+        "before": a_state(),
+        "watched": {"gpu_hz": [], "warmest_c": {}, "period_s": 1.0},
+        "after": a_state(),
     }
 
 

@@ -9,6 +9,8 @@ MODEL = {
     "round_spread": 0.01,
     "samples_ns": [[1] * 60, [1] * 60],
     "energy_reason": None,
+    "energy_mj_per_inference": 2.0,
+    "energy": {"window_s": 10.0, "unit": "watts", "longest_gap_s": 0.1},
     "accuracy": 0.9,
     "accuracy_reason": None,
 }
@@ -22,8 +24,14 @@ GOOD: dict[str, Any] = {
             "governors": ["performance"],
         }
     },
-    "settings": {"threads": 4},
-    "models": {"baseline": dict(MODEL), "pruned": dict(MODEL)},
+    "settings": {
+        "threads": 4,
+        "runtime": "onnxruntime",
+        "runtime_wished": "onnxruntime",
+        "precision": "fp32",
+    },
+    "machine": {"before": {"cpu": {"clocks": []}}, "warnings": []},
+    "models": {"baseline": deepcopy(MODEL), "pruned": deepcopy(MODEL)},
     "speedup": {"value": 1.5, "low": 1.4, "high": 1.6},
 }
 
@@ -58,6 +66,10 @@ MACHINE = "device.fingerprint"
         (f"{MACHINE}.governors", ["powersave"], "governor", "powersave"),
         (f"{MACHINE}.governors", ["performance", "powersave"], "governor", "cpupower"),
         ("models.pruned.energy_reason", "rapl: not here", "energy_unavailable", "rapl: not here"),
+        ("models.pruned.energy.window_s", 9.0, "short_energy", "pruned: the energy is of 9.0 s"),
+        ("models.pruned.energy.longest_gap_s", 2.5, "energy_gap", "nothing for 2.5 s"),
+        ("settings.runtime_wished", "tensorrt", "other_runtime", "tensorrt is not on this device"),
+        ("machine.warnings", [{"code": "hot", "message": "zone cpu"}], "hot", "zone cpu"),
     ],
 )
 def test_each_warning(path: str, value: Any, code: str, words: str) -> None:
@@ -74,6 +86,7 @@ def test_each_warning(path: str, value: Any, code: str, words: str) -> None:
         ("speedup", {"value": 1.1, "low": 1.001, "high": 1.2}),
         (f"{MACHINE}.busy_cores", 1.0),  # three of four cores were free
         (f"{MACHINE}.governors", None),
+        ("models.pruned.energy.longest_gap_s", None),
     ],
 )
 def test_no_warning(path: str, value: Any) -> None:
@@ -99,3 +112,23 @@ def test_accuracy_that_failed_is_told_apart_from_one_not_asked_for(reason: str, 
     result = deepcopy(GOOD)
     result["models"]["pruned"] = {**MODEL, "accuracy": None, "accuracy_reason": reason}
     assert [warning["code"] for warning in warnings_for(result)] == codes
+
+
+def test_governor_has_no_say_where_the_clock_is_held() -> None:
+    result = changed(f"{MACHINE}.governors", ["schedutil"])
+    cpu = {"cpu": 0, "governor": "schedutil", "min_khz": 5, "cur_khz": 5, "max_khz": 5}
+    result["machine"]["before"]["cpu"]["clocks"] = [cpu]
+    assert warnings_for(result) == []
+    result["machine"]["before"]["cpu"]["clocks"] = [cpu, {**cpu, "min_khz": 1}]
+    assert [warning["code"] for warning in warnings_for(result)] == ["governor"]
+
+
+def test_jetson_is_told_of_jetson_clocks_and_not_of_cpupower() -> None:
+    result = changed(f"{MACHINE}.governors", ["schedutil"])
+    result["machine"]["warnings"] = [{"code": "clocks_not_locked", "message": "sudo jetson_clocks"}]
+    assert [warning["code"] for warning in warnings_for(result)] == ["clocks_not_locked"]
+
+
+def test_counter_of_joules_has_no_gaps() -> None:
+    result = changed("models.pruned.energy", {"window_s": 10.0, "unit": "joules", "longest_gap_s": 5.0})
+    assert warnings_for(result) == []

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bench.conftest import a_round
-from edgeprune.bench.result import energy, memory, model_report, why_no_energy
+from bench.conftest import a_round, a_state
+from edgeprune.bench.result import energy, machine_report, memory, model_report, why_no_energy
 
 
 def powered(
@@ -70,8 +70,33 @@ def test_unknown_idle_gives_gross_alone() -> None:
         ([powered([1], 1.0), a_round([1])], "no sensor"),
         ([powered([1], 1.0, samples=2, unit="joules")], None),
         ([powered([1], 1.0, window_s=0.5)] * 2, None),
+        ([powered([1], 1.0), powered([1], 1.0, total_kind="rail_sum")], "not measured alike: one is a"),
     ],
 )
 def test_when_there_is_no_energy(rounds: list[dict], reason: str | None) -> None:
     found = why_no_energy([one["energy"] for one in rounds])
     assert found is None if reason is None else reason in str(found)
+
+
+def test_every_rail_that_all_rounds_have_is_kept() -> None:
+    rounds = [powered([1] * 5, 1.0, rails_j={"A": 1.0, "B": 2.0}), powered([1] * 5, 1.0, rails_j={"A": 3.0})]
+    assert energy(rounds)["energy"]["rails_mj_per_inference"] == {"A": pytest.approx(400)}
+
+
+def test_longest_gap_and_failed_reads_of_all_rounds() -> None:
+    rounds = [powered([1], 1.0, longest_gap_s=gap, failed_reads=2) for gap in (0.1, 0.7)]
+    found = energy(rounds)["energy"]
+    assert (found["longest_gap_s"], found["failed_reads"]) == (0.7, 4)
+    assert energy([a_round([1])])["energy"]["longest_gap_s"] is None
+
+
+def test_machine_over_all_rounds_in_their_order() -> None:
+    def one(at_s: float, degrees: float, looks: list[int]) -> dict:
+        state = a_state(at_s, temperatures_c={"cpu": degrees}, gpu={"min_hz": 9, "cur_hz": 5, "max_hz": 9})
+        watched = {"gpu_hz": looks, "warmest_c": {"cpu": degrees + 1}, "period_s": 1.0}
+        return {**a_round([1] * 20), "before": state, "after": state, "watched": watched, "uses_gpu": True}
+
+    found = machine_report([one(30, 47.0, [5, 5]), one(10, 40.0, [9]), one(20, 49.0, [5])])
+    assert (found["before"]["monotonic_s"], found["after"]["monotonic_s"]) == (10, 30)
+    assert found["watched"] == {"gpu_hz": [9, 5, 5, 5], "warmest_c": {"cpu": 50.0}, "period_s": 1.0}
+    assert [warning["code"] for warning in found["warnings"]] == ["gpu_below_max", "warming_up"]

@@ -158,7 +158,7 @@ def spoil(run: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "prepare", "message"),
     [
-        ({"device": "toaster"}, None, "unknown device 'toaster'.*nown: .*cpu"),
+        ({"device": "toaster"}, None, "unknown device 'toaster'.*nown: .*auto, .*cpu"),
         ({"threads": 0}, None, "--threads is 0"),
         ({"batch": 0}, None, "--batch is 0"),
         ({"seconds": 0}, None, "--seconds is 0"),

@@ -3,6 +3,7 @@ import pytest
 from bench.conftest import Scripted
 from edgeprune.bench.options import BenchOptions
 from edgeprune.bench.session import Session
+from edgeprune.devices import load_device
 from edgeprune.errors import BenchError
 
 
@@ -52,3 +53,26 @@ def test_progress_ends_where_it_should(fake_models, quick: BenchOptions) -> None
     assert {total for _, total, _ in told} == {6}
     assert told[2][2] == "pruned: round 2 of 2"
     assert told[-1][2] == "pruned: 64 test images"
+
+
+def test_totals_of_the_profile_are_passed_on(fake_models) -> None:
+    transport = Scripted()
+    options = BenchOptions(load_device("jetson-agx-thor"))
+    session(fake_models, options, transport).measure("baseline", threads=1)
+    words = transport.arguments[0]
+    assert words[words.index("--sensors") + 1] == "ina3221+ina238,ina3221,tegrastats"
+    totals = [words[index + 1] for index, word in enumerate(words) if word == "--total"]
+    assert totals == ["measured_input=VIN", "rail_sum=VDD_GPU+VDD_CPU_SOC_MSS+VIN_SYS_5V0"]
+
+
+def test_runtime_is_what_the_machine_has(fake_models) -> None:
+    under_way = session(fake_models, BenchOptions(load_device("jetson-nano")), Scripted())
+    assert under_way.options.device.runtime == "tensorrt"
+    for there, runtime, precision in (
+        ("tensorrt", "tensorrt", "fp16"),
+        ("onnxruntime", "onnxruntime", "fp32"),
+    ):
+        device = under_way.chosen({"runtimes": {there: "1"}}).options.device
+        assert (device.runtime, device.precision) == (runtime, precision)
+    with pytest.raises(BenchError, match="has no tensorrt or onnxruntime: install one there"):
+        under_way.chosen({"runtimes": {"tensorrt": None}})

@@ -35,6 +35,22 @@ def test_probe() -> None:
     assert (code, events[-1]["result"]["cores_available"] >= 1) == (0, True)
 
 
+def test_sensors_asks_every_one(five_watts: Path) -> None:
+    code, events = lines("sensors", "--sensors", f"none,replay:{five_watts}")
+    assert code == 0
+    assert [sensor["answers"] for sensor in events[-1]["result"]] == [False, True]
+
+
+def test_total_of_the_rails(fake_file: Path, five_watts: Path) -> None:
+    command = ["measure", "--runtime", "fake", "--model", str(fake_file), "--seconds", "0.01"]
+    command += ["--sensors", f"replay:{five_watts}"]
+    _, events = lines(*command, "--total", "measured_input=VIN", "--total", "rail_sum=VDD_IN")
+    energy = events[-1]["result"]["energy"]
+    assert (energy["total_kind"], energy["total_rails"]) == ("rail_sum", ["VDD_IN"])
+    with pytest.raises(SystemExit):
+        lines(*command, "--total", "VDD_IN")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"), [("input=1x3x32x32", ("input", (1, 3, 32, 32))), ("2x8", ("", (2, 8)))]
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import edgeprune_target
 import pytest
+from boards.stand_in import build
 
 PACKAGE = Path(edgeprune_target.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -69,7 +70,7 @@ def test_compiles_on_the_oldest(oldest: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("verb", [[], ["probe"], ["measure"], ["accuracy"]])
+@pytest.mark.parametrize("verb", [[], ["probe"], ["sensors"], ["measure"], ["accuracy"]])
 def test_help_on_the_oldest(oldest: str, pyz: Path, verb: list[str]) -> None:
     done = run(oldest, "-S", str(pyz), *verb, "--help")
     assert done.returncode == 0
@@ -92,6 +93,22 @@ def test_measures_on_the_oldest_without_any_package(
 def test_probes_on_the_oldest(oldest: str, pyz: Path) -> None:
     done = run(oldest, "-S", str(pyz), "probe")
     assert json.loads(done.stdout)["result"]["runtimes"] == {"onnxruntime": None}
+
+
+@pytest.mark.parametrize("sensor", ["ina3221", "tegrastats", "ina3221+ina238"])
+def test_measures_a_board_on_the_oldest(
+    oldest: str, pyz: Path, fake_file: Path, tmp_path: Path, sensor: str
+) -> None:
+    root = build("jetson-agx-thor", tmp_path / "board")
+    done = run(
+        *(oldest, "-S", str(pyz), "measure", "--runtime", "fake", "--model", str(fake_file)),
+        *("--seconds", "0.5", "--sensors", sensor, "--root", str(root)),
+        *("--total", "measured_input=VIN", "--total", "rail_sum=VDD_GPU+VDD_CPU_SOC_MSS+VIN_SYS_5V0"),
+    )
+    assert done.returncode == 0, done.stderr
+    energy = json.loads(done.stdout)["result"]["energy"]
+    watts = 2.5 if sensor == "ina3221" else 5.0
+    assert energy["gross_j"] == pytest.approx(watts * energy["window_s"])
 
 
 def test_missing_runtime_is_one_line_on_the_oldest(oldest: str, pyz: Path) -> None:

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 from edgeprune_target.errors import TargetError
-from edgeprune_target.sensors import SENSORS, first_that_answers, make_sensor
+from edgeprune_target.sensors import SENSORS, first_that_answers, make_sensor, roll_call
+from edgeprune_target.sensors.base import Sensor
 from edgeprune_target.sensors.rapl import Rapl
 from edgeprune_target.sensors.replay import Replay
 
@@ -20,14 +21,27 @@ def zone(root: Path, folder: str, name: str, energy_uj: int, range_uj: int = 100
 @pytest.mark.parametrize("name", sorted(SENSORS))
 def test_every_sensor_has_the_interface(name: str, tmp_path: Path) -> None:
     sensor = make_sensor(f"{name}:{tmp_path / 'absent'}", str(tmp_path))
+    assert sensor.name == name
     assert sensor.unit in ("watts", "joules")
     assert sensor.total_kind in ("measured_input", "rail_sum", "none")
     assert sensor.period_s > 0
     assert isinstance(sensor.why_not(), str)
+    sensor.close()
+    sensor.close()
+
+
+def test_reading_is_stamped_with_the_middle_of_the_time_it_took(clock: Any) -> None:
+    class Slow(Sensor):
+        def read(self) -> dict:
+            self.clock.forward(4)
+            return {"A": 1.0}
+
+    clock.forward(10)
+    assert Slow(clock=clock).take() == [(12_000_000_000, {"A": 1.0})]
 
 
 def test_unknown_sensor_lists_the_known() -> None:
-    with pytest.raises(TargetError, match="known are none, rapl, replay"):
+    with pytest.raises(TargetError, match="known are ina238, ina3221, .*rapl, replay"):
         make_sensor("nvml2")
 
 
@@ -101,3 +115,37 @@ def test_none_answers_when_no_other_does(tmp_path: Path) -> None:
     sensor, reasons = first_that_answers(["rapl"], str(tmp_path))
     assert sensor.total_kind == "none"
     assert reasons
+
+
+def test_joined_has_the_rails_of_both(tmp_path: Path, five_watts: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("t_s,GPU\n0,1\n1,1\n")
+    sensor = make_sensor(f"replay:{five_watts}+replay:{other}")
+    assert (sensor.name, sensor.why_not(), sensor.unit) == ("replay+replay", None, "watts")
+    assert sensor.read() == {"VDD_IN": 5.0, "GPU": 1.0}
+
+
+def test_joined_answers_only_when_all_do(tmp_path: Path, five_watts: Path) -> None:
+    found = make_sensor(f"replay:{five_watts}+rapl", str(tmp_path)).why_not()
+    assert str(found).startswith("rapl: no packages")
+
+
+def test_joined_does_not_add_joules_to_watts(tmp_path: Path, five_watts: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    found = make_sensor(f"replay:{five_watts}+rapl", str(tmp_path)).why_not()
+    assert found == "its parts count different units (joules and watts)"
+
+
+def test_plus_in_a_file_name_is_no_second_sensor(tmp_path: Path) -> None:
+    path = tmp_path / "a+b.csv"
+    path.write_text("t_s,A\n0,2\n1,2\n")
+    assert make_sensor(f"replay:{path}").read() == {"A": 2.0}
+
+
+def test_roll_call_asks_every_one(tmp_path: Path, five_watts: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", "package-0", 7)
+    absent, rapl, replay = roll_call(["ina3221", "rapl", f"replay:{five_watts}"], str(tmp_path))
+    assert (absent["answers"], absent["rails"]) == (False, {})
+    assert "no INA3221" in absent["reason"]
+    assert rapl["rails"] == {"package-0": None}  # a counter's value means nothing by itself
+    assert (replay["answers"], replay["reason"], replay["rails"]) == (True, None, {"VDD_IN": 5.0})

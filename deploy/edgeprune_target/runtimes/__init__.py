@@ -7,6 +7,7 @@ memory of the library is not counted as the model's. Entering it loads the model
     runtime.infer(feed)    {input name: array} -> {output name: array}; may return before it is computed
     runtime.synchronize()  returns when everything asked for has been computed
     runtime.versions()     {library: version}
+    runtime.uses_gpu       true when it computes on a GPU, whose clock then matters; may be left out
 """
 
 from __future__ import annotations

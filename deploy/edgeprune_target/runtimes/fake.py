@@ -2,9 +2,11 @@
 
 The "model" is a small JSON file, every key optional:
 
-    {"latency_ns": 200000, "answer": 3, "classes": 10, "fail": "out of memory", "fail_after": 20}
+    {"latency_ns": 200000, "answer": 3, "classes": 10, "fail": "out of memory", "fail_after": 20,
+     "uses_gpu": true}
 
-It always answers class ``answer``; with ``fail`` it raises that message at call number ``fail_after``.
+It always answers class ``answer``; with ``fail`` it raises that message at call number ``fail_after``; with
+``uses_gpu`` it says that it computes on a GPU.
 """
 
 from __future__ import annotations
@@ -26,11 +28,13 @@ class FakeRuntime:
         self.threads = threads
         self.inputs: dict = {}
         self.calls = 0
+        self.uses_gpu = False
 
     def __enter__(self) -> FakeRuntime:
         if not Path(self.model).is_file():
             raise TargetError(f"no such model file: {self.model}")
         self.settings = json.loads(Path(self.model).read_text())
+        self.uses_gpu = bool(self.settings.get("uses_gpu", False))
         return self
 
     def __exit__(

@@ -1,54 +1,97 @@
 """The power sensors, by name. Each is one short file.
 
-A sensor is made with ``(argument, root)``: the text after the colon in ``name:argument``, and the folder that
-stands for ``/`` (tests give a made-up one). It has
+A sensor is a ``Sensor`` (base.py), made with ``(argument, root, clock)``. It has
 
     unit        "joules": ``read`` gives energy counted up since some moment;  "watts": power just now
-    total_kind  "measured_input", "rail_sum" or "none": what the total of its rails stands for. Energies
-                of different kinds must not be compared.
+    total_kind  what the sum of all its rails stands for, where no profile says: "measured_input",
+                "rail_sum", or "none". Energies of different kinds must not be compared.
     period_s    how often to read it while measuring, seconds
     why_not()   None when it answers, else the reason, with what to do about it
     read()      {rail: number}, or an empty dict when this one reading failed
+    take()      [(time_ns, {rail: number})] since the last time
+    close()     ends what it started
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from time import perf_counter_ns
+from typing import Any, Callable
 
 from edgeprune_target.errors import TargetError
 
 # name -> (module, class)
 SENSORS = {
+    "ina238": ("edgeprune_target.sensors.ina238", "Ina238"),
+    "ina3221": ("edgeprune_target.sensors.ina3221", "Ina3221"),
+    "ina3221x": ("edgeprune_target.sensors.ina3221x", "Ina3221x"),
     "none": ("edgeprune_target.sensors.none", "NoSensor"),
+    "nvml": ("edgeprune_target.sensors.nvml", "NvmlSensor"),
     "rapl": ("edgeprune_target.sensors.rapl", "Rapl"),
     "replay": ("edgeprune_target.sensors.replay", "Replay"),
+    "rpi5": ("edgeprune_target.sensors.rpi5", "RaspberryPi5"),
+    "tegrastats": ("edgeprune_target.sensors.tegrastats", "Tegrastats"),
 }
 
 
-def make_sensor(spec: str, root: str = "/") -> Any:
-    """The sensor ``name`` or ``name:argument`` asks for, whether it answers or not.
+def make_sensor(spec: str, root: str = "/", clock: Callable[[], int] = perf_counter_ns) -> Any:
+    """The sensor that ``name``, ``name:argument`` or ``name+name`` asks for, whether it answers or not.
 
     Raises:
         TargetError: no sensor has that name.
     """
+    parts = spec.split("+")
+    if len(parts) > 1 and all(part.partition(":")[0] in SENSORS for part in parts):
+        from edgeprune_target.sensors.joined import Joined
+
+        joined = Joined([make_sensor(part, root, clock) for part in parts])
+        joined.name = "+".join(part.name for part in joined.parts)
+        return joined
     name, _, argument = spec.partition(":")
     if name not in SENSORS:
         raise TargetError(f"unknown sensor {name!r}: known are {', '.join(sorted(SENSORS))}")
     module, kind = SENSORS[name]
-    return getattr(import_module(module), kind)(argument, root)
+    sensor = getattr(import_module(module), kind)(argument, root, clock)
+    sensor.name = name
+    return sensor
 
 
-def first_that_answers(specs: list, root: str = "/") -> tuple:
+def first_that_answers(specs: list, root: str = "/", clock: Callable[[], int] = perf_counter_ns) -> tuple:
     """``(sensor, reasons)``: the first of ``specs`` that answers, and why those before it did not.
 
     When none does, the sensor is ``none`` and the reasons name every one that was tried.
     """
     reasons: list = []
     for spec in specs:
-        sensor = make_sensor(spec, root)
+        sensor = make_sensor(spec, root, clock)
         reason = sensor.why_not()
         if reason is None:
             return sensor, reasons
+        sensor.close()
         reasons.append(f"{spec}: {reason}")
-    return make_sensor("none"), reasons or ["no power sensor was asked for"]
+    return make_sensor("none", root, clock), reasons or ["no power sensor was asked for"]
+
+
+def roll_call(specs: list, root: str = "/") -> list:
+    """What each of ``specs`` says, in order: ``{"sensor", "answers", "reason", "unit", "rails"}``.
+
+    ``rails`` is one reading; of a counter, whose value means nothing by itself, the names alone with None.
+    """
+    found = []
+    for spec in specs:
+        sensor = make_sensor(spec, root)
+        reason = sensor.why_not()
+        rails = sensor.read() if reason is None else {}
+        sensor.close()
+        if sensor.unit == "joules":
+            rails = dict.fromkeys(rails)
+        found.append(
+            {
+                "sensor": spec,
+                "answers": reason is None,
+                "reason": reason,
+                "unit": sensor.unit,
+                "rails": rails,
+            }
+        )
+    return found

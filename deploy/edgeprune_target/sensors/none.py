@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from edgeprune_target.sensors.base import Sensor
 
-class NoSensor:
+
+class NoSensor(Sensor):
     """Stands where no sensor answers."""
 
-    unit = "watts"
-    total_kind = "none"
+    name = "none"
     period_s = 1.0
-
-    def __init__(self, argument: str = "", root: str = "/") -> None:
-        """Takes what every sensor takes, and needs none of it."""
 
     def why_not(self) -> str | None:
         """It never answers."""

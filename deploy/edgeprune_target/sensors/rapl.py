@@ -7,19 +7,25 @@ losses; and the sub-zones (core, uncore) and ``psys``, which hold the same joule
 from __future__ import annotations
 
 from pathlib import Path
+from time import perf_counter_ns
+from typing import Callable
+
+from edgeprune_target.sensors.base import Sensor
 
 MICRO = 1e-6
 
 
-class Rapl:
+class Rapl(Sensor):
     """Joules per package, counted on across the counter's wrap-around."""
 
     unit = "joules"
     total_kind = "rail_sum"
     period_s = 1.0  # the counter wraps after some minutes at full power; between two reads it may wrap once
 
-    def __init__(self, _argument: str = "", root: str = "/") -> None:
-        """``root`` stands for ``/``."""
+    def __init__(
+        self, argument: str = "", root: str = "/", clock: Callable[[], int] = perf_counter_ns
+    ) -> None:
+        super().__init__(argument, root, clock)
         self.folder = Path(root) / "sys/class/powercap"
         self.last_uj: dict = {}
         self.joules: dict = {}

@@ -11,18 +11,20 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Callable
 
+from edgeprune_target.sensors.base import Sensor
 
-class Replay:
+
+class Replay(Sensor):
     """Time starts at the first ``read``."""
 
-    unit = "watts"
     total_kind = "measured_input"
-    period_s = 0.05  # as for the boards' own sensors, which answer about 77 times a second
 
-    def __init__(self, argument: str, _root: str = "/", clock: Callable[[], int] = perf_counter_ns) -> None:
+    def __init__(
+        self, argument: str = "", root: str = "/", clock: Callable[[], int] = perf_counter_ns
+    ) -> None:
         """``argument`` is the path of the CSV file."""
+        super().__init__(argument, root, clock)
         self.path = Path(argument)
-        self.clock = clock
         self.start_ns: int | None = None
         self.times: list = []
         self.rails: dict = {}

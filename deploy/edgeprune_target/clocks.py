@@ -1,0 +1,68 @@
+"""Clocks of processor, GPU and memory: read from sysfs, and never set."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from edgeprune_target.system import number, text
+
+GPU_NODES = ("gpu", "gv11b", "gp10b", "ga10b")
+# Nano 57000000.gpu, Xavier 17000000.gv11b, Orin 17000000.ga10b or .gpu, Thor gpu-gpc-0
+GPU_NAME = re.compile(r"\.(gpu|gv11b|gp10b|ga10b)$|^gpu-gpc-\d+$")
+
+
+def cpu_clocks(base: Path) -> dict:
+    """``online`` (as in "0-5"), and ``clocks``: cpu, governor, min_khz, cur_khz, max_khz of each."""
+    folder = base / "sys/devices/system/cpu"
+    found = sorted(folder.glob("cpu[0-9]*"), key=lambda path: int(path.name[3:]))
+    return {
+        "online": text(folder / "online") or None,
+        "clocks": [_cpu(path) for path in found if (path / "cpufreq").is_dir()],
+    }
+
+
+def gpu_folder(base: Path) -> Path | None:
+    """The devfreq folder of a Jetson's GPU; its name differs from board to board."""
+    for folder in sorted((base / "sys/class/devfreq").glob("*")):
+        if text(folder / "device/of_node/name") in GPU_NODES or GPU_NAME.search(folder.name):
+            return folder
+    return None
+
+
+def gpu_clock(base: Path) -> dict | None:
+    """``{"name", "governor", "min_hz", "cur_hz", "max_hz", "load_percent"}``; None without such a GPU."""
+    folder = gpu_folder(base)
+    if folder is None:
+        return None
+    load = number(folder / "device/load")  # tenths of a percent
+    return {
+        "name": folder.name,
+        "governor": text(folder / "governor") or None,
+        "min_hz": number(folder / "min_freq"),
+        "cur_hz": number(folder / "cur_freq"),
+        "max_hz": number(folder / "max_freq"),
+        "load_percent": load / 10 if load is not None else None,
+    }
+
+
+def memory_hz(base: Path) -> int | None:
+    """The memory controller's clock; only root may read it."""
+    return number(base / "sys/kernel/debug/bpmp/debug/clk/emc/rate")
+
+
+def locked(clock: dict, unit: str) -> bool | None:
+    """Whether the lowest allowed clock is the highest; None when either is unknown."""
+    low, high = clock.get(f"min_{unit}"), clock.get(f"max_{unit}")
+    return None if low is None or high is None else low == high
+
+
+def _cpu(path: Path) -> dict:
+    folder = path / "cpufreq"
+    return {
+        "cpu": int(path.name[3:]),
+        "governor": text(folder / "scaling_governor") or None,
+        "min_khz": number(folder / "scaling_min_freq"),
+        "cur_khz": number(folder / "scaling_cur_freq"),
+        "max_khz": number(folder / "scaling_max_freq"),
+    }

@@ -1,0 +1,87 @@
+"""What a machine is: its profile, and which of its sensors answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeprune_target.caution import cautions
+from edgeprune_target.totals import choose_total
+
+from edgeprune.bench.local import LocalTransport, Transport
+from edgeprune.devices import AUTO, JETSON, Device, detect, load_device, resolve
+from edgeprune.errors import BenchError
+
+SCHEMA = 1
+
+
+def find_device(name: str, transport: Transport | None = None) -> Device:
+    """The profile that ``--device NAME`` means; for "jetson" and "auto" the machine is asked.
+
+    Raises:
+        BenchError: no such profile, or the machine is not what it was called.
+    """
+    if name not in (JETSON, AUTO):
+        return load_device(name)
+    fingerprint = (transport or LocalTransport()).call("probe", ["--sensors", "none"])
+    return resolve(name, fingerprint["board"])
+
+
+def detect_report(transport: Transport | None = None) -> dict[str, Any]:
+    """What this machine is, as JSON, for ``edgeprune devices --detect``.
+
+    ``device`` is the profile's name, or None with a ``reason``; ``runtime`` what it would be measured with;
+    ``sensors`` what each of the profile's sensors said, in the order they are tried; ``total_kind`` and
+    ``total_rails`` what an energy would be the energy of.
+    """
+    transport = transport or LocalTransport()
+    fingerprint = transport.call("probe", ["--sensors", "none"])
+    board, state = fingerprint["board"], fingerprint["state"]
+    device = detect(board)
+    runtime, no_runtime = _runtime(device, fingerprint)
+    sensors = _roll_call(device, transport)
+    kind, rails = _total(device, sensors)
+    nothing_seen: dict[str, Any] = {"gpu_hz": [], "warmest_c": {}}
+    return {
+        "schema": SCHEMA,
+        "device": device.name if device else None,
+        "title": device.title if device else None,
+        "reason": None if device else _why_unknown(board),
+        "board": board,
+        "runtime": runtime,
+        "runtime_reason": no_runtime,
+        "sensors": sensors,
+        "total_kind": kind,
+        "total_rails": rails,
+        "state": state,
+        "warnings": cautions(state, state, nothing_seen, [], uses_gpu=False),
+        "fingerprint": fingerprint,
+    }
+
+
+def _roll_call(device: Device | None, transport: Transport) -> list[dict[str, Any]]:
+    if device is None or not device.sensors:
+        return []
+    said: list[dict[str, Any]] = transport.call("sensors", ["--sensors", ",".join(device.sensors)])
+    return said
+
+
+def _runtime(device: Device | None, fingerprint: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    if device is None:
+        return None, "the machine is unknown"
+    try:
+        return device.running_on(fingerprint["runtimes"]).runtime, None
+    except BenchError as error:
+        return None, str(error)
+
+
+def _total(device: Device | None, sensors: list[dict[str, Any]]) -> tuple[str, list[str]]:
+    """Of the first sensor that answers, as a measurement would take it."""
+    rails = next((list(one["rails"]) for one in sensors if one["answers"]), [])
+    totals = [(total.kind, list(total.rails)) for total in device.totals] if device else []
+    kind, names = choose_total(totals, rails)
+    return kind, names
+
+
+def _why_unknown(board: Mapping[str, Any]) -> str:
+    seen = board["model"] or "this machine"
+    chip = f" ({board['soc']})" if board["soc"] else ""
+    return f"no profile is for {seen}{chip}: name the nearest one with --device"

@@ -1,0 +1,173 @@
+"""Each warning from a stand-in board on which something happens between two states."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boards.stand_in import (
+    build,
+    cooling_device,
+    gpu,
+    ina3221,
+    lock_clocks,
+    over_current,
+    program,
+    write,
+    zones,
+)
+from edgeprune_target.caution import cautions, streak
+from edgeprune_target.state import state
+
+NAME = "jetson-orin-nano"
+NOTHING: dict[str, Any] = {"gpu_hz": [], "warmest_c": {}}
+STEADY = [[1_000_000] * 50]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A board on which all is well."""
+    build(NAME, tmp_path)
+    lock_clocks(tmp_path, NAME)
+    return tmp_path
+
+
+def between(
+    root: Path, happens: Callable[[], Any], watched: dict | None = None, uses_gpu: bool = True
+) -> dict[str, str]:
+    before = state(str(root))
+    happens()
+    found = cautions(before, state(str(root)), {**NOTHING, **(watched or {})}, STEADY, uses_gpu)
+    return {warning["code"]: warning["message"] for warning in found}
+
+
+def nothing() -> None:
+    """All stays well."""
+
+
+def test_a_quiet_board_has_none(root: Path) -> None:
+    assert between(root, nothing) == {}
+
+
+def test_clocks_that_move(tmp_path: Path) -> None:
+    found = between(build(NAME, tmp_path), nothing)
+    assert list(found) == ["clocks_not_locked"]
+    assert "the GPU and the processor" in found["clocks_not_locked"]
+    assert "sudo jetson_clocks " in found["clocks_not_locked"]
+    assert "--restore" in found["clocks_not_locked"]
+    assert not (tmp_path / "CHANGED").exists()
+
+
+def test_only_the_gpu_moves(root: Path) -> None:
+    gpu(root, "17000000.gpu")
+    found = between(root, nothing)["clocks_not_locked"]
+    assert "clocks of the GPU move" in found
+
+
+def test_machine_that_is_no_jetson_is_not_told_of_jetson_clocks(tmp_path: Path) -> None:
+    assert between(build("raspberry-pi-5", tmp_path), nothing) == {}
+
+
+def test_power_mode_below_the_highest(root: Path) -> None:
+    write(root, "etc/nvpmodel.conf", "< POWER_MODEL ID=1 NAME=25W >\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n")
+    found = between(root, nothing)["power_mode"]
+    assert "25W" in found
+    assert "sudo nvpmodel -m 2" in found
+    assert not (root / "CHANGED").exists()
+
+
+@pytest.mark.parametrize(
+    ("looks", "uses_gpu", "warned"),
+    [
+        ([900, 900, 900], True, True),
+        ([900, 1020, 900, 900], True, False),
+        ([1020, 900, 900, 900, 1020], True, True),
+        ([900, 900], True, False),
+        ([900, 900, 900], False, False),  # nobody asked the GPU for anything
+    ],
+)
+def test_gpu_below_its_highest_clock(root: Path, looks: list[int], uses_gpu: bool, warned: bool) -> None:
+    found = between(root, nothing, {"gpu_hz": [mhz * 1_000_000 for mhz in looks]}, uses_gpu)
+    assert ("gpu_below_max" in found) == warned
+    assert not warned or "900 of 1020 MHz" in found["gpu_below_max"]
+
+
+def test_streak() -> None:
+    assert [streak(flags) for flags in ([], [False], [True, False, True, True])] == [0, 0, 2]
+
+
+@pytest.mark.parametrize(("spread", "warned"), [(0.02, False), (0.03, True)])
+def test_times_that_vary(root: Path, spread: float, warned: bool) -> None:
+    now = state(str(root))
+    part = [1.0 - spread, 1.0 + spread] * 10  # their coefficient of variation is the spread
+    codes = [
+        one["code"] for one in cautions(now, now, NOTHING, [part, [1.0] * 20, [1.0, 9.0]], uses_gpu=True)
+    ]
+    assert codes == (["unstable"] if warned else [])
+
+
+def test_a_zone_that_reached_its_limit_in_between(root: Path) -> None:
+    assert "zone cpu reached 96 C" in between(root, nothing, {"warmest_c": {"cpu": 96.0}})["hot"]
+    assert "hot" not in between(root, nothing, {"warmest_c": {"cpu": 94.9}})
+
+
+def test_a_board_that_gets_warmer(root: Path) -> None:
+    assert "warming_up" not in between(root, lambda: zones(root, {"cpu-thermal": 50_000}))
+    assert "zone cpu rose by 6 C" in between(root, lambda: zones(root, {"cpu-thermal": 56_000}))["warming_up"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "warned"),
+    [("cpufreq-cpu0", 2, True), ("17000000.gpu", 1, True), ("cpufreq-cpu0", 0, False), ("pwm-fan", 3, False)],
+)
+def test_clocks_held_down(root: Path, kind: str, step: int, warned: bool) -> None:
+    found = between(root, lambda: cooling_device(root, 0, kind, step))
+    assert ("throttled" in found) == warned
+
+
+def test_over_current_events_that_came(root: Path) -> None:
+    assert "3 over-current events (oc3)" in between(root, lambda: over_current(root, 10))["over_current"]
+
+
+def test_current_alarm(root: Path) -> None:
+    folder = ina3221(root, "1-0042", 4, (("VDD_IN", 5000, 1),))
+    assert (
+        "VDD_IN crit" in between(root, lambda: (folder / "curr1_crit_alarm").write_text("1"))["current_alarm"]
+    )
+
+
+def meminfo(root: Path, free_kb: int) -> None:
+    write(root, "proc/meminfo", f"SwapTotal: 100000 kB\nSwapFree: {free_kb} kB\n")
+
+
+def test_swap(root: Path) -> None:
+    meminfo(root, 100_000)
+    assert "51 MB went to swap" in between(root, lambda: meminfo(root, 50_000))["swap"]
+    assert "51 MB are in swap" in between(root, nothing)["swap"]
+    (root / "sys/class/devfreq").rename(root / "away")
+    assert between(root, nothing) == {}  # an old page of a PC's is no finding
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (0x50000, 0x50000, None),  # long ago
+        (0x0, 0x50000, "under-voltage, throttling"),
+        (0x50000, 0x50005, "under-voltage, throttling"),
+        (0x0, 0x80008, "soft temperature limit"),
+    ],
+)
+def test_pi(tmp_path: Path, before: int, after: int, words: str | None) -> None:
+    def say(bits: int) -> None:
+        program(tmp_path, "usr/bin/vcgencmd", f"#!/bin/sh\necho throttled=0x{bits:x}\n")
+
+    say(before)
+    found = between(tmp_path, lambda: say(after))
+    assert found == ({} if words is None else {"throttled": f"the Pi slowed down while measuring: {words}"})
+
+
+def test_graphics_card_that_is_held_back(root: Path) -> None:
+    now = state(str(root))
+    after = {**now, "nvidia": [{"name": "Card", "slowed_by": ["power cap"]}]}
+    found = cautions(now, after, NOTHING, STEADY, uses_gpu=True)
+    assert found == [{"code": "gpu_throttled", "message": "Card is held back by: power cap"}]
