@@ -18,4 +18,6 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module 'edgeprune' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(importlib.import_module("edgeprune.errors" if name == "EdgePruneError" else "edgeprune.api"), name)
+    return getattr(
+        importlib.import_module("edgeprune.errors" if name == "EdgePruneError" else "edgeprune.api"), name
+    )

@@ -1,7 +1,7 @@
 """Budgets: class scores in, keep-plan out, at a share of the FLOPs or parameters."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ class Target:
         """Read 'flops=0.5' or 'params=0.3'; raises TargetError for anything else."""
         if isinstance(text, Target):
             return text
-        kind, sign, number = text.partition("=")
+        kind, sign, number = str(text).partition("=")
         if not sign:
             raise TargetError(f"target {text!r} is not KIND=FRACTION; write for example flops=0.5")
         if kind.strip() not in KINDS:
@@ -35,7 +35,8 @@ class Target:
         try:
             fraction = float(number)
         except ValueError as error:
-            raise TargetError(f"target {text!r}: {number!r} is not a number; write for example flops=0.5") from error
+            hint = "write for example flops=0.5"
+            raise TargetError(f"target {text!r}: {number!r} is not a number; {hint}") from error
         if not 0 < fraction <= 1:
             raise TargetError(
                 f"target {text!r} is outside (0, 1]: it is the fraction that remains; flops=0.5 keeps half"
@@ -57,9 +58,8 @@ class Target:
 def floors_of(graph: Graph, floor: int, align: int = 1) -> NDArray[np.int64]:
     """Least number of classes to keep in each group: ``floor``, rounded up to the alignment, at most all."""
     steps = [_step(group, align) for group in graph.groups]
-    return np.array(
-        [min(g.size, s * math.ceil(max(floor, 1) / s)) for g, s in zip(graph.groups, steps, strict=True)], dtype=int
-    )
+    rounded = [step * math.ceil(max(floor, 1) / step) for step in steps]
+    return np.array([min(g.size, r) for g, r in zip(graph.groups, rounded, strict=True)], dtype=int)
 
 
 def _step(group: ChannelGroup, align: int) -> int:
@@ -101,7 +101,7 @@ def select(
             f"{f', multiples of {align}' if align > 1 else ''} and the protected ones, "
             f"{target.share(graph, lowest):.3f} of the {target.kind} is as far as it goes"
         )
-    keep = _search(lambda n: budget.keep_at(n), lambda k: target.cost(graph, k) <= goal, len(budget.order))
+    keep = _search(budget.keep_at, lambda k: target.cost(graph, k) <= goal, len(budget.order))
     keep = budget.refine(keep, lambda k: target.cost(graph, k), goal)
     return Plan.of(graph, keep)
 
@@ -109,23 +109,26 @@ def select(
 def _checked_scores(graph: Graph, scores: NDArray[np.float64]) -> NDArray[np.float64]:
     scores = np.asarray(scores, dtype=np.float64)
     if scores.shape != (graph.classes,):
-        raise PlanError(f"scores have shape {scores.shape}, this model wants ({graph.classes},): one for each class")
+        raise PlanError(
+            f"scores have shape {scores.shape}, this model wants ({graph.classes},): one for each class"
+        )
     bad = np.flatnonzero(np.isnan(scores))
     if len(bad):
-        raise PlanError(f"the score of a channel of {graph.groups[graph.group_of[bad[0]]].name} is not a number")
+        group = graph.groups[graph.group_of[bad[0]]]
+        raise PlanError(f"the score of a channel of {group.name} is not a number")
     return scores
 
 
-def _search(make: object, fits: object, count: int) -> Bools:
+def _search(make: Callable[[int], Bools], fits: Callable[[Bools], bool], count: int) -> Bools:
     """The keep-set of the shortest prefix of drops that fits."""
     low, high = 0, count
     while low < high:
         middle = (low + high) // 2
-        if fits(make(middle)):  # type: ignore[operator]
+        if fits(make(middle)):
             high = middle
         else:
             low = middle + 1
-    return make(low)  # type: ignore[operator,no-any-return]
+    return make(low)
 
 
 class _Selection:
@@ -138,8 +141,9 @@ class _Selection:
         self.floors = floors_of(graph, floor, align)
         self.ranked = [g.classes[np.argsort(-scores[g.classes], kind="stable")] for g in graph.groups]
         self.fixed = self._fixed(ratios)
-        free = [r[f:] for i, (r, f) in enumerate(zip(self.ranked, self.floors, strict=True)) if i not in self.fixed]
-        candidates = np.concatenate(free) if free else np.zeros(0, dtype=int)
+        above = [ranked[floor:] for ranked, floor in zip(self.ranked, self.floors, strict=True)]
+        free = [classes for index, classes in enumerate(above) if index not in self.fixed]
+        candidates = np.concatenate([*free, np.zeros(0, dtype=int)])
         self.order = candidates[np.argsort(scores[candidates], kind="stable")]
 
     def _fixed(self, ratios: Mapping[str, float]) -> dict[int, int]:
@@ -168,8 +172,8 @@ class _Selection:
             keep[ranked[:count]], keep[ranked[count:]] = True, False
         return keep
 
-    def refine(self, keep: Bools, cost: object, goal: float) -> Bools:
-        """Give back the most important dropped channels (an aligned step at a time) while the budget allows."""
+    def refine(self, keep: Bools, cost: Callable[[Bools], float], goal: float) -> Bools:
+        """Give back the most important channels, an aligned step at a time, while the budget allows."""
         refused: set[int] = set()
         while True:
             group = self._next_group(keep, refused)
@@ -178,7 +182,7 @@ class _Selection:
             tried = keep.copy()
             count = int(keep[group.classes].sum())
             tried[self.ranked[group.index][: min(group.size, count + _step(group, self.align))]] = True
-            if cost(tried) <= goal:  # type: ignore[operator]
+            if cost(tried) <= goal:
                 keep = tried
             else:
                 refused.add(group.index)

@@ -64,7 +64,12 @@ class BenchError(EdgePruneError):
 def known(kind: str, name: str, names: list[str]) -> str:
     """Message for an unknown name: what was asked, the near miss if any, and all known ones."""
     import difflib
+    import os.path
 
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    def likeness(other: str) -> tuple[float, int]:
+        ratio = difflib.SequenceMatcher(None, name, other).ratio()
+        return ratio, len(os.path.commonprefix([name, other]))  # resnet2O is resnet20 rather than resnet32
+
+    near = max(difflib.get_close_matches(name, names), key=likeness, default=None)
+    hint = f" (did you mean {near!r}?)" if near else ""
     return f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(names))}"

@@ -21,7 +21,8 @@ def explain_os_error(error: OSError, path: Path) -> EdgePruneError:
         errno.EROFS: "that file system is read-only: choose another folder",
         errno.ENOTDIR: "a part of that path is a file, not a folder: choose another folder",
     }
-    return EdgePruneError(f"cannot write {path}: {reasons.get(error.errno or 0, error.strerror or str(error))}")
+    reason = reasons.get(error.errno or 0, error.strerror or str(error))
+    return EdgePruneError(f"cannot write {path}: {reason}")
 
 
 @contextmanager
@@ -43,6 +44,15 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True) if aside.parent.is_dir() else None
 
 
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the disk says while ``path`` is written into an EdgePruneError."""
+    try:
+        yield
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` aside and rename it into place."""
     with written_aside(path) as aside:
@@ -62,3 +72,36 @@ def read_json(path: Path) -> Any:
         raise EdgePruneError(f"no such file: {path}") from error
     except (OSError, ValueError) as error:
         raise EdgePruneError(f"{path} is not readable JSON ({error}): was it cut or edited?") from error
+
+
+def is_part(path: Path) -> bool:
+    """Whether this is a file that `written_aside` had not finished."""
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Append one JSON line in a single write, whole or not at all."""
+    line = (json.dumps(record) + "\n").encode()
+    with explained(path), path.open("ab", buffering=0) as handle:
+        size = handle.seek(0, os.SEEK_END)
+        try:
+            written = handle.write(line)
+            if written < len(line):
+                handle.write(line[written:])  # a disk that was just filled says so here
+        except OSError:
+            handle.truncate(size)
+            raise
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole JSON lines of a file; a last line that was cut is left out."""
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text().splitlines(keepends=True):
+        if line.endswith("\n"):
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise EdgePruneError(f"{path} has a line that is not JSON: {line.strip()[:60]!r}") from error
+    return found

@@ -54,7 +54,8 @@ def group_rows(found: dict[str, Any]) -> list[list[str]]:
 def protected_rows(found: dict[str, Any]) -> list[list[str]]:
     """Rows of the table of what stays."""
     return [
-        [_some(p["layers"]), str(p["channels"]), f"{p['reason']} (at {p['where']})"] for p in found["protected"]
+        [_some(p["layers"]), str(p["channels"]), f"{p['reason']} (at {p['where']})"]
+        for p in found["protected"]
     ]
 
 

@@ -2,25 +2,27 @@
 
 import contextlib
 import hashlib
+import math
 import platform
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from edgeprune import training
-from edgeprune.budget import Target
+from edgeprune.budget import TOLERANCE, Target, select
 from edgeprune.compact import compact
 from edgeprune.data import DataBundle, load_data
-from edgeprune.errors import RunError, TargetError, TrainError, known
-from edgeprune.files import write_json
-from edgeprune.graph.classes import build_graph
+from edgeprune.errors import ModelError, RunError, TrainError, WeightsError, known
+from edgeprune.files import explained, write_json
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
+from edgeprune.learned.scale import restore_scale
 from edgeprune.models import build, load_weights
 from edgeprune.runs import Run
 from edgeprune.training import Progress, Stage, TrainOptions
@@ -50,6 +52,7 @@ class TrainPruneOptions:
     momentum: float = 0.9
     mask_images: int = 8
     offset: float = 1.15
+    align: int = 1
     floor: int = 2
     precision: str = "auto"
     device: str = "auto"
@@ -61,8 +64,14 @@ class TrainPruneOptions:
 
 
 # By data: epochs with pruning, epochs of the baseline, batch, learning rates.
-_SMALL = {"epochs": 40, "baseline_epochs": 12, "batch_size": 64, "lr": 0.02, "baseline_lr": 0.1, "schedule": "cosine"}
-_LARGE = {"epochs": 100, "baseline_epochs": 160, "batch_size": 128, "lr": 0.01, "baseline_lr": 0.1, "schedule": "thesis"}
+_SMALL: dict[str, Any] = {
+    "epochs": 40, "baseline_epochs": 12, "batch_size": 64,
+    "lr": 0.02, "baseline_lr": 0.1, "schedule": "cosine",
+}  # fmt: skip
+_LARGE: dict[str, Any] = {
+    "epochs": 100, "baseline_epochs": 160, "batch_size": 128,
+    "lr": 0.01, "baseline_lr": 0.1, "schedule": "thesis",
+}  # fmt: skip
 
 
 def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
@@ -78,31 +87,55 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     precision = training.best_precision(device) if options.precision == "auto" else options.precision
     options = replace(options, **given, device=device, precision=precision)
-    _check(options)
+    _check_choices(options)
     steps = data.steps(options.batch_size or 1) * (options.epochs or 1)
     if options.prune_iterations is None:
         wanted = min(PRUNING_ITERATIONS, round(steps * (1 - FINE_SHARE)))
         options = replace(options, prune_iterations=max(1, wanted))
     if (options.prune_iterations or 0) > steps:
         raise TrainError(
-            f"--prune-iterations {options.prune_iterations} is more than the {steps} steps of {options.epochs} epochs: "
-            "raise --epochs"
+            f"--prune-iterations {options.prune_iterations} is more than the {steps} steps of "
+            f"{options.epochs} epochs: raise --epochs"
         )
     return options
 
 
-def _check(options: TrainPruneOptions) -> None:
+COUNTS = ("epochs", "prune_iterations", "baseline_epochs", "batch_size", "mask_images", "align", "floor")
+
+
+def _check_choices(options: TrainPruneOptions) -> None:
+    """Every option that is given, by itself; raises for what makes no sense."""
     if options.method not in METHODS:
         raise TrainError(known("method", options.method, list(METHODS)))
     Target.parse(options.target)
-    for name in ("epochs", "baseline_epochs", "batch_size", "mask_images", "floor"):
-        if (getattr(options, name) or 0) < 1:
-            raise TrainError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(options, name)}")
+    for name in COUNTS:
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise TrainError(f"--{_dashed(name)} must be at least 1, not {value}")
     for name in ("lr", "baseline_lr"):
-        if not getattr(options, name) > 0:
-            raise TrainError(f"--{name.replace('_', '-')} must be above 0, not {getattr(options, name)}")
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise TrainError(f"--device {options.device}: torch finds no CUDA device here; leave the option out")
+        if (value := getattr(options, name)) is not None and not 0 < value < math.inf:
+            raise TrainError(f"--{_dashed(name)} must be above 0, not {value}")
+    for name, end in (("momentum", 1.0), ("weight_decay", math.inf), ("offset", math.inf), ("seed", 2**31)):
+        if not 0 <= (value := getattr(options, name)) < end:
+            raise TrainError(f"--{_dashed(name)} must be at least 0 and below {end:g}, not {value}")
+    if options.precision != "auto":
+        TrainOptions(precision=options.precision)  # raises for unknown names, as the next line does
+    TrainOptions(schedule=options.schedule or "thesis")
+    _check_device(options.device)
+
+
+def _check_device(name: str) -> None:
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda"):
+        raise TrainError(known("device", name, ["auto", "cpu", "cuda"]))
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise TrainError(f"--device {name}: torch finds no CUDA device here; leave the option out")
+    if kind == "cuda" and number and not (number.isdigit() and int(number) < torch.cuda.device_count()):
+        count = torch.cuda.device_count()
+        raise TrainError(f"--device {name}: there are {count} CUDA devices, numbered from 0")
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 @dataclass
@@ -119,7 +152,10 @@ class Pipeline:
     def execute(self) -> dict[str, Any]:
         """Every stage that is not done yet; returns the summary."""
         if not self.run.has("baseline.safetensors"):
-            self._baseline()
+            if self.options.weights:
+                self._given_baseline()
+            else:
+                self._baseline()
         if not self.run.has("settled.safetensors"):
             self._prune()
         if not self.run.has("pruned.safetensors"):
@@ -151,6 +187,15 @@ class Pipeline:
     def _steps(self, epochs: int | None) -> int:
         return self.data.steps(self.options.batch_size or 1) * (epochs or 0)
 
+    def _given_baseline(self) -> None:
+        """The run was killed before the given weights were copied into it."""
+        path = self.options.weights or ""
+        model = self.run.build()
+        load_weights(model, path)
+        if _sha256(path) != self.run.config["weights_sha256"]:
+            raise WeightsError(f"{path} has changed since this run began: restore it, or start the run anew")
+        self.run.save_tensors("baseline", model.state_dict())
+
     def _baseline(self) -> None:
         torch.manual_seed(self.options.seed)
         model = self.run.build()
@@ -166,8 +211,9 @@ class Pipeline:
     def _prune(self) -> None:
         o = self.options
         torch.manual_seed(o.seed + 1)
+        baseline = self.run.load("baseline")
         analyser = OutputAnalyser(
-            self.run.load("baseline"),
+            baseline,
             torch.zeros(1, *self.data.shape),
             max_iter=o.prune_iterations or 1,
             offset=o.offset,
@@ -179,13 +225,22 @@ class Pipeline:
         phase = PruningPhase(analyser, target, self.run)
         whole = self._steps(o.epochs)
         stage = self._stage(
-            "prune", analyser, self._train_options(o.lr or 0.01, o.schedule or "thesis"), o.prune_iterations or 1,
-            span=(0, whole), extra=phase, recalibrate_for_evaluation=True,
-        )  # fmt: skip
+            "prune",
+            analyser,
+            self._train_options(o.lr or 0.01, o.schedule or "thesis"),
+            o.prune_iterations or 1,
+            span=(0, whole),
+            extra=phase,
+            recalibrate_for_evaluation=True,
+        )
         stage.train()
         analyser.cpu()
-        plan = analyser.settle(None if phase.manual else target)
+        plan = analyser.settle(None if phase.manual else target, align=o.align)
+        if phase.manual:
+            note = f"steered by hand to the end: the masks are as they came out, {target} was not enforced"
+            plan = replace(plan, notes=(*plan.notes, note))
         done = analyser.finish(plan)
+        restore_scale(done.model, baseline.state_dict())
         training.recalibrate(done.model, self.data, batch_size=o.batch_size or 128)
         self.run.save_plan(done.plan.to_dict(analyser.graph))
         self.run.save_tensors("settled", done.model.state_dict())
@@ -216,18 +271,24 @@ class Pipeline:
             "flops_fraction": got["flops"],
             "accuracy_drop": base["accuracy"] - pruned["accuracy"],
             "models": records,
-            "notes": list(self.run.plan()[1].notes) + list(self.data.notes),
+            "notes": [*self.run.plan()[1].notes, *_missed(target, got[target.kind]), *self.data.notes],
         }
 
     def _record(self, which: str, model: nn.Module) -> dict[str, Any]:
-        example = torch.zeros(1, *self.data.shape)
+        example, device = torch.zeros(1, *self.data.shape), self.options.device
         return {
-            "accuracy": training.accuracy(model.to(self.options.device), self.data.batches("test"), self.options.device),
+            "accuracy": training.accuracy(model.to(device), self.data.batches("test"), device),
             "test_images": self.data.sizes["test"],
             "params": sum(p.numel() for p in model.parameters()),
             "flops": flops_of(model.cpu(), example),
             "size_bytes": (self.run.path / f"{which}.safetensors").stat().st_size,
         }
+
+
+def _missed(target: Target, got: float) -> list[str]:
+    if abs(got / target.fraction - 1) <= TOLERANCE:
+        return []
+    return [f"{target} was asked, {got:.3f} of the {target.kind} remains"]
 
 
 def flops_of(model: nn.Module, example: torch.Tensor) -> int:
@@ -271,9 +332,10 @@ def train_prune(
     """
     if resume:
         run = Run.open(out)
-        options = TrainPruneOptions(**run.config["options"])
+        options = _stored_options(run)
         if run.has("summary.json"):
             return run.summary()
+        run.sweep()
         data = run.data()
     else:
         run, data, options = _begin(Path(out), options or TrainPruneOptions(), force, progress)
@@ -285,22 +347,19 @@ def _begin(
     out: Path, options: TrainPruneOptions, force: bool, progress: Progress
 ) -> tuple[Run, DataBundle, TrainPruneOptions]:
     """Check everything, then make the folder."""
-    _check_place(out, force)
-    Target.parse(options.target)
-    if options.method not in METHODS:
-        raise TrainError(known("method", options.method, list(METHODS)))
-    args = {"num_classes": 10, "in_channels": 3}
-    build(options.model, **args)  # type: ignore[arg-type]
+    Run.check_free(out, force=force)
+    _check_names(options)
     data = load_data(
         options.data, root=options.data_root, download=options.download, image_size=options.image_size,
         val_fraction=options.val_fraction, seed=options.seed, progress=progress,
     )  # fmt: skip
     options = resolve(options, data)
-    args = {"num_classes": len(data.classes), "in_channels": data.shape[0]}
+    args: dict[str, Any] = {"num_classes": len(data.classes), "in_channels": data.shape[0]}
     torch.manual_seed(options.seed)
-    model = build(options.model, **args)  # type: ignore[arg-type]
+    model = build(options.model, **args)
     if options.weights:
         load_weights(model, options.weights)
+    _check_logits(model, data, options)
     _check_reachable(model, data, options)
     run = Run.create(out, _config(options, data, args), force=force)
     if options.weights:
@@ -308,22 +367,44 @@ def _begin(
     return run, data, options
 
 
-def _check_place(out: Path, force: bool) -> None:
-    """Refuse an occupied place before any work is done."""
-    if out.exists() and not force and (not out.is_dir() or any(out.iterdir())):
-        Run(out)._clear(False)
+def _check_names(options: TrainPruneOptions) -> None:
+    """What can be known to be wrong before any data is read."""
+    _check_choices(options)
+    if ":" not in options.model:  # a factory may refuse a made-up number of classes
+        build(options.model, num_classes=10)
+    if options.weights:
+        for name in ("baseline_epochs", "baseline_lr"):
+            if getattr(options, name) is not None:
+                raise TrainError(
+                    f"--{_dashed(name)} and --weights exclude each other: the weights are the baseline"
+                )
+
+
+def _check_logits(model: nn.Module, data: DataBundle, options: TrainPruneOptions) -> None:
+    """The model must give one logit for each class of the data."""
+    mode = model.training
+    with torch.no_grad():
+        try:
+            out = model.eval()(torch.zeros(2, *data.shape))
+        except Exception as error:  # the user's own code
+            why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            raise ModelError(
+                f"{options.model} does not run on images of shape {data.shape}: {why}"
+            ) from error
+    model.train(mode)
+    if not isinstance(out, torch.Tensor) or out.shape != (2, len(data.classes)):
+        got = tuple(out.shape[1:]) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise ModelError(
+            f"{options.model} gives {got} for an image, the data has {len(data.classes)} classes: "
+            "it must return logits of shape (N, num_classes)"
+        )
 
 
 def _check_reachable(model: nn.Module, data: DataBundle, options: TrainPruneOptions) -> None:
-    from edgeprune.budget import select
-
-    graph = build_graph(model, torch.zeros(1, *data.shape))
-    if graph.classes == 0:
-        raise TargetError(f"no channel of {options.model} may be pruned: see 'edgeprune inspect {options.model}'")
-    import numpy as np
-
-    plan = select(graph, np.arange(graph.classes, dtype=float), options.target, floor=options.floor)
-    compact(graph, plan)
+    """Try the whole way, with made-up scores, before hours go into training."""
+    graph = OutputAnalyser(model, torch.zeros(1, *data.shape)).graph
+    scores = np.arange(graph.classes, dtype=float)
+    compact(graph, select(graph, scores, options.target, align=options.align, floor=options.floor))
 
 
 def _config(options: TrainPruneOptions, data: DataBundle, args: dict[str, Any]) -> dict[str, Any]:
@@ -338,22 +419,38 @@ def _config(options: TrainPruneOptions, data: DataBundle, args: dict[str, Any]) 
         "classes": list(data.classes),
         "mean": list(data.mean),
         "std": list(data.std),
-        "weights_sha256": hashlib.sha256(Path(options.weights).read_bytes()).hexdigest() if options.weights else None,
+        "weights_sha256": _sha256(options.weights) if options.weights else None,
         "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
         "machine": {"cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
     }
 
 
+def _sha256(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
 def check_same_options(run_path: str | Path, given: dict[str, Any]) -> None:
     """With --resume, options that were given must be those the run was started with."""
-    stored = Run.open(run_path).config["options"]
-    names = {f.name for f in fields(TrainPruneOptions)}
+    stored = asdict(_stored_options(Run.open(run_path)))
     for name, value in given.items():
-        if name in names and stored[name] != value:
+        if name in stored and value != "auto" and not _same(name, stored[name], value):
             raise RunError(
-                f"this run was started with {name}={stored[name]}, not {value}: leave --{name.replace('_', '-')} out, "
+                f"this run was started with {name}={stored[name]}, not {value}: leave --{_dashed(name)} out, "
                 "or start another run"
             )
+
+
+def _same(name: str, stored: Any, given: Any) -> bool:
+    return bool(Target.parse(stored) == Target.parse(given) if name == "target" else stored == given)
+
+
+def _stored_options(run: Run) -> TrainPruneOptions:
+    try:
+        return TrainPruneOptions(**run.config["options"])
+    except (KeyError, TypeError) as error:
+        raise RunError(
+            f"{run.path} was made by another version of edgeprune ({error}): start another run"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -383,8 +480,16 @@ def _scalar_writer(run: Run) -> Iterator[Callable[[str, float, int], None]]:
     """TensorBoard events under the run; a viewer shows the latest where a resumed run repeats steps."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(run.path / "tensorboard"))
+    place = run.path / "tensorboard"
+    with explained(place):
+        writer = SummaryWriter(str(place))
+
+    def add(tag: str, value: float, step: int) -> None:
+        with explained(place):
+            writer.add_scalar(tag, value, step)
+
     try:
-        yield lambda tag, value, step: writer.add_scalar(tag, value, step)
+        yield add
     finally:
-        writer.close()
+        with explained(place):
+            writer.close()

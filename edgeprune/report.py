@@ -105,16 +105,20 @@ Table = tuple[list[tuple[str, str]], list[list[str]]]
 
 def device_table(rows: list[dict[str, Any]]) -> Table:
     """Columns and cells of the list of device profiles."""
-    heads = [("name", "left"), ("device", "left"), ("runtimes", "left"), ("widths, multiples of", "left")]
-    heads += [("memory", "right"), ("power", "left")]
+    heads = [
+        ("name", "left"),
+        ("runtimes", "left"),
+        ("multiples of", "left"),
+        ("memory", "right"),
+        ("power", "left"),
+    ]
     cells = [
         [
             row["name"],
-            row["title"],
-            ", ".join(f"{name} {precision}" for name, precision in row["runtimes"].items()),
-            ", ".join(f"{precision} {multiple}" for precision, multiple in row["alignment"].items()) or "-",
+            "\n".join(f"{name} {precision}" for name, precision in row["runtimes"].items()),
+            "\n".join(f"{precision} {multiple}" for precision, multiple in row["alignment"].items()) or "-",
             ", ".join(f"{size:g}" for size in row["memory_gb"]) + " GB" if row["memory_gb"] else "-",
-            ", ".join(row["totals"]) if isinstance(row["totals"], list) else row["totals"] or "-",
+            "\n".join(total.split("=")[0] for total in row["totals"]) or "none",
         ]
         for row in rows
     ]

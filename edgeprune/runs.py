@@ -1,24 +1,33 @@
 """The run folder: the only place that knows its file names and formats.
 
-    config.json            every option as resolved, versions
-    model.json             how to rebuild the dense model: factory, arguments, keep-plan, preprocessing
-    baseline.safetensors   the unpruned weights
-    settled.safetensors    the pruned model before fine-tuning
-    pruned.safetensors     the pruned model
-    checkpoint.safetensors where training stands; gone when it is done
-    metrics.jsonl          one JSON object a line
-    steer.jsonl            what `edgeprune steer` asked for
-    summary.json           what came out
-    tensorboard/  export/  bench/
+config.json            every option as resolved, versions
+model.json             how to rebuild the dense model: factory, arguments, keep-plan, preprocessing
+baseline.safetensors   the unpruned weights
+settled.safetensors    the pruned model before fine-tuning
+pruned.safetensors     the pruned model
+checkpoint.safetensors where training stands; gone when it is done
+metrics.jsonl          one JSON object a line
+steer.jsonl            what `edgeprune steer` asked for
+summary.json           what came out
+tensorboard/  export/  bench/
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.errors import EdgePruneError, RunError, WeightsError
-from edgeprune.files import explain_os_error, read_json, write_json, written_aside
+from edgeprune.files import (
+    append_line,
+    explained,
+    is_part,
+    read_json,
+    read_lines,
+    write_bytes,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,6 +58,19 @@ class Run:
         return run
 
     @classmethod
+    def check_free(cls, path: str | Path, *, force: bool = False) -> None:
+        """Raise RunError unless `create` may make a run at ``path``; nothing is changed."""
+        run = cls(Path(path))
+        if not run._occupied():
+            return
+        if not run.path.is_dir() or not run.has("config.json"):
+            raise RunError(f"{path} exists and is not a run folder: choose another --out")
+        if not force:
+            raise RunError(
+                f"{path} exists: go on with --resume, start it anew with --force, or choose another --out"
+            )
+
+    @classmethod
     def create(cls, path: str | Path, config: dict[str, Any], *, force: bool = False) -> "Run":
         """A new run folder holding ``config``.
 
@@ -56,25 +78,37 @@ class Run:
             RunError: the folder exists and ``force`` is off, or holds something that is no run.
             EdgePruneError: the place is not writable.
         """
+        cls.check_free(path, force=force)
         run = cls(Path(path))
-        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-            run._clear(force)
-        write_json(run.path / "config.json", {"schema": SCHEMA, **config})
+        run._clear()
+        try:
+            write_json(run.path / "config.json", {"schema": SCHEMA, **config})
+        except EdgePruneError:
+            with contextlib.suppress(OSError):
+                run.path.rmdir()  # an empty folder is no run
+            raise
         return run
 
-    def _clear(self, force: bool) -> None:
-        if not self.path.is_dir() or not (self.path / "config.json").is_file():
-            raise RunError(f"{self.path} exists and is not a run folder: choose another --out")
-        if not force:
-            raise RunError(
-                f"{self.path} exists: go on with --resume, start it anew with --force, or choose another --out"
-            )
+    def _occupied(self) -> bool:
+        """Whether something is there; what a killed process left half-written does not count."""
+        with explained(self.path):
+            if not self.path.is_dir():
+                return self.path.exists()
+            return any(not is_part(item) for item in self.path.iterdir())
+
+    def _clear(self) -> None:
         import shutil
 
-        try:
-            shutil.rmtree(self.path)
-        except OSError as error:
-            raise explain_os_error(error, self.path) from error
+        with explained(self.path):
+            if self.path.exists():
+                shutil.rmtree(self.path)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written. Not while another one trains here."""
+        for item in self.path.iterdir():
+            if is_part(item):
+                with contextlib.suppress(OSError):
+                    item.unlink()
 
     # --- what is in it -------------------------------------------------------------------------------
 
@@ -89,7 +123,8 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """What came out; raises RunError while training is not finished."""
         if not (self.path / "summary.json").is_file():
-            raise RunError(f"{self.path} is not finished: go on with 'edgeprune train-prune --out {self.path} --resume'")
+            hint = f"go on with 'edgeprune train-prune --out {self.path} --resume'"
+            raise RunError(f"{self.path} is not finished: {hint}")
         found: dict[str, Any] = read_json(self.path / "summary.json")
         return found
 
@@ -97,7 +132,14 @@ class Run:
         """The data set the run was trained on, split as then."""
         from edgeprune.data import load_from_spec
 
-        return load_from_spec(self.config["data_spec"])
+        return load_from_spec(self._setting("data_spec"))
+
+    def _setting(self, name: str) -> Any:
+        config = self.config
+        if name not in config:
+            path = self.path / "config.json"
+            raise RunError(f"{path} has no {name!r}: it was edited, or another program wrote it")
+        return config[name]
 
     def has(self, name: str) -> bool:
         """Whether a file of this name is there."""
@@ -109,7 +151,7 @@ class Run:
         """The unpruned architecture with random weights."""
         from edgeprune.models import build
 
-        model = self.config["model"]
+        model = self._setting("model")
         return build(model["factory"], **model["args"])
 
     def save_tensors(self, which: str, state: "dict[str, Tensor]") -> None:
@@ -118,9 +160,8 @@ class Run:
 
     def save_plan(self, plan: "dict[str, Any]") -> None:
         """Write model.json: all that is needed to rebuild the dense model, without the training code."""
-        config = self.config
-        fields = ("model", "input_shape", "classes", "mean", "std")
-        write_json(self.path / "model.json", {"schema": SCHEMA, **{k: config[k] for k in fields}, "plan": plan})
+        fields = {k: self._setting(k) for k in ("model", "input_shape", "classes", "mean", "std")}
+        write_json(self.path / "model.json", {"schema": SCHEMA, **fields, "plan": plan})
 
     def load(self, which: str = "pruned") -> "nn.Module":
         """'baseline', 'settled' (pruned, not fine-tuned) or 'pruned', in eval mode on the CPU.
@@ -138,7 +179,8 @@ class Run:
         try:
             model.load_state_dict(state, strict=True)
         except RuntimeError as error:
-            raise WeightsError(f"{path} does not fit model.json: {str(error).splitlines()[-1].strip()}") from error
+            last = str(error).splitlines()[-1].strip()
+            raise WeightsError(f"{path} does not fit model.json: {last}") from error
         return model.eval()
 
     def _dense(self) -> "nn.Module":
@@ -155,6 +197,8 @@ class Run:
         from edgeprune.plan import Plan
 
         record = read_json(self.path / "model.json")
+        if not isinstance(record, dict) or not {"input_shape", "plan"} <= record.keys():
+            raise RunError(f"{self.path / 'model.json'} does not describe a model: it was edited, or cut")
         graph = build_graph(self.build(), torch.zeros(1, *record["input_shape"]))
         return graph, Plan.from_dict(graph, record["plan"])
 
@@ -179,19 +223,37 @@ class Run:
         state = {"schema": SCHEMA, **state, "metrics_bytes": size}
         save_tensors(self.path / "checkpoint.safetensors", tensors, {"state": json.dumps(state)})
 
-    def load_checkpoint(self) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
-        """Where training stands, or None; later metrics are cut off, since they will be written again."""
+    def load_checkpoint(self, stage: str) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
+        """Where ``stage`` stands, or None when it has no checkpoint of its own.
+
+        Its later metrics (all of them, without a checkpoint) are cut off, since they will be written again.
+
+        Raises:
+            RunError: the checkpoint is damaged.
+        """
         path = self.path / "checkpoint.safetensors"
-        if not path.is_file():
+        state = _checkpoint_state(path) if path.is_file() else None
+        if state is None or state["stage"] != stage:
+            self._cut_metrics(self._metrics_before(stage))
             return None
         tensors = read_tensors(path)
-        from safetensors import safe_open
-
-        with safe_open(str(path), "pt") as handle:
-            state = json.loads(handle.metadata()["state"])
-        if self.metrics_path.exists():
-            os.truncate(self.metrics_path, min(state["metrics_bytes"], self.metrics_path.stat().st_size))
+        self._cut_metrics(state["metrics_bytes"])
         return tensors, state
+
+    def _metrics_before(self, stage: str) -> int:
+        """Bytes of whole records ahead of the stage's first one."""
+        if not self.metrics_path.exists():
+            return 0
+        size = 0
+        for line in self.metrics_path.read_bytes().splitlines(keepends=True):
+            if not line.endswith(b"\n") or json.loads(line).get("stage") == stage:
+                break
+            size += len(line)
+        return size
+
+    def _cut_metrics(self, size: int) -> None:
+        if self.metrics_path.exists() and self.metrics_path.stat().st_size > size:
+            os.truncate(self.metrics_path, size)
 
     def drop_checkpoint(self) -> None:
         """Training is done."""
@@ -207,41 +269,20 @@ class Run:
         """All commands so far, oldest first."""
         return read_lines(self.path / "steer.jsonl")
 
-
-def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line in a single write."""
-    try:
-        with path.open("a") as handle:
-            handle.write(json.dumps(record) + "\n")
-    except OSError as error:
-        raise explain_os_error(error, path) from error
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole JSON lines of a file; a last line that was cut is left out."""
-    if not path.exists():
-        return []
-    found = []
-    for line in path.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):
-            try:
-                found.append(json.loads(line))
-            except ValueError as error:
-                raise RunError(f"{path} has a line that is not JSON: {line.strip()[:60]!r}") from error
-    return found
+    def steering_bytes(self) -> int:
+        """Size of all commands so far: whether there is a new one, without reading them."""
+        try:
+            return (self.path / "steer.jsonl").stat().st_size
+        except FileNotFoundError:
+            return 0
 
 
 def save_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file aside and rename it into place."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    with written_aside(path) as aside:
-        try:
-            save_file(plain, str(aside), metadata)
-        except SafetensorError as error:
-            raise EdgePruneError(f"cannot write {path}: {error}") from error
+    # Written by Python and not by safetensors, whose errors do not say that the disk is full.
+    write_bytes(path, save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, metadata))
 
 
 def read_tensors(path: Path) -> "dict[str, Tensor]":
@@ -253,3 +294,15 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
         return load_file(str(path))
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a whole safetensors file ({error})") from error
+
+
+def _checkpoint_state(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as handle:
+            state = json.loads((handle.metadata() or {})["state"])
+            return {"stage": state["stage"], "metrics_bytes": state["metrics_bytes"], **state}
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        hint = "delete it, and --resume starts this stage again"
+        raise RunError(f"{path} is damaged ({error}): {hint}") from error

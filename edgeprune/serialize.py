@@ -11,6 +11,7 @@ import math
 import operator
 from collections.abc import Callable
 from pathlib import Path
+from types import BuiltinFunctionType
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ FORMAT = "edgeprune-graph"
 SCHEMA = 1
 TRUSTED = ("torch", "torchvision", "math", "_operator", "operator")
 _SPACES = {"torch": torch, "F": F, "operator": operator, "math": math, "torch._C._nn": torch._C._nn}
+# Where torch and torchvision keep functions that compute, beside their built-in ones.
+_COMPUTING = ("torch.nn.functional", "torch.functional", "torch._jit_internal", "torchvision.ops")
 _PRIVATE = {
     "_parameters",
     "_buffers",
@@ -99,7 +102,8 @@ def _rebuild(record: dict[str, Any], tensors: dict[str, Tensor], allowed: tuple[
             value = tensors[first]
             shared[first] = nn.Parameter(value, kind == "parameter") if kind != "buffer" else value
         _put_tensor(root, name, shared[first], kind)
-    graph, nodes = fx.Graph(), {}
+    graph = fx.Graph()
+    nodes: dict[str, fx.Node] = {}
     for entry in record["nodes"]:
         decode = lambda value: _decode(value, nodes, allowed)  # noqa: E731
         target = _function(entry["target"], allowed) if entry["op"] == "call_function" else entry["target"]
@@ -109,7 +113,7 @@ def _rebuild(record: dict[str, Any], tensors: dict[str, Tensor], allowed: tuple[
         )
         nodes[entry["name"]] = graph.create_node(entry["op"], target, args, kwargs, entry["name"])
     module = fx.GraphModule(root, graph, class_name=record["name"])
-    return module.train(record["training"])  # type: ignore[return-value]
+    return module.train(record["training"])
 
 
 # --- nodes -------------------------------------------------------------------------------------------
@@ -129,9 +133,10 @@ def _node(node: fx.Node) -> dict[str, Any]:
 def _function_name(function: Any) -> str:
     if function is getattr:
         return "builtins:getattr"
-    for name, space in _SPACES.items():
-        if getattr(space, getattr(function, "__name__", ""), None) is function:
-            return f"{name}:{function.__name__}"
+    own = getattr(function, "__name__", "")
+    for space, members in _SPACES.items():
+        if getattr(members, own, None) is function:
+            return f"{space}:{own}"
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if module and "<" not in name:
         return f"{module}:{name}"
@@ -139,12 +144,18 @@ def _function_name(function: Any) -> str:
 
 
 def _function(name: str, allowed: tuple[str, ...]) -> Callable[..., Any]:
-    space, _, attribute = name.partition(":")
+    """The function of that name, if it is one that computes: torch.load and its like are not."""
+    space, _, own = name.partition(":")
     if name == "builtins:getattr":
         return getattr
-    if space in _SPACES:
-        return getattr(_SPACES[space], attribute)  # type: ignore[no-any-return]
-    return _lookup(space, attribute, allowed)  # type: ignore[no-any-return]
+    found: Any = getattr(_SPACES[space], own, None) if space in _SPACES else _lookup(space, own, allowed)
+    if space in _SPACES or space.split(".")[0] in TRUSTED:
+        home = getattr(found, "__module__", None) or ""
+        if not (isinstance(found, BuiltinFunctionType) or home.startswith(_COMPUTING)):
+            raise ModelError(
+                f"this file calls {name}, which is no tensor operation: it was not written by edgeprune"
+            )
+    return found
 
 
 def _lookup(module: str, qualname: str, allowed: tuple[str, ...]) -> Any:
@@ -240,7 +251,8 @@ def _layer_record(path: str, layer: nn.Module) -> dict[str, Any]:
 
 
 def _layer(record: dict[str, Any], allowed: tuple[str, ...]) -> nn.Module:
-    kind = _lookup(*record["class"].split(":"), allowed)
+    where, _, qualname = record["class"].partition(":")
+    kind = _lookup(where, qualname, allowed)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise ModelError(f"{record['class']} is not a layer")
     layer = kind.__new__(kind)

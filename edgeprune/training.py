@@ -6,6 +6,7 @@ run killed at any moment and resumed ends bit-identical on a CPU with one that w
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,12 @@ Progress = Callable[[float, float, str], None]
 
 
 class Interrupted(Exception):
-    """Training was asked to stop, and has left a checkpoint."""
+    """Training was asked to stop, and has left a checkpoint where it has a run folder."""
+
+
+def checkpoint_seconds() -> float:
+    """Seconds between checkpoints: a minute, or what EDGEPRUNE_CHECKPOINT_SECONDS says (0: each step)."""
+    return float(os.environ.get("EDGEPRUNE_CHECKPOINT_SECONDS", "60"))
 
 
 # --- schedules: pure functions -----------------------------------------------------------------------
@@ -125,7 +131,7 @@ class Extra(Protocol):
 class NoExtra:
     """A stage that only trains."""
 
-    def after_step(self, step: int) -> dict[str, Any]:
+    def after_step(self, step: int) -> dict[str, Any]:  # noqa: ARG002
         """Nothing to log."""
         return {}
 
@@ -152,15 +158,15 @@ class Stage:
     run: Run | None = None
     span: tuple[int, int] | None = None
     extra: Extra = field(default_factory=NoExtra)
-    progress: Progress = lambda done, total, text: None  # noqa: E731, ARG005
-    stop: Callable[[], bool] = lambda: False  # noqa: E731
-    scalars: Callable[[str, float, int], None] = lambda tag, value, step: None  # noqa: E731, ARG005
+    progress: Progress = lambda done, total, text: None  # noqa: ARG005
+    stop: Callable[[], bool] = lambda: False
+    scalars: Callable[[str, float, int], None] = lambda tag, value, step: None  # noqa: ARG005
     recalibrate_for_evaluation: bool = False
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = field(default_factory=checkpoint_seconds)
 
     def __post_init__(self) -> None:
         options = self.options
-        self.model.to(options.device, memory_format=torch.channels_last)
+        self.model.to(options.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=options.lr,
@@ -212,7 +218,7 @@ class Stage:
         with computing_in(options.precision, options.device):
             logits = self.model(x)
         loss = F.cross_entropy(logits.float(), y.to(options.device), label_smoothing=options.label_smoothing)
-        value = float(loss)
+        value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainError(
                 f"the loss became {value} in stage {self.name}, step {self.step} of {self.steps}: lower --lr "
@@ -238,7 +244,8 @@ class Stage:
 
     def _end_epoch(self) -> None:
         if self.recalibrate_for_evaluation:
-            recalibrate(self.model, self.data, batches=20, batch_size=self.options.batch_size, device=self.options.device)
+            size, device = self.options.batch_size, self.options.device
+            recalibrate(self.model, self.data, batches=20, batch_size=size, device=device)
         if self.data.sizes["val"]:
             self._accuracy = accuracy(
                 self.model, self.data.batches("val"), self.options.device, self.options.precision
@@ -256,9 +263,8 @@ class Stage:
 
     def _maybe_checkpoint(self) -> None:
         stopping = self.stop()
-        if self.run is None:
-            return
-        if stopping or time.monotonic() - self._saved_at > self.checkpoint_seconds:
+        due = stopping or time.monotonic() - self._saved_at >= self.checkpoint_seconds
+        if due and self.run is not None:
             self.save()
             self._saved_at = time.monotonic()
         if stopping:
@@ -272,12 +278,12 @@ class Stage:
             momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
             if momentum is not None:
                 tensors[f"momentum/{index}"] = momentum
-        state = {"stage": self.name, "step": self.step, "val_accuracy": self._accuracy, "extra": self.extra.state()}
-        self.run.save_checkpoint(tensors, state)
+        state = {"stage": self.name, "step": self.step, "val_accuracy": self._accuracy}
+        self.run.save_checkpoint(tensors, {**state, "extra": self.extra.state()})
 
     def _resume(self) -> None:
-        found = self.run.load_checkpoint() if self.run is not None else None
-        if found is None or found[1]["stage"] != self.name:
+        found = self.run.load_checkpoint(self.name) if self.run is not None else None
+        if found is None:
             return
         tensors, state = found
         model = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
@@ -294,7 +300,9 @@ class Stage:
 # --- evaluation --------------------------------------------------------------------------------------
 
 
-def accuracy(model: nn.Module, batches: Iterable[Batch], device: str = "cpu", precision: str = "fp32") -> float:
+def accuracy(
+    model: nn.Module, batches: Iterable[Batch], device: str = "cpu", precision: str = "fp32"
+) -> float:
     """Share of images whose largest logit is their label's, in eval mode; the mode is put back."""
     mode = model.training
     model.eval()
@@ -316,8 +324,8 @@ def recalibrate(
     Masks move faster than running statistics follow, so this comes before every evaluation of a pruned
     model. No label is read, and masks stay as they are.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    norms = [n for n in norms if not _belongs_to_bank(model, n)]
+    found = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [n for n in found if n.track_running_stats and not _belongs_to_bank(model, n)]
     if not norms:
         return
     before = [n.momentum for n in norms]

@@ -11,7 +11,15 @@ import torch
 from torch import nn
 
 import edgeprune
-from edgeprune.errors import EdgePruneError, ModelError, PlanError, RunError, TargetError, TraceError, WeightsError
+from edgeprune.errors import (
+    EdgePruneError,
+    ModelError,
+    PlanError,
+    RunError,
+    TargetError,
+    TraceError,
+    WeightsError,
+)
 from edgeprune.models import build
 
 
@@ -82,9 +90,14 @@ def test_a_model_with_the_same_structure_uses_its_own_weights(x: torch.Tensor) -
     graph = edgeprune.trace(first, x)
     plan = edgeprune.select(graph, np.arange(graph.classes, dtype=float), "flops=0.6")
     torch.testing.assert_close(
-        edgeprune.compact(second, graph, plan)(x), edgeprune.mask(second, graph, plan)(x), rtol=1e-5, atol=1e-6
+        edgeprune.compact(second, graph, plan)(x),
+        edgeprune.mask(second, graph, plan)(x),
+        rtol=1e-5,
+        atol=1e-6,
     )
-    assert not torch.allclose(edgeprune.compact(first, graph, plan)(x), edgeprune.compact(second, graph, plan)(x))
+    assert not torch.allclose(
+        edgeprune.compact(first, graph, plan)(x), edgeprune.compact(second, graph, plan)(x)
+    )
 
 
 def test_own_criterion_ratios_and_ignore(x: torch.Tensor) -> None:
@@ -139,8 +152,20 @@ def test_what_cannot_be_saved_or_loaded_says_so(x: torch.Tensor, tmp_path: Path)
         edgeprune.load(tmp_path / "foreign.safetensors")
 
 
-def test_a_saved_file_cannot_name_foreign_code(x: torch.Tensor, tmp_path: Path) -> None:
-    """The metadata is data: a function outside torch is refused, not imported."""
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("os:system", "only torch and torchvision are looked up"),
+        ("torch:load", "no tensor operation"),
+        ("torch.hub:load", "no tensor operation"),
+        ("operator:methodcaller", "no tensor operation"),
+        ("torch:nothing", "no tensor operation"),
+    ],
+)
+def test_a_saved_file_cannot_name_foreign_code(
+    target: str, said: str, x: torch.Tensor, tmp_path: Path
+) -> None:
+    """The metadata is data: a function that is no tensor operation is refused, not called."""
     import json
 
     from safetensors import safe_open
@@ -149,9 +174,9 @@ def test_a_saved_file_cannot_name_foreign_code(x: torch.Tensor, tmp_path: Path) 
     path = edgeprune.save(edgeprune.prune(Small().eval(), x).model, tmp_path / "m.safetensors")
     with safe_open(str(path), "pt") as handle:
         record = json.loads(handle.metadata()["edgeprune"])
-    next(n for n in record["nodes"] if n["op"] == "call_function")["target"] = "os:system"
+    next(n for n in record["nodes"] if n["op"] == "call_function")["target"] = target
     save_file(load_file(str(path)), str(path), {"edgeprune": json.dumps(record)})
-    with pytest.raises(ModelError, match="only torch and torchvision are looked up"):
+    with pytest.raises(ModelError, match=said):
         edgeprune.load(path)
 
 

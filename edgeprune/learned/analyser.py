@@ -8,6 +8,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -61,6 +62,8 @@ class OutputAnalyser(nn.Module):
     last: Tensor
     cm: Tensor
     recent: Tensor
+    _columns: Tensor
+    _gate_columns: Tensor
 
     def __init__(
         self,
@@ -84,10 +87,12 @@ class OutputAnalyser(nn.Module):
         self.pruning = True
         self.readings = self._masked_convolutions(pruning_model)
         self.gates = self._gate_other_readers()
-        self._members = self._members_by_group()
+        self.shares = nn.ModuleList(self._shares())
         self.banks, self._bank_order = self._make_banks(pruning_model)
         self.register_buffer("cm", torch.ones(self.graph.classes), persistent=True)
         self.register_buffer("recent", torch.ones(self.graph.classes), persistent=True)
+        self.register_buffer("_columns", _columns([r.classes for r in self.readings]), persistent=False)
+        self.register_buffer("_gate_columns", _columns([c for _, c in self.gates]), persistent=False)
         width = sum(len(r.classes) for r in self.readings)
         # Before the first step every mask stands at its steady value for average evidence: 2 * offset.
         self.register_buffer("last", torch.full((width,), 2 * offset), persistent=True)
@@ -95,7 +100,7 @@ class OutputAnalyser(nn.Module):
     # --- building --------------------------------------------------------------------------------
 
     def _masked_convolutions(self, factory: ModelFactory | None) -> list[Reading]:
-        readings = []
+        readings: list[Reading] = []
         for reader in self.graph.flow.readers:
             name = str(reader.node.target)
             if reader.node.op != "call_module" or not is_prunable(self.model.get_submodule(name)):
@@ -120,13 +125,12 @@ class OutputAnalyser(nn.Module):
 
     def _gate_other_readers(self) -> list[tuple[Gate, NDArray[np.int64]]]:
         """Linear layers, padding shortcuts and grouped convolutions see dropped channels as zero too."""
-        judged = {int(c) for reading in self.readings for c in reading.classes if c >= 0}
         masked = {reading.name for reading in self.readings}
         new = dict(zip(self.graph.module.graph.nodes, self.model.graph.nodes, strict=True))
         gates = []
         for number, reader in enumerate(self.graph.flow.readers):
             classes = self.graph.classes_of(reader.labels)
-            if str(reader.node.target) in masked or not judged.intersection(classes.tolist()):
+            if str(reader.node.target) in masked or not (classes >= 0).any():
                 continue
             source = reader.node.all_input_nodes[0]
             gate = Gate(len(classes), reader.axis, self.graph.flow.values[source].dim())
@@ -139,18 +143,17 @@ class OutputAnalyser(nn.Module):
         self.model.recompile()
         return gates
 
-    def _members_by_group(self) -> list[list[tuple[int, Tensor, Tensor]]]:
-        """For each set of coupled channels: (offset in ``last``, positions, classes) of every reading of it."""
-        by_group: dict[int, list[tuple[int, Tensor, Tensor]]] = defaultdict(list)
+    def _shares(self) -> "list[Share]":
+        """One for each set of coupled channels that some masked convolution reads."""
+        by_group: dict[int, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = defaultdict(list)
         start = 0
         for reading in self.readings:
             groups = self.graph.group_of[np.maximum(reading.classes, 0)]
             for group in np.unique(groups[reading.classes >= 0]):
                 positions = np.flatnonzero((groups == group) & (reading.classes >= 0))
-                found = reading.classes[positions]
-                by_group[int(group)].append((start, torch.from_numpy(positions), torch.from_numpy(found)))
+                by_group[int(group)].append((start + positions, reading.classes[positions]))
             start += len(reading.classes)
-        return [by_group[g] for g in sorted(by_group)]
+        return [Share(by_group[g], self.floor) for g in sorted(by_group)]
 
     def _make_banks(self, factory: ModelFactory | None) -> tuple[nn.ModuleDict, dict[int, list[int]]]:
         order: dict[int, list[int]] = defaultdict(list)
@@ -189,6 +192,8 @@ class OutputAnalyser(nn.Module):
     def _evidence(self, *inputs: Tensor) -> Tensor:
         """Every pruning-model's evidence, side by side as in ``last``."""
         maps = self._probe(*inputs)
+        if self.autocast is None:
+            maps = [m.float() for m in maps]  # where the caller computes in less
         parts: list[Tensor] = [torch.empty(0)] * len(self.readings)
         device = inputs[0].device.type
         with torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
@@ -226,28 +231,19 @@ class OutputAnalyser(nn.Module):
 
     def _combine(self, masks: Tensor, before: Tensor) -> Tensor:
         """Masks of single convolutions -> one value for each class: its own, or the shared one."""
-        cm = torch.ones(self.graph.classes, device=masks.device)
-        for members in self._members:
-            classes = torch.unique(members[0][2])
-            place = torch.full((self.graph.classes,), 0, dtype=torch.long)
-            place[classes] = torch.arange(len(classes))
-            if len(members) == 1:
-                start, positions, found = members[0]
-                group = _mean_by_class(before[start + positions], place[found], len(classes))
-            else:
-                rows = [_mean_by_class(masks[s + p], place[f], len(classes)) for s, p, f in members]
-                group = shared_mask(torch.stack(rows))
-            cm = cm.index_copy(0, classes.to(masks.device), with_floor(group, self.floor))
-        return cm
+        every = torch.cat([share(masks, before) for share in self.shares])
+        where = torch.cat([share.classes for share in self.shares])  # type: ignore[misc]
+        return torch.ones_like(self.cm).index_copy(0, where, every)
 
     def _hand_out(self, cm: Tensor) -> None:
         """Hand every reader its mask."""
         every = torch.cat([cm, cm.new_ones(1)])
-        for reading in self.readings:
-            self._conv(reading).mask = every[torch.from_numpy(reading.classes)]
-        alive = (every.detach() > 0).float()
-        for gate, classes in self.gates:
-            gate.gate = alive[torch.from_numpy(classes)]
+        masks = every[self._columns].split([len(r.classes) for r in self.readings])
+        for reading, mask in zip(self.readings, masks, strict=True):
+            self._conv(reading).mask = mask
+        alive = (every.detach() > 0).to(cm.dtype)[self._gate_columns].split([len(c) for _, c in self.gates])
+        for (gate, _), open_ in zip(self.gates, alive, strict=True):
+            gate.gate = open_
 
     # --- what it has come to -----------------------------------------------------------------------
 
@@ -263,9 +259,13 @@ class OutputAnalyser(nn.Module):
         return {
             "params": params,
             "flops": flops,
-            "params_fraction": params / self.graph.params(),
-            "flops_fraction": flops / self.graph.flops(),
+            "params_fraction": params / self._whole[0],
+            "flops_fraction": flops / self._whole[1],
         }
+
+    @cached_property
+    def _whole(self) -> tuple[int, int]:
+        return self.graph.params(), self.graph.flops()
 
     def model_parameters(self) -> list[nn.Parameter]:
         """The model's own parameters."""
@@ -278,14 +278,15 @@ class OutputAnalyser(nn.Module):
 
     def pruning_modules(self) -> list[nn.Module]:
         """Every module inside the pruning-models."""
-        single = [m.pruning_model for m in self.model.modules() if isinstance(m, PruningConv2d) and m.pruning_model]
+        convs = [self._conv(reading) for reading in self.readings]
+        single = [conv.pruning_model for conv in convs if conv.pruning_model is not None]
         return [module for top in [self.banks, *single] for module in top.modules()]
 
     def restore(self) -> None:
         """Hand out the masks that a loaded state dict holds."""
         self._hand_out(self.cm)
 
-    def settle(self, target: Target | None = None) -> Plan:
+    def settle(self, target: Target | None = None, align: int = 1) -> Plan:
         """End the phase: fix the masks, trimmed to ``target`` when there is one.
 
         Channels that are off go first; what the target still asks goes by the smallest mask.
@@ -295,32 +296,71 @@ class OutputAnalyser(nn.Module):
             plan = Plan.of(self.graph, self.keep)
         else:
             cm, recent = self.cm.cpu().numpy(), self.recent.cpu().numpy()
-            plan = select(self.graph, np.where(cm > 0, 1 + cm, recent / (1 + recent)), target, floor=self.floor)
+            scores = np.where(cm > 0, 1 + cm, recent / (1 + recent))
+            scores[~self._judged()] = scores.max() + 1  # nothing is known against them
+            plan = select(self.graph, scores, target, align=align, floor=self.floor)
         keep = torch.from_numpy(plan.keep).to(self.cm.device)
         held = torch.where(self.cm > 0, self.cm, self.recent.clamp(min=1e-3))
         self.cm = torch.where(keep, held, torch.zeros_like(held))
         self._hand_out(self.cm)
         return plan
 
+    def _judged(self) -> NDArray[np.bool_]:
+        judged = np.zeros(self.graph.classes, dtype=bool)
+        for reading in self.readings:
+            judged[reading.classes[reading.classes >= 0]] = True
+        return judged
+
     def finish(self, plan: Plan) -> Compacted:
         """Multiply the fixed masks into the weights and put plain, narrower convolutions back."""
         module = self.graph.module
         state = {k: v for k, v in self.model.state_dict().items() if k in module.state_dict()}
-        every = torch.cat([self.cm, self.cm.new_ones(1)])
         for reading in self.readings:
-            factor = every[torch.from_numpy(reading.classes)].view(1, -1, 1, 1)
-            state[f"{reading.name}.weight"] = state[f"{reading.name}.weight"] * factor
+            name = f"{reading.name}.weight"
+            state[name] = state[name] * self._conv(reading).mask.view(1, -1, 1, 1)
         module.load_state_dict(state)
         return compact(self.graph, plan)
 
 
-def _mean_by_class(values: Tensor, place: Tensor, count: int) -> Tensor:
-    """Mean of the values that belong to one class (several where a reader has a class more than once)."""
-    place = place.to(values.device)
-    if len(place) == count:
-        return torch.zeros_like(values).index_copy(0, place, values)
-    total = values.new_zeros(count).index_add(0, place, values)
-    return total / values.new_zeros(count).index_add(0, place, torch.ones_like(values))
+class Share(nn.Module):
+    """One set of coupled channels, and where in the side-by-side masks its readers' entries for it are.
+
+    Args:
+        members: for each convolution that reads the set: (indices into the masks, classes they stand for).
+        floor: this many channels stay on.
+    """
+
+    classes: Tensor
+
+    def __init__(self, members: list[tuple[NDArray[np.int64], NDArray[np.int64]]], floor: int) -> None:
+        super().__init__()
+        classes = np.unique(members[0][1])
+        self.readers, self.floor = len(members), floor
+        self.register_buffer("classes", torch.from_numpy(classes), persistent=False)
+        for number, (index, found) in enumerate(members):
+            place = torch.from_numpy(np.searchsorted(classes, found))
+            self.register_buffer(f"index_{number}", torch.from_numpy(index), persistent=False)
+            self.register_buffer(f"place_{number}", place, persistent=False)
+
+    def forward(self, masks: Tensor, before: Tensor) -> Tensor:
+        """The set's mask: its one reader's own, or what its readers agree on."""
+        if self.readers == 1:
+            return with_floor(self._row(before, 0), self.floor)
+        rows = torch.stack([self._row(masks, number) for number in range(self.readers)])
+        return with_floor(shared_mask(rows), self.floor)
+
+    def _row(self, values: Tensor, number: int) -> Tensor:
+        """A reader's entries by class; their mean where it reads a class more than once."""
+        values, place = values[getattr(self, f"index_{number}")], getattr(self, f"place_{number}")
+        if len(place) == len(self.classes):
+            return torch.zeros_like(values).index_copy(0, place, values)
+        total = values.new_zeros(len(self.classes)).index_add(0, place, values)
+        return total / torch.zeros_like(total).index_add(0, place, torch.ones_like(values))
+
+
+def _columns(vectors: list[NDArray[np.int64]]) -> Tensor:
+    """Class vectors side by side."""
+    return torch.from_numpy(np.concatenate([*vectors, np.zeros(0, dtype=np.int64)]))
 
 
 @contextlib.contextmanager
@@ -330,7 +370,8 @@ def _statistics_untouched(model: nn.Module) -> Iterator[None]:
     before = [(n.momentum, n.num_batches_tracked) for n in norms]
     for norm in norms:
         norm.momentum = 0.0
-        norm.num_batches_tracked = None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked = norm.num_batches_tracked.clone()
     try:
         yield
     finally:

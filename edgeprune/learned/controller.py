@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 
-def wanted_fraction(iteration: int, max_iter: int, start: float, target: float, settle: float = 0.25) -> float:
+def wanted_fraction(
+    iteration: int, max_iter: int, start: float, target: float, settle: float = 0.25
+) -> float:
     """Where the active fraction should be: a straight line from ``start`` to ``target``, then level.
 
     The last ``settle`` share of the phase is level, so that what is kept has time to settle.
@@ -17,8 +19,9 @@ class Controller:
     """Proportional-integral control of the mask's progress by the gap between active and wanted fraction.
 
     The mask's steady value is evidence + 2 (offset - progress), and evidence spreads by about 0.9, so a
-    change of progress by d moves the active fraction by about d: gains are in those units, and the same
-    for short phases and long. ``interacting`` is what is added to the iteration count.
+    change of progress by d moves the active fraction by about d: gains are in those units. They are the
+    same for all but short phases, which must be quicker to catch up with the ramp before they end.
+    ``interacting`` is what is added to the iteration count.
     """
 
     target: float
@@ -32,6 +35,7 @@ class Controller:
     def interacting(self, iteration: int, active: float) -> float:
         """`interacting` for the next iteration, given the active fraction after this one."""
         gap = active - wanted_fraction(iteration, self.max_iter, self.start, self.target)
-        self.progress = min(self.limit, max(-self.limit, self.progress + self.integral * gap))
+        gain = max(self.integral, min(0.25, 20 / self.max_iter))  # above 0.25 it overshoots
+        self.progress = min(self.limit, max(-self.limit, self.progress + gain * gap))
         wanted = self.progress + self.proportional * gap
         return wanted * self.max_iter - iteration

@@ -18,6 +18,7 @@ class PruningConv2d(nn.Conv2d):
 
     mask: Tensor
     pruning_model: nn.Module | None
+    probe: list[Tensor] | None
 
     @classmethod
     def of(cls, conv: nn.Conv2d, pruning_model: nn.Module | None = None) -> "PruningConv2d":
@@ -30,7 +31,7 @@ class PruningConv2d(nn.Conv2d):
         new._parameters = conv._parameters
         new.pruning_model = pruning_model
         new.register_buffer("mask", torch.ones(conv.in_channels, device=conv.weight.device), persistent=False)
-        new.probe: list[Tensor] | None = None  # type: ignore[misc]
+        new.probe = None
         return new
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
@@ -60,4 +61,5 @@ class Gate(nn.Module):
 
 def is_prunable(module: Any) -> bool:
     """Whether a pruning-model can judge this layer's input: a plain 2-D convolution."""
-    return isinstance(module, nn.Conv2d) and module.groups == 1
+    # A subclass may compute something else; PruningConv2d would not know.
+    return type(module) is nn.Conv2d and module.groups == 1

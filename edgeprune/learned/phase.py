@@ -20,6 +20,7 @@ class PruningPhase:
         self.controller = None if target is None else Controller(target.fraction, analyser.max_iter)
         self.manual = False
         self.taken = 0
+        self.read = 0  # bytes of steering commands seen
         self.started = False
 
     def fraction(self) -> float:
@@ -37,12 +38,18 @@ class PruningPhase:
                 self.controller.start, self.started = fraction, True
             if not self.manual:
                 self.analyser.interacting = self.controller.interacting(step, fraction)
-        cm = self.analyser.cm
-        return {**active, "interacting": self.analyser.interacting, "mask_mean": float(cm.mean()), "manual": self.manual}
+        return {
+            **active,
+            "interacting": self.analyser.interacting,
+            "mask_mean": float(self.analyser.cm.mean()),
+            "manual": self.manual,
+        }
 
     def _steer(self) -> None:
-        if self.run is None:
+        size = self.run.steering_bytes() if self.run is not None else 0
+        if self.run is None or size == self.read:
             return
+        self.read = size
         commands = self.run.steering()
         for command in commands[self.taken :]:
             if "auto" in command:

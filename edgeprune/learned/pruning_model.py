@@ -60,15 +60,13 @@ class PruningModelBank(nn.Module):
         super().__init__()
         self.copies, self.channels = copies, channels
         models = [PruningModel(channels) for _ in range(copies)]
-        self.stem_weight = nn.Parameter(torch.cat([m.depthwise.weight.detach() for m in models]))
-        self.stem_bias = nn.Parameter(torch.cat([m.depthwise.bias.detach() for m in models]))  # type: ignore[union-attr]
-        self.conv_weights = nn.ParameterList(
-            torch.cat([m.blocks[4 * b].weight.detach() for m in models])  # type: ignore[misc]
-            for b in range(BLOCKS)
-        )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(2 * channels * copies) for _ in range(BLOCKS))
-        self.linear_weight = nn.Parameter(torch.stack([m.linear.weight.detach() for m in models]))
-        self.linear_bias = nn.Parameter(torch.stack([m.linear.bias.detach() for m in models]))
+        wide = 2 * channels * copies
+        self.stem_weight, self.stem_bias = _empty(wide, 1, 3, 3), _empty(wide)
+        self.conv_weights = nn.ParameterList(_empty(wide, 2, 3, 3) for _ in range(BLOCKS))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(wide) for _ in range(BLOCKS))
+        self.linear_weight = _empty(copies, channels, 2 * channels)
+        self.linear_bias = _empty(copies, channels)
+        self.load(models)
 
     def load(self, models: list[PruningModel]) -> None:
         """Take over the parameters of single pruning-models."""
@@ -87,6 +85,10 @@ class PruningModelBank(nn.Module):
             x = F.max_pool2d(F.relu(norm(_packed_conv(x, weight))), 2)
         y = x.flatten(1).view(-1, self.copies, 2 * self.channels).transpose(0, 1)
         return torch.baddbmm(self.linear_bias[:, None], y, self.linear_weight.transpose(1, 2))
+
+
+def _empty(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(shape))
 
 
 def _packed_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

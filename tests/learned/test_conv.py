@@ -1,0 +1,91 @@
+"""PruningConv2d and Gate."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from edgeprune.learned.conv import Gate, PruningConv2d, is_prunable
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(4, 6, 3, padding=1),
+        nn.Conv2d(4, 6, 1, bias=False),
+        nn.Conv2d(4, 6, (3, 5), stride=(2, 1), dilation=2, padding="valid"),
+        nn.Conv2d(4, 6, 3, padding=2, padding_mode="reflect"),
+    ],
+    ids=str,
+)
+def test_it_is_the_convolution_with_its_weight_times_the_mask(conv: nn.Conv2d) -> None:
+    x = torch.randn(2, 4, 12, 12)
+    mask = torch.tensor([1.0, 0.0, 0.5, 2.3])
+    masked = PruningConv2d.of(conv)
+    assert torch.equal(masked(x), conv(x))  # at ones
+    masked.mask = mask
+    plain = copy.deepcopy(conv)
+    plain.weight.data *= mask.view(1, 4, 1, 1)
+    assert torch.equal(masked(x), plain(x))
+    assert torch.allclose(masked(x), conv(x * mask.view(1, 4, 1, 1)), atol=1e-5)
+
+
+def test_it_holds_the_original_parameters_under_the_same_names() -> None:
+    conv = nn.Conv2d(4, 6, 3)
+    masked = PruningConv2d.of(conv)
+    assert masked.weight is conv.weight and masked.bias is conv.bias
+    assert set(masked.state_dict()) == {"weight", "bias"}
+    assert (masked.in_channels, masked.out_channels, masked.training) == (4, 6, True)
+
+
+def test_gradient_reaches_weight_and_mask() -> None:
+    masked = PruningConv2d.of(nn.Conv2d(2, 3, 3))
+    mask = torch.tensor([1.0, 0.0], requires_grad=True)
+    masked.mask = mask
+    masked(torch.randn(1, 2, 5, 5)).sum().backward()
+    assert mask.grad is not None and bool((mask.grad != 0).all())  # a channel that is off can come back
+    assert masked.weight.grad is not None
+    assert bool((masked.weight.grad[:, 0] != 0).all()) and bool((masked.weight.grad[:, 1] == 0).all())
+
+
+def test_probe_takes_the_resized_input_without_gradient() -> None:
+    masked = PruningConv2d.of(nn.Conv2d(2, 3, 3))
+    masked.probe = []
+    x = torch.randn(5, 2, 32, 32, requires_grad=True)
+    masked(x)
+    assert [tuple(p.shape) for p in masked.probe] == [(5, 2, 16, 16)]
+    assert not masked.probe[0].requires_grad
+
+
+def test_gate_closes_channels_along_its_axis() -> None:
+    gate = Gate(3, axis=1, dims=4)
+    gate.gate = torch.tensor([1.0, 0.0, 1.0])
+    x = torch.ones(2, 3, 4, 4)
+    assert gate(x).sum((0, 2, 3)).tolist() == [32, 0, 32]
+    assert gate(x.bfloat16()).dtype == torch.bfloat16
+    assert gate.state_dict() == {}
+
+
+class Other(nn.Conv2d):
+    """Computes something else."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * 2
+
+
+@pytest.mark.parametrize(
+    ("module", "prunable"),
+    [
+        (nn.Conv2d(4, 4, 3), True),
+        (nn.Conv2d(4, 4, 3, groups=2), False),
+        (nn.Conv2d(4, 4, 3, groups=4), False),
+        (nn.ConvTranspose2d(4, 4, 3), False),
+        (nn.Conv1d(4, 4, 3), False),
+        (nn.Linear(4, 4), False),
+        (Other(4, 4, 3), False),
+    ],
+    ids=str,
+)
+def test_is_prunable(module: nn.Module, prunable: bool) -> None:
+    assert is_prunable(module) is prunable

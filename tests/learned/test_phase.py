@@ -1,0 +1,118 @@
+"""The pruning phase: what the controller and a second terminal do to `interacting`."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeprune.budget import Target
+from edgeprune.learned.analyser import OutputAnalyser
+from edgeprune.learned.phase import PruningPhase
+from edgeprune.runs import Run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path / "run", {"options": {}})
+
+
+@pytest.fixture
+def analyser(plain: nn.Module) -> OutputAnalyser:
+    return OutputAnalyser(plain, torch.zeros(1, 3, 16, 16), max_iter=1000)
+
+
+def test_without_a_target_only_the_user_moves_interacting(analyser: OutputAnalyser, run: Run) -> None:
+    phase = PruningPhase(analyser, None, run)
+    for step in range(1, 4):
+        assert phase.after_step(step)["interacting"] == 0
+    run.steer({"interacting": 200.0, "relative": True})
+    assert phase.after_step(4)["interacting"] == 200
+    assert phase.after_step(5)["interacting"] == 200
+
+
+def test_what_is_logged(analyser: OutputAnalyser) -> None:
+    record = PruningPhase(analyser, Target("flops", 0.5)).after_step(1)
+    whole = analyser.graph
+    assert record["params"] == whole.params() and record["flops"] == whole.flops()
+    assert record["params_fraction"] == record["flops_fraction"] == record["mask_mean"] == 1
+    assert record["manual"] is False
+    json.dumps(record)
+
+
+def test_the_controller_sets_interacting_from_the_gap(analyser: OutputAnalyser) -> None:
+    phase = PruningPhase(analyser, Target("params", 0.5))
+    phase.after_step(1)
+    assert phase.controller is not None and phase.controller.start == 1
+    # At 375 of 1,000 a target of 0.5 wants 0.75; all are on, so the gap is 0.25.
+    before = phase.controller.progress
+    phase.after_step(375)
+    assert phase.controller.progress == pytest.approx(before + 0.05 * 0.25)
+    wanted = phase.controller.progress + 0.3 * 0.25
+    assert (375 + analyser.interacting) / 1000 == pytest.approx(wanted)
+
+
+def test_a_user_who_steers_takes_over_until_told_otherwise(analyser: OutputAnalyser, run: Run) -> None:
+    phase = PruningPhase(analyser, Target("flops", 0.5), run)
+    phase.after_step(1)
+    run.steer({"interacting": 500.0, "relative": False})
+    run.steer({"interacting": -100.0, "relative": True})
+    analyser.iteration = 10
+    assert phase.after_step(10) | {"manual": True, "interacting": 400.0} == phase.after_step(11)
+    assert analyser.interacting == 400
+    run.steer({"auto": True})
+    assert phase.after_step(12)["manual"] is False
+    # It takes over from where the user left off: progress (10 + 400) / 1000 and a little for the gap.
+    assert phase.controller is not None
+    assert phase.controller.progress == pytest.approx(0.41, abs=0.01)
+    assert phase.after_step(13)["manual"] is False
+
+
+def test_commands_are_read_when_there_are_new_ones(
+    analyser: OutputAnalyser, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phase = PruningPhase(analyser, None, run)
+    run.steer({"interacting": 5.0, "relative": False})
+    phase.after_step(1)
+    monkeypatch.setattr(Run, "steering", lambda self: pytest.fail("read again without need"))
+    phase.after_step(2)
+    assert analyser.interacting == 5
+
+
+@pytest.mark.parametrize("target", [None, Target("flops", 0.5)])
+def test_state_goes_through_json_and_back(
+    analyser: OutputAnalyser, plain: nn.Module, run: Run, target: Target | None
+) -> None:
+    phase = PruningPhase(analyser, target, run)
+    run.steer({"interacting": 7.0, "relative": True})
+    for step in range(1, 4):
+        analyser.iteration = step
+        phase.after_step(step)
+    other = OutputAnalyser(plain, torch.zeros(1, 3, 16, 16), max_iter=1000)
+    resumed = PruningPhase(other, target, run)
+    resumed.restore(json.loads(json.dumps(phase.state())))
+    assert resumed.state() == phase.state()
+    assert (other.iteration, other.interacting) == (3, 7.0)
+    run.steer({"interacting": 1.0, "relative": True})
+    assert phase.after_step(4) == resumed.after_step(4)
+    assert other.interacting == 8  # the old command was not taken twice
+
+
+@pytest.mark.parametrize("kind", ["flops", "params"])
+def test_a_real_phase_comes_close_to_its_target(plain: nn.Module, images: Tensor, kind: str) -> None:
+    torch.manual_seed(0)
+    analyser = OutputAnalyser(plain, torch.zeros(1, 3, 16, 16), max_iter=80)
+    phase = PruningPhase(analyser, Target(kind, 0.6))
+    optimizer = torch.optim.SGD(analyser.parameters(), lr=0.01)
+    analyser.train()
+    for step in range(1, 81):
+        optimizer.zero_grad()
+        F.cross_entropy(analyser(images), torch.arange(8) % 5).backward()
+        optimizer.step()
+        phase.after_step(step)
+    # One of the eight channels that are judged is worth about a tenth.
+    assert phase.fraction() == pytest.approx(0.6, abs=0.11)
+    analyser.settle(Target(kind, 0.6))
+    assert 0.5 < phase.fraction() <= 0.6

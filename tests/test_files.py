@@ -1,0 +1,175 @@
+"""Files are old or new, never a part."""
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeprune import files
+from edgeprune.errors import EdgePruneError
+
+
+def test_written_aside_puts_the_file_in_place_and_makes_its_folder(tmp_path: Path) -> None:
+    place = tmp_path / "a" / "b" / "file.bin"
+    with files.written_aside(place) as aside:
+        assert aside.parent == place.parent and aside.name.endswith(".part")
+        aside.write_bytes(b"new")
+        assert not place.exists()
+    assert place.read_bytes() == b"new"
+    assert [p.name for p in place.parent.iterdir()] == ["file.bin"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mine"), KeyboardInterrupt()])
+def test_a_failure_inside_leaves_the_old_file_and_no_part(tmp_path: Path, error: BaseException) -> None:
+    place = tmp_path / "file"
+    place.write_text("old")
+    with pytest.raises(type(error)), files.written_aside(place) as aside:
+        aside.write_text("half of the n")
+        raise error
+    assert place.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [place]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "the disk is full: free some space"),
+        (errno.EDQUOT, "quota"),
+        (errno.EACCES, "no permission"),
+        (errno.EROFS, "read-only"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_what_the_disk_says_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    place = tmp_path / "file.json"
+    place.write_text("old")
+
+    def fail(self: Path, content: bytes) -> int:
+        with self.open("wb") as handle:
+            handle.write(content[:3])
+        raise OSError(number, "Input/output error")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(EdgePruneError) as error:
+        files.write_json(place, {"a": 1})
+    assert said in str(error.value) and str(place) in str(error.value) and "\n" not in str(error.value)
+    assert place.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_full_disk_at_fsync_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(EdgePruneError, match="the disk is full"):
+        files.write_bytes(tmp_path / "file", b"content")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EdgePruneError, match="cannot write .*file"):
+        files.write_json(tmp_path / "file" / "x.json", {})
+    assert (tmp_path / "file").read_text() == ""
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": [float("-inf")]}])
+def test_json_without_nan(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "x.json", value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_there_and_back(tmp_path: Path) -> None:
+    value = {"b": [1, 2.5, None], "a": "ä"}
+    files.write_json(tmp_path / "x.json", value)
+    assert files.read_json(tmp_path / "x.json") == value
+    assert list(files.read_json(tmp_path / "x.json")) == ["b", "a"]
+    assert (tmp_path / "x.json").read_bytes().endswith(b"}\n")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1', b"\xff\xfe\x00"])
+def test_broken_json_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(EdgePruneError, match="x.json is not readable JSON") as error:
+        files.read_json(tmp_path / "x.json")
+    assert "\n" not in str(error.value)
+
+
+def test_missing_json(tmp_path: Path) -> None:
+    with pytest.raises(EdgePruneError, match="no such file: .*x.json"):
+        files.read_json(tmp_path / "x.json")
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+def test_lines_there_and_back(tmp_path: Path) -> None:
+    place = tmp_path / "lines.jsonl"
+    assert files.read_lines(place) == []
+    for number in range(3):
+        files.append_line(place, {"n": number, "text": "a\nb"})
+    assert [line["n"] for line in files.read_lines(place)] == [0, 1, 2]
+    assert len(place.read_text().splitlines()) == 3
+
+
+def test_a_last_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
+    place = tmp_path / "lines.jsonl"
+    place.write_text('{"n": 0}\n{"n": 1')
+    assert files.read_lines(place) == [{"n": 0}]
+
+
+def test_another_broken_line_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "lines.jsonl"
+    place.write_text('{"n": 0}\nnonsense\n{"n": 1}\n')
+    with pytest.raises(EdgePruneError, match="lines.jsonl has a line that is not JSON: 'nonsense'"):
+        files.read_lines(place)
+
+
+def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path) -> None:
+    place = tmp_path / "lines.jsonl"
+    files.append_line(place, {"n": 0})
+    before = place.read_bytes()
+    with limited_to(len(before) + 4), pytest.raises(EdgePruneError, match="cannot write .*lines.jsonl"):
+        files.append_line(place, {"n": 1})
+    assert place.read_bytes() == before
+
+
+def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path: Path) -> None:
+    """The kernel itself stops the write half-way."""
+    place = tmp_path / "big"
+    place.write_bytes(b"old")
+    with limited_to(1000), pytest.raises(EdgePruneError, match="cannot write .*big"):
+        files.write_bytes(place, bytes(5000))
+    assert place.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [place]
+
+
+class limited_to:
+    """No file may grow beyond so many bytes."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __enter__(self) -> None:
+        import resource
+
+        self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.before[1]))
+
+    def __exit__(self, *_: object) -> None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
+
+
+def test_parts_are_known_by_their_names(tmp_path: Path) -> None:
+    with files.written_aside(tmp_path / "x.json") as aside:
+        aside.write_text(json.dumps(1))
+        assert files.is_part(aside)
+    assert not files.is_part(tmp_path / "x.json")
