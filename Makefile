@@ -31,7 +31,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 tests: $(STAMP)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n 2
 
 test-slow: $(STAMP)  ## every torchvision CNN, and accuracies on CIFAR-10 where it is at hand
 	$(BIN)/pytest -m slow

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgeprune import compact as compaction
+from edgeprune import compaction
 from edgeprune.budget import Target, select
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph, build_graph
-from edgeprune.importance import score
+from edgeprune.importance import Batches, score
 from edgeprune.plan import Plan
 from edgeprune.runs import Run
 from edgeprune.serialize import load_module, save_module
@@ -108,6 +108,8 @@ def prune(
     example_input: Inputs,
     *,
     criterion: str | Callable[..., NDArray[np.float64]] = "l1",
+    batches: Batches | None = None,
+    options: Mapping[str, Any] | None = None,
     target: str | Target = "flops=0.5",
     align: int = 1,
     floor: int = 2,
@@ -119,7 +121,9 @@ def prune(
     Args:
         model: any module torch.fx can trace; it is not changed.
         example_input: as for `trace`.
-        criterion: 'l1', 'l2', 'random', or a function graph -> (classes,) scores.
+        criterion: a name in `edgeprune.importance.CRITERIA`, or a function graph -> (classes,) scores.
+        batches: an iterable of (x, y), or a function that gives one, for a criterion that looks at data.
+        options: the criterion's own, by name: {"reduction": "max"}, say.
         target: what remains: 'flops=0.5' or 'params=0.3'.
         align: widths become multiples of this (8 suits most hardware).
         floor: no layer keeps fewer channels.
@@ -127,11 +131,12 @@ def prune(
         ignore: layers whose output channels all stay.
 
     Raises:
-        TraceError, TargetError, PlanError: see `trace` and `select`.
+        TraceError, TargetError, PlanError: see `trace`, `edgeprune.importance.score` and `select`.
     """
     target = Target.parse(target)
     graph = trace(model, example_input, ignore)
-    plan = select(graph, score(graph, criterion), target, align=align, floor=floor, ratios=ratios)
+    scores = score(graph, criterion, batches=batches, **(options or {}))
+    plan = select(graph, scores, target, align=align, floor=floor, ratios=ratios)
     done = compaction.compact(graph, plan)
     dense = done.model.train(model.training)
     return Pruned(dense, _report(graph, dense, done.plan, target), done.plan, graph)
@@ -157,7 +162,7 @@ def _widths(model: nn.Module) -> dict[str, int]:
     """Output channels of every convolution and linear layer."""
     kinds = (nn.modules.conv._ConvNd, nn.Linear)
     return {
-        name: layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels  # type: ignore[misc]
+        name: layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
         for name, layer in model.named_modules()
         if isinstance(layer, kinds)
     }

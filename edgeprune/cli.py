@@ -126,6 +126,7 @@ def train_prune(
     """
     from edgeprune import pipeline
     from edgeprune.console import print_rows, progress_bars
+    from edgeprune.recipe import TrainPruneOptions
     from edgeprune.report import size_rows
     from edgeprune.training import Interrupted
 
@@ -134,7 +135,7 @@ def train_prune(
     place = latest_run(out) if resume else Path(out) if out else free_place(options["model"], options["data"])
     if resume:
         pipeline.check_same_options(place, _given(ctx, options))
-    chosen = None if resume else pipeline.TrainPruneOptions(**options)
+    chosen = None if resume else TrainPruneOptions(**options)
     try:
         with progress_bars("baseline", "prune", "finetune", "test") as progress:
             summary = pipeline.train_prune(place, chosen, resume=resume, force=force, progress=progress)

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import math
 import platform
 import signal
 from collections.abc import Callable, Iterator
@@ -16,126 +15,17 @@ from torch import nn
 
 from edgeprune import training
 from edgeprune.budget import TOLERANCE, Target, select
-from edgeprune.compact import compact
+from edgeprune.compaction import compact
 from edgeprune.data import DataBundle, load_data
-from edgeprune.errors import ModelError, RunError, TrainError, WeightsError, known
+from edgeprune.errors import ModelError, RunError, TrainError, WeightsError
 from edgeprune.files import explained, write_json
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.learned.scale import restore_scale
 from edgeprune.models import build, load_weights
+from edgeprune.recipe import TrainPruneOptions, check_choices, dashed, resolve
 from edgeprune.runs import Run
 from edgeprune.training import Progress, Stage, TrainOptions
-
-METHODS = ("learned",)
-PRUNING_ITERATIONS = 4000  # the source's
-FINE_SHARE = 0.6  # of all epochs, kept for fine-tuning when they are too few for 4,000 iterations
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainPruneOptions:
-    """What `train-prune` may be told; None means "what suits the data"."""
-
-    model: str = "resnet20"
-    data: str = "digits"
-    weights: str | None = None
-    method: str = "learned"
-    target: str = "flops=0.5"
-    epochs: int | None = None
-    prune_iterations: int | None = None
-    baseline_epochs: int | None = None
-    lr: float | None = None
-    baseline_lr: float | None = None
-    schedule: str | None = None
-    batch_size: int | None = None
-    weight_decay: float = 1e-4
-    momentum: float = 0.9
-    mask_images: int = 8
-    offset: float = 1.15
-    align: int = 1
-    floor: int = 2
-    precision: str = "auto"
-    device: str = "auto"
-    image_size: int | None = None
-    val_fraction: float = 0.05
-    data_root: str | None = None
-    download: bool = False
-    seed: int = 0
-
-
-# By data: epochs with pruning, epochs of the baseline, batch, learning rates.
-_SMALL: dict[str, Any] = {
-    "epochs": 40, "baseline_epochs": 12, "batch_size": 64,
-    "lr": 0.02, "baseline_lr": 0.1, "schedule": "cosine",
-}  # fmt: skip
-_LARGE: dict[str, Any] = {
-    "epochs": 100, "baseline_epochs": 160, "batch_size": 128,
-    "lr": 0.01, "baseline_lr": 0.1, "schedule": "thesis",
-}  # fmt: skip
-
-
-def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
-    """Fill in what was left open.
-
-    Raises:
-        TrainError, TargetError: an option that makes no sense, with what to do.
-    """
-    defaults = dict(_SMALL if data.sizes["train"] < 5000 else _LARGE)
-    if options.model == "resnet110":
-        defaults["lr"] = 1e-3  # the source's rate for ResNet-110; 1e-2 is its rate for ResNet-56
-    given = {key: value for key, value in defaults.items() if getattr(options, key) is None}
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
-    precision = training.best_precision(device) if options.precision == "auto" else options.precision
-    options = replace(options, **given, device=device, precision=precision)
-    _check_choices(options)
-    steps = data.steps(options.batch_size or 1) * (options.epochs or 1)
-    if options.prune_iterations is None:
-        wanted = min(PRUNING_ITERATIONS, round(steps * (1 - FINE_SHARE)))
-        options = replace(options, prune_iterations=max(1, wanted))
-    if (options.prune_iterations or 0) > steps:
-        raise TrainError(
-            f"--prune-iterations {options.prune_iterations} is more than the {steps} steps of "
-            f"{options.epochs} epochs: raise --epochs"
-        )
-    return options
-
-
-COUNTS = ("epochs", "prune_iterations", "baseline_epochs", "batch_size", "mask_images", "align", "floor")
-
-
-def _check_choices(options: TrainPruneOptions) -> None:
-    """Every option that is given, by itself; raises for what makes no sense."""
-    if options.method not in METHODS:
-        raise TrainError(known("method", options.method, list(METHODS)))
-    Target.parse(options.target)
-    for name in COUNTS:
-        if (value := getattr(options, name)) is not None and value < 1:
-            raise TrainError(f"--{_dashed(name)} must be at least 1, not {value}")
-    for name in ("lr", "baseline_lr"):
-        if (value := getattr(options, name)) is not None and not 0 < value < math.inf:
-            raise TrainError(f"--{_dashed(name)} must be above 0, not {value}")
-    for name, end in (("momentum", 1.0), ("weight_decay", math.inf), ("offset", math.inf), ("seed", 2**31)):
-        if not 0 <= (value := getattr(options, name)) < end:
-            raise TrainError(f"--{_dashed(name)} must be at least 0 and below {end:g}, not {value}")
-    if options.precision != "auto":
-        TrainOptions(precision=options.precision)  # raises for unknown names, as the next line does
-    TrainOptions(schedule=options.schedule or "thesis")
-    _check_device(options.device)
-
-
-def _check_device(name: str) -> None:
-    kind, _, number = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda"):
-        raise TrainError(known("device", name, ["auto", "cpu", "cuda"]))
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise TrainError(f"--device {name}: torch finds no CUDA device here; leave the option out")
-    if kind == "cuda" and number and not (number.isdigit() and int(number) < torch.cuda.device_count()):
-        count = torch.cuda.device_count()
-        raise TrainError(f"--device {name}: there are {count} CUDA devices, numbered from 0")
-
-
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
 
 
 @dataclass
@@ -369,14 +259,14 @@ def _begin(
 
 def _check_names(options: TrainPruneOptions) -> None:
     """What can be known to be wrong before any data is read."""
-    _check_choices(options)
+    check_choices(options)
     if ":" not in options.model:  # a factory may refuse a made-up number of classes
         build(options.model, num_classes=10)
     if options.weights:
         for name in ("baseline_epochs", "baseline_lr"):
             if getattr(options, name) is not None:
                 raise TrainError(
-                    f"--{_dashed(name)} and --weights exclude each other: the weights are the baseline"
+                    f"--{dashed(name)} and --weights exclude each other: the weights are the baseline"
                 )
 
 
@@ -435,7 +325,7 @@ def check_same_options(run_path: str | Path, given: dict[str, Any]) -> None:
     for name, value in given.items():
         if name in stored and value != "auto" and not _same(name, stored[name], value):
             raise RunError(
-                f"this run was started with {name}={stored[name]}, not {value}: leave --{_dashed(name)} out, "
+                f"this run was started with {name}={stored[name]}, not {value}: leave --{dashed(name)} out, "
                 "or start another run"
             )
 

@@ -57,9 +57,14 @@ class Plan:
             groups, fingerprint = value["groups"], value["fingerprint"]
             keep = np.zeros(graph.classes, dtype=bool)
             if fingerprint != graph.fingerprint or len(groups) != len(graph.groups):
-                raise PlanError("this plan was made for another model; make a new plan from this model's own graph")
+                raise PlanError(
+                    "this plan was made for another model; make a new plan from this model's own graph"
+                )
             for group, entry in zip(graph.groups, groups, strict=True):
-                keep[group.classes[np.asarray(entry["kept"], dtype=int)]] = True
+                kept = np.asarray(entry["kept"], dtype=int)
+                if kept.ndim != 1 or (kept < 0).any():
+                    raise ValueError(f"the kept channels of {group.name} are no list of indices")
+                keep[group.classes[kept]] = True
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise PlanError(f"this is not a keep-plan ({type(error).__name__}: {error})") from error
         return cls(keep, fingerprint, tuple(value.get("notes", ())))

@@ -184,7 +184,7 @@ class Run:
         return model.eval()
 
     def _dense(self) -> "nn.Module":
-        from edgeprune.compact import compact
+        from edgeprune.compaction import compact
 
         graph, plan = self.plan()
         return compact(graph, plan).model

@@ -28,7 +28,8 @@ from edgeprune.errors import (
     WeightsError,
 )
 from edgeprune.models import build
-from edgeprune.pipeline import TrainPruneOptions, check_same_options, resolve, train_prune
+from edgeprune.pipeline import check_same_options, train_prune
+from edgeprune.recipe import TrainPruneOptions, resolve
 from edgeprune.runs import Run
 
 MODELS = """
@@ -266,7 +267,8 @@ import json, os, signal, sys, itertools
 import fvcore.nn, PIL.Image, torch, torch._dynamo  # slow to import, and wanted by every child
 from torch.utils.tensorboard import SummaryWriter
 from edgeprune import files, learned, pipeline, runs, training
-from edgeprune.pipeline import TrainPruneOptions, train_prune
+from edgeprune.pipeline import train_prune
+from edgeprune.recipe import TrainPruneOptions
 
 def die(kind):
     os.kill(os.getpid(), kind)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from edgeprune.compact import compact
+from edgeprune.compaction import compact
 from edgeprune.errors import EdgePruneError, RunError, WeightsError
 from edgeprune.graph.classes import build_graph
 from edgeprune.plan import Plan

@@ -14,7 +14,9 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.ops import LAYER_FUNCTIONS, op_name
+from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.ops import LAYER_FUNCTIONS, op_name, source_of, title
+from edgeprune.graph.tidy import WRITES
 from edgeprune.graph.trace import VALUE
 
 Shape = tuple[int, ...]
@@ -25,7 +27,7 @@ class Reader:
     """A node that mixes channels: there a dropped channel is read as zero.
 
     ``labels`` is the label vector along ``axis`` of the node's first tensor input; ``weight`` names
-    the parameter that is indexed by them (None for a remapping pad).
+    the parameter that is indexed by them (None for a remapping pad or a sum over channels).
     """
 
     node: fx.Node
@@ -33,17 +35,26 @@ class Reader:
     labels: Tensor
     weight: str | None
 
+    @property
+    def source(self) -> fx.Node:
+        """The node whose channels are read."""
+        found: fx.Node = source_of(self.node)
+        return found
+
 
 @dataclass(frozen=True)
 class Remap:
-    """A pad of the channel axis: output channel i is input channel ``source[i]``, or constant where -1."""
+    """A zero pad of the channel axis: output channel i is input channel ``source[i]``, or zero where -1.
+
+    ``pads`` are the widths (low, high) of the other axes.
+    """
 
     node: fx.Node
     axis: int
     inputs: Tensor
     outputs: Tensor
     source: Tensor
-    fill: float
+    pads: dict[int, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -67,12 +78,24 @@ class Call:
 
     @property
     def x(self) -> Any:
-        """The first argument."""
-        return self.args[0] if self.args else next(iter(self.kwargs.values()))
+        """The labels of the first argument."""
+        if self.args:
+            return self.args[0]
+        source = source_of(self.node)
+        return next(v for k, v in self.kwargs.items() if self.node.kwargs[k] is source)
+
+    @property
+    def kind(self) -> str:
+        """Class name of the layer, or name of the operation."""
+        return type(self.module).__name__ if self.module else self.op
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
         """Argument by position or name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
+
+    def option(self, position: int, name: str, default: Any = None) -> Any:
+        """A layer's attribute, or a function's argument."""
+        return getattr(self.module, name, default) if self.module else self.get(position, name, default)
 
     def argument_node(self, position: int, name: str) -> Any:
         """The unevaluated argument: a node, or a constant."""
@@ -92,7 +115,11 @@ class Call:
 
 @dataclass
 class Flow:
-    """State of one walk; after `run` its fields are the result."""
+    """State of one walk; after `run` its fields are the result.
+
+    ``static`` holds the nodes whose tensors do not depend on the input: only those can serve as indices.
+    ``writing`` holds the in-place operations whose effect is seen through other views of the same memory.
+    """
 
     module: fx.GraphModule
     values: dict[fx.Node, Any] = field(default_factory=dict)
@@ -106,12 +133,14 @@ class Flow:
     attributes: dict[str, Tensor] = field(default_factory=dict)
     movers: set[fx.Node] = field(default_factory=set)
     pointwise: set[fx.Node] = field(default_factory=set)
+    static: set[fx.Node] = field(default_factory=set)
+    writing: list[fx.Node] = field(default_factory=list)
     count: int = 1
 
     def __post_init__(self) -> None:
         self._canonical: dict[int, str] = {}
         self.aliases: dict[str, list[str]] = defaultdict(list)
-        named = list(self.module.named_parameters(remove_duplicate=False))
+        named: list[tuple[str, Tensor]] = [*self.module.named_parameters(remove_duplicate=False)]
         named += list(self.module.named_buffers(remove_duplicate=False))
         for name, tensor in named:
             first = self._canonical.setdefault(id(tensor), name)
@@ -138,6 +167,11 @@ class Flow:
             found = found[found != 0]
             if len(found):
                 self.protections.append((found, reason, layer_name(node)))
+
+    def stop(self, call: Call, reason: str) -> Any:
+        """Protect everything that comes in; what goes out is constant as far as pruning is concerned."""
+        self.protect([call.args, call.kwargs], reason, call.node)
+        return lb.constants_like(call.value)
 
     def slot(self, name: str, axis: int, vector: Tensor, node: fx.Node) -> None:
         """Index ``axis`` of tensor ``name`` by ``vector``; a second use ties the two."""
@@ -168,6 +202,24 @@ class Flow:
             return self.tensor_name(node.meta[VALUE])
         return None
 
+    def weight(self, call: Call, position: int, name: str) -> tuple[str | None, Tensor | None]:
+        """Canonical name and value of a layer's tensor, from its module or from a get_attr argument."""
+        if call.module is not None:
+            tensor = getattr(call.module, name, None)
+            return (self.tensor_name(tensor), tensor) if isinstance(tensor, Tensor) else (None, None)
+        node = call.argument_node(position, name)
+        found = self.attribute(node)
+        return (found, node.meta[VALUE]) if found else (None, None)
+
+    def read(self, call: Call, axis: int, weight: str | None) -> Tensor | None:
+        """The label vector that a mixer reads along ``axis``; protects and gives None when there is none."""
+        vector = lb.vector_along(call.x, axis)
+        if vector is None:
+            self.protect(call.x, "channels are mixed with positions here", call.node)
+            return None
+        self.readers.append(Reader(call.node, axis, vector, weight))
+        return vector
+
     def cost(self, node: fx.Node, coefficient: float, *axes: Tensor) -> None:
         """Count ``coefficient`` x the kept lengths of ``axes`` FLOPs for ``node``."""
         self.costs.append(Cost(node, coefficient, axes))
@@ -188,27 +240,35 @@ class Flow:
 
     def run(self, apply_rule: "Callable[[Flow, Call], Any]") -> "Flow":
         """Visit every node in order; ``apply_rule`` gives the labels of a call's result."""
+        self._find_static()
         for node in self.module.graph.nodes:
-            self.values[node] = self._step(node, apply_rule)
+            self.values[node] = lb.compress(self._step(node, apply_rule))
+        self._forget_activations()
         return self
 
     def _step(self, node: fx.Node, apply_rule: "Callable[[Flow, Call], Any]") -> Any:
         if node.op == "placeholder":
-            return self._input(node)
+            return self._input(node, node.meta[VALUE])
         if node.op == "get_attr":
             return self._get_attr(node)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.values[n])
         if node.op == "output":
             self.protect(args, "output of the network", node)
             return None
-        call = Call(node, args, kwargs, self._module_of(node), "")
-        return lb.compress(apply_rule(self, call))
+        if WRITES in node.meta:
+            self.writing.append(node)
+        for written in node.meta.get(WRITES, ()):
+            self.protect(
+                self.values[written], "a tensor is written into while other views of it are in use", node
+            )
+        module = self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        return apply_rule(self, Call(node, args, kwargs, module, ""))
 
-    def _module_of(self, node: fx.Node) -> nn.Module | None:
-        return self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-    def _input(self, node: fx.Node) -> Any:
-        value = node.meta[VALUE]
+    def _input(self, node: fx.Node, value: Any) -> Any:
+        if isinstance(value, (tuple, list, dict)):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            inside = {key: self._input(node, item) for key, item in items}
+            return inside if isinstance(value, dict) else tuple(inside.values())
         if not isinstance(value, Tensor):
             return value
         axis = min(1, value.dim() - 1)
@@ -221,31 +281,88 @@ class Flow:
     def _get_attr(self, node: fx.Node) -> Any:
         value = node.meta[VALUE]
         name = self.attribute(node)
-        if not isinstance(value, Tensor) or name is None:
-            return lb.compress(torch.zeros(value.shape, dtype=torch.long)) if isinstance(value, Tensor) else value
-        if all(_is_weight_argument(user, node) for user in node.users):
+        if not isinstance(value, Tensor):
+            return value
+        users = [user for user in node.users if tensors_in(user.meta.get(VALUE)) or user.op == "output"]
+        if users and all(is_weight_argument(user, node) for user in users):
             return None
+        if name is None or not value.is_floating_point():
+            return lb.constants_like(value)
+        axis = self._computed_weight_axis(node)
+        if axis is not None and name not in self.attributes:
+            return lb.spread(self.output_labels(name, axis, value.shape[axis]), axis, tuple(value.shape))
         if name not in self.attributes:
             self.attributes[name] = self.fresh(value.numel()).view(value.shape)
         return self.attributes[name]
 
+    def _computed_weight_axis(self, node: fx.Node) -> int | None:
+        """The output axis of a parameter from which nothing but weights of functional layers is computed."""
+        value, found, seen, stack = node.meta[VALUE], set(), {node}, [node]
+        if value.dim() < 2 or value.numel() == max(value.shape) or id(value) in self._in_layers:
+            return None
+        while stack:
+            current = stack.pop()
+            for user in current.users:
+                name = op_name(user)
+                if user.op != "output" and not tensors_in(user.meta[VALUE]):
+                    continue
+                if (name == "linear" or name.startswith("conv")) and weight_node(user) is current:
+                    found.add(None if current is node else 1 if "transpose" in name else 0)
+                elif user not in self.static:
+                    return None
+                elif user not in seen:
+                    seen.add(user)
+                    stack.append(user)
+        return found.pop() if len(found) == 1 else None
 
-def _is_weight_argument(user: fx.Node, node: fx.Node) -> bool:
+    def _find_static(self) -> None:
+        layers = [
+            self.module.get_submodule(str(n.target)) for n in self.module.graph.nodes if n.op == "call_module"
+        ]
+        self._in_layers = {id(tensor) for layer in layers for tensor in layer.parameters()}
+        for node in self.module.graph.nodes:
+            inputs = [n for n in node.all_input_nodes if tensors_in(n.meta[VALUE])]
+            if node.op == "get_attr" or (
+                node.op.startswith("call") and all(n in self.static for n in inputs)
+            ):
+                self.static.add(node)
+
+    def _forget_activations(self) -> None:
+        """Keep shapes and types of the example's activations, and drop their memory."""
+        for node in self.module.graph.nodes:
+            if node not in self.static and tensors_in(node.meta.get(VALUE)):
+                value = lb.mapped(node.meta[VALUE], lambda v: v.to("meta") if isinstance(v, Tensor) else v)
+                node.meta[VALUE] = value
+
+
+def is_weight_argument(user: fx.Node, node: fx.Node) -> bool:
     """Whether ``user`` is a functional layer that takes ``node`` as its weight, bias or statistic."""
-    return user.op == "call_function" and op_name(user) in LAYER_FUNCTIONS and user.args[0] is not node
+    if user.op != "call_function" and op_name(user) != "matmul":
+        return False
+    if op_name(user) == "matmul":
+        return is_linear_product(user) and source_of(user) is not node
+    return op_name(user) in LAYER_FUNCTIONS and source_of(user) is not node
 
 
-def tensors_in(value: Any) -> list[Tensor]:
-    """All tensors in nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (tuple, list)):
-        return [tensor for item in value for tensor in tensors_in(item)]
-    return []
+def weight_node(node: fx.Node) -> Any:
+    """The unevaluated weight of a functional layer."""
+    return node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
+
+
+def is_linear_product(node: fx.Node) -> bool:
+    """Whether a matrix product is ``x @ W`` with a parameter or buffer W of two axes."""
+    arguments = node.all_input_nodes
+    if len(arguments) != 2 or arguments[1].op != "get_attr" or source_of(node) is not arguments[0]:
+        return False
+    value = arguments[1].meta[VALUE]
+    return isinstance(value, Tensor) and value.dim() == 2 and arguments[0].op != "get_attr"
 
 
 def layer_name(node: fx.Node) -> str:
     """What a person would call this node: the module's path, or the operation's name."""
     return str(node.target) if node.op in ("call_module", "get_attr", "placeholder") else node.name
+
+
+def reason_unknown(call: Call) -> str:
+    """Why a call without a rule protects what reaches it."""
+    return f"no rule for {type(call.module).__name__ if call.module else title(call.node)}"

@@ -30,7 +30,9 @@ def spread(vector: Tensor, axis: int, shape: tuple[int, ...]) -> Tensor:
 def compress(labels: Any) -> Any:
     """Give stride 0 to every axis along which the labels are in fact constant."""
     if isinstance(labels, (tuple, list)):
-        return type(labels)(compress(item) for item in labels)
+        return tuple(compress(item) for item in labels)
+    if isinstance(labels, dict):
+        return {key: compress(item) for key, item in labels.items()}
     if not isinstance(labels, Tensor):
         return labels
     small = core(labels)
@@ -40,19 +42,61 @@ def compress(labels: Any) -> Any:
     return small.expand(labels.shape)
 
 
+def constants_like(value: Any) -> Any:
+    """Label 0 for every element of every tensor in ``value``."""
+    if isinstance(value, Tensor):
+        return torch.zeros((), dtype=torch.long).expand(value.shape)
+    if isinstance(value, (tuple, list)):
+        return tuple(constants_like(item) for item in value)
+    if isinstance(value, dict):
+        return {key: constants_like(item) for key, item in value.items()}
+    return value
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors in nested tuples, lists and dicts."""
+    return [leaf for leaf in flat(value) if isinstance(leaf, Tensor)]
+
+
+def flat(value: Any) -> list[Any]:
+    """All leaves of nested tuples, lists and dicts."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (tuple, list)):
+        return [leaf for item in value for leaf in flat(item)]
+    return [value]
+
+
+def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
+    """``function`` of every leaf of nested tuples, lists and dicts; lists come back as tuples."""
+    if isinstance(value, (tuple, list)):
+        return tuple(mapped(item, function) for item in value)
+    if isinstance(value, dict):
+        return {key: mapped(item, function) for key, item in value.items()}
+    return function(value)
+
+
 def vector_along(labels: Tensor, axis: int) -> Tensor | None:
     """The labels along ``axis`` when they do not depend on the other axes (label 0 aside), else None."""
-    flat = core(labels).movedim(axis, 0)
-    flat = flat.reshape(flat.shape[0], -1)
-    if flat.shape[1] == 1:
-        vector = flat[:, 0]
-    elif flat.numel() == 0:
+    flattened = core(labels).movedim(axis, 0)
+    flattened = flattened.reshape(flattened.shape[0], -1)
+    if flattened.shape[1] == 1:
+        vector = flattened[:, 0]
+    elif flattened.numel() == 0:
         return None
     else:
-        vector = flat.max(1).values
-        if not bool(((flat == vector[:, None]) | (flat == 0)).all()):
+        vector = flattened.max(1).values
+        if not bool(((flattened == vector[:, None]) | (flattened == 0)).all()):
             return None
     return vector.expand(labels.shape[axis]) if len(vector) == 1 else vector
+
+
+def wide_axes(labels: Tensor) -> list[int]:
+    """The axes along which the labels change."""
+    small = core(labels)
+    return [
+        a for a, size in enumerate(small.shape) if size > 1 and bool((small != small.narrow(a, 0, 1)).any())
+    ]
 
 
 def varies(labels: Tensor, axis: int) -> bool:
@@ -103,25 +147,35 @@ def alive_indices(labels: Tensor, kept: Callable[[Tensor], Tensor]) -> list[Tens
     alive = kept(small)
     if bool(alive.all()):
         return [torch.arange(size) for size in labels.shape]
+    if not bool(alive.any()):
+        return _nothing_left(small, labels)
     axes: list[Tensor] = []
+    rest = alive
     for axis, size in enumerate(small.shape):
         if size == 1:
             axes.append(torch.arange(labels.shape[axis]))
             continue
         others = [other for other in range(small.dim()) if other != axis]
         axes.append((alive.amax(others) if others else alive).nonzero()[:, 0])
-    rest = alive
-    for axis, index in enumerate(axes):
-        if small.shape[axis] > 1:
-            rest = rest.index_select(axis, index)
-    if not bool(rest.all()) and bool(alive.any()):
-        return None
-    if not bool(alive.any()):
-        return _nothing_left(small, labels, axes)
-    return axes
+        rest = rest.index_select(axis, axes[-1])
+    return axes if bool(rest.all()) else None
 
 
-def _nothing_left(small: Tensor, labels: Tensor, axes: list[Tensor]) -> list[Tensor]:
+def _nothing_left(small: Tensor, labels: Tensor) -> list[Tensor]:
     """Everything is dropped: the axis that carries the labels becomes empty."""
-    wide = [axis for axis, size in enumerate(small.shape) if size > 1] or [min(1, small.dim() - 1)]
-    return [torch.arange(0) if axis == wide[0] else torch.arange(labels.shape[axis]) for axis in range(len(axes))]
+    gone = next((a for a, size in enumerate(small.shape) if size > 1), min(1, small.dim() - 1))
+    return [torch.arange(0 if axis == gone else size) for axis, size in enumerate(labels.shape)]
+
+
+def matches(found: Any, expected: Any) -> bool:
+    """Whether the labels that arrive are exactly those that must."""
+    if isinstance(expected, (tuple, list)):
+        return (
+            isinstance(found, (tuple, list))
+            and len(found) == len(expected)
+            and all(matches(f, e) for f, e in zip(found, expected, strict=True))
+        )
+    if not isinstance(expected, Tensor) or not isinstance(found, Tensor) or found.shape != expected.shape:
+        return False
+    a, b = torch.broadcast_tensors(core(found), core(expected))
+    return bool((a == b).all())

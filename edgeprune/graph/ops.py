@@ -45,30 +45,64 @@ LAYER_FUNCTIONS = {
     "prelu",
 }
 
-UNARY = set(
-    """relu relu6 gelu silu sigmoid tanh hardswish hardsigmoid hardtanh elu selu celu leaky_relu rrelu mish softplus
-    softsign logsigmoid tanhshrink softshrink hardshrink threshold clamp clip clamp_min clamp_max abs neg exp expm1 log
-    log1p log2 sqrt rsqrt square reciprocal sin cos erf floor ceil round sign logit nan_to_num positive
-    dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout stochastic_depth
-    float double half bfloat16 to type type_as detach requires_grad cuda cpu zeros_like ones_like
-    full_like rand_like logical_not ne eq gt lt ge le""".split()
+
+def _words(text: str) -> set[str]:
+    return set(text.split())
+
+
+UNARY = _words(
+    """
+    relu relu6 gelu silu sigmoid tanh hardswish hardsigmoid hardtanh elu selu celu leaky_relu rrelu mish
+    softplus softsign logsigmoid tanhshrink softshrink hardshrink threshold clamp clip clamp_min clamp_max
+    abs neg exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos erf floor ceil round sign logit
+    nan_to_num positive dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout
+    stochastic_depth float double half bfloat16 to type type_as detach requires_grad cuda cpu zeros_like
+    ones_like full_like rand_like logical_not ne eq gt lt ge le
+    """
 )
-BINARY = set(
-    """add sub mul div maximum minimum pow where lerp addcmul addcdiv fmod remainder floor_divide atan2 rsub
-    ne eq gt lt ge le floordiv mod""".split()
+BINARY = _words(
+    """
+    add sub mul div maximum minimum pow where lerp addcmul addcdiv fmod remainder floor_divide atan2 rsub ne
+    eq gt lt ge le floordiv mod
+    """
 )
-MOVERS = set(
-    """stack split chunk tensor_split split_with_sizes narrow flatten reshape view permute transpose squeeze unsqueeze
-    index_select select unbind flip roll movedim tile repeat repeat_interleave getitem expand expand_as unflatten t T mT
-    contiguous clone channel_shuffle pixel_unshuffle ravel numpy_T adjoint swapaxes reshape_as""".split()
+MOVERS = _words(
+    """
+    stack split chunk tensor_split split_with_sizes narrow flatten reshape view permute transpose squeeze
+    unsqueeze index_select select unbind flip roll movedim tile repeat repeat_interleave getitem expand
+    expand_as unflatten t T mT contiguous clone channel_shuffle pixel_unshuffle ravel numpy_T adjoint
+    swapaxes reshape_as
+    """
 )
-POOLS = set(
-    """max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
-    adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d lp_pool2d interpolate upsample
-    upsample_nearest upsample_bilinear""".split()
+POOLS = _words(
+    """
+    max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d
+    adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
+    lp_pool2d interpolate upsample upsample_nearest upsample_bilinear
+    """
 )
-REDUCERS = set("mean sum amax amin std var prod norm max min logsumexp median any all".split())
+REDUCERS = _words("mean sum amax amin std var prod norm max min logsumexp median any all")
 SOFTMAXES = {"softmax", "log_softmax", "softmin", "normalize", "cumsum", "cumprod"}
+CREATORS = _words("new_zeros new_ones new_full new_empty new_tensor")
+
+# Movers whose second tensor only gives a shape or a type; every other further tensor is an index.
+LIKE = {"expand_as", "reshape_as", "type_as"}
+
+# Their result may share memory with their first argument.
+VIEWS = MOVERS - {"roll", "flip", "repeat", "tile", "repeat_interleave", "stack", "clone", "index_select"}
+VIEWS |= {"detach", "dropout", "to", "float", "type", "glu"}
+
+# Zero in, zero out: what an emptied branch without biases gives stays nothing.
+ZERO_STAYS = _words(
+    """
+    relu relu6 gelu silu tanh hardswish elu selu celu leaky_relu rrelu mish softsign tanhshrink softshrink
+    hardshrink neg abs square sqrt sin floor ceil round sign expm1 log1p erf dropout dropout1d dropout2d
+    dropout3d stochastic_depth float double half to type detach contiguous clone permute transpose mean amax
+    amin adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
+    adaptive_max_pool3d identity droppath stochasticdepth adaptiveavgpool1d adaptiveavgpool2d
+    adaptiveavgpool3d adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d leakyrelu prelu
+    """
+)
 
 
 def _names() -> dict[Any, str]:
@@ -85,6 +119,19 @@ def _names() -> dict[Any, str]:
 
 
 _NAMES = _names()
+
+
+def source_of(node: fx.Node) -> Any:
+    """The first argument, by position or by the names torch gives it."""
+    if node.args:
+        return node.args[0]
+    named = (node.kwargs[key] for key in ("input", "tensors", "self", "x") if key in node.kwargs)
+    return next(named, next(iter(node.kwargs.values()), None))
+
+
+def title(node: fx.Node) -> str:
+    """What a person would call an operation that `op_name` does not know."""
+    return op_name(node) or getattr(node.target, "__name__", None) or str(node.target)
 
 
 def op_name(node: fx.Node) -> str:

@@ -31,7 +31,9 @@ def channel_orders(graph: Graph, keep: Bools) -> Orders:
     for key in (free & feeding.keys()) - fed.keys():
         target, links = feeding[key]
         place = _places(orders[target])
-        orders[key] = _sorted(orders[key], lambda i, m=links, p=place: (i not in m, p.get(m.get(i, -1), 0), i))
+        orders[key] = _sorted(
+            orders[key], lambda i, m=links, p=place: (i not in m, p.get(m.get(i, -1), 0), i)
+        )
     for key in (free & fed.keys()) - feeding.keys():
         source, links = fed[key]
         back = {out: into for into, out in links.items()}
@@ -41,7 +43,7 @@ def channel_orders(graph: Graph, keep: Bools) -> Orders:
 
 
 def _kept(vector: Ints, keep: Bools) -> Bools:
-    return (vector < 0) | keep[vector]
+    return np.append(keep, True)[vector]  # class -1 stays
 
 
 def _links(a: Ints, b: Ints, remap: Remap, keep: Bools) -> dict[int, int]:
@@ -72,7 +74,11 @@ def _permutable(graph: Graph, vector: Ints) -> bool:
     for other in graph.slots.values():
         if members[other].any() and not np.array_equal(other, vector):
             return False
-    return all(_carries(graph, tensor, vector, members) for v in graph.flow.values.values() for tensor in tensors_in(v))
+    return all(
+        _carries(graph, tensor, vector, members)
+        for v in graph.flow.values.values()
+        for tensor in tensors_in(v)
+    )
 
 
 def _carries(graph: Graph, labels: Tensor, vector: Ints, members: Bools) -> bool:

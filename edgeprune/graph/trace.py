@@ -13,28 +13,20 @@ from typing import Any
 
 import torch
 import torch.fx as fx
-import torch.nn.functional as F
 from torch import nn
 from torch.fx._symbolic_trace import _orig_module_call
 from torch.fx.proxy import Attribute, Proxy
 
 from edgeprune.errors import TraceError
-
-VALUE = "edgeprune_value"
+from edgeprune.graph.labels import mapped
+from edgeprune.graph.tidy import VALUE, tidy
 
 # Modules that draw random numbers are kept whole: traced in eval mode they would dissolve into nothing,
 # and the pruned model would then train without them.
 _STOCHASTIC = {"StochasticDepth", "DropPath", "DropBlock2d", "DropBlock3d"}
 
-# Functions whose `training` flag is baked in by tracing, and the module that keeps it alive.
-_DROPOUT: dict[Any, type[nn.Module]] = {
-    F.dropout: nn.Dropout,
-    F.dropout1d: nn.Dropout1d,
-    F.dropout2d: nn.Dropout2d,
-    F.dropout3d: nn.Dropout3d,
-    F.alpha_dropout: nn.AlphaDropout,
-    F.feature_alpha_dropout: nn.FeatureAlphaDropout,
-}
+
+_DICT_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
 def _is_plain(value: Any) -> bool:
@@ -74,6 +66,12 @@ class _ValueProxy(Proxy):
         value = self.node.meta.get(VALUE)
         return len(value) if value is not None else self._plain("len()")
 
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TraceError(
+            f"cannot trace this model: it assigns to a part of a tensor at {user_line()}; "
+            "write it with torch.where or torch.cat"
+        )
+
     def __int__(self) -> int:
         return int(self._plain("int()"))
 
@@ -102,6 +100,7 @@ class ValueTracer(fx.Tracer):
     """Traces ``root`` while running it on ``inputs``; each node's value stands in ``node.meta``."""
 
     def __init__(self, inputs: tuple[Any, ...]) -> None:
+        """``inputs`` are the values of forward's arguments, defaults included."""
         super().__init__(autowrap_modules=(math,))
         self._inputs = list(inputs)
         self._running = False
@@ -122,12 +121,19 @@ class ValueTracer(fx.Tracer):
             return self._inputs.pop(0) if self._inputs else None
         if node.op == "output":
             return None
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta[VALUE])
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._known)
         self._running = True
         try:
             return self._run(node, args, kwargs)
         finally:
             self._running = False
+
+    def _known(self, node: fx.Node) -> Any:
+        if (
+            VALUE not in node.meta and node.op == "get_attr"
+        ):  # torch.fx makes these for tensors made in forward
+            node.meta[VALUE] = _attribute(self.root, str(node.target))
+        return node.meta[VALUE]
 
     def _run(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         if node.op == "get_attr":
@@ -155,15 +161,25 @@ class ValueTracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def to_bool(self, obj: Proxy) -> bool:
-        return bool(obj._plain("a comparison"))  # type: ignore[operator]
+        return bool(obj._plain("a comparison"))
 
-    def iter(self, obj: Proxy) -> Iterator[Any]:
-        value = obj.node.meta.get(VALUE)
+    def iter(self, obj: Any) -> Iterator[Any]:
+        value: Any = obj.node.meta.get(VALUE)
         if isinstance(value, dict):
             return iter(value)
+        if isinstance(value, _DICT_VIEWS):
+            return self._iter_view(obj)
         if value is None or (isinstance(value, torch.Tensor) and value.dim() == 0):
-            obj._plain("a loop")  # type: ignore[operator]
+            obj._plain("a loop")
         return iter([obj[i] for i in range(len(value))])
+
+    def _iter_view(self, obj: Any) -> Iterator[Any]:
+        """d.keys(), d.values(), d.items() of a dict argument."""
+        owner: Any = self.proxy(obj.node.args[0])
+        kind, keys = str(obj.node.target), list(self._known(owner.node))
+        if kind == "keys":
+            return iter(keys)
+        return iter([owner[k] if kind == "values" else (k, owner[k]) for k in keys])
 
     def keys(self, obj: Proxy) -> Any:
         value = obj.node.meta.get(VALUE)
@@ -190,51 +206,6 @@ def _defaults(model: nn.Module, count: int) -> dict[str, Any]:
     return {p.name: p.default for p in named[count:]}
 
 
-def _drop_defaults(graph: fx.Graph, names: set[str]) -> None:
-    """Remove the placeholders of defaulted arguments and the assertions that torch.fx put on them."""
-    for node in reversed(list(graph.nodes)):
-        is_assert = node.op == "call_function" and getattr(node.target, "__name__", "") in (
-            "_assert",
-            "_assert_is_none",
-            "assert_is_none",
-        )
-        if is_assert or (node.op != "output" and node.op != "placeholder" and not node.users):
-            if node.op == "call_function" or node.op == "get_attr" or node.op == "call_method":
-                if not node.users:
-                    graph.erase_node(node)
-        elif node.op == "placeholder" and not node.users and node.name.rsplit("_", 1)[0] in names:
-            graph.erase_node(node)
-
-
-def _revive_training_flags(module: fx.GraphModule) -> None:
-    """Turn `F.dropout(x, p, training=False)` back into a Dropout module, so that the result trains as before."""
-    for node in list(module.graph.nodes):
-        if node.op != "call_function":
-            continue
-        replacement = _stochastic_module(node)
-        if replacement is None:
-            continue
-        name = f"{node.name}_module"
-        module.add_submodule(name, replacement.eval())
-        with module.graph.inserting_before(node):
-            call = module.graph.call_module(name, (node.args[0] if node.args else node.kwargs["input"],))
-        call.meta[VALUE] = node.meta[VALUE]
-        node.replace_all_uses_with(call)
-        module.graph.erase_node(node)
-
-
-def _stochastic_module(node: fx.Node) -> nn.Module | None:
-    arguments = dict(zip(("input", "p", "training", "inplace"), node.args, strict=False)) | dict(node.kwargs)
-    if node.target in _DROPOUT and arguments.get("training", True) is False:
-        return _DROPOUT[node.target](p=arguments.get("p", 0.5))
-    if getattr(node.target, "__name__", "") == "stochastic_depth":
-        from torchvision.ops import StochasticDepth
-
-        named = dict(zip(("input", "p", "mode", "training"), node.args, strict=False)) | dict(node.kwargs)
-        return StochasticDepth(named["p"], named["mode"])
-    return None
-
-
 def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
     """Trace ``model`` in eval mode on ``inputs``; every node's value is in ``node.meta[VALUE]``.
 
@@ -244,11 +215,13 @@ def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
         TraceError: the model's Python depends on a tensor's content, or it does not run on ``inputs``.
     """
     modes = {module: module.training for module in model.modules()}
+    _check_inputs(inputs)
     defaults = _defaults(model, len(inputs))
+    examples = mapped(inputs, lambda v: v.detach().clone() if isinstance(v, torch.Tensor) else v)
     model.eval()
     try:
         with torch.no_grad():
-            tracer = ValueTracer(inputs)
+            tracer = ValueTracer((*examples, *defaults.values()))
             graph = tracer.trace(model, concrete_args=defaults or None)
     except TraceError:
         raise
@@ -262,12 +235,30 @@ def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
     finally:
         for module, mode in modes.items():
             module.training = mode
-    if defaults:
-        _drop_defaults(graph, set(defaults))
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            tracer._known(node)
+    return _module(model, tracer, graph, len(inputs))
+
+
+def _module(model: nn.Module, tracer: ValueTracer, graph: fx.Graph, inputs: int) -> fx.GraphModule:
+    """The traced module; containers that torch.fx made anew take the model's training flag."""
     traced = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
-    _revive_training_flags(traced)
-    traced.recompile()
+    own = set(model.modules())
+    for module in traced.modules():
+        if module not in own:
+            module.training = model.training
+    tidy(traced, inputs)
     return traced
+
+
+def _check_inputs(inputs: tuple[Any, ...]) -> None:
+    for value in inputs:
+        if not isinstance(value, (torch.Tensor, list, tuple, dict)):
+            raise TraceError(
+                f"an example input is of type {type(value).__name__}, not a tensor: "
+                "give a torch tensor, or a tuple with one for each argument of forward"
+            )
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,62 +1,63 @@
-"""Criteria that look at weights alone."""
+"""Criteria that take the size of the weights, and the floor under all criteria: chance."""
 
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeprune.graph.classes import Graph
+from edgeprune.importance.combine import LayerScores, Scores, combine
+from edgeprune.importance.filters import Filters, read_filters, written_filters
+from edgeprune.importance.options import whole
 
-Scores = NDArray[np.float64]
+Measure = Callable[[Tensor], Tensor]
 
 
-def l1(graph: Graph) -> Scores:
-    """Sum of |w| over each filter (PFEC: Li et al., Pruning Filters for Efficient ConvNets, 2017).
+def l1(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Scores:
+    """Sum of |w| over each filter: s_i = sum |F_i|. Needs no data.
 
-    Filters that are coupled are averaged; each layer is divided by its own mean, so that layers compare.
-    Needs no data.
+    Source: Li et al., Pruning Filters for Efficient ConvNets (PFEC), 2017. It prunes by a share of each layer
+    and leaves residual streams alone; here all classes are ranked together, each layer divided by its mean.
     """
-    return by_filter(graph, lambda filters: filters.abs().sum(1))
+    return by_filter(graph, lambda filters: filters.abs().sum(1), reduction, normalise)
 
 
-def l2(graph: Graph) -> Scores:
-    """Euclidean norm of each filter; otherwise as `l1`. Needs no data."""
-    return by_filter(graph, lambda filters: filters.square().sum(1).sqrt())
+def l2(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Scores:
+    """Euclidean norm of each filter: s_i = ||F_i||_2; otherwise as `l1`. Needs no data.
+
+    Source: the measure of He et al., Soft Filter Pruning, 2018.
+    """
+    return by_filter(graph, lambda filters: filters.norm(dim=1), reduction, normalise)
 
 
-def random_scores(graph: Graph, seed: int = 0) -> Scores:
+def ssl(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Scores:
+    """Norms of the groups that Structured Sparsity Learning shrinks, for each layer a class lives in.
+
+    ||W[n]||_2 of the filter that writes a channel and ||W[:, c]||_2 of what each layer reads it by. Needs no
+    data.
+
+    Source: Wen et al., Learning Structured Sparsity in Deep Neural Networks, 2016. Its scores mean what they
+    say after training with its group lasso, which a criterion alone does not do.
+    """
+    every = [*written_filters(graph), *read_filters(graph)]
+    rows = _measured(every, lambda filters: filters.norm(dim=1))
+    return combine(graph, rows, reduction=reduction, normalise=normalise)
+
+
+def random_scores(graph: Graph, *, seed: int = 0) -> Scores:
     """Uniform in [0, 1): the floor under every other criterion. Needs no data."""
-    return np.random.default_rng(seed).random(graph.classes)
+    return np.random.default_rng(whole("seed", seed, least=0)).random(graph.classes)
 
 
-def by_filter(graph: Graph, measure: Callable[[Tensor], Tensor]) -> Scores:
-    """Average over the layers that write a class of the filters' ``measure``, each layer scaled to mean 1.
+def by_filter(graph: Graph, measure: Measure, reduction: str, normalise: str) -> Scores:
+    """Combine ``measure`` of the filters of the layers that write each class.
 
     ``measure`` maps (channels, weights of a channel) to (channels,). A class that no layer writes (a pad's
-    new channels) is judged by the weights that read it; one that nothing reads scores 0.
+    new channels) is judged by the weights that read it.
     """
-    tensors = dict(graph.module.named_parameters())
-    made = [(name, axis) for name, axis in graph.flow.outputs.items() if name in tensors]
-    scores, seen = _average(graph, tensors, made, measure)
-    if not seen.all():
-        read = [key for key in graph.slots if key[0] in graph.flow.outputs and key not in made]
-        instead, _ = _average(graph, tensors, read, measure)
-        scores = np.where(seen, scores, instead)
-    return scores
+    written, read = _measured(written_filters(graph), measure), _measured(read_filters(graph), measure)
+    return combine(graph, written, reduction=reduction, normalise=normalise, instead=read)
 
 
-def _average(
-    graph: Graph, tensors: dict[str, Tensor], keys: list[tuple[str, int]], measure: Callable[[Tensor], Tensor]
-) -> tuple[Scores, NDArray[np.bool_]]:
-    total, count = np.zeros(graph.classes), np.zeros(graph.classes)
-    for name, axis in keys:
-        weight = tensors[name].detach().to(torch.float64).cpu().movedim(axis, 0)
-        values = measure(weight.reshape(weight.shape[0], -1)).numpy()
-        values = values / max(values.mean(), 1e-300)
-        classes = graph.slots[name, axis]
-        inside = classes >= 0
-        np.add.at(total, classes[inside], values[inside])
-        np.add.at(count, classes[inside], 1)
-    return total / np.maximum(count, 1), count > 0
+def _measured(layers: list[Filters], measure: Measure) -> list[LayerScores]:
+    return [LayerScores(f.layer, measure(f.flat).numpy(), f.classes) for f in layers]

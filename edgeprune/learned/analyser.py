@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.budget import Target, select
-from edgeprune.compact import Compacted, compact, copy_module
+from edgeprune.compaction import Compacted, compact, copy_module
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import build_graph
 from edgeprune.learned.conv import Gate, PruningConv2d, is_prunable

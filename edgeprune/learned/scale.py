@@ -24,7 +24,7 @@ def restore_scale(model: fx.GraphModule, reference: dict[str, Tensor]) -> None:
                 continue
             conv = model.get_submodule(str(node.target))
             before = reference[f"{node.target}.weight"].square().mean().sqrt()
-            now = conv.weight.square().mean().sqrt()  # type: ignore[union-attr, operator]
+            now = conv.weight.square().mean().sqrt()  # type: ignore[operator]
             if now > 0 and before > 0:
                 _scale(conv, norms, float(before / now))
 

@@ -63,7 +63,7 @@ def test_fixed_batches_keep_order_limit_and_the_short_last_one() -> None:
 
 
 def test_unknown_split() -> None:
-    with pytest.raises(DataError, match="unknown split 'tset'; did you mean 'test'"):
+    with pytest.raises(DataError, match="unknown split 'tset' .did you mean 'test'"):
         bundle().batches("tset")
 
 

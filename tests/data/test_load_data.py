@@ -97,7 +97,7 @@ def test_a_relative_path_is_found_again_from_elsewhere(
 
 
 def test_unknown_name_lists_the_known_and_mentions_paths() -> None:
-    with pytest.raises(DataError, match=r"unknown data set 'digit'.*Known: cifar10.*path of a folder"):
+    with pytest.raises(DataError, match=r"unknown data set 'digit'.*known: cifar10.*path of a folder"):
         load_data("digit")
 
 

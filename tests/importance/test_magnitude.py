@@ -43,6 +43,33 @@ def test_coupled_layers_are_averaged() -> None:
     np.testing.assert_allclose(score(graph, "l1"), [1.0, 1.0])
 
 
+def test_ssl_takes_the_groups_on_both_sides() -> None:
+    model = two_layers()
+    with torch.no_grad():
+        model[2].weight.copy_(torch.tensor([[3.0, 0.0, 1.0], [4.0, 0.0, 0.0]])[:, :, None, None])
+    graph = build_graph(model, torch.zeros(1, 2, 4, 4))
+    # Filters sqrt(2), 3, 0; columns by which they are read 5, 0, 1.
+    scores = score(graph, "ssl", normalise="none", reduction="sum")
+    np.testing.assert_allclose(scores, [2**0.5 + 5, 3, 1], rtol=1e-6)
+
+
+def test_channels_that_no_layer_writes_are_judged_by_what_reads_them() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 2, 1, bias=False), nn.Conv2d(4, 1, 1, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(nn.functional.pad(self.a(x), (0, 0, 0, 0, 1, 1)))
+
+    model = Padded().eval()
+    with torch.no_grad():
+        model.b.weight.copy_(torch.tensor([1.0, -2.0, 3.0, 0.0]).view(1, 4, 1, 1))
+    graph = build_graph(model, torch.zeros(1, 1, 4, 4))
+    read = graph.slots["b.weight", 1]
+    np.testing.assert_allclose(score(graph, "l1", normalise="none")[read], [1, 2, 3, 0])
+
+
 def test_random_repeats_by_seed() -> None:
     graph = build_graph(two_layers(), torch.zeros(1, 2, 4, 4))
     assert (score(graph, "random", seed=3) == score(graph, "random", seed=3)).all()

@@ -41,7 +41,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
 def test_unknown_name_lists_the_known_and_the_other_ways() -> None:
     with pytest.raises(
-        ModelError, match=r"unknown model 'resnet21'; did you mean 'resnet..'\? Known: .*package\.module"
+        ModelError, match=r"unknown model 'resnet21' .did you mean 'resnet..'\?.; known: .*package\.module"
     ):
         build("resnet21", num_classes=10)
 

@@ -21,7 +21,7 @@ def test_googlenet_gives_a_tensor_in_training_too() -> None:
 
 
 def test_unknown_name_is_answered_by_the_near_one() -> None:
-    with pytest.raises(ModelError, match="unknown torchvision model 'resnet19'; did you mean 'resnet1"):
+    with pytest.raises(ModelError, match="unknown torchvision model 'resnet19' .did you mean 'resnet1"):
         torchvision_model("resnet19", num_classes=10)
 
 

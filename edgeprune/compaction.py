@@ -13,8 +13,6 @@ from edgeprune.graph.ordering import Orders, channel_orders
 from edgeprune.graph.rewrite import Immovable, Rewriter
 from edgeprune.plan import Plan
 
-_META = ("edgeprune_value",)
-
 
 @dataclass(frozen=True)
 class Compacted:
@@ -38,34 +36,36 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
         try:
             return Compacted(_compact_once(graph, plan.keep), plan)
         except Immovable as stuck:
-            plan = _without(graph, plan, stuck)
+            plan = _without(plan, stuck)
 
 
-def _without(graph: Graph, plan: Plan, stuck: Immovable) -> Plan:
+def _without(plan: Plan, stuck: Immovable) -> Plan:
     keep = plan.keep.copy()
     if keep[stuck.classes].all():
-        raise AssertionError(f"compaction is stuck at {stuck.where} with nothing left to give back") from stuck
+        raise AssertionError(f"compaction is stuck at {stuck} with nothing left to give back") from stuck
     keep[stuck.classes] = True
     back = int(keep.sum() - plan.keep.sum())
-    note = f"left alone: {back} channels at {stuck.where}, which cannot be moved out exactly"
+    note = f"left alone: {back} channel{'s' * (back > 1)} at {stuck.where}, because {stuck.why}"
     return replace(plan, keep=keep, notes=(*plan.notes, note))
 
 
 def _compact_once(graph: Graph, keep: Bools) -> fx.GraphModule:
     orders = channel_orders(graph, keep) if graph.flow.remaps else {}
-    module = copy_module(graph.module)
-    _cut_tensors(graph, module, keep, orders)
-    _set_sizes(graph, module)
+    module = copy_module(graph.module, _cut_tensors(graph, keep, orders))
+    _set_sizes(module)
     return Rewriter(graph, module, keep, orders).run()
 
 
-def copy_module(module: fx.GraphModule) -> fx.GraphModule:
-    """A deep copy without the example values that tracing left on the nodes."""
+def copy_module(module: fx.GraphModule, instead: dict[Tensor, Tensor] | None = None) -> fx.GraphModule:
+    """A deep copy without the example values that tracing left on the nodes.
+
+    ``instead`` maps tensors to those that take their place; these are not copied.
+    """
     stripped = {node: node.meta for node in module.graph.nodes}
     for node in module.graph.nodes:
         node.meta = {}
     try:
-        return copy.deepcopy(module)
+        return copy.deepcopy(module, {id(old): new for old, new in (instead or {}).items()})
     finally:
         for node, meta in stripped.items():
             node.meta = meta
@@ -74,39 +74,36 @@ def copy_module(module: fx.GraphModule) -> fx.GraphModule:
 def kept_index(vector: Ints, keep: Bools, orders: Orders) -> Tensor:
     """Indices along an axis that stay, in the order they are written."""
     order = orders.get(vector.tobytes())
-    return torch.from_numpy(np.flatnonzero((vector < 0) | keep[vector]) if order is None else order)
+    return torch.from_numpy(np.flatnonzero(np.append(keep, True)[vector]) if order is None else order)
 
 
-def _cut_tensors(graph: Graph, module: fx.GraphModule, keep: Bools, orders: Orders) -> None:
+def _cut_tensors(graph: Graph, keep: Bools, orders: Orders) -> dict[Tensor, Tensor]:
+    """The surviving part of every tensor that loses or permutes channels."""
     axes: dict[str, dict[int, Ints]] = {}
     for (name, axis), vector in graph.slots.items():
         axes.setdefault(name, {})[axis] = vector
+    found = {}
     for name, vectors in axes.items():
-        owner, leaf = _owner(module, name)
-        old = getattr(owner, leaf)
-        cut = old.detach()
-        for axis, vector in vectors.items():
-            index = kept_index(vector, keep, orders)
-            if len(index) != cut.shape[axis] or name:
-                cut = cut.index_select(axis, index.to(cut.device))
-        fresh = nn.Parameter(cut.clone(), old.requires_grad) if isinstance(old, nn.Parameter) else cut.clone()
-        for alias in graph.flow.aliases.get(name, [name]):
-            place, last = _owner(module, alias)
-            setattr(place, last, fresh)
+        old = cut = _tensor(graph.module, name)
+        with torch.no_grad():
+            for axis, vector in sorted(vectors.items()):  # rows first: they are copied whole
+                index = kept_index(vector, keep, orders)
+                if len(index) != cut.shape[axis] or vector.tobytes() in orders:
+                    cut = cut.index_select(axis, index.to(cut.device))
+        if cut is not old:
+            found[old] = nn.Parameter(cut, old.requires_grad) if isinstance(old, nn.Parameter) else cut
+    return found
 
 
-def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+def _tensor(module: nn.Module, name: str) -> Tensor:
     path, _, leaf = name.rpartition(".")
-    return module.get_submodule(path), leaf
+    found: Tensor = getattr(module.get_submodule(path), leaf)
+    return found
 
 
-def _set_sizes(graph: Graph, module: fx.GraphModule) -> None:
+def _set_sizes(module: fx.GraphModule) -> None:
     """Make each layer's own numbers (channels, groups, features) agree with its cut tensors."""
-    seen: set[int] = set()
-    for name, layer in module.named_modules():
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
+    for layer in module.modules():
         if isinstance(layer, nn.modules.conv._ConvNd):
             _size_convolution(layer)
         elif isinstance(layer, nn.Linear):
@@ -116,10 +113,6 @@ def _set_sizes(graph: Graph, module: fx.GraphModule) -> None:
         elif isinstance(layer, nn.modules.batchnorm._NormBase):
             tensor = layer.weight if layer.weight is not None else layer.running_mean
             layer.num_features = layer.num_features if tensor is None else len(tensor)
-        elif isinstance(layer, nn.GroupNorm) and layer.weight is not None:
-            size = layer.num_channels // layer.num_groups
-            layer.num_channels = len(layer.weight)
-            layer.num_groups = max(1, layer.num_channels // size)
 
 
 def _size_convolution(layer: nn.modules.conv._ConvNd) -> None:
@@ -145,12 +138,11 @@ def mask(graph: Graph, plan: Plan) -> fx.GraphModule:
     like = next(module.parameters(), torch.zeros(0))
     for number, reader in enumerate(graph.flow.readers):
         classes = graph.classes_of(reader.labels)
-        alive = torch.from_numpy((classes < 0) | plan.keep[classes])
+        alive = torch.from_numpy(np.append(plan.keep, True)[classes])  # class -1 stays
         if bool(alive.all()):
             continue
-        node = new[reader.node]
-        source = node.all_input_nodes[0]
-        view = [1] * graph.flow.values[reader.node.all_input_nodes[0]].dim()
+        node, source = new[reader.node], new[reader.source]
+        view = [1] * graph.flow.values[reader.source].dim()
         view[reader.axis] = -1
         name = f"edgeprune_mask_{number}"
         module.register_buffer(name, alive.view(view).to(like))

@@ -1,0 +1,76 @@
+"""Parameters and buffers that are used like activations: layer scales, offsets, tables of positions."""
+
+import numpy as np
+import torch.fx as fx
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgeprune.graph import labels as lb
+from edgeprune.graph.flow import Flow
+
+Ints = NDArray[np.int64]
+
+
+def join_layers(flow: Flow) -> None:
+    """A parameter that a layer indexes and that is used outside it too: one axis is tied, more protected."""
+    for name, labels in flow.attributes.items():
+        indexed = [(axis, vector) for (tensor, axis), vector in flow.slots.items() if tensor == name]
+        if not indexed:
+            continue
+        if len(indexed) == 1 and labels.numel() == labels.shape[indexed[0][0]]:
+            flow.tie(labels.reshape(-1), indexed[0][1])
+            continue
+        node = _reader(flow, name)
+        for vector in [labels, *(vector for _, vector in indexed)]:
+            flow.protect(vector, "a parameter is used outside its layer too", node)
+
+
+def _reader(flow: Flow, name: str) -> fx.Node:
+    node: fx.Node = next(n for n in flow.module.graph.nodes if flow.attribute(n) == name)
+    return node
+
+
+def settle(flow: Flow, component: Ints) -> None:
+    """Give parameters used pointwise their slots; protect those that no single axis carries."""
+    used = np.zeros(component.max() + 1, dtype=bool)
+    for vector in flow.slots.values():
+        used[component[vector.numpy()]] = True
+    for name, labels in flow.attributes.items():
+        classes = component[labels.numpy()]
+        axis = _carrying_axis(classes)
+        if axis is not None and (name, axis) not in flow.slots:
+            flow.slots[name, axis] = labels.movedim(axis, 0).reshape(labels.shape[axis], -1)[:, 0].clone()
+        elif axis is None and labels.numel() > 1 and used[np.unique(classes)].any():
+            flow.protect(labels, "a parameter whose axes mix channels and positions", _reader(flow, name))
+
+
+def _carrying_axis(classes: Ints) -> int | None:
+    """The one axis along which the classes change, or None."""
+    wide = [axis for axis, size in enumerate(classes.shape) if size > 1]
+    if len(wide) == 1:
+        return wide[0]
+    carried = [
+        a for a in wide if (classes.max(axis=_others(wide, a)) == classes.min(axis=_others(wide, a))).all()
+    ]
+    return carried[0] if len(carried) == 1 else None
+
+
+def _others(wide: list[int], axis: int) -> tuple[int, ...]:
+    return tuple(a for a in wide if a != axis)
+
+
+def unused_parts(model: nn.Module, module: nn.Module) -> tuple[str, ...]:
+    """Notes on parts with parameters that the traced forward never touches (auxiliary heads in eval mode)."""
+    used = {id(t) for t in lb.flat([list(module.parameters()), list(module.buffers())])}
+    found: list[str] = []
+    _collect(model, "", used, found)
+    return tuple(f"{name} is not used in eval mode: it is not part of the traced model" for name in found)
+
+
+def _collect(model: nn.Module, prefix: str, used: set[int], found: list[str]) -> None:
+    for name, child in model.named_children():
+        own: list[Tensor] = list(child.parameters())
+        if own and not any(id(t) in used for t in own):
+            found.append(prefix + name)
+        else:
+            _collect(child, f"{prefix}{name}.", used, found)

@@ -1,0 +1,148 @@
+"""What the channels that stay cost: parameters, and FLOPs as fvcore counts them."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch.fx as fx
+from numpy.typing import NDArray
+from scipy import sparse
+
+from edgeprune.graph.flow import Flow, layer_name
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Row = tuple[float, list[int], tuple[fx.Node, ...]]
+
+
+@dataclass
+class Parts:
+    """Costs as products of kept lengths: ``coefficients * prod(kept[axes], 1)``.
+
+    ``axes`` has one row for each cost, filled up with the index of a length that is always 1. A cost
+    counts while one of its ``nodes`` still works.
+    """
+
+    coefficients: Floats
+    axes: Ints
+    nodes: list[tuple[fx.Node, ...]]
+
+    def each(self, kept: Floats) -> Floats:
+        """Every cost by itself."""
+        return np.asarray(self.coefficients * kept[self.axes].prod(1))
+
+    def slope(self, kept: Floats) -> Floats:
+        """Derivative of the total by each length."""
+        factors, out = kept[self.axes], np.zeros(len(kept))
+        for place in range(self.axes.shape[1]):
+            others = np.delete(factors, place, axis=1).prod(1)
+            np.add.at(out, self.axes[:, place], self.coefficients * others)
+        return out
+
+
+@dataclass
+class CostModel:
+    """Lengths of the distinct class vectors (``base + counts @ keep``), and the costs made of them."""
+
+    base: Floats
+    counts: sparse.csr_matrix
+    parts: dict[str, Parts]
+
+    @classmethod
+    def build(
+        cls,
+        module: fx.GraphModule,
+        flow: Flow,
+        slots: dict[tuple[str, int], Ints],
+        class_of: Ints,
+        classes: int,
+    ) -> "CostModel":
+        """Collect the axes of every parameter and every operation."""
+        table = _Axes(classes)
+        users = _users(flow)
+        params: list[Row] = []
+        for name, tensor in module.named_parameters():
+            axes = [table.index(slots.get((name, axis)), size) for axis, size in enumerate(tensor.shape)]
+            params.append((1.0, axes, tuple(users[name])))
+        flops: list[Row] = []
+        for cost in flow.costs:
+            axes = [table.index(class_of[vector.numpy()], len(vector)) for vector in cost.axes]
+            flops.append((cost.coefficient, axes, (cost.node,)))
+        for reader in flow.readers:
+            table.index(class_of[reader.labels.numpy()], len(reader.labels))
+        base, counts = table.matrix()
+        return cls(base, counts, {"params": _packed(params, len(base)), "flops": _packed(flops, len(base))})
+
+    def kept(self, keep: Floats) -> Floats:
+        """Kept lengths; the last is the always-1 that fills rows up."""
+        return np.append(self.base + self.counts @ keep, 1.0)
+
+    def anything_empty(self, keep: Floats) -> bool:
+        """Whether some axis loses all its channels, so that whole operations may go."""
+        return bool((self.kept(keep) == 0).any())
+
+    def total(self, kind: str, keep: Floats, working: set[fx.Node] | None = None) -> float:
+        """Parameters or FLOPs at ``keep``, of the ``working`` nodes only when given."""
+        parts = self.parts[kind]
+        each = parts.each(self.kept(keep))
+        if working is not None:
+            each = each[[any(n in working for n in nodes) for nodes in parts.nodes]]
+        return float(each.sum())
+
+    def by_node(self, keep: Floats) -> dict[str, float]:
+        """FLOPs at ``keep``, summed by layer."""
+        out: dict[str, float] = defaultdict(float)
+        parts = self.parts["flops"]
+        for (node, *_), value in zip(parts.nodes, parts.each(self.kept(keep)).tolist(), strict=True):
+            out[layer_name(node)] += value
+        return dict(out)
+
+    def gradient(self, keep: Floats, kind: str) -> Floats:
+        """Derivative of the total by each class's presence."""
+        return np.asarray(self.counts.T @ self.parts[kind].slope(self.kept(keep))[:-1])
+
+
+def _packed(rows: list[Row], filler: int) -> Parts:
+    width = max([len(axes) for _, axes, _ in rows], default=1)
+    axes = np.full((len(rows), max(width, 1)), filler, dtype=np.int64)
+    for place, (_, found, _) in enumerate(rows):
+        axes[place, : len(found)] = found
+    return Parts(np.array([c for c, _, _ in rows], dtype=np.float64), axes, [nodes for _, _, nodes in rows])
+
+
+def _users(flow: Flow) -> dict[str, list[fx.Node]]:
+    """The nodes that use each parameter, by its canonical name."""
+    users: dict[str, list[fx.Node]] = defaultdict(list)
+    for node in flow.module.graph.nodes:
+        if node.op == "call_module":
+            for tensor in flow.module.get_submodule(str(node.target)).parameters():
+                users[str(flow.tensor_name(tensor))].append(node)
+        elif flow.attribute(node) is not None:
+            users[str(flow.attribute(node))].append(node)
+    return users
+
+
+class _Axes:
+    """Distinct class vectors, as rows of a sparse count matrix."""
+
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._rows: dict[bytes, int] = {}
+        self._vectors: list[Ints] = []
+
+    def index(self, vector: Ints | None, size: int) -> int:
+        vector = np.full(size, -1, dtype=np.int64) if vector is None else vector
+        row = self._rows.setdefault(vector.tobytes(), len(self._vectors))
+        if row == len(self._vectors):
+            self._vectors.append(vector)
+        return row
+
+    def matrix(self) -> tuple[Floats, sparse.csr_matrix]:
+        base = np.array([float((v < 0).sum()) for v in self._vectors])
+        rows = np.concatenate(
+            [np.full((v >= 0).sum(), i) for i, v in enumerate(self._vectors)] or [np.zeros(0)]
+        )
+        columns = np.concatenate([v[v >= 0] for v in self._vectors] or [np.zeros(0, int)])
+        shape = (len(self._vectors), self._classes)
+        return base, sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)

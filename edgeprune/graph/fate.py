@@ -1,0 +1,180 @@
+"""What becomes of each operation when some channels go: it works on, is empty, or is a constant.
+
+A layer that reads nothing any more gives its bias everywhere; what elementwise operations make of that is a
+constant too. So a residual block without inner channels is one constant for each channel, or nothing at all.
+This looks at labels and structure only, never at the values of weights.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch.fx as fx
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgeprune.graph import labels as lb
+from edgeprune.graph.flow import Flow, Reader
+from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.ops import ZERO_STAYS, op_name
+from edgeprune.graph.tidy import VALUE
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_FOLDING_FUNCTIONS = {"permute", "transpose", "contiguous", "clone", "batch_norm"}
+_POOLS = (nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd)
+
+
+@dataclass
+class Fate:
+    """``constant[node]`` says whether it is zero by structure. ``working`` nodes stay in the dense model.
+
+    ``widths`` are the sizes of the constants that working nodes read; ``stuck`` names the operations that
+    cannot do without channels, with a class each that has to be given back.
+    """
+
+    empty: set[fx.Node] = field(default_factory=set)
+    constant: dict[fx.Node, bool] = field(default_factory=dict)
+    working: set[fx.Node] = field(default_factory=set)
+    widths: dict[fx.Node, int] = field(default_factory=dict)
+    stuck: list[tuple[fx.Node, int]] = field(default_factory=list)
+
+    def gone(self, node: fx.Node) -> bool:
+        """Whether nothing computes this node any more."""
+        return node in self.empty or node in self.constant
+
+
+def fate_of(flow: Flow, class_of: Ints, keep: Bools) -> Fate:
+    """Follow the channels that ``keep`` leaves through the graph."""
+    return _Judge(flow, class_of, keep).run()
+
+
+class _Judge:
+    def __init__(self, flow: Flow, class_of: Ints, keep: Bools) -> None:
+        self.flow, self.class_of = flow, class_of
+        self.alive = np.concatenate([keep, [True]])[class_of]  # by label; class -1 stays
+        self.readers: dict[fx.Node, Reader] = {reader.node: reader for reader in flow.readers}
+        self.fate = Fate()
+
+    def run(self) -> Fate:
+        for node in self.flow.module.graph.nodes:
+            if node.op in ("placeholder", "output") or not tensors_in(self.flow.values[node]):
+                continue
+            if not any(self._any_alive(t) for t in tensors_in(self.flow.values[node])):
+                self.fate.empty.add(node)
+            elif node.op != "get_attr":
+                self._constant(node)
+        self._work_back()
+        return self.fate
+
+    def _any_alive(self, labels: Tensor) -> bool:
+        small = lb.core(labels).numpy()
+        return small.size == 0 or bool(self.alive[small].any())
+
+    # --- constants -------------------------------------------------------------------------------
+
+    def _constant(self, node: fx.Node) -> None:
+        constant, reader = self.fate.constant, self.readers.get(node)
+        inputs = [n for n in node.all_input_nodes if n.op != "get_attr" and tensors_in(self.flow.values[n])]
+        if reader is not None and reader.weight is not None:
+            if not self._any_alive(reader.labels) or constant.get(reader.source, False):
+                constant[node] = not self._has_bias(node)
+            elif reader.source in constant and self._is_pointlike(node):
+                constant[node] = False
+        elif op_name(node) == "mul" and any(constant.get(n, False) for n in inputs):
+            constant[node] = True
+        elif inputs and all(n in constant for n in inputs) and self._folds(node):
+            constant[node] = self._stays_zero(node) and all(constant[n] for n in inputs)
+
+    def _has_bias(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return getattr(self.flow.module.get_submodule(str(node.target)), "bias", None) is not None
+        if op_name(node) == "matmul":
+            return False
+        return (node.args[2] if len(node.args) > 2 else node.kwargs.get("bias")) is not None
+
+    def _is_pointlike(self, node: fx.Node) -> bool:
+        """Whether a mixer looks at one position at a time."""
+        if node.op != "call_module":
+            return op_name(node) in ("linear", "matmul")
+        layer = self.flow.module.get_submodule(str(node.target))
+        if isinstance(layer, nn.modules.conv._ConvNd):
+            flat = layer.padding in ("valid", "same") or not any(layer.padding)
+            return flat and set(layer.kernel_size) == {1} and not layer.transposed
+        return isinstance(layer, nn.Linear)
+
+    def _folds(self, node: fx.Node) -> bool:
+        """Whether the operation makes of a constant in each channel another such constant."""
+        if node.op == "call_module":
+            layer = self.flow.module.get_submodule(str(node.target))
+            kinds = (nn.modules.batchnorm._BatchNorm, *_POOLS)
+            return isinstance(layer, kinds) or node in self.flow.pointwise or isinstance(layer, nn.PReLU)
+        if node in self.flow.pointwise:
+            return all(self._is_thin(node, n) for n in node.all_input_nodes if n.op == "get_attr")
+        name = op_name(node)
+        keeps = name in ("mean", "amax") and node not in self.readers and self._same_axes(node)
+        return keeps or name in _FOLDING_FUNCTIONS or name.startswith("adaptive_")
+
+    def _same_axes(self, node: fx.Node) -> bool:
+        source = node.all_input_nodes[0]
+        return bool(self.flow.values[node].dim() == self.flow.values[source].dim())
+
+    def _is_thin(self, node: fx.Node, operand: fx.Node) -> bool:
+        """Whether a parameter has no more than one value for each channel."""
+        labels, value = self.flow.values[node], operand.meta[VALUE]
+        lead = labels.dim() - value.dim()
+        small = lb.core(labels)
+        return all(size == 1 or small.shape[axis + lead] > 1 for axis, size in enumerate(value.shape))
+
+    def _stays_zero(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return type(self.flow.module.get_submodule(str(node.target))).__name__.lower() in ZERO_STAYS
+        tensors = [n for n in node.all_input_nodes if tensors_in(n.meta[VALUE])]
+        if op_name(node) in ("add", "sub"):
+            return len(tensors) == 2 and all(n.op != "get_attr" for n in tensors)
+        return op_name(node) in ZERO_STAYS or op_name(node) == "mul"
+
+    # --- what still works ------------------------------------------------------------------------
+
+    def _work_back(self) -> None:
+        stack = [
+            n for n in self.flow.module.graph.nodes if n.op in ("output", "placeholder")
+        ] + self.flow.writing
+        self.fate.working.update(stack)
+        while stack:
+            node = stack.pop()
+            for source in node.all_input_nodes:
+                if self.fate.gone(source):
+                    self._take(node, source)
+                elif source not in self.fate.working:
+                    self.fate.working.add(source)
+                    stack.append(source)
+
+    def _take(self, node: fx.Node, source: fx.Node) -> None:
+        """A working node takes what is gone, or is stuck."""
+        if source in self.fate.empty and op_name(node) == "cat":
+            return
+        if source in self.fate.constant and self._carried(node):
+            if not self.fate.constant[source]:
+                labels = lb.core(self.flow.values[source]).numpy()
+                self.fate.widths[source] = int(self.alive[labels].sum())
+            return
+        self.fate.stuck.append((node, self._back(source)))
+
+    def _carried(self, node: fx.Node) -> bool:
+        """Whether another operand gives the result its shape: a constant has length 1 where it is alike."""
+        others = [n for n in node.all_input_nodes if not self.fate.gone(n) and n not in self.flow.static]
+        shapes = [n.meta[VALUE].shape for n in others if tensors_in(n.meta[VALUE])]
+        return node in self.flow.pointwise and node.meta[VALUE].shape in shapes
+
+    def _back(self, node: fx.Node) -> int:
+        """A dropped class without which ``node`` is gone."""
+        if node in self.fate.empty:
+            labels = np.concatenate(
+                [lb.core(t).numpy().reshape(-1) for t in tensors_in(self.flow.values[node])]
+            )
+            return int(self.class_of[labels][0])
+        reader = self.readers.get(node)
+        if reader is not None and not self._any_alive(reader.labels):
+            return int(self.class_of[reader.labels.numpy()][0])
+        return self._back(next(n for n in node.all_input_nodes if n in self.fate.constant))

@@ -1,0 +1,148 @@
+"""Rules of the operations that move channels about: torch itself moves their labels."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.fx as fx
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeprune.graph import labels as lb
+from edgeprune.graph.flow import Call, Flow, Reader, Remap
+from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.mixers import MIXED
+from edgeprune.graph.ops import LIKE, op_name, source_of
+from edgeprune.graph.tidy import VALUE
+
+
+def mover(flow: Flow, call: Call) -> Any:
+    """Torch itself moves the labels."""
+    if any(n not in flow.static for n in index_nodes(call.node)):
+        return flow.stop(call, f"the indices of {call.kind} depend on the input")
+    flow.movers.add(call.node)
+    args, kwargs = moved_arguments(call.node, lambda n: flow.values[n])
+    return lb.run_on_labels(lambda *a, **k: run_mover(call.node, call.op, call.module, a, k), args, kwargs)
+
+
+def index_nodes(node: fx.Node) -> set[fx.Node]:
+    """Tensor arguments of a mover that say *where*, not *what*."""
+    source = source_of(node)
+    if not isinstance(source, fx.Node) or op_name(node) in LIKE:
+        return set()
+    return {n for n in node.all_input_nodes if n is not source and tensors_in(n.meta[VALUE])}
+
+
+def moved_arguments(node: fx.Node, lookup: Callable[[fx.Node], Any]) -> tuple[Any, Any]:
+    """Arguments of a mover: what moves by ``lookup``, indices by their values."""
+    indices = index_nodes(node)
+    find = lambda n: n.meta[VALUE] if n in indices else lookup(n)  # noqa: E731
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), find)
+    return args, kwargs
+
+
+def run_mover(
+    node: fx.Node, op: str, module: nn.Module | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Run a mover on stand-in values; `view` becomes `reshape`, since stand-ins may have stride 0."""
+    if module is not None:
+        return module(*args, **kwargs)
+    if op == "cat":
+        return lb.cat(list(args[0] if args else kwargs["tensors"]), cat_axis(args, kwargs))
+    if op in ("view", "reshape") and not (len(args) > 1 and isinstance(args[1], torch.dtype)):
+        size = args[1] if len(args) > 1 and isinstance(args[1], (tuple, list)) else args[1:]
+        return args[0].reshape(*(size or (kwargs.get("size", kwargs.get("shape")),)))
+    if op in ("contiguous", "clone"):
+        return args[0]
+    if node.op == "call_method":
+        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def cat_axis(args: Any, kwargs: Any) -> int:
+    """Axis of a concatenation, as it was given."""
+    return int(args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis", 0)))
+
+
+def concatenate(flow: Flow, call: Call) -> Any:
+    """cat: labels side by side."""
+    if not isinstance(call.x, (tuple, list)):
+        return flow.stop(call, "a concatenation of unknown parts")
+    flow.movers.add(call.node)
+    tensors = [t for t in call.x if t.dim() > 1 or t.numel()]  # cat skips the empty tensor of one axis
+    return lb.cat(tensors, cat_axis(call.args, call.kwargs))
+
+
+def getattr_view(flow: Flow, call: Call) -> Any:
+    """x.T and x.mT move; x.data is x; .values and .indices of a pair are its parts."""
+    name = call.args[1]
+    if name in ("T", "mT") and isinstance(call.x, Tensor):
+        return mover(flow, call)
+    if name == "data" and isinstance(call.x, Tensor):
+        flow.pointwise.add(call.node)
+        return call.x
+    if name in ("values", "indices") and isinstance(call.x, tuple):
+        return call.x[0 if name == "values" else 1]
+    return flow.stop(call, f"no rule for the attribute {name!r} of a tensor")
+
+
+def pixel_shuffle(flow: Flow, call: Call) -> Any:
+    """The r*r channels that become one channel's pixels stay or go together."""
+    factor = int(call.option(1, "upscale_factor"))
+    axis = call.x.dim() - 3
+    vector = lb.vector_along(call.x, axis)
+    if vector is None:
+        return flow.stop(call, MIXED)
+    rows = vector.view(-1, factor * factor)
+    flow.tie(rows[:, :1], rows)
+    if bool(((rows == 0).any(1) & (rows != 0).any(1)).any()):
+        flow.protect(vector, "pixel shuffle mixes constant channels with others", call.node)
+    return lb.spread(rows.max(1).values, axis, call.shape)
+
+
+def pad(flow: Flow, call: Call) -> Any:
+    """Padding positions changes no channel; zero *channels* are a remap whose two sides stay free."""
+    pairs = _pairs(call)
+    wide = [axis for axis in pairs if lb.varies(call.x, axis)]
+    if not wide:
+        small = lb.core(call.x)
+        return small.expand([s if c == 1 else c for c, s in zip(small.shape, call.shape, strict=True)])
+    vector = lb.vector_along(call.x, wide[0])
+    if len(wide) > 1 or vector is None or _mode(call) != "constant":
+        return flow.stop(call, "a pad that repeats or mixes channels")
+    low, high = pairs.pop(wide[0])
+    fill = float(call.option(3, "value", 0.0) or 0.0)
+    if fill != 0:
+        return lb.spread(F.pad(vector, (low, high)), wide[0], call.shape)
+    return _remap(flow, call, wide[0], vector, (low, high), pairs)
+
+
+def _mode(call: Call) -> str:
+    if call.module is None:
+        return str(call.get(2, "mode", "constant"))
+    return (
+        "constant" if isinstance(call.module, (nn.modules.padding._ConstantPadNd, nn.ZeroPad2d)) else "other"
+    )
+
+
+def _pairs(call: Call) -> dict[int, tuple[int, int]]:
+    """{axis: (low, high)} of the axes that are padded or cut."""
+    widths = [int(w) for w in call.option(1, "padding" if call.module else "pad")]
+    dims = call.x.dim()
+    pairs = {dims - 1 - k: (widths[2 * k], widths[2 * k + 1]) for k in range(len(widths) // 2)}
+    return {axis: pair for axis, pair in pairs.items() if any(pair)}
+
+
+def _remap(
+    flow: Flow,
+    call: Call,
+    axis: int,
+    vector: Tensor,
+    widths: tuple[int, int],
+    others: dict[int, tuple[int, int]],
+) -> Any:
+    source = F.pad(torch.arange(len(vector)), widths, value=-1)
+    out = flow.fresh(call.shape[axis])
+    flow.readers.append(Reader(call.node, axis, vector, None))
+    flow.remaps.append(Remap(call.node, axis, vector, out, source, others))
+    return lb.spread(out, axis, call.shape)

@@ -1,0 +1,259 @@
+"""Rewrite the operations that move channels, and prove on the labels that they still move them right."""
+
+import operator
+from typing import Any
+
+import torch
+import torch.fx as fx
+from torch import Tensor
+
+from edgeprune.graph import labels as lb
+from edgeprune.graph.editor import Editor
+from edgeprune.graph.fate import Fate
+from edgeprune.graph.flow import Flow, Remap
+from edgeprune.graph.labels import matches, tensors_in
+from edgeprune.graph.movers import cat_axis, moved_arguments, run_mover
+from edgeprune.graph.ops import op_name, source_of
+from edgeprune.graph.survivors import Survivors, is_broken
+from edgeprune.graph.tidy import VALUE
+
+_SIZED = {"view": 1, "reshape": 1, "expand": 1, "unflatten": 2}
+
+
+class Moves:
+    """Movers and remaps; ``actual`` holds the labels that arrive at each node of the rewritten graph."""
+
+    def __init__(
+        self, flow: Flow, fate: Fate, survivors: Survivors, editor: Editor, actual: dict[fx.Node, Any]
+    ) -> None:
+        self.flow, self.fate, self.survivors, self.editor, self.actual = flow, fate, survivors, editor, actual
+
+    def move(self, node: fx.Node) -> Any:
+        """Rewrite a mover; gives the labels that arrive, or raises Immovable."""
+        expected = self.survivors.of(self.flow.values[node])
+        if op_name(node) == "cat":
+            self._drop_empty(node)
+        args, kwargs = moved_arguments(node, lambda n: self.actual[n])
+        if is_broken([args, kwargs]):
+            return self._after_broken(node, expected)
+        if matches(self._try(node, args, kwargs), expected):
+            return expected
+        if is_broken(expected):
+            return self._after_broken(node, expected)
+        for attempt in (self._resize, self._resplit, self._reindex):
+            if attempt(node, args, kwargs, expected):
+                return expected
+        return self._regather(node, expected)
+
+    def _try(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        module = self.flow.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if op_name(node) == "cat" and not isinstance(source_of(node), fx.Node):
+            parts = [n for n in source_of(node) if n not in self.fate.empty]
+            args, kwargs = ([self.actual[n] for n in parts], cat_axis(node.args, node.kwargs)), {}
+        try:
+            return lb.run_on_labels(
+                lambda *a, **k: run_mover(node, op_name(node), module, a, k), args, kwargs
+            )
+        except (RuntimeError, IndexError, ValueError, TypeError):
+            return None
+
+    def _drop_empty(self, node: fx.Node) -> None:
+        """A concatenation leaves out the parts of which nothing stays."""
+        parts = source_of(node)
+        if isinstance(parts, fx.Node):  # all parts of one split
+            return
+        rest = [self.editor.new[n] for n in parts if n not in self.fate.empty]
+        if len(rest) == len(parts):
+            return
+        new = self.editor.new[node]
+        new.args, new.kwargs = (rest, cat_axis(node.args, node.kwargs)), {}
+
+    # --- literal sizes ---------------------------------------------------------------------------
+
+    def _resize(self, node: fx.Node, args: Any, kwargs: Any, expected: Any) -> bool:
+        """Literal sizes of view, reshape, expand and unflatten."""
+        where = _SIZED.get(op_name(node))
+        if where is None or not isinstance(expected, Tensor) or len(args) <= where:
+            return False
+        offset = int(args[1]) % args[0].dim() if op_name(node) == "unflatten" else 0
+        new = self.editor.new[node]
+        listed = isinstance(new.args[where], (tuple, list))
+        sizes = list(new.args[where] if listed else new.args[where:])  # type: ignore[arg-type]
+        values = list(args[where] if listed else args[where:])
+        if len(sizes) != len(values):
+            return False
+        for place, value in enumerate(values):
+            target = expected.shape[place + offset]
+            if value not in (-1, target):
+                sizes[place] = values[place] = target
+        rest = (tuple(values),) if listed else tuple(values)
+        if not matches(self._try(node, (*args[:where], *rest), kwargs), expected):
+            return False
+        new.args = (*new.args[:where], *((tuple(sizes),) if listed else tuple(sizes)))
+        return True
+
+    def _resplit(self, node: fx.Node, args: Any, kwargs: Any, expected: Any) -> bool:
+        """split and chunk become a split into the surviving sizes."""
+        if op_name(node) not in ("split", "chunk", "tensor_split", "split_with_sizes"):
+            return False
+        dim = int(args[2] if len(args) > 2 else kwargs.get("dim", 0))
+        sizes = [int(part.shape[dim]) for part in expected]
+        if sum(sizes) != args[0].shape[dim] or not matches(torch.split(args[0], sizes, dim), expected):
+            return False
+        with self.editor.before(node):
+            replacement = self.editor.call(torch.split, self._source(node), sizes, dim)
+        self.editor.replace(node, replacement)
+        return True
+
+    def _source(self, node: fx.Node) -> fx.Node:
+        return self.editor.new[source_of(node)]
+
+    # --- slices ----------------------------------------------------------------------------------
+
+    def _reindex(self, node: fx.Node, args: Any, _: Any, expected: Any) -> bool:
+        """x[:, a:b]: the other axes as they were, the channel axis by position."""
+        if op_name(node) != "getitem" or not isinstance(args[0], Tensor) or not isinstance(expected, Tensor):
+            return False
+        full = self.flow.values[source_of(node)]
+        index = _whole_index(args[1], full.dim())
+        if index is None:
+            return False
+        axis = -1
+        for place, item in enumerate(index):
+            axis += item is not None
+            if isinstance(item, slice) and item != slice(None) and args[0].shape[axis] != full.shape[axis]:
+                rest = (*index[:place], slice(None), *index[place + 1 :])
+                return self._slice_axis(node, item, axis, rest, expected)
+        return False
+
+    def _slice_axis(
+        self, node: fx.Node, item: slice, axis: int, rest: tuple[Any, ...], expected: Tensor
+    ) -> bool:
+        source = source_of(node)
+        full, arrived = self.flow.values[source], self.actual[source]
+        before = self.survivors.index(full)
+        if before is None:
+            return False
+        chosen = set(range(full.shape[axis])[item])
+        positions = torch.tensor(
+            [p for p, i in enumerate(before[axis].tolist()) if i in chosen], dtype=torch.long
+        )
+        if not matches(arrived.index_select(axis, positions)[rest], expected):
+            return False
+        with self.editor.before(node):
+            result = self.editor.pick(self._source(node), axis, positions, arrived.shape[axis])
+            if any(other != slice(None) for other in rest):
+                result = self.editor.call(operator.getitem, result, rest)
+        self.editor.replace(node, result)
+        return True
+
+    # --- gathers ---------------------------------------------------------------------------------
+
+    def _after_broken(self, node: fx.Node, expected: Any) -> Any:
+        """Inside or at the end of a chain without a grid: gather from before the chain, or go on."""
+        if is_broken(expected):
+            if len([n for n in node.all_input_nodes if tensors_in(n.meta[VALUE])]) != 1:
+                raise self.survivors.refuse(self.flow.values[node], node)
+            return expected
+        return self._regather(node, expected)
+
+    def _regather(self, node: fx.Node, expected: Any) -> Any:
+        """Replace a chain of movers by one index-select from the last tensor that has a grid."""
+        chain, origin = self._chain(node)
+        labels = self.flow.values[origin]
+        found = self._positions(chain, origin, labels, node)
+        if found is None:
+            raise self.survivors.refuse([labels, self.flow.values[node]], node)
+        axis, positions = found
+        arrived = self.actual[origin]
+        if not matches(arrived.index_select(axis, positions), expected):
+            raise self.survivors.refuse([labels, self.flow.values[node]], node)
+        with self.editor.before(node):
+            gathered = self.editor.pick(self.editor.new[origin], axis, positions, arrived.shape[axis])
+        self.editor.replace(node, gathered)
+        return expected
+
+    def _chain(self, node: fx.Node) -> tuple[list[fx.Node], fx.Node]:
+        """The movers from the last tensor with a grid down to ``node``."""
+        chain = [node]
+        while True:
+            source = source_of(chain[0])
+            if not isinstance(source, fx.Node):
+                raise self.survivors.refuse(self.flow.values[chain[0]], node)
+            if not is_broken(self.actual[source]):
+                return chain, source
+            chain.insert(0, source)
+
+    def _positions(
+        self, chain: list[fx.Node], origin: fx.Node, labels: Any, node: fx.Node
+    ) -> tuple[int, Tensor] | None:
+        """(axis, positions in the surviving origin) that give the surviving result, if one axis does."""
+        result = self.flow.values[node]
+        if not isinstance(labels, Tensor) or not isinstance(result, Tensor) or result.dim() != labels.dim():
+            return None
+        wide, before, after = lb.wide_axes(labels), self.survivors.index(labels), self.survivors.index(result)
+        if len(wide) != 1 or before is None or after is None:
+            return None
+        axis = wide[0]
+        along = self._taken(chain, origin, axis)
+        if along is None:
+            return None
+        place = {int(i): p for p, i in enumerate(before[axis].tolist())}
+        wanted = [place.get(int(along[i]), -1) for i in after[axis].tolist()]
+        return None if -1 in wanted else (axis, torch.tensor(wanted, dtype=torch.long))
+
+    def _taken(self, chain: list[fx.Node], origin: fx.Node, axis: int) -> Tensor | None:
+        """The indices i for which the chain is index_select(axis, i), element by element; else None."""
+        shape = tuple(self.flow.values[origin].shape)
+        every = torch.arange(torch.Size(shape).numel()).view(shape)
+        values: dict[fx.Node, Any] = {origin: every}
+        for step in chain:
+            args, kwargs = moved_arguments(step, lambda n: values.get(n, n.meta[VALUE]))
+            values[step] = self._try(step, args, kwargs)
+        found = values[chain[-1]]
+        if not isinstance(found, Tensor) or found.dim() != len(shape) or found.numel() == 0:
+            return None
+        line = found.movedim(axis, 0).reshape(found.shape[axis], -1)[:, 0]
+        along = torch.div(line, every.stride(axis), rounding_mode="floor") % shape[axis]
+        same = found.shape == every.index_select(axis, along).shape and bool(
+            (found == every.index_select(axis, along)).all()
+        )
+        return along if same else None
+
+    # --- remaps ----------------------------------------------------------------------------------
+
+    def remap(self, node: fx.Node, remap: Remap) -> None:
+        """Rewrite a pad of channels: what survives on both sides passes, the rest is zero."""
+        place = {index: position for position, index in enumerate(self.survivors.order_of(remap.inputs))}
+        out = self.survivors.order_of(remap.outputs)
+        source = [place.get(int(remap.source[index]), -1) for index in out]
+        with self.editor.before(node):
+            result = self._slice_and_pad(self._source(node), remap, source, len(place))
+        self.editor.replace(node, result)
+
+    def _slice_and_pad(self, x: fx.Node, remap: Remap, source: list[int], width: int) -> fx.Node:
+        """Slice and pad when what passes is contiguous, else a gather from x with one zero channel more."""
+        dims = remap.node.meta[VALUE].dim()
+        passing = [position for position in source if position >= 0]
+        start = passing[0] if passing else 0
+        low = next((i for i, s in enumerate(source) if s >= 0), len(source))
+        run = list(range(start, start + len(passing)))
+        high = len(source) - low - len(run)
+        if run and source == [-1] * low + run + [-1] * high:
+            x = self.editor.pick(x, remap.axis, torch.tensor(run), width)
+            return self.editor.pad(x, {**remap.pads, remap.axis: (low, high)}, dims)
+        x = self.editor.pad(x, {**remap.pads, remap.axis: (0, 1)}, dims)
+        index = torch.tensor([width if s < 0 else s for s in source])
+        return self.editor.pick(x, remap.axis, index, width + 1)
+
+
+def _whole_index(index: Any, dims: int) -> tuple[Any, ...] | None:
+    """An index without Ellipsis, or None where it holds tensors or lists."""
+    items = index if isinstance(index, tuple) else (index,)
+    if any(not isinstance(i, (slice, int)) and i is not None and i is not Ellipsis for i in items):
+        return None
+    used = sum(i is not None and i is not Ellipsis for i in items)
+    if not any(i is Ellipsis for i in items):
+        return items
+    place = next(p for p, i in enumerate(items) if i is Ellipsis)
+    return (*items[:place], *[slice(None)] * (dims - used), *items[place + 1 :])

@@ -1,0 +1,107 @@
+"""Rules of normalisation layers and PReLU: channels pass, and vectors of parameters are indexed by them."""
+
+from typing import Any
+
+from torch import Tensor
+
+from edgeprune.graph import labels as lb
+from edgeprune.graph.flow import Call, Flow
+from edgeprune.graph.mixers import MIXED
+
+_STATISTICS = ((3, "weight"), (4, "bias"), (1, "running_mean"), (2, "running_var"))
+
+
+def _vectors(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector: Tensor) -> None:
+    for position, name in names:
+        found, tensor = flow.weight(call, position, name)
+        if found is not None and tensor is not None and tensor.dim() == 1:
+            flow.slot(found, 0, vector, call.node)
+
+
+def _count(flow: Flow, call: Call, position: int, plain: int, affine: int) -> None:
+    """FLOPs as fvcore counts them: so many for each element, more with a gain and a shift."""
+    found = flow.weight(call, position, "weight")[0] is not None or call.get(position, "weight") is not None
+    flow.cost_of_numel(call.node, call.x, affine if found else plain)
+
+
+def batch_norm(flow: Flow, call: Call) -> Any:
+    """BatchNorm passes channels; its vectors are indexed by them."""
+    axis = 1 if call.x.dim() > 1 else 0
+    vector = lb.vector_along(call.x, axis)
+    if vector is None or _foreign(flow, call, _STATISTICS, vector):
+        return flow.stop(call, MIXED if vector is None else "a norm whose vectors are computed")
+    _vectors(flow, call, _STATISTICS, vector)
+    batch = call.module is None and bool(call.get(5, "training", False))
+    _count(flow, call, 3, *((4, 5) if batch else (1, 2)))
+    return lb.spread(vector, axis, call.shape)
+
+
+def _foreign(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector: Tensor) -> bool:
+    """Whether a vector among the arguments is neither a parameter nor computed for these very channels."""
+    if call.module is not None:
+        return any(
+            isinstance(getattr(call.module, name, None), Tensor) and flow.weight(call, at, name)[0] is None
+            for at, name in names
+        )
+    for found in [call.get(at, name) for at, name in names]:
+        if isinstance(found, Tensor):
+            if found.dim() != 1 or bool(((found == 0) & (vector != 0)).any()):
+                return True
+            flow.tie(found, vector)
+    return False
+
+
+def instance_norm(flow: Flow, call: Call) -> Any:
+    """InstanceNorm passes channels; each is normalised by itself."""
+    axis = call.x.dim() - _spatial_dims(call) - 1
+    vector = lb.vector_along(call.x, axis)
+    if vector is None or _foreign(flow, call, _STATISTICS, vector):
+        return flow.stop(call, MIXED if vector is None else "a norm whose vectors are computed")
+    _vectors(flow, call, _STATISTICS, vector)
+    _count(flow, call, 3, 4, 5)
+    return lb.spread(vector, axis, call.shape)
+
+
+def _spatial_dims(call: Call) -> int:
+    name = call.kind
+    return int(name[-2]) if name[-1:] == "d" and name[-2:-1].isdigit() else call.x.dim() - 2
+
+
+def group_norm(flow: Flow, call: Call) -> Any:
+    """A normalisation group is one statistic: its channels stay or go together."""
+    groups = int(call.option(1, "num_groups"))
+    vector = lb.vector_along(call.x, 1)
+    names = ((2, "weight"), (3, "bias"))
+    if vector is None or _foreign(flow, call, names, vector):
+        return flow.stop(call, MIXED if vector is None else "a norm whose vectors are computed")
+    rows = vector.view(groups, -1)
+    if groups == 1 or bool((rows == 0).any()):
+        flow.protect(vector, "GroupNorm takes one statistic over all these channels", call.node)
+    flow.tie(rows[:, :1], rows)
+    _vectors(flow, call, names, vector)
+    _count(flow, call, 2, 4, 5)
+    return lb.spread(vector, 1, call.shape)
+
+
+def layer_norm(flow: Flow, call: Call) -> Any:
+    """LayerNorm over positions passes; over channels it takes one statistic of them all."""
+    count = len(call.option(1, "normalized_shape"))
+    _count(flow, call, 2, 4, 5)
+    if any(lb.varies(call.x, axis) for axis in range(call.x.dim() - count, call.x.dim())):
+        flow.protect(call.x, "LayerNorm takes one statistic over all these channels", call.node)
+    if any(isinstance(call.get(at, name), Tensor) for at, name in ((2, "weight"), (3, "bias"))):
+        return flow.stop(call, "a norm whose vectors are computed")
+    return call.x
+
+
+def prelu(flow: Flow, call: Call) -> Any:
+    """PReLU passes; a slope for each channel is indexed by the channels."""
+    name, weight = flow.weight(call, 1, "weight")
+    if name is None or weight is None:
+        return flow.stop(call, "the slope of this PReLU is computed, not a parameter")
+    if weight.numel() > 1:
+        vector = lb.vector_along(call.x, 1)
+        if vector is None:
+            return flow.stop(call, MIXED)
+        flow.slot(name, 0, vector, call.node)
+    return call.x

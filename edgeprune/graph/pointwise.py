@@ -1,0 +1,150 @@
+"""Rules of the operations that keep channels apart: elementwise, pooling, reductions, softmax, gates."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeprune.graph import labels as lb
+from edgeprune.graph.flow import Call, Flow, Reader
+from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.mixers import MIXED
+
+_INTERPOLATIONS = ("interpolate", "upsample", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d")
+_DIM_AT = {"norm": 2, "quantile": 2}
+
+
+def pointwise(flow: Flow, call: Call) -> Any:
+    """One tensor passes; of several, elements that meet are tied."""
+    flow.pointwise.add(call.node)
+    shape = call.shape
+    tensors = [t[(None,) * (len(shape) - t.dim())] for t in tensors_in([call.args, call.kwargs])]
+    result = torch.zeros((), dtype=torch.long)
+    for tensor in tensors:
+        if _is_broadcast(tensor, tensors):
+            flow.protect(tensor, "one channel is broadcast over many", call.node)
+            continue
+        small = lb.core(tensor)
+        flow.tie(result, small)
+        a, b = torch.broadcast_tensors(result, small)
+        result = torch.where(a != 0, a, b)
+    return result.expand(shape)
+
+
+def _is_broadcast(tensor: Tensor, others: list[Tensor]) -> bool:
+    """Whether this operand is laid over an axis along which another operand's labels change."""
+    return any(
+        size == 1 and any(other.shape[axis] > 1 and lb.varies(other, axis) for other in others)
+        for axis, size in enumerate(tensor.shape)
+    )
+
+
+def passed(flow: Flow, call: Call) -> Any:
+    """The result is the first argument, as far as labels go."""
+    flow.pointwise.add(call.node)
+    return call.x
+
+
+def create(_: Flow, call: Call) -> Any:
+    """x.new_zeros(...) takes nothing from x but its type."""
+    return lb.constants_like(call.value)
+
+
+# --- positions ---------------------------------------------------------------------------------------
+
+
+def spatial(flow: Flow, call: Call) -> Any:
+    """Pooling and resizing keep channels and change positions."""
+    if not isinstance(call.value, Tensor):
+        return flow.stop(call, "a pooling that returns more than one tensor")
+    axis = call.x.dim() - _pool_dims(call) - 1
+    vector = lb.vector_along(call.x, axis) if axis >= 0 else None
+    if vector is None:
+        return flow.stop(call, MIXED)
+    result = lb.spread(vector, axis, call.shape)
+    _spatial_cost(flow, call, result)
+    return result
+
+
+def _pool_dims(call: Call) -> int:
+    name = call.kind
+    resizes = name in _INTERPOLATIONS or not (name[-1] == "d" and name[-2].isdigit())
+    return call.x.dim() - 2 if resizes else int(name[-2])
+
+
+def _spatial_cost(flow: Flow, call: Call, result: Tensor) -> None:
+    if call.kind in ("AdaptiveAvgPool2d", "adaptive_avg_pool2d"):
+        flow.cost_of_numel(call.node, call.x, 1)
+    if call.kind in _INTERPOLATIONS and call.x.dim() == 4:
+        scale = {"nearest": 1, "bilinear": 4}.get(str(call.option(3, "mode", "nearest")), 0)
+        if scale:
+            flow.cost_of_numel(call.node, result, scale)
+
+
+# --- reductions --------------------------------------------------------------------------------------
+
+
+def reduce(flow: Flow, call: Call) -> Any:
+    """A reduction over positions keeps the labels; a sum or mean over channels reads them."""
+    if call.op in ("max", "min") and len(tensors_in([call.args, call.kwargs])) == 2:
+        return pointwise(flow, call)
+    axes = _axes(call)
+    wide = [axis for axis in axes if lb.varies(call.x, axis)]
+    values = tensors_in(call.value)
+    keeps = all(v.dim() == call.x.dim() for v in values)
+    if wide and not _ties_beside(flow, call.x, wide):
+        if (
+            call.op not in ("sum", "mean")
+            or call.node in flow.static
+            or len(wide) > 1
+            or len(lb.wide_axes(call.x)) > 1
+        ):
+            return flow.stop(call, f"{call.op} over channels")
+        flow.readers.append(Reader(call.node, wide[0], lb.vector_along(call.x, wide[0]), None))  # type: ignore[arg-type]
+        return lb.constants_like(call.value)
+    result = call.x
+    for axis in reversed(axes):
+        result = result.narrow(axis, 0, 1) if keeps else result.select(axis, 0)
+    return result if isinstance(call.value, Tensor) else tuple(result for _ in values)
+
+
+def _axes(call: Call) -> list[int]:
+    """The axes that are reduced, in order."""
+    dims = call.get(_DIM_AT.get(call.op, 1), "dim", call.kwargs.get("axis"))
+    if dims is None or (isinstance(dims, (tuple, list)) and not dims) or isinstance(dims, bool):
+        return list(range(call.x.dim()))
+    return sorted({int(d) % call.x.dim() for d in ([dims] if isinstance(dims, int) else dims)})
+
+
+def _ties_beside(flow: Flow, labels: Tensor, axes: list[int]) -> bool:
+    """Where labels also change along another axis, tie them along ``axes``: that other axis carries them."""
+    if len(axes) != 1 or len(lb.wide_axes(labels)) < 2:
+        return False
+    small = lb.core(labels)
+    flow.tie(small.narrow(axes[0], 0, 1), small)
+    return not bool((small == 0).any())
+
+
+def softmax(flow: Flow, call: Call) -> Any:
+    """Along positions it passes; along channels every output needs them all."""
+    dim = (
+        getattr(call.module, "dim", None)
+        if call.module
+        else call.get(2 if call.op == "normalize" else 1, "dim")
+    )
+    dim = 1 if dim is None and call.op == "normalize" else dim
+    if not isinstance(dim, int):
+        return flow.stop(call, f"{call.kind} over channels")
+    if lb.varies(call.x, dim) and not _ties_beside(flow, call.x, [dim % call.x.dim()]):
+        return flow.stop(call, f"{call.kind} over channels")
+    return call.x
+
+
+def glu(flow: Flow, call: Call) -> Any:
+    """The i-th channel of the first half is gated by the i-th of the second."""
+    dim = call.option(1, "dim", -1)
+    first, second = call.x.chunk(2, int(dim if dim is not None else -1))
+    flow.tie(lb.core(first), lb.core(second))
+    if bool(((lb.core(first) == 0) != (lb.core(second) == 0)).any()):
+        return flow.stop(call, "a gate with constant channels on one side")
+    return first

@@ -1,0 +1,87 @@
+"""Which indices of each tensor stay, in the order they are written."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.fx as fx
+from torch import Tensor
+
+from edgeprune.graph import labels as lb
+from edgeprune.graph.classes import Bools, Graph, Ints
+from edgeprune.graph.flow import layer_name
+from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.ordering import Orders
+
+
+class Immovable(Exception):
+    """These classes cannot be removed exactly at ``where``; ``why`` goes into a sentence about them."""
+
+    def __init__(self, classes: Ints, where: str, why: str) -> None:
+        super().__init__(f"{where}: {why}")
+        self.classes, self.where, self.why = classes, where, why
+
+
+class Broken:
+    """Stands for a tensor whose survivors form no grid: it only exists inside a chain of movers."""
+
+
+BROKEN = Broken()
+
+
+def is_broken(value: Any) -> bool:
+    """Whether a part of ``value`` has no grid."""
+    return any(leaf is BROKEN for leaf in lb.flat(value))
+
+
+class Survivors:
+    """Labels and indices that a keep-set leaves."""
+
+    def __init__(self, graph: Graph, keep: Bools, orders: Orders) -> None:
+        self.graph, self.orders = graph, orders
+        self._alive = torch.from_numpy(
+            np.concatenate([keep, [True]])[graph.class_of]
+        )  # by label; class -1 stays
+
+    def kept(self, labels: Tensor) -> Tensor:
+        """Which labels stay."""
+        return self._alive[labels]
+
+    def index(self, labels: Tensor) -> list[Tensor] | None:
+        """Surviving indices by axis, in the order they are written; None when they form no grid."""
+        axes = lb.alive_indices(labels, self.kept)
+        if axes is None or not self.orders:
+            return axes
+        small = lb.core(labels)
+        for axis, size in enumerate(small.shape):
+            if size > 1 and small.numel() == size:
+                order = self.orders.get(self.graph.classes_of(small.reshape(-1)).tobytes())
+                axes[axis] = axes[axis] if order is None else torch.from_numpy(order)
+        return axes
+
+    def order_of(self, vector: Tensor) -> list[int]:
+        """Indices of a label vector that stay, in the order they are written."""
+        order = self.orders.get(self.graph.classes_of(vector).tobytes())
+        return (self.kept(vector).nonzero()[:, 0] if order is None else torch.from_numpy(order)).tolist()
+
+    def of(self, labels: Any) -> Any:
+        """The label tensor(s) that must arrive after rewriting; BROKEN where there is no grid."""
+        return lb.mapped(labels, lambda leaf: self._of_tensor(leaf) if isinstance(leaf, Tensor) else leaf)
+
+    def _of_tensor(self, labels: Tensor) -> Any:
+        axes = self.index(labels)
+        if axes is None:
+            return BROKEN
+        small = lb.core(labels)
+        for axis, index in enumerate(axes):
+            if small.shape[axis] > 1:
+                small = small.index_select(axis, index)
+            elif len(index) == 0:
+                small = small.narrow(axis, 0, 0)
+        return small.expand([len(index) for index in axes])
+
+    def refuse(self, labels: Any, node: fx.Node) -> Immovable:
+        """The error that keeps every class in ``labels``."""
+        found = [self.graph.classes_of(lb.core(t)).reshape(-1) for t in tensors_in(labels)]
+        classes = np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+        return Immovable(classes[classes >= 0], layer_name(node), "they cannot be moved out exactly there")

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+from graph.checks import disagreement, error, parameters, random_keep, randomise
+from torch import nn
+from torchvision.models import mobilenet_v3_small, resnet18, shufflenet_v2_x0_5
+
+from edgeprune.compaction import compact, copy_module, mask
+from edgeprune.graph.classes import build_graph
+from edgeprune.models import build
+from edgeprune.plan import Plan
+
+IMAGE = torch.randn(2, 3, 32, 32)
+
+
+def test_a_chain_by_hand() -> None:
+    """Channel 1 of the first layer goes: its filter, its bias, and the column that read it."""
+    first, second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 2, 1)
+    graph = build_graph(nn.Sequential(first, nn.ReLU(), second), IMAGE)
+    done = compact(graph, Plan.of(graph, np.array([True, False, True])))
+    new = dict(done.model.named_modules())
+    assert torch.equal(new["0"].weight, first.weight[[0, 2]]) and torch.equal(
+        new["0"].bias, first.bias[[0, 2]]
+    )
+    assert torch.equal(new["2"].weight, second.weight[:, [0, 2]]) and torch.equal(new["2"].bias, second.bias)
+    assert (new["0"].out_channels, new["2"].in_channels, new["2"].out_channels) == (2, 2, 2)
+
+
+def test_masking_zeroes_what_is_read() -> None:
+    first, second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 2, 1)
+    graph = build_graph(nn.Sequential(first, nn.ReLU(), second), IMAGE)
+    masked = mask(graph, Plan.of(graph, np.array([True, False, True])))
+    hidden = first(IMAGE).relu() * torch.tensor([1.0, 0.0, 1.0]).view(1, 3, 1, 1)
+    assert torch.allclose(masked(IMAGE), second(hidden))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: build("resnet20", num_classes=10),
+        lambda: resnet18(num_classes=10),
+        lambda: shufflenet_v2_x0_5(num_classes=10),
+        lambda: mobilenet_v3_small(num_classes=10),
+    ],
+    ids=["cifar-resnet", "resnet18", "shufflenet", "mobilenetv3"],
+)
+def test_models_of_the_zoo(make: object) -> None:
+    graph = build_graph(randomise(make()), IMAGE)  # type: ignore[operator]
+    done = compact(graph, Plan.of(graph, random_keep(graph, 0.5, 0)))
+    assert disagreement(graph, done, (IMAGE,)) <= 1e-5 and not done.plan.notes
+    assert parameters(done.model) == graph.params(done.plan.keep) < graph.params()
+
+
+def test_a_plan_that_keeps_all_gives_the_same_model() -> None:
+    graph = build_graph(randomise(resnet18(num_classes=10)), IMAGE)
+    done = compact(graph, Plan.everything(graph))
+    with torch.no_grad():
+        assert error(graph.module(IMAGE), done.model(IMAGE)) == 0
+    assert done.model.state_dict().keys() == graph.module.state_dict().keys()
+
+
+def test_pruned_again() -> None:
+    """A compacted model is a model: it traces, prunes and compacts once more."""
+    graph = build_graph(randomise(shufflenet_v2_x0_5(num_classes=10)), IMAGE)
+    once = compact(graph, Plan.of(graph, random_keep(graph, 0.7, 0))).model
+    again = build_graph(once, IMAGE)
+    twice = compact(again, Plan.of(again, random_keep(again, 0.7, 1)))
+    assert disagreement(again, twice, (IMAGE,)) <= 1e-5
+    assert parameters(twice.model) == again.params(twice.plan.keep) < parameters(once)
+
+
+def test_what_is_returned_shares_nothing_with_the_original() -> None:
+    graph = build_graph(resnet18(num_classes=10), IMAGE)
+    for model in (compact(graph, Plan.everything(graph)).model, copy_module(graph.module)):
+        theirs = {
+            t.data_ptr() for t in [*graph.module.parameters(), *graph.module.buffers()] if t.numel() > 1
+        }
+        assert not theirs & {t.data_ptr() for t in [*model.parameters(), *model.buffers()]}
+
+
+def test_frozen_parameters_stay_frozen_and_types_stay() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 3)).to(torch.float64)
+    model[0].weight.requires_grad_(False)
+    graph = build_graph(model, IMAGE.double())
+    done = compact(graph, Plan.of(graph, np.arange(6) < 4)).model
+    assert [p.requires_grad for p in done.parameters()] == [False, True, True, True]
+    assert {p.dtype for p in done.parameters()} == {torch.float64}
+
+
+def test_example_and_use_may_differ_in_batch_and_size() -> None:
+    graph = build_graph(randomise(build("resnet20", num_classes=10)), torch.zeros(1, 3, 32, 32))
+    plan = Plan.of(graph, random_keep(graph, 0.5, 3))
+    x = torch.randn(3, 3, 40, 24)
+    with torch.no_grad():
+        assert error(mask(graph, plan)(x), compact(graph, plan).model(x)) <= 1e-5
