@@ -19,6 +19,7 @@ from edgeprune.importance.correlation import cop
 from edgeprune.importance.geometry import fpgm, whc
 from edgeprune.importance.gradients import taylor
 from edgeprune.importance.magnitude import l1, l2, random_scores, ssl
+from edgeprune.importance.options import function as as_function
 from edgeprune.importance.propagation import nisp
 from edgeprune.importance.reconstruction import lasso, thinet
 from edgeprune.importance.scales import bn_scale
@@ -80,7 +81,7 @@ def score(
 
 def _named(criterion: str | Criterion) -> Criterion:
     if not isinstance(criterion, str):
-        return criterion
+        return as_function("criterion", criterion)
     if criterion not in CRITERIA:
         raise PlanError(known("criterion", criterion, list(CRITERIA)))
     return CRITERIA[criterion]

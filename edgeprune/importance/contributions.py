@@ -1,0 +1,206 @@
+"""What each channel adds to the output of the layer that reads it, at sampled places.
+
+With Z_c what channel c adds to the output (no bias), all that reconstruction criteria need is the products
+G[c, d] = sum over places and outputs of Z_c Z_d.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.fx as fx
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgeprune.graph.classes import Graph, Ints
+from edgeprune.graph.flow import Reader, layer_name
+from edgeprune.graph.ops import op_name
+from edgeprune.importance.batches import Batches, inputs_of
+from edgeprune.importance.combine import Scores
+from edgeprune.importance.options import at_most_all, whole
+from edgeprune.importance.sites import run
+
+_CHUNK = 2**23  # products held at once: 64 MiB
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """How a layer walks over its input: everything with two spatial axes, or none (a linear layer)."""
+
+    axis: int
+    groups: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[int, ...]
+    mode: str
+
+    def sample(self, value: Tensor, positions: int, generator: torch.Generator) -> Tensor:
+        """(rows, groups, channels of a group, kernel positions) at random places of each image's output."""
+        if not self.kernel:
+            rows = value.movedim(self.axis, -1).reshape(
+                len(value) if value.dim() > 1 else 1, -1, value.shape[self.axis]
+            )
+            place = _places(len(rows), rows.shape[1], positions, generator)
+            return rows[torch.arange(len(rows))[:, None], place].flatten(0, 1)[:, None, :, None]
+        value = value[None] if self.axis == 0 else value
+        value = value[:, :, None] if value.dim() == 3 else value
+        value = F.pad(value, self.padding, mode=self.mode)
+        patches = self._patches(value, positions, generator)
+        return patches.reshape(len(patches), self.groups, -1, patches.shape[-1])
+
+    def _patches(self, value: Tensor, positions: int, generator: torch.Generator) -> Tensor:
+        """(rows, channels, kernel positions) from a padded (N, C, H, W)."""
+        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
+        high, wide = ((s - r) // t + 1 for s, r, t in zip(value.shape[2:], reach, self.stride, strict=True))
+        place = _places(len(value), high * wide, positions, generator)
+        top, left = place // wide * self.stride[0], place % wide * self.stride[1]
+        rows = top[:, :, None, None] + (torch.arange(self.kernel[0]) * self.dilation[0])[:, None]
+        columns = left[:, :, None, None] + torch.arange(self.kernel[1]) * self.dilation[1]
+        image = torch.arange(len(value))[:, None, None, None]
+        found = value[image, :, rows, columns]  # (N, positions, kh, kw, C)
+        return found.flatten(0, 1).flatten(1, 2).transpose(1, 2)
+
+
+def _places(images: int, places: int, positions: int, generator: torch.Generator) -> Tensor:
+    """(images, positions) random places; every place once where there are no more than that."""
+    if places <= positions:
+        return torch.arange(places).expand(images, places)
+    return torch.randint(places, (images, positions), generator=generator)
+
+
+class Products:
+    """The products of one reading layer's contributions, added up over batches.
+
+    With p[m, i] the input at sampled place m under weight W[o, i] (i is a channel and a kernel position),
+    the sum over m and o of (W[o, i] p[m, i]) (W[o, j] p[m, j]) is (W^T W)[i, j] (p^T p)[i, j]; summed over
+    the i and j of each pair of classes it is that pair's product.
+
+    Args:
+        reader: the layer.
+        weight: (groups, outputs of a group, channels of a group, kernel positions).
+        geometry: how the layer walks over its input.
+        slots: class of each channel of a group, -1 where it always stays.
+        positions: places sampled in each image.
+        generator: draws them.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        weight: Tensor,
+        geometry: _Geometry,
+        slots: Ints,
+        positions: int,
+        generator: torch.Generator,
+    ) -> None:
+        self.node, self.layer = reader.node, layer_name(reader.node)
+        self._weight, self._geometry = weight.double().flatten(2), geometry
+        self._positions, self._generator = positions, generator
+        self.classes = np.unique(slots[slots >= 0])
+        # Protected channels have the last column: they count for the output only.
+        column = np.where(slots >= 0, np.searchsorted(self.classes, slots), len(self.classes))
+        self._column = torch.from_numpy(column.repeat(weight.shape[-1])).to(weight.device)
+        width = len(self.classes) + 1
+        self._sum = self._weight.new_zeros(width, width)
+
+    @property
+    def gram(self) -> Scores:
+        """(classes, classes): the products of their contributions."""
+        return self._sum[:-1, :-1].cpu().numpy()
+
+    @property
+    def energy(self) -> float:
+        """Sum of squares of the output without its bias."""
+        return float(self._sum.sum())
+
+    def add(self, value: Tensor) -> None:
+        """Take the layer's input of one batch."""
+        patches = self._geometry.sample(value.detach(), self._positions, self._generator).flatten(2)
+        patches = patches.to(self._weight)
+        size = max(1, _CHUNK // max(1, patches.shape[2]))
+        for group in range(len(self._weight)):
+            for rows in torch.arange(patches.shape[2]).split(size):
+                self._add(patches[:, group], self._weight[group], rows)
+
+    def _add(self, patches: Tensor, weight: Tensor, rows: Tensor) -> None:
+        found = (weight[:, rows].T @ weight) * (patches[:, rows].T @ patches)
+        folded = found.new_zeros(len(rows), len(self._sum)).index_add_(1, self._column, found)
+        self._sum.index_add_(0, self._column[rows], folded)
+
+
+def products_of(
+    graph: Graph, batches: Batches | None, criterion: str, limit: int | None, positions: int, seed: int
+) -> list[Products]:
+    limit, positions = at_most_all("limit", limit), whole("positions", positions)
+    generator = torch.Generator().manual_seed(whole("seed", seed, least=0))
+    found = [p for p in (_product(graph, r, positions, generator) for r in graph.flow.readers) if p]
+    for inputs in inputs_of(batches, criterion, limit):
+        with torch.no_grad():
+            run(graph, inputs, before={p.node: p.add for p in found})
+    return found
+
+
+def _product(graph: Graph, reader: Reader, positions: int, generator: torch.Generator) -> Products | None:
+    name = reader.weight
+    geometry = _geometry(graph, reader)
+    if name is None or geometry is None or graph.flow.outputs.get(name) != 0:
+        return None
+    slots = graph.slots[name, 1]
+    if not (slots >= 0).any():
+        return None
+    weight = graph.module.get_parameter(name).detach()
+    weight = weight.reshape(geometry.groups, -1, weight.shape[1], weight[0, 0].numel())
+    return Products(reader, weight, geometry, slots, positions, generator)
+
+
+def _geometry(graph: Graph, reader: Reader) -> _Geometry | None:
+    """None for a layer that is not looked at: three spatial axes, or transposed."""
+    given = _settings(graph, reader.node)
+    kind = given["kind"]
+    if kind == "linear":
+        return _Geometry(reader.axis, 1, (), (), (), (), "constant")
+    if kind not in ("conv1d", "conv2d"):
+        return None
+    dims = int(kind[4])
+    kernel = tuple(graph.module.get_parameter(str(reader.weight)).shape[2:])
+    stride, dilation = _each(given.get("stride", 1), dims), _each(given.get("dilation", 1), dims)
+    padding = _pad_widths(given.get("padding", 0), kernel, dilation)
+    lead, none = (1,) * (2 - dims), (0,) * (4 - 2 * dims)
+    mode = given.get("padding_mode", "zeros")
+    mode = "constant" if mode == "zeros" else mode
+    groups = int(given.get("groups", 1))
+    return _Geometry(reader.axis, groups, lead + kernel, lead + stride, lead + dilation, padding + none, mode)
+
+
+def _settings(graph: Graph, node: fx.Node) -> dict[str, Any]:
+    """Stride, padding, dilation, groups of a layer, given as a module or as a function call."""
+    if node.op == "call_module":
+        layer = graph.module.get_submodule(str(node.target))
+        names = ("stride", "padding", "dilation", "groups", "padding_mode")
+        kind = next(
+            (k.__name__.lower() for k in type(layer).__mro__ if k.__module__.startswith("torch.nn")), ""
+        )
+        return {"kind": kind, **{n: getattr(layer, n) for n in names if hasattr(layer, n)}}
+    named = dict(
+        zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), node.args, strict=False)
+    )
+    return {"kind": op_name(node), **named, **node.kwargs}
+
+
+def _each(value: Any, dims: int) -> tuple[int, ...]:
+    value = (value,) if isinstance(value, int) else tuple(value)
+    return value * dims if len(value) == 1 else value
+
+
+def _pad_widths(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
+    """Widths in the order that F.pad takes: last axis first, before and after."""
+    if padding == "valid":
+        padding = 0
+    if padding == "same":
+        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        sides = [(t // 2, t - t // 2) for t in total]
+    else:
+        sides = [(p, p) for p in _each(padding, len(kernel))]
+    return tuple(width for side in reversed(sides) for width in side)

@@ -1,0 +1,166 @@
+"""COP: channels that correlate with others are redundant; costly layers give more."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeprune.graph.classes import Graph, Ints
+from edgeprune.graph.flow import layer_name
+from edgeprune.importance.combine import LayerScores, Scores, combine, divisor, reduced
+from edgeprune.importance.filters import Filters, read_filters
+from edgeprune.importance.options import number, whole
+
+
+def cop(
+    graph: Graph,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    top: int = 3,
+    iterative: bool = True,
+    reduction: str = "mean",
+    normalise: str = "none",
+) -> Scores:
+    """How little a channel's weights correlate with others', and how cheap its layer is. Needs no data.
+
+    For channels p, q that a layer reads: |Pearson correlation| of their weights over the layer's outputs,
+    mean
+    over kernel positions, divided by the layer's largest. A channel's importance there is::
+
+        alpha (1 - mean of the ``top`` largest) + beta (1 - log2 FLOPs / max) + gamma (1 - log2 params / max)
+
+    where FLOPs and parameters are the layer's and max is over layers. A channel whose weights do not vary
+    correlates with none.
+
+    Source: Wang et al., COP: Customized Correlation-based Pruning, 2019.
+
+    Args:
+        graph: the traced model.
+        alpha: weight of the correlations.
+        beta: weight of the layer's FLOPs; (1, 3, 0) is the source's for ResNet-32.
+        gamma: weight of the layer's parameters; (1, 0, 3) is the source's for VGG on CIFAR-10.
+        top: how many correlations count.
+        iterative: as in the source, remove the least important class, forget its correlations, and look
+            again: the score is the place in that order, from 0 to 1. Otherwise the importance itself.
+        reduction: see `combine`.
+        normalise: see `combine`.
+    """
+    weights = (number("alpha", alpha), number("beta", beta), number("gamma", gamma))
+    layers = _layers(graph, *weights, whole("top", top))
+    scores = combine(graph, [layer.scores() for layer in layers], reduction=reduction, normalise=normalise)
+    if not iterative or not layers:
+        return scores
+    return _removal_order(scores, _Removal(graph.classes, layers, reduction, normalise))
+
+
+def correlations(weights: Tensor) -> Tensor:
+    """|Pearson correlation| between channels over outputs, mean over positions; largest 1, diagonal 0.
+
+    ``weights`` is (channels, positions, outputs); the result (channels, channels).
+    """
+    centred = weights - weights.mean(2, keepdim=True)
+    norm = centred.norm(dim=2, keepdim=True)
+    flat = norm <= 1e-12 * weights.abs().amax(2, keepdim=True)
+    units = torch.where(
+        flat, torch.zeros_like(centred), centred / torch.where(flat, torch.ones_like(norm), norm)
+    )
+    matrix = weights.new_zeros(len(weights), len(weights))
+    for position in range(weights.shape[1]):
+        matrix += (units[:, position] @ units[:, position].T).abs()
+    matrix = (matrix / max(1, weights.shape[1])).fill_diagonal_(0)
+    return matrix / matrix.max().clamp(min=1e-300) if matrix.numel() else matrix
+
+
+class _Layer:
+    """One reading layer's correlations, kept up to date while channels are removed."""
+
+    def __init__(self, filters: Filters, weight: float, bonus: float, top: int) -> None:
+        self.filters, self._weight, self._bonus = filters, weight, bonus
+        self._matrix = correlations(filters.weights).numpy()
+        self._top = max(0, min(top, len(self._matrix) - 1))
+        self._best = self._strongest(np.arange(len(self._matrix)))
+
+    def _strongest(self, rows: Ints) -> Scores:
+        """(rows, top): each row's largest correlations."""
+        if not self._top:
+            return np.zeros((len(rows), 1))
+        return np.partition(self._matrix[rows], -self._top, axis=1)[:, -self._top :]
+
+    def values(self, rows: Ints) -> Scores:
+        """Importance of some of the channels."""
+        return self._weight * (1 - self._best[rows].mean(1)) + self._bonus
+
+    def scores(self) -> LayerScores:
+        """Importance of all of them."""
+        return LayerScores(
+            self.filters.layer, self.values(np.arange(len(self.filters.classes))), self.filters.classes
+        )
+
+    def forget(self, gone: Ints) -> Ints:
+        """Set some channels' correlations to zero; gives the rows whose importance that changes."""
+        lost = self._matrix[:, gone]
+        rows = np.flatnonzero(((lost > 0) & (lost >= self._best.min(1)[:, None])).any(1))
+        self._matrix[:, gone], self._matrix[gone] = 0.0, 0.0
+        self._best[rows] = self._strongest(rows)
+        return rows
+
+
+def _layers(graph: Graph, alpha: float, beta: float, gamma: float, top: int) -> list[_Layer]:
+    found = read_filters(graph)
+    by_node = graph.node_flops()
+    flops: dict[str | None, float] = {}
+    for reader in graph.flow.readers:
+        flops[reader.weight] = flops.get(reader.weight, 0.0) + by_node.get(layer_name(reader.node), 0.0)
+    log_flops = np.log2([max(2.0, flops.get(f.name, 0.0)) for f in found])
+    log_params = np.log2([max(2.0, f.weights.numel()) for f in found])
+    bonus = beta * (1 - log_flops / log_flops.max(initial=1)) + gamma * (
+        1 - log_params / log_params.max(initial=1)
+    )
+    return [_Layer(f, alpha, float(b), top) for f, b in zip(found, bonus, strict=True)]
+
+
+def _removal_order(scores: Scores, removal: "_Removal") -> Scores:
+    """Place of each class in the order of removal, from 0 to 1."""
+    place, open_ = np.zeros(len(scores)), scores.copy()
+    for step in range(len(scores)):
+        victim = int(np.argmin(open_))
+        place[victim], open_[victim] = step, np.inf
+        for item, importance in removal.remove(victim):
+            if open_[item] < np.inf:
+                open_[item] = importance
+    return place / max(1, len(scores) - 1)
+
+
+class _Removal:
+    """All layers' channels side by side, so that a removal costs what it changes, not the whole network.
+
+    What a layer is divided by stays what it was at the start.
+    """
+
+    def __init__(self, classes: int, layers: list[_Layer], reduction: str, normalise: str) -> None:
+        rows = [layer.scores() for layer in layers]
+        self._layers, self._reduction = layers, reduction
+        self._divisors = [divisor(row.values, normalise) for row in rows]
+        self._starts = np.cumsum([0, *(len(row.values) for row in rows)])
+        self._values = np.concatenate([row.values / d for row, d in zip(rows, self._divisors, strict=True)])
+        self._classes = np.concatenate([row.classes for row in rows])
+        order = np.argsort(self._classes, kind="stable")
+        self._members = np.split(order, np.searchsorted(self._classes[order], np.arange(classes + 1)))[1:-1]
+
+    def remove(self, victim: int) -> Iterator[tuple[int, float]]:
+        """Forget a class; every class whose importance this may change, with what it is now."""
+        places = self._members[victim]
+        changed = set()
+        for number_, here in groupby(
+            places, lambda p: int(np.searchsorted(self._starts, p, side="right")) - 1
+        ):
+            start, layer = self._starts[number_], self._layers[number_]
+            rows = layer.forget(np.array(list(here)) - start)
+            self._values[start + rows] = layer.values(rows) / self._divisors[number_]
+            changed.update(self._classes[start + rows].tolist())
+        for item in changed - {-1}:
+            yield item, reduced(self._values[self._members[item]], self._reduction)

@@ -1,0 +1,76 @@
+"""The weights that belong to each channel: of the layer that writes it, and of those that read it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeprune.graph.classes import Graph, Ints
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Weights of one layer, channel by channel, in float64.
+
+    ``weights`` is (channels, kernel positions, channels of the other side); ``classes[i]`` is the class of
+    channel i, -1 where it always stays; ``name`` is the parameter's.
+    """
+
+    name: str
+    weights: Tensor
+    classes: Ints
+
+    @property
+    def layer(self) -> str:
+        """The layer's own name."""
+        return self.name.rsplit(".", 1)[0]
+
+    @property
+    def flat(self) -> Tensor:
+        """(channels, weights of a channel)."""
+        return self.weights.reshape(len(self.weights), -1)
+
+
+def written_filters(graph: Graph) -> list[Filters]:
+    """One entry for each layer that writes channels: its filters."""
+    tensors = dict(graph.module.named_parameters())
+    return [
+        Filters(name, _by_channel(tensors[name], axis), graph.slots[name, axis])
+        for name, axis in graph.flow.outputs.items()
+        if name in tensors
+    ]
+
+
+def read_filters(graph: Graph) -> list[Filters]:
+    """One entry for each layer that mixes channels: the weights by which it reads each of them.
+
+    Where a layer reads one channel at many places (a linear layer after a flatten), they are that channel's
+    kernel positions.
+    """
+    tensors = dict(graph.module.named_parameters())
+    found = []
+    for (name, axis), classes in graph.slots.items():
+        if name in tensors and graph.flow.outputs.get(name, axis) != axis:
+            weights = _by_channel(tensors[name], axis)
+            found.append(_gathered(name, weights, classes, graph.flow.slots[name, axis].numpy()))
+    return found
+
+
+def _by_channel(weight: Tensor, axis: int) -> Tensor:
+    """(channels along ``axis``, kernel positions, channels of the other side)."""
+    rows = weight.detach().to("cpu", torch.float64)
+    if rows.dim() == 1:
+        return rows.view(-1, 1, 1)
+    rows = rows.movedim((axis, 1 - axis), (0, -1))
+    return rows.reshape(rows.shape[0], -1, rows.shape[-1])
+
+
+def _gathered(name: str, weights: Tensor, classes: Ints, labels: Ints) -> Filters:
+    """Put the places where one label is read side by side, if every label is read equally often."""
+    found, counts = np.unique(labels, return_counts=True)
+    if len(found) == len(labels) or len(set(counts.tolist())) > 1:
+        return Filters(name, weights, classes)
+    order = np.argsort(labels, kind="stable")
+    weights = weights[torch.from_numpy(order)].reshape(len(found), -1, weights.shape[-1])
+    return Filters(name, weights, classes[order][:: counts[0]])

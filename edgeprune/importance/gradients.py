@@ -1,0 +1,143 @@
+"""Taylor criteria: what the loss would change by, to first order, were a channel zero."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgeprune.errors import PlanError
+from edgeprune.graph.classes import Graph
+from edgeprune.importance.batches import Batches, Inputs, pairs_of
+from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
+from edgeprune.importance.options import at_most_all, choice, function
+from edgeprune.importance.sites import Site, Tap, run, written_sites
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """Where the gates stand, whether each image has its own, and what the source combines by."""
+
+    through: str
+    by_image: bool
+    reduction: str
+    normalise: str
+
+
+_FORMS = {"gate": _Form("norm", False, "sum", "none"), "map": _Form("activation", True, "mean", "l2")}
+
+
+def taylor(
+    graph: Graph,
+    *,
+    batches: Batches | None = None,
+    form: str = "gate",
+    loss: Loss = F.cross_entropy,
+    limit: int | None = None,
+    reduction: str | None = None,
+    normalise: str | None = None,
+) -> Scores:
+    """First-order estimate of the change of the loss, from gradients. Needs images and labels.
+
+    ``form='gate'``: Molchanov et al., Importance Estimation for Neural Network Pruning, 2019. A gate g = 1 on
+    each channel, after the BatchNorm where one follows: (g dL/dg)^2, which is (gamma dL/dgamma + beta
+    dL/dbeta)^2 of that BatchNorm, mean over batches, summed over coupled layers, not normalised.
+
+    ``form='map'``: Molchanov et al., Pruning Convolutional Neural Networks for Resource Efficient
+    Inference, 2017. With z the feature map after the activation, |mean over positions of z dL/dz|, mean
+    over images; each layer divided by its l2 norm. Its FLOPs term is left to the budget.
+
+    Both sources take their gradients while training goes on; here the model is in evaluation mode and
+    nothing of it moves.
+
+    Args:
+        graph: the traced model.
+        batches: (x, y) pairs.
+        form: 'gate' or 'map'.
+        loss: (the model's output, y) -> the mean loss over the batch, a scalar.
+        limit: at most this many batches.
+        reduction: see `combine`; None takes the source's.
+        normalise: see `combine`; None takes the source's.
+
+    Raises:
+        PlanError: no batches or labels; the loss cannot be taken, or is not a scalar.
+    """
+    chosen: _Form = choice("form of taylor", form, _FORMS)
+    reduction, normalise = reduction or chosen.reduction, normalise or chosen.normalise
+    check_combining(reduction, normalise)
+    function("loss", loss)
+    gates = [_Gate(site, chosen.by_image) for site in written_sites(graph, chosen.through)]
+    for inputs, labels in pairs_of(batches, "taylor", at_most_all("limit", limit)):
+        _look(graph, gates, inputs, labels, loss)
+    return combine(graph, [gate.scores() for gate in gates], reduction=reduction, normalise=normalise)
+
+
+class _Gate:
+    """Ones that multiply a site's channels, and what their gradients add up to."""
+
+    def __init__(self, site: Site, by_image: bool) -> None:
+        self.site, self._by_image = site, by_image and site.axis > 0
+        self._total: Tensor | float = 0.0
+        self._count = 0
+        self._places = 1
+        self.leaf: Tensor | None = None
+
+    def tap(self, value: Tensor) -> Tensor:
+        channels = value.shape[self.site.axis]
+        shape = (len(value), channels) if self._by_image else (channels,)
+        self.leaf = torch.ones(shape, dtype=value.dtype, device=value.device, requires_grad=True)
+        self._places = value.numel() // (len(value) * channels) if self._by_image else 1
+        return value * self.site.along(self.leaf, value.dim())
+
+    def add(self, gradient: Tensor | None, images: int) -> None:
+        """Take one batch's gradient of the mean loss; None where the loss does not depend on this site."""
+        self._count += images if self._by_image else 1
+        if gradient is None:
+            found = torch.zeros(len(self.site.classes), dtype=torch.float64)
+        elif self._by_image:
+            found = (gradient.double() * images / self._places).abs().sum(0)
+        else:
+            found = gradient.double().square()
+        self._total = self._total + found.cpu()
+
+    def scores(self) -> LayerScores:
+        mean = torch.as_tensor(self._total / max(1, self._count))
+        return LayerScores(self.site.layer, mean.numpy(), self.site.classes)
+
+
+def _look(graph: Graph, gates: list[_Gate], inputs: Inputs, labels: Tensor, loss: Loss) -> None:
+    taps: dict[torch.fx.Node, Tap] = {gate.site.node: gate.tap for gate in gates}
+    with torch.enable_grad():
+        output = run(graph, inputs, after=taps)
+        value = _loss_of(loss, output, labels)
+        leaves = [gate.leaf for gate in gates if gate.leaf is not None]
+        found = (
+            torch.autograd.grad(value, leaves, allow_unused=True)
+            if value.requires_grad
+            else [None] * len(leaves)
+        )
+    for gate, gradient in zip(gates, found, strict=True):
+        gate.add(gradient, len(inputs[0]))
+        gate.leaf = None
+
+
+def _loss_of(loss: Loss, output: Tensor, labels: Tensor) -> Tensor:
+    if isinstance(output, Tensor):
+        labels = labels.to(output.device)
+    if not labels.is_floating_point():
+        labels = labels.long()
+    try:
+        value = loss(output, labels)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PlanError(
+            f"the loss cannot be taken of the model's output and these labels ({first}); give your own, loss="
+        ) from error
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        raise PlanError(
+            "the loss is not a scalar: give loss=, a function (output, y) -> the mean over the batch"
+        )
+    return value.reshape(())

@@ -1,0 +1,46 @@
+"""Criteria that take the factor by which a normalisation scales each channel."""
+
+import torch.fx as fx
+from torch import Tensor, nn
+
+from edgeprune.errors import PlanError
+from edgeprune.graph.classes import Graph
+from edgeprune.graph.ops import op_name
+from edgeprune.importance.combine import LayerScores, Scores, combine
+
+
+def bn_scale(graph: Graph, *, reduction: str = "mean", normalise: str = "none") -> Scores:
+    """|gamma| of every BatchNorm that a class passes. Needs no data.
+
+    Source: Liu et al., Network Slimming, 2017: one threshold on |gamma| for the whole network, hence no
+    normalisation between layers. There an L1 penalty on gamma is trained first, which a criterion alone does
+    not do. A class that no BatchNorm scales goes last.
+
+    Raises:
+        PlanError: the model has no BatchNorm with a scale.
+    """
+    tensors = dict(graph.module.named_parameters())
+    names = dict.fromkeys(name for name in (_gamma(graph, node) for node in graph.module.graph.nodes) if name)
+    rows = [
+        LayerScores(name.rsplit(".", 1)[0], _absolute(tensors[name]), graph.slots[name, 0])
+        for name in names
+        if (name, 0) in graph.slots
+    ]
+    if not rows:
+        raise PlanError("criterion bn-scale needs BatchNorm layers with a scale; this model has none: try l1")
+    return combine(graph, rows, reduction=reduction, normalise=normalise)
+
+
+def _absolute(gamma: Tensor) -> Scores:
+    return gamma.detach().double().abs().cpu().numpy()
+
+
+def _gamma(graph: Graph, node: fx.Node) -> str | None:
+    """Name of the scale of a BatchNorm node."""
+    if node.op == "call_module":
+        layer = graph.module.get_submodule(str(node.target))
+        is_one = isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        return graph.flow.tensor_name(layer.weight) if is_one else None
+    if op_name(node) != "batch_norm":
+        return None
+    return graph.flow.attribute(node.args[3] if len(node.args) > 3 else node.kwargs.get("weight"))
