@@ -1,6 +1,6 @@
 """Keep what a run came to: results/NAME.json (options, summary, measurement) and the pruned model beside it.
 
-python benchmarks/collect.py runs/r56 resnet56-cifar10-learned
+python benchmarks/collect.py runs/r56 resnet56-cifar10-learned --model
 """
 
 import argparse
@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")
     parser.add_argument("name")
+    parser.add_argument("--model", action="store_true", help="keep the pruned model too")
     args = parser.parse_args()
     run = Run.open(args.run)
     config = run.config
@@ -52,9 +53,9 @@ def main() -> None:
         "bench": {p.stem: without_samples(read_json(p)) for p in sorted((run.path / "bench").glob("*.json"))},
     }
     write_json(RESULTS / f"{args.name}.json", record)
-    model = run.load("pruned")
-    edgeprune.save(model, RESULTS / f"{args.name}.safetensors")
-    print(f"kept {RESULTS / args.name}.json and .safetensors")
+    if args.model:
+        edgeprune.save(run.load("pruned"), RESULTS / f"{args.name}.safetensors")
+    print(f"kept {args.name} in results/")
 
 
 if __name__ == "__main__":

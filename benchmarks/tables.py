@@ -70,7 +70,20 @@ def cifar_table() -> str:
 def cost_table() -> str:
     """Step ratio and start-up time."""
     found = read("step_cost")
-    return found["markdown"]
+    settings, machine_ = found["settings"], found["machine"]
+    steps, ratio = found["step_ms"], found["ratio_to_plain"]["pruning"]
+    what = f"{settings['model']}, batch {settings['batch']}, {settings['precision']}"
+    rows = [
+        [f"a plain training step ({what})", f"{steps['plain']['median']:.0f} ms"],
+        [f"a step of the pruning phase ({what})", f"{steps['pruning']['median']:.0f} ms"],
+        [
+            "their ratio",
+            f"{ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f} over the rounds)",
+        ],
+        ["`edgeprune --help`", f"{found['help_s']['median']:.2f} s"],
+    ]
+    where = f"{machine_['cpu']}, {machine_['threads']} threads, torch {machine_['torch']}"
+    return f"{markdown(['', 'median'], rows)}\n\nOn {where}."
 
 
 TABLES: dict[str, Callable[[], str]] = {
