@@ -3,9 +3,8 @@
     python benchmarks/graph_speed.py [--rounds 7] [--out results/graph_speed.json]
 
 Both start from the model and an example image and end with a smaller model: scores from weight magnitudes,
-half of the FLOPs (ours) or 30 % of the channels (theirs; it has no FLOPs target in one step). Ours also copies
-the model, theirs changes it in place; the copy they need to start from is outside their time. Run it on a
-quiet machine.
+half of the FLOPs (ours) or 30 % of the channels (theirs; it has no FLOPs target in one step). Ours copies the
+model, theirs changes it in place; the copy they start from is outside their time. Run it on a quiet machine.
 """
 
 import argparse
