@@ -1,6 +1,5 @@
 """Apply a keep-plan: a dense model that computes what the masked one computes, or the masked one itself."""
 
-import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,9 +8,12 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph, Ints
+from edgeprune.graph.copying import assemble, copy_graph, copy_layers, copy_module
 from edgeprune.graph.ordering import Orders, channel_orders
 from edgeprune.graph.rewrite import Immovable, Rewriter
 from edgeprune.plan import Plan
+
+__all__ = ["Compacted", "compact", "copy_module", "mask"]
 
 
 @dataclass(frozen=True)
@@ -51,30 +53,9 @@ def _without(plan: Plan, stuck: Immovable) -> Plan:
 
 def _compact_once(graph: Graph, keep: Bools) -> fx.GraphModule:
     orders = channel_orders(graph, keep) if graph.flow.remaps else {}
-    module = copy_module(graph.module, _cut_tensors(graph, keep, orders))
-    _set_sizes(module)
-    return Rewriter(graph, module, keep, orders).run()
-
-
-def copy_module(module: fx.GraphModule, instead: dict[Tensor, Tensor] | None = None) -> fx.GraphModule:
-    """A deep copy without the example values that tracing left on the nodes.
-
-    ``instead`` maps tensors to those that take their place; these are not copied.
-    """
-    stripped = {node: node.meta for node in module.graph.nodes}
-    for node in module.graph.nodes:
-        node.meta = {}
-    try:
-        return copy.deepcopy(module, {id(old): new for old, new in (instead or {}).items()})
-    finally:
-        for node, meta in stripped.items():
-            node.meta = meta
-
-
-def kept_index(vector: Ints, keep: Bools, orders: Orders) -> Tensor:
-    """Indices along an axis that stay, in the order they are written."""
-    order = orders.get(vector.tobytes())
-    return torch.from_numpy(np.flatnonzero(np.append(keep, True)[vector]) if order is None else order)
+    layers = copy_layers(graph.module, _cut_tensors(graph, keep, orders))
+    _set_sizes(layers)
+    return Rewriter(graph, layers, keep, orders).run()
 
 
 def _cut_tensors(graph: Graph, keep: Bools, orders: Orders) -> dict[Tensor, Tensor]:
@@ -82,26 +63,21 @@ def _cut_tensors(graph: Graph, keep: Bools, orders: Orders) -> dict[Tensor, Tens
     axes: dict[str, dict[int, Ints]] = {}
     for (name, axis), vector in graph.slots.items():
         axes.setdefault(name, {})[axis] = vector
-    found = {}
+    alive, found = np.append(keep, True), {}  # class -1 stays
+    tensors = dict([*graph.module.named_parameters(), *graph.module.named_buffers()])
     for name, vectors in axes.items():
-        old = cut = _tensor(graph.module, name)
-        with torch.no_grad():
-            for axis, vector in sorted(vectors.items()):  # rows first: they are copied whole
-                index = kept_index(vector, keep, orders)
-                if len(index) != cut.shape[axis] or vector.tobytes() in orders:
-                    cut = cut.index_select(axis, index.to(cut.device))
+        old = cut = tensors[name]
+        for axis, vector in sorted(vectors.items()):  # rows first: they are copied whole
+            order = orders.get(vector.tobytes()) if orders else None
+            kept = np.flatnonzero(alive[vector]) if order is None else order
+            if len(kept) != len(vector) or order is not None:
+                cut = cut.detach().index_select(axis, torch.from_numpy(kept).to(cut.device))
         if cut is not old:
             found[old] = nn.Parameter(cut, old.requires_grad) if isinstance(old, nn.Parameter) else cut
     return found
 
 
-def _tensor(module: nn.Module, name: str) -> Tensor:
-    path, _, leaf = name.rpartition(".")
-    found: Tensor = getattr(module.get_submodule(path), leaf)
-    return found
-
-
-def _set_sizes(module: fx.GraphModule) -> None:
+def _set_sizes(module: nn.Module) -> None:
     """Make each layer's own numbers (channels, groups, features) agree with its cut tensors."""
     for layer in module.modules():
         if isinstance(layer, nn.modules.conv._ConvNd):
@@ -133,9 +109,8 @@ def mask(graph: Graph, plan: Plan) -> fx.GraphModule:
         PlanError: ``plan`` was made for another model.
     """
     plan.check(graph)
-    module = copy_module(graph.module)
-    new = dict(zip(graph.module.graph.nodes, module.graph.nodes, strict=True))
-    like = next(module.parameters(), torch.zeros(0))
+    layers, (copied, new) = copy_layers(graph.module, {}), copy_graph(graph.module.graph)
+    like = next(layers.parameters(), torch.zeros(0))
     for number, reader in enumerate(graph.flow.readers):
         classes = graph.classes_of(reader.labels)
         alive = torch.from_numpy(np.append(plan.keep, True)[classes])  # class -1 stays
@@ -145,9 +120,8 @@ def mask(graph: Graph, plan: Plan) -> fx.GraphModule:
         view = [1] * graph.flow.values[reader.source].dim()
         view[reader.axis] = -1
         name = f"edgeprune_mask_{number}"
-        module.register_buffer(name, alive.view(view).to(like))
-        with module.graph.inserting_before(node):
-            masked = module.graph.call_function(torch.mul, (source, module.graph.get_attr(name)))
+        layers.register_buffer(name, alive.view(view).to(like))
+        with copied.inserting_before(node):
+            masked = copied.call_function(torch.mul, (source, copied.get_attr(name)))
         node.replace_input_with(source, masked)
-    module.recompile()
-    return module
+    return assemble(layers, copied, graph.module)

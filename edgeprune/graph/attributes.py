@@ -63,6 +63,8 @@ def unused_parts(model: nn.Module, module: nn.Module) -> tuple[str, ...]:
     """Notes on parts with parameters that the traced forward never touches (auxiliary heads in eval mode)."""
     used = {id(t) for t in lb.flat([list(module.parameters()), list(module.buffers())])}
     found: list[str] = []
+    if all(id(parameter) in used for parameter in model.parameters()):
+        return ()
     _collect(model, "", used, found)
     return tuple(f"{name} is not used in eval mode: it is not part of the traced model" for name in found)
 

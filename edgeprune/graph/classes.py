@@ -210,46 +210,54 @@ def _number(flow: Flow, component: Ints) -> tuple[Ints, Ints]:
 
 def _groups(flow: Flow, slots: dict[tuple[str, int], Ints], classes: int) -> list[ChannelGroup]:
     """Classes with the same set of slots form one group."""
-    keys = list(slots)
-    items = np.concatenate([slots[key] for key in keys] or [np.zeros(0, int)])
-    places = np.repeat(np.arange(len(keys)), [len(slots[key]) for key in keys])
-    pairs = np.unique(np.stack([items, places], 1)[items >= 0], axis=0)
-    bounds = np.searchsorted(pairs[:, 0], np.arange(classes + 1))
-    grouped: dict[bytes, list[int]] = defaultdict(list)
-    for item, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
-        grouped[pairs[start:end, 1].tobytes()].append(item)
+    keys, groups = list(slots), []
     read = {reader.weight for reader in flow.readers}
-    groups = []
-    for index, (signature, members) in enumerate(grouped.items()):
-        where = np.frombuffer(signature, dtype=np.int64)
-        made = [keys[p][0] for p in where if flow.outputs.get(keys[p][0]) == keys[p][1]]
-        mixed = [
-            keys[p][0] for p in where if keys[p][0] in read and flow.outputs.get(keys[p][0]) != keys[p][1]
-        ]
+    for index, (members, places) in enumerate(_alike(list(slots.values()), classes)):
+        made = [keys[p][0] for p in places if flow.outputs.get(keys[p][0]) == keys[p][1]]
+        mixed = [keys[p][0] for p in places if keys[p][0] in read and keys[p][0] not in made]
         names = tuple(name.rsplit(".", 1)[0] for name in made)
-        label = names[0] if names else keys[where[0]][0]
+        label = names[0] if names else keys[places[0]][0]
         readers = tuple(name.rsplit(".", 1)[0] for name in mixed)
-        groups.append(ChannelGroup(index, label, np.array(members), names, readers))
+        groups.append(ChannelGroup(index, label, members, names, readers))
     return groups
+
+
+def _alike(vectors: list[Ints], classes: int) -> list[tuple[Ints, Ints]]:
+    """(members, places) of each set of classes that stand in the same of the ``vectors``, by first member."""
+    if not classes:
+        return []
+    items = np.concatenate(vectors)
+    places = np.repeat(np.arange(len(vectors)), [len(v) for v in vectors])
+    pairs = np.sort((items * len(vectors) + places)[items >= 0])
+    pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])]
+    starts = np.searchsorted(pairs, np.arange(classes + 1) * len(vectors))
+    pairs %= len(vectors)
+    marks = np.random.default_rng(0).integers(
+        1, 2**62, size=len(vectors)
+    )  # a set is known by its sum of marks
+    sums = np.add.reduceat(marks[pairs], starts[:-1])
+    _, first, group_of, counts = np.unique(sums, return_index=True, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(counts)[:-1])
+    found = [(members[g], pairs[starts[first[g]] : starts[first[g] + 1]]) for g in range(len(first))]
+    return sorted(found, key=lambda pair: int(pair[0][0]))
 
 
 def _protected(flow: Flow, component: Ints) -> list[Protected]:
     """Which layers' output channels stay for which reason; the first reason given counts."""
     made = {name: component[flow.slots[name, axis].numpy()] for name, axis in flow.outputs.items()}
     found: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    explained: dict[str, set[int]] = defaultdict(set)
-    makers: dict[int, list[str]] = defaultdict(list)
-    for name, components in made.items():
-        for item in np.unique(components).tolist():
-            makers[item].append(name)
+    open_ones = {name: np.ones(len(components), dtype=bool) for name, components in made.items()}
+    hit = np.zeros(component.max() + 1, dtype=bool)
     for labels, reason, where in flow.protections:
-        hit = np.unique(component[labels.numpy()]).tolist()
-        for name in dict.fromkeys(name for item in hit for name in makers.get(item, ())):
-            mine = set(made[name].tolist()) & set(hit) - explained[name]
-            if mine:
-                explained[name] |= mine
-                layer = name.rsplit(".", 1)[0]
-                found[reason, where][layer] = int(np.isin(made[name], list(mine)).sum())
+        hit[component[labels.numpy()]] = True
+        for name in list(open_ones):
+            mine = hit[made[name]] & open_ones[name]
+            if mine.any():
+                found[reason, where][name.rsplit(".", 1)[0]] = int(mine.sum())
+                open_ones[name] &= ~mine
+                if not open_ones[name].any():
+                    del open_ones[name]
+        hit[component[labels.numpy()]] = False
     return [
         Protected(tuple(layers), sum(layers.values()), reason, where)
         for (reason, where), layers in found.items()

@@ -34,7 +34,7 @@ class Constants:
             name = f"{self.editor.new[operand].name}_constant"
             make = self.editor.buffer if self.fate.constant[operand] else self.editor.parameter
             self._read[operand] = str(make(name, self.value(operand)).target)
-        return self.editor.module.graph.get_attr(self._read[operand])
+        return self.editor.graph.get_attr(self._read[operand])
 
     def value(self, node: fx.Node) -> Tensor:
         """What ``node`` gives in each channel."""
@@ -67,7 +67,7 @@ class Constants:
             return self.value(argument)
         if argument.op != "get_attr":
             return argument.meta["edgeprune_value"]
-        value: Any = self.editor.module
+        value: Any = self.editor.root
         for part in str(argument.target).split("."):
             value = getattr(value, part)
         if node in self.flow.pointwise and tensors_in(value):
@@ -76,7 +76,7 @@ class Constants:
         return value
 
     def _layer(self, node: fx.Node, value: Tensor) -> Tensor:
-        layer = self.editor.module.get_submodule(str(node.target))
+        layer = self.editor.root.get_submodule(str(node.target))
         if isinstance(layer, (nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd)):
             return value
         mode = layer.training
@@ -87,7 +87,7 @@ class Constants:
 
     def _bias(self, node: fx.Node) -> Tensor:
         if node.op == "call_module":
-            return self.editor.module.get_submodule(str(node.target)).bias  # type: ignore[return-value]
+            return self.editor.root.get_submodule(str(node.target)).bias  # type: ignore[return-value]
         found: Any = node.args[2] if len(node.args) > 2 else node.kwargs["bias"]
         return self._argument(node, found)
 

@@ -8,7 +8,7 @@ import torch.fx as fx
 from numpy.typing import NDArray
 from scipy import sparse
 
-from edgeprune.graph.flow import Flow, layer_name
+from edgeprune.graph.flow import Flow, layer_name, parameters_of
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -115,8 +115,8 @@ def _users(flow: Flow) -> dict[str, list[fx.Node]]:
     """The nodes that use each parameter, by its canonical name."""
     users: dict[str, list[fx.Node]] = defaultdict(list)
     for node in flow.module.graph.nodes:
-        if node.op == "call_module":
-            for tensor in flow.module.get_submodule(str(node.target)).parameters():
+        if node in flow.layers:
+            for tensor in parameters_of(flow.layers[node]):
                 users[str(flow.tensor_name(tensor))].append(node)
         elif flow.attribute(node) is not None:
             users[str(flow.attribute(node))].append(node)

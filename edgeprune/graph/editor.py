@@ -1,4 +1,4 @@
-"""Change the graph of a copy while walking the original: which node stands for which, and new ones."""
+"""Change a copy of a graph while walking the original: which node stands for which, and new ones."""
 
 from typing import Any
 
@@ -7,20 +7,22 @@ import torch.fx as fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgeprune.graph.copying import copy_graph
+
 Pads = dict[int, tuple[int, int]]
 
 
 class Editor:
-    """``new[node]`` is the node of ``module`` that stands for an original ``node``."""
+    """``new[node]`` is the node of the copied ``graph`` that stands for ``node``; ``root`` has its layers."""
 
-    def __init__(self, original: fx.Graph, module: fx.GraphModule) -> None:
-        self.module = module
-        self.new: dict[fx.Node, fx.Node] = dict(zip(original.nodes, module.graph.nodes, strict=True))
-        self._like = next(module.parameters(), torch.zeros(0))
+    def __init__(self, original: fx.Graph, root: nn.Module) -> None:
+        self.graph, self.new = copy_graph(original)
+        self.root = root
+        self._like = next(root.parameters(), torch.zeros(0))
 
     def before(self, node: fx.Node) -> Any:
         """New nodes go before the one that stands for ``node``."""
-        return self.module.graph.inserting_before(self.new[node])
+        return self.graph.inserting_before(self.new[node])
 
     def replace(self, node: fx.Node, replacement: fx.Node) -> None:
         """Let ``replacement`` stand for ``node``."""
@@ -29,7 +31,7 @@ class Editor:
 
     def call(self, function: Any, *args: Any, **kwargs: Any) -> fx.Node:
         """A function call at the place of insertion."""
-        return self.module.graph.call_function(function, args, kwargs)
+        return self.graph.call_function(function, args, kwargs)
 
     def pick(self, x: fx.Node, axis: int, positions: Tensor, width: int) -> fx.Node:
         """The cheapest exact operation for "these positions of ``width``, in this order"."""
@@ -50,14 +52,14 @@ class Editor:
     def buffer(self, name: str, value: Tensor) -> fx.Node:
         """Read ``value`` as a new buffer."""
         place = self._free_name(name)
-        self.module.register_buffer(place, value.to(self._like.device))
-        return self.module.graph.get_attr(place)
+        self.root.register_buffer(place, value.to(self._like.device))
+        return self.graph.get_attr(place)
 
     def parameter(self, name: str, value: Tensor) -> fx.Node:
         """Read ``value`` as a new parameter."""
         place = self._free_name(name)
-        self.module.register_parameter(place, nn.Parameter(value.detach().clone()))
-        return self.module.graph.get_attr(place)
+        self.root.register_parameter(place, nn.Parameter(value.detach().clone()))
+        return self.graph.get_attr(place)
 
     def zeros(self, shape: tuple[int, ...]) -> Tensor:
         """Zeros of the model's type."""
@@ -65,7 +67,7 @@ class Editor:
 
     def _free_name(self, name: str) -> str:
         number = 0
-        while hasattr(self.module, f"{name}_{number}"):
+        while hasattr(self.root, f"{name}_{number}"):
             number += 1
         return f"{name}_{number}"
 

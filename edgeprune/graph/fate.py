@@ -88,7 +88,7 @@ class _Judge:
 
     def _has_bias(self, node: fx.Node) -> bool:
         if node.op == "call_module":
-            return getattr(self.flow.module.get_submodule(str(node.target)), "bias", None) is not None
+            return getattr(self.flow.layers[node], "bias", None) is not None
         if op_name(node) == "matmul":
             return False
         return (node.args[2] if len(node.args) > 2 else node.kwargs.get("bias")) is not None
@@ -97,7 +97,7 @@ class _Judge:
         """Whether a mixer looks at one position at a time."""
         if node.op != "call_module":
             return op_name(node) in ("linear", "matmul")
-        layer = self.flow.module.get_submodule(str(node.target))
+        layer = self.flow.layers[node]
         if isinstance(layer, nn.modules.conv._ConvNd):
             flat = layer.padding in ("valid", "same") or not any(layer.padding)
             return flat and set(layer.kernel_size) == {1} and not layer.transposed
@@ -106,7 +106,7 @@ class _Judge:
     def _folds(self, node: fx.Node) -> bool:
         """Whether the operation makes of a constant in each channel another such constant."""
         if node.op == "call_module":
-            layer = self.flow.module.get_submodule(str(node.target))
+            layer = self.flow.layers[node]
             kinds = (nn.modules.batchnorm._BatchNorm, *_POOLS)
             return isinstance(layer, kinds) or node in self.flow.pointwise or isinstance(layer, nn.PReLU)
         if node in self.flow.pointwise:
@@ -128,7 +128,7 @@ class _Judge:
 
     def _stays_zero(self, node: fx.Node) -> bool:
         if node.op == "call_module":
-            return type(self.flow.module.get_submodule(str(node.target))).__name__.lower() in ZERO_STAYS
+            return type(self.flow.layers[node]).__name__.lower() in ZERO_STAYS
         tensors = [n for n in node.all_input_nodes if tensors_in(n.meta[VALUE])]
         if op_name(node) in ("add", "sub"):
             return len(tensors) == 2 and all(n.op != "get_attr" for n in tensors)

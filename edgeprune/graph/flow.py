@@ -138,6 +138,9 @@ class Flow:
     count: int = 1
 
     def __post_init__(self) -> None:
+        nodes = [node for node in self.module.graph.nodes if node.op == "call_module"]
+        layers = dict(self.module.named_modules(remove_duplicate=False))
+        self.layers = {node: layers[str(node.target)] for node in nodes}
         self._canonical: dict[int, str] = {}
         self.aliases: dict[str, list[str]] = defaultdict(list)
         named: list[tuple[str, Tensor]] = [*self.module.named_parameters(remove_duplicate=False)]
@@ -243,7 +246,6 @@ class Flow:
         self._find_static()
         for node in self.module.graph.nodes:
             self.values[node] = lb.compress(self._step(node, apply_rule))
-        self._forget_activations()
         return self
 
     def _step(self, node: fx.Node, apply_rule: "Callable[[Flow, Call], Any]") -> Any:
@@ -261,8 +263,7 @@ class Flow:
             self.protect(
                 self.values[written], "a tensor is written into while other views of it are in use", node
             )
-        module = self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
-        return apply_rule(self, Call(node, args, kwargs, module, ""))
+        return apply_rule(self, Call(node, args, kwargs, self.layers.get(node), ""))
 
     def _input(self, node: fx.Node, value: Any) -> Any:
         if isinstance(value, (tuple, list, dict)):
@@ -316,10 +317,7 @@ class Flow:
         return found.pop() if len(found) == 1 else None
 
     def _find_static(self) -> None:
-        layers = [
-            self.module.get_submodule(str(n.target)) for n in self.module.graph.nodes if n.op == "call_module"
-        ]
-        self._in_layers = {id(tensor) for layer in layers for tensor in layer.parameters()}
+        self._in_layers = {id(tensor) for layer in self.layers.values() for tensor in parameters_of(layer)}
         for node in self.module.graph.nodes:
             inputs = [n for n in node.all_input_nodes if tensors_in(n.meta[VALUE])]
             if node.op == "get_attr" or (
@@ -327,12 +325,12 @@ class Flow:
             ):
                 self.static.add(node)
 
-    def _forget_activations(self) -> None:
-        """Keep shapes and types of the example's activations, and drop their memory."""
-        for node in self.module.graph.nodes:
-            if node not in self.static and tensors_in(node.meta.get(VALUE)):
-                value = lb.mapped(node.meta[VALUE], lambda v: v.to("meta") if isinstance(v, Tensor) else v)
-                node.meta[VALUE] = value
+
+def parameters_of(layer: nn.Module) -> list[nn.Parameter]:
+    """All parameters of a layer; quick for one without layers inside."""
+    if layer._modules:
+        return list(layer.parameters())
+    return [parameter for parameter in layer._parameters.values() if parameter is not None]
 
 
 def is_weight_argument(user: fx.Node, node: fx.Node) -> bool:

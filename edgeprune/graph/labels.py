@@ -14,10 +14,11 @@ from torch import Tensor
 
 def core(labels: Tensor) -> Tensor:
     """The same labels with every stride-0 axis narrowed to length 1."""
-    for axis, (size, stride) in enumerate(zip(labels.shape, labels.stride(), strict=True)):
-        if size > 1 and stride == 0:
-            labels = labels.narrow(axis, 0, 1)
-    return labels
+    shape, strides = labels.shape, labels.stride()
+    if 0 not in strides:
+        return labels
+    small = [1 if stride == 0 and size > 1 else size for size, stride in zip(shape, strides, strict=True)]
+    return labels.as_strided(small, strides, labels.storage_offset())
 
 
 def spread(vector: Tensor, axis: int, shape: tuple[int, ...]) -> Tensor:
@@ -35,11 +36,11 @@ def compress(labels: Any) -> Any:
         return {key: compress(item) for key, item in labels.items()}
     if not isinstance(labels, Tensor):
         return labels
-    small = core(labels)
-    for axis, size in enumerate(small.shape):
+    small = before = core(labels)
+    for axis, size in enumerate(before.shape):
         if size > 1 and bool((small == small.narrow(axis, 0, 1)).all()):
             small = small.narrow(axis, 0, 1)
-    return small.expand(labels.shape)
+    return labels if small is before else small.expand(labels.shape)
 
 
 def constants_like(value: Any) -> Any:
@@ -149,6 +150,10 @@ def alive_indices(labels: Tensor, kept: Callable[[Tensor], Tensor]) -> list[Tens
         return [torch.arange(size) for size in labels.shape]
     if not bool(alive.any()):
         return _nothing_left(small, labels)
+    wide = [axis for axis, size in enumerate(small.shape) if size > 1]
+    if len(wide) == 1:
+        found = alive.reshape(-1).nonzero()[:, 0]
+        return [found if axis == wide[0] else torch.arange(size) for axis, size in enumerate(labels.shape)]
     axes: list[Tensor] = []
     rest = alive
     for axis, size in enumerate(small.shape):

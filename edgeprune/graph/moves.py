@@ -46,7 +46,7 @@ class Moves:
         return self._regather(node, expected)
 
     def _try(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        module = self.flow.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        module = self.flow.layers.get(node)
         if op_name(node) == "cat" and not isinstance(source_of(node), fx.Node):
             parts = [n for n in source_of(node) if n not in self.fate.empty]
             args, kwargs = ([self.actual[n] for n in parts], cat_axis(node.args, node.kwargs)), {}

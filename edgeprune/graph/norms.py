@@ -33,7 +33,13 @@ def batch_norm(flow: Flow, call: Call) -> Any:
     _vectors(flow, call, _STATISTICS, vector)
     batch = call.module is None and bool(call.get(5, "training", False))
     _count(flow, call, 3, *((4, 5) if batch else (1, 2)))
-    return lb.spread(vector, axis, call.shape)
+    return _same(call, vector, axis)
+
+
+def _same(call: Call, vector: Tensor, axis: int) -> Tensor:
+    """The labels that come in, as they are unless they change along other axes than ``axis``."""
+    whole = lb.core(call.x).numel() == len(vector) and call.x.shape == call.shape
+    return call.x if whole else lb.spread(vector, axis, call.shape)
 
 
 def _foreign(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector: Tensor) -> bool:

@@ -88,6 +88,14 @@ CREATORS = _words("new_zeros new_ones new_full new_empty new_tensor")
 # Movers whose second tensor only gives a shape or a type; every other further tensor is an index.
 LIKE = {"expand_as", "reshape_as", "type_as"}
 
+# Plain values that come from a tensor's shape or type; a number that comes from its content is none of these.
+QUESTIONS = _words(
+    """
+    getattr size dim ndimension numel nelement stride is_floating_point is_complex is_contiguous is_tensor
+    element_size get_device storage_offset result_type is_same_size keys values items item
+    """
+)
+
 # Their result may share memory with their first argument.
 VIEWS = MOVERS - {"roll", "flip", "repeat", "tile", "repeat_interleave", "stack", "clone", "index_select"}
 VIEWS |= {"detach", "dropout", "to", "float", "type", "glu"}

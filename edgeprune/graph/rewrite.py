@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.constants import Constants, out_of_place
+from edgeprune.graph.copying import assemble
 from edgeprune.graph.editor import Editor, set_argument
 from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import layer_name, weight_node
@@ -32,13 +33,13 @@ _SIZE_QUESTIONS = {"size", "shape", "numel", "nelement"}
 
 
 class Rewriter:
-    """One walk over ``graph``; ``module`` is the copy whose graph is rewritten (its tensors already cut)."""
+    """One walk over ``graph``; ``root`` has a copy of its layers, with their tensors already cut."""
 
-    def __init__(self, graph: Graph, module: fx.GraphModule, keep: Bools, orders: Orders) -> None:
-        self.graph, self.flow, self.module = graph, graph.flow, module
+    def __init__(self, graph: Graph, root: nn.Module, keep: Bools, orders: Orders) -> None:
+        self.graph, self.flow, self.root = graph, graph.flow, root
         self.fate = fate_of(graph.flow, graph.class_of, keep)
         self.survivors = Survivors(graph, keep, orders)
-        self.editor = Editor(graph.module.graph, module)
+        self.editor = Editor(graph.module.graph, root)
         self.actual: dict[fx.Node, Any] = {}
         self.moves = Moves(self.flow, self.fate, self.survivors, self.editor, self.actual)
         self.constants = Constants(self.flow, self.fate, self.survivors, self.editor, self.picks)
@@ -56,27 +57,15 @@ class Rewriter:
             if node.op != "output":
                 self.actual[node] = self._step(node)
         writing = {self.editor.new[n] for n in self.flow.writing}
-        self.module.graph.eliminate_dead_code(lambda n: n.is_impure() or n in writing)
-        self._delete_unused()
-        self.module.graph.lint()
-        self.module.recompile()
-        return self.module
-
-    def _delete_unused(self) -> None:
-        """Layers, and parameters read by the graph itself, that nothing uses any more."""
-        still = {node.target for node in self.module.graph.nodes if node.op == "get_attr"}
-        before = {str(node.target) for node in self.graph.module.graph.nodes if node.op == "get_attr"}
-        layers = [str(node.target) for node in self.module.graph.nodes if node.op == "call_module"]
-        for name in before - still:
-            path, _, leaf = name.rpartition(".")
-            if not any(path == layer or path.startswith(layer + ".") for layer in layers):
-                delattr(self.module.get_submodule(path), leaf)
-        self.module.delete_all_unused_submodules()
+        graph = self.editor.graph
+        graph.eliminate_dead_code(lambda n: n.op in ("placeholder", "output") or n in writing)
+        graph.lint()
+        return assemble(self.root, graph, self.graph.module)
 
     def _step(self, node: fx.Node) -> Any:
         labels = self.flow.values[node]
         if labels is None and node.op == "get_attr":  # a layer's weight: only its shape can matter
-            return torch.zeros((), dtype=torch.long).expand(_value(self.module, str(node.target)).shape)
+            return torch.zeros((), dtype=torch.long).expand(_value(self.root, str(node.target)).shape)
         if node not in self.fate.working or node.op in ("placeholder", "get_attr"):
             return self.survivors.of(labels)
         if not tensors_in(node.meta[VALUE]):
@@ -139,7 +128,7 @@ class Rewriter:
         before, after = self.flow.values[source].numel(), self.actual[source].numel()
         if op_name(node) != "mean" or before == after:
             return
-        with self.module.graph.inserting_after(self.editor.new[node]):
+        with self.editor.graph.inserting_after(self.editor.new[node]):
             scaled = self.editor.call(torch.mul, self.editor.new[node], after / before)
         self.editor.replace(node, scaled)
 
@@ -166,10 +155,10 @@ class Rewriter:
 
     def _resize_norm(self, node: fx.Node, before: torch.Size, after: torch.Size) -> None:
         """A GroupNorm or InstanceNorm without vectors, of its own where it is used on other channels too."""
-        layer: Any = self.graph.module.get_submodule(str(node.target))
+        layer: Any = self.flow.layers[node]
         if not isinstance(layer, (nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)):
             return
-        own = copy.copy(self.module.get_submodule(str(node.target)))
+        own = copy.copy(self.root.get_submodule(str(node.target)))
         if isinstance(layer, nn.GroupNorm):
             own.num_groups = after[1] * layer.num_groups // before[1]  # type: ignore[assignment]
             own.num_channels = after[1]  # type: ignore[assignment]
@@ -184,7 +173,7 @@ class Rewriter:
             else f"{node.target}_{users.index(node)}"
         )
         path, _, leaf = name.rpartition(".")
-        self.module.get_submodule(path).add_module(leaf, own)
+        self.root.get_submodule(path).add_module(leaf, own)
         self.editor.new[node].target = name
 
     # --- pointwise operands --------------------------------------------------------------------------

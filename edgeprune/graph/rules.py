@@ -13,7 +13,18 @@ from edgeprune.graph import labels as lb
 from edgeprune.graph import mixers, movers, norms, pointwise
 from edgeprune.graph.flow import Call, Flow, reason_unknown
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import BINARY, CREATORS, MOVERS, POOLS, REDUCERS, SOFTMAXES, UNARY, op_name
+from edgeprune.graph.ops import (
+    BINARY,
+    CREATORS,
+    MOVERS,
+    POOLS,
+    QUESTIONS,
+    REDUCERS,
+    SOFTMAXES,
+    UNARY,
+    op_name,
+    title,
+)
 
 Rule = Callable[[Flow, Call], Any]
 
@@ -90,6 +101,8 @@ def apply_rule(flow: Flow, call: Call) -> Any:
     """Labels of one call's result; plain values (sizes, flags) come from the example."""
     call.op = op_name(call.node)
     if not tensors_in(call.value):
+        if call.op not in QUESTIONS and tensors_in([call.args, call.kwargs]):
+            flow.protect([call.args, call.kwargs], f"{title(call.node)} reads the content", call.node)
         return call.value
     if not tensors_in([call.args, call.kwargs]):
         return lb.constants_like(call.value)

@@ -39,6 +39,7 @@ class Survivors:
 
     def __init__(self, graph: Graph, keep: Bools, orders: Orders) -> None:
         self.graph, self.orders = graph, orders
+        self._known: dict[int, tuple[Tensor, list[Tensor] | None]] = {}
         self._alive = torch.from_numpy(
             np.concatenate([keep, [True]])[graph.class_of]
         )  # by label; class -1 stays
@@ -49,6 +50,12 @@ class Survivors:
 
     def index(self, labels: Tensor) -> list[Tensor] | None:
         """Surviving indices by axis, in the order they are written; None when they form no grid."""
+        known = self._known.get(id(labels))
+        if known is None:
+            known = self._known[id(labels)] = (labels, self._index(labels))
+        return known[1]
+
+    def _index(self, labels: Tensor) -> list[Tensor] | None:
         axes = lb.alive_indices(labels, self.kept)
         if axes is None or not self.orders:
             return axes

@@ -31,17 +31,18 @@ _DROPOUT: dict[Any, type[nn.Module]] = {
 }
 
 
-def tidy(module: fx.GraphModule, inputs: int) -> None:
-    """Apply every pass in place; ``inputs`` is how many arguments of forward the caller gives."""
+def tidy(module: fx.GraphModule) -> bool:
+    """Apply every pass to ``module``'s graph; gives whether anything changed."""
+    before = [(node, node.args) for node in module.graph.nodes]
     drop_assertions(module.graph)
-    drop_unused(module.graph, inputs)
     for node in list(module.graph.nodes):
         if node.op == "call_function" and node.target in _DROPOUT or _name(node) == "stochastic_depth":
             _revive(module, node)
         elif node.op == "call_module" and isinstance(module.get_submodule(node.target), nn.Unflatten):
             _as_method(module, node)
     name_writes(module)
-    module.recompile()
+    drop_unused(module.graph)
+    return before != [(node, node.args) for node in module.graph.nodes]
 
 
 def _name(node: fx.Node) -> str:
@@ -55,13 +56,10 @@ def drop_assertions(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def drop_unused(graph: fx.Graph, inputs: int) -> None:
-    """Remove what nothing uses, and the placeholders of defaulted arguments."""
+def drop_unused(graph: fx.Graph) -> None:
+    """Remove what nothing uses, but for writes that are seen elsewhere."""
     for node in reversed(list(graph.nodes)):
-        if node.op not in ("output", "placeholder", "call_module") and not node.users and not _writes(node):
-            graph.erase_node(node)
-    for node in [n for n in graph.nodes if n.op == "placeholder"][inputs:]:
-        if not node.users:
+        if node.op not in ("output", "placeholder") and not node.users and WRITES not in node.meta:
             graph.erase_node(node)
 
 
@@ -119,14 +117,15 @@ def name_writes(module: fx.GraphModule) -> None:
     ``meta[WRITES]``: their channels must stay where they are.
     """
     order = {node: place for place, node in enumerate(module.graph.nodes)}
+    layers = dict(module.named_modules(remove_duplicate=False))
     roots: dict[fx.Node, fx.Node] = {}
     families: dict[fx.Node, list[fx.Node]] = {}
     for node in module.graph.nodes:
         source = source_of(node)
-        is_view = isinstance(source, fx.Node) and source.op != "get_attr" and _is_view(module, node)
+        is_view = isinstance(source, fx.Node) and source.op != "get_attr" and _is_view(layers, node)
         roots[node] = roots[source] if is_view else node
         families.setdefault(roots[node], []).append(node)
-        written = _written(module, node)
+        written = _written(layers, node)
         if written is None:
             continue
         families[roots[node]].remove(node)
@@ -146,11 +145,11 @@ def _used_after(node: fx.Node, place: int, order: dict[fx.Node, int]) -> bool:
     return any(order[user] > place for user in node.users)
 
 
-def _is_view(module: fx.GraphModule, node: fx.Node) -> bool:
+def _is_view(layers: dict[str, nn.Module], node: fx.Node) -> bool:
     """Whether the result may share memory with the first argument."""
     if node.op == "call_module":
         kinds = (nn.Flatten, nn.Identity, nn.modules.dropout._DropoutNd)
-        return isinstance(module.get_submodule(str(node.target)), kinds)
+        return isinstance(layers[str(node.target)], kinds)
     return op_name(node) in VIEWS and bool(tensors_in(node.meta.get(VALUE)))
 
 
@@ -177,10 +176,10 @@ def _asked_in_place(node: fx.Node) -> bool:
     return bool(node.args[place] if len(node.args) > place else node.kwargs.get("inplace", False))
 
 
-def _written(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+def _written(layers: dict[str, nn.Module], node: fx.Node) -> fx.Node | None:
     """The tensor that ``node`` changes in place."""
     if node.op == "call_module":
-        found = bool(getattr(module.get_submodule(str(node.target)), "inplace", False))
+        found = bool(getattr(layers[str(node.target)], "inplace", False))
     else:
         found = node.op in ("call_function", "call_method") and _writes(node)
     source = source_of(node)

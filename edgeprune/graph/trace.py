@@ -1,14 +1,17 @@
-"""torch.fx tracing that carries real values along, so that sizes may steer Python control flow.
+"""torch.fx tracing that carries shapes along, so that sizes may steer Python control flow.
 
 Plain symbolic tracing stops at ``if x.shape[2] > 7`` or ``b, c, *_ = x.shape``. Here every node is
-also run once on the example, so a *size* may be compared, unpacked and looped over; a *tensor's
-content* may not, and the error names the line of the user's code.
+also run once, so a *size* may be compared, unpacked and looped over; a *tensor's content* may not, and
+the error names the line of the user's code. What depends on the input is run on stand-ins with the
+example's shapes; what does not (a buffer of indices) has its real values.
 """
 
 import inspect
 import math
 import traceback
+import types
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,13 +21,19 @@ from torch.fx._symbolic_trace import _orig_module_call
 from torch.fx.proxy import Attribute, Proxy
 
 from edgeprune.errors import TraceError
-from edgeprune.graph.labels import mapped
+from edgeprune.graph.copying import with_flags
+from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.ops import op_name
+from edgeprune.graph.standins import dense, stand_in, worked_out
 from edgeprune.graph.tidy import VALUE, tidy
 
 # Modules that draw random numbers are kept whole: traced in eval mode they would dissolve into nothing,
 # and the pruned model would then train without them.
 _STOCHASTIC = {"StochasticDepth", "DropPath", "DropBlock2d", "DropBlock3d"}
 
+
+# Plain values that come from a tensor's content, not from its shape or type.
+_CONTENT = {"item", "tolist", "numpy", "equal", "allclose", "is_nonzero"}
 
 _DICT_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
@@ -55,7 +64,7 @@ class _ValueProxy(Proxy):
 
     def _plain(self, what: str) -> Any:
         value = self.node.meta.get(VALUE)
-        if _is_plain(value):
+        if _is_plain(value) and self.node not in self.tracer.content:  # type: ignore[attr-defined]
             return value
         raise TraceError(
             f"cannot trace this model: {what} of a tensor's content steers Python at {user_line()}; "
@@ -99,11 +108,16 @@ class _ValueAttribute(_ValueProxy, Attribute):
 class ValueTracer(fx.Tracer):
     """Traces ``root`` while running it on ``inputs``; each node's value stands in ``node.meta``."""
 
-    def __init__(self, inputs: tuple[Any, ...]) -> None:
-        """``inputs`` are the values of forward's arguments, defaults included."""
+    def __init__(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
+        """``inputs`` are the values of forward's arguments."""
         super().__init__(autowrap_modules=(math,))
-        self._inputs = list(inputs)
+        named = [*model.named_parameters(), *model.named_buffers()]
+        self._names = {id(tensor): name for name, tensor in named}
+        self._layers = dict(model.named_modules(remove_duplicate=False))
+        self._inputs = [stand_in(value) for value in inputs]
         self._running = False
+        self._static: set[fx.Node] = set()
+        self.content: set[fx.Node] = set()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m).__name__ in _STOCHASTIC or super().is_leaf_module(m, module_qualified_name)
@@ -118,28 +132,52 @@ class ValueTracer(fx.Tracer):
 
     def _value(self, node: fx.Node) -> Any:
         if node.op == "placeholder":
-            return self._inputs.pop(0) if self._inputs else None
+            return self._inputs.pop(0)
         if node.op == "output":
             return None
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._known)
-        self._running = True
-        try:
+        inputs = node.all_input_nodes
+        if op_name(node) in _CONTENT or any(n in self.content for n in inputs):
+            self.content.add(node)
+        if all(n in self._static or not tensors_in(n.meta[VALUE]) for n in inputs):
+            self._static.add(node)
             return self._run(node, args, kwargs)
+        found = self._worked_out(node, args, kwargs)
+        return stand_in(self._run_either(node, args, kwargs)) if found is None else found
+
+    def _worked_out(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        self._running = True  # reading a layer's attributes must leave no trace
+        try:
+            layer = self._layers[str(node.target)] if node.op == "call_module" else None
+            return worked_out(node, layer, args, kwargs)
         finally:
             self._running = False
 
+    def _run_either(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        """Run on stand-ins, or on numbers where an operation refuses them (one that writes in place)."""
+        try:
+            return self._run(node, args, kwargs)
+        except Exception:
+            return self._run(node, dense(args), dense(kwargs))
+
     def _known(self, node: fx.Node) -> Any:
-        if (
-            VALUE not in node.meta and node.op == "get_attr"
-        ):  # torch.fx makes these for tensors made in forward
+        if VALUE not in node.meta and node.op == "get_attr":  # made by torch.fx for a tensor made in forward
             node.meta[VALUE] = _attribute(self.root, str(node.target))
+            self._static.add(node)
         return node.meta[VALUE]
 
     def _run(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        self._running = True
+        try:
+            return self._call(node, args, kwargs)
+        finally:
+            self._running = False
+
+    def _call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         if node.op == "get_attr":
             return _attribute(self.root, str(node.target))
         if node.op == "call_module":
-            return _orig_module_call(self.root.get_submodule(str(node.target)), *args, **kwargs)
+            return _orig_module_call(self._layers[str(node.target)], *args, **kwargs)
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         return node.target(*args, **kwargs)  # type: ignore[operator]
@@ -152,12 +190,11 @@ class ValueTracer(fx.Tracer):
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if self._running:
             return attr_val
-        if isinstance(attr_val, torch.Tensor) and not isinstance(attr_val, nn.Parameter):
-            for name, buffer in self.root.named_buffers():
-                if buffer is attr_val:
-                    if name not in parameter_proxy_cache:
-                        parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
-                    return parameter_proxy_cache[name]
+        name = self._names.get(id(attr_val)) if isinstance(attr_val, torch.Tensor) else None
+        if name is not None:
+            if name not in parameter_proxy_cache:
+                parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
+            return parameter_proxy_cache[name]
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def to_bool(self, obj: Proxy) -> bool:
@@ -192,18 +229,36 @@ def _attribute(root: nn.Module, path: str) -> Any:
     return root
 
 
-def _defaults(model: nn.Module, count: int) -> dict[str, Any]:
-    """Arguments of forward() beyond the first ``count``: traced as their defaults."""
+def _given(model: nn.Module, count: int) -> list[str]:
+    """Names of the first ``count`` arguments of forward; the others keep their defaults."""
     parameters = list(inspect.signature(model.forward).parameters.values())
-    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     variadic = any(p.kind == p.VAR_POSITIONAL for p in parameters)
-    required = [p.name for p in named if p.default is p.empty and p.kind == p.POSITIONAL_OR_KEYWORD]
+    required = [p.name for p in named if p.default is p.empty]
     if count < len(required) or (count > len(named) and not variadic):
         raise TraceError(
             f"{type(model).__name__}.forward takes {len(required)} input(s) ({', '.join(required)}) but the "
             f"example has {count}; give a tuple with one tensor for each"
         )
-    return {p.name: p.default for p in named[count:]}
+    return [p.name for p in named[:count]] + [f"input_{i}" for i in range(count - len(named))]
+
+
+@contextmanager
+def _taking(model: nn.Module, names: list[str]) -> Iterator[str]:
+    """For a while the model's class has a method that takes just these arguments; gives its name.
+
+    torch.fx traces every argument of the method it is given: with None for a default it would go astray.
+    """
+    arguments, method = ", ".join(names), "edgeprune_forward"
+    scope: dict[str, Any] = {}
+    exec(f"def {method}(self, {arguments}): return self.forward({arguments})", scope)
+    code = scope[method].__code__
+    own = getattr(type(model).forward, "__globals__", {})
+    setattr(type(model), method, types.FunctionType(code, own))
+    try:
+        yield method
+    finally:
+        delattr(type(model), method)
 
 
 def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
@@ -216,13 +271,13 @@ def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
     """
     modes = {module: module.training for module in model.modules()}
     _check_inputs(inputs)
-    defaults = _defaults(model, len(inputs))
-    examples = mapped(inputs, lambda v: v.detach().clone() if isinstance(v, torch.Tensor) else v)
+    names = _given(model, len(inputs))
     model.eval()
     try:
-        with torch.no_grad():
-            tracer = ValueTracer((*examples, *defaults.values()))
-            graph = tracer.trace(model, concrete_args=defaults or None)
+        with torch.no_grad(), _taking(model, names) as method:
+            tracer = ValueTracer(model, inputs)
+            tracer.traced_func_name = method
+            graph = tracer.trace(model)
     except TraceError:
         raise
     except fx.proxy.TraceError as error:
@@ -238,18 +293,16 @@ def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
     for node in graph.nodes:
         if node.op == "get_attr":
             tracer._known(node)
-    return _module(model, tracer, graph, len(inputs))
+    return _module(model, tracer, graph)
 
 
-def _module(model: nn.Module, tracer: ValueTracer, graph: fx.Graph, inputs: int) -> fx.GraphModule:
+def _module(model: nn.Module, tracer: ValueTracer, graph: fx.Graph) -> fx.GraphModule:
     """The traced module; containers that torch.fx made anew take the model's training flag."""
     traced = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
     own = set(model.modules())
-    for module in traced.modules():
-        if module not in own:
-            module.training = model.training
-    tidy(traced, inputs)
-    return traced
+    if tidy(traced):  # made anew, so that it holds no more than its graph uses
+        return with_flags(fx.GraphModule(traced, traced.graph, class_name=type(model).__name__), model, own)
+    return with_flags(traced, model, own)
 
 
 def _check_inputs(inputs: tuple[Any, ...]) -> None:

@@ -1068,6 +1068,19 @@ class PythonOnSizes(Wrapped):
         return y if y.dim() == 4 and y.is_floating_point() else x
 
 
+@case(reasons=("reads the content",), trains=False)
+class ContentAsNumber(Wrapped):
+    """Numbers taken from tensors enter the arithmetic, but steer nothing."""
+
+    def build(self) -> None:
+        self.a, self.b = cbr(12, 8), cbr(8, 12)
+
+    def body(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        y = y * y.mean().item() + max(y.shape) * 0.01
+        return self.b(y) * torch.equal(y, y.relu())
+
+
 @case((3, 16, 16), flops=False)
 class Unbatched(nn.Module):
     """No batch axis: channels come first."""

@@ -112,9 +112,5 @@ def test_nothing_to_prune_is_no_error() -> None:
 
 def test_activations_of_the_example_are_not_kept() -> None:
     graph = build_graph(Block(), IMAGE)
-    real = [
-        n
-        for n in graph.module.graph.nodes
-        if n.op.startswith("call") and n.meta["edgeprune_value"].device.type != "meta"
-    ]
-    assert real == []
+    size = lambda n: n.meta["edgeprune_value"].untyped_storage().nbytes()  # noqa: E731
+    assert all(size(n) <= 8 for n in graph.module.graph.nodes if n.op.startswith("call"))

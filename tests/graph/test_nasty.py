@@ -115,7 +115,8 @@ def test_exports_and_runs_in_onnxruntime_too(name: str) -> None:
 def test_what_was_random_in_training_still_is(name: str) -> None:
     _, inputs, _ = traced(name)
     model = pruned(name, whole_groups=0.0).model.train()
-    assert error(model(*inputs), model(*inputs)) > 0
+    first = model(*inputs)
+    assert any(error(first, model(*inputs)) > 0 for _ in range(20))
     model.eval()
     assert error(model(*inputs), model(*inputs)) == 0
 

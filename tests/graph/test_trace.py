@@ -44,6 +44,13 @@ class Loop(nn.Module):
         return total
 
 
+class Content(nn.Module):
+    """item() is a plain number, but it is the image's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.mean().item() + 1 > 0 else x  # THE LINE
+
+
 class Assigns(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x * 2
@@ -51,7 +58,9 @@ class Assigns(nn.Module):
         return y
 
 
-@pytest.mark.parametrize("model", [Branch(), Item(), Loop(), Assigns()], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "model", [Branch(), Item(), Loop(), Content(), Assigns()], ids=lambda m: type(m).__name__
+)
 def test_content_that_steers_python_is_named_by_line(model: nn.Module) -> None:
     with pytest.raises(TraceError) as caught:
         build_graph(model, torch.ones(1, 3, 8, 8))
@@ -128,6 +137,15 @@ def test_dict_inputs_and_defaults() -> None:
     masked = mask(graph, Plan.everything(graph))
     assert error(model(*inputs), masked(*inputs)) == 0
     assert len(tensors_in(masked(*inputs))) == 2
+
+
+def test_a_default_that_is_a_tuple() -> None:
+    class Sized(Plain):
+        def forward(self, x: Tensor, size: tuple[int, int] = (4, 4), *, more: bool = False) -> Tensor:
+            return F.interpolate(self.conv(x), size=size) * (2 if more else 1)
+
+    model = Sized().eval()
+    assert torch.equal(build_graph(model, IMAGE).module(IMAGE), model(IMAGE))
 
 
 def test_the_batch_stays_free() -> None:
