@@ -72,7 +72,7 @@ class Constants:
             value = getattr(value, part)
         if node in self.flow.pointwise and tensors_in(value):
             for axis, positions, _ in self.picks(node, argument):
-                value = value.index_select(axis, positions)
+                value = value.index_select(axis, positions.to(value.device))
         return value
 
     def _layer(self, node: fx.Node, value: Tensor) -> Tensor:

@@ -34,9 +34,9 @@ def index_nodes(node: fx.Node) -> set[fx.Node]:
 
 
 def moved_arguments(node: fx.Node, lookup: Callable[[fx.Node], Any]) -> tuple[Any, Any]:
-    """Arguments of a mover: what moves by ``lookup``, indices by their values."""
+    """Arguments of a mover: what moves by ``lookup``, indices by their values (labels are on the CPU)."""
     indices = index_nodes(node)
-    find = lambda n: n.meta[VALUE] if n in indices else lookup(n)  # noqa: E731
+    find = lambda n: n.meta[VALUE].cpu() if n in indices else lookup(n)  # noqa: E731
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), find)
     return args, kwargs
 
