@@ -1,5 +1,6 @@
 """Budgets: class scores in, keep-plan out, at a share of the FLOPs or parameters."""
 
+import heapq
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def select(
             f"{target.share(graph, lowest):.3f} of the {target.kind} is as far as it goes"
         )
     keep = _search(budget.keep_at, lambda k: target.cost(graph, k) <= goal, len(budget.order))
-    keep = budget.refine(keep, lambda k: target.cost(graph, k), goal)
+    keep = budget.refine(keep, target.kind, goal)
     return Plan.of(graph, keep)
 
 
@@ -172,27 +173,26 @@ class _Selection:
             keep[ranked[:count]], keep[ranked[count:]] = True, False
         return keep
 
-    def refine(self, keep: Bools, cost: Callable[[Bools], float], goal: float) -> Bools:
+    def refine(self, keep: Bools, kind: str, goal: float) -> Bools:
         """Give back the most important channels, an aligned step at a time, while the budget allows."""
-        refused: set[int] = set()
-        while True:
-            group = self._next_group(keep, refused)
-            if group is None:
-                return keep
-            tried = keep.copy()
-            count = int(keep[group.classes].sum())
-            tried[self.ranked[group.index][: min(group.size, count + _step(group, self.align))]] = True
-            if cost(tried) <= goal:
-                keep = tried
-            else:
-                refused.add(group.index)
+        keep, meter = keep.copy(), self.graph.meter(kind, keep)
+        counts = [int(keep[group.classes].sum()) for group in self.graph.groups]
+        waiting: list[tuple[float, int]] = []
 
-    def _next_group(self, keep: Bools, refused: set[int]) -> ChannelGroup | None:
-        best, group = -np.inf, None
-        for candidate in self.graph.groups:
-            if candidate.index in refused or candidate.index in self.fixed:
-                continue
-            count = int(keep[candidate.classes].sum())
-            if count < candidate.size and self.scores[self.ranked[candidate.index][count]] > best:
-                best, group = self.scores[self.ranked[candidate.index][count]], candidate
-        return group
+        def queue(index: int) -> None:
+            ranked = self.ranked[index]
+            if index not in self.fixed and counts[index] < len(ranked):
+                heapq.heappush(waiting, (-self.scores[ranked[counts[index]]], index))
+
+        for group in self.graph.groups:
+            queue(group.index)
+        while waiting:
+            _, index = heapq.heappop(waiting)
+            step = self.ranked[index][counts[index] :][: _step(self.graph.groups[index], self.align)]
+            cost, kept = meter.after(step)
+            if cost <= goal:  # else nothing more for this group: what is added later only costs more
+                meter.take(kept)
+                keep[step] = True
+                counts[index] += len(step)
+                queue(index)
+        return keep

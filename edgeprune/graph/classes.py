@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.attributes import join_layers, settle, unused_parts
-from edgeprune.graph.cost import Bools, CostModel, Ints
+from edgeprune.graph.cost import Bools, CostModel, Ints, Meter
 from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.rules import apply_rule
@@ -112,6 +112,10 @@ class Graph:
     def flops(self, keep: Bools | None = None) -> int:
         """FLOPs when ``keep[class]`` channels stay."""
         return self._total("flops", keep)
+
+    def meter(self, kind: str, keep: Bools) -> Meter:
+        """The running cost ('flops' or 'params') of a keep-set that grows from ``keep``."""
+        return Meter(self._cost, kind, self.checked(keep))
 
     def marginal_flops(self, keep: Bools | None = None) -> NDArray[np.float64]:
         """d FLOPs / d class at ``keep``: what one class saves, first order."""

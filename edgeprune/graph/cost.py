@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch.fx as fx
@@ -74,6 +75,11 @@ class CostModel:
         base, counts = table.matrix()
         return cls(base, counts, {"params": _packed(params, len(base)), "flops": _packed(flops, len(base))})
 
+    @cached_property
+    def columns(self) -> sparse.csc_matrix:
+        """``counts`` by class."""
+        return self.counts.tocsc()
+
     def kept(self, keep: Floats) -> Floats:
         """Kept lengths; the last is the always-1 that fills rows up."""
         return np.append(self.base + self.counts @ keep, 1.0)
@@ -101,6 +107,29 @@ class CostModel:
     def gradient(self, keep: Floats, kind: str) -> Floats:
         """Derivative of the total by each class's presence."""
         return np.asarray(self.counts.T @ self.parts[kind].slope(self.kept(keep))[:-1])
+
+
+class Meter:
+    """The cost of a keep-set that grows: adding classes costs no more than the axes they stand in.
+
+    For keep-sets that leave no axis empty; what an empty one takes with it is not looked at.
+    """
+
+    def __init__(self, model: CostModel, kind: str, keep: Floats) -> None:
+        self._parts, self._columns = model.parts[kind], model.columns
+        self._kept = model.kept(keep)
+
+    def after(self, classes: Ints) -> tuple[int, Floats]:
+        """The cost with ``classes`` too, and the lengths to hand to `take`."""
+        starts, kept = self._columns.indptr, self._kept.copy()
+        for c in classes:
+            rows = slice(starts[c], starts[c + 1])
+            kept[self._columns.indices[rows]] += self._columns.data[rows]
+        return round(float(self._parts.each(kept).sum())), kept
+
+    def take(self, kept: Floats) -> None:
+        """Go on from there."""
+        self._kept = kept
 
 
 def _packed(rows: list[Row], filler: int) -> Parts:
