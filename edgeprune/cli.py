@@ -79,7 +79,65 @@ def free_place(model: str, data: str) -> Path:
 @click.option(
     "--weights", help="Trained weights (.safetensors, .pt); without them the baseline is trained first."
 )
-@click.option("--method", default="learned", show_default=True, help="How channels are chosen.")
+@click.option(
+    "--method",
+    default="learned",
+    show_default=True,
+    help="How channels are chosen: learned; or a criterion: l1, l2, fpgm, whc, cop, similarity, bn-scale, "
+    "ssl, sss, taylor, hrank, chip, fma, thinet, lasso, nisp, random; or saliency-similarity.",
+)
+@click.option(
+    "--prune-schedule",
+    help="Of a criterion: one-shot, iterative, soft or regularised  [default: its source's].",
+)
+@click.option(
+    "--moment",
+    default="start",
+    show_default=True,
+    help="When a criterion prunes: start, epoch:N, plateau, end.",
+)
+@click.option(
+    "--prune-steps", type=int, default=5, show_default=True, help="Removals of an iterative schedule."
+)
+@click.option(
+    "--switch",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="Share of the removals by saliency before saliency-similarity turns to similarity.",
+)
+@click.option(
+    "--shrink",
+    type=float,
+    default=0.66,
+    show_default=True,
+    help="Share of its size that regularised training takes off a scale the loss does not defend.",
+)
+@click.option("--reduction", help="Of a criterion over coupled layers: mean, sum, max or product.")
+@click.option("--normalise", help="Of a criterion between layers: mean, max, sum, l2 or none.")
+@click.option(
+    "--score-batches",
+    type=int,
+    default=10,
+    show_default=True,
+    help="Batches of 64 images a criterion looks at.",
+)
+@click.option(
+    "--reconstruct",
+    help="Fit the next layers by least squares: none, scale, kernel  [default: its source's].",
+)
+@click.option(
+    "--optimizer-state",
+    default="reset",
+    show_default=True,
+    help="After a removal: reset it, or slice it with the channels.",
+)
+@click.option(
+    "--init",
+    default="baseline",
+    show_default=True,
+    help="Prune the trained baseline, or a random network in its first training.",
+)
 @click.option(
     "--target", default="flops=0.5", show_default=True, help="What remains: flops=F or params=F, 0 < F <= 1."
 )
@@ -94,6 +152,16 @@ def free_place(model: str, data: str) -> Path:
 @click.option("--batch-size", type=int, help="Images per step.")
 @click.option("--weight-decay", type=float, default=1e-4, show_default=True)
 @click.option("--momentum", type=float, default=0.9, show_default=True)
+@click.option("--nesterov", is_flag=True, help="Nesterov's momentum.")
+@click.option(
+    "--distill/--no-distill",
+    default=None,
+    help="Fine-tune by the baseline's word too  [default: yes, if trained].",
+)
+@click.option("--label-smoothing", type=float, default=0.0, show_default=True)
+@click.option(
+    "--ema", type=float, default=0.0, show_default=True, help="Decay of an average of fine-tuned weights."
+)
 @click.option(
     "--mask-images", type=int, default=8, show_default=True, help="Images of a batch the pruning-models see."
 )
@@ -126,6 +194,7 @@ def train_prune(
     """
     from edgeprune import pipeline
     from edgeprune.console import print_rows, progress_bars
+    from edgeprune.ranks import ranks
     from edgeprune.recipe import TrainPruneOptions
     from edgeprune.report import size_rows
     from edgeprune.training import Interrupted
@@ -137,11 +206,14 @@ def train_prune(
         pipeline.check_same_options(place, _given(ctx, options))
     chosen = None if resume else TrainPruneOptions(**options)
     try:
-        with progress_bars("baseline", "prune", "finetune", "test") as progress:
+        kinds = ("baseline", "prune", "finetune", "test")
+        with progress_bars(*kinds, shown=ranks().main) as progress:
             summary = pipeline.train_prune(place, chosen, resume=resume, force=force, progress=progress)
     except Interrupted:
         click.echo(f"stopped; go on with: edgeprune train-prune --out {place} --resume", err=True)
         ctx.exit(130)
+    if not ranks().main:
+        return
     if to_json:
         say({"run": str(place), **summary})
         return

@@ -12,11 +12,15 @@ Progress = Callable[[float, float, str], None]
 
 
 @contextmanager
-def progress_bars(*kinds: str) -> Iterator[Progress]:
+def progress_bars(*kinds: str, shown: bool = True) -> Iterator[Progress]:
     """A callback (done, total, text) that draws a bar on stderr; nothing is drawn before its first call.
 
-    Texts that begin with one of ``kinds`` get a bar of their own; all others share one.
+    Texts that begin with one of ``kinds`` get a bar of their own; all others share one. Nothing at all is
+    drawn unless ``shown``.
     """
+    if not shown:
+        yield lambda done, total, text: None  # noqa: ARG005
+        return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

@@ -1,6 +1,7 @@
 """Writing files so that a reader sees the old content or the new, and never a part."""
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -72,6 +73,11 @@ def read_json(path: Path) -> Any:
         raise EdgePruneError(f"no such file: {path}") from error
     except (OSError, ValueError) as error:
         raise EdgePruneError(f"{path} is not readable JSON ({error}): was it cut or edited?") from error
+
+
+def sha256(path: str | Path) -> str:
+    """Hash of a file's bytes, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def is_part(path: Path) -> bool:

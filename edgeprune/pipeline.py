@@ -1,11 +1,10 @@
 """train-prune: baseline, pruning, fine-tuning, one look at the test images; resumable at any point."""
 
 import contextlib
-import hashlib
 import platform
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,187 +12,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgeprune import training
-from edgeprune.budget import TOLERANCE, Target, select
+from edgeprune.budget import Target, select
 from edgeprune.compaction import compact
 from edgeprune.data import DataBundle, load_data
-from edgeprune.errors import ModelError, RunError, TrainError, WeightsError
-from edgeprune.files import explained, write_json
+from edgeprune.errors import ModelError, RunError, TrainError
+from edgeprune.files import explained, sha256
+from edgeprune.graph.classes import build_graph
 from edgeprune.learned.analyser import OutputAnalyser
-from edgeprune.learned.phase import PruningPhase
-from edgeprune.learned.scale import restore_scale
 from edgeprune.models import build, load_weights
+from edgeprune.ranks import ranks
 from edgeprune.recipe import TrainPruneOptions, check_choices, dashed, resolve
 from edgeprune.runs import Run
-from edgeprune.training import Progress, Stage, TrainOptions
-
-
-@dataclass
-class Pipeline:
-    """The stages of one run. ``progress(stage share...)`` and ``stop`` come from whoever calls."""
-
-    run: Run
-    data: DataBundle
-    options: TrainPruneOptions
-    progress: Progress
-    stop: Callable[[], bool]
-    scalars: Callable[[str, float, int], None]
-
-    def execute(self) -> dict[str, Any]:
-        """Every stage that is not done yet; returns the summary."""
-        if not self.run.has("baseline.safetensors"):
-            if self.options.weights:
-                self._given_baseline()
-            else:
-                self._baseline()
-        if not self.run.has("settled.safetensors"):
-            self._prune()
-        if not self.run.has("pruned.safetensors"):
-            self._finetune()
-        summary = self._judge()
-        write_json(self.run.path / "summary.json", summary)
-        self.run.drop_checkpoint()
-        return summary
-
-    def _train_options(self, lr: float, schedule: str) -> TrainOptions:
-        o = self.options
-        return TrainOptions(
-            batch_size=o.batch_size or 128,
-            lr=lr,
-            momentum=o.momentum,
-            weight_decay=o.weight_decay,
-            schedule=schedule,
-            precision=o.precision,
-            device=o.device,
-            seed=o.seed,
-        )
-
-    def _stage(self, name: str, model: nn.Module, options: TrainOptions, steps: int, **more: Any) -> Stage:
-        return Stage(
-            name, model, self.data, options, steps, run=self.run, progress=self.progress, stop=self.stop,
-            scalars=self.scalars, **more,
-        )  # fmt: skip
-
-    def _steps(self, epochs: int | None) -> int:
-        return self.data.steps(self.options.batch_size or 1) * (epochs or 0)
-
-    def _given_baseline(self) -> None:
-        """The run was killed before the given weights were copied into it."""
-        path = self.options.weights or ""
-        model = self.run.build()
-        load_weights(model, path)
-        if _sha256(path) != self.run.config["weights_sha256"]:
-            raise WeightsError(f"{path} has changed since this run began: restore it, or start the run anew")
-        self.run.save_tensors("baseline", model.state_dict())
-
-    def _baseline(self) -> None:
-        torch.manual_seed(self.options.seed)
-        model = self.run.build()
-        options = replace(
-            self._train_options(self.options.baseline_lr or 0.1, "cosine"),
-            nesterov=True,
-            weight_decay=max(self.options.weight_decay, 5e-4),  # from scratch: the field's usual decay
-        )
-        stage = self._stage("baseline", model, options, self._steps(self.options.baseline_epochs))
-        stage.train()
-        self.run.save_tensors("baseline", model.state_dict())
-
-    def _prune(self) -> None:
-        o = self.options
-        torch.manual_seed(o.seed + 1)
-        baseline = self.run.load("baseline")
-        analyser = OutputAnalyser(
-            baseline,
-            torch.zeros(1, *self.data.shape),
-            max_iter=o.prune_iterations or 1,
-            offset=o.offset,
-            images=o.mask_images,
-            floor=o.floor,
-            autocast=training.PRECISIONS[o.precision],
-        )
-        target = Target.parse(o.target)
-        phase = PruningPhase(analyser, target, self.run)
-        whole = self._steps(o.epochs)
-        stage = self._stage(
-            "prune",
-            analyser,
-            self._train_options(o.lr or 0.01, o.schedule or "thesis"),
-            o.prune_iterations or 1,
-            span=(0, whole),
-            extra=phase,
-            recalibrate_for_evaluation=True,
-        )
-        stage.train()
-        analyser.cpu()
-        plan = analyser.settle(None if phase.manual else target, align=o.align)
-        if phase.manual:
-            note = f"steered by hand to the end: the masks are as they came out, {target} was not enforced"
-            plan = replace(plan, notes=(*plan.notes, note))
-        done = analyser.finish(plan)
-        restore_scale(done.model, baseline.state_dict())
-        training.recalibrate(done.model, self.data, batch_size=o.batch_size or 128)
-        self.run.save_plan(done.plan.to_dict(analyser.graph))
-        self.run.save_tensors("settled", done.model.state_dict())
-
-    def _finetune(self) -> None:
-        o = self.options
-        model = self.run.load("settled")
-        before, whole = o.prune_iterations or 0, self._steps(o.epochs)
-        options = self._train_options(o.lr or 0.01, o.schedule or "thesis")
-        stage = self._stage("finetune", model, options, whole - before, span=(before, whole))
-        stage.train()
-        model.cpu()
-        training.recalibrate(model, self.data, batch_size=o.batch_size or 128)
-        self.run.save_tensors("pruned", model.state_dict())
-
-    def _judge(self) -> dict[str, Any]:
-        """The only look at the test images."""
-        self.progress(0, 1, "test images")
-        models = {which: self.run.load(which) for which in ("baseline", "settled", "pruned")}
-        records = {which: self._record(which, model) for which, model in models.items()}
-        base, pruned = records["baseline"], records["pruned"]
-        target = Target.parse(self.options.target)
-        got = {k: pruned[k] / base[k] for k in ("params", "flops")}
-        return {
-            "schema": 1,
-            "target": {"kind": target.kind, "fraction": target.fraction, "got_fraction": got[target.kind]},
-            "params_fraction": got["params"],
-            "flops_fraction": got["flops"],
-            "accuracy_drop": base["accuracy"] - pruned["accuracy"],
-            "models": records,
-            "notes": [*self.run.plan()[1].notes, *_missed(target, got[target.kind]), *self.data.notes],
-        }
-
-    def _record(self, which: str, model: nn.Module) -> dict[str, Any]:
-        example, device = torch.zeros(1, *self.data.shape), self.options.device
-        return {
-            "accuracy": training.accuracy(model.to(device), self.data.batches("test"), device),
-            "test_images": self.data.sizes["test"],
-            "params": sum(p.numel() for p in model.parameters()),
-            "flops": flops_of(model.cpu(), example),
-            "size_bytes": (self.run.path / f"{which}.safetensors").stat().st_size,
-        }
-
-
-def _missed(target: Target, got: float) -> list[str]:
-    if abs(got / target.fraction - 1) <= TOLERANCE:
-        return []
-    return [f"{target} was asked, {got:.3f} of the {target.kind} remains"]
-
-
-def flops_of(model: nn.Module, example: torch.Tensor) -> int:
-    """Multiply-adds of one forward pass, as fvcore counts them (batch included)."""
-    import logging
-
-    from fvcore.nn import FlopCountAnalysis
-
-    analysis = FlopCountAnalysis(model.eval(), example)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
-    return int(analysis.total())
-
-
-# --- entry -------------------------------------------------------------------------------------------
+from edgeprune.stages import Stages
+from edgeprune.training import Progress
 
 
 def train_prune(
@@ -230,14 +61,15 @@ def train_prune(
     else:
         run, data, options = _begin(Path(out), options or TrainPruneOptions(), force, progress)
     with _scalar_writer(run) as scalars, stop_on_interrupt() as stop:
-        return Pipeline(run, data, options, progress, stop, scalars).execute()
+        return Stages(run, data, options, progress, stop, scalars).execute()
 
 
 def _begin(
     out: Path, options: TrainPruneOptions, force: bool, progress: Progress
 ) -> tuple[Run, DataBundle, TrainPruneOptions]:
     """Check everything, then make the folder."""
-    Run.check_free(out, force=force)
+    if ranks().main:
+        Run.check_free(out, force=force)
     _check_names(options)
     data = load_data(
         options.data, root=options.data_root, download=options.download, image_size=options.image_size,
@@ -251,7 +83,12 @@ def _begin(
         load_weights(model, options.weights)
     _check_logits(model, data, options)
     _check_reachable(model, data, options)
-    run = Run.create(out, _config(options, data, args), force=force)
+    config = _config(options, data, args)
+    ranks().wait()  # every process has found its options in order
+    if ranks().main:
+        Run.create(out, config, force=force)
+    ranks().wait()
+    run = Run.open(out)
     if options.weights:
         run.save_tensors("baseline", model.state_dict())
     return run, data, options
@@ -292,7 +129,9 @@ def _check_logits(model: nn.Module, data: DataBundle, options: TrainPruneOptions
 
 def _check_reachable(model: nn.Module, data: DataBundle, options: TrainPruneOptions) -> None:
     """Try the whole way, with made-up scores, before hours go into training."""
-    graph = OutputAnalyser(model, torch.zeros(1, *data.shape)).graph
+    example = torch.zeros(1, *data.shape)
+    learned = options.method == "learned"
+    graph = OutputAnalyser(model, example).graph if learned else build_graph(model, example)
     scores = np.arange(graph.classes, dtype=float)
     compact(graph, select(graph, scores, options.target, align=options.align, floor=options.floor))
 
@@ -309,14 +148,10 @@ def _config(options: TrainPruneOptions, data: DataBundle, args: dict[str, Any]) 
         "classes": list(data.classes),
         "mean": list(data.mean),
         "std": list(data.std),
-        "weights_sha256": _sha256(options.weights) if options.weights else None,
+        "weights_sha256": sha256(options.weights) if options.weights else None,
         "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
         "machine": {"cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
     }
-
-
-def _sha256(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def check_same_options(run_path: str | Path, given: dict[str, Any]) -> None:
@@ -368,6 +203,9 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
 @contextlib.contextmanager
 def _scalar_writer(run: Run) -> Iterator[Callable[[str, float, int], None]]:
     """TensorBoard events under the run; a viewer shows the latest where a resumed run repeats steps."""
+    if not ranks().main:
+        yield lambda tag, value, step: None  # noqa: ARG005
+        return
     from torch.utils.tensorboard import SummaryWriter
 
     place = run.path / "tensorboard"

@@ -1,5 +1,6 @@
 """What `train-prune` may be told, what suits the data where it is told nothing, and what makes no sense."""
 
+import inspect
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,9 +10,14 @@ import torch
 from edgeprune.budget import Target
 from edgeprune.data import DataBundle
 from edgeprune.errors import TrainError, known
+from edgeprune.importance import CRITERIA
+from edgeprune.importance.combine import NORMALISERS, REDUCTIONS
+from edgeprune.reconstruct import WAYS
+from edgeprune.schedules import methods
+from edgeprune.schedules.course import Course, check_moment
 from edgeprune.training import TrainOptions, best_precision
 
-METHODS = ("learned",)
+METHODS = tuple(methods.METHODS)
 PRUNING_ITERATIONS = 4000  # the source's
 FINE_SHARE = 0.6  # of all epochs, kept for fine-tuning when they are too few for 4,000 iterations
 
@@ -24,6 +30,17 @@ class TrainPruneOptions:
     data: str = "digits"
     weights: str | None = None
     method: str = "learned"
+    prune_schedule: str | None = None
+    prune_steps: int = 5
+    moment: str = "start"
+    switch: float = 0.5
+    shrink: float = 0.66
+    reduction: str | None = None
+    normalise: str | None = None
+    score_batches: int = 10
+    reconstruct: str | None = None
+    optimizer_state: str = "reset"
+    init: str = "baseline"
     target: str = "flops=0.5"
     epochs: int | None = None
     prune_iterations: int | None = None
@@ -34,6 +51,10 @@ class TrainPruneOptions:
     batch_size: int | None = None
     weight_decay: float = 1e-4
     momentum: float = 0.9
+    nesterov: bool = False
+    distill: bool | None = None
+    label_smoothing: float = 0.0
+    ema: float = 0.0
     mask_images: int = 8
     offset: float = 1.15
     align: int = 1
@@ -67,7 +88,15 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
     defaults = dict(_SMALL if data.sizes["train"] < 5000 else _LARGE)
     if options.model == "resnet110":
         defaults["lr"] = 1e-3  # the source's rate for ResNet-110; 1e-2 is its rate for ResNet-56
+    if options.init == "random":
+        defaults["lr"], defaults["baseline_epochs"] = defaults["baseline_lr"], None
     given = {key: value for key, value in defaults.items() if getattr(options, key) is None}
+    if options.distill is None:
+        given["distill"] = options.init == "baseline"
+    method = methods.METHODS.get(options.method)
+    if method is not None:
+        given["prune_schedule"] = options.prune_schedule or method.schedule
+        given["reconstruct"] = options.reconstruct or method.reconstruct
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     precision = best_precision(device) if options.precision == "auto" else options.precision
     options = replace(options, **given, device=device, precision=precision)
@@ -81,10 +110,54 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
             f"--prune-iterations {options.prune_iterations} is more than the {steps} steps of "
             f"{options.epochs} epochs: raise --epochs"
         )
+    course_of(options, data)  # raises where the moment and the phase do not fit into the epochs
     return options
 
 
-COUNTS = ("epochs", "prune_iterations", "baseline_epochs", "batch_size", "mask_images", "align", "floor")
+def course_of(options: TrainPruneOptions, data: DataBundle) -> Course | None:
+    """Where the removals of a criterion's run fall; None for the learned method, which has a phase instead.
+
+    ``options`` are resolved ones.
+    """
+    method = methods.METHODS[options.method]
+    if method is None:
+        return None
+    per_epoch = data.steps(options.batch_size or 1)
+    return Course(
+        method=method,
+        schedule=options.prune_schedule or method.schedule,
+        moment=options.moment,
+        per_epoch=per_epoch,
+        whole=per_epoch * (options.epochs or 0),
+        window=options.prune_iterations or 1,
+        count=options.prune_steps,
+        switch=options.switch,
+        fraction=Target.parse(options.target).fraction,
+    )
+
+
+COUNTS = (
+    "epochs", "prune_iterations", "baseline_epochs", "batch_size", "mask_images", "align", "floor",
+    "prune_steps", "score_batches",
+)  # fmt: skip
+CHOICES = {
+    "prune_schedule": methods.SCHEDULES,
+    "optimizer_state": ("reset", "slice"),
+    "init": ("baseline", "random"),
+    "reduction": tuple(REDUCTIONS),
+    "normalise": tuple(NORMALISERS),
+    "reconstruct": WAYS,
+}
+RANGES = (
+    ("momentum", 1.0),
+    ("weight_decay", math.inf),
+    ("offset", math.inf),
+    ("seed", 2**31),
+    ("switch", 1 + 1e-9),
+    ("shrink", math.inf),
+    ("label_smoothing", 1.0),
+    ("ema", 1.0),
+)
 
 
 def check_choices(options: TrainPruneOptions) -> None:
@@ -98,13 +171,62 @@ def check_choices(options: TrainPruneOptions) -> None:
     for name in ("lr", "baseline_lr"):
         if (value := getattr(options, name)) is not None and not 0 < value < math.inf:
             raise TrainError(f"--{dashed(name)} must be above 0, not {value}")
-    for name, end in (("momentum", 1.0), ("weight_decay", math.inf), ("offset", math.inf), ("seed", 2**31)):
+    for name, end in RANGES:
         if not 0 <= (value := getattr(options, name)) < end:
             raise TrainError(f"--{dashed(name)} must be at least 0 and below {end:g}, not {value}")
+    for name, names in CHOICES.items():
+        if (value := getattr(options, name)) is not None and value not in names:
+            raise TrainError(known(dashed(name), value, list(names)))
+    check_moment(options.moment)
+    _check_method(options)
     if options.precision != "auto":
         TrainOptions(precision=options.precision)  # raises for unknown names, as the next line does
     TrainOptions(schedule=options.schedule or "thesis")
     _check_device(options.device)
+
+
+# What only a criterion's run, and only some schedule of it, looks at.
+_CRITERIA_ONLY = {
+    "prune_schedule": None, "reconstruct": None, "reduction": None, "normalise": None,
+    "moment": "start", "optimizer_state": "reset",
+}  # fmt: skip
+
+
+def _check_method(options: TrainPruneOptions) -> None:
+    """Options that this method has no use for are an error, not silence."""
+    method = methods.METHODS[options.method]
+    if method is None:
+        for name, default in _CRITERIA_ONLY.items():
+            if getattr(options, name) != default:
+                raise TrainError(
+                    f"--{dashed(name)} is for criteria; the learned method has a phase of its own: leave it "
+                    "out, or choose another --method"
+                )
+        if options.init == "random":
+            raise TrainError("--init random is for criteria: the learned method prunes a trained network")
+    elif options.method == "sss" and options.prune_schedule not in (None, "regularised"):
+        raise TrainError("sss scores by the factors its training leaves: it has no schedule but regularised")
+    elif options.moment == "end" and (options.prune_schedule or method.schedule) != "one-shot":
+        raise TrainError(
+            f"--moment end leaves no steps for the schedule {options.prune_schedule or method.schedule}: "
+            "add --prune-schedule one-shot"
+        )
+    for name in ("reduction", "normalise"):
+        for criterion in () if method is None else method.criteria:
+            if getattr(options, name) is not None and not _takes(criterion, name):
+                raise TrainError(f"{criterion} takes no --{name}: leave it out")
+    if options.init == "random":
+        for name in ("weights", "baseline_epochs"):
+            if getattr(options, name) is not None:
+                raise TrainError(
+                    f"--init random and --{dashed(name)} exclude each other: there is no baseline"
+                )
+        if options.distill:
+            raise TrainError("--init random has no baseline to distil from: leave --distill out")
+
+
+def _takes(criterion: str, option: str) -> bool:
+    return criterion in CRITERIA and option in inspect.signature(CRITERIA[criterion]).parameters
 
 
 def _check_device(name: str) -> None:

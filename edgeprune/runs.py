@@ -1,7 +1,8 @@
 """The run folder: the only place that knows its file names and formats.
 
 config.json            every option as resolved, versions
-model.json             how to rebuild the dense model: factory, arguments, keep-plan, preprocessing
+model.json             how to rebuild the dense model: factory, arguments, keep-plans in order, preprocessing
+removed-N.safetensors  the model right after its Nth removal, while more are to come
 baseline.safetensors   the unpruned weights
 settled.safetensors    the pruned model before fine-tuning
 pruned.safetensors     the pruned model
@@ -15,6 +16,7 @@ tensorboard/  export/  bench/
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +30,13 @@ from edgeprune.files import (
     write_bytes,
     write_json,
 )
+from edgeprune.ranks import ranks
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgeprune.data import DataBundle
+    from edgeprune.graph.classes import Graph
     from edgeprune.plan import Plan
 
 SCHEMA = 1
@@ -105,7 +109,7 @@ class Run:
 
     def sweep(self) -> None:
         """Remove what a killed process left half-written. Not while another one trains here."""
-        for item in self.path.iterdir():
+        for item in self.path.iterdir() if ranks().main else ():
             if is_part(item):
                 with contextlib.suppress(OSError):
                     item.unlink()
@@ -156,12 +160,67 @@ class Run:
 
     def save_tensors(self, which: str, state: "dict[str, Tensor]") -> None:
         """Write WHICH.safetensors."""
-        save_tensors(self.path / f"{which}.safetensors", state)
+        if ranks().main:
+            save_tensors(self.path / f"{which}.safetensors", state)
+        ranks().wait()
 
-    def save_plan(self, plan: "dict[str, Any]") -> None:
-        """Write model.json: all that is needed to rebuild the dense model, without the training code."""
+    def save_plans(self, plans: "list[dict[str, Any]]", steps: list[int]) -> None:
+        """Write model.json: all that is needed to rebuild the dense model, without the training code.
+
+        Args:
+            plans: keep-plans in the order in which they were carried out, each for the graph of the model
+                that the one before it left.
+            steps: training steps taken before each.
+        """
         fields = {k: self._setting(k) for k in ("model", "input_shape", "classes", "mean", "std")}
-        write_json(self.path / "model.json", {"schema": SCHEMA, **fields, "plan": plan})
+        record = {"schema": SCHEMA, **fields, "plans": plans, "steps": steps}
+        if ranks().main:
+            write_json(self.path / "model.json", record)
+        ranks().wait()
+
+    def save_removal(
+        self, state: "dict[str, Tensor]", momentum: "dict[str, Tensor]", plan: dict[str, Any], step: int
+    ) -> None:
+        """The model after one more removal, of which there may be several; its plan goes into model.json.
+
+        Args:
+            state: the smaller model's.
+            momentum: what its optimizer starts with, by parameter name.
+            plan: for the graph of the model before.
+            step: training steps taken so far.
+        """
+        plans, steps = self.removals()
+        number = len(plans) + 1
+        tensors = {f"model/{k}": v for k, v in state.items()}
+        tensors.update({f"momentum/{k}": v for k, v in momentum.items()})
+        self.save_tensors(f"removed-{number}", tensors)
+        self.save_plans([*plans, plan], [*steps, step])
+
+    def load_removal(self) -> "tuple[nn.Module, dict[str, Tensor]]":
+        """The model after the latest removal, and its optimizer's momentum; the baseline before the first."""
+        plans, _ = self.removals()
+        if not plans:
+            return self.load("baseline"), {}
+        tensors = read_tensors(self.path / f"removed-{len(plans)}.safetensors")
+        model, parts = self._dense(), {"model": {}, "momentum": {}}  # type: ignore[var-annotated]
+        for name, value in tensors.items():
+            kind, _, rest = name.partition("/")
+            parts[kind][rest] = value
+        model.load_state_dict(parts["model"])
+        return model, parts["momentum"]
+
+    def removals(self) -> tuple[list[dict[str, Any]], list[int]]:
+        """The keep-plans carried out so far, and the training steps taken before each."""
+        if not self.has("model.json"):
+            return [], []
+        record = self._model_record()
+        return record["plans"], record["steps"]
+
+    def drop_removals(self) -> None:
+        """Forget the models between removals: the last one is saved as 'settled'."""
+        if ranks().main:
+            for path in self.path.glob("removed-*.safetensors"):
+                path.unlink(missing_ok=True)
 
     def load(self, which: str = "pruned") -> "nn.Module":
         """'baseline', 'settled' (pruned, not fine-tuned) or 'pruned', in eval mode on the CPU.
@@ -186,21 +245,36 @@ class Run:
     def _dense(self) -> "nn.Module":
         from edgeprune.compaction import compact
 
-        graph, plan = self.plan()
-        return compact(graph, plan).model
+        model = None
+        for graph, plan in self.plans():
+            model = compact(graph, plan).model
+        return self.build() if model is None else model
 
-    def plan(self) -> "tuple[Any, Plan]":
-        """The channel graph of the unpruned architecture and the run's keep-plan."""
+    def plans(self) -> "Iterator[tuple[Graph, Plan]]":
+        """Each keep-plan with the graph of the model it applies to, the unpruned architecture's first."""
         import torch
 
+        from edgeprune.compaction import compact
         from edgeprune.graph.classes import build_graph
         from edgeprune.plan import Plan
 
+        record, model = self._model_record(), self.build()
+        example = torch.zeros(1, *record["input_shape"])
+        for value in record["plans"]:
+            graph = build_graph(model, example)
+            plan = Plan.from_dict(graph, value)
+            yield graph, plan
+            model = compact(graph, plan).model
+
+    def notes(self) -> list[str]:
+        """What the removals left alone, and why."""
+        return [note for plan in self._model_record()["plans"] for note in plan.get("notes", [])]
+
+    def _model_record(self) -> dict[str, Any]:
         record = read_json(self.path / "model.json")
-        if not isinstance(record, dict) or not {"input_shape", "plan"} <= record.keys():
+        if not isinstance(record, dict) or not {"input_shape", "plans", "steps"} <= record.keys():
             raise RunError(f"{self.path / 'model.json'} does not describe a model: it was edited, or cut")
-        graph = build_graph(self.build(), torch.zeros(1, *record["input_shape"]))
-        return graph, Plan.from_dict(graph, record["plan"])
+        return record
 
     # --- training state ------------------------------------------------------------------------------
 
@@ -211,7 +285,8 @@ class Run:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl."""
-        append_line(self.metrics_path, record)
+        if ranks().main:
+            append_line(self.metrics_path, record)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All whole records so far."""
@@ -219,6 +294,8 @@ class Run:
 
     def save_checkpoint(self, tensors: "dict[str, Tensor]", state: dict[str, Any]) -> None:
         """Remember where training stands; the metrics written so far belong to it."""
+        if not ranks().main:
+            return
         size = self.metrics_path.stat().st_size if self.metrics_path.exists() else 0
         state = {"schema": SCHEMA, **state, "metrics_bytes": size}
         save_tensors(self.path / "checkpoint.safetensors", tensors, {"state": json.dumps(state)})
@@ -252,12 +329,20 @@ class Run:
         return size
 
     def _cut_metrics(self, size: int) -> None:
-        if self.metrics_path.exists() and self.metrics_path.stat().st_size > size:
+        if ranks().main and self.metrics_path.exists() and self.metrics_path.stat().st_size > size:
             os.truncate(self.metrics_path, size)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write what came out; the checkpoint is no longer wanted."""
+        if ranks().main:
+            write_json(self.path / "summary.json", summary)
+        ranks().wait()
+        self.drop_checkpoint()
 
     def drop_checkpoint(self) -> None:
         """Training is done."""
-        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+        if ranks().main:
+            (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
 
     # --- steering ------------------------------------------------------------------------------------
 

@@ -18,6 +18,9 @@ def send(run_path: str | Path, interacting: str | None, *, auto: bool = False) -
         EdgePruneError: not a number. RunError: no run, or its pruning phase is over.
     """
     run = Run.open(run_path)
+    method = run.config.get("options", {}).get("method", "learned")
+    if method != "learned":
+        raise RunError(f"{run.path} prunes by {method}: only the learned method's phase can be steered")
     if run.has("settled.safetensors"):
         raise RunError(f"the pruning phase of {run.path} is over: its masks are fixed")
     if auto:

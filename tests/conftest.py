@@ -1,9 +1,13 @@
 """Tests work on tiny tensors, where threads cost more than they give."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
+from edgeprune.recipe import TrainPruneOptions
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -12,3 +16,90 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+MODELS = """
+import torch
+from torch import nn
+
+class Tiny(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.inside, self.inner = nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12)
+        self.back = nn.Conv2d(12, 8, 3, padding=1)
+        self.drop = nn.Dropout(0.1)
+        self.linear = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        x = self.norm(self.stem(x)).relu()
+        x = (x + self.back(self.inner(self.inside(x)).relu())).relu()
+        return self.linear(self.drop(x).mean((2, 3)))
+
+def tiny(num_classes): return Tiny(num_classes)
+def always_ten(): return Tiny(10)
+def tuples(num_classes):
+    class Both(Tiny):
+        def forward(self, x): return super().forward(x), x
+    return Both(num_classes)
+def linear(num_classes): return nn.Sequential(
+    nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, num_classes))
+def no_batch_norm(num_classes): return nn.Sequential(
+    nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, num_classes))
+def explodes(num_classes):
+    class Breaks(Tiny):
+        def forward(self, x): return super().forward(x) * (float("nan") if self.training else 1)
+    return Breaks(num_classes)
+"""
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a module of models and a data set of 60 images in three classes."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "tiny_nets.py").write_text(MODELS)
+    draw = np.random.default_rng(0)
+    for number in range(60):
+        image = folder / "images" / f"class{number % 3}" / f"{number:02d}.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        pixels = draw.integers(0, 90, (8, 8, 3)) + 60 * (number % 3)
+        Image.fromarray(pixels.astype(np.uint8)).save(image)
+    return folder
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator[None]:
+    """Models can be imported; one thread, since tensors this small gain nothing from a second."""
+    monkeypatch.syspath_prepend(str(place))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def options(place: Path) -> TrainPruneOptions:
+    return TrainPruneOptions(
+        model="tiny_nets:tiny",
+        data=str(place / "images"),
+        target="flops=0.6",
+        epochs=6,
+        prune_iterations=16,
+        baseline_epochs=2,
+        batch_size=8,
+        mask_images=4,
+        precision="fp32",
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port that nothing listens on."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

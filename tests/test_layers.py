@@ -10,14 +10,16 @@ PACKAGE = ROOT / "edgeprune"
 
 # Rooms from the ground up, as in CONTRIBUTING.md. A room may import what stands on a lower line, and itself.
 FLOORS = [
-    ["errors", "files"],
+    ["errors", "files", "ranks"],
     ["devices", "plan", "models", "data", "report"],
     ["graph", "console"],
     ["compaction"],
     ["budget", "importance", "export", "bench"],
-    ["runs"],
-    ["steering", "training", "learned", "serialize"],
+    ["runs", "reconstruct"],
+    ["steering", "training", "serialize"],
+    ["learned", "schedules"],
     ["recipe"],
+    ["stages"],
     ["pipeline", "inspection"],
     ["api"],
     ["cli"],

@@ -5,12 +5,11 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -32,81 +31,7 @@ from edgeprune.pipeline import check_same_options, train_prune
 from edgeprune.recipe import TrainPruneOptions, resolve
 from edgeprune.runs import Run
 
-MODELS = """
-import torch
-from torch import nn
-
-class Tiny(nn.Module):
-    def __init__(self, num_classes):
-        super().__init__()
-        self.stem, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
-        self.inside, self.inner = nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12)
-        self.back = nn.Conv2d(12, 8, 3, padding=1)
-        self.drop = nn.Dropout(0.1)
-        self.linear = nn.Linear(8, num_classes)
-
-    def forward(self, x):
-        x = self.norm(self.stem(x)).relu()
-        x = (x + self.back(self.inner(self.inside(x)).relu())).relu()
-        return self.linear(self.drop(x).mean((2, 3)))
-
-def tiny(num_classes): return Tiny(num_classes)
-def always_ten(): return Tiny(10)
-def tuples(num_classes):
-    class Both(Tiny):
-        def forward(self, x): return super().forward(x), x
-    return Both(num_classes)
-def linear(num_classes): return nn.Sequential(
-    nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, num_classes))
-def no_batch_norm(num_classes): return nn.Sequential(
-    nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, num_classes))
-def explodes(num_classes):
-    class Breaks(Tiny):
-        def forward(self, x): return super().forward(x) * (float("nan") if self.training else 1)
-    return Breaks(num_classes)
-"""
-
-
-@pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a module of models and a data set of 60 images in three classes."""
-    from PIL import Image
-
-    folder = tmp_path_factory.mktemp("place")
-    (folder / "tiny_nets.py").write_text(MODELS)
-    draw = np.random.default_rng(0)
-    for number in range(60):
-        image = folder / "images" / f"class{number % 3}" / f"{number:02d}.png"
-        image.parent.mkdir(parents=True, exist_ok=True)
-        pixels = draw.integers(0, 90, (8, 8, 3)) + 60 * (number % 3)
-        Image.fromarray(pixels.astype(np.uint8)).save(image)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator[None]:
-    """Models can be imported; one thread, since tensors this small gain nothing from a second."""
-    monkeypatch.syspath_prepend(str(place))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def options(place: Path) -> TrainPruneOptions:
-    return TrainPruneOptions(
-        model="tiny_nets:tiny",
-        data=str(place / "images"),
-        target="flops=0.6",
-        epochs=6,
-        prune_iterations=16,
-        baseline_epochs=2,
-        batch_size=8,
-        mask_images=4,
-        precision="fp32",
-        device="cpu",
-    )
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -170,7 +95,7 @@ def test_the_summary_says_what_is_in_the_models(finished: Path) -> None:
 
 def test_fvcore_and_the_graph_count_alike(finished: Path) -> None:
     run = Run.open(finished)
-    graph, plan = run.plan()
+    ((graph, plan),) = run.plans()
     records = run.summary()["models"]
     assert records["baseline"]["flops"] == graph.flops()
     assert records["pruned"]["flops"] == graph.flops(plan.keep)
@@ -283,10 +208,10 @@ def arm(point, kind):
         "fsync": (files.os, "fsync", False),            # a file is written beside its place, not yet renamed
         "log": (runs.Run, "log", True),                 # metrics ahead of the checkpoint
         "checkpoint": (runs.Run, "save_checkpoint", True),
-        "plan": (runs.Run, "save_plan", True),          # model.json there, settled.safetensors not
+        "plan": (runs.Run, "save_plans", True),         # model.json there, settled.safetensors not
         "tensors": (runs.Run, "save_tensors", True),    # a stage is over, the next has no checkpoint
         "tensors_before": (runs.Run, "save_tensors", False),
-        "judge": (pipeline.training, "accuracy", True),
+        "judge": (training, "accuracy", True),
     }[name]
     real, calls = getattr(owner, attribute), itertools.count(1)
     def wrapped(*args, **kwargs):
@@ -301,7 +226,7 @@ def arm(point, kind):
 def run(out, options, point, kind, every):
     torch.set_num_threads(1)
     clock = itertools.count()
-    training.time.monotonic = lambda: float(next(clock))  # a second passes with every step
+    training.loop.time.monotonic = lambda: float(next(clock))  # a second passes with every step
     os.environ["EDGEPRUNE_CHECKPOINT_SECONDS"] = str(every)
     progress = arm(point, kind) if point else lambda *_: None
     try:

@@ -43,7 +43,7 @@ def pruned(run: Run) -> tuple[Run, nn.Module]:
     keep = np.ones(graph.classes, dtype=bool)
     keep[[g.classes[0] for g in graph.groups if g.size > 2]] = False
     done = compact(graph, Plan.of(graph, keep))
-    run.save_plan(done.plan.to_dict(graph))
+    run.save_plans([done.plan.to_dict(graph)], [0])
     run.save_tensors("pruned", done.model.state_dict())
     return run, done.model.eval()
 
@@ -141,7 +141,7 @@ def test_models_there_and_back(pruned: tuple[Run, nn.Module]) -> None:
     assert torch.equal(loaded(x), model(x))
     baseline = run.load("baseline")
     assert sum(p.numel() for p in loaded.parameters()) < sum(p.numel() for p in baseline.parameters())
-    graph, plan = run.plan()
+    ((graph, plan),) = run.plans()
     assert graph.params(plan.keep) == sum(p.numel() for p in loaded.parameters())
 
 
@@ -215,7 +215,9 @@ def test_a_foreign_file_does_not_fit(pruned: tuple[Run, nn.Module], tensors: dic
     one_line(error.value)
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"input_shape": [3, 16, 16], "plan": {"groups": []}}'])
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", "{", '{"input_shape": [3, 16, 16], "steps": [0], "plans": [{"groups": []}]}']
+)
 def test_a_damaged_model_json(pruned: tuple[Run, nn.Module], content: str) -> None:
     run, _ = pruned
     (run.path / "model.json").write_text(content)

@@ -23,6 +23,7 @@ from edgeprune.importance.options import function as as_function
 from edgeprune.importance.propagation import nisp
 from edgeprune.importance.reconstruction import lasso, thinet
 from edgeprune.importance.scales import bn_scale
+from edgeprune.importance.similarity import similarity
 
 __all__ = ["CRITERIA", "Batches", "Criterion", "needs_batches", "score"]
 
@@ -34,6 +35,7 @@ CRITERIA: dict[str, Criterion] = {
     "fpgm": fpgm,
     "cop": cop,
     "whc": whc,
+    "similarity": similarity,
     "bn-scale": bn_scale,
     "ssl": ssl,
     "taylor": taylor,
@@ -82,6 +84,10 @@ def score(
 def _named(criterion: str | Criterion) -> Criterion:
     if not isinstance(criterion, str):
         return as_function("criterion", criterion)
+    if criterion == "sss":
+        raise PlanError(
+            "sss scores channels by the factors that its training leaves: use edgeprune train-prune --method sss"
+        )
     if criterion not in CRITERIA:
         raise PlanError(known("criterion", criterion, list(CRITERIA)))
     return CRITERIA[criterion]

@@ -25,7 +25,7 @@ _CHUNK = 2**23  # products held at once: 64 MiB
 
 
 @dataclass(frozen=True)
-class _Geometry:
+class Geometry:
     """How a layer walks over its input: everything with two spatial axes, or none (a linear layer)."""
 
     axis: int
@@ -90,12 +90,12 @@ class Products:
         self,
         reader: Reader,
         weight: Tensor,
-        geometry: _Geometry,
+        geometry: Geometry,
         slots: Ints,
         positions: int,
         generator: torch.Generator,
     ) -> None:
-        self.node, self.layer = reader.node, layer_name(reader.node)
+        self.reader, self.node, self.layer = reader, reader.node, layer_name(reader.node)
         self._weight, self._geometry = weight.double().flatten(2), geometry
         self._positions, self._generator = positions, generator
         self.classes = np.unique(slots[slots >= 0])
@@ -144,7 +144,7 @@ def products_of(
 
 def _product(graph: Graph, reader: Reader, positions: int, generator: torch.Generator) -> Products | None:
     name = reader.weight
-    geometry = _geometry(graph, reader)
+    geometry = geometry_of(graph, reader)
     if name is None or geometry is None or graph.flow.outputs.get(name) != 0:
         return None
     slots = graph.slots[name, 1]
@@ -155,12 +155,12 @@ def _product(graph: Graph, reader: Reader, positions: int, generator: torch.Gene
     return Products(reader, weight, geometry, slots, positions, generator)
 
 
-def _geometry(graph: Graph, reader: Reader) -> _Geometry | None:
+def geometry_of(graph: Graph, reader: Reader) -> Geometry | None:
     """None for a layer that is not looked at: three spatial axes, or transposed."""
     given = _settings(graph, reader.node)
     kind = given["kind"]
     if kind == "linear":
-        return _Geometry(reader.axis, 1, (), (), (), (), "constant")
+        return Geometry(reader.axis, 1, (), (), (), (), "constant")
     if kind not in ("conv1d", "conv2d"):
         return None
     dims = int(kind[4])
@@ -171,7 +171,7 @@ def _geometry(graph: Graph, reader: Reader) -> _Geometry | None:
     mode = given.get("padding_mode", "zeros")
     mode = "constant" if mode == "zeros" else mode
     groups = int(given.get("groups", 1))
-    return _Geometry(reader.axis, groups, lead + kernel, lead + stride, lead + dilation, padding + none, mode)
+    return Geometry(reader.axis, groups, lead + kernel, lead + stride, lead + dilation, padding + none, mode)
 
 
 def _settings(graph: Graph, node: fx.Node) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from edgeprune.learned.conv import Gate, PruningConv2d, is_prunable
 from edgeprune.learned.mask import OFFSET, continuous_mask, evidence, shared_mask, with_floor
 from edgeprune.learned.pruning_model import PruningModelBank
 from edgeprune.plan import Plan
+from edgeprune.ranks import ranks
 
 ModelFactory = Callable[[int], nn.Module]
 
@@ -223,7 +224,7 @@ class OutputAnalyser(nn.Module):
         for conv in convs:
             conv.probe = []
         with torch.no_grad(), _statistics_untouched(self.model):
-            self.model(*[x[: self.images] for x in inputs])
+            self.model(*[ranks().from_main(x[: self.images]) for x in inputs])
         maps = [conv.probe[0] for conv in convs]  # type: ignore[index]
         for conv in convs:
             conv.probe = None

@@ -1,14 +1,19 @@
 """The pruning phase as an extra of the training loop: steering, the controller, active counts."""
 
+import math
 from typing import Any
+
+import torch
 
 from edgeprune.budget import Target
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.controller import Controller
+from edgeprune.ranks import ranks
 from edgeprune.runs import Run
+from edgeprune.training.extras import Extra
 
 
-class PruningPhase:
+class PruningPhase(Extra):
     """After each step: take steering commands, then let the controller set `interacting`.
 
     Without a target nothing but the user moves `interacting`. A user who steers takes over: the
@@ -28,7 +33,7 @@ class PruningPhase:
         active = self.analyser.active()
         return active[f"{self.target.kind if self.target else 'flops'}_fraction"]
 
-    def after_step(self, step: int) -> dict[str, Any]:
+    def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:  # noqa: ARG002
         """One turn of the loop; returns what to log."""
         self._steer()
         active = self.analyser.active()
@@ -38,6 +43,11 @@ class PruningPhase:
                 self.controller.start, self.started = fraction, True
             if not self.manual:
                 self.analyser.interacting = self.controller.interacting(step, fraction)
+        if ranks().world > 1:  # a steering command may reach one process a step before another
+            value = torch.tensor(
+                [self.analyser.interacting], dtype=torch.float64, device=self.analyser.cm.device
+            )
+            self.analyser.interacting = float(ranks().from_main(value))
         return {
             **active,
             "interacting": self.analyser.interacting,

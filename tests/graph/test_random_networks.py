@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from graph.checks import TOLERANCE, disagreement, fvcore_flops, parameters, random_keep, randomise
 from torch import Tensor, nn
 
 from edgeprune.compaction import compact
 from edgeprune.graph.classes import build_graph
 from edgeprune.plan import Plan
+from graph.checks import TOLERANCE, disagreement, fvcore_flops, parameters, random_keep, randomise
 
 COUNT = int(os.environ.get("EDGEPRUNE_NETWORKS", "40"))
 

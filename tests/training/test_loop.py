@@ -16,7 +16,17 @@ from edgeprune.data import DataBundle, load_data
 from edgeprune.errors import EdgePruneError, TrainError
 from edgeprune.models import build
 from edgeprune.runs import Run
-from edgeprune.training import Interrupted, Stage, TrainOptions, accuracy, computing_in, recalibrate
+from edgeprune.training import (
+    Extra,
+    Interrupted,
+    Stage,
+    TrainOptions,
+    accuracy,
+    computing_in,
+    loop,
+    rates,
+    recalibrate,
+)
 
 SMALL = TrainOptions(batch_size=8, lr=0.05)
 
@@ -83,11 +93,11 @@ def net() -> nn.Module:
     ],
 )
 def test_the_thesis_schedule(epoch: float, factor: float) -> None:
-    assert training.thesis_schedule(epoch / 100) == pytest.approx(factor)
+    assert rates.thesis_schedule(epoch / 100) == pytest.approx(factor)
 
 
 def test_the_thesis_schedule_ends_at_about_one_percent() -> None:
-    assert 0.01 < training.thesis_schedule(1.0) < 0.02
+    assert 0.01 < rates.thesis_schedule(1.0) < 0.02
 
 
 @pytest.mark.parametrize(
@@ -222,7 +232,7 @@ def test_a_batch_larger_than_the_training_set(data: DataBundle) -> None:
 
 
 def test_what_is_logged(tmp_path: Path, data: DataBundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "REPORT_EVERY", 2)
+    monkeypatch.setattr(loop, "REPORT_EVERY", 2)
     run = Run.create(tmp_path / "run", {"options": {}})
     calls: list[tuple[float, float, str]] = []
     scalars: list[str] = []
@@ -261,7 +271,7 @@ def test_a_stopped_stage_ends_as_one_that_was_not(
     tmp_path: Path, data: DataBundle, monkeypatch: pytest.MonkeyPatch, stop_at: int, threads: int
 ) -> None:
     torch.set_num_threads(threads)
-    monkeypatch.setattr(training, "REPORT_EVERY", 2)
+    monkeypatch.setattr(loop, "REPORT_EVERY", 2)
     straight = whole_stage(Run.create(tmp_path / "straight", {"options": {}}), data)
     straight.train()
     run = Run.create(tmp_path / "stopped", {"options": {}})
@@ -289,10 +299,10 @@ def test_a_checkpoint_of_another_stage_is_not_taken(tmp_path: Path, data: DataBu
 
 
 def test_the_extra_is_saved_and_restored(tmp_path: Path, data: DataBundle) -> None:
-    class Counts:
+    class Counts(Extra):
         calls = 0
 
-        def after_step(self, step: int) -> dict[str, Any]:
+        def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:
             self.calls += 1
             return {"calls": self.calls}
 
@@ -328,7 +338,7 @@ def test_checkpoints_come_by_the_clock(
     ticks = iter(range(1000))
     asked: list[int] = []
     stage_clock: Callable[[], float] = lambda: float(next(ticks))  # noqa: E731
-    monkeypatch.setattr(training.time, "monotonic", stage_clock)
+    monkeypatch.setattr(loop.time, "monotonic", stage_clock)
     monkeypatch.setattr(Stage, "save", lambda self: asked.append(self.step))
     Stage("s", net(), data, SMALL, steps=5, run=Run.create(tmp_path / "r", {"options": {}})).train()
     assert len(asked) == saves
@@ -412,3 +422,69 @@ def test_the_loss_falls(data: DataBundle) -> None:
     stage.train()
     assert losses[-1] < math.log(3) * 0.7
     assert accuracy(stage.model, data.batches("test")) > 0.8
+
+
+def test_fp16_scales_the_loss_and_goes_on_where_it_stopped(tmp_path: Path, data: DataBundle) -> None:
+    options = TrainOptions(batch_size=8, lr=0.05, precision="fp16")
+    straight = Stage("s", net(), data, options, steps=4, run=Run.create(tmp_path / "a", {"options": {}}))
+    straight.train()
+    assert straight.scaler.get_scale() == 1024.0
+    run = Run.create(tmp_path / "b", {"options": {}})
+    first = Stage("s", net(), data, options, steps=4, run=run)
+    first.stop = lambda: first.step == 2
+    with pytest.raises(Interrupted):
+        first.train()
+    second = Stage("s", net(), data, options, steps=4, run=run)
+    second.train()
+    assert second.scaler.state_dict() == straight.scaler.state_dict()
+    for key, value in straight.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[key]), key
+
+
+def test_the_average_is_what_a_stage_ends_with(data: DataBundle) -> None:
+    plain, averaged = net(), net()
+    Stage("s", plain, data, SMALL, steps=6).train()
+    stage = Stage("s", averaged, data, TrainOptions(batch_size=8, lr=0.05, ema=0.99), steps=6)
+    stage.train()
+    assert stage.average is not None
+    held = stage.average.tensors["linear.weight"]  # swapped: the average's place now holds the last weights
+    assert torch.equal(held, plain.state_dict()["linear.weight"])
+    assert not torch.equal(averaged.state_dict()["linear.weight"], held)
+
+
+def test_a_teacher_changes_what_is_learnt_and_stays_as_it_is(data: DataBundle) -> None:
+    teacher, alone, taught = net(), net(), net()
+    with torch.no_grad():
+        teacher.linear.weight.mul_(3)
+    before = copy.deepcopy(teacher.state_dict())
+    Stage("s", alone, data, SMALL, steps=2).train()
+    Stage("s", taught, data, SMALL, steps=2, teacher=teacher).train()
+    assert not torch.equal(alone.state_dict()["linear.weight"], taught.state_dict()["linear.weight"])
+    assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
+
+
+def test_given_momentum_is_used(data: DataBundle) -> None:
+    model, other = net(), net()
+    start = torch.full_like(model.linear.weight, 0.5)
+    Stage("s", model, data, SMALL, steps=1, momentum={"linear.weight": start}).train()
+    stage = Stage("s", other, data, SMALL, steps=1)
+    stage.train()
+    moved = other.state_dict()["linear.weight"] - model.state_dict()["linear.weight"]
+    assert torch.allclose(moved, torch.full_like(moved, stage.learning_rate(0) * 0.9 * 0.5), atol=1e-5)
+    assert stage.momenta().keys() == dict(other.named_parameters()).keys()
+
+
+def test_an_extra_may_end_a_stage(data: DataBundle) -> None:
+    class Enough(Extra):
+        taken = 0
+
+        def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:
+            self.taken = step
+            return {}
+
+        def finished(self) -> bool:
+            return self.taken == 3
+
+    stage = Stage("s", net(), data, SMALL, steps=9, extra=Enough())
+    stage.train()
+    assert stage.step == 3

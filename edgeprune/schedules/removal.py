@@ -1,0 +1,104 @@
+"""One removal: score, select, fit the next layers anew, compact; and what the optimizer remembers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch.fx as fx
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgeprune.budget import Target, select
+from edgeprune.compaction import compact
+from edgeprune.graph.classes import Graph
+from edgeprune.importance import Batches
+from edgeprune.plan import Plan
+from edgeprune.reconstruct import reconstruct
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Removed:
+    """The smaller model, the plan as carried out, and the optimizer's momentum cut with the channels."""
+
+    model: fx.GraphModule
+    plan: Plan
+    momentum: dict[str, Tensor]
+
+
+def remove(
+    graph: Graph,
+    scores: Scores,
+    target: Target,
+    original: int,
+    *,
+    align: int = 1,
+    floor: int = 2,
+    ways: str = "none",
+    batches: Batches | None = None,
+    momentum: Mapping[str, Tensor] | None = None,
+) -> Removed:
+    """Bring a model that may have been pruned before down to ``target`` of what it was at first.
+
+    Args:
+        graph: of the model as it is now; its weights may be fitted anew (``ways``).
+        scores: (graph.classes,), higher is more important.
+        target: what remains, of the original.
+        original: FLOPs or parameters of the original.
+        align: see `select`.
+        floor: see `select`.
+        ways: 'none', 'scale' or 'kernel'; see `reconstruct`.
+        batches: images for that.
+        momentum: by parameter name; cut as the parameters are.
+
+    Raises:
+        TargetError: floors, alignment and protected channels do not allow it.
+    """
+    plan = narrowed(graph, scores, target, original, align=align, floor=floor)
+    if ways != "none":
+        reconstruct(graph, plan, batches, ways)
+    done = compact(graph, plan)
+    return Removed(done.model, done.plan, sliced(graph, done.plan, momentum or {}))
+
+
+def narrowed(
+    graph: Graph, scores: Scores, target: Target, original: int, *, align: int = 1, floor: int = 2
+) -> Plan:
+    """The plan that `remove` carries out; keeps everything where the target is already met."""
+    left = target.fraction * original / target.cost(graph)
+    if left >= 1:
+        return Plan.everything(graph)
+    return select(graph, scores, Target(target.kind, left), align=align, floor=floor)
+
+
+def sliced(graph: Graph, plan: Plan, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors shaped like the model's parameters, cut (and put into order) as ``plan`` cuts those.
+
+    Args:
+        graph: of the model before.
+        plan: carried out by `compact`.
+        tensors: by parameter name; parameters without one have none afterwards.
+    """
+    if not tensors:
+        return {}
+    parameters = dict(graph.module.named_parameters())
+    held = {name: parameter.data for name, parameter in parameters.items()}
+    try:
+        for name, parameter in parameters.items():
+            if name in tensors:
+                parameter.data = tensors[name].detach().to(parameter).clone()
+        small = compact(graph, plan).model
+        return {n: p.detach().clone() for n, p in small.named_parameters() if n in tensors}
+    finally:
+        for name, parameter in parameters.items():
+            parameter.data = held[name]
+
+
+Scorer = Callable[[Graph], Scores]
+
+
+def keep_all(graph: Graph) -> dict[str, Any]:
+    """The plan that removes nothing, as JSON."""
+    return Plan.everything(graph).to_dict(graph)

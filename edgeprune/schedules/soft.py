@@ -1,0 +1,73 @@
+"""Soft filter pruning: channels are set to zero, and may grow again."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgeprune.budget import Target
+from edgeprune.graph.classes import Bools, Graph
+from edgeprune.schedules.removal import Scorer, narrowed
+from edgeprune.training import Extra
+
+
+class SoftPruning(Extra):
+    """After each epoch, sets to zero what would be removed if training ended there, and trains all on.
+
+    Source: He et al., Soft Filter Pruning for Accelerating Deep Convolutional Neural Networks, 2018 (FPGM,
+    2019, the same with another criterion). It zeroes filters of single layers; here every weight, bias and
+    normalisation that writes a dropped class goes to zero, so that the network at the end of an epoch
+    computes what its compacted form would.
+
+    Args:
+        graph: of the model in training, whose parameters it shares.
+        score: criterion on that graph.
+        target: what remains.
+        per_epoch: steps of an epoch.
+        align: see `select`.
+        floor: see `select`.
+    """
+
+    def __init__(
+        self, graph: Graph, score: Scorer, target: Target, per_epoch: int, align: int = 1, floor: int = 2
+    ) -> None:
+        self.graph, self.score, self.target, self.per_epoch = graph, score, target, per_epoch
+        self.align, self.floor = align, floor
+        self.zeroed = 0
+
+    def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:  # noqa: ARG002
+        """At the end of an epoch: choose anew, and set to zero."""
+        if step % self.per_epoch == 0:
+            original = self.target.cost(self.graph)
+            plan = narrowed(
+                self.graph, self.score(self.graph), self.target, original, align=self.align, floor=self.floor
+            )
+            self.zeroed = int((~plan.keep).sum())
+            zero(self.graph, plan.keep)
+        return {"zeroed": self.zeroed}
+
+    def state(self) -> dict[str, Any]:
+        """How many channels the last epoch set to zero."""
+        return {"zeroed": self.zeroed}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take `state` back."""
+        self.zeroed = state["zeroed"]
+
+
+def zero(graph: Graph, keep: Bools) -> None:
+    """Set every parameter by which a dropped class is written to zero, in the model itself.
+
+    Weights that read such a class stay: they are what it grows again by.
+    """
+    alive = np.append(keep, True)  # class -1 stays
+    named = dict(graph.module.named_parameters())
+    with torch.no_grad():
+        for (name, axis), classes in graph.slots.items():
+            parameter = named.get(name)
+            reads = parameter is not None and parameter.dim() > 1 and graph.flow.outputs.get(name) != axis
+            if parameter is None or reads:
+                continue
+            gone = torch.from_numpy(np.flatnonzero(~alive[classes])).to(parameter.device)
+            parameter.index_fill_(axis, gone, 0.0)

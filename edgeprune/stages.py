@@ -1,0 +1,320 @@
+"""The stages of one run: baseline, pruning, fine-tuning, one look at the test images; each resumable."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgeprune import training
+from edgeprune.budget import TOLERANCE, Target
+from edgeprune.data import Batch, DataBundle
+from edgeprune.errors import WeightsError
+from edgeprune.files import sha256
+from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.importance import needs_batches, score
+from edgeprune.learned.analyser import OutputAnalyser
+from edgeprune.learned.phase import PruningPhase
+from edgeprune.learned.scale import restore_scale
+from edgeprune.models import load_weights
+from edgeprune.recipe import TrainPruneOptions, course_of
+from edgeprune.runs import Run
+from edgeprune.schedules.course import Course, Removal
+from edgeprune.schedules.penalties import GroupLasso, Slimming, travel
+from edgeprune.schedules.removal import Removed, Scorer, Scores, keep_all, remove
+from edgeprune.schedules.scaling import ScaleFactors
+from edgeprune.schedules.soft import SoftPruning
+from edgeprune.training import Extra, Plateau, Progress, Stage, TrainOptions
+
+
+@dataclass
+class Stages:
+    """The stages of one run. ``progress(stage share...)`` and ``stop`` come from whoever calls."""
+
+    run: Run
+    data: DataBundle
+    options: TrainPruneOptions
+    progress: Progress
+    stop: Callable[[], bool]
+    scalars: Callable[[str, float, int], None]
+
+    def execute(self) -> dict[str, Any]:
+        """Every stage that is not done yet; returns the summary."""
+        if not self.run.has("baseline.safetensors"):
+            if self.options.weights:
+                self._given_baseline()
+            elif self.options.init == "random":
+                self._untrained_baseline()
+            else:
+                self._baseline()
+        if not self.run.has("settled.safetensors"):
+            course = course_of(self.options, self.data)
+            if course is None:
+                self._prune_learned()
+            else:
+                self._prune_by(course)
+        if not self.run.has("pruned.safetensors"):
+            self._finetune()
+        summary = self._judge()
+        self.run.finish(summary)
+        return summary
+
+    def _train_options(self, lr: float, schedule: str) -> TrainOptions:
+        o = self.options
+        return TrainOptions(
+            batch_size=o.batch_size or 128,
+            lr=lr,
+            momentum=o.momentum,
+            weight_decay=o.weight_decay,
+            schedule=schedule,
+            nesterov=o.nesterov,
+            label_smoothing=o.label_smoothing,
+            precision=o.precision,
+            device=o.device,
+            seed=o.seed,
+        )
+
+    def _stage(self, name: str, model: nn.Module, options: TrainOptions, steps: int, **more: Any) -> Stage:
+        return Stage(
+            name, model, self.data, options, steps, run=self.run, progress=self.progress, stop=self.stop,
+            scalars=self.scalars, **more,
+        )  # fmt: skip
+
+    def _steps(self, epochs: int | None) -> int:
+        return self.data.steps(self.options.batch_size or 1) * (epochs or 0)
+
+    def _given_baseline(self) -> None:
+        """The run was killed before the given weights were copied into it."""
+        path = self.options.weights or ""
+        model = self.run.build()
+        load_weights(model, path)
+        if sha256(path) != self.run.config["weights_sha256"]:
+            raise WeightsError(f"{path} has changed since this run began: restore it, or start the run anew")
+        self.run.save_tensors("baseline", model.state_dict())
+
+    def _untrained_baseline(self) -> None:
+        """Where pruning happens in the first training, the network it starts from is the baseline."""
+        torch.manual_seed(self.options.seed)
+        self.run.save_tensors("baseline", self.run.build().state_dict())
+
+    def _baseline(self) -> None:
+        torch.manual_seed(self.options.seed)
+        model = self.run.build()
+        options = replace(
+            self._train_options(self.options.baseline_lr or 0.1, "cosine"),
+            nesterov=True,
+            weight_decay=max(self.options.weight_decay, 5e-4),  # from scratch: the field's usual decay
+        )
+        stage = self._stage("baseline", model, options, self._steps(self.options.baseline_epochs))
+        stage.train()
+        self.run.save_tensors("baseline", model.state_dict())
+
+    def _prune_learned(self) -> None:
+        """The learned method's phase, from the baseline to the settled model."""
+        o = self.options
+        torch.manual_seed(o.seed + 1)
+        baseline = self.run.load("baseline")
+        analyser = OutputAnalyser(
+            baseline,
+            torch.zeros(1, *self.data.shape),
+            max_iter=o.prune_iterations or 1,
+            offset=o.offset,
+            images=o.mask_images,
+            floor=o.floor,
+            autocast=training.PRECISIONS[o.precision],
+        )
+        target = Target.parse(o.target)
+        phase = PruningPhase(analyser, target, self.run)
+        whole = self._steps(o.epochs)
+        stage = self._stage(
+            "prune",
+            analyser,
+            self._train_options(o.lr or 0.01, o.schedule or "thesis"),
+            o.prune_iterations or 1,
+            span=(0, whole),
+            extra=phase,
+            recalibrate_for_evaluation=True,
+        )
+        stage.train()
+        analyser.cpu()
+        plan = analyser.settle(None if phase.manual else target, align=o.align)
+        if phase.manual:
+            note = f"steered by hand to the end: the masks are as they came out, {target} was not enforced"
+            plan = replace(plan, notes=(*plan.notes, note))
+        done = analyser.finish(plan)
+        restore_scale(done.model, baseline.state_dict())
+        training.recalibrate(done.model, self.data, batch_size=o.batch_size or 128)
+        self.run.save_plans([done.plan.to_dict(analyser.graph)], [o.prune_iterations or 1])
+        self.run.save_tensors("settled", done.model.state_dict())
+
+    def _prune_by(self, course: Course) -> None:
+        """A criterion's removals, from the baseline to the settled model; each leaves its own state."""
+        while not self._removed_all(course):
+            self._next_removal(course)
+        model, _ = self.run.load_removal()
+        self.run.save_tensors("settled", model.state_dict())
+
+    def _removed_all(self, course: Course) -> bool:
+        return self.run.has("model.json") and self._next_of(course) is None
+
+    def _next_of(self, course: Course) -> Removal | None:
+        """The removal that comes next; None after the last. A plateau's lead-in counts as one of nothing."""
+        done, steps = len(self.run.removals()[0]), self.run.removals()[1]
+        moment = course.moment_step
+        if moment is None:
+            if done == 0:
+                return Removal(course.longest_lead, 1.0, course.method.criterion)
+            moment, done = steps[0], done - 1
+        removals = course.removals(moment)
+        return removals[done] if done < len(removals) else None
+
+    def _next_removal(self, course: Course) -> None:
+        """Train up to the next removal, and make it."""
+        removal = self._next_of(course)
+        assert removal is not None
+        plans, steps = self.run.removals()
+        start = steps[-1] if steps else 0
+        model, momentum = self.run.load_removal()
+        graph = build_graph(model, torch.zeros(1, *self.data.shape))
+        options = self._train_options(self.options.lr or 0.01, self.options.schedule or "thesis")
+        stage = self._stage(
+            f"prune {len(plans) + 1}" if plans else "prune",
+            graph.module,
+            options,
+            removal.step - start,
+            span=(start, course.whole),
+            momentum=momentum,
+        )
+        extra = self._extra_of(course, removal, graph, stage)
+        stage.extra = extra
+        stage.train()
+        momenta = {
+            k.replace("parametrizations.", "").removesuffix(".original"): v
+            for k, v in stage.momenta().items()
+        }
+        graph.module.cpu()
+        scores = extra.fold() if isinstance(extra, ScaleFactors) else None
+        if removal.fraction >= 1:
+            plan, small, kept = keep_all(graph), graph.module, momenta
+        else:
+            done = self._remove(graph, removal, scores, momenta)
+            plan, small, kept = done.plan.to_dict(graph), done.model, done.momentum
+            if isinstance(extra, ScaleFactors):
+                restore_scale(small, self.run.load("baseline").state_dict())
+            training.recalibrate(small, self.data, batch_size=self.options.batch_size or 128)
+        kept = kept if self.options.optimizer_state == "slice" or removal.fraction >= 1 else {}
+        self.run.save_removal(small.state_dict(), kept, plan, start + stage.step)
+
+    def _extra_of(self, course: Course, removal: Removal, graph: Graph, stage: Stage) -> Extra:
+        """What training up to this removal does besides."""
+        o = self.options
+        if removal.fraction >= 1:
+            return Plateau(course.per_epoch)
+        if course.schedule == "soft":
+            target, scorer = Target.parse(o.target), self._scorer(removal.criterion)
+            return SoftPruning(graph, scorer, target, course.per_epoch, o.align, o.floor)
+        if course.schedule != "regularised":
+            return Extra()
+        far = travel(stage.learning_rate, stage.steps, o.momentum)
+        if removal.criterion == "sss":
+            return ScaleFactors(graph, far, o.momentum, o.shrink, o.device)
+        return (Slimming if removal.criterion == "bn-scale" else GroupLasso)(graph, far, o.shrink)
+
+    def _scorer(self, criterion: str) -> Scorer:
+        """The criterion with this run's options, on images of the training split."""
+        o = self.options
+        given = {
+            name: getattr(o, name) for name in ("reduction", "normalise") if getattr(o, name) is not None
+        }
+        if criterion == "random":
+            given["seed"] = o.seed
+        data = self._batches if needs_batches(criterion) else None
+        return lambda graph: score(graph, criterion, batches=data, **given)
+
+    def _batches(self) -> Iterator[Batch]:
+        """Plain training images, in the fixed mixed order."""
+        size = min(64, self.options.batch_size or 64)
+        return self.data.batches("train", batch_size=size, limit=size * self.options.score_batches)
+
+    def _remove(
+        self, graph: Graph, removal: Removal, scores: Scores | None, momenta: dict[str, torch.Tensor]
+    ) -> Removed:
+        o, target = self.options, Target.parse(self.options.target)
+        self.progress(0, 1, f"scoring channels by {removal.criterion}")
+        if scores is None:
+            scores = self._scorer(removal.criterion)(graph)
+        original = target.cost(build_graph(self.run.build(), torch.zeros(1, *self.data.shape)))
+        return remove(
+            graph, scores, Target(target.kind, removal.fraction), original,
+            align=o.align, floor=o.floor, ways=o.reconstruct or "none", batches=self._batches,
+            momentum=momenta,
+        )  # fmt: skip
+
+    def _finetune(self) -> None:
+        o = self.options
+        model = self.run.load("settled")
+        _, momentum = ({}, {}) if o.method == "learned" else self.run.load_removal()
+        before, whole = self.run.removals()[1][-1], self._steps(o.epochs)
+        options = replace(self._train_options(o.lr or 0.01, o.schedule or "thesis"), ema=o.ema)
+        teacher = self.run.load("baseline") if o.distill else None
+        stage = self._stage(
+            "finetune",
+            model,
+            options,
+            whole - before,
+            span=(before, whole),
+            teacher=teacher,
+            momentum=momentum,
+        )
+        stage.train()
+        model.cpu()
+        training.recalibrate(model, self.data, batch_size=o.batch_size or 128)
+        self.run.save_tensors("pruned", model.state_dict())
+        self.run.drop_removals()
+
+    def _judge(self) -> dict[str, Any]:
+        """The only look at the test images."""
+        self.progress(0, 1, "test images")
+        models = {which: self.run.load(which) for which in ("baseline", "settled", "pruned")}
+        records = {which: self._record(which, model) for which, model in models.items()}
+        base, pruned = records["baseline"], records["pruned"]
+        target = Target.parse(self.options.target)
+        got = {k: pruned[k] / base[k] for k in ("params", "flops")}
+        return {
+            "schema": 1,
+            "target": {"kind": target.kind, "fraction": target.fraction, "got_fraction": got[target.kind]},
+            "params_fraction": got["params"],
+            "flops_fraction": got["flops"],
+            "accuracy_drop": base["accuracy"] - pruned["accuracy"],
+            "models": records,
+            "notes": [*self.run.notes(), *_missed(target, got[target.kind]), *self.data.notes],
+        }
+
+    def _record(self, which: str, model: nn.Module) -> dict[str, Any]:
+        example, device = torch.zeros(1, *self.data.shape), self.options.device
+        return {
+            "accuracy": training.accuracy(model.to(device), self.data.batches("test"), device),
+            "test_images": self.data.sizes["test"],
+            "params": sum(p.numel() for p in model.parameters()),
+            "flops": flops_of(model.cpu(), example),
+            "size_bytes": (self.run.path / f"{which}.safetensors").stat().st_size,
+        }
+
+
+def _missed(target: Target, got: float) -> list[str]:
+    if abs(got / target.fraction - 1) <= TOLERANCE:
+        return []
+    return [f"{target} was asked, {got:.3f} of the {target.kind} remains"]
+
+
+def flops_of(model: nn.Module, example: torch.Tensor) -> int:
+    """Multiply-adds of one forward pass, as fvcore counts them (batch included)."""
+    import logging
+
+    from fvcore.nn import FlopCountAnalysis
+
+    analysis = FlopCountAnalysis(model.eval(), example)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
+    return int(analysis.total())

@@ -1,0 +1,64 @@
+"""How good a model is, and BatchNorm statistics that fit it."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from edgeprune.data import Batch, DataBundle
+from edgeprune.training.options import computing_in
+
+
+def accuracy(
+    model: nn.Module, batches: Iterable[Batch], device: str = "cpu", precision: str = "fp32"
+) -> float:
+    """Share of images whose largest logit is their label's, in eval mode; the mode is put back."""
+    mode = model.training
+    model.eval()
+    right = total = 0
+    with torch.no_grad(), computing_in(precision, device):
+        for x, y in batches:
+            logits = model(x.to(device, memory_format=torch.channels_last))
+            right += int((logits.argmax(1).cpu() == y).sum())
+            total += len(y)
+    model.train(mode)
+    return right / max(1, total)
+
+
+def recalibrate(
+    model: nn.Module, data: DataBundle, *, batches: int = 50, batch_size: int = 128, device: str = "cpu"
+) -> None:
+    """Measure BatchNorm's statistics anew: the plain average over ``batches`` training batches, in fp32.
+
+    Masks move faster than running statistics follow, so this comes before every evaluation of a pruned
+    model. No label is read, and masks stay as they are.
+    """
+    found = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [n for n in found if n.track_running_stats and not _belongs_to_bank(model, n)]
+    if not norms:
+        return
+    before = [n.momentum for n in norms]
+    pruning, mode = getattr(model, "pruning", None), model.training
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average of all batches
+    model.train()
+    if pruning is not None:
+        model.pruning = False  # type: ignore[assignment]
+    with torch.no_grad():
+        for index, (x, _) in enumerate(data.train_batches(0, batch_size=batch_size, seed=987_654_321)):
+            if index == batches:
+                break
+            torch.manual_seed(index)
+            model(x.to(device, memory_format=torch.channels_last))
+    if pruning is not None:
+        model.pruning = pruning
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+    model.train(mode)
+
+
+def _belongs_to_bank(model: nn.Module, norm: nn.Module) -> bool:
+    """Whether ``norm`` is a pruning-model's own, which is no part of the network that is evaluated."""
+    own = getattr(model, "pruning_modules", None)
+    return own is not None and any(norm is m for m in own())

@@ -1,0 +1,255 @@
+"""The loop.
+
+Everything a step does follows from (seed, stage, step) and the tensors in the checkpoint, so that a
+run killed at any moment and resumed ends bit-identical on a CPU with one that was not. Started under
+torchrun or accelerate launch, every process takes its slice of each batch.
+"""
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.data import Batch, DataBundle
+from edgeprune.errors import TrainError
+from edgeprune.ranks import ranks
+from edgeprune.runs import Run
+from edgeprune.training.average import Average
+from edgeprune.training.evaluation import accuracy, recalibrate
+from edgeprune.training.extras import Extra
+from edgeprune.training.losses import loss_of
+from edgeprune.training.norms import shared_statistics
+from edgeprune.training.options import TrainOptions, computing_in
+from edgeprune.training.rates import SCHEDULES
+
+REPORT_EVERY = 50  # iterations, as the source of the learned criterion reports them
+Progress = Callable[[float, float, str], None]
+
+
+class Interrupted(Exception):
+    """Training was asked to stop, and has left a checkpoint where it has a run folder."""
+
+
+def checkpoint_seconds() -> float:
+    """Seconds between checkpoints: a minute, or what EDGEPRUNE_CHECKPOINT_SECONDS says (0: each step)."""
+    return float(os.environ.get("EDGEPRUNE_CHECKPOINT_SECONDS", "60"))
+
+
+@dataclass
+class Stage:
+    """One stretch of training: ``steps`` optimizer steps of ``model``, logged and resumable.
+
+    ``span`` places the stage in a longer schedule: (steps before it, steps of the whole). ``teacher`` is a
+    trained network to distil from, ``momentum`` what the optimizer starts with, by parameter name.
+    """
+
+    name: str
+    model: nn.Module
+    data: DataBundle
+    options: TrainOptions
+    steps: int
+    run: Run | None = None
+    span: tuple[int, int] | None = None
+    extra: Extra = field(default_factory=Extra)
+    teacher: nn.Module | None = None
+    momentum: dict[str, Tensor] = field(default_factory=dict)
+    progress: Progress = lambda done, total, text: None  # noqa: ARG005
+    stop: Callable[[], bool] = lambda: False
+    scalars: Callable[[str, float, int], None] = lambda tag, value, step: None  # noqa: ARG005
+    recalibrate_for_evaluation: bool = False
+    checkpoint_seconds: float = field(default_factory=checkpoint_seconds)
+
+    def __post_init__(self) -> None:
+        options = self.options
+        self.model.to(options.device).to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            lr=options.lr,
+            momentum=options.momentum,
+            nesterov=options.nesterov and options.momentum > 0,
+            weight_decay=options.weight_decay,
+        )
+        if self.teacher is not None:
+            self.teacher.to(options.device).to(memory_format=torch.channels_last).eval()
+        for name, parameter in self.model.named_parameters():
+            if name in self.momentum:
+                self._give_momentum(parameter, self.momentum[name])
+        # fp16's range is small: the loss is scaled up before the backward pass, and gradients down after it.
+        kind, fp16 = options.device.split(":")[0], options.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(kind, init_scale=2.0**10, enabled=fp16)
+        self.average = Average(self.model, options.ema) if options.ema else None
+        self.step = 0
+        self.per_epoch = self.data.steps(options.batch_size)
+        self._saved_at = time.monotonic()
+        self._accuracy: float | None = None
+
+    def train(self) -> None:
+        """Take the steps that are left.
+
+        Raises:
+            TrainError: the loss is no longer a number. Interrupted: `stop` said so; a checkpoint is left.
+        """
+        self._resume()
+        batches: Iterator[Batch] | None = None
+        with shared_statistics(self.model):
+            while self.step < self.steps and not self.extra.finished():
+                epoch, position = divmod(self.step, self.per_epoch)
+                if batches is None or position == 0:
+                    batches = self.data.train_batches(
+                        epoch, batch_size=self.options.batch_size, seed=self._seed(), skip=position
+                    )
+                loss, stopping = self._one(*next(batches))
+                self.step += 1
+                self._report(loss, self.extra.after_step(self.step, loss))
+                if self.step % self.per_epoch == 0 or self.step == self.steps:
+                    self._end_epoch()
+                self._maybe_checkpoint(stopping)
+        if self.average is not None:
+            self.average.swap()
+
+    def _seed(self) -> int:
+        return self.options.seed * 1000 + sum(map(ord, self.name)) % 1000
+
+    def learning_rate(self, step: int) -> float:
+        """At a step of this stage."""
+        before, whole = self.span or (0, self.steps)
+        return self.options.lr * SCHEDULES[self.options.schedule]((before + step) / max(1, whole))
+
+    def _one(self, x: Tensor, y: Tensor) -> tuple[float, bool]:
+        """One optimizer step; its loss, and whether some process of several was asked to stop."""
+        options, rate = self.options, self.learning_rate(self.step)
+        torch.manual_seed(self._seed() * 1_000_003 + self.step)  # dropout and its like repeat after a resume
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        x, y = ranks().part(x), ranks().part(y).to(options.device)
+        x = x.to(options.device, memory_format=torch.channels_last)
+        with computing_in(options.precision, options.device):
+            logits, wanted = self.model(x), self._wanted(x)
+        loss = loss_of(logits, y, wanted, options.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        value, stopping = self._agree(float(loss.detach()))
+        if not math.isfinite(value):
+            raise TrainError(
+                f"the loss became {value} in stage {self.name}, step {self.step} of {self.steps}: lower --lr "
+                f"(it is {options.lr:g}) and start again"
+                + ("" if self.run is None else f" with --force; the last checkpoint is in {self.run.path}")
+            )
+        self.scaler.unscale_(self.optimizer)
+        for leaf in self.extra.leaves():
+            if leaf.grad is not None:
+                leaf.grad /= self.scaler.get_scale()
+        self.extra.before_update(rate)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update()
+        return value, stopping
+
+    def _wanted(self, x: Tensor) -> Tensor | None:
+        """The teacher's logits."""
+        if self.teacher is None:
+            return None
+        with torch.no_grad():
+            return self.teacher(x)
+
+    def _agree(self, loss: float) -> tuple[float, bool]:
+        """Average gradients and loss over the processes, in one message that also says who should stop."""
+        if ranks().world == 1:
+            return loss, False
+        leaves = [*self.model.parameters(), *self.extra.leaves()]
+        news = torch.tensor([loss, float(self.stop())], device=self.options.device)
+        ranks().average([news, *[leaf.grad for leaf in leaves if leaf.grad is not None]])
+        return float(news[0]), bool(news[1] > 0)
+
+    # --- reporting -----------------------------------------------------------------------------------
+
+    def _report(self, loss: float, more: dict[str, Any]) -> None:
+        epochs = math.ceil(self.steps / self.per_epoch)
+        epoch = (self.step - 1) // self.per_epoch + 1
+        shown = "" if self._accuracy is None else f", val {100 * self._accuracy:.2f} %"
+        if "flops_fraction" in more:
+            shown += f", FLOPs {100 * more['flops_fraction']:.1f} %"
+        self.progress(self.step, self.steps, f"{self.name} epoch {epoch}/{epochs}, loss {loss:.3f}{shown}")
+        if self.step % REPORT_EVERY == 0 or self.step == self.steps:
+            self._log({"kind": "step", "loss": loss, "lr": self.learning_rate(self.step - 1), **more})
+
+    def _end_epoch(self) -> None:
+        if self.recalibrate_for_evaluation:
+            size, device = self.options.batch_size, self.options.device
+            recalibrate(self.model, self.data, batches=20, batch_size=size, device=device)
+        if not self.data.sizes["val"]:
+            return
+        with contextlib.nullcontext() if self.average is None else self.average.in_model():
+            batches, options = self.data.batches("val"), self.options
+            self._accuracy = accuracy(self.model, batches, options.device, options.precision)
+        self._log({"kind": "epoch", "val_accuracy": self._accuracy})
+
+    def _log(self, record: dict[str, Any]) -> None:
+        if self.run is not None:
+            self.run.log({"stage": self.name, "step": self.step, **record})
+        for key, value in record.items():
+            if isinstance(value, (int, float)):
+                self.scalars(f"{self.name}/{key}", float(value), self.step)
+
+    # --- checkpoints ---------------------------------------------------------------------------------
+
+    def _maybe_checkpoint(self, stopping: bool) -> None:
+        stopping = stopping or (ranks().world == 1 and self.stop())
+        due = stopping or time.monotonic() - self._saved_at >= self.checkpoint_seconds
+        if due and self.run is not None:
+            self.save()
+            self._saved_at = time.monotonic()
+        if stopping:
+            raise Interrupted
+
+    def save(self) -> None:
+        """Write the checkpoint: model, momentum, step, and the extra's own state."""
+        assert self.run is not None
+        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        for index, parameter in enumerate(self.model.parameters()):
+            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum/{index}"] = momentum
+        if self.average is not None:
+            tensors.update({f"ema/{k}": v for k, v in self.average.tensors.items()})
+        taken = 0 if self.average is None else self.average.taken
+        state = {"stage": self.name, "step": self.step, "val_accuracy": self._accuracy, "ema": taken}
+        state["scaler"] = self.scaler.state_dict()
+        self.run.save_checkpoint(tensors, {**state, "extra": self.extra.state()})
+
+    def _resume(self) -> None:
+        found = self.run.load_checkpoint(self.name) if self.run is not None else None
+        if found is None:
+            return
+        tensors, state = found
+        model = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
+        self.model.load_state_dict(model)
+        for index, parameter in enumerate(self.model.parameters()):
+            momentum = tensors.get(f"momentum/{index}")
+            if momentum is not None:
+                self._give_momentum(parameter, momentum)
+        if self.average is not None:
+            for name, held in self.average.tensors.items():
+                held.copy_(tensors[f"ema/{name}"])
+            self.average.taken = state["ema"]
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self._accuracy = state["step"], state["val_accuracy"]
+        self.extra.restore(state["extra"])
+
+    def _give_momentum(self, parameter: nn.Parameter, momentum: Tensor) -> None:
+        buffer = torch.empty_like(parameter).copy_(momentum)
+        self.optimizer.state[parameter]["momentum_buffer"] = buffer
+
+    def momenta(self) -> dict[str, Tensor]:
+        """The optimizer's momentum by parameter name, where it has one."""
+        state, named = self.optimizer.state, self.model.named_parameters()
+        found = {name: state.get(p, {}).get("momentum_buffer") for name, p in named}
+        return {name: value for name, value in found.items() if value is not None}

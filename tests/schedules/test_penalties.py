@@ -1,0 +1,69 @@
+"""Penalties: what they add to the gradient, by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from edgeprune.graph.classes import build_graph
+from edgeprune.schedules.penalties import GroupLasso, Slimming, travel
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 1, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 1)
+    ).eval()
+
+
+def test_travel_counts_momentum() -> None:
+    assert travel(lambda step: [0.1, 0.3][step], 2, 0.9) == pytest.approx(4.0)
+
+
+def test_slimming_adds_its_sign() -> None:
+    graph = build_graph(net(), torch.zeros(1, 1, 4, 4))
+    norm = graph.module.get_submodule("1")
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.0, -0.5, 0.0]))
+    slimming = Slimming(graph, travel=2.0, shrink=0.5)
+    norm.weight.grad = torch.tensor([0.1, 0.1, 0.1])
+    slimming.before_update(0.1)
+    s = 0.5 * 0.5 / 2.0  # shrink, mean scale, travel
+    assert norm.weight.grad.tolist() == pytest.approx([0.1 + s, 0.1 - s, 0.1])
+
+
+def test_an_undefended_scale_loses_its_share() -> None:
+    graph = build_graph(net(), torch.zeros(1, 1, 4, 4))
+    norm, steps = graph.module.get_submodule("1"), 400
+    optimizer = torch.optim.SGD([norm.weight], lr=0.05, momentum=0.9)
+    slimming = Slimming(graph, travel(lambda _: 0.05, steps, 0.9), shrink=0.66)
+    for _ in range(steps):
+        norm.weight.grad = torch.zeros(3)
+        slimming.before_update(0.05)
+        optimizer.step()
+    assert norm.weight.tolist() == pytest.approx([0.34] * 3, abs=0.02)
+
+
+def test_the_group_lasso_by_hand() -> None:
+    graph = build_graph(net(), torch.zeros(1, 1, 4, 4))
+    weight = graph.module.get_parameter("0.weight")
+    with torch.no_grad():
+        weight.copy_(torch.tensor([3.0, -4.0, 0.0]).view(3, 1, 1, 1))
+    lasso = GroupLasso(graph, travel=10.0, shrink=0.6)
+    weight.grad = torch.zeros_like(weight)
+    lasso.before_update(0.1)
+    strength = 0.6 * (7 / 3) / 10
+    assert weight.grad.flatten().tolist() == pytest.approx([strength, -strength, 0.0])
+    assert {axis for _, axis, _ in lasso.groups} == {
+        0,
+        1,
+    }  # filters of the first, input channels of the second
+
+
+def test_a_step_takes_no_more_than_a_groups_norm() -> None:
+    graph = build_graph(net(), torch.zeros(1, 1, 4, 4))
+    weight = graph.module.get_parameter("0.weight")
+    lasso = GroupLasso(graph, travel=1e-6)
+    weight.grad = torch.zeros_like(weight)
+    before = weight.detach().clone()
+    lasso.before_update(0.5)
+    assert torch.allclose(before - 0.5 * weight.grad, torch.zeros_like(before), atol=1e-6)

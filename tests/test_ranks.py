@@ -1,0 +1,52 @@
+"""train-prune under torchrun: the keep-plan of one process, from two."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = [
+    "train-prune", "--model", "tiny_nets:tiny", "--target", "flops=0.6", "--epochs", "2", "--batch-size", "8",
+    "--prune-iterations", "4", "--baseline-epochs", "1", "--mask-images", "4", "--precision", "fp32",
+    "--device", "cpu", "--json",
+]  # fmt: skip
+
+
+def run(place: Path, out: Path, method: str, processes: int, port: int) -> str:
+    """stdout of all processes together."""
+    command = [*COMMAND, "--data", str(place / "images"), "--out", str(out), "--method", method]
+    started = []
+    for rank in range(processes):
+        world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(place), *sys.path])}
+        if processes > 1:
+            env |= {"MASTER_ADDR": "127.0.0.1", **{k: str(v) for k, v in world.items()}}
+        code = "from edgeprune.cli import main; main()"
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code, *command], env=env, cwd=place, stdout=subprocess.PIPE
+            )
+        )
+    said = [p.communicate(timeout=500)[0].decode() for p in started]
+    assert [p.returncode for p in started] == [0] * processes
+    return "".join(said)
+
+
+@pytest.mark.parametrize("method", ["learned", "l1"])
+def test_two_processes_choose_what_one_does(tmp_path: Path, place: Path, free_port: int, method: str) -> None:
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    run(place, alone, method, 1, 0)
+    said = run(place, both, method, 2, free_port)
+    assert json.loads(said)["run"] == str(both)  # one of them speaks
+    plans = [json.loads((out / "model.json").read_text())["plans"] for out in (alone, both)]
+    assert plans[0] == plans[1]
+    losses = [
+        [json.loads(line).get("loss") for line in (out / "metrics.jsonl").read_text().splitlines()]
+        for out in (alone, both)
+    ]
+    assert len(losses[0]) == len(losses[1])
+    for one, two in zip(*losses, strict=True):
+        assert (one is None and two is None) or one == pytest.approx(two, rel=0.02)

@@ -1,0 +1,104 @@
+"""Least squares on the next layer, by hand and by what it is for."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeprune.compaction import compact
+from edgeprune.errors import PlanError
+from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.models import build
+from edgeprune.plan import Plan
+from edgeprune.reconstruct import reconstruct
+
+
+def linear_pair() -> Graph:
+    """Hidden channels 0 and 1 are the same; 2 is their sum."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 1, bias=False), nn.Conv2d(3, 2, 3, padding=1)).eval()
+    with torch.no_grad():
+        model[0].weight[1] = model[0].weight[0]
+        model[0].weight[2] = 2 * model[0].weight[0]
+    return build_graph(model, torch.zeros(1, 2, 5, 5))
+
+
+def plan_without(graph: Graph, *dropped: int) -> Plan:
+    keep = np.ones(graph.classes, dtype=bool)
+    keep[list(dropped)] = False
+    return Plan.of(graph, keep)
+
+
+IMAGES = [torch.randn(8, 2, 5, 5, generator=torch.Generator().manual_seed(0)) for _ in range(2)]
+
+
+@pytest.mark.parametrize("dropped", [(0,), (1, 2), (0, 2)])
+def test_what_others_repeat_is_made_up_for_wholly(dropped: tuple[int, ...]) -> None:
+    graph = linear_pair()
+    x = torch.randn(2, 2, 5, 5)
+    expected = graph.module(x)
+    plan = plan_without(graph, *dropped)
+    assert reconstruct(graph, plan, IMAGES, "kernel", positions=25) == 1
+    assert torch.allclose(compact(graph, plan).model(x), expected, atol=1e-3)
+    read = graph.module.get_parameter("1.weight")
+    assert all(float(read[:, c].abs().sum()) == 0 for c in dropped)
+
+
+def test_kernels_by_the_normal_equations() -> None:
+    """A linear layer: W' = Y X_S^+ by numpy's least squares."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    graph, x = build_graph(model, torch.zeros(1, 3)), torch.randn(50, 3)
+    hidden = torch.relu(model[0](x)).detach().double().numpy()
+    target = hidden @ model[2].weight.detach().double().numpy().T
+    kept = [0, 1, 3]
+    expected = np.linalg.lstsq(hidden[:, kept], target, rcond=None)[0].T
+    reconstruct(graph, plan_without(graph, 2), [x], "kernel")
+    found = graph.module.get_parameter("2.weight").detach().numpy()
+    assert np.allclose(found[:, kept], expected, atol=1e-4)
+    assert (found[:, 2] == 0).all()
+
+
+def test_factors_by_hand() -> None:
+    """One output, Z_c = w_c x_c: the factors are those of a regression of the sum on the kept ones."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1)).eval()
+    graph, x = build_graph(model, torch.zeros(1, 3)), torch.randn(60, 3)
+    before = model[2].weight.detach().double().numpy().copy()
+    parts = torch.relu(model[0](x)).detach().double().numpy() * before
+    expected = np.linalg.lstsq(parts[:, [0, 2]], parts.sum(1), rcond=None)[0]
+    assert reconstruct(graph, plan_without(graph, 1), [x], "scale") == 1
+    found = graph.module.get_parameter("2.weight").detach().numpy() / before
+    assert found[0].tolist() == pytest.approx([expected[0], 0.0, expected[1]], rel=1e-3)
+
+
+@pytest.mark.parametrize("ways", ["scale", "kernel"])
+def test_it_brings_a_network_nearer_to_what_it_was(ways: str) -> None:
+    torch.manual_seed(0)
+    graph = build_graph(build("resnet20", num_classes=5, width=8).eval(), torch.zeros(1, 3, 16, 16))
+    keep = np.random.default_rng(0).random(graph.classes) < 0.7
+    inner = np.zeros(graph.classes, dtype=bool)
+    for group in graph.groups:
+        if group.name.endswith("conv1") and "layer" in group.name:
+            inner[group.classes] = True
+    keep |= ~inner
+    plan = Plan.of(graph, keep)
+    images = [torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(s)) for s in range(3)]
+    x = torch.randn(8, 3, 16, 16)
+    with torch.no_grad():
+        expected, plain = graph.module(x), compact(graph, plan).model(x)
+    fitted = reconstruct(graph, plan, images, ways)
+    assert fitted == sum(1 for g in graph.groups if inner[g.classes[0]] and not keep[g.classes].all())
+    with torch.no_grad():
+        better = compact(graph, plan).model(x)
+    assert float((better - expected).norm()) < 0.9 * float((plain - expected).norm())
+
+
+def test_mistakes() -> None:
+    graph = linear_pair()
+    with pytest.raises(PlanError, match="needs data"):
+        reconstruct(graph, plan_without(graph, 0), None, "kernel")
+    with pytest.raises(PlanError, match="did you mean 'kernel'|known: "):
+        reconstruct(graph, plan_without(graph, 0), IMAGES, "kernels")
+    with pytest.raises(PlanError, match="another model"):
+        reconstruct(graph, Plan(np.ones(3, dtype=bool), "other"), IMAGES, "kernel")
