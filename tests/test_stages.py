@@ -33,8 +33,8 @@ def short(
     finally:
         sys.path.remove(str(place))
     return replace(
-        options, baseline_epochs=None, weights=str(run / "baseline.safetensors"), epochs=4, prune_iterations=12,
-        method="l1", prune_steps=3,
+        options, baseline_epochs=None, weights=str(run / "baseline.safetensors"), epochs=4,
+        prune_iterations=12, method="l1", prune_steps=3,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from edgeprune.graph.flow import Flow, layer_name, parameters_of
+from edgeprune.graph.labels import core, tensors_in
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -44,11 +45,15 @@ class Parts:
 
 @dataclass
 class CostModel:
-    """Lengths of the distinct class vectors (``base + counts @ keep``), and the costs made of them."""
+    """Lengths of the distinct class vectors (``base + counts @ keep``), and the costs made of them.
+
+    ``shown`` has a row for each distinct set of classes that some tensor consists of.
+    """
 
     base: Floats
     counts: sparse.csr_matrix
     parts: dict[str, Parts]
+    shown: sparse.csr_matrix
 
     @classmethod
     def build(
@@ -73,7 +78,8 @@ class CostModel:
         for reader in flow.readers:
             table.index(class_of[reader.labels.numpy()], len(reader.labels))
         base, counts = table.matrix()
-        return cls(base, counts, {"params": _packed(params, len(base)), "flops": _packed(flops, len(base))})
+        parts = {"params": _packed(params, len(base)), "flops": _packed(flops, len(base))}
+        return cls(base, counts, parts, _shown(flow, class_of, classes))
 
     @cached_property
     def columns(self) -> sparse.csc_matrix:
@@ -85,8 +91,8 @@ class CostModel:
         return np.append(self.base + self.counts @ keep, 1.0)
 
     def anything_empty(self, keep: Floats) -> bool:
-        """Whether some axis loses all its channels, so that whole operations may go."""
-        return bool((self.kept(keep) == 0).any())
+        """Whether some tensor or axis loses all its channels, so that whole operations may go."""
+        return bool((self.kept(keep) == 0).any() or (self.shown @ keep == 0).any())
 
     def total(self, kind: str, keep: Floats, working: set[fx.Node] | None = None) -> float:
         """Parameters or FLOPs at ``keep``, of the ``working`` nodes only when given."""
@@ -130,6 +136,19 @@ class Meter:
     def take(self, kept: Floats) -> None:
         """Go on from there."""
         self._kept = kept
+
+
+def _shown(flow: Flow, class_of: Ints, classes: int) -> sparse.csr_matrix:
+    """The classes of each tensor, but for those with something that always stays; a row for each set."""
+    found: dict[bytes, Ints] = {}
+    for value in flow.values.values():
+        for labels in tensors_in(value):
+            members = np.unique(class_of[core(labels).numpy()])
+            if len(members) and members[0] >= 0:
+                found.setdefault(members.tobytes(), members)
+    rows = np.concatenate([np.full(len(v), i) for i, v in enumerate(found.values())] or [np.zeros(0)])
+    columns = np.concatenate([*found.values(), np.zeros(0, dtype=np.int64)])
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(found), classes))
 
 
 def _packed(rows: list[Row], filler: int) -> Parts:

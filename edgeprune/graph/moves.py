@@ -1,6 +1,7 @@
 """Rewrite the operations that move channels, and prove on the labels that they still move them right."""
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.editor import Editor
+from edgeprune.graph.elements import Elements, Lookup
 from edgeprune.graph.fate import Fate
 from edgeprune.graph.flow import Flow, Remap
 from edgeprune.graph.labels import matches, tensors_in
@@ -27,6 +29,7 @@ class Moves:
         self, flow: Flow, fate: Fate, survivors: Survivors, editor: Editor, actual: dict[fx.Node, Any]
     ) -> None:
         self.flow, self.fate, self.survivors, self.editor, self.actual = flow, fate, survivors, editor, actual
+        self.elements = Elements(flow, fate, survivors)
 
     def move(self, node: fx.Node) -> Any:
         """Rewrite a mover; gives the labels that arrive, or raises Immovable."""
@@ -36,7 +39,8 @@ class Moves:
         args, kwargs = moved_arguments(node, lambda n: self.actual[n])
         if is_broken([args, kwargs]):
             return self._after_broken(node, expected)
-        if matches(self._try(node, args, kwargs), expected):
+        again = lambda lookup: self._try(node, *moved_arguments(node, lookup), lookup)  # noqa: E731
+        if self._right(node, self._try(node, args, kwargs), expected, again):
             return expected
         if is_broken(expected):
             return self._after_broken(node, expected)
@@ -45,11 +49,21 @@ class Moves:
                 return expected
         return self._regather(node, expected)
 
-    def _try(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+    def _right(self, node: fx.Node, found: Any, expected: Any, again: Callable[[Lookup], Any]) -> bool:
+        """Whether the rewritten operation, which gives the labels ``found``, moves every element right.
+
+        ``again`` runs it on other values of the nodes it reads.
+        """
+        return matches(found, expected) and (
+            not self.elements.are_needed(node, self.actual) or self.elements.agree(node, again, self.actual)
+        )
+
+    def _try(self, node: fx.Node, args: Any, kwargs: Any, lookup: "Lookup | None" = None) -> Any:
         module = self.flow.layers.get(node)
         if op_name(node) == "cat" and not isinstance(source_of(node), fx.Node):
             parts = [n for n in source_of(node) if n not in self.fate.empty]
-            args, kwargs = ([self.actual[n] for n in parts], cat_axis(node.args, node.kwargs)), {}
+            values = [lookup(n) if lookup else self.actual[n] for n in parts]
+            args, kwargs = (values, cat_axis(node.args, node.kwargs)), {}
         try:
             return lb.run_on_labels(
                 lambda *a, **k: run_mover(node, op_name(node), module, a, k), args, kwargs
@@ -87,7 +101,9 @@ class Moves:
             if value not in (-1, target):
                 sizes[place] = values[place] = target
         rest = (tuple(values),) if listed else tuple(values)
-        if not matches(self._try(node, (*args[:where], *rest), kwargs), expected):
+        given = (*args[1:where], *rest)
+        again = lambda lookup: self._try(node, (lookup(source_of(node)), *given), kwargs)  # noqa: E731
+        if not self._right(node, self._try(node, (args[0], *given), kwargs), expected, again):
             return False
         new.args = (*new.args[:where], *((tuple(sizes),) if listed else tuple(sizes)))
         return True
@@ -98,7 +114,10 @@ class Moves:
             return False
         dim = int(args[2] if len(args) > 2 else kwargs.get("dim", 0))
         sizes = [int(part.shape[dim]) for part in expected]
-        if sum(sizes) != args[0].shape[dim] or not matches(torch.split(args[0], sizes, dim), expected):
+        again = lambda lookup: torch.split(lookup(source_of(node)), sizes, dim)  # noqa: E731
+        if sum(sizes) != args[0].shape[dim]:
+            return False
+        if not self._right(node, torch.split(args[0], sizes, dim), expected, again):
             return False
         with self.editor.before(node):
             replacement = self.editor.call(torch.split, self._source(node), sizes, dim)

@@ -86,7 +86,7 @@ def _named(criterion: str | Criterion) -> Criterion:
         return as_function("criterion", criterion)
     if criterion == "sss":
         raise PlanError(
-            "sss scores channels by the factors that its training leaves: use edgeprune train-prune --method sss"
+            "sss scores channels by the factors its training leaves: use edgeprune train-prune --method sss"
         )
     if criterion not in CRITERIA:
         raise PlanError(known("criterion", criterion, list(CRITERIA)))

@@ -116,7 +116,7 @@ def _layers(graph: Graph, alpha: float, beta: float, gamma: float, top: int) -> 
     for reader in graph.flow.readers:
         flops[reader.weight] = flops.get(reader.weight, 0.0) + by_node.get(layer_name(reader.node), 0.0)
     log_flops = np.log2([max(2.0, flops.get(f.name, 0.0)) for f in found])
-    log_params = np.log2([max(2.0, f.weights.numel()) for f in found])
+    log_params = np.log2([max(2.0, f.stored.numel()) for f in found])
     bonus = beta * (1 - log_flops / log_flops.max(initial=1)) + gamma * (
         1 - log_params / log_params.max(initial=1)
     )

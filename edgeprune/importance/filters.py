@@ -11,14 +11,14 @@ from edgeprune.graph.classes import Graph, Ints
 
 @dataclass(frozen=True)
 class Filters:
-    """Weights of one layer, channel by channel, in float64.
+    """Weights of one layer, channel by channel.
 
-    ``weights`` is (channels, kernel positions, channels of the other side); ``classes[i]`` is the class of
-    channel i, -1 where it always stays; ``name`` is the parameter's.
+    ``stored`` is (channels, kernel positions, channels of the other side), as the model has them, on the CPU;
+    ``classes[i]`` is the class of channel i, -1 where it always stays; ``name`` is the parameter's.
     """
 
     name: str
-    weights: Tensor
+    stored: Tensor
     classes: Ints
 
     @property
@@ -27,9 +27,18 @@ class Filters:
         return self.name.rsplit(".", 1)[0]
 
     @property
+    def weights(self) -> Tensor:
+        """``stored`` in float64."""
+        return self.stored.double()
+
+    def norms(self, order: float) -> Tensor:
+        """(channels,) norms in float64, without a copy of the weights."""
+        return torch.linalg.vector_norm(self.stored, order, dim=(1, 2), dtype=torch.float64)
+
+    @property
     def flat(self) -> Tensor:
         """(channels, weights of a channel)."""
-        return self.weights.reshape(len(self.weights), -1)
+        return self.weights.reshape(len(self.stored), -1)
 
 
 def written_filters(graph: Graph) -> list[Filters]:
@@ -59,7 +68,7 @@ def read_filters(graph: Graph) -> list[Filters]:
 
 def _by_channel(weight: Tensor, axis: int) -> Tensor:
     """(channels along ``axis``, kernel positions, channels of the other side)."""
-    rows = weight.detach().to("cpu", torch.float64)
+    rows = weight.detach().to("cpu")
     if rows.dim() == 1:
         return rows.view(-1, 1, 1)
     rows = rows.movedim((axis, 1 - axis), (0, -1))

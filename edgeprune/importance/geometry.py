@@ -14,7 +14,7 @@ def fpgm(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> S
     Source: He et al., Filter Pruning via Geometric Median, 2019: what lies closest to the geometric median of
     its layer goes first. There with a fixed share of each layer, here all classes are ranked together.
     """
-    return by_filter(graph, _distances, reduction, normalise)
+    return by_filter(graph, lambda filters: _distances(filters.flat), reduction, normalise)
 
 
 def whc(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Scores:
@@ -22,7 +22,7 @@ def whc(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Sc
 
     Source: Chen et al., WHC: Weighted Hybrid Criterion for Filter Pruning, ICASSP 2023; formula from memory.
     """
-    return by_filter(graph, _weighted_unlikeness, reduction, normalise)
+    return by_filter(graph, lambda filters: _weighted_unlikeness(filters.flat), reduction, normalise)
 
 
 def _distances(filters: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from edgeprune.importance.combine import LayerScores, Scores, combine
 from edgeprune.importance.filters import Filters, read_filters, written_filters
 from edgeprune.importance.options import whole
 
-Measure = Callable[[Tensor], Tensor]
+Measure = Callable[[Filters], Tensor]
 
 
 def l1(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Scores:
@@ -19,7 +19,7 @@ def l1(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Sco
     Source: Li et al., Pruning Filters for Efficient ConvNets (PFEC), 2017. It prunes by a share of each layer
     and leaves residual streams alone; here all classes are ranked together, each layer divided by its mean.
     """
-    return by_filter(graph, lambda filters: filters.abs().sum(1), reduction, normalise)
+    return by_filter(graph, lambda filters: filters.norms(1), reduction, normalise)
 
 
 def l2(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Scores:
@@ -27,7 +27,7 @@ def l2(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Sco
 
     Source: the measure of He et al., Soft Filter Pruning, 2018.
     """
-    return by_filter(graph, lambda filters: filters.norm(dim=1), reduction, normalise)
+    return by_filter(graph, lambda filters: filters.norms(2), reduction, normalise)
 
 
 def ssl(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Scores:
@@ -40,7 +40,7 @@ def ssl(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Sc
     say after training with its group lasso, which a criterion alone does not do.
     """
     every = [*written_filters(graph), *read_filters(graph)]
-    rows = _measured(every, lambda filters: filters.norm(dim=1))
+    rows = _measured(every, lambda filters: filters.norms(2))
     return combine(graph, rows, reduction=reduction, normalise=normalise)
 
 
@@ -52,12 +52,16 @@ def random_scores(graph: Graph, *, seed: int = 0) -> Scores:
 def by_filter(graph: Graph, measure: Measure, reduction: str, normalise: str) -> Scores:
     """Combine ``measure`` of the filters of the layers that write each class.
 
-    ``measure`` maps (channels, weights of a channel) to (channels,). A class that no layer writes (a pad's
-    new channels) is judged by the weights that read it.
+    ``measure`` gives (channels,) of a layer's filters. A class that no layer writes (a pad's new channels) is
+    judged by the weights that read it.
     """
-    written, read = _measured(written_filters(graph), measure), _measured(read_filters(graph), measure)
+    written = _measured(written_filters(graph), measure)
+    judged = np.zeros(graph.classes + 1, dtype=bool)  # class -1 is the last
+    for layer in written:
+        judged[layer.classes] = True
+    read = [] if judged[:-1].all() else _measured(read_filters(graph), measure)
     return combine(graph, written, reduction=reduction, normalise=normalise, instead=read)
 
 
 def _measured(layers: list[Filters], measure: Measure) -> list[LayerScores]:
-    return [LayerScores(f.layer, measure(f.flat).numpy(), f.classes) for f in layers]
+    return [LayerScores(f.layer, measure(f).numpy(), f.classes) for f in layers]

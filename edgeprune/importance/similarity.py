@@ -20,7 +20,7 @@ def similarity(graph: Graph, *, reduction: str = "mean", normalise: str = "none"
     method 'saliency-similarity'.
     """
     return by_filter(
-        graph, lambda filters: torch.from_numpy(removal_distances(filters)), reduction, normalise
+        graph, lambda filters: torch.from_numpy(removal_distances(filters.flat)), reduction, normalise
     )
 
 

@@ -18,7 +18,7 @@ class SoftPruning(Extra):
     Source: He et al., Soft Filter Pruning for Accelerating Deep Convolutional Neural Networks, 2018 (FPGM,
     2019, the same with another criterion). It zeroes filters of single layers; here every weight, bias and
     normalisation that writes a dropped class goes to zero, so that the network at the end of an epoch
-    computes what its compacted form would.
+    computes what its compacted form would (but for what a zero-padding shortcut brings to such a class).
 
     Args:
         graph: of the model in training, whose parameters it shares.

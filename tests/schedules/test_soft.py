@@ -25,8 +25,26 @@ def graph_of(name: str = "resnet20") -> Graph:
     return graph
 
 
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.inside, self.inner = nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12)
+        self.depthwise = nn.Conv2d(12, 12, 3, padding=1, groups=12)
+        self.back, self.head = nn.Conv2d(12, 8, 1), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.stem(x)).relu()
+        x = x + self.back(self.depthwise(self.inner(self.inside(x)).relu()).relu())
+        return self.head(x.relu().mean((2, 3)))
+
+
 def test_zeroed_it_computes_what_the_compacted_model_does() -> None:
-    graph = graph_of()
+    torch.manual_seed(0)
+    model = Residual().eval()
+    nn.init.normal_(model.norm.bias)
+    nn.init.normal_(model.inner.bias)
+    graph = build_graph(model, IMAGE)
     keep = np.random.default_rng(0).random(graph.classes) < 0.6
     for group in graph.groups:
         keep[group.classes[:2]] = True

@@ -20,7 +20,8 @@ from edgeprune.training.norms import shared_statistics
 
 def net():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.BatchNorm2d(2))
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.BatchNorm2d(2))
 
 model = net().train()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -34,7 +35,8 @@ with shared_statistics(model):
         ranks().average([p.grad for p in model.parameters()]) if ranks().world > 1 else None
         optimizer.step()
 main = ranks().from_main(torch.tensor([float(ranks().rank)]))
-out = {"world": ranks().world, "main": main.item(), "state": {k: v.tolist() for k, v in model.state_dict().items()}}
+state = {k: v.tolist() for k, v in model.state_dict().items()}
+out = {"world": ranks().world, "main": main.item(), "state": state}
 json.dump(out, open(f"{sys.argv[1]}/{ranks().rank}.json", "w"))
 ranks().wait()
 assert "forward" not in vars(model[1])
