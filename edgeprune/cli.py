@@ -190,7 +190,7 @@ def steer(run: str | None, interacting: str | None, auto: bool, show: bool, to_j
     "--input",
     "shape",
     default=None,
-    help="Example input, as 3x224x224  [default: 3x32x32 for CIFAR ResNets].",
+    help="Example input, as 3x224x224  [default: 3x32x32 for CIFAR models, else 3x224x224].",
 )
 @click.option("--classes", type=int, default=None, help="Number of classes the model is built with.")
 @click.option("--ignore", multiple=True, help="A layer whose output channels stay; may be repeated.")
