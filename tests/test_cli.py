@@ -23,6 +23,7 @@ HEAVY = (
     "scipy",
     "sklearn",
     "rich",
+    "matplotlib",
 )
 
 

@@ -20,6 +20,7 @@ FLOORS = [
     ["recipe"],
     ["pipeline", "inspection"],
     ["api"],
+    ["comparison"],
     ["cli"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
