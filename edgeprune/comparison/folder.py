@@ -9,6 +9,7 @@ result.json      what came out so far
 accuracy.png     accuracy over FLOPs
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ class Folder:
         path = Path(path)
         cls.check_free(path, force=force)
         aside = cls(path.with_name(f".{path.name}.{os.getpid()}.part"))
+        parents = [parent for parent in aside.path.parents if not parent.exists()]
         try:
             write_json(aside.path / ASKED, {"schema": SCHEMA, **asdict(options)})
             yield aside
@@ -64,6 +66,9 @@ class Folder:
                 aside.path.replace(path)
         finally:
             shutil.rmtree(aside.path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # one that holds something stays, and those above it
+                for parent in parents:
+                    parent.rmdir()
 
     @classmethod
     def check_free(cls, path: Path, *, force: bool) -> None:

@@ -5,6 +5,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edgeprune_target.fingerprint import cpu_model
+
 from edgeprune.comparison.attempts import last_failure, seconds_spent
 from edgeprune.comparison.folder import SCHEMA, Folder
 from edgeprune.comparison.latency import is_measured, measured
@@ -128,10 +130,13 @@ def _settings(runs: list[Path]) -> dict[str, Any]:
 
 
 def _machine(runs: list[Path], done: list[dict[str, Any]]) -> dict[str, Any]:
-    """Where it ran; the latency's own look at the machine names the processor best."""
-    found = dict(Run.open(runs[0]).config.get("machine", {})) if runs else {}
-    cpus = [record["latency"]["cpu"] for record in done if record["latency"]]
-    return found | ({"cpu": cpus[0]} if cpus and cpus[0] else {})
+    """Where it ran; what was measured there names the processor best."""
+    if not runs:
+        return {}
+    found = dict(Run.open(runs[0]).config.get("machine", {}))
+    names = [record["latency"]["cpu"] for record in done if record["latency"]]
+    names = [name for name in [*names, cpu_model(Path("/"))] if name]
+    return {**found, "cpu": names[0]} if names else found
 
 
 def _baseline(folder: Folder, options: CompareOptions, runs: list[Path]) -> dict[str, Any]:

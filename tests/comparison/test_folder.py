@@ -23,8 +23,8 @@ def test_what_was_asked_comes_back(tmp_path: Path) -> None:
 
 
 def test_an_error_while_it_is_made_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(TrainError), Folder.create(tmp_path / "out", OPTIONS, force=False) as folder:
-        assert folder.path != tmp_path / "out"
+    with pytest.raises(TrainError), Folder.create(tmp_path / "a/b/out", OPTIONS, force=False) as folder:
+        assert folder.path != tmp_path / "a/b/out"
         raise TrainError("no")
     assert list(tmp_path.iterdir()) == []
 

@@ -61,9 +61,9 @@ def test_what_a_run_brings_cannot_be_given(run: Path, given: dict, message: str)
         shared_training(str(run), given)
 
 
-@pytest.mark.parametrize("options", [{"a new option": 1}, None])
-def test_a_run_of_another_version(run: Path, options: dict | None) -> None:
-    edited(run, options=options)
+@pytest.mark.parametrize("stored", [{"a new option": 1}, None])
+def test_a_run_of_another_version(run: Path, stored: dict | None) -> None:
+    edited(run, options=stored)
     with pytest.raises(RunError, match="made by another version of edgeprune"):
         shared_training(str(run), {})
 
