@@ -18,6 +18,7 @@ from edgeprune.recipe import TrainPruneOptions
 from edgeprune.runs import Run
 
 PRIVATE = ("weights", "data_root", "download")  # settings that say where things lie, not what was done
+NOT_ASKED = "not asked for (--no-latency)"
 RANDOM = "the rows start from random weights: there is no baseline"
 MEASURES = ("accuracy_before", "accuracy", "params_fraction", "flops_fraction", "seconds")
 
@@ -76,7 +77,7 @@ def _record(folder: Folder, row: Row, options: CompareOptions) -> dict[str, Any]
 
 def _latency(place: Path, events: list[dict[str, Any]], options: CompareOptions) -> dict[str, Any]:
     if not options.latency:
-        return {"latency_reason": "not asked for (--no-latency)"}
+        return {"latency_reason": NOT_ASKED}
     if is_measured(place):
         return {"latency": measured(place)}
     reasons = [event["reason"] for event in events if event["event"] == "measured"]

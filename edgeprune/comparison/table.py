@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from edgeprune.comparison.result import NOT_ASKED
 from edgeprune.report import percent
 
 Table = tuple[list[tuple[str, str]], list[list[str]]]
@@ -32,7 +33,7 @@ def _cells(method: dict[str, Any], baseline: float | None) -> list[str]:
         method["label"],
         _percent(method["accuracy_before"]),
         _percent(method["accuracy"]),
-        f"{100 * (mean - baseline):+.2f}" if known else "-",
+        f"{round(100 * (mean - baseline), 2) + 0.0:+.2f}" if known else "-",
         _percent(method["params_fraction"], 1),
         _percent(method["flops_fraction"], 1),
         _seconds(method["seconds"]["mean"]),
@@ -71,7 +72,7 @@ def remarks(result: dict[str, Any]) -> list[str]:
         f"{row['method']}: {note}" for row in result["rows"] for note in row["notes"] if "asked" in note
     }
     lines += sorted(missed)
-    reasons = {row["latency_reason"] for row in result["rows"] if row["status"] == "done"} - {None}
+    reasons = {row["latency_reason"] for row in result["rows"] if row["status"] == "done"} - {None, NOT_ASKED}
     lines += [f"latency: {reason}" for reason in sorted(reasons)]
     if result["plot_reason"]:
         lines.append(f"no plot: {result['plot_reason']}")
