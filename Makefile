@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+SEEDS ?= 1
 
-.PHONY: demo test check format lint types tests test-slow clean
+.PHONY: demo compare test check format lint types tests test-slow clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -14,6 +15,11 @@ demo: $(STAMP)  ## train, prune, export and measure a ResNet-20 on real handwrit
 	$(BIN)/edgeprune train-prune
 	$(BIN)/edgeprune export
 	$(BIN)/edgeprune bench
+
+compare: $(STAMP)  ## every method on handwritten digits, from one small ResNet; SEEDS=3 for spreads
+	$(BIN)/edgeprune compare resnet8 --methods all --seeds $(SEEDS) --epochs 8 --seconds 1 \
+		--out runs/compare-digits --force --json results/compare_digits.json
+	$(BIN)/python benchmarks/tables.py
 
 test: check  ## format, lint, types, tests
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgeprune.comparison import remarks, table
 from edgeprune.report import bench_rows, percent, size_rows, speedup_line
 
 ROOT = Path(__file__).parents[1]
@@ -86,11 +87,27 @@ def cost_table() -> str:
     return f"{markdown(['', 'median'], rows)}\n\nOn {where}."
 
 
+def compare_table(name: str) -> str:
+    """Methods side by side, the most accurate first."""
+    found = read(name)
+    heads, rows = table(found)
+    body = markdown([heading for heading, _ in heads], rows)
+    settings, machine_ = found["settings"], found["machine"]
+    what = (
+        f"{settings['model']} on {settings['data']}, {found['target']}, {settings['epochs']} epochs from one "
+        f"baseline ({found['baseline']['test_images']:,} test images); {'; '.join(remarks(found))}"
+    )
+    where = f"{machine_['cpu']}, {machine_['threads']} threads, torch {found['versions']['torch']}"
+    return f"{body}\n\n{what}. On {where}."
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "demo": lambda: run_table("demo"),
     "cifar": cifar_table,
     "cifar-bench": lambda: run_table("resnet56-cifar10-learned"),
     "cost": cost_table,
+    "compare": lambda: compare_table("compare_digits"),
+    "compare-cifar": lambda: compare_table("compare_cifar10"),
 }
 
 

@@ -262,7 +262,7 @@ def steer(run: str | None, interacting: str | None, auto: bool, show: bool, to_j
     "--input",
     "shape",
     default=None,
-    help="Example input, as 3x224x224  [default: 3x32x32 for CIFAR ResNets].",
+    help="Example input, as 3x224x224  [default: 3x32x32 for CIFAR models, else 3x224x224].",
 )
 @click.option("--classes", type=int, default=None, help="Number of classes the model is built with.")
 @click.option("--ignore", multiple=True, help="A layer whose output channels stay; may be repeated.")
@@ -424,6 +424,76 @@ def devices(detect: bool, to_json: bool) -> None:
         say(rows)
         return
     print_table("device profiles", *device_table(rows))
+
+
+@main.command()
+@click.argument("source", required=False, metavar="RUN_OR_MODEL")
+@click.option("--methods", help="Names with commas between, or all.")
+@click.option("--moments", help="When to prune, from random weights: of start, epoch:N, plateau, end.")
+@click.option("--seeds", type=int, default=3, show_default=True, help="Repetitions, with seeds 0, 1, ...")
+@click.option("--data", help="digits, cifar10, cifar100, or a folder  [default: the run's, else digits].")
+@click.option("--weights", help="The baseline's weights; without them it is trained, once for all rows.")
+@click.option("--target", help="What remains: flops=F or params=F  [default: the run's, else flops=0.5].")
+@click.option("--epochs", type=int, help="Epochs of pruning and fine-tuning together, in each row.")
+@click.option("--prune-iterations", type=int, help="Steps of the pruning phase.")
+@click.option("--baseline-epochs", type=int, help="Epochs for the baseline, when it is trained here.")
+@click.option("--lr", type=float, help="Learning rate of pruning and fine-tuning.")
+@click.option("--schedule", help="thesis, cosine, onecycle or constant.")
+@click.option("--batch-size", type=int, help="Images per step.")
+@click.option("--align", type=int, help="Widths become multiples of this.")
+@click.option("--precision", help="auto, fp32, bf16 or fp16.")
+@click.option("--device", help="auto, cpu or cuda.")
+@click.option("--image-size", type=int, help="Side in pixels.")
+@click.option("--data-root", help="Where torchvision's data sets are kept.")
+@click.option("--download", is_flag=True, help="Let torchvision fetch the data set.")
+@click.option("--latency/--no-latency", default=True, help="Whether each row is exported and measured.")
+@click.option("--seconds", type=float, default=2.0, show_default=True, help="Of timed inference per model.")
+@click.option("--out", help="Folder of the comparison  [default: runs/compare-NAME].")
+@click.option("--resume", is_flag=True, help="Go on: finished rows are kept, failed ones tried again.")
+@click.option("--force", is_flag=True, help="Replace a comparison of that name.")
+@click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
+@click.pass_context
+def compare(
+    ctx: click.Context, source: str | None, out: str | None, resume: bool, force: bool, json_path: str | None,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Prune with each method from one baseline, with one budget and one training, and rank what comes out.
+
+    RUN_OR_MODEL is a run folder (its baseline, data and options are used) or a model's name.
+
+    \b
+    edgeprune compare resnet20 --methods l1,fpgm,learned --seeds 3
+    edgeprune compare runs/mine --methods all --target flops=0.5 --no-latency
+    edgeprune compare resnet20 --moments start,epoch:4,plateau,end
+    edgeprune compare --resume
+    """
+    from edgeprune import comparison
+    from edgeprune.console import print_table, progress_bars
+    from edgeprune.training import Interrupted
+
+    if resume and force:
+        raise click.UsageError("--resume and --force exclude each other")
+    asked = comparison.asked(_given(ctx, {"source": source, **options}))
+    place = Path(out) if out else free_place("compare", (source or "").replace(":", "-"))
+    if resume:
+        place = Path(out) if out else comparison.latest_comparison(RUNS)
+        comparison.check_same_options(place, asked)
+    chosen = None if resume else comparison.CompareOptions.of(asked)
+    to_stdout = json_path == "-"
+    try:
+        with progress_bars("rows") as progress:
+            result = comparison.compare(
+                place, chosen, resume=resume, force=force, progress=progress,
+                json_path=None if to_stdout else json_path,
+            )  # fmt: skip
+    except Interrupted:
+        click.echo(f"stopped; go on with: edgeprune compare --out {place} --resume", err=True)
+        ctx.exit(130)
+    if to_stdout:
+        say(result)
+        return
+    print_table(f"{place}: {result['source']}, {result['target']}", *comparison.table(result))
+    click.echo("\n".join(comparison.remarks(result)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, float, str], None]
 
+NAMES = ("name", "method", "when")  # columns that are never folded
+
 
 @contextmanager
 def progress_bars(*kinds: str, shown: bool = True) -> Iterator[Progress]:
@@ -72,7 +74,7 @@ def print_table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]
 
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading, side in columns:
-        table.add_column(heading, justify=side, overflow="fold", no_wrap=heading == "name")  # type: ignore[arg-type]
+        table.add_column(heading, justify=side, overflow="fold", no_wrap=heading in NAMES)  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*[str(cell) for cell in row])
     Console().print(table)

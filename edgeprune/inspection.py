@@ -6,7 +6,7 @@ from typing import Any
 
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph, build_graph
-from edgeprune.models import CIFAR_DEPTHS, build
+from edgeprune.models import build, is_cifar_sized
 from edgeprune.runs import Run
 
 _SHAPE = re.compile(r"\d+(x\d+)*")
@@ -23,7 +23,7 @@ def inspected_graph(name: str, shape: str | None, classes: int | None, ignore: t
     if Path(name).is_dir():
         run = Run.open(name)
         return build_graph(run.build(), torch.zeros(1, *run.config["input_shape"]), ignore)
-    cifar = name in CIFAR_DEPTHS
+    cifar = is_cifar_sized(name)
     size = parse_shape(shape or ("3x32x32" if cifar else "3x224x224"))
     model = build(name, num_classes=classes or (10 if cifar else 1000), in_channels=size[0])
     return build_graph(model, torch.zeros(1, *size), ignore)

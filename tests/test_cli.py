@@ -23,6 +23,7 @@ HEAVY = (
     "scipy",
     "sklearn",
     "rich",
+    "matplotlib",
 )
 
 
@@ -71,6 +72,16 @@ def test_every_help_has_an_example(name: str) -> None:
         (["bench", "nowhere"], "no such run folder"),
         (["steer", "nowhere", "--show"], "no such run folder"),
         (["export"], "no run under runs/ yet"),
+        (["compare", "resnet8", "--methods", "magic"], "known: all, "),
+        (["compare", "resnet8"], "no methods: say --methods all"),
+        (["compare", "resnet8", "--methods", ","], "no methods"),
+        (["compare", "resnet8", "--methods", "learned", "--seeds", "0"], "--seeds must be at least 1"),
+        (["compare", "resnet8", "--methods", "learned", "--moments", "middle"], "unknown moment 'middle'"),
+        (["compare", "resnet8", "--methods", "learned", "--seconds", "0"], "--seconds is 0"),
+        (["compare", "resnet2O", "--methods", "learned"], "did you mean 'resnet20'"),
+        (["compare", "--methods", "learned"], "nothing to prune"),
+        (["compare", "--resume"], "no comparison under runs/"),
+        (["compare", "--out", "nowhere", "--resume"], "no such comparison: nowhere"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
@@ -86,7 +97,13 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "args", [["nonsense"], ["train-prune", "--epochs", "many"], ["train-prune", "--resume", "--force"]]
+    "args",
+    [
+        ["nonsense"],
+        ["train-prune", "--epochs", "many"],
+        ["train-prune", "--resume", "--force"],
+        ["compare", "--resume", "--force"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(args: list[str]) -> None:
     assert run(*args)[0] == 2

@@ -32,6 +32,15 @@ def test_the_table_names_layers_and_reasons() -> None:
     assert "layer2.0.conv1" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "params"),
+    # The sizes decide nothing here but that the model runs: the number of classes does, 10 or 1000.
+    [("vgg16_cifar", 14_987_210), ("mobilenetv1_cifar", 3_217_226), ("mobilenetv1", 4_231_976)],
+)
+def test_models_come_with_their_own_example(name: str, params: int) -> None:
+    assert inspected_graph(name, None, None).params() == params
+
+
 @pytest.mark.parametrize("text", ["", "3x", "3x0x4", "3,224,224", "ax2"])
 def test_a_shape_that_is_none(text: str) -> None:
     with pytest.raises(ModelError, match="3x224x224"):

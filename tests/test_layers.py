@@ -22,6 +22,7 @@ FLOORS = [
     ["stages"],
     ["pipeline", "inspection"],
     ["api"],
+    ["comparison"],
     ["cli"],
     ["__main__"],
 ]

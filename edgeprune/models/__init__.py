@@ -1,4 +1,4 @@
-"""Models by name: the CIFAR ResNets, torchvision's classifiers, and a user's own factory."""
+"""Models by name: ResNets, VGG-16 and MobileNets, torchvision's classifiers, and a user's own factory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,26 @@ from edgeprune.errors import ModelError, known
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["build", "load_weights", "model_names"]
+__all__ = ["build", "is_cifar_sized", "load_weights", "model_names"]
 
-CIFAR_DEPTHS = {f"resnet{depth}": depth for depth in (20, 32, 44, 56, 110)}
-TORCHVISION = ("resnet18", "resnet34", "resnet50")
+CIFAR_DEPTHS = {f"resnet{depth}": depth for depth in (8, 14, 20, 32, 44, 56, 110)}
+CIFAR_OTHERS = ("mobilenetv2_cifar", "mobilenetv1_cifar", "vgg16_cifar")
+IMAGENET = ("mobilenetv1",)
+TORCHVISION = ("mobilenet_v2", "resnet18", "resnet34", "resnet50", "vgg16_bn")
 ELSEWHERE = "or torchvision:NAME for its other classifiers, or package.module:factory for your own"
 
 
 def model_names() -> list[str]:
-    """Models known by a plain name, in order of size; listing them imports nothing heavy."""
-    return [*CIFAR_DEPTHS, *TORCHVISION]
+    """Models known by a plain name: those for CIFAR sizes, then those for ImageNet sizes.
+
+    Listing them imports nothing heavy.
+    """
+    return [*CIFAR_DEPTHS, *CIFAR_OTHERS, *IMAGENET, *TORCHVISION]
+
+
+def is_cifar_sized(name: str) -> bool:
+    """Whether the model is meant for images of 32x32; all others are for 224x224."""
+    return name in CIFAR_DEPTHS or name in CIFAR_OTHERS
 
 
 def build(name: str, *, num_classes: int, in_channels: int = 3, **args: Any) -> nn.Module:
@@ -46,6 +56,8 @@ def _builder(name: str) -> Callable[..., nn.Module]:
         from edgeprune.models.cifar import cifar_resnet
 
         return partial(cifar_resnet, CIFAR_DEPTHS[name])
+    if name in CIFAR_OTHERS or name in IMAGENET:
+        return _plain(name)
     if name in TORCHVISION or name.startswith("torchvision:"):
         from edgeprune.models.vision import torchvision_model
 
@@ -55,6 +67,18 @@ def _builder(name: str) -> Callable[..., nn.Module]:
 
         return partial(from_factory, name)
     raise ModelError(f"{known('model', name, model_names())}; {ELSEWHERE}")
+
+
+def _plain(name: str) -> Callable[..., nn.Module]:
+    from edgeprune.models import mobilenet, vgg
+
+    builders: dict[str, Callable[..., nn.Module]] = {
+        "mobilenetv1": mobilenet.mobilenetv1,
+        "mobilenetv1_cifar": mobilenet.mobilenetv1_cifar,
+        "mobilenetv2_cifar": mobilenet.mobilenetv2_cifar,
+        "vgg16_cifar": vgg.vgg16_cifar,
+    }
+    return builders[name]
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:

@@ -6,14 +6,17 @@ import torch
 from torch import fx
 
 from edgeprune.errors import ModelError
-from edgeprune.models import build, model_names
+from edgeprune.models import build, is_cifar_sized, model_names
 
 HEAVY = ("torch", "torchvision", "numpy")
 
 
 def test_names() -> None:
-    cifar = ["resnet20", "resnet32", "resnet44", "resnet56", "resnet110"]
-    assert model_names() == [*cifar, "resnet18", "resnet34", "resnet50"]
+    resnets = ["resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"]
+    cifar = [*resnets, "mobilenetv2_cifar", "mobilenetv1_cifar", "vgg16_cifar"]
+    imagenet = ["mobilenetv1", "mobilenet_v2", "resnet18", "resnet34", "resnet50", "vgg16_bn"]
+    assert model_names() == cifar + imagenet
+    assert [name for name in model_names() if is_cifar_sized(name)] == cifar
 
 
 def test_listing_names_imports_nothing_heavy() -> None:
@@ -22,7 +25,7 @@ def test_listing_names_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet18", "torchvision:squeezenet1_1"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet18", "mobilenet_v2", "torchvision:squeezenet1_1"])
 def test_built_models_give_logits_and_can_be_traced(name: str) -> None:
     model = build(name, num_classes=7).eval()
     images = torch.randn(2, 3, 64, 64)

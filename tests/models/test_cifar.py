@@ -6,7 +6,7 @@ from edgeprune.errors import ModelError
 from edgeprune.models.cifar import Block, cifar_resnet
 
 
-@pytest.mark.parametrize("depth", [20, 32, 110])
+@pytest.mark.parametrize("depth", [8, 14, 20, 32, 110])
 def test_size_follows_the_paper(depth: int) -> None:
     blocks = (depth - 2) // 6
     model = cifar_resnet(depth, num_classes=10)

@@ -1,0 +1,126 @@
+"""The folder of a comparison: the only place that knows its file names.
+
+compare.json     what was asked
+baseline/        a run folder that ends with the baseline (not with --moments)
+rows/NAME/       a run folder for each row
+rows/NAME.txt    the traceback of a row that failed by a bug
+attempts.jsonl   when a row began and ended, one JSON object a line
+result.json      what came out so far
+accuracy.png     accuracy over FLOPs
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgeprune.comparison.options import CompareOptions
+from edgeprune.errors import RunError
+from edgeprune.files import append_line, explained, is_part, read_json, read_lines, write_bytes, write_json
+
+SCHEMA = 1
+ASKED = "compare.json"
+
+
+class Folder:
+    """One comparison on disk. Make it with `create`, find it with `open`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.baseline = self.path / "baseline"
+        self.result = self.path / "result.json"
+        self.plot = self.path / "accuracy.png"
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Folder":
+        """An existing one; raises RunError when ``path`` is none."""
+        folder = cls(path)
+        if not folder.path.exists():
+            raise RunError(f"no such comparison: {path}; leave --resume out to begin it")
+        if not (folder.path / ASKED).is_file():
+            raise RunError(f"{path} is not a comparison's folder (no {ASKED} of edgeprune's in it)")
+        return folder
+
+    @classmethod
+    @contextmanager
+    def create(cls, path: str | Path, options: CompareOptions, *, force: bool) -> Iterator["Folder"]:
+        """A new one, made beside ``path`` and renamed into place when the block ends without an error.
+
+        Raises:
+            RunError: there is one and ``force`` is off, or something else is there.
+        """
+        path = Path(path)
+        cls.check_free(path, force=force)
+        aside = cls(path.with_name(f".{path.name}.{os.getpid()}.part"))
+        parents = [parent for parent in aside.path.parents if not parent.exists()]
+        try:
+            write_json(aside.path / ASKED, {"schema": SCHEMA, **asdict(options)})
+            yield aside
+            with explained(path):
+                if path.exists():
+                    shutil.rmtree(path)
+                aside.path.replace(path)
+        finally:
+            shutil.rmtree(aside.path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # one that holds something stays, and those above it
+                for parent in parents:
+                    parent.rmdir()
+
+    @classmethod
+    def check_free(cls, path: Path, *, force: bool) -> None:
+        """Raise RunError unless `create` may make a comparison at ``path``; nothing is changed."""
+        with explained(path):
+            if not path.exists() or (path.is_dir() and all(is_part(item) for item in path.iterdir())):
+                return
+        if not (path / ASKED).is_file():
+            raise RunError(f"{path} exists and is not a comparison's folder: choose another --out")
+        if not force:
+            raise RunError(
+                f"{path} exists: go on with --resume, start it anew with --force, or choose another --out"
+            )
+
+    def options(self) -> CompareOptions:
+        """What was asked; raises RunError when the file is of another version or was edited."""
+        stored = read_json(self.path / ASKED)
+        try:
+            if stored.pop("schema") != SCHEMA:
+                raise KeyError("schema")
+            stored |= {name: tuple(stored[name]) for name in ("methods", "moments")}
+            return CompareOptions(**stored)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.path / ASKED} is of another version of edgeprune, or was edited ({error}): "
+                "start another comparison"
+            ) from error
+
+    def row(self, name: str) -> Path:
+        """The run folder of a row."""
+        return self.path / "rows" / name
+
+    def drop_baseline(self) -> None:
+        """There is to be none."""
+        shutil.rmtree(self.baseline)
+
+    def keep_traceback(self, name: str, text: str) -> None:
+        """Of a bug that stopped a row."""
+        write_bytes(self.row(f"{name}.txt"), text.encode())
+
+    def log(self, name: str, event: str, **more: Any) -> None:
+        """Keep that a row (or the baseline) began or ended."""
+        append_line(self.path / "attempts.jsonl", {"row": name, "event": event, **more})
+
+    def attempts(self, name: str) -> list[dict[str, Any]]:
+        """All events of a row so far, oldest first."""
+        return [line for line in read_lines(self.path / "attempts.jsonl") if line["row"] == name]
+
+
+def latest_comparison(runs: Path) -> Path:
+    """The comparison under ``runs`` that was asked for last."""
+    found = sorted(runs.glob(f"*/{ASKED}"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise RunError(f"no comparison under {runs}/ to go on with: name its folder with --out")
+    return found[-1].parent

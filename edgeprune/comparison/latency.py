@@ -1,0 +1,53 @@
+"""A finished row, measured beside the baseline by ONNX Runtime on this machine's CPU."""
+
+from pathlib import Path
+from typing import Any
+
+from edgeprune.bench import bench_run
+from edgeprune.errors import EdgePruneError
+from edgeprune.export import export_run
+from edgeprune.files import read_json
+from edgeprune.training import Progress
+
+DEVICE = "cpu"
+
+
+def is_measured(row: Path) -> bool:
+    """Whether there is a whole measurement of the row."""
+    return _result(row).is_file()
+
+
+def measure(row: Path, seconds: float, progress: Progress) -> str | None:
+    """Export a row and measure it for ``seconds`` a model; returns why it could not be done, or None."""
+    try:
+        if not (row / "export" / "export.json").is_file():
+            export_run(row, progress=progress)
+        bench_run(row, device=DEVICE, seconds=seconds, accuracy=False, progress=progress)
+    except EdgePruneError as error:
+        return str(error)
+    return None
+
+
+def measured(row: Path) -> dict[str, Any]:
+    """The measurement in brief.
+
+    Latencies are medians over single images, in milliseconds; the speedup is the median over pairs of rounds.
+    """
+    result = read_json(_result(row))
+    models, speedup = result["models"], result["speedup"]
+    return {
+        "baseline_ms": models["baseline"]["latency_ms"]["p50"],
+        "pruned_ms": models["pruned"]["latency_ms"]["p50"],
+        "speedup": {key: speedup[key] for key in ("value", "low", "high", "confidence", "pairs")},
+        "batch": result["settings"]["batch"],
+        "threads": result["settings"]["threads"],
+        "seconds": result["settings"]["seconds"],
+        "runtime": result["settings"]["runtime"],
+        "versions": models["baseline"]["versions"],
+        "cpu": result["device"]["fingerprint"].get("cpu_model"),
+        "warnings": [warning["code"] for warning in result["warnings"]],
+    }
+
+
+def _result(row: Path) -> Path:
+    return row / "bench" / f"{DEVICE}.json"

@@ -1,0 +1,155 @@
+"""Accuracy over FLOPs as a PNG: one point for each method, labelled directly, the baseline marked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.files import written_aside
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MISSING = "matplotlib is not installed: pip install 'edgeprune[plot]', then --resume"
+SIZE = (8.0, 5.2)  # inches
+LABEL_POINTS = 9
+ROW = 0.042  # height of a label, as a share of the axes
+NARROWEST = 1.0  # percent of the FLOPs that the x axis shows at least
+LABELS = 0.6  # room for labels to the right, as a share of what the x axis shows
+
+
+def draw(result: dict[str, Any], path: Path) -> str | None:
+    """Draw a result to ``path``; returns the reason when there is no plot.
+
+    Every method with a finished row is a point at its mean accuracy and mean share of FLOPs; the bars are
+    standard deviations over seeds, where there are several.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return MISSING
+    shown = [method for method in result["methods"] if method["done"]]
+    if not shown:
+        return "no row is finished"
+    figure = Figure(figsize=SIZE, dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    colours = _colours(shown)
+    _points(axes, shown, colours)
+    _frame(axes, result)
+    baseline = result["baseline"]["accuracy"]
+    if baseline is not None:
+        _baseline(axes, baseline)
+    _labels(axes, shown, colours, baseline)
+    with written_aside(path) as aside:
+        FigureCanvasAgg(figure).print_png(str(aside))
+    return None
+
+
+def _colours(shown: list[dict[str, Any]]) -> list[Any]:
+    """Ten, over and over: the labels tell the methods apart."""
+    from matplotlib import colormaps
+
+    return [colormaps["tab10"](number % 10) for number in range(len(shown))]
+
+
+def _points(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any]) -> None:
+    for method, colour in zip(shown, colours, strict=True):
+        x, y = method["flops_fraction"], method["accuracy"]
+        axes.errorbar(
+            100 * x["mean"],
+            100 * y["mean"],
+            xerr=None if x["std"] is None else 100 * x["std"],
+            yerr=None if y["std"] is None else 100 * y["std"],
+            fmt="o",
+            markersize=5,
+            capsize=3,
+            linewidth=1,
+            color=colour,
+        )
+
+
+def _frame(axes: "Axes", result: dict[str, Any]) -> None:
+    """Titles, and what the bars are."""
+    seeds = result["seeds"]
+    bars = f"bars: standard deviation over {seeds} seeds" if seeds > 1 else "one seed: no spread is known"
+    setting = result["settings"]
+    what = f"{setting.get('model', result['source'])} on {setting.get('data', '?')}, {result['target']}"
+    axes.set_title(f"{what}\n{bars}", fontsize=10, loc="left")
+    axes.set_xlabel("FLOPs that remain (%)")
+    axes.set_ylabel("test accuracy after fine-tuning (%)")
+    axes.grid(alpha=0.25)
+    axes.margins(y=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _room_for_labels(axes: "Axes") -> float:
+    """Widen the x axis to the right; returns where its scale ends. Nothing is to be read off beyond."""
+    low, high = axes.get_xlim()
+    middle, width = (low + high) / 2, max(high - low, NARROWEST)
+    left, right = middle - width / 2, middle + width / 2
+    axes.set_xlim(left, right + LABELS * width)
+    axes.set_xticks([tick for tick in axes.get_xticks() if left <= tick <= right])
+    axes.spines["bottom"].set_bounds(left, right)
+    return right
+
+
+def _baseline(axes: "Axes", accuracy: float) -> None:
+    """A line across: its FLOPs are far to the right."""
+    end = 1 / (1 + LABELS)  # where the scale ends, as a share of the axes
+    axes.axhline(100 * accuracy, xmax=end, color="0.4", linewidth=0.9, linestyle="--", zorder=0)
+
+
+def _labels(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any], baseline: float | None) -> None:
+    """A column of names right of the points, pushed apart, each with a thin line to its point."""
+    end = _room_for_labels(axes)
+    found = [
+        (100 * method["flops_fraction"]["mean"], 100 * method["accuracy"]["mean"], method["label"], colour)
+        for method, colour in zip(shown, colours, strict=True)
+    ]
+    if baseline is not None:
+        found.append((end, 100 * baseline, "baseline, all FLOPs", "0.2"))
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    heights = pushed_apart([(y - low) / (high - low) for _, y, _, _ in found], ROW)
+    for (x, y, name, colour), height in zip(found, heights, strict=True):
+        line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.7, "relpos": (0, 0.5)}
+        axes.annotate(
+            f"{name}  {y:.2f}",
+            (x, y),
+            xytext=(end + 0.03 * (right - left), low + height * (high - low)),
+            fontsize=LABEL_POINTS,
+            va="center",
+            color=colour,
+            arrowprops={**line, "shrinkA": 2, "shrinkB": 3},
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )
+
+
+def pushed_apart(wanted: Sequence[float], gap: float) -> list[float]:
+    """Places from 0 to 1 at least ``gap`` apart, near the wanted ones and in their order.
+
+    When there is no room for all, the gap shrinks.
+
+    >>> pushed_apart([0.5, 0.5], 0.2)
+    [0.6, 0.4]
+    """
+    count = len(wanted)
+    gap = min(gap, 1 / max(1, count))
+    order = sorted(range(count), key=lambda index: -wanted[index])  # from the top down
+    levels = _falling([wanted[index] + gap * rank for rank, index in enumerate(order)])
+    bottom, top = gap * (count - 0.5), 1 - gap / 2
+    places = [0.0] * count
+    for rank, index in enumerate(order):
+        places[index] = min(max(levels[rank], bottom), top) - gap * rank
+    return places
+
+
+def _falling(values: Sequence[float]) -> list[float]:
+    """The nearest sequence that never rises (isotonic regression, by pooling neighbours)."""
+    pools: list[tuple[float, int]] = []
+    for value in values:
+        total, count = value, 1
+        while pools and pools[-1][0] / pools[-1][1] < total / count:
+            before = pools.pop()
+            total, count = total + before[0], count + before[1]
+        pools.append((total, count))
+    return [total / count for total, count in pools for _ in range(count)]

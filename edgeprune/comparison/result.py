@@ -1,0 +1,157 @@
+"""Finished rows -> the JSON that people, the table and the plot read. It holds no paths of the machine."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgeprune_target.fingerprint import cpu_model
+
+from edgeprune.comparison.attempts import last_failure, seconds_spent
+from edgeprune.comparison.folder import SCHEMA, Folder
+from edgeprune.comparison.latency import is_measured, measured
+from edgeprune.comparison.options import CompareOptions
+from edgeprune.comparison.rows import Row
+from edgeprune.comparison.spread import spread
+from edgeprune.files import read_json
+from edgeprune.recipe import TrainPruneOptions
+from edgeprune.runs import Run
+
+PRIVATE = ("weights", "data_root", "download")  # settings that say where things lie, not what was done
+NOT_ASKED = "not asked for (--no-latency)"
+RANDOM = "the rows start from random weights: there is no baseline"
+MEASURES = ("accuracy_before", "accuracy", "params_fraction", "flops_fraction", "seconds")
+
+
+def gathered(folder: Folder, options: CompareOptions, rows: list[Row]) -> dict[str, Any]:
+    """Everything that is known so far.
+
+    Accuracies are shares of the test images: ``accuracy_before`` fine-tuning and ``accuracy`` after it.
+    ``seconds`` are wall-clock time of a row, its data loading and its look at the test images included.
+    """
+    records = [_record(folder, row, options) for row in rows]
+    done = [record for record in records if record["status"] == "done"]
+    runs = [folder.row(record["row"]) for record in done]
+    return {
+        "schema": SCHEMA,
+        "complete": all(record["status"] in ("done", "failed") for record in records),
+        "source": Path(options.source).name,
+        "target": options.training.get("target", TrainPruneOptions.target),
+        "seeds": options.seeds,
+        "moments": list(options.moments),
+        "settings": _settings(runs),
+        "versions": {name: version(name) for name in ("edgeprune", "torch", "numpy")},
+        "machine": _machine(runs, done),
+        "baseline": _baseline(folder, options, runs),
+        "methods": ranked(_summarised(rows, records)),
+        "rows": records,
+        "plot": None,
+        "plot_reason": "drawn when all rows are through",
+    }
+
+
+def _record(folder: Folder, row: Row, options: CompareOptions) -> dict[str, Any]:
+    place, events = folder.row(row.name), folder.attempts(row.name)
+    seconds, seconds_reason = seconds_spent(events)
+    record: dict[str, Any] = {
+        "row": row.name, "method": row.method, "moment": row.moment, "seed": row.seed,
+        "status": "waiting", "reason": None, **dict.fromkeys(MEASURES), "params": None, "flops": None,
+        "seconds": seconds, "seconds_reason": seconds_reason,
+        "latency": None, "latency_reason": None, "notes": [],
+    }  # fmt: skip
+    if not (place / "summary.json").is_file():
+        reason = last_failure(events)
+        why = "the row is not finished"
+        return record | {"status": "failed" if reason else "waiting", "reason": reason, "latency_reason": why}
+    summary = read_json(place / "summary.json")
+    pruned = summary["models"]["pruned"]
+    record |= {
+        "status": "done",
+        "accuracy_before": summary["models"]["settled"]["accuracy"],
+        "accuracy": pruned["accuracy"],
+        **{key: summary[key] for key in ("params_fraction", "flops_fraction", "notes")},
+        **{key: pruned[key] for key in ("params", "flops")},
+    }
+    return record | _latency(place, events, options)
+
+
+def _latency(place: Path, events: list[dict[str, Any]], options: CompareOptions) -> dict[str, Any]:
+    if not options.latency:
+        return {"latency_reason": NOT_ASKED}
+    if is_measured(place):
+        return {"latency": measured(place)}
+    reasons = [event["reason"] for event in events if event["event"] == "measured"]
+    return {"latency_reason": reasons[-1] if reasons else "not measured yet"}
+
+
+def _summarised(rows: list[Row], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry for each method (and moment), over its seeds."""
+    by_label: dict[str, list[dict[str, Any]]] = {}
+    for row, record in zip(rows, records, strict=True):
+        by_label.setdefault(row.label, []).append(record)
+    return [_over_seeds(label, group) for label, group in by_label.items()]
+
+
+def _over_seeds(label: str, group: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    latencies = [record["latency"] for record in group]
+    return {
+        "label": label,
+        "method": group[0]["method"],
+        "moment": group[0]["moment"],
+        "done": sum(record["status"] == "done" for record in group),
+        "reasons": list(dict.fromkeys(record["reason"] for record in group if record["reason"])),
+        **{name: spread([_if_done(record, name) for record in group]) for name in MEASURES},
+        "latency_ms": spread([one and one["pruned_ms"] for one in latencies]),
+        "speedup": spread([one and one["speedup"]["value"] for one in latencies]),
+    }
+
+
+def _if_done(record: dict[str, Any], name: str) -> float | None:
+    return record[name] if record["status"] == "done" else None
+
+
+def ranked(methods: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The most accurate first; what has no accuracy last; else in the order asked for."""
+    return sorted(methods, key=_rank)
+
+
+def _rank(method: dict[str, Any]) -> tuple[bool, float]:
+    mean = method["accuracy"]["mean"]
+    return mean is None, -(mean or 0.0)
+
+
+def _settings(runs: list[Path]) -> dict[str, Any]:
+    """Options that all finished rows share, as each resolved them."""
+    options = [Run.open(path).config["options"] for path in runs]
+    if not options:
+        return {}
+    shared = {k: v for k, v in options[0].items() if all(k in o and o[k] == v for o in options)}
+    shared = {k: v for k, v in shared.items() if k not in PRIVATE}
+    return shared | {k: Path(shared[k]).name for k in ("data",) if k in shared}
+
+
+def _machine(runs: list[Path], done: list[dict[str, Any]]) -> dict[str, Any]:
+    """Where it ran; what was measured there names the processor best."""
+    if not runs:
+        return {}
+    found = dict(Run.open(runs[0]).config.get("machine", {}))
+    names = [record["latency"]["cpu"] for record in done if record["latency"]]
+    names = [name for name in [*names, cpu_model(Path("/"))] if name]
+    return {**found, "cpu": names[0]} if names else found
+
+
+def _baseline(folder: Folder, options: CompareOptions, runs: list[Path]) -> dict[str, Any]:
+    """What all rows are measured against."""
+    events = folder.attempts("baseline")
+    seconds, reason = seconds_spent(events) if events else (None, "it was not trained here")
+    record: dict[str, Any] = {
+        "accuracy": None, "accuracy_reason": RANDOM if options.moments else "no row is finished yet",
+        "params": None, "flops": None, "test_images": None, "seconds": seconds, "seconds_reason": reason,
+    }  # fmt: skip
+    if not runs:
+        return record
+    found = Run.open(runs[0]).summary()["models"]["baseline"]
+    record |= {key: found[key] for key in ("params", "flops", "test_images")}
+    if not options.moments:
+        record |= {"accuracy": found["accuracy"], "accuracy_reason": None}
+    return record

@@ -1,0 +1,71 @@
+"""A run folder, or a model's name -> the training options that all rows share."""
+
+from pathlib import Path
+from typing import Any
+
+from edgeprune.data import data_names
+from edgeprune.errors import RunError, TrainError
+from edgeprune.recipe import TrainPruneOptions, dashed
+from edgeprune.runs import Run
+
+# Of a run, what belongs to its own way of pruning, or to its baseline, which is trained already.
+OWN = (
+    "method", "seed", "weights", "baseline_epochs", "baseline_lr",
+    "prune_schedule", "prune_steps", "moment", "init",
+)  # fmt: skip
+PATHS = ("data", "weights", "data_root")
+FIXED = ("data", "weights", "image_size", "baseline_epochs", "baseline_lr")  # a run brings these
+
+
+def shared_training(source: str, given: dict[str, Any], *, needs_baseline: bool = True) -> dict[str, Any]:
+    """Fields of `TrainPruneOptions` for all rows: those of the run, changed by those ``given``.
+
+    Raises:
+        RunError: no run folder, one without a baseline, or one of another version.
+        TrainError: something is given that the run brings.
+    """
+    given = anchored(given)
+    if not Path(source).is_dir():
+        return {"model": source, **given}
+    run = Run.open(source)
+    for name in FIXED:
+        if name in given:
+            raise TrainError(f"{source} is a run folder and brings its own: leave --{dashed(name)} out")
+    training = _options_of(run)
+    if {"epochs", "batch_size"} & given.keys():
+        training.pop("prune_iterations", None)  # it was chosen for the run's number of steps
+    if needs_baseline:
+        training["weights"] = str(_baseline(run))
+    return {**training, **given}
+
+
+def anchored(training: dict[str, Any]) -> dict[str, Any]:
+    """The same with paths that hold from any folder, since a comparison may be gone on with from another.
+
+    What does not exist stays as it was typed, for the message that will say so.
+    """
+    names = [name for name in PATHS if training.get(name)]
+    if training.get("data") in data_names():
+        names.remove("data")
+    paths = {name: Path(training[name]).expanduser() for name in names}
+    return {**training, **{k: str(path.absolute()) for k, path in paths.items() if path.exists()}}
+
+
+def _options_of(run: Run) -> dict[str, Any]:
+    try:
+        training = {k: v for k, v in run.config["options"].items() if k not in OWN}
+        training["data"] = run.config["data_spec"]["data"]  # found again from any folder
+        TrainPruneOptions(**training)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{run.path} was made by another version of edgeprune ({error}): compare from the model's name"
+        ) from error
+    return training
+
+
+def _baseline(run: Run) -> Path:
+    path = run.path / "baseline.safetensors"
+    if not path.is_file():
+        hint = f"go on with 'edgeprune train-prune --out {run.path} --resume'"
+        raise RunError(f"{run.path} has no baseline yet: {hint}, or compare from the model's name")
+    return path.absolute()

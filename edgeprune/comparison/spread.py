@@ -1,0 +1,22 @@
+"""Mean and spread of repeated measurements."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+
+def spread(values: Sequence[float | None]) -> dict[str, Any]:
+    """Mean, sample standard deviation (n - 1) and every value; what is missing is left out and counted.
+
+    >>> spread([1.0, 3.0])["std"] == 2 ** 0.5
+    True
+    """
+    known = [float(value) for value in values if value is not None]
+    return {
+        "mean": math.fsum(known) / len(known) if known else None,
+        "std": statistics.stdev(known) if len(known) > 1 else None,
+        "std_reason": None if len(known) > 1 else f"{len(known)} measured: a spread needs two",
+        "values": known,
+        "missing": len(values) - len(known),
+    }

@@ -1,0 +1,85 @@
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeprune.comparison.plot import draw, pushed_apart
+from edgeprune.comparison.spread import spread
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gap", "places"),
+    [
+        ([], 0.1, []),
+        ([0.3, 0.7], 0.1, [0.3, 0.7]),  # nothing in the way: nothing moves
+        ([0.5, 0.5], 0.2, [0.6, 0.4]),
+        ([0.4, 0.5, 0.45], 0.2, [0.25, 0.65, 0.45]),
+        ([1.0, 1.0], 0.2, [0.9, 0.7]),  # the upper end holds
+        ([0.0, 0.0], 0.2, [0.3, 0.1]),
+        ([0.5] * 4, 0.5, [0.875, 0.625, 0.375, 0.125]),  # no room: the gap shrinks
+    ],
+)
+def test_pushed_apart(wanted: list[float], gap: float, places: list[float]) -> None:
+    assert pushed_apart(wanted, gap) == pytest.approx(places)
+
+
+def a_result(labels: list[str], seeds: int, baseline: float | None = 0.93) -> dict[str, Any]:
+    def method(number: int, label: str) -> dict[str, Any]:
+        accuracies = [0.90 + 0.002 * number + 0.003 * seed for seed in range(seeds)]
+        shares = [0.499 + 0.0005 * seed for seed in range(seeds)]
+        return {
+            "label": label, "done": seeds, "accuracy": spread(accuracies), "flops_fraction": spread(shares)
+        }  # fmt: skip
+
+    return {
+        "methods": [method(number, label) for number, label in enumerate(labels)],
+        "seeds": seeds, "settings": {"model": "resnet8", "data": "digits"}, "target": "flops=0.5",
+        "source": "resnet8", "baseline": {"accuracy": baseline},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("baseline", [0.93, None])
+def test_a_plot_is_drawn(tmp_path: Path, seeds: int, baseline: float | None) -> None:
+    from PIL import Image
+
+    path = tmp_path / "plot.png"
+    assert draw(a_result(["l1", "learned"], seeds, baseline), path) is None
+    pixels = np.asarray(Image.open(path).convert("RGB"), dtype=int)
+    assert pixels.shape == (780, 1200, 3)
+    # The first colours of the cycle, for the two methods, and nothing of the third.
+    for colour, is_there in (((31, 119, 180), True), ((255, 127, 14), True), ((44, 160, 44), False)):
+        assert (np.abs(pixels - colour).max(2) < 8).any() == is_there
+    assert [p.name for p in tmp_path.iterdir()] == ["plot.png"]
+
+
+def test_every_name_is_written_the_baseline_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    texts: list[str] = []
+    savers = Figure.draw
+
+    def listening(self: Figure, renderer: Any) -> Any:
+        texts.extend(text.get_text() for text in self.axes[0].texts)
+        return savers(self, renderer)
+
+    monkeypatch.setattr(Figure, "draw", listening)
+    draw(a_result(["l1", "learned"], 1), tmp_path / "plot.png")
+    assert {"l1  90.00", "learned  90.20", "baseline, all FLOPs  93.00"} <= set(texts)
+
+
+def test_without_matplotlib_there_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    reason = draw(a_result(["l1"], 1), tmp_path / "plot.png")
+    assert reason is not None and "pip install 'edgeprune[plot]'" in reason
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_finished_is_no_plot(tmp_path: Path) -> None:
+    result = a_result(["l1"], 1)
+    result["methods"][0]["done"] = 0
+    assert draw(result, tmp_path / "plot.png") == "no row is finished"

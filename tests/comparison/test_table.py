@@ -1,0 +1,79 @@
+from typing import Any
+
+from edgeprune.comparison.spread import spread
+from edgeprune.comparison.table import remarks, table
+
+WHAT = "test accuracy before and after fine-tuning"
+
+
+def a_method(label: str, accuracies: list[float], **more: Any) -> dict[str, Any]:
+    one = [1.0] * len(accuracies)
+    return {
+        "label": label, "reasons": [], "accuracy_before": spread([a / 2 for a in accuracies]),
+        "accuracy": spread(accuracies), "params_fraction": spread([0.43 * v for v in one]),
+        "flops_fraction": spread([0.5 * v for v in one]), "seconds": spread([61 * v for v in one]),
+        "latency_ms": spread([None]), "speedup": spread([None]), **more,
+    }  # fmt: skip
+
+
+def a_result(methods: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return {
+        "moments": [], "seeds": 2, "methods": methods, "rows": [], "plot_reason": None,
+        "baseline": {"accuracy": 0.95, "seconds": 700.0}, **more,
+    }  # fmt: skip
+
+
+def test_a_row_with_its_spread_beside_the_baseline() -> None:
+    heads, rows = table(a_result([a_method("l1", [0.90, 0.92])]))
+    names = [name for name, _ in heads]
+    assert names == ["method", "before %", "after %", "params %", "FLOPs %", "time"]
+    assert rows[0] == ["baseline", "", "95.00", "100.0", "100.0", "12 min"]
+    # Of 0.90 and 0.92 the mean is 0.91 and the deviation 0.02 / sqrt(2); before, half of each.
+    assert rows[1] == [
+        "l1", "45.50 ± 0.71", "91.00 ± 1.41", "43.0", "50.0", "61 s"
+    ]  # fmt: skip
+
+
+def test_latency_where_it_was_measured() -> None:
+    methods = [a_method("l1", [0.9], latency_ms=spread([0.4567]), speedup=spread([1.234]))]
+    heads, rows = table(a_result([*methods, a_method("l2", [0.8])]))
+    assert [name for name, _ in heads[-2:]] == ["latency", "speedup"]
+    assert [row[-2:] for row in rows] == [["", ""], ["0.457 ms", "1.23x"], ["-", "-"]]
+
+
+def test_one_seed_has_no_spread_and_moments_no_baseline() -> None:
+    result = a_result([a_method("l1 at end", [0.9])], moments=["end"], seeds=1)
+    result["baseline"]["accuracy"] = None
+    heads, rows = table(result)
+    names = [name for name, _ in heads]
+    assert names == ["when", "before %", "after %", "params %", "FLOPs %", "time"]
+    assert rows == [["l1 at end", "45.00", "90.00", "43.0", "50.0", "61 s"]]
+    assert remarks(result) == [f"{WHAT}: one seed, so no spread"]
+
+
+def test_a_method_that_failed_is_a_row_with_its_reason() -> None:
+    failed = a_method("sss", [], reasons=["no BatchNorm"])
+    result = a_result([a_method("l1", [0.9, 0.9]), failed])
+    assert table(result)[1][2] == ["sss", "-", "-", "-", "-", "-"]
+    assert remarks(result) == [
+        f"{WHAT}: means over 2 seeds ± standard deviation",
+        "sss failed: no BatchNorm",
+    ]
+
+
+def test_what_was_missed_or_not_measured_is_said() -> None:
+    row = {
+        "method": "l1",
+        "status": "done",
+        "notes": ["flops=0.5 was asked, 0.520 of the flops remains", "other"],
+    }
+    rows = [
+        {**row, "latency_reason": "the export failed"},
+        {"method": "l2", "status": "waiting", "notes": [], "latency_reason": "the row is not finished"},
+    ]
+    result = a_result([a_method("l1", [0.9, 0.9])], rows=rows, plot_reason="matplotlib is not installed")
+    assert remarks(result)[1:] == [
+        "l1: flops=0.5 was asked, 0.520 of the flops remains",
+        "latency: the export failed",
+        "no plot: matplotlib is not installed",
+    ]
