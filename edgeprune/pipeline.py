@@ -59,15 +59,32 @@ def train_prune(
         run.sweep()
         data = run.data()
     else:
-        run, data, options = _begin(Path(out), options or TrainPruneOptions(), force, progress)
+        run, data, options = begin(Path(out), options or TrainPruneOptions(), force, progress)
     with _scalar_writer(run) as scalars, stop_on_interrupt() as stop:
         return Stages(run, data, options, progress, stop, scalars).execute()
 
 
-def _begin(
+def train_baseline(path: str | Path, progress: Progress) -> None:
+    """The first stage alone, of a run that `begin` made; goes on where it was interrupted.
+
+    Raises:
+        TrainError: the loss is no longer a number. Interrupted: Ctrl-C; a checkpoint is left.
+    """
+    run = Run.open(path)
+    run.sweep()
+    with _scalar_writer(run) as scalars, stop_on_interrupt() as stop:
+        Stages(run, run.data(), _stored_options(run), progress, stop, scalars).baseline()
+    run.drop_checkpoint()
+
+
+def begin(
     out: Path, options: TrainPruneOptions, force: bool, progress: Progress
 ) -> tuple[Run, DataBundle, TrainPruneOptions]:
-    """Check everything, then make the folder."""
+    """Check everything, then make the run folder.
+
+    Raises:
+        EdgePruneError: any mistake in the input; nothing is written then.
+    """
     if ranks().main:
         Run.check_free(out, force=force)
     _check_names(options)

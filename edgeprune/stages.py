@@ -41,13 +41,7 @@ class Stages:
 
     def execute(self) -> dict[str, Any]:
         """Every stage that is not done yet; returns the summary."""
-        if not self.run.has("baseline.safetensors"):
-            if self.options.weights:
-                self._given_baseline()
-            elif self.options.init == "random":
-                self._untrained_baseline()
-            else:
-                self._baseline()
+        self.baseline()
         if not self.run.has("settled.safetensors"):
             course = course_of(self.options, self.data)
             if course is None:
@@ -59,6 +53,17 @@ class Stages:
         summary = self._judge()
         self.run.finish(summary)
         return summary
+
+    def baseline(self) -> None:
+        """The unpruned model: the given weights, trained ones, or random ones; nothing if it is there."""
+        if self.run.has("baseline.safetensors"):
+            return
+        if self.options.weights:
+            self._given_baseline()
+        elif self.options.init == "random":
+            self._untrained_baseline()
+        else:
+            self._trained_baseline()
 
     def _train_options(self, lr: float, schedule: str) -> TrainOptions:
         o = self.options
@@ -98,7 +103,7 @@ class Stages:
         torch.manual_seed(self.options.seed)
         self.run.save_tensors("baseline", self.run.build().state_dict())
 
-    def _baseline(self) -> None:
+    def _trained_baseline(self) -> None:
         torch.manual_seed(self.options.seed)
         model = self.run.build()
         options = replace(

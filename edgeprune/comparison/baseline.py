@@ -9,7 +9,6 @@ from typing import Any
 from edgeprune import pipeline
 from edgeprune.errors import DataError, EdgePruneError, RunError, TargetError, WeightsError
 from edgeprune.recipe import TrainPruneOptions
-from edgeprune.runs import Run
 from edgeprune.training import Progress
 
 SHARED = (DataError, RunError, TargetError, WeightsError)  # mistakes that no choice of method can mend
@@ -26,31 +25,13 @@ def begin(path: Path, training: dict[str, Any], methods: tuple[str, ...], progre
     refusals = []
     for method in methods:
         try:
-            pipeline._begin(path, TrainPruneOptions(**{**training, "method": method}), False, progress)
+            pipeline.begin(path, TrainPruneOptions(**{**training, "method": method}), False, progress)
             return
         except SHARED:
             raise
         except EdgePruneError as error:
             refusals.append(error)
     raise refusals[0]
-
-
-def finish(path: Path, progress: Progress) -> None:
-    """Train the baseline, or copy the given weights; goes on where it was interrupted.
-
-    Raises:
-        TrainError: the loss is no longer a number. Interrupted: Ctrl-C; a checkpoint is left.
-    """
-    run = Run.open(path)
-    run.sweep()
-    options = pipeline._stored_options(run)
-    with pipeline._scalar_writer(run) as scalars, pipeline.stop_on_interrupt() as stop:
-        stages = pipeline.Pipeline(run, run.data(), options, progress, stop, scalars)
-        if options.weights:
-            stages._given_baseline()
-        else:
-            stages._baseline()
-    run.drop_checkpoint()
 
 
 def weights_of(path: Path) -> Path | None:

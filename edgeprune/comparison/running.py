@@ -16,7 +16,7 @@ from edgeprune.comparison.rows import Row, planned_rows
 from edgeprune.comparison.source import anchored, shared_training
 from edgeprune.errors import RunError, TrainError
 from edgeprune.files import write_json
-from edgeprune.pipeline import train_prune
+from edgeprune.pipeline import train_baseline, train_prune
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.training import Interrupted, Progress
 
@@ -113,7 +113,7 @@ def _begin(out: Path, options: CompareOptions | None, force: bool, progress: Pro
 def _finish_baseline(folder: Folder, progress: Progress) -> None:
     if baseline.weights_of(folder.baseline) is None:
         with attempt(folder, "baseline"):
-            baseline.finish(folder.baseline, progress)
+            train_baseline(folder.baseline, progress)
 
 
 def _finish_row(folder: Folder, row: Row, options: CompareOptions, progress: Progress) -> None:
