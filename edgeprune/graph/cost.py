@@ -141,11 +141,11 @@ class Meter:
 def _shown(flow: Flow, class_of: Ints, classes: int) -> sparse.csr_matrix:
     """The classes of each tensor, but for those with something that always stays; a row for each set."""
     found: dict[bytes, Ints] = {}
-    for value in flow.values.values():
-        for labels in tensors_in(value):
-            members = np.unique(class_of[core(labels).numpy()])
-            if len(members) and members[0] >= 0:
-                found.setdefault(members.tobytes(), members)
+    vectors = {id(labels): labels for value in flow.values.values() for labels in tensors_in(value)}
+    for vector in {core(labels).numpy().tobytes() for labels in vectors.values()}:
+        members = np.unique(class_of[np.frombuffer(vector, dtype=np.int64)])
+        if len(members) and members[0] >= 0:
+            found.setdefault(members.tobytes(), members)
     rows = np.concatenate([np.full(len(v), i) for i, v in enumerate(found.values())] or [np.zeros(0)])
     columns = np.concatenate([*found.values(), np.zeros(0, dtype=np.int64)])
     return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(found), classes))
