@@ -108,10 +108,10 @@ def memory_report(memory: PeakMemory, engine: Any, built_now: bool) -> dict:
     """Of this process, unless somebody else's work is in it or ours is elsewhere; and on the device."""
     found = memory.report()
     reason = None
-    if built_now:
-        reason = "the engine was built in this process, which took memory of its own: measure again"
-    elif hasattr(engine, "stretch"):
+    if hasattr(engine, "stretch"):
         reason = "the model runs in another process, trtexec"
+    elif built_now:
+        reason = "the engine was built in this process, which took memory of its own: measure again"
     if reason:
         found.update(memory_peak_bytes=None, memory_reason=reason)
     return {**found, "device_memory": engine.device_memory() if hasattr(engine, "device_memory") else None}

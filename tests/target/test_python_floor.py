@@ -70,7 +70,9 @@ def test_compiles_on_the_oldest(oldest: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("verb", [[], ["probe"], ["sensors"], ["build"], ["measure"], ["layers"], ["accuracy"]])
+@pytest.mark.parametrize(
+    "verb", [[], ["probe"], ["sensors"], ["build"], ["measure"], ["layers"], ["accuracy"]]
+)
 def test_help_on_the_oldest(oldest: str, pyz: Path, verb: list[str]) -> None:
     done = run(oldest, "-S", str(pyz), *verb, "--help")
     assert done.returncode == 0

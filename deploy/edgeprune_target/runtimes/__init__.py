@@ -28,8 +28,8 @@ from importlib import import_module
 from typing import Any
 
 from edgeprune_target.errors import TargetError
-from edgeprune_target.trt import trtexec
 from edgeprune_target.trt.options import EngineOptions
+from edgeprune_target.trt.trtexec import find, version_of
 
 # name -> (module, class, library that must be there or None)
 RUNTIMES = {
@@ -65,8 +65,8 @@ def library_versions(root: str = "/") -> dict:
     libraries = sorted({library for _, _, library in RUNTIMES.values() if library})
     versions = {library: _version(library) for library in libraries}
     if not versions["tensorrt"]:
-        program = trtexec.find(root)
-        found = trtexec.version_of(program) if program else None
+        program = find(root)
+        found = version_of(program) if program else None
         versions["tensorrt"] = ".".join(map(str, found)) if found else None
     return versions
 
