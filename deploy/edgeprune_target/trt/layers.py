@@ -106,6 +106,6 @@ def _layer(entry: Any) -> dict:
     }
 
 
-def _format(tensor: dict) -> str:
-    both = [tensor.get("Format/Datatype"), tensor.get("Format"), tensor.get("Datatype")]
+def _format(output: dict) -> str:
+    both = [output.get("Format/Datatype"), output.get("Format"), output.get("Datatype")]
     return " ".join(str(part) for part in both if part)

@@ -45,23 +45,23 @@ def place_of(folder: Path, stem: str, key: dict) -> Path:
     return folder / f"{stem}-{key['precision']}-{digest[:16]}{SUFFIX}"
 
 
-def record_of(engine: Path) -> Path:
+def record_of(place: Path) -> Path:
     """The small JSON beside an engine."""
-    return engine.with_name(engine.name + ".json")
+    return place.with_name(place.name + ".json")
 
 
-def find(engine: Path, key: dict) -> dict | None:
+def find(place: Path, key: dict) -> dict | None:
     """The record of a whole engine for ``key``; None when there is none, or it is broken."""
     try:
-        record: dict = json.loads(record_of(engine).read_text())
-        if record["key"] == key and record["engine_sha256"] == sha256_of(engine):
+        record: dict = json.loads(record_of(place).read_text())
+        if record["key"] == key and record["engine_sha256"] == sha256_of(place):
             return record
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
 
 
-def keep(engine: Path, content: bytes, record: dict) -> dict:
+def keep(place: Path, content: bytes, record: dict) -> dict:
     """Write an engine and its record, the record last, each aside and renamed; the record as it was written.
 
     Raises:
@@ -74,20 +74,20 @@ def keep(engine: Path, content: bytes, record: dict) -> dict:
         "engine_bytes": len(content),
     }
     try:
-        engine.parent.mkdir(parents=True, exist_ok=True)
-        record_of(engine).unlink() if record_of(engine).exists() else None
-        _write(engine, content)
-        _write(record_of(engine), (json.dumps(whole, indent=2) + "\n").encode())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        record_of(place).unlink() if record_of(place).exists() else None
+        _write(place, content)
+        _write(record_of(place), (json.dumps(whole, indent=2) + "\n").encode())
     except OSError as error:
         raise TargetError(
-            f"cannot keep the engine {engine}: {error.strerror}: free some space, or give another --engines"
+            f"cannot keep the engine {place}: {error.strerror}: free some space, or give another --engines"
         ) from error
     return whole
 
 
-def forget(engine: Path) -> None:
+def forget(place: Path) -> None:
     """Remove an engine that does not load."""
-    for path in (record_of(engine), engine):
+    for path in (record_of(place), place):
         if path.exists():
             path.unlink()
 
