@@ -15,7 +15,7 @@ from edgeprune_target.cuda import CudaError, open_gpu
 from edgeprune_target.errors import TargetError
 from edgeprune_target.trt import layers, store
 from edgeprune_target.trt.device_memory import device_memory
-from edgeprune_target.trt.library import make_logger
+from edgeprune_target.trt.library import make_logger, started
 from edgeprune_target.trt.making import engine_for
 from edgeprune_target.trt.options import EngineOptions
 from edgeprune_target.trt.tensors import tensors_of
@@ -133,7 +133,7 @@ class TensorRt:
         free, _ = self._gpu.memory_info()
         content = place.read_bytes()
         self._size = len(content)
-        self._runtime = self.trt.Runtime(self.logger)
+        self._runtime = started(self.trt, self.logger, self.trt.Runtime)
         engine = self._runtime.deserialize_cuda_engine(content)
         if engine is None:
             if self._place != Path(self.model):

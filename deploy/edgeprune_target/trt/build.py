@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from edgeprune_target.errors import TargetError
 from edgeprune_target.trt.calibrate import BATCH, make_calibrator
-from edgeprune_target.trt.library import strongly_typed, version
+from edgeprune_target.trt.library import started, strongly_typed, version
 
 
 class Plan(NamedTuple):
@@ -54,7 +54,7 @@ def build(trt: Any, logger: Any, onnx: str, recipe: Recipe) -> Plan:
     Raises:
         TargetError: the file cannot be parsed, does not fit ``recipe``, or cannot be built.
     """
-    builder = trt.Builder(logger)
+    builder = started(trt, logger, trt.Builder)
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     parse(parser, onnx, trt.__version__)

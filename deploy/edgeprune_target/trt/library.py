@@ -52,6 +52,21 @@ def strongly_typed(found: tuple) -> bool:
     return bool(found[0] >= STRONGLY_TYPED)
 
 
+def started(trt: Any, logger: Any, kind: Any) -> Any:
+    """A ``trt.Builder`` or ``trt.Runtime``.
+
+    Raises:
+        NoTensorRt: TensorRT does not start; most often its libraries and the driver do not fit together.
+    """
+    try:
+        return kind(logger)
+    except TypeError as error:  # pybind11's way of saying that the factory gave nothing
+        raise NoTensorRt(
+            f"TensorRT {trt.__version__} does not start: {logger.last_error()}: see whether the NVIDIA "
+            "driver is new enough for it, with: nvidia-smi"
+        ) from error
+
+
 def make_logger(trt: Any) -> Any:
     """A logger that keeps what TensorRT complains of; ``logger.last_error()`` is one line.
 
