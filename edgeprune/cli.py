@@ -227,29 +227,48 @@ def inspect(
     )
 
 
+def engine_options(trt: bool, given: dict[str, Any]) -> Any:
+    """What --trt and its companions come to; False without --trt."""
+    known = {name: value for name, value in given.items() if value is not None}
+    if known and not trt:
+        raise click.UsageError(f"--{next(iter(known)).replace('_', '-')} is of engines: give --trt with it")
+    if not trt:
+        return False
+    from edgeprune.export import TrtOptions
+
+    if "timing_cache" in known:
+        known["timing_cache"] = Path(known["timing_cache"])
+    return TrtOptions(**known)
+
+
 @main.command()
 @click.argument("run", required=False)
 @click.option("--trt", is_flag=True, help="TensorRT engines too, where CUDA and TensorRT are.")
+@click.option("--precision", help="Of the engines: fp32, fp16 or int8  [default: fp16].")
+@click.option("--workspace-mb", type=int, help="Memory that a kernel of an engine may use, at most.")
+@click.option("--timing-cache", metavar="FILE", help="Times of kernels, kept from one build to the next.")
 @click.option(
     "--images", type=int, default=256, show_default=True, help="Real images the export is checked on."
 )
 @click.option("--opset", type=int, help="Of ONNX.")
 @as_json
-def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: bool) -> None:
+def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: bool, **engines: Any) -> None:
     """Baseline and pruned model to ONNX, checked against torch on real images.
 
     RUN is a run folder; without it, the latest under runs/.
 
     \b
     edgeprune export
-    edgeprune export runs/mine --trt
+    edgeprune export runs/mine --trt --precision int8 --timing-cache kernels.cache
     """
     from edgeprune.console import print_table, progress_bars
     from edgeprune.export import export_run
+    from edgeprune.report import engine_lines
 
+    wished = engine_options(trt, engines)
     place = latest_run(run)
     with progress_bars() as progress:
-        record = export_run(place, trt=trt, images=images, opset=opset, progress=progress)
+        record = export_run(place, trt=wished, images=images, opset=opset, progress=progress)
     if to_json:
         say(record)
         return
@@ -271,8 +290,8 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
         ("largest difference", "right"),
     ]
     print_table(f"{place}/export: ONNX against torch on {images} images", heads, rows)
-    if record["tensorrt"]:
-        click.echo(f"TensorRT skipped, because {record['tensorrt']['skipped_because']}")
+    for line in engine_lines(record["tensorrt"]):
+        click.echo(line)
     click.echo(f"next: edgeprune bench {place}", err=True)
 
 
