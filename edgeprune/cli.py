@@ -306,11 +306,12 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
 @click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
 @click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="Of timed inference per model.")
+@click.option("--layers", is_flag=True, help="Time every layer too, in passes of their own.")
 @click.option("--no-accuracy", is_flag=True, help="Leave out the accuracy of the files.")
 @click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
 def bench(
     run: str | None, device: str, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
-    json_path: str | None,
+    json_path: str | None, layers: bool,
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
@@ -320,10 +321,11 @@ def bench(
     \b
     edgeprune bench
     edgeprune bench runs/mine --batch 32 --threads 1 --seconds 30 --json result.json
+    edgeprune bench runs/mine --layers
     """
     from edgeprune.bench import bench_run
-    from edgeprune.console import print_rows, progress_bars
-    from edgeprune.report import bench_rows, remarks, size_rows, speedup_line
+    from edgeprune.console import print_rows, print_table, progress_bars
+    from edgeprune.report import bench_rows, layer_table, layers_title, remarks, size_rows, speedup_line
     from edgeprune.runs import Run
 
     place = latest_run(run)
@@ -333,6 +335,7 @@ def bench(
         result = bench_run(
             place, device=device, batch=batch, threads=threads, seconds=seconds,
             json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
+            layers=layers,
         )  # fmt: skip
     if to_stdout:
         say(result)
@@ -340,6 +343,8 @@ def bench(
     rows = [*size_rows(found.summary()), *bench_rows(result)]
     title = f"{place} on {result['device']['title']} ({result['settings']['threads']} threads)"
     print_rows(title, rows, [speedup_line(result), *remarks(result)])
+    if layers:
+        print_table(layers_title(result["layers"]), *layer_table(result["layers"]))
 
 
 @main.command()
