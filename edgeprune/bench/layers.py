@@ -1,4 +1,4 @@
-"""Baseline and pruned model layer by layer, joined by the names of their ONNX nodes.
+"""Baseline and pruned model layer by layer, joined by names that both ONNX files have; see graph.py.
 
 Each was timed in a few passes of their own, in turn. A layer counts as faster only when its slowest pass in
 the pruned model is faster than its fastest in the baseline; of layers that are alike, 1 in 70 is so called
@@ -33,7 +33,7 @@ class Part:
     """One layer of one model.
 
     Attributes:
-        nodes: ONNX nodes it was made from.
+        nodes: ONNX nodes it was made from, by their labels.
         kind: what it is, by the runtime.
         ms: its time in each pass, with that of its reformats.
         padded: "13 channels computed as 16", or None.
@@ -114,7 +114,7 @@ def parts_of(passes: Sequence[Layers], graph: Graph) -> list[Part]:
                 part.take(copy)
             waiting = []
             parts.append(part)
-        elif nodes & set(graph.kinds):
+        elif graph.knows(nodes):
             targets.append((part, nodes))
         elif layer["kind"] == "ReorderInput" or not parts:
             waiting.append(part)

@@ -14,9 +14,8 @@ from edgeprune.bench.graph import Graph, read_graph
 from edgeprune.bench.layers import Part, compared, group_of, padded, parts_of, verdict
 from edgeprune.report import layer_table, layers_title
 
-GRAPH = Graph(
-    {"conv1": "Conv", "relu1": "Relu", "fc": "Gemm"}, {"y": "conv1", "r": "relu1"}, {"relu1": "y"}, {}
-)
+NODES = {"conv1": "Conv", "relu1": "Relu", "fc": "Gemm"}
+GRAPH = Graph(NODES, {"y": "conv1", "r": "relu1"}, {"relu1": "y"}, {name: name for name in NODES}, {})
 
 
 def layer(name: str, ms: float | None, kind: str = "Conv", **more: Any) -> dict[str, Any]:
@@ -174,9 +173,9 @@ def test_onnxruntime_on_this_machine(tmp_path: Path) -> None:
             str(path), runtime="onnxruntime", batch=1, threads=1, seconds=0.05, options=EngineOptions()
         )["layers"]
         parts[name] = parts_of([found], read_graph(path))
-        assert all(one.nodes <= {"conv1", "relu1", "pool", "flat", "fc"} for one in parts[name])
+        assert all(label.split("/")[0] in ("conv1", "fc") for one in parts[name] for label in one.nodes)
     rows = compared(parts["baseline"], parts["pruned"])
-    conv = next(row for row in rows if "conv1" in row["onnx"] or "relu1" in row["onnx"])
+    conv = next(row for row in rows if "conv1" in row["onnx"])
     assert conv["verdict"] == "faster"
     # Where the processor computes in blocks of channels, 13 become 16; where it does not, nothing is padded.
     assert conv["pruned"]["padded"] in ("13 channels computed as 16", None)

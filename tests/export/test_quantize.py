@@ -27,13 +27,15 @@ def test_is_what_tensorrt_asks_for(tmp_path: Path) -> None:
     graph = onnx.load(tmp_path / "q.onnx").graph
     values = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     scales = [node for node in graph.node if node.op_type == "QuantizeLinear"]
-    assert {node.input[0] for node in scales} == {"input", "w1", "f", "w2"}
+    assert {node.input[0] for node in scales} == {"input", "conv1.weight", "f", "fc.weight"}
     assert all(not values[node.input[2]].any() and values[node.input[2]].dtype == np.int8 for node in scales)
     by_name = {node.input[0]: values[node.input[1]] for node in scales}
-    assert (by_name["w1"].shape, by_name["input"].shape) == ((8,), ())
-    np.testing.assert_allclose(by_name["w1"], np.abs(values["w1"]).max((1, 2, 3)) / 127, rtol=0.01)
+    assert (by_name["conv1.weight"].shape, by_name["input"].shape) == ((8,), ())
+    np.testing.assert_allclose(
+        by_name["conv1.weight"], np.abs(values["conv1.weight"]).max((1, 2, 3)) / 127, rtol=0.01
+    )
     np.testing.assert_allclose(by_name["input"], np.abs(IMAGES).max() / 127, rtol=0.01)
-    assert values["b1"].dtype == np.float32
+    assert values["conv1.bias"].dtype == np.float32
     assert [node.op_type for node in graph.node][-1] == "MatMul"
 
 

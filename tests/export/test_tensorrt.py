@@ -78,7 +78,7 @@ def test_an_engine_that_disagrees_is_an_error_and_leaves_no_file(
 
     def spoilt(model: Any, flags: Any, calibrated: Any) -> Any:
         for weight in model.graph.initializer:
-            if weight.name.startswith("w2"):
+            if weight.name.startswith("fc.weight"):
                 weight.raw_data = np.zeros_like(np.frombuffer(weight.raw_data, np.uint8)).tobytes()
         return model
 

@@ -78,9 +78,9 @@ def small_cnn(path: Path, width: int = 8, kind: str = "fp32", batch: Any = "batc
     """conv1, relu1, pool, flat, fc: (batch, 3, size, size) to 3 logits. ``kind`` fp16 or int8 is typed so."""
     random = np.random.default_rng(width)
     stored = {
-        "w1": random.normal(size=(width, 3, 3, 3)).astype(np.float32),
-        "b1": random.normal(size=width).astype(np.float32),
-        "w2": random.normal(size=(width, 3)).astype(np.float32),
+        "conv1.weight": random.normal(size=(width, 3, 3, 3)).astype(np.float32),
+        "conv1.bias": random.normal(size=width).astype(np.float32),
+        "fc.weight": random.normal(size=(width, 3)).astype(np.float32),
     }
     before, after = [], []
     first, last = "input", "logits"
@@ -98,11 +98,11 @@ def small_cnn(path: Path, width: int = 8, kind: str = "fp32", batch: Any = "batc
         first = "x"
     nodes = [
         *before,
-        helper.make_node("Conv", [first, "w1", "b1"], ["y"], "conv1", pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", [first, "conv1.weight", "conv1.bias"], ["y"], "conv1", pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["y"], ["r"], "relu1"),
         helper.make_node("GlobalAveragePool", ["r"], ["p"], "pool"),
         helper.make_node("Flatten", ["p"], ["f"], "flat"),
-        helper.make_node("MatMul", ["f", "w2"], [last], "fc"),
+        helper.make_node("MatMul", ["f", "fc.weight"], [last], "fc"),
         *after,
     ]
     graph = helper.make_graph(

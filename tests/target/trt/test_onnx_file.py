@@ -31,7 +31,7 @@ def test_weights_are_no_inputs(tmp_path: Path) -> None:
 
     path = small_cnn(tmp_path / "m.onnx")
     model = onnx.load(path)
-    model.graph.input.append(helper.make_tensor_value_info("w1", TensorProto.FLOAT, [8, 3, 3, 3]))
+    model.graph.input.append(helper.make_tensor_value_info("conv1.weight", TensorProto.FLOAT, [8, 3, 3, 3]))
     onnx.save(model, path)
     assert list(read_onnx(str(path)).inputs) == ["input"]
 
