@@ -7,7 +7,7 @@ slower.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -85,8 +85,9 @@ def measure_layers(session: Session, threads: int) -> dict[str, Any]:
         name = TURN[index % len(TURN)]
         session.progress(session.total, session.total, f"{name}: layers, pass {len(passes[name]) + 1}")
         passes[name].append(session.layers(name, threads, seconds))
-    parts = {name: parts_of(passes[name], read_graph(Path(session.files[name]))) for name in NAMES}
-    rows = compared(parts["baseline"], parts["pruned"])
+    graphs = {name: read_graph(Path(session.files[name])) for name in NAMES}
+    parts = {name: parts_of(passes[name], graphs[name]) for name in NAMES}
+    rows = compared(parts["baseline"], parts["pruned"], graphs)
     return {
         "passes": PASSES,
         "seconds": seconds,
@@ -154,10 +155,14 @@ def group_of(form: str) -> int:
     return WIDE[wide.group(1)] if wide else 1
 
 
-def compared(baseline: Iterable[Part], pruned: Iterable[Part]) -> list[dict[str, Any]]:
+def compared(
+    baseline: Iterable[Part], pruned: Iterable[Part], graphs: Mapping[str, Graph] | None = None
+) -> list[dict[str, Any]]:
     """Rows: layers of both that share an ONNX node are one, whatever each runtime fused into them.
 
-    ``verdict`` is "faster", "slower" or "same" for the pruned model; "only in baseline" and "only in pruned".
+    ``verdict`` is "faster", "slower" or "same" for the pruned model. What only one of them runs is "only in"
+    it or, where the other's file among ``graphs`` has such a node too, "fused in" the other: there it is
+    computed as a part of another layer, or beforehand.
     """
     sides = [("baseline", part) for part in baseline] + [("pruned", part) for part in pruned]
     rows: list[dict[str, Part]] = []
@@ -170,18 +175,23 @@ def compared(baseline: Iterable[Part], pruned: Iterable[Part]) -> list[dict[str,
         place = rows.index(touching[0]) if touching else len(rows)
         rows = [row for row in rows if row not in touching]
         rows.insert(min(place, len(rows)), merged)
-    return [_row(row.get("baseline"), row.get("pruned")) for row in rows]
+    return [_row(row.get("baseline"), row.get("pruned"), graphs or {}) for row in rows]
 
 
-def _row(baseline: Part | None, pruned: Part | None) -> dict[str, Any]:
+def _row(baseline: Part | None, pruned: Part | None, graphs: Mapping[str, Graph]) -> dict[str, Any]:
     some = [part for part in (baseline, pruned) if part is not None]
+    nodes = frozenset[str]().union(*(part.nodes for part in some))
+    said = verdict(baseline.ms if baseline else None, pruned.ms if pruned else None)
+    missing = "pruned" if pruned is None else "baseline" if baseline is None else ""
+    if missing in graphs and graphs[missing].knows(nodes):
+        said = f"fused in {missing}"
     ratio = None
     if baseline is not None and pruned is not None and _middle(pruned.ms) > 0:
         ratio = _middle(baseline.ms) / _middle(pruned.ms)
     return {
-        "onnx": sorted(frozenset().union(*(part.nodes for part in some))),
+        "onnx": sorted(nodes),
         "kind": some[0].kind,
-        "verdict": verdict(baseline.ms if baseline else None, pruned.ms if pruned else None),
+        "verdict": said,
         "ratio": ratio,
         "gained_reformat": (pruned.reformats if pruned else 0) > (baseline.reformats if baseline else 0),
         "baseline": baseline.report() if baseline else None,

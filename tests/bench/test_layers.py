@@ -123,6 +123,14 @@ def test_layers_that_were_fused_otherwise_are_one_row() -> None:
     assert rows[0]["ratio"] == pytest.approx(3.1 / 1.55)
 
 
+def test_what_the_other_runtime_fused_is_not_missing() -> None:
+    graphs = {"baseline": GRAPH, "pruned": GRAPH}
+    rows = compared([part("conv1"), part("relu1"), part("x")], [part("conv1")], graphs)
+    assert [row["verdict"] for row in rows] == ["same", "fused in pruned", "only in baseline"]
+    rows = compared([part("conv1")], [part("relu1")], graphs)
+    assert [row["verdict"] for row in rows] == ["fused in pruned", "fused in baseline"]
+
+
 def test_a_row_may_join_what_was_apart_before() -> None:
     """Two rows of the baseline that one fused layer of the pruned model covers."""
     rows = compared([part("a"), part("x"), part("b")], [part("a", "b", ms=(1.0, 1.0))])
