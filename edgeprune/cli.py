@@ -299,29 +299,48 @@ def inspect(
     )
 
 
+def engine_options(trt: bool, given: dict[str, Any]) -> Any:
+    """What --trt and its companions come to; False without --trt."""
+    known = {name: value for name, value in given.items() if value is not None}
+    if known and not trt:
+        raise click.UsageError(f"--{next(iter(known)).replace('_', '-')} is of engines: give --trt with it")
+    if not trt:
+        return False
+    from edgeprune.export import TrtOptions
+
+    if "timing_cache" in known:
+        known["timing_cache"] = Path(known["timing_cache"])
+    return TrtOptions(**known)
+
+
 @main.command()
 @click.argument("run", required=False)
 @click.option("--trt", is_flag=True, help="TensorRT engines too, where CUDA and TensorRT are.")
+@click.option("--precision", help="Of the engines: fp32, fp16 or int8  [default: fp16].")
+@click.option("--workspace-mb", type=int, help="Memory that a kernel of an engine may use, at most.")
+@click.option("--timing-cache", metavar="FILE", help="Times of kernels, kept from one build to the next.")
 @click.option(
     "--images", type=int, default=256, show_default=True, help="Real images the export is checked on."
 )
 @click.option("--opset", type=int, help="Of ONNX.")
 @as_json
-def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: bool) -> None:
+def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: bool, **engines: Any) -> None:
     """Baseline and pruned model to ONNX, checked against torch on real images.
 
     RUN is a run folder; without it, the latest under runs/.
 
     \b
     edgeprune export
-    edgeprune export runs/mine --trt
+    edgeprune export runs/mine --trt --precision int8 --timing-cache kernels.cache
     """
     from edgeprune.console import print_table, progress_bars
     from edgeprune.export import export_run
+    from edgeprune.report import engine_lines
 
+    wished = engine_options(trt, engines)
     place = latest_run(run)
     with progress_bars() as progress:
-        record = export_run(place, trt=trt, images=images, opset=opset, progress=progress)
+        record = export_run(place, trt=wished, images=images, opset=opset, progress=progress)
     if to_json:
         say(record)
         return
@@ -343,8 +362,8 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
         ("largest difference", "right"),
     ]
     print_table(f"{place}/export: ONNX against torch on {images} images", heads, rows)
-    if record["tensorrt"]:
-        click.echo(f"TensorRT skipped, because {record['tensorrt']['skipped_because']}")
+    for line in engine_lines(record["tensorrt"]):
+        click.echo(line)
     click.echo(f"next: edgeprune bench {place}", err=True)
 
 
@@ -359,11 +378,12 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
 @click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
 @click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="Of timed inference per model.")
+@click.option("--layers", is_flag=True, help="Time every layer too, in passes of their own.")
 @click.option("--no-accuracy", is_flag=True, help="Leave out the accuracy of the files.")
 @click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
 def bench(
     run: str | None, device: str, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
-    json_path: str | None,
+    json_path: str | None, layers: bool,
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
@@ -373,10 +393,11 @@ def bench(
     \b
     edgeprune bench
     edgeprune bench runs/mine --batch 32 --threads 1 --seconds 30 --json result.json
+    edgeprune bench runs/mine --layers
     """
     from edgeprune.bench import bench_run
-    from edgeprune.console import print_rows, progress_bars
-    from edgeprune.report import bench_rows, remarks, size_rows, speedup_line
+    from edgeprune.console import print_rows, print_table, progress_bars
+    from edgeprune.report import bench_rows, layer_table, layers_title, remarks, size_rows, speedup_line
     from edgeprune.runs import Run
 
     place = latest_run(run)
@@ -386,6 +407,7 @@ def bench(
         result = bench_run(
             place, device=device, batch=batch, threads=threads, seconds=seconds,
             json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
+            layers=layers,
         )  # fmt: skip
     if to_stdout:
         say(result)
@@ -393,6 +415,8 @@ def bench(
     rows = [*size_rows(found.summary()), *bench_rows(result)]
     title = f"{place} on {result['device']['title']} ({result['settings']['threads']} threads)"
     print_rows(title, rows, [speedup_line(result), *remarks(result)])
+    if layers:
+        print_table(layers_title(result["layers"]), *layer_table(result["layers"]))
 
 
 @main.command()

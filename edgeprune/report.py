@@ -136,3 +136,66 @@ def detection_lines(found: dict[str, Any]) -> list[str]:
         answer = f"answers in {sensor['unit']}" if sensor["answers"] else f"no: {sensor['reason']}"
         lines.append(f"power sensor {sensor['sensor']}: {answer}")
     return lines + [f"{warning['code']}: {warning['message']}" for warning in found["warnings"]]
+
+
+def engine_lines(found: dict[str, Any] | None) -> list[str]:
+    """What an export says of TensorRT: its engines, or why there are none; nothing where none were wanted."""
+    if found is None:
+        return []
+    lines = [
+        f"no {found['precision']} ONNX of {name}: {typed['reason']}"
+        for name, typed in found["typed_onnx"].items()
+        if typed["reason"]
+    ]
+    if not found["built"]:
+        return [*lines, f"TensorRT skipped, because {found['skipped_because']}"]
+    for one in found["models"].values():
+        parity = one["parity"]
+        lines.append(
+            f"{one['file']}: TensorRT {one['tensorrt']} {one['precision']} on {one['gpu']}, "
+            f"{one['engine_bytes'] / 1e3:,.1f} kB, built in {one['build_s']:.0f} s; top-1 agrees on "
+            f"{percent(parity['top1_agreement'])} of {parity['images']} images, "
+            f"largest difference {parity['max_rel_diff']:.2e} of the logits"
+        )
+        lines += [f"{warning['code']}: {warning['message']}" for warning in one["warnings"]]
+    return lines
+
+
+def layers_title(found: dict[str, Any]) -> str:
+    """The sums, and why they are not the latency."""
+    base, pruned = found["total_ms"]["baseline"], found["total_ms"]["pruned"]
+    return f"layer by layer: {base:.3f} ms, pruned {pruned:.3f} ms ({found['note']})"
+
+
+def layer_table(found: dict[str, Any]) -> Table:
+    """Columns and cells: layers by ONNX name, the slowest of the baseline first."""
+    heads = [
+        ("layer", "left"),
+        ("baseline ms", "right"),
+        ("pruned ms", "right"),
+        ("verdict", "left"),
+        ("remarks", "left"),
+    ]
+    rows = sorted(found["rows"], key=lambda row: -(row["baseline"] or row["pruned"])["ms"])
+    return heads, [
+        [
+            " + ".join(row["onnx"]),
+            f"{row['baseline']['ms']:.4f}" if row["baseline"] else "-",
+            f"{row['pruned']['ms']:.4f}" if row["pruned"] else "-",
+            row["verdict"] + (f" ({row['ratio']:.2f}x)" if row["ratio"] else ""),
+            "; ".join(layer_remarks(row)),
+        ]
+        for row in rows
+    ]
+
+
+def layer_remarks(row: dict[str, Any]) -> list[str]:
+    """What stands out: padding, and changes of format that pruning brought."""
+    remarks = [
+        f"{name}: {row[name]['padded']}"
+        for name in ("baseline", "pruned")
+        if row[name] is not None and row[name]["padded"]
+    ]
+    if row["gained_reformat"]:
+        remarks.append(f"pruned: gained a reformat, {row['pruned']['reformat_ms']:.4f} ms")
+    return remarks

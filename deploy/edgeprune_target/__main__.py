@@ -16,6 +16,7 @@ from typing import Any, Callable, TextIO
 from edgeprune_target import __version__
 from edgeprune_target.errors import TargetError
 from edgeprune_target.totals import parse_total
+from edgeprune_target.trt.options import EngineOptions
 
 Emit = Callable[[dict], None]
 
@@ -56,17 +57,22 @@ def parser() -> argparse.ArgumentParser:
     )
     engine = argparse.ArgumentParser(add_help=False)
     engine.add_argument("--model", required=True, help="the model's file")
-    engine.add_argument("--runtime", default="onnxruntime", help="onnxruntime, or fake")
+    engine.add_argument("--runtime", default="onnxruntime", help="onnxruntime, tensorrt, or fake")
     engine.add_argument("--threads", type=int, default=1)
     engine.add_argument("--batch", type=int, default=1)
+    engine.add_argument(
+        "--shape", type=parse_shape, action="append", default=[], help="as in input=1x3x32x32"
+    )
+    engine.add_argument("--precision", default="fp16", help="of an engine that is built: fp32, fp16 or int8")
+    engine.add_argument("--workspace-mb", type=int, help="memory that a kernel may use beside the tensors")
+    engine.add_argument("--timing-cache", help="a file with kernels' times, read and written when building")
+    engine.add_argument("--engines", help="the folder where engines are kept")
+    engine.add_argument("--calibration", help=".npy of real images, for int8")
     verbs.add_parser("probe", parents=[machine], help="what this machine is, and what it is doing")
     verbs.add_parser("sensors", parents=[machine], help="ask every one of --sensors, not the first alone")
     timing = verbs.add_parser("measure", parents=[machine, engine], help="time one model for a while")
     timing.add_argument(
         "--seconds", type=float, default=1.0, help="of timed inference; loading and warm-up are extra"
-    )
-    timing.add_argument(
-        "--shape", type=parse_shape, action="append", default=[], help="as in input=1x3x32x32"
     )
     timing.add_argument(
         "--total",
@@ -75,6 +81,11 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="what stands for the whole, the first that is there: measured_input=VDD_IN or rail_sum=CPU+GPU",
     )
+    verbs.add_parser("build", parents=[machine, engine], help="make the engine, if the runtime needs one")
+    layering = verbs.add_parser(
+        "layers", parents=[machine, engine], help="time every layer, in a pass of its own"
+    )
+    layering.add_argument("--seconds", type=float, default=1.0, help="of the pass")
     scoring = verbs.add_parser("accuracy", parents=[engine], help="top-1 on images in .npy files")
     scoring.add_argument("--images", required=True, help=".npy, float32, N x C x H x W, normalised")
     scoring.add_argument("--labels", required=True, help=".npy, whole numbers, N")
@@ -106,6 +117,7 @@ def do_measure(options: argparse.Namespace, _emit: Emit) -> dict:
         threads=options.threads,
         seconds=options.seconds,
         shapes=dict(options.shape),
+        options=engine_options(options),
         sensors=options.sensors.split(","),
         totals=options.total,
         root=options.root,
@@ -123,11 +135,56 @@ def do_accuracy(options: argparse.Namespace, emit: Emit) -> dict:
         runtime=options.runtime,
         batch=options.batch,
         threads=options.threads,
+        options=engine_options(options),
         emit=emit,
     )
 
 
-VERBS: dict = {"probe": do_probe, "sensors": do_sensors, "measure": do_measure, "accuracy": do_accuracy}
+def do_build(options: argparse.Namespace, _emit: Emit) -> dict:
+    """The verb ``build``."""
+    from edgeprune_target.layering import build
+
+    return build(
+        options.model, runtime=options.runtime, threads=options.threads, options=engine_options(options)
+    )
+
+
+def do_layers(options: argparse.Namespace, _emit: Emit) -> dict:
+    """The verb ``layers``."""
+    from edgeprune_target.layering import layers
+
+    return layers(
+        options.model,
+        runtime=options.runtime,
+        batch=options.batch,
+        threads=options.threads,
+        seconds=options.seconds,
+        options=engine_options(options),
+    )
+
+
+def engine_options(options: argparse.Namespace) -> EngineOptions:
+    """Of the command line."""
+    return EngineOptions(
+        precision=options.precision,
+        batch=options.batch,
+        shapes=dict(options.shape),
+        workspace_mb=options.workspace_mb,
+        timing_cache=options.timing_cache,
+        folder=options.engines,
+        calibration=options.calibration,
+        root=getattr(options, "root", "/"),
+    )
+
+
+VERBS: dict = {
+    "probe": do_probe,
+    "sensors": do_sensors,
+    "build": do_build,
+    "measure": do_measure,
+    "layers": do_layers,
+    "accuracy": do_accuracy,
+}
 
 
 def main(argv: list | None = None, out: TextIO | None = None) -> int:

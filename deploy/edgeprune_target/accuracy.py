@@ -6,6 +6,7 @@ from typing import Any, Callable
 
 from edgeprune_target.errors import TargetError
 from edgeprune_target.runtimes import make_runtime
+from edgeprune_target.trt.options import EngineOptions
 
 
 def accuracy(
@@ -16,6 +17,7 @@ def accuracy(
     runtime: str = "onnxruntime",
     batch: int = 64,
     threads: int = 1,
+    options: EngineOptions | None = None,
     emit: Callable[[dict], None] = lambda _event: None,
 ) -> dict:
     """Count the right answers of ``model``, as JSON: ``correct``, ``count``, ``not_finite``.
@@ -27,6 +29,7 @@ def accuracy(
         runtime: a name of ``RUNTIMES``.
         batch: images per call; the last call may have fewer.
         threads: of the runtime.
+        options: of a runtime that builds an engine, of the same batch.
         emit: told ``{"event": "progress", "done": images, "total": images}`` after every batch.
 
     Raises:
@@ -40,7 +43,7 @@ def accuracy(
             f"{images} has {len(pictures)} images and {labels} has {len(truth)} labels: write them again"
         )
     correct, not_finite = 0, 0
-    with make_runtime(runtime, model, threads) as engine:
+    with make_runtime(runtime, model, threads, options) as engine:
         for start in range(0, len(truth), batch):
             logits = _logits(engine, numpy.ascontiguousarray(pictures[start : start + batch]))
             correct += int((logits.argmax(axis=1) == truth[start : start + batch]).sum())

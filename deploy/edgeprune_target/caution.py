@@ -5,7 +5,7 @@ A warning is ``{"code", "message"}``. Messages name the command that would help;
 
 from __future__ import annotations
 
-from statistics import mean, pstdev
+from statistics import mean, median, pstdev
 from typing import Any, Iterator
 
 from edgeprune_target.clocks import locked
@@ -13,6 +13,7 @@ from edgeprune_target.clocks import locked
 LOW_LOOKS = 3  # looks on end, a second apart, at a GPU below its highest clock (devices.md 3.2)
 WARMER_C = 5.0
 UNSTABLE = 0.025  # coefficient of variation; trtexec warns from there on too
+ENQUEUE_SHARE = 0.8  # of the GPU's time, taken by handing the work over (devices.md 3.2, as in trtexec)
 FEWEST_SAMPLES = 10  # a coefficient of variation of fewer means nothing
 HELD_DOWN = ("cpu", "gpu", "gv11b", "gp10b", "ga10b", "cluster", "devfreq")
 PI_BITS = {0: "under-voltage", 1: "capped clock", 2: "throttling", 3: "soft temperature limit"}
@@ -111,6 +112,17 @@ def unstable(samples_ns: list) -> Iterator[tuple]:
             "unstable",
             f"inference times vary by {max(spreads):.1%} (more than {UNSTABLE:.1%}): lock the clocks, or "
             "measure longer",
+        )
+
+
+def enqueue_bound(enqueue_ns: list, gpu_ns: list) -> Iterator[tuple]:
+    """Handing an inference to the GPU takes about as long as computing it: the processor sets the pace."""
+    share = median(enqueue_ns) / median(gpu_ns) if median(gpu_ns) > 0 else 0.0
+    if share > ENQUEUE_SHARE:
+        yield (
+            "enqueue_bound",
+            f"handing an inference to the GPU takes {share:.0%} of the time it computes: the processor sets "
+            "the pace, and a smaller model hardly gains; a larger batch helps, or a CUDA graph",
         )
 
 

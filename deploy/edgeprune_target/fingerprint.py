@@ -12,7 +12,7 @@ from edgeprune_target.board import board
 from edgeprune_target.runtimes import library_versions
 from edgeprune_target.sensors import first_that_answers
 from edgeprune_target.state import state
-from edgeprune_target.system import text
+from edgeprune_target.system import memory_total_bytes, text
 
 BUSY_WINDOW_S = 0.3  # long enough for some 30 scheduler ticks per core
 
@@ -33,7 +33,7 @@ def probe(sensors: list, root: str = "/") -> dict:
         "cores_available": len(available_cpus()),
         "cores_physical": physical_cores(base, available_cpus()),
         "memory_total_bytes": memory_total_bytes(base),
-        "runtimes": library_versions(),
+        "runtimes": library_versions(root),
         "governors": governors(base),
         "clock_khz": clocks(base),
         "load_average": load_average(),
@@ -73,14 +73,6 @@ def cpu_quota(base: Path) -> float | None:
     if len(words) != 2 or words[0] == "max":
         return None
     return int(words[0]) / int(words[1])
-
-
-def memory_total_bytes(base: Path) -> int | None:
-    """MemTotal of /proc/meminfo."""
-    for line in text(base / "proc/meminfo").splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def governors(base: Path) -> list | None:

@@ -6,12 +6,13 @@ import time
 from time import perf_counter_ns
 from typing import Any, Callable
 
-from edgeprune_target.caution import cautions
+from edgeprune_target.caution import cautions, enqueue_bound
 from edgeprune_target.feeds import random_feed
 from edgeprune_target.memory import PeakMemory
 from edgeprune_target.runtimes import make_runtime
 from edgeprune_target.sensors import first_that_answers
 from edgeprune_target.state import Watch, state
+from edgeprune_target.trt.options import EngineOptions
 from edgeprune_target.window import Window, energy_report
 
 WARM_UP_S = 0.2  # trtexec's own default warm-up
@@ -19,6 +20,7 @@ WARM_UP_RUNS = 10
 WARM_UP_LIMIT_S = 1.0  # a slow model is warm after two runs: ten would outlast the measurement
 MIN_SAMPLES = 3  # a round of a slow model has at least this many, however long they take
 IDLE_S = 0.5
+GPU_PASS_S = 0.3  # after the window: some hundreds of inferences of a small model
 
 
 def measure(
@@ -32,28 +34,33 @@ def measure(
     sensors: list | None = None,
     totals: list | None = None,
     root: str = "/",
+    options: EngineOptions | None = None,
     clock: Callable[[], int] = perf_counter_ns,
 ) -> dict:
     """Load ``model``, warm it up, time single inferences for ``seconds``; everything measured, as JSON.
 
     A sample is the time of one ``infer`` and the wait for it, in ns: it has the library's call in it, and not
     the making of the input. Loading and warm-up are timed apart and are in no sample. ``totals`` are those of
-    ``parse_total``; ``root`` stands for ``/`` and ``clock`` gives ns, both for tests.
+    ``parse_total``; ``root`` stands for ``/`` and ``clock`` gives ns, both for tests; ``options`` are for a
+    runtime that builds an engine.
     """
     sensor, reasons = first_that_answers(sensors or ["none"], root, clock)
     try:
         before = state(root)
+        engine = make_runtime(runtime, model, threads, options)
+        built_now = engine.prepare() if hasattr(engine, "prepare") else False
         idle_w = idle_watts(sensor, totals)
-        engine = make_runtime(runtime, model, threads)
         memory = PeakMemory()
         load_start = perf_counter_ns()
         with engine:
             load_ns = perf_counter_ns() - load_start
             feed = random_feed(engine.inputs, batch, shapes or {})
-            warm_up = warm(engine, feed)
-            with Watch(root) as watch, Window(sensor, engine.synchronize, totals) as window:
-                samples = timed(engine, feed, seconds, clock)
-            report = memory.report()
+            window = Window(sensor, engine.synchronize, totals)
+            watch = Watch(root)
+            stretch = stretch_of(engine, feed, seconds, watch, window, clock)
+            samples = stretch["samples_ns"]
+            report = memory_report(memory, engine, built_now)
+            about = about_gpu(engine, feed, stretch)
             uses_gpu = bool(getattr(engine, "uses_gpu", False))
         after = state(root)
     finally:
@@ -66,17 +73,61 @@ def measure(
         "threads": threads,
         "feed": {name: list(value.shape) for name, value in feed.items()},
         "load_ns": load_ns,
-        "warm_up": warm_up,
+        "warm_up": stretch["warm_up"],
         "window_s": window.seconds,
+        "window_runs": stretch["window_runs"],
         "samples_ns": samples,
+        **about,
         **report,
         "energy": energy_report(window, idle_w, reasons),
         "uses_gpu": uses_gpu,
         "before": before,
         "watched": watch.report(),
         "after": after,
-        "warnings": cautions(before, after, watch.report(), [samples], uses_gpu),
+        "warnings": [
+            *about["engine_warnings"],
+            *cautions(before, after, watch.report(), [about["gpu_ns"] or samples], uses_gpu),
+        ],
     }
+
+
+def stretch_of(
+    engine: Any, feed: dict, seconds: float, watch: Watch, window: Window, clock: Callable[[], int]
+) -> dict:
+    """The timed stretch: ``samples_ns``, ``warm_up``, and ``window_runs``, the inferences in the window."""
+    if hasattr(engine, "stretch"):  # a program does the timing, its warm-up included
+        found: dict = engine.stretch(seconds, (watch, window))
+        return found
+    warm_up = warm(engine, feed)
+    with watch, window:
+        samples = timed(engine, feed, seconds, clock)
+    return {"samples_ns": samples, "warm_up": warm_up, "window_runs": len(samples)}
+
+
+def memory_report(memory: PeakMemory, engine: Any, built_now: bool) -> dict:
+    """Of this process, unless somebody else's work is in it or ours is elsewhere; and on the device."""
+    found = memory.report()
+    reason = None
+    if hasattr(engine, "stretch"):
+        reason = "the model runs in another process, trtexec"
+    elif built_now:
+        reason = "the engine was built in this process, which took memory of its own: measure again"
+    if reason:
+        found.update(memory_peak_bytes=None, memory_reason=reason)
+    return {**found, "device_memory": engine.device_memory() if hasattr(engine, "device_memory") else None}
+
+
+def about_gpu(engine: Any, feed: dict, stretch: dict) -> dict:
+    """What only a runtime on a GPU says: its engine, times on the GPU alone, and what to be warned of."""
+    times: dict = {"gpu_ns": stretch.get("gpu_ns"), "enqueue_ns": stretch.get("enqueue_ns")}
+    if hasattr(engine, "gpu_pass"):
+        times = engine.gpu_pass(feed, GPU_PASS_S)
+    warnings = [*getattr(engine, "warnings", [])]
+    if times["gpu_ns"]:
+        found = enqueue_bound(times["enqueue_ns"], times["gpu_ns"])
+        warnings += [{"code": code, "message": message} for code, message in found]
+    report = engine.engine_report() if hasattr(engine, "engine_report") else None
+    return {**times, "engine": report, "engine_warnings": warnings}
 
 
 def timed(engine: Any, feed: dict, seconds: float, clock: Callable[[], int] = perf_counter_ns) -> list:

@@ -54,3 +54,11 @@ def answer_of(name: str, *arguments: str, root: str = "/") -> tuple:
     if done.returncode != 0:
         return "", f"{name} {' '.join(arguments)} failed: {' '.join(said.split())[:200]}"
     return said, None
+
+
+def memory_total_bytes(base: Path) -> int | None:
+    """MemTotal of /proc/meminfo."""
+    for line in text(base / "proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return None

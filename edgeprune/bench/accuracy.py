@@ -55,12 +55,16 @@ class Scorer:
         runtime: of the runner.
         threads: of the runtime.
         told: called with (model name, images done so far).
+        batch: images per call; an engine has but one.
+        words: more for the runner, of an engine.
     """
 
     transport: Transport
     runtime: str
     threads: int
     told: Told
+    batch: int = BATCH
+    words: tuple[str, ...] = ()
 
     def score_all(
         self, models: Mapping[str, Path], batches: Callable[[], Batches]
@@ -85,7 +89,8 @@ class Scorer:
         model, images, labels = [self.transport.send(path) for path in files]
         arguments = [
             *("--model", model, "--images", images, "--labels", labels),
-            *("--runtime", self.runtime, "--threads", str(self.threads), "--batch", str(BATCH)),
+            *("--runtime", self.runtime, "--threads", str(self.threads), "--batch", str(self.batch)),
+            *self.words,
         ]
         try:
             part: dict[str, int] = self.transport.call(

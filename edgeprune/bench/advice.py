@@ -26,6 +26,7 @@ def warnings_for(result: Result) -> list[dict[str, str]]:
         too_many_threads,
         governor,
         machine,
+        engine,
         other_runtime,
         no_energy,
         short_energy,
@@ -116,6 +117,13 @@ def machine(result: Result) -> Iterator[Warning]:
     """What the runner's states before and after say: clocks, heat, throttling, counters, swap."""
     for warning in result["machine"]["warnings"]:
         yield warning["code"], warning["message"]
+
+
+def engine(result: Result) -> Iterator[Warning]:
+    """What the runtime says of the engine of each model."""
+    for name, model in result["models"].items():
+        for warning in model.get("engine_warnings") or []:
+            yield warning["code"], f"{name}: {warning['message']}"
 
 
 def other_runtime(result: Result) -> Iterator[Warning]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from edgeprune.bench.process import OnEvent, ask, ignore_event
 from edgeprune.errors import BenchError
 
-VERBS_WITH_ROOT = ("probe", "sensors", "measure")
+VERBS_WITH_ROOT = ("probe", "sensors", "build", "measure", "layers")
 
 
 class Transport(Protocol):

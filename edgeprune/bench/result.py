@@ -44,6 +44,7 @@ def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: in
         "machine": None,
         "models": {},
         "speedup": None,
+        "layers": None,
         "warnings": [],
     }
 
@@ -66,6 +67,7 @@ def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> di
         "load_ms": [one["load_ns"] / stats.NS_PER_MS for one in rounds],
         **memory(rounds),
         **energy(rounds),
+        **engine(rounds),
         "accuracy": None,
         "accuracy_reason": "not measured yet",
         "samples_ns": samples,
@@ -85,7 +87,7 @@ def energy(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Energy per inference over all rounds, gross and net of idle, mJ; or None and why."""
     parts = [one["energy"] for one in rounds]
     reason = why_no_energy(parts)
-    runs = sum(len(one["samples_ns"]) for one in rounds)
+    runs = sum(one.get("window_runs") or len(one["samples_ns"]) for one in rounds)
     has_net = reason is None and all(part["net_j"] is not None for part in parts)
     span_s = sum(part["window_s"] for part in parts)
     samples = sum(part["samples"] for part in parts)
@@ -110,6 +112,24 @@ def energy(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "window_s": span_s,
             "idle_w": [part["idle_w"] for part in parts],
         },
+    }
+
+
+def engine(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a runtime on a GPU says beside the samples; None where it says nothing.
+
+    ``gpu_latency_ms`` is the time on the GPU alone, without transfers; ``enqueue_ms`` what it takes to hand
+    an inference over. Each is from a pass of its own, or from trtexec's events.
+    """
+    gpu = [one["gpu_ns"] for one in rounds if one.get("gpu_ns")]
+    enqueue = [one["enqueue_ns"] for one in rounds if one.get("enqueue_ns")]
+    said = {warning["code"]: warning for one in rounds for warning in one.get("engine_warnings", [])}
+    return {
+        "engine": rounds[-1].get("engine"),
+        "gpu_latency_ms": stats.latency_ms(gpu) if gpu else None,
+        "enqueue_ms": stats.latency_ms(enqueue) if enqueue else None,
+        "device_memory": rounds[-1].get("device_memory"),
+        "engine_warnings": list(said.values()),
     }
 
 
@@ -149,7 +169,7 @@ def machine_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
             warmest[zone] = max(degrees, warmest.get(zone, degrees))
     looks = [hertz for one in ordered for hertz in one["watched"]["gpu_hz"]]
     watched = {"gpu_hz": looks, "warmest_c": warmest, "period_s": ordered[0]["watched"]["period_s"]}
-    samples = [one["samples_ns"] for one in ordered]
+    samples = [one.get("gpu_ns") or one["samples_ns"] for one in ordered]
     uses_gpu = any(one["uses_gpu"] for one in ordered)
     return {
         "before": before,

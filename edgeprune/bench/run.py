@@ -1,6 +1,7 @@
 """The order of a measurement: look at the machine, rounds in turn, accuracy, a file that is never half."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ from edgeprune.bench.accuracy import Batches, Scorer, no_accuracy
 from edgeprune.bench.advice import warnings_for
 from edgeprune.bench.compare import refuse_mixed_energy
 from edgeprune.bench.detect import find_device
+from edgeprune.bench.layers import measure_layers
 from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
-from edgeprune.bench.session import NAMES, Progress, Session
+from edgeprune.bench.session import NAMES, TENSORRT, Progress, Session
 from edgeprune.devices import load_device
 from edgeprune.errors import BenchError
 from edgeprune.files import write_json
@@ -28,6 +30,7 @@ def bench_run(
     seconds: float = 10.0,
     json_path: str | Path | None = None,
     accuracy: bool = True,
+    layers: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a run's exported baseline and pruned model against each other; write ``bench/DEVICE.json``.
@@ -43,6 +46,7 @@ def bench_run(
         seconds: of timed inference per model.
         json_path: a second place for the result.
         accuracy: whether to score the files on the test images as well.
+        layers: whether to time every layer too, in passes of their own.
         progress: told ``(done, total, text)`` as it goes.
 
     Returns:
@@ -68,6 +72,7 @@ def bench_run(
         batches=(lambda: test_batches(run)) if accuracy else None,
         transport=transport,
         save=lambda so_far: write_json(partial, so_far),
+        layers=layers,
         progress=progress,
     )
     for path in places:
@@ -84,6 +89,7 @@ def bench_models(
     batches: Callable[[], Batches] | None = None,
     transport: Transport | None = None,
     save: Save | None = None,
+    layers: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure two model files against each other; they need no run, and may be the same file.
@@ -95,6 +101,7 @@ def bench_models(
         batches: gives test images for the accuracy; None leaves it out.
         transport: to the runner; None runs it here.
         save: called with the result so far after each pair of rounds and after each stage.
+        layers: whether to time every layer too.
         progress: told ``(done, total, text)``, in rounds.
 
     Raises:
@@ -109,7 +116,10 @@ def bench_models(
         scoring=batches is not None,
     )
     save = save or _nothing
-    result = measure_speed(session, save)
+    session, result = measure_speed(session, save)
+    if layers:
+        result["layers"] = measure_layers(session, result["settings"]["threads"])
+        save(result)
     add_accuracy(result, session, batches)
     result["warnings"] = warnings_for(result)
     result["complete"] = True
@@ -118,7 +128,7 @@ def bench_models(
     return result
 
 
-def measure_speed(session: Session, save: Save) -> dict[str, Any]:
+def measure_speed(session: Session, save: Save) -> tuple[Session, dict[str, Any]]:
     """All rounds, and what they come to."""
     fingerprint = session.probe()
     wished = session.options.device.runtime
@@ -126,13 +136,14 @@ def measure_speed(session: Session, save: Save) -> dict[str, Any]:
     threads = session.options.threads or fingerprint["cores_physical"]
     result = empty_result(session.options, fingerprint, threads)
     result["settings"]["runtime_wished"] = wished
+    session.build(threads)
     for _ in session.paired_rounds(threads):
         fill_in(result, session)
         save(result)
     result["speedup"] = speedup_report(result["models"])
     result["warnings"] = warnings_for(result)
     save(result)
-    return result
+    return session, result
 
 
 def fill_in(result: dict[str, Any], session: Session) -> None:
@@ -151,9 +162,11 @@ def add_accuracy(result: dict[str, Any], session: Session, batches: Callable[[],
     """Score the files on the test images, or say why not."""
     scores = no_accuracy(NAMES, "not asked for")
     if batches:
-        scorer = Scorer(
-            session.transport, result["settings"]["runtime"], result["settings"]["threads"], session.scored
-        )
+        settings = result["settings"]
+        scorer = Scorer(session.transport, settings["runtime"], settings["threads"], session.scored)
+        if settings["runtime"] == TENSORRT:
+            words = ("--precision", settings["precision"])
+            scorer = replace(scorer, batch=session.options.batch, words=words)
         scores = scorer.score_all(session.files, batches)
     for name in NAMES:
         result["models"][name].update(scores[name])

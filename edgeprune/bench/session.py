@@ -7,9 +7,12 @@ from typing import Any
 
 from edgeprune.bench.local import Transport
 from edgeprune.bench.options import BenchOptions, schedule
+from edgeprune.devices import Device
 from edgeprune.errors import BenchError
 
 NAMES = ("baseline", "pruned")
+TENSORRT = "tensorrt"
+TYPED_FROM = 11  # the TensorRT that takes the precision from the ONNX file alone
 
 Progress = Callable[[float, float, str], None]
 Round = dict[str, Any]
@@ -51,10 +54,11 @@ class Session:
         """This session with the runtime that the machine has, of those that the device's profile names.
 
         Raises:
-            BenchError: it has none of them.
+            BenchError: it has none of them, or wants files that were not exported.
         """
         device = self.options.device.running_on(fingerprint["runtimes"])
-        return replace(self, options=replace(self.options, device=device))
+        files = typed_files(self.files, device, fingerprint["runtimes"].get(device.runtime))
+        return replace(self, files=files, options=replace(self.options, device=device))
 
     def probe(self) -> dict[str, Any]:
         """What the machine is; it sleeps while it looks, so nothing of ours counts as load."""
@@ -80,22 +84,79 @@ class Session:
         path, options = self.files[name], self.options
         arguments = [
             *("--model", self.transport.send(path)),
-            *("--runtime", options.device.runtime),
-            *("--batch", str(options.batch)),
-            *("--threads", str(threads)),
+            *self.words(threads),
             *("--seconds", str(options.round_seconds)),
             *("--sensors", self.sensors),
             *(word for total in options.device.totals for word in ("--total", str(total))),
         ]
-        if self.feed_shape:
-            arguments += ["--shape", "x".join(map(str, self.feed_shape))]
         try:
             answer: Round = self.transport.call("measure", arguments)
         except BenchError as error:
             raise BenchError(f"measuring {name} ({path.name}) failed: {error}") from error
         return answer
 
+    def words(self, threads: int) -> list[str]:
+        """Of every verb that loads a model."""
+        options = self.options
+        words = [
+            "--runtime",
+            options.device.runtime,
+            "--batch",
+            str(options.batch),
+            "--threads",
+            str(threads),
+        ]
+        if options.device.runtime == TENSORRT:
+            words += ["--precision", options.device.precision]
+        if self.feed_shape:
+            words += ["--shape", "x".join(map(str, self.feed_shape))]
+        return words
+
+    def build(self, threads: int) -> None:
+        """Have the engines made before anything is timed; nothing to do for a runtime that needs none."""
+        for name in NAMES if self.options.device.runtime == TENSORRT else ():
+            self.progress(0, self.total, f"{name}: the engine (built once, which takes minutes on a board)")
+            self.ask("build", name, self.words(threads))
+
+    def layers(self, name: str, threads: int, seconds: float) -> list[dict[str, Any]]:
+        """The layers of one model, timed in one pass."""
+        found: list[dict[str, Any]] = self.ask(
+            "layers", name, [*self.words(threads), "--seconds", str(seconds)]
+        )["layers"]
+        return found
+
+    def ask(self, verb: str, name: str, words: Sequence[str]) -> dict[str, Any]:
+        """One answer about one model; an error names it."""
+        path = self.files[name]
+        try:
+            answer: dict[str, Any] = self.transport.call(verb, ["--model", self.transport.send(path), *words])
+        except BenchError as error:
+            raise type(error)(f"{verb} of {name} ({path.name}) failed: {error}") from error
+        return answer
+
     def scored(self, name: str, images: int) -> None:
         """Pass on how far the accuracy is."""
         done = 2 * self.options.round_count + NAMES.index(name)
         self.progress(done, self.total, f"{name}: {images} test images")
+
+
+def typed_files(files: Mapping[str, Path], device: Device, version: str | None) -> Mapping[str, Path]:
+    """The files that the runtime wants: from TensorRT 11 on, those that have the precision themselves.
+
+    Raises:
+        BenchError: they are not there.
+    """
+    major = int((version or "0").split(".")[0])
+    if device.runtime != TENSORRT or major < TYPED_FROM or device.precision == "fp32":
+        return files
+    typed = {
+        name: path.with_name(f"{path.stem}.{device.precision}{path.suffix}") for name, path in files.items()
+    }
+    missing = [path for path in typed.values() if not path.is_file()]
+    if missing:
+        command = f"edgeprune export {missing[0].parent.parent} --trt --precision {device.precision}"
+        raise BenchError(
+            f"TensorRT {version} takes the precision from the ONNX file, and there is no {missing[0].name}: "
+            f"make it with: {command}"
+        )
+    return typed

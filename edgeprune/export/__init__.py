@@ -1,8 +1,8 @@
-"""Models for the device: ONNX, checked against torch on real images."""
+"""Models for the device: ONNX and TensorRT, checked on real images."""
 
 from typing import Any
 
-__all__ = ["export_run"]
+__all__ = ["TrtOptions", "export_run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -11,4 +11,8 @@ def __getattr__(name: str) -> Any:
         from edgeprune.export.run import export_run
 
         return export_run
+    if name == "TrtOptions":
+        from edgeprune.export.tensorrt import TrtOptions
+
+        return TrtOptions
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

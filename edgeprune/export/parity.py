@@ -71,13 +71,14 @@ def measure_parity(model: nn.Module, path: Path, batches: Iterable[tuple[Tensor,
     images.insert(0, images[0][:1])
     with torch.inference_mode():
         expected = np.concatenate([model(batch).numpy() for batch in images])
-    got = np.concatenate(list(_run(path, images)))
+    got = np.concatenate(list(run_onnx(path, images)))
     parity = parity_of(expected[1:], got[1:])
     alone = parity_of(expected[:1], got[:1])
     return parity if alone.holds else alone
 
 
-def _run(path: Path, images: list[Tensor]) -> Iterator[np.ndarray]:
+def run_onnx(path: Path, images: Iterable[Tensor]) -> Iterator[np.ndarray]:
+    """Logits of the ONNX file for each batch, by ONNX Runtime; ExportError when it cannot load or run it."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

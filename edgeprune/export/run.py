@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from edgeprune.data import DataBundle
 from edgeprune.errors import ExportError
 from edgeprune.export.onnx import BATCH, DEFAULT_OPSET, INPUT, OUTPUT, export_model
 from edgeprune.export.parity import check_parity, measure_parity
-from edgeprune.export.tensorrt import skip_reason
+from edgeprune.export.tensorrt import TrtOptions, build_engine, skip_reason, typed_model
 from edgeprune.files import explain_os_error, write_json
 
 Progress = Callable[[int, int, str], None]
@@ -26,7 +27,7 @@ RECORD = "export.json"
 def export_run(
     run_path: str | Path,
     *,
-    trt: bool = False,
+    trt: TrtOptions | bool = False,
     images: int = 256,
     opset: int | None = None,
     progress: Progress | None = None,
@@ -35,7 +36,7 @@ def export_run(
 
     Args:
         run_path: a finished run folder.
-        trt: whether a TensorRT engine is wanted too; why there is none is in the result.
+        trt: whether TensorRT engines are wanted too, and which; why there are none is in the result.
         images: real images, held out of training, on which ONNX Runtime is compared with torch.
         opset: of ONNX.
         progress: called with (done, total, text) before each step.
@@ -46,8 +47,8 @@ def export_run(
 
     Raises:
         RunError: when it is no finished run.
-        ExportError: when a model cannot be exported, or disagrees with torch; the export folder is then
-            as it was.
+        ExportError: when a model cannot be exported or disagrees with torch, or its engine cannot be built
+            or disagrees with ONNX Runtime; the export folder is then as it was.
     """
     if images < 1:
         raise ExportError(f"images must be at least 1, not {images}: the export is checked on them")
@@ -56,15 +57,48 @@ def export_run(
     run = Run.open(Path(run_path))
     data = run.data()
     tell = progress or _silent
+    wished = TrtOptions() if trt is True else trt or None
+    steps = len(MODELS) * (2 if wished else 1)
     with _prepared(run.path / "export") as folder:
         records = {}
         for index, name in enumerate(MODELS):
-            tell(index, len(MODELS), f"exporting {name}")
+            tell(index, steps, f"exporting {name}")
             records[name] = _export_one(run.load(name), name, folder, data, images=images, opset=opset)
-        record = _record(data, records, trt=trt, images=images, opset=opset)
+        record = _record(data, records, images=images, opset=opset)
+        if wished:
+            told = partial(tell, len(MODELS), steps)
+            record["tensorrt"] = _engines(folder, data, wished, images, told)
         write_json(folder / RECORD, record)
-    tell(len(MODELS), len(MODELS), "exported")
+    tell(steps, steps, "exported")
     return record
+
+
+def _engines(
+    folder: Path, data: DataBundle, wished: TrtOptions, images: int, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Engines of both models, or why there are none; and the ONNX files that have the precision."""
+    held_out = partial(data.batches, _held_out(data), batch_size=PARITY_BATCH, limit=images)
+    training = partial(data.batches, "train", batch_size=PARITY_BATCH)
+    reason = skip_reason()
+    typed, engines = {}, {}
+    for name in MODELS:
+        tell(f"{wished.precision} of {name}")
+        typed[name] = typed_model(folder, name, wished.precision, held_out, training)
+        if reason is None:
+            tell(f"TensorRT engine of {name}")
+            engines[name] = build_engine(folder, name, wished, held_out, training)
+    return {
+        "precision": wished.precision,
+        "built": reason is None,
+        "skipped_because": reason,
+        "typed_onnx": typed,
+        "models": engines or None,
+    }
+
+
+def _held_out(data: DataBundle) -> str:
+    """Held-out training images: the test images are for the one accuracy at the end."""
+    return "val" if data.sizes["val"] else "train"
 
 
 @contextmanager
@@ -88,8 +122,21 @@ def _prepared(folder: Path) -> Iterator[Path]:
 def _publish(aside: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
+    for path in _outdated(aside, folder):
+        path.unlink()
     for path in sorted(aside.iterdir(), key=lambda path: path.name == RECORD):
         path.replace(folder / path.name)
+
+
+def _outdated(aside: Path, folder: Path) -> list[Path]:
+    """Engines and typed ONNX files of models that are about to be replaced by others."""
+    changed = [
+        name
+        for name in MODELS
+        if not (folder / f"{name}.onnx").is_file()
+        or (folder / f"{name}.onnx").read_bytes() != (aside / f"{name}.onnx").read_bytes()
+    ]
+    return [path for name in changed for path in folder.glob(f"{name}.*.*")]
 
 
 @contextmanager
@@ -108,9 +155,8 @@ def _export_one(
     model: nn.Module, name: str, folder: Path, data: DataBundle, *, images: int, opset: int | None
 ) -> dict[str, Any]:
     file = export_model(model, data.shape, folder / f"{name}.onnx", opset=opset)
-    # Held-out training images: the test images are for the one accuracy at the end.
-    split = "val" if data.sizes["val"] else "train"
-    parity = measure_parity(model, file.path, data.batches(split, batch_size=PARITY_BATCH, limit=images))
+    batches = data.batches(_held_out(data), batch_size=PARITY_BATCH, limit=images)
+    parity = measure_parity(model, file.path, batches)
     check_parity(parity, name)
     return {
         "file": file.path.name,
@@ -124,9 +170,7 @@ def _export_one(
     }
 
 
-def _record(
-    data: DataBundle, models: dict[str, Any], *, trt: bool, images: int, opset: int | None
-) -> dict[str, Any]:
+def _record(data: DataBundle, models: dict[str, Any], *, images: int, opset: int | None) -> dict[str, Any]:
     return {
         "schema": 1,
         "versions": {
@@ -143,7 +187,7 @@ def _record(
         "output": {"name": OUTPUT, "dtype": "float32", "shape": [BATCH, len(data.classes)]},
         "classes": list(data.classes),
         "models": models,
-        "tensorrt": {"built": False, "skipped_because": skip_reason()} if trt else None,
+        "tensorrt": None,
     }
 
 

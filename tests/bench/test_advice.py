@@ -69,6 +69,12 @@ MACHINE = "device.fingerprint"
         ("models.pruned.energy.window_s", 9.0, "short_energy", "pruned: the energy is of 9.0 s"),
         ("models.pruned.energy.longest_gap_s", 2.5, "energy_gap", "nothing for 2.5 s"),
         ("settings.runtime_wished", "tensorrt", "other_runtime", "tensorrt is not on this device"),
+        (
+            "models.pruned.engine_warnings",
+            [{"code": "enqueue_bound", "message": "the processor"}],
+            "enqueue_bound",
+            "pruned: the processor",
+        ),
         ("machine.warnings", [{"code": "hot", "message": "zone cpu"}], "hot", "zone cpu"),
     ],
 )

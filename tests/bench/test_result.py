@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bench.conftest import a_round, a_state
-from edgeprune.bench.result import energy, machine_report, memory, model_report, why_no_energy
+from edgeprune.bench.result import energy, engine, machine_report, memory, model_report, why_no_energy
 
 
 def powered(
@@ -46,6 +46,33 @@ def test_energy_per_inference_over_all_rounds() -> None:
     assert found["energy_reason"] is None
     assert found["energy"]["total_kind"] == "measured_input"
     assert (found["energy"]["samples"], found["energy"]["rate_hz"]) == (40, pytest.approx(20))
+
+
+def test_a_warm_up_inside_the_window_took_energy_too() -> None:
+    """trtexec's: 10 + 30 inferences in the window of which 30 are samples."""
+    found = energy([{**powered([1] * 30, 12.0), "window_runs": 40}])
+    assert found["energy_mj_per_inference"] == pytest.approx(300)
+
+
+def test_what_a_gpu_says() -> None:
+    gpu = {"gpu_ns": [2_000_000] * 5, "enqueue_ns": [100_000] * 5, "engine": {"precision": "fp16"}}
+    warning = {"code": "no_cuda_graph", "message": "because"}
+    rounds = [{**a_round([1]), **gpu, "engine_warnings": [warning]} for _ in range(2)]
+    found = engine(rounds)
+    assert (found["gpu_latency_ms"]["p50"], found["enqueue_ms"]["p50"]) == (2.0, 0.1)
+    assert found["engine"] == {"precision": "fp16"}
+    assert found["engine_warnings"] == [warning]
+    nothing = engine([a_round([1])])
+    assert nothing.pop("engine_warnings") == [] and set(nothing.values()) == {None}
+
+
+def test_the_gpus_own_times_say_whether_it_is_steady() -> None:
+    """Latency with transfers jitters with the processor; what counts is the GPU (devices.md 3.2)."""
+    jittery = [1_000_000, 2_000_000] * 20
+    shaky = {**a_round(jittery), "uses_gpu": True}
+    steady = {**shaky, "gpu_ns": [1_000_000] * 40}
+    codes = [[w["code"] for w in machine_report([one])["warnings"]] for one in (shaky, steady)]
+    assert codes == [["unstable"], []]
 
 
 def test_no_sensor_is_null_and_why() -> None:

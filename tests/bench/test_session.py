@@ -38,6 +38,33 @@ def test_what_the_runner_is_asked(fake_models, quick: BenchOptions) -> None:
     }
 
 
+def test_an_engine_is_built_first_and_told_its_precision(fake_models) -> None:
+    transport, told = Scripted(), []
+    under_way = session(fake_models, BenchOptions(load_device("jetson-orin-nano"), batch=4), transport, told)
+    under_way.build(threads=2)
+    assert transport.asked == [("build", "baseline"), ("build", "pruned")]
+    words = transport.arguments[1]
+    assert dict(zip(words[2::2], words[3::2], strict=True)) == {
+        "--runtime": "tensorrt",
+        "--batch": "4",
+        "--threads": "2",
+        "--precision": "fp16",
+    }
+    assert told[0][2].startswith("baseline: the engine")
+
+
+def test_what_needs_no_engine_builds_none(fake_models, quick: BenchOptions) -> None:
+    transport = Scripted()
+    session(fake_models, quick, transport).build(threads=1)
+    assert transport.asked == []
+
+
+def test_failure_to_build_names_the_model(fake_models) -> None:
+    options = BenchOptions(load_device("jetson-orin-nano"))
+    with pytest.raises(BenchError, match=r"build of pruned \(pruned.json\) failed: .*boom"):
+        session(fake_models, options, Scripted(fail_at=2)).build(threads=1)
+
+
 def test_failure_names_the_model(fake_models, quick: BenchOptions) -> None:
     under_way = session(fake_models, quick, Scripted(fail_at=2))
     with pytest.raises(BenchError, match=r"measuring pruned \(pruned.json\) failed: .*boom"):

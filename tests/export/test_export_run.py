@@ -3,53 +3,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
-import torch
 from torch import nn
 
-from edgeprune.data import DataBundle, load_data
 from edgeprune.errors import EdgePruneError, ExportError
 from edgeprune.export import export_run
 from edgeprune.export import run as run_module
 from edgeprune.export.parity import Parity
-
-
-class StubRun:
-    """A run of two untrained models on digits."""
-
-    path: Path
-    models: dict[str, nn.Module]
-    digits: DataBundle
-
-    def load(self, name: str) -> nn.Module:
-        return self.models[name].eval()
-
-    def data(self) -> DataBundle:
-        return self.digits
-
-
-@pytest.fixture(scope="module")
-def digits() -> DataBundle:
-    return load_data("digits")
-
-
-@pytest.fixture
-def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: DataBundle) -> StubRun:
-    """A run folder, and in the place of `edgeprune.runs` what opens it."""
-    run = StubRun()
-    run.path, run.digits = tmp_path / "run", digits
-    run.path.mkdir()
-    torch.manual_seed(0)
-    run.models = {
-        "baseline": nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(3600, 10)),
-        "pruned": nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(192, 10)),
-    }
-    runs = ModuleType("edgeprune.runs")
-    runs.Run = SimpleNamespace(open=lambda path: run)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "edgeprune.runs", runs)
-    return run
+from export.conftest import StubRun
 
 
 def names(folder: Path) -> list[str]:

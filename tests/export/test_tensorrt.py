@@ -1,20 +1,248 @@
-import re
+"""Engines against the stand-in of every version of TensorRT."""
 
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
+import torch
+from trt.fake_cuda import FakeCudart
+from trt.fixtures import small_cnn
+from trt.names import VERSIONS
 
-from edgeprune.export import tensorrt
+from edgeprune.errors import ExportError
+from edgeprune.export import TrtOptions, export_run
+from edgeprune.export import tensorrt as module
+from edgeprune.export.parity import Parity
+from edgeprune.export.tensorrt import TOLERANCES, build_engine, check, skip_reason, typed_model
+from edgeprune.report import engine_lines
+from export.conftest import StubRun
+
+RECORD = {
+    "schema",
+    "tensorrt",
+    "gpu",
+    "compute",
+    "precision",
+    "shapes",
+    "onnx_sha256",
+    "engine_sha256",
+    "parity",
+}
+
+
+def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    torch.manual_seed(1)
+    return [(torch.randn(70, 3, 6, 6), torch.zeros(70)), (torch.randn(9, 3, 6, 6), torch.zeros(9))]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    small_cnn(tmp_path / "m.onnx")
+    return tmp_path
+
+
+def made(folder: Path, precision: str, **more: Any) -> dict[str, Any]:
+    typed_model(folder, "m", precision, batches, batches)
+    return build_engine(folder, "m", TrtOptions(precision, **more), batches, batches)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_every_version_and_precision(
+    tensorrt: Any, cudart: Any, folder: Path, version: str, precision: str
+) -> None:
+    tensorrt(version)
+    record = made(folder, precision, workspace_mb=64, timing_cache=folder / "times")
+    assert set(record) >= RECORD
+    assert json.loads((folder / f"m.{precision}.engine.json").read_text()) == record
+    assert (folder / f"m.{precision}.engine").stat().st_size == record["engine_bytes"]
+    assert (record["tensorrt"], record["compute"]) == (version, "8.7")
+    assert record["shapes"] == {"input": [[1, 3, 6, 6], [1, 3, 6, 6], [64, 3, 6, 6]]}
+    typed = version.startswith("11") and precision != "fp32"
+    assert record["onnx"] == (f"m.{precision}.onnx" if typed else "m.onnx")
+    assert record["calibration_images"] == (72 if precision == "int8" and not typed else 0)  # 79, in eights
+    parity = record["parity"]
+    assert parity["images"] == 79
+    assert (parity["max_rel_diff"] > 1e-6) == (precision != "fp32")
+    assert (folder / "times").is_file()
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "11.4.0.106"])
+def test_an_engine_that_disagrees_is_an_error_and_leaves_no_file(
+    tensorrt: Any, cudart: Any, folder: Path, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trt import building
+
+    def spoilt(model: Any, flags: Any, calibrated: Any) -> Any:
+        for weight in model.graph.initializer:
+            if weight.name.startswith("fc.weight"):
+                weight.raw_data = np.zeros_like(np.frombuffer(weight.raw_data, np.uint8)).tobytes()
+        return model
+
+    monkeypatch.setattr(building, "emulated", spoilt)
+    tensorrt(version)
+    typed_model(folder, "m", "fp16", batches, batches)
+    message = r"m.fp16.engine disagrees with ONNX Runtime on 79 images: top-1 agreement .* \(0.02 allowed\)"
+    with pytest.raises(ExportError, match=message):
+        build_engine(folder, "m", TrtOptions("fp16"), batches, batches)
+    assert not list(folder.glob("*.engine*"))
+
+
+@pytest.mark.parametrize("precision", list(TOLERANCES))
+def test_what_is_tolerated(precision: str) -> None:
+    allowed = TOLERANCES[precision]
+
+    def parity(difference: float, agreement: float) -> Parity:
+        return Parity(100, agreement, difference, 1.0, difference)
+
+    check(parity(allowed.max_rel_diff, allowed.top1_agreement), precision, "x")
+    for bad in (
+        parity(1.01 * allowed.max_rel_diff, 1.0),
+        parity(0.0, allowed.top1_agreement - 0.01),
+        parity(float("nan"), 1.0),
+    ):
+        with pytest.raises(ExportError, match="x disagrees with ONNX Runtime"):
+            check(bad, precision, "x")
 
 
 @pytest.mark.parametrize(
-    ("cuda", "installed", "reason"),
+    ("devices", "installed", "reason"),
     [
-        (False, False, "no CUDA device"),
-        (False, True, "no CUDA device"),
-        (True, False, r"TensorRT is not installed: pip install 'edgeprune\[trt\]'"),
-        (True, True, "does not build TensorRT engines yet"),
+        (0, True, r"^no CUDA device: cudaGetDeviceCount: no CUDA-capable device is detected$"),
+        (1, False, r"^TensorRT's Python module is not installed.*pip install 'edgeprune\[trt\]'"),
+        (0, False, r"^no CUDA device: .*; TensorRT's Python module is not installed"),
     ],
 )
-def test_reasons(monkeypatch: pytest.MonkeyPatch, cuda: bool, installed: bool, reason: str) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
-    monkeypatch.setattr(tensorrt, "find_spec", lambda name: object() if installed else None)
-    assert re.search(reason, tensorrt.skip_reason())
+def test_what_is_missing_is_named(
+    cudart: FakeCudart,
+    tensorrt: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    devices: int,
+    installed: bool,
+    reason: str,
+) -> None:
+    cudart.devices = devices
+    tensorrt("10.3.0")
+    if not installed:
+        monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(skip_reason())
+
+
+def test_nothing_is_missing(cudart: FakeCudart, tensorrt: Any) -> None:
+    tensorrt("10.3.0")
+    assert skip_reason() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"precision": "fp61"}, "unknown precision 'fp61' .did you mean 'fp16'"),
+        ({"workspace_mb": 0}, "--workspace-mb is 0"),
+        ({"timing_cache": Path("absent/folder/times")}, "no folder .*absent/folder for the timing cache"),
+    ],
+)
+def test_options_that_make_no_sense(arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ExportError, match=reason):
+        TrtOptions(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("precision", "file"), [("fp32", "m.onnx"), ("fp16", "m.fp16.onnx"), ("int8", "m.int8.onnx")]
+)
+def test_the_onnx_with_the_precision_itself(folder: Path, precision: str, file: str) -> None:
+    found = typed_model(folder, "m", precision, batches, batches)
+    assert (found["file"], found["reason"]) == (file, None)
+    assert (folder / file).is_file()
+
+
+def test_a_typed_onnx_that_cannot_be_had_is_a_reason(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = Parity(79, 0.5, 1.0, 1.0, 1.0)
+    monkeypatch.setattr(module, "parity_of", lambda *arguments: bad)
+    found = typed_model(folder, "m", "fp16", batches, batches)
+    assert found["file"] is None and "m.fp16.onnx disagrees" in found["reason"]
+    assert not (folder / "m.fp16.onnx").exists()
+
+
+def test_from_11_on_it_is_needed(tensorrt: Any, cudart: Any, folder: Path) -> None:
+    tensorrt("11.4.0.106")
+    with pytest.raises(ExportError, match="TensorRT 11.4.0.106 needs m.fp16.onnx, which could not be made"):
+        build_engine(folder, "m", TrtOptions("fp16"), batches, batches)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_whole_run(tensorrt: Any, cudart: Any, stub: StubRun, version: str) -> None:
+    tensorrt(version)
+    calls: list[tuple[int, int, str]] = []
+    record = export_run(stub.path, trt=True, images=40, progress=lambda *call: calls.append(call))["tensorrt"]
+    assert (record["built"], record["skipped_because"], record["precision"]) == (True, None, "fp16")
+    files = {path.name for path in (stub.path / "export").iterdir()}
+    kinds = ("onnx", "fp16.onnx", "fp16.engine", "fp16.engine.json")
+    assert files == {"export.json", *(f"{name}.{kind}" for name in ("baseline", "pruned") for kind in kinds)}
+    assert [line.split(":")[0] for line in engine_lines(record)] == [
+        "baseline.fp16.engine",
+        "pruned.fp16.engine",
+    ]
+    assert calls[-1] == (4, 4, "exported")
+
+
+def test_without_cuda_the_onnx_is_done_and_the_exit_is_0(
+    stub: StubRun, cudart: FakeCudart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from edgeprune.cli import main
+
+    cudart.devices = 0
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    done = CliRunner().invoke(
+        main, ["export", str(stub.path), "--trt", "--precision", "int8", "--images", "40"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "TensorRT skipped, because no CUDA device: " in done.output
+    assert "TensorRT's Python module is not installed" in done.output
+    files = {path.name for path in (stub.path / "export").iterdir()}
+    assert files == {"export.json", "baseline.onnx", "pruned.onnx", "baseline.int8.onnx", "pruned.int8.onnx"}
+
+
+def test_companions_need_trt(stub: StubRun) -> None:
+    from click.testing import CliRunner
+
+    from edgeprune.cli import main
+
+    done = CliRunner().invoke(main, ["export", str(stub.path), "--timing-cache", "x"])
+    assert done.exit_code == 2 and "--timing-cache is of engines: give --trt with it" in done.output
+
+
+def test_engines_of_another_model_are_removed(tensorrt: Any, cudart: Any, stub: StubRun) -> None:
+    tensorrt("10.3.0")
+    export_run(stub.path, trt=True, images=8)
+    export_run(stub.path, images=8)  # the same models: the engines are still theirs
+    assert len(list((stub.path / "export").glob("*.engine"))) == 2
+    torch.manual_seed(7)
+    stub.models = {
+        **stub.models,
+        "pruned": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10)),
+    }
+    export_run(stub.path, images=8)
+    names = sorted(path.name for path in (stub.path / "export").glob("*.*.*"))
+    assert names == ["baseline.fp16.engine", "baseline.fp16.engine.json", "baseline.fp16.onnx"]
+
+
+def test_an_engine_that_fails_leaves_an_earlier_export_as_it_was(
+    tensorrt: Any, cudart: Any, stub: StubRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trt.building import Builder
+
+    tensorrt("10.3.0")
+    export_run(stub.path, images=8)
+    before = {path.name: path.read_bytes() for path in (stub.path / "export").iterdir()}
+    monkeypatch.setattr(Builder, "_why_not", lambda *arguments: "no kernel image")
+    with pytest.raises(
+        ExportError, match="TensorRT 10.3.0 cannot build baseline.onnx in fp16: .*no kernel image"
+    ):
+        export_run(stub.path, trt=True, images=8)
+    assert {path.name: path.read_bytes() for path in (stub.path / "export").iterdir()} == before

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from trt.fixtures import cudart, device, engines, no_pycuda, pycuda, tensorrt  # noqa: F401
 
 
 def channel_means(path: Path, batch: int | str = "batch", size: int | str = 4) -> Path:

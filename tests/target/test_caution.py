@@ -16,7 +16,7 @@ from boards.stand_in import (
     write,
     zones,
 )
-from edgeprune_target.caution import cautions, streak
+from edgeprune_target.caution import cautions, enqueue_bound, streak
 from edgeprune_target.state import state
 
 NAME = "jetson-orin-nano"
@@ -43,6 +43,20 @@ def between(
 
 def nothing() -> None:
     """All stays well."""
+
+
+@pytest.mark.parametrize(
+    ("enqueue_ns", "gpu_ns", "bound"),
+    [
+        ([81, 1, 500], [100, 1, 9000], True),
+        ([79] * 3, [100] * 3, False),
+        ([81] * 3, [100] * 3, True),
+        ([5], [0], False),
+    ],
+)
+def test_enqueue_bound_from_four_fifths_on(enqueue_ns: list, gpu_ns: list, bound: bool) -> None:
+    found = list(enqueue_bound(enqueue_ns, gpu_ns))
+    assert [code for code, _ in found] == (["enqueue_bound"] if bound else [])
 
 
 def test_a_quiet_board_has_none(root: Path) -> None:

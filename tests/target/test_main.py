@@ -24,6 +24,40 @@ def test_result_is_the_last_line(fake_file: Path) -> None:
     assert events[-1]["result"]["samples_ns"]
 
 
+def test_layers_of_an_onnx_file(onnx_file: Path) -> None:
+    code, events = lines("layers", "--model", str(onnx_file), "--seconds", "0.01")
+    result = events[-1]["result"]
+    assert code == 0 and {"name", "kind", "ms", "outputs", "reformat"} <= set(result["layers"][0])
+    assert all(layer["ms"] >= 0 for layer in result["layers"])
+    assert [layer["kind"] for layer in result["layers"]] == ["GlobalAveragePool", "Flatten"]
+
+
+def test_layers_that_nobody_timed(fake_file: Path) -> None:
+    code, events = lines("layers", "--model", str(fake_file), "--runtime", "fake")
+    assert code == 1 and events[-1]["message"].startswith("fake timed no layer of")
+
+
+def test_build_where_there_is_nothing_to_build(onnx_file: Path) -> None:
+    code, events = lines("build", "--model", str(onnx_file))
+    assert (code, events[-1]["result"]["built_now"], events[-1]["result"]["engine"]) == (0, False, None)
+
+
+def test_options_of_an_engine_reach_it(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgeprune_target import runtimes
+    from edgeprune_target.trt.options import EngineOptions
+
+    seen = []
+
+    class Spy:
+        def __init__(self, model: str, threads: int, options: EngineOptions) -> None:
+            seen.append(options)
+
+    monkeypatch.setattr(runtimes, "import_module", lambda name: type("m", (), {"open_tensorrt": Spy}))
+    words = "--precision int8 --batch 4 --workspace-mb 64 --timing-cache t --engines e --calibration c.npy"
+    lines("build", "--runtime", "tensorrt", "--model", "m", *words.split(), "--shape", "2x3", "--root", "/r")
+    assert seen == [EngineOptions("int8", 4, {"": (2, 3)}, 64, "t", "e", "c.npy", "/r")]
+
+
 def test_error_is_one_line_and_code_1() -> None:
     code, events = lines("measure", "--model", "absent.onnx")
     assert code == 1

@@ -15,7 +15,7 @@ from boards.stand_in import build
 PACKAGE = Path(edgeprune_target.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOOR = (3, 8)
-ALLOWED = {"numpy", "onnxruntime", "edgeprune_target"}
+ALLOWED = {"numpy", "onnxruntime", "pycuda", "edgeprune_target"}
 
 
 def interpreters() -> list[str]:
@@ -70,7 +70,9 @@ def test_compiles_on_the_oldest(oldest: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("verb", [[], ["probe"], ["sensors"], ["measure"], ["accuracy"]])
+@pytest.mark.parametrize(
+    "verb", [[], ["probe"], ["sensors"], ["build"], ["measure"], ["layers"], ["accuracy"]]
+)
 def test_help_on_the_oldest(oldest: str, pyz: Path, verb: list[str]) -> None:
     done = run(oldest, "-S", str(pyz), *verb, "--help")
     assert done.returncode == 0
@@ -92,7 +94,7 @@ def test_measures_on_the_oldest_without_any_package(
 
 def test_probes_on_the_oldest(oldest: str, pyz: Path) -> None:
     done = run(oldest, "-S", str(pyz), "probe")
-    assert json.loads(done.stdout)["result"]["runtimes"] == {"onnxruntime": None}
+    assert json.loads(done.stdout)["result"]["runtimes"] == {"onnxruntime": None, "tensorrt": None}
 
 
 @pytest.mark.parametrize("sensor", ["ina3221", "tegrastats", "ina3221+ina238"])
@@ -115,3 +117,10 @@ def test_missing_runtime_is_one_line_on_the_oldest(oldest: str, pyz: Path) -> No
     done = run(oldest, "-S", str(pyz), "measure", "--model", "m.onnx")
     assert done.returncode == 1
     assert "pip install onnxruntime" in json.loads(done.stdout)["message"]
+
+
+def test_missing_tensorrt_is_one_line_on_the_oldest(oldest: str, pyz: Path) -> None:
+    done = run(oldest, "-S", str(pyz), "measure", "--model", "m.onnx", "--runtime", "tensorrt")
+    assert done.returncode == 1
+    message = json.loads(done.stdout)["message"]
+    assert "Python module is not installed" in message and "there is no program trtexec" in message

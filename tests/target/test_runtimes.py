@@ -8,17 +8,22 @@ import pytest
 from edgeprune_target.errors import TargetError
 from edgeprune_target.feeds import random_feed
 from edgeprune_target.runtimes import RUNTIMES, library_versions, make_runtime
+from edgeprune_target.trt.options import EngineOptions
 
 
 @pytest.fixture(params=sorted(RUNTIMES))
 def case(request: Any, onnx_file: Path, fake_file: Path) -> tuple[str, str]:
-    files = {"onnxruntime": onnx_file, "fake": fake_file}
+    files = {"onnxruntime": onnx_file, "fake": fake_file, "tensorrt": onnx_file}
+    if request.param == "tensorrt":
+        for needed in ("cudart", "engines"):
+            request.getfixturevalue(needed)
+        request.getfixturevalue("tensorrt")("10.3.0")
     return request.param, str(files[request.param])
 
 
 def test_infers_a_dict_of_arrays(case: tuple[str, str]) -> None:
     name, model = case
-    with make_runtime(name, model, threads=1) as engine:
+    with make_runtime(name, model, threads=1, options=EngineOptions(batch=2)) as engine:
         feed = random_feed(engine.inputs, batch=2, shapes={})
         outputs = engine.infer(feed)
         engine.synchronize()
@@ -57,7 +62,7 @@ def test_can_be_entered_again(case: tuple[str, str]) -> None:
 
 
 def test_unknown_runtime_lists_the_known() -> None:
-    with pytest.raises(TargetError, match="known are fake, onnxruntime"):
+    with pytest.raises(TargetError, match="known are fake, onnxruntime, tensorrt"):
         make_runtime("tflite", "x", 1)
 
 

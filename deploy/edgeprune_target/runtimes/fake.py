@@ -3,10 +3,10 @@
 The "model" is a small JSON file, every key optional:
 
     {"latency_ns": 200000, "answer": 3, "classes": 10, "fail": "out of memory", "fail_after": 20,
-     "uses_gpu": true}
+     "uses_gpu": true, "layers": [...]}
 
 It always answers class ``answer``; with ``fail`` it raises that message at call number ``fail_after``; with
-``uses_gpu`` it says that it computes on a GPU.
+``uses_gpu`` it says that it computes on a GPU; ``layers`` are what it says of its layers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
+from typing import Any
 
 from edgeprune_target.errors import TargetError
 
@@ -22,8 +23,8 @@ from edgeprune_target.errors import TargetError
 class FakeRuntime:
     """Busy for a fixed time per call. Not asleep: a sleep ends some 50 us late, and not evenly."""
 
-    def __init__(self, model: str, threads: int) -> None:
-        """``threads`` is taken and not used."""
+    def __init__(self, model: str, threads: int, _options: Any = None) -> None:
+        """``threads`` and options are taken and not used."""
         self.model = model
         self.threads = threads
         self.inputs: dict = {}
@@ -57,6 +58,10 @@ class FakeRuntime:
 
     def synchronize(self) -> None:
         """Nothing is ever left to finish."""
+
+    def layers(self, _feed: dict, _seconds: float) -> list:
+        """As the file says."""
+        return list(self.settings.get("layers", []))
 
     def versions(self) -> dict:
         """A stand-in has no library."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+import time
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import Any
 
@@ -22,11 +26,17 @@ NUMPY_TYPES = {
 }
 
 
+KERNEL = "_kernel_time"  # the end of the names of the profile's events that are wanted
+REORDERS = ("ReorderInput", "ReorderOutput")  # between plain tensors and blocks of channels
+FEWEST_RUNS = 20  # of the pass that times the layers; the first warms up
+MOST_RUNS = 2000  # beyond, the profile's file grows and the medians do not change
+
+
 class OnnxRuntime:
     """One session, made on entering and freed on leaving."""
 
-    def __init__(self, model: str, threads: int) -> None:
-        """``threads`` is the size of the pool that one operator is spread over."""
+    def __init__(self, model: str, threads: int, _options: Any = None) -> None:
+        """``threads`` is the size of the pool that one operator is spread over; it builds no engine."""
         self.model = model
         self.threads = threads
         self.session: Any = None
@@ -36,18 +46,19 @@ class OnnxRuntime:
     def __enter__(self) -> OnnxRuntime:
         if not Path(self.model).is_file():
             raise TargetError(f"no such model file: {self.model}")
+        self.session = self._session(self._options())
+        self.inputs = {node.name: _spec(node) for node in self.session.get_inputs()}
+        self.outputs = [node.name for node in self.session.get_outputs()]
+        return self
+
+    def _session(self, options: Any) -> Any:
         try:
-            self.session = onnxruntime.InferenceSession(
-                self.model, self._options(), providers=["CPUExecutionProvider"]
-            )
+            return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exception classes are not public in every version
             raise TargetError(
                 f"onnxruntime {onnxruntime.__version__} cannot load {self.model}: {_first_line(error)}: "
                 "export the model again, or install a newer onnxruntime"
             ) from error
-        self.inputs = {node.name: _spec(node) for node in self.session.get_inputs()}
-        self.outputs = [node.name for node in self.session.get_outputs()]
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -62,6 +73,19 @@ class OnnxRuntime:
     def synchronize(self) -> None:
         """Nothing to wait for: the CPU provider answers when it is done."""
 
+    def layers(self, feed: dict, seconds: float) -> list:
+        """Every kernel and the median of its times, in a session of its own: its profiler slows it down."""
+        with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+            options = self._options()
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            session = self._session(options)
+            until, runs = time.monotonic() + seconds, 0
+            while runs < FEWEST_RUNS or (runs < MOST_RUNS and time.monotonic() < until):
+                session.run(self.outputs, feed)
+                runs += 1
+            return parse_profile(Path(session.end_profiling()).read_text())
+
     def versions(self) -> dict:
         """The library and its version."""
         return {"onnxruntime": onnxruntime.__version__}
@@ -72,6 +96,36 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         return options
+
+
+def parse_profile(text: str) -> list:
+    """ONNX Runtime's profile -> its kernels in the order of their running, as ``trt.layers`` describes them.
+
+    The first inference is left out: it allocates. ``outputs`` are the shapes that were really computed, with
+    the channels that were padded.
+    """
+    kernels: dict = {}
+    for event in json.loads(text):
+        name = str(event.get("name", ""))
+        if event.get("cat") != "Node" or not name.endswith(KERNEL):
+            continue
+        about = event.get("args", {})
+        kernel = kernels.setdefault((about.get("node_index"), name), {"about": about, "us": []})
+        kernel["us"].append(event["dur"])
+    return [
+        {
+            "name": name[: -len(KERNEL)],
+            "kind": kernel["about"].get("op_name"),
+            "onnx": [],
+            "ms": median(kernel["us"][1:] or kernel["us"]) / 1e3,
+            "outputs": [
+                list(shape) for one in kernel["about"].get("output_type_shape", []) for shape in one.values()
+            ],
+            "formats": [],
+            "reformat": kernel["about"].get("op_name") in REORDERS,
+        }
+        for (_, name), kernel in kernels.items()
+    ]
 
 
 def _spec(node: Any) -> tuple:

@@ -1,0 +1,217 @@
+"""TensorRT through its program trtexec, which times an engine by itself and gives no answers."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Callable
+
+from edgeprune_target.errors import TargetError
+from edgeprune_target.feeds import resolve
+from edgeprune_target.trt import layers, store, trtexec
+from edgeprune_target.trt.making import device_key, workspace_bytes
+from edgeprune_target.trt.onnx_file import read_onnx
+from edgeprune_target.trt.options import EngineOptions
+
+MB = 1 << 20
+
+
+class TrtexecRuntime:
+    """One engine. There is no ``infer``: ``stretch`` has it timed in a process of its own."""
+
+    uses_gpu = True
+
+    def __init__(self, program: str, model: str, options: EngineOptions) -> None:
+        """``program`` is trtexec's path.
+
+        Raises:
+            TargetError: it does not say which version it is.
+        """
+        found = trtexec.version_of(program)
+        if found is None:
+            raise TargetError(f"{program} does not start: it prints no version")
+        self.program, self.found, self.model, self.options = program, found, model, options.checked()
+        self.inputs: dict = {}
+        self.record: dict = {}
+        self.warnings: list = []
+        self._place: Path | None = None
+        self._shapes: dict = {}
+
+    def prepare(self) -> bool:
+        """See that there is an engine; whether it had to be built now."""
+        onnx = read_onnx(self.model)
+        trtexec.check_fit(self.found, onnx, self.model, self.options.precision)
+        sizes = {name: self._size(name, shape, onnx.inputs) for name, shape in onnx.inputs.items()}
+        self._shapes = {name: size for name, size in sizes.items() if None in onnx.inputs[name]}
+        self.inputs = {name: (size, "float32") for name, size in sizes.items()}
+        key = self._key()
+        folder = Path(self.options.folder) if self.options.folder else store.engine_folder()
+        self._place = store.place_of(folder, Path(self.model).stem, key)
+        record = store.find(self._place, key)
+        if record is None:
+            start = time.perf_counter()
+            content = self._built()
+            record = store.keep(self._place, content, self._record(key, sizes, time.perf_counter() - start))
+            self.record = {**record, "built_now": True}
+            return True
+        self.record = {**record, "built_now": False}
+        return False
+
+    def __enter__(self) -> TrtexecRuntime:
+        if self._place is None:
+            self.prepare()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._place = None
+
+    def infer(self, _feed: dict) -> dict:
+        """Not possible."""
+        raise TargetError(
+            "trtexec times an engine and gives no answers, so nothing can be said of its accuracy: install "
+            "TensorRT's Python module, or onnxruntime, on this board"
+        )
+
+    def synchronize(self) -> None:
+        """A process that has ended has nothing left to do."""
+
+    def versions(self) -> dict:
+        """TensorRT's."""
+        return {"tensorrt": ".".join(map(str, self.found)), "trtexec": self.program}
+
+    def engine_report(self) -> dict:
+        """What was measured, as JSON."""
+        kept = {key: value for key, value in self.record.items() if key not in ("key", "warnings", "schema")}
+        return {**kept, "cuda_graph": True, "cuda_graph_reason": None}
+
+    def stretch(self, seconds: float, during: tuple) -> dict:
+        """Have it timed for ``seconds``; the contexts ``during`` are open from after loading to the last run.
+
+        ``window_runs`` counts the warm-up's too: they took energy in the window.
+        """
+        started: list = []
+        warmed: list = []
+
+        def told(line: str) -> None:
+            if trtexec.STARTS in line and not started:
+                started.extend(opened.enter_context(one) for one in during)
+            found = trtexec.WARMED.search(line)
+            if found and started and not warmed:
+                opened.close()
+                warmed.append((int(found.group(1)), float(found.group(2)) / 1e3))
+
+        with ExitStack() as opened, tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+            file = Path(folder) / "times.json"
+            self._run(
+                trtexec.run_command(
+                    self.found, str(self._place), shapes=self._shapes, seconds=seconds, times=str(file)
+                ),
+                told,
+            )
+            times = trtexec.parse_times(file.read_text())
+        if not warmed:
+            raise TargetError(
+                f"{self.program} did not say when it had finished: its output is of a version unknown here"
+            )
+        runs, warm_s = warmed[0]
+        return {
+            "samples_ns": times.samples_ns,
+            "gpu_ns": times.gpu_ns,
+            "enqueue_ns": times.enqueue_ns,
+            "warm_up": {"runs": runs, "seconds": warm_s},
+            "window_runs": runs + len(times.samples_ns),
+        }
+
+    def layers(self, _feed: dict, seconds: float) -> list:
+        """Every layer and the median (before 8.4 the mean) of its times."""
+        with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+            files = (f"{folder}/times.json", f"{folder}/layers.json")
+            self._run(
+                trtexec.layer_command(
+                    self.found, str(self._place), shapes=self._shapes, seconds=seconds, files=files
+                )
+            )
+            described = Path(files[1])
+            known = layers.parse_layers(described.read_text()) if described.is_file() else []
+            return layers.timed_layers(known, trtexec.parse_profile(Path(files[0]).read_text()))
+
+    def _size(self, name: str, shape: tuple, inputs: dict) -> tuple:
+        given = self.options.shapes.get(
+            name, self.options.shapes.get("") if name == next(iter(inputs)) else None
+        )
+        return tuple(given) if given else resolve(name, shape, self.options.batch)
+
+    def _key(self) -> dict:
+        options = self.options
+        return store.key_of(
+            tensorrt=".".join(map(str, self.found)),
+            onnx_sha256=store.sha256_of(self.model),
+            precision=options.precision,
+            batch=options.batch,
+            shapes=options.shapes,
+            workspace_mb=options.workspace_mb,
+            calibration_sha256=None,
+            built_by="trtexec",
+            **device_key(None, options.root),
+        )
+
+    def _record(self, key: dict, sizes: dict, seconds: float) -> dict:
+        return {
+            "key": key,
+            "tensorrt": key["tensorrt"],
+            "gpu": key["gpu"],
+            "compute": None,
+            "precision": key["precision"],
+            "precision_from": "onnx" if self.found[0] >= 11 else "flags",
+            "calibration_images": 0,
+            "shapes": {name: [list(size)] * 3 for name, size in sizes.items()},
+            "onnx_sha256": key["onnx_sha256"],
+            "build_s": seconds,
+            "warnings": [],
+        }
+
+    def _built(self) -> bytes:
+        size = workspace_bytes(self.found, self.options)
+        with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+            engine = Path(folder) / "model.engine"
+            self._run(
+                trtexec.build_command(
+                    self.found,
+                    self.model,
+                    str(engine),
+                    precision=self.options.precision,
+                    shapes=self._shapes,
+                    workspace_mb=max(1, size // MB) if size else None,
+                    timing_cache=self.options.timing_cache,
+                )
+            )
+            return engine.read_bytes()
+
+    def _run(self, words: list, told: Callable[[str], None] = lambda _line: None) -> None:
+        """Run trtexec to its end, each line as it comes; TargetError with its own words when it fails."""
+        try:
+            child = subprocess.Popen(
+                [self.program, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, errors="replace",
+            )  # fmt: skip
+        except OSError as error:
+            raise TargetError(f"cannot start {self.program}: {error.strerror}") from error
+        lines = []
+        try:
+            assert child.stdout is not None
+            for line in child.stdout:
+                lines.append(line)
+                told(line)
+            code = child.wait()
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        if code != 0:
+            raise TargetError(f"trtexec failed: {trtexec.problem_of(lines)}")

@@ -1,0 +1,122 @@
+"""What the ONNX file knows of a layer that a runtime names: which nodes, by names that two files share.
+
+torch numbers the nodes of each file by itself, so that "node_Conv_403" is one convolution in the baseline
+and another in the pruned model. What both have in common is the name of the weight: a node goes by the
+module that its weight belongs to, "layer1.0.conv1", and one without a weight by what it follows,
+"layer1.0.conv1/Relu".
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto
+
+BLOCKED = "_nchwc"  # ONNX Runtime's ending for what it computes in blocks of channels
+WEIGHT = re.compile(
+    r"(.+)\.weight(?:_fp16|_DequantizeLinear_Output)?"
+)  # endings of export/half.py, quantize.py
+SCOPED = "/"  # torch's older exporter begins every name so, and makes them of modules
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One ONNX file.
+
+    Attributes:
+        kinds: node -> operator.
+        makers: tensor -> the node that makes it.
+        first_inputs: node -> its first input.
+        labels: node -> what it goes by, in every file alike.
+        channels: label -> size of the second axis of what it gives, where it has one.
+    """
+
+    kinds: dict[str, str]
+    makers: dict[str, str]
+    first_inputs: dict[str, str]
+    labels: dict[str, str]
+    channels: dict[str, int]
+
+    def nodes_of(self, name: str, kind: str | None, named: Iterable[str]) -> frozenset[str]:
+        """Labels of the nodes that a layer stands for; its own name where none can be found.
+
+        Args:
+            name: the layer's, by the runtime.
+            kind: what it computes, by the runtime.
+            named: nodes that the runtime itself names.
+        """
+        found = [node for node in named if node in self.kinds]
+        plain = name.removesuffix(BLOCKED)
+        last = plain if plain in self.kinds else self.makers.get(plain)
+        if not found and last:
+            found = self._back_to(last, kind)
+        return frozenset(self.labels[node] for node in found) or frozenset([name])
+
+    def knows(self, nodes: Iterable[str]) -> bool:
+        """Whether any of these is a label of this file."""
+        return not set(self.labels.values()).isdisjoint(nodes)
+
+    def channels_of(self, nodes: Iterable[str]) -> set[int]:
+        """Every number of channels that the nodes of these labels give."""
+        return {self.channels[node] for node in nodes if node in self.channels}
+
+    def _back_to(self, node: str, kind: str | None) -> list[str]:
+        """``node``, and what was fused into it: back along first inputs to the operator that it runs as."""
+        path = [node]
+        while self.kinds[path[-1]] != kind:
+            before = self.makers.get(self.first_inputs.get(path[-1], ""))
+            if before is None:
+                return [node]
+            path.append(before)
+        return path
+
+
+def read_graph(path: Path) -> Graph:
+    """The graph of an ONNX file, its shapes inferred; a file that is none has no nodes."""
+    import onnx
+    from onnx import shape_inference
+
+    try:
+        graph = shape_inference.infer_shapes(onnx.load(str(path))).graph
+    except Exception:  # protobuf's and onnx's own: a runtime may take files that are no ONNX
+        return Graph({}, {}, {}, {}, {})
+    sizes = {one.name: _second(one) for one in [*graph.value_info, *graph.output]}
+    nodes = [node for node in graph.node if node.name]
+    makers = {name: node.name for node in nodes for name in node.output}
+    labels = _labels(graph, nodes, makers)
+    return Graph(
+        kinds={node.name: node.op_type for node in nodes},
+        makers=makers,
+        first_inputs={node.name: node.input[0] for node in nodes if node.input},
+        labels=labels,
+        channels={labels[node.name]: size for node in nodes if (size := sizes.get(node.output[0]))},
+    )
+
+
+def _labels(graph: "GraphProto", nodes: list["NodeProto"], makers: dict[str, str]) -> dict[str, str]:
+    """{node: label}; ``nodes`` are in an order that can be run, as ONNX demands."""
+    stored = {one.name for one in graph.initializer}
+    labels: dict[str, str] = {}
+    taken: dict[str, int] = {}
+    for node in nodes:
+        label = node.name if node.name.startswith(SCOPED) else _label(node, stored, makers, labels)
+        taken[label] = taken.get(label, 0) + 1
+        labels[node.name] = label if taken[label] == 1 else f"{label} ({taken[label]})"
+    return labels
+
+
+def _label(node: "NodeProto", stored: set[str], makers: dict[str, str], labels: dict[str, str]) -> str:
+    weights = [found for name in node.input[1:] if (found := WEIGHT.fullmatch(name))]
+    if weights:
+        return weights[0].group(1)
+    source = next((name for name in node.input if name and name not in stored), "")
+    before = labels.get(makers.get(source, ""), source)
+    return f"{before}/{node.op_type}" if before else node.op_type
+
+
+def _second(value: Any) -> int | None:
+    sizes = value.type.tensor_type.shape.dim
+    return sizes[1].dim_value or None if len(sizes) > 1 else None

@@ -1,0 +1,218 @@
+"""Baseline and pruned model layer by layer, joined by names that both ONNX files have; see graph.py.
+
+Each was timed in a few passes of their own, in turn. A layer counts as faster only when its slowest pass in
+the pruned model is faster than its fastest in the baseline; of layers that are alike, 1 in 70 is so called
+by chance with four passes each (the ways to choose which four of eight are the fastest), and 1 in 70
+slower.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from edgeprune.bench.graph import Graph, read_graph
+from edgeprune.bench.session import NAMES, Session
+
+PASSES = 4
+MOST_SECONDS = 1.0  # of one pass
+TURN = ("baseline", "pruned", "pruned", "baseline")  # so that a steady drift helps neither
+
+# What TensorRT says of a format: "Channel major FP16 format where C % 8 == 0", "Thirty-two wide channel ...".
+DIVIDES = re.compile(r"\b(?:C|channel) % (\d+) == 0")
+WIDE = {"Two": 2, "Four": 4, "Eight": 8, "Sixteen": 16, "Thirty-two": 32}
+IN_GROUPS = re.compile(rf"\b({'|'.join(WIDE)}) wide channel")
+
+Layers = Sequence[dict[str, Any]]
+
+
+@dataclass
+class Part:
+    """One layer of one model.
+
+    Attributes:
+        nodes: ONNX nodes it was made from, by their labels.
+        kind: what it is, by the runtime.
+        ms: its time in each pass, with that of its reformats.
+        padded: "13 channels computed as 16", or None.
+        reformats: how many changes of format go with it.
+        reformat_ms: their time in each pass.
+    """
+
+    nodes: frozenset[str]
+    kind: str | None
+    ms: list[float]
+    padded: str | None = None
+    reformats: int = 0
+    reformat_ms: list[float] = field(default_factory=list)
+
+    def join(self, other: "Part") -> "Part":
+        """Both as one."""
+        return Part(
+            self.nodes | other.nodes,
+            self.kind,
+            _sum(self.ms, other.ms),
+            self.padded or other.padded,
+            self.reformats + other.reformats,
+            _sum(self.reformat_ms, other.reformat_ms),
+        )
+
+    def take(self, copy: "Part") -> None:
+        """A change of format that is made for this layer's sake."""
+        self.ms = _sum(self.ms, copy.ms)
+        self.reformat_ms = _sum(self.reformat_ms, copy.ms)
+        self.reformats += 1
+
+    def report(self) -> dict[str, Any]:
+        """As JSON; times are the median of the passes, with the lowest and the highest."""
+        return {
+            "ms": _middle(self.ms),
+            "low_ms": min(self.ms),
+            "high_ms": max(self.ms),
+            "padded": self.padded,
+            "reformats": self.reformats,
+            "reformat_ms": _middle(self.reformat_ms) if self.reformat_ms else 0.0,
+        }
+
+
+def measure_layers(session: Session, threads: int) -> dict[str, Any]:
+    """Time the layers of both models, in turn, and set them side by side; see ``compared``."""
+    seconds = min(MOST_SECONDS, session.options.round_seconds)
+    passes: dict[str, list[Layers]] = {name: [] for name in NAMES}
+    for index in range(2 * PASSES):
+        name = TURN[index % len(TURN)]
+        session.progress(session.total, session.total, f"{name}: layers, pass {len(passes[name]) + 1}")
+        passes[name].append(session.layers(name, threads, seconds))
+    graphs = {name: read_graph(Path(session.files[name])) for name in NAMES}
+    parts = {name: parts_of(passes[name], graphs[name]) for name in NAMES}
+    rows = compared(parts["baseline"], parts["pruned"], graphs)
+    return {
+        "passes": PASSES,
+        "seconds": seconds,
+        "rows": rows,
+        "total_ms": {name: sum(_middle(part.ms) for part in parts[name]) for name in NAMES},
+        "note": "timing single layers slows the whole down, so the totals are more than the latency",
+    }
+
+
+def parts_of(passes: Sequence[Layers], graph: Graph) -> list[Part]:
+    """The layers of one model, over its passes; changes of format go with the layer they are made for."""
+    times = [{layer["name"]: layer["ms"] for layer in one} for one in passes]
+    parts: list[Part] = []
+    waiting: list[Part] = []
+    targets: list[tuple[Part, frozenset[str]]] = []
+    for layer in passes[0]:
+        ms = [one.get(layer["name"]) for one in times]
+        if any(value is None for value in ms):
+            continue
+        nodes = graph.nodes_of(layer["name"], layer["kind"], layer["onnx"])
+        part = Part(nodes, layer["kind"], [float(value) for value in ms if value is not None])
+        if not layer["reformat"]:
+            part.padded = padded(layer, graph.channels_of(nodes))
+            for copy in waiting:
+                part.take(copy)
+            waiting = []
+            parts.append(part)
+        elif graph.knows(nodes):
+            targets.append((part, nodes))
+        elif layer["kind"] == "ReorderInput" or not parts:
+            waiting.append(part)
+        else:
+            parts[-1].take(part)
+    for copy, nodes in targets:
+        owner = next((part for part in parts if part.nodes & nodes), None)
+        owner.take(copy) if owner else parts.append(copy)
+    return [*parts, *waiting]
+
+
+def padded(layer: dict[str, Any], real: set[int]) -> str | None:
+    """Whether more channels are computed than the model has, as far as the runtime says.
+
+    Args:
+        layer: with the shapes and formats of its outputs.
+        real: channels that the ONNX nodes give out; empty where not known.
+    """
+    forms = [*layer["formats"], *[""] * len(layer["outputs"])]
+    for shape, form in zip(layer["outputs"], forms, strict=False):
+        if len(shape) < 2:
+            continue
+        group, channels = group_of(form), shape[1]
+        whole = -(-channels // group) * group
+        if whole != channels:
+            return f"{channels} channels computed as {whole}"
+        if real and channels not in real and channels > max(real):
+            return f"{max(real)} channels computed as {channels}"
+    return None
+
+
+def group_of(form: str) -> int:
+    """How many channels go together in a format of TensorRT's; 1 where it says nothing of it."""
+    divides, wide = DIVIDES.search(form), IN_GROUPS.search(form)
+    if divides:
+        return int(divides.group(1))
+    return WIDE[wide.group(1)] if wide else 1
+
+
+def compared(
+    baseline: Iterable[Part], pruned: Iterable[Part], graphs: Mapping[str, Graph] | None = None
+) -> list[dict[str, Any]]:
+    """Rows: layers of both that share an ONNX node are one, whatever each runtime fused into them.
+
+    ``verdict`` is "faster", "slower" or "same" for the pruned model. What only one of them runs is "only in"
+    it or, where the other's file among ``graphs`` has such a node too, "fused in" the other: there it is
+    computed as a part of another layer, or beforehand.
+    """
+    sides = [("baseline", part) for part in baseline] + [("pruned", part) for part in pruned]
+    rows: list[dict[str, Part]] = []
+    for side, part in sides:
+        touching = [row for row in rows if any(part.nodes & other.nodes for other in row.values())]
+        merged: dict[str, Part] = {side: part}
+        for row in touching:
+            for name, other in row.items():
+                merged[name] = other.join(merged[name]) if name in merged else other
+        place = rows.index(touching[0]) if touching else len(rows)
+        rows = [row for row in rows if row not in touching]
+        rows.insert(min(place, len(rows)), merged)
+    return [_row(row.get("baseline"), row.get("pruned"), graphs or {}) for row in rows]
+
+
+def _row(baseline: Part | None, pruned: Part | None, graphs: Mapping[str, Graph]) -> dict[str, Any]:
+    some = [part for part in (baseline, pruned) if part is not None]
+    nodes = frozenset[str]().union(*(part.nodes for part in some))
+    said = verdict(baseline.ms if baseline else None, pruned.ms if pruned else None)
+    missing = "pruned" if pruned is None else "baseline" if baseline is None else ""
+    if missing in graphs and graphs[missing].knows(nodes):
+        said = f"fused in {missing}"
+    ratio = None
+    if baseline is not None and pruned is not None and _middle(pruned.ms) > 0:
+        ratio = _middle(baseline.ms) / _middle(pruned.ms)
+    return {
+        "onnx": sorted(nodes),
+        "kind": some[0].kind,
+        "verdict": said,
+        "ratio": ratio,
+        "gained_reformat": (pruned.reformats if pruned else 0) > (baseline.reformats if baseline else 0),
+        "baseline": baseline.report() if baseline else None,
+        "pruned": pruned.report() if pruned else None,
+    }
+
+
+def verdict(baseline: Sequence[float] | None, pruned: Sequence[float] | None) -> str:
+    """Of the passes' times; see the top of this file."""
+    if baseline is None or pruned is None:
+        return f"only in {'pruned' if baseline is None else 'baseline'}"
+    if max(pruned) < min(baseline):
+        return "faster"
+    return "slower" if min(pruned) > max(baseline) else "same"
+
+
+def _sum(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    if not first or not second:
+        return [*first, *second]
+    return [a + b for a, b in zip(first, second, strict=True)]
+
+
+def _middle(values: Sequence[float]) -> float:
+    return median(values)

@@ -1,0 +1,91 @@
+"""The same ONNX graph with its int8 scales in it, as Q/DQ nodes: all TensorRT from 8 on reads them.
+
+Symmetric (no zero point), weights by output channel, activations by tensor, at the inputs of what is worth
+it: what TensorRT asks for (devices.md 5.2). The scales come from real images.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeprune.errors import ExportError
+from edgeprune.export.onnx import INPUT
+
+QUANTISED = ["Conv", "ConvTranspose", "Gemm", "MatMul"]  # what has int8 kernels worth their Q/DQ nodes
+OPTIONS = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "AddQDQPairToWeight": True,  # TensorRT 8 reads float weights followed by Q and DQ, not int8 ones
+    "QuantizeBias": False,  # it has no int32 biases
+    "OpTypesToExcludeOutputQuantization": QUANTISED,  # Q/DQ at inputs alone: what follows may be fused
+}
+
+
+def export_quantised(source: Path, path: Path, images: Iterable[np.ndarray]) -> None:
+    """Write ``source`` (float32 ONNX) with Q/DQ nodes to ``path``; input and output stay float32.
+
+    Args:
+        source: as ``export_model`` writes it.
+        path: of the result.
+        images: float32 batches (n, C, H, W), normalised, to find the range of every tensor on.
+
+    Raises:
+        ExportError: there are no images, or ONNX Runtime cannot quantise the model.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    batches = list(images)
+    if not batches:
+        raise ExportError("there are no images to calibrate int8 on")
+    try:
+        with _quiet():
+            quantize_static(
+                str(source),
+                str(path),
+                _reader(batches),
+                quant_format=QuantFormat.QDQ,
+                calibrate_method=CalibrationMethod.MinMax,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                op_types_to_quantize=QUANTISED,
+                extra_options=OPTIONS,
+            )
+    except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
+        path.unlink(missing_ok=True)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportError(f"{source.name} cannot be quantised: {reason}") from error
+
+
+def _reader(batches: list[np.ndarray]) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):
+        """Gives each batch once."""
+
+        def __init__(self) -> None:
+            self.left = iter(batches)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(self.left, None)
+            return None if batch is None else {INPUT: batch}
+
+    return Reader()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """It recommends a preparation that ``export_model`` has done already."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

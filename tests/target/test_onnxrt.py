@@ -1,0 +1,42 @@
+"""ONNX Runtime's own profile."""
+
+import json
+
+from edgeprune_target.runtimes.onnxrt import parse_profile
+
+
+def event(name: str, op: str, index: int, us: int, cat: str = "Node") -> dict:
+    shapes = [{"float": [1, 16, 8, 8]}]
+    args = {"op_name": op, "node_index": str(index), "output_type_shape": shapes}
+    return {"cat": cat, "name": name, "dur": us, "args": args}
+
+
+def test_medians_without_the_first_inference() -> None:
+    events = [event("conv_nchwc_kernel_time", "Conv", 3, us) for us in (900, 10, 30, 20)]
+    events += [event("ReorderOutput_kernel_time", "ReorderOutput", 4, 5) for _ in range(4)]
+    events += [event("model_run", "x", 0, 7000, "Session"), event("conv_fence_before", "Conv", 3, 1)]
+    assert parse_profile(json.dumps(events)) == [
+        {
+            "name": "conv_nchwc",
+            "kind": "Conv",
+            "onnx": [],
+            "ms": 0.02,
+            "outputs": [[1, 16, 8, 8]],
+            "formats": [],
+            "reformat": False,
+        },
+        {
+            "name": "ReorderOutput",
+            "kind": "ReorderOutput",
+            "onnx": [],
+            "ms": 0.005,
+            "outputs": [[1, 16, 8, 8]],
+            "formats": [],
+            "reformat": True,
+        },
+    ]
+
+
+def test_nodes_of_one_name_are_two_kernels() -> None:
+    events = [event("x_kernel_time", "Relu", index, 1000 * index) for index in (1, 2)]
+    assert [kernel["ms"] for kernel in parse_profile(json.dumps(events))] == [1.0, 2.0]

@@ -1,0 +1,1 @@
+"""Found by ``import pycuda`` in child processes of tests."""

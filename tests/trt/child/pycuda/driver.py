@@ -1,0 +1,3 @@
+"""The stand-in."""
+
+from trt.fake_pycuda import *  # noqa: F403
