@@ -49,8 +49,8 @@ class Course:
         if latest is not None and latest + needs > self.whole:
             what = f"--moment {self.moment}" + (f" and --prune-iterations {needs}" if needs else "")
             raise TrainError(
-                f"{what}: that is beyond the {self.whole} steps of this run ({self.per_epoch} an epoch); raise "
-                "--epochs, or prune earlier"
+                f"{what}: that is beyond the {self.whole} steps of this run ({self.per_epoch} an epoch); "
+                "raise --epochs, or prune earlier"
             )
 
     @property
