@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgeprune_target.errors import TargetError
-from edgeprune_target.feeds import random_feed
-from edgeprune_target.measure import warm
+from edgeprune_target.measure import feed_of, warm
 from edgeprune_target.runtimes import make_runtime
 from edgeprune_target.trt.options import EngineOptions
 
@@ -32,8 +31,8 @@ def layers(
     """
     engine = make_runtime(runtime, model, threads, options)
     with engine:
-        feed = random_feed(engine.inputs, batch, options.shapes)
-        if not hasattr(engine, "stretch"):
+        feed = feed_of(engine, batch, options.shapes)
+        if feed:
             warm(engine, feed)
         found: list = engine.layers(feed, seconds)
     if not any(layer["ms"] is not None for layer in found):

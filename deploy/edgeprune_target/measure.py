@@ -54,7 +54,8 @@ def measure(
         load_start = perf_counter_ns()
         with engine:
             load_ns = perf_counter_ns() - load_start
-            feed = random_feed(engine.inputs, batch, shapes or {})
+            feed = feed_of(engine, batch, shapes or {})
+            fed = {name: feed[name].shape if feed else shape for name, (shape, _) in engine.inputs.items()}
             window = Window(sensor, engine.synchronize, totals)
             watch = Watch(root)
             stretch = stretch_of(engine, feed, seconds, watch, window, clock)
@@ -71,7 +72,7 @@ def measure(
         "versions": engine.versions(),
         "batch": batch,
         "threads": threads,
-        "feed": {name: list(value.shape) for name, value in feed.items()},
+        "feed": {name: list(shape) for name, shape in fed.items()},
         "load_ns": load_ns,
         "warm_up": stretch["warm_up"],
         "window_s": window.seconds,
@@ -89,6 +90,11 @@ def measure(
             *cautions(before, after, watch.report(), [about["gpu_ns"] or samples], uses_gpu),
         ],
     }
+
+
+def feed_of(engine: Any, batch: int, shapes: dict) -> dict:
+    """Made-up inputs; none for a runtime whose program makes its own, which then needs no numpy."""
+    return {} if hasattr(engine, "stretch") else random_feed(engine.inputs, batch, shapes)
 
 
 def stretch_of(

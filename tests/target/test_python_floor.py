@@ -11,6 +11,7 @@ from pathlib import Path
 import edgeprune_target
 import pytest
 from boards.stand_in import build
+from trt.trtexec_stand_in import install
 
 PACKAGE = Path(edgeprune_target.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -117,6 +118,27 @@ def test_missing_runtime_is_one_line_on_the_oldest(oldest: str, pyz: Path) -> No
     done = run(oldest, "-S", str(pyz), "measure", "--model", "m.onnx")
     assert done.returncode == 1
     assert "pip install onnxruntime" in json.loads(done.stdout)["message"]
+
+
+@pytest.mark.parametrize("verb", ["build", "measure", "layers"])
+def test_trtexec_on_the_oldest_without_any_package(
+    oldest: str, pyz: Path, tmp_path: Path, onnx_file: Path, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Jetson Nano, whose TensorRT has no module for this Python."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = build("jetson-nano", tmp_path / "board")
+    install(root, "8.2.1")
+    words = ["--runtime", "tensorrt", "--model", str(onnx_file), "--root", str(root)]
+    words += [] if verb == "build" else ["--seconds", "0.1"]
+    done = run(oldest, "-S", str(pyz), verb, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)["result"]
+    if verb == "measure":
+        assert result["feed"] == {"input": [1, 3, 4, 4]} and result["samples_ns"] == [2_000_000] * 40
+    elif verb == "layers":
+        assert [layer["ms"] for layer in result["layers"]] == [0.5, 2.5]
+    else:
+        assert result["engine"]["tensorrt"] == "8.2.1"
 
 
 def test_missing_tensorrt_is_one_line_on_the_oldest(oldest: str, pyz: Path) -> None:
