@@ -280,18 +280,23 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
 @click.argument("run", required=False)
 @click.option(
     "--device",
-    default="cpu",
-    show_default=True,
-    help="A profile of 'edgeprune devices'; jetson finds out which Jetson this is, auto which board.",
+    help="A profile of 'edgeprune devices'; jetson finds out which Jetson it is, auto which board  "
+    "[default: cpu; auto with --host].",
 )
+@click.option("--host", help="Measure there: user@board by ssh, adb:SERIAL for a phone.")
+@click.option("--host-python", help="The command for Python there  [default: python3].")
+@click.option("--host-folder", help="For files there  [default: ~/.cache/edgeprune].")
+@click.option("--ssh-option", multiple=True, help="As of ssh -o: Port=2222; may be repeated.")
+@click.option("--resume", is_flag=True, help="Go on with the rounds that a cut measurement lacks.")
 @click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
 @click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="Of timed inference per model.")
 @click.option("--no-accuracy", is_flag=True, help="Leave out the accuracy of the files.")
 @click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
 def bench(
-    run: str | None, device: str, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
-    json_path: str | None,
+    run: str | None, device: str | None, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
+    json_path: str | None, host: str | None, host_python: str | None, host_folder: str | None,
+    ssh_option: tuple[str, ...], resume: bool,
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
@@ -301,8 +306,9 @@ def bench(
     \b
     edgeprune bench
     edgeprune bench runs/mine --batch 32 --threads 1 --seconds 30 --json result.json
+    edgeprune bench runs/mine --device jetson --host user@board
     """
-    from edgeprune.bench import bench_run
+    from edgeprune.bench import Host, bench_run
     from edgeprune.console import print_rows, progress_bars
     from edgeprune.report import bench_rows, remarks, size_rows, speedup_line
     from edgeprune.runs import Run
@@ -310,10 +316,14 @@ def bench(
     place = latest_run(run)
     found = Run.open(place)
     to_stdout = json_path == "-"
+    if host is None and (host_python or host_folder or ssh_option):
+        raise click.UsageError("--host-python, --host-folder and --ssh-option need --host")
+    there = Host(host, host_python, host_folder, ssh_option) if host is not None else None
     with progress_bars() as progress:
         result = bench_run(
             place, device=device, batch=batch, threads=threads, seconds=seconds,
             json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
+            host=there, resume=resume,
         )  # fmt: skip
     if to_stdout:
         say(result)

@@ -42,7 +42,11 @@ def total(text: str) -> tuple:
 
 def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
-    top = argparse.ArgumentParser(prog="edgeprune_target", description="Measures a model on this machine.")
+    top = argparse.ArgumentParser(
+        prog="edgeprune_target",
+        description="Measures a model on this machine. @FILE stands for the arguments in a file, one a line.",
+        fromfile_prefix_chars="@",
+    )
     top.add_argument("--version", action="version", version=__version__)
     verbs = top.add_subparsers(dest="verb", required=True)
     machine = argparse.ArgumentParser(add_help=False)
