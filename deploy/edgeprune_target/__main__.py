@@ -131,6 +131,14 @@ def do_accuracy(options: argparse.Namespace, emit: Emit) -> dict:
     )
 
 
+def missing(package: Any) -> str:
+    """The line for a package that this Python does not have."""
+    return (
+        f"the Python {sys.executable} has no {package}: install it there, as in: "
+        f"{os.path.basename(sys.executable)} -m pip install {package}"
+    )
+
+
 VERBS: dict = {"probe": do_probe, "sensors": do_sensors, "measure": do_measure, "accuracy": do_accuracy}
 
 
@@ -147,6 +155,11 @@ def main(argv: list | None = None, out: TextIO | None = None) -> int:
         result: Any = VERBS[options.verb](options, emit)
     except TargetError as error:
         emit({"event": "error", "message": str(error)})
+        return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("edgeprune_target"):
+            raise
+        emit({"event": "error", "message": missing(error.name)})
         return 1
     emit({"event": "result", "result": result})
     return 0

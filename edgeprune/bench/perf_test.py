@@ -32,7 +32,7 @@ cd {folder} && chmod 755 {program} && rm -f {csv} || exit
 LD_LIBRARY_PATH=. ./{program} -e cpu -m duration -t {seconds} -x {threads} -y 1 -c 1 -o 99 -S 1 -I {dims} \
   {model} {csv}
 code=$?
-cat {csv}; rm -f {csv}
+cat {csv} 2> /dev/null; rm -f {csv}
 exit $code
 """
 ROW = re.compile(
