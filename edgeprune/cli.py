@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgeprune.errors import EdgePruneError, RunError
+from edgeprune.host_options import on_host
 
 RUNS = Path("runs")
 
@@ -283,10 +284,7 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
     help="A profile of 'edgeprune devices'; jetson finds out which Jetson it is, auto which board  "
     "[default: cpu; auto with --host].",
 )
-@click.option("--host", help="Measure there: user@board by ssh, adb:SERIAL for a phone.")
-@click.option("--host-python", help="The command for Python there  [default: python3].")
-@click.option("--host-folder", help="For files there  [default: ~/.cache/edgeprune].")
-@click.option("--ssh-option", multiple=True, help="As of ssh -o: Port=2222; may be repeated.")
+@on_host
 @click.option("--resume", is_flag=True, help="Go on with the rounds that a cut measurement lacks.")
 @click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
 @click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
@@ -295,8 +293,7 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
 @click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
 def bench(
     run: str | None, device: str | None, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
-    json_path: str | None, host: str | None, host_python: str | None, host_folder: str | None,
-    ssh_option: tuple[str, ...], resume: bool,
+    json_path: str | None, resume: bool, there: Any,
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
@@ -308,7 +305,7 @@ def bench(
     edgeprune bench runs/mine --batch 32 --threads 1 --seconds 30 --json result.json
     edgeprune bench runs/mine --device jetson --host user@board
     """
-    from edgeprune.bench import Host, bench_run
+    from edgeprune.bench import bench_run
     from edgeprune.console import print_rows, progress_bars
     from edgeprune.report import bench_rows, remarks, size_rows, speedup_line
     from edgeprune.runs import Run
@@ -316,9 +313,6 @@ def bench(
     place = latest_run(run)
     found = Run.open(place)
     to_stdout = json_path == "-"
-    if host is None and (host_python or host_folder or ssh_option):
-        raise click.UsageError("--host-python, --host-folder and --ssh-option need --host")
-    there = Host(host, host_python, host_folder, ssh_option) if host is not None else None
     with progress_bars() as progress:
         result = bench_run(
             place, device=device, batch=batch, threads=threads, seconds=seconds,
@@ -335,21 +329,23 @@ def bench(
 
 @main.command()
 @click.option("--detect", is_flag=True, help="Say what this machine is, and which power sensors answer.")
+@on_host
 @as_json
-def devices(detect: bool, to_json: bool) -> None:
-    """List the device profiles, or find out what this machine is.
+def devices(detect: bool, to_json: bool, there: Any) -> None:
+    """List the device profiles, or find out what this machine is, or the one at --host.
 
     \b
     edgeprune devices
     edgeprune devices --detect
+    edgeprune devices --detect --host user@board
     """
     from edgeprune.console import print_table
     from edgeprune.report import detection_lines, device_table
 
-    if detect:
+    if detect or there:
         from edgeprune.bench import detect_report
 
-        found = detect_report()
+        found = detect_report(there.connect() if there else None)
         if to_json:
             say(found)
         else:

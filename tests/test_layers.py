@@ -19,7 +19,7 @@ FLOORS = [
     ["steering", "training", "learned", "serialize"],
     ["recipe"],
     ["pipeline", "inspection"],
-    ["api"],
+    ["api", "host_options"],
     ["cli"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -43,7 +43,6 @@ Host board
   IdentityFile {folder}/key
   IdentitiesOnly yes
   UserKnownHostsFile {folder}/known_hosts
-  LogLevel ERROR
 """
 
 # Counts what it is asked to measure; kills the sshd of its own connection at number CUT.
