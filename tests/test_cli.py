@@ -86,7 +86,13 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "args", [["nonsense"], ["train-prune", "--epochs", "many"], ["train-prune", "--resume", "--force"]]
+    "args",
+    [
+        ["nonsense"],
+        ["train-prune", "--epochs", "many"],
+        ["train-prune", "--resume", "--force"],
+        ["bench", "--ssh-option", "Port=1"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(args: list[str]) -> None:
     assert run(*args)[0] == 2

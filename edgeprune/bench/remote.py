@@ -20,6 +20,7 @@ MARGIN_BYTES = 1 << 20  # for what a file system needs beside the content
 DIGITS = 12  # of the sha256: 2^48 files until two are taken for each other
 UNSAFE = re.compile(r"[^\w.-]", re.ASCII)
 SAFE = re.compile(r"[\w./+@~-]+", re.ASCII)  # old scp hands the path to a shell
+CUT = ("lost connection", "Connection closed", "Connection reset", "send disconnect")
 DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 CODE = "edgeprune code "  # an adb before version 37 does not pass exit codes on, so they are printed
@@ -213,6 +214,8 @@ class RemoteTransport(ABC):
         self.free_bytes = free_bytes(last_of(left))
         if self.free_bytes < MARGIN_BYTES:  # the part that was sent counts
             return BenchError(self.too_full(name, size))
+        if any(words in line for line in said for words in CUT):
+            return ConnectionLost(self.why_lost(said))
         return BenchError(f"sending {name} to {self.name} failed: {last_of(said)}")
 
     def too_full(self, name: str, size: int) -> str:

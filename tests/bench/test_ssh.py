@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,6 +153,15 @@ def test_a_jetson_by_the_command_line(there: Loopback, run_of_digits: Path, tmp_
     assert {"clocks_not_locked", "other_runtime", "short_energy"} <= set(codes)
 
 
+def test_what_it_is(there: Loopback, tmp_path: Path) -> None:
+    root = build("jetson-xavier-nx", tmp_path / "board")
+    arguments = ["devices", "--host", "board", "--host-python", str(there.python(root))]
+    done = CliRunner().invoke(main, [*arguments, "--host-folder", str(there.home), "--detect"])
+    assert done.exit_code == 0, done.output
+    assert "device: jetson-xavier-nx" in done.stdout
+    assert "power sensor ina3221: answers in watts" in done.stdout
+
+
 # --- cut off ----------------------------------------------------------------------------------------------
 
 
@@ -228,6 +238,25 @@ def test_a_board_that_falls_silent(
         bench_run(run_of_digits, device="cpu", host=host(there), **QUICK)
     there.end_connections()
     assert eventually(lambda: not there.runners())
+
+
+def test_cut_while_a_file_is_sent(there: Loopback, tmp_path: Path) -> None:
+    board = SshTransport("board", python=str(there.python()), folder=str(there.home))
+    board.connect()
+    big = tmp_path / "big.onnx"
+    with big.open("wb") as handle:
+        handle.truncate(300_000_000)
+
+    def pull_the_plug() -> None:
+        eventually(lambda: any(part.stat().st_size for part in there.home.glob("*.part")))
+        there.end_connections()
+
+    thread = threading.Thread(target=pull_the_plug)
+    thread.start()
+    with pytest.raises(ConnectionLost, match="the connection to board broke"):
+        board.send(big)
+    thread.join()
+    assert not [path for path in there.home.iterdir() if "big" in path.name]
 
 
 def test_no_runner_is_left_behind(there: Loopback, run_of_digits: Path) -> None:
