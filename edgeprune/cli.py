@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgeprune.errors import EdgePruneError, RunError
+from edgeprune.host_options import on_host
 
 RUNS = Path("runs")
 
@@ -371,10 +372,11 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
 @click.argument("run", required=False)
 @click.option(
     "--device",
-    default="cpu",
-    show_default=True,
-    help="A profile of 'edgeprune devices'; jetson finds out which Jetson this is, auto which board.",
+    help="A profile of 'edgeprune devices'; jetson finds out which Jetson it is, auto which board  "
+    "[default: cpu; auto with --host].",
 )
+@on_host
+@click.option("--resume", is_flag=True, help="Go on with the rounds that a cut measurement lacks.")
 @click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
 @click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="Of timed inference per model.")
@@ -382,8 +384,8 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
 @click.option("--no-accuracy", is_flag=True, help="Leave out the accuracy of the files.")
 @click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
 def bench(
-    run: str | None, device: str, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
-    json_path: str | None, layers: bool,
+    run: str | None, device: str | None, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
+    json_path: str | None, layers: bool, resume: bool, there: Any,
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
@@ -394,6 +396,7 @@ def bench(
     edgeprune bench
     edgeprune bench runs/mine --batch 32 --threads 1 --seconds 30 --json result.json
     edgeprune bench runs/mine --layers
+    edgeprune bench runs/mine --device jetson --host user@board
     """
     from edgeprune.bench import bench_run
     from edgeprune.console import print_rows, print_table, progress_bars
@@ -407,7 +410,7 @@ def bench(
         result = bench_run(
             place, device=device, batch=batch, threads=threads, seconds=seconds,
             json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
-            layers=layers,
+            layers=layers, host=there, resume=resume,
         )  # fmt: skip
     if to_stdout:
         say(result)
@@ -421,21 +424,23 @@ def bench(
 
 @main.command()
 @click.option("--detect", is_flag=True, help="Say what this machine is, and which power sensors answer.")
+@on_host
 @as_json
-def devices(detect: bool, to_json: bool) -> None:
-    """List the device profiles, or find out what this machine is.
+def devices(detect: bool, to_json: bool, there: Any) -> None:
+    """List the device profiles, or find out what this machine is, or the one at --host.
 
     \b
     edgeprune devices
     edgeprune devices --detect
+    edgeprune devices --detect --host user@board
     """
     from edgeprune.console import print_table
     from edgeprune.report import detection_lines, device_table
 
-    if detect:
+    if detect or there:
         from edgeprune.bench import detect_report
 
-        found = detect_report()
+        found = detect_report(there.connect() if there else None)
         if to_json:
             say(found)
         else:

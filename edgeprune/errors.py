@@ -11,6 +11,7 @@
     ├── TrainError     training that cannot go on (a loss that is not a number)
     ├── ExportError    an export that failed or disagrees with the model
     └── BenchError     a measurement that could not be made
+        └── ConnectionLost  a device that is out of reach, or was lost on the way
 
 Every message is one line: what is wrong, where, and what to do next. The command line prints it
 after ``error:`` and exits with 1.
@@ -59,6 +60,10 @@ class ExportError(EdgePruneError):
 
 class BenchError(EdgePruneError):
     """A measurement that could not be made."""
+
+
+class ConnectionLost(BenchError):
+    """A device that is out of reach, or was lost on the way: what was measured before is still good."""
 
 
 def known(kind: str, name: str, names: list[str]) -> str:

@@ -103,6 +103,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
         ["train-prune", "--epochs", "many"],
         ["train-prune", "--resume", "--force"],
         ["compare", "--resume", "--force"],
+        ["bench", "--ssh-option", "Port=1"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(args: list[str]) -> None:

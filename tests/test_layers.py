@@ -21,7 +21,7 @@ FLOORS = [
     ["recipe"],
     ["stages"],
     ["pipeline", "inspection"],
-    ["api"],
+    ["api", "host_options"],
     ["comparison"],
     ["cli"],
     ["__main__"],

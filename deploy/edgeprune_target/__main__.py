@@ -43,7 +43,11 @@ def total(text: str) -> tuple:
 
 def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
-    top = argparse.ArgumentParser(prog="edgeprune_target", description="Measures a model on this machine.")
+    top = argparse.ArgumentParser(
+        prog="edgeprune_target",
+        description="Measures a model on this machine. @FILE stands for the arguments in a file, one a line.",
+        fromfile_prefix_chars="@",
+    )
     top.add_argument("--version", action="version", version=__version__)
     verbs = top.add_subparsers(dest="verb", required=True)
     machine = argparse.ArgumentParser(add_help=False)
@@ -140,6 +144,14 @@ def do_accuracy(options: argparse.Namespace, emit: Emit) -> dict:
     )
 
 
+def missing(package: Any) -> str:
+    """The line for a package that this Python does not have."""
+    return (
+        f"the Python {sys.executable} has no {package}: install it there, as in: "
+        f"{os.path.basename(sys.executable)} -m pip install {package}"
+    )
+
+
 def do_build(options: argparse.Namespace, _emit: Emit) -> dict:
     """The verb ``build``."""
     from edgeprune_target.layering import build
@@ -200,6 +212,11 @@ def main(argv: list | None = None, out: TextIO | None = None) -> int:
         result: Any = VERBS[options.verb](options, emit)
     except TargetError as error:
         emit({"event": "error", "message": str(error)})
+        return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("edgeprune_target"):
+            raise
+        emit({"event": "error", "message": missing(error.name)})
         return 1
     emit({"event": "result", "result": result})
     return 0

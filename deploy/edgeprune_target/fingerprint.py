@@ -99,18 +99,22 @@ def load_average() -> list | None:
 
 def busy_cores(base: Path, window_s: float = BUSY_WINDOW_S) -> float | None:
     """Cores' worth of work going on right now, all processes, over ``window_s`` while this one sleeps."""
-    before = _cpu_ticks(base)
+    before = text(base / "proc/stat")
     time.sleep(window_s)
-    after = _cpu_ticks(base)
+    return busy_between(before, text(base / "proc/stat"), os.cpu_count() or 1)
+
+
+def busy_between(earlier: str, later: str, cores: int) -> float | None:
+    """Cores' worth of work between two readings of /proc/stat."""
+    before, after = _cpu_ticks(earlier), _cpu_ticks(later)
     if before is None or after is None or after[1] <= before[1]:
         return None
-    share = (after[0] - before[0]) / (after[1] - before[1])
-    return share * (os.cpu_count() or 1)
+    return cores * (after[0] - before[0]) / (after[1] - before[1])
 
 
-def _cpu_ticks(base: Path) -> tuple | None:
+def _cpu_ticks(stat: str) -> tuple | None:
     """(busy, all) ticks since boot, of: user nice system idle iowait irq softirq steal (guest is in user)."""
-    words = text(base / "proc/stat").partition("\n")[0].split()
+    words = stat.partition("\n")[0].split()
     if len(words) < 6 or words[0] != "cpu":
         return None
     ticks = [int(word) for word in words[1:9]]

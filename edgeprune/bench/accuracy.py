@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgeprune.bench.local import Transport
-from edgeprune.errors import EdgePruneError
+from edgeprune.errors import ConnectionLost, EdgePruneError
 
 PIECE_BYTES = 128 << 20  # of images written at a time; all of ImageNet's would be 30 GB
 BATCH = 64
@@ -73,32 +74,47 @@ class Scorer:
 
         ``batches`` gives (float32 N x C x H x W, labels N) batches of normalised test images.
         """
+        reason = getattr(self.transport, "why_no_accuracy", None)
+        if reason is not None:
+            return no_accuracy(models, reason)
         scores = {name: Score() for name in models}
         try:
             for images, labels in pieces_on_disk(batches()):
-                for name, path in models.items():
-                    scores[name] += self.score_piece(name, scores[name].count, (path, images, labels))
+                with self.sent(images, labels) as there:
+                    for name, path in models.items():
+                        files = (self.transport.send(path), *there)
+                        scores[name] += self.score_piece(name, scores[name].count, files)
         except OSError as error:
             return no_accuracy(models, f"the test images could not be written or read: {error}")
+        except ConnectionLost:
+            raise
         except EdgePruneError as error:
             return no_accuracy(models, str(error))
         return {name: score.report() for name, score in scores.items()}
 
-    def score_piece(self, name: str, before: int, files: tuple[Path, Path, Path]) -> dict[str, int]:
-        """The runner's counts for (model, images, labels); ``before`` images were done already."""
-        model, images, labels = [self.transport.send(path) for path in files]
+    @contextmanager
+    def sent(self, images: Path, labels: Path) -> Iterator[tuple[str, str]]:
+        """Both files where the runner is, while the block lasts."""
+        there: list[str] = []
+        try:
+            there += [self.transport.send(images)]
+            there += [self.transport.send(labels)]
+            yield there[0], there[1]
+        finally:
+            for remote in there:
+                self.transport.remove(remote)
+
+    def score_piece(self, name: str, before: int, files: tuple[str, str, str]) -> dict[str, int]:
+        """The runner's counts for (model, images, labels), paths there; ``before`` images were done."""
+        model, images, labels = files
         arguments = [
             *("--model", model, "--images", images, "--labels", labels),
             *("--runtime", self.runtime, "--threads", str(self.threads), "--batch", str(self.batch)),
             *self.words,
         ]
-        try:
-            part: dict[str, int] = self.transport.call(
-                "accuracy", arguments, lambda event: self.told(name, before + event.get("done", 0))
-            )
-        finally:
-            self.transport.remove(images)
-            self.transport.remove(labels)
+        part: dict[str, int] = self.transport.call(
+            "accuracy", arguments, lambda event: self.told(name, before + event.get("done", 0))
+        )
         return part
 
 

@@ -19,6 +19,7 @@ Warning = tuple[str, str]  # noqa: A001 - (code, message)
 def warnings_for(result: Result) -> list[dict[str, str]]:
     """Everything a reader should know before believing ``result``: a list of ``{"code", "message"}``."""
     checks = (
+        resumed,
         noisy,
         few_samples,
         not_faster,
@@ -33,6 +34,17 @@ def warnings_for(result: Result) -> list[dict[str, str]]:
         no_accuracy,
     )
     return [{"code": code, "message": message} for check in checks for code, message in check(result)]
+
+
+def resumed(result: Result) -> Iterator[Warning]:
+    """Rounds of different times."""
+    stretches = result["settings"]["stretches"]
+    if stretches > 1:
+        yield (
+            "resumed",
+            f"measured in {stretches} stretches: each pair of rounds is whole, so that the speedup holds; "
+            "latencies and energies are means over stretches in which the machine may have differed",
+        )
 
 
 def noisy(result: Result) -> Iterator[Warning]:

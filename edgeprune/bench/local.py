@@ -1,4 +1,4 @@
-"""Transports: how the target-side runner is reached. This machine; ssh and adb have the same three verbs."""
+"""Transports: how the target-side runner is reached. This machine; remote.py has the others."""
 
 import os
 import sys

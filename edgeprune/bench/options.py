@@ -24,6 +24,7 @@ class BenchOptions:
         threads: of the runtime; None for all physical cores the process may use there.
         seconds: of timed inference per model, over all rounds; loading and warm-up come on top.
         rounds: per model; None chooses by ``seconds``.
+        host: how the device is reached, as in ``user@board``; None where it is this machine.
 
     Raises:
         BenchError: a number that cannot be measured with.
@@ -34,6 +35,7 @@ class BenchOptions:
     threads: int | None = None
     seconds: float = 10.0
     rounds: int | None = None
+    host: str | None = None
 
     def __post_init__(self) -> None:
         if self.batch < 1:

@@ -10,6 +10,7 @@ from typing import IO, Any
 from edgeprune.errors import BenchError
 
 OnEvent = Callable[[dict[str, Any]], None]
+Ended = Callable[[int, Sequence[str]], BenchError]
 
 
 def ignore_event(event: dict[str, Any]) -> None:
@@ -17,29 +18,30 @@ def ignore_event(event: dict[str, Any]) -> None:
 
 
 def ask(
-    command: Sequence[str], *, env: Mapping[str, str] | None = None, on_event: OnEvent = ignore_event
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    on_event: OnEvent = ignore_event,
+    ended: Ended | None = None,
+    hold: bool = False,
 ) -> Any:
     """Run ``command`` and return the ``result`` of its last JSON line; other events go to ``on_event``.
 
     Whatever ends this function early, Ctrl-C included, ends the child too. The child has its own session, so
     that the terminal's Ctrl-C comes here alone.
 
+    Args:
+        command: the program and its arguments.
+        env: the child's environment; None for ours.
+        on_event: told of every event but the last.
+        ended: makes the error for a child that gave no answer, from its exit code and its last words.
+        hold: keep the child's standard input open until it ends, so that it can see when we are gone.
+
     Raises:
         BenchError: the child reports an error, ends without a result, or cannot be started.
     """
-    with tempfile.TemporaryFile("w+") as stderr:
-        try:
-            child = subprocess.Popen(
-                list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                env=dict(env) if env is not None else None,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise BenchError(f"cannot start {command[0]}: {error.strerror}") from error
+    with tempfile.TemporaryFile("w+", errors="replace") as stderr:
+        child = started(command, subprocess.PIPE if hold else subprocess.DEVNULL, stderr, env)
         with EndedWithUs(child) as stdout:
             last = follow(stdout, on_event)
             code = child.wait()
@@ -47,7 +49,39 @@ def ask(
             return last["result"]
         if last.get("event") == "error":
             raise BenchError(str(last["message"]))
-        raise BenchError(how_it_ended(code, stderr))
+        stderr.seek(0)
+        raise (ended or how_it_ended)(code, stderr.read().splitlines())
+
+
+def words_of(command: Sequence[str]) -> tuple[int, list[str]]:
+    """Run ``command`` to its end: its exit code, and the lines of both its outputs, mixed.
+
+    Raises:
+        BenchError: it cannot be started.
+    """
+    child = started(command, subprocess.DEVNULL, subprocess.STDOUT)
+    with EndedWithUs(child) as stdout:
+        said = stdout.read().splitlines()
+        return child.wait(), said
+
+
+def started(
+    command: Sequence[str], stdin: int, stderr: int | IO[str], env: Mapping[str, str] | None = None
+) -> "subprocess.Popen[str]":
+    """A child in a session of its own, its standard output a pipe."""
+    try:
+        return subprocess.Popen(
+            list(command),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            errors="replace",
+            env=dict(env) if env is not None else None,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BenchError(f"cannot start {command[0]}: {error.strerror}") from error
 
 
 class EndedWithUs:
@@ -64,8 +98,9 @@ class EndedWithUs:
         if self.child.poll() is None:
             self.child.kill()
         self.child.wait()
-        if self.child.stdout:
-            self.child.stdout.close()
+        for channel in (self.child.stdin, self.child.stdout):
+            if channel:
+                channel.close()
 
 
 def follow(lines: IO[str], on_event: OnEvent) -> dict[str, Any]:
@@ -83,15 +118,18 @@ def follow(lines: IO[str], on_event: OnEvent) -> dict[str, Any]:
     return last
 
 
-def how_it_ended(code: int, stderr: IO[str]) -> str:
+def how_it_ended(code: int, said: Sequence[str]) -> BenchError:
     """One line on a child that gave no answer: the signal or exit code, and its last words."""
-    stderr.seek(0)
-    words = [line.strip() for line in stderr if line.strip()]
-    said = words[-1] if words else "it printed nothing"
+    last = last_of(said)
     if code == -signal.SIGKILL:
-        return (
-            f"the runner was killed from outside ({said}): most often the memory ran out; try a smaller batch"
+        return BenchError(
+            f"the runner was killed from outside ({last}): most often the memory ran out; try a smaller batch"
         )
     if code < 0:
-        return f"the runner died of {signal.Signals(-code).name} ({said})"
-    return f"the runner stopped with exit code {code}: {said}"
+        return BenchError(f"the runner died of {signal.Signals(-code).name} ({last})")
+    return BenchError(f"the runner stopped with exit code {code}: {last}")
+
+
+def last_of(said: Sequence[str]) -> str:
+    """The last line that is not empty."""
+    return next((line.strip() for line in reversed(said) if line.strip()), "it printed nothing")

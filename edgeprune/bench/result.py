@@ -27,7 +27,12 @@ def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: in
         "complete": False,
         "edgeprune_version": version("edgeprune"),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": {"name": device.name, "title": device.title, "fingerprint": fingerprint},
+        "device": {
+            "name": device.name,
+            "title": device.title,
+            "host": options.host,
+            "fingerprint": fingerprint,
+        },
         "settings": {
             "runtime": device.runtime,
             "runtime_wished": device.runtime,
@@ -38,6 +43,7 @@ def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: in
             "rounds": options.round_count,
             "round_seconds": options.round_seconds,
             "order": "AB BA, a fresh process per round",
+            "stretches": 1,
             "warm_up": None,
             "feed": None,
         },
@@ -158,8 +164,22 @@ def why_no_energy(parts: Sequence[dict[str, Any]]) -> str | None:
 def machine_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The machine before the first round and after the last, what was seen in between, and the warnings.
 
-    ``rounds`` are those of all models. They are put in the order in which they were measured; samples of
-    different rounds are kept apart, and looks at the GPU's clock follow each other.
+    ``rounds`` are those of all models. A measurement that was resumed has several stretches, between which
+    the machine may have cooled down or been started anew: the report is of the last, the warnings are of all.
+    """
+    stretches: dict[int, list[dict[str, Any]]] = {}
+    for one in rounds:
+        stretches.setdefault(one.get("stretch", 0), []).append(one)
+    reports = [stretch_report(stretches[number]) for number in sorted(stretches)]
+    warnings = {warning["code"]: warning for report in reports for warning in report["warnings"]}
+    return {**reports[-1], "warnings": list(warnings.values())}
+
+
+def stretch_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The same for rounds that followed each other.
+
+    They are put in the order in which they were measured; samples of different rounds are kept apart, and
+    looks at the GPU's clock follow each other.
     """
     ordered = sorted(rounds, key=lambda one: one["before"]["monotonic_s"])
     before, after = ordered[0]["before"], ordered[-1]["after"]

@@ -9,12 +9,14 @@ from edgeprune.bench.accuracy import Batches, Scorer, no_accuracy
 from edgeprune.bench.advice import warnings_for
 from edgeprune.bench.compare import refuse_mixed_energy
 from edgeprune.bench.detect import find_device
+from edgeprune.bench.hosts import Host
+from edgeprune.bench.journal import Journal
 from edgeprune.bench.layers import measure_layers
 from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
 from edgeprune.bench.session import NAMES, TENSORRT, Progress, Session
-from edgeprune.devices import load_device
+from edgeprune.devices import CPU, load_device
 from edgeprune.errors import BenchError
 from edgeprune.files import write_json
 
@@ -24,29 +26,35 @@ Save = Callable[[dict[str, Any]], None]
 def bench_run(
     run_path: str | Path,
     *,
-    device: str = "cpu",
+    device: str | None = None,
     batch: int = 1,
     threads: int | None = None,
     seconds: float = 10.0,
     json_path: str | Path | None = None,
     accuracy: bool = True,
     layers: bool = False,
+    host: Host | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a run's exported baseline and pruned model against each other; write ``bench/DEVICE.json``.
 
-    What is known so far is kept in ``bench/DEVICE.json.partial`` after every pair of rounds; the last
-    complete result stays in its place until the new one is complete.
+    What is known so far is kept in ``bench/DEVICE.json.partial`` after every pair of rounds, and the rounds
+    in ``bench/DEVICE.rounds.jsonl``; the last complete result stays in its place until the new one is
+    complete.
 
     Args:
         run_path: the run folder; it has been exported.
-        device: a profile's name; "jetson" for whichever Jetson this is, "auto" for whatever this is.
+        device: a profile's name; "jetson" for whichever Jetson this is, "auto" for whatever this is;
+            None for "cpu" here, and for "auto" on a host.
         batch: images per inference.
         threads: of the runtime; None for all physical cores.
         seconds: of timed inference per model.
         json_path: a second place for the result.
         accuracy: whether to score the files on the test images as well.
         layers: whether to time every layer too, in passes of their own.
+        host: where the device is; None for this machine.
+        resume: go on with the rounds of a measurement that was cut, given the same options.
         progress: told ``(done, total, text)`` as it goes.
 
     Returns:
@@ -57,15 +65,19 @@ def bench_run(
             measuring), or a runner that failed.
     """
     run = Path(run_path)
-    transport = LocalTransport()
-    found = find_device(device, transport)
-    options = BenchOptions(found, batch=batch, threads=threads, seconds=seconds)
+    transport = host.connect() if host else LocalTransport()
+    found = find_device(host.device(device) if host else device or CPU, transport)
+    name = host.name if host else None
+    options = BenchOptions(found, batch=batch, threads=threads, seconds=seconds, host=name)
     models = exported_models(run)
     place = run / "bench" / f"{found.name}.json"
     places = [place] if json_path is None else [place, Path(json_path)]
     for path in places:
         check_writable(path)
+    if host:
+        host.leave_profile(found, transport)
     partial = place.with_name(f"{place.name}.partial")
+    journal = Journal(place.with_name(f"{found.name}.rounds.jsonl"), resume)
     result = bench_models(
         models,
         options=options,
@@ -73,11 +85,13 @@ def bench_run(
         transport=transport,
         save=lambda so_far: write_json(partial, so_far),
         layers=layers,
+        journal=journal,
         progress=progress,
     )
     for path in places:
         write_json(path, result)
     partial.unlink(missing_ok=True)
+    journal.drop()
     return result
 
 
@@ -90,6 +104,7 @@ def bench_models(
     transport: Transport | None = None,
     save: Save | None = None,
     layers: bool = False,
+    journal: Journal | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure two model files against each other; they need no run, and may be the same file.
@@ -102,6 +117,7 @@ def bench_models(
         transport: to the runner; None runs it here.
         save: called with the result so far after each pair of rounds and after each stage.
         layers: whether to time every layer too.
+        journal: keeps the rounds, and gives those of a measurement that is resumed.
         progress: told ``(done, total, text)``, in rounds.
 
     Raises:
@@ -116,7 +132,7 @@ def bench_models(
         scoring=batches is not None,
     )
     save = save or _nothing
-    session, result = measure_speed(session, save)
+    session, result = measure_speed(session, save, journal)
     if layers:
         result["layers"] = measure_layers(session, result["settings"]["threads"])
         save(result)
@@ -128,7 +144,9 @@ def bench_models(
     return result
 
 
-def measure_speed(session: Session, save: Save) -> tuple[Session, dict[str, Any]]:
+def measure_speed(
+    session: Session, save: Save, journal: Journal | None = None
+) -> tuple[Session, dict[str, Any]]:
     """All rounds, and what they come to."""
     fingerprint = session.probe()
     wished = session.options.device.runtime
@@ -136,10 +154,16 @@ def measure_speed(session: Session, save: Save) -> tuple[Session, dict[str, Any]
     threads = session.options.threads or fingerprint["cores_physical"]
     result = empty_result(session.options, fingerprint, threads)
     result["settings"]["runtime_wished"] = wished
+    if journal:
+        session = session.resumed(journal.begin(session.about(fingerprint, threads)))
+        result["settings"]["stretches"] = session.stretch + 1
     session.build(threads)
     for _ in session.paired_rounds(threads):
+        if journal:
+            journal.add({name: session.rounds[name][-1] for name in NAMES})
         fill_in(result, session)
         save(result)
+    fill_in(result, session)
     result["speedup"] = speedup_report(result["models"])
     result["warnings"] = warnings_for(result)
     save(result)

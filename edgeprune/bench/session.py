@@ -7,8 +7,9 @@ from typing import Any
 
 from edgeprune.bench.local import Transport
 from edgeprune.bench.options import BenchOptions, schedule
+from edgeprune.bench.pyz import sha256_of
 from edgeprune.devices import Device
-from edgeprune.errors import BenchError
+from edgeprune.errors import BenchError, ConnectionLost
 
 NAMES = ("baseline", "pruned")
 TENSORRT = "tensorrt"
@@ -30,6 +31,7 @@ class Session:
         feed_shape: of the first input, batch included; None for the model's own.
         scoring: whether accuracy follows, so that the total is right.
         rounds: name -> the runner's answers, in order.
+        stretch: how often the measurement was resumed; each round keeps it.
     """
 
     files: Mapping[str, Path]
@@ -39,6 +41,7 @@ class Session:
     feed_shape: Sequence[int] | None = None
     scoring: bool = False
     rounds: dict[str, list[Round]] = field(default_factory=lambda: {name: [] for name in NAMES})
+    stretch: int = 0
 
     @property
     def total(self) -> int:
@@ -66,12 +69,37 @@ class Session:
         fingerprint: dict[str, Any] = self.transport.call("probe", ["--sensors", self.sensors])
         return fingerprint
 
+    def about(self, fingerprint: Mapping[str, Any], threads: int) -> dict[str, Any]:
+        """What is measured, where, and with what: rounds of anything else do not belong to it."""
+        options, device = self.options, self.options.device
+        return {
+            "--host": options.host,
+            "--device": device.name,
+            "the board": fingerprint["board"]["model"],
+            "the processor": fingerprint.get("cpu_model"),
+            "the runtime": device.runtime,
+            "its version": fingerprint["runtimes"].get(device.runtime),
+            "the precision": device.precision,
+            "--batch": options.batch,
+            "--threads": threads,
+            "--seconds": options.seconds,
+            "the number of rounds": options.round_count,
+            "the input's shape": list(self.feed_shape) if self.feed_shape else None,
+            **{f"the {name} model": sha256_of(self.files[name]) for name in NAMES},
+        }
+
+    def resumed(self, pairs: Sequence[Mapping[str, Round]]) -> "Session":
+        """This session with the rounds of an earlier stretch."""
+        rounds = {name: [pair[name] for pair in pairs] for name in NAMES}
+        last = max((one.get("stretch", 0) for one in rounds[NAMES[0]]), default=-1)
+        return replace(self, rounds=rounds, stretch=last + 1)
+
     def paired_rounds(self, threads: int) -> Iterator[None]:
         """Add one round of each model at a time: each in a fresh process, nothing else of ours alive.
 
         A second session alive would take the cores with its spinning threads, and ruin the ratios.
         """
-        for pair in schedule(self.options.round_count, NAMES):
+        for pair in schedule(self.options.round_count, NAMES)[len(self.rounds[NAMES[0]]) :]:
             for name in pair:
                 done = sum(len(rounds) for rounds in self.rounds.values())
                 text = f"{name}: round {len(self.rounds[name]) + 1} of {self.options.round_count}"
@@ -91,9 +119,11 @@ class Session:
         ]
         try:
             answer: Round = self.transport.call("measure", arguments)
+        except ConnectionLost:
+            raise
         except BenchError as error:
             raise BenchError(f"measuring {name} ({path.name}) failed: {error}") from error
-        return answer
+        return {**answer, "stretch": self.stretch}
 
     def words(self, threads: int) -> list[str]:
         """Of every verb that loads a model."""

@@ -1,12 +1,14 @@
 """A device with the fake runtime, and a transport that answers from a script."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from boards.loopback import Loopback, start
 
+from bench.remote_fixtures import digits_run
 from edgeprune.bench.options import BenchOptions
 from edgeprune.bench.process import OnEvent, ignore_event
 from edgeprune.devices import Device
@@ -125,3 +127,28 @@ def fake_models(tmp_path: Path) -> Callable[..., dict[str, Path]]:
 @pytest.fixture
 def quick() -> BenchOptions:
     return BenchOptions(FAKE, threads=1, seconds=0.1, rounds=2)
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    """A real sshd, for as long as the tests run; without one its tests are skipped, with the reason."""
+    started = start(tmp_path_factory.mktemp("sshd"))
+    if isinstance(started, str):
+        pytest.skip(started)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def there(sshd: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loopback:
+    """That board with nothing on it, and ssh here told of it."""
+    monkeypatch.setenv("EDGEPRUNE_SSH", sshd.environment["EDGEPRUNE_SSH"])
+    monkeypatch.setattr("edgeprune.bench.options.MIN_ROUNDS", 2)  # each is a login and a fresh Python
+    sshd.clear()
+    return sshd
+
+
+@pytest.fixture
+def run_of_digits(tmp_path: Path) -> Path:
+    """A run folder with two exported models."""
+    return digits_run(tmp_path / "run")

@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
-import zipapp
+import zipfile
 from pathlib import Path
 
 import edgeprune_target
@@ -13,28 +13,31 @@ import pytest
 from boards.stand_in import build
 from trt.trtexec_stand_in import install
 
+from edgeprune.bench.pyz import write_runner
+
 PACKAGE = Path(edgeprune_target.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOOR = (3, 8)
 ALLOWED = {"numpy", "onnxruntime", "pycuda", "edgeprune_target"}
 
 
-def interpreters() -> list[str]:
-    """Python 3.8 to 3.10 on PATH or installed beside the running one, oldest first; then the running one."""
+def interpreters(minors: range) -> list[str]:
+    """Those of Python 3 that run, on PATH or installed beside the running one, oldest first."""
     found = []
-    for minor in range(FLOOR[1], 11):
+    for minor in minors:
         beside = Path(sys.base_prefix).parent.glob(f"*/bin/python3.{minor}")
         found += [str(path) for path in beside]
         found += [path for path in [shutil.which(f"python3.{minor}")] if path]
-    return [*found, sys.executable]
+    return [path for path in found if runs(path)]
+
+
+def runs(path: str) -> bool:
+    return subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(scope="module")
 def oldest() -> str:
-    for path in interpreters():
-        if subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return path
-    raise AssertionError("the running interpreter does not run")
+    return next(iter(interpreters(range(FLOOR[1], 11))), sys.executable)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -54,11 +57,7 @@ def test_imports_only_what_a_device_has(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pyz")
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(PACKAGE, folder / "tree/edgeprune_target", ignore=ignore)
-    zipapp.create_archive(folder / "tree", folder / "runner.pyz", main="edgeprune_target.__main__:run")
-    return folder / "runner.pyz"
+    return write_runner(tmp_path_factory.mktemp("pyz"))
 
 
 def run(*command: str) -> "subprocess.CompletedProcess[str]":
@@ -146,3 +145,28 @@ def test_missing_tensorrt_is_one_line_on_the_oldest(oldest: str, pyz: Path) -> N
     assert done.returncode == 1
     message = json.loads(done.stdout)["message"]
     assert "Python module is not installed" in message and "there is no program trtexec" in message
+
+
+def test_missing_numpy_is_one_line_on_the_oldest(oldest: str, pyz: Path, fake_file: Path) -> None:
+    done = run(
+        *(oldest, "-S", str(pyz), "accuracy", "--runtime", "fake", "--model", str(fake_file)),
+        *("--images", "i.npy", "--labels", "l.npy"),
+    )
+    assert done.returncode == 1
+    assert "has no numpy: install it there" in json.loads(done.stdout)["message"]
+
+
+def test_older_than_the_floor_is_one_line(pyz: Path) -> None:
+    too_old = interpreters(range(4, FLOOR[1]))
+    if not too_old:
+        pytest.skip("no Python 3 older than 3.8 on this machine")
+    for path in too_old:
+        done = run(path, str(pyz), "probe")
+        assert done.returncode == 1
+        assert "is too old on this machine" in json.loads(done.stdout)["message"]
+
+
+def test_what_an_old_python_compiles_first_is_plain(pyz: Path) -> None:
+    """The start of the .pyz must get as far as its message on any Python 3."""
+    with zipfile.ZipFile(pyz) as archive:
+        ast.parse(archive.read("__main__.py"), feature_version=(3, 4))

@@ -1,0 +1,72 @@
+"""An Android phone over ``adb``: the runner where the phone has a Python, else ONNX Runtime's own program."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeprune.bench.process import last_of
+from edgeprune.bench.remote import RemoteTransport
+from edgeprune.errors import BenchError
+
+PERF_TEST = "onnxruntime_perf_test"
+TERMUX = "/data/data/com.termux/files/usr/bin/python3"  # for root alone: it is an app's own folder
+
+CAUSES = {
+    "unauthorized": "it has not allowed this computer; unlock it and accept the question on its screen",
+    "no devices/emulators found": "adb sees no phone; turn on USB debugging and plug it in: adb devices",
+    "more than one device": "adb sees several; name one of 'adb devices', as in --host adb:SERIAL",
+    "not found": "adb does not see it; look at: adb devices",
+    "offline": "it is offline; plug it in again, or: adb reconnect",
+    "closed": "the connection broke; plug it in again",
+}
+
+
+class AdbTransport(RemoteTransport):
+    """``adb shell`` and ``adb push``."""
+
+    home = "/data/local/tmp/edgeprune"  # the one place where the shell's user may both write and execute
+
+    def __init__(self, serial: str = "", python: str | None = None, folder: str | None = None) -> None:
+        """``serial`` is one of ``adb devices``, or empty where there is only one.
+
+        Raises:
+            BenchError: a serial or a folder that adb would misunderstand.
+        """
+        super().__init__(python, folder)
+        if serial.startswith("-") or any(sign.isspace() for sign in serial):
+            raise BenchError(f"--host is 'adb:{serial}': give a serial of 'adb devices', as in adb:R5CT10ABC")
+        self.name = f"the phone {serial}" if serial else "the phone"
+        self.words = ["adb", *(["-s", serial] if serial else [])]
+
+    def shell(self, script: str) -> list[str]:
+        """Through the phone's own ``sh``."""
+        return [*self.words, "shell", f"sh -c {shlex.quote(script)}"]
+
+    def copy(self, path: Path, remote: str) -> list[str]:
+        """Files of the phone's shell user."""
+        return [*self.words, "push", str(path.resolve()), remote]
+
+    def pythons(self) -> list[str]:
+        """On PATH (a rooted phone, or one with a Python of its own), or Termux's."""
+        return ["python3", TERMUX]
+
+    def no_python(self) -> str:
+        """What to push."""
+        if self.wish:
+            return super().no_python()
+        push = shlex.join([*self.words, "push", PERF_TEST, "libonnxruntime.so", f"{self.folder}/"])
+        return (
+            f"{self.name} has neither a Python nor {PERF_TEST}: push that program, of an ONNX Runtime built "
+            f"for Android, with its library: {push}"
+        )
+
+    def why_lost(self, said: Sequence[str]) -> str:
+        """By what adb printed."""
+        for words, advice in CAUSES.items():
+            line = next((line.strip() for line in said if words in line), None)
+            if line is not None:
+                return f"cannot reach {self.name}: {advice} ({line})"
+        return (
+            f"the connection to {self.name} broke ({last_of(said)}); what was measured so far is kept: "
+            "plug it in again, then give the same command with --resume"
+        )

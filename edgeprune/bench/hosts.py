@@ -1,0 +1,80 @@
+"""From ``--host`` to a transport: a board over ssh, a phone over adb."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edgeprune.bench.adb import PERF_TEST, AdbTransport
+from edgeprune.bench.local import Transport
+from edgeprune.bench.perf_test import PerfTestTransport
+from edgeprune.bench.remote import RemoteTransport
+from edgeprune.bench.ssh import SshTransport
+from edgeprune.devices import AUTO, PHONE, Device
+
+ADB = "adb:"
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine other than this one, where the runner is to run.
+
+    Attributes:
+        name: ``user@board`` for ssh, ``adb:SERIAL`` for adb.
+        python: the command for Python there; None for ``python3``.
+        folder: for files there; None for the usual one.
+        ssh_options: as of ``ssh -o``.
+    """
+
+    name: str
+    python: str | None = None
+    folder: str | None = None
+    ssh_options: tuple[str, ...] = ()
+
+    @property
+    def is_phone(self) -> bool:
+        """Whether adb leads there."""
+        return self.name.startswith(ADB)
+
+    def device(self, asked: str | None) -> str:
+        """The name of the profile: what was asked for, else what answers; adb reaches a phone."""
+        if self.is_phone:
+            return PHONE if asked is None or asked == AUTO else asked
+        return asked or AUTO
+
+    def connect(self) -> Transport:
+        """Look at the machine, and give it the runner.
+
+        Raises:
+            BenchError: it cannot be reached, or has nothing to run the runner with.
+        """
+        if self.is_phone:
+            return self._phone(self.name.removeprefix(ADB))
+        board = SshTransport(self.name, self.ssh_options, self.python, self.folder)
+        board.connect()
+        return board
+
+    def leave_profile(self, device: Device, transport: Transport) -> None:
+        """Lay the profile beside the runner, in the runner's words, for a person to measure by hand.
+
+        That is ``python3 RUNNER measure --model FILE @PROFILE``.
+        """
+        if not isinstance(transport, RemoteTransport):
+            return
+        with TemporaryDirectory(prefix="edgeprune-") as folder:
+            path = Path(folder) / f"{device.name}.profile"
+            path.write_text("\n".join(runner_words(device)) + "\n")
+            transport.send(path)
+
+    def _phone(self, serial: str) -> Transport:
+        phone = AdbTransport(serial, self.python, self.folder)
+        phone.look()
+        if not phone.python and self.python is None and PERF_TEST in phone.files:
+            return PerfTestTransport(phone)
+        phone.get_ready()
+        return phone
+
+
+def runner_words(device: Device) -> list[str]:
+    """A profile as arguments of the runner's ``measure``, one a line."""
+    sensors = ["--sensors", ",".join(device.sensors)] if device.sensors else []
+    return [*sensors, *(word for total in device.totals for word in ("--total", str(total)))]

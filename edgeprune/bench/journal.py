@@ -1,0 +1,74 @@
+"""The rounds so far, in a file, so that a measurement that was cut goes on where it stood.
+
+The first line says what is measured, each later one holds a pair of rounds. Half a pair is measured again:
+its two rounds must follow each other.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeprune.errors import BenchError
+from edgeprune.files import append_line, read_lines
+
+SCHEMA = 1
+Pair = dict[str, dict[str, Any]]  # name -> one round
+
+
+class Journal:
+    """One file; made by ``begin``, and gone once the result is whole."""
+
+    def __init__(self, path: Path, resume: bool = False) -> None:
+        """``resume`` asks for what the file holds; without it the file starts anew."""
+        self.path = path
+        self.resume = resume
+
+    def begin(self, about: Mapping[str, Any]) -> list[Pair]:
+        """Start the file, or go on with it; the pairs that it holds.
+
+        Args:
+            about: what is measured, as JSON; pairs of anything else are not taken.
+
+        Raises:
+            BenchError: there is nothing to resume, or it is of something else.
+        """
+        lines = read_lines(self.path) if self.resume else []
+        if not self.resume:
+            self.path.unlink(missing_ok=True)
+            append_line(self.path, {"schema": SCHEMA, "about": dict(about)})
+            return []
+        if not lines:
+            raise BenchError(f"nothing to resume: there is no {self.path}; measure without --resume")
+        changed = differences(lines[0].get("about", {}), about)
+        if changed:
+            raise BenchError(
+                f"cannot go on with {self.path}: {changed[0]}; give the same options again, or measure anew "
+                "without --resume"
+            )
+        self._cut()
+        return [line["pair"] for line in lines[1:]]
+
+    def add(self, pair: Pair) -> None:
+        """Keep one more."""
+        append_line(self.path, {"pair": pair})
+
+    def drop(self) -> None:
+        """The measurement is over."""
+        self.path.unlink(missing_ok=True)
+
+    def _cut(self) -> None:
+        """Take away a last line that was cut, so that the next one is not joined to it."""
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with self.path.open("r+b") as handle:
+                handle.truncate(whole)
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is not as it was, a line each."""
+    return [
+        f"{name} was {then.get(name)}, and is {now.get(name)}"
+        for name in [*then, *(name for name in now if name not in then)]
+        if then.get(name) != now.get(name)
+    ]

@@ -1,0 +1,92 @@
+"""What a phone says of itself where no Python runs on it: copies of its files, read as a board's are."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from edgeprune_target import fingerprint as reading
+from edgeprune_target.board import board
+from edgeprune_target.state import state
+
+from edgeprune.bench.adb import PERF_TEST, AdbTransport
+from edgeprune.files import write_bytes
+
+# One grep reads them all: a process for each of a thousand files would take seconds, and warm the phone up.
+FILES = (
+    "/proc/meminfo",
+    "/proc/cpuinfo",
+    "/proc/loadavg",
+    "/sys/devices/system/cpu/online",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_*_freq",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor",
+    "/sys/class/thermal/thermal_zone*/type",
+    "/sys/class/thermal/thermal_zone*/temp",
+    "/sys/class/thermal/thermal_zone*/trip_point_*_type",
+    "/sys/class/thermal/thermal_zone*/trip_point_*_temp",
+    "/sys/class/thermal/cooling_device*/type",
+    "/sys/class/thermal/cooling_device*/*_state",
+)
+READ = f"grep -s -H '' {' '.join(FILES)}; exit 0"
+ASK = """\
+echo "model=$(getprop ro.product.model)"
+echo "chip=$(getprop ro.soc.model)"
+echo "android=$(getprop ro.build.version.release)"
+echo "abi=$(getprop ro.product.cpu.abi)"
+echo "kernel=$(uname -r)"
+echo "cores=$(nproc)"
+echo "before=$(head -n 1 /proc/stat)"; sleep 0.5; echo "after=$(head -n 1 /proc/stat)"
+echo "version=$(cd {folder} && grep -s -a -o -m 1 'VERS_[0-9.]*[0-9]' libonnxruntime.so | head -n 1)"
+"""
+
+
+def tree_of(phone: AdbTransport, folder: Path) -> Path:
+    """Copy what the phone shows of its /proc and /sys below ``folder``, which is then its ``/``."""
+    content: dict[str, list[str]] = {}
+    for line in phone.run(READ, f"reading the state of {phone.name}"):
+        name, colon, rest = line.partition(":")
+        if colon and name.startswith(("/proc/", "/sys/")) and ".." not in name:
+            content.setdefault(name, []).append(rest)
+    for name, lines in content.items():
+        write_bytes(folder / name[1:], ("\n".join(lines) + "\n").encode())
+    return folder
+
+
+def state_of(tree: Path) -> dict[str, Any]:
+    """The runner's ``state()`` of such a copy."""
+    found: dict[str, Any] = state(str(tree))
+    return found
+
+
+def fingerprint(phone: AdbTransport) -> dict[str, Any]:
+    """The runner's ``probe()``, as far as files tell it; the rest is None."""
+    lines = phone.run(ASK.format(folder=phone.folder), f"asking what {phone.name} is")
+    said = dict(line.split("=", 1) for line in lines if "=" in line)
+    with TemporaryDirectory(prefix="edgeprune-") as folder:
+        tree = tree_of(phone, Path(folder))
+        load = reading.text(tree / "proc/loadavg").split()[:3]
+        cores = int(said["cores"])
+        return {
+            "runner_version": None,
+            "python": None,
+            "system": f"Android {said['android']}, Linux {said['kernel']}",
+            "machine": said["abi"],
+            "board": {**board(str(tree)), "model": said["model"] or None, "android": True},
+            "cpu_model": said["chip"] or reading.cpu_model(tree),
+            "cores_online": cores,
+            "cores_available": cores,
+            "cores_physical": cores,
+            "memory_total_bytes": reading.memory_total_bytes(tree),
+            "runtimes": {"onnxruntime": version_of(said["version"])},
+            "governors": reading.governors(tree),
+            "clock_khz": reading.clocks(tree),
+            "load_average": [float(word) for word in load] or None,
+            "busy_cores": reading.busy_between(said["before"], said["after"], cores),
+            "sensor": "none",
+            "sensor_reasons": [],
+            "state": state_of(tree),
+        }
+
+
+def version_of(symbol: str) -> str:
+    """``VERS_1.23.2``, the version of the library's symbols, as ``1.23.2``; else whose program it is."""
+    return symbol.removeprefix("VERS_") or f"unknown ({PERF_TEST})"

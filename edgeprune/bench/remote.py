@@ -1,0 +1,273 @@
+"""What ssh and adb share: files kept on the device by their content, and the runner started over there.
+
+On the device there is one folder. It holds the runner as one .pyz and the models, each under the beginning of
+its sha256, so that what is there already is not sent again, and a file that was sent by half is never used.
+"""
+
+import re
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from edgeprune.bench.process import OnEvent, ask, how_it_ended, ignore_event, last_of, words_of
+from edgeprune.bench.pyz import sha256_of, write_runner
+from edgeprune.errors import BenchError, ConnectionLost
+
+MARGIN_BYTES = 1 << 20  # for what a file system needs beside the content
+DIGITS = 12  # of the sha256: 2^48 files until two are taken for each other
+UNSAFE = re.compile(r"[^\w.-]", re.ASCII)
+SAFE = re.compile(r"[\w./+@~-]+", re.ASCII)  # old scp hands the path to a shell
+CUT = ("lost connection", "Connection closed", "Connection reset", "send disconnect")
+DISK_FULL = ("No space left on device", "Disk quota exceeded")
+
+CODE = "edgeprune code "  # an adb before version 37 does not pass exit codes on, so they are printed
+
+# Makes the folder, then says what it is, what is free there and what lies in it, a line each.
+LOOK = """\
+mkdir -p {folder} && cd {folder} || exit
+echo "edgeprune folder $(pwd)"
+echo "edgeprune free $(df -Pk . | tail -n 1)"
+for file in *; do [ -f "$file" ] && echo "edgeprune file $(wc -c < "$file") $file"; done
+{pythons}
+exit 0
+"""
+
+# Runs the runner, and ends it when the connection does: the end of standard input says so. Without that, a
+# runner left behind would be measured along with the next one.
+START = """\
+exec 3<&0
+{python} {runner} {words} < /dev/null 3<&- & run=$!
+{{ cat <&3 > /dev/null; kill $run; }} > /dev/null 2>&1 & guard=$!
+exec 3<&-
+wait $run; code=$?
+kill $guard 2> /dev/null
+echo; echo "{{\\"event\\": \\"exit\\", \\"code\\": $code}}"
+exit $code
+"""
+
+
+class RemoteTransport(ABC):
+    """A device that is reached by a program here: ssh or adb."""
+
+    name: str  # of the device, for messages
+    home: str  # the folder on the device, where none is given
+
+    def __init__(self, python: str | None = None, folder: str | None = None) -> None:
+        """Settings only; ``connect`` looks at the device.
+
+        Args:
+            python: the command that starts Python there, as in ``taskset f0 python3``; None looks for one.
+            folder: where files go there.
+
+        Raises:
+            BenchError: a folder that cannot be named to every program.
+        """
+        self.wish = python
+        self.folder = folder or self.home
+        if not SAFE.fullmatch(self.folder) or self.folder.startswith("-"):
+            raise BenchError(
+                f"--host-folder is {folder!r}: choose one of letters, digits and / . _ + @ - alone"
+            )
+        self.python = ""
+        self.runner = ""
+        self.free_bytes = 0
+        self.files: dict[str, int] = {}  # name -> bytes
+
+    # --- what ssh and adb do each in their way ----------------------------------------------------------
+
+    @abstractmethod
+    def shell(self, script: str) -> list[str]:
+        """The command, here, that runs a script of ``sh`` there."""
+
+    @abstractmethod
+    def copy(self, path: Path, remote: str) -> list[str]:
+        """The command, here, that copies a file there."""
+
+    @abstractmethod
+    def pythons(self) -> list[str]:
+        """Commands to try for Python, when none was named."""
+
+    @abstractmethod
+    def why_lost(self, said: Sequence[str]) -> str:
+        """One line for a command that did not get through, from the last lines it printed."""
+
+    # --- the transport ------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Look at the device, and send the runner.
+
+        Raises:
+            BenchError: it cannot be reached, has no Python, or its disk is full.
+        """
+        self.look()
+        self.get_ready()
+
+    def get_ready(self) -> None:
+        """Once looked at: send the runner, which needs a Python."""
+        if not self.python:
+            raise BenchError(self.no_python())
+        self.send_runner()
+
+    def look(self) -> None:
+        """Learn the folder's full path, what is free and what is there, and which Python there is."""
+        wanted = [self.wish] if self.wish else self.pythons()
+        script = LOOK.format(folder=quoted(self.folder), pythons="\n".join(map(look_for, wanted)))
+        said = self.run(script, f"looking at {self.name}")
+        found = dict(line.split(" ", 2)[1:] for line in said if line.startswith("edgeprune "))
+        if "folder" not in found or "free" not in found:
+            raise BenchError(f"{self.name} did not say what it has: {last_of(said)}")
+        self.folder = found["folder"]
+        self.free_bytes = free_bytes(found["free"])
+        listed = [line.split(" ", 3)[2:] for line in said if line.startswith("edgeprune file ")]
+        self.files = {name: int(size) for size, name in listed}
+        self.python = next((one for one in wanted if f"edgeprune python {first_word(one)}" in said), "")
+
+    def no_python(self) -> str:
+        """The line for a device without one."""
+        if self.wish:
+            return (
+                f"{self.name} has no {first_word(self.wish)}: give another --host-python, or install it there"
+            )
+        return (
+            f"{self.name} has no python3: install Python 3.8 or newer and numpy there, or name one with "
+            "--host-python"
+        )
+
+    def send_runner(self) -> None:
+        """The .pyz, unless just this one is there."""
+        with TemporaryDirectory(prefix="edgeprune-") as folder:
+            self.runner = self.send(write_runner(Path(folder)))
+
+    def send(self, path: Path) -> str:
+        """Copy a file there under its sha256, unless it is there; its path there."""
+        size = path.stat().st_size
+        name = f"{sha256_of(path)[:DIGITS]}-{UNSAFE.sub('_', path.name)}"
+        remote = f"{self.folder}/{name}"
+        if self.files.get(name) == size:
+            return remote
+        if size + MARGIN_BYTES > self.free_bytes:
+            raise BenchError(self.too_full(path.name, size))
+        part = f"{remote}.part"
+        done, said = words_of(self.copy(path, part))
+        if done != 0:
+            raise self.why_not_sent(path.name, size, part, said)
+        whole = f'[ "$(wc -c < {part})" -eq {size} ] && mv {part} {remote}'
+        self.run(whole, f"sending {path.name} to {self.name}")
+        self.files[name] = size
+        self.free_bytes -= size
+        return remote
+
+    def remove(self, remote: str) -> None:
+        """Delete what ``send`` made there."""
+        self.run(f"rm -f {shlex.quote(remote)}", f"removing a file from {self.name}")
+        self.free_bytes += self.files.pop(remote.rpartition("/")[2], 0)
+
+    def call(self, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
+        """Run the runner there once; when the connection breaks, it is ended there too.
+
+        Raises:
+            ConnectionLost: no word came of how the runner ended.
+            BenchError: the runner failed.
+        """
+        words = shlex.join([verb, *arguments])
+        script = START.format(python=command(self.python), runner=shlex.quote(self.runner), words=words)
+        codes: list[int] = []
+
+        def event(told: dict[str, Any]) -> None:
+            codes.append(told["code"]) if told.get("event") == "exit" else on_event(told)
+
+        def ended(_code: int, said: Sequence[str]) -> BenchError:
+            if not codes:
+                return ConnectionLost(self.why_lost(said))
+            return how_it_ended(-signal_of(codes[-1]) or codes[-1], said)
+
+        return ask(self.shell(script), on_event=event, ended=ended, hold=True)
+
+    # --- parts --------------------------------------------------------------------------------------------
+
+    def run(self, script: str, doing: str) -> list[str]:
+        """Lines that a script printed there; ``doing`` is for the error's line.
+
+        Raises:
+            ConnectionLost: no word came of how it ended.
+            BenchError: it failed.
+        """
+        _, said = words_of(self.shell(f"({script})\necho {CODE}$?\n"))
+        codes = [line.removeprefix(CODE) for line in said if line.startswith(CODE)]
+        if not codes:
+            raise ConnectionLost(self.why_lost(said))
+        said = [line for line in said if not line.startswith(CODE)]
+        if codes[-1] == "0":
+            return said
+        if any(words in line for line in said for words in DISK_FULL):
+            raise BenchError(
+                f"{doing}: its disk is full; free some space there, or give another --host-folder"
+            )
+        raise BenchError(f"{doing} failed: {last_of(said)}")
+
+    def why_not_sent(self, name: str, size: int, part: str, said: Sequence[str]) -> BenchError:
+        """A copy that failed: mostly the disk, of which sftp says nothing but "Failure"."""
+        left = self.run(f"df -Pk {self.folder} | tail -n 1; rm -f {part}", f"sending {name} to {self.name}")
+        self.free_bytes = free_bytes(last_of(left))
+        if self.free_bytes < MARGIN_BYTES:  # the part that was sent counts
+            return BenchError(self.too_full(name, size))
+        if any(words in line for line in said for words in CUT):
+            return ConnectionLost(self.why_lost(said))
+        return BenchError(f"sending {name} to {self.name} failed: {last_of(said)}")
+
+    def too_full(self, name: str, size: int) -> str:
+        """The line for a disk without room."""
+        return (
+            f"the disk of {self.name} is full: {name} needs {megabytes(size)}, {self.folder} has "
+            f"{megabytes(self.free_bytes)} free; free some space there, or give another --host-folder"
+        )
+
+
+def look_for(python: str) -> str:
+    """A line for a shell there that says whether the command's program is there."""
+    word = first_word(python)
+    return f"command -v {quoted(word)} > /dev/null && echo {shlex.quote(f'edgeprune python {word}')}"
+
+
+def signal_of(code: int) -> int:
+    """The signal behind a shell's exit code, else 0."""
+    return code - 128 if 128 < code < 128 + 32 else 0
+
+
+def quoted(folder: str) -> str:
+    """A folder for a shell there, which replaces a ``~`` at its beginning."""
+    return f'"$HOME"{shlex.quote(folder[1:])}' if folder.startswith("~/") else shlex.quote(folder)
+
+
+def command(python: str) -> str:
+    """Words for a shell there: each quoted, a ``~`` at the beginning of one replaced."""
+    return " ".join(quoted(word) for word in shlex.split(python))
+
+
+def first_word(python: str) -> str:
+    """The program of a command.
+
+    Raises:
+        BenchError: there is none.
+    """
+    try:
+        words = shlex.split(python)
+    except ValueError as error:
+        raise BenchError(f"--host-python is {python!r}: {error}") from error
+    if not words:
+        raise BenchError("--host-python is empty: name a command, as in --host-python python3.8")
+    return words[0]
+
+
+def free_bytes(line: str) -> int:
+    """Of a line of ``df -Pk``: file system, kB in all, used, available, used in percent, mounted on."""
+    found = re.search(r"(\d+)\s+(-?\d+)\s+(-?\d+)\s+\S+%", line)
+    return int(found.group(3)) * 1024 if found else 0
+
+
+def megabytes(size: int) -> str:
+    """With one digit."""
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,84 @@
+"""A board over the system's own ssh and scp, so that what ~/.ssh/config says of it counts."""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgeprune.bench.process import last_of
+from edgeprune.bench.remote import RemoteTransport
+from edgeprune.errors import BenchError
+
+WORDS = "EDGEPRUNE_SSH"  # the environment's name for more words on both command lines, as in: -F FILE -i KEY
+
+# Nobody can answer a question while rounds go on, so ssh must not ask one. A board that says nothing for 15 s
+# is lost; the first value that ssh sees is the one that counts, so those of the user come first.
+ALWAYS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3")
+
+# What ssh prints -> what to do about it. Looked for in this order.
+CAUSES = {
+    "Permission denied": "it refuses the login; give it your key: ssh-copy-id {host}",
+    "Host key verification failed": "its host key is not known here; look at it once: ssh {host}",
+    "REMOTE HOST IDENTIFICATION HAS CHANGED": "its host key has changed; look at it: ssh {host}",
+    "Could not resolve hostname": "there is no such host; check the name, or ~/.ssh/config",
+    "Connection refused": "no ssh server answers there; is the board up, and sshd on it?",
+    "No route to host": "no way leads there; is the board on this network?",
+    "Network is unreachable": "no way leads there; is this machine on a network?",
+    "Connection timed out": "it does not answer; is the board up, and on this network?",
+    "Bad configuration option": "an option for ssh is wrong",
+}
+BROKEN = (
+    "the connection to {host} broke ({last}); what was measured so far is kept: look at the board, then give "
+    "the same command with --resume"
+)
+
+
+class SshTransport(RemoteTransport):
+    """One ssh for each question, so that a board that came back is simply asked again."""
+
+    home = "~/.cache/edgeprune"
+
+    def __init__(
+        self,
+        host: str,
+        options: Sequence[str] = (),
+        python: str | None = None,
+        folder: str | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        """``options`` are ``Name=value`` as of ``ssh -o``; ``environment`` may have more words in ``WORDS``.
+
+        Raises:
+            BenchError: a host, an option or a folder that ssh would misunderstand.
+        """
+        super().__init__(python, folder)
+        if not host or host.startswith("-") or any(sign.isspace() for sign in host):
+            raise BenchError(f"--host is {host!r}: give a name for ssh, as in --host user@board")
+        wrong = [option for option in options if "=" not in option]
+        if wrong:
+            raise BenchError(f"--ssh-option is {wrong[0]!r}: write it as in --ssh-option Port=2222")
+        self.name = host
+        self.words = [
+            *shlex.split(environment.get(WORDS, "")),
+            *(word for option in (*options, *ALWAYS) for word in ("-o", option)),
+        ]
+
+    def shell(self, script: str) -> list[str]:
+        """Through ``sh``, whatever the login shell is."""
+        return ["ssh", *self.words, "-T", "--", self.name, f"sh -c {shlex.quote(script)}"]
+
+    def copy(self, path: Path, remote: str) -> list[str]:
+        """An absolute path cannot be taken for ``host:path``."""
+        return ["scp", "-q", *self.words, "--", str(path.resolve()), f"{self.name}:{remote}"]
+
+    def pythons(self) -> list[str]:
+        """Jetson's TensorRT is in the system's Python, which this is."""
+        return ["python3"]
+
+    def why_lost(self, said: Sequence[str]) -> str:
+        """By what ssh printed; a connection that was there and broke is the rest."""
+        for words, advice in CAUSES.items():
+            line = next((line.strip() for line in said if words in line), None)
+            if line is not None:
+                return f"cannot reach {self.name}: {advice.format(host=self.name)} ({line})"
+        return BROKEN.format(host=self.name, last=last_of(said))

@@ -1,0 +1,34 @@
+"""The command line's options for a device that is reached from here, the same for every command."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+HOST_OPTIONS: dict[str, dict[str, Any]] = {
+    "--ssh-option": {"multiple": True, "help": "As of ssh -o: Port=2222; may be repeated."},
+    "--host-folder": {"help": "For files there  [default: ~/.cache/edgeprune]."},
+    "--host-python": {"help": "The command for Python there  [default: python3]."},
+    "--host": {"help": "The device is there: user@board by ssh, adb:SERIAL for a phone."},
+}
+
+
+def on_host(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options for a device that is reached from here; the command gets one `there`, a Host or None."""
+
+    @wraps(function)
+    def command(
+        *, host: str | None, host_python: str | None, host_folder: str | None, ssh_option: tuple[str, ...],
+        **others: Any,
+    ) -> Any:  # fmt: skip
+        from edgeprune.bench import Host
+
+        if host is None and (host_python or host_folder or ssh_option):
+            raise click.UsageError("--host-python, --host-folder and --ssh-option need --host")
+        there = None if host is None else Host(host, host_python, host_folder, ssh_option)
+        return function(there=there, **others)
+
+    for name, settings in HOST_OPTIONS.items():
+        command = click.option(name, **settings)(command)
+    return command

@@ -1,0 +1,39 @@
+"""A run that can be measured with ONNX Runtime, and the board behind the loopback."""
+
+from pathlib import Path
+
+import numpy as np
+
+from edgeprune.data import load_data
+from edgeprune.runs import Run
+
+
+def linear_onnx(path: Path, *, layers: int, seed: int = 0) -> Path:
+    """An ONNX file for digits as images: 3x32x32 to 10 logits, through some layers of 64."""
+    from onnx import TensorProto, checker, helper, numpy_helper, save
+
+    random = np.random.default_rng(seed)
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 32, 32])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10])
+    sizes = [3 * 32 * 32, *[64] * layers, 10]
+    nodes, weights, last = [helper.make_node("Flatten", ["input"], ["flat"])], [], "flat"
+    for index, (rows, columns) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        name = "logits" if index == layers else f"hidden{index}"
+        values = (random.standard_normal((rows, columns)) / rows**0.5).astype(np.float32)
+        weights.append(numpy_helper.from_array(values, f"weight{index}"))
+        nodes.append(helper.make_node("MatMul", [last, f"weight{index}"], [name]))
+        last = name
+    graph = helper.make_graph(nodes, "linear", [image], [logits], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    checker.check_model(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(model, path)
+    return path
+
+
+def digits_run(path: Path) -> Path:
+    """A run folder as `train-prune` and `export` leave it, as far as `bench` looks at it."""
+    Run.create(path, {"options": {}, "data_spec": load_data("digits").spec()})
+    for name, layers in (("baseline", 3), ("pruned", 1)):
+        linear_onnx(path / "export" / f"{name}.onnx", layers=layers)
+    return path
