@@ -205,7 +205,7 @@ class Stages:
         else:
             done = self._remove(graph, removal, scores, momenta)
             plan, small, kept = done.plan.to_dict(graph), done.model, done.momentum
-            if isinstance(extra, ScaleFactors):
+            if course.schedule == "regularised":  # shrunk weights would learn faster than they did before
                 restore_scale(small, self.run.load("baseline").state_dict())
             training.recalibrate(small, self.data, batch_size=self.options.batch_size or 128)
         kept = kept if self.options.optimizer_state == "slice" or removal.fraction >= 1 else {}
