@@ -106,8 +106,8 @@ def _labels(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any], basel
         (100 * method["flops_fraction"]["mean"], 100 * method["accuracy"]["mean"], method["label"], colour)
         for method, colour in zip(shown, colours, strict=True)
     ]
-    if baseline is not None:
-        found.append((end, 100 * baseline, "baseline, all FLOPs", "0.2"))
+    if baseline is not None:  # it goes above methods that are as accurate, so that no line crosses theirs
+        found.insert(0, (end, 100 * baseline, "baseline, all FLOPs", "0.2"))
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     heights = pushed_apart([(y - low) / (high - low) for _, y, _, _ in found], ROW)
     for (x, y, name, colour), height in zip(found, heights, strict=True):
