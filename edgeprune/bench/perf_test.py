@@ -73,7 +73,7 @@ class PerfTestTransport:
             return self.probe()
         if verb == "measure":
             return self.measure(parser().parse_args([verb, *arguments]))
-        raise BenchError(self.why_no_accuracy)
+        raise BenchError(f"{PERF_TEST} gives times alone: for {verb} there must be a Python on the phone")
 
     def probe(self) -> dict[str, Any]:
         """What the phone is; ``runtimes`` has ONNX Runtime's version as its library says it."""

@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +7,7 @@ from bench.conftest import Scripted
 from edgeprune.bench import accuracy
 from edgeprune.bench.accuracy import Score, Scorer, pieces, pieces_on_disk
 from edgeprune.bench.local import LocalTransport
-from edgeprune.errors import DataError
+from edgeprune.errors import ConnectionLost, DataError
 
 
 def batches(sizes: list[int]) -> Iterator[tuple[np.ndarray, list[int]]]:
@@ -75,11 +74,40 @@ def test_score_by_the_runner(fake_models, monkeypatch: pytest.MonkeyPatch) -> No
     assert told == [("baseline", 3), ("pruned", 3), ("baseline", 4), ("pruned", 4)]
 
 
-def test_what_was_sent_is_removed() -> None:
+def test_each_piece_is_sent_once_for_all_models_and_removed(
+    fake_models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accuracy, "PIECE_BYTES", 1)
     transport = Scripted()
+    sent: list[str] = []
+    transport.send = lambda path: sent.append(path.name) or path.name  # type: ignore[method-assign]
     scorer = Scorer(transport, "fake", 1, lambda name, done: None)
-    scorer.score_piece("pruned", 0, (Path("m/pruned.onnx"), Path("i.npy"), Path("l.npy")))
-    assert transport.removed == ["i.npy", "l.npy"]
+    found = scorer.score_all(fake_models(), lambda: batches([2, 2]))
+    assert found["pruned"]["accuracy_images"] == 8  # the script says 4 of each piece
+    assert sent.count("images.npy") == sent.count("labels.npy") == 2
+    assert transport.removed == ["images.npy", "labels.npy"] * 2
+
+
+def test_what_was_sent_is_removed_after_a_failure(fake_models) -> None:
+    transport = Scripted(fail_at=2)
+    transport.send = lambda path: path.name  # type: ignore[method-assign]
+    found = Scorer(transport, "fake", 1, lambda name, done: None).score_all(
+        fake_models(), lambda: batches([2])
+    )
+    assert "boom" in found["baseline"]["accuracy_reason"]
+    assert transport.removed == ["images.npy", "labels.npy"]
+
+
+def test_a_lost_connection_is_no_reason_but_an_end(fake_models) -> None:
+    """So that --resume can measure the accuracy later."""
+    transport = Scripted()
+
+    def lost(*words: object) -> None:
+        raise ConnectionLost("the cable")
+
+    transport.call = lost  # type: ignore[method-assign, assignment]
+    with pytest.raises(ConnectionLost):
+        Scorer(transport, "fake", 1, lambda name, done: None).score_all(fake_models(), lambda: batches([2]))
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,12 @@ def test_program_that_fails(phone: Phone, run_of_digits: Path) -> None:
         bench_run(run_of_digits, host=Host("adb:"), seconds=4, threads=1)
 
 
+def test_what_the_program_cannot_do_is_one_line(phone: Phone) -> None:
+    phone.give_perf_test({})
+    with pytest.raises(BenchError, match="gives times alone: for sensors there must be a Python"):
+        Host("adb:").connect().call("sensors", ["--sensors", "ina3221"])
+
+
 def test_adb_that_is_not_installed(
     run_of_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

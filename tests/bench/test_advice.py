@@ -25,6 +25,7 @@ GOOD: dict[str, Any] = {
         }
     },
     "settings": {
+        "stretches": 1,
         "threads": 4,
         "runtime": "onnxruntime",
         "runtime_wished": "onnxruntime",
@@ -63,6 +64,7 @@ MACHINE = "device.fingerprint"
         ("speedup", {"value": 1.01, "low": 1.0, "high": 1.03}, "not_faster", "contains 1"),
         (f"{MACHINE}.busy_cores", 1.2, "machine_loaded", "1.2 of 4 cores"),
         ("settings.threads", 5, "too_many_threads", "--threads 4"),
+        ("settings.stretches", 3, "resumed", "measured in 3 stretches"),
         (f"{MACHINE}.governors", ["powersave"], "governor", "powersave"),
         (f"{MACHINE}.governors", ["performance", "powersave"], "governor", "cpupower"),
         ("models.pruned.energy_reason", "rapl: not here", "energy_unavailable", "rapl: not here"),
