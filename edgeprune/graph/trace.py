@@ -105,6 +105,9 @@ class _ValueAttribute(_ValueProxy, Attribute):
         return self.tracer.create_proxy("call_method", self.attr, (self.root, *args), kwargs)
 
 
+_PLAIN = (int, float, bool, str, type(None))
+
+
 class ValueTracer(fx.Tracer):
     """Traces ``root`` while running it on ``inputs``; each node's value stands in ``node.meta``."""
 
@@ -124,6 +127,12 @@ class ValueTracer(fx.Tracer):
 
     def proxy(self, node: fx.Node) -> Proxy:
         return _ValueProxy(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        # The common ones first: what torch.fx looks for in them takes longer than all the rest of a node.
+        if type(a) in _PLAIN:
+            return a
+        return a.node if type(a) is _ValueProxy else super().create_arg(a)
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
