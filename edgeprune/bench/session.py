@@ -176,8 +176,10 @@ def typed_files(files: Mapping[str, Path], device: Device, version: str | None) 
     Raises:
         BenchError: they are not there.
     """
-    major = int((version or "0").split(".")[0])
-    if device.runtime != TENSORRT or major < TYPED_FROM or device.precision == "fp32":
+    if device.runtime != TENSORRT or device.precision == "fp32":
+        return files
+    major = (version or "").split(".")[0]
+    if not major.isdigit() or int(major) < TYPED_FROM:
         return files
     typed = {
         name: path.with_name(f"{path.stem}.{device.precision}{path.suffix}") for name, path in files.items()

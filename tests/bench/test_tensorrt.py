@@ -100,7 +100,7 @@ def test_by_the_python_module(
 
 def test_files_that_have_the_precision_themselves(tmp_path: Path) -> None:
     files = {"pruned": tmp_path / "run/export/pruned.onnx"}
-    for version, precision in (("10.3.0", "fp16"), ("11.4.0", "fp32"), (None, "fp16")):
+    for version, precision in (("10.3.0", "fp16"), ("11.4.0", "fp32"), (None, "fp16"), ("unknown", "fp16")):
         device = Device("x", "X", "tensorrt", precision)
         assert typed_files(files, device, version) is files
     assert typed_files(files, Device("x", "X", "onnxruntime", "fp32"), "11.4.0") is files

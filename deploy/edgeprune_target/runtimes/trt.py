@@ -91,7 +91,12 @@ class TensorRt:
     def engine_report(self) -> dict:
         """What was measured, as JSON: the engine's record, and whether it is launched as a graph."""
         kept = {key: value for key, value in self.record.items() if key not in ("key", "warnings", "schema")}
-        return {**kept, "cuda_graph": self._graph is not None, "cuda_graph_reason": self._graph_reason}
+        return {
+            **kept,
+            "cuda_graph": self._graph is not None,
+            "cuda_graph_reason": self._graph_reason,
+            "samples": "host clock: copy in, inference, copy out, wait for the stream",
+        }
 
     def device_memory(self) -> dict:
         """Of this engine, in bytes; see there."""

@@ -88,7 +88,12 @@ class TrtexecRuntime:
     def engine_report(self) -> dict:
         """What was measured, as JSON."""
         kept = {key: value for key, value in self.record.items() if key not in ("key", "warnings", "schema")}
-        return {**kept, "cuda_graph": True, "cuda_graph_reason": None}
+        return {
+            **kept,
+            "cuda_graph": True,
+            "cuda_graph_reason": None,
+            "samples": "trtexec's GPU events: from the start of the copy in to the end of the copy out",
+        }
 
     def stretch(self, seconds: float, during: tuple) -> dict:
         """Have it timed for ``seconds``; the contexts ``during`` are open from after loading to the last run.
