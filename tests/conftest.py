@@ -10,6 +10,11 @@ import torch
 from edgeprune.recipe import TrainPruneOptions
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The README's commands train for real: begun first, they run beside all the rest."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()

@@ -12,6 +12,10 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
+# One after the other on one process, and first of all, since they take longest: see conftest.
+pytestmark = pytest.mark.xdist_group("readme")
+
+
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 

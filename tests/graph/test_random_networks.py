@@ -14,7 +14,7 @@ from edgeprune.graph.classes import build_graph
 from edgeprune.plan import Plan
 from graph.checks import TOLERANCE, disagreement, fvcore_flops, parameters, random_keep, randomise
 
-COUNT = int(os.environ.get("EDGEPRUNE_NETWORKS", "40"))
+COUNT = int(os.environ.get("EDGEPRUNE_NETWORKS", "16"))
 
 
 class RandomNet(nn.Module):
