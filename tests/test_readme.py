@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-# One after the other on one process, and first of all, since they take longest: see conftest.
+# One after the other on one process, since each needs what the one before it left.
 pytestmark = pytest.mark.xdist_group("readme")
 
 
