@@ -37,7 +37,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 tests: $(STAMP)
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup
+	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(STAMP)  ## every torchvision CNN, and accuracies on CIFAR-10 where it is at hand
 	$(BIN)/pytest -m slow

@@ -1,5 +1,6 @@
 """Every command in the README is run as it stands there, in its order, in one empty folder."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -10,10 +11,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-
-
-# One after the other on one process, since each needs what the one before it left.
-pytestmark = pytest.mark.xdist_group("readme")
 
 
 def blocks(language: str) -> list[str]:
@@ -34,13 +31,20 @@ def test_the_three_commands_come_first() -> None:
     assert RUNNABLE[:3] == ["edgeprune train-prune", "edgeprune export", "edgeprune bench"]
 
 
-@pytest.mark.parametrize("command", RUNNABLE)
-def test_command(command: str, folder: Path) -> None:
-    program, *args = shlex.split(command)
-    module = {"edgeprune": "edgeprune", "torchrun": "torch.distributed.run"}[program]
-    done = subprocess.run([sys.executable, "-m", module, *args], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip()
+def test_the_commands_one_after_the_other(folder: Path) -> None:
+    """One test, since each command needs what those before it left; on one thread, to run beside other tests."""
+    for command in RUNNABLE:
+        program, *args = shlex.split(command)
+        module = {"edgeprune": "edgeprune", "torchrun": "torch.distributed.run"}[program]
+        done = subprocess.run(
+            [sys.executable, "-m", module, *args],
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
+        assert done.stdout.strip(), command
 
 
 @pytest.mark.parametrize("command", WITH_PLACEHOLDER)
