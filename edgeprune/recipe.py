@@ -70,7 +70,7 @@ class TrainPruneOptions:
 
 # By data: epochs with pruning, epochs of the baseline, batch, learning rates.
 _SMALL: dict[str, Any] = {
-    "epochs": 24, "baseline_epochs": 10, "batch_size": 64,
+    "epochs": 18, "baseline_epochs": 10, "batch_size": 64,
     "lr": 0.02, "baseline_lr": 0.1, "schedule": "cosine",
 }  # fmt: skip
 _LARGE: dict[str, Any] = {
