@@ -525,5 +525,46 @@ def compare(
     click.echo("\n".join(comparison.remarks(result)))
 
 
+@main.command()
+@click.argument("run", required=False)
+@click.option("--budget", required=True, metavar="FILE", help="Limits, one a line, in TOML.")
+@click.option("--device", help="Whose measurement counts  [default: the budget's, or the only one].")
+@click.option("--junit", metavar="FILE", help="A JUnit report too, for a CI system.")
+@as_json
+@click.pass_context
+def verify(
+    ctx: click.Context, run: str | None, budget: str, device: str | None, junit: str | None, to_json: bool
+) -> None:
+    """Hold a run against limits, for your own CI: exit code 0 if all are met, 1 if not.
+
+    A limit on what was not measured is not met. A budget has lines such as
+
+    \b
+    accuracy_drop_points = 1.0     # of the pruned model, at most
+    onnx_top1_agreement = 0.99     # ONNX Runtime against torch, at least
+    latency_p50_ms = 5.0
+    speedup = 1.5                  # the lower end of its interval, at least
+    memory_peak_mb = 50
+    energy_mj = 20
+    size_kb = 2000
+
+    \b
+    edgeprune verify --budget budget.toml
+    edgeprune verify runs/mine --budget budget.toml --device jetson-orin-nano --junit verify.xml
+    """
+    from edgeprune import verification
+    from edgeprune.console import print_table
+
+    result = verification.verify(latest_run(run), budget, device=device)
+    if junit:
+        verification.write_junit(result, Path(junit))
+    if to_json:
+        say(result)
+    else:
+        verdict = "all limits are met" if result["passed"] else "not all limits are met"
+        print_table(f"{result['run']}: {verdict}", *verification.table(result))
+    ctx.exit(0 if result["passed"] else 1)
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,6 +9,7 @@
     ├── PlanError      a keep-plan that does not belong to this model
     ├── RunError       a run folder that exists, is missing or is not one
     ├── TrainError     training that cannot go on (a loss that is not a number)
+    ├── BudgetError    a file of limits that `verify` cannot use
     ├── ExportError    an export that failed or disagrees with the model
     └── BenchError     a measurement that could not be made
         └── ConnectionLost  a device that is out of reach, or was lost on the way
@@ -52,6 +53,10 @@ class RunError(EdgePruneError):
 
 class TrainError(EdgePruneError):
     """Training that cannot go on."""
+
+
+class BudgetError(EdgePruneError):
+    """A file of limits that `verify` cannot use."""
 
 
 class ExportError(EdgePruneError):

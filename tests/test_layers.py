@@ -16,7 +16,7 @@ FLOORS = [
     ["compaction"],
     ["budget", "importance", "export", "bench"],
     ["runs", "reconstruct"],
-    ["steering", "training", "serialize"],
+    ["steering", "training", "serialize", "verification"],
     ["learned", "schedules"],
     ["recipe"],
     ["stages"],

@@ -32,7 +32,7 @@ def test_the_three_commands_come_first() -> None:
 
 
 def test_the_commands_one_after_the_other(folder: Path) -> None:
-    """One test, since each command needs what those before it left; on one thread, to run beside other tests."""
+    """One test, since each command needs what those before it left; on one thread, beside other tests."""
     for command in RUNNABLE:
         program, *args = shlex.split(command)
         module = {"edgeprune": "edgeprune", "torchrun": "torch.distributed.run"}[program]
