@@ -561,8 +561,8 @@ def verify(
     if to_json:
         say(result)
     else:
-        verdict = "all limits are met" if result["passed"] else "not all limits are met"
-        print_table(f"{result['run']}: {verdict}", *verification.table(result))
+        print_table(result["run"], *verification.table(result))
+        click.echo("all limits are met" if result["passed"] else "not all limits are met")
     ctx.exit(0 if result["passed"] else 1)
 
 

@@ -382,8 +382,8 @@ def data(place: Path) -> DataBundle:
 
 def test_defaults_for_small_data(data: DataBundle) -> None:
     found = resolve(TrainPruneOptions(), data)
-    assert (found.epochs, found.baseline_epochs, found.batch_size, found.lr) == (24, 10, 64, 0.02)
-    assert found.prune_iterations == round(0.4 * 24 * data.steps(64))
+    assert (found.epochs, found.baseline_epochs, found.batch_size, found.lr) == (18, 10, 64, 0.02)
+    assert found.prune_iterations == round(0.4 * 18 * data.steps(64))
     assert found.device in ("cpu", "cuda") and found.precision in ("bf16", "fp32")
 
 
