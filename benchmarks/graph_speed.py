@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from edgeprune_target.fingerprint import cpu_model
 from torch import Tensor, nn
 from torchvision.models import get_model
 
@@ -155,7 +156,13 @@ def main() -> None:
         print(f"{line['blocks']:8.0f} {line['total_s']:9.3f} {line['per_block_ms']:11.2f}")
     if options.out:
         versions = {name: version(name) for name in ("torch", "torch-pruning", "torchvision")}
-        record = {"schema": 1, "versions": versions, "threads": options.threads, "image": "1x3x224x224"}
+        record = {
+            "schema": 1,
+            "versions": versions,
+            "machine": cpu_model(),
+            "threads": options.threads,
+            "image": "1x3x224x224",
+        }
         options.out.write_text(json.dumps({**record, "models": rows, "chain": chain}, indent=1) + "\n")
 
 

@@ -87,6 +87,22 @@ def cost_table() -> str:
     return f"{markdown(['', 'median'], rows)}\n\nOn {where}."
 
 
+def graph_table() -> str:
+    """Trace, plan and compaction beside Torch-Pruning's."""
+    found = read("graph_speed")
+    rows = [
+        [m["model"], f"{m['ours_s']:.2f} s", f"{m['torch_pruning_s']:.2f} s", f"{m['ratio']:.2f}"]
+        for m in found["models"]
+    ]
+    heads = [
+        "trace, choose, cut",
+        "edgeprune",
+        f"Torch-Pruning {found['versions']['torch-pruning']}",
+        "ratio",
+    ]
+    return f"{markdown(heads, rows)}\n\nOn {found['machine']}, torch {found['versions']['torch']}."
+
+
 def compare_table(name: str) -> str:
     """Methods side by side, the most accurate first."""
     found = read(name)
@@ -106,6 +122,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cifar": cifar_table,
     "cifar-bench": lambda: run_table("resnet56-cifar10-learned"),
     "cost": cost_table,
+    "graph-speed": graph_table,
     "compare": lambda: compare_table("compare_digits"),
     "compare-cifar": lambda: compare_table("compare_cifar10"),
 }

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.copying import assemble, copy_graph, copy_layers, copy_module
+from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.ordering import Orders, channel_orders
 from edgeprune.graph.rewrite import Immovable, Rewriter
 from edgeprune.plan import Plan
@@ -24,6 +25,7 @@ class Compacted:
     plan: Plan
 
 
+@collecting_later
 def compact(graph: Graph, plan: Plan) -> Compacted:
     """Cut the dropped channels out of a copy of ``graph``'s model.
 

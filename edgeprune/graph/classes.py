@@ -18,6 +18,7 @@ from edgeprune.graph.attributes import join_layers, settle, unused_parts
 from edgeprune.graph.cost import Bools, CostModel, Ints, Meter
 from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import Flow
+from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.rules import apply_rule
 from edgeprune.graph.trace import VALUE, trace
 
@@ -99,8 +100,11 @@ class Graph:
 
     def _total(self, kind: str, keep: Bools | None) -> int:
         checked = self.checked(keep)
-        if keep is None or not self._cost.anything_empty(checked):
-            return round(self._cost.total(kind, checked))
+        if keep is None:
+            return round(self._cost.everything(kind))
+        found = self._cost.whole(kind, checked)
+        if found is not None:
+            return round(found)
         fate = fate_of(self.flow, self.class_of, np.asarray(keep, dtype=bool))
         constants = sum(fate.widths.values()) if kind == "params" else 0
         return round(self._cost.total(kind, checked, fate.working)) + constants
@@ -148,6 +152,7 @@ class Graph:
         return self.class_of[vector.numpy()]
 
 
+@collecting_later
 def build_graph(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], ignore: Iterable[str] = ()) -> Graph:
     """Trace ``model`` on ``inputs`` and find its classes of coupled channels.
 

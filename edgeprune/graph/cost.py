@@ -90,17 +90,25 @@ class CostModel:
         """Kept lengths; the last is the always-1 that fills rows up."""
         return np.append(self.base + self.counts @ keep, 1.0)
 
-    def anything_empty(self, keep: Floats) -> bool:
-        """Whether some tensor or axis loses all its channels, so that whole operations may go."""
-        return bool((self.kept(keep) == 0).any() or (self.shown @ keep == 0).any())
+    def everything(self, kind: str) -> float:
+        """Parameters or FLOPs of the whole model."""
+        return float(self.parts[kind].each(self.kept(np.ones(self.counts.shape[1]))).sum())
 
-    def total(self, kind: str, keep: Floats, working: set[fx.Node] | None = None) -> float:
-        """Parameters or FLOPs at ``keep``, of the ``working`` nodes only when given."""
+    def whole(self, kind: str, keep: Floats) -> float | None:
+        """Parameters or FLOPs at ``keep``; None where some tensor or axis loses all its channels.
+
+        Whole operations may then go, which a product of lengths does not tell.
+        """
+        kept = self.kept(keep)
+        if (kept == 0).any() or (self.shown @ keep == 0).any():
+            return None
+        return float(self.parts[kind].each(kept).sum())
+
+    def total(self, kind: str, keep: Floats, working: set[fx.Node]) -> float:
+        """Parameters or FLOPs at ``keep``, of the ``working`` nodes alone."""
         parts = self.parts[kind]
         each = parts.each(self.kept(keep))
-        if working is not None:
-            each = each[[any(n in working for n in nodes) for nodes in parts.nodes]]
-        return float(each.sum())
+        return float(each[[any(n in working for n in nodes) for nodes in parts.nodes]].sum())
 
     def by_node(self, keep: Floats) -> dict[str, float]:
         """FLOPs at ``keep``, summed by layer."""

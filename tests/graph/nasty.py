@@ -25,6 +25,7 @@ class Case:
     reasons: tuple[str, ...]
     flops: bool
     trains: bool
+    exports: bool
 
 
 CASES: dict[str, Case] = {}
@@ -36,14 +37,16 @@ def case(
     reasons: tuple[str, ...] = (),
     flops: bool = True,
     trains: bool = True,
+    exports: bool = True,
 ) -> Callable[[type[nn.Module]], type[nn.Module]]:
     """Register a model class.
 
-    ``flops=False`` where fvcore itself cannot count it, ``trains=False`` where PyTorch cannot train it.
+    ``flops=False`` where fvcore itself cannot count it, ``trains=False`` where PyTorch cannot train it,
+    ``exports=False`` where PyTorch cannot export the original either.
     """
 
     def register(kind: type[nn.Module]) -> type[nn.Module]:
-        CASES[kind.__name__] = Case(kind, shapes or (IMAGE,), prunable, reasons, flops, trains)
+        CASES[kind.__name__] = Case(kind, shapes or (IMAGE,), prunable, reasons, flops, trains, exports)
         return kind
 
     return register
@@ -1068,7 +1071,7 @@ class PythonOnSizes(Wrapped):
         return y if y.dim() == 4 and y.is_floating_point() else x
 
 
-@case(reasons=("reads the content",), trains=False)
+@case(reasons=("reads the content",), trains=False, exports=False)
 class ContentAsNumber(Wrapped):
     """Numbers taken from tensors enter the arithmetic, but steer nothing."""
 
