@@ -159,7 +159,7 @@ def main() -> None:
         record = {
             "schema": 1,
             "versions": versions,
-            "machine": cpu_model(),
+            "machine": cpu_model(Path("/")),
             "threads": options.threads,
             "image": "1x3x224x224",
         }
