@@ -316,8 +316,11 @@ def _missed(target: Target, got: float) -> list[str]:
 def flops_of(model: nn.Module, example: torch.Tensor) -> int:
     """Multiply-adds of one forward pass, as fvcore counts them (batch included)."""
     import logging
+    import warnings
 
-    from fvcore.nn import FlopCountAnalysis
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch's, at what fvcore does when it is imported
+        from fvcore.nn import FlopCountAnalysis
 
     analysis = FlopCountAnalysis(model.eval(), example)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
