@@ -107,12 +107,12 @@ def honesty() -> str:
     """What `bench` says of a model against itself."""
     found = read("self_vs_self")
     come, settings = found["verdict"], found["settings"]
+    ratio, least, most = (come[f"p50_over_plain{end}"] for end in ("", "_least", "_most"))
     return (
         f"A ResNet-20 against itself, {come['runs_done']} times: the interval contained 1.0 in "
-        f"{come['contain_one']}, and the p50 was {come['p50_over_plain']:.3f} of that of a plain loop over ONNX "
-        f"Runtime (median of the runs; {come['p50_over_plain_least']:.3f} to {come['p50_over_plain_most']:.3f}). "
-        f"On {found['machine']['processor']}, {settings['threads']} thread, batch {settings['batch']}, by "
-        "`python benchmarks/self_vs_self.py`."
+        f"{come['contain_one']}, and the p50 was {ratio:.3f} of that of a plain loop over ONNX Runtime "
+        f"(median of the runs; {least:.3f} to {most:.3f}). On {found['machine']['processor']}, "
+        f"{settings['threads']} thread, batch {settings['batch']}, by `python benchmarks/self_vs_self.py`."
     )
 
 
