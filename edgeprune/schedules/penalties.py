@@ -42,8 +42,8 @@ class GroupLasso(Extra):
     """Adds the gradient of lambda (sum ||W[n]||_2 + sum ||W[:, c]||_2) over filters and input channels.
 
     Source: Wen et al., Learning Structured Sparsity in Deep Neural Networks, 2016. Its lambdas are set by
-    hand for each net; here lambda of a layer is what takes ``shrink`` of its mean group norm over the phase. A
-    weight that stands in groups of two axes is pulled by both, each then by half.
+    hand for each net; here lambda of a layer is what takes ``shrink`` of its mean group norm over the phase.
+    A weight that stands in groups of two axes is pulled by both, each then by half.
 
     Args: as for `Slimming`.
     """
