@@ -103,6 +103,19 @@ def graph_table() -> str:
     return f"{markdown(heads, rows)}\n\nOn {found['machine']}, torch {found['versions']['torch']}."
 
 
+def honesty() -> str:
+    """What `bench` says of a model against itself."""
+    found = read("self_vs_self")
+    come, settings = found["verdict"], found["settings"]
+    ratio, least, most = (come[f"p50_over_plain{end}"] for end in ("", "_least", "_most"))
+    return (
+        f"A ResNet-20 against itself, {come['runs_done']} times: the interval contained 1.0 in "
+        f"{come['contain_one']}, and the p50 was {ratio:.3f} of that of a plain loop over ONNX Runtime "
+        f"(median of the runs; {least:.3f} to {most:.3f}). On {found['machine']['processor']}, "
+        f"{settings['threads']} thread, batch {settings['batch']}, by `python benchmarks/self_vs_self.py`."
+    )
+
+
 def compare_table(name: str) -> str:
     """Methods side by side, the most accurate first."""
     found = read(name)
@@ -123,6 +136,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cifar-bench": lambda: run_table("resnet56-cifar10-learned"),
     "cost": cost_table,
     "graph-speed": graph_table,
+    "honesty": honesty,
     "compare": lambda: compare_table("compare_digits"),
     "compare-cifar": lambda: compare_table("compare_cifar10"),
 }

@@ -1,6 +1,7 @@
 """Regularised training that makes channels small before they go."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -42,19 +43,23 @@ class GroupLasso(Extra):
 
     Source: Wen et al., Learning Structured Sparsity in Deep Neural Networks, 2016. Its lambdas are set by
     hand for each net; here lambda of a layer is what takes ``shrink`` of its mean group norm over the phase.
+    A weight that stands in groups of two axes is pulled by both, each then by half.
 
     Args: as for `Slimming`.
     """
 
     def __init__(self, graph: Graph, travel: float, shrink: float = SHRINK) -> None:
         named = dict(graph.module.named_parameters())
+        found = [
+            (name, axis)
+            for (name, axis), classes in graph.slots.items()
+            if name in named and named[name].dim() > 1 and (classes >= 0).any()
+        ]
+        axes = Counter(name for name, _ in found)
         self.groups: list[tuple[nn.Parameter, int, float]] = []
-        for (name, axis), classes in graph.slots.items():
-            parameter = named.get(name)
-            if parameter is None or parameter.dim() < 2 or not (classes >= 0).any():
-                continue
-            norms = _norms(parameter.detach(), axis)
-            self.groups.append((parameter, axis, shrink * float(norms.mean()) / max(travel, 1e-12)))
+        for name, axis in found:
+            mean = float(_norms(named[name].detach(), axis).mean())
+            self.groups.append((named[name], axis, shrink * mean / axes[name] / max(travel, 1e-12)))
 
     def before_update(self, rate: float) -> None:
         """Add the penalty's gradient; a step never takes more than a group's whole norm."""

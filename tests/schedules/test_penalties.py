@@ -67,3 +67,21 @@ def test_a_step_takes_no_more_than_a_groups_norm() -> None:
     before = weight.detach().clone()
     lasso.before_update(0.5)
     assert torch.allclose(before - 0.5 * weight.grad, torch.zeros_like(before), atol=1e-6)
+
+
+def test_a_weight_pulled_along_both_axes_loses_its_share_once() -> None:
+    """No loss defends it: after the phase it has lost ``shrink`` of its size, not twice that."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 1), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 1)
+    ).eval()
+    graph = build_graph(model, torch.zeros(1, 1, 4, 4))
+    weight, steps, rate = graph.module.get_parameter("2.weight"), 200, 0.01
+    lasso = GroupLasso(graph, travel(lambda _: rate, steps, 0.0), shrink=0.6)
+    assert sum(parameter is weight for parameter, _, _ in lasso.groups) == 2
+    before = float(weight.detach().norm())
+    for _ in range(steps):
+        weight.grad = torch.zeros_like(weight)
+        lasso.before_update(rate)
+        weight.data.sub_(rate * weight.grad)
+    assert float(weight.detach().norm()) == pytest.approx(0.4 * before, rel=0.1)
