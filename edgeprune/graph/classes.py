@@ -122,7 +122,7 @@ class Graph:
         return Meter(self._cost, kind, self.checked(keep))
 
     def by_widths(self, kind: str) -> Callable[[Ints], float]:
-        """FLOPs or parameters as a function of the groups' widths; exact but for what an empty group takes along."""
+        """FLOPs or parameters as a function of the groups' widths, but for what an empty group takes."""
         return self._cost.by_widths(kind, self.group_of)
 
     def marginal_flops(self, keep: Bools | None = None) -> NDArray[np.float64]:

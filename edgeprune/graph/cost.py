@@ -112,7 +112,7 @@ class CostModel:
         return float(each[[any(n in working for n in nodes) for nodes in parts.nodes]].sum())
 
     def by_widths(self, kind: str, group_of: Ints) -> Callable[[Ints], float]:
-        """The total as a function of how many classes of each group stay (whichever; all alike in a group)."""
+        """The total as a function of how many classes of each group stay, whichever they are."""
         groups = int(group_of.max(initial=-1)) + 1
         sizes = np.bincount(group_of, minlength=groups)
         member = sparse.csr_matrix((1 / sizes[group_of], (np.arange(len(group_of)), group_of)))

@@ -20,6 +20,7 @@ from edgeprune.latency.shapes import DEPTHWISE, Layer, Model, Shape, read_model
 from edgeprune.latency.table import Entry, Table
 
 REFINEMENTS = 3  # rounds of points between points
+FINEST = 16  # pieces that an axis is cut into at most: times bend where layers are narrow
 
 Progress = Callable[[float, float, str], None]
 
@@ -36,8 +37,8 @@ def build_table(
 ) -> Table:
     """Time what a model is made of, and write ``place``.
 
-    A table that is there is added to, given the same conditions: its shapes are not timed again, which is also
-    how a build that was stopped goes on.
+    A table that is there is added to, given the same conditions: its shapes are not timed again. That is
+    also how a build that was stopped goes on.
 
     Raises:
         LatencyError: the table there is of other conditions; or no layer can be timed.
@@ -121,27 +122,27 @@ def sample(entry: Entry, inputs: int, outputs: int, sampler: Sampler, alike: Ent
         entry: of the shape.
         inputs, outputs: the widest it has.
         sampler: how layers are timed.
-        alike: an entry of the same operation and kernel, whose steps are taken over: they are the runtime's way
-            of blocking channels, whatever the size of the maps.
+        alike: an entry of the same operation and kernel, whose steps are taken over: they are the runtime's
+            way of blocking channels, whatever the size of the maps.
     """
     if alike is not None:
         entry.steps, entry.rough = dict(alike.steps), dict(alike.rough)
     else:
         _probe(entry, inputs, sampler)
     step = max(entry.steps.values())  # a layer's inputs come in the steps of those that write them
-    lines = [
-        Line(first_grid(full, max(step, full // 16)), max(step, full // 16))
-        for axis, full in _axes(entry, inputs, outputs)
-    ]
+    lines = []
+    for _, full in _axes(entry, inputs, outputs):
+        coarse = step * max(1, round(full / FINEST / step))
+        lines.append(Line(first_grid(full, coarse), coarse))
     found: dict[Point, float] = {}
-    full = (inputs, outputs)
+    most = (inputs, outputs)
     for _ in range(REFINEMENTS):
-        wanted = {_at(entry.shape, axis, w, full) for axis, line in enumerate(lines) for w in line.wanted()}
+        wanted = {_at(entry.shape, axis, w, most) for axis, line in enumerate(lines) for w in line.wanted()}
         wanted -= found.keys()
         if wanted:
             found.update(sampler.times(entry.shape, sorted(wanted)))
         for axis, line in enumerate(lines):
-            line.take({w: found[_at(entry.shape, axis, w, full)] for w in line.wanted()})
+            line.take({w: found[_at(entry.shape, axis, w, most)] for w in line.wanted()})
         if not any(line.wanted() for line in lines):
             break
     if entry.shape.op != DEPTHWISE:
@@ -181,12 +182,9 @@ def _probe(entry: Entry, inputs: int, sampler: Sampler) -> None:
         entry.steps[axis] = find_step(times)
         entry.rough[axis] = find_rough(times, entry.steps[axis])
     if len(axes) == 2:
-        top = (
-            min(-(-odd // step) * step, WINDOW) for step in (entry.steps["inputs"], entry.steps["outputs"])
-        )
-        entry.rough["both"] = max(
-            1.0, found[odd, odd] / sampler.times(entry.shape, [point := tuple(top)])[point]
-        )
+        a, b = (-(-odd // entry.steps[axis]) * entry.steps[axis] for axis in ("inputs", "outputs"))
+        top = (min(a, WINDOW), min(b, WINDOW))
+        entry.rough["both"] = max(1.0, found[odd, odd] / sampler.times(entry.shape, [top])[top])
     elif entry.shape.op == DEPTHWISE:
         entry.steps["inputs"], entry.rough["inputs"] = entry.steps["outputs"], entry.rough["outputs"]
         entry.rough["both"] = entry.rough["outputs"]

@@ -12,15 +12,15 @@ BENT = 0.04  # a time off the line through its neighbours by more wants a point 
 
 
 def probe_widths() -> list[int]:
-    """Widths that show the step, whatever the model's own: every fourth up to the window, and some odd ones."""
+    """Widths that show the step, whatever the model's own: every fourth of the window, and two odd ones."""
     return sorted({*range(4, WINDOW + 1, 4), WINDOW - 1, WINDOW // 2 - 3})
 
 
 def find_step(times: Times) -> int:
     """The largest step within which nothing is gained by a narrower layer.
 
-    A step of s says that T(w) >= T(ceil(w / s) * s): widths between multiples of s cost at least as much as the
-    next multiple. 1 where times simply grow.
+    A step of s says that T(w) >= T(ceil(w / s) * s): widths between multiples of s cost at least as much
+    as the next multiple. 1 where times simply grow.
     """
     for step in STEPS:
         tops = [w for w in times if w % step == 0]
@@ -31,7 +31,7 @@ def find_step(times: Times) -> int:
 
 
 def find_rough(times: Times, step: int) -> float:
-    """How many times longer than the next multiple of ``step`` a width between takes, in the middle of them."""
+    """How many times longer than the next multiple of ``step`` a width between takes; the median."""
     ratios = [times[w] / times[top] for w in times if w % step and (top := -(-w // step) * step) in times]
     return max(1.0, statistics.median(ratios)) if ratios else 1.0
 

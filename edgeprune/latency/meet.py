@@ -1,4 +1,4 @@
-"""A plan that meets its time when the whole model is measured: choose, measure, correct the table, choose again."""
+"""A plan that meets its time as measured: choose, measure the whole, correct the table, choose again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ def meet(
 ) -> tuple[Attempt, list[Attempt]]:
     """Ask the table for what makes the measured share come out right.
 
-    A table's times add up to nearly the whole, and nearly is not enough; what it misses changes slowly from one
-    plan to a near one, so that the ratio of measured to predicted corrects the next.
+    A table's times add up to nearly the whole, and nearly is not enough; what it misses changes slowly from
+    one plan to a near one, so that the ratio of measured to predicted corrects the next.
 
     Args:
         fraction: of the baseline's measured time.

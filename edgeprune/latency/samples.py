@@ -122,7 +122,7 @@ class _Branches:
 
     def scalar(self, name: str, number: float) -> str:
         """A constant, once."""
-        from onnx import helper, TensorProto
+        from onnx import TensorProto, helper
 
         if all(one.name != name for one in self.weights):
             self.weights.append(helper.make_tensor(name, TensorProto.FLOAT, [], [number]))

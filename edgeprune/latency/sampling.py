@@ -88,7 +88,7 @@ def _time_of(parts: Sequence[Part], name: str, shape: Shape) -> float:
     mine = [part for part in parts if part.nodes & labels]
     if not mine:
         raise LatencyError(
-            f"the runtime did not say what {shape.key} took: it names its layers in a way edgeprune does not know"
+            f"the runtime did not say what {shape.key} took: it names layers in a way edgeprune does not know"
         )
     return sum(min(part.ms) for part in mine)
 

@@ -76,7 +76,8 @@ class Shape:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> "Shape":
         """Read `to_dict`'s form back."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        return cls(**plain)
 
 
 @dataclass(frozen=True)
@@ -178,13 +179,13 @@ def _layer(
         return None
     match, dims = WEIGHT.fullmatch(node.input[1]), weights[node.input[1]]
     name = match.group(1) if match else re.sub(r"\W+", "_", node.input[1])
-    given = {a.name: tuple(a.ints) or a.i for a in node.attribute}
+    given: dict[str, Any] = {a.name: tuple(a.ints) or a.i for a in node.attribute}
     if node.op_type == "Gemm" and len(dims) == 2:
         outputs, inputs = dims if given.get("transB") else dims[::-1]
         return name, Shape(LINEAR), inputs, outputs
     if node.op_type != "Conv" or len(sizes.get(node.input[0], ())) != len(dims):
         return None
-    n, groups = len(dims) - 2, given.get("group", 1) or 1
+    n, groups = len(dims) - 2, int(given.get("group", 1) or 1)
     inputs = dims[1] * groups
     if groups not in (1, inputs) or (groups > 1 and dims[0] != inputs):
         return None  # groups of several channels: left to proportion

@@ -95,7 +95,7 @@ class Entry:
 
 
 def _line(values: Mapping[int, float], at: int) -> float:
-    """Linear between neighbours; below the first and beyond the last by the nearest piece, and never below 0."""
+    """Linear between neighbours; outside by the nearest piece, and never below 0."""
     if at in values:
         return values[at]
     places = sorted(values)
@@ -131,9 +131,10 @@ class Table:
         """
         for name in CONDITIONS:
             if name in conditions and conditions[name] != self.conditions.get(name):
+                what, mine = name.replace("_", " "), self.conditions.get(name)
                 raise LatencyError(
-                    f"this latency table was measured with {name.replace('_', ' ')} "
-                    f"{self.conditions.get(name)}, not {conditions[name]}: build one for it, with: edgeprune lut build"
+                    f"this latency table was measured with {what} {mine}, not {conditions[name]}: build another, "
+                    "with: edgeprune lut build"
                 )
 
     def entry(self, shape: Shape) -> Entry:
