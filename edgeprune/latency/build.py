@@ -1,4 +1,4 @@
-"""`edgeprune lut build`: a latency table of a model's layers on a device; resumable, and shared by models."""
+"""A latency table of a model's layers on a device; resumable, and shared by models."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -12,10 +12,9 @@ from edgeprune.bench.hosts import Host
 from edgeprune.bench.layers import parts_of
 from edgeprune.bench.local import LocalTransport
 from edgeprune.devices import CPU, Device
-from edgeprune.errors import LatencyError
 from edgeprune.latency.grid import WINDOW, Line, find_rough, find_step, first_grid, probe_widths
 from edgeprune.latency.samples import Point
-from edgeprune.latency.sampling import Sampler
+from edgeprune.latency.sampling import Sampler, time_of
 from edgeprune.latency.shapes import DEPTHWISE, Layer, Model, Shape, read_model
 from edgeprune.latency.table import Entry, Table
 
@@ -60,7 +59,7 @@ def build_table(
     with TemporaryDirectory(prefix="edgeprune-") as folder:
         sampler = Sampler(transport, found, threads, batch, Path(folder), table.reference_ms)
         fill(table, model, sampler, lambda: table.save(place), progress or _nothing)
-        table.others.update(times_of_others(model, onnx_file, sampler))
+        table.others.update(times_of_others(model, table, onnx_file, sampler))
     table.save(place)
     return table
 
@@ -190,23 +189,26 @@ def _probe(entry: Entry, inputs: int, sampler: Sampler) -> None:
         entry.rough["both"] = entry.rough["outputs"]
 
 
-def times_of_others(model: Model, onnx_file: Path, sampler: Sampler) -> dict[str, float]:
-    """Operation and size -> ms for each channel, of what is no layer, from the model's own run."""
+def times_of_others(model: Model, table: Table, onnx_file: Path, sampler: Sampler) -> dict[str, float]:
+    """Operation and size -> ms for each channel, of what is no layer, from the model's own run.
+
+    That file has no reference layer: it is scaled by what its layers take in it and by the table.
+    """
     parts = parts_of(sampler.passes(onnx_file, seconds=1.0), read_graph(onnx_file))
+    names = {layer.name for layer in model.layers}
+    run = sum(time_of(parts, layer.name, layer.shape) for layer in model.layers)
+    scale = sum(table.entry(one.shape).at(one.inputs, one.outputs) for one in model.layers) / run
     ms: dict[str, float] = {}
     channels: dict[str, int] = {}
     for other in model.others:
-        mine = [part for part in parts if other.label in part.nodes]
+        # What the runtime folded into a layer, and this does not know of, counts with that layer.
+        mine = [part for part in parts if other.label in part.nodes and not part.nodes & names]
         if mine:
-            ms[other.key] = ms.get(other.key, 0.0) + sum(min(part.ms) / len(part.nodes) for part in mine)
+            took = scale * sum(min(part.ms) / len(part.nodes) for part in mine)
+            ms[other.key] = ms.get(other.key, 0.0) + took
             channels[other.key] = channels.get(other.key, 0) + other.channels
     return {key: ms[key] / channels[key] for key in ms}
 
 
 def _nothing(*told: object) -> None:
     """For a caller that wants no news."""
-
-
-def no_table(place: Path) -> LatencyError:
-    """The error for a place without a table."""
-    return LatencyError(f"no latency table at {place}: make one with: edgeprune lut build --out {place}")

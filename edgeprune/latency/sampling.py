@@ -70,8 +70,8 @@ class Sampler:
             parts = parts_of(self.passes(path), read_graph(path))
         finally:
             path.unlink()
-        scale = self._scale(_time_of(parts, REFERENCE_NAME, REFERENCE))
-        return [_time_of(parts, f"t{number}", shape) * scale for number in range(len(points))]
+        scale = self._scale(time_of(parts, REFERENCE_NAME, REFERENCE))
+        return [time_of(parts, f"t{number}", shape) * scale for number in range(len(points))]
 
     def _scale(self, reference_ms: float) -> float:
         if self.reference_ms is None:
@@ -79,7 +79,7 @@ class Sampler:
         return self.reference_ms / reference_ms
 
 
-def _time_of(parts: Sequence[Part], name: str, shape: Shape) -> float:
+def time_of(parts: Sequence[Part], name: str, shape: Shape) -> float:
     """A branch's layer with what is folded into it, whether the runtime folds it or not."""
     labels, label = {name}, name
     for word in shape.after:

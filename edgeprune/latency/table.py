@@ -133,8 +133,8 @@ class Table:
             if name in conditions and conditions[name] != self.conditions.get(name):
                 what, mine = name.replace("_", " "), self.conditions.get(name)
                 raise LatencyError(
-                    f"this latency table was measured with {what} {mine}, not {conditions[name]}: build another, "
-                    "with: edgeprune lut build"
+                    f"this latency table was measured with {what} {mine}, not {conditions[name]}: "
+                    "build one for that"
                 )
 
     def entry(self, shape: Shape) -> Entry:
@@ -176,8 +176,8 @@ class Table:
         except LatencyError:
             raise
         except EdgePruneError as error:
-            raise LatencyError(f"{error}; make a latency table with: edgeprune lut build") from error
+            raise LatencyError(f"{error}; build a table with edgeprune.latency.build.build_table") from error
         except (KeyError, TypeError, ValueError) as error:
             raise LatencyError(
-                f"{path} is no latency table ({error!r}): make one with: edgeprune lut build"
+                f"{path} is no latency table ({error!r}): build one with edgeprune.latency.build.build_table"
             ) from error

@@ -75,7 +75,7 @@ def test_other_conditions_are_refused_by_name(name: str) -> None:
 
 
 def test_files_that_are_no_table(tmp_path: Path) -> None:
-    with pytest.raises(LatencyError, match="no such file.*edgeprune lut build"):
+    with pytest.raises(LatencyError, match="no such file.*build_table"):
         Table.load(tmp_path / "none.json")
     (tmp_path / "cut.json").write_text('{"schema": 1, ')
     with pytest.raises(LatencyError, match="not readable JSON"):
