@@ -15,6 +15,7 @@ FLOORS = [
     ["graph", "console"],
     ["compaction"],
     ["budget", "importance", "export", "bench"],
+    ["latency"],
     ["runs", "reconstruct"],
     ["steering", "training", "serialize", "verification"],
     ["learned", "schedules"],

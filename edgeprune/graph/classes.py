@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -120,6 +120,10 @@ class Graph:
     def meter(self, kind: str, keep: Bools) -> Meter:
         """The running cost ('flops' or 'params') of a keep-set that grows from ``keep``."""
         return Meter(self._cost, kind, self.checked(keep))
+
+    def by_widths(self, kind: str) -> Callable[[Ints], float]:
+        """FLOPs or parameters as a function of the groups' widths, but for what an empty group takes."""
+        return self._cost.by_widths(kind, self.group_of)
 
     def marginal_flops(self, keep: Bools | None = None) -> NDArray[np.float64]:
         """d FLOPs / d class at ``keep``: what one class saves, first order."""

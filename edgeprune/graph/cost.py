@@ -1,6 +1,7 @@
 """What the channels that stay cost: parameters, and FLOPs as fvcore counts them."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -109,6 +110,14 @@ class CostModel:
         parts = self.parts[kind]
         each = parts.each(self.kept(keep))
         return float(each[[any(n in working for n in nodes) for nodes in parts.nodes]].sum())
+
+    def by_widths(self, kind: str, group_of: Ints) -> Callable[[Ints], float]:
+        """The total as a function of how many classes of each group stay, whichever they are."""
+        groups = int(group_of.max(initial=-1)) + 1
+        sizes = np.bincount(group_of, minlength=groups)
+        member = sparse.csr_matrix((1 / sizes[group_of], (np.arange(len(group_of)), group_of)))
+        rows, parts = np.asarray((self.counts @ member).todense()), self.parts[kind]
+        return lambda widths: float(parts.each(np.append(self.base + rows @ widths, 1.0)).sum())
 
     def by_node(self, keep: Floats) -> dict[str, float]:
         """FLOPs at ``keep``, summed by layer."""

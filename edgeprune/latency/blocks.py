@@ -1,0 +1,41 @@
+"""Which groups of coupled channels may go whole: the insides of residual blocks and of branches."""
+
+import numpy as np
+
+from edgeprune.graph.classes import Graph
+from edgeprune.graph.fate import Fate, fate_of
+
+
+def removable(graph: Graph) -> list[tuple[int, ...]]:
+    """Sets of groups that go together and leave a network whose output still depends on its input.
+
+    Without all channels of one group its readers give constants; the groups that are then written by nothing
+    but constants go with it. A residual block's inside is such a set; a layer in a chain is not.
+    """
+    found: dict[tuple[int, ...], None] = {}
+    for group in graph.groups:
+        keep = np.ones(graph.classes, dtype=bool)
+        keep[group.classes] = False
+        together = {group.index}
+        while True:
+            fate = fate_of(graph.flow, graph.class_of, keep)
+            more = {other.index for other in graph.groups if _is_written_by_nothing(other.index, graph, fate)}
+            if more <= together:
+                break
+            together |= more
+            for index in more:
+                keep[graph.groups[index].classes] = False
+        if not fate.stuck and _output_works(graph, fate):
+            found[tuple(sorted(together))] = None
+    return list(found)
+
+
+def _is_written_by_nothing(index: int, graph: Graph, fate: Fate) -> bool:
+    names = set(graph.groups[index].producers)
+    nodes = [n for n in graph.module.graph.nodes if n.op == "call_module" and str(n.target) in names]
+    return bool(nodes) and all(fate.gone(node) for node in nodes)
+
+
+def _output_works(graph: Graph, fate: Fate) -> bool:
+    output = next(node for node in reversed(graph.module.graph.nodes) if node.op == "output")
+    return not any(fate.gone(node) for node in output.all_input_nodes)

@@ -1,0 +1,214 @@
+"""A latency table of a model's layers on a device; resumable, and shared by models."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from edgeprune.bench.detect import find_device
+from edgeprune.bench.graph import read_graph
+from edgeprune.bench.hosts import Host
+from edgeprune.bench.layers import parts_of
+from edgeprune.bench.local import LocalTransport
+from edgeprune.devices import CPU, Device
+from edgeprune.latency.grid import WINDOW, Line, find_rough, find_step, first_grid, probe_widths
+from edgeprune.latency.samples import Point
+from edgeprune.latency.sampling import Sampler, time_of
+from edgeprune.latency.shapes import DEPTHWISE, Layer, Model, Shape, read_model
+from edgeprune.latency.table import Entry, Table
+
+REFINEMENTS = 3  # rounds of points between points
+FINEST = 16  # pieces that an axis is cut into at most: times bend where layers are narrow
+
+Progress = Callable[[float, float, str], None]
+
+
+def build_table(
+    onnx_file: Path,
+    place: Path,
+    *,
+    device: str | None = None,
+    host: Host | None = None,
+    batch: int = 1,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Table:
+    """Time what a model is made of, and write ``place``.
+
+    A table that is there is added to, given the same conditions: its shapes are not timed again. That is
+    also how a build that was stopped goes on.
+
+    Raises:
+        LatencyError: the table there is of other conditions; or no layer can be timed.
+        BenchError: no such device, or the runner failed.
+    """
+    transport = host.connect() if host else LocalTransport()
+    found = find_device(host.device(device) if host else device or CPU, transport)
+    sensors = ",".join(found.sensors) or "none"
+    fingerprint = transport.call("probe", ["--sensors", sensors])
+    found = found.running_on(fingerprint["runtimes"])
+    threads = threads or fingerprint["cores_physical"]
+    conditions = conditions_of(found, fingerprint, batch, threads)
+    model = read_model(onnx_file, batch)
+    table = Table(conditions)
+    if place.exists():
+        table = Table.load(place)
+        table.check(conditions)
+    table.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    with TemporaryDirectory(prefix="edgeprune-") as folder:
+        sampler = Sampler(transport, found, threads, batch, Path(folder), table.reference_ms)
+        fill(table, model, sampler, lambda: table.save(place), progress or _nothing)
+        table.others.update(times_of_others(model, table, onnx_file, sampler))
+    table.save(place)
+    return table
+
+
+def conditions_of(device: Device, fingerprint: Mapping[str, Any], batch: int, threads: int) -> dict[str, Any]:
+    """What the times of this device hold for."""
+    board = fingerprint["board"]["model"]
+    return {
+        "device": device.name,
+        "processor": board or fingerprint.get("cpu_model"),
+        "runtime": device.runtime,
+        "runtime_version": fingerprint["runtimes"].get(device.runtime),
+        "precision": device.precision,
+        "batch": batch,
+        "threads": threads,
+    }
+
+
+def widest(layers: Sequence[Layer]) -> dict[Shape, tuple[int, int]]:
+    """Each shape with the most channels it has in a model."""
+    found: dict[Shape, tuple[int, int]] = {}
+    for layer in layers:
+        a, b = found.get(layer.shape, (0, 0))
+        found[layer.shape] = (max(a, layer.inputs), max(b, layer.outputs))
+    return found
+
+
+def fill(table: Table, model: Model, sampler: Sampler, save: Callable[[], None], progress: Progress) -> None:
+    """Time every shape that the table does not cover yet; saved after each."""
+    wanted = widest(model.layers)
+    for number, (shape, (inputs, outputs)) in enumerate(wanted.items()):
+        entry = table.entry(shape)
+        if covers(entry, inputs, outputs):
+            continue
+        progress(number, len(wanted), shape.key)
+        alike = next(
+            (one for one in table.entries.values() if one.ms and _kind(one.shape) == _kind(shape)), None
+        )
+        sample(entry, inputs, outputs, sampler, alike)
+        table.reference_ms = sampler.reference_ms
+        save()
+    progress(len(wanted), len(wanted), "layers timed")
+
+
+def _kind(shape: Shape) -> tuple[Any, ...]:
+    """What decides how a runtime blocks the channels of a layer."""
+    return shape.op, shape.kernel, shape.dilations, shape.raw
+
+
+def covers(entry: Entry, inputs: int, outputs: int) -> bool:
+    """Whether a shape was timed up to these widths."""
+    return any(a >= inputs for a, _ in entry.ms) and any(b >= outputs for _, b in entry.ms)
+
+
+def sample(entry: Entry, inputs: int, outputs: int, sampler: Sampler, alike: Entry | None = None) -> None:
+    """Fill an entry: the steps of either axis, then a grid as fine as the times are bent.
+
+    Args:
+        entry: of the shape.
+        inputs, outputs: the widest it has.
+        sampler: how layers are timed.
+        alike: an entry of the same operation and kernel, whose steps are taken over: they are the runtime's
+            way of blocking channels, whatever the size of the maps.
+    """
+    if alike is not None:
+        entry.steps, entry.rough = dict(alike.steps), dict(alike.rough)
+    else:
+        _probe(entry, inputs, sampler)
+    step = max(entry.steps.values())  # a layer's inputs come in the steps of those that write them
+    lines = []
+    for _, full in _axes(entry, inputs, outputs):
+        coarse = step * max(1, round(full / FINEST / step))
+        lines.append(Line(first_grid(full, coarse), coarse))
+    found: dict[Point, float] = {}
+    most = (inputs, outputs)
+    for _ in range(REFINEMENTS):
+        wanted = {_at(entry.shape, axis, w, most) for axis, line in enumerate(lines) for w in line.wanted()}
+        wanted -= found.keys()
+        if wanted:
+            found.update(sampler.times(entry.shape, sorted(wanted)))
+        for axis, line in enumerate(lines):
+            line.take({w: found[_at(entry.shape, axis, w, most)] for w in line.wanted()})
+        if not any(line.wanted() for line in lines):
+            break
+    if entry.shape.op != DEPTHWISE:
+        ins = [inputs] if entry.shape.raw else sorted(lines[0].times)
+        outs = sorted(lines[-1].times)
+        missing = {(a, b) for a in ins for b in outs} - found.keys()
+        found.update(sampler.times(entry.shape, sorted(missing)))
+    entry.ms.update(found)
+
+
+def _axes(entry: Entry, inputs: int, outputs: int) -> list[tuple[str, int]]:
+    """The axes that can be varied: the network's input is what it is, and a depthwise layer has one."""
+    if entry.shape.op == DEPTHWISE:
+        return [("outputs", outputs)]
+    return [("outputs", outputs)] if entry.shape.raw else [("inputs", inputs), ("outputs", outputs)]
+
+
+def _at(shape: Shape, axis: int, width: int, others: tuple[int, int]) -> Point:
+    """The point at a width of one axis."""
+    if shape.op == DEPTHWISE:
+        return width, width
+    return (width, others[1]) if axis == 0 and not shape.raw else (others[0], width)
+
+
+def _probe(entry: Entry, inputs: int, sampler: Sampler) -> None:
+    """Step and roughness along each axis, in one file."""
+    wide = (inputs if entry.shape.raw else WINDOW, WINDOW)
+    axes = [axis for axis, _ in _axes(entry, *wide)]
+    lines = [{w: _at(entry.shape, axis, w, wide) for w in probe_widths()} for axis in range(len(axes))]
+    odd = WINDOW // 2 - 3
+    points = {point for line in lines for point in line.values()} | (
+        {(odd, odd)} if len(axes) == 2 else set()
+    )
+    found = sampler.times(entry.shape, sorted(points))
+    for axis, line in zip(axes, lines, strict=True):
+        times = {w: found[point] for w, point in line.items()}
+        entry.steps[axis] = find_step(times)
+        entry.rough[axis] = find_rough(times, entry.steps[axis])
+    if len(axes) == 2:
+        a, b = (-(-odd // entry.steps[axis]) * entry.steps[axis] for axis in ("inputs", "outputs"))
+        top = (min(a, WINDOW), min(b, WINDOW))
+        entry.rough["both"] = max(1.0, found[odd, odd] / sampler.times(entry.shape, [top])[top])
+    elif entry.shape.op == DEPTHWISE:
+        entry.steps["inputs"], entry.rough["inputs"] = entry.steps["outputs"], entry.rough["outputs"]
+        entry.rough["both"] = entry.rough["outputs"]
+
+
+def times_of_others(model: Model, table: Table, onnx_file: Path, sampler: Sampler) -> dict[str, float]:
+    """Operation and size -> ms for each channel, of what is no layer, from the model's own run.
+
+    That file has no reference layer: it is scaled by what its layers take in it and by the table.
+    """
+    parts = parts_of(sampler.passes(onnx_file, seconds=1.0), read_graph(onnx_file))
+    names = {layer.name for layer in model.layers}
+    run = sum(time_of(parts, layer.name, layer.shape) for layer in model.layers)
+    scale = sum(table.entry(one.shape).at(one.inputs, one.outputs) for one in model.layers) / run
+    ms: dict[str, float] = {}
+    channels: dict[str, int] = {}
+    for other in model.others:
+        # What the runtime folded into a layer, and this does not know of, counts with that layer.
+        mine = [part for part in parts if other.label in part.nodes and not part.nodes & names]
+        if mine:
+            took = scale * sum(min(part.ms) / len(part.nodes) for part in mine)
+            ms[other.key] = ms.get(other.key, 0.0) + took
+            channels[other.key] = channels.get(other.key, 0) + other.channels
+    return {key: ms[key] / channels[key] for key in ms}
+
+
+def _nothing(*told: object) -> None:
+    """For a caller that wants no news."""

@@ -1,0 +1,136 @@
+"""An ONNX file of many layers of one shape at different widths, each as it stands in a network.
+
+Timed alone, with plain inputs and outputs, layers add up to more than the network (1.01 of it for ResNet-18,
+1.15 for ResNet-50, 1.32 for MobileNetV2), since each pays for changes of layout. Here each reads what a
+convolution has just written, and is read by a pooling, which runtimes keep in their own layout.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.latency.shapes import DEPTHWISE, LINEAR, Shape
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+Point = tuple[int, int]
+
+FEED = 16  # channels that every branch begins from; fits the blocks of every runtime
+REFERENCE = Shape("conv", (16, 16), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), ("Relu",))
+REFERENCE_POINT = (64, 64)
+REFERENCE_NAME = "reference"
+
+
+def sample_model(shape: Shape, points: Sequence[Point], batch: int, seed: int = 0) -> bytes:
+    """A branch for each (inputs, outputs), its layer named "t0", "t1", ...; and one that is in every file.
+
+    The last, `REFERENCE_NAME`, tells how fast the machine was when this file was timed.
+    """
+    import numpy as np
+    from onnx import TensorProto, helper
+
+    made = _Branches(np.random.default_rng(seed), batch)
+    for number, point in enumerate(points):
+        made.branch(f"t{number}", shape, point)
+    made.branch(REFERENCE_NAME, REFERENCE, REFERENCE_POINT)
+    made.nodes.append(helper.make_node("Concat", made.ends, ["out"], name="all", axis=1))
+    output = helper.make_tensor_value_info("out", TensorProto.FLOAT, [batch, None])
+    graph = helper.make_graph(made.nodes, "samples", list(made.inputs.values()), [output], made.weights)
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    data: bytes = content.SerializeToString()
+    return data
+
+
+class _Branches:
+    """Nodes, weights and inputs as they are added."""
+
+    def __init__(self, draw: "Generator", batch: int) -> None:
+        self.draw, self.batch = draw, batch
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+        self.inputs: dict[str, Any] = {}
+        self.ends: list[str] = []
+
+    def branch(self, name: str, shape: Shape, point: Point) -> None:
+        """Feed, layer, what is folded into it, and a pooling."""
+        inputs, outputs = point
+        if shape.op == LINEAR:
+            value = self.node(
+                "Relu", [self.linear(f"{name}_feed", self.input(()), FEED, inputs)], f"{name}_act"
+            )
+            self.ends.append(self.linear(name, value, inputs, outputs))
+            return
+        if shape.raw:
+            value = self.input(shape.size, inputs)
+        else:
+            value = self.fed(f"{name}_feed", shape.size, inputs)
+        value = self.convolution(name, value, shape, inputs, outputs)
+        for word in shape.after:
+            if word == "Add":
+                value = self.node(
+                    "Add", [value, self.fed(f"{name}_other", shape.out_size, outputs)], f"{name}_add"
+                )
+            elif word == "Clip":
+                value = self.node(
+                    "Clip", [value, self.scalar("low", 0.0), self.scalar("high", 6.0)], f"{name}_clip"
+                )
+            else:
+                value = self.node(word, [value], f"{name}_{word.lower()}")
+        pooled = self.node("GlobalAveragePool", [value], f"{name}_pool")
+        self.ends.append(self.node("Flatten", [pooled], f"{name}_flat"))
+
+    def input(self, size: tuple[int, ...], channels: int = FEED) -> str:
+        """A graph input of that size."""
+        from onnx import TensorProto, helper
+
+        name = "x".join(map(str, ("input", channels, *size)))
+        if name not in self.inputs:
+            dims = [self.batch, channels, *size]
+            self.inputs[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+        return name
+
+    def fed(self, name: str, size: tuple[int, ...], channels: int) -> str:
+        """``channels`` feature maps as a pointwise convolution leaves them."""
+        n = len(size)
+        pointwise = Shape("conv", size, (1,) * n, (1,) * n, (0,) * 2 * n, (1,) * n)
+        value = self.convolution(name, self.input(size), pointwise, FEED, channels)
+        return self.node("Relu", [value], f"{name}_act")
+
+    def convolution(self, name: str, value: str, shape: Shape, inputs: int, outputs: int) -> str:
+        """A convolution with a bias, as BatchNorm leaves it when it is folded."""
+        groups = inputs if shape.op == DEPTHWISE else 1
+        weight = self.stored(f"{name}.weight", (outputs, inputs // groups, *shape.kernel))
+        bias = self.stored(f"{name}.bias", (outputs,))
+        return self.node(
+            "Conv", [value, weight, bias], name, kernel_shape=shape.kernel, strides=shape.strides,
+            pads=shape.pads, dilations=shape.dilations, group=groups,
+        )  # fmt: skip
+
+    def linear(self, name: str, value: str, inputs: int, outputs: int) -> str:
+        """A linear layer with a bias."""
+        weight = self.stored(f"{name}.weight", (outputs, inputs))
+        return self.node("Gemm", [value, weight, self.stored(f"{name}.bias", (outputs,))], name, transB=1)
+
+    def stored(self, name: str, dims: tuple[int, ...]) -> str:
+        """A weight; its numbers are small, so that deep sums stay finite, and never denormal."""
+        from onnx import numpy_helper
+
+        self.weights.append(
+            numpy_helper.from_array(self.draw.uniform(0.01, 0.02, dims).astype("float32"), name)
+        )
+        return name
+
+    def scalar(self, name: str, number: float) -> str:
+        """A constant, once."""
+        from onnx import TensorProto, helper
+
+        if all(one.name != name for one in self.weights):
+            self.weights.append(helper.make_tensor(name, TensorProto.FLOAT, [], [number]))
+        return name
+
+    def node(self, op: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        """Add a node with one output."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(op, inputs, [f"{name}.out"], name=name, **attributes))
+        return f"{name}.out"

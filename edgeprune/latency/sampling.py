@@ -1,0 +1,108 @@
+"""Times of layers on the runtime that will be used, through the target-side runner."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeprune.bench.graph import read_graph
+from edgeprune.bench.layers import Part, parts_of
+from edgeprune.bench.local import Transport
+from edgeprune.bench.session import TENSORRT
+from edgeprune.devices import Device
+from edgeprune.errors import LatencyError
+from edgeprune.latency.samples import REFERENCE, REFERENCE_NAME, Point, sample_model
+from edgeprune.latency.shapes import DEPTHWISE, Shape
+
+MOST_POINTS = 48  # of a file
+MOST_MACS = 1.5e9  # of a file, per inference: some 50 ms on a small CPU
+PASSES = 2  # each a fresh process; the faster counts, since noise only ever adds
+SECONDS = 0.3  # of a pass
+
+
+@dataclass
+class Sampler:
+    """How layers are timed; ``reference_ms`` is set by the first file, and all others are scaled to it.
+
+    Machines change their speed, by a factor on a shared one: every file holds one same layer, and times count
+    in units of it.
+    """
+
+    transport: Transport
+    device: Device
+    threads: int
+    batch: int
+    folder: Path
+    reference_ms: float | None = None
+    files: int = field(default=0)
+
+    def words(self) -> list[str]:
+        """Of the runner's verbs."""
+        words = ["--runtime", self.device.runtime, "--batch", str(self.batch), "--threads", str(self.threads)]
+        return words + (["--precision", self.device.precision] if self.device.runtime == TENSORRT else [])
+
+    def passes(
+        self, path: Path, seconds: float = SECONDS, count: int = PASSES
+    ) -> list[Sequence[dict[str, Any]]]:
+        """The layers of a model file, timed a few times over."""
+        remote = self.transport.send(path)
+        words = ["--model", remote, *self.words(), "--seconds", str(seconds)]
+        return [self.transport.call("layers", words)["layers"] for _ in range(count)]
+
+    def times(self, shape: Shape, points: Sequence[Point]) -> dict[Point, float]:
+        """Each point's time in ms.
+
+        Raises:
+            LatencyError: the runtime did not say what it took. BenchError: it could not be run.
+        """
+        if shape.op == DEPTHWISE:
+            points = sorted({(max(point), max(point)) for point in points})
+        found: dict[Point, float] = {}
+        for some in _shared_out(shape, points, self.batch):
+            found.update(zip(some, self._file(shape, some), strict=True))
+        return found
+
+    def _file(self, shape: Shape, points: Sequence[Point]) -> list[float]:
+        path = self.folder / f"samples{self.files}.onnx"
+        self.files += 1
+        path.write_bytes(sample_model(shape, points, self.batch))
+        try:
+            parts = parts_of(self.passes(path), read_graph(path))
+        finally:
+            path.unlink()
+        scale = self._scale(time_of(parts, REFERENCE_NAME, REFERENCE))
+        return [time_of(parts, f"t{number}", shape) * scale for number in range(len(points))]
+
+    def _scale(self, reference_ms: float) -> float:
+        if self.reference_ms is None:
+            self.reference_ms = reference_ms
+        return self.reference_ms / reference_ms
+
+
+def time_of(parts: Sequence[Part], name: str, shape: Shape) -> float:
+    """A branch's layer with what is folded into it, whether the runtime folds it or not."""
+    labels, label = {name}, name
+    for word in shape.after:
+        label = f"{label}/{word}"
+        labels.add(label)
+    mine = [part for part in parts if part.nodes & labels]
+    if not mine:
+        raise LatencyError(
+            f"the runtime did not say what {shape.key} took: it names layers in a way edgeprune does not know"
+        )
+    return sum(min(part.ms) for part in mine)
+
+
+def _shared_out(shape: Shape, points: Sequence[Point], batch: int) -> Iterator[list[Point]]:
+    """Points in files of bounded work."""
+    some: list[Point] = []
+    work = 0.0
+    for point in points:
+        macs = batch * shape.macs(*point)
+        if some and (len(some) == MOST_POINTS or work + macs > MOST_MACS):
+            yield some
+            some, work = [], 0.0
+        some.append(point)
+        work += macs
+    if some:
+        yield some

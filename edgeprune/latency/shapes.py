@@ -1,0 +1,226 @@
+"""A layer but for its channels: what a latency table is keyed by; and the layers of an ONNX file."""
+
+import re
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.bench.graph import WEIGHT, read_graph
+from edgeprune.errors import LatencyError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+DENSE, DEPTHWISE, LINEAR = "conv", "depthwise", "linear"
+ACTIVATIONS = ("Relu", "Clip")  # what a runtime computes in the convolution's own loop
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All that decides a layer's time but its channels and the batch.
+
+    Attributes:
+        op: "conv" (dense), "depthwise" or "linear".
+        size: of the input, without batch and channels; empty for "linear".
+        kernel, strides, pads, dilations: as ONNX has them; empty for "linear".
+        after: what is folded into it, in order: "Add" is a residual add, the others activations.
+        raw: whether it reads the network's input, which comes in the runtime's plain layout.
+    """
+
+    op: str
+    size: tuple[int, ...] = ()
+    kernel: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    pads: tuple[int, ...] = ()
+    dilations: tuple[int, ...] = ()
+    after: tuple[str, ...] = ()
+    raw: bool = False
+
+    @property
+    def key(self) -> str:
+        """'conv 3x3 on 32x32 + Add + Relu', with what is not usual of stride, padding and dilation."""
+        words = [self.op]
+        if self.op != LINEAR:
+            words.append(_by(self.kernel))
+            words += [f"stride {_by(self.strides)}"] * (set(self.strides) != {1})
+            usual = tuple((k - 1) * d // 2 for k, d in zip(self.kernel, self.dilations, strict=True)) * 2
+            words += [f"pad {_by(self.pads)}"] * (self.pads != usual)
+            words += [f"dilation {_by(self.dilations)}"] * (set(self.dilations) != {1})
+            words.append(f"on {_by(self.size)}")
+        words += ["raw"] * self.raw
+        return " + ".join([" ".join(words), *self.after])
+
+    @property
+    def out_size(self) -> tuple[int, ...]:
+        """Of the output, without batch and channels."""
+        n = len(self.size)
+        return tuple(
+            (self.size[i] + self.pads[i] + self.pads[n + i] - self.dilations[i] * (self.kernel[i] - 1) - 1)
+            // self.strides[i]
+            + 1
+            for i in range(n)
+        )
+
+    def macs(self, inputs: int, outputs: int) -> float:
+        """Multiply-adds for one image."""
+        area = 1.0
+        for length in (*self.out_size, *self.kernel):
+            area *= length
+        return area * (outputs if self.op == DEPTHWISE else inputs * outputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> "Shape":
+        """Read `to_dict`'s form back."""
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        return cls(**plain)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a model: its name (the torch module's), shape, and full numbers of channels."""
+
+    name: str
+    shape: Shape
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Other:
+    """An operation that is no layer: it costs in proportion to its channels.
+
+    Attributes:
+        label: of its node; see `edgeprune.bench.graph`.
+        key: operation and size of what it gives, as in "Concat on 28x28".
+        channels: that it gives, or 1 where that is not known.
+        base: the layer whose channels it has, as far as its label tells.
+    """
+
+    label: str
+    key: str
+    channels: int
+    base: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a table must know of: the layers, in the order of their running, and all else."""
+
+    layers: tuple[Layer, ...]
+    others: tuple[Other, ...]
+
+
+def read_model(path: Path, batch: int) -> Model:
+    """The layers of an ONNX file.
+
+    Raises:
+        LatencyError: it has no convolution or linear layer that can be told.
+    """
+    import onnx
+    from onnx import shape_inference
+
+    content = onnx.load(str(path))
+    _fix_batch(content, batch)
+    graph = shape_inference.infer_shapes(content).graph
+    sizes = {v.name: _sizes(v) for v in [*graph.input, *graph.value_info, *graph.output]}
+    weights = {one.name: tuple(one.dims) for one in graph.initializer}
+    raw = {one.name for one in graph.input}
+    users: dict[str, list[NodeProto]] = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            users[name].append(node)
+    layers, covered = [], set[str]()
+    for node in graph.node:
+        found = _layer(node, sizes, weights, raw)
+        if found is None:
+            continue
+        name, shape, inputs, outputs = found
+        after, folded = _after(node, users, weights, covered) if shape.op != LINEAR else ((), ())
+        covered |= {node.name, *folded}
+        layers.append(Layer(name, Shape(**{**asdict(shape), "after": after}), inputs, outputs))
+    if not layers:
+        raise LatencyError(f"{path.name} has no convolution or linear layer: there is nothing to time")
+    labels = read_graph(path).labels
+    others = [
+        Other(
+            label,
+            f"{node.op_type} on {_by(dims[2:]) or 'vector'}",
+            (*dims, 1, 1)[1] or 1,
+            label.split("/")[0],
+        )
+        for node in graph.node
+        if node.name not in covered and (label := labels.get(node.name))
+        for dims in [sizes.get(node.output[0], ())]
+    ]
+    return Model(tuple(layers), tuple(others))
+
+
+def _fix_batch(content: "ModelProto", batch: int) -> None:
+    for one in content.graph.input:
+        for dim in one.type.tensor_type.shape.dim[:1]:
+            if not dim.dim_value:
+                dim.dim_value = batch
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+
+
+def _layer(
+    node: "NodeProto", sizes: dict[str, tuple[int, ...]], weights: dict[str, tuple[int, ...]], raw: set[str]
+) -> tuple[str, Shape, int, int] | None:
+    """Name, shape and channels of a node that is a layer of a known kind."""
+    if len(node.input) < 2 or node.input[1] not in weights:
+        return None
+    match, dims = WEIGHT.fullmatch(node.input[1]), weights[node.input[1]]
+    name = match.group(1) if match else re.sub(r"\W+", "_", node.input[1])
+    given: dict[str, Any] = {a.name: tuple(a.ints) or a.i for a in node.attribute}
+    if node.op_type == "Gemm" and len(dims) == 2:
+        outputs, inputs = dims if given.get("transB") else dims[::-1]
+        return name, Shape(LINEAR), inputs, outputs
+    if node.op_type != "Conv" or len(sizes.get(node.input[0], ())) != len(dims):
+        return None
+    n, groups = len(dims) - 2, int(given.get("group", 1) or 1)
+    inputs = dims[1] * groups
+    if groups not in (1, inputs) or (groups > 1 and dims[0] != inputs):
+        return None  # groups of several channels: left to proportion
+    shape = Shape(
+        DENSE if groups == 1 else DEPTHWISE,
+        sizes[node.input[0]][2:],
+        dims[2:],
+        given.get("strides") or (1,) * n,
+        given.get("pads") or (0,) * 2 * n,
+        given.get("dilations") or (1,) * n,
+        raw=node.input[0] in raw,
+    )
+    return name, shape, inputs, dims[0]
+
+
+def _after(
+    node: "NodeProto",
+    users: dict[str, list["NodeProto"]],
+    weights: dict[str, tuple[int, ...]],
+    taken: set[str],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What follows a convolution and is folded into it: an activation; or a residual add, and then one."""
+    words: list[str] = []
+    names: list[str] = []
+    while True:
+        following = users[node.output[0]]
+        if len(following) != 1 or following[0].name in taken:
+            return tuple(words), tuple(names)
+        node = following[0]
+        residual = node.op_type == "Add" and not words and not any(name in weights for name in node.input)
+        if not residual and (node.op_type not in ACTIVATIONS or words[-1:] not in ([], ["Add"])):
+            return tuple(words), tuple(names)
+        words.append(node.op_type)
+        names.append(node.name)
+
+
+def _by(lengths: tuple[int, ...]) -> str:
+    return "x".join(map(str, lengths))

@@ -1,0 +1,183 @@
+"""A latency table: measured times of layers by shape and channels, and what lies between them."""
+
+import bisect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeprune.errors import EdgePruneError, LatencyError
+from edgeprune.files import read_json, write_json
+from edgeprune.latency.shapes import DEPTHWISE, Shape
+
+SCHEMA = 1
+AXES = ("inputs", "outputs")
+# What a table was measured on: a plan made from it holds there alone.
+CONDITIONS = ("device", "processor", "runtime", "runtime_version", "precision", "batch", "threads")
+
+
+@dataclass
+class Entry:
+    """What is known of one shape.
+
+    Attributes:
+        shape: which layer.
+        ms: (inputs, outputs) -> time.
+        steps: for each axis, the multiple that widths are best kept at: those between cost the next one's
+            time, or more.
+        rough: for each axis, and for "both": how many times longer a width between two steps takes than the
+            next one.
+    """
+
+    shape: Shape
+    ms: dict[tuple[int, int], float] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(AXES, 1))
+    rough: dict[str, float] = field(default_factory=lambda: {"inputs": 1.0, "outputs": 1.0, "both": 1.0})
+
+    def at(self, inputs: int, outputs: int) -> float:
+        """Time in ms: measured, or between measured ones, linear in steps. 0 where nothing is left.
+
+        Raises:
+            LatencyError: nothing was measured.
+        """
+        if inputs <= 0 or outputs <= 0:
+            return 0.0
+        if (inputs, outputs) in self.ms:
+            return self.ms[inputs, outputs]
+        if not self.ms:
+            raise LatencyError(f"the table has no times of {self.shape.key}: build it again")
+        rises = [self._rise(axis, width) for axis, width in zip(AXES, (inputs, outputs), strict=True)]
+        return self._between(*(width for width, _ in rises)) * self._rough(*(rough for _, rough in rises))
+
+    def _rise(self, axis: str, width: int) -> tuple[int, bool]:
+        """The width that this one costs as much as, and whether it is a rough one."""
+        widths = {point[AXES.index(axis)] for point in self.ms}
+        if width in widths:
+            return width, False
+        step = self.steps[axis]
+        risen = min(-(-width // step) * step, max(widths)) if width <= max(widths) else width
+        return risen, width % step != 0 and len(widths) > 1
+
+    def _rough(self, inputs: bool, outputs: bool) -> float:
+        if inputs and outputs:
+            return self.rough["both"]
+        return self.rough["inputs"] if inputs else self.rough["outputs"] if outputs else 1.0
+
+    def _between(self, inputs: int, outputs: int) -> float:
+        """Bilinear in the grid; beyond it, in proportion to the last piece."""
+        if self.shape.op == DEPTHWISE:
+            return _line({a: ms for (a, _), ms in self.ms.items()}, inputs)
+        rows: dict[int, dict[int, float]] = {}
+        for (a, b), ms in self.ms.items():
+            rows.setdefault(a, {})[b] = ms
+        whole = {
+            a: _line(row, outputs)
+            for a, row in rows.items()
+            if len(row) > 1 or len(rows) == 1 or outputs in row
+        }
+        return _line(whole, inputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "shape": self.shape.to_dict(),
+            "steps": self.steps,
+            "rough": self.rough,
+            "points": [[a, b, ms] for (a, b), ms in sorted(self.ms.items())],
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "Entry":
+        """Read `to_dict`'s form back."""
+        points = {(int(a), int(b)): float(ms) for a, b, ms in value["points"]}
+        shape = Shape.from_dict(value["shape"])
+        return cls(shape, points, dict(value["steps"]), dict(value["rough"]))
+
+
+def _line(values: Mapping[int, float], at: int) -> float:
+    """Linear between neighbours; outside by the nearest piece, and never below 0."""
+    if at in values:
+        return values[at]
+    places = sorted(values)
+    if len(places) == 1:
+        return values[places[0]]
+    right = min(max(bisect.bisect(places, at), 1), len(places) - 1)
+    a, b = places[right - 1], places[right]
+    return max(0.0, values[a] + (values[b] - values[a]) * (at - a) / (b - a))
+
+
+@dataclass
+class Table:
+    """Times on one device, under one set of conditions.
+
+    Attributes:
+        conditions: what `CONDITIONS` names.
+        entries: by shape's key.
+        others: operation and size -> ms for each channel, of what is no layer.
+        created: when, in ISO form.
+        reference_ms: of the layer that is in every sample file; all times are scaled to it.
+    """
+
+    conditions: dict[str, Any]
+    entries: dict[str, Entry] = field(default_factory=dict)
+    others: dict[str, float] = field(default_factory=dict)
+    created: str = ""
+    reference_ms: float | None = None
+
+    def check(self, conditions: Mapping[str, Any]) -> None:
+        """Raise LatencyError, naming what differs, unless measured under these conditions.
+
+        Conditions that are not given are not looked at.
+        """
+        for name in CONDITIONS:
+            if name in conditions and conditions[name] != self.conditions.get(name):
+                what, mine = name.replace("_", " "), self.conditions.get(name)
+                raise LatencyError(
+                    f"this latency table was measured with {what} {mine}, not {conditions[name]}: "
+                    "build one for that"
+                )
+
+    def entry(self, shape: Shape) -> Entry:
+        """What is known of a shape; empty when it is new."""
+        return self.entries.setdefault(shape.key, Entry(shape))
+
+    def save(self, path: Path) -> None:
+        """Write it, aside and renamed."""
+        write_json(
+            path,
+            {
+                "schema": SCHEMA,
+                "created": self.created,
+                "conditions": self.conditions,
+                "reference_ms": self.reference_ms,
+                "shapes": {key: entry.to_dict() for key, entry in sorted(self.entries.items())},
+                "others_ms_per_channel": dict(sorted(self.others.items())),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "Table":
+        """Read a table.
+
+        Raises:
+            LatencyError: there is none, it is damaged, or of a newer edgeprune.
+        """
+        try:
+            found = read_json(path)
+            if found["schema"] != SCHEMA:
+                raise LatencyError(
+                    f"{path} has schema {found['schema']}, this edgeprune reads {SCHEMA}: build it again"
+                )
+            entries = {key: Entry.from_dict(value) for key, value in found["shapes"].items()}
+            return cls(
+                found["conditions"], entries, found["others_ms_per_channel"], found["created"],
+                found["reference_ms"],
+            )  # fmt: skip
+        except LatencyError:
+            raise
+        except EdgePruneError as error:
+            raise LatencyError(f"{error}; build a table with edgeprune.latency.build.build_table") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise LatencyError(
+                f"{path} is no latency table ({error!r}): build one with edgeprune.latency.build.build_table"
+            ) from error

@@ -1,0 +1,133 @@
+"""The knapsack, against every possible choice on small networks."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgeprune.errors import TargetError
+from edgeprune.graph.classes import build_graph
+from edgeprune.latency.blocks import removable
+from edgeprune.latency.choose import Chooser
+
+
+class Chain(nn.Module):
+    def __init__(self, widths: tuple[int, ...] = (8, 8, 8)) -> None:
+        super().__init__()
+        sizes = (3, *widths)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(sizes, sizes[1:], strict=False)
+        )
+        self.head = nn.Linear(widths[-1], 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs:
+            x = conv(x).relu()
+        return self.head(x.mean((2, 3)))
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (
+            nn.Conv2d(width, inner, 1),
+            nn.Conv2d(inner, inner, 3, padding=1),
+            nn.Conv2d(inner, width, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + self.c(self.b(self.a(x).relu()).relu())).relu()
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.one, self.two = Block(8, 8), Block(8, 8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.two(self.one(self.stem(x))).mean((2, 3)))
+
+
+def graph_of(model: nn.Module):
+    return build_graph(model.eval(), torch.zeros(1, 3, 8, 8))
+
+
+def stairs_cost(graph, step: int = 4):
+    """A staircase over all pairs of widths that follow each other."""
+    sizes = [g.size for g in graph.groups]
+
+    def cost(counts) -> float:
+        up = [-(-int(c) // step) * step for c in counts]
+        chain = [3, *up, 4]
+        return float(sum(a * b for a, b in itertools.pairwise(chain)))
+
+    return cost, cost(sizes)
+
+
+@pytest.mark.parametrize("share", [0.35, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("seed", range(4))
+def test_near_the_best_of_all_choices(share: float, seed: int) -> None:
+    graph = graph_of(Chain())
+    scores = np.random.default_rng(seed).random(graph.classes)
+    cost, whole = stairs_cost(graph)
+    goal = share * whole
+    chooser = Chooser(graph, scores, {"latency": cost}, {"latency": goal}, steps=np.full(3, 4), floor=2)
+    plan = chooser.plan()
+    counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
+    assert cost(counts) <= goal
+    choices = [np.array(c) for c in itertools.product(*chooser.widths)]
+    best = max(chooser.importance(c) for c in choices if cost(c) <= goal)
+    assert scores[plan.keep].sum() >= 0.97 * best
+    assert all(c % 4 == 0 for c in counts)  # nothing is paid for and left unused
+
+
+def test_several_goals_at_once() -> None:
+    graph = graph_of(Chain())
+    scores = np.random.default_rng(1).random(graph.classes)
+    cost, whole = stairs_cost(graph)
+    flops = graph.by_widths("flops")
+    assert flops(np.array([8, 8, 8])) == graph.flops()
+    goals = {"latency": 0.6 * whole, "flops": 0.3 * graph.flops()}
+    plan = Chooser(graph, scores, {"latency": cost, "flops": flops}, goals, steps=np.full(3, 4)).plan()
+    counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
+    assert cost(counts) <= goals["latency"] and graph.flops(plan.keep) <= goals["flops"]
+
+
+def test_a_target_out_of_reach_says_how_far_it_goes() -> None:
+    graph = graph_of(Chain())
+    cost, whole = stairs_cost(graph)
+    with pytest.raises(TargetError, match="allow latency 60 where 1 was asked"):
+        Chooser(
+            graph, np.ones(graph.classes), {"latency": cost}, {"latency": 1.0}, steps=np.full(3, 4)
+        ).plan()
+
+
+def test_which_groups_may_go_whole() -> None:
+    assert removable(graph_of(Chain())) == []
+    graph = graph_of(Residual())
+    inside = [tuple(g.index for g in graph.groups if g.name.startswith(block)) for block in ("one", "two")]
+    assert all(len(groups) == 2 for groups in inside)
+    assert inside[0] in removable(graph) and inside[1] in removable(graph)
+    assert not any(graph.groups[i].name == "stem" for groups in removable(graph) for i in groups)
+
+
+def test_a_block_goes_where_narrowing_gains_nothing() -> None:
+    """With steps as wide as the layers, only whole blocks save time."""
+    graph = graph_of(Residual())
+    scores = np.random.default_rng(0).random(graph.classes)
+    two = [g.index for g in graph.groups if g.name.startswith("two")]
+    scores[np.concatenate([graph.groups[i].classes for i in two])] *= 0.1
+
+    def cost(counts) -> float:
+        return 1.0 + sum(1.0 for c in counts if c)
+
+    whole = cost([g.size for g in graph.groups])
+    steps = np.array([g.size for g in graph.groups])
+    plan = Chooser(graph, scores, {"latency": cost}, {"latency": whole - 2}, steps=steps).plan()
+    gone = {g.index for g in graph.groups if not plan.keep[g.classes].any()}
+    assert gone == set(two)
+    assert plan.keep.sum() == graph.classes - 16

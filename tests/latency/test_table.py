@@ -1,0 +1,88 @@
+"""What lies between measured times, and tables that cannot be used."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeprune.errors import LatencyError
+from edgeprune.latency.shapes import Shape
+from edgeprune.latency.table import Entry, Table
+
+CONV = Shape("conv", (8, 8), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), ("Relu",))
+CONDITIONS = {
+    "device": "cpu", "processor": "p", "runtime": "r", "runtime_version": "1", "precision": "fp32",
+    "batch": 1, "threads": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def entry() -> Entry:
+    """ms = inputs * outputs / 256, in steps of 16; widths between take 2, 3 or 5 times as long."""
+    ms = {(a, b): a * b / 256 for a in (16, 32, 64) for b in (16, 64)}
+    rough = {"inputs": 2.0, "outputs": 3.0, "both": 5.0}
+    return Entry(CONV, ms, {"inputs": 16, "outputs": 16}, rough)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "ms"),
+    [
+        (16, 16, 1.0),
+        (64, 64, 16.0),
+        (16, 32, 2.0),  # between two
+        (48, 16, 3.0),
+        (48, 48, 9.0),
+        (20, 16, 4.0),  # as 32, and rough
+        (4, 16, 2.0),
+        (128, 16, 8.0),  # beyond: by the last piece
+        (16, 13, 3.0),  # as 16, but rough
+        (13, 16, 2.0),
+        (13, 13, 5.0),
+        (0, 16, 0.0),
+        (16, 0, 0.0),
+    ],
+)
+def test_between_points(entry: Entry, inputs: int, outputs: int, ms: float) -> None:
+    assert entry.at(inputs, outputs) == pytest.approx(ms)
+
+
+def test_depthwise() -> None:
+    entry = Entry(Shape("depthwise", (8, 8), (3, 3)), {(16, 16): 1.0, (64, 64): 4.0})
+    assert entry.at(32, 32) == pytest.approx(2.0)
+    assert entry.at(64, 64) == 4.0
+
+
+def test_nothing_measured() -> None:
+    with pytest.raises(LatencyError, match="no times of conv 3x3 on 8x8 . Relu: build it again"):
+        Entry(CONV).at(16, 16)
+
+
+def test_there_and_back(entry: Entry, tmp_path: Path) -> None:
+    table = Table(CONDITIONS, {CONV.key: entry}, {"Concat on 8x8": 0.5}, "2026-01-01", 0.25)
+    table.save(tmp_path / "t.json")
+    assert Table.load(tmp_path / "t.json") == table
+
+
+@pytest.mark.parametrize("name", list(CONDITIONS))
+def test_other_conditions_are_refused_by_name(name: str) -> None:
+    table = Table(CONDITIONS)
+    table.check(CONDITIONS)
+    table.check({})
+    with pytest.raises(
+        LatencyError, match=f"was measured with {name.replace('_', ' ')} {CONDITIONS[name]}, not 9"
+    ):
+        table.check({**CONDITIONS, name: 9})
+
+
+def test_files_that_are_no_table(tmp_path: Path) -> None:
+    with pytest.raises(LatencyError, match="no such file.*build_table"):
+        Table.load(tmp_path / "none.json")
+    (tmp_path / "cut.json").write_text('{"schema": 1, ')
+    with pytest.raises(LatencyError, match="not readable JSON"):
+        Table.load(tmp_path / "cut.json")
+    (tmp_path / "other.json").write_text(json.dumps({"schema": 1}))
+    with pytest.raises(LatencyError, match="is no latency table"):
+        Table.load(tmp_path / "other.json")
+    (tmp_path / "new.json").write_text(json.dumps({"schema": 2}))
+    with pytest.raises(LatencyError, match="has schema 2"):
+        Table.load(tmp_path / "new.json")
