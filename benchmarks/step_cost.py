@@ -9,6 +9,7 @@ round and their median is the result. Data loading is not counted: every step se
 """
 
 import argparse
+import os
 import platform
 import shutil
 import statistics
@@ -21,9 +22,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from edgeprune_target.fingerprint import cpu_model
 from torch import Tensor, nn
 
-from edgeprune.budget import Target
+from edgeprune.budget import Budget
 from edgeprune.files import write_json
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
@@ -45,7 +47,7 @@ def pruning_step(args: argparse.Namespace, precision: str) -> Step:
     analyser = OutputAnalyser(
         build(args.model, num_classes=10), torch.zeros(1, 3, 32, 32), autocast=PRECISIONS[precision]
     )
-    phase = PruningPhase(analyser, Target("flops", 0.5))
+    phase = PruningPhase(analyser, Budget.of("flops=0.5", analyser.graph))
     return _step(analyser, args, precision, lambda: phase.after_step(analyser.iteration))
 
 
@@ -131,12 +133,10 @@ def ratios(found: dict[str, list[float]], name: str) -> dict[str, Any]:
 
 def machine(args: argparse.Namespace) -> dict[str, Any]:
     """What it ran on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     cuda = args.device.startswith("cuda")
     return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": len(names) or None,
+        "cpu": cpu_model(Path("/")) or platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if cuda else None,
         "torch": torch.__version__,

@@ -6,6 +6,7 @@ python benchmarks/tables.py --check    exit 1 if it would change
 
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -130,7 +131,113 @@ def compare_table(name: str) -> str:
     return f"{body}\n\n{what}. On {where}."
 
 
+def on_machine(found: dict[str, Any]) -> str:
+    """The machine of a result that `measuring.Rows` kept."""
+    one = found["machine"]
+    return f"On {one['cpu']}, {one['cores']} cores, onnxruntime {one['onnxruntime']}."
+
+
+def plain_name(model: str) -> str:
+    """Without where it comes from."""
+    return model.removeprefix("torchvision:")
+
+
+def interval(row: dict[str, Any]) -> str:
+    """A speedup with its interval."""
+    return f"{row['value']:.2f}x ({row['low']:.2f} to {row['high']:.2f})"
+
+
+def device_target_table() -> str:
+    """What was asked of the device, and what was measured afterwards."""
+    found = read("device_targets")
+    rows = [
+        [
+            plain_name(row["model"]),
+            str(row["batch"]),
+            f"`{row['target']}`",
+            f"{row['flops_ratio']:.2f}x",
+            interval(row),
+            f"{row['needed']:.2f}x" + ("" if row["passed"] else ", missed"),
+        ]
+        if "error" not in row
+        else [plain_name(row["model"]), str(row["batch"]), row["target"], "-", row["error"], "missed"]
+        for row in found["rows"]
+    ]
+    heads = ["network", "batch", "asked", "fewer FLOPs", "measured speedup", "wanted at least"]
+    return f"{markdown(heads, rows)}\n\n{on_machine(found)}"
+
+
+def rivals_table() -> str:
+    """Beside the best `round_to` of Torch-Pruning."""
+    rows = []
+    found = read("against_round_to")
+    for row in found["rows"]:
+        if row["side"] != "ours":
+            continue
+        kept = f"{percent(row['importance'])}, theirs {percent(row['importance_theirs'])}"
+        rows.append(
+            [
+                plain_name(row["model"]),
+                str(row["round_to"]),
+                f"{row['at']}, `{row['target']}`",
+                kept,
+                interval(row["speedup_over_theirs"]),
+            ]
+        )
+    heads = ["network", "their best `round_to`", "ours at their", "importance kept", "speed over theirs"]
+    return f"{markdown(heads, rows)}\n\n{on_machine(found)}"
+
+
+def lut_words() -> str:
+    """How well a table foretells."""
+    found = read("lut_resnet50")
+    errors = sorted(abs(row["error"]) for row in found["rows"])
+    return (
+        f"The table of {plain_name(found['model'])} took {found['build_s'] / 60:.1f} minutes; over "
+        f"{len(errors)} random plans, measured whole, it was off by {percent(statistics.median(errors))} "
+        f"(median) and {percent(errors[-1])} (worst). {on_machine(found)}"
+    )
+
+
+def never_slower_words() -> str:
+    """Random plans, and whether one was slower."""
+    found = read("never_slower")
+    rows = found["rows"]
+    gained = sorted(row["value"] for row in rows if "value" in row)
+    slower = sum(not row["passed"] for row in rows)
+    said = sum("said" in row for row in rows)
+    return (
+        f"Of {len(rows)} random networks, targets and criteria, {slower} came out slower than the unpruned "
+        f"network; {said} were refused beforehand because nothing could be gained; the others were "
+        f"{gained[0]:.2f} to {gained[-1]:.2f} times as fast. {on_machine(found)}"
+    )
+
+
+def uniform_table() -> str:
+    """Pruned for time, beside uniform widths of the same time."""
+    found = read("uniform_rival")
+    names = {"ours": "`--target latency=0.5`, l2", "uniform": "uniform widths, l2"}
+    rows = [
+        [
+            names[name],
+            interval(row),
+            percent(row["accuracy_before"]),
+            percent(row["accuracy"]),
+            percent(row["flops_fraction"]),
+        ]
+        for name, row in found["rows"].items()
+    ]
+    heads = ["ResNet-56 on CIFAR-10", "measured speedup", "accuracy at once", "fine-tuned", "FLOPs left"]
+    what = f"{found['epochs']} epochs each, from {percent(found['baseline_accuracy'])}."
+    return f"{markdown(heads, rows)}\n\n{what} {on_machine(found)}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "device-targets": device_target_table,
+    "against-round-to": rivals_table,
+    "lut": lut_words,
+    "never-slower": never_slower_words,
+    "uniform": uniform_table,
     "demo": lambda: run_table("demo"),
     "cifar": cifar_table,
     "cifar-bench": lambda: run_table("resnet56-cifar10-learned"),

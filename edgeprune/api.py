@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune import compaction
-from edgeprune.budget import Target, select
-from edgeprune.errors import ModelError
+from edgeprune.bench.session import Progress
+from edgeprune.budget import LATENCY, Budget, Target, asks_time, cost_of, parse_targets, select
+from edgeprune.errors import ModelError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import Batches, score
+from edgeprune.latency import Site, device_budget
 from edgeprune.plan import Plan
 from edgeprune.runs import Run
 from edgeprune.serialize import load_module, save_module
@@ -111,10 +113,12 @@ def prune(
     batches: Batches | None = None,
     options: Mapping[str, Any] | None = None,
     target: str | Target = "flops=0.5",
+    device: str | Site | None = None,
     align: int = 1,
     floor: int = 2,
     ratios: Mapping[str, float] | None = None,
     ignore: Iterable[str] = (),
+    progress: Progress = lambda done, total, text: None,  # noqa: ARG005
 ) -> Pruned:
     """Score, select and compact in one call; fine-tune the result as you would train any model.
 
@@ -124,29 +128,45 @@ def prune(
         criterion: a name in `edgeprune.importance.CRITERIA`, or a function graph -> (classes,) scores.
         batches: an iterable of (x, y), or a function that gives one, for a criterion that looks at data.
         options: the criterion's own, by name: {"reduction": "max"}, say.
-        target: what remains: 'flops=0.5' or 'params=0.3'.
+        target: what remains: 'flops=0.5', 'params=0.3', 'memory=20MB', 'latency=0.5', 'latency=8ms', or
+            several with commas between.
+        device: what it is pruned for: a profile's name, or an `edgeprune.latency.Site` for one that is
+            elsewhere or of another batch; its latency table is built where it is missing. None for none,
+            and for "cpu" with a target of latency.
         align: widths become multiples of this (8 suits most hardware).
         floor: no layer keeps fewer channels.
         ratios: share of channels to keep for single groups, by name (see `edgeprune inspect`).
         ignore: layers whose output channels all stay.
+        progress: told ``(done, total, text)`` while a device is timed.
 
     Raises:
         TraceError, TargetError, PlanError: see `trace`, `edgeprune.importance.score` and `select`.
+        LatencyError, BenchError: the device cannot be timed.
     """
-    target = Target.parse(target)
+    targets = parse_targets(target)
     graph = trace(model, example_input, ignore)
     scores = score(graph, criterion, batches=batches, **(options or {}))
-    plan = select(graph, scores, target, align=align, floor=floor, ratios=ratios)
+    if device is None and not asks_time(targets):
+        plan = Budget.of(targets, graph, align, floor).select(graph, scores, ratios)
+    else:
+        if ratios:
+            raise TargetError("ratios of single layers and a device exclude each other: leave one out")
+        site = device if isinstance(device, Site) else Site.reach(device)
+        shape = tuple(graph.inputs[0].shape[1:])
+        budget = device_budget(
+            model, shape, target, site, align=align, floor=floor, graph=graph, progress=progress
+        )
+        plan = budget.settle(graph, scores)
     done = compaction.compact(graph, plan)
     dense = done.model.train(model.training)
-    return Pruned(dense, _report(graph, dense, done.plan, target), done.plan, graph)
+    return Pruned(dense, _report(graph, dense, done.plan, targets), done.plan, graph)
 
 
-def _report(graph: Graph, dense: nn.Module, plan: Plan, target: Target) -> Report:
+def _report(graph: Graph, dense: nn.Module, plan: Plan, targets: tuple[Target, ...]) -> Report:
     before, after = _widths(graph.module), _widths(dense)
     return Report(
-        target=str(target),
-        fraction_got=target.share(graph, plan.keep),
+        target=",".join(map(str, targets)),
+        fraction_got=_got(graph, plan, targets[0]),
         channels=(sum(before.values()), sum(after.get(name, 0) for name in before)),
         params=(graph.params(), sum(p.numel() for p in dense.parameters())),
         flops=(graph.flops(), graph.flops(plan.keep)),
@@ -156,6 +176,12 @@ def _report(graph: Graph, dense: nn.Module, plan: Plan, target: Target) -> Repor
         },
         notes=plan.notes,
     )
+
+
+def _got(graph: Graph, plan: Plan, target: Target) -> float:
+    """What remains of the first target's quantity; of the FLOPs for a time, which the notes tell."""
+    kind = "flops" if target.kind == LATENCY else target.kind
+    return cost_of(kind, graph, plan.keep) / cost_of(kind, graph)
 
 
 def _widths(model: nn.Module) -> dict[str, int]:

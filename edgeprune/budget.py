@@ -1,9 +1,11 @@
-"""Budgets: class scores in, keep-plan out, at a share of the FLOPs or parameters."""
+"""Budgets: class scores in, keep-plan out, at a share of the FLOPs, parameters or memory."""
 
 import heapq
 import math
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,48 +14,222 @@ from edgeprune.errors import PlanError, TargetError, known
 from edgeprune.graph.classes import Bools, ChannelGroup, Graph
 from edgeprune.plan import Plan
 
-KINDS = ("flops", "params")
+LATENCY = "latency"
+KINDS = ("flops", "params", "memory", LATENCY)
+# What an amount may be given in; a number without a unit is a fraction of the unpruned model's.
+UNITS = {
+    LATENCY: {"us": 1e-3, "ms": 1.0, "s": 1e3},
+    "memory": {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9},
+}
 TOLERANCE = 0.01  # a target counts as met within this share of itself
+_AMOUNT = re.compile(r"\s*([-+.0-9eE]+)\s*([a-zA-Z]+)\s*")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What must remain, as a fraction of the unpruned model: ``flops=0.5`` keeps half of the FLOPs."""
+    """What must remain: ``flops=0.5`` keeps half of the FLOPs, ``latency=8ms`` leaves eight milliseconds.
+
+    Attributes:
+        kind: one of `KINDS`.
+        fraction: of the unpruned model's; None where an amount was given.
+        amount: in ms or bytes; None where a fraction was given.
+    """
 
     kind: str
-    fraction: float
+    fraction: float | None
+    amount: float | None = None
 
     @classmethod
     def parse(cls, text: "str | Target") -> "Target":
-        """Read 'flops=0.5' or 'params=0.3'; raises TargetError for anything else."""
+        """Read 'flops=0.5', 'params=0.3', 'memory=20MB' or 'latency=8ms'; raises TargetError otherwise."""
         if isinstance(text, Target):
             return text
-        kind, sign, number = str(text).partition("=")
+        kind, sign, rest = str(text).partition("=")
+        kind = kind.strip()
         if not sign:
             raise TargetError(f"target {text!r} is not KIND=FRACTION; write for example flops=0.5")
-        if kind.strip() not in KINDS:
-            raise TargetError(known("target", kind.strip(), list(KINDS)))
+        if kind not in KINDS:
+            raise TargetError(known("target", kind, list(KINDS)))
+        match = _AMOUNT.fullmatch(rest)
+        number, unit = match.groups() if match else (rest, "")
         try:
-            fraction = float(number)
+            value = float(number)
         except ValueError as error:
             hint = "write for example flops=0.5"
-            raise TargetError(f"target {text!r}: {number!r} is not a number; {hint}") from error
-        if not 0 < fraction <= 1:
+            raise TargetError(f"target {text!r}: {rest!r} is not a number; {hint}") from error
+        if unit:
+            return cls._amount(kind, value, unit, str(text))
+        if not 0 < value <= 1:
+            hint = f"; for an amount say its unit, one of {', '.join(UNITS.get(kind, ()))}"
             raise TargetError(
-                f"target {text!r} is outside (0, 1]: it is the fraction that remains; flops=0.5 keeps half"
+                f"target {text!r} is outside (0, 1]: it is the fraction that remains; {kind}=0.5 keeps half"
+                + (hint if kind in UNITS else "")
             )
-        return cls(kind.strip(), fraction)
+        return cls(kind, value)
+
+    @classmethod
+    def _amount(cls, kind: str, value: float, unit: str, text: str) -> "Target":
+        units = UNITS.get(kind)
+        if units is None:
+            raise TargetError(f"target {text!r}: {kind} takes a fraction that remains, as in {kind}=0.5")
+        if unit not in units:
+            raise TargetError(f"target {text!r}: {known('unit', unit, list(units))}")
+        if not 0 < value < math.inf:
+            raise TargetError(f"target {text!r}: an amount is above 0")
+        return cls(kind, None, value * units[unit])
 
     def __str__(self) -> str:
-        return f"{self.kind}={self.fraction:g}"
+        if self.amount is None:
+            return f"{self.kind}={self.fraction:g}"
+        unit, size = {LATENCY: ("ms", 1.0), "memory": ("MB", 1e6)}[self.kind]
+        return f"{self.kind}={self.amount / size:g}{unit}"
 
-    def cost(self, graph: Graph, keep: Bools | None = None) -> int:
-        """FLOPs or parameters at ``keep``."""
-        return graph.flops(keep) if self.kind == "flops" else graph.params(keep)
+    def goal(self, original: float) -> float:
+        """The most that may remain of ``original``."""
+        return self.amount if self.amount is not None else (self.fraction or 0.0) * original
 
-    def share(self, graph: Graph, keep: Bools) -> float:
-        """What remains at ``keep``, as a fraction of the whole."""
-        return self.cost(graph, keep) / self.cost(graph)
+
+def parse_targets(text: "str | Target") -> tuple[Target, ...]:
+    """Read one target, or several with commas between: 'flops=0.5,memory=20MB'.
+
+    Raises:
+        TargetError: one of them cannot be read, or two are of one kind.
+    """
+    if isinstance(text, Target):
+        return (text,)
+    found = tuple(Target.parse(part) for part in str(text).split(","))
+    for kind in KINDS:
+        if sum(target.kind == kind for target in found) > 1:
+            raise TargetError(f"target {text!r} names {kind} twice")
+    return found
+
+
+def asks_time(targets: tuple[Target, ...]) -> bool:
+    """Whether one of them is of latency, which only a device tells."""
+    return any(target.kind == LATENCY for target in targets)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that may remain of a model, and how its widths are chosen by scores.
+
+    Attributes:
+        targets: as they were asked for.
+        originals: kind -> what the unpruned model takes: FLOPs, parameters, bytes or ms.
+        align: widths become multiples of this.
+        floor: no group keeps fewer classes.
+        way: the share of the way from the unpruned model that is to be gone; 1 is all of it.
+    """
+
+    targets: tuple[Target, ...]
+    originals: Mapping[str, float]
+    align: int = 1
+    floor: int = 2
+    way: float = 1.0
+
+    @classmethod
+    def of(
+        cls, targets: "str | Target | tuple[Target, ...]", graph: Graph, align: int = 1, floor: int = 2
+    ) -> "Budget":
+        """Of an unpruned model; raises TargetError for latency, which only a device tells."""
+        targets = targets if isinstance(targets, tuple) else parse_targets(targets)
+        for target in targets:
+            if target.kind == LATENCY:
+                raise TargetError(
+                    f"{target} needs a device's latency table: use edgeprune.latency.device_budget, or "
+                    "train-prune with --target-device"
+                )
+        return cls(targets, {one.kind: cost_of(one.kind, graph) for one in targets}, align, floor)
+
+    @property
+    def goals(self) -> dict[str, float]:
+        """The most of each kind, so far on the way."""
+        return {
+            one.kind: whole - (whole - min(whole, one.goal(whole))) * self.way
+            for one in self.targets
+            for whole in [self.originals[one.kind]]
+        }
+
+    def at(self, way: float) -> "Budget":
+        """The same, so far on the way."""
+        return replace(self, way=way)
+
+    def cost(self, kind: str, graph: Graph, keep: Bools | None = None) -> float:
+        """What a (perhaps already pruned) model takes at ``keep``."""
+        return cost_of(kind, graph, keep)
+
+    def fraction(self) -> float:
+        """What remains of the first target's quantity when it is met."""
+        kind = self.targets[0].kind
+        return self.goals[kind] / self.originals[kind]
+
+    def remaining(self, graph: Graph, keep: Bools) -> float:
+        """How far ``keep`` is: 1 for all, `fraction` where every target is met.
+
+        With one target, the share of its quantity that remains. With several, the same for the one that has
+        come the smallest part of its way, on the scale of the first.
+        """
+        parts = []
+        for kind, goal in self.goals.items():
+            whole = self.originals[kind]
+            parts.append((whole - self.cost(kind, graph, keep)) / max(whole - goal, 1e-9 * whole))
+        return 1 - min(parts) * (1 - self.fraction())
+
+    def select(
+        self, graph: Graph, scores: NDArray[np.float64], ratios: Mapping[str, float] | None = None
+    ) -> Plan:
+        """Drop the lowest-scoring classes until every target is met; see `select`."""
+        scores = checked_scores(graph, scores)
+        chosen, goals = _Selection(graph, scores, self.align, self.floor, ratios or {}), self.goals
+        lowest = chosen.keep_at(len(chosen.order))
+        for target in self.targets:
+            reached = self.cost(target.kind, graph, lowest)
+            if reached > goals[target.kind] * (1 + TOLERANCE):
+                raise TargetError(self._out_of_reach(target, reached))
+
+        def fits(keep: Bools) -> bool:
+            return all(self.cost(kind, graph, keep) <= goal for kind, goal in goals.items())
+
+        keep = _search(chosen.keep_at, fits, len(chosen.order))
+        return Plan.of(graph, chosen.refine(keep, goals))
+
+    def settle(self, graph: Graph, scores: NDArray[np.float64]) -> Plan:
+        """The last choice, after which nothing is removed any more."""
+        return self.select(graph, scores)
+
+    def _out_of_reach(self, target: Target, reached: float) -> str:
+        aligned = f", multiples of {self.align}" if self.align > 1 else ""
+        share = reached / self.originals[target.kind]
+        return (
+            f"{target} cannot be reached: with at least {self.floor} channels a layer{aligned} and the "
+            f"protected ones, {share:.3f} of the {target.kind} is as far as it goes"
+        )
+
+
+@dataclass(frozen=True)
+class GivenPlan(Budget):
+    """A plan that somebody made, in the place of a choice.
+
+    Attributes:
+        plan: as `Plan.to_dict` writes it.
+    """
+
+    plan: Mapping[str, Any] = field(default_factory=dict)
+
+    def select(
+        self,
+        graph: Graph,
+        scores: NDArray[np.float64],  # noqa: ARG002
+        ratios: Mapping[str, float] | None = None,  # noqa: ARG002
+    ) -> Plan:
+        """That plan; raises PlanError where it is another model's."""
+        return Plan.from_dict(graph, dict(self.plan))
+
+
+def cost_of(kind: str, graph: Graph, keep: Bools | None = None) -> float:
+    """FLOPs, parameters, or bytes of weights and activations, at ``keep``."""
+    known_kinds = {"flops": graph.flops, "params": graph.params, "memory": graph.memory}
+    return float(known_kinds[kind](keep))
 
 
 def floors_of(graph: Graph, floor: int, align: int = 1) -> NDArray[np.int64]:
@@ -81,7 +257,7 @@ def select(
     Args:
         graph: the traced model.
         scores: shape (graph.classes,), higher is more important.
-        target: 'flops=0.5', 'params=0.3' or a Target.
+        target: 'flops=0.5', 'params=0.3', 'memory=20MB', several with commas between, or a Target.
         align: widths become multiples of this (whole groups smaller than it stay); what rounding leaves goes
             to the most important channels.
         floor: no group keeps fewer classes than this.
@@ -91,23 +267,11 @@ def select(
         TargetError: floors, alignment and protected channels do not allow it; says how far it can go.
         PlanError: a score is missing or not a number.
     """
-    target = Target.parse(target)
-    scores = _checked_scores(graph, scores)
-    budget = _Selection(graph, scores, align, floor, ratios or {})
-    goal = target.fraction * target.cost(graph)
-    lowest = budget.keep_at(len(budget.order))
-    if target.cost(graph, lowest) > goal * (1 + TOLERANCE):
-        raise TargetError(
-            f"{target} cannot be reached: with at least {floor} channels a layer"
-            f"{f', multiples of {align}' if align > 1 else ''} and the protected ones, "
-            f"{target.share(graph, lowest):.3f} of the {target.kind} is as far as it goes"
-        )
-    keep = _search(budget.keep_at, lambda k: target.cost(graph, k) <= goal, len(budget.order))
-    keep = budget.refine(keep, target.kind, goal)
-    return Plan.of(graph, keep)
+    return Budget.of(target, graph, align, floor).select(graph, scores, ratios)
 
 
-def _checked_scores(graph: Graph, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def checked_scores(graph: Graph, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores as floats; raises PlanError unless there is a number for each class."""
     scores = np.asarray(scores, dtype=np.float64)
     if scores.shape != (graph.classes,):
         raise PlanError(
@@ -173,9 +337,9 @@ class _Selection:
             keep[ranked[:count]], keep[ranked[count:]] = True, False
         return keep
 
-    def refine(self, keep: Bools, kind: str, goal: float) -> Bools:
+    def refine(self, keep: Bools, goals: Mapping[str, float]) -> Bools:
         """Give back the most important channels, an aligned step at a time, while the budget allows."""
-        keep, meter = keep.copy(), self.graph.meter(kind, keep)
+        keep, meter = keep.copy(), self.graph.meter(goals, keep)
         counts = [int(keep[group.classes].sum()) for group in self.graph.groups]
         waiting: list[tuple[float, int]] = []
 
@@ -189,8 +353,9 @@ class _Selection:
         while waiting:
             _, index = heapq.heappop(waiting)
             step = self.ranked[index][counts[index] :][: _step(self.graph.groups[index], self.align)]
-            cost, kept = meter.after(step)
-            if cost <= goal:  # else nothing more for this group: what is added later only costs more
+            costs, kept = meter.after(step)
+            # What does not fit never will: what is added later only costs more.
+            if all(round(costs[kind]) <= goal for kind, goal in goals.items()):
                 meter.take(kept)
                 keep[step] = True
                 counts[index] += len(step)

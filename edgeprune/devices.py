@@ -1,17 +1,12 @@
 """What a device is: its runtimes, its alignment, its power sensors; read from profiles/*.toml."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
 from edgeprune.errors import BenchError, known
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edgeprune.files import parse_toml
 
 KINDS = ("measured_input", "rail_sum")
 JETSON = "jetson"  # as a name: whichever Jetson this is
@@ -117,7 +112,7 @@ def load_device(name: str) -> Device:
     if name not in device_names():
         raise BenchError(known("device", name, [*device_names(), JETSON, AUTO]))
     text = (files("edgeprune.profiles") / f"{name}.toml").read_text(encoding="utf-8")
-    return parse_device(name, tomllib.loads(text))
+    return parse_device(name, parse_toml(text))
 
 
 def all_devices() -> list[Device]:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,9 +76,22 @@ def read_json(path: Path) -> Any:
         raise EdgePruneError(f"{path} is not readable JSON ({error}): was it cut or edited?") from error
 
 
+def parse_toml(text: str) -> dict[str, Any]:
+    """TOML; raises ValueError where it is none. The parser is in the standard library from 3.11 on."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)
+
+
 def sha256(path: str | Path) -> str:
     """Hash of a file's bytes, in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def is_part(path: Path) -> bool:

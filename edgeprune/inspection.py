@@ -2,12 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.models import build, is_cifar_sized
 from edgeprune.runs import Run
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _SHAPE = re.compile(r"\d+(x\d+)*")
 
@@ -20,13 +23,22 @@ def inspected_graph(name: str, shape: str | None, classes: int | None, ignore: t
     """
     import torch
 
+    model, size = named_model(name, shape, classes)
+    return build_graph(model, torch.zeros(1, *size), ignore)
+
+
+def named_model(name: str, shape: str | None, classes: int | None) -> "tuple[nn.Module, tuple[int, ...]]":
+    """A zoo model, torchvision's, a user's factory, or a run's unpruned model; and an image's (C, H, W).
+
+    Raises:
+        ModelError: unknown name, or a shape that is not like 3x224x224.
+    """
     if Path(name).is_dir():
         run = Run.open(name)
-        return build_graph(run.build(), torch.zeros(1, *run.config["input_shape"]), ignore)
+        return run.build(), tuple(run.config["input_shape"])
     cifar = is_cifar_sized(name)
     size = parse_shape(shape or ("3x32x32" if cifar else "3x224x224"))
-    model = build(name, num_classes=classes or (10 if cifar else 1000), in_channels=size[0])
-    return build_graph(model, torch.zeros(1, *size), ignore)
+    return build(name, num_classes=classes or (10 if cifar else 1000), in_channels=size[0]), size
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ import contextlib
 import platform
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgeprune.budget import Target, select
+from edgeprune.budget import parse_targets
 from edgeprune.compaction import compact
 from edgeprune.data import DataBundle, load_data
-from edgeprune.errors import ModelError, RunError, TrainError
-from edgeprune.files import explained, sha256
+from edgeprune.errors import ModelError, PlanError, RunError, TrainError
+from edgeprune.files import explained, read_json, sha256
+from edgeprune.goals import make_budget
 from edgeprune.graph.classes import build_graph
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.models import build, load_weights
@@ -99,8 +100,9 @@ def begin(
     if options.weights:
         load_weights(model, options.weights)
     _check_logits(model, data, options)
-    _check_reachable(model, data, options)
-    config = _config(options, data, args)
+    plan = _read_plan(options.plan) if options.plan else None
+    options = _reachable(model, data, options, plan, progress)
+    config = {**_config(options, data, args), "plan": plan}
     ranks().wait()  # every process has found its options in order
     if ranks().main:
         Run.create(out, config, force=force)
@@ -144,13 +146,33 @@ def _check_logits(model: nn.Module, data: DataBundle, options: TrainPruneOptions
         )
 
 
-def _check_reachable(model: nn.Module, data: DataBundle, options: TrainPruneOptions) -> None:
-    """Try the whole way, with made-up scores, before hours go into training."""
+def _read_plan(path: str) -> dict[str, Any]:
+    found = read_json(Path(path))
+    if not isinstance(found, dict):
+        raise PlanError(f"{path} is not a keep-plan: it holds no JSON object")
+    return found
+
+
+def _reachable(
+    model: nn.Module,
+    data: DataBundle,
+    options: TrainPruneOptions,
+    plan: dict[str, Any] | None,
+    progress: Progress,
+) -> TrainPruneOptions:
+    """Try the whole way, with made-up scores, before hours go into training.
+
+    For a device this is also where its latency table is built. Of a plan that was given, the target is what
+    it leaves.
+    """
     example = torch.zeros(1, *data.shape)
     learned = options.method == "learned"
     graph = OutputAnalyser(model, example).graph if learned else build_graph(model, example)
-    scores = np.arange(graph.classes, dtype=float)
-    compact(graph, select(graph, scores, options.target, align=options.align, floor=options.floor))
+    budget = make_budget(model, graph, options, check=False, plan=plan, progress=progress)
+    done = compact(graph, budget.select(graph, np.arange(graph.classes, dtype=float)))
+    if plan is None:
+        return options
+    return replace(options, target=f"flops={graph.flops(done.plan.keep) / graph.flops():.6g}")
 
 
 def _config(options: TrainPruneOptions, data: DataBundle, args: dict[str, Any]) -> dict[str, Any]:
@@ -175,15 +197,18 @@ def check_same_options(run_path: str | Path, given: dict[str, Any]) -> None:
     """With --resume, options that were given must be those the run was started with."""
     stored = asdict(_stored_options(Run.open(run_path)))
     for name, value in given.items():
-        if name in stored and value != "auto" and not _same(name, stored[name], value):
+        if name in stored and value != "auto" and not same_option(name, stored[name], value):
             raise RunError(
                 f"this run was started with {name}={stored[name]}, not {value}: leave --{dashed(name)} out, "
                 "or start another run"
             )
 
 
-def _same(name: str, stored: Any, given: Any) -> bool:
-    return bool(Target.parse(stored) == Target.parse(given) if name == "target" else stored == given)
+def same_option(name: str, stored: Any, given: Any) -> bool:
+    """Whether an option was given as it is stored; a target may be written in several ways."""
+    if name == "target":
+        return parse_targets(stored) == parse_targets(given)
+    return bool(stored == given)
 
 
 def _stored_options(run: Run) -> TrainPruneOptions:

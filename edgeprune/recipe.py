@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from edgeprune.budget import Target
+from edgeprune.budget import asks_time, parse_targets
 from edgeprune.data import DataBundle
 from edgeprune.errors import TrainError, known
 from edgeprune.importance import CRITERIA
@@ -30,6 +30,7 @@ class TrainPruneOptions:
     data: str = "digits"
     weights: str | None = None
     method: str = "learned"
+    plan: str | None = None
     prune_schedule: str | None = None
     prune_steps: int = 5
     moment: str = "start"
@@ -42,6 +43,11 @@ class TrainPruneOptions:
     optimizer_state: str = "reset"
     init: str = "baseline"
     target: str = "flops=0.5"
+    target_device: str | None = None
+    target_batch: int | None = None
+    target_threads: int | None = None
+    host: dict[str, Any] | None = None
+    lut: str | None = None
     epochs: int | None = None
     prune_iterations: int | None = None
     baseline_epochs: int | None = None
@@ -93,7 +99,9 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
     given = {key: value for key, value in defaults.items() if getattr(options, key) is None}
     if options.distill is None:
         given["distill"] = options.init == "baseline"
-    method = methods.METHODS.get(options.method)
+    if options.plan is not None:
+        options = replace(options, method=methods.PLAN)
+    method = methods.method_of(options.method) if options.method in (*METHODS, methods.PLAN) else None
     if method is not None:
         given["prune_schedule"] = options.prune_schedule or method.schedule
         given["reconstruct"] = options.reconstruct or method.reconstruct
@@ -119,7 +127,7 @@ def course_of(options: TrainPruneOptions, data: DataBundle) -> Course | None:
 
     ``options`` are resolved ones.
     """
-    method = methods.METHODS[options.method]
+    method = methods.method_of(options.method)
     if method is None:
         return None
     per_epoch = data.steps(options.batch_size or 1)
@@ -132,13 +140,12 @@ def course_of(options: TrainPruneOptions, data: DataBundle) -> Course | None:
         window=options.prune_iterations or 1,
         count=options.prune_steps,
         switch=options.switch,
-        fraction=Target.parse(options.target).fraction,
     )
 
 
 COUNTS = (
     "epochs", "prune_iterations", "baseline_epochs", "batch_size", "mask_images", "align", "floor",
-    "prune_steps", "score_batches",
+    "prune_steps", "score_batches", "target_batch", "target_threads",
 )  # fmt: skip
 CHOICES = {
     "prune_schedule": methods.SCHEDULES,
@@ -162,9 +169,9 @@ RANGES = (
 
 def check_choices(options: TrainPruneOptions) -> None:
     """Every option that is given, by itself; raises for what makes no sense."""
-    if options.method not in METHODS:
+    if options.method not in METHODS and not (options.plan and options.method == methods.PLAN):
         raise TrainError(known("method", options.method, list(METHODS)))
-    Target.parse(options.target)
+    _check_target(options)
     for name in COUNTS:
         if (value := getattr(options, name)) is not None and value < 1:
             raise TrainError(f"--{dashed(name)} must be at least 1, not {value}")
@@ -185,6 +192,25 @@ def check_choices(options: TrainPruneOptions) -> None:
     _check_device(options.device)
 
 
+def on_device(options: TrainPruneOptions) -> bool:
+    """Whether widths are chosen for a device, by its latency table."""
+    return (
+        asks_time(parse_targets(options.target))
+        or options.target_device is not None
+        or options.host is not None
+    )
+
+
+def _check_target(options: TrainPruneOptions) -> None:
+    if on_device(options):
+        return
+    for name in ("target_batch", "target_threads", "lut"):
+        if getattr(options, name) is not None:
+            raise TrainError(
+                f"--{dashed(name)} is of a device's budget: say --target-device too, or --target latency=..."
+            )
+
+
 # What only a criterion's run, and only some schedule of it, looks at.
 _CRITERIA_ONLY = {
     "prune_schedule": None, "reconstruct": None, "reduction": None, "normalise": None,
@@ -194,7 +220,10 @@ _CRITERIA_ONLY = {
 
 def _check_method(options: TrainPruneOptions) -> None:
     """Options that this method has no use for are an error, not silence."""
-    method = methods.METHODS[options.method]
+    if options.plan is not None:
+        _check_plan(options)
+        return
+    method = methods.method_of(options.method)
     if method is None:
         for name, default in _CRITERIA_ONLY.items():
             if getattr(options, name) != default:
@@ -223,6 +252,19 @@ def _check_method(options: TrainPruneOptions) -> None:
                 )
         if options.distill:
             raise TrainError("--init random has no baseline to distil from: leave --distill out")
+
+
+def _check_plan(options: TrainPruneOptions) -> None:
+    """A plan leaves nothing to choose."""
+    if options.method not in ("learned", methods.PLAN):
+        raise TrainError(f"--plan says what goes: leave --method {options.method} out")
+    if options.prune_schedule not in (None, "one-shot"):
+        raise TrainError(
+            f"--plan is carried out at once: leave --prune-schedule {options.prune_schedule} out"
+        )
+    for name in ("reduction", "normalise", "target_device", "host"):
+        if getattr(options, name) is not None:
+            raise TrainError(f"--plan says what goes: leave --{dashed(name)} out")
 
 
 def _takes(criterion: str, option: str) -> bool:

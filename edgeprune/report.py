@@ -161,6 +161,53 @@ def engine_lines(found: dict[str, Any] | None) -> list[str]:
     return lines
 
 
+def widths_line(found: dict[str, Any]) -> str:
+    """Which layers stand between two steps of the device, and what they might have for nothing."""
+    if found["rows"] is None:
+        return f"steps of the widths are not known: {found['reason']}"
+    rows = [row for row in found["rows"] if row["step"]]
+    free = [f"{row['layer']} {row['outputs']} -> {row['free_to']}" for row in rows if row["free_to"]]
+    if not free:
+        return f"none of the {len(rows)} layers could be wider at the same time, by {found['lut']}"
+    shown = ", ".join(free[:6]) + (f" and {len(free) - 6} more" if len(free) > 6 else "")
+    return f"{len(free)} of {len(rows)} layers could be wider at the same time, by {found['lut']}: {shown}"
+
+
+def widths_table(rows: list[dict[str, Any]]) -> Table:
+    """Columns and cells: layers, the steps they stand on, and which widths would be free."""
+    heads = [("layer", "left"), ("shape", "left"), ("in", "right"), ("out", "right"), ("step", "right")]
+    heads += [("ms", "right"), ("free to", "right")]
+    return heads, [
+        [
+            row["layer"],
+            row["shape"],
+            str(row["inputs"]),
+            str(row["outputs"]),
+            str(row["step"]) if row["step"] else row["reason"],
+            "-" if row["ms"] is None else f"{row['ms']:.4f}",
+            str(row["free_to"] or "-"),
+        ]
+        for row in rows
+    ]
+
+
+def lut_table(shapes: list[dict[str, Any]]) -> Table:
+    """Columns and cells: shapes of layers, the slowest first."""
+    heads = [("shape", "left"), ("steps in", "right"), ("out", "right"), ("points", "right")]
+    heads += [("widest", "right"), ("ms", "right")]
+    return heads, [
+        [
+            one["shape"],
+            str(one["steps"]["inputs"]),
+            str(one["steps"]["outputs"]),
+            str(one["points"]),
+            " -> ".join(map(str, one["widest"])),
+            f"{one['ms']:.4f}",
+        ]
+        for one in sorted(shapes, key=lambda one: -one["ms"])
+    ]
+
+
 def layers_title(found: dict[str, Any]) -> str:
     """The sums, and why they are not the latency."""
     base, pruned = found["total_ms"]["baseline"], found["total_ms"]["pruned"]

@@ -276,6 +276,16 @@ class Run:
             raise RunError(f"{self.path / 'model.json'} does not describe a model: it was edited, or cut")
         return record
 
+    def save_times(self, record: dict[str, Any]) -> None:
+        """What was measured when the widths were settled for a device."""
+        if ranks().main:
+            write_json(self.path / "latency.json", record)
+
+    def times(self) -> dict[str, Any] | None:
+        """What `save_times` wrote; None where no device was asked."""
+        place = self.path / "latency.json"
+        return read_json(place) if place.is_file() else None
+
     # --- training state ------------------------------------------------------------------------------
 
     @property

@@ -2,18 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from edgeprune import training
-from edgeprune.budget import TOLERANCE, Target
+from edgeprune.budget import Budget
 from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import WeightsError
 from edgeprune.files import sha256
+from edgeprune.goals import make_budget
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import needs_batches, score
+from edgeprune.judging import judge
+from edgeprune.latency.device import DeviceBudget
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.learned.scale import restore_scale
@@ -21,6 +26,7 @@ from edgeprune.models import load_weights
 from edgeprune.recipe import TrainPruneOptions, course_of
 from edgeprune.runs import Run
 from edgeprune.schedules.course import Course, Removal
+from edgeprune.schedules.methods import PLAN
 from edgeprune.schedules.penalties import GroupLasso, Slimming, travel
 from edgeprune.schedules.removal import Removed, Scorer, Scores, keep_all, remove
 from edgeprune.schedules.scaling import ScaleFactors
@@ -39,6 +45,14 @@ class Stages:
     stop: Callable[[], bool]
     scalars: Callable[[str, float, int], None]
 
+    @cached_property
+    def budget(self) -> Budget:
+        """What may remain of the baseline."""
+        baseline = self.run.load("baseline")
+        graph = build_graph(baseline, torch.zeros(1, *self.data.shape))
+        plan = self.run.config.get("plan")
+        return make_budget(baseline, graph, self.options, plan=plan, progress=self.progress)
+
     def execute(self) -> dict[str, Any]:
         """Every stage that is not done yet; returns the summary."""
         self.baseline()
@@ -50,7 +64,8 @@ class Stages:
                 self._prune_by(course)
         if not self.run.has("pruned.safetensors"):
             self._finetune()
-        summary = self._judge()
+        self.progress(0, 1, "test images")
+        summary = judge(self.run, self.data, self.options)
         self.run.finish(summary)
         return summary
 
@@ -129,8 +144,7 @@ class Stages:
             floor=o.floor,
             autocast=training.PRECISIONS[o.precision],
         )
-        target = Target.parse(o.target)
-        phase = PruningPhase(analyser, target, self.run)
+        phase = PruningPhase(analyser, self.budget, self.run)
         whole = self._steps(o.epochs)
         stage = self._stage(
             "prune",
@@ -143,10 +157,11 @@ class Stages:
         )
         stage.train()
         analyser.cpu()
-        plan = analyser.settle(None if phase.manual else target, align=o.align)
+        plan = analyser.settle(None if phase.manual else self.budget)
         if phase.manual:
-            note = f"steered by hand to the end: the masks are as they came out, {target} was not enforced"
+            note = f"steered by hand to the end: the masks are as they came out, {o.target} was not enforced"
             plan = replace(plan, notes=(*plan.notes, note))
+        self._keep_times()
         done = analyser.finish(plan)
         restore_scale(done.model, baseline.state_dict())
         training.recalibrate(done.model, self.data, batch_size=o.batch_size or 128)
@@ -160,16 +175,22 @@ class Stages:
         model, _ = self.run.load_removal()
         self.run.save_tensors("settled", model.state_dict())
 
+    def _keep_times(self) -> None:
+        """Keep what was measured when widths were settled for a device."""
+        if isinstance(self.budget, DeviceBudget) and self.budget.attempts:
+            self.run.save_times(self.budget.record())
+
     def _removed_all(self, course: Course) -> bool:
         return self.run.has("model.json") and self._next_of(course) is None
 
     def _next_of(self, course: Course) -> Removal | None:
         """The removal that comes next; None after the last. A plateau's lead-in counts as one of nothing."""
-        done, steps = len(self.run.removals()[0]), self.run.removals()[1]
+        plans, steps = self.run.removals()
+        done = len(plans)
         moment = course.moment_step
         if moment is None:
             if done == 0:
-                return Removal(course.longest_lead, 1.0, course.method.criterion)
+                return Removal(course.longest_lead, 0.0, course.method.criterion)
             moment, done = steps[0], done - 1
         removals = course.removals(moment)
         return removals[done] if done < len(removals) else None
@@ -200,25 +221,26 @@ class Stages:
         }
         graph.module.cpu()
         scores = extra.fold() if isinstance(extra, ScaleFactors) else None
-        if removal.fraction >= 1:
+        if removal.way == 0:
             plan, small, kept = keep_all(graph), graph.module, momenta
         else:
             done = self._remove(graph, removal, scores, momenta)
+            self._keep_times()
             plan, small, kept = done.plan.to_dict(graph), done.model, done.momentum
             if course.schedule == "regularised":  # shrunk weights would learn faster than they did before
                 restore_scale(small, self.run.load("baseline").state_dict())
             training.recalibrate(small, self.data, batch_size=self.options.batch_size or 128)
-        kept = kept if self.options.optimizer_state == "slice" or removal.fraction >= 1 else {}
+        kept = kept if self.options.optimizer_state == "slice" or removal.way == 0 else {}
         self.run.save_removal(small.state_dict(), kept, plan, start + stage.step)
 
     def _extra_of(self, course: Course, removal: Removal, graph: Graph, stage: Stage) -> Extra:
         """What training up to this removal does besides."""
         o = self.options
-        if removal.fraction >= 1:
+        if removal.way == 0:
             return Plateau(course.per_epoch)
         if course.schedule == "soft":
-            target, scorer = Target.parse(o.target), self._scorer(removal.criterion)
-            return SoftPruning(graph, scorer, target, course.per_epoch, o.align, o.floor)
+            scorer = self._scorer(removal.criterion)
+            return SoftPruning(graph, scorer, self.budget, course.per_epoch)
         if course.schedule != "regularised":
             return Extra()
         far = travel(stage.learning_rate, stage.steps, o.momentum)
@@ -245,15 +267,14 @@ class Stages:
     def _remove(
         self, graph: Graph, removal: Removal, scores: Scores | None, momenta: dict[str, torch.Tensor]
     ) -> Removed:
-        o, target = self.options, Target.parse(self.options.target)
-        self.progress(0, 1, f"scoring channels by {removal.criterion}")
-        if scores is None:
+        if removal.criterion == PLAN:
+            scores = np.zeros(graph.classes)
+        elif scores is None:
+            self.progress(0, 1, f"scoring channels by {removal.criterion}")
             scores = self._scorer(removal.criterion)(graph)
-        original = target.cost(build_graph(self.run.build(), torch.zeros(1, *self.data.shape)))
         return remove(
-            graph, scores, Target(target.kind, removal.fraction), original,
-            align=o.align, floor=o.floor, ways=o.reconstruct or "none", batches=self._batches,
-            momentum=momenta,
+            graph, scores, self.budget.at(removal.way), ways=self.options.reconstruct or "none",
+            batches=self._batches, momentum=momenta,
         )  # fmt: skip
 
     def _finetune(self) -> None:
@@ -277,52 +298,3 @@ class Stages:
         training.recalibrate(model, self.data, batch_size=o.batch_size or 128)
         self.run.save_tensors("pruned", model.state_dict())
         self.run.drop_removals()
-
-    def _judge(self) -> dict[str, Any]:
-        """The only look at the test images."""
-        self.progress(0, 1, "test images")
-        models = {which: self.run.load(which) for which in ("baseline", "settled", "pruned")}
-        records = {which: self._record(which, model) for which, model in models.items()}
-        base, pruned = records["baseline"], records["pruned"]
-        target = Target.parse(self.options.target)
-        got = {k: pruned[k] / base[k] for k in ("params", "flops")}
-        return {
-            "schema": 1,
-            "target": {"kind": target.kind, "fraction": target.fraction, "got_fraction": got[target.kind]},
-            "params_fraction": got["params"],
-            "flops_fraction": got["flops"],
-            "accuracy_drop": base["accuracy"] - pruned["accuracy"],
-            "models": records,
-            "notes": [*self.run.notes(), *_missed(target, got[target.kind]), *self.data.notes],
-        }
-
-    def _record(self, which: str, model: nn.Module) -> dict[str, Any]:
-        example, device = torch.zeros(1, *self.data.shape), self.options.device
-        return {
-            "accuracy": training.accuracy(model.to(device), self.data.batches("test"), device),
-            "test_images": self.data.sizes["test"],
-            "params": sum(p.numel() for p in model.parameters()),
-            "flops": flops_of(model.cpu(), example),
-            "size_bytes": (self.run.path / f"{which}.safetensors").stat().st_size,
-        }
-
-
-def _missed(target: Target, got: float) -> list[str]:
-    if abs(got / target.fraction - 1) <= TOLERANCE:
-        return []
-    return [f"{target} was asked, {got:.3f} of the {target.kind} remains"]
-
-
-def flops_of(model: nn.Module, example: torch.Tensor) -> int:
-    """Multiply-adds of one forward pass, as fvcore counts them (batch included)."""
-    import logging
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch's, at what fvcore does when it is imported
-        from fvcore.nn import FlopCountAnalysis
-
-    analysis = FlopCountAnalysis(model.eval(), example)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
-    return int(analysis.total())

@@ -1,7 +1,6 @@
 """`edgeprune verify`: a run held against limits that somebody wrote down; for a team's own CI."""
 
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from edgeprune.errors import BudgetError, known
-from edgeprune.files import read_json, sha256, write_bytes
+from edgeprune.files import parse_toml, read_json, sha256, write_bytes
+from edgeprune.report import Table
 from edgeprune.runs import Run
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 MET, MISSED, UNKNOWN = "met", "missed", "not measured"
 DEVICE = "device"  # the one key of a budget that is no limit
@@ -42,26 +37,10 @@ class Limit:
     unit: str
     read: Callable[[Found], Reading]
 
-
-@dataclass(frozen=True)
-class Check:
-    """One limit and what was found: ``verdict`` is "met", "missed" or "not measured" (then with a reason)."""
-
-    name: str
-    limit: float
-    at_most: bool
-    unit: str
-    value: float | None
-    verdict: str
-    reason: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        bound = "at_most" if self.at_most else "at_least"
-        return {
-            "name": self.name, bound: self.limit, "unit": self.unit, "value": self.value,
-            "verdict": self.verdict, "reason": self.reason or None,
-        }  # fmt: skip
+    @property
+    def side(self) -> str:
+        """The key of the limit in a result."""
+        return "at_most" if self.at_most else "at_least"
 
 
 def _measured(*keys: str, scale: float = 1.0, reason: str | None = None) -> Callable[[Found], Reading]:
@@ -132,7 +111,7 @@ def read_budget(path: Path) -> tuple[dict[str, float], str | None]:
         BudgetError: no such file, no TOML, a key that is no limit, a value that is no number, or no limit.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BudgetError(f"no such budget file: {path}") from error
     except (OSError, ValueError) as error:
@@ -181,18 +160,22 @@ def verify(run_path: str | Path, budget: str | Path, *, device: str | None = Non
         "run": str(run.path),
         "budget": str(budget),
         "device": measured,
-        "passed": all(check.verdict == MET for check in checks),
-        "checks": [check.to_dict() for check in checks],
+        "passed": all(check["verdict"] == MET for check in checks),
+        "checks": checks,
     }
 
 
-def _check(limit: Limit, bound: float, source: Found | str) -> Check:
+def _check(limit: Limit, bound: float, source: Found | str) -> dict[str, Any]:
+    """One limit and what was found; ``source`` is a reason where there is nothing to read."""
     value, reason = (None, source) if isinstance(source, str) else limit.read(source)
     if value is None:
         verdict = UNKNOWN
     else:
         verdict = MET if (value <= bound if limit.at_most else value >= bound) else MISSED
-    return Check(limit.name, float(bound), limit.at_most, limit.unit, value, verdict, reason)
+    return {
+        "name": limit.name, limit.side: float(bound), "unit": limit.unit, "value": value,
+        "verdict": verdict, "reason": reason or None,
+    }  # fmt: skip
 
 
 def _export(run: Run) -> Found | str:
@@ -251,20 +234,22 @@ def sentence(check: Mapping[str, Any]) -> str:
     """'latency_p50_ms is 5.2 ms, at most 5 was allowed', or why it is not known."""
     if check["value"] is None:
         return f"{check['name']} is not known: {check['reason']}"
-    side = "at_most" if "at_most" in check else "at_least"
-    words = "at most" if side == "at_most" else "at least"
-    value = f"{check['value']:.6g} {check['unit']}".rstrip()
+    side = LIMITS[check["name"]].side
     asked = "allowed" if side == "at_most" else "asked"
-    return f"{check['name']} is {value}, {words} {check[side]:g} was {asked}"
+    return f"{check['name']} is {_value(check)}, {side.replace('_', ' ')} {check[side]:g} was {asked}"
 
 
-def table(result: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[list[str]]]:
+def table(result: Mapping[str, Any]) -> Table:
     """Columns and cells."""
     heads = [("", "left"), ("found", "right"), ("limit", "right"), ("verdict", "left")]
     rows = []
     for check in result["checks"]:
-        bound = f"<= {check['at_most']:g}" if "at_most" in check else f">= {check['at_least']:g}"
-        found = "-" if check["value"] is None else f"{check['value']:.6g} {check['unit']}".rstrip()
+        side = LIMITS[check["name"]].side
+        bound = f"{'<=' if side == 'at_most' else '>='} {check[side]:g}"
         why = f": {check['reason']}" if check["reason"] else ""
-        rows.append([check["name"], found, bound, check["verdict"] + why])
+        rows.append([check["name"], _value(check), bound, check["verdict"] + why])
     return heads, rows
+
+
+def _value(check: Mapping[str, Any]) -> str:
+    return "-" if check["value"] is None else f"{check['value']:.6g} {check['unit']}".rstrip()

@@ -75,13 +75,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator[None]:
-    """Models can be imported; one thread, since tensors this small gain nothing from a second."""
+def here(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Models can be imported."""
     monkeypatch.syspath_prepend(str(place))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeprune.budget import TOLERANCE, Target, floors_of, select
+from edgeprune.budget import TOLERANCE, Target, cost_of, floors_of, select
 from edgeprune.errors import EdgePruneError, PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.models import build
@@ -41,6 +41,10 @@ def tiny() -> Graph:
 @pytest.fixture(scope="module")
 def resnet20() -> Graph:
     return build_graph(build("resnet20", num_classes=10), torch.zeros(1, 3, 32, 32))
+
+
+def remains(kind: str, graph: Graph, keep: np.ndarray) -> float:
+    return cost_of(kind, graph, keep) / cost_of(kind, graph)
 
 
 def kept(graph: Graph, target: str, **more: object) -> tuple[list[int], list[int]]:
@@ -82,7 +86,7 @@ def test_good_targets(text: str | Target, kind: str, fraction: float) -> None:
         ("flops=1.01", "outside (0, 1]"),
         ("flops=nan", "outside (0, 1]"),
         ("flops=inf", "outside (0, 1]"),
-        ("latency=0.5", "known: flops, params"),
+        ("power=0.5", "known: flops, latency, memory, params"),
         ("flop=0.5", "did you mean 'flops'"),
         (0.5, "write for example flops=0.5"),
     ],
@@ -96,11 +100,10 @@ def test_bad_targets_say_what_to_write(text: str, said: str) -> None:
 def test_cost_and_share(tiny: Graph) -> None:
     keep = np.ones(10, dtype=bool)
     keep[[1, 5]] = False
-    target = Target("params", 0.5)
-    assert target.cost(tiny) == 50
-    assert target.cost(tiny, keep) == 2 * 3 + 3 * 5 + 3 * 5
-    assert target.share(tiny, keep) == 36 / 50
-    assert Target("flops", 0.5).cost(tiny) == tiny.flops()
+    assert cost_of("params", tiny) == 50
+    assert cost_of("params", tiny, keep) == 2 * 3 + 3 * 5 + 3 * 5
+    assert remains("params", tiny, keep) == 36 / 50
+    assert cost_of("flops", tiny) == tiny.flops()
 
 
 # --- choosing -------------------------------------------------------------------------------------
@@ -186,6 +189,7 @@ def test_a_ratio_of_ones_own_stands_and_the_others_share_the_rest(tiny: Graph) -
         [0, 1, 2, 3],
         [0, 2],
     )  # 8 + 8 + 6: 7 a channel of b
+    assert kept(tiny, "params=1", ratios={"b": 0.5}) == ([0, 1, 2, 3], [0, 2, 5])  # a target that is met
     assert kept(tiny, "params=0.5", ratios={"a": 0.01}) == ([0, 2], [0, 2, 4, 5])  # not below the floor
 
 
@@ -193,7 +197,7 @@ def test_a_ratio_of_ones_own_stands_and_the_others_share_the_rest(tiny: Graph) -
 @pytest.mark.parametrize("fraction", [0.9, 0.6, 0.4, 0.2, 0.1])
 def test_met_within_tolerance_on_resnet20(resnet20: Graph, kind: str, fraction: float) -> None:
     scores = np.random.default_rng(3).random(resnet20.classes)
-    share = Target(kind, fraction).share(resnet20, select(resnet20, scores, Target(kind, fraction)).keep)
+    share = remains(kind, resnet20, select(resnet20, scores, Target(kind, fraction)).keep)
     assert fraction * (1 - TOLERANCE) <= share <= fraction
 
 
@@ -203,7 +207,7 @@ def test_widths_are_multiples_on_resnet20(resnet20: Graph, align: int) -> None:
     keep = select(resnet20, scores, "flops=0.5", align=align).keep
     counts = [int(keep[g.classes].sum()) for g in resnet20.groups]
     assert all(count % align == 0 for count in counts) and min(counts) < 16
-    assert 0.4 < Target("flops", 0.5).share(resnet20, keep) <= 0.5
+    assert 0.4 < remains("flops", resnet20, keep) <= 0.5
     for group in resnet20.groups:
         inside = scores[group.classes]
         stay = keep[group.classes]
@@ -213,7 +217,7 @@ def test_widths_are_multiples_on_resnet20(resnet20: Graph, align: int) -> None:
 def test_more_budget_never_keeps_less(resnet20: Graph) -> None:
     scores = np.random.default_rng(5).random(resnet20.classes)
     shares = [
-        Target("flops", f).share(resnet20, select(resnet20, scores, f"flops={f}").keep)
+        remains("flops", resnet20, select(resnet20, scores, f"flops={f}").keep)
         for f in np.linspace(0.1, 1, 19)
     ]
     assert shares == sorted(shares) and shares[-1] == 1

@@ -1,6 +1,7 @@
 """Files are old or new, never a part."""
 
 import errno
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,9 @@ def test_parts_are_known_by_their_names(tmp_path: Path) -> None:
         aside.write_text(json.dumps(1))
         assert files.is_part(aside)
     assert not files.is_part(tmp_path / "x.json")
+
+
+def test_digest(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"abc" * 1000)
+    assert files.sha256(path) == hashlib.sha256(b"abc" * 1000).hexdigest()

@@ -79,7 +79,8 @@ def test_the_summary_says_what_is_in_the_models(finished: Path) -> None:
     assert [records["baseline"]["params"], records["pruned"]["params"]] == counts
     assert summary["params_fraction"] == counts[1] / counts[0]
     assert summary["flops_fraction"] == records["pruned"]["flops"] / records["baseline"]["flops"]
-    assert summary["target"] == {"kind": "flops", "fraction": 0.6, "got_fraction": summary["flops_fraction"]}
+    got = {"fraction": 0.6, "got_fraction": summary["flops_fraction"]}
+    assert summary["target"] == {"kind": "flops", "asked": "flops=0.6", **got}
     assert 0.45 < summary["flops_fraction"] <= 0.6
     data = run.data()
     right = sum(int((pruned(x).argmax(1) == y).sum()) for x, y in data.batches("test"))
@@ -422,7 +423,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], type, str]] = [
     ({"target": "half"}, TargetError, "flops=0.5"),
     ({"target": "flops=1.5"}, TargetError, "outside (0, 1]"),
     ({"target": "flops=0"}, TargetError, "outside (0, 1]"),
-    ({"target": "latency=0.5"}, TargetError, "known: flops, params"),
+    ({"target": "power=0.5"}, TargetError, "known: flops, latency, memory, params"),
     ({"target": "flops=0.01"}, TargetError, "is as far as it goes"),
     ({"floor": 100}, TargetError, "with at least 100 channels a layer"),
     ({"epochs": 0}, TrainError, "--epochs must be at least 1, not 0"),
@@ -696,3 +697,48 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
             return asked()
 
     assert ThreadPoolExecutor(1).submit(inside).result() is False
+
+
+# --- a plan that was given ------------------------------------------------------------------------
+
+
+def test_a_plan_from_a_file_is_carried_out(
+    tmp_path: Path, finished: Path, options: TrainPruneOptions
+) -> None:
+    """The one plan of a learned run, given to another: the same channels stay, and nothing is chosen."""
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps(Run.open(finished).removals()[0][0]))
+    weights = str(finished / "baseline.safetensors")
+    given = replace(
+        options, plan=str(plan), baseline_epochs=None, weights=weights, epochs=2, prune_iterations=None
+    )
+    summary = train_prune(tmp_path / "r", given)
+    before, after = (Run.open(run).load("settled").state_dict() for run in (finished, tmp_path / "r"))
+    assert {k: v.shape for k, v in after.items()} == {k: v.shape for k, v in before.items()}
+    assert summary["target"]["fraction"] == pytest.approx(summary["flops_fraction"], abs=1e-5)
+    assert not any("was asked" in note for note in summary["notes"])
+    plan.unlink()  # the run has its own
+    assert train_prune(tmp_path / "r", resume=True) == summary
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "said"),
+    [
+        (None, {}, "no such file"),
+        ("[]", {}, "is not a keep-plan"),
+        ('{"groups": []}', {}, "is not a keep-plan"),
+        ('{"groups": [], "fingerprint": "x"}', {}, "made for another model"),
+        ("{}", {"method": "l1"}, "leave --method l1 out"),
+        ("{}", {"prune_schedule": "soft"}, "leave --prune-schedule soft out"),
+        ("{}", {"target_device": "cpu"}, "leave --target-device out"),
+    ],
+)
+def test_plans_that_cannot_be_carried_out(
+    tmp_path: Path, options: TrainPruneOptions, content: str | None, more: dict[str, Any], said: str
+) -> None:
+    plan = tmp_path / "plan.json"
+    if content is not None:
+        plan.write_text(content)
+    with pytest.raises(EdgePruneError, match=said):
+        train_prune(tmp_path / "r", replace(options, plan=str(plan), **more))
+    assert not (tmp_path / "r").exists()

@@ -1,10 +1,8 @@
 """An Android phone over ``adb``: the runner where the phone has a Python, else ONNX Runtime's own program."""
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
-from edgeprune.bench.process import last_of
 from edgeprune.bench.remote import RemoteTransport
 from edgeprune.errors import BenchError
 
@@ -19,12 +17,18 @@ CAUSES = {
     "offline": "it is offline; plug it in again, or: adb reconnect",
     "closed": "the connection broke; plug it in again",
 }
+BROKEN = (
+    "the connection to {host} broke ({last}); what was measured so far is kept: plug it in again, then give "
+    "the same command with --resume"
+)
 
 
 class AdbTransport(RemoteTransport):
     """``adb shell`` and ``adb push``."""
 
     home = "/data/local/tmp/edgeprune"  # the one place where the shell's user may both write and execute
+    causes = CAUSES
+    broken = BROKEN
 
     def __init__(self, serial: str = "", python: str | None = None, folder: str | None = None) -> None:
         """``serial`` is one of ``adb devices``, or empty where there is only one.
@@ -58,15 +62,4 @@ class AdbTransport(RemoteTransport):
         return (
             f"{self.name} has neither a Python nor {PERF_TEST}: push that program, of an ONNX Runtime built "
             f"for Android, with its library: {push}"
-        )
-
-    def why_lost(self, said: Sequence[str]) -> str:
-        """By what adb printed."""
-        for words, advice in CAUSES.items():
-            line = next((line.strip() for line in said if words in line), None)
-            if line is not None:
-                return f"cannot reach {self.name}: {advice} ({line})"
-        return (
-            f"the connection to {self.name} broke ({last_of(said)}); what was measured so far is kept: "
-            "plug it in again, then give the same command with --resume"
         )

@@ -1,6 +1,5 @@
 """The runner as one file that any Python 3.8 runs: the same bytes for the same sources, always."""
 
-import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -58,12 +57,3 @@ def write_runner(folder: Path) -> Path:
     path = folder / f"{PACKAGE}.pyz"
     write_bytes(path, runner_bytes())
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

@@ -7,14 +7,15 @@ its sha256, so that what is there already is not sent again, and a file that was
 import re
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgeprune.bench.process import OnEvent, ask, how_it_ended, ignore_event, last_of, words_of
-from edgeprune.bench.pyz import sha256_of, write_runner
+from edgeprune.bench.pyz import write_runner
 from edgeprune.errors import BenchError, ConnectionLost
+from edgeprune.files import sha256
 
 MARGIN_BYTES = 1 << 20  # for what a file system needs beside the content
 DIGITS = 12  # of the sha256: 2^48 files until two are taken for each other
@@ -54,6 +55,8 @@ class RemoteTransport(ABC):
 
     name: str  # of the device, for messages
     home: str  # the folder on the device, where none is given
+    causes: Mapping[str, str]  # what the program prints -> what to do about it; looked for in this order
+    broken: str  # the line for a connection that was there and broke
 
     def __init__(self, python: str | None = None, folder: str | None = None) -> None:
         """Settings only; ``connect`` looks at the device.
@@ -90,10 +93,6 @@ class RemoteTransport(ABC):
     def pythons(self) -> list[str]:
         """Commands to try for Python, when none was named."""
 
-    @abstractmethod
-    def why_lost(self, said: Sequence[str]) -> str:
-        """One line for a command that did not get through, from the last lines it printed."""
-
     # --- the transport ------------------------------------------------------------------------------------
 
     def connect(self) -> None:
@@ -125,6 +124,14 @@ class RemoteTransport(ABC):
         self.files = {name: int(size) for size, name in listed}
         self.python = next((one for one in wanted if f"edgeprune python {first_word(one)}" in said), "")
 
+    def why_lost(self, said: Sequence[str]) -> str:
+        """One line for a command that did not get through, from the lines it printed."""
+        for words, advice in self.causes.items():
+            line = next((line.strip() for line in said if words in line), None)
+            if line is not None:
+                return f"cannot reach {self.name}: {advice.format(host=self.name)} ({line})"
+        return self.broken.format(host=self.name, last=last_of(said))
+
     def no_python(self) -> str:
         """The line for a device without one."""
         if self.wish:
@@ -144,7 +151,7 @@ class RemoteTransport(ABC):
     def send(self, path: Path) -> str:
         """Copy a file there under its sha256, unless it is there; its path there."""
         size = path.stat().st_size
-        name = f"{sha256_of(path)[:DIGITS]}-{UNSAFE.sub('_', path.name)}"
+        name = f"{sha256(path)[:DIGITS]}-{UNSAFE.sub('_', path.name)}"
         remote = f"{self.folder}/{name}"
         if self.files.get(name) == size:
             return remote

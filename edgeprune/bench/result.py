@@ -1,6 +1,5 @@
 """Rounds as the runner gave them -> the JSON that people and the report read."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -13,6 +12,7 @@ from edgeprune_target.caution import cautions
 from edgeprune.bench import stats
 from edgeprune.bench.compare import why_not_comparable
 from edgeprune.bench.options import BenchOptions
+from edgeprune.files import sha256
 
 SCHEMA = 1
 MIN_WINDOW_S = 1.0  # below it, the energy of a piece of work drowns in that of everything around
@@ -51,6 +51,7 @@ def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: in
         "models": {},
         "speedup": None,
         "layers": None,
+        "widths": None,
         "warnings": [],
     }
 
@@ -64,7 +65,7 @@ def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> di
     samples = [one["samples_ns"] for one in rounds]
     return {
         "file": str(path),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256(path),
         "size_bytes": path.stat().st_size,
         "versions": rounds[0]["versions"],
         "latency_ms": stats.latency_ms(samples),

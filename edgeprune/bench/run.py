@@ -16,7 +16,7 @@ from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
 from edgeprune.bench.session import NAMES, TENSORRT, Progress, Session
-from edgeprune.devices import CPU, load_device
+from edgeprune.devices import CPU, Device, load_device
 from edgeprune.errors import BenchError
 from edgeprune.files import write_json
 
@@ -35,6 +35,7 @@ def bench_run(
     layers: bool = False,
     host: Host | None = None,
     resume: bool = False,
+    widths: Callable[[Path, Mapping[str, Any]], dict[str, Any]] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a run's exported baseline and pruned model against each other; write ``bench/DEVICE.json``.
@@ -55,6 +56,8 @@ def bench_run(
         layers: whether to time every layer too, in passes of their own.
         host: where the device is; None for this machine.
         resume: go on with the rounds of a measurement that was cut, given the same options.
+        widths: given the pruned model's file and the result, says where its layers stand on the device's
+            steps; see `edgeprune.latency.standing`.
         progress: told ``(done, total, text)`` as it goes.
 
     Returns:
@@ -65,8 +68,7 @@ def bench_run(
             measuring), or a runner that failed.
     """
     run = Path(run_path)
-    transport = host.connect() if host else LocalTransport()
-    found = find_device(host.device(device) if host else device or CPU, transport)
+    transport, found = reached(device, host)
     name = host.name if host else None
     options = BenchOptions(found, batch=batch, threads=threads, seconds=seconds, host=name)
     models = exported_models(run)
@@ -88,11 +90,23 @@ def bench_run(
         journal=journal,
         progress=progress,
     )
+    if widths:
+        result["widths"] = widths(Path(models["pruned"]), result)
     for path in places:
         write_json(path, result)
     partial.unlink(missing_ok=True)
     journal.drop()
     return result
+
+
+def reached(device: str | None, host: Host | None) -> tuple[Transport, Device]:
+    """The way to the machine, and the profile that ``device`` means there.
+
+    Raises:
+        BenchError: it cannot be reached, or is not what it was called.
+    """
+    transport = host.connect() if host else LocalTransport()
+    return transport, find_device(host.device(device) if host else device or CPU, transport)
 
 
 def bench_models(

@@ -7,9 +7,9 @@ from typing import Any
 
 from edgeprune.bench.local import Transport
 from edgeprune.bench.options import BenchOptions, schedule
-from edgeprune.bench.pyz import sha256_of
 from edgeprune.devices import Device
 from edgeprune.errors import BenchError, ConnectionLost
+from edgeprune.files import sha256
 
 NAMES = ("baseline", "pruned")
 TENSORRT = "tensorrt"
@@ -85,7 +85,7 @@ class Session:
             "--seconds": options.seconds,
             "the number of rounds": options.round_count,
             "the input's shape": list(self.feed_shape) if self.feed_shape else None,
-            **{f"the {name} model": sha256_of(self.files[name]) for name in NAMES},
+            **{f"the {name} model": sha256(self.files[name]) for name in NAMES},
         }
 
     def resumed(self, pairs: Sequence[Mapping[str, Round]]) -> "Session":
@@ -127,17 +127,7 @@ class Session:
 
     def words(self, threads: int) -> list[str]:
         """Of every verb that loads a model."""
-        options = self.options
-        words = [
-            "--runtime",
-            options.device.runtime,
-            "--batch",
-            str(options.batch),
-            "--threads",
-            str(threads),
-        ]
-        if options.device.runtime == TENSORRT:
-            words += ["--precision", options.device.precision]
+        words = model_words(self.options.device, self.options.batch, threads)
         if self.feed_shape:
             words += ["--shape", "x".join(map(str, self.feed_shape))]
         return words
@@ -168,6 +158,12 @@ class Session:
         """Pass on how far the accuracy is."""
         done = 2 * self.options.round_count + NAMES.index(name)
         self.progress(done, self.total, f"{name}: {images} test images")
+
+
+def model_words(device: Device, batch: int, threads: int) -> list[str]:
+    """What the runner is told with every model it loads."""
+    words = ["--runtime", device.runtime, "--batch", str(batch), "--threads", str(threads)]
+    return words + (["--precision", device.precision] if device.runtime == TENSORRT else [])
 
 
 def typed_files(files: Mapping[str, Path], device: Device, version: str | None) -> Mapping[str, Path]:

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgeprune.bench.process import last_of
 from edgeprune.bench.remote import RemoteTransport
 from edgeprune.errors import BenchError
 
@@ -15,7 +14,6 @@ WORDS = "EDGEPRUNE_SSH"  # the environment's name for more words on both command
 # is lost; the first value that ssh sees is the one that counts, so those of the user come first.
 ALWAYS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3")
 
-# What ssh prints -> what to do about it. Looked for in this order.
 CAUSES = {
     "Permission denied": "it refuses the login; give it your key: ssh-copy-id {host}",
     "Host key verification failed": "its host key is not known here; look at it once: ssh {host}",
@@ -37,6 +35,8 @@ class SshTransport(RemoteTransport):
     """One ssh for each question, so that a board that came back is simply asked again."""
 
     home = "~/.cache/edgeprune"
+    causes = CAUSES
+    broken = BROKEN
 
     def __init__(
         self,
@@ -74,11 +74,3 @@ class SshTransport(RemoteTransport):
     def pythons(self) -> list[str]:
         """Jetson's TensorRT is in the system's Python, which this is."""
         return ["python3"]
-
-    def why_lost(self, said: Sequence[str]) -> str:
-        """By what ssh printed; a connection that was there and broke is the rest."""
-        for words, advice in CAUSES.items():
-            line = next((line.strip() for line in said if words in line), None)
-            if line is not None:
-                return f"cannot reach {self.name}: {advice.format(host=self.name)} ({line})"
-        return BROKEN.format(host=self.name, last=last_of(said))

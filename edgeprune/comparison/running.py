@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.bench.options import check_writable
-from edgeprune.budget import Target
 from edgeprune.comparison import baseline, latency
 from edgeprune.comparison.attempts import attempt
 from edgeprune.comparison.folder import Folder
@@ -16,7 +15,7 @@ from edgeprune.comparison.rows import Row, planned_rows
 from edgeprune.comparison.source import anchored, shared_training
 from edgeprune.errors import RunError, TrainError
 from edgeprune.files import write_json
-from edgeprune.pipeline import train_baseline, train_prune
+from edgeprune.pipeline import same_option, train_baseline, train_prune
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.training import Interrupted, Progress
 
@@ -82,10 +81,7 @@ def check_same_options(out: str | Path, given: dict[str, Any]) -> None:
     defaults = asdict(TrainPruneOptions())
     stored = {**defaults, **options.training, **asdict(options)}
     for name, value in anchored(given).items():
-        same = stored[name] == value
-        if name == "target":
-            same = Target.parse(stored[name]) == Target.parse(value)
-        if not same:
+        if not same_option(name, stored[name], value):
             raise RunError(
                 f"this comparison was begun with {name}={_shown(stored[name])}, not {_shown(value)}: "
                 "leave it out, or begin another"

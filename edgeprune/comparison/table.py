@@ -3,8 +3,7 @@
 from typing import Any
 
 from edgeprune.comparison.result import NOT_ASKED
-
-Table = tuple[list[tuple[str, str]], list[list[str]]]
+from edgeprune.report import Table
 
 
 def table(result: dict[str, Any]) -> Table:

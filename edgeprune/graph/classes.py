@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.attributes import join_layers, settle, unused_parts
-from edgeprune.graph.cost import Bools, CostModel, Ints, Meter
+from edgeprune.graph.cost import Bools, ByWidths, CostModel, Ints, Meter
 from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.heap import collecting_later
+from edgeprune.graph.memory import BYTES
 from edgeprune.graph.rules import apply_rule
 from edgeprune.graph.trace import VALUE, trace
 
@@ -106,7 +107,7 @@ class Graph:
         if found is not None:
             return round(found)
         fate = fate_of(self.flow, self.class_of, np.asarray(keep, dtype=bool))
-        constants = sum(fate.widths.values()) if kind == "params" else 0
+        constants = sum(fate.widths.values()) * {"params": 1, "flops": 0, "memory": BYTES}[kind]
         return round(self._cost.total(kind, checked, fate.working)) + constants
 
     def params(self, keep: Bools | None = None) -> int:
@@ -117,12 +118,20 @@ class Graph:
         """FLOPs when ``keep[class]`` channels stay."""
         return self._total("flops", keep)
 
-    def meter(self, kind: str, keep: Bools) -> Meter:
-        """The running cost ('flops' or 'params') of a keep-set that grows from ``keep``."""
-        return Meter(self._cost, kind, self.checked(keep))
+    def memory(self, keep: Bools | None = None) -> int:
+        """Bytes of the weights and of the activations that are there at once, at most, in float32.
 
-    def by_widths(self, kind: str) -> Callable[[Ints], float]:
-        """FLOPs or parameters as a function of the groups' widths, but for what an empty group takes."""
+        For the example's batch. Activations are reckoned as a runtime lays them out that fuses and overwrites
+        where it can; see `edgeprune.graph.memory`. What is measured has the runtime itself on top.
+        """
+        return self._total("memory", keep)
+
+    def meter(self, kinds: Iterable[str], keep: Bools) -> Meter:
+        """The running costs ('flops', 'params', 'memory') of a keep-set that grows from ``keep``."""
+        return Meter(self._cost, kinds, self.checked(keep))
+
+    def by_widths(self, kind: str) -> ByWidths:
+        """One cost as a function of the groups' widths, but for what an empty group takes."""
         return self._cost.by_widths(kind, self.group_of)
 
     def marginal_flops(self, keep: Bools | None = None) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
-"""What the channels that stay cost: parameters, and FLOPs as fvcore counts them."""
+"""What the channels that stay cost: parameters, FLOPs as fvcore counts them, and memory."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from edgeprune.graph.flow import Flow, layer_name, parameters_of
-from edgeprune.graph.labels import core, tensors_in
+from edgeprune.graph.labels import core, tensors_in, vector_along
+from edgeprune.graph.memory import BYTES, buffers_of
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -24,16 +25,22 @@ class Parts:
     """Costs as products of kept lengths: ``coefficients * prod(kept[axes], 1)``.
 
     ``axes`` has one row for each cost, filled up with the index of a length that is always 1. A cost
-    counts while one of its ``nodes`` still works.
+    counts while one of its ``nodes`` still works. ``alive`` has a row for each moment at which only some of
+    the costs are there at once, and the highest moment counts; without it they add up.
     """
 
     coefficients: Floats
     axes: Ints
     nodes: list[tuple[fx.Node, ...]]
+    alive: sparse.csr_matrix | None = None
 
     def each(self, kept: Floats) -> Floats:
         """Every cost by itself."""
         return np.asarray(self.coefficients * kept[self.axes].prod(1))
+
+    def total(self, each: Floats) -> float:
+        """All of them together, or those of the highest moment."""
+        return float(each.sum() if self.alive is None else (self.alive @ each).max(initial=0.0))
 
     def slope(self, kept: Floats) -> Floats:
         """Derivative of the total by each length."""
@@ -78,8 +85,13 @@ class CostModel:
             flops.append((cost.coefficient, axes, (cost.node,)))
         for reader in flow.readers:
             table.index(class_of[reader.labels.numpy()], len(reader.labels))
+        held, alive = _memory(flow, class_of, table)
         base, counts = table.matrix()
         parts = {"params": _packed(params, len(base)), "flops": _packed(flops, len(base))}
+        always = sparse.csr_matrix(np.ones((alive.shape[0], len(params))))
+        weights = [(BYTES * coefficient, axes, nodes) for coefficient, axes, nodes in params]
+        parts["memory"] = _packed([*held, *weights], len(base))
+        parts["memory"].alive = sparse.hstack([alive, always], format="csr")
         return cls(base, counts, parts, _shown(flow, class_of, classes))
 
     @cached_property
@@ -92,32 +104,33 @@ class CostModel:
         return np.append(self.base + self.counts @ keep, 1.0)
 
     def everything(self, kind: str) -> float:
-        """Parameters or FLOPs of the whole model."""
-        return float(self.parts[kind].each(self.kept(np.ones(self.counts.shape[1]))).sum())
+        """Parameters, FLOPs or bytes of the whole model."""
+        parts = self.parts[kind]
+        return parts.total(parts.each(self.kept(np.ones(self.counts.shape[1]))))
 
     def whole(self, kind: str, keep: Floats) -> float | None:
-        """Parameters or FLOPs at ``keep``; None where some tensor or axis loses all its channels.
+        """Parameters, FLOPs or bytes at ``keep``; None where some tensor or axis loses all its channels.
 
         Whole operations may then go, which a product of lengths does not tell.
         """
         kept = self.kept(keep)
         if (kept == 0).any() or (self.shown @ keep == 0).any():
             return None
-        return float(self.parts[kind].each(kept).sum())
+        return self.parts[kind].total(self.parts[kind].each(kept))
 
     def total(self, kind: str, keep: Floats, working: set[fx.Node]) -> float:
-        """Parameters or FLOPs at ``keep``, of the ``working`` nodes alone."""
+        """Parameters, FLOPs or bytes at ``keep``, of the ``working`` nodes alone."""
         parts = self.parts[kind]
         each = parts.each(self.kept(keep))
-        return float(each[[any(n in working for n in nodes) for nodes in parts.nodes]].sum())
+        return parts.total(each * [any(n in working for n in nodes) for nodes in parts.nodes])
 
-    def by_widths(self, kind: str, group_of: Ints) -> Callable[[Ints], float]:
+    def by_widths(self, kind: str, group_of: Ints) -> "ByWidths":
         """The total as a function of how many classes of each group stay, whichever they are."""
         groups = int(group_of.max(initial=-1)) + 1
         sizes = np.bincount(group_of, minlength=groups)
         member = sparse.csr_matrix((1 / sizes[group_of], (np.arange(len(group_of)), group_of)))
-        rows, parts = np.asarray((self.counts @ member).todense()), self.parts[kind]
-        return lambda widths: float(parts.each(np.append(self.base + rows @ widths, 1.0)).sum())
+        rows = np.asarray((self.counts @ member).todense()).reshape(len(self.base), groups)
+        return ByWidths(self.parts[kind], self.base, rows)
 
     def by_node(self, keep: Floats) -> dict[str, float]:
         """FLOPs at ``keep``, summed by layer."""
@@ -132,23 +145,49 @@ class CostModel:
         return np.asarray(self.counts.T @ self.parts[kind].slope(self.kept(keep))[:-1])
 
 
+class ByWidths:
+    """One cost as a function of the groups' widths; what an empty group takes with it is not looked at."""
+
+    def __init__(self, parts: Parts, base: Floats, rows: Floats) -> None:
+        self.parts, self.base, self.rows = parts, base, rows
+        touched = np.vstack([rows != 0, np.zeros((1, rows.shape[1]), dtype=bool)])
+        self._near = [np.flatnonzero(touched[parts.axes, g].any(1)) for g in range(rows.shape[1])]
+
+    def __call__(self, widths: Ints) -> float:
+        """At these widths."""
+        return self.parts.total(self._each(slice(None), widths))
+
+    def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:
+        """When ``groups`` go from ``widths``, where the cost is ``before``, to others."""
+        after = widths.copy()
+        after[list(groups)] = to
+        if self.parts.alive is not None:
+            return self(after)
+        near = np.unique(np.concatenate([self._near[g] for g in groups]))
+        return before + float((self._each(near, after) - self._each(near, widths)).sum())
+
+    def _each(self, which: Ints | slice, widths: Ints) -> Floats:
+        kept = np.append(self.base + self.rows @ widths, 1.0)
+        return np.asarray(self.parts.coefficients[which] * kept[self.parts.axes[which]].prod(1))
+
+
 class Meter:
-    """The cost of a keep-set that grows: adding classes costs no more than the axes they stand in.
+    """The costs of a keep-set that grows: adding classes costs no more than the axes they stand in.
 
     For keep-sets that leave no axis empty; what an empty one takes with it is not looked at.
     """
 
-    def __init__(self, model: CostModel, kind: str, keep: Floats) -> None:
-        self._parts, self._columns = model.parts[kind], model.columns
-        self._kept = model.kept(keep)
+    def __init__(self, model: CostModel, kinds: Iterable[str], keep: Floats) -> None:
+        self._parts = {kind: model.parts[kind] for kind in kinds}
+        self._columns, self._kept = model.columns, model.kept(keep)
 
-    def after(self, classes: Ints) -> tuple[int, Floats]:
-        """The cost with ``classes`` too, and the lengths to hand to `take`."""
+    def after(self, classes: Ints) -> tuple[dict[str, float], Floats]:
+        """The costs with ``classes`` too, and the lengths to hand to `take`."""
         starts, kept = self._columns.indptr, self._kept.copy()
         for c in classes:
             rows = slice(starts[c], starts[c + 1])
             kept[self._columns.indices[rows]] += self._columns.data[rows]
-        return round(float(self._parts.each(kept).sum())), kept
+        return {kind: parts.total(parts.each(kept)) for kind, parts in self._parts.items()}, kept
 
     def take(self, kept: Floats) -> None:
         """Go on from there."""
@@ -166,6 +205,23 @@ def _shown(flow: Flow, class_of: Ints, classes: int) -> sparse.csr_matrix:
     rows = np.concatenate([np.full(len(v), i) for i, v in enumerate(found.values())] or [np.zeros(0)])
     columns = np.concatenate([*found.values(), np.zeros(0, dtype=np.int64)])
     return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(found), classes))
+
+
+def _memory(flow: Flow, class_of: Ints, table: "_Axes") -> tuple[list[Row], sparse.csr_matrix]:
+    """Bytes of each activation, and which of them are there together."""
+    buffers = buffers_of(flow)
+    rows: list[Row] = []
+    for buffer in buffers:
+        shape, small = buffer.labels.shape, core(buffer.labels)
+        wide = [axis for axis, size in enumerate(small.shape) if size > 1]
+        vector = vector_along(buffer.labels, wide[0]) if len(wide) == 1 else None
+        # Where channels run along several axes at once, the whole tensor counts, whatever stays of it.
+        rest = shape.numel() if vector is None else shape.numel() // len(vector)
+        axes = [] if vector is None else [table.index(class_of[vector.numpy()], len(vector))]
+        rows.append((float(BYTES * rest), axes, (buffer.node,)))
+    moments = sorted({buffer.first for buffer in buffers})
+    alive = [[buffer.first <= moment <= buffer.last for buffer in buffers] for moment in moments]
+    return rows, sparse.csr_matrix(np.array(alive, dtype=np.float64).reshape(len(moments), len(buffers)))
 
 
 def _packed(rows: list[Row], filler: int) -> Parts:

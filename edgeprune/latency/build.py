@@ -1,81 +1,73 @@
 """A latency table of a model's layers on a device; resumable, and shared by models."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from edgeprune.bench.detect import find_device
 from edgeprune.bench.graph import read_graph
-from edgeprune.bench.hosts import Host
 from edgeprune.bench.layers import parts_of
-from edgeprune.bench.local import LocalTransport
-from edgeprune.devices import CPU, Device
+from edgeprune.bench.options import check_writable
+from edgeprune.bench.session import Progress
 from edgeprune.latency.grid import WINDOW, Line, find_rough, find_step, first_grid, probe_widths
 from edgeprune.latency.samples import Point
 from edgeprune.latency.sampling import Sampler, time_of
 from edgeprune.latency.shapes import DEPTHWISE, Layer, Model, Shape, read_model
-from edgeprune.latency.table import Entry, Table
+from edgeprune.latency.site import Site
+from edgeprune.latency.table import AXES, Entry, Table
 
 REFINEMENTS = 3  # rounds of points between points
+ODD = 0.6  # of the full width: where a width between two steps is timed
 FINEST = 16  # pieces that an axis is cut into at most: times bend where layers are narrow
-
-Progress = Callable[[float, float, str], None]
 
 
 def build_table(
     onnx_file: Path,
-    place: Path,
+    site: Site,
+    place: Path | None = None,
     *,
-    device: str | None = None,
-    host: Host | None = None,
-    batch: int = 1,
-    threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total, text: None,  # noqa: ARG005
 ) -> Table:
     """Time what a model is made of, and write ``place``.
 
     A table that is there is added to, given the same conditions: its shapes are not timed again. That is
     also how a build that was stopped goes on.
 
+    Args:
+        onnx_file: the unpruned model.
+        site: where.
+        place: of the table; None for the site's usual one.
+        progress: told ``(done, total, text)``, in layers of different shapes.
+
     Raises:
         LatencyError: the table there is of other conditions; or no layer can be timed.
-        BenchError: no such device, or the runner failed.
+        BenchError: the runner failed.
     """
-    transport = host.connect() if host else LocalTransport()
-    found = find_device(host.device(device) if host else device or CPU, transport)
-    sensors = ",".join(found.sensors) or "none"
-    fingerprint = transport.call("probe", ["--sensors", sensors])
-    found = found.running_on(fingerprint["runtimes"])
-    threads = threads or fingerprint["cores_physical"]
-    conditions = conditions_of(found, fingerprint, batch, threads)
-    model = read_model(onnx_file, batch)
-    table = Table(conditions)
+    place = place or site.lut
+    model = read_model(onnx_file, site.batch)
+    table = Table(dict(site.conditions))
     if place.exists():
         table = Table.load(place)
-        table.check(conditions)
+        table.check(site.conditions)
+    if knows(table, model):
+        return table
+    check_writable(place)
     table.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with TemporaryDirectory(prefix="edgeprune-") as folder:
-        sampler = Sampler(transport, found, threads, batch, Path(folder), table.reference_ms)
-        fill(table, model, sampler, lambda: table.save(place), progress or _nothing)
+        sampler = Sampler(
+            site.transport, site.device, site.threads, site.batch, Path(folder), table.reference_ms
+        )
+        fill(table, model, sampler, lambda: table.save(place), progress)
         table.others.update(times_of_others(model, table, onnx_file, sampler))
     table.save(place)
     return table
 
 
-def conditions_of(device: Device, fingerprint: Mapping[str, Any], batch: int, threads: int) -> dict[str, Any]:
-    """What the times of this device hold for."""
-    board = fingerprint["board"]["model"]
-    return {
-        "device": device.name,
-        "processor": board or fingerprint.get("cpu_model"),
-        "runtime": device.runtime,
-        "runtime_version": fingerprint["runtimes"].get(device.runtime),
-        "precision": device.precision,
-        "batch": batch,
-        "threads": threads,
-    }
+def knows(table: Table, model: Model) -> bool:
+    """Whether a table has all that a model is made of."""
+    layers = all(covers(table.entry(s), *most) for s, most in widest(model.layers).items())
+    return layers and all(other.key in table.others for other in model.others)
 
 
 def widest(layers: Sequence[Layer]) -> dict[Shape, tuple[int, int]]:
@@ -148,15 +140,45 @@ def sample(entry: Entry, inputs: int, outputs: int, sampler: Sampler, alike: Ent
         ins = [inputs] if entry.shape.raw else sorted(lines[0].times)
         outs = sorted(lines[-1].times)
         missing = {(a, b) for a in ins for b in outs} - found.keys()
-        found.update(sampler.times(entry.shape, sorted(missing)))
+        between = _odd_points(entry, most)
+        times = sampler.times(entry.shape, sorted(missing | set(between)))
+        found.update({point: times[point] for point in missing})
+        entry.ms.update(found)
+        for point, where in between.items():
+            risen = [
+                width if width == full else _risen(width, entry.steps[side])
+                for side, width, full in zip(AXES, point, most, strict=True)
+            ]
+            entry.rough[where] = max(1.0, times[point] / entry.at(*risen))
     entry.ms.update(found)
+
+
+def _risen(width: int, step: int) -> int:
+    """The next multiple of a step."""
+    return -(-width // step) * step
+
+
+def _odd_points(entry: Entry, most: tuple[int, int]) -> dict[Point, str]:
+    """A width between two steps on either axis and on both: what that costs depends on the layer's size."""
+    odd = [
+        _risen(round(ODD * full), step) - step // 2 + 1 if step > 1 and full > step else None
+        for step, full in zip(entry.steps.values(), most, strict=True)
+    ]
+    a, b = odd
+    found: dict[Point, str] = {}
+    if a is not None and not entry.shape.raw:
+        found[a, most[1]] = "inputs"
+    if b is not None:
+        found[most[0], b] = "outputs"
+    if a is not None and b is not None and not entry.shape.raw:
+        found[a, b] = "both"
+    return found
 
 
 def _axes(entry: Entry, inputs: int, outputs: int) -> list[tuple[str, int]]:
     """The axes that can be varied: the network's input is what it is, and a depthwise layer has one."""
-    if entry.shape.op == DEPTHWISE:
-        return [("outputs", outputs)]
-    return [("outputs", outputs)] if entry.shape.raw else [("inputs", inputs), ("outputs", outputs)]
+    one = entry.shape.op == DEPTHWISE or entry.shape.raw
+    return [("outputs", outputs)] if one else [("inputs", inputs), ("outputs", outputs)]
 
 
 def _at(shape: Shape, axis: int, width: int, others: tuple[int, int]) -> Point:
@@ -181,7 +203,7 @@ def _probe(entry: Entry, inputs: int, sampler: Sampler) -> None:
         entry.steps[axis] = find_step(times)
         entry.rough[axis] = find_rough(times, entry.steps[axis])
     if len(axes) == 2:
-        a, b = (-(-odd // entry.steps[axis]) * entry.steps[axis] for axis in ("inputs", "outputs"))
+        a, b = (_risen(odd, entry.steps[axis]) for axis in AXES)
         top = (min(a, WINDOW), min(b, WINDOW))
         entry.rough["both"] = max(1.0, found[odd, odd] / sampler.times(entry.shape, [top])[top])
     elif entry.shape.op == DEPTHWISE:
@@ -207,8 +229,4 @@ def times_of_others(model: Model, table: Table, onnx_file: Path, sampler: Sample
             took = scale * sum(min(part.ms) / len(part.nodes) for part in mine)
             ms[other.key] = ms.get(other.key, 0.0) + took
             channels[other.key] = channels.get(other.key, 0) + other.channels
-    return {key: ms[key] / channels[key] for key in ms}
-
-
-def _nothing(*told: object) -> None:
-    """For a caller that wants no news."""
+    return {other.key: ms.get(other.key, 0.0) / channels.get(other.key, 1) for other in model.others}

@@ -8,6 +8,7 @@ that goes; then channels are given back, and exchanged between groups, while tha
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,36 @@ from edgeprune.plan import Plan
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Cost = Callable[[Ints], float]
-
 TINY = 1e-12
+NEAR = 3  # steps down that an exchange looks at: a group that gives up more is found in several exchanges
+
+
+@runtime_checkable
+class Cost(Protocol):
+    """A cost as a function of the groups' widths."""
+
+    def __call__(self, widths: Ints) -> float:
+        """At these widths."""
+        ...
+
+    def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:
+        """When ``groups`` go from ``widths``, where the cost is ``before``, to others."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Any function of the widths as a `Cost`."""
+
+    function: Callable[[Ints], float]
+
+    def __call__(self, widths: Ints) -> float:
+        """At these widths."""
+        return self.function(widths)
+
+    def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:  # noqa: ARG002
+        """Reckoned anew."""
+        return self.function(Move(groups, to).apply(widths))
 
 
 @dataclass(frozen=True)
@@ -37,6 +65,44 @@ class Move:
         out = counts.copy()
         out[list(self.groups)] = self.widths
         return out
+
+
+@dataclass(frozen=True)
+class State:
+    """Widths, what they cost, the importance that stays, and by how much the goals are missed."""
+
+    counts: Ints
+    costs: tuple[float, ...]
+    importance: float
+    excess: float
+
+
+class PerFlop:
+    """The share of the time over the share of the FLOPs: what a FLOP costs, 1 in the unpruned model."""
+
+    def __init__(self, time: Cost, flops: Cost, whole_ms: float, whole_flops: float) -> None:
+        self.time, self.flops, self.scale = time, flops, whole_flops / whole_ms
+        self._last: tuple[bytes, float, float] = (b"", 0.0, 0.0)
+
+    def __call__(self, widths: Ints) -> float:
+        """At these widths."""
+        return self._ratio(*self._both(widths))
+
+    def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:  # noqa: ARG002
+        """Many moves are asked of the same widths: what they cost is kept."""
+        time, flops = self._both(widths)
+        return self._ratio(
+            self.time.moved(widths, time, groups, to), self.flops.moved(widths, flops, groups, to)
+        )
+
+    def _both(self, widths: Ints) -> tuple[float, float]:
+        key = widths.tobytes()
+        if self._last[0] != key:
+            self._last = key, self.time(widths), self.flops(widths)
+        return self._last[1:]
+
+    def _ratio(self, time: float, flops: float) -> float:
+        return self.scale * time / max(flops, 1.0)
 
 
 class Chooser:
@@ -56,14 +122,18 @@ class Chooser:
         self,
         graph: Graph,
         scores: Floats,
-        costs: Mapping[str, Cost],
+        costs: Mapping[str, Cost | Callable[[Ints], float]],
         goals: Mapping[str, float],
         *,
         steps: Ints,
         floor: int = 2,
         blocks: Sequence[tuple[int, ...]] | None = None,
     ) -> None:
-        self.graph, self.costs, self.goals = graph, costs, goals
+        self.graph = graph
+        self.costs: dict[str, Cost] = {
+            name: cost if isinstance(cost, Cost) else Plain(cost) for name, cost in costs.items()
+        }
+        self.goals = {name: goals[name] for name in costs}
         self.ranked = [g.classes[np.argsort(-scores[g.classes], kind="stable")] for g in graph.groups]
         self.kept = [np.append(0.0, np.cumsum(scores[ranked])) for ranked in self.ranked]
         floors = floors_of(graph, floor)
@@ -83,9 +153,8 @@ class Chooser:
         Raises:
             TargetError: floors, steps and protected channels do not allow it; says how far it can go.
         """
-        counts = self.down(np.array([group.size for group in self.graph.groups], dtype=np.int64))
-        counts = self.up(counts)
-        return Plan.of(self.graph, self.keep(counts))
+        full = self.at(np.array([group.size for group in self.graph.groups], dtype=np.int64))
+        return Plan.of(self.graph, self.keep(self.up(self.down(full)).counts))
 
     def keep(self, counts: Ints) -> NDArray[np.bool_]:
         """The most important channels of each group."""
@@ -94,37 +163,57 @@ class Chooser:
             keep[ranked[:count]] = True
         return keep
 
-    def importance(self, counts: Ints) -> float:
-        """The sum of the scores that stay."""
-        return float(sum(kept[count] for kept, count in zip(self.kept, counts, strict=True)))
+    def at(self, counts: Ints) -> State:
+        """Everything that is to be known of these widths."""
+        costs = tuple(cost(counts) for cost in self.costs.values())
+        importance = float(sum(kept[count] for kept, count in zip(self.kept, counts, strict=True)))
+        return State(counts, costs, importance, self._excess(costs))
 
-    def excess(self, counts: Ints) -> float:
+    def after(self, state: State, move: Move) -> State:
+        """The same after a move, by what changes."""
+        costs = tuple(
+            cost.moved(state.counts, before, move.groups, move.widths)
+            for cost, before in zip(self.costs.values(), state.costs, strict=True)
+        )
+        importance = state.importance + self._gain(state, move)
+        return State(move.apply(state.counts), costs, importance, self._excess(costs))
+
+    def _gain(self, state: State, move: Move) -> float:
+        """What a move brings in importance; below 0 where it narrows."""
+        return float(
+            sum(
+                self.kept[group][width] - self.kept[group][state.counts[group]]
+                for group, width in zip(move.groups, move.widths, strict=True)
+            )
+        )
+
+    def _excess(self, costs: Sequence[float]) -> float:
         """By how much the goals are missed, as shares of them; 0 when all are met."""
-        return sum(max(0.0, cost(counts) / self.goals[name] - 1) for name, cost in self.costs.items())
+        # Costs that are told by their changes gather rounding errors.
+        shares = (cost / goal - 1 - 1e-9 for cost, goal in zip(costs, self.goals.values(), strict=True))
+        return sum(max(0.0, share) for share in shares)
 
-    def down(self, counts: Ints) -> Ints:
+    def down(self, state: State) -> State:
         """Narrow until the goals are met."""
-        excess = self.excess(counts)
-        while excess > 0:
-            best: tuple[float, float, Ints] | None = None
-            for move in self.narrower(counts):
-                after = move.apply(counts)
-                left = self.excess(after)
-                if left >= excess:
+        while state.excess > 0:
+            best: tuple[float, State] | None = None
+            for move in self.narrower(state.counts):
+                after = self.after(state, move)
+                if after.excess >= state.excess:
                     continue
-                lost = max(TINY, self.importance(counts) - self.importance(after))
-                worth = (excess - left) / lost
+                worth = (state.excess - after.excess) / max(TINY, state.importance - after.importance)
                 if best is None or worth > best[0]:
-                    best = (worth, left, after)
+                    best = (worth, after)
             if best is None:
-                raise TargetError(self.how_far(counts))
-            _, excess, counts = best
-        return counts
+                raise TargetError(self.how_far(state))
+            state = best[1]
+        return state
 
-    def narrower(self, counts: Ints) -> Iterator[Move]:
-        """Every group at every lower width; every block gone."""
+    def narrower(self, counts: Ints, most: int | None = None) -> Iterator[Move]:
+        """Every group at every lower width, or the next ``most`` of them; every block gone."""
         for group, widths in enumerate(self.widths):
-            yield from (Move((group,), (w,)) for w in widths if w < counts[group])
+            lower = [w for w in widths if w < counts[group]]
+            yield from (Move((group,), (w,)) for w in lower[:most])
         for block in self.blocks:
             if counts[list(block)].any():
                 yield Move(block, (0,) * len(block))
@@ -139,40 +228,40 @@ class Chooser:
             if not counts[list(block)].any():
                 yield Move(block, tuple(self.widths[group][-1] for group in block))
 
-    def up(self, counts: Ints) -> Ints:
+    def up(self, state: State) -> State:
         """Give back what fits; then exchange, a group up and another down, while importance grows."""
         while True:
-            counts = self._filled(counts)
-            better = self._exchanged(counts)
+            state = self._filled(state)
+            better = self._exchanged(state)
             if better is None:
-                return counts
-            counts = better
+                return state
+            state = better
 
-    def _filled(self, counts: Ints) -> Ints:
+    def _filled(self, state: State) -> State:
         while True:
-            fits = [after for move in self.wider(counts) if self.excess(after := move.apply(counts)) <= 0]
-            fits = [after for after in fits if self.importance(after) > self.importance(counts)]
+            wider = (self.after(state, move) for move in self.wider(state.counts))
+            fits = [after for after in wider if after.excess <= 0 and after.importance > state.importance]
             if not fits:
-                return counts
-            counts = max(fits, key=self.importance)
+                return state
+            state = max(fits, key=lambda after: after.importance)
 
-    def _exchanged(self, counts: Ints) -> Ints | None:
-        now = self.importance(counts)
-        best, gained = None, 1e-9 * max(1.0, abs(now))
-        for up in self.wider(counts):
-            raised = up.apply(counts)
-            for down in self.narrower(raised):
-                after = down.apply(raised)
-                gain = self.importance(after) - now
-                if gain > gained and self.excess(after) <= 0:
-                    best, gained = after, gain
+    def _exchanged(self, state: State) -> State | None:
+        best, least = None, state.importance + 1e-9 * max(1.0, abs(state.importance))
+        for up in self.wider(state.counts):
+            raised = self.after(state, up)
+            for down in self.narrower(raised.counts, NEAR):
+                if raised.importance + self._gain(raised, down) <= least:
+                    continue  # what it costs need not be known
+                after = self.after(raised, down)
+                if after.excess <= 0:
+                    best, least = after, after.importance
         return best
 
-    def how_far(self, counts: Ints) -> str:
+    def how_far(self, state: State) -> str:
         """The message for goals that cannot be met."""
         reached = ", ".join(
-            f"{name} {cost(counts):.4g} where {self.goals[name]:.4g} was asked"
-            for name, cost in self.costs.items()
+            f"{name} {cost:.4g} where {goal:.4g} was asked"
+            for (name, goal), cost in zip(self.goals.items(), state.costs, strict=True)
         )
         return (
             f"the target cannot be reached: floors, the device's steps and protected channels allow {reached}"

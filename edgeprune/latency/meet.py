@@ -2,11 +2,33 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from edgeprune.errors import TargetError
 from edgeprune.plan import Plan
 
-WITHIN = 0.03  # of the target
+WITHIN = 0.03  # of the time that was asked for
+AIM = 0.985  # of it: a target is a limit, and measuring has its doubt
 ROUNDS = 6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of a compacted model and the baseline, in turn in one run.
+
+    Attributes:
+        baseline_ms, pruned_ms: medians.
+        speedup: of the pruned one, with the ends of its interval.
+    """
+
+    baseline_ms: float
+    pruned_ms: float
+    speedup: tuple[float, float, float]
+
+    @property
+    def share(self) -> float:
+        """Of the baseline's time."""
+        return 1 / self.speedup[0]
 
 
 @dataclass(frozen=True)
@@ -15,51 +37,83 @@ class Attempt:
 
     Attributes:
         plan: as chosen.
-        asked: the share of the baseline's time that the table was asked for.
+        asked: of the table, as a share of its own time of the whole.
         predicted: by the table, as a share of its own time of the whole.
-        measured: of the compacted model's time over the baseline's, in turn in one run.
-        doubt: half the width of the measurement's interval.
+        measured: on the device.
+        ratio: of what was measured to what was asked for.
+        met: whether that is near enough.
     """
 
     plan: Plan
     asked: float
     predicted: float
-    measured: float
-    doubt: float
+    measured: Measured
+    ratio: float
+    met: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a report."""
+        one = self.measured
+        return {
+            "measured_fraction": one.share,
+            "baseline_ms": one.baseline_ms,
+            "pruned_ms": one.pruned_ms,
+            "speedup": list(one.speedup),
+            "ratio_to_target": self.ratio,
+        }
 
 
-Measure = Callable[[Plan], tuple[float, float]]
 Choose = Callable[[float], tuple[Plan, float]]
 
 
 def meet(
-    fraction: float, choose: Choose, measure: Measure, rounds: int = ROUNDS
+    wanted: float,
+    choose: Choose,
+    measure: Callable[[Plan], Measured],
+    ratio_of: Callable[[Plan, Measured], float] | None = None,
+    *,
+    exact: bool = True,
+    rounds: int = ROUNDS,
 ) -> tuple[Attempt, list[Attempt]]:
-    """Ask the table for what makes the measured share come out right.
+    """Ask the table for what makes the measured time come out right.
 
     A table's times add up to nearly the whole, and nearly is not enough; what it misses changes slowly from
     one plan to a near one, so that the ratio of measured to predicted corrects the next.
 
     Args:
-        fraction: of the baseline's measured time.
-        choose: share asked of the table -> plan and what the table says of it.
-        measure: plan -> share measured, and its doubt.
+        wanted: share of the baseline's time, or whatever else `choose` and ``ratio_of`` take it for.
+        choose: share asked of the table -> plan, and the share that it has by the table.
+        measure: the device's word.
+        ratio_of: plan and measurement -> the time measured over the time asked for; None takes the share.
+        exact: whether a plan that is faster than asked should be made slower, and more important; otherwise
+            it is enough not to be slower.
         rounds: at most.
 
     Returns:
-        The attempt nearest to the target from below (or the fastest, when none meets it), and all of them.
+        The attempt that is nearest to the time from below (or the fastest, when none meets it), and all.
+
+    Raises:
+        TargetError: of the first choice. Where a later one cannot be made, the best so far stands.
     """
     attempts: list[Attempt] = []
-    asked = fraction
+    aim, slowest = (AIM, 1 + WITHIN / 2) if exact else (1.0, 1.0)
+    asked = wanted * aim
     for _ in range(rounds):
-        plan, predicted = choose(asked)
+        try:
+            plan, predicted = choose(asked)
+        except TargetError:
+            if not attempts:
+                raise
+            break
         if any((plan.keep == one.plan.keep).all() for one in attempts):
             break
-        measured, doubt = measure(plan)
-        attempts.append(Attempt(plan, asked, predicted, measured, doubt))
-        if abs(measured / fraction - 1) <= WITHIN:
+        measured = measure(plan)
+        ratio = ratio_of(plan, measured) if ratio_of else measured.share / wanted
+        met = ratio <= slowest and (ratio >= 1 - WITHIN or not exact)
+        attempts.append(Attempt(plan, asked, predicted, measured, ratio, met))
+        if met:
             break
-        asked = max(1e-3, fraction * predicted / measured)
-    met = [one for one in attempts if one.measured <= fraction * (1 + WITHIN)]
-    best = max(met, key=lambda one: one.measured) if met else min(attempts, key=lambda one: one.measured)
+        asked = max(1e-3, predicted * aim / ratio)
+    good = [one for one in attempts if one.ratio <= slowest]
+    best = max(good, key=lambda one: one.ratio) if good else min(attempts, key=lambda one: one.ratio)
     return best, attempts

@@ -1,6 +1,6 @@
 """What a keep-plan will take on a device, by its latency table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.graph.classes import Bools, Graph
-from edgeprune.latency.shapes import Layer, Model
+from edgeprune.latency.shapes import DEPTHWISE, Layer, Model
 from edgeprune.latency.table import Entry, Table
 
 Floats = NDArray[np.float64]
@@ -51,13 +51,13 @@ class LatencyModel:
 
     @cached_property
     def timed(self) -> list[Timed]:
-        """Every layer that the table knows."""
+        """Every layer; the channels of one that was cut before are the graph's."""
         slots = self.graph.slots
         return [
             Timed(
                 layer,
                 self.table.entry(layer.shape),
-                slots.get((f"{layer.name}.weight", 0 if layer.shape.op == "depthwise" else 1)),
+                slots.get((f"{layer.name}.weight", 0 if layer.shape.op == DEPTHWISE else 1)),
                 slots.get((f"{layer.name}.weight", 0)),
             )
             for layer in self.model.layers
@@ -65,15 +65,16 @@ class LatencyModel:
 
     @cached_property
     def others(self) -> list[tuple[float, Ints | None]]:
-        """(ms at full width, the classes of its channels) of all else."""
+        """(ms at the graph's widths, the classes of its channels) of all else."""
         by_name = {one.layer.name: one for one in self.timed}
-        return [
-            (
-                self.table.others.get(other.key, 0.0) * other.channels,
-                by_name[other.base].outputs if other.base in by_name else None,
-            )
-            for other in self.model.others
-        ]
+        found: list[tuple[float, Ints | None]] = []
+        for other in self.model.others:
+            ms, one = self.table.others.get(other.key, 0.0) * other.channels, by_name.get(other.base)
+            vector = None if one is None else one.outputs
+            if one is not None and vector is not None:
+                ms *= len(vector) / one.layer.outputs
+            found.append((ms, vector))
+        return found
 
     def ms(self, keep: Bools | None = None) -> float:
         """Of one inference, at the table's batch."""
@@ -105,29 +106,9 @@ class LatencyModel:
         alive = np.append(keep, True)
         return float(sum(ms if vector is None else ms * alive[vector].mean() for ms, vector in self.others))
 
-    def by_widths(self) -> Callable[[Ints], float]:
+    def by_widths(self) -> "MsByWidths":
         """Milliseconds as a function of the groups' widths, for a search that asks often."""
-        timed, graph = self.timed, self.graph
-        sides = [(one.inputs, one.layer.inputs) for one in timed] + [
-            (one.outputs, one.layer.outputs) for one in timed
-        ]
-        rows = shares([vector for vector, _ in sides], graph)
-        base = np.array([full if v is None else (v < 0).sum() for v, full in sides], dtype=np.float64)
-        weights = np.array([ms for ms, _ in self.others])
-        rest = shares([vector for _, vector in self.others], graph)
-        lengths = np.array([1 if v is None else max(1, len(v)) for _, v in self.others], dtype=np.float64)
-        still = np.array([1.0 if v is None else (v < 0).sum() for _, v in self.others])
-
-        def total(widths: Ints) -> float:
-            kept = np.rint(base + rows @ widths).astype(int).tolist()
-            layers = sum(
-                self.layer_ms(one, a, b)
-                for one, a, b in zip(timed, kept[: len(timed)], kept[len(timed) :], strict=True)
-            )
-            others = float((weights * (still + rest @ widths) / lengths).sum()) if len(weights) else 0.0
-            return self.correction * (layers + others)
-
-        return total
+        return MsByWidths(self)
 
     def steps(self) -> Ints:
         """For each group of coupled channels, the multiple that its widths are best kept at."""
@@ -139,6 +120,71 @@ class LatencyModel:
                     if group >= 0:
                         found[group] = max(found[group], one.entry.steps[axis])
         return found
+
+
+class MsByWidths:
+    """Predicted milliseconds as a function of the groups' widths.
+
+    A layer's width is what always stays and a share of each group's; a group concerns the few layers that
+    write or read it, so that a change of one is quickly told.
+    """
+
+    def __init__(self, model: LatencyModel) -> None:
+        self.model, timed = model, model.timed
+        self.sides = [
+            _Side.of(vector, full, rows)
+            for one in timed
+            for vector, full in ((one.inputs, one.layer.inputs), (one.outputs, one.layer.outputs))
+            for rows in [shares([vector], model.graph)[0]]
+        ]
+        self.near: list[list[int]] = [[] for _ in model.graph.groups]
+        for number in range(len(timed)):
+            for group in {g for side in self.sides[2 * number : 2 * number + 2] for g, _ in side.groups}:
+                self.near[group].append(number)
+        weights = np.array([ms for ms, _ in model.others])
+        lengths = np.array([1 if v is None else max(1, len(v)) for _, v in model.others], dtype=np.float64)
+        still = np.array([1.0 if v is None else (v < 0).sum() for _, v in model.others])
+        rows = shares([vector for _, vector in model.others], model.graph)
+        self.still = float((weights * still / lengths).sum()) if len(weights) else 0.0
+        self.slope = (weights / lengths) @ rows if len(weights) else np.zeros(len(model.graph.groups))
+
+    def __call__(self, widths: Ints) -> float:
+        """At these widths."""
+        counts = widths.tolist()
+        layers = sum(self._layer(number, counts) for number in range(len(self.model.timed)))
+        return self.model.correction * (layers + self.still + float(self.slope @ widths))
+
+    def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:
+        """When ``groups`` go from ``widths``, where it takes ``before``, to others."""
+        old = widths.tolist()
+        new = list(old)
+        change = 0.0
+        for group, width in zip(groups, to, strict=True):
+            new[group] = width
+            change += float(self.slope[group]) * (width - old[group])
+        for number in {number for group in groups for number in self.near[group]}:
+            change += self._layer(number, new) - self._layer(number, old)
+        return before + self.model.correction * change
+
+    def _layer(self, number: int, counts: list[int]) -> float:
+        inputs, outputs = (side.width(counts) for side in self.sides[2 * number : 2 * number + 2])
+        return self.model.layer_ms(self.model.timed[number], inputs, outputs)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A layer's width on one side: what always stays, and how much of each group stands there."""
+
+    base: int
+    groups: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def of(cls, vector: Ints | None, full: int, rows: Floats) -> "_Side":
+        base = full if vector is None else int((vector < 0).sum())
+        return cls(base, tuple((int(g), float(rows[g])) for g in np.flatnonzero(rows)))
+
+    def width(self, counts: list[int]) -> int:
+        return self.base + round(sum(share * counts[group] for group, share in self.groups))
 
 
 def shares(vectors: Sequence[Ints | None], graph: Graph) -> Floats:

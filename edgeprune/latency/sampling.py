@@ -8,7 +8,7 @@ from typing import Any
 from edgeprune.bench.graph import read_graph
 from edgeprune.bench.layers import Part, parts_of
 from edgeprune.bench.local import Transport
-from edgeprune.bench.session import TENSORRT
+from edgeprune.bench.session import model_words
 from edgeprune.devices import Device
 from edgeprune.errors import LatencyError
 from edgeprune.latency.samples import REFERENCE, REFERENCE_NAME, Point, sample_model
@@ -36,17 +36,13 @@ class Sampler:
     reference_ms: float | None = None
     files: int = field(default=0)
 
-    def words(self) -> list[str]:
-        """Of the runner's verbs."""
-        words = ["--runtime", self.device.runtime, "--batch", str(self.batch), "--threads", str(self.threads)]
-        return words + (["--precision", self.device.precision] if self.device.runtime == TENSORRT else [])
-
     def passes(
         self, path: Path, seconds: float = SECONDS, count: int = PASSES
     ) -> list[Sequence[dict[str, Any]]]:
         """The layers of a model file, timed a few times over."""
         remote = self.transport.send(path)
-        words = ["--model", remote, *self.words(), "--seconds", str(seconds)]
+        told = model_words(self.device, self.batch, self.threads)
+        words = ["--model", remote, *told, "--seconds", str(seconds)]
         return [self.transport.call("layers", words)["layers"] for _ in range(count)]
 
     def times(self, shape: Shape, points: Sequence[Point]) -> dict[Point, float]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +114,13 @@ class Model:
     layers: tuple[Layer, ...]
     others: tuple[Other, ...]
 
+    def without(self, names: set[str]) -> "Model":
+        """This model when layers, and what follows them, have gone."""
+        return Model(
+            tuple(layer for layer in self.layers if layer.name not in names),
+            tuple(other for other in self.others if other.base not in names),
+        )
+
 
 def read_model(path: Path, batch: int) -> Model:
     """The layers of an ONNX file.
@@ -142,7 +149,7 @@ def read_model(path: Path, batch: int) -> Model:
         name, shape, inputs, outputs = found
         after, folded = _after(node, users, weights, covered) if shape.op != LINEAR else ((), ())
         covered |= {node.name, *folded}
-        layers.append(Layer(name, Shape(**{**asdict(shape), "after": after}), inputs, outputs))
+        layers.append(Layer(name, replace(shape, after=after), inputs, outputs))
     if not layers:
         raise LatencyError(f"{path.name} has no convolution or linear layer: there is nothing to time")
     labels = read_graph(path).labels

@@ -75,6 +75,8 @@ class Entry:
             for a, row in rows.items()
             if len(row) > 1 or len(rows) == 1 or outputs in row
         }
+        if not whole:  # one width of outputs alone was timed, as of a classifier
+            whole = {a: ms * outputs / b for a, row in rows.items() for b, ms in row.items()}
         return _line(whole, inputs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -176,8 +178,8 @@ class Table:
         except LatencyError:
             raise
         except EdgePruneError as error:
-            raise LatencyError(f"{error}; build a table with edgeprune.latency.build.build_table") from error
+            raise LatencyError(f"{error}; build a table with: edgeprune lut build") from error
         except (KeyError, TypeError, ValueError) as error:
             raise LatencyError(
-                f"{path} is no latency table ({error!r}): build one with edgeprune.latency.build.build_table"
+                f"{path} is no latency table ({error!r}): build one with: edgeprune lut build"
             ) from error

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgeprune.budget import Target, select
+from edgeprune.budget import Budget
 from edgeprune.compaction import Compacted, compact, copy_module
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import build_graph
@@ -287,19 +287,19 @@ class OutputAnalyser(nn.Module):
         """Hand out the masks that a loaded state dict holds."""
         self._hand_out(self.cm)
 
-    def settle(self, target: Target | None = None, align: int = 1) -> Plan:
-        """End the phase: fix the masks, trimmed to ``target`` when there is one.
+    def settle(self, budget: Budget | None = None) -> Plan:
+        """End the phase: fix the masks, trimmed to ``budget`` when there is one.
 
         Channels that are off go first; what the target still asks goes by the smallest mask.
         """
         self.pruning = False
-        if target is None:
+        if budget is None:
             plan = Plan.of(self.graph, self.keep)
         else:
             cm, recent = self.cm.cpu().numpy(), self.recent.cpu().numpy()
             scores = np.where(cm > 0, 1 + cm, recent / (1 + recent))
             scores[~self._judged()] = scores.max() + 1  # nothing is known against them
-            plan = select(self.graph, scores, target, align=align, floor=self.floor)
+            plan = budget.settle(self.graph, scores)
         keep = torch.from_numpy(plan.keep).to(self.cm.device)
         held = torch.where(self.cm > 0, self.cm, self.recent.clamp(min=1e-3))
         self.cm = torch.where(keep, held, torch.zeros_like(held))

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from edgeprune.budget import Target
+from edgeprune.budget import Budget
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.controller import Controller
 from edgeprune.ranks import ranks
@@ -16,29 +16,30 @@ from edgeprune.training.extras import Extra
 class PruningPhase(Extra):
     """After each step: take steering commands, then let the controller set `interacting`.
 
-    Without a target nothing but the user moves `interacting`. A user who steers takes over: the
+    Without a budget nothing but the user moves `interacting`. A user who steers takes over: the
     controller rests until told otherwise ({"auto": true}).
     """
 
-    def __init__(self, analyser: OutputAnalyser, target: Target | None, run: Run | None = None) -> None:
-        self.analyser, self.target, self.run = analyser, target, run
-        self.controller = None if target is None else Controller(target.fraction, analyser.max_iter)
+    def __init__(self, analyser: OutputAnalyser, budget: Budget | None, run: Run | None = None) -> None:
+        self.analyser, self.budget, self.run = analyser, budget, run
+        self.controller = None if budget is None else Controller(budget.fraction(), analyser.max_iter)
         self.manual = False
         self.taken = 0
         self.read = 0  # bytes of steering commands seen
         self.started = False
 
     def fraction(self) -> float:
-        """The share of the target's quantity that is active now."""
-        active = self.analyser.active()
-        return active[f"{self.target.kind if self.target else 'flops'}_fraction"]
+        """The share of the target's quantity that is active now; of the FLOPs without a target."""
+        if self.budget is None:
+            return self.analyser.active()["flops_fraction"]
+        return self.budget.remaining(self.analyser.graph, self.analyser.keep)
 
     def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:  # noqa: ARG002
         """One turn of the loop; returns what to log."""
         self._steer()
         active = self.analyser.active()
-        if self.controller is not None and self.target is not None:
-            fraction = active[f"{self.target.kind}_fraction"]
+        if self.controller is not None:
+            active["target_fraction"] = fraction = self.fraction()
             if not self.started:
                 self.controller.start, self.started = fraction, True
             if not self.manual:

@@ -10,10 +10,10 @@ PLATEAU_SHARE = 0.8  # of all steps, by which a loss that never levels off is ta
 
 @dataclass(frozen=True)
 class Removal:
-    """One removal: after ``step`` training steps, down to ``fraction`` of the target's quantity."""
+    """One removal: after ``step`` training steps, ``way`` of what is to go is gone (0: nothing goes)."""
 
     step: int
-    fraction: float
+    way: float
     criterion: str
 
 
@@ -30,7 +30,6 @@ class Course:
         window: steps from the moment to the end of pruning, for a schedule that takes time.
         count: removals of an iterative schedule.
         switch: share of the removals that are made by the method's first criterion, where it has two.
-        fraction: what remains at the end.
     """
 
     method: Method
@@ -41,7 +40,6 @@ class Course:
     window: int
     count: int
     switch: float
-    fraction: float
 
     def __post_init__(self) -> None:
         needs = self.window if self.schedule != "one-shot" else 0
@@ -72,11 +70,11 @@ class Course:
         """Every removal, when pruning begins after ``moment`` steps."""
         if self.schedule != "iterative":
             step = moment if self.schedule == "one-shot" else moment + self.window
-            return [Removal(step, self.fraction, self.method.later or self.method.criterion)]
+            return [Removal(step, 1.0, self.method.later or self.method.criterion)]
         return [
             Removal(
                 moment + round(self.window * number / self.count),
-                1 - (1 - self.fraction) * (number + 1) / self.count,
+                (number + 1) / self.count,
                 self._criterion(number),
             )
             for number in range(self.count)

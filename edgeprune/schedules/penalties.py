@@ -68,7 +68,7 @@ class GroupLasso(Extra):
                 continue
             norms = _norms(parameter.detach(), axis)
             share = (strength / norms.clamp(min=1e-12)).clamp(max=1 / max(rate, 1e-12))
-            parameter.grad.add_(parameter.detach() * _along(share, axis, parameter.dim()))
+            parameter.grad.add_(parameter.detach() * along(share, axis, parameter.dim()))
 
 
 def _norms(weight: Tensor, axis: int) -> Tensor:
@@ -76,7 +76,8 @@ def _norms(weight: Tensor, axis: int) -> Tensor:
     return weight.movedim(axis, 0).flatten(1).norm(dim=1)
 
 
-def _along(vector: Tensor, axis: int, dims: int) -> Tensor:
+def along(vector: Tensor, axis: int, dims: int) -> Tensor:
+    """A vector as a view that multiplies a tensor of ``dims`` axes along ``axis``."""
     view = [1] * dims
     view[axis] = -1
     return vector.view(view)

@@ -9,7 +9,7 @@ import torch.fx as fx
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeprune.budget import Target, select
+from edgeprune.budget import Budget
 from edgeprune.compaction import compact
 from edgeprune.graph.classes import Graph
 from edgeprune.importance import Batches
@@ -31,24 +31,18 @@ class Removed:
 def remove(
     graph: Graph,
     scores: Scores,
-    target: Target,
-    original: int,
+    budget: Budget,
     *,
-    align: int = 1,
-    floor: int = 2,
     ways: str = "none",
     batches: Batches | None = None,
     momentum: Mapping[str, Tensor] | None = None,
 ) -> Removed:
-    """Bring a model that may have been pruned before down to ``target`` of what it was at first.
+    """Bring a model that may have been pruned before down to what its budget leaves.
 
     Args:
         graph: of the model as it is now; its weights may be fitted anew (``ways``).
         scores: (graph.classes,), higher is more important.
-        target: what remains, of the original.
-        original: FLOPs or parameters of the original.
-        align: see `select`.
-        floor: see `select`.
+        budget: of the original; a choice that is the last is settled (see `Budget.settle`).
         ways: 'none', 'scale' or 'kernel'; see `reconstruct`.
         batches: images for that.
         momentum: by parameter name; cut as the parameters are.
@@ -56,21 +50,11 @@ def remove(
     Raises:
         TargetError: floors, alignment and protected channels do not allow it.
     """
-    plan = narrowed(graph, scores, target, original, align=align, floor=floor)
+    plan = budget.settle(graph, scores) if budget.way == 1 else budget.select(graph, scores)
     if ways != "none":
         reconstruct(graph, plan, batches, ways)
     done = compact(graph, plan)
     return Removed(done.model, done.plan, sliced(graph, done.plan, momentum or {}))
-
-
-def narrowed(
-    graph: Graph, scores: Scores, target: Target, original: int, *, align: int = 1, floor: int = 2
-) -> Plan:
-    """The plan that `remove` carries out; keeps everything where the target is already met."""
-    left = target.fraction * original / target.cost(graph)
-    if left >= 1:
-        return Plan.everything(graph)
-    return select(graph, scores, Target(target.kind, left), align=align, floor=floor)
 
 
 def sliced(graph: Graph, plan: Plan, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph
-from edgeprune.schedules.penalties import SHRINK
+from edgeprune.schedules.penalties import SHRINK, along
 from edgeprune.training import Extra
 
 
@@ -27,9 +27,7 @@ class ScaledInputs(nn.Module):
         """(…, C_in, …) scaled."""
         factors = self._owner[0].factors
         every = torch.cat([factors, factors.new_ones(1)])
-        view = [1] * self._dims
-        view[self._axis] = -1
-        return weight * every[self._classes.to(factors.device)].view(view)
+        return weight * along(every[self._classes.to(factors.device)], self._axis, self._dims)
 
 
 class ScaleFactors(Extra):

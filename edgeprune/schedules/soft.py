@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgeprune.budget import Target
+from edgeprune.budget import Budget
 from edgeprune.graph.classes import Bools, Graph
-from edgeprune.schedules.removal import Scorer, narrowed
+from edgeprune.schedules.removal import Scorer
 from edgeprune.training import Extra
 
 
@@ -23,26 +23,18 @@ class SoftPruning(Extra):
     Args:
         graph: of the model in training, whose parameters it shares.
         score: criterion on that graph.
-        target: what remains.
+        budget: what remains.
         per_epoch: steps of an epoch.
-        align: see `select`.
-        floor: see `select`.
     """
 
-    def __init__(
-        self, graph: Graph, score: Scorer, target: Target, per_epoch: int, align: int = 1, floor: int = 2
-    ) -> None:
-        self.graph, self.score, self.target, self.per_epoch = graph, score, target, per_epoch
-        self.align, self.floor = align, floor
+    def __init__(self, graph: Graph, score: Scorer, budget: Budget, per_epoch: int) -> None:
+        self.graph, self.score, self.budget, self.per_epoch = graph, score, budget, per_epoch
         self.zeroed = 0
 
     def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:  # noqa: ARG002
         """At the end of an epoch: choose anew, and set to zero."""
         if step % self.per_epoch == 0:
-            original = self.target.cost(self.graph)
-            plan = narrowed(
-                self.graph, self.score(self.graph), self.target, original, align=self.align, floor=self.floor
-            )
+            plan = self.budget.select(self.graph, self.score(self.graph))
             self.zeroed = int((~plan.keep).sum())
             zero(self.graph, plan.keep)
         return {"zeroed": self.zeroed}

@@ -94,7 +94,7 @@ def test_ctrl_c_ends_the_child() -> None:
     assert alive(pid)
     start = time.monotonic()
     host.send_signal(signal.SIGINT)
-    host.communicate(timeout=20)
-    assert time.monotonic() - start < 20
+    host.communicate(timeout=50)
+    assert time.monotonic() - start < 50
     assert host.returncode != 0
     assert not alive(pid)

@@ -1,4 +1,3 @@
-import hashlib
 import os
 import shutil
 import subprocess
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeprune.bench import pyz
-from edgeprune.bench.pyz import runner_bytes, sha256_of, write_runner
+from edgeprune.bench.pyz import runner_bytes, write_runner
 
 
 def test_same_sources_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,9 +41,3 @@ def test_runs_by_itself(tmp_path: Path) -> None:
         [sys.executable, "-I", str(path), "--version"], capture_output=True, text=True, check=True, cwd="/"
     )
     assert done.stdout.strip() == "0.1.0"
-
-
-def test_digest(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(b"abc" * 1000)
-    assert sha256_of(path) == hashlib.sha256(b"abc" * 1000).hexdigest()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import build_graph
 from edgeprune.latency.blocks import removable
-from edgeprune.latency.choose import Chooser
+from edgeprune.latency.choose import Chooser, PerFlop
 
 
 class Chain(nn.Module):
@@ -80,7 +80,7 @@ def test_near_the_best_of_all_choices(share: float, seed: int) -> None:
     counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
     assert cost(counts) <= goal
     choices = [np.array(c) for c in itertools.product(*chooser.widths)]
-    best = max(chooser.importance(c) for c in choices if cost(c) <= goal)
+    best = max(chooser.at(c).importance for c in choices if cost(c) <= goal)
     assert scores[plan.keep].sum() >= 0.97 * best
     assert all(c % 4 == 0 for c in counts)  # nothing is paid for and left unused
 
@@ -131,3 +131,16 @@ def test_a_block_goes_where_narrowing_gains_nothing() -> None:
     gone = {g.index for g in graph.groups if not plan.keep[g.classes].any()}
     assert gone == set(two)
     assert plan.keep.sum() == graph.classes - 16
+
+
+def test_time_for_each_flop_is_told_from_what_changes() -> None:
+    graph = graph_of(Chain())
+    flops = graph.by_widths("flops")
+    whole = np.array([group.size for group in graph.groups])
+    cost = PerFlop(flops, graph.by_widths("params"), flops(whole), graph.params())
+    assert cost(whole) == pytest.approx(1.0)
+    counts = np.array([4, 8, 6])
+    for group, width in ((0, 8), (1, 3), (2, 1)):
+        after = counts.copy()
+        after[group] = width
+        assert cost.moved(counts, cost(counts), (group,), (width,)) == pytest.approx(cost(after))

@@ -3,22 +3,26 @@
 import numpy as np
 import pytest
 
-from edgeprune.latency.meet import meet
+from edgeprune.errors import TargetError
+from edgeprune.latency.meet import AIM, WITHIN, Measured, meet
 from edgeprune.plan import Plan
 
 
-def device(truth, step: float = 0.0):
+def device(truth, step: float = 0.0, least: float = 0.0):
     """choose and measure, where ``truth`` maps the table's share to the measured one."""
     calls: list[float] = []
 
     def choose(asked: float):
+        if asked < least:
+            raise TargetError("too little")
         predicted = asked if not step else max(step, step * int(asked / step + 1e-9))
         keep = np.arange(1000) < round(1000 * predicted)
         return Plan(keep, "x"), predicted
 
     def measure(plan: Plan):
         calls.append(plan.keep.mean())
-        return truth(plan.keep.mean()), 0.01
+        share = truth(plan.keep.mean())
+        return Measured(10.0, 10.0 * share, (1 / share, 0.99 / share, 1.01 / share))
 
     return choose, measure, calls
 
@@ -26,25 +30,44 @@ def device(truth, step: float = 0.0):
 def test_a_table_that_is_right_is_believed_at_once() -> None:
     choose, measure, calls = device(lambda share: share)
     best, attempts = meet(0.5, choose, measure)
-    assert best.measured == pytest.approx(0.5) and len(attempts) == len(calls) == 1
+    assert best.met and best.measured.share == pytest.approx(0.5 * AIM, abs=1e-3)
+    assert len(attempts) == len(calls) == 1
 
 
 @pytest.mark.parametrize("truth", [lambda s: 1.3 * s, lambda s: 0.2 + 0.8 * s, lambda s: s**0.7])
 def test_a_table_that_is_wrong_is_corrected(truth) -> None:
     choose, measure, _ = device(truth)
     best, attempts = meet(0.5, choose, measure)
-    assert best.measured == pytest.approx(0.5, rel=0.03)
+    assert best.met and 0.5 * (1 - WITHIN) <= best.measured.share <= 0.5 * (1 + WITHIN)
     assert 1 < len(attempts) <= 5
 
 
 def test_steps_too_coarse_to_hit_give_the_nearest_below() -> None:
     choose, measure, _ = device(lambda s: 1.1 * s, step=0.25)
     best, attempts = meet(0.5, choose, measure)
-    assert best.measured == pytest.approx(0.275)
-    assert len(attempts) == 2  # the third plan would be the second again
+    assert best.measured.share == pytest.approx(0.275) and not best.met
+    assert len(attempts) == 1  # the second plan would be the first again
 
 
 def test_out_of_reach_gives_the_fastest() -> None:
-    choose, measure, _ = device(lambda s: 0.6 + 0.4 * s)
+    choose, measure, _ = device(lambda s: 0.6 + 0.4 * s, least=0.05)
     best, attempts = meet(0.3, choose, measure)
-    assert best.measured == min(one.measured for one in attempts)
+    assert not best.met and best.measured.share == min(one.measured.share for one in attempts)
+
+
+def test_what_is_faster_than_hoped_stays_so() -> None:
+    choose, measure, _ = device(lambda s: 0.8 * s)
+    best, attempts = meet(0.5, choose, measure, exact=False)
+    assert len(attempts) == 1 and best.met and best.measured.share == pytest.approx(0.4)
+
+
+def test_an_amount_is_met_in_its_own_unit() -> None:
+    choose, measure, _ = device(lambda s: 1.2 * s)
+    best, _ = meet(0.5, choose, measure, lambda plan, measured: measured.pruned_ms / 5.0)
+    assert 5.0 * (1 - WITHIN) <= best.measured.pruned_ms <= 5.0 * (1 + WITHIN)
+
+
+def test_a_first_choice_that_cannot_be_made_is_an_error() -> None:
+    choose, measure, _ = device(lambda s: s, least=0.6)
+    with pytest.raises(TargetError, match="too little"):
+        meet(0.5, choose, measure)

@@ -75,7 +75,7 @@ def test_other_conditions_are_refused_by_name(name: str) -> None:
 
 
 def test_files_that_are_no_table(tmp_path: Path) -> None:
-    with pytest.raises(LatencyError, match="no such file.*build_table"):
+    with pytest.raises(LatencyError, match="no such file.*lut build"):
         Table.load(tmp_path / "none.json")
     (tmp_path / "cut.json").write_text('{"schema": 1, ')
     with pytest.raises(LatencyError, match="not readable JSON"):
@@ -86,3 +86,11 @@ def test_files_that_are_no_table(tmp_path: Path) -> None:
     (tmp_path / "new.json").write_text(json.dumps({"schema": 2}))
     with pytest.raises(LatencyError, match="has schema 2"):
         Table.load(tmp_path / "new.json")
+
+
+def test_another_width_of_what_was_timed_at_one_alone() -> None:
+    """A classifier's outputs never change; what more of them would cost is told in proportion."""
+    entry = Entry(Shape("linear"), {(16, 10): 1.0, (32, 10): 2.0}, steps={"inputs": 1, "outputs": 4})
+    assert entry.at(24, 10) == pytest.approx(1.5)
+    assert entry.at(32, 20) == pytest.approx(4.0)
+    assert entry.at(24, 20) == pytest.approx(3.0)

@@ -1,6 +1,6 @@
 """Small models of every shape the analyser must cope with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -81,15 +81,6 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
                 tensor.copy_(torch.randn(tensor.shape, generator=generator))
             norm.running_var.copy_(0.5 + torch.rand(norm.running_var.shape, generator=generator))
     return model
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small gain nothing from a second thread, and wait for it on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=MODELS)

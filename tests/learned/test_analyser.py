@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.budget import Target
+from edgeprune.budget import Budget
 from edgeprune.errors import ModelError
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.conv import PruningConv2d
@@ -36,6 +36,10 @@ def train(analyser: OutputAnalyser, images: Tensor, steps: int, *, lr: float = 0
 
 def masks(analyser: OutputAnalyser) -> dict[str, Tensor]:
     return {n: m.mask.detach() for n, m in analyser.model.named_modules() if isinstance(m, PruningConv2d)}
+
+
+def flops(analyser: OutputAnalyser, fraction: float) -> Budget:
+    return Budget.of(f"flops={fraction!r}", analyser.graph)
 
 
 def put(analyser: OutputAnalyser, cm: Tensor) -> None:
@@ -69,7 +73,7 @@ def test_the_users_model_is_left_alone(model: nn.Module, images: Tensor) -> None
     structure = str(model)
     analyser = analysed(model, max_iter=4)
     train(analyser, images, 4, lr=0.1)
-    analyser.finish(analyser.settle(Target("flops", 0.6)))
+    analyser.finish(analyser.settle(flops(analyser, 0.6)))
     assert str(model) == structure and not model.training
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
@@ -266,7 +270,7 @@ def test_a_pruning_model_of_ones_own_learns_and_leaves_nothing_behind(
     train(analyser, images, 3, lr=0.1)
     moved = [not torch.equal(a, b) for a, b in zip(before, analyser.pruning_parameters(), strict=True)]
     assert any(moved)
-    dense = analyser.finish(analyser.settle(Target("flops", 0.7))).model
+    dense = analyser.finish(analyser.settle(flops(analyser, 0.7))).model
     assert not any("pruning" in name or "gate" in name for name, _ in dense.named_modules())
     assert close(dense.eval()(images), analyser.eval()(images))
 
@@ -307,7 +311,7 @@ def test_settle_meets_the_target(kind: str, fraction: float, images: Tensor) -> 
         analyser.train()
         for _ in range(3):
             analyser(images)
-    plan = analyser.settle(Target(kind, fraction))
+    plan = analyser.settle(Budget.of(f"{kind}={fraction}", analyser.graph))
     assert analyser.active()[f"{kind}_fraction"] == pytest.approx(fraction, rel=0.01)
     assert analyser.active()[f"{kind}_fraction"] <= fraction
     assert np.array_equal(plan.keep, analyser.keep)
@@ -336,10 +340,10 @@ def test_settle_drops_what_is_off_first_then_the_smallest(plain: nn.Module) -> N
     shares = {n: (analyser.graph.flops(keep_first(analyser, group.classes, n))) for n in (4, 7)}
     whole = analyser.graph.flops()
     one = copy.deepcopy(analyser)
-    assert np.flatnonzero(~one.settle(Target("flops", shares[7] / whole)).keep).tolist() == [group.classes[4]]
+    assert np.flatnonzero(~one.settle(flops(analyser, shares[7] / whole)).keep).tolist() == [group.classes[4]]
     # Held up although it is off: it passes what it passed on average.
     assert float(one.cm[group.classes[1]]) == pytest.approx(0.5)
-    dropped = analyser.settle(Target("flops", shares[4] / whole)).keep
+    dropped = analyser.settle(flops(analyser, shares[4] / whole)).keep
     assert np.flatnonzero(~dropped).tolist() == sorted(group.classes[[1, 2, 4, 5]].tolist())
 
 
@@ -354,7 +358,7 @@ def test_channels_that_nothing_judged_go_last(plain: nn.Module) -> None:
     judged = analyser._judged()
     assert judged.sum() == 8  # conv2's inputs; its outputs are read by the linear layer alone
     put(analyser, torch.where(torch.from_numpy(judged), 3.0, 1.0))
-    plan = analyser.settle(Target("flops", 0.5))
+    plan = analyser.settle(flops(analyser, 0.5))
     assert plan.keep[~judged].all() and not plan.keep[judged].all()
 
 
@@ -362,7 +366,7 @@ def test_channels_that_nothing_judged_go_last(plain: nn.Module) -> None:
 def test_the_dense_model_is_the_analyser(model: nn.Module, images: Tensor, fraction: float | None) -> None:
     analyser = analysed(model, max_iter=12)
     train(analyser, images, 9, lr=0.05)
-    plan = analyser.settle(None if fraction is None else Target("flops", fraction))
+    plan = analyser.settle(None if fraction is None else flops(analyser, fraction))
     done = analyser.finish(plan)
     dense = done.model.eval()
     masked = analyser.eval()(images)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.budget import Target
+from edgeprune.budget import Budget
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.runs import Run
@@ -34,7 +34,7 @@ def test_without_a_target_only_the_user_moves_interacting(analyser: OutputAnalys
 
 
 def test_what_is_logged(analyser: OutputAnalyser) -> None:
-    record = PruningPhase(analyser, Target("flops", 0.5)).after_step(1)
+    record = PruningPhase(analyser, Budget.of("flops=0.5", analyser.graph)).after_step(1)
     whole = analyser.graph
     assert record["params"] == whole.params() and record["flops"] == whole.flops()
     assert record["params_fraction"] == record["flops_fraction"] == record["mask_mean"] == 1
@@ -43,7 +43,7 @@ def test_what_is_logged(analyser: OutputAnalyser) -> None:
 
 
 def test_the_controller_sets_interacting_from_the_gap(analyser: OutputAnalyser) -> None:
-    phase = PruningPhase(analyser, Target("params", 0.5))
+    phase = PruningPhase(analyser, Budget.of("params=0.5", analyser.graph))
     phase.after_step(1)
     assert phase.controller is not None and phase.controller.start == 1
     # At 375 of 1,000 a target of 0.5 wants 0.75; all are on, so the gap is 0.25.
@@ -55,7 +55,7 @@ def test_the_controller_sets_interacting_from_the_gap(analyser: OutputAnalyser) 
 
 
 def test_a_user_who_steers_takes_over_until_told_otherwise(analyser: OutputAnalyser, run: Run) -> None:
-    phase = PruningPhase(analyser, Target("flops", 0.5), run)
+    phase = PruningPhase(analyser, Budget.of("flops=0.5", analyser.graph), run)
     phase.after_step(1)
     run.steer({"interacting": 500.0, "relative": False})
     run.steer({"interacting": -100.0, "relative": True})
@@ -81,17 +81,18 @@ def test_commands_are_read_when_there_are_new_ones(
     assert analyser.interacting == 5
 
 
-@pytest.mark.parametrize("target", [None, Target("flops", 0.5)])
+@pytest.mark.parametrize("target", [None, "flops=0.5"])
 def test_state_goes_through_json_and_back(
-    analyser: OutputAnalyser, plain: nn.Module, run: Run, target: Target | None
+    analyser: OutputAnalyser, plain: nn.Module, run: Run, target: str | None
 ) -> None:
-    phase = PruningPhase(analyser, target, run)
+    budget = None if target is None else Budget.of(target, analyser.graph)
+    phase = PruningPhase(analyser, budget, run)
     run.steer({"interacting": 7.0, "relative": True})
     for step in range(1, 4):
         analyser.iteration = step
         phase.after_step(step)
     other = OutputAnalyser(plain, torch.zeros(1, 3, 16, 16), max_iter=1000)
-    resumed = PruningPhase(other, target, run)
+    resumed = PruningPhase(other, budget, run)
     resumed.restore(json.loads(json.dumps(phase.state())))
     assert resumed.state() == phase.state()
     assert (other.iteration, other.interacting) == (3, 7.0)
@@ -104,7 +105,7 @@ def test_state_goes_through_json_and_back(
 def test_a_real_phase_comes_close_to_its_target(plain: nn.Module, images: Tensor, kind: str) -> None:
     torch.manual_seed(0)
     analyser = OutputAnalyser(plain, torch.zeros(1, 3, 16, 16), max_iter=80)
-    phase = PruningPhase(analyser, Target(kind, 0.6))
+    phase = PruningPhase(analyser, Budget.of(f"{kind}=0.6", analyser.graph))
     optimizer = torch.optim.SGD(analyser.parameters(), lr=0.01)
     analyser.train()
     for step in range(1, 81):
@@ -114,5 +115,5 @@ def test_a_real_phase_comes_close_to_its_target(plain: nn.Module, images: Tensor
         phase.after_step(step)
     # One of the eight channels that are judged is worth about a tenth.
     assert phase.fraction() == pytest.approx(0.6, abs=0.11)
-    analyser.settle(Target(kind, 0.6))
+    analyser.settle(Budget.of(f"{kind}=0.6", analyser.graph))
     assert 0.5 < phase.fraction() <= 0.6

@@ -12,28 +12,28 @@ from edgeprune.schedules.methods import METHODS, SCHEDULES, Method
 def course(**more: Any) -> Course:
     given: dict[str, Any] = {
         "method": Method("l1"), "schedule": "one-shot", "moment": "start", "per_epoch": 10, "whole": 100,
-        "window": 40, "count": 4, "switch": 0.5, "fraction": 0.6,
+        "window": 40, "count": 4, "switch": 0.5,
     }  # fmt: skip
     return Course(**{**given, **more})
 
 
 def test_one_shot_is_one_removal_at_the_moment() -> None:
-    assert course().removals(0) == [Removal(0, 0.6, "l1")]
+    assert course().removals(0) == [Removal(0, 1.0, "l1")]
     later = course(moment="epoch:3")
     assert later.moment_step == 30
-    assert later.removals(30) == [Removal(30, 0.6, "l1")]
+    assert later.removals(30) == [Removal(30, 1.0, "l1")]
     assert course(moment="end").moment_step == 100
 
 
 def test_iterative_removals_are_spread_over_the_window_in_equal_shares() -> None:
     found = course(schedule="iterative").removals(10)
     assert [r.step for r in found] == [10, 20, 30, 40]
-    assert [r.fraction for r in found] == pytest.approx([0.9, 0.8, 0.7, 0.6])
+    assert [r.way for r in found] == pytest.approx([0.25, 0.5, 0.75, 1.0])
 
 
 @pytest.mark.parametrize("schedule", ["soft", "regularised"])
 def test_what_takes_time_removes_at_the_end_of_its_window(schedule: str) -> None:
-    assert course(schedule=schedule).removals(0) == [Removal(40, 0.6, "l1")]
+    assert course(schedule=schedule).removals(0) == [Removal(40, 1.0, "l1")]
 
 
 @pytest.mark.parametrize(("switch", "first"), [(0.5, 2), (0.25, 1), (0.0, 0), (1.0, 4)])

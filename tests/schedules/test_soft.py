@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgeprune.budget import Target
+from edgeprune.budget import Budget
 from edgeprune.compaction import compact
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import score
@@ -72,7 +72,7 @@ def test_weights_that_read_a_zeroed_channel_stay() -> None:
 
 def test_it_chooses_anew_after_each_epoch_and_only_then() -> None:
     graph = graph_of()
-    soft = SoftPruning(graph, lambda g: score(g, "l2"), Target("flops", 0.5), per_epoch=2)
+    soft = SoftPruning(graph, lambda g: score(g, "l2"), Budget.of("flops=0.5", graph), per_epoch=2)
     assert soft.after_step(1) == {"zeroed": 0}
     first = soft.after_step(2)["zeroed"]
     assert first > 0
@@ -83,6 +83,6 @@ def test_it_chooses_anew_after_each_epoch_and_only_then() -> None:
         weight[gone] = 10.0
     soft.after_step(4)
     assert float(weight[gone].abs().sum()) > 0
-    again = SoftPruning(graph, soft.score, soft.target, 2)
+    again = SoftPruning(graph, soft.score, soft.budget, 2)
     again.restore(soft.state())
     assert again.zeroed == soft.zeroed

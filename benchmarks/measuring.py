@@ -1,0 +1,77 @@
+"""What the scripts about time share: networks, a measurement, rows that are kept as they come."""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from edgeprune_target.fingerprint import cpu_model
+from torch import nn
+
+from edgeprune.files import write_json
+from edgeprune.latency import Site
+from edgeprune.latency.whole import Whole
+from edgeprune.models import build, is_cifar_sized, load_weights
+
+Row = dict[str, Any]
+
+SURE, TRIES = 0.05, 4
+
+
+def network(name: str, weights: str | None = None) -> tuple[nn.Module, tuple[int, ...]]:
+    """A model and (C, H, W) of an image; its weights are random without a file, which times do not mind."""
+    torch.manual_seed(0)
+    side = 32 if is_cifar_sized(name) else 224
+    model = build(name, num_classes=10 if side == 32 else 1000).eval()
+    if weights:
+        load_weights(model, weights)
+    return model, (3, side, side)
+
+
+def timed(
+    baseline: nn.Module, pruned: nn.Module, shape: tuple[int, ...], site: Site, seconds: float
+) -> dict[str, float]:
+    """Both in turn in one run, as `edgeprune bench` does it: medians in ms, the speedup and its interval.
+
+    On a machine with neighbours some measurements are disturbed, and their intervals say so: a wide one is
+    taken again, and the narrowest counts, whatever it says.
+    """
+    found = Whole(baseline, shape, site, seconds, SURE, TRIES).times(pruned)
+    return dict(zip(("baseline_ms", "pruned_ms", "value", "low", "high"), found, strict=True))
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers hold for."""
+    names = ("edgeprune", "torch", "torchvision", "onnxruntime")
+    versions = {name: version(name) for name in names} | {"python": platform.python_version()}
+    return {"cpu": cpu_model(Path("/")), "cores": len(os.sched_getaffinity(0)), **versions}
+
+
+class Rows:
+    """Rows of a result that is kept after each, so that a script that was stopped goes on."""
+
+    def __init__(self, place: Path, about: dict[str, Any]) -> None:
+        self.place, self.about = place, about
+        self.rows: list[Row] = json.loads(place.read_text())["rows"] if place.exists() else []
+
+    def missing(self, keys: list[Row]) -> Iterator[Row]:
+        """Those of ``keys`` that no row has yet."""
+        for key in keys:
+            if not any(key.items() <= row.items() for row in self.rows):
+                yield key
+
+    def add(self, row: Row) -> None:
+        """Keep it."""
+        self.rows.append(row)
+        write_json(self.place, {"schema": 1, **self.about, "machine": machine(), "rows": self.rows})
+        print(json.dumps(row), flush=True)
+
+    def run(self, keys: list[Row], make: Callable[[Row], Row]) -> list[Row]:
+        """Make what is missing; all rows."""
+        for key in self.missing(keys):
+            self.add({**key, **make(key)})
+        return self.rows

@@ -1,0 +1,13 @@
+"""The command line: parse, call one function, print. Heavy packages are imported by what is called.
+
+base.py      the group of all commands, and what they share
+training.py  train-prune, steer
+models.py    inspect, export
+devices.py   bench, devices, lut
+comparing.py compare, verify
+"""
+
+from edgeprune.cli import comparing, devices, models, training
+from edgeprune.cli.base import free_place, latest_run, main
+
+__all__ = ["comparing", "devices", "free_place", "latest_run", "main", "models", "training"]

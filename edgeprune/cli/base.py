@@ -1,0 +1,71 @@
+"""The group of all commands, and what they share."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeprune.errors import EdgePruneError, RunError
+
+RUNS = Path("runs")
+
+
+class _Group(click.Group):
+    """Turns a user's mistake into one line and exit code 1, in one place."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EdgePruneError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="edgeprune")
+def main() -> None:
+    """Prune a CNN while training it, export it, and measure on the device what was really gained.
+
+    \b
+    edgeprune train-prune                       a ResNet-20 on handwritten digits, half of the FLOPs
+    edgeprune export                            the latest run, to ONNX
+    edgeprune bench                             baseline and pruned, in turn, on this machine
+    """
+
+
+def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The --json flag that every command has."""
+    return click.option("--json", "to_json", is_flag=True, help="Print the result as JSON.")(function)
+
+
+def say(value: Any) -> None:
+    """A result as JSON on stdout."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def latest_run(given: str | None) -> Path:
+    """The run that was named, or the latest one under runs/."""
+    if given is not None:
+        return Path(given)
+    found = sorted(RUNS.glob("*/config.json"), key=lambda p: p.stat().st_mtime_ns)
+    if not found:
+        raise RunError("no run under runs/ yet: make one with 'edgeprune train-prune', or name a run folder")
+    return found[-1].parent
+
+
+def free_place(model: str, data: str) -> Path:
+    """runs/MODEL-DATA, with a number behind it where that is taken."""
+    name = f"{model.replace(':', '-')}-{Path(data).name}"
+    places = [RUNS / name, *(RUNS / f"{name}-{i}" for i in range(2, 10_000))]
+    return next(place for place in places if not place.exists())
+
+
+def given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Options that were typed, not defaulted."""
+    typed = click.core.ParameterSource.COMMANDLINE
+    return {name: value for name, value in options.items() if ctx.get_parameter_source(name) == typed}

@@ -1,0 +1,191 @@
+"""`bench`, `devices` and `lut`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeprune.cli.base import as_json, latest_run, main, say
+from edgeprune.host_options import on_host
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option(
+    "--device",
+    help="A profile of 'edgeprune devices'; jetson finds out which Jetson it is, auto which board  "
+    "[default: cpu; auto with --host].",
+)
+@on_host
+@click.option("--resume", is_flag=True, help="Go on with the rounds that a cut measurement lacks.")
+@click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
+@click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
+@click.option("--seconds", type=float, default=10.0, show_default=True, help="Of timed inference per model.")
+@click.option("--layers", is_flag=True, help="Time every layer too, in passes of their own.")
+@click.option("--no-accuracy", is_flag=True, help="Leave out the accuracy of the files.")
+@click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
+def bench(
+    run: str | None, device: str | None, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
+    json_path: str | None, layers: bool, resume: bool, there: Any,
+) -> None:  # fmt: skip
+    """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
+
+    RUN is a run folder; without it, the latest under runs/. Each round is a fresh process with one model,
+    baseline and pruned in turn, so that drift cancels.
+
+    \b
+    edgeprune bench
+    edgeprune bench runs/mine --batch 32 --threads 1 --seconds 30 --json result.json
+    edgeprune bench runs/mine --layers
+    edgeprune bench runs/mine --device jetson --host user@board
+    """
+    from edgeprune.bench import bench_run
+    from edgeprune.console import print_rows, print_table, progress_bars
+    from edgeprune.latency.standing import standing_of
+    from edgeprune.report import (
+        bench_rows,
+        layer_table,
+        layers_title,
+        remarks,
+        size_rows,
+        speedup_line,
+        widths_line,
+    )  # fmt: skip
+    from edgeprune.runs import Run
+
+    place = latest_run(run)
+    found = Run.open(place)
+    to_stdout = json_path == "-"
+    with progress_bars() as progress:
+        result = bench_run(
+            place, device=device, batch=batch, threads=threads, seconds=seconds,
+            json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
+            layers=layers, host=there, resume=resume, widths=standing_of,
+        )  # fmt: skip
+    if to_stdout:
+        say(result)
+        return
+    rows = [*size_rows(found.summary()), *bench_rows(result)]
+    title = f"{place} on {result['device']['title']} ({result['settings']['threads']} threads)"
+    print_rows(title, rows, [speedup_line(result), widths_line(result["widths"]), *remarks(result)])
+    if layers:
+        print_table(layers_title(result["layers"]), *layer_table(result["layers"]))
+
+
+@main.command()
+@click.option("--detect", is_flag=True, help="Say what this machine is, and which power sensors answer.")
+@on_host
+@as_json
+def devices(detect: bool, to_json: bool, there: Any) -> None:
+    """List the device profiles, or find out what this machine is, or the one at --host.
+
+    \b
+    edgeprune devices
+    edgeprune devices --detect
+    edgeprune devices --detect --host user@board
+    """
+    from edgeprune.console import print_table
+    from edgeprune.report import detection_lines, device_table
+
+    if detect or there:
+        from edgeprune.bench import detect_report
+
+        found = detect_report(there.connect() if there else None)
+        if to_json:
+            say(found)
+        else:
+            click.echo("\n".join(detection_lines(found)))
+        return
+    from edgeprune.devices import device_rows
+
+    rows = device_rows()
+    if to_json:
+        say(rows)
+        return
+    print_table("device profiles", *device_table(rows))
+
+
+@main.group()
+def lut() -> None:
+    """Latency tables of a device: what its layers cost by their widths, for --target latency=...
+
+    \b
+    edgeprune lut build --model resnet56 --device cpu
+    edgeprune lut show
+    """
+
+
+@lut.command("build")
+@click.option("--model", required=True, help="Zoo or torchvision name, package.module:factory, or a run.")
+@click.option("--input", "shape", help="Of an image  [default: 3x32x32 for CIFAR models, else 3x224x224].")
+@click.option("--classes", type=int, help="Number of classes the model is built with.")
+@click.option("--device", help="A profile of 'edgeprune devices'  [default: cpu; auto with --host].")
+@on_host
+@click.option("--precision", help="fp32, or fp16 with TensorRT  [default: the profile's].")
+@click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
+@click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
+@click.option("--out", help="Of the table  [default: luts/DEVICE-RUNTIME-PRECISION-bBATCH-tTHREADS.json].")
+@as_json
+def lut_build(
+    model: str, shape: str | None, classes: int | None, device: str | None, there: Any, precision: str | None,
+    batch: int, threads: int | None, out: str | None, to_json: bool,
+) -> None:  # fmt: skip
+    """Time a model's layers at many widths, on the runtime that will be used.
+
+    A table that is there is added to: a second model's layers, or what a stopped build left. Times are taken
+    in context, each layer between layers, and hold for this device, runtime, precision, batch and number of
+    threads alone.
+
+    \b
+    edgeprune lut build --model resnet56
+    edgeprune lut build --model torchvision:resnet50 --device jetson --host user@board --batch 8
+    """
+    from edgeprune import luts
+    from edgeprune.console import progress_bars
+
+    with progress_bars() as progress:
+        found = luts.build(
+            model, shape=shape, classes=classes, device=device, host=there, precision=precision, batch=batch,
+            threads=threads, out=out, progress=progress,
+        )  # fmt: skip
+    _say_lut(found, to_json)
+
+
+@lut.command("show")
+@click.argument("source", required=False, metavar="FILE_OR_RUN")
+@as_json
+def lut_show(source: str | None, to_json: bool) -> None:
+    """What a table says; or where the layers of a measured run stand on its steps.
+
+    FILE_OR_RUN is a table (the latest under luts/ without it), or a run that 'edgeprune bench' has measured.
+
+    \b
+    edgeprune lut show
+    edgeprune lut show runs/mine
+    """
+    from edgeprune import luts
+    from edgeprune.console import print_table
+    from edgeprune.report import widths_line, widths_table
+
+    if source is None or not Path(source).is_dir():
+        _say_lut(luts.show(source), to_json)
+        return
+    found = luts.of_run(source)
+    if to_json:
+        say(found)
+    elif found["rows"] is None:
+        click.echo(widths_line(found))
+    else:
+        print_table(f"{source} by {found['lut']}", *widths_table(found["rows"]))
+        click.echo(widths_line(found))
+
+
+def _say_lut(found: dict[str, Any], to_json: bool) -> None:
+    from edgeprune.console import print_table
+    from edgeprune.report import lut_table
+
+    if to_json:
+        say(found)
+        return
+    conditions = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found["conditions"].items())
+    print_table(f"{found['file']}: {conditions}", *lut_table(found["shapes"]))

@@ -1,0 +1,69 @@
+"""Which activations are in memory at the same time.
+
+Reckoned for a runtime that does what those in use do: an operation that looks at one element at a time, or at
+one channel by itself (activations, BatchNorm, a residual add), writes over an input that nobody reads after
+it; views are no copies; a tensor is freed after its last reader.
+"""
+
+from dataclasses import dataclass
+
+import torch.fx as fx
+from torch import Tensor, nn
+
+from edgeprune.graph.flow import Flow
+from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.ops import op_name
+
+BYTES = 4  # of a number, in float32
+
+_VIEWS = {
+    "getitem", "flatten", "view", "reshape", "squeeze", "unsqueeze", "chunk", "split", "unbind", "contiguous",
+    "detach", "dropout", "identity", "alias",
+}  # fmt: skip
+_VIEW_LAYERS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)
+
+
+@dataclass
+class Buffer:
+    """One piece of memory: labels of what it holds, and the first and last operation that needs it."""
+
+    node: fx.Node
+    labels: Tensor
+    first: int
+    last: int
+
+
+def buffers_of(flow: Flow) -> list[Buffer]:
+    """Every activation, the input's too; weights and constants are not among them."""
+    nodes = list(flow.module.graph.nodes)
+    place = {node: number for number, node in enumerate(nodes)}
+    held: dict[fx.Node, Buffer] = {}
+    found: list[Buffer] = []
+    for node in nodes:
+        tensors = tensors_in(flow.values.get(node))
+        if node.op in ("output", "get_attr") or not tensors:
+            continue
+        last = max((place[user] for user in node.users), default=place[node])
+        buffer = _reused(flow, node, held, place[node])
+        if buffer is None:
+            largest = max(tensors, key=lambda tensor: tensor.numel())
+            buffer = Buffer(node, largest, place[node], last)
+            found.append(buffer)
+        buffer.last = max(buffer.last, last)
+        held[node] = buffer
+    return found
+
+
+def _reused(flow: Flow, node: fx.Node, held: dict[fx.Node, Buffer], now: int) -> Buffer | None:
+    """The memory that a node's value lies in already, or is written over."""
+    sources = [held[source] for source in node.all_input_nodes if source in held]
+    if not sources:
+        return None
+    layer = flow.layers.get(node)
+    if isinstance(layer, _VIEW_LAYERS) or op_name(node) in _VIEWS:
+        return sources[0]
+    if node not in flow.pointwise and not isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        return None
+    size = flow.values[node].numel() if isinstance(flow.values[node], Tensor) else None
+    free = [one for one in sources if one.last <= now and one.labels.numel() == size]
+    return free[0] if free else None

@@ -1,0 +1,65 @@
+"""Where a model's layers stand on a device's steps, and which widths it would compute for nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeprune.errors import LatencyError
+from edgeprune.latency.grid import SAME
+from edgeprune.latency.shapes import Model, read_model
+from edgeprune.latency.site import conditions_of, lut_of
+from edgeprune.latency.table import Table
+
+Row = dict[str, Any]
+
+
+def standing(model: Model, table: Table) -> list[Row]:
+    """One row for each layer of a model, in the order of their running.
+
+    ``step`` is the multiple that its output channels are best kept at on the device; ``free_to`` the next
+    multiple where that takes no longer, None where the layer stands on a step or the next one costs time;
+    ``ms`` is the table's. A layer that the table does not know has a ``reason`` instead.
+    """
+    rows = []
+    for layer in model.layers:
+        row: Row = {
+            "layer": layer.name,
+            "shape": layer.shape.key,
+            "inputs": layer.inputs,
+            "outputs": layer.outputs,
+            **dict.fromkeys(("step", "ms", "free_to", "reason")),
+        }
+        entry = table.entries.get(layer.shape.key)
+        if entry is None or not entry.ms:
+            rows.append({**row, "reason": "not in the table"})
+            continue
+        step, ms = entry.steps["outputs"], entry.at(layer.inputs, layer.outputs)
+        top = -(-layer.outputs // step) * step
+        free = top > layer.outputs and entry.at(layer.inputs, top) <= ms * (1 + SAME)
+        rows.append({**row, "step": step, "ms": ms, "free_to": top if free else None})
+    return rows
+
+
+def standing_of(file: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a model that was measured, where the device's table is in its usual place.
+
+    Args:
+        file: its ONNX file.
+        result: of the measurement.
+
+    Returns:
+        ``lut`` and ``rows``; or ``rows`` None, and the ``reason``.
+    """
+    settings = {name: result["settings"][name] for name in ("precision", "batch", "threads")}
+    device, runtime = result["device"], result["settings"]["runtime"]
+    conditions = conditions_of(device["fingerprint"], device["name"], runtime, **settings)
+    place = lut_of(conditions)
+    found: dict[str, Any] = {"lut": str(place), "rows": None, "reason": None}
+    if not place.is_file():
+        return {**found, "reason": f"no latency table {place}: make it with edgeprune lut build"}
+    try:
+        table = Table.load(place)
+        table.check(conditions)
+        return {**found, "rows": standing(read_model(file, conditions["batch"]), table)}
+    except LatencyError as error:
+        return {**found, "reason": str(error)}

@@ -1,0 +1,221 @@
+"""A device's budget: chosen by its table, settled by what it measures; on a board made by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeprune import api
+from edgeprune.budget import Budget
+from edgeprune.compaction import compact
+from edgeprune.errors import LatencyError, PlanError, TargetError
+from edgeprune.export.onnx import export_model
+from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.importance import score
+from edgeprune.latency import Site, device_budget
+from edgeprune.latency.device import DeviceBudget
+from edgeprune.latency.whole import Whole
+from edgeprune.plan import Plan
+from edgeprune.schedules.removal import remove
+from latency.conftest import Board, Net, truth
+
+SHAPE = (3, 16, 16)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are kept beside runs/."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, board: Board) -> list[float]:
+    """The board's word on whole models, with a table that is wrong by `board.whole`; shares so far."""
+    shares: list[float] = []
+
+    def times(self: Whole, pruned: Path) -> list[float]:
+        base, after = truth(self.baseline_file), truth(pruned)
+        share = (after / base) ** board.whole
+        shares.append(share)
+        return [base, base * share, 1 / share, 0.99 / share, 1.01 / share]
+
+    monkeypatch.setattr(Whole, "_times", times)
+    return shares
+
+
+Make = Callable[..., DeviceBudget]
+
+
+@pytest.fixture
+def make(board: Board, net: nn.Module, graph: Graph) -> Make:
+    return lambda target, **more: device_budget(net, SHAPE, target, graph=graph, **more)
+
+
+def test_the_time_is_met_by_the_table_and_by_the_board(
+    make: Make, graph: Graph, measured: list[float], tmp_path: Path
+) -> None:
+    budget = make("latency=0.5")
+    scores = score(graph, "l2")
+    plan = budget.select(graph, scores)
+    assert budget.cost("latency", graph, plan.keep) <= 0.5 * budget.originals["latency"] * (1 + 1e-6)
+    assert all(int(plan.keep[g.classes].sum()) % 16 == 0 for g in graph.groups)
+    settled = budget.settle(graph, scores)
+    assert 0.485 <= measured[-1] <= 0.515 or "was missed" in settled.notes[-1]
+    assert "measured whole" in settled.notes[-1]
+    assert budget.record()["attempts"][-1]["measured_fraction"] == pytest.approx(measured[-1])
+
+
+def test_a_table_that_is_wrong_is_corrected_by_measuring(
+    make: Make, graph: Graph, board: Board, measured: list[float]
+) -> None:
+    board.whole = 0.6  # gains less than the table says
+    budget = make("latency=0.6")
+    plan = budget.settle(graph, score(graph, "l2"))
+    assert len(measured) > 1 and measured[0] > 0.65
+    chosen = next(one for one in budget.attempts if one["chosen"])
+    assert chosen["measured_fraction"] <= 0.6 * 1.015
+    assert plan.keep.sum() < graph.classes
+
+
+def test_an_amount_in_ms(make: Make, graph: Graph, file: Path, measured: list[float]) -> None:
+    budget = make("latency=0.5")
+    whole = budget.originals["latency"]
+    same = make(f"latency={whole / 2}ms")
+    assert same.goals["latency"] == pytest.approx(budget.goals["latency"])
+    with pytest.raises(TargetError, match="the unpruned model takes .* ms already; nothing to prune"):
+        make(f"latency={whole * 2}ms")
+
+
+def test_flops_on_a_device_take_their_time_with_them(make: Make, graph: Graph, measured: list[float]) -> None:
+    plan = make("flops=0.5").settle(graph, score(graph, "l2"))
+    flops = graph.flops(plan.keep) / graph.flops()
+    assert flops <= 0.5
+    assert measured[-1] <= flops / 0.9 or measured[-1] <= 0.5 / 0.97
+
+
+def test_several_targets_at_once(make: Make, graph: Graph, measured: list[float]) -> None:
+    plan = make("latency=0.6,params=0.4,memory=0.9").select(graph, score(graph, "l2"))
+    assert graph.params(plan.keep) <= 0.4 * graph.params()
+    assert graph.memory(plan.keep) <= 0.9 * graph.memory()
+
+
+def test_nothing_to_gain_is_said_beforehand(make: Make, graph: Graph, board: Board) -> None:
+    with pytest.raises(TargetError, match="cannot be reached: floors, the device's steps"):
+        make("latency=0.01").select(graph, score(graph, "l2"))
+
+
+def test_a_plan_that_is_slower_is_refused(
+    make: Make, graph: Graph, board: Board, measured: list[float]
+) -> None:
+    board.whole = -0.1  # whatever goes, it gets slower
+    with pytest.raises(TargetError, match="nothing is gained on this device: of .* plans the fastest is 0.9"):
+        make("latency=0.5").settle(graph, score(graph, "l2"))
+    with pytest.raises(TargetError, match="nothing is gained on this device"):
+        make("flops=0.5").settle(graph, score(graph, "l2"))
+
+
+def test_removals_in_a_row_are_priced_by_the_table_of_the_original(
+    make: Make, net: nn.Module, measured: list[float], tmp_path: Path
+) -> None:
+    budget: Budget = make("latency=0.4", check=False)
+    original = truth(export_model(net, SHAPE, tmp_path / "a.onnx").path)
+    graph = build_graph(net, torch.zeros(1, *SHAPE))
+    for way in (0.5, 1.0):
+        done = remove(graph, score(graph, "l2"), budget.at(way))
+        graph = build_graph(done.model, torch.zeros(1, *SHAPE))
+        share = truth(export_model(done.model, SHAPE, tmp_path / "b.onnx").path) / original
+        assert share <= (1 - 0.6 * way) * 1.03
+        assert budget.cost("latency", graph) / budget.originals["latency"] == pytest.approx(share, rel=0.03)
+
+
+def test_what_a_controller_follows(make: Make, graph: Graph) -> None:
+    budget = make("latency=0.5", check=False)
+    everything = np.ones(graph.classes, dtype=bool)
+    assert budget.fraction() == pytest.approx(0.5)
+    assert budget.remaining(graph, everything) == pytest.approx(1.0)
+    plan = budget.select(graph, score(graph, "l2"))
+    share = budget.cost("latency", graph, plan.keep) / budget.originals["latency"]
+    assert budget.remaining(graph, plan.keep) == pytest.approx(share)
+
+
+def test_prune_in_one_call(board: Board, measured: list[float]) -> None:
+    torch.manual_seed(0)
+    done = api.prune(Net().eval(), torch.zeros(1, *SHAPE), target="latency=0.5", criterion="l2")
+    assert measured and "measured whole" in done.report.notes[-1]
+    with pytest.raises(TargetError, match="ratios of single layers and a device"):
+        api.prune(Net().eval(), torch.zeros(1, *SHAPE), target="latency=0.5", ratios={"one": 0.5})
+
+
+def test_latency_without_a_device_says_where_to_get_one(graph: Graph) -> None:
+    with pytest.raises(TargetError, match="latency=0.5 needs a device's latency table"):
+        Budget.of("latency=0.5", graph)
+
+
+def test_scores_that_are_no_numbers(make: Make, graph: Graph) -> None:
+    with pytest.raises(PlanError, match="not a number"):
+        make("latency=0.5").settle(graph, np.full(graph.classes, np.nan))
+
+
+def test_scores_below_zero_and_beyond_all_measure(make: Make, graph: Graph) -> None:
+    """An order by itself is what counts for them: the least go first, the endless stay."""
+    scores = score(graph, "l2") - 1e3
+    endless = graph.groups[1].classes[:16]
+    scores[endless] = np.inf
+    plan = make("latency=0.5", check=False).select(graph, scores)
+    assert plan.keep[endless].all() and not plan.keep.all()
+
+
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [
+        ("int8", "int8 needs scales"),
+        ("fp16", "computes in fp32: leave --precision out"),
+        ("fp61", "did you mean"),
+    ],
+)
+def test_precisions_that_cannot_be_timed(board: Board, precision: str, said: str) -> None:
+    with pytest.raises(LatencyError, match=said):
+        Site.reach(precision=precision)
+
+
+def test_the_table_is_kept_under_luts_and_used_again(make: Make, board: Board) -> None:
+    make("latency=0.5")
+    assert [path.name for path in Path("luts").iterdir()] == ["cpu-onnxruntime-fp32-b1-t2.json"]
+    board.timed.clear()
+    make("latency=0.7")
+    assert board.timed == []
+
+
+def test_the_whole_is_compacted_exported_and_timed(
+    make: Make, net: nn.Module, graph: Graph, measured: list[float]
+) -> None:
+    keep = np.ones(graph.classes, dtype=bool)
+    keep[graph.groups[0].classes[::2]] = False
+    plan = Plan.of(graph, keep)
+    found = Whole(net, SHAPE, Site.reach()).measure(graph, plan)
+    small = export_model(compact(graph, plan).model, SHAPE, Path("s.onnx")).path
+    assert found.pruned_ms == pytest.approx(truth(small))
+    assert found.share == pytest.approx(truth(small) / found.baseline_ms)
+
+
+def test_a_disturbed_measurement_is_taken_again(
+    net: nn.Module, graph: Graph, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its interval says so; the narrowest counts, whatever it says."""
+    answers = [[1.0, 0.5, 2.0, 1.0, 3.0], [1.0, 0.8, 1.25, 1.2, 1.3], [1.0, 0.4, 2.5, 2.0, 3.0]]
+    calls: list[list[float]] = []
+
+    def times(self: Whole, pruned: Path) -> list[float]:
+        calls.append(answers[len(calls)])
+        return calls[-1]
+
+    monkeypatch.setattr(Whole, "_times", times)
+    found = Whole(net, SHAPE, Site.reach()).measure(graph, Plan.everything(graph))
+    assert found.speedup == (1.25, 1.2, 1.3) and len(calls) == 3
+    calls.clear()
+    answers[0] = [1.0, 0.5, 2.0, 1.99, 2.01]
+    found = Whole(net, SHAPE, Site.reach()).measure(graph, Plan.everything(graph))
+    assert found.speedup[0] == 2.0 and len(calls) == 1
