@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.errors import PlanError, TargetError, known
-from edgeprune.graph.classes import Bools, ChannelGroup, Graph
+from edgeprune.graph.classes import Bools, ChannelGroup, Graph, Ints
 from edgeprune.plan import Plan
 
 LATENCY = "latency"
@@ -162,6 +162,14 @@ class Budget:
         """What remains of the first target's quantity when it is met."""
         kind = self.targets[0].kind
         return self.goals[kind] / self.originals[kind]
+
+    def by_widths(self, graph: Graph) -> dict[str, Callable[[Ints], float]]:
+        """Each goal's quantity as a function of the groups' widths, for a search that asks often."""
+        return {kind: graph.by_widths(kind) for kind in self.goals}
+
+    def steps(self, graph: Graph) -> Ints:
+        """For each group, the multiple that its widths are best kept at."""
+        return np.full(len(graph.groups), self.align, dtype=np.int64)
 
     def remaining(self, graph: Graph, keep: Bools) -> float:
         """How far ``keep`` is: 1 for all, `fraction` where every target is met.

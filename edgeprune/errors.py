@@ -11,6 +11,7 @@
     ├── TrainError     training that cannot go on (a loss that is not a number)
     ├── BudgetError    a file of limits that `verify` cannot use
     ├── ExportError    an export that failed or disagrees with the model
+    ├── SearchError    a search of keep ratios that cannot be made, or gone on with
     ├── LatencyError   a latency table that is missing, damaged, or of another device
     └── BenchError     a measurement that could not be made
         └── ConnectionLost  a device that is out of reach, or was lost on the way
@@ -62,6 +63,10 @@ class BudgetError(EdgePruneError):
 
 class ExportError(EdgePruneError):
     """An export that failed or disagrees with the model."""
+
+
+class SearchError(EdgePruneError):
+    """A search of keep ratios that cannot be made, or gone on with."""
 
 
 class LatencyError(EdgePruneError):

@@ -4,13 +4,14 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import EdgePruneError
+from edgeprune.errors import EdgePruneError, RunError
 
 
 def explain_os_error(error: OSError, path: Path) -> EdgePruneError:
@@ -97,6 +98,48 @@ def sha256(path: str | Path) -> str:
 def is_part(path: Path) -> bool:
     """Whether this is a file that `written_aside` had not finished."""
     return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def check_folder_free(path: Path, marker: str, what: str, *, force: bool) -> None:
+    """Raise RunError unless `folder_aside` may make a folder at ``path``; nothing is changed."""
+    with explained(path):
+        if not path.exists() or (path.is_dir() and all(is_part(item) for item in path.iterdir())):
+            return
+    if not (path / marker).is_file():
+        raise RunError(f"{path} exists and is not a {what}'s folder: choose another --out")
+    if not force:
+        raise RunError(
+            f"{path} exists: go on with --resume, start it anew with --force, or choose another --out"
+        )
+
+
+@contextmanager
+def folder_aside(path: Path, marker: str, what: str, *, force: bool) -> Iterator[Path]:
+    """A new folder beside ``path``, renamed into place when the block ends without an error.
+
+    Args:
+        path: where it is to be.
+        marker: a file by which a folder of this kind is known.
+        what: the kind, for messages.
+        force: replace one of the kind.
+
+    Raises:
+        RunError: there is one and ``force`` is off, or something else is there.
+    """
+    check_folder_free(path, marker, what, force=force)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    parents = [parent for parent in aside.parents if not parent.exists()]
+    try:
+        yield aside
+        with explained(path):
+            if path.exists():
+                shutil.rmtree(path)
+            aside.replace(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):  # one that holds something stays, and those above it
+            for parent in parents:
+                parent.rmdir()
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

@@ -1,5 +1,9 @@
 """Least-squares reconstruction: the layers that read dropped channels learn to do without them."""
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,44 +58,92 @@ def reconstruct(
         raise PlanError(known("way of reconstruction", ways, list(WAYS)))
     if ways == "scale":
         return _scale(graph, plan.keep, batches, positions, limit, seed)
-    fits = [
-        fit for reader in graph.flow.readers if (fit := _fit_of(graph, reader, plan.keep, positions, seed))
-    ]
-    while fits:
-        part = [fits.pop(0)]
-        while fits and sum(fit.memory for fit in [*part, fits[0]]) <= _MEMORY:
-            part.append(fits.pop(0))
+    fits = [fit for fit in _fits(graph, positions, seed) if fit.loses(plan.keep)]
+    for part in _in_parts(fits):
+        _collect(graph, part, batches, limit)
         for fit in part:
-            fit.begin()
-        for inputs in inputs_of(batches, "reconstruction", limit):
+            fit.put(plan.keep)
+            fit.forget()
+    return len(fits)
+
+
+class Grams:
+    """What reconstruction by 'kernel' needs of the whole network, taken once and used for many plans.
+
+    Takes 8 bytes for each pair of weights that one output reads, of every layer that can be fitted.
+
+    Args:
+        graph: the traced model.
+        batches: images, as criteria take them.
+        positions: places of the output sampled in each image.
+        limit: at most this many batches.
+        seed: of that sampling.
+
+    Raises:
+        PlanError: no batches.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        batches: Batches | None,
+        *,
+        positions: int = 10,
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._fits = _fits(graph, positions, seed)
+        _collect(graph, self._fits, batches, limit)
+        self._whole = [fit.parameter.detach().clone() for fit in self._fits]
+
+    @contextmanager
+    def fitted(self, keep: Bools) -> Iterator[None]:
+        """Within it, layers that read dropped channels are fitted to do without; then they are as before."""
+        losing = [fit for fit in self._fits if fit.loses(keep)]
+        try:
+            for fit in losing:
+                fit.put(keep)
+            yield
+        finally:
             with torch.no_grad():
-                run(graph, inputs, before={fit.reader.node: fit.add for fit in part})
-        for fit in part:
-            fit.end()
-    return sum(_loses(graph, reader, plan.keep) for reader in graph.flow.readers)
+                for fit, whole in zip(self._fits, self._whole, strict=True):
+                    fit.parameter.copy_(whole)
 
 
-def _loses(graph: Graph, reader: Reader, keep: Bools) -> bool:
-    """Whether a layer that can be fitted reads dropped channels, and kept ones too."""
-    name = reader.weight
-    if name is None or graph.flow.outputs.get(name) != 0 or geometry_of(graph, reader) is None:
-        return False
-    if sum(other.weight == name for other in graph.flow.readers) > 1:
-        return False  # a layer used twice has two outputs to keep
-    alive = np.append(keep, True)[graph.slots[name, 1]]
-    return bool(not alive.all() and alive.any())
+def _fits(graph: Graph, positions: int, seed: int) -> list["_Fit"]:
+    """Every layer that can be fitted: convolutions over 1 or 2 axes and linear layers, used once."""
+    uses = Counter(reader.weight for reader in graph.flow.readers)
+    found = []
+    for reader in graph.flow.readers:
+        name, geometry = reader.weight, geometry_of(graph, reader)
+        if name is None or geometry is None or graph.flow.outputs.get(name) != 0:
+            continue
+        if uses[name] > 1 or not (graph.slots[name, 1] >= 0).any():
+            continue  # a layer used twice has two outputs to keep
+        generator = torch.Generator().manual_seed(seed)
+        parameter = graph.module.get_parameter(name)
+        found.append(_Fit(reader, parameter, geometry, graph.slots[name, 1], positions, generator))
+    return found
 
 
-def _fit_of(graph: Graph, reader: Reader, keep: Bools, positions: int, seed: int) -> "_Fit | None":
-    if not _loses(graph, reader, keep):
-        return None
-    geometry = geometry_of(graph, reader)
-    assert geometry is not None
-    assert reader.weight is not None
-    classes = graph.slots[reader.weight, 1]
-    generator = torch.Generator().manual_seed(seed)
-    parameter = graph.module.get_parameter(reader.weight)
-    return _Fit(reader, parameter, geometry, np.append(keep, True)[classes], positions, generator)
+def _in_parts(fits: list["_Fit"]) -> Iterator[list["_Fit"]]:
+    """As many at once as memory is meant for."""
+    part: list[_Fit] = []
+    for fit in fits:
+        if part and sum(other.memory for other in [*part, fit]) > _MEMORY:
+            yield part
+            part = []
+        part.append(fit)
+    if part:
+        yield part
+
+
+def _collect(graph: Graph, fits: list["_Fit"], batches: Batches | None, limit: int | None) -> None:
+    for fit in fits:
+        fit.begin()
+    for inputs in inputs_of(batches, "reconstruction", limit):
+        with torch.no_grad():
+            run(graph, inputs, before={fit.reader.node: fit.add for fit in fits})
 
 
 class _Fit:
@@ -102,16 +154,24 @@ class _Fit:
         reader: Reader,
         parameter: torch.nn.Parameter,
         geometry: Geometry,
-        alive: Bools,
+        classes: Ints,
         positions: int,
         generator: torch.Generator,
     ) -> None:
-        self.reader, self._parameter, self._geometry = reader, parameter, geometry
+        self.reader, self.parameter, self._geometry, self._classes = reader, parameter, geometry, classes
         self._positions, self._generator = positions, generator
         self._taps = parameter[0, 0].numel()
-        self._alive = torch.from_numpy(np.repeat(alive, self._taps))
         self._width = parameter.shape[1] * self._taps
         self._sum = torch.zeros(0)
+
+    def alive(self, keep: Bools) -> Bools:
+        """Which of the input channels of a group stay."""
+        return np.append(keep, True)[self._classes]
+
+    def loses(self, keep: Bools) -> bool:
+        """Whether it reads dropped channels, and kept ones too."""
+        alive = self.alive(keep)
+        return bool(not alive.all() and alive.any())
 
     @property
     def memory(self) -> int:
@@ -124,7 +184,7 @@ class _Fit:
             self._width,
             self._width,
             dtype=torch.float64,
-            device=self._parameter.device,
+            device=self.parameter.device,
         )
 
     def add(self, value: Tensor) -> None:
@@ -133,21 +193,25 @@ class _Fit:
         flat = patches.flatten(2).transpose(0, 1).to(self._sum)
         self._sum.baddbmm_(flat.transpose(1, 2), flat)
 
-    def end(self) -> None:
-        """Solve, and put the result into the layer."""
-        groups, shape = self._geometry.groups, self._parameter.shape
-        weight = self._parameter.detach().reshape(groups, -1, self._width).double()
-        kept = self._alive.nonzero()[:, 0].to(self._sum.device)
+    def forget(self) -> None:
+        """Give the memory back."""
+        self._sum = torch.zeros(0)
+
+    def put(self, keep: Bools) -> None:
+        """Solve for what stays, and put the result into the layer; what was taken in remains."""
+        groups, shape = self._geometry.groups, self.parameter.shape
+        weight = self.parameter.detach().reshape(groups, -1, self._width).double()
+        alive = torch.from_numpy(np.repeat(self.alive(keep), self._taps))
+        kept = alive.nonzero()[:, 0].to(self._sum.device)
         new = torch.zeros_like(weight)
         for group in range(groups):
             left = self._sum[group][kept][:, kept]
             left.diagonal().add_(RIDGE * float(left.diagonal().mean()) + 1e-12)
             right = self._sum[group][kept] @ weight[group].T
             new[group][:, kept] = torch.linalg.solve(left, right).T
-        self._sum = torch.zeros(0)
         if bool(torch.isfinite(new).all()):
             with torch.no_grad():
-                self._parameter.copy_(new.reshape(shape))
+                self.parameter.copy_(new.reshape(shape))
 
 
 def _scale(

@@ -25,6 +25,7 @@ FLOORS = [
     ["pipeline", "inspection"],
     ["api", "host_options", "luts"],
     ["comparison"],
+    ["search"],
     ["cli"],
     ["__main__"],
 ]

@@ -5,9 +5,10 @@ training.py  train-prune, steer
 models.py    inspect, export
 devices.py   bench, devices, lut
 comparing.py compare, verify
+searching.py search
 """
 
-from edgeprune.cli import comparing, devices, models, training
+from edgeprune.cli import comparing, devices, models, searching, training
 from edgeprune.cli.base import free_place, latest_run, main
 
-__all__ = ["comparing", "devices", "free_place", "latest_run", "main", "models", "training"]
+__all__ = ["comparing", "devices", "free_place", "latest_run", "main", "models", "searching", "training"]

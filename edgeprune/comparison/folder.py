@@ -9,8 +9,6 @@ result.json      what came out so far
 accuracy.png     accuracy over FLOPs
 """
 
-import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +18,15 @@ from typing import Any
 
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.errors import RunError
-from edgeprune.files import append_line, explained, is_part, read_json, read_lines, write_bytes, write_json
+from edgeprune.files import (
+    append_line,
+    check_folder_free,
+    folder_aside,
+    read_json,
+    read_lines,
+    write_bytes,
+    write_json,
+)
 
 SCHEMA = 1
 ASKED = "compare.json"
@@ -53,35 +59,14 @@ class Folder:
         Raises:
             RunError: there is one and ``force`` is off, or something else is there.
         """
-        path = Path(path)
-        cls.check_free(path, force=force)
-        aside = cls(path.with_name(f".{path.name}.{os.getpid()}.part"))
-        parents = [parent for parent in aside.path.parents if not parent.exists()]
-        try:
-            write_json(aside.path / ASKED, {"schema": SCHEMA, **asdict(options)})
-            yield aside
-            with explained(path):
-                if path.exists():
-                    shutil.rmtree(path)
-                aside.path.replace(path)
-        finally:
-            shutil.rmtree(aside.path, ignore_errors=True)
-            with contextlib.suppress(OSError):  # one that holds something stays, and those above it
-                for parent in parents:
-                    parent.rmdir()
+        with folder_aside(Path(path), ASKED, "comparison", force=force) as aside:
+            write_json(aside / ASKED, {"schema": SCHEMA, **asdict(options)})
+            yield cls(aside)
 
     @classmethod
     def check_free(cls, path: Path, *, force: bool) -> None:
         """Raise RunError unless `create` may make a comparison at ``path``; nothing is changed."""
-        with explained(path):
-            if not path.exists() or (path.is_dir() and all(is_part(item) for item in path.iterdir())):
-                return
-        if not (path / ASKED).is_file():
-            raise RunError(f"{path} exists and is not a comparison's folder: choose another --out")
-        if not force:
-            raise RunError(
-                f"{path} exists: go on with --resume, start it anew with --force, or choose another --out"
-            )
+        check_folder_free(path, ASKED, "comparison", force=force)
 
     def options(self) -> CompareOptions:
         """What was asked; raises RunError when the file is of another version or was edited."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgeprune.budget import LATENCY, Budget, Target, asks_time, checked_scores, cost_of
 from edgeprune.errors import TargetError
-from edgeprune.graph.classes import Bools, Graph
+from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.latency.choose import Chooser, Cost, PerFlop
 from edgeprune.latency.meet import Attempt, Measured, meet
 from edgeprune.latency.predict import LatencyModel
@@ -101,6 +101,15 @@ class DeviceBudget(Budget):
             return cost_of(kind, graph, keep)
         return self._pricing.on(graph).ms(keep)
 
+    def by_widths(self, graph: Graph) -> dict[str, Callable[[Ints], float]]:
+        """As a plain budget's; time is the table's."""
+        time = self._pricing.on(graph).by_widths()
+        return {kind: time if kind == LATENCY else graph.by_widths(kind) for kind in self.goals}
+
+    def steps(self, graph: Graph) -> Ints:
+        """The device's own, and the alignment."""
+        return np.lcm(self._pricing.on(graph).steps(), self.align)
+
     @property
     def _pricing(self) -> Pricing:
         assert self.pricing is not None  # the base's fields have defaults, so this must have one
@@ -143,19 +152,17 @@ class DeviceBudget(Budget):
         plain = {kind: goal for kind, goal in goals.items() if kind != PER_FLOP}
         if all(self.cost(kind, graph) <= goal for kind, goal in plain.items()):
             return Plan.everything(graph)
-        model = self._pricing.on(graph)
-        time = model.by_widths()
+        time = self._pricing.on(graph).by_widths()
         costs: dict[str, Cost] = {
             kind: time if kind == LATENCY else graph.by_widths(kind) for kind in goals if kind != PER_FLOP
         }
         if PER_FLOP in goals:
             whole = self.originals[LATENCY], self.originals["flops"]
             costs[PER_FLOP] = PerFlop(time, graph.by_widths("flops"), *whole)
-        steps = np.lcm(model.steps(), self.align)
         # A knapsack adds importance up: nothing may count against being kept, or beyond all measure.
         finite = np.nan_to_num(scores, posinf=np.abs(scores[np.isfinite(scores)]).sum() + 1)
         scores = finite - min(0.0, float(finite.min(initial=0.0)))
-        return Chooser(graph, scores, costs, goals, steps=steps, floor=self.floor).plan()
+        return Chooser(graph, scores, costs, goals, steps=self.steps(graph), floor=self.floor).plan()
 
     def settle(self, graph: Graph, scores: NDArray[np.float64]) -> Plan:
         """The last choice: measured whole on the device, and corrected, until it meets its time.

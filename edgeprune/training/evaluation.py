@@ -1,6 +1,7 @@
 """How good a model is, and BatchNorm statistics that fit it."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 import torch
 from torch import nn
@@ -33,6 +34,14 @@ def recalibrate(
     Masks move faster than running statistics follow, so this comes before every evaluation of a pruned
     model. No label is read, and masks stay as they are.
     """
+    given = data.train_batches(0, batch_size=batch_size, seed=987_654_321)
+    recalibrate_on(model, (x for x, _ in islice(given, batches)), device)
+
+
+def recalibrate_on(
+    model: nn.Module, images: Iterable[torch.Tensor], device: str = "cpu", precision: str = "fp32"
+) -> None:
+    """The same on batches of images that are given, each (N, C, H, W)."""
     found = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     norms = [n for n in found if n.track_running_stats and not _belongs_to_bank(model, n)]
     if not norms:
@@ -45,10 +54,8 @@ def recalibrate(
     model.train()
     if pruning is not None:
         model.pruning = False  # type: ignore[assignment]
-    with torch.no_grad():
-        for index, (x, _) in enumerate(data.train_batches(0, batch_size=batch_size, seed=987_654_321)):
-            if index == batches:
-                break
+    with torch.no_grad(), computing_in(precision, device):
+        for index, x in enumerate(images):
             torch.manual_seed(index)
             model(x.to(device, memory_format=torch.channels_last))
     if pruning is not None:

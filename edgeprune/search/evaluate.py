@@ -1,0 +1,81 @@
+"""What a policy is worth: accuracy after reconstruction and recalibration, without training."""
+
+import time
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from edgeprune import training
+from edgeprune.compaction import compact
+from edgeprune.data import Batch, DataBundle
+from edgeprune.errors import SearchError
+from edgeprune.graph.classes import Ints
+from edgeprune.plan import Plan
+from edgeprune.reconstruct import Grams
+from edgeprune.search.variables import Variables
+
+POSITIONS = 10  # of each image that reconstruction looks at; the source's number
+BATCH = 250
+SEED = 987_654_321  # of the images that are augmented for BatchNorm's statistics
+
+
+@dataclass
+class Evaluator:
+    """Judges plans of one network. Activations are collected once, images are read once.
+
+    Args:
+        variables: with the graph of the unpruned model, on the CPU; its weights stay as they are.
+        data: where images come from: "val" to judge on, "train" for all else.
+        images: to judge on, at most.
+        calibration: images for reconstruction (plain ones), and as many for BatchNorm (as training has them).
+        device, precision: of all that runs.
+    """
+
+    variables: Variables
+    data: DataBundle
+    images: int = 2000
+    calibration: int = 1000
+    device: str = "cpu"
+    precision: str = "fp32"
+    _judged: list[Batch] = field(init=False, repr=False)
+    _seen: list[Tensor] = field(init=False, repr=False)
+    _grams: Grams = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        data = self.data
+        if not data.sizes["val"]:
+            raise SearchError("there are no images to judge policies on: raise --val-fraction above 0")
+        self._judged = [(_laid(x), y) for x, y in data.batches("val", batch_size=BATCH, limit=self.images)]
+        size = min(BATCH, self.calibration)
+        given = data.train_batches(0, batch_size=size, seed=SEED)
+        self._seen = [_laid(x) for x, _ in islice(given, max(1, self.calibration // size))]
+        plain = data.batches("train", batch_size=size, limit=self.calibration)
+        self._grams = Grams(self.variables.graph, list(plain), positions=POSITIONS)
+
+    def reward(self, plan: Plan) -> tuple[float, float]:
+        """Accuracy on the held-out images, and the seconds that took."""
+        began = time.perf_counter()
+        return self.accuracy(self.pruned(plan), self._judged), time.perf_counter() - began
+
+    def pruned(self, plan: Plan) -> torch.nn.Module:
+        """The dense model of a plan, reconstructed and recalibrated."""
+        with self._grams.fitted(plan.keep):
+            model = compact(self.variables.graph, plan).model
+        model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        training.recalibrate_on(model, self._seen, self.device, self.precision)
+        return model
+
+    def accuracy(self, model: torch.nn.Module, batches: list[Batch]) -> float:
+        """Share of images that a model is right about."""
+        return training.accuracy(model, batches, self.device, self.precision)
+
+    def tested(self, widths: Ints) -> float:
+        """Accuracy of a policy on the test images: for the end of a search, never on its way."""
+        model = self.pruned(self.variables.plan(widths))
+        return training.accuracy(model, self.data.batches("test"), self.device, self.precision)
+
+
+def _laid(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,179 @@
+"""The study of a search in a storage that many workers share, and the worker itself."""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from edgeprune.errors import SearchError
+
+HEARTBEAT_S = 15  # a worker's sign of life
+DEAD_AFTER = 4  # heartbeats that were missed
+AGED = 20  # times the median trial, at least a minute: where a storage has no heartbeats
+WAIT_S = 0.5
+IDENTITY = "search"  # the study's attribute that says which search it is
+
+Objective = Callable[[optuna.Trial], float]
+
+
+@dataclass
+class Ledger:
+    """A study that every worker of a search reads and writes.
+
+    Attributes:
+        study: Optuna's.
+        url: of its storage.
+    """
+
+    study: optuna.Study
+    url: str
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        name: str,
+        identity: Mapping[str, Any],
+        sampler: BaseSampler | None = None,
+        *,
+        heartbeat_s: int = HEARTBEAT_S,
+    ) -> "Ledger":
+        """Join the study of that name, or begin it.
+
+        Args:
+            url: 'sqlite:///FILE', 'postgresql://...', 'mysql://...', 'redis://...', or 'journal:FILE' for a
+                file on a disk that the workers share.
+            name: of the study.
+            identity: what makes the search what it is; another's study is refused.
+            sampler: of new trials.
+            heartbeat_s: how often a worker gives a sign of life.
+
+        Raises:
+            SearchError: the storage cannot be reached, or its study is of another search.
+        """
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            study = optuna.create_study(
+                study_name=name,
+                storage=_storage(url, heartbeat_s),
+                sampler=sampler,
+                direction="maximize",
+                load_if_exists=True,
+            )
+            stored = study.user_attrs.get(IDENTITY)
+            if stored is None and not study.get_trials(deepcopy=False):
+                study.set_user_attr(IDENTITY, dict(identity))
+                stored = dict(identity)
+        except Exception as error:  # a driver's, of which each has its own
+            raise SearchError(_unreachable(url, error)) from error
+        _check_same(stored, identity, name, url)
+        return cls(study, url)
+
+    def work(
+        self,
+        objective: Objective,
+        trials: int,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Evaluate policies, together with other workers, until ``trials`` are finished.
+
+        A worker that was killed loses the trial it was at: another is begun in its place.
+
+        Args:
+            objective: evaluates one; what it raises ends this worker, and its trial counts as failed.
+            trials: how many, by all workers.
+            stop: asked between trials.
+            told: called after each.
+        """
+        while not stop():
+            done, going = len(self._in(TrialState.COMPLETE)), self._alive()
+            if done >= trials:
+                return
+            if done + going >= trials:
+                time.sleep(WAIT_S)  # others are at the last ones
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self.study.optimize(objective, n_trials=1)
+            told()
+
+    def _in(self, state: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=(state,))
+
+    def _alive(self) -> int:
+        """Trials that some worker is at; those of dead workers are given up."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(self.study)  # does nothing where there are no heartbeats
+        going = self._in(TrialState.RUNNING)
+        if isinstance(self.study._storage, JournalStorage):
+            for trial in going:
+                if _aged(trial, self._in(TrialState.COMPLETE)):
+                    self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            going = self._in(TrialState.RUNNING)
+        return len(going)
+
+
+def _aged(trial: FrozenTrial, done: list[FrozenTrial]) -> bool:
+    """Whether a trial goes on for so long that its worker must be dead."""
+    seconds = [one.duration.total_seconds() for one in done if one.duration is not None]
+    if not seconds or trial.datetime_start is None:
+        return False
+    age = (datetime.now() - trial.datetime_start).total_seconds()
+    return age > max(60.0, AGED * float(np.median(seconds)))
+
+
+def _storage(url: str, heartbeat_s: int) -> BaseStorage:
+    kind, _, rest = url.partition(":")
+    if kind == "journal":
+        return JournalStorage(JournalFileBackend(rest))
+    if kind in ("redis", "rediss"):
+        return JournalStorage(JournalRedisBackend(url))
+    if kind == "sqlite":
+        Path(rest.removeprefix("///")).parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return RDBStorage(
+            url,
+            engine_kwargs={"connect_args": {"timeout": 60}} if kind == "sqlite" else None,
+            heartbeat_interval=heartbeat_s,
+            grace_period=DEAD_AFTER * heartbeat_s,
+        )
+
+
+def _unreachable(url: str, error: Exception) -> str:
+    why = (str(error).splitlines() or [""])[0] or type(error).__name__
+    kinds = "sqlite:///FILE, postgresql://..., mysql://..., redis://... or journal:FILE"
+    return (
+        f"the storage {_without_password(url)} cannot be used ({why}): check it, or give another as {kinds}"
+    )
+
+
+def _without_password(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    return f"{head.split('://')[0]}://...@{tail}" if at else url
+
+
+def _check_same(stored: Any, identity: Mapping[str, Any], name: str, url: str) -> None:
+    """Raise SearchError unless a study is of this very search."""
+    where = f"the study {name!r} in {_without_password(url)}"
+    if not isinstance(stored, dict):
+        raise SearchError(f"{where} is not a search of edgeprune's: choose another --study")
+    for key, value in identity.items():
+        if stored.get(key) != value:
+            raise SearchError(
+                f"{where} holds another search: its {key} is {stored.get(key)}, not {value}; "
+                "choose another --study or --storage"
+            )

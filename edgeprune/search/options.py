@@ -1,0 +1,88 @@
+"""What a search is asked for, checked before anything is written."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from edgeprune.errors import SearchError, TrainError, known
+from edgeprune.importance import CRITERIA
+from edgeprune.recipe import dashed
+
+SAMPLERS = ("gp", "tpe", "random", "uniform", "sensitivity")
+STUDIED = ("gp", "tpe", "random")  # those that learn from, or at least repeat, many policies
+ROLLBACKS = ("none", "direct", "gradual")
+DISTANCES = ("eu", "js", "st")
+WALLS = ("sequential", "scale")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """One search.
+
+    Attributes:
+        source: a run folder (its baseline, data and options are used) or a model's name.
+        training: fields of `TrainPruneOptions`: data, weights, target, device and what a baseline needs.
+        trials: policies that are evaluated.
+        clusters: groups of coupled channels share so many variables at first; 0 gives each its own.
+        bridge: of a gradual rollback, how many after its first step.
+        distance: between importance distributions: "eu", "js"; or "st", between structural features.
+        rollback: "none", "direct" (to a variable for each group) or "gradual" (by way of ``bridge``).
+        sampler: one of `SAMPLERS`.
+        criterion: by which a group's channels are ranked, and whose distributions are compared.
+        wall: how a policy is brought onto the budget: see `edgeprune.search.wall`.
+        lowest: the least share of a group that a policy may ask to keep.
+        images: that a policy is judged on, held out of the training split.
+        calibration: training images for reconstruction and for BatchNorm's statistics.
+        seed: of the initial design and of the sampler.
+        study: the study's name in a shared storage; None for one made of model, data and target.
+
+    Raises:
+        SearchError: a value that makes no sense, with what to do.
+    """
+
+    source: str
+    training: dict[str, Any] = field(default_factory=dict)
+    trials: int = 200
+    clusters: int = 3
+    bridge: int = 9
+    distance: str = "eu"
+    rollback: str = "gradual"
+    sampler: str = "gp"
+    criterion: str = "l1"
+    wall: str = "scale"
+    lowest: float = 0.1
+    images: int = 2000
+    calibration: int = 1000
+    seed: int = 0
+    study: str | None = None
+
+    @classmethod
+    def of(cls, asked: dict[str, Any]) -> "SearchOptions":
+        """From fields of this class and of `TrainPruneOptions` together."""
+        if not asked.get("source"):
+            raise SearchError("nothing to search: say a model's name, such as resnet20, or a run folder")
+        own = {field.name for field in fields(cls)}
+        training = {name: value for name, value in asked.items() if name not in own}
+        return cls(**{name: value for name, value in asked.items() if name in own}, training=training)
+
+    def __post_init__(self) -> None:
+        choices = {"sampler": SAMPLERS, "rollback": ROLLBACKS, "distance": DISTANCES, "wall": WALLS}
+        for name, allowed in {**choices, "criterion": tuple(CRITERIA)}.items():
+            if getattr(self, name) not in allowed:
+                raise SearchError(known(name, getattr(self, name), list(allowed)))
+        for name, least in {"trials": 1, "clusters": 0, "bridge": 1, "images": 1, "calibration": 1}.items():
+            if getattr(self, name) < least:
+                raise SearchError(f"--{dashed(name)} must be at least {least}, not {getattr(self, name)}")
+        if not 0 < self.lowest < 1:
+            raise SearchError(f"--lowest is a share of channels, above 0 and below 1, not {self.lowest}")
+        if self.rollback == "gradual" and self.clusters > 0 and self.bridge <= self.clusters:
+            raise SearchError(
+                f"--bridge {self.bridge} is no step on from --clusters {self.clusters}: make it larger, or "
+                "use --rollback direct"
+            )
+        if self.training.get("method"):
+            raise TrainError("a search has a criterion, not a method: leave --method out")
+
+    @property
+    def clustered(self) -> bool:
+        """Whether groups share variables at first."""
+        return self.clusters > 0 and self.sampler in STUDIED

@@ -1,0 +1,265 @@
+"""All that stays the same during a search: the network, its groups, the budget, how a policy is judged."""
+
+import shlex
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+
+from edgeprune.budget import Budget, parse_targets
+from edgeprune.errors import SearchError
+from edgeprune.files import sha256, write_json
+from edgeprune.goals import make_budget
+from edgeprune.graph.classes import Graph, Ints, build_graph
+from edgeprune.importance import needs_batches, score
+from edgeprune.latency.device import DeviceBudget
+from edgeprune.recipe import TrainPruneOptions
+from edgeprune.search import pictures
+from edgeprune.search.clusters import Dendrogram
+from edgeprune.search.evaluate import Evaluator
+from edgeprune.search.folder import Folder
+from edgeprune.search.options import STUDIED, SearchOptions
+from edgeprune.search.plain import by_sensitivity, probed, probes
+from edgeprune.search.result import COPIED, SECONDS, STAGE, WIDTHS, best_of, gathered
+from edgeprune.search.sampler import PROBE, RATIOS, PolicySampler, finished
+from edgeprune.search.strategy import Strategy
+from edgeprune.search.variables import Variables
+from edgeprune.search.wall import Wall
+from edgeprune.training import Progress
+
+SCORE_IMAGES = 640  # training images for a criterion that looks at data
+
+
+def variables_of(
+    graph: Graph, scores: Any, options: SearchOptions, training: TrainPruneOptions, budget: Budget
+) -> Variables:
+    return Variables.of(graph, scores, share=options.lowest, floor=training.floor, steps=budget.steps(graph))
+
+
+def wall_of(variables: Variables, budget: Budget, options: SearchOptions) -> Wall:
+    by_widths = budget.by_widths(variables.graph)
+
+    def on(cost: Any) -> Any:
+        return lambda widths: float(cost(variables.everywhere(widths)))
+
+    return Wall(
+        {kind: on(cost) for kind, cost in by_widths.items()},
+        budget.goals,
+        variables.lowest,
+        variables.sizes,
+        variables.steps,
+        options.wall,
+    )
+
+
+@dataclass
+class Problem:
+    """All that stays the same during a search."""
+
+    folder: Folder
+    options: SearchOptions
+    training: TrainPruneOptions
+    budget: Budget
+    variables: Variables
+    wall: Wall
+    dendrogram: Dendrogram
+    evaluator: Evaluator
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, folder: Folder, options: SearchOptions, progress: Progress) -> "Problem":
+        """From the folder's baseline and data."""
+        run = folder.run()
+        training, data = TrainPruneOptions(**run.config["options"]), run.data()
+        model = run.load("baseline")
+        graph = build_graph(model, torch.zeros(1, *data.shape))
+        progress(0, 1, f"scoring channels by {options.criterion}")
+        batches = (
+            (lambda: data.batches("train", batch_size=64, limit=SCORE_IMAGES))
+            if needs_batches(options.criterion)
+            else None
+        )
+        scores = score(graph, options.criterion, batches=batches)
+        budget = make_budget(model, graph, training, progress=progress)
+        variables = variables_of(graph, scores, options, training, budget)
+        progress(0, 1, "collecting activations")
+        evaluator = Evaluator(
+            variables,
+            data,
+            images=options.images,
+            calibration=options.calibration,
+            device=training.device,
+            precision=training.precision,
+        )
+        wall = wall_of(variables, budget, options)
+        wall.check()
+        dendrogram = Dendrogram.of(variables, options.distance)
+        return cls(folder, options, training, budget, variables, wall, dendrogram, evaluator)
+
+    @property
+    def trials(self) -> int:
+        """How many evaluations this search takes."""
+        if self.options.sampler == "sensitivity":
+            return len(probes(len(self.variables))) + 1
+        return 1 if self.options.sampler == "uniform" else self.options.trials
+
+    @property
+    def sampler(self) -> PolicySampler | None:
+        """Of the next policy; None where there is nothing to learn."""
+        if self.options.sampler not in STUDIED:
+            return None
+        return PolicySampler(Strategy(self.options, self.dendrogram), self.options.sampler, self.options.seed)
+
+    @property
+    def study_name(self) -> str:
+        """In a storage of many."""
+        training = self.training
+        return f"{training.model}-{Path(training.data).name}-{training.target}"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes this search what it is."""
+        asked = asdict(self.options)
+        own = {name: value for name, value in asked.items() if name not in ("training", "source", "study")}
+        return {
+            "model": f"{self.training.model} ({self.variables.graph.fingerprint})",
+            "weights": sha256(self.folder.baseline / "baseline.safetensors")[:16],
+            "data": self.evaluator.data.spec()["fingerprint"],
+            "target": self.training.target,
+            **own,
+        }
+
+    # --- one trial -------------------------------------------------------------------------------------
+
+    def objective(self, trial: optuna.Trial) -> float:
+        """Bring the next policy onto the budget, and evaluate it unless it was evaluated before."""
+        widths, stage = self._asked(trial)
+        trial.set_user_attr(STAGE, stage)
+        trial.set_user_attr(PROBE, stage == PROBE)
+        trial.set_user_attr(WIDTHS, widths.tolist())
+        trial.set_user_attr(RATIOS, self.variables.ratios(widths).tolist())
+        for one in finished(trial.study):
+            if one.user_attrs[WIDTHS] == widths.tolist():
+                trial.set_user_attr(COPIED, one.number)
+                trial.set_user_attr(SECONDS, 0.0)
+                return float(one.value or 0.0)
+        reward, seconds = self.evaluator.reward(self.variables.plan(widths))
+        trial.set_user_attr(SECONDS, seconds)
+        return reward
+
+    def _asked(self, trial: optuna.Trial) -> tuple[Ints, str]:
+        """The widths of a trial, and the name of its stage."""
+        kind = self.options.sampler
+        if kind == "uniform":
+            return self.uniform, kind
+        if kind == "sensitivity":
+            return self._sensitivity(trial)
+        sampler = trial.study.sampler
+        assert isinstance(sampler, PolicySampler)
+        stage = sampler.stage
+        values = [
+            trial.suggest_float(f"{stage.name}-{index}", stage.low, stage.high)
+            for index in range(stage.variables)
+        ]
+        return self.wall.project(stage.expand(values)), stage.name
+
+    def _sensitivity(self, trial: optuna.Trial) -> tuple[Ints, str]:
+        """The first probe that nobody has made; the greedy policy once all are."""
+        every = probes(len(self.variables))
+        made: dict[tuple[int, ...], float] = {}
+        for one in trial.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+            made[tuple(one.user_attrs[WIDTHS])] = float(one.value or 0.0)
+        for probe in every:
+            widths = probed(self.wall, probe)
+            if tuple(widths.tolist()) not in made:
+                return widths, PROBE
+        whole = self.evaluator.reward(self.variables.plan(self.variables.sizes))[0]
+        rewards = [made[tuple(probed(self.wall, probe).tolist())] for probe in every]
+        return by_sensitivity(self.wall, whole, rewards), "sensitivity"
+
+    @property
+    def uniform(self) -> Ints:
+        """The same share of every group, on the budget."""
+        return self.wall.project(np.ones(len(self.variables)))
+
+    # --- results ---------------------------------------------------------------------------------------
+
+    def keep_plan(self, study: optuna.Study) -> None:
+        """Write the best policy so far, where it is a new one."""
+        best = best_of(study)
+        if best is not None:
+            plan = self.variables.plan(np.asarray(best.user_attrs[WIDTHS]))
+            write_json(self.folder.plan, plan.to_dict(self.variables.graph))
+
+    def concluded(self, study: optuna.Study, progress: Progress) -> dict[str, Any]:
+        """Look at the test images, measure the best plan where a time was asked for, draw, and write."""
+        best = best_of(study)
+        if best is None:
+            raise SearchError("no policy could be evaluated: see the messages above")
+        self.keep_plan(study)
+        progress(0, 1, "looking at the test images")
+        widths = np.asarray(best.user_attrs[WIDTHS])
+        known = {**self._settings(), **self._references(), "best_test": self.evaluator.tested(widths)}
+        known |= {"measured": self._measured(widths, progress), "notes": self.notes}
+        result = gathered(self, study, known)
+        result["pictures"], result["pictures_reason"] = pictures.draw(result, self.folder)
+        write_json(self.folder.result, result)
+        return result
+
+    def _settings(self) -> dict[str, Any]:
+        """What was searched, without paths of this machine but for the plan's."""
+        goals = {
+            kind: goal / self.wall.costs[kind](self.wall.sizes) for kind, goal in self.wall.goals.items()
+        }
+        weights = shlex.quote(str(self.training.weights or self.folder.baseline / "baseline.safetensors"))
+        command = (
+            f"edgeprune train-prune --model {self.training.model} --data {shlex.quote(self.training.data)}"
+        )
+        return {
+            "source": Path(self.options.source).name,
+            "model": self.training.model,
+            "data": self.evaluator.data.name,
+            "target": ",".join(map(str, parse_targets(self.training.target))),
+            "target_fractions": goals,
+            "precision": self.training.precision,
+            "images": sum(len(y) for _, y in self.evaluator._judged),
+            "plan": self.folder.plan.name,
+            "next": f"{command} --weights {weights} --plan {self.folder.plan} --reconstruct kernel",
+        }
+
+    def _references(self) -> dict[str, Any]:
+        """The unpruned model, and uniform ratios."""
+        whole, uniform = self.variables.sizes, self.uniform
+        every = {kind: cost(uniform) / cost(whole) for kind, cost in self.wall.costs.items()}
+        return {
+            "baseline": self._looked_at(whole),
+            "uniform": {**self._looked_at(uniform), "widths": uniform.tolist(), "fractions": every},
+        }
+
+    def _looked_at(self, widths: Ints) -> dict[str, float]:
+        reward, _ = self.evaluator.reward(self.variables.plan(widths))
+        return {"reward": reward, "test": self.evaluator.tested(widths)}
+
+    def _measured(self, widths: Ints, progress: Progress) -> dict[str, Any] | None:
+        """The best plan on the device; None where no time was asked for."""
+        budget = self.budget
+        if not isinstance(budget, DeviceBudget) or budget.measure is None:
+            return None
+        progress(0, 1, "measuring the best model whole")
+        found = budget.measure(self.variables.graph, self.variables.plan(widths))
+        asked = self.wall.goals.get("latency")
+        if asked is not None:
+            ratio = found.share / (asked / self.wall.costs["latency"](self.wall.sizes))
+            if ratio > 1.03:
+                self.notes.append(
+                    f"measured whole, the best policy takes {100 * (ratio - 1):.1f} % more time than asked: "
+                    "the table is off by that; ask for so much less"
+                )
+        return {
+            "baseline_ms": found.baseline_ms,
+            "pruned_ms": found.pruned_ms,
+            "speedup": list(found.speedup),
+        }
