@@ -26,6 +26,9 @@ from edgeprune.host_options import on_host
 @click.option("--sampler", default="gp", show_default=True, help="gp, tpe or random; uniform or sensitivity.")
 @click.option("--criterion", default="l1", show_default=True, help="Which channels of a group go first.")
 @click.option("--wall", default="scale", show_default=True, help="Onto the budget: scale or sequential.")
+@click.option(
+    "--reconstruct", default="kernel", show_default=True, help="Least squares: kernel or sequential."
+)
 @click.option("--lowest", type=float, default=0.1, show_default=True, help="The least share of a group.")
 @click.option("--images", type=int, default=2000, show_default=True, help="Held-out ones, to judge on.")
 @click.option("--calibration", type=int, default=1000, show_default=True, help="Images to reconstruct from.")

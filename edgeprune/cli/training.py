@@ -68,7 +68,7 @@ from edgeprune.host_options import on_host
 )
 @click.option(
     "--reconstruct",
-    help="Fit the next layers by least squares: none, scale, kernel  [default: its source's].",
+    help="Fit the next layers by least squares: none, scale, kernel, sequential  [default: its source's].",
 )
 @click.option(
     "--optimizer-state",

@@ -13,9 +13,10 @@ from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import SearchError
 from edgeprune.graph.classes import Ints
 from edgeprune.plan import Plan
-from edgeprune.reconstruct import Grams
+from edgeprune.reconstruct import Grams, Sequential
 from edgeprune.search.variables import Variables
 
+FITS = ("kernel", "sequential")
 POSITIONS = 10  # of each image that reconstruction looks at; the source's number
 BATCH = 250
 SEED = 987_654_321  # of the images that are augmented for BatchNorm's statistics
@@ -30,6 +31,7 @@ class Evaluator:
         data: where images come from: "val" to judge on, "train" for all else.
         images: to judge on, at most.
         calibration: images for reconstruction (plain ones), and as many for BatchNorm (as training has them).
+        reconstruct: one of `FITS`.
         device, precision: of all that runs.
     """
 
@@ -37,11 +39,12 @@ class Evaluator:
     data: DataBundle
     images: int = 2000
     calibration: int = 1000
+    reconstruct: str = "kernel"
     device: str = "cpu"
     precision: str = "fp32"
     _judged: list[Batch] = field(init=False, repr=False)
     _seen: list[Tensor] = field(init=False, repr=False)
-    _grams: Grams = field(init=False, repr=False)
+    _fits: Grams | Sequential = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         data = self.data
@@ -52,7 +55,8 @@ class Evaluator:
         given = data.train_batches(0, batch_size=size, seed=SEED)
         self._seen = [_laid(x) for x, _ in islice(given, max(1, self.calibration // size))]
         plain = data.batches("train", batch_size=size, limit=self.calibration)
-        self._grams = Grams(self.variables.graph, list(plain), positions=POSITIONS)
+        fits = Grams if self.reconstruct == "kernel" else Sequential
+        self._fits = fits(self.variables.graph, list(plain), positions=POSITIONS)
 
     def reward(self, plan: Plan) -> tuple[float, float]:
         """Accuracy on the held-out images, and the seconds that took."""
@@ -61,9 +65,9 @@ class Evaluator:
 
     def pruned(self, plan: Plan) -> torch.nn.Module:
         """The dense model of a plan, reconstructed and recalibrated."""
-        with self._grams.fitted(plan.keep):
+        with self._fits.fitted(plan.keep):
             model = compact(self.variables.graph, plan).model
-        model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(self.device).to(memory_format=torch.channels_last)
         training.recalibrate_on(model, self._seen, self.device, self.precision)
         return model
 

@@ -21,6 +21,7 @@ HEARTBEAT_S = 15  # a worker's sign of life
 DEAD_AFTER = 4  # heartbeats that were missed
 AGED = 20  # times the median trial, at least a minute: where a storage has no heartbeats
 WAIT_S = 0.5
+TRIES, TOGETHER = 8, ("already exists", "locked", "unique", "duplicate")  # words for two at once
 IDENTITY = "search"  # the study's attribute that says which search it is
 
 Objective = Callable[[optuna.Trial], float]
@@ -63,13 +64,7 @@ class Ledger:
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
-            study = optuna.create_study(
-                study_name=name,
-                storage=_storage(url, heartbeat_s),
-                sampler=sampler,
-                direction="maximize",
-                load_if_exists=True,
-            )
+            study = _joined(url, name, sampler, heartbeat_s)
             stored = study.user_attrs.get(IDENTITY)
             if stored is None and not study.get_trials(deepcopy=False):
                 study.set_user_attr(IDENTITY, dict(identity))
@@ -120,13 +115,31 @@ class Ledger:
         going = self._in(TrialState.RUNNING)
         if isinstance(self.study._storage, JournalStorage):
             for trial in going:
-                if _aged(trial, self._in(TrialState.COMPLETE)):
+                if aged(trial, self._in(TrialState.COMPLETE)):
                     self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             going = self._in(TrialState.RUNNING)
         return len(going)
 
 
-def _aged(trial: FrozenTrial, done: list[FrozenTrial]) -> bool:
+def _joined(url: str, name: str, sampler: BaseSampler | None, heartbeat_s: int) -> optuna.Study:
+    """The study; workers that begin together may be in each other's way while they make its tables."""
+    for tries in range(TRIES, 0, -1):
+        try:
+            return optuna.create_study(
+                study_name=name,
+                storage=_storage(url, heartbeat_s),
+                sampler=sampler,
+                direction="maximize",
+                load_if_exists=True,
+            )
+        except Exception as error:  # a driver's, of which each has its own
+            if tries == 1 or not any(word in str(error).lower() for word in TOGETHER):
+                raise
+            time.sleep(WAIT_S)
+    raise AssertionError("the last try returns or raises")
+
+
+def aged(trial: FrozenTrial, done: list[FrozenTrial]) -> bool:
     """Whether a trial goes on for so long that its worker must be dead."""
     seconds = [one.duration.total_seconds() for one in done if one.duration is not None]
     if not seconds or trial.datetime_start is None:

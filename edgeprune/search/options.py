@@ -6,6 +6,7 @@ from typing import Any
 from edgeprune.errors import SearchError, TrainError, known
 from edgeprune.importance import CRITERIA
 from edgeprune.recipe import dashed
+from edgeprune.search.evaluate import FITS
 
 SAMPLERS = ("gp", "tpe", "random", "uniform", "sensitivity")
 STUDIED = ("gp", "tpe", "random")  # those that learn from, or at least repeat, many policies
@@ -29,6 +30,7 @@ class SearchOptions:
         sampler: one of `SAMPLERS`.
         criterion: by which a group's channels are ranked, and whose distributions are compared.
         wall: how a policy is brought onto the budget: see `edgeprune.search.wall`.
+        reconstruct: how the layers after a removal are fitted; see `edgeprune.reconstruct`.
         lowest: the least share of a group that a policy may ask to keep.
         images: that a policy is judged on, held out of the training split.
         calibration: training images for reconstruction and for BatchNorm's statistics.
@@ -49,6 +51,7 @@ class SearchOptions:
     sampler: str = "gp"
     criterion: str = "l1"
     wall: str = "scale"
+    reconstruct: str = "kernel"
     lowest: float = 0.1
     images: int = 2000
     calibration: int = 1000
@@ -66,6 +69,7 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         choices = {"sampler": SAMPLERS, "rollback": ROLLBACKS, "distance": DISTANCES, "wall": WALLS}
+        choices["reconstruct"] = FITS
         for name, allowed in {**choices, "criterion": tuple(CRITERIA)}.items():
             if getattr(self, name) not in allowed:
                 raise SearchError(known(name, getattr(self, name), list(allowed)))

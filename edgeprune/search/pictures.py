@@ -90,7 +90,8 @@ def _points(axes: "Axes", result: dict[str, Any]) -> None:
             for x, one in enumerate(result["trials"], start=1)
             if one["stage"] == stage
         ]
-        axes.scatter(*zip(*found, strict=True), s=9, alpha=0.6, label=STAGES.get(stage, stage))
+        x, y = np.array(found).T
+        axes.scatter(x, y, s=9, alpha=0.6, label=STAGES.get(stage, stage))
 
 
 def ratios(figure: "Figure", result: dict[str, Any]) -> None:

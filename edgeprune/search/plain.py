@@ -47,7 +47,7 @@ def by_sensitivity(wall: Wall, whole: float, rewards: Sequence[float]) -> Ints:
     while not wall.fits(widths):
         options = [(place, _less(wall, widths, place)) for place in range(count)]
         options = [(place, less) for place, less in options if less < widths[place]]
-        place, less = min(options, key=lambda one: _price(wall, widths, *one, whole, table))
+        place, less = min(options, key=lambda one: _price(wall, widths, one[0], one[1], whole, table))
         widths[place] = less
     return wall.project(widths / wall.sizes)
 

@@ -91,6 +91,7 @@ class Problem:
             data,
             images=options.images,
             calibration=options.calibration,
+            reconstruct=options.reconstruct,
             device=training.device,
             precision=training.precision,
         )
@@ -218,6 +219,7 @@ class Problem:
         command = (
             f"edgeprune train-prune --model {self.training.model} --data {shlex.quote(self.training.data)}"
         )
+        how = f"--plan {self.folder.plan} --reconstruct {self.options.reconstruct}"
         return {
             "source": Path(self.options.source).name,
             "model": self.training.model,
@@ -227,7 +229,7 @@ class Problem:
             "precision": self.training.precision,
             "images": sum(len(y) for _, y in self.evaluator._judged),
             "plan": self.folder.plan.name,
-            "next": f"{command} --weights {weights} --plan {self.folder.plan} --reconstruct kernel",
+            "next": f"{command} --weights {weights} {how}",
         }
 
     def _references(self) -> dict[str, Any]:

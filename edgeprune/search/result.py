@@ -45,6 +45,7 @@ def gathered(problem: "Problem", study: optuna.Study, known: dict[str, Any]) -> 
         "distance": options.distance if options.clustered else None,
         "bridge": options.bridge if options.clustered else None,
         "wall": options.wall,
+        "reconstruct": options.reconstruct,
         "criterion": options.criterion,
         "seed": options.seed,
         "trials_asked": problem.trials,

@@ -86,7 +86,7 @@ class PolicySampler(BaseSampler):
         return [
             optuna.trial.create_trial(
                 params=dict(zip(_names(stage), stage.reduce(ratios_of(one)).tolist(), strict=True)),
-                distributions=_space(stage),
+                distributions=dict(_space(stage)),
                 value=value,
             )
             for one, value in known

@@ -17,6 +17,7 @@ BEST = 10  # policies whose ratios span the box of the next stage; the source's 
 # When a stage ends, as shares of all trials; the source's 80 and 100, 130 and 150, 20, of 200.
 ARMED, FIRED = (0.4, 0.65), (0.5, 0.75)
 PATIENCE = 0.1
+NARROWEST = 0.1  # a box
 
 
 @dataclass(frozen=True)
@@ -118,4 +119,7 @@ def box(
     order = np.argsort(-np.asarray(rewards), kind="stable")[:best]
     entries = np.concatenate([policies[place] for place in order])
     low, high = max(lowest, float(entries.min())), min(1.0, float(entries.max()))
-    return (low, high) if high - low >= 0.1 else (max(lowest, high - 0.1), min(1.0, max(high, lowest + 0.1)))
+    if high - low < NARROWEST:
+        low = float(np.clip((low + high - NARROWEST) / 2, lowest, 1 - NARROWEST))
+        high = low + NARROWEST
+    return low, high

@@ -10,7 +10,7 @@ from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.models import build
 from edgeprune.plan import Plan
-from edgeprune.reconstruct import reconstruct
+from edgeprune.reconstruct import Grams, Sequential, reconstruct
 
 
 def linear_pair() -> Graph:
@@ -72,7 +72,7 @@ def test_factors_by_hand() -> None:
     assert found[0].tolist() == pytest.approx([expected[0], 0.0, expected[1]], rel=1e-3)
 
 
-@pytest.mark.parametrize("ways", ["scale", "kernel"])
+@pytest.mark.parametrize("ways", ["scale", "kernel", "sequential"])
 def test_it_brings_a_network_nearer_to_what_it_was(ways: str) -> None:
     torch.manual_seed(0)
     graph = build_graph(build("resnet20", num_classes=5, width=8).eval(), torch.zeros(1, 3, 16, 16))
@@ -91,7 +91,7 @@ def test_it_brings_a_network_nearer_to_what_it_was(ways: str) -> None:
     assert fitted == sum(1 for g in graph.groups if inner[g.classes[0]] and not keep[g.classes].all())
     with torch.no_grad():
         better = compact(graph, plan).model(x)
-    share = {"scale": 1.0, "kernel": 0.9}[ways]  # one factor a channel cannot do much
+    share = {"scale": 1.0, "kernel": 0.9, "sequential": 0.9}[ways]  # one factor a channel cannot do much
     assert float((better - expected).norm()) < share * float((plain - expected).norm())
 
 
@@ -103,3 +103,56 @@ def test_mistakes() -> None:
         reconstruct(graph, plan_without(graph, 0), IMAGES, "kernels")
     with pytest.raises(PlanError, match="another model"):
         reconstruct(graph, Plan(np.ones(3, dtype=bool), "other"), IMAGES, "kernel")
+
+
+def test_a_later_layer_is_fitted_on_what_the_earlier_now_gives() -> None:
+    """Three linear layers: the third is fitted by numpy on the second's output as it is after its own fit."""
+    torch.manual_seed(3)
+    layers = [nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2)]
+    model = nn.Sequential(*layers).eval()
+    graph, x = build_graph(model, torch.zeros(1, 4)), torch.randn(80, 4)
+    first, second = (w.detach().double().numpy() for w in (layers[2].weight, layers[4].weight))
+    hidden = torch.relu(layers[0](x)).detach().double().numpy()
+    deep = torch.relu(layers[2](layers[0](x).relu())).detach().double().numpy()
+    kept, later = [0, 1, 3, 4], [0, 2, 3, 4, 5]
+    fitted = np.linalg.lstsq(hidden[:, kept], hidden @ first.T, rcond=None)[0]
+    now = np.maximum(hidden[:, kept] @ fitted + layers[2].bias.detach().double().numpy(), 0)
+    expected = np.linalg.lstsq(now[:, later], deep @ second.T, rcond=None)[0].T
+    assert reconstruct(graph, plan_without(graph, 2, 5 + 1), [x], "sequential") == 2
+    found = graph.module.get_parameter("4.weight").detach().numpy()
+    assert np.allclose(found[:, later], expected, atol=1e-4)
+    assert (found[:, 1] == 0).all()
+
+
+def test_in_sequence_layers_are_fitted_on_what_the_compacted_model_gives() -> None:
+    """Even through a shortcut that pads: what the last layer misses is orthogonal to what it really reads."""
+    torch.manual_seed(0)
+    graph = build_graph(build("resnet8", num_classes=3).eval(), torch.zeros(1, 3, 16, 16))
+    keep = np.ones(graph.classes, dtype=bool)
+    for name in ("conv1", "layer2.0.conv2", "layer3.0.conv2"):
+        stream = next(group for group in graph.groups if group.name == name)
+        keep[stream.classes[::2]] = False
+    plan = Plan.of(graph, keep)
+    images = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        wanted = graph.module(images)
+        reconstruct(graph, plan, [images], "sequential")
+        small, read = compact(graph, plan).model, []
+        small.get_submodule("linear").register_forward_pre_hook(lambda layer, given: read.append(given[0]))
+        missing = wanted - small(images)
+    assert 0.001 < float(missing.norm() / wanted.norm()) < 0.3
+    assert float((read[0].T @ missing).norm()) < 1e-3 * float(read[0].norm() * missing.norm())
+
+
+def test_what_was_collected_once_serves_many_plans_and_weights_come_back() -> None:
+    graph = linear_pair()
+    before = graph.module.get_parameter("1.weight").detach().clone()
+    for kind in (Grams, Sequential):
+        made = kind(graph, IMAGES, positions=25)
+        for dropped in ((0,), (1, 2)):
+            plan, other = plan_without(graph, *dropped), linear_pair()
+            reconstruct(other, plan, IMAGES, "kernel", positions=25)
+            with made.fitted(plan.keep):
+                found = graph.module.get_parameter("1.weight").detach().clone()
+            assert torch.allclose(found, other.module.get_parameter("1.weight"), atol=1e-3)
+            assert torch.equal(graph.module.get_parameter("1.weight"), before)

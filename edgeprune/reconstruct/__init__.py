@@ -1,0 +1,57 @@
+"""Least-squares reconstruction: the layers that read dropped channels learn to do without them."""
+
+from edgeprune.errors import PlanError, known
+from edgeprune.graph.classes import Graph
+from edgeprune.importance.batches import Batches
+from edgeprune.plan import Plan
+from edgeprune.reconstruct.kernel import Grams, by_kernel
+from edgeprune.reconstruct.scale import by_scale
+from edgeprune.reconstruct.sequential import Sequential
+
+__all__ = ["WAYS", "Grams", "Sequential", "reconstruct"]
+
+WAYS = ("none", "scale", "kernel", "sequential")
+
+
+def reconstruct(
+    graph: Graph,
+    plan: Plan,
+    batches: Batches | None,
+    ways: str = "kernel",
+    *,
+    positions: int = 10,
+    limit: int | None = None,
+    seed: int = 0,
+) -> int:
+    """Fit the weights that read the kept channels so that each layer's output stays what it was.
+
+    'kernel': min over W' of ||Y - X_S W'||^2, X_S the patches of the kept input channels and Y the layer's
+    output before anything is dropped, without its bias. Source: He et al., Channel Pruning for Accelerating
+    Very Deep Neural Networks, 2017. 'scale': one factor for each kept channel, min over w of
+    ||Y - sum w_c Z_c||^2. Source: Luo et al., ThiNet, 2017. For both, inputs are the whole network's, taken
+    once. 'sequential': as 'kernel', but X_S is what the layers before give after they were fitted, so that
+    errors do not add up. Source: Zhang et al., Accelerating Very Deep Convolutional Networks, 2016, 3.4.
+
+    Args:
+        graph: the traced model; weights of its module are changed in place.
+        plan: what will be dropped. The weights that read it become 0.
+        batches: images, as criteria take them.
+        ways: 'scale', 'kernel' or 'sequential'.
+        positions: places of the output sampled in each image.
+        limit: at most this many batches.
+        seed: of that sampling.
+
+    Returns:
+        How many layers were fitted: convolutions over 1 or 2 axes and linear layers that lose inputs.
+
+    Raises:
+        PlanError: no batches, another model's plan, or an unknown way.
+    """
+    plan.check(graph)
+    if ways not in WAYS[1:]:
+        raise PlanError(known("way of reconstruction", ways, list(WAYS)))
+    if ways == "scale":
+        return by_scale(graph, plan.keep, batches, positions, limit, seed)
+    if ways == "sequential":
+        return Sequential(graph, batches, positions=positions, limit=limit, seed=seed).fit(plan.keep)
+    return by_kernel(graph, plan.keep, batches, limit, positions, seed)

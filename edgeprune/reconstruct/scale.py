@@ -1,0 +1,44 @@
+"""Fits of one factor for each kept channel."""
+
+import numpy as np
+import torch
+
+from edgeprune.graph.classes import Bools, Graph, Ints
+from edgeprune.importance.batches import Batches
+from edgeprune.importance.contributions import products_of
+from edgeprune.reconstruct.layers import RIDGE
+
+
+def by_scale(
+    graph: Graph, keep: Bools, batches: Batches | None, positions: int, limit: int | None, seed: int
+) -> int:
+    """Fit every layer that loses inputs; returns how many."""
+    fitted = 0
+    for product in products_of(graph, batches, "reconstruction", limit, positions, seed):
+        name = str(product.reader.weight)
+        alive = keep[product.classes]
+        if alive.all() or not alive.any():
+            continue
+        factors = _factors(product.gram, alive)
+        _multiply(graph, name, product.classes, np.where(alive, factors, 0.0))
+        fitted += 1
+    return fitted
+
+
+def _factors(gram: np.ndarray, alive: Bools) -> np.ndarray:
+    """w of min ||sum of all Z_c - sum over kept w_c Z_c||^2; 0 for the dropped."""
+    left = gram[np.ix_(alive, alive)]
+    left = left + np.eye(len(left)) * (RIDGE * np.diag(left).mean() + 1e-300)
+    out = np.zeros(len(alive))
+    out[alive] = np.linalg.solve(left, gram[alive].sum(1))
+    return out if np.isfinite(out).all() else alive.astype(float)
+
+
+def _multiply(graph: Graph, name: str, classes: Ints, factors: np.ndarray) -> None:
+    """Multiply what each class is read by."""
+    table = np.ones(graph.classes + 1)  # class -1, which always stays, is the last
+    table[classes] = factors
+    parameter = graph.module.get_parameter(name)
+    view = [1, -1] + [1] * (parameter.dim() - 2)
+    with torch.no_grad():
+        parameter.mul_(torch.from_numpy(table[graph.slots[name, 1]]).to(parameter).view(view))

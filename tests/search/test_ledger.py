@@ -1,0 +1,126 @@
+"""Many workers, one study."""
+
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from edgeprune.errors import SearchError
+from edgeprune.search.ledger import Ledger, aged
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from edgeprune.search.ledger import Ledger
+url, mine, trials = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+ledger = Ledger.open(url, "shared", {"model": "m"}, heartbeat_s=1)
+Path(f"{mine}.ready").touch()
+def objective(trial):
+    x = trial.suggest_float("x", 0, 1)
+    with mine.open("a") as out: out.write(f"begin {trial.number}\\n")
+    time.sleep(0.15)
+    with mine.open("a") as out: out.write(f"end {trial.number}\\n")
+    return x
+ledger.work(objective, trials)
+"""
+TRIALS = 16
+
+
+def lines(path: Path, word: str) -> list[int]:
+    text = path.read_text() if path.exists() else ""
+    return [int(line.split()[1]) for line in text.splitlines() if line.startswith(word)]
+
+
+def test_three_workers_of_which_one_is_killed(tmp_path: Path) -> None:
+    """Every finished trial is there once; the killed worker's own is begun anew by another."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    notes = [tmp_path / f"worker{number}" for number in range(3)]
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER, url, str(n), str(TRIALS)]) for n in notes]
+    try:
+        until(lambda: all(Path(f"{n}.ready").exists() for n in notes) and len(lines(notes[0], "end")) > 1)
+        until(lambda: len(lines(notes[0], "begin")) > len(lines(notes[0], "end")))
+        workers[0].kill()
+        assert [worker.wait(timeout=45) for worker in workers[1:]] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+    study = Ledger.open(url, "shared", {"model": "m"}).study
+    done = [trial.number for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+    assert len(done) == TRIALS and len(set(done)) == TRIALS
+    told = [number for note in notes for number in lines(note, "end")]
+    assert sorted(told) == sorted(done)
+    assert all(lines(note, "end") for note in notes[1:])  # both had their share
+    lost = set(lines(notes[0], "begin")) - set(lines(notes[0], "end"))
+    states = {trial.number: trial.state for trial in study.get_trials()}
+    assert [states[number] for number in lost] == [TrialState.FAIL] * len(lost)
+
+
+def until(true: object, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():  # type: ignore[operator]
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.005)
+
+
+def test_without_heartbeats_a_dead_worker_is_told_by_its_age(tmp_path: Path) -> None:
+    """A minute at least, and many times as long as a trial takes."""
+    now = datetime.now()
+
+    def trial(began_s: float, took_s: float | None) -> FrozenTrial:
+        made = optuna.trial.create_trial(value=1.0)
+        made.datetime_start = now - timedelta(seconds=began_s)
+        made.datetime_complete = None if took_s is None else made.datetime_start + timedelta(seconds=took_s)
+        return made
+
+    quick, slow = [trial(900, 1.0)], [trial(900, 10.0)]
+    assert aged(trial(61, None), quick) and not aged(trial(55, None), quick)
+    assert aged(trial(205, None), slow) and not aged(trial(195, None), slow)
+    assert not aged(trial(9999, None), [])  # nobody knows how long a trial takes
+    ledger = Ledger.open(f"journal:{tmp_path / 'log'}", "one", {})
+    ledger.work(lambda trial: trial.suggest_float("x", 0, 1), 3)
+    ledger.study.ask()
+    assert ledger._alive() == 1
+
+
+def test_a_worker_goes_on_where_others_stopped(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'deep' / 'study.db'}"
+    first = Ledger.open(url, "one", {"model": "m"})
+    first.work(lambda trial: trial.suggest_float("x", 0, 1), 3)
+    told: list[int] = []
+    again = Ledger.open(url, "one", {"model": "m"})
+    again.work(lambda trial: trial.suggest_float("x", 0, 1), 5, told=lambda: told.append(1))
+    assert len(again.study.trials) == 5 and len(told) == 2
+    again.work(lambda trial: 1 / 0, 9, stop=lambda: True)
+    with pytest.raises(ZeroDivisionError):
+        again.work(lambda trial: 1 / 0, 6)
+    assert again.study.trials[-1].state == TrialState.FAIL
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/none", "postgresql://...@127.0.0.1:1/none cannot be used"),
+        ("nonsense", "give another as sqlite:///FILE"),
+        ("sqlite:////proc/none/study.db", "cannot be used"),
+    ],
+)
+def test_a_storage_that_cannot_be_reached_is_one_line(url: str, message: str) -> None:
+    with pytest.raises(SearchError) as error:
+        Ledger.open(url, "one", {})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value) and "secret" not in str(error.value)
+
+
+def test_another_search_is_refused_by_what_differs(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    Ledger.open(url, "one", {"model": "m", "target": "flops=0.5"})
+    with pytest.raises(SearchError, match="holds another search: its target is flops=0.5, not flops=0.3"):
+        Ledger.open(url, "one", {"model": "m", "target": "flops=0.3"})
+    optuna.create_study(study_name="foreign", storage=url).optimize(lambda trial: 1.0, n_trials=1)
+    with pytest.raises(SearchError, match="'foreign' .* is not a search of edgeprune's"):
+        Ledger.open(url, "foreign", {"model": "m"})

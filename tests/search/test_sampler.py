@@ -1,0 +1,80 @@
+"""Which policy comes next, in a study that needs no network."""
+
+import numpy as np
+import optuna
+import pytest
+
+from edgeprune.search.sampler import PROBE, RATIOS, PolicySampler, finished, sobol
+from search.test_strategy import strategy
+
+
+def objective(sampler: PolicySampler):
+    """Best where every group keeps 0.3; what is realised is a little less than what was asked."""
+
+    def one(trial: optuna.Trial) -> float:
+        stage = sampler.stage
+        values = [
+            trial.suggest_float(f"{stage.name}-{i}", stage.low, stage.high) for i in range(stage.variables)
+        ]
+        ratios = stage.expand(values) - 0.01
+        trial.set_user_attr(RATIOS, ratios.tolist())
+        trial.set_user_attr(PROBE, False)
+        return float(1 - np.abs(ratios - 0.3).mean())
+
+    return one
+
+
+def searched(kind: str, trials: int, **options: object) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = PolicySampler(strategy(trials=trials, **options), kind, seed=1, design=6)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.optimize(objective(sampler), n_trials=trials)
+    return study
+
+
+def test_a_sobol_design_fills_the_space_and_needs_no_agreement() -> None:
+    points = np.stack([sobol(3, 5, number) for number in range(8)])
+    assert np.array_equal(points[:4], [sobol(3, 5, number) for number in range(4)])
+    for column in points.T:  # one in each eighth
+        assert sorted((column * 8).astype(int)) == list(range(8))
+    assert not np.array_equal(sobol(3, 6, 0), points[0])
+
+
+@pytest.mark.parametrize("kind", ["gp", "tpe", "random"])
+def test_stages_follow_each_other_in_one_study(kind: str) -> None:
+    study = searched(kind, 20)
+    names = [next(iter(trial.params)).split("-")[0] for trial in study.trials]
+    assert names[:8] == ["clusters"] * 8
+    assert names[-1] == "layers" and "bridge" in names
+    assert len(study.trials[0].params) == 3 and len(study.trials[-1].params) == 5
+
+
+def test_it_learns_from_what_was_evaluated() -> None:
+    """The middle of the design is far from 0.3; a model of it finds the way in a few steps."""
+    model, blind = searched("gp", 20, rollback="none"), searched("random", 20, rollback="none")
+    assert model.best_value > 0.97 > blind.best_value
+
+
+def test_the_history_is_of_realised_policies_by_the_stages_variables() -> None:
+    study = searched("random", 12)
+    sampler = study.sampler
+    assert isinstance(sampler, PolicySampler)
+    stage = sampler.strategy.first()
+    history = sampler._history(study, stage)
+    assert len(history) == 12
+    asked, told = study.trials[0].params, history[0].params
+    assert told["clusters-1"] == pytest.approx(max(0.1, asked["clusters-1"] - 0.01))
+    assert history[0].value == study.trials[0].value
+
+
+def test_what_another_worker_is_at_counts_as_middling() -> None:
+    study = searched("random", 9, rollback="none")
+    sampler = study.sampler
+    assert isinstance(sampler, PolicySampler)
+    study.ask()  # one that has not said yet what it is at
+    going = study.ask()
+    going.set_user_attr(RATIOS, [0.7] * 5)
+    history = sampler._history(study, sampler.strategy.first())
+    assert len(history) == 10
+    assert history[-1].value == pytest.approx(np.median([trial.value for trial in finished(study)]))
+    assert set(history[-1].params.values()) == {0.7}
