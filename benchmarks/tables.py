@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeprune.comparison import remarks, table
 from edgeprune.report import bench_rows, percent, size_rows, speedup_line
+from edgeprune.search.pictures import strategy_of
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -232,12 +233,46 @@ def uniform_table() -> str:
     return f"{markdown(heads, rows)}\n\n{what} {on_machine(found)}"
 
 
+def search_table() -> str:
+    """Ways of searching, means over seeds."""
+    found = read("search_resnet56")
+    ways: dict[str, list[dict[str, Any]]] = {}
+    for row in found["rows"]:
+        ways.setdefault(strategy_of(row), []).append(row)
+    uniform = [row["uniform"] for row in found["rows"]]
+    plain = _of([one["reward"] for one in uniform], [one["test"] for one in uniform])
+    rows = [["uniform ratios", "1", *plain, ""]]
+    for way, runs in ways.items():
+        rewards, tests = [one["best"]["reward"] for one in runs], [one["best_test"] for one in runs]
+        seconds = statistics.mean(one["seconds_per_trial"] for one in runs)
+        rows.append([way, str(len(runs[0]["trials"])), *_of(rewards, tests), f"{seconds:.2f} s"])
+    one, seeds = found["rows"][0], len({row["seed"] for row in found["rows"]})
+    what = (
+        f"{one['model']} on {one['data']}, {one['target']}, without any training; the unpruned network has "
+        f"{percent(one['baseline']['reward'])} and {percent(one['baseline']['test'])}. Means and ranges over "
+        f"{seeds} seed{'s' * (seeds > 1)}; channels by {one['criterion']}, layers fitted by "
+        f"{one['reconstruct']}."
+    )
+    heads = ["way", "policies", f"{one['images']:,} held-out images", "test images", "a policy"]
+    return f"{markdown(heads, rows)}\n\n{what} {on_machine(found)}"
+
+
+def _of(rewards: list[float], tests: list[float]) -> list[str]:
+    """Means, with ranges where there are several."""
+    return [
+        f"{100 * statistics.mean(values):.2f} %"
+        + (f" ({100 * min(values):.2f} to {100 * max(values):.2f})" if len(set(values)) > 1 else "")
+        for values in (rewards, tests)
+    ]
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "device-targets": device_target_table,
     "against-round-to": rivals_table,
     "lut": lut_words,
     "never-slower": never_slower_words,
     "uniform": uniform_table,
+    "search": search_table,
     "demo": lambda: run_table("demo"),
     "cifar": cifar_table,
     "cifar-bench": lambda: run_table("resnet56-cifar10-learned"),

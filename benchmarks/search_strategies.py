@@ -1,0 +1,85 @@
+"""Clusters with rollback in 200 trials against plain Bayesian optimisation in 400, over seeds.
+
+python benchmarks/search_strategies.py --data DIR --weights resnet56-cifar10.safetensors
+
+ResNet-56 on CIFAR-10 at half of the FLOPs. Each search keeps its own folder under --work, so that a script
+that was stopped goes on; the result is results/search_resnet56.json, the curves results/search_resnet56.png.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from measuring import machine
+
+from edgeprune.files import write_json, written_aside
+from edgeprune.search import SearchOptions, search
+from edgeprune.search.pictures import progress, strategy_of
+
+WAYS: dict[str, dict[str, Any]] = {
+    "gradual": {"trials": 200, "rollback": "gradual"},
+    "plain": {"trials": 400, "clusters": 0},
+    "direct": {"trials": 200, "rollback": "direct"},
+    "none": {"trials": 200, "rollback": "none"},
+    "tpe": {"trials": 200, "clusters": 0, "sampler": "tpe"},
+    "random": {"trials": 200, "sampler": "random", "clusters": 0},
+    "sensitivity": {"sampler": "sensitivity"},
+}
+KEPT = (
+    "model", "data", "target", "images", "sampler", "clusters", "rollback", "seed", "uniform", "baseline",
+    "best_test", "seconds_per_trial", "reconstruct", "criterion", "wall", "precision",
+)  # fmt: skip
+
+
+def row(way: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """One search, begun or gone on with; what is kept of it."""
+    out = Path(args.work) / f"{way}-{seed}"
+    asked = {
+        "source": "resnet56", "data": args.data, "weights": args.weights, "seed": seed, "target": "flops=0.5",
+        "criterion": args.criterion, "reconstruct": args.reconstruct, **WAYS[way],
+    }  # fmt: skip
+    found = search(out, SearchOptions.of(asked), resume=out.exists())
+    print(f"{way} {seed}: {found['best']['reward']:.4f}, test {found['best_test']:.4f}", flush=True)
+    trials = [{"reward": one["reward"], "stage": one["stage"]} for one in found["trials"]]
+    best = {key: found["best"][key] for key in ("number", "reward", "widths", "fractions")}
+    return {"way": way, **{key: found[key] for key in KEPT}, "best": best, "trials": trials}
+
+
+def draw(rows: list[dict[str, Any]], place: Path) -> None:
+    """The curves of all that searched."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 4.8), dpi=130, layout="constrained")
+    progress(figure, [one for one in rows if len(one["trials"]) > 1])
+    with written_aside(place) as aside:
+        FigureCanvasAgg(figure).print_png(str(aside))
+
+
+def main() -> None:
+    """Search what is missing, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--ways", default="gradual,plain")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--criterion", default="l1")
+    parser.add_argument("--reconstruct", default="kernel")
+    parser.add_argument("--work", default="runs/search-strategies")
+    parser.add_argument("--out", default="results/search_resnet56.json")
+    args = parser.parse_args()
+    place = Path(args.out)
+    rows = json.loads(place.read_text())["rows"] if place.exists() else []
+    for seed in map(int, args.seeds.split(",")):
+        for way in args.ways.split(","):
+            if not any((one["way"], one["seed"]) == (way, seed) for one in rows):
+                rows.append(row(way, seed, args))
+                write_json(place, {"schema": 1, "machine": machine(), "rows": rows})
+                draw(rows, place.with_suffix(".png"))
+    for one in rows:
+        print(f"{strategy_of(one)}, seed {one['seed']}: {100 * one['best']['reward']:.2f} %")
+
+
+if __name__ == "__main__":
+    main()
