@@ -10,7 +10,7 @@ from edgeprune.runs import Run
 
 # Of a run, what belongs to its own way of pruning, or to its baseline, which is trained already.
 OWN = (
-    "method", "seed", "weights", "baseline_epochs", "baseline_lr",
+    "method", "plan", "seed", "weights", "baseline_epochs", "baseline_lr",
     "prune_schedule", "prune_steps", "moment", "init",
 )  # fmt: skip
 PATHS = ("data", "weights", "data_root")

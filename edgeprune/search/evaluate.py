@@ -58,6 +58,11 @@ class Evaluator:
         fits = Grams if self.reconstruct == "kernel" else Sequential
         self._fits = fits(self.variables.graph, list(plain), positions=POSITIONS)
 
+    @property
+    def judged_on(self) -> int:
+        """Held-out images."""
+        return sum(len(y) for _, y in self._judged)
+
     def reward(self, plan: Plan) -> tuple[float, float]:
         """Accuracy on the held-out images, and the seconds that took."""
         began = time.perf_counter()

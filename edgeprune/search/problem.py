@@ -203,9 +203,14 @@ class Problem:
         self.keep_plan(study)
         progress(0, 1, "looking at the test images")
         widths = np.asarray(best.user_attrs[WIDTHS])
-        known = {**self._settings(), **self._references(), "best_test": self.evaluator.tested(widths)}
+        known = {
+            **self._settings(),
+            **self._way(),
+            **self._references(),
+            "best_test": self.evaluator.tested(widths),
+        }
         known |= {"measured": self._measured(widths, progress), "notes": self.notes}
-        result = gathered(self, study, known)
+        result = gathered(study, self.wall, known)
         result["pictures"], result["pictures_reason"] = pictures.draw(result, self.folder)
         write_json(self.folder.result, result)
         return result
@@ -227,9 +232,25 @@ class Problem:
             "target": ",".join(map(str, parse_targets(self.training.target))),
             "target_fractions": goals,
             "precision": self.training.precision,
-            "images": sum(len(y) for _, y in self.evaluator._judged),
+            "images": self.evaluator.judged_on,
             "plan": self.folder.plan.name,
             "next": f"{command} --weights {weights} {how}",
+        }
+
+    def _way(self) -> dict[str, Any]:
+        """How it was searched; what is of clusters is null without them."""
+        options = self.options
+        clustered = {name: getattr(options, name) for name in ("clusters", "rollback", "distance", "bridge")}
+        return {
+            **{
+                name: getattr(options, name)
+                for name in ("sampler", "wall", "reconstruct", "criterion", "seed")
+            },
+            **(clustered if options.clustered else dict.fromkeys(clustered)),
+            "trials_asked": self.trials,
+            "groups": self.variables.names,
+            "sizes": self.variables.sizes.tolist(),
+            "links": self.dendrogram.links.tolist(),
         }
 
     def _references(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import optuna
@@ -12,9 +12,6 @@ from optuna.trial import FrozenTrial
 from edgeprune.report import Table
 from edgeprune.search.sampler import RATIOS, finished
 from edgeprune.search.wall import Wall
-
-if TYPE_CHECKING:
-    from edgeprune.search.problem import Problem
 
 SCHEMA = 1
 WIDTHS, STAGE, SECONDS, COPIED = "widths", "stage", "seconds", "copied"  # what a trial carries
@@ -26,32 +23,18 @@ def best_of(study: optuna.Study) -> FrozenTrial | None:
     return max(finished(study), key=lambda one: (one.value or 0.0, -one.number), default=None)
 
 
-def gathered(problem: "Problem", study: optuna.Study, known: dict[str, Any]) -> dict[str, Any]:
+def gathered(study: optuna.Study, wall: Wall, known: dict[str, Any]) -> dict[str, Any]:
     """Everything that is known so far, JSON-able.
 
     ``reward`` is the accuracy on images held out of the training split, after reconstruction and
-    recalibration, without training. ``known`` is what the search knows besides: target, settings, accuracies
-    of the unpruned model and of uniform ratios, what was looked at on the test images.
+    recalibration, without training. ``known`` is what the search knows besides: what was asked, the groups,
+    accuracies of the unpruned model and of uniform ratios, what was looked at on the test images.
     """
-    options, wall = problem.options, problem.wall
     done, best = finished(study), best_of(study)
     taken = [one.user_attrs[SECONDS] for one in done if COPIED not in one.user_attrs]
     return {
         "schema": SCHEMA,
         **known,
-        "sampler": options.sampler,
-        "clusters": options.clusters if options.clustered else None,
-        "rollback": options.rollback if options.clustered else None,
-        "distance": options.distance if options.clustered else None,
-        "bridge": options.bridge if options.clustered else None,
-        "wall": options.wall,
-        "reconstruct": options.reconstruct,
-        "criterion": options.criterion,
-        "seed": options.seed,
-        "trials_asked": problem.trials,
-        "groups": problem.variables.names,
-        "sizes": wall.sizes.tolist(),
-        "links": problem.dendrogram.links.tolist(),
         "seconds_per_trial": float(np.median(taken)) if taken else None,
         "best": None if best is None else _told(best, wall),
         "trials": [_told(one, wall) for one in done],

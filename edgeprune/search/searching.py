@@ -18,7 +18,7 @@ from edgeprune.pipeline import begin, same_option, stop_on_interrupt, train_base
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.search.folder import ASKED, Folder
 from edgeprune.search.ledger import HEARTBEAT_S, Ledger
-from edgeprune.search.options import SearchOptions
+from edgeprune.search.options import STUDIED, SearchOptions
 from edgeprune.search.problem import Problem, variables_of, wall_of
 from edgeprune.search.result import STAGE, best_of
 from edgeprune.training import Interrupted, Progress
@@ -54,6 +54,8 @@ def search(
     """
     folder = Folder.open(out) if resume else _begin(Path(out), options, storage, force, progress)
     options, url = folder.asked()
+    if resume and storage not in (None, url):
+        raise RunError(f"{out} was begun with another storage: leave --storage out, or begin another search")
     if not (folder.baseline / "baseline.safetensors").is_file():
         train_baseline(folder.baseline, progress)
     problem = Problem.of(folder, options, progress)
@@ -93,6 +95,8 @@ def _begin(
     """Check everything, then make the folder."""
     if options is None:
         raise RunError("a new search needs its options")
+    if storage is not None and options.sampler not in STUDIED:
+        raise SearchError(f"--sampler {options.sampler} is one worker's work: leave --storage out")
     with folder_aside(out, ASKED, "search", force=force) as aside:
         options = replace(options, training=shared_training(options.source, options.training))
         training = TrainPruneOptions(**{**options.training, "method": "l1", "distill": False})

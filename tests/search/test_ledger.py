@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from edgeprune.search.ledger import Ledger
 url, mine, trials = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 ledger = Ledger.open(url, "shared", {"model": "m"}, heartbeat_s=1)
 Path(f"{mine}.ready").touch()
+while not mine.with_name("go").exists(): time.sleep(0.005)
 def objective(trial):
     x = trial.suggest_float("x", 0, 1)
     with mine.open("a") as out: out.write(f"begin {trial.number}\\n")
@@ -42,7 +44,9 @@ def test_three_workers_of_which_one_is_killed(tmp_path: Path) -> None:
     notes = [tmp_path / f"worker{number}" for number in range(3)]
     workers = [subprocess.Popen([sys.executable, "-c", WORKER, url, str(n), str(TRIALS)]) for n in notes]
     try:
-        until(lambda: all(Path(f"{n}.ready").exists() for n in notes) and len(lines(notes[0], "end")) > 1)
+        until(lambda: all(Path(f"{note}.ready").exists() for note in notes))
+        (tmp_path / "go").touch()
+        until(lambda: bool(lines(notes[0], "end")))
         until(lambda: len(lines(notes[0], "begin")) > len(lines(notes[0], "end")))
         workers[0].kill()
         assert [worker.wait(timeout=45) for worker in workers[1:]] == [0, 0]
@@ -60,9 +64,9 @@ def test_three_workers_of_which_one_is_killed(tmp_path: Path) -> None:
     assert [states[number] for number in lost] == [TrialState.FAIL] * len(lost)
 
 
-def until(true: object, seconds: float = 60) -> None:
+def until(true: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
+    while not true():
         assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.005)
 

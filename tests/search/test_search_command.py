@@ -122,6 +122,10 @@ WRONG = {
     "too many clusters": (["resnet8", "--clusters", "40", "--bridge", "50"], "40 clusters of 6 groups"),
     "out of reach": (["resnet8", "--target", "flops=0.001"], "cannot be reached"),
     "the policies' floors": (["resnet8", "--target", "flops=0.2", "--lowest", "0.6"], "lower --lowest"),
+    "no need of a storage": (
+        ["resnet8", "--sampler", "uniform", "--storage", "sqlite:///a.db"],
+        "leave --storage out",
+    ),
     "no data": (["resnet8", "--data", "/nowhere/at/all"], "/nowhere/at/all"),
     "no images to judge on": (["resnet8", "--val-fraction", "0"], "raise --val-fraction above 0"),
     "no such model": (["resnet9000"], "unknown model 'resnet9000'"),
@@ -146,6 +150,8 @@ def test_one_that_exists_and_one_that_was_asked_otherwise(out: Path) -> None:
     assert code == 1 and "go on with --resume, start it anew with --force" in error
     code, _, error = run("--out", str(out), "--resume", "--trials", "99")
     assert code == 1 and "begun with trials=14, not 99" in error
+    code, _, error = run("--out", str(out), "--resume", "--storage", "sqlite:///other.db")
+    assert code == 1 and "begun with another storage" in error
     assert run("--out", str(out), "--resume", "--force")[0] == 2
 
 
