@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MISSING = "matplotlib is not installed: pip install 'edgeprune[plot]', then --resume"
 STAGES = {"clusters": "clusters", "bridge": "after the first rollback", "layers": "a variable for each group"}
 POLICIES = 5  # in the picture of ratios
+WIDE = 2.0  # percent on either side of the budget that the picture of the front shows at least
 
 
 def draw(result: dict[str, Any], folder: Folder) -> tuple[list[str], str | None]:
@@ -73,8 +74,8 @@ def progress(figure: "Figure", results: Sequence[dict[str, Any]]) -> None:
     if uniform:
         level = 100 * float(np.mean(uniform))
         axes.axhline(level, color="0.4", linestyle="--", linewidth=0.9, label=f"uniform: {level:.2f} %")
-    # The first policies of a design are far below the rest: what is of interest is above uniform ratios.
-    shown = [100 * best_so_far(one)[min(3, len(one["trials"]) - 1)] for one in results]
+    # The worst policies of a design are far below the rest, and not what the picture is about.
+    shown = [100 * float(np.quantile([t["reward"] for t in one["trials"]], 0.25)) for one in results]
     top = max(100 * best_so_far(one)[-1] for one in results)
     bottom = min([*shown, *[100 * level for level in uniform]])
     axes.set_ylim(bottom - 0.08 * (top - bottom) - 0.1, top + 0.1 * (top - bottom) + 0.1)
@@ -128,9 +129,12 @@ def front(figure: "Figure", result: dict[str, Any]) -> None:
         axes.scatter(
             [100 * one["fractions"][kind]], [100 * one["reward"]], marker="s", color="C1", label="uniform"
         )
-    axes.axvline(100 * result["target_fractions"][kind], color="0.5", linewidth=0.8, linestyle=":")
+    asked = 100 * result["target_fractions"][kind]
+    axes.axvline(asked, color="0.5", linewidth=0.8, linestyle=":")
+    low, high = axes.get_xlim()  # all are brought onto the budget: what sets them apart there is rounding
+    axes.set_xlim(min(low, asked - WIDE), max(high, asked + WIDE))
     _frame(axes, result, "the policies", f"{kind} that remain (%)", _held_out(result))
-    axes.legend(loc="lower left", fontsize=9, frameon=False)
+    axes.legend(loc="best", fontsize=9, frameon=False)
 
 
 def pareto(x: np.ndarray, y: np.ndarray) -> list[int]:
