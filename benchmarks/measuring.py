@@ -16,6 +16,8 @@ from edgeprune.files import write_json
 from edgeprune.latency import Site
 from edgeprune.latency.whole import Whole
 from edgeprune.models import build, is_cifar_sized, load_weights
+from edgeprune.pipeline import train_prune
+from edgeprune.recipe import TrainPruneOptions
 
 Row = dict[str, Any]
 
@@ -42,6 +44,13 @@ def timed(
     """
     found = Whole(baseline, shape, site, seconds, SURE, TRIES).times(pruned)
     return dict(zip(("baseline_ms", "pruned_ms", "value", "low", "high"), found, strict=True))
+
+
+def trained(place: Path, options: TrainPruneOptions) -> dict[str, Any]:
+    """A run's summary; what is missing of the run is done first."""
+    print(f"training {place}", flush=True)
+    there = (place / "config.json").exists()
+    return train_prune(place, None if there else options, resume=there)
 
 
 def machine() -> dict[str, Any]:

@@ -257,6 +257,29 @@ def search_table() -> str:
     return f"{markdown(heads, rows)}\n\n{what} {on_machine(found)}"
 
 
+def finetuned_table() -> str:
+    """The best policy beside other ways, all trained alike."""
+    found = read("search_finetuned")
+    names = {
+        "searched": "`search`, the best policy", "uniform": "uniform ratios",
+        "l1": "l1 over all layers", "learned": "learned",
+    }  # fmt: skip
+    rows = [
+        [
+            names[row["way"]],
+            percent(row["accuracy_before"]),
+            percent(row["accuracy"]),
+            percent(row["params_fraction"]),
+            percent(row["flops_fraction"]),
+        ]
+        for row in found["rows"]
+    ]
+    heads = ["way", "accuracy at once", "fine-tuned", "parameters left", "FLOPs left"]
+    base = percent(found["rows"][0]["baseline_accuracy"])
+    what = f"{found['model']}, {found['epochs']} epochs each, from {base}."
+    return f"{markdown(heads, rows)}\n\n{what} {on_machine(found)}"
+
+
 def _of(rewards: list[float], tests: list[float]) -> list[str]:
     """Means, with ranges where there are several."""
     return [
@@ -273,6 +296,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "never-slower": never_slower_words,
     "uniform": uniform_table,
     "search": search_table,
+    "search-finetuned": finetuned_table,
     "demo": lambda: run_table("demo"),
     "cifar": cifar_table,
     "cifar-bench": lambda: run_table("resnet56-cifar10-learned"),

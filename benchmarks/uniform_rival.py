@@ -11,18 +11,16 @@ and twice the training; runs are resumed where they stopped.
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from measuring import machine, timed
+from measuring import machine, timed, trained
 
 from edgeprune.files import write_json
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import score
 from edgeprune.latency import Site
 from edgeprune.latency.whole import Whole
-from edgeprune.pipeline import train_prune
 from edgeprune.plan import Plan
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.runs import Run
@@ -55,13 +53,6 @@ def as_fast(graph: Graph, whole: Whole, wanted: float) -> tuple[Plan, float]:
         low, high = (low, middle) if got > wanted else (middle, high)
     assert best is not None
     return best
-
-
-def trained(place: Path, options: TrainPruneOptions) -> dict[str, Any]:
-    """A run, or what is missing of it."""
-    print(f"training {place}", flush=True)
-    there = (place / "config.json").exists()
-    return train_prune(place, None if there else options, resume=there)
 
 
 def main() -> None:

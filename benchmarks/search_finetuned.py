@@ -1,0 +1,74 @@
+"""The best policy of a search, fine-tuned, beside uniform ratios, l1 over all layers and the learned one.
+
+    python benchmarks/search_finetuned.py --data DIR --weights resnet56-cifar10.safetensors \
+        --searched runs/search-strategies/gradual-0
+
+One baseline, one budget, one training for all. Some quarter of an hour a row on two cores; runs are resumed
+where they stopped.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from measuring import Row, Rows, trained
+
+from edgeprune.recipe import TrainPruneOptions
+from edgeprune.search import SearchOptions, search
+
+WAYS = ("searched", "uniform", "l1", "learned")
+
+
+def main() -> None:
+    """All rows that are missing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument(
+        "--searched", type=Path, required=True, help="the folder of a search that is finished"
+    )
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--runs", type=Path, default=Path("runs/search-finetuned"))
+    parser.add_argument("--out", type=Path, default=Path("results/search_finetuned.json"))
+    given = parser.parse_args()
+    found = json.loads((given.searched / "result.json").read_text())
+    shared = {
+        "model": found["model"], "data": given.data, "weights": given.weights, "target": found["target"],
+        "epochs": given.epochs, "schedule": "onecycle", "lr": 0.02, "nesterov": True,
+    }  # fmt: skip
+    even = given.runs / "uniform-search"
+    asked = {
+        "source": found["model"],
+        "data": given.data,
+        "weights": given.weights,
+        "target": found["target"],
+    }
+    search(even, SearchOptions.of({**asked, "sampler": "uniform"}), resume=even.exists())
+    own = {
+        "searched": {"plan": str(given.searched / "plan.json"), "reconstruct": found["reconstruct"]},
+        "uniform": {"plan": str(even / "plan.json"), "reconstruct": found["reconstruct"]},
+        "l1": {"method": "l1", "prune_schedule": "one-shot", "reconstruct": found["reconstruct"]},
+        "learned": {"method": "learned"},
+    }
+
+    def row_of(key: Row) -> Row:
+        way = key["way"]
+        summary = trained(given.runs / way, TrainPruneOptions(**shared, **own[way]))
+        models = summary["models"]
+        return {
+            "accuracy_before": models["settled"]["accuracy"],
+            "accuracy": models["pruned"]["accuracy"],
+            "flops_fraction": summary["flops_fraction"],
+            "params_fraction": summary["params_fraction"],
+            "baseline_accuracy": models["baseline"]["accuracy"],
+        }
+
+    about = {"model": found["model"], "target": found["target"], "epochs": given.epochs}
+    for row in Rows(given.out, about).run([{"way": way} for way in WAYS], row_of):
+        print(f"{row['way']}: {100 * row['accuracy_before']:.2f} %, then {100 * row['accuracy']:.2f} %")
+
+
+if __name__ == "__main__":
+    main()
