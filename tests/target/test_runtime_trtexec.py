@@ -46,7 +46,7 @@ def test_measures(no_module: None, tmp_path: Path, version: str, five_watts: Pat
     assert found["feed"] == {"input": [2, 3, 6, 6]}
     assert found["warm_up"] == {"runs": 10, "seconds": 0.2} and found["window_runs"] == 50
     # From "Starting inference" to the end of the runs: loading the engine is not in it.
-    assert 0.2 <= found["window_s"] < 1.0
+    assert 0.15 <= found["window_s"] < 1.0  # that line may be read a little late
     assert found["energy"]["gross_j"] == pytest.approx(5 * found["energy"]["window_s"])
     assert found["memory_peak_bytes"] is None and "another process" in found["memory_reason"]
     assert found["uses_gpu"] is True and found["engine"]["tensorrt"] == version
