@@ -27,8 +27,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "sensitivity": {"sampler": "sensitivity"},
 }
 KEPT = (
-    "model", "data", "target", "images", "sampler", "clusters", "rollback", "seed", "uniform", "baseline",
-    "best_test", "seconds_per_trial", "reconstruct", "criterion", "wall", "precision",
+    "model", "data", "target", "images", "sampler", "clusters", "rollback", "distance", "seed", "uniform",
+    "baseline", "best_test", "seconds_per_trial", "reconstruct", "criterion", "wall", "precision",
 )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def row(way: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     asked = {
         "source": "resnet56", "data": args.data, "weights": args.weights, "seed": seed, "target": "flops=0.5",
         "criterion": args.criterion, "reconstruct": args.reconstruct, "calibration": args.calibration,
-        **WAYS[way],
+        "distance": args.distance, **WAYS[way],
     }  # fmt: skip
     found = search(out, SearchOptions.of(asked), resume=out.exists())
     print(f"{way} {seed}: {found['best']['reward']:.4f}, test {found['best_test']:.4f}", flush=True)
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--criterion", default="l1")
     parser.add_argument("--reconstruct", default="kernel")
+    parser.add_argument("--distance", default="eu")
     parser.add_argument("--calibration", type=int, default=1000)
     parser.add_argument("--work", default="runs/search-strategies")
     parser.add_argument("--out", default="results/search_resnet56.json")

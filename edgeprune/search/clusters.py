@@ -47,6 +47,8 @@ class Dendrogram:
     def cut(self, clusters: int) -> tuple[int, ...]:
         """The cluster of each group, numbered by first appearance.
 
+        There are fewer clusters where groups are at no distance from each other.
+
         Raises:
             SearchError: fewer groups than clusters.
         """

@@ -162,8 +162,8 @@ class Problem:
         assert isinstance(sampler, PolicySampler)
         stage = sampler.stage
         values = [
-            trial.suggest_float(f"{stage.name}-{index}", stage.low, stage.high)
-            for index in range(stage.variables)
+            trial.suggest_float(f"{stage.name}-{index}", low, high)
+            for index, (low, high) in enumerate(zip(stage.low, stage.high, strict=True))
         ]
         return self.wall.project(stage.expand(values)), stage.name
 

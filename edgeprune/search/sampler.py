@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
@@ -51,16 +51,23 @@ class PolicySampler(BaseSampler):
     ) -> dict[str, Any]:
         """The next policy's variables."""
         stage = self.stage
-        if trial.number < self.design and stage.name == self.strategy.first().name:
-            point = sobol(stage.variables, self.seed, trial.number)
-            return dict(
-                zip(search_space, (stage.low + point * (stage.high - stage.low)).tolist(), strict=True)
+        low, high = np.array(stage.low), np.array(stage.high)
+        history = self._history(study, stage)
+        first = trial.number < self.design and stage.name == self.strategy.first().name
+        if self.kind == "random" or first or not history:
+            shares = (
+                sobol(stage.variables, self.seed, trial.number)
+                if first or self.kind != "random"
+                else np.random.default_rng([self.seed, trial.number]).random(stage.variables)
             )
+            return dict(zip(search_space, (low + shares * (high - low)).tolist(), strict=True))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            inner = optuna.create_study(direction="maximize", sampler=self._inner(trial.number))
-            inner.add_trials(self._history(study, stage))
-            return inner.ask(search_space).params
+            sampler = self._inner(trial.number)
+            inner = optuna.create_study(direction="maximize", sampler=sampler)
+            inner.add_trials(history)
+            begun = inner.ask().number
+            return sampler.sample_relative(inner, inner.get_trials(deepcopy=False)[begun], search_space)
 
     def sample_independent(self, *about: Any) -> Any:
         """Never asked: the space is known before each trial."""
@@ -70,9 +77,7 @@ class PolicySampler(BaseSampler):
         seed = self.seed * 100_003 + number
         if self.kind == "gp":
             return GPSampler(seed=seed, n_startup_trials=0)
-        if self.kind == "tpe":
-            return TPESampler(seed=seed, n_startup_trials=0, multivariate=True)
-        return RandomSampler(seed=seed)
+        return TPESampler(seed=seed, n_startup_trials=0, multivariate=True)
 
     def _history(self, study: optuna.Study, stage: Stage) -> list[FrozenTrial]:
         """What was evaluated, by this stage's variables.
@@ -85,12 +90,17 @@ class PolicySampler(BaseSampler):
         known = [(one, one.value or 0.0) for one in done] + [(one, middling) for one in going]
         return [
             optuna.trial.create_trial(
-                params=dict(zip(_names(stage), stage.reduce(ratios_of(one)).tolist(), strict=True)),
-                distributions=dict(_space(stage)),
+                params=dict(zip(_names(stage), self._values(stage, one).tolist(), strict=True)),
+                distributions=dict.fromkeys(_names(stage), FloatDistribution(0.0, 1.0)),
                 value=value,
             )
             for one, value in known
         ]
+
+    def _values(self, stage: Stage, trial: FrozenTrial) -> np.ndarray:
+        """Of a policy in a stage's variables: a Gaussian process takes it from outside the box, too."""
+        values = stage.reduce(ratios_of(trial))
+        return values if self.kind == "gp" else np.clip(values, stage.low, stage.high)
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -115,4 +125,5 @@ def _names(stage: Stage) -> list[str]:
 
 
 def _space(stage: Stage) -> dict[str, FloatDistribution]:
-    return {name: FloatDistribution(stage.low, stage.high) for name in _names(stage)}
+    bounds = zip(_names(stage), stage.low, stage.high, strict=True)
+    return {name: FloatDistribution(low, high) for name, low, high in bounds}

@@ -13,11 +13,11 @@ from edgeprune.search.clusters import Dendrogram, members
 from edgeprune.search.options import SearchOptions
 from edgeprune.search.variables import Floats
 
-BEST = 10  # policies whose ratios span the box of the next stage; the source's number
+BEST = 10  # policies that span the box of the next stage; the source's number
+MARGIN = 0.1  # about them
 # When a stage ends, as shares of all trials; the source's 80 and 100, 130 and 150, 20, of 200.
 ARMED, FIRED = (0.4, 0.65), (0.5, 0.75)
 PATIENCE = 0.1
-NARROWEST = 0.1  # a box
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Stage:
     Attributes:
         name: "clusters", "bridge" or "layers".
         labels: the variable of each group.
-        low, high: bounds of every variable.
+        low, high: bounds of each variable.
     """
 
     name: str
     labels: tuple[int, ...]
-    low: float
-    high: float
+    low: tuple[float, ...]
+    high: tuple[float, ...]
 
     @property
     def variables(self) -> int:
@@ -45,9 +45,8 @@ class Stage:
         return np.asarray(values, dtype=np.float64)[list(self.labels)]
 
     def reduce(self, ratios: Floats) -> Floats:
-        """The value of each variable that comes nearest to some policy, within the bounds."""
-        found = [float(ratios[group].mean()) for group in members(self.labels)]
-        return np.clip(found, self.low, self.high)
+        """The value of each variable that comes nearest to some policy."""
+        return means(ratios, self.labels)
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,8 @@ class Strategy:
         """Where a search begins; raises SearchError for more clusters than groups."""
         clusters = self.options.clusters if self.options.clustered else 0
         if not clusters:
-            return self._layers(self.options.lowest, 1.0)
-        return Stage("clusters", self.dendrogram.cut(clusters), self.options.lowest, 1.0)
+            return self._whole("layers", self._each())
+        return self._whole("clusters", self.dendrogram.cut(clusters))
 
     def stage(self, rewards: Sequence[float], policies: Sequence[Floats]) -> Stage:
         """Where a search stands.
@@ -83,8 +82,8 @@ class Strategy:
             start = self._fired(rewards, start, number)
             if start < 0:
                 break
-            low, high = box(rewards[:start], policies[:start], self.options.lowest)
-            stage = self._bridge(low, high) if name == "bridge" else self._layers(low, high)
+            labels = self.dendrogram.cut(self.options.bridge) if name == "bridge" else self._each()
+            stage = box(name, labels, rewards[:start], policies[:start], self.options.lowest)
         return stage
 
     def _steps(self) -> list[str]:
@@ -93,11 +92,14 @@ class Strategy:
             return ["bridge", "layers"]
         return [] if self.options.rollback == "none" else ["layers"]
 
-    def _bridge(self, low: float, high: float) -> Stage:
-        return Stage("bridge", self.dendrogram.cut(self.options.bridge), low, high)
+    def _each(self) -> tuple[int, ...]:
+        """A variable for each group."""
+        return tuple(range(len(self.dendrogram.names)))
 
-    def _layers(self, low: float, high: float) -> Stage:
-        return Stage("layers", tuple(range(len(self.dendrogram.names))), low, high)
+    def _whole(self, name: str, labels: tuple[int, ...]) -> Stage:
+        """Within all that is allowed."""
+        count = max(labels) + 1
+        return Stage(name, labels, (self.options.lowest,) * count, (1.0,) * count)
 
     def _fired(self, rewards: Sequence[float], start: int, number: int) -> int:
         """After how many evaluations a stage ended that began at ``start``; -1 while it goes on."""
@@ -113,13 +115,20 @@ class Strategy:
 
 
 def box(
-    rewards: Sequence[float], policies: Sequence[Floats], lowest: float, best: int = BEST
-) -> tuple[float, float]:
-    """The least and the largest ratio of the best policies, at least a tenth apart."""
-    order = np.argsort(-np.asarray(rewards), kind="stable")[:best]
-    entries = np.concatenate([policies[place] for place in order])
-    low, high = max(lowest, float(entries.min())), min(1.0, float(entries.max()))
-    if high - low < NARROWEST:
-        low = float(np.clip((low + high - NARROWEST) / 2, lowest, 1 - NARROWEST))
-        high = low + NARROWEST
-    return low, high
+    name: str, labels: tuple[int, ...], rewards: Sequence[float], policies: Sequence[Floats], lowest: float
+) -> Stage:
+    """A stage about the best policies: each variable from its least to its largest there, and a margin.
+
+    The source takes one interval for all variables; theirs differ, and with dozens of them what lies far from
+    every good policy is nearly all of the space.
+    """
+    best = np.argsort(-np.asarray(rewards), kind="stable")[:BEST]
+    values = np.stack([means(policies[place], labels) for place in best])
+    low = np.clip(values.min(0) - MARGIN, lowest, 1 - MARGIN)
+    high = np.clip(values.max(0) + MARGIN, lowest + MARGIN, 1.0)
+    return Stage(name, labels, tuple(low.tolist()), tuple(high.tolist()))
+
+
+def means(ratios: Floats, labels: tuple[int, ...]) -> Floats:
+    """Of the groups of each variable."""
+    return np.array([float(ratios[group].mean()) for group in members(labels)])
