@@ -47,9 +47,9 @@ def main() -> None:
     }
     search(even, SearchOptions.of({**asked, "sampler": "uniform"}), resume=even.exists())
     own = {
-        "searched": {"plan": str(given.searched / "plan.json"), "reconstruct": found["reconstruct"]},
-        "uniform": {"plan": str(even / "plan.json"), "reconstruct": found["reconstruct"]},
-        "l1": {"method": "l1", "prune_schedule": "one-shot", "reconstruct": found["reconstruct"]},
+        "searched": {"plan": str(given.searched / "plan.json"), "reconstruct": "sequential"},
+        "uniform": {"plan": str(even / "plan.json"), "reconstruct": "sequential"},
+        "l1": {"method": "l1", "prune_schedule": "one-shot", "reconstruct": "sequential"},
         "learned": {"method": "learned"},
     }
 

@@ -251,7 +251,7 @@ def search_table() -> str:
         f"{one['model']} on {one['data']}, {one['target']}, without any training; the unpruned network has "
         f"{percent(one['baseline']['reward'])} and {percent(one['baseline']['test'])}. Means and ranges over "
         f"{seeds} seed{'s' * (seeds > 1)}; channels by {one['criterion']}, layers fitted by "
-        f"{one['reconstruct']}."
+        f"{one['reconstruct']} in the search, and in sequence for the test images."
     )
     heads = ["way", "policies", f"{one['images']:,} held-out images", "test images", "a policy"]
     return f"{markdown(heads, rows)}\n\n{what} {on_machine(found)}"

@@ -42,7 +42,7 @@ class Geometry:
             rows = value.movedim(self.axis, -1).reshape(
                 len(value) if value.dim() > 1 else 1, -1, value.shape[self.axis]
             )
-            place = _places(len(rows), rows.shape[1], positions, generator)
+            place = places_of(len(rows), rows.shape[1], positions, generator)
             return rows[torch.arange(len(rows))[:, None], place].flatten(0, 1)[:, None, :, None]
         value = value[None] if self.axis == 0 else value
         value = value[:, :, None] if value.dim() == 3 else value
@@ -54,7 +54,7 @@ class Geometry:
         """(rows, channels, kernel positions) from a padded (N, C, H, W)."""
         reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
         high, wide = ((s - r) // t + 1 for s, r, t in zip(value.shape[2:], reach, self.stride, strict=True))
-        place = _places(len(value), high * wide, positions, generator)
+        place = places_of(len(value), high * wide, positions, generator)
         top, left = place // wide * self.stride[0], place % wide * self.stride[1]
         rows = top[:, :, None, None] + (torch.arange(self.kernel[0]) * self.dilation[0])[:, None]
         columns = left[:, :, None, None] + torch.arange(self.kernel[1]) * self.dilation[1]
@@ -63,7 +63,7 @@ class Geometry:
         return found.flatten(0, 1).flatten(1, 2).transpose(1, 2)
 
 
-def _places(images: int, places: int, positions: int, generator: torch.Generator) -> Tensor:
+def places_of(images: int, places: int, positions: int, generator: torch.Generator) -> Tensor:
     """(images, positions) random places; every place once where there are no more than that."""
     if places <= positions:
         return torch.arange(places).expand(images, places)

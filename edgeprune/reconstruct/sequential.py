@@ -1,23 +1,68 @@
 """Fits one after the other, each on what the layers before it give now that they are pruned."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.fx as fx
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph
+from edgeprune.graph.ops import op_name
+from edgeprune.graph.trace import VALUE
 from edgeprune.importance.batches import Batches, inputs_of
-from edgeprune.importance.sites import Tap, run
+from edgeprune.importance.sites import Tap, is_norm, run
 from edgeprune.reconstruct.layers import Layer, layers_of
 
+FAINT = 1e-4  # a BatchNorm's factor: what is behind it cannot be made up for in front
+MANY = 8  # samples for each unknown: with fewer, what the shortcut has lost would be learned by heart
 ENOUGH = 2  # samples for each unknown: with fewer, a layer that loses nothing itself stays as it is
+
+
+@dataclass(frozen=True)
+class Junction:
+    """What is added to a layer's output, behind its BatchNorm if it has one.
+
+    Attributes:
+        other: the node that is added; it runs before the layer does.
+        scale: by which BatchNorm multiplies each output, (groups, 1, outputs of a group).
+    """
+
+    other: fx.Node
+    scale: Tensor
+
+
+def junction_of(graph: Graph, layer: Layer) -> Junction | None:
+    """Where a layer's output goes nowhere but into a sum with what is known before it; None elsewhere."""
+    node, weight = layer.reader.node, layer.parameter
+    scale = torch.ones(len(weight), device=weight.device)
+    user = next(iter(node.users)) if len(node.users) == 1 else None
+    if user is not None and is_norm(graph, user) and user.op == "call_module":
+        norm = graph.module.get_submodule(str(user.target))
+        if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or len(user.users) != 1:
+            return None
+        gain = torch.ones_like(norm.running_var) if norm.weight is None else norm.weight.detach()
+        scale = gain / (norm.running_var + norm.eps).sqrt()
+        node, user = user, next(iter(user.users))
+    if user is None or op_name(user) != "add" or len(user.args) != 2 or user.kwargs or weight.dim() != 4:
+        return None
+    (other,) = [one for one in user.args if one is not node] or [None]
+    order = list(graph.module.graph.nodes)
+    if not isinstance(other, fx.Node) or order.index(other) > order.index(layer.reader.node):
+        return None
+    if other.meta[VALUE].shape != node.meta[VALUE].shape:
+        return None
+    scale = torch.where(scale.abs() < FAINT, torch.inf, scale)
+    return Junction(other, scale.reshape(layer.groups, 1, -1))
 
 
 class Sequential:
     """What 'sequential' needs of the whole network, taken once and used for many plans: each layer's outputs.
+
+    Where something is added to a layer's output, as in a residual block, it is the sum that is to stay what
+    it was: the layer makes up for what the shortcut has lost on the way (He et al., 2017, 3.4).
 
     All images are held, and pass the network together, so that a layer is fitted before the next one runs.
 
@@ -46,15 +91,41 @@ class Sequential:
         given = list(inputs_of(batches, "reconstruction", limit))
         self._inputs = tuple(torch.cat(parts) for parts in zip(*given, strict=True))
         self._outputs: dict[fx.Node, Tensor] = {}
+        self._added: dict[fx.Node, Tensor] = {}  # to these outputs, behind them
+        self._held: dict[fx.Node, Tensor] = {}
+        found = {layer.reader.node: junction_of(graph, layer) for layer in self._layers}
+        self._junctions = {node: junction for node, junction in found.items() if junction is not None}
         with torch.no_grad():
-            run(graph, self._inputs, before={one.reader.node: self._keeping(one) for one in self._layers})
+            before = {one.reader.node: self._keeping(one) for one in self._layers}
+            run(graph, self._inputs, before=before, after=self._holding())
+        self._held.clear()
         self._whole = [layer.parameter.detach().clone() for layer in self._layers]
 
     def _keeping(self, layer: Layer) -> Tap:
+        node, junction = layer.reader.node, self._junctions.get(layer.reader.node)
+
         def keep(value: Tensor) -> None:
-            self._outputs[layer.reader.node] = layer.rows(value) @ layer.weight.transpose(1, 2)
+            self._outputs[node] = layer.rows(value) @ layer.weight.transpose(1, 2)
+            if junction is not None:
+                self._added[node] = layer.beside(self._held[junction.other])
 
         return keep
+
+    def _holding(self, before: Mapping[fx.Node, Tap] | None = None) -> dict[fx.Node, Tap]:
+        """Taps that keep what is added to outputs; each after the one of ``before`` on the same node."""
+        taps = dict(before or {})
+
+        def hold(node: fx.Node, first: Tap | None) -> Tap:
+            def tap(value: Tensor) -> Tensor:
+                changed = first(value) if first else None
+                self._held[node] = value if changed is None else changed
+                return self._held[node]
+
+            return tap
+
+        for junction in self._junctions.values():
+            taps[junction.other] = hold(junction.other, (before or {}).get(junction.other))
+        return taps
 
     def fit(self, keep: Bools) -> int:
         """Fit every layer that loses inputs, and those after it, in the network's order; returns how many."""
@@ -65,7 +136,8 @@ class Sequential:
         }
         with torch.no_grad():
             before = {one.reader.node: self._fitting(one, keep) for one in self._layers}
-            run(self._graph, self._inputs, before=before, after=hidden)
+            run(self._graph, self._inputs, before=before, after=self._holding(hidden))
+        self._held.clear()
         return sum(layer.loses(keep) for layer in self._layers)
 
     def _inside(self, labels: Tensor) -> np.ndarray:
@@ -86,14 +158,18 @@ class Sequential:
 
     def _fitting(self, layer: Layer, keep: Bools) -> Tap:
         layer.rewind()
-        alive = layer.alive(keep)
+        alive, junction = layer.alive(keep), self._junctions.get(layer.reader.node)
 
         def fit(value: Tensor) -> None:
             kept = layer.kept(keep).to(value.device)
             rows = layer.rows(value)[:, :, kept].double()
             if not alive.any() or (alive.all() and rows.shape[1] < ENOUGH * len(kept)):
                 return
-            wanted = self._outputs[layer.reader.node].double()
+            wanted = self._outputs[layer.reader.node]
+            if junction is not None and rows.shape[1] >= MANY * len(kept):
+                now = layer.beside(self._held[junction.other])
+                wanted = wanted + (self._added[layer.reader.node] - now) / junction.scale
+            wanted = wanted.double()
             across = rows.transpose(1, 2)
             layer.put(kept, across @ rows, across @ wanted)
 

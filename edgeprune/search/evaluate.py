@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 
 import torch
@@ -44,6 +45,7 @@ class Evaluator:
     precision: str = "fp32"
     _judged: list[Batch] = field(init=False, repr=False)
     _seen: list[Tensor] = field(init=False, repr=False)
+    _plain: list[Batch] = field(init=False, repr=False)
     _fits: Grams | Sequential = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -54,9 +56,9 @@ class Evaluator:
         size = min(BATCH, self.calibration)
         given = data.train_batches(0, batch_size=size, seed=SEED)
         self._seen = [_laid(x) for x, _ in islice(given, max(1, self.calibration // size))]
-        plain = data.batches("train", batch_size=size, limit=self.calibration)
+        self._plain = list(data.batches("train", batch_size=size, limit=self.calibration))
         fits = Grams if self.reconstruct == "kernel" else Sequential
-        self._fits = fits(self.variables.graph, list(plain), positions=POSITIONS)
+        self._fits = fits(self.variables.graph, self._plain, positions=POSITIONS)
 
     @property
     def judged_on(self) -> int:
@@ -68,9 +70,9 @@ class Evaluator:
         began = time.perf_counter()
         return self.accuracy(self.pruned(plan), self._judged), time.perf_counter() - began
 
-    def pruned(self, plan: Plan) -> torch.nn.Module:
+    def pruned(self, plan: Plan, fits: Grams | Sequential | None = None) -> torch.nn.Module:
         """The dense model of a plan, reconstructed and recalibrated."""
-        with self._fits.fitted(plan.keep):
+        with (fits or self._fits).fitted(plan.keep):
             model = compact(self.variables.graph, plan).model
         model.to(self.device).to(memory_format=torch.channels_last)
         training.recalibrate_on(model, self._seen, self.device, self.precision)
@@ -80,9 +82,16 @@ class Evaluator:
         """Share of images that a model is right about."""
         return training.accuracy(model, batches, self.device, self.precision)
 
+    @cached_property
+    def _finally(self) -> Sequential:
+        """The slower and better fits: for the few policies that are looked at in the end."""
+        if isinstance(self._fits, Sequential):
+            return self._fits
+        return Sequential(self.variables.graph, self._plain, positions=POSITIONS)
+
     def tested(self, widths: Ints) -> float:
-        """Accuracy of a policy on the test images: for the end of a search, never on its way."""
-        model = self.pruned(self.variables.plan(widths))
+        """Accuracy of a policy on the test images, fitted in sequence: for the end, never on the way."""
+        model = self.pruned(self.variables.plan(widths), self._finally)
         return training.accuracy(model, self.data.batches("test"), self.device, self.precision)
 
 

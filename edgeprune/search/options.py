@@ -30,7 +30,8 @@ class SearchOptions:
         sampler: one of `SAMPLERS`.
         criterion: by which a group's channels are ranked, and whose distributions are compared.
         wall: how a policy is brought onto the budget: see `edgeprune.search.wall`.
-        reconstruct: how the layers after a removal are fitted; see `edgeprune.reconstruct`.
+        reconstruct: how the layers after a removal are fitted in a trial, 'kernel' or 'sequential'; see
+            `edgeprune.reconstruct`. In the end it is 'sequential'.
         lowest: the least share of a group that a policy may ask to keep.
         images: that a policy is judged on, held out of the training split.
         calibration: training images for reconstruction and for BatchNorm's statistics.

@@ -224,7 +224,7 @@ class Problem:
         command = (
             f"edgeprune train-prune --model {self.training.model} --data {shlex.quote(self.training.data)}"
         )
-        how = f"--plan {self.folder.plan} --reconstruct {self.options.reconstruct}"
+        how = f"--plan {self.folder.plan} --reconstruct sequential"
         return {
             "source": Path(self.options.source).name,
             "model": self.training.model,

@@ -91,7 +91,8 @@ def best_trials(result: dict[str, Any], count: int) -> list[dict[str, Any]]:
 
 def remarks(result: dict[str, Any]) -> list[str]:
     """What a reader should know, and what to do next."""
-    lines = ["accuracies after reconstruction, without any training"]
+    way = "fitted in sequence" if result["reconstruct"] == "kernel" else "fitted alike"
+    lines = [f"accuracies after reconstruction, without any training; for the test images {way}"]
     if result["seconds_per_trial"] is not None:
         lines.append(f"{len(result['trials'])} policies, {result['seconds_per_trial']:.2f} s each (median)")
     lines += result["notes"]

@@ -144,6 +144,51 @@ def test_in_sequence_layers_are_fitted_on_what_the_compacted_model_gives() -> No
     assert float((read[0].T @ missing).norm()) < 1e-3 * float(read[0].norm() * missing.norm())
 
 
+class Blocks(nn.Module):
+    """Two residual blocks of 1 x 1 convolutions; the second ends with a BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.back = nn.Conv2d(4, 6, 1), nn.Conv2d(6, 4, 1)
+        self.two, self.again, self.norm = (
+            nn.Conv2d(4, 6, 1),
+            nn.Conv2d(6, 4, 1, bias=False),
+            nn.BatchNorm2d(4),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = (x + self.back(self.one(x).relu())).relu()
+        return x + self.norm(self.again(self.two(x).relu()))
+
+
+def test_in_sequence_a_block_makes_up_for_what_its_shortcut_has_lost() -> None:
+    """The first block loses channels; the second's last layer is fitted by numpy to the sum as it was."""
+    torch.manual_seed(4)
+    model = Blocks().eval()
+    nn.init.uniform_(model.norm.running_var, 0.5, 2.0)
+    nn.init.uniform_(model.norm.weight, 0.5, 2.0)
+    with torch.no_grad():
+        model.norm.weight[3] = 0.0  # behind this nothing can be made up for
+    graph, x = build_graph(model, torch.zeros(1, 4, 1, 1)), torch.randn(90, 4, 1, 1)
+    first = next(group for group in graph.groups if group.name == "one")
+    plan = plan_without(graph, *first.classes[:3])
+    with torch.no_grad():
+        middle = (x + model.back(model.one(x).relu())).relu()
+        deep = model.again(model.two(middle).relu())
+        reconstruct(graph, plan, [x], "sequential")
+        small = compact(graph, plan).model
+        now = (x + small.get_submodule("back")(small.get_submodule("one")(x).relu())).relu()
+        read = small.get_submodule("two")(now).relu().flatten(1).double().numpy()
+    scale = (model.norm.weight / (model.norm.running_var + model.norm.eps).sqrt()).detach()[:3]
+    lost = (middle - now).flatten(1)[:, :3] / scale
+    wanted = deep.flatten(1).double().numpy()
+    wanted[:, :3] += lost.double().numpy()
+    expected = np.linalg.lstsq(read, wanted, rcond=None)[0].T
+    found = small.get_submodule("again").weight.detach().flatten(1).numpy()
+    assert float(lost.abs().max()) > 0.01
+    assert np.allclose(found, expected, atol=0.01)
+
+
 def test_what_was_collected_once_serves_many_plans_and_weights_come_back() -> None:
     graph = linear_pair()
     before = graph.module.get_parameter("1.weight").detach().clone()
