@@ -88,7 +88,14 @@ def test_ctrl_c_ends_the_child() -> None:
         "import sys; from edgeprune.bench.process import ask\n"
         f"ask([sys.executable, '-c', {child!r}], on_event=lambda e: print(e['pid'], flush=True))"
     )
-    host = subprocess.Popen(python(code), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    host = subprocess.Popen(
+        python(code),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that a shell runs in the background have Ctrl-C ignored, and hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert host.stdout is not None
     pid = int(host.stdout.readline())
     assert alive(pid)
