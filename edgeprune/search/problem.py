@@ -25,11 +25,12 @@ from edgeprune.search.options import STUDIED, SearchOptions
 from edgeprune.search.plain import by_sensitivity, probed, probes
 from edgeprune.search.result import COPIED, SECONDS, STAGE, WIDTHS, best_of, gathered
 from edgeprune.search.sampler import PROBE, RATIOS, PolicySampler, finished
-from edgeprune.search.strategy import Strategy
-from edgeprune.search.variables import Variables
+from edgeprune.search.strategy import Stage, Strategy
+from edgeprune.search.variables import Floats, Variables
 from edgeprune.search.wall import Wall
 from edgeprune.training import Progress
 
+NEAR_BY, STRAY = 20, 0.02  # tries for a policy that is new, each straying further by so much
 SCORE_IMAGES = 640  # training images for a criterion that looks at data
 
 
@@ -165,7 +166,22 @@ class Problem:
             trial.suggest_float(f"{stage.name}-{index}", low, high)
             for index, (low, high) in enumerate(zip(stage.low, stage.high, strict=True))
         ]
-        return self.wall.project(stage.expand(values)), stage.name
+        return self._new(trial, stage, np.array(values)), stage.name
+
+    def _new(self, trial: optuna.Trial, stage: Stage, values: Floats) -> Ints:
+        """The policy that was asked for, or one near to it where that was evaluated before.
+
+        Many requests come to one policy on the budget; evaluating it again would teach the model nothing, and
+        it would ask for it again.
+        """
+        known = {tuple(one.user_attrs[WIDTHS]) for one in finished(trial.study)}
+        draw = np.random.default_rng([self.options.seed, trial.number])
+        for tries in range(NEAR_BY + 1):
+            moved = values + draw.normal(0, STRAY * tries, len(values))
+            widths = self.wall.project(stage.expand(np.clip(moved, stage.low, stage.high)))
+            if tuple(widths.tolist()) not in known:
+                break
+        return widths
 
     def _sensitivity(self, trial: optuna.Trial) -> tuple[Ints, str]:
         """The first probe that nobody has made; the greedy policy once all are."""

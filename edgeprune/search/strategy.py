@@ -40,7 +40,7 @@ class Stage:
         """How many."""
         return max(self.labels) + 1
 
-    def expand(self, values: Sequence[float]) -> Floats:
+    def expand(self, values: Sequence[float] | Floats) -> Floats:
         """The ratio of each group."""
         return np.asarray(values, dtype=np.float64)[list(self.labels)]
 

@@ -41,6 +41,7 @@ def test_what_is_left(finished: Path) -> None:
     kept = {group["name"]: len(group["kept"]) for group in plan["groups"]}
     best = dict(zip(found["groups"], found["best"]["widths"], strict=True))
     assert {name: kept[name] for name in best} == best
+    assert len({tuple(one["widths"]) for one in found["trials"]}) > 4  # of the few that are on the budget
     twins = [one for one in found["trials"] if one["copied_from"] is not None]
     for one in twins:
         assert one["widths"] == found["trials"][one["copied_from"]]["widths"] and one["seconds"] == 0
