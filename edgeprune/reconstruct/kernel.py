@@ -9,7 +9,7 @@ from torch import Tensor
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.importance.batches import Batches, inputs_of
 from edgeprune.importance.sites import run
-from edgeprune.reconstruct.layers import Layer, layers_of
+from edgeprune.reconstruct.layers import Layer, layers_of, weights_put_back
 
 _MEMORY = 2**30  # bytes of products held at once
 
@@ -41,20 +41,15 @@ class Grams:
     ) -> None:
         self._products = [_Products(layer) for layer in layers_of(graph, positions, seed)]
         _collect(graph, self._products, batches, limit)
-        self._whole = [one.layer.parameter.detach().clone() for one in self._products]
 
     @contextmanager
     def fitted(self, keep: Bools) -> Iterator[None]:
         """Within it, layers that read dropped channels are fitted to do without; then they are as before."""
-        try:
+        with weights_put_back([one.layer for one in self._products]):
             for one in self._products:
                 if one.layer.loses(keep):
                     one.fit(keep)
             yield
-        finally:
-            with torch.no_grad():
-                for one, whole in zip(self._products, self._whole, strict=True):
-                    one.layer.parameter.copy_(whole)
 
 
 def by_kernel(

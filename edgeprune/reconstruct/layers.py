@@ -1,6 +1,8 @@
 """The layers that can be fitted to do without some of their inputs."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -102,6 +104,18 @@ class Layer:
         new[:, :, kept] = solved.transpose(1, 2).to(new)
         with torch.no_grad():
             self.parameter.copy_(new.reshape(self.parameter.shape))
+
+
+@contextmanager
+def weights_put_back(layers: Sequence[Layer]) -> Iterator[None]:
+    """However the layers are fitted within it, afterwards they are as before."""
+    whole = [layer.parameter.detach().clone() for layer in layers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for layer, weight in zip(layers, whole, strict=True):
+                layer.parameter.copy_(weight)
 
 
 def layers_of(graph: Graph, positions: int, seed: int) -> list[Layer]:

@@ -10,11 +10,12 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph
+from edgeprune.graph.flow import Reader
 from edgeprune.graph.ops import op_name
 from edgeprune.graph.trace import VALUE
 from edgeprune.importance.batches import Batches, inputs_of
 from edgeprune.importance.sites import Tap, is_norm, run
-from edgeprune.reconstruct.layers import Layer, layers_of
+from edgeprune.reconstruct.layers import Layer, layers_of, weights_put_back
 
 FAINT = 1e-4  # a BatchNorm's factor: what is behind it cannot be made up for in front
 MANY = 8  # samples for each unknown: with fewer, what the shortcut has lost would be learned by heart
@@ -99,7 +100,6 @@ class Sequential:
             before = {one.reader.node: self._keeping(one) for one in self._layers}
             run(graph, self._inputs, before=before, after=self._holding())
         self._held.clear()
-        self._whole = [layer.parameter.detach().clone() for layer in self._layers]
 
     def _keeping(self, layer: Layer) -> Tap:
         node, junction = layer.reader.node, self._junctions.get(layer.reader.node)
@@ -130,7 +130,7 @@ class Sequential:
     def fit(self, keep: Bools) -> int:
         """Fit every layer that loses inputs, and those after it, in the network's order; returns how many."""
         hidden = {
-            reader.source: self._hiding(reader.source, reader.axis, keep)
+            reader.source: self._hiding(reader, keep)
             for reader in self._graph.flow.readers
             if not keep[self._inside(reader.labels)].all()
         }
@@ -144,14 +144,13 @@ class Sequential:
         classes = self._graph.classes_of(labels)
         return classes[classes >= 0]
 
-    def _hiding(self, node: fx.Node, axis: int, keep: Bools) -> Tap:
+    def _hiding(self, reader: Reader, keep: Bools) -> Tap:
         """Dropped channels are zero wherever they are read, by layers that are not fitted, too."""
-        labels = next(r.labels for r in self._graph.flow.readers if r.source is node and r.axis == axis)
-        alive = torch.from_numpy(np.append(keep, True)[self._graph.classes_of(labels)])
+        alive = torch.from_numpy(np.append(keep, True)[self._graph.classes_of(reader.labels)])
 
         def hide(value: Tensor) -> Tensor:
             view = [1] * value.dim()
-            view[axis] = -1
+            view[reader.axis] = -1
             return value * alive.view(view).to(value)
 
         return hide
@@ -162,14 +161,14 @@ class Sequential:
 
         def fit(value: Tensor) -> None:
             kept = layer.kept(keep).to(value.device)
-            rows = layer.rows(value)[:, :, kept].double()
+            rows = layer.rows(value)[:, :, kept]
             if not alive.any() or (alive.all() and rows.shape[1] < ENOUGH * len(kept)):
                 return
             wanted = self._outputs[layer.reader.node]
             if junction is not None and rows.shape[1] >= MANY * len(kept):
                 now = layer.beside(self._held[junction.other])
                 wanted = wanted + (self._added[layer.reader.node] - now) / junction.scale
-            wanted = wanted.double()
+            rows, wanted = rows.double(), wanted.double()
             across = rows.transpose(1, 2)
             layer.put(kept, across @ rows, across @ wanted)
 
@@ -178,10 +177,6 @@ class Sequential:
     @contextmanager
     def fitted(self, keep: Bools) -> Iterator[None]:
         """Within it, the layers are fitted; then they are as before."""
-        try:
+        with weights_put_back(self._layers):
             self.fit(keep)
             yield
-        finally:
-            with torch.no_grad():
-                for layer, whole in zip(self._layers, self._whole, strict=True):
-                    layer.parameter.copy_(whole)

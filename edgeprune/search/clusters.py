@@ -52,16 +52,21 @@ class Dendrogram:
         Raises:
             SearchError: fewer groups than clusters.
         """
-        if clusters > len(self.names):
-            raise SearchError(
-                f"{clusters} clusters of {len(self.names)} groups of channels: make --clusters at most "
-                f"{len(self.names)}, or 0 for a variable each"
-            )
+        check_clusters(clusters, len(self.names))
         if clusters == len(self.names):
             return tuple(range(clusters))
         found = fcluster(self.links, clusters, criterion="maxclust").tolist()
         order = list(dict.fromkeys(found))
         return tuple(order.index(label) for label in found)
+
+
+def check_clusters(clusters: int, groups: int) -> None:
+    """Raise SearchError for fewer groups than clusters."""
+    if clusters > groups:
+        raise SearchError(
+            f"{clusters} clusters of {groups} groups of channels: make --clusters at most {groups}, or 0 for "
+            "a variable each"
+        )
 
 
 def distances(variables: Variables, distance: str) -> Floats:

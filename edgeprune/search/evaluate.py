@@ -1,6 +1,7 @@
 """What a policy is worth: accuracy after reconstruction and recalibration, without training."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -78,7 +79,7 @@ class Evaluator:
         training.recalibrate_on(model, self._seen, self.device, self.precision)
         return model
 
-    def accuracy(self, model: torch.nn.Module, batches: list[Batch]) -> float:
+    def accuracy(self, model: torch.nn.Module, batches: Iterable[Batch]) -> float:
         """Share of images that a model is right about."""
         return training.accuracy(model, batches, self.device, self.precision)
 
@@ -92,7 +93,7 @@ class Evaluator:
     def tested(self, widths: Ints) -> float:
         """Accuracy of a policy on the test images, fitted in sequence: for the end, never on the way."""
         model = self.pruned(self.variables.plan(widths), self._finally)
-        return training.accuracy(model, self.data.batches("test"), self.device, self.precision)
+        return self.accuracy(model, self.data.batches("test"))
 
 
 def _laid(x: Tensor) -> Tensor:

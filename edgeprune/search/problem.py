@@ -14,7 +14,7 @@ from edgeprune.errors import SearchError
 from edgeprune.files import sha256, write_json
 from edgeprune.goals import make_budget
 from edgeprune.graph.classes import Graph, Ints, build_graph
-from edgeprune.importance import needs_batches, score
+from edgeprune.importance import score
 from edgeprune.latency.device import DeviceBudget
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.search import pictures
@@ -78,12 +78,11 @@ class Problem:
         model = run.load("baseline")
         graph = build_graph(model, torch.zeros(1, *data.shape))
         progress(0, 1, f"scoring channels by {options.criterion}")
-        batches = (
-            (lambda: data.batches("train", batch_size=64, limit=SCORE_IMAGES))
-            if needs_batches(options.criterion)
-            else None
+        scores = score(
+            graph,
+            options.criterion,
+            batches=lambda: data.batches("train", batch_size=64, limit=SCORE_IMAGES),
         )
-        scores = score(graph, options.criterion, batches=batches)
         budget = make_budget(model, graph, training, progress=progress)
         variables = variables_of(graph, scores, options, training, budget)
         progress(0, 1, "collecting activations")

@@ -16,6 +16,7 @@ from edgeprune.goals import make_budget
 from edgeprune.graph.classes import build_graph
 from edgeprune.pipeline import begin, same_option, stop_on_interrupt, train_baseline
 from edgeprune.recipe import TrainPruneOptions
+from edgeprune.search.clusters import check_clusters
 from edgeprune.search.folder import ASKED, Folder
 from edgeprune.search.ledger import HEARTBEAT_S, Ledger
 from edgeprune.search.options import STUDIED, SearchOptions
@@ -120,11 +121,8 @@ def _check(folder: Folder, options: SearchOptions, progress: Progress) -> None:
     if not len(variables):
         raise SearchError(f"{training.model} has no channels that may go: there is nothing to search")
     wall_of(variables, budget, options).check()
-    if options.clustered and options.clusters > len(variables):
-        raise SearchError(
-            f"{options.clusters} clusters of {len(variables)} groups of channels: make --clusters at most "
-            f"{len(variables)}, or 0 for a variable each"
-        )
+    if options.clustered:
+        check_clusters(options.clusters, len(variables))
 
 
 def _work(ledger: Ledger, problem: Problem, progress: Progress, stop: Callable[[], bool]) -> None:
