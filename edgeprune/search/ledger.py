@@ -92,6 +92,13 @@ class Ledger:
             stop: asked between trials.
             told: called after each.
         """
+
+        def wanted(trial: optuna.Trial) -> float:
+            earlier = [*self._in(TrialState.COMPLETE), *self._in(TrialState.RUNNING)]
+            if sum(one.number < trial.number for one in earlier) >= trials:
+                raise optuna.TrialPruned  # two workers began the last one at once
+            return objective(trial)
+
         while not stop():
             done, going = len(self._in(TrialState.COMPLETE)), self._alive()
             if done >= trials:
@@ -101,7 +108,7 @@ class Ledger:
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self.study.optimize(objective, n_trials=1)
+                self.study.optimize(wanted, n_trials=1)
             told()
 
     def _in(self, state: TrialState) -> list[FrozenTrial]:

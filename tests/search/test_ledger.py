@@ -64,6 +64,25 @@ def test_three_workers_of_which_one_is_killed(tmp_path: Path) -> None:
     assert [states[number] for number in lost] == [TrialState.FAIL] * len(lost)
 
 
+def test_workers_that_begin_the_last_trial_at_once_do_not_both_finish_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    ledger, other = (Ledger.open(url, "shared", {"model": "m"}) for _ in range(2))
+    begun: list[optuna.Trial] = []
+
+    def asked_at_once() -> int:  # between the look at the study and the own trial, another begins one
+        begun.append(other.study.ask())
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger, "_alive", asked_at_once)
+        ledger.work(lambda trial: 0.25, 1, stop=lambda: bool(begun))
+    states = [trial.state for trial in ledger.study.get_trials()]
+    assert states == [TrialState.RUNNING, TrialState.PRUNED]
+    ledger.study.tell(begun.pop(), 0.5)
+    ledger.work(lambda trial: 0.25, 1)
+    assert [trial.value for trial in ledger.study.get_trials(states=(TrialState.COMPLETE,))] == [0.5]
+
+
 def until(true: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not true():
