@@ -1,6 +1,6 @@
 """The order of a comparison: the baseline, row after row, the result after each of them, the plot."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from edgeprune.comparison.options import CompareOptions
 from edgeprune.comparison.plot import draw
 from edgeprune.comparison.result import gathered
 from edgeprune.comparison.rows import Row, planned_rows
-from edgeprune.comparison.source import anchored, shared_training
+from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import RunError, TrainError
 from edgeprune.files import write_json
-from edgeprune.pipeline import same_option, train_baseline, train_prune
+from edgeprune.pipeline import train_baseline, train_prune
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.training import Interrupted, Progress
 
@@ -77,19 +77,7 @@ def check_same_options(out: str | Path, given: dict[str, Any]) -> None:
     Raises:
         RunError: one of them differs.
     """
-    options = Folder.open(out).options()
-    defaults = asdict(TrainPruneOptions())
-    stored = {**defaults, **options.training, **asdict(options)}
-    for name, value in anchored(given).items():
-        if not same_option(name, stored[name], value):
-            raise RunError(
-                f"this comparison was begun with {name}={_shown(stored[name])}, not {_shown(value)}: "
-                "leave it out, or begin another"
-            )
-
-
-def _shown(value: Any) -> str:
-    return ",".join(value) if isinstance(value, tuple | list) else str(value)
+    check_begun_with("comparison", Folder.open(out).options(), given)
 
 
 def _begin(out: Path, options: CompareOptions | None, force: bool, progress: Progress) -> Folder:

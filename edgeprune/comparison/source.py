@@ -1,10 +1,13 @@
 """A run folder, or a model's name -> the training options that all rows share."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edgeprune.data import data_names
 from edgeprune.errors import RunError, TrainError
+from edgeprune.pipeline import same_option
 from edgeprune.recipe import TrainPruneOptions, dashed
 from edgeprune.runs import Run
 
@@ -49,6 +52,30 @@ def anchored(training: dict[str, Any]) -> dict[str, Any]:
         names.remove("data")
     paths = {name: Path(training[name]).expanduser() for name in names}
     return {**training, **{k: str(path.absolute()) for k, path in paths.items() if path.exists()}}
+
+
+def check_begun_with(kind: str, options: Any, given: Mapping[str, Any]) -> None:
+    """Options that are given to go on with something must be those it was begun with.
+
+    Args:
+        kind: what it is, for the message.
+        options: a dataclass of its own options, with those of `TrainPruneOptions` as ``training``.
+        given: fields of both, by name.
+
+    Raises:
+        RunError: one of them differs.
+    """
+    stored = {**asdict(TrainPruneOptions()), **options.training, **asdict(options)}
+    for name, value in anchored(dict(given)).items():
+        if not same_option(name, stored[name], value):
+            raise RunError(
+                f"this {kind} was begun with {name}={_shown(stored[name])}, not {_shown(value)}: "
+                "leave it out, or begin another"
+            )
+
+
+def _shown(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple | list) else str(value)
 
 
 def _options_of(run: Run) -> dict[str, Any]:

@@ -9,12 +9,12 @@ import numpy as np
 import optuna
 import torch
 
-from edgeprune.comparison.source import anchored, shared_training
+from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import RunError, SearchError
 from edgeprune.files import folder_aside
 from edgeprune.goals import make_budget
 from edgeprune.graph.classes import build_graph
-from edgeprune.pipeline import begin, same_option, stop_on_interrupt, train_baseline
+from edgeprune.pipeline import begin, stop_on_interrupt, train_baseline
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.search.clusters import check_clusters
 from edgeprune.search.folder import ASKED, Folder
@@ -80,14 +80,7 @@ def check_same_options(out: str | Path, given: Mapping[str, Any]) -> None:
     Raises:
         RunError: one of them differs.
     """
-    options, _ = Folder.open(out).asked()
-    stored = {**asdict(TrainPruneOptions()), **options.training, **asdict(options)}
-    for name, value in anchored(dict(given)).items():
-        if not same_option(name, stored[name], value):
-            raise RunError(
-                f"this search was begun with {name}={stored[name]}, not {value}: leave it out, "
-                "or begin another"
-            )
+    check_begun_with("search", Folder.open(out).asked()[0], given)
 
 
 def _begin(
