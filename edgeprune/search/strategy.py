@@ -13,10 +13,11 @@ from edgeprune.search.clusters import Dendrogram, members
 from edgeprune.search.options import SearchOptions
 from edgeprune.search.variables import Floats
 
-BEST = 10  # policies that span the box of the next stage; the source's number
-MARGIN = 0.1  # about them
-# When a stage ends, as shares of all trials; the source's 80 and 100, 130 and 150, 20, of 200.
-ARMED, FIRED = (0.4, 0.65), (0.5, 0.75)
+BEST = 10  # policies about whose mean the box of a stage lies; the source's number
+NARROW, WIDE = 0.02, 0.1  # how far it reaches to each side at the end of a search, and at its beginning
+# When a stage ends, as shares of all trials; the source's are 80 and 100, 130 and 150, and 20, of 200. Here
+# the last stage has most of them: clusters find what they can soon.
+ARMED, FIRED = (0.15, 0.3), (0.3, 0.4)
 PATIENCE = 0.1
 
 
@@ -83,7 +84,9 @@ class Strategy:
             if start < 0:
                 break
             labels = self.dendrogram.cut(self.options.bridge) if name == "bridge" else self._each()
-            stage = box(name, labels, rewards[:start], policies[:start], self.options.lowest)
+            stage = box(
+                name, labels, rewards, policies, self.options.lowest, 1 - len(rewards) / self.options.trials
+            )
         return stage
 
     def _steps(self) -> list[str]:
@@ -115,17 +118,33 @@ class Strategy:
 
 
 def box(
-    name: str, labels: tuple[int, ...], rewards: Sequence[float], policies: Sequence[Floats], lowest: float
+    name: str,
+    labels: tuple[int, ...],
+    rewards: Sequence[float],
+    policies: Sequence[Floats],
+    lowest: float,
+    left: float,
 ) -> Stage:
-    """A stage about the best policies: each variable from its least to its largest there, and a margin.
+    """A stage about the mean of the best policies so far, which narrows as the trials run out.
 
-    The source takes one interval for all variables; theirs differ, and with dozens of them what lies far from
-    every good policy is nearly all of the space.
+    The source's box has one interval for all variables, spans the ten best policies, and stays where it was
+    when the stage began. With dozens of variables nearly all of it is far from every good policy. The mean
+    of good policies is better than most of them, since what each has wrong by chance cancels out (the
+    recombination of evolution strategies: Beyer, Toward a Theory of Evolution Strategies, 1995).
+
+    Args:
+        name: of the stage.
+        labels: the variable of each group.
+        rewards: of what was evaluated so far.
+        policies: the shares that each group kept.
+        lowest: the least a variable may be.
+        left: share of all trials that is still to come.
     """
     best = np.argsort(-np.asarray(rewards), kind="stable")[:BEST]
-    values = np.stack([means(policies[place], labels) for place in best])
-    low = np.clip(values.min(0) - MARGIN, lowest, 1 - MARGIN)
-    high = np.clip(values.max(0) + MARGIN, lowest + MARGIN, 1.0)
+    values = np.mean([means(policies[place], labels) for place in best], axis=0)
+    margin = NARROW + (WIDE - NARROW) * max(0.0, left)
+    low = np.clip(values - margin, lowest, 1 - margin)
+    high = np.clip(values + margin, lowest + margin, 1.0)
     return Stage(name, labels, tuple(low.tolist()), tuple(high.tolist()))
 
 
