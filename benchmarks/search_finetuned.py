@@ -44,8 +44,10 @@ def main() -> None:
         "data": given.data,
         "weights": given.weights,
         "target": found["target"],
+        "sampler": "uniform",
+        "final_calibration": 250,  # its own test accuracy is not looked at
     }
-    search(even, SearchOptions.of({**asked, "sampler": "uniform"}), resume=even.exists())
+    search(even, SearchOptions.of(asked), resume=even.exists())
     own = {
         "searched": {"plan": str(given.searched / "plan.json"), "reconstruct": "sequential"},
         "uniform": {"plan": str(even / "plan.json"), "reconstruct": "sequential"},

@@ -38,7 +38,7 @@ def row(way: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     asked = {
         "source": "resnet56", "data": args.data, "weights": args.weights, "seed": seed, "target": "flops=0.5",
         "criterion": args.criterion, "reconstruct": args.reconstruct, "calibration": args.calibration,
-        "distance": args.distance, **WAYS[way],
+        "final_calibration": args.final, "distance": args.distance, **WAYS[way],
     }  # fmt: skip
     found = search(out, SearchOptions.of(asked), resume=out.exists())
     print(f"{way} {seed}: {found['best']['reward']:.4f}, test {found['best_test']:.4f}", flush=True)
@@ -67,8 +67,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--criterion", default="l1")
     parser.add_argument("--reconstruct", default="kernel")
-    parser.add_argument("--distance", default="eu")
+    parser.add_argument("--distance", default="st")
     parser.add_argument("--calibration", type=int, default=1000)
+    parser.add_argument("--final", type=int, default=4000)
     parser.add_argument("--work", default="runs/search-strategies")
     parser.add_argument("--out", default="results/search_resnet56.json")
     args = parser.parse_args()

@@ -1,5 +1,6 @@
 """The stages of one run: baseline, pruning, fine-tuning, one look at the test images; each resumable."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +25,7 @@ from edgeprune.learned.phase import PruningPhase
 from edgeprune.learned.scale import restore_scale
 from edgeprune.models import load_weights
 from edgeprune.recipe import TrainPruneOptions, course_of
+from edgeprune.reconstruct import SEQUENTIAL_IMAGES
 from edgeprune.runs import Run
 from edgeprune.schedules.course import Course, Removal
 from edgeprune.schedules.methods import PLAN
@@ -32,6 +34,8 @@ from edgeprune.schedules.removal import Removed, Scorer, Scores, keep_all, remov
 from edgeprune.schedules.scaling import ScaleFactors
 from edgeprune.schedules.soft import SoftPruning
 from edgeprune.training import Extra, Plateau, Progress, Stage, TrainOptions
+
+HELD_OUT = 2000  # images on which two models are compared
 
 
 @dataclass
@@ -221,6 +225,7 @@ class Stages:
         }
         graph.module.cpu()
         scores = extra.fold() if isinstance(extra, ScaleFactors) else None
+        small: nn.Module
         if removal.way == 0:
             plan, small, kept = keep_all(graph), graph.module, momenta
         else:
@@ -229,9 +234,21 @@ class Stages:
             plan, small, kept = done.plan.to_dict(graph), done.model, done.momentum
             if course.schedule == "regularised":  # shrunk weights would learn faster than they did before
                 restore_scale(small, self.run.load("baseline").state_dict())
-            training.recalibrate(small, self.data, batch_size=self.options.batch_size or 128)
+            small = self._recalibrated(small)
         kept = kept if self.options.optimizer_state == "slice" or removal.way == 0 else {}
         self.run.save_removal(small.state_dict(), kept, plan, start + stage.step)
+
+    def _recalibrated(self, fitted: nn.Module) -> nn.Module:
+        """With BatchNorm's statistics measured anew, unless fits in sequence left them good as they were."""
+        measured = copy.deepcopy(fitted)
+        training.recalibrate(measured, self.data, batch_size=self.options.batch_size or 128)
+        if self.options.reconstruct != "sequential" or not self.data.sizes["val"]:
+            return measured
+
+        def held_out(model: nn.Module) -> float:
+            return training.accuracy(model, self.data.batches("val", limit=HELD_OUT))
+
+        return max(measured, fitted, key=held_out)
 
     def _extra_of(self, course: Course, removal: Removal, graph: Graph, stage: Stage) -> Extra:
         """What training up to this removal does besides."""
@@ -260,9 +277,15 @@ class Stages:
         return lambda graph: score(graph, criterion, batches=data, **given)
 
     def _batches(self) -> Iterator[Batch]:
-        """Plain training images, in the fixed mixed order."""
+        """Plain training images to score by, in the fixed mixed order."""
         size = min(64, self.options.batch_size or 64)
         return self.data.batches("train", batch_size=size, limit=size * self.options.score_batches)
+
+    def _fitted_on(self) -> Iterator[Batch]:
+        """To reconstruct from; fits in sequence learn by heart from few."""
+        if self.options.reconstruct != "sequential":
+            return self._batches()
+        return self.data.batches("train", batch_size=64, limit=SEQUENTIAL_IMAGES)
 
     def _remove(
         self, graph: Graph, removal: Removal, scores: Scores | None, momenta: dict[str, torch.Tensor]
@@ -274,7 +297,7 @@ class Stages:
             scores = self._scorer(removal.criterion)(graph)
         return remove(
             graph, scores, self.budget.at(removal.way), ways=self.options.reconstruct or "none",
-            batches=self._batches, momentum=momenta,
+            batches=self._fitted_on, momentum=momenta,
         )  # fmt: skip
 
     def _finetune(self) -> None:

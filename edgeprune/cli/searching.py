@@ -22,7 +22,7 @@ from edgeprune.host_options import on_host
     "--bridge", type=int, default=9, show_default=True, help="After a gradual rollback's first step."
 )
 @click.option("--rollback", default="gradual", show_default=True, help="none, direct or gradual.")
-@click.option("--distance", default="eu", show_default=True, help="Of groups: eu, js, or st (structure).")
+@click.option("--distance", default="st", show_default=True, help="Of groups: st (structure), eu or js.")
 @click.option("--sampler", default="gp", show_default=True, help="gp, tpe or random; uniform or sensitivity.")
 @click.option("--criterion", default="l1", show_default=True, help="Which channels of a group go first.")
 @click.option("--wall", default="scale", show_default=True, help="Onto the budget: scale or sequential.")
@@ -32,6 +32,13 @@ from edgeprune.host_options import on_host
 @click.option("--lowest", type=float, default=0.1, show_default=True, help="The least share of a group.")
 @click.option("--images", type=int, default=2000, show_default=True, help="Held-out ones, to judge on.")
 @click.option("--calibration", type=int, default=1000, show_default=True, help="Images to reconstruct from.")
+@click.option(
+    "--final-calibration",
+    type=int,
+    default=4000,
+    show_default=True,
+    help="The same, for the best at the end.",
+)
 @click.option("--device", "target_device", help="Choose for this device, by its latency table.")
 @click.option("--target-batch", type=int, help="Images per inference there  [default: 1].")
 @click.option("--target-threads", type=int, help="Of its runtime.")

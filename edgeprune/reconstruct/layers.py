@@ -41,7 +41,6 @@ class Layer:
         self._taps = parameter[0, 0].numel()
         self.width = parameter.shape[1] * self._taps
         self._generator = torch.Generator()
-        self._before = self._generator.get_state()
         self.rewind()
 
     def rewind(self) -> None:
@@ -55,18 +54,18 @@ class Layer:
 
     def rows(self, value: Tensor) -> Tensor:
         """The layer's input at sampled places: (groups, rows, inputs of a group times kernel positions)."""
-        self._before = self._generator.get_state()
         found = self._geometry.sample(value.detach(), self._positions, self._generator)
         return found.flatten(2).transpose(0, 1)
 
     def beside(self, other: Tensor) -> Tensor:
-        """A value shaped like the layer's output, (N, C, H, W), at the places of the last `rows`.
+        """A value shaped like the layer's output, (N, C, H, W), at the places of the next `rows`.
 
         Returns:
             (groups, rows, outputs of a group).
         """
-        self._generator.set_state(self._before)
+        state = self._generator.get_state()
         place = places_of(len(other), other[0, 0].numel(), self._positions, self._generator)
+        self._generator.set_state(state)
         found = other.detach().flatten(2)[torch.arange(len(other))[:, None], :, place]
         return found.flatten(0, 1).unflatten(1, (self.groups, -1)).transpose(0, 1)
 

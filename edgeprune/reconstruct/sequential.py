@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.flow import Reader
+from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name
 from edgeprune.graph.trace import VALUE
-from edgeprune.importance.batches import Batches, inputs_of
+from edgeprune.importance.batches import Batches, Inputs, inputs_of
 from edgeprune.importance.sites import Tap, is_norm, run
 from edgeprune.reconstruct.layers import Layer, layers_of, weights_put_back
 
 FAINT = 1e-4  # a BatchNorm's factor: what is behind it cannot be made up for in front
+ROOM = 4 * 2**30  # bytes for the images' values: more images than fit are not looked at
+ALIVE = 4  # values as large as the largest that live at once
 MANY = 8  # samples for each unknown: with fewer, what the shortcut has lost would be learned by heart
 ENOUGH = 2  # samples for each unknown: with fewer, a layer that loses nothing itself stays as it is
 
@@ -59,13 +62,32 @@ def junction_of(graph: Graph, layer: Layer) -> Junction | None:
     return Junction(other, scale.reshape(layer.groups, 1, -1))
 
 
+def images_that_fit(graph: Graph) -> int:
+    """So many images may pass a network together, by its largest value of one image; at least 1."""
+    nodes = [node for node in graph.module.graph.nodes if node.op != "get_attr"]
+    values = [one for node in nodes for one in tensors_in(node.meta.get(VALUE))]
+    examples = len(next(node.meta[VALUE] for node in nodes if node.op == "placeholder"))
+    largest = max(one.numel() * one.element_size() for one in values) / examples
+    return max(1, int(ROOM / (ALIVE * largest)))
+
+
+def _within(images: int, batches: Iterator[Inputs]) -> Iterator[Inputs]:
+    """The first batches that have so many images together; the last is cut."""
+    for batch in batches:
+        yield tuple(part[:images] for part in batch)
+        images -= len(batch[0])
+        if images <= 0:
+            return
+
+
 class Sequential:
     """What 'sequential' needs of the whole network, taken once and used for many plans: each layer's outputs.
 
     Where something is added to a layer's output, as in a residual block, it is the sum that is to stay what
     it was: the layer makes up for what the shortcut has lost on the way (He et al., 2017, 3.4).
 
-    All images are held, and pass the network together, so that a layer is fitted before the next one runs.
+    All images are held, and pass the network together, so that a layer is fitted before the next one runs;
+    there are as many as `ROOM` allows.
 
     Args:
         graph: the traced model.
@@ -89,17 +111,17 @@ class Sequential:
     ) -> None:
         self._graph = graph
         self._layers = layers_of(graph, positions, seed)
-        given = list(inputs_of(batches, "reconstruction", limit))
+        given = list(_within(images_that_fit(graph), inputs_of(batches, "reconstruction", limit)))
         self._inputs = tuple(torch.cat(parts) for parts in zip(*given, strict=True))
         self._outputs: dict[fx.Node, Tensor] = {}
         self._added: dict[fx.Node, Tensor] = {}  # to these outputs, behind them
-        self._held: dict[fx.Node, Tensor] = {}
+        self._beside: dict[fx.Node, Tensor] = {}  # the same, in the pass that is under way
         found = {layer.reader.node: junction_of(graph, layer) for layer in self._layers}
         self._junctions = {node: junction for node, junction in found.items() if junction is not None}
         with torch.no_grad():
             before = {one.reader.node: self._keeping(one) for one in self._layers}
             run(graph, self._inputs, before=before, after=self._holding())
-        self._held.clear()
+        self._beside.clear()
 
     def _keeping(self, layer: Layer) -> Tap:
         node, junction = layer.reader.node, self._junctions.get(layer.reader.node)
@@ -107,7 +129,7 @@ class Sequential:
         def keep(value: Tensor) -> None:
             self._outputs[node] = layer.rows(value) @ layer.weight.transpose(1, 2)
             if junction is not None:
-                self._added[node] = layer.beside(self._held[junction.other])
+                self._added[node] = self._beside[node]
 
         return keep
 
@@ -115,16 +137,19 @@ class Sequential:
         """Taps that keep what is added to outputs; each after the one of ``before`` on the same node."""
         taps = dict(before or {})
 
-        def hold(node: fx.Node, first: Tap | None) -> Tap:
+        def hold(layer: Layer, first: Tap | None) -> Tap:
             def tap(value: Tensor) -> Tensor:
                 changed = first(value) if first else None
-                self._held[node] = value if changed is None else changed
-                return self._held[node]
+                value = value if changed is None else changed
+                self._beside[layer.reader.node] = layer.beside(value)
+                return value
 
             return tap
 
-        for junction in self._junctions.values():
-            taps[junction.other] = hold(junction.other, (before or {}).get(junction.other))
+        for layer in self._layers:
+            if layer.reader.node in self._junctions:
+                other = self._junctions[layer.reader.node].other
+                taps[other] = hold(layer, taps.get(other))
         return taps
 
     def fit(self, keep: Bools) -> int:
@@ -137,7 +162,7 @@ class Sequential:
         with torch.no_grad():
             before = {one.reader.node: self._fitting(one, keep) for one in self._layers}
             run(self._graph, self._inputs, before=before, after=self._holding(hidden))
-        self._held.clear()
+        self._beside.clear()
         return sum(layer.loses(keep) for layer in self._layers)
 
     def _inside(self, labels: Tensor) -> np.ndarray:
@@ -157,17 +182,17 @@ class Sequential:
 
     def _fitting(self, layer: Layer, keep: Bools) -> Tap:
         layer.rewind()
-        alive, junction = layer.alive(keep), self._junctions.get(layer.reader.node)
+        alive, node = layer.alive(keep), layer.reader.node
+        junction = self._junctions.get(node)
 
         def fit(value: Tensor) -> None:
             kept = layer.kept(keep).to(value.device)
             rows = layer.rows(value)[:, :, kept]
             if not alive.any() or (alive.all() and rows.shape[1] < ENOUGH * len(kept)):
                 return
-            wanted = self._outputs[layer.reader.node]
+            wanted = self._outputs[node]
             if junction is not None and rows.shape[1] >= MANY * len(kept):
-                now = layer.beside(self._held[junction.other])
-                wanted = wanted + (self._added[layer.reader.node] - now) / junction.scale
+                wanted = wanted + (self._added[node] - self._beside[node]) / junction.scale
             rows, wanted = rows.double(), wanted.double()
             across = rows.transpose(1, 2)
             layer.put(kept, across @ rows, across @ wanted)

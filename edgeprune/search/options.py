@@ -6,6 +6,7 @@ from typing import Any
 from edgeprune.errors import SearchError, TrainError, known
 from edgeprune.importance import CRITERIA
 from edgeprune.recipe import dashed
+from edgeprune.reconstruct import SEQUENTIAL_IMAGES
 from edgeprune.search.evaluate import FITS
 
 SAMPLERS = ("gp", "tpe", "random", "uniform", "sensitivity")
@@ -34,7 +35,8 @@ class SearchOptions:
             `edgeprune.reconstruct`. In the end it is 'sequential'.
         lowest: the least share of a group that a policy may ask to keep.
         images: that a policy is judged on, held out of the training split.
-        calibration: training images for reconstruction and for BatchNorm's statistics.
+        calibration: training images for reconstruction; half as many for BatchNorm's statistics.
+        final_calibration: the same in the end, for the policies that test images are shown.
         seed: of the initial design and of the sampler.
         study: the study's name in a shared storage; None for one made of model, data and target.
 
@@ -47,7 +49,7 @@ class SearchOptions:
     trials: int = 200
     clusters: int = 3
     bridge: int = 9
-    distance: str = "eu"
+    distance: str = "st"
     rollback: str = "gradual"
     sampler: str = "gp"
     criterion: str = "l1"
@@ -56,6 +58,7 @@ class SearchOptions:
     lowest: float = 0.1
     images: int = 2000
     calibration: int = 1000
+    final_calibration: int = SEQUENTIAL_IMAGES
     seed: int = 0
     study: str | None = None
 
@@ -74,7 +77,8 @@ class SearchOptions:
         for name, allowed in {**choices, "criterion": tuple(CRITERIA)}.items():
             if getattr(self, name) not in allowed:
                 raise SearchError(known(name, getattr(self, name), list(allowed)))
-        for name, least in {"trials": 1, "clusters": 0, "bridge": 1, "images": 1, "calibration": 1}.items():
+        least_of = {"trials": 1, "clusters": 0, "bridge": 1, "images": 1, "calibration": 1}
+        for name, least in {**least_of, "final_calibration": 1}.items():
             if getattr(self, name) < least:
                 raise SearchError(f"--{dashed(name)} must be at least {least}, not {getattr(self, name)}")
         if not 0 < self.lowest < 1:

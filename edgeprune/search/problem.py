@@ -91,6 +91,7 @@ class Problem:
             data,
             images=options.images,
             calibration=options.calibration,
+            final=options.final_calibration,
             reconstruct=options.reconstruct,
             device=training.device,
             precision=training.precision,
@@ -137,12 +138,13 @@ class Problem:
 
     def objective(self, trial: optuna.Trial) -> float:
         """Bring the next policy onto the budget, and evaluate it unless it was evaluated before."""
-        widths, stage = self._asked(trial)
+        done = finished(trial.study)
+        widths, stage = self._asked(trial, {tuple(one.user_attrs[WIDTHS]) for one in done})
         trial.set_user_attr(STAGE, stage)
         trial.set_user_attr(PROBE, stage == PROBE)
         trial.set_user_attr(WIDTHS, widths.tolist())
         trial.set_user_attr(RATIOS, self.variables.ratios(widths).tolist())
-        for one in finished(trial.study):
+        for one in done:
             if one.user_attrs[WIDTHS] == widths.tolist():
                 trial.set_user_attr(COPIED, one.number)
                 trial.set_user_attr(SECONDS, 0.0)
@@ -151,8 +153,8 @@ class Problem:
         trial.set_user_attr(SECONDS, seconds)
         return reward
 
-    def _asked(self, trial: optuna.Trial) -> tuple[Ints, str]:
-        """The widths of a trial, and the name of its stage."""
+    def _asked(self, trial: optuna.Trial, known: set[tuple[int, ...]]) -> tuple[Ints, str]:
+        """The widths of a trial, and the name of its stage; ``known`` were evaluated before."""
         kind = self.options.sampler
         if kind == "uniform":
             return self.uniform, kind
@@ -165,16 +167,15 @@ class Problem:
             trial.suggest_float(f"{stage.name}-{index}", low, high)
             for index, (low, high) in enumerate(zip(stage.low, stage.high, strict=True))
         ]
-        return self._new(trial, stage, np.array(values)), stage.name
+        return self._new(trial.number, stage, np.array(values), known), stage.name
 
-    def _new(self, trial: optuna.Trial, stage: Stage, values: Floats) -> Ints:
+    def _new(self, number: int, stage: Stage, values: Floats, known: set[tuple[int, ...]]) -> Ints:
         """The policy that was asked for, or one near to it where that was evaluated before.
 
         Many requests come to one policy on the budget; evaluating it again would teach the model nothing, and
         it would ask for it again.
         """
-        known = {tuple(one.user_attrs[WIDTHS]) for one in finished(trial.study)}
-        draw = np.random.default_rng([self.options.seed, trial.number])
+        draw = np.random.default_rng([self.options.seed, number])
         for tries in range(NEAR_BY + 1):
             moved = values + draw.normal(0, STRAY * tries, len(values))
             widths = self.wall.project(stage.expand(np.clip(moved, stage.low, stage.high)))
@@ -222,7 +223,7 @@ class Problem:
             **self._settings(),
             **self._way(),
             **self._references(),
-            "best_test": self.evaluator.tested(widths),
+            "best_test": self.evaluator.tested(self.evaluator.finally_pruned(widths)),
         }
         known |= {"measured": self._measured(widths, progress), "notes": self.notes}
         result = gathered(study, self.wall, known)
@@ -270,16 +271,17 @@ class Problem:
 
     def _references(self) -> dict[str, Any]:
         """The unpruned model, and uniform ratios."""
-        whole, uniform = self.variables.sizes, self.uniform
+        whole, uniform, by = self.variables.sizes, self.uniform, self.evaluator
         every = {kind: cost(uniform) / cost(whole) for kind, cost in self.wall.costs.items()}
         return {
-            "baseline": self._looked_at(whole),
-            "uniform": {**self._looked_at(uniform), "widths": uniform.tolist(), "fractions": every},
+            "baseline": {"reward": by.judged(by.unpruned), "test": by.tested(by.unpruned)},
+            "uniform": {
+                "reward": by.reward(self.variables.plan(uniform))[0],
+                "test": by.tested(by.finally_pruned(uniform)),
+                "widths": uniform.tolist(),
+                "fractions": every,
+            },
         }
-
-    def _looked_at(self, widths: Ints) -> dict[str, float]:
-        reward, _ = self.evaluator.reward(self.variables.plan(widths))
-        return {"reward": reward, "test": self.evaluator.tested(widths)}
 
     def _measured(self, widths: Ints, progress: Progress) -> dict[str, Any] | None:
         """The best plan on the device; None where no time was asked for."""

@@ -10,7 +10,7 @@ from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.models import build
 from edgeprune.plan import Plan
-from edgeprune.reconstruct import Grams, Sequential, reconstruct
+from edgeprune.reconstruct import Grams, Sequential, reconstruct, sequential
 
 
 def linear_pair() -> Graph:
@@ -201,3 +201,20 @@ def test_what_was_collected_once_serves_many_plans_and_weights_come_back() -> No
                 found = graph.module.get_parameter("1.weight").detach().clone()
             assert torch.allclose(found, other.module.get_parameter("1.weight"), atol=1e-3)
             assert torch.equal(graph.module.get_parameter("1.weight"), before)
+
+
+def test_in_sequence_no_more_images_are_held_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest value of `linear_pair` is one image after its first layer: 3 channels of 5 x 5, 300 B."""
+    graph = linear_pair()
+    monkeypatch.setattr(sequential, "ROOM", 10 * sequential.ALIVE * 300)
+    assert sequential.images_that_fit(graph) == 10
+    small = Sequential(graph, IMAGES, positions=25)
+    ten = [torch.cat(IMAGES)[:10]]
+    monkeypatch.setattr(sequential, "ROOM", 0)
+    assert sequential.images_that_fit(graph) == 1  # a fit on one is better than none
+    monkeypatch.undo()
+    weights = []
+    for fits in (small, Sequential(graph, ten, positions=25), Sequential(graph, IMAGES, positions=25)):
+        with fits.fitted(plan_without(graph, 0).keep):
+            weights.append(graph.module.get_parameter("1.weight").detach().clone())
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])

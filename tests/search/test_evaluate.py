@@ -43,6 +43,25 @@ def test_the_whole_model_is_judged_as_it_is_but_for_its_statistics(place: Path) 
         assert torch.equal(parameter.flatten().sort()[0], whole.flatten().sort()[0]), name
 
 
+def test_in_the_end_more_images_are_looked_at_and_the_model_as_it_came(place: Path) -> None:
+    data = load_data(str(place / "images"), val_fraction=0.4)
+    torch.manual_seed(0)
+    graph = build_graph(build("resnet8", num_classes=3).eval(), torch.zeros(1, *data.shape))
+    variables = variables_of(graph)
+    half = np.maximum(variables.lowest, variables.sizes // 2)
+    few, more = (Evaluator(variables, data, calibration=4, final=final) for final in (4, 16))
+    weights = [
+        torch.cat([p.detach().flatten() for p in one.finally_pruned(half).parameters()])
+        for one in (few, more, more)
+    ]
+    assert torch.equal(weights[1], weights[2]) and not torch.equal(weights[0], weights[1])
+    whole = {name: value.clone() for name, value in graph.module.state_dict().items()}
+    for name, value in more.unpruned.state_dict().items():
+        assert torch.equal(value, whole[name]), name
+    right = [more.unpruned(x).argmax(1) == y for x, y in data.batches("test")]
+    assert more.tested(more.unpruned) == pytest.approx(float(torch.cat(right).float().mean()))
+
+
 def test_without_held_out_images_there_is_nothing_to_judge_on(place: Path) -> None:
     data = load_data(str(place / "images"), val_fraction=0.0)
     graph = build_graph(build("resnet8", num_classes=3).eval(), torch.zeros(1, *data.shape))

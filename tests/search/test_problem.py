@@ -3,23 +3,19 @@
 from types import SimpleNamespace
 
 import numpy as np
-import optuna
 
 from edgeprune.search.options import SearchOptions
 from edgeprune.search.problem import Problem
-from edgeprune.search.result import WIDTHS
 from edgeprune.search.strategy import Stage
 from search.test_wall import wall
 
 
 def asked(widths_known: list[list[int]], goal: float = 15) -> list[int]:
     """What comes of asking for (1, 1), which is (5, 5) of 15, when these are known."""
-    study = optuna.create_study(direction="maximize")
-    for widths in widths_known:
-        study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={WIDTHS: widths}))
     problem = SimpleNamespace(wall=wall(goal, "scale"), options=SearchOptions(source="x", seed=3))
     stage = Stage("layers", (0, 1), (0.1, 0.1), (1.0, 1.0))
-    found = Problem._new(problem, study.ask(), stage, np.array([1.0, 1.0]))  # type: ignore[arg-type]
+    known = {tuple(widths) for widths in widths_known}
+    found = Problem._new(problem, len(known), stage, np.array([1.0, 1.0]), known)  # type: ignore[arg-type]
     return found.tolist()
 
 
