@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--distance", default="st")
     parser.add_argument("--calibration", type=int, default=1000)
     parser.add_argument("--final", type=int, default=4000)
+    parser.add_argument("--note", default="", help="about the machine, for the table")
     parser.add_argument("--work", default="runs/search-strategies")
     parser.add_argument("--out", default="results/search_resnet56.json")
     args = parser.parse_args()
@@ -79,8 +80,8 @@ def main() -> None:
         for way in args.ways.split(","):
             if not any((one["way"], one["seed"]) == (way, seed) for one in rows):
                 rows.append(row(way, seed, args))
-                write_json(place, {"schema": 1, "machine": machine(), "rows": rows})
-                draw(rows, place.with_suffix(".png"))
+                write_json(place, {"schema": 1, "machine": machine(), "note": args.note, "rows": rows})
+    draw(rows, place.with_suffix(".png"))
     for one in rows:
         print(f"{strategy_of(one)}, seed {one['seed']}: {100 * one['best']['reward']:.2f} %")
 
