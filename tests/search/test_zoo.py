@@ -9,15 +9,17 @@ from edgeprune.search import SearchOptions, search
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["mobilenetv1_cifar", "mobilenetv2_cifar", "vgg16_cifar"])
-def test_trained_briefly_on_digits(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "epochs"), [("mobilenetv1_cifar", 4), ("mobilenetv2_cifar", 12), ("vgg16_cifar", 4)]
+)
+def test_trained_briefly_on_digits(name: str, epochs: int, tmp_path: Path) -> None:
     found = search(
         tmp_path / "out",
         SearchOptions.of(
             {
                 "source": name,
                 "data": "digits",
-                "baseline_epochs": 4,
+                "baseline_epochs": epochs,
                 "val_fraction": 0.2,
                 "trials": 12,
                 "calibration": 256,
