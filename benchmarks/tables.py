@@ -249,9 +249,9 @@ def search_table() -> str:
     one, seeds = found["rows"][0], len({row["seed"] for row in found["rows"]})
     what = (
         f"{one['model']} on {one['data']}, {one['target']}, without any training; the unpruned network has "
-        f"{percent(one['baseline']['reward'])} and {percent(one['baseline']['test'])} (its weights have seen the "
-        "held-out images in their own training, so only the test images are new to it). Means and ranges over "
-        f"{seeds} seed{'s' * (seeds > 1)}; channels by {one['criterion']}, layers fitted by "
+        f"{percent(one['baseline']['reward'])} and {percent(one['baseline']['test'])} (its weights have "
+        "seen the held-out images in their own training, so only the test images are new to it). Means and "
+        f"ranges over {seeds} seed{'s' * (seeds > 1)}; channels by {one['criterion']}, layers fitted by "
         f"{one['reconstruct']} in the search, and in sequence for the test images."
     )
     heads = ["way", "policies", f"{one['images']:,} held-out images", "test images", "a policy"]
