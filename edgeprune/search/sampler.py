@@ -10,9 +10,8 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
-from edgeprune.search.strategy import Stage, Strategy
+from edgeprune.search.strategy import DESIGN, Stage, Strategy
 
-DESIGN = 10  # Sobol points before the first model; the source's number
 RATIOS, PROBE = "ratios", "probe"  # what a trial carries: the share each group kept; whether it was no policy
 
 

@@ -13,6 +13,8 @@ from edgeprune.search.clusters import Dendrogram, members
 from edgeprune.search.options import SearchOptions
 from edgeprune.search.variables import Floats
 
+DESIGN = 10  # Sobol points before the first model; the source's number
+FEW = 0.4  # of few trials the first stage has this share at least, up to the whole design
 BEST = 10  # policies about whose mean the box of a stage lies; the source's number
 NARROW, WIDE = 0.02, 0.1  # how far it reaches to each side at the end of a search, and at its beginning
 # When a stage ends, as shares of all trials; the source's are 80 and 100, 130 and 150, and 20, of 200. Here
@@ -108,6 +110,8 @@ class Strategy:
         """After how many evaluations a stage ended that began at ``start``; -1 while it goes on."""
         trials = self.options.trials
         armed, fired, patience = (round(trials * x) for x in (ARMED[number], FIRED[number], PATIENCE))
+        armed = max(armed, 0 if start else min(DESIGN, round(FEW * trials)))
+        fired = max(fired, armed, start + patience)
         improved, best = start, max(rewards[:start], default=-np.inf)
         for done in range(start, len(rewards) + 1):
             if done > start and rewards[done - 1] > best:
