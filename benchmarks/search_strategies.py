@@ -70,17 +70,18 @@ def main() -> None:
     parser.add_argument("--distance", default="st")
     parser.add_argument("--calibration", type=int, default=1000)
     parser.add_argument("--final", type=int, default=4000)
-    parser.add_argument("--note", default="", help="about the machine, for the table")
+    parser.add_argument("--note", help="about the machine, for the table")
     parser.add_argument("--work", default="runs/search-strategies")
     parser.add_argument("--out", default="results/search_resnet56.json")
     args = parser.parse_args()
     place = Path(args.out)
-    rows = json.loads(place.read_text())["rows"] if place.exists() else []
+    kept = json.loads(place.read_text()) if place.exists() else {"rows": [], "note": ""}
+    rows, note = kept["rows"], args.note or kept["note"]
     for seed in map(int, args.seeds.split(",")):
         for way in args.ways.split(","):
             if not any((one["way"], one["seed"]) == (way, seed) for one in rows):
                 rows.append(row(way, seed, args))
-                write_json(place, {"schema": 1, "machine": machine(), "note": args.note, "rows": rows})
+                write_json(place, {"schema": 1, "machine": machine(), "note": note, "rows": rows})
     draw(rows, place.with_suffix(".png"))
     for one in rows:
         print(f"{strategy_of(one)}, seed {one['seed']}: {100 * one['best']['reward']:.2f} %")

@@ -1,6 +1,5 @@
 """The stages of one run: baseline, pruning, fine-tuning, one look at the test images; each resumable."""
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -240,15 +239,18 @@ class Stages:
 
     def _recalibrated(self, fitted: nn.Module) -> nn.Module:
         """With BatchNorm's statistics measured anew, unless fits in sequence left them good as they were."""
-        measured = copy.deepcopy(fitted)
-        training.recalibrate(measured, self.data, batch_size=self.options.batch_size or 128)
+
+        def recalibrate(model: nn.Module) -> None:
+            training.recalibrate(model, self.data, batch_size=self.options.batch_size or 128)
+
         if self.options.reconstruct != "sequential" or not self.data.sizes["val"]:
-            return measured
+            recalibrate(fitted)
+            return fitted
 
         def held_out(model: nn.Module) -> float:
             return training.accuracy(model, self.data.batches("val", limit=HELD_OUT))
 
-        return max(measured, fitted, key=held_out)
+        return training.recalibrated_if_better(fitted, recalibrate, held_out)
 
     def _extra_of(self, course: Course, removal: Removal, graph: Graph, stage: Stage) -> Extra:
         """What training up to this removal does besides."""

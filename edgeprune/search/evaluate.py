@@ -81,11 +81,7 @@ class Evaluator:
         return self.judged(self.pruned(plan)), time.perf_counter() - began
 
     def pruned(self, plan: Plan) -> torch.nn.Module:
-        """The dense model of a plan, reconstructed, and recalibrated unless it is better as fitted.
-
-        Fits in sequence bring each layer's output back to what its BatchNorm's statistics are of; measured
-        anew they would undo a part of that. Where a network has layers that cannot be fitted, it takes both.
-        """
+        """The dense model of a plan, reconstructed, and recalibrated (after fits in sequence: if better)."""
         return self._made(plan, self._fits, self._seen)
 
     def finally_pruned(self, widths: Ints) -> torch.nn.Module:
@@ -94,12 +90,15 @@ class Evaluator:
 
     def _made(self, plan: Plan, fits: Grams | Sequential, seen: Iterable[Tensor]) -> torch.nn.Module:
         with fits.fitted(plan.keep):
-            fitted = self._placed(compact(self.variables.graph, plan).model)
-        measured = copy.deepcopy(fitted)
-        training.recalibrate_on(measured, seen, self.device, self.precision)
-        if isinstance(fits, Sequential) and self.judged(fitted) > self.judged(measured):
-            return fitted
-        return measured
+            model = self._placed(compact(self.variables.graph, plan).model)
+
+        def recalibrate(one: torch.nn.Module) -> None:
+            training.recalibrate_on(one, seen, self.device, self.precision)
+
+        if isinstance(fits, Sequential):
+            return training.recalibrated_if_better(model, recalibrate, self.judged)
+        recalibrate(model)
+        return model
 
     @property
     def unpruned(self) -> torch.nn.Module:

@@ -94,7 +94,7 @@ class Ledger:
         """
 
         def wanted(trial: optuna.Trial) -> float:
-            earlier = [*self._in(TrialState.COMPLETE), *self._in(TrialState.RUNNING)]
+            earlier = self._in(TrialState.COMPLETE, TrialState.RUNNING)
             if sum(one.number < trial.number for one in earlier) >= trials:
                 raise optuna.TrialPruned  # two workers began the last one at once
             return objective(trial)
@@ -111,8 +111,8 @@ class Ledger:
                 self.study.optimize(wanted, n_trials=1)
             told()
 
-    def _in(self, state: TrialState) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=(state,))
+    def _in(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=states)
 
     def _alive(self) -> int:
         """Trials that some worker is at; those of dead workers are given up."""

@@ -77,8 +77,8 @@ class SearchOptions:
         for name, allowed in {**choices, "criterion": tuple(CRITERIA)}.items():
             if getattr(self, name) not in allowed:
                 raise SearchError(known(name, getattr(self, name), list(allowed)))
-        least_of = {"trials": 1, "clusters": 0, "bridge": 1, "images": 1, "calibration": 1}
-        for name, least in {**least_of, "final_calibration": 1}.items():
+        for name in ("trials", "clusters", "bridge", "images", "calibration", "final_calibration"):
+            least = 0 if name == "clusters" else 1
             if getattr(self, name) < least:
                 raise SearchError(f"--{dashed(name)} must be at least {least}, not {getattr(self, name)}")
         if not 0 < self.lowest < 1:

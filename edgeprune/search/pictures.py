@@ -166,7 +166,8 @@ def dendrogram(figure: "Figure", result: dict[str, Any]) -> None:
             (1.0, height(links, count)), xycoords=("axes fraction", "data"),
             ha="right", va="bottom", fontsize=8,
         )  # fmt: skip
-    _frame(axes, result, "groups by the spread of their importance", "", f"distance ({result['distance']})")
+    what = "groups by what they are made of" if result["distance"] == "st" else "groups by their importance"
+    _frame(axes, result, what, "", f"distance ({result['distance']})")
 
 
 def height(links: np.ndarray, clusters: int) -> float:

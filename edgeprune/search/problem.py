@@ -1,6 +1,7 @@
 """All that stays the same during a search: the network, its groups, the budget, how a policy is judged."""
 
 import shlex
+from collections.abc import Container
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,22 +139,22 @@ class Problem:
 
     def objective(self, trial: optuna.Trial) -> float:
         """Bring the next policy onto the budget, and evaluate it unless it was evaluated before."""
-        done = finished(trial.study)
-        widths, stage = self._asked(trial, {tuple(one.user_attrs[WIDTHS]) for one in done})
+        known = {tuple(one.user_attrs[WIDTHS]): one for one in reversed(finished(trial.study))}
+        widths, stage = self._asked(trial, known)
         trial.set_user_attr(STAGE, stage)
         trial.set_user_attr(PROBE, stage == PROBE)
         trial.set_user_attr(WIDTHS, widths.tolist())
         trial.set_user_attr(RATIOS, self.variables.ratios(widths).tolist())
-        for one in done:
-            if one.user_attrs[WIDTHS] == widths.tolist():
-                trial.set_user_attr(COPIED, one.number)
-                trial.set_user_attr(SECONDS, 0.0)
-                return float(one.value or 0.0)
+        same = known.get(tuple(widths.tolist()))
+        if same is not None:
+            trial.set_user_attr(COPIED, same.number)
+            trial.set_user_attr(SECONDS, 0.0)
+            return float(same.value or 0.0)
         reward, seconds = self.evaluator.reward(self.variables.plan(widths))
         trial.set_user_attr(SECONDS, seconds)
         return reward
 
-    def _asked(self, trial: optuna.Trial, known: set[tuple[int, ...]]) -> tuple[Ints, str]:
+    def _asked(self, trial: optuna.Trial, known: Container[tuple[int, ...]]) -> tuple[Ints, str]:
         """The widths of a trial, and the name of its stage; ``known`` were evaluated before."""
         kind = self.options.sampler
         if kind == "uniform":
@@ -169,7 +170,7 @@ class Problem:
         ]
         return self._new(trial.number, stage, np.array(values), known), stage.name
 
-    def _new(self, number: int, stage: Stage, values: Floats, known: set[tuple[int, ...]]) -> Ints:
+    def _new(self, number: int, stage: Stage, values: Floats, known: Container[tuple[int, ...]]) -> Ints:
         """The policy that was asked for, or one near to it where that was evaluated before.
 
         Many requests come to one policy on the budget; evaluating it again would teach the model nothing, and
@@ -272,9 +273,10 @@ class Problem:
     def _references(self) -> dict[str, Any]:
         """The unpruned model, and uniform ratios."""
         whole, uniform, by = self.variables.sizes, self.uniform, self.evaluator
+        unpruned = by.unpruned
         every = {kind: cost(uniform) / cost(whole) for kind, cost in self.wall.costs.items()}
         return {
-            "baseline": {"reward": by.judged(by.unpruned), "test": by.tested(by.unpruned)},
+            "baseline": {"reward": by.judged(unpruned), "test": by.tested(unpruned)},
             "uniform": {
                 "reward": by.reward(self.variables.plan(uniform))[0],
                 "test": by.tested(by.finally_pruned(uniform)),

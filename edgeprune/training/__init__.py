@@ -1,6 +1,6 @@
 """One training loop for baseline, pruning and fine-tuning alike."""
 
-from edgeprune.training.evaluation import accuracy, recalibrate, recalibrate_on
+from edgeprune.training.evaluation import accuracy, recalibrate, recalibrate_on, recalibrated_if_better
 from edgeprune.training.extras import Extra, Plateau
 from edgeprune.training.loop import Interrupted, Progress, Stage, checkpoint_seconds
 from edgeprune.training.options import PRECISIONS, TrainOptions, best_precision, computing_in
@@ -21,4 +21,5 @@ __all__ = [
     "computing_in",
     "recalibrate",
     "recalibrate_on",
+    "recalibrated_if_better",
 ]

@@ -1,6 +1,7 @@
 """How good a model is, and BatchNorm statistics that fit it."""
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import torch
@@ -63,6 +64,24 @@ def recalibrate_on(
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
     model.train(mode)
+
+
+def recalibrated_if_better(
+    fitted: nn.Module, recalibrate: Callable[[nn.Module], None], judge: Callable[[nn.Module], float]
+) -> nn.Module:
+    """A model after fits in sequence, with the statistics it came with or with new ones.
+
+    Those fits bring each layer's output back to what its BatchNorm's statistics are of; measured anew they
+    would undo a part of that. Where a network has layers that cannot be fitted, new ones may be better.
+
+    Args:
+        fitted: stays as it is.
+        recalibrate: measures a model's statistics anew, in place.
+        judge: the higher the better.
+    """
+    measured = copy.deepcopy(fitted)
+    recalibrate(measured)
+    return max(measured, fitted, key=judge)
 
 
 def _belongs_to_bank(model: nn.Module, norm: nn.Module) -> bool:
