@@ -16,6 +16,7 @@ from edgeprune.latency.shapes import DEPTHWISE, Shape
 
 MOST_POINTS = 48  # of a file
 MOST_MACS = 1.5e9  # of a file, per inference: some 50 ms on a small CPU
+LARGE_BATCH = 8  # from here on that grows with the batch: a file for each layer would mean hundreds of processes
 PASSES = 2  # each a fresh process; the faster counts, since noise only ever adds
 SECONDS = 0.3  # of a pass
 
@@ -92,10 +93,10 @@ def time_of(parts: Sequence[Part], name: str, shape: Shape) -> float:
 def _shared_out(shape: Shape, points: Sequence[Point], batch: int) -> Iterator[list[Point]]:
     """Points in files of bounded work."""
     some: list[Point] = []
-    work = 0.0
+    work, most = 0.0, MOST_MACS * max(1.0, batch / LARGE_BATCH)
     for point in points:
         macs = batch * shape.macs(*point)
-        if some and (len(some) == MOST_POINTS or work + macs > MOST_MACS):
+        if some and (len(some) == MOST_POINTS or work + macs > most):
             yield some
             some, work = [], 0.0
         some.append(point)
