@@ -3,8 +3,10 @@
     python benchmarks/search_finetuned.py --data DIR --weights resnet56-cifar10.safetensors \
         --searched runs/search-strategies/gradual-0
 
-One baseline, one budget, one training for all. Some quarter of an hour a row on two cores; runs are resumed
-where they stopped.
+One baseline, one budget, one training for all; without distillation, which the learned method would have
+for its fine-tuning alone. Some ten minutes a row on two quiet cores; runs are resumed where they stopped. Two
+processes may share the work, with --ways and an --out of their own; run once more without --ways, the script
+writes what both came to.
 """
 
 import argparse
@@ -30,6 +32,7 @@ def main() -> None:
         "--searched", type=Path, required=True, help="the folder of a search that is finished"
     )
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--runs", type=Path, default=Path("runs/search-finetuned"))
     parser.add_argument("--out", type=Path, default=Path("results/search_finetuned.json"))
     given = parser.parse_args()
@@ -37,8 +40,8 @@ def main() -> None:
     shared = {
         "model": found["model"], "data": given.data, "weights": given.weights, "target": found["target"],
         "epochs": given.epochs, "schedule": "onecycle", "lr": 0.02, "nesterov": True,
+        "distill": False,
     }  # fmt: skip
-    even = given.runs / "uniform-search"
     asked = {
         "source": found["model"],
         "data": given.data,
@@ -47,7 +50,9 @@ def main() -> None:
         "sampler": "uniform",
         "final_calibration": 250,  # its own test accuracy is not looked at
     }
-    search(even, SearchOptions.of(asked), resume=even.exists())
+    even = given.runs / "uniform-search"
+    if "uniform" in given.ways:
+        search(even, SearchOptions.of(asked), resume=even.exists())
     own = {
         "searched": {"plan": str(given.searched / "plan.json"), "reconstruct": "sequential"},
         "uniform": {"plan": str(even / "plan.json"), "reconstruct": "sequential"},
@@ -68,7 +73,7 @@ def main() -> None:
         }
 
     about = {"model": found["model"], "target": found["target"], "epochs": given.epochs}
-    for row in Rows(given.out, about).run([{"way": way} for way in WAYS], row_of):
+    for row in Rows(given.out, about).run([{"way": way} for way in given.ways], row_of):
         print(f"{row['way']}: {100 * row['accuracy_before']:.2f} %, then {100 * row['accuracy']:.2f} %")
 
 
