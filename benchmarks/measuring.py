@@ -22,6 +22,7 @@ from edgeprune.recipe import TrainPruneOptions
 Row = dict[str, Any]
 
 SURE, TRIES = 0.05, 4
+NAMES = ("baseline_ms", "pruned_ms", "value", "low", "high")
 
 
 def network(name: str, weights: str | None = None) -> tuple[nn.Module, tuple[int, ...]]:
@@ -39,11 +40,15 @@ def timed(
 ) -> dict[str, float]:
     """Both in turn in one run, as `edgeprune bench` does it: medians in ms, the speedup and its interval.
 
-    On a machine with neighbours some measurements are disturbed, and their intervals say so: a wide one is
-    taken again, and the narrowest counts, whatever it says.
+    On a machine with neighbours some measurements are disturbed: one of much doubt is taken again, and that
+    of the least counts, whatever it says. See `edgeprune.latency.whole.Whole`.
     """
-    found = Whole(baseline, shape, site, seconds, SURE, TRIES).times(pruned)
-    return dict(zip(("baseline_ms", "pruned_ms", "value", "low", "high"), found, strict=True))
+    return named(Whole(baseline, shape, site, seconds, SURE, TRIES).times(pruned))
+
+
+def named(times: list[float]) -> dict[str, float]:
+    """What `Whole.times` gives, by name."""
+    return dict(zip(NAMES, times, strict=True))
 
 
 def trained(place: Path, options: TrainPruneOptions) -> dict[str, Any]:
@@ -61,7 +66,10 @@ def machine() -> dict[str, Any]:
 
 
 class Rows:
-    """Rows of a result that is kept after each, so that a script that was stopped goes on."""
+    """Rows of a result that is kept after each, so that a script that was stopped goes on.
+
+    Each says what machine it was measured on, since a script may go on elsewhere.
+    """
 
     def __init__(self, place: Path, about: dict[str, Any]) -> None:
         self.place, self.about = place, about
@@ -75,8 +83,8 @@ class Rows:
 
     def add(self, row: Row) -> None:
         """Keep it."""
-        self.rows.append(row)
-        write_json(self.place, {"schema": 1, **self.about, "machine": machine(), "rows": self.rows})
+        self.rows.append({**row, "machine": machine()})
+        write_json(self.place, {"schema": 1, **self.about, "rows": self.rows})
         print(json.dumps(row), flush=True)
 
     def run(self, keys: list[Row], make: Callable[[Row], Row]) -> list[Row]:

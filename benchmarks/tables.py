@@ -133,9 +133,11 @@ def compare_table(name: str) -> str:
 
 
 def on_machine(found: dict[str, Any]) -> str:
-    """The machine of a result that `measuring.Rows` kept."""
-    one = found["machine"]
-    return f"On {one['cpu']}, {one['cores']} cores, onnxruntime {one['onnxruntime']}."
+    """The machine of a result, or those of its rows where each has its own."""
+    every = [found["machine"]] if "machine" in found else [row["machine"] for row in found["rows"]]
+    places = {f"{one['cpu']}, {one['cores']} cores": None for one in every}
+    versions = sorted({one["onnxruntime"] for one in every})
+    return f"On {' and '.join(places)}, onnxruntime {' and '.join(versions)}."
 
 
 def plain_name(model: str) -> str:
