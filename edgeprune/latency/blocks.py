@@ -10,7 +10,8 @@ def removable(graph: Graph) -> list[tuple[int, ...]]:
     """Sets of groups that go together and leave a network whose output still depends on its input.
 
     Without all channels of one group its readers give constants; the groups that are then written by nothing
-    but constants go with it. A residual block's inside is such a set; a layer in a chain is not.
+    but constants, or that nothing reads any more, go with it. A residual block's inside is such a set; a
+    layer in a chain is not.
     """
     found: dict[tuple[int, ...], None] = {}
     for group in graph.groups:
@@ -19,7 +20,7 @@ def removable(graph: Graph) -> list[tuple[int, ...]]:
         together = {group.index}
         while True:
             fate = fate_of(graph.flow, graph.class_of, keep)
-            more = {other.index for other in graph.groups if _is_written_by_nothing(other.index, graph, fate)}
+            more = {other.index for other in graph.groups if _idle(other.index, graph, fate)}
             if more <= together:
                 break
             together |= more
@@ -30,10 +31,10 @@ def removable(graph: Graph) -> list[tuple[int, ...]]:
     return list(found)
 
 
-def _is_written_by_nothing(index: int, graph: Graph, fate: Fate) -> bool:
+def _idle(index: int, graph: Graph, fate: Fate) -> bool:
     names = set(graph.groups[index].producers)
     nodes = [n for n in graph.module.graph.nodes if n.op == "call_module" and str(n.target) in names]
-    return bool(nodes) and all(fate.gone(node) for node in nodes)
+    return bool(nodes) and not any(node in fate.working for node in nodes)
 
 
 def _output_works(graph: Graph, fate: Fate) -> bool:

@@ -6,7 +6,7 @@ whole residual blocks may go. Greedy from the full network, by importance lost f
 that goes; then channels are given back, and exchanged between groups, while that gains.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -194,20 +194,33 @@ class Chooser:
         return sum(max(0.0, share) for share in shares)
 
     def down(self, state: State) -> State:
-        """Narrow until the goals are met."""
+        """Narrow until the goals are met; widen where that helps: a layer may be fast for its FLOPs."""
         while state.excess > 0:
-            best: tuple[float, State] | None = None
-            for move in self.narrower(state.counts):
-                after = self.after(state, move)
-                if after.excess >= state.excess:
-                    continue
-                worth = (state.excess - after.excess) / max(TINY, state.importance - after.importance)
-                if best is None or worth > best[0]:
-                    best = (worth, after)
-            if best is None:
+            singles = (
+                self.after(state, move) for move in (*self.narrower(state.counts), *self.wider(state.counts))
+            )
+            better = self._nearer(state, singles) or self._nearer(state, self._pairs(state))
+            if better is None:
                 raise TargetError(self.how_far(state))
-            state = best[1]
+            state = better
         return state
+
+    def _nearer(self, state: State, afterwards: Iterable[State]) -> State | None:
+        """The one that takes most of the excess for the importance it costs; None where none takes any."""
+        best: tuple[float, State] | None = None
+        for after in afterwards:
+            if after.excess >= state.excess:
+                continue
+            worth = (state.excess - after.excess) / max(TINY, state.importance - after.importance)
+            if best is None or worth > best[0]:
+                best = (worth, after)
+        return None if best is None else best[1]
+
+    def _pairs(self, state: State) -> Iterator[State]:
+        """A group wider and another narrower: where goals are at odds, no single move may lead on."""
+        for up in self.wider(state.counts):
+            raised = self.after(state, up)
+            yield from (self.after(raised, down) for down in self.narrower(raised.counts, NEAR))
 
     def narrower(self, counts: Ints, most: int | None = None) -> Iterator[Move]:
         """Every group at every lower width, or the next ``most`` of them; every block gone."""

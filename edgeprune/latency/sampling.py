@@ -16,7 +16,7 @@ from edgeprune.latency.shapes import DEPTHWISE, Shape
 
 MOST_POINTS = 48  # of a file
 MOST_MACS = 1.5e9  # of a file, per inference: some 50 ms on a small CPU
-LARGE_BATCH = 8  # from here on that grows with the batch: a file for each layer would mean hundreds of processes
+LARGE_BATCH = 8  # from here on that grows with the batch: a process for each layer takes too long
 PASSES = 2  # each a fresh process; the faster counts, since noise only ever adds
 SECONDS = 0.3  # of a pass
 

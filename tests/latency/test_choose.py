@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import build_graph
 from edgeprune.latency.blocks import removable
-from edgeprune.latency.choose import Chooser, PerFlop
+from edgeprune.latency.choose import Chooser, PerFlop, Plain
 
 
 class Chain(nn.Module):
@@ -97,6 +97,34 @@ def test_several_goals_at_once() -> None:
     assert cost(counts) <= goals["latency"] and graph.flops(plan.keep) <= goals["flops"]
 
 
+@pytest.mark.parametrize("share", [0.4, 0.6])
+@pytest.mark.parametrize("slow", range(3))
+@pytest.mark.parametrize("seed", range(3))
+def test_goals_at_odds_are_met_near_the_best_of_all_choices(share: float, slow: int, seed: int) -> None:
+    """FLOPs, and a time for each of them: the slow layer narrows, and the others stay wide for its sake."""
+    graph = graph_of(Chain())
+    scores = np.random.default_rng(seed).random(graph.classes)
+    flops = graph.by_widths("flops")
+
+    def time(counts) -> float:
+        chain = [3, *(int(c) for c in counts), 4]
+        rates = [3.0 if layer == slow else 1.0 for layer in range(4)]
+        return float(sum(r * a * b for r, (a, b) in zip(rates, itertools.pairwise(chain), strict=True)))
+
+    full = np.array([group.size for group in graph.groups])
+    each = PerFlop(Plain(time), flops, time(full), flops(full))
+    costs, goals = {"flops": flops, "each": each}, {"flops": share * flops(full), "each": np.inf}
+    chooser = Chooser(graph, scores, costs, goals, steps=np.full(3, 2))
+    choices = [np.array(c) for c in itertools.product(*chooser.widths)]
+    choices = [c for c in choices if flops(c) <= goals["flops"]]
+    chooser.goals["each"] = 0.8 * min(map(each, choices)) + 0.2 * max(map(each, choices))
+    best = max(chooser.at(c).importance for c in choices if each(c) <= chooser.goals["each"])
+    plan = chooser.plan()
+    counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
+    assert chooser.at(counts).excess == 0
+    assert chooser.at(counts).importance >= 0.9 * best
+
+
 def test_a_target_out_of_reach_says_how_far_it_goes() -> None:
     graph = graph_of(Chain())
     cost, whole = stairs_cost(graph)
@@ -111,8 +139,8 @@ def test_which_groups_may_go_whole() -> None:
     graph = graph_of(Residual())
     inside = [tuple(g.index for g in graph.groups if g.name.startswith(block)) for block in ("one", "two")]
     assert all(len(groups) == 2 for groups in inside)
-    assert inside[0] in removable(graph) and inside[1] in removable(graph)
-    assert not any(graph.groups[i].name == "stem" for groups in removable(graph) for i in groups)
+    # Whichever of a block's groups goes first: what nothing writes or nothing reads any more goes with it.
+    assert sorted(removable(graph)) == sorted(inside)
 
 
 def test_a_block_goes_where_narrowing_gains_nothing() -> None:
