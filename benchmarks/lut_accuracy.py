@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import NAMES, SURE, Row, Rows, named, network
+from measuring import SURE, Row, Rows, named, network, quiet
 
 from edgeprune.compaction import compact
 from edgeprune.graph.classes import Graph, build_graph
@@ -85,8 +85,7 @@ def main() -> None:
         "model": given.model, "batch": given.batch, "build_s": build_s, "predicted_whole_ms": predicted.ms(),
     }  # fmt: skip
     kept = Rows(given.out, about)
-    whole.fastest_ms = min((row["baseline_ms"] for row in kept.rows), default=whole.fastest_ms)
-    kept.rows = [row for row in kept.rows if whole.doubt([row[name] for name in NAMES]) <= SURE]
+    quiet(kept, whole, {})
     rows = kept.run([{"seed": seed} for seed in range(given.plans)], row_of)
     errors = [abs(row["error"]) for row in rows]
     wholes = [predicted.ms() / row["baseline_ms"] - 1 for row in rows]

@@ -64,7 +64,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("results/never_slower.json"))
     parser.add_argument("--count", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--seconds", type=float, default=4.0)
     given = parser.parse_args()
     about: dict[str, Any] = {"seconds": given.seconds}
     rows = Rows(given.out, about).run(drawn(given.count), lambda key: row_of(key, given.seconds))
