@@ -3,8 +3,8 @@
 A knapsack with couplings: a group's width decides the time of all layers that write or read it, together with
 the widths of the others there. Widths are on the device's steps, so that none is paid for and left unused;
 whole residual blocks may go. Greedy from the full network, by importance lost for each share of the excess
-that goes (where goals are at odds, as FLOPs and the time for each of them, some groups are widened again on the
-way); then channels are given back, and exchanged between groups, while that gains.
+that goes (where goals are at odds, as FLOPs and the time for each of them, some groups are widened again on
+the way); then channels are given back, and exchanged between groups, while that gains.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
