@@ -22,6 +22,7 @@ Measure = Callable[[Graph, Plan], Measured]
 # FLOPs that go should take their time with them: a speedup is to be this share of the FLOPs ratio at least.
 EFFICIENCY = 0.97
 RELAXED = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)  # of that, where the device does not give it; then any
+SPENT = 0.9  # of a goal: speed for each FLOP is not to be bought by leaving far less than was asked for
 PER_FLOP = "time for each FLOP"
 SLOWER = 0.995  # of the baseline's time, by the table: a plan must be faster than that
 
@@ -251,12 +252,20 @@ class EfficientBudget(DeviceBudget):
         """Within the goals, and as near to that as the device gives; faster than the baseline in any case."""
         why: TargetError | None = None
         goals = {**self.goals, LATENCY: SLOWER * self.originals[LATENCY]}
+        frugal: list[tuple[float, Plan]] = []
         for wished in [*({PER_FLOP: asked / share} for share in RELAXED), {}]:
             try:
-                return self._knapsack(graph, scores, {**goals, **wished})
+                plan = self._knapsack(graph, scores, {**goals, **wished})
             except TargetError as error:
                 why = error
-        raise TargetError(f"nothing can be gained on this device: {why}")
+                continue
+            spent = max(self.cost(kind, graph, plan.keep) / goal for kind, goal in self.goals.items())
+            if spent >= SPENT:
+                return plan
+            frugal.append((spent, plan))
+        if not frugal:
+            raise TargetError(f"nothing can be gained on this device: {why}")
+        return max(frugal, key=lambda one: one[0])[1]
 
     def _predicted(self, graph: Graph, plan: Plan) -> float:
         return self._share(LATENCY, graph, plan) / self._share("flops", graph, plan)

@@ -96,6 +96,16 @@ def test_flops_on_a_device_take_their_time_with_them(make: Make, graph: Graph, m
     assert measured[-1] <= flops / 0.9 or measured[-1] <= 0.5 / 0.97
 
 
+@pytest.mark.parametrize("whole", [0.6, 0.8])
+def test_a_device_that_gains_little_does_not_cost_more_flops(
+    make: Make, graph: Graph, board: Board, measured: list[float], whole: float
+) -> None:
+    """Asking for ever less time for each FLOP, the loop must not run to a plan of far fewer FLOPs."""
+    board.whole = whole
+    plan = make("flops=0.5").settle(graph, score(graph, "l2"))
+    assert 0.9 * 0.5 <= graph.flops(plan.keep) / graph.flops() <= 0.5
+
+
 def test_several_targets_at_once(make: Make, graph: Graph, measured: list[float]) -> None:
     plan = make("latency=0.6,params=0.4,memory=0.9").select(graph, score(graph, "l2"))
     assert graph.params(plan.keep) <= 0.4 * graph.params()
