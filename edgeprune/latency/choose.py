@@ -23,6 +23,7 @@ from edgeprune.plan import Plan
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 TINY = 1e-12
+SPENT = 0.95  # of a goal
 NEAR = 3  # steps down that an exchange looks at: a group that gives up more is found in several exchanges
 
 
@@ -117,6 +118,8 @@ class Chooser:
         steps: for each group, the multiple that widths are kept at.
         floor: no group keeps fewer channels, but for a block that goes whole.
         blocks: sets of groups that may go whole; None finds them.
+        spend: names of goals of which one is to be used up to `SPENT` at least; speed for each FLOP, say, is
+            not to be bought by leaving far fewer of them than was asked.
     """
 
     def __init__(
@@ -129,12 +132,14 @@ class Chooser:
         steps: Ints,
         floor: int = 2,
         blocks: Sequence[tuple[int, ...]] | None = None,
+        spend: Sequence[str] = (),
     ) -> None:
         self.graph = graph
         self.costs: dict[str, Cost] = {
             name: cost if isinstance(cost, Cost) else Plain(cost) for name, cost in costs.items()
         }
         self.goals = {name: goals[name] for name in costs}
+        self.spend = [list(costs).index(name) for name in spend]
         self.ranked = [g.classes[np.argsort(-scores[g.classes], kind="stable")] for g in graph.groups]
         self.kept = [np.append(0.0, np.cumsum(scores[ranked])) for ranked in self.ranked]
         floors = floors_of(graph, floor)
@@ -190,9 +195,10 @@ class Chooser:
 
     def _excess(self, costs: Sequence[float]) -> float:
         """By how much the goals are missed, as shares of them; 0 when all are met."""
+        shares = [cost / goal for cost, goal in zip(costs, self.goals.values(), strict=True)]
+        unspent = max(0.0, SPENT - max(shares[index] for index in self.spend)) if self.spend else 0.0
         # Costs that are told by their changes gather rounding errors.
-        shares = (cost / goal - 1 - 1e-9 for cost, goal in zip(costs, self.goals.values(), strict=True))
-        return sum(max(0.0, share) for share in shares)
+        return unspent + sum(max(0.0, share - 1 - 1e-9) for share in shares)
 
     def down(self, state: State) -> State:
         """Narrow until the goals are met; widen where that helps: a layer may be fast for its FLOPs."""

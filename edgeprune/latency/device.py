@@ -1,6 +1,7 @@
 """A budget on a device: time as its latency table says, and at the end as the device itself says."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -21,8 +22,8 @@ Measure = Callable[[Graph, Plan], Measured]
 
 # FLOPs that go should take their time with them: a speedup is to be this share of the FLOPs ratio at least.
 EFFICIENCY = 0.97
-RELAXED = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)  # of that, where the device does not give it; then any
-SPENT = 0.9  # of a goal: speed for each FLOP is not to be bought by leaving far less than was asked for
+# Of that, where the device does not give it; then any.
+RELAXED = (1.0, 0.98, 0.96, 0.93, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 PER_FLOP = "time for each FLOP"
 SLOWER = 0.995  # of the baseline's time, by the table: a plan must be faster than that
 
@@ -149,7 +150,13 @@ class DeviceBudget(Budget):
         time = next(target for target in self.targets if target.kind == LATENCY)
         return measured.pruned_ms / time.amount if time.amount is not None else measured.share / self._wanted
 
-    def _knapsack(self, graph: Graph, scores: NDArray[np.float64], goals: dict[str, float]) -> Plan:
+    def _knapsack(
+        self,
+        graph: Graph,
+        scores: NDArray[np.float64],
+        goals: dict[str, float],
+        spend: tuple[str, ...] = (),
+    ) -> Plan:
         plain = {kind: goal for kind, goal in goals.items() if kind != PER_FLOP}
         if all(self.cost(kind, graph) <= goal for kind, goal in plain.items()):
             return Plan.everything(graph)
@@ -163,7 +170,8 @@ class DeviceBudget(Budget):
         # A knapsack adds importance up: nothing may count against being kept, or beyond all measure.
         finite = np.nan_to_num(scores, posinf=np.abs(scores[np.isfinite(scores)]).sum() + 1)
         scores = finite - min(0.0, float(finite.min(initial=0.0)))
-        return Chooser(graph, scores, costs, goals, steps=self.steps(graph), floor=self.floor).plan()
+        steps = self.steps(graph)
+        return Chooser(graph, scores, costs, goals, steps=steps, floor=self.floor, spend=spend).plan()
 
     def settle(self, graph: Graph, scores: NDArray[np.float64]) -> Plan:
         """The last choice: measured whole on the device, and corrected, until it meets its time.
@@ -250,22 +258,19 @@ class EfficientBudget(DeviceBudget):
 
     def _chosen(self, graph: Graph, scores: NDArray[np.float64], asked: float) -> Plan:
         """Within the goals, and as near to that as the device gives; faster than the baseline in any case."""
-        why: TargetError | None = None
         goals = {**self.goals, LATENCY: SLOWER * self.originals[LATENCY]}
-        frugal: list[tuple[float, Plan]] = []
-        for wished in [*({PER_FLOP: asked / share} for share in RELAXED), {}]:
-            try:
-                plan = self._knapsack(graph, scores, {**goals, **wished})
-            except TargetError as error:
-                why = error
-                continue
-            spent = max(self.cost(kind, graph, plan.keep) / goal for kind, goal in self.goals.items())
-            if spent >= SPENT:
-                return plan
-            frugal.append((spent, plan))
-        if not frugal:
-            raise TargetError(f"nothing can be gained on this device: {why}")
-        return max(frugal, key=lambda one: one[0])[1]
+        try:
+            best = self._knapsack(graph, scores, goals)
+        except TargetError as error:
+            raise TargetError(f"nothing can be gained on this device: {error}") from None
+        if best.keep.all():
+            return best
+        # The steps of a small network may leave nothing that is fast and as large as it may be.
+        for spend in (tuple(self.goals), ()):
+            for share in RELAXED:
+                with suppress(TargetError):
+                    return self._knapsack(graph, scores, {**goals, PER_FLOP: asked / share}, spend)
+        return best
 
     def _predicted(self, graph: Graph, plan: Plan) -> float:
         return self._share(LATENCY, graph, plan) / self._share("flops", graph, plan)

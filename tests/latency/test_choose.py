@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import build_graph
 from edgeprune.latency.blocks import removable
-from edgeprune.latency.choose import Chooser, PerFlop, Plain
+from edgeprune.latency.choose import SPENT, Chooser, PerFlop, Plain
 
 
 class Chain(nn.Module):
@@ -122,6 +122,31 @@ def test_goals_at_odds_are_met_near_the_best_of_all_choices(share: float, slow: 
     plan = chooser.plan()
     counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
     assert chooser.at(counts).excess == 0
+    assert chooser.at(counts).importance >= 0.9 * best
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_goal_is_spent_where_that_is_asked(seed: int) -> None:
+    """A FLOP of the last layer takes half the time: fewest ms for each come with few FLOPs elsewhere."""
+    graph = graph_of(Chain((16, 16, 16)))
+    scores = np.random.default_rng(seed).random(graph.classes)
+    flops = graph.by_widths("flops")
+    full = np.array([group.size for group in graph.groups])
+
+    def time(counts) -> float:
+        return flops(counts) - 300.0 * float(counts[1] * counts[2])
+
+    each = PerFlop(Plain(time), flops, time(full), flops(full))
+    costs, goals = {"flops": flops, "each": each}, {"flops": 0.6 * flops(full), "each": np.inf}
+    steps = np.full(3, 2)
+    chooser = Chooser(graph, scores, costs, goals, steps=steps, spend=["flops"])
+    choices = [chooser.at(np.array(c)) for c in itertools.product(*chooser.widths)]
+    spent = [one for one in choices if SPENT * goals["flops"] <= one.costs[0] <= goals["flops"]]
+    chooser.goals["each"] = goals["each"] = np.quantile([one.costs[1] for one in spent], 0.5)
+    plan = chooser.plan()
+    counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
+    assert flops(counts) >= SPENT * goals["flops"] and chooser.at(counts).excess == 0
+    best = max(one.importance for one in spent if one.costs[1] <= goals["each"])
     assert chooser.at(counts).importance >= 0.9 * best
 
 
