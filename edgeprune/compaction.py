@@ -11,7 +11,7 @@ from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.copying import assemble, copy_graph, copy_layers, copy_module
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.ordering import Orders, channel_orders
-from edgeprune.graph.rewrite import Immovable, Rewriter
+from edgeprune.graph.rewrite import Immovable, Rewriter, left_out
 from edgeprune.plan import Plan
 
 __all__ = ["Compacted", "compact", "copy_module", "mask"]
@@ -38,7 +38,7 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
     plan.check(graph)
     while True:
         try:
-            return Compacted(_compact_once(graph, plan.keep), plan)
+            return Compacted(_compact_once(graph, plan), plan)
         except Immovable as stuck:
             plan = _without(plan, stuck)
 
@@ -53,11 +53,12 @@ def _without(plan: Plan, stuck: Immovable) -> Plan:
     return replace(plan, keep=keep, notes=(*plan.notes, note))
 
 
-def _compact_once(graph: Graph, keep: Bools) -> fx.GraphModule:
+def _compact_once(graph: Graph, plan: Plan) -> fx.GraphModule:
+    keep = plan.keep
     orders = channel_orders(graph, keep) if graph.flow.remaps else {}
     layers = copy_layers(graph.module, _cut_tensors(graph, keep, orders))
     _set_sizes(layers)
-    return Rewriter(graph, layers, keep, orders).run()
+    return Rewriter(graph, layers, keep, orders, bypass=plan.bypass).run()
 
 
 def _cut_tensors(graph: Graph, keep: Bools, orders: Orders) -> dict[Tensor, Tensor]:
@@ -105,6 +106,8 @@ def _size_convolution(layer: nn.modules.conv._ConvNd) -> None:
 def mask(graph: Graph, plan: Plan) -> fx.GraphModule:
     """A copy of the model in which dropped channels are multiplied by zero wherever they are read.
 
+    With ``plan.bypass`` so is what emptied branches add.
+
     This is what `compact` must agree with; it has the sizes of the original.
 
     Raises:
@@ -126,4 +129,8 @@ def mask(graph: Graph, plan: Plan) -> fx.GraphModule:
         with copied.inserting_before(node):
             masked = copied.call_function(torch.mul, (source, copied.get_attr(name)))
         node.replace_input_with(source, masked)
+    for node, operand in left_out(graph, plan.keep) if plan.bypass else ():
+        with copied.inserting_before(new[node]):
+            silent = copied.call_function(torch.zeros_like, (new[operand],))
+        new[node].replace_input_with(new[operand], silent)
     return assemble(layers, copied, graph.module)

@@ -17,11 +17,14 @@ class Plan:
     """``keep[c]`` says whether class c stays; ``fingerprint`` names the graph it was made for.
 
     ``notes`` says what was asked and could not be done (floors, alignment, channels left alone).
+    ``bypass`` says that emptied branches are left out of the sums they are added to: without it a block whose
+    inside has gone still adds its last bias, which costs a runtime more than the numbers are worth.
     """
 
     keep: NDArray[np.bool_]
     fingerprint: str
     notes: tuple[str, ...] = field(default=())
+    bypass: bool = False
 
     @classmethod
     def everything(cls, graph: "Graph") -> "Plan":
@@ -48,7 +51,13 @@ class Plan:
             {"name": g.name, "size": g.size, "kept": np.flatnonzero(self.keep[g.classes]).tolist()}
             for g in graph.groups
         ]
-        return {"schema": 1, "fingerprint": self.fingerprint, "groups": groups, "notes": list(self.notes)}
+        return {
+            "schema": 1,
+            "fingerprint": self.fingerprint,
+            "groups": groups,
+            "notes": list(self.notes),
+            "bypass": self.bypass,
+        }
 
     @classmethod
     def from_dict(cls, graph: "Graph", value: dict[str, Any]) -> "Plan":
@@ -67,4 +76,4 @@ class Plan:
                 keep[group.classes[kept]] = True
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise PlanError(f"this is not a keep-plan ({type(error).__name__}: {error})") from error
-        return cls(keep, fingerprint, tuple(value.get("notes", ())))
+        return cls(keep, fingerprint, tuple(value.get("notes", ())), bool(value.get("bypass", False)))

@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from graph.checks import disagreement, error, parameters, random_keep, randomise
 from torch import nn
-from torchvision.models import mobilenet_v3_small, resnet18, shufflenet_v2_x0_5
+from torchvision.models import mobilenet_v2, mobilenet_v3_small, resnet18, shufflenet_v2_x0_5
 
 from edgeprune.compaction import compact, copy_module, mask
 from edgeprune.graph.classes import build_graph
+from edgeprune.graph.ops import op_name
+from edgeprune.latency.blocks import removable
 from edgeprune.models import build
 from edgeprune.plan import Plan
 
@@ -93,3 +97,48 @@ def test_example_and_use_may_differ_in_batch_and_size() -> None:
     x = torch.randn(3, 3, 40, 24)
     with torch.no_grad():
         assert error(mask(graph, plan)(x), compact(graph, plan).model(x)) <= 1e-5
+
+
+def without_blocks(graph, count: int, seed: int):
+    """A plan without some residual blocks' insides, and without some channels besides."""
+    draw = np.random.default_rng(seed)
+    blocks = removable(graph)
+    keep = random_keep(graph, 0.8, seed)
+    for block in draw.permutation(len(blocks))[:count]:
+        for group in blocks[block]:
+            keep[graph.groups[group].classes] = False
+    return Plan.of(graph, keep)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: build("resnet20", num_classes=10),
+        lambda: resnet18(num_classes=10),
+        lambda: mobilenet_v2(num_classes=10),
+        lambda: mobilenet_v3_small(num_classes=10),  # gates, too, whose constants are factors and stay
+    ],
+    ids=["cifar-resnet", "resnet18", "mobilenetv2", "mobilenetv3"],
+)
+def test_emptied_branches_are_left_out_where_the_plan_says_so(make: object, seed: int) -> None:
+    graph = build_graph(randomise(make()), IMAGE)  # type: ignore[operator]
+    plan = without_blocks(graph, 4, seed)
+    plain, bypassed = compact(graph, plan), compact(graph, replace(plan, bypass=True))
+    assert disagreement(graph, plain, (IMAGE,)) <= 1e-5 and disagreement(graph, bypassed, (IMAGE,)) <= 1e-5
+    assert len(bypassed.model.graph.nodes) < len(plain.model.graph.nodes)
+    read = [str(node.target) for node in bypassed.model.graph.nodes if node.op == "get_attr"]
+    gated = any(op_name(node) == "mul" for node in bypassed.model.graph.nodes)
+    assert gated or not any("constant" in name for name in read)
+
+
+def test_a_block_that_is_left_out_leaves_nothing() -> None:
+    """No sum, and no second ReLU: that is what a runtime would spend its time on."""
+    graph = build_graph(randomise(build("resnet20", num_classes=10)), IMAGE)
+    keep = np.ones(graph.classes, dtype=bool)
+    for block in removable(graph):
+        keep[np.concatenate([graph.groups[group].classes for group in block])] = False
+    model = compact(graph, replace(Plan.of(graph, keep), bypass=True)).model
+    names = [node.name for node in model.graph.nodes if node.op != "placeholder"]
+    assert sum("relu" in name for name in names) == 1 and not any("add" in name for name in names)
+    assert not any("constant" in name for name, _ in model.named_parameters())

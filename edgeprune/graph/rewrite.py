@@ -18,7 +18,7 @@ from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.constants import Constants, out_of_place
 from edgeprune.graph.copying import assemble
 from edgeprune.graph.editor import Editor, set_argument
-from edgeprune.graph.fate import fate_of
+from edgeprune.graph.fate import Fate, fate_of
 from edgeprune.graph.flow import layer_name, weight_node
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.moves import Moves
@@ -27,22 +27,29 @@ from edgeprune.graph.ordering import Orders
 from edgeprune.graph.survivors import Immovable, Survivors, is_broken
 from edgeprune.graph.tidy import VALUE
 
-__all__ = ["Immovable", "Rewriter"]
+__all__ = ["Immovable", "Rewriter", "left_out"]
 
 _SIZE_QUESTIONS = {"size", "shape", "numel", "nelement"}
 
 
 class Rewriter:
-    """One walk over ``graph``; ``root`` has a copy of its layers, with their tensors already cut."""
+    """One walk over ``graph``; ``root`` has a copy of its layers, with their tensors already cut.
 
-    def __init__(self, graph: Graph, root: nn.Module, keep: Bools, orders: Orders) -> None:
+    With ``bypass`` emptied branches are left out of the sums they are added to.
+    """
+
+    def __init__(
+        self, graph: Graph, root: nn.Module, keep: Bools, orders: Orders, *, bypass: bool = False
+    ) -> None:
         self.graph, self.flow, self.root = graph, graph.flow, root
         self.fate = fate_of(graph.flow, graph.class_of, keep)
+        self.silent = set(_silent(graph, self.fate)) if bypass else set()
         self.survivors = Survivors(graph, keep, orders)
         self.editor = Editor(graph.module.graph, root)
         self.actual: dict[fx.Node, Any] = {}
         self.moves = Moves(self.flow, self.fate, self.survivors, self.editor, self.actual)
         self.constants = Constants(self.flow, self.fate, self.survivors, self.editor, self.picks)
+        self.bypassed: set[fx.Node] = set()
         self.remaps = {remap.node: remap for remap in self.flow.remaps}
         self.sums = {
             reader.node for reader in self.flow.readers if reader.weight is None
@@ -199,7 +206,7 @@ class Rewriter:
     def _operands(self, node: fx.Node) -> None:
         """Cut the operands that are wider than the result, and read folded constants as parameters."""
         new = self.editor.new[node]
-        if self._bypass(node):
+        if self._bypass(node) or self._again(node):
             return
         for operand in list(node.all_input_nodes):
             if not isinstance(self.flow.values[operand], Tensor):
@@ -211,6 +218,8 @@ class Rewriter:
                 self._write_elsewhere(new)
 
     def _stand_in(self, node: fx.Node, operand: fx.Node) -> fx.Node:
+        if (node, operand) in self.silent:
+            return self.editor.buffer("edgeprune_zero", torch.zeros_like(self.constants.value(operand)))
         if operand in self.fate.constant:
             return self.constants.node(operand)
         found = self.editor.new[operand]
@@ -229,7 +238,10 @@ class Rewriter:
         """x + 0, where 0 is what is left of an emptied branch."""
         if op_name(node) not in ("add", "sub") or node.kwargs or len(node.args) != 2:
             return False
-        zero = [isinstance(n, fx.Node) and self.fate.constant.get(n, False) for n in node.args]
+        zero = [
+            isinstance(n, fx.Node) and (self.fate.constant.get(n, False) or (node, n) in self.silent)
+            for n in node.args
+        ]
         other = node.args[1 if zero[0] else 0]
         if not any(zero) or (op_name(node) == "sub" and zero[0]) or not isinstance(other, fx.Node):
             return False
@@ -238,7 +250,49 @@ class Rewriter:
         if other.meta[VALUE].shape != node.meta[VALUE].shape:
             return False
         self.editor.replace(node, self.editor.new[other])
+        self.bypassed.add(node)
         return True
+
+    def _again(self, node: fx.Node) -> bool:
+        """ReLU of what is not negative, where the sum between two of them has gone."""
+        source = source_of(node)
+        if source not in self.bypassed or not _is(self.root, node, nn.ReLU, "relu"):
+            return False
+        if not self._not_negative(self.editor.new[source]):
+            return False
+        self.editor.replace(node, self.editor.new[source])
+        self.bypassed.add(node)
+        return True
+
+    def _not_negative(self, new: fx.Node) -> bool:
+        zeros = not new.kwargs.get("value") and not new.args[3:]
+        if op_name(new) in ("getitem", "narrow", "index_select") or (op_name(new) == "pad" and zeros):
+            return self._not_negative(new.all_input_nodes[0])
+        if _is(self.root, new, nn.MaxPool2d, "max_pool2d"):
+            return self._not_negative(new.all_input_nodes[0])
+        return _is(self.root, new, nn.ReLU, "relu") or _is(self.root, new, nn.ReLU6, "relu6")
+
+
+def left_out(graph: Graph, keep: Bools) -> list[tuple[fx.Node, fx.Node]]:
+    """(sum, operand): what emptied branches add to others, given the channels that stay."""
+    return _silent(graph, fate_of(graph.flow, graph.class_of, keep))
+
+
+def _silent(graph: Graph, fate: Fate) -> list[tuple[fx.Node, fx.Node]]:
+    return [
+        (node, operand)
+        for node in graph.module.graph.nodes
+        if node in fate.working and op_name(node) in ("add", "sub")
+        for operand in node.all_input_nodes
+        if operand in fate.constant
+    ]
+
+
+def _is(root: nn.Module, node: fx.Node, kind: type[nn.Module], name: str) -> bool:
+    """Whether a node is a layer of a kind, or the function or method of that name."""
+    if node.op == "call_module":
+        return isinstance(root.get_submodule(str(node.target)), kind)
+    return node.op in ("call_function", "call_method") and op_name(node).rstrip("_") == name
 
 
 def _value(module: nn.Module, path: str) -> Tensor:

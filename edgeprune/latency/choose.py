@@ -2,13 +2,14 @@
 
 A knapsack with couplings: a group's width decides the time of all layers that write or read it, together with
 the widths of the others there. Widths are on the device's steps, so that none is paid for and left unused;
-whole residual blocks may go. Greedy from the full network, by importance lost for each share of the excess
-that goes (where goals are at odds, as FLOPs and the time for each of them, some groups are widened again on
-the way); then channels are given back, and exchanged between groups, while that gains.
+whole residual blocks may go. Greedy from the full network, and once more from one whose blocks went first, by
+importance lost for each share of the excess that goes (where goals are at odds, as FLOPs and the time for
+each of them, some groups are widened again on the way); then channels are given back, and exchanged between
+groups, while that gains.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -160,7 +161,30 @@ class Chooser:
             TargetError: floors, steps and protected channels do not allow it; says how far it can go.
         """
         full = self.at(np.array([group.size for group in self.graph.groups], dtype=np.int64))
-        return Plan.of(self.graph, self.keep(self.up(self.down(full)).counts))
+        found: list[State] = []
+        why: TargetError | None = None
+        # Greedy steps are short-sighted: a group that was narrowed makes its whole block look dear later.
+        for start in [full, self.by_blocks(full)] if self.blocks else [full]:
+            try:
+                found.append(self.up(self.down(start)))
+            except TargetError as error:
+                why = why or error
+        if not found:
+            assert why is not None
+            raise why
+        best = max(found, key=lambda state: state.importance)
+        plan = Plan.of(self.graph, self.keep(best.counts))
+        return replace(plan, bypass=True)  # a block that went whole is to cost nothing
+
+    def by_blocks(self, state: State) -> State:
+        """Let blocks go whole, and nothing else, while that leads towards the goals."""
+        while state.excess > 0:
+            gone = (self.after(state, move) for move in self.without(state.counts))
+            better = self._nearer(state, gone)
+            if better is None:
+                break
+            state = better
+        return state
 
     def keep(self, counts: Ints) -> NDArray[np.bool_]:
         """The most important channels of each group."""
@@ -234,6 +258,10 @@ class Chooser:
         for group, widths in enumerate(self.widths):
             lower = [w for w in widths if w < counts[group]]
             yield from (Move((group,), (w,)) for w in lower[:most])
+        yield from self.without(counts)
+
+    def without(self, counts: Ints) -> Iterator[Move]:
+        """Every block gone."""
         for block in self.blocks:
             if counts[list(block)].any():
                 yield Move(block, (0,) * len(block))

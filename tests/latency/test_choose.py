@@ -52,6 +52,15 @@ class Residual(nn.Module):
         return self.head(self.two(self.one(self.stem(x))).mean((2, 3)))
 
 
+class Head(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.mean((2, 3)))
+
+
 def graph_of(model: nn.Module):
     return build_graph(model.eval(), torch.zeros(1, 3, 8, 8))
 
@@ -197,3 +206,23 @@ def test_time_for_each_flop_is_told_from_what_changes() -> None:
         after = counts.copy()
         after[group] = width
         assert cost.moved(counts, cost(counts), (group,), (width,)) == pytest.approx(cost(after))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_plan_is_no_worse_than_one_of_whole_blocks(seed: int) -> None:
+    """Where time hardly depends on widths, greedy narrowing alone would leave much less."""
+    graph = graph_of(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *(Block(8, 8) for _ in range(6)), Head()))
+    scores = np.random.default_rng(seed).random(graph.classes) ** 3
+    flops = graph.by_widths("flops")
+    full = np.array([group.size for group in graph.groups])
+
+    def time(counts) -> float:
+        return flops(counts) / 1e3 + 300 * float(sum(1.0 for c in counts if c))
+
+    each = PerFlop(Plain(time), flops, time(full), flops(full))
+    costs, goals = {"flops": flops, "each": each}, {"flops": 0.6 * flops(full), "each": 1.05}
+    chooser = Chooser(graph, scores, costs, goals, steps=np.full(len(full), 2))
+    blocks = chooser.by_blocks(chooser.at(full))
+    assert blocks.excess == 0
+    plan = chooser.plan()
+    assert plan.bypass and scores[plan.keep].sum() >= blocks.importance - 1e-9
