@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.copying import assemble, copy_graph, copy_layers, copy_module
+from edgeprune.graph.fate import fate_of
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.ordering import Orders, channel_orders
 from edgeprune.graph.rewrite import Immovable, Rewriter, left_out
@@ -106,9 +107,8 @@ def _size_convolution(layer: nn.modules.conv._ConvNd) -> None:
 def mask(graph: Graph, plan: Plan) -> fx.GraphModule:
     """A copy of the model in which dropped channels are multiplied by zero wherever they are read.
 
-    With ``plan.bypass`` so is what emptied branches add.
-
-    This is what `compact` must agree with; it has the sizes of the original.
+    With ``plan.bypass`` so is what emptied branches add. This is what `compact` must agree with; it has the
+    sizes of the original.
 
     Raises:
         PlanError: ``plan`` was made for another model.
@@ -129,8 +129,9 @@ def mask(graph: Graph, plan: Plan) -> fx.GraphModule:
         with copied.inserting_before(node):
             masked = copied.call_function(torch.mul, (source, copied.get_attr(name)))
         node.replace_input_with(source, masked)
-    for node, operand in left_out(graph, plan.keep) if plan.bypass else ():
+    silent = left_out(graph, fate_of(graph.flow, graph.class_of, plan.keep)) if plan.bypass else ()
+    for node, operand in silent:
         with copied.inserting_before(new[node]):
-            silent = copied.call_function(torch.zeros_like, (new[operand],))
-        new[node].replace_input_with(new[operand], silent)
+            zeros = copied.call_function(torch.zeros_like, (new[operand],))
+        new[node].replace_input_with(new[operand], zeros)
     return assemble(layers, copied, graph.module)

@@ -43,7 +43,7 @@ class Rewriter:
     ) -> None:
         self.graph, self.flow, self.root = graph, graph.flow, root
         self.fate = fate_of(graph.flow, graph.class_of, keep)
-        self.silent = set(_silent(graph, self.fate)) if bypass else set()
+        self.silent = set(left_out(graph, self.fate)) if bypass else set()
         self.survivors = Survivors(graph, keep, orders)
         self.editor = Editor(graph.module.graph, root)
         self.actual: dict[fx.Node, Any] = {}
@@ -265,20 +265,15 @@ class Rewriter:
         return True
 
     def _not_negative(self, new: fx.Node) -> bool:
-        zeros = not new.kwargs.get("value") and not new.args[3:]
-        if op_name(new) in ("getitem", "narrow", "index_select") or (op_name(new) == "pad" and zeros):
-            return self._not_negative(new.all_input_nodes[0])
-        if _is(self.root, new, nn.MaxPool2d, "max_pool2d"):
+        by_zeros = op_name(new) == "pad" and not new.kwargs.get("value") and not new.args[3:]
+        picks = op_name(new) in ("getitem", "narrow", "index_select")
+        if by_zeros or picks or _is(self.root, new, nn.MaxPool2d, "max_pool2d"):
             return self._not_negative(new.all_input_nodes[0])
         return _is(self.root, new, nn.ReLU, "relu") or _is(self.root, new, nn.ReLU6, "relu6")
 
 
-def left_out(graph: Graph, keep: Bools) -> list[tuple[fx.Node, fx.Node]]:
-    """(sum, operand): what emptied branches add to others, given the channels that stay."""
-    return _silent(graph, fate_of(graph.flow, graph.class_of, keep))
-
-
-def _silent(graph: Graph, fate: Fate) -> list[tuple[fx.Node, fx.Node]]:
+def left_out(graph: Graph, fate: Fate) -> list[tuple[fx.Node, fx.Node]]:
+    """(sum, operand): what emptied branches add to others."""
     return [
         (node, operand)
         for node in graph.module.graph.nodes

@@ -161,10 +161,11 @@ class Chooser:
             TargetError: floors, steps and protected channels do not allow it; says how far it can go.
         """
         full = self.at(np.array([group.size for group in self.graph.groups], dtype=np.int64))
+        blocks = self.by_blocks(full)
         found: list[State] = []
         why: TargetError | None = None
         # Greedy steps are short-sighted: a group that was narrowed makes its whole block look dear later.
-        for start in [full, self.by_blocks(full)] if self.blocks else [full]:
+        for start in [full] if blocks is full else [full, blocks]:
             try:
                 found.append(self.up(self.down(start)))
             except TargetError as error:

@@ -263,8 +263,6 @@ class EfficientBudget(DeviceBudget):
             best = self._knapsack(graph, scores, goals)
         except TargetError as error:
             raise TargetError(f"nothing can be gained on this device: {error}") from None
-        if best.keep.all():
-            return best
         # The steps of a small network may leave nothing that is fast and as large as it may be.
         for spend in (tuple(self.goals), ()):
             for share in RELAXED:
