@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import SURE, TRIES, Row, Rows, named, network, quiet, timed
+from measuring import SURE, TRIES, Row, Rows, network, quiet, timed
 from torch import nn
 
 from edgeprune import api
@@ -95,7 +95,7 @@ def rival(key: Row, whole: Whole) -> Row:
     found = at_flops(model, shape, key["round_to"], FLOPS)
     scores, keep = score(graph, "l2"), kept_by(graph, found)
     share = build_graph(found, torch.zeros(1, *shape)).flops() / graph.flops()
-    times = named(whole.times(found))
+    times = whole.times(found)._asdict()
     return {**times, "flops_share": share, "importance": float(scores[keep].sum() / scores.sum())}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import SURE, Row, Rows, named, network, quiet
+from measuring import SURE, Row, Rows, network, quiet
 
 from edgeprune.compaction import compact
 from edgeprune.graph.classes import Graph, build_graph
@@ -77,7 +77,7 @@ def main() -> None:
     def row_of(key: Row) -> Row:
         plan = random_plan(graph, key["seed"])
         dense = compact(graph, plan)
-        found = named(whole.times(dense.model))
+        found = whole.times(dense.model)._asdict()
         share = predicted.ms(dense.plan.keep) / predicted.ms()
         return {**found, "predicted_share": share, "error": share * found["value"] - 1}
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from edgeprune.files import write_json
 from edgeprune.latency import Site
-from edgeprune.latency.whole import Whole
+from edgeprune.latency.whole import Times, Whole
 from edgeprune.models import build, is_cifar_sized, load_weights
 from edgeprune.pipeline import train_prune
 from edgeprune.recipe import TrainPruneOptions
@@ -22,7 +22,6 @@ from edgeprune.recipe import TrainPruneOptions
 Row = dict[str, Any]
 
 SURE, TRIES = 0.05, 4
-NAMES = ("baseline_ms", "pruned_ms", "value", "low", "high")
 
 
 def network(name: str, weights: str | None = None) -> tuple[nn.Module, tuple[int, ...]]:
@@ -38,17 +37,12 @@ def network(name: str, weights: str | None = None) -> tuple[nn.Module, tuple[int
 def timed(
     baseline: nn.Module, pruned: nn.Module, shape: tuple[int, ...], site: Site, seconds: float
 ) -> dict[str, float]:
-    """Both in turn in one run, as `edgeprune bench` does it: medians in ms, the speedup and its interval.
+    """Both in turn in one run, as `edgeprune bench` does it: ms, the speedup and its interval.
 
     On a machine with neighbours some measurements are disturbed: one of much doubt is taken again, and that
     of the least counts, whatever it says. See `edgeprune.latency.whole.Whole`.
     """
-    return named(Whole(baseline, shape, site, seconds, SURE, TRIES).times(pruned))
-
-
-def named(times: list[float]) -> dict[str, float]:
-    """What `Whole.times` gives, by name."""
-    return dict(zip(NAMES, times, strict=True))
+    return Whole(baseline, shape, site, seconds, SURE, TRIES).times(pruned)._asdict()
 
 
 def trained(place: Path, options: TrainPruneOptions) -> dict[str, Any]:
@@ -103,6 +97,8 @@ def quiet(kept: Rows, whole: Whole, of: Row) -> None:
         of: what its rows have in common.
     """
     mine = [row for row in kept.rows if of.items() <= row.items()]
-    whole.fastest_ms = min((row["baseline_ms"] for row in mine), default=whole.fastest_ms)
-    loaded = [row for row in mine if whole.doubt([row[name] for name in NAMES]) > SURE]
+    times = [Times(*({"percentile": 50.0, **row}[name] for name in Times._fields)) for row in mine]
+    for one in times:
+        whole.seen(one)
+    loaded = [row for row, one in zip(mine, times, strict=True) if whole.doubt(one) > SURE]
     kept.rows = [row for row in kept.rows if row not in loaded]

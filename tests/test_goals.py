@@ -12,7 +12,7 @@ from latency.conftest import Board, truth
 from edgeprune.budget import Budget
 from edgeprune.cli import main
 from edgeprune.errors import EdgePruneError, LatencyError, TargetError, TrainError
-from edgeprune.latency.whole import Whole
+from edgeprune.latency.whole import Times, Whole
 from edgeprune.pipeline import train_prune
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.runs import Run
@@ -27,10 +27,10 @@ def board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Board:
     monkeypatch.setattr(made, "STEP", 4)
     monkeypatch.setattr("edgeprune.bench.run.LocalTransport", lambda: found)
 
-    def times(self: Whole, pruned: Path) -> list[float]:
+    def times(self: Whole, pruned: Path) -> Times:
         base, after = truth(self.baseline_file), truth(pruned)
         found.measured.append(after / base)
-        return [base, after, base / after, 0.99 * base / after, 1.01 * base / after]
+        return Times(base, after, base / after, 0.99 * base / after, 1.01 * base / after, 50)
 
     monkeypatch.setattr(Whole, "_times", times)
     monkeypatch.chdir(tmp_path)

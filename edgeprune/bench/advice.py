@@ -21,6 +21,7 @@ def warnings_for(result: Result) -> list[dict[str, str]]:
     checks = (
         resumed,
         noisy,
+        undisturbed,
         few_samples,
         not_faster,
         machine_loaded,
@@ -56,6 +57,17 @@ def noisy(result: Result) -> Iterator[Warning]:
                 "noisy",
                 f"{name}: p50 varies by {spread:.0%} between rounds; close other programs or measure longer",
             )
+
+
+def undisturbed(result: Result) -> Iterator[Warning]:
+    """Where rounds differ: what their fast samples say."""
+    found = result.get("speedup_undisturbed")
+    if found and any(True for _ in noisy(result)):
+        yield (
+            "undisturbed",
+            f"by the 10th percentiles, which what disturbs rounds leaves alone, the speedup is "
+            f"{found['value']:.2f}x ({found['low']:.2f} to {found['high']:.2f})",
+        )
 
 
 def few_samples(result: Result) -> Iterator[Warning]:

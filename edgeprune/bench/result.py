@@ -50,6 +50,7 @@ def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: in
         "machine": None,
         "models": {},
         "speedup": None,
+        "speedup_undisturbed": None,
         "layers": None,
         "widths": None,
         "warnings": [],
@@ -201,5 +202,9 @@ def stretch_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def speedup_report(models: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The paired speedup of ``pruned`` over ``baseline``, from their samples."""
-    return asdict(stats.speedup(models["baseline"]["samples_ns"], models["pruned"]["samples_ns"]))
+    """The paired speedup of ``pruned`` over ``baseline``, and the undisturbed one, from their samples."""
+    samples = [models[name]["samples_ns"] for name in ("baseline", "pruned")]
+    return {
+        "speedup": asdict(stats.speedup(*samples)),
+        "speedup_undisturbed": asdict(stats.undisturbed_speedup(*samples)),
+    }

@@ -178,7 +178,7 @@ def measure_speed(
         fill_in(result, session)
         save(result)
     fill_in(result, session)
-    result["speedup"] = speedup_report(result["models"])
+    result.update(speedup_report(result["models"]))
     result["warnings"] = warnings_for(result)
     save(result)
     return session, result

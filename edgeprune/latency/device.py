@@ -229,9 +229,10 @@ class DeviceBudget(Budget):
     def _note(self, best: Attempt, predicted: float) -> str:
         """What was measured against what was asked, in words."""
         one, (low, high) = best.measured, best.measured.speedup[1:]
+        by = "" if one.percentile == 50 else f", by {one.percentile}th percentiles"
         found = (
-            f"measured whole: {one.pruned_ms:.4g} ms of {one.baseline_ms:.4g} ms, {one.speedup[0]:.3f} times "
-            f"as fast ({low:.3f} to {high:.3f}); the table said {1 / predicted:.3f}"
+            f"measured whole{by}: {one.pruned_ms:.4g} ms of {one.baseline_ms:.4g} ms, {one.speedup[0]:.3f} "
+            f"times as fast ({low:.3f} to {high:.3f}); the table said {1 / predicted:.3f}"
         )
         return found if best.met else f"{found}; {self._missed(best)}"
 

@@ -18,13 +18,15 @@ class Measured:
     """Of a compacted model and the baseline, in turn in one run.
 
     Attributes:
-        baseline_ms, pruned_ms: medians.
+        baseline_ms, pruned_ms: the percentile of the samples.
         speedup: of the pruned one, with the ends of its interval.
+        percentile: 50, or 10 where something disturbed the medians.
     """
 
     baseline_ms: float
     pruned_ms: float
     speedup: tuple[float, float, float]
+    percentile: int = 50
 
     @property
     def share(self) -> float:
@@ -60,6 +62,7 @@ class Attempt:
             "baseline_ms": one.baseline_ms,
             "pruned_ms": one.pruned_ms,
             "speedup": list(one.speedup),
+            "percentile": one.percentile,
             "ratio_to_target": self.ratio,
         }
 
@@ -79,7 +82,8 @@ def meet(
     """Ask the table for what makes the measured time come out right.
 
     A table's times add up to nearly the whole, and nearly is not enough; what it misses changes slowly from
-    one plan to a near one, so that the ratio of measured to predicted corrects the next.
+    one plan to a near one, so that the ratio of measured to predicted corrects the next. A plan that meets
+    the time is measured once more, and the second measurement, which it was not picked by, counts.
 
     Args:
         wanted: share of the baseline's time, or whatever else `choose` and ``ratio_of`` take it for.
@@ -96,6 +100,12 @@ def meet(
     Raises:
         TargetError: of the first choice. Where a later one cannot be made, the best so far stands.
     """
+
+    def judged(plan: Plan) -> tuple[Measured, float, bool]:
+        measured = measure(plan)
+        ratio = ratio_of(plan, measured) if ratio_of else measured.share / wanted
+        return measured, ratio, ratio <= slowest and (ratio >= 1 - WITHIN or not exact)
+
     attempts: list[Attempt] = []
     aim, slowest = AIM if exact else 1.0, 1 + OVER
     asked = wanted * aim
@@ -108,9 +118,9 @@ def meet(
             break
         if any((plan.keep == one.plan.keep).all() for one in attempts):
             break
-        measured = measure(plan)
-        ratio = ratio_of(plan, measured) if ratio_of else measured.share / wanted
-        met = ratio <= slowest and (ratio >= 1 - WITHIN or not exact)
+        measured, ratio, met = judged(plan)
+        if met:  # the first that seems to meet it may be the one that was measured too kindly
+            measured, ratio, met = judged(plan)
         attempts.append(Attempt(plan, asked, predicted, measured, ratio, met))
         if met:
             break

@@ -4,12 +4,14 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from edgeprune.bench.options import BenchOptions
+from edgeprune.bench.options import BenchOptions, rounds_for
 from edgeprune.bench.run import bench_models
+from edgeprune.bench.session import NAMES
 from edgeprune.compaction import compact
 from edgeprune.export.onnx import export_model
 from edgeprune.graph.classes import Graph
@@ -19,17 +21,35 @@ from edgeprune.plan import Plan
 from edgeprune.ranks import ranks
 
 SECONDS = 4.0  # of timed inference per model
+ROUNDS = 12  # at least: many short ones meet more of a neighbour's pauses than a few long ones
 SURE = 0.06  # doubt of a speedup, see `Whole.doubt`: more, and something disturbed the measurement
 TRIES = 3
+
+
+class Times(NamedTuple):
+    """One measurement: ms of both models, the speedup with its interval, and the percentile they are of."""
+
+    baseline_ms: float
+    pruned_ms: float
+    value: float
+    low: float
+    high: float
+    percentile: float
+
+    @property
+    def width(self) -> float:
+        """Of the interval, over the speedup."""
+        return (self.high - self.low) / self.value
 
 
 @dataclass
 class Whole:
     """Measures plans of one baseline. Every process of a run gets the same numbers.
 
-    Neighbours on a shared machine slow networks down unequally (one of odd widths by 27 % while its baseline
-    lost 8 %, on two cores), for minutes, so that the interval stays narrow. The baseline shows it: it is the
-    same network each time.
+    Neighbours on a shared machine disturb medians; the 10th percentiles are surer there, and those of the two
+    count that have the narrower interval. Neighbours also slow networks down unequally (one of odd widths by
+    27 % while its baseline lost 8 %, on two cores), for minutes, so that the interval stays narrow. The
+    baseline shows it: it is the same network each time.
 
     Args:
         baseline: the unpruned model.
@@ -38,7 +58,7 @@ class Whole:
         seconds: of timed inference per model and plan.
         sure: a speedup with more doubt than this is measured again.
         tries: at most.
-        fastest_ms: of the baseline, in all that was measured so far.
+        fastest_ms: of the baseline by percentile, in all that was measured so far.
     """
 
     baseline: nn.Module
@@ -47,7 +67,7 @@ class Whole:
     seconds: float = SECONDS
     sure: float = SURE
     tries: int = TRIES
-    fastest_ms: float = math.inf
+    fastest_ms: dict[float, float] = field(default_factory=dict)
     _folder: TemporaryDirectory[str] = field(
         default_factory=lambda: TemporaryDirectory(prefix="edgeprune-"), repr=False
     )
@@ -66,41 +86,56 @@ class Whole:
         Raises:
             ExportError, BenchError: it cannot be exported, or the runner failed.
         """
-        found = torch.zeros(5, dtype=torch.float64, device="cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        found = torch.zeros(len(Times._fields), dtype=torch.float64, device=device)
         if ranks().main:
             found.copy_(torch.tensor(self.times(compact(graph, plan).model), dtype=torch.float64))
-        base, pruned, speedup, low, high = ranks().from_main(found).tolist()
-        return Measured(base, pruned, (speedup, low, high))
+        times = Times(*ranks().from_main(found).tolist())
+        speedup = times.value, times.low, times.high
+        return Measured(times.baseline_ms, times.pruned_ms, speedup, int(times.percentile))
 
-    def times(self, pruned: nn.Module) -> list[float]:
-        """Both models' ms, the speedup and its interval: the one with the least doubt of a few measurements.
+    def times(self, pruned: nn.Module) -> Times:
+        """The one with the least doubt of a few measurements.
 
         One is enough where there is little; where neighbours disturbed it, it is not.
         """
         path = Path(self._folder.name) / "pruned.onnx"
         export_model(pruned, self.shape, path)
-        found: list[list[float]] = []
+        found: list[Times] = []
         for _ in range(self.tries):
             found.append(self._times(path))
-            self.fastest_ms = min(self.fastest_ms, found[-1][0])
+            self.seen(found[-1])
             if self.doubt(found[-1]) <= self.sure:
                 break
         return min(found, key=self.doubt)
 
-    def doubt(self, times: list[float]) -> float:
+    def seen(self, times: Times) -> None:
+        """Remember how fast the baseline can be."""
+        fastest = self.fastest_ms.get(times.percentile, math.inf)
+        self.fastest_ms[times.percentile] = min(fastest, times.baseline_ms)
+
+    def doubt(self, times: Times) -> float:
         """The width of a speedup's interval over itself, and by how much the baseline was slower than before.
 
         Neither looks at what the speedup is.
         """
-        baseline_ms, _, speedup, low, high = times
-        return (high - low) / speedup + baseline_ms / self.fastest_ms - 1
+        fastest = self.fastest_ms.get(times.percentile, times.baseline_ms)
+        return times.width + times.baseline_ms / fastest - 1
 
-    def _times(self, pruned: Path) -> list[float]:
+    def _times(self, pruned: Path) -> Times:
         site = self.site
         options = BenchOptions(
-            site.device, batch=site.batch, threads=site.threads, seconds=self.seconds, host=site.host
-        )
+            site.device, batch=site.batch, threads=site.threads, seconds=self.seconds, host=site.host,
+            rounds=max(ROUNDS, rounds_for(self.seconds)),
+        )  # fmt: skip
         files = {"baseline": self.baseline_file, "pruned": pruned}
         result = bench_models(files, options=options, transport=site.transport)
-        p50 = [result["models"][name]["latency_ms"]["p50"] for name in files]
-        return [*p50, *(result["speedup"][key] for key in ("value", "low", "high"))]
+        both = times_of(result, 50, "speedup"), times_of(result, 10, "speedup_undisturbed")
+        return min(both, key=lambda one: one.width)
+
+
+def times_of(result: dict[str, Any], percentile: int, kind: str) -> Times:
+    """What a measurement says by one percentile."""
+    baseline, pruned = (result["models"][name]["latency_ms"][f"p{percentile}"] for name in NAMES)
+    found = result[kind]
+    return Times(baseline, pruned, found["value"], found["low"], found["high"], percentile)

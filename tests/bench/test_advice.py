@@ -51,6 +51,14 @@ def test_a_good_measurement_has_none() -> None:
     assert warnings_for(GOOD) == []
 
 
+def test_noise_comes_with_what_is_left_without_it() -> None:
+    found = changed("models.pruned.round_spread", 0.08)
+    found["speedup_undisturbed"] = {"value": 1.55, "low": 1.53, "high": 1.57}
+    noisy, undisturbed = warnings_for(found)
+    assert (noisy["code"], undisturbed["code"]) == ("noisy", "undisturbed")
+    assert "1.55x (1.53 to 1.57)" in undisturbed["message"]
+
+
 MACHINE = "device.fingerprint"
 
 

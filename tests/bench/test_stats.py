@@ -11,7 +11,7 @@ MS = 1_000_000
 def test_quantiles_of_one_to_a_hundred_and_one() -> None:
     found = stats.latency_ms([[value * MS for value in range(1, 51)], [v * MS for v in range(51, 102)]])
     # 101 values: quantile q lies at place 100 q, which is the value 1 + 100 q.
-    assert found == pytest.approx({"p50": 51.0, "p90": 91.0, "p99": 100.0, "mean": 51.0})
+    assert found == pytest.approx({"p10": 11.0, "p50": 51.0, "p90": 91.0, "p99": 100.0, "mean": 51.0})
 
 
 def test_quantile_between_two_values() -> None:
@@ -89,3 +89,47 @@ def test_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         held += found.low <= 1.0 <= found.high
     # Expected 0.95 to 0.98; three standard deviations of a share of 300 below 0.95 are 0.038.
     assert held / trials > 0.95 - 3 * math.sqrt(0.95 * 0.05 / trials)
+
+
+def disturbed(rng: np.random.Generator, ms: float, rounds: int) -> list[list[float]]:
+    """Rounds of a model beside a neighbour that is there for a share of each, up to all of it."""
+    found = []
+    for _ in range(rounds):
+        slow = rng.random(100) < rng.choice([0.1, 0.5, 0.9, 1.0])
+        found.append(list(ms * MS * rng.normal(1, 0.01, 100) * np.where(slow, 1.4, 1.0)))
+    return found
+
+
+def test_neighbours_spoil_medians_and_leave_the_fast_samples() -> None:
+    pairs = [
+        (stats.speedup(base, pruned), stats.undisturbed_speedup(base, pruned))
+        for rng in map(np.random.default_rng, range(20))
+        for base, pruned in [(disturbed(rng, 2.0, 12), disturbed(rng, 1.0, 12))]
+    ]
+    off = np.array([[one.value / 2 - 1 for one in pair] for pair in pairs])
+    assert np.abs(off[:, 0]).max() > 0.05 and np.abs(off[:, 1]).max() < 0.02
+    inside = [fast.low <= 2.0 <= fast.high for _, fast in pairs]
+    assert sum(inside) >= 17
+    slow, fast = (sum(one.high - one.low for one in kind) for kind in zip(*pairs, strict=True))
+    assert fast < slow / 2
+
+
+def test_undisturbed_without_any_noise_is_the_ratio() -> None:
+    found = stats.undisturbed_speedup([[30] * 5] * 8, [[20] * 5] * 8)
+    assert (found.value, found.low, found.high, found.pairs) == (1.5, 1.5, 1.5, 8)
+
+
+def test_undisturbed_is_the_tenth_percentile_of_all_samples() -> None:
+    rounds = [[value * MS for value in range(index, 101, 4)] for index in range(1, 5)]
+    assert stats.undisturbed_speedup(rounds, [[5 * MS]] * 4).value == pytest.approx(2.0)
+
+
+def test_a_clock_that_changes_once_shows_in_the_interval() -> None:
+    """The fast end is of one round only, and whether that is drawn decides."""
+    found = stats.undisturbed_speedup([[70] * 10] + [[100] * 10] * 7, [[50] * 10] * 8)
+    assert found.low == 1.4 and found.high == 2.0
+
+
+def test_undisturbed_needs_pairs() -> None:
+    with pytest.raises(ValueError, match="two or more pairs"):
+        stats.undisturbed_speedup([[1]], [[1]])

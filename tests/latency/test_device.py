@@ -17,7 +17,7 @@ from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import score
 from edgeprune.latency import Site, device_budget
 from edgeprune.latency.device import DeviceBudget
-from edgeprune.latency.whole import Whole
+from edgeprune.latency.whole import Times, Whole
 from edgeprune.plan import Plan
 from edgeprune.schedules.removal import remove
 from latency.conftest import Board, Net, truth
@@ -36,11 +36,11 @@ def measured(monkeypatch: pytest.MonkeyPatch, board: Board) -> list[float]:
     """The board's word on whole models, with a table that is wrong by `board.whole`; shares so far."""
     shares: list[float] = []
 
-    def times(self: Whole, pruned: Path) -> list[float]:
+    def times(self: Whole, pruned: Path) -> Times:
         base, after = truth(self.baseline_file), truth(pruned)
         share = (after / base) ** board.whole
         shares.append(share)
-        return [base, base * share, 1 / share, 0.99 / share, 1.01 / share]
+        return Times(base, base * share, 1 / share, 0.99 / share, 1.01 / share, 50)
 
     monkeypatch.setattr(Whole, "_times", times)
     return shares
@@ -215,10 +215,14 @@ def test_a_disturbed_measurement_is_taken_again(
     net: nn.Module, graph: Graph, board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its interval says so; the narrowest counts, whatever it says."""
-    answers = [[1.0, 0.5, 2.0, 1.0, 3.0], [1.0, 0.8, 1.25, 1.2, 1.3], [1.0, 0.4, 2.5, 2.0, 3.0]]
-    calls: list[list[float]] = []
+    answers = [
+        Times(1.0, 0.5, 2.0, 1.0, 3.0, 50),
+        Times(1.0, 0.8, 1.25, 1.2, 1.3, 50),
+        Times(1.0, 0.4, 2.5, 2.0, 3.0, 50),
+    ]
+    calls: list[Times] = []
 
-    def times(self: Whole, pruned: Path) -> list[float]:
+    def times(self: Whole, pruned: Path) -> Times:
         calls.append(answers[len(calls)])
         return calls[-1]
 
@@ -226,6 +230,6 @@ def test_a_disturbed_measurement_is_taken_again(
     found = Whole(net, SHAPE, Site.reach()).measure(graph, Plan.everything(graph))
     assert found.speedup == (1.25, 1.2, 1.3) and len(calls) == 3
     calls.clear()
-    answers[0] = [1.0, 0.5, 2.0, 1.99, 2.01]
+    answers[0] = Times(1.0, 0.5, 2.0, 1.99, 2.01, 50)
     found = Whole(net, SHAPE, Site.reach()).measure(graph, Plan.everything(graph))
     assert found.speedup[0] == 2.0 and len(calls) == 1

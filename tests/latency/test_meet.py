@@ -31,7 +31,16 @@ def test_a_table_that_is_right_is_believed_at_once() -> None:
     choose, measure, calls = device(lambda share: share)
     best, attempts = meet(0.5, choose, measure)
     assert best.met and best.measured.share == pytest.approx(0.5 * AIM, abs=1e-3)
-    assert len(attempts) == len(calls) == 1
+    assert len(attempts) == 1
+    assert calls[0] == calls[1] and len(calls) == 2  # the second time to be sure
+
+
+def test_what_met_its_time_only_once_is_corrected() -> None:
+    lucky = iter([0.96])  # the first measurement; all others are right
+    choose, measure, _ = device(lambda s: 1.05 * s * next(lucky, 1.0))
+    best, attempts = meet(0.5, choose, measure)
+    assert [one.met for one in attempts] == [False, True]
+    assert best is attempts[1] and best.measured.share <= 0.5 < attempts[0].measured.share
 
 
 @pytest.mark.parametrize("truth", [lambda s: 1.3 * s, lambda s: 0.2 + 0.8 * s, lambda s: s**0.7])

@@ -1,17 +1,22 @@
 """Which of several measurements counts."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from torch import nn
 
+from edgeprune.bench.options import BenchOptions
+from edgeprune.devices import load_device
 from edgeprune.latency.site import Site
-from edgeprune.latency.whole import Whole
+from edgeprune.latency.whole import Times, Whole
 
-QUIET = [10.0, 5.0, 2.0, 1.98, 2.02]
-LOADED = [10.9, 6.4, 1.7, 1.69, 1.71]  # a narrow interval: the load was the same all the time
-UNSTEADY = [10.0, 5.0, 2.0, 1.7, 2.3]
+QUIET = Times(10.0, 5.0, 2.0, 1.98, 2.02, 50)
+LOADED = Times(10.9, 6.4, 1.7, 1.69, 1.71, 50)  # a narrow interval: the load was the same all the time
+UNSTEADY = Times(10.0, 5.0, 2.0, 1.7, 2.3, 50)
 
 
-def whole_of(monkeypatch: pytest.MonkeyPatch, answers: list[list[float]]) -> tuple[Whole, list[list[float]]]:
+def whole_of(monkeypatch: pytest.MonkeyPatch, answers: list[Times]) -> tuple[Whole, list[Times]]:
     """One whose measurements are told beforehand, and those that were not asked for yet."""
     left = list(answers)
     monkeypatch.setattr("edgeprune.latency.whole.export_model", lambda *_: None)
@@ -47,4 +52,33 @@ def test_what_was_taken_before_the_machine_grew_quiet_counts_less(monkeypatch: p
 def test_where_all_are_doubtful_the_least_doubtful_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, left = whole_of(monkeypatch, [UNSTEADY, LOADED, UNSTEADY])
     assert whole.times(nn.Identity()) == LOADED and not left
-    assert whole.fastest_ms == 10.0
+    assert whole.fastest_ms == {50: 10.0}
+
+
+def test_each_percentile_has_a_fastest_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = QUIET._replace(baseline_ms=9.0, percentile=10)
+    whole, left = whole_of(monkeypatch, [fast, QUIET])
+    assert whole.times(nn.Identity()) == fast and whole.times(nn.Identity()) == QUIET and not left
+
+
+@pytest.mark.parametrize(("width", "percentile"), [(0.01, 50), (0.2, 10)])
+def test_the_surer_of_medians_and_fast_samples_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, width: float, percentile: int
+) -> None:
+    """Whatever it says."""
+
+    def bench(files: object, *, options: BenchOptions, transport: object) -> dict[str, Any]:
+        assert options.round_count >= 12
+        ms = {"latency_ms": {"p10": 9.0, "p50": 10.0}}
+        return {
+            "models": {"baseline": ms, "pruned": ms},
+            "speedup": {"value": 2.0, "low": 2 - width, "high": 2 + width},
+            "speedup_undisturbed": {"value": 1.9, "low": 1.85, "high": 1.95},
+        }
+
+    monkeypatch.setattr("edgeprune.latency.whole.bench_models", bench)
+    monkeypatch.setattr("edgeprune.latency.whole.export_model", lambda *_: None)
+    site = Site(load_device("cpu"), None, 1, 1, {})  # type: ignore[arg-type]
+    found = Whole(nn.Identity(), (3, 8, 8), site).times(nn.Identity())
+    assert found.percentile == percentile and found.baseline_ms == (10.0 if percentile == 50 else 9.0)
+    assert found.value == (2.0 if percentile == 50 else 1.9)

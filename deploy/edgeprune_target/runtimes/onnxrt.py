@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from types import TracebackType
 from typing import Any
 
@@ -101,8 +101,9 @@ class OnnxRuntime:
 def parse_profile(text: str) -> list:
     """ONNX Runtime's profile -> its kernels in the order of their running, as ``trt.layers`` describes them.
 
-    The first inference is left out: it allocates. ``outputs`` are the shapes that were really computed, with
-    the channels that were padded.
+    The first inference is left out: it allocates. ``quiet_ms`` is the mean of the fastest quarter: what a
+    kernel takes while neighbours leave the cores alone, and finer than the profile's whole microseconds.
+    ``outputs`` are the shapes that were really computed, with the channels that were padded.
     """
     kernels: dict = {}
     for event in json.loads(text):
@@ -118,6 +119,7 @@ def parse_profile(text: str) -> list:
             "kind": kernel["about"].get("op_name"),
             "onnx": [],
             "ms": median(kernel["us"][1:] or kernel["us"]) / 1e3,
+            "quiet_ms": mean(_fastest(kernel["us"][1:] or kernel["us"])) / 1e3,
             "outputs": [
                 list(shape) for one in kernel["about"].get("output_type_shape", []) for shape in one.values()
             ],
@@ -126,6 +128,11 @@ def parse_profile(text: str) -> list:
         }
         for (_, name), kernel in kernels.items()
     ]
+
+
+def _fastest(times: list) -> list:
+    """The fastest quarter, one at least."""
+    return sorted(times)[: max(1, len(times) // 4)]
 
 
 def _spec(node: Any) -> tuple:
