@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
 BLOCKED = "_nchwc"  # ONNX Runtime's ending for what it computes in blocks of channels
+FUSED = "fused "  # and its beginning for a matrix product that took in an activation
 WEIGHT = re.compile(
     r"(.+)\.weight(?:_fp16|_DequantizeLinear_Output)?"
 )  # endings of export/half.py, quantize.py
@@ -49,7 +50,7 @@ class Graph:
             named: nodes that the runtime itself names.
         """
         found = [node for node in named if node in self.kinds]
-        plain = name.removesuffix(BLOCKED)
+        plain = name.removesuffix(BLOCKED).removeprefix(FUSED)
         last = plain if plain in self.kinds else self.makers.get(plain)
         if not found and last:
             found = self._back_to(last, kind)

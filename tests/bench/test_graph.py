@@ -11,6 +11,7 @@ from torch import nn
 from trt.fixtures import small_cnn
 
 from edgeprune.bench.graph import Graph, read_graph
+from edgeprune.bench.local import LocalTransport
 from edgeprune.export.onnx import export_model
 
 
@@ -114,3 +115,15 @@ def test_a_file_that_is_no_onnx_has_no_nodes(tmp_path: Path) -> None:
     path = tmp_path / "fake.json"
     path.write_text("{}")
     assert read_graph(path).nodes_of("a", None, ["b"]) == {"a"}
+
+
+def test_a_linear_layer_that_took_in_its_activation(tmp_path: Path) -> None:
+    """ONNX Runtime itself names it, in the head of a VGG."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(288, 16), nn.ReLU(), nn.Linear(16, 4))
+    path = export_model(net, (3, 8, 8), tmp_path / "net.onnx").path
+    graph = read_graph(path)
+    call = ["--model", str(path), "--runtime", "onnxruntime", "--batch", "1", "--seconds", "0.05"]
+    layers = LocalTransport().call("layers", [*call, "--threads", "1"])["layers"]
+    found = [graph.nodes_of(layer["name"], layer["kind"], layer["onnx"]) for layer in layers]
+    assert any("2" in nodes for nodes in found) and any("4" in nodes for nodes in found)
