@@ -233,7 +233,11 @@ def never_slower_words() -> str:
 def uniform_table() -> str:
     """Pruned for time, beside uniform widths of the same time."""
     found = read("uniform_rival")
-    names = {"ours": "`--target latency=0.5`, l2", "uniform": "uniform widths, l2"}
+    names = {
+        "ours": "`--target latency=0.5`, l2",
+        "uniform_faster": "uniform widths, l2: the nearest that is faster",
+        "uniform_slower": "uniform widths, l2: the nearest that is slower",
+    }
     rows = [
         [
             names[name],
