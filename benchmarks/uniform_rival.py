@@ -53,11 +53,11 @@ def times_of(graph: Graph, whole: Whole, kept: Path) -> dict[str, float]:
 
 def nearest(times: dict[str, float], wanted: float) -> dict[str, float]:
     """The shares of the plans next to that time on either side."""
-    faster = {share: ms for share, ms in times.items() if ms <= wanted}
-    slower = {share: ms for share, ms in times.items() if ms > wanted}
+    faster = [share for share in times if times[share] <= wanted]
+    slower = [share for share in times if times[share] > wanted]
     return {
-        "uniform_faster": float(max(faster, key=lambda share: faster[share])),
-        "uniform_slower": float(min(slower, key=lambda share: slower[share])),
+        "uniform_faster": float(max(faster, key=times.__getitem__)),
+        "uniform_slower": float(min(slower, key=times.__getitem__)),
     }
 
 

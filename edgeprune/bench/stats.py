@@ -96,16 +96,15 @@ def undisturbed_speedup(
     pairs = _pairs(baseline, pruned)
     weights = np.stack(
         [
-            np.bincount(drawn, minlength=pairs)
-            for drawn in np.random.default_rng(seed).integers(0, pairs, (draws, pairs))
+            np.bincount(chosen, minlength=pairs)
+            for chosen in np.random.default_rng(seed).integers(0, pairs, (draws, pairs))
         ]
     )
-    ratios = _low_quantiles(baseline, weights) / _low_quantiles(pruned, weights)
+    weights = np.vstack([np.ones_like(weights[:1]), weights])  # the first: each round once
+    value, *drawn = _low_quantiles(baseline, weights) / _low_quantiles(pruned, weights)
     tail = expanded_tail(pairs, confidence)
-    low, high = np.quantile(ratios, [tail, 1 - tail])
-    once = np.ones((1, pairs), dtype=np.int64)
-    value = float((_low_quantiles(baseline, once) / _low_quantiles(pruned, once))[0])
-    return Speedup(value, float(low), float(high), confidence, UNDISTURBED, pairs)
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Speedup(float(value), float(low), float(high), confidence, UNDISTURBED, pairs)
 
 
 def _low_quantiles(rounds: Rounds, weights: np.ndarray) -> np.ndarray:

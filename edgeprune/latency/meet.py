@@ -18,7 +18,7 @@ class Measured:
     """Of a compacted model and the baseline, in turn in one run.
 
     Attributes:
-        baseline_ms, pruned_ms: the percentile of the samples.
+        baseline_ms, pruned_ms: that percentile of the samples.
         speedup: of the pruned one, with the ends of its interval.
         percentile: 50, or 10 where something disturbed the medians.
     """
@@ -32,6 +32,15 @@ class Measured:
     def share(self) -> float:
         """Of the baseline's time."""
         return 1 / self.speedup[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a report."""
+        return {
+            "baseline_ms": self.baseline_ms,
+            "pruned_ms": self.pruned_ms,
+            "speedup": list(self.speedup),
+            "percentile": self.percentile,
+        }
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,9 @@ class Attempt:
 
     def to_dict(self) -> dict[str, Any]:
         """For a report."""
-        one = self.measured
         return {
-            "measured_fraction": one.share,
-            "baseline_ms": one.baseline_ms,
-            "pruned_ms": one.pruned_ms,
-            "speedup": list(one.speedup),
-            "percentile": one.percentile,
+            "measured_fraction": self.measured.share,
+            **self.measured.to_dict(),
             "ratio_to_target": self.ratio,
         }
 

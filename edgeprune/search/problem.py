@@ -300,8 +300,4 @@ class Problem:
                     f"measured whole, the best policy takes {100 * (ratio - 1):.1f} % more time than asked: "
                     "the table is off by that; ask for so much less"
                 )
-        return {
-            "baseline_ms": found.baseline_ms,
-            "pruned_ms": found.pruned_ms,
-            "speedup": list(found.speedup),
-        }
+        return found.to_dict()
