@@ -59,6 +59,12 @@ def test_noise_comes_with_what_is_left_without_it() -> None:
     assert "1.55x (1.53 to 1.57)" in undisturbed["message"]
 
 
+def test_what_is_less_sure_than_the_medians_is_not_said() -> None:
+    found = changed("models.pruned.round_spread", 0.08)
+    found["speedup_undisturbed"] = {"value": 1.55, "low": 1.2, "high": 1.9}
+    assert [warning["code"] for warning in warnings_for(found)] == ["noisy"]
+
+
 MACHINE = "device.fingerprint"
 
 
