@@ -166,6 +166,11 @@ def interval(row: dict[str, Any]) -> str:
 def device_target_table() -> str:
     """What was asked of the device, and what was measured afterwards."""
     found = read("device_targets")
+    models = [row["model"] for row in found["rows"]]
+    ordered = sorted(
+        found["rows"],
+        key=lambda row: (models.index(row["model"]), row["batch"], row["target"].startswith("flops")),
+    )
     rows = [
         [
             plain_name(row["model"]),
@@ -174,12 +179,21 @@ def device_target_table() -> str:
             f"{row['flops_ratio']:.2f}x",
             interval(row),
             f"{row['needed']:.2f}x" + ("" if row["passed"] else ", missed"),
+            row["machine"]["cpu"],
         ]
         if "error" not in row
-        else [plain_name(row["model"]), str(row["batch"]), row["target"], "-", row["error"], "missed"]
-        for row in found["rows"]
+        else [
+            plain_name(row["model"]),
+            str(row["batch"]),
+            row["target"],
+            "-",
+            row["error"],
+            "missed",
+            row["machine"]["cpu"],
+        ]
+        for row in ordered
     ]
-    heads = ["network", "batch", "asked", "fewer FLOPs", "measured speedup", "wanted at least"]
+    heads = ["network", "batch", "asked", "fewer FLOPs", "measured speedup", "wanted at least", "processor"]
     return f"{markdown(heads, rows)}\n\n{measured_on(found, found['rows'])}"
 
 
