@@ -171,28 +171,15 @@ def device_target_table() -> str:
         found["rows"],
         key=lambda row: (models.index(row["model"]), row["batch"], row["target"].startswith("flops")),
     )
-    rows = [
-        [
-            plain_name(row["model"]),
-            str(row["batch"]),
-            f"`{row['target']}`",
-            f"{row['flops_ratio']:.2f}x",
-            interval(row),
-            f"{row['needed']:.2f}x" + ("" if row["passed"] else ", missed"),
-            row["machine"]["cpu"],
-        ]
-        if "error" not in row
-        else [
-            plain_name(row["model"]),
-            str(row["batch"]),
-            row["target"],
-            "-",
-            row["error"],
-            "missed",
-            row["machine"]["cpu"],
-        ]
-        for row in ordered
-    ]
+    rows = []
+    for row in ordered:
+        if "error" in row:
+            came = ["-", row["error"], "missed"]
+        else:
+            needed = f"{row['needed']:.2f}x" + ("" if row["passed"] else ", missed")
+            came = [f"{row['flops_ratio']:.2f}x", interval(row), needed]
+        asked = [plain_name(row["model"]), str(row["batch"]), f"`{row['target']}`"]
+        rows.append([*asked, *came, row["machine"]["cpu"]])
     heads = ["network", "batch", "asked", "fewer FLOPs", "measured speedup", "wanted at least", "processor"]
     return f"{markdown(heads, rows)}\n\n{measured_on(found, found['rows'])}"
 
