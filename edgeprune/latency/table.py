@@ -10,7 +10,7 @@ from edgeprune.errors import EdgePruneError, LatencyError
 from edgeprune.files import read_json, write_json
 from edgeprune.latency.shapes import DEPTHWISE, Shape
 
-SCHEMA = 1
+SCHEMA = 2  # 1 had medians, which are not to be mixed with `quiet_ms`
 AXES = ("inputs", "outputs")
 # What a table was measured on: a plan made from it holds there alone.
 CONDITIONS = ("device", "processor", "runtime", "runtime_version", "precision", "batch", "threads")
@@ -162,13 +162,14 @@ class Table:
         """Read a table.
 
         Raises:
-            LatencyError: there is none, it is damaged, or of a newer edgeprune.
+            LatencyError: there is none, it is damaged, or of another edgeprune.
         """
         try:
             found = read_json(path)
             if found["schema"] != SCHEMA:
                 raise LatencyError(
-                    f"{path} has schema {found['schema']}, this edgeprune reads {SCHEMA}: build it again"
+                    f"{path} has schema {found['schema']}, this edgeprune reads {SCHEMA}: "
+                    "remove it, and build it again"
                 )
             entries = {key: Entry.from_dict(value) for key, value in found["shapes"].items()}
             return cls(
