@@ -17,6 +17,7 @@ from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import score
 from edgeprune.latency import Site, device_budget
 from edgeprune.latency.device import DeviceBudget
+from edgeprune.latency.meet import Attempt, Measured
 from edgeprune.latency.whole import Times, Whole
 from edgeprune.plan import Plan
 from edgeprune.schedules.removal import remove
@@ -125,6 +126,27 @@ def test_a_plan_that_is_slower_is_refused(
         make("latency=0.5").settle(graph, score(graph, "l2"))
     with pytest.raises(TargetError, match="nothing is gained on this device"):
         make("flops=0.5").settle(graph, score(graph, "l2"))
+
+
+def test_a_plan_that_is_fast_for_its_flops_and_slower_gives_way(
+    make: Make, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plan_and_time(groups: int, share: float) -> Attempt:
+        keep = np.ones(graph.classes, dtype=bool)
+        for group in graph.groups[:groups]:
+            keep[group.classes[0]] = False
+        measured = Measured(1.0, share, (1 / share, 1 / share, 1 / share))
+        plan = Plan.of(graph, keep)
+        ratio = share * graph.flops() / graph.flops(keep)
+        return Attempt(plan, 1.0, 1.0, measured, ratio, met=False)
+
+    slow, fast = plan_and_time(1, 1.001), plan_and_time(2, 0.999)
+    assert slow.ratio < fast.ratio  # so that it is the nearer
+    monkeypatch.setattr("edgeprune.latency.device.meet", lambda *_, **__: (slow, [slow, fast]))
+    budget = make("flops=0.5")
+    settled = budget.settle(graph, score(graph, "l2"))
+    assert (settled.keep == fast.plan.keep).all()
+    assert [one["chosen"] for one in budget.attempts] == [False, True]
 
 
 def test_removals_in_a_row_are_priced_by_the_table_of_the_original(
