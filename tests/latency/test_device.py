@@ -37,11 +37,11 @@ def measured(monkeypatch: pytest.MonkeyPatch, board: Board) -> list[float]:
     """The board's word on whole models, with a table that is wrong by `board.whole`; shares so far."""
     shares: list[float] = []
 
-    def times(self: Whole, pruned: Path) -> Times:
+    def times(self: Whole, pruned: Path) -> list[Times]:
         base, after = truth(self.baseline_file), truth(pruned)
         share = (after / base) ** board.whole
         shares.append(share)
-        return Times(base, base * share, 1 / share, 0.99 / share, 1.01 / share, 50)
+        return [Times(base, base * share, 1 / share, 0.99 / share, 1.01 / share, 50)]
 
     monkeypatch.setattr(Whole, "_times", times)
     return shares
@@ -244,9 +244,9 @@ def test_a_disturbed_measurement_is_taken_again(
     ]
     calls: list[Times] = []
 
-    def times(self: Whole, pruned: Path) -> Times:
+    def times(self: Whole, pruned: Path) -> list[Times]:
         calls.append(answers[len(calls)])
-        return calls[-1]
+        return calls[-1:]
 
     monkeypatch.setattr(Whole, "_times", times)
     found = Whole(net, SHAPE, Site.reach()).measure(graph, Plan.everything(graph))

@@ -20,7 +20,7 @@ def whole_of(monkeypatch: pytest.MonkeyPatch, answers: list[Times]) -> tuple[Who
     """One whose measurements are told beforehand, and those that were not asked for yet."""
     left = list(answers)
     monkeypatch.setattr("edgeprune.latency.whole.export_model", lambda *_: None)
-    monkeypatch.setattr(Whole, "_times", lambda self, path: left.pop(0))
+    monkeypatch.setattr(Whole, "_times", lambda self, path: [left.pop(0)])
     site = Site(None, None, 1, 1, {})  # type: ignore[arg-type]  # nothing is measured
     return Whole(nn.Identity(), (3, 8, 8), site), left
 
@@ -52,13 +52,15 @@ def test_what_was_taken_before_the_machine_grew_quiet_counts_less(monkeypatch: p
 def test_where_all_are_doubtful_the_least_doubtful_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, left = whole_of(monkeypatch, [UNSTEADY, LOADED, UNSTEADY])
     assert whole.times(nn.Identity()) == LOADED and not left
-    assert whole.fastest_ms == {50: 10.0}
+    assert whole.fastest_ms == 10.0
 
 
-def test_each_percentile_has_a_fastest_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = QUIET._replace(baseline_ms=9.0, percentile=10)
-    whole, left = whole_of(monkeypatch, [fast, QUIET])
-    assert whole.times(nn.Identity()) == fast and whole.times(nn.Identity()) == QUIET and not left
+def test_fast_samples_show_a_load_that_all_medians_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On two cores, medians were 11 % slower for minutes, in intervals of 2 %."""
+    fast = QUIET._replace(percentile=10)
+    whole, left = whole_of(monkeypatch, [fast, LOADED, LOADED, QUIET])
+    assert whole.times(nn.Identity()) == fast
+    assert whole.times(nn.Identity()) == QUIET and not left
 
 
 @pytest.mark.parametrize(("width", "percentile"), [(0.01, 50), (0.2, 10)])
@@ -69,16 +71,16 @@ def test_the_surer_of_medians_and_fast_samples_counts(
 
     def bench(files: object, *, options: BenchOptions, transport: object) -> dict[str, Any]:
         assert options.round_count >= 12
-        ms = {"latency_ms": {"p10": 9.0, "p50": 10.0}}
+        ms = {"latency_ms": {"p10": 9.9, "p50": 10.0}}
         return {
             "models": {"baseline": ms, "pruned": ms},
             "speedup": {"value": 2.0, "low": 2 - width, "high": 2 + width},
-            "speedup_undisturbed": {"value": 1.9, "low": 1.85, "high": 1.95},
+            "speedup_undisturbed": {"value": 1.9, "low": 1.85, "high": 1.95},  # 5 % wide
         }
 
     monkeypatch.setattr("edgeprune.latency.whole.bench_models", bench)
     monkeypatch.setattr("edgeprune.latency.whole.export_model", lambda *_: None)
     site = Site(load_device("cpu"), None, 1, 1, {})  # type: ignore[arg-type]
     found = Whole(nn.Identity(), (3, 8, 8), site).times(nn.Identity())
-    assert found.percentile == percentile and found.baseline_ms == (10.0 if percentile == 50 else 9.0)
+    assert found.percentile == percentile and found.baseline_ms == (10.0 if percentile == 50 else 9.9)
     assert found.value == (2.0 if percentile == 50 else 1.9)
