@@ -163,6 +163,10 @@ class Budget:
         kind = self.targets[0].kind
         return self.goals[kind] / self.originals[kind]
 
+    def pace(self, graph: Graph, scores: NDArray[np.float64]) -> "Budget":  # noqa: ARG002
+        """What the learned method's controller follows while channels go one by one: this budget."""
+        return self
+
     def by_widths(self, graph: Graph) -> dict[str, Callable[[Ints], float]]:
         """Each goal's quantity as a function of the groups' widths, for a search that asks often."""
         return {kind: graph.by_widths(kind) for kind in self.goals}

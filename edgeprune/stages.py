@@ -147,7 +147,8 @@ class Stages:
             floor=o.floor,
             autocast=training.PRECISIONS[o.precision],
         )
-        phase = PruningPhase(analyser, self.budget, self.run)
+        pace = self.budget.pace(analyser.graph, score(analyser.graph, "l2"))
+        phase = PruningPhase(analyser, pace, self.run)
         whole = self._steps(o.epochs)
         stage = self._stage(
             "prune",

@@ -163,14 +163,26 @@ def test_removals_in_a_row_are_priced_by_the_table_of_the_original(
         assert budget.cost("latency", graph) / budget.originals["latency"] == pytest.approx(share, rel=0.03)
 
 
-def test_what_a_controller_follows(make: Make, graph: Graph) -> None:
+def test_a_controller_follows_the_flops_of_a_plan_that_takes_the_time(make: Make, graph: Graph) -> None:
+    """The time itself does not fall between two steps, so that there is nothing to follow."""
+    scores = score(graph, "l2")
     budget = make("latency=0.5", check=False)
-    everything = np.ones(graph.classes, dtype=bool)
-    assert budget.fraction() == pytest.approx(0.5)
-    assert budget.remaining(graph, everything) == pytest.approx(1.0)
-    plan = budget.select(graph, score(graph, "l2"))
-    share = budget.cost("latency", graph, plan.keep) / budget.originals["latency"]
-    assert budget.remaining(graph, plan.keep) == pytest.approx(share)
+    pace = budget.pace(graph, scores)
+    plan = budget.select(graph, scores)
+    assert pace.fraction() == pytest.approx(graph.flops(plan.keep) / graph.flops())
+    keep = np.ones(graph.classes, dtype=bool)
+    shares = [(pace.remaining(graph, keep), budget.remaining(graph, keep))]
+    for one in graph.groups[0].classes[:8]:
+        keep[one] = False
+        shares.append((pace.remaining(graph, keep), budget.remaining(graph, keep)))
+    followed, times = zip(*shares, strict=True)
+    assert followed[0] == pytest.approx(1.0) and list(followed) == sorted(set(followed), reverse=True)
+    assert list(times) != sorted(set(times), reverse=True)
+
+
+def test_flops_on_a_device_are_followed_as_they_are(make: Make, graph: Graph) -> None:
+    budget = make("flops=0.5", check=False)
+    assert budget.pace(graph, score(graph, "l2")) is budget and budget.fraction() == pytest.approx(0.5)
 
 
 def test_prune_in_one_call(board: Board, measured: list[float]) -> None:
