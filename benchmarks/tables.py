@@ -320,6 +320,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "search": search_table,
     "search-finetuned": finetuned_table,
     "demo": lambda: run_table("demo"),
+    "demo-latency": lambda: run_table("demo_latency"),
     "cifar": cifar_table,
     "cifar-bench": lambda: run_table("resnet56-cifar10-learned"),
     "cost": cost_table,
