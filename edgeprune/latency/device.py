@@ -142,8 +142,8 @@ class DeviceBudget(Budget):
         """
         if not asks_time(self.targets):
             return self
-        plan = self.select(graph, scores)
-        return Budget.of(Target("flops", graph.flops(plan.keep) / graph.flops()), graph)
+        share = self._share("flops", graph, self.select(graph, scores))
+        return Budget.of(Target("flops", share), graph)
 
     @property
     def _wanted(self) -> float:
@@ -215,7 +215,7 @@ class DeviceBudget(Budget):
         if best.measured.share > 1:  # fast for its FLOPs, and slower all the same
             best = min(attempts, key=lambda one: one.measured.share)
         self.attempts[:] = [self._told(graph, one, one is best) for one in attempts]
-        if best.measured.speedup[0] < 1 and not best.plan.keep.all():
+        if best.measured.share > 1 and not best.plan.keep.all():
             raise TargetError(
                 f"nothing is gained on this device: of {len(attempts)} plans the fastest is "
                 f"{best.measured.speedup[0]:.3f} times as fast as the unpruned model"

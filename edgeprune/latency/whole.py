@@ -103,9 +103,10 @@ class Whole:
         export_model(pruned, self.shape, path)
         found: list[Times] = []
         for _ in range(self.tries):
-            found += self._times(path)
-            for one in found:
+            both = self._times(path)
+            for one in both:
                 self.seen(one)
+            found += both
             if min(map(self.doubt, found)) <= self.sure:
                 break
         return min(found, key=self.doubt)

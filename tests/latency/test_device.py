@@ -163,6 +163,16 @@ def test_removals_in_a_row_are_priced_by_the_table_of_the_original(
         assert budget.cost("latency", graph) / budget.originals["latency"] == pytest.approx(share, rel=0.03)
 
 
+def test_how_far_a_plan_is_on_its_way(make: Make, graph: Graph) -> None:
+    budget = make("latency=0.5", check=False)
+    everything = np.ones(graph.classes, dtype=bool)
+    assert budget.fraction() == pytest.approx(0.5)
+    assert budget.remaining(graph, everything) == pytest.approx(1.0)
+    plan = budget.select(graph, score(graph, "l2"))
+    share = budget.cost("latency", graph, plan.keep) / budget.originals["latency"]
+    assert budget.remaining(graph, plan.keep) == pytest.approx(share)
+
+
 def test_a_controller_follows_the_flops_of_a_plan_that_takes_the_time(make: Make, graph: Graph) -> None:
     """The time itself does not fall between two steps, so that there is nothing to follow."""
     scores = score(graph, "l2")
