@@ -21,7 +21,8 @@ from edgeprune.graph.flow import Flow
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.memory import BYTES
 from edgeprune.graph.rules import apply_rule
-from edgeprune.graph.trace import VALUE, trace
+from edgeprune.graph.symbolic import trace
+from edgeprune.trace.record import VALUE
 
 __all__ = ["Bools", "ChannelGroup", "Graph", "Ints", "Protected", "build_graph", "example_shapes"]
 

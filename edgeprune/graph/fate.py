@@ -16,7 +16,7 @@ from edgeprune.graph import labels as lb
 from edgeprune.graph.flow import Flow, Reader
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import ZERO_STAYS, op_name
-from edgeprune.graph.tidy import VALUE
+from edgeprune.trace.record import VALUE
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from edgeprune.graph import labels as lb
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import LAYER_FUNCTIONS, op_name, source_of, title
-from edgeprune.graph.tidy import WRITES
-from edgeprune.graph.trace import VALUE
+from edgeprune.trace.record import CALL, VALUE, WRITES, Record
 
 Shape = tuple[int, ...]
 
@@ -121,7 +120,7 @@ class Flow:
     ``writing`` holds the in-place operations whose effect is seen through other views of the same memory.
     """
 
-    module: fx.GraphModule
+    module: fx.GraphModule | Record
     values: dict[fx.Node, Any] = field(default_factory=dict)
     ties: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     protections: list[tuple[Tensor, str, str]] = field(default_factory=list)
@@ -136,6 +135,7 @@ class Flow:
     static: set[fx.Node] = field(default_factory=set)
     writing: list[fx.Node] = field(default_factory=list)
     count: int = 1
+    knows: Callable[[str], bool] | None = None
 
     def __post_init__(self) -> None:
         nodes = [node for node in self.module.graph.nodes if node.op == "call_module"]
@@ -239,6 +239,10 @@ class Flow:
                 axes.append(vector)
         self.cost(node, coefficient, *axes)
 
+    def has_rule(self, node: fx.Node) -> bool:
+        """Whether a rule says what becomes of the channels that reach ``node``."""
+        return self.knows is None or node.op != "call_function" or self.knows(op_name(node))
+
     # --- the walk --------------------------------------------------------------------------------
 
     def run(self, apply_rule: "Callable[[Flow, Call], Any]") -> "Flow":
@@ -287,7 +291,7 @@ class Flow:
         users = [user for user in node.users if tensors_in(user.meta.get(VALUE)) or user.op == "output"]
         if users and all(is_weight_argument(user, node) for user in users):
             return None
-        if name is None or not value.is_floating_point():
+        if name is None or not value.is_floating_point() or not any(self.has_rule(user) for user in users):
             return lb.constants_like(value)
         axis = self._computed_weight_axis(node)
         if axis is not None and name not in self.attributes:
@@ -358,6 +362,9 @@ def is_linear_product(node: fx.Node) -> bool:
 
 def layer_name(node: fx.Node) -> str:
     """What a person would call this node: the module's path, or the operation's name."""
+    site = node.meta.get(CALL)
+    if site is not None and site.in_layer:
+        return site.path
     return str(node.target) if node.op in ("call_module", "get_attr", "placeholder") else node.name
 
 

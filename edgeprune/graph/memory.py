@@ -62,7 +62,8 @@ def _reused(flow: Flow, node: fx.Node, held: dict[fx.Node, Buffer], now: int) ->
     layer = flow.layers.get(node)
     if isinstance(layer, _VIEW_LAYERS) or op_name(node) in _VIEWS:
         return sources[0]
-    if node not in flow.pointwise and not isinstance(layer, nn.modules.batchnorm._BatchNorm):
+    normalizes = isinstance(layer, nn.modules.batchnorm._BatchNorm) or op_name(node) == "batch_norm"
+    if node not in flow.pointwise and not normalizes:
         return None
     size = flow.values[node].numel() if isinstance(flow.values[node], Tensor) else None
     free = [one for one in sources if one.last <= now and one.labels.numel() == size]

@@ -17,7 +17,7 @@ from edgeprune.graph.labels import matches, tensors_in
 from edgeprune.graph.movers import cat_axis, moved_arguments, run_mover
 from edgeprune.graph.ops import op_name, source_of
 from edgeprune.graph.survivors import Survivors, is_broken
-from edgeprune.graph.tidy import VALUE
+from edgeprune.trace.record import VALUE
 
 _SIZED = {"view": 1, "reshape": 1, "expand": 1, "unflatten": 2}
 

@@ -7,6 +7,8 @@ import torch
 import torch.fx as fx
 import torch.nn.functional as F
 
+from edgeprune.trace.record import CALL
+
 _SPACES = (torch, F, operator, torch._C._nn, torch.special, torch.Tensor)
 
 # Operators and in-place operators that mean the same as a torch function.
@@ -56,14 +58,14 @@ UNARY = _words(
     softplus softsign logsigmoid tanhshrink softshrink hardshrink threshold clamp clip clamp_min clamp_max
     abs neg exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos erf floor ceil round sign logit
     nan_to_num positive dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout
-    stochastic_depth float double half bfloat16 to type type_as detach requires_grad cuda cpu zeros_like
-    ones_like full_like rand_like logical_not ne eq gt lt ge le
+    stochastic_depth float double half bfloat16 to type type_as detach data requires_grad cuda cpu zeros_like
+    ones_like full_like rand_like logical_not bitwise_not alias ne eq gt lt ge le
     """
 )
 BINARY = _words(
     """
     add sub mul div maximum minimum pow where lerp addcmul addcdiv fmod remainder floor_divide atan2 rsub ne
-    eq gt lt ge le floordiv mod
+    eq gt lt ge le floordiv mod rdiv and or xor bitwise_and bitwise_or bitwise_xor logical_and logical_or logical_xor
     """
 )
 MOVERS = _words(
@@ -144,6 +146,9 @@ def title(node: fx.Node) -> str:
 
 def op_name(node: fx.Node) -> str:
     """Canonical name: 'add' for torch.add, x.add_, x + y and x += y; '' for a function we do not know."""
+    site = node.meta.get(CALL)
+    if site is not None:
+        return site.op
     if node.op == "call_method":
         name = str(node.target)
     elif node.op == "call_function":

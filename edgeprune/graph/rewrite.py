@@ -25,7 +25,7 @@ from edgeprune.graph.moves import Moves
 from edgeprune.graph.ops import op_name, source_of
 from edgeprune.graph.ordering import Orders
 from edgeprune.graph.survivors import Immovable, Survivors, is_broken
-from edgeprune.graph.tidy import VALUE
+from edgeprune.trace.record import VALUE
 
 __all__ = ["Immovable", "Rewriter", "left_out"]
 

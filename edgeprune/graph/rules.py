@@ -92,6 +92,11 @@ def rule_for(call: Call) -> Rule:
     return _FUNCTIONS.get(call.op, unknown)
 
 
+def has_rule(op: str) -> bool:
+    """Whether an operation of this name has a rule."""
+    return op in _FUNCTIONS or op == "getitem"
+
+
 def unknown(flow: Flow, call: Call) -> Any:
     """No rule: protect everything that comes in."""
     return flow.stop(call, reason_unknown(call))

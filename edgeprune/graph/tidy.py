@@ -13,9 +13,8 @@ from torch import nn
 
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import VIEWS, op_name, source_of
+from edgeprune.trace.record import VALUE, WRITES
 
-VALUE = "edgeprune_value"
-WRITES = "edgeprune_writes"
 
 _ASSERTIONS = {"_assert", "_assert_is_none", "assert_is_none"}
 _WRITING_OPERATORS = {"iadd", "isub", "imul", "itruediv", "ifloordiv", "ipow", "imod", "iand", "ior", "ixor"}

@@ -14,7 +14,7 @@ from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Graph, Ints
 from edgeprune.graph.flow import layer_name
 from edgeprune.graph.ops import op_name
-from edgeprune.graph.trace import VALUE
+from edgeprune.trace.record import VALUE
 from edgeprune.importance.batches import Inputs
 
 Tap = Callable[[Tensor], Tensor | None]

@@ -13,7 +13,7 @@ from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.flow import Reader
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name
-from edgeprune.graph.trace import VALUE
+from edgeprune.trace.record import VALUE
 from edgeprune.importance.batches import Batches, Inputs, inputs_of
 from edgeprune.importance.sites import Tap, is_norm, run
 from edgeprune.reconstruct.layers import Layer, layers_of, weights_put_back

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from edgeprune.graph.trace import trace
+from edgeprune.graph.symbolic import trace
 from edgeprune.learned.scale import restore_scale
 
 

@@ -25,7 +25,8 @@ from edgeprune.graph.copying import with_flags
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name
 from edgeprune.graph.standins import dense, stand_in, worked_out
-from edgeprune.graph.tidy import VALUE, tidy
+from edgeprune.graph.tidy import tidy
+from edgeprune.trace.record import VALUE
 
 # Modules that draw random numbers are kept whole: traced in eval mode they would dissolve into nothing,
 # and the pruned model would then train without them.

@@ -1,0 +1,86 @@
+"""Run a user's model and leave no trace of it: flags, attributes, buffers and random state are put back."""
+
+import random
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_CONTAINERS = (dict, list, set, deque)
+_MAX_ITEMS = 100_000
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Restore everything that running ``model`` may change: attributes, buffers, training flags, random state.
+
+    A tensor is restored in value where an operation wrote into it; a container among the attributes of a
+    module is restored in content, since hooks write into dicts and lists that the module holds.
+    """
+    modules = list(model.modules())
+    attributes = [(module, dict(vars(module))) for module in modules]
+    containers = _contents(attributes)
+    tensors = [(t, t._version, t.detach().clone()) for t in _buffers(modules)]
+    parameters = [(p, p._version, p.grad) for p in model.parameters()]
+    states = random.getstate(), np.random.get_state()
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        for module, state in attributes:
+            vars(module).clear()
+            vars(module).update(state)
+        for container, content in containers:
+            _refill(container, content)
+        with torch.no_grad():
+            for tensor, version, value in tensors:
+                if tensor._version != version:
+                    tensor.copy_(value)
+        for parameter, _, gradient in parameters:
+            parameter.grad = gradient
+
+
+def _buffers(modules: list[nn.Module]) -> list[Tensor]:
+    seen: dict[int, Tensor] = {}
+    for module in modules:
+        for tensor in module._buffers.values():
+            if isinstance(tensor, Tensor) and not isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+                seen[id(tensor)] = tensor
+    return list(seen.values())
+
+
+def _contents(attributes: list[tuple[nn.Module, dict[str, Any]]]) -> list[tuple[Any, Any]]:
+    """Each container that a module holds directly, with a copy of what is in it."""
+    found: dict[int, tuple[Any, Any]] = {}
+    for _, state in attributes:
+        for value in state.values():
+            if isinstance(value, _CONTAINERS) and id(value) not in found and len(value) < _MAX_ITEMS:
+                found[id(value)] = (value, value.copy())
+    return list(found.values())
+
+
+def _refill(container: Any, content: Any) -> None:
+    """Put ``content`` back into ``container``, which keeps its identity."""
+    if len(container) == len(content) and all(a is b for a, b in zip(_items(container), _items(content), strict=True)):
+        return
+    container.clear()
+    if isinstance(container, (dict, set)):
+        container.update(content)
+    else:
+        container.extend(content)
+
+
+def _items(container: Any) -> Iterator[Any]:
+    if not isinstance(container, dict):
+        yield from container
+        return
+    for key, value in container.items():
+        yield key
+        yield value
