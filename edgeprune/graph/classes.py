@@ -5,8 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import torch
 import torch.fx as fx
 from numpy.typing import NDArray
 from scipy import sparse
@@ -14,15 +16,15 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
-from edgeprune.graph.attributes import join_layers, settle, unused_parts
+from edgeprune.graph.attributes import join_layers, settle
 from edgeprune.graph.cost import Bools, ByWidths, CostModel, Ints, Meter
 from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.memory import BYTES
-from edgeprune.graph.rules import apply_rule
-from edgeprune.graph.symbolic import trace
-from edgeprune.trace.record import VALUE
+from edgeprune.graph.rules import apply_rule, has_rule
+from edgeprune.trace.record import VALUE, Record
+from edgeprune.trace.recorder import tensors_of, watch
 
 __all__ = ["Bools", "ChannelGroup", "Graph", "Ints", "Protected", "build_graph", "example_shapes"]
 
@@ -66,14 +68,25 @@ class Graph:
     the parts of the model that its forward does not use in eval mode, and that are not in ``module``.
     """
 
-    module: fx.GraphModule
+    module: fx.GraphModule | Record
     flow: Flow
-    inputs: tuple[Tensor, ...]
+    inputs: tuple[Any, ...]
     class_of: Ints
     slots: dict[tuple[str, int], Ints]
     groups: list[ChannelGroup]
     protected: list[Protected]
     notes: tuple[str, ...] = ()
+    training_flow: Flow | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        """The user's own network."""
+        return self.module.model if isinstance(self.module, Record) else self.module
+
+    @property
+    def flows(self) -> list[Flow]:
+        """The walks over the record of each mode: one where both modes do the same."""
+        return [self.flow] if self.training_flow is None else [self.flow, self.training_flow]
 
     @property
     def classes(self) -> int:
@@ -161,6 +174,16 @@ class Graph:
         """Label tensor(s) of a node."""
         return self.flow.values[node]
 
+    def flow_of(self, record: Record) -> Flow:
+        """The walk over one of the records."""
+        return next(flow for flow in self.flows if flow.module is record)
+
+    def inputs_of(self, record: Record) -> tuple[Any, ...]:
+        """The inputs that a record was made on: the example, or twice its batch."""
+        first = next(n for n in record.graph.nodes if n.op == "placeholder").meta[VALUE]
+        example = tensors_of(self.inputs)[0]
+        return self.inputs if first.shape == example.shape else _twice(self.inputs)
+
     def classes_of(self, vector: Tensor) -> Ints:
         """Class of each label of a vector, -1 where it always stays."""
         return self.class_of[vector.numpy()]
@@ -179,8 +202,9 @@ def build_graph(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], ignore: I
         TraceError: the model cannot be traced or does not run on ``inputs``.
     """
     inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-    module = trace(model, inputs)
-    flow = Flow(module).run(apply_rule)
+    module = watch(model, inputs)
+    flow = Flow(module, knows=has_rule).run(apply_rule)
+    training_flow, notes = _training_flow(model, inputs, flow)
     _ignore(flow, tuple(ignore))
     join_layers(flow)
     component = _components(flow)
@@ -189,7 +213,27 @@ def build_graph(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], ignore: I
     slots = {key: class_of[vector.numpy()] for key, vector in flow.slots.items()}
     groups = _groups(flow, slots, int(class_of.max(initial=-1)) + 1)
     protected = _protected(flow, component)
-    return Graph(module, flow, inputs, class_of, slots, groups, protected, unused_parts(model, module))
+    return Graph(module, flow, inputs, class_of, slots, groups, protected, notes, training_flow)
+
+
+def _training_flow(model: nn.Module, inputs: tuple[Any, ...], flow: Flow) -> tuple[Flow | None, tuple[str, ...]]:
+    """The walk over what the network does in training, where it does something else than in evaluation."""
+    try:
+        record = watch(model, inputs, training=True)
+    except TraceError as first:
+        try:  # BatchNorm after a global pooling wants more than one value for each channel
+            record = watch(model, _twice(inputs), training=True)
+        except TraceError:
+            return None, (f"the training mode was not watched: {first}",)
+    if record.signature == flow.module.signature:  # type: ignore[union-attr]
+        return None, ()
+    other = flow.beside(record).run(apply_rule)
+    flow.count = other.count
+    return other, ()
+
+
+def _twice(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(torch.cat([t, t]) if isinstance(t, Tensor) and t.dim() else t for t in inputs)
 
 
 def _ignore(flow: Flow, names: tuple[str, ...]) -> None:

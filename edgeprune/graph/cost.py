@@ -122,7 +122,7 @@ class CostModel:
         """Parameters, FLOPs or bytes at ``keep``, of the ``working`` nodes alone."""
         parts = self.parts[kind]
         each = parts.each(self.kept(keep))
-        return parts.total(each * [any(n in working for n in nodes) for nodes in parts.nodes])
+        return parts.total(each * [not nodes or any(n in working for n in nodes) for nodes in parts.nodes])
 
     def by_widths(self, kind: str, group_of: Ints) -> "ByWidths":
         """The total as a function of how many classes of each group stay, whichever they are."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.flow import Flow, Reader
+from edgeprune.graph.flow import Flow, Reader, weight_node
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import ZERO_STAYS, op_name
 from edgeprune.trace.record import VALUE
@@ -21,7 +21,7 @@ from edgeprune.trace.record import VALUE
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_FOLDING_FUNCTIONS = {"permute", "transpose", "contiguous", "clone", "batch_norm"}
+_FOLDING_FUNCTIONS = {"permute", "transpose", "contiguous", "clone", "batch_norm", "prelu"}
 _POOLS = (nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd)
 
 
@@ -96,7 +96,7 @@ class _Judge:
     def _is_pointlike(self, node: fx.Node) -> bool:
         """Whether a mixer looks at one position at a time."""
         if node.op != "call_module":
-            return op_name(node) in ("linear", "matmul")
+            return op_name(node) in ("linear", "matmul") or _is_pointwise_convolution(node)
         layer = self.flow.layers[node]
         if isinstance(layer, nn.modules.conv._ConvNd):
             flat = layer.padding in ("valid", "same") or not any(layer.padding)
@@ -178,3 +178,13 @@ class _Judge:
         if reader is not None and not self._any_alive(reader.labels):
             return int(self.class_of[reader.labels.numpy()][0])
         return self._back(next(n for n in node.all_input_nodes if n in self.fate.constant))
+
+
+def _is_pointwise_convolution(node: fx.Node) -> bool:
+    """Whether a functional convolution has a 1x1 kernel and no padding."""
+    name = op_name(node)
+    if not name.startswith("conv") or "transpose" in name:
+        return False
+    padding = node.args[4] if len(node.args) > 4 else node.kwargs.get("padding", 0)
+    flat = padding in ("valid", "same") or not any(padding if isinstance(padding, (tuple, list)) else (padding,))
+    return flat and set(weight_node(node).meta[VALUE].shape[2:]) == {1}

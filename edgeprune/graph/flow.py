@@ -136,6 +136,8 @@ class Flow:
     writing: list[fx.Node] = field(default_factory=list)
     count: int = 1
     knows: Callable[[str], bool] | None = None
+    given: dict[str, Any] = field(default_factory=dict)  # labels of inputs, by placeholder
+    pad_labels: list[Tensor] = field(default_factory=list)  # labels that pads of channels give, in order
 
     def __post_init__(self) -> None:
         nodes = [node for node in self.module.graph.nodes if node.op == "call_module"]
@@ -148,6 +150,19 @@ class Flow:
         for name, tensor in named:
             first = self._canonical.setdefault(id(tensor), name)
             self.aliases[first].append(name)
+
+    def beside(self, record: "Record") -> "Flow":
+        """A walk over another record of the same network, with the same labels for the same parameters."""
+        return Flow(
+            record,
+            ties=self.ties,
+            protections=self.protections,
+            slots=self.slots,
+            outputs=self.outputs,
+            attributes=self.attributes,
+            count=self.count,
+            knows=self.knows,
+        )
 
     # --- what rules call -------------------------------------------------------------------------
 
@@ -254,12 +269,13 @@ class Flow:
 
     def _step(self, node: fx.Node, apply_rule: "Callable[[Flow, Call], Any]") -> Any:
         if node.op == "placeholder":
-            return self._input(node, node.meta[VALUE])
+            return self.given[str(node.target)] if self.given else self._input(node, node.meta[VALUE])
         if node.op == "get_attr":
             return self._get_attr(node)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.values[n])
         if node.op == "output":
-            self.protect(args, "output of the network", node)
+            if not self.given:
+                self.protect(args, "output of the network", node)
             return None
         if WRITES in node.meta:
             self.writing.append(node)

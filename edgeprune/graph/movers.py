@@ -142,7 +142,7 @@ def _remap(
     others: dict[int, tuple[int, int]],
 ) -> Any:
     source = F.pad(torch.arange(len(vector)), widths, value=-1)
-    out = flow.fresh(call.shape[axis])
+    out = flow.pad_labels.pop(0) if flow.pad_labels else flow.fresh(call.shape[axis])
     flow.readers.append(Reader(call.node, axis, vector, None))
     flow.remaps.append(Remap(call.node, axis, vector, out, source, others))
     return lb.spread(out, axis, call.shape)

@@ -19,7 +19,7 @@ from edgeprune.graph.constants import Constants, out_of_place
 from edgeprune.graph.copying import assemble
 from edgeprune.graph.editor import Editor, set_argument
 from edgeprune.graph.fate import Fate, fate_of
-from edgeprune.graph.flow import layer_name, weight_node
+from edgeprune.graph.flow import Flow, layer_name, weight_node
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.moves import Moves
 from edgeprune.graph.ops import op_name, source_of
@@ -39,11 +39,19 @@ class Rewriter:
     """
 
     def __init__(
-        self, graph: Graph, root: nn.Module, keep: Bools, orders: Orders, *, bypass: bool = False
+        self,
+        graph: Graph,
+        root: nn.Module,
+        keep: Bools,
+        orders: Orders,
+        *,
+        bypass: bool = False,
+        nonnegative: set[fx.Node] = frozenset(),  # type: ignore[assignment]
     ) -> None:
+        self.nonnegative = nonnegative
         self.graph, self.flow, self.root = graph, graph.flow, root
         self.fate = fate_of(graph.flow, graph.class_of, keep)
-        self.silent = set(left_out(graph, self.fate)) if bypass else set()
+        self.silent = set(left_out(graph.flow, self.fate)) if bypass else set()
         self.survivors = Survivors(graph, keep, orders)
         self.editor = Editor(graph.module.graph, root)
         self.actual: dict[fx.Node, Any] = {}
@@ -269,14 +277,16 @@ class Rewriter:
         picks = op_name(new) in ("getitem", "narrow", "index_select")
         if by_zeros or picks or _is(self.root, new, nn.MaxPool2d, "max_pool2d"):
             return self._not_negative(new.all_input_nodes[0])
+        if any(self.editor.new[node] is new for node in self.nonnegative):
+            return True
         return _is(self.root, new, nn.ReLU, "relu") or _is(self.root, new, nn.ReLU6, "relu6")
 
 
-def left_out(graph: Graph, fate: Fate) -> list[tuple[fx.Node, fx.Node]]:
+def left_out(flow: Flow, fate: Fate) -> list[tuple[fx.Node, fx.Node]]:
     """(sum, operand): what emptied branches add to others."""
     return [
         (node, operand)
-        for node in graph.module.graph.nodes
+        for node in flow.module.graph.nodes
         if node in fate.working and op_name(node) in ("add", "sub")
         for operand in node.all_input_nodes
         if operand in fate.constant

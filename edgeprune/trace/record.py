@@ -32,19 +32,33 @@ class CallSite:
 
 
 @dataclass
+class Visit:
+    """One run of a module: nodes of its positional arguments and of its result, in the structure they came in.
+
+    ``plain`` says that it was called without keyword arguments that hold tensors.
+    """
+
+    path: str
+    args: Any
+    result: Any = None
+    first: int = 0  # number of nodes before it, and up to its end
+    last: int = 0
+
+
+@dataclass
 class Record:
     """The calls of one forward pass of ``model``.
 
     ``graph`` has a placeholder for each tensor among the inputs, a get_attr node for each parameter, buffer or
     constant that was used, and a call_function node for each call. ``training`` is the mode it ran in;
-    ``visits`` lists the modules that ran, in order.
+    ``visits`` lists the runs of modules, in order.
     """
 
     model: nn.Module
     graph: fx.Graph
     training: bool
     constants: dict[str, Tensor]
-    visits: list[str]
+    visits: list[Visit]
 
     def named_modules(self, **options: Any) -> Iterator[tuple[str, nn.Module]]:
         """The user's own modules, by name."""

@@ -23,7 +23,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.errors import TraceError
 from edgeprune.trace.names import name_of
-from edgeprune.trace.record import CALL, VALUE, WRITES, CallSite, Record
+from edgeprune.trace.record import CALL, VALUE, WRITES, CallSite, Record, Visit
 from edgeprune.trace.untouched import untouched
 
 # Questions about a tensor that its content does not answer: not calls of the network.
@@ -48,7 +48,8 @@ class ModuleStack:
 
     def __init__(self, model: nn.Module) -> None:
         self.paths = [""]
-        self.visits: list[str] = []
+        self.watchers: list[Any] = []  # told when a module begins and ends
+        self.mode: WatchMode | None = None
         self._names = {id(module): name for name, module in model.named_modules()}
         self._leaves = {name for name, module in model.named_modules() if not module._modules}
         self._counts: dict[str, int] = defaultdict(int)
@@ -64,14 +65,30 @@ class ModuleStack:
             entering.remove()
             leaving.remove()
 
-    def _enter(self, module: nn.Module, _: Any) -> None:
+    def _enter(self, module: nn.Module, args: Any) -> None:
         path = self._names.get(id(module))
         self.paths.append(self.paths[-1] if path is None else path)
-        self.visits.append(self.paths[-1])
+        with self._unseen():
+            for watcher in self.watchers:
+                watcher.entered(module, path, args)
 
-    def _leave(self, *_: Any) -> None:
+    def _leave(self, module: nn.Module, _: Any, result: Any) -> None:
+        with self._unseen():
+            for watcher in self.watchers:
+                watcher.left(module, self._names.get(id(module)), result)
         if len(self.paths) > 1:
             self.paths.pop()
+
+    @contextmanager
+    def _unseen(self) -> Iterator[None]:
+        """What watchers compute is not a part of the network."""
+        if self.mode is not None:
+            self.mode.depth += 1
+        try:
+            yield
+        finally:
+            if self.mode is not None:
+                self.mode.depth -= 1
 
     def next_call(self, op: str) -> CallSite:
         """Return the place of the call that is being made, without its line."""
@@ -100,12 +117,13 @@ class WatchMode(TorchFunctionMode):
     def __init__(self, stack: ModuleStack) -> None:
         super().__init__()
         self.stack = stack
+        stack.mode = self
         self.depth = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         op = name_of(func)
-        if self.depth or op in QUESTIONS:
+        if self.depth or op in QUESTIONS or (op == "add" and _is_counter(args)):
             return func(*args, **kwargs)
         self.depth += 1
         try:
@@ -133,6 +151,26 @@ class Recorder(WatchMode):
         self._memory: dict[fx.Node, fx.Node] = {}  # the first node in the same memory
         self._families: dict[fx.Node, list[fx.Node]] = defaultdict(list)
         self._writes: list[tuple[fx.Node, fx.Node]] = []
+        self.visits: list[Visit] = []
+        self._running: list[Visit] = []
+        stack.watchers.append(self)
+
+    # --- modules -------------------------------------------------------------------------------------
+
+    def entered(self, module: nn.Module, path: str | None, args: Any) -> None:
+        """A module begins to run."""
+        visit = Visit("" if path is None else path, None, first=len(self.graph.nodes))
+        if module._modules and path is not None:  # layers are never rewritten
+            visit.args = self._structure(tuple(args))
+            self.visits.append(visit)
+        self._running.append(visit)
+
+    def left(self, module: nn.Module, _: str | None, result: Any) -> None:
+        """A module has run."""
+        visit = self._running.pop()
+        if module._modules:
+            visit.result = self._structure(result)
+        visit.last = len(self.graph.nodes)
 
     # --- values --------------------------------------------------------------------------------------
 
@@ -167,6 +205,16 @@ class Recorder(WatchMode):
         if isinstance(value, slice):
             return slice(self._argument(value.start), self._argument(value.stop), self._argument(value.step))
         return value
+
+    def _structure(self, value: Any) -> Any:
+        """Nodes in plain containers; the tensors of any other object as a tuple of nodes."""
+        if isinstance(value, (Tensor, int, float, bool, str, type(None))):
+            return self._argument(value)
+        if type(value) in (tuple, list):
+            return type(value)(self._structure(item) for item in value)
+        if type(value) is dict:
+            return {key: self._structure(item) for key, item in value.items()}
+        return tuple(self._argument(tensor) for tensor in tensors_of(value))
 
     def _constant(self, tensor: Tensor) -> fx.Node:
         """A parameter, a buffer, or a tensor from outside the run."""
@@ -298,7 +346,7 @@ def watch(model: nn.Module, inputs: tuple[Any, ...], *, training: bool = False) 
         model.train(training)
         output = run_watched(model, inputs, recorder)
         recorder.output(output)
-    return Record(model, recorder.finish(), training, recorder.constants, stack.visits)
+    return Record(model, recorder.finish(), training, recorder.constants, recorder.visits)
 
 
 def run_watched(model: nn.Module, inputs: tuple[Any, ...], mode: WatchMode) -> Any:
@@ -309,9 +357,11 @@ def run_watched(model: nn.Module, inputs: tuple[Any, ...], mode: WatchMode) -> A
             entered.enter_context(mode)
             entered.enter_context(Below(mode))
             return model(*inputs)
-    except TraceError:
+    except (TraceError, KeyboardInterrupt):
         raise
     except Exception as error:
+        if getattr(error, "passes_watch", False):
+            raise
         raise TraceError(
             f"the model does not run on the example input ({type(error).__name__}: {first_line(error)}) "
             f"at {raised_at(error)}; check the example's shape and type"
@@ -354,6 +404,11 @@ def tensors_of(value: Any, _depth: int = 0) -> list[Tensor]:
         return tensors_of((value.start, value.stop, value.step), _depth + 1)
     state = getattr(value, "__dict__", None)
     return tensors_of(state, _depth + 1) if isinstance(state, dict) and not callable(value) else []
+
+
+def _is_counter(args: Any) -> bool:
+    """Whether a call counts something (BatchNorm's batches, in training only): that is not a part of the network."""
+    return bool(args) and isinstance(args[0], Tensor) and args[0].dim() == 0 and not args[0].is_floating_point()
 
 
 def _version(tensor: Tensor) -> int:

@@ -1,0 +1,82 @@
+"""A deep copy of a user's network that is independent of the original."""
+
+import copy
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from edgeprune.errors import ModelError
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def duplicate(model: Module) -> Module:
+    """Return a deep copy of ``model``; hooks that close over it come to close over the copy.
+
+    ``copy.deepcopy`` takes functions as they are, so a hook written as a lambda would go on writing into the
+    original network.
+
+    Raises:
+        ModelError: the model holds something that cannot be copied.
+    """
+    own = {id(module) for module in model.modules()}
+    try:
+        with _closures_copied(own):
+            return copy.deepcopy(model)
+    except Exception as error:  # whatever an attribute's own copying raises
+        text = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"{type(model).__name__} cannot be copied ({type(error).__name__}: {text}): "
+            "remove the attribute that cannot be copied, or prune the model itself with in_place=True"
+        ) from error
+
+
+@contextmanager
+def _closures_copied(own: set[int]) -> Iterator[None]:
+    dispatch: dict[type, Any] = copy._deepcopy_dispatch  # type: ignore[attr-defined]
+    before = {kind: dispatch.get(kind) for kind in (types.FunctionType, torch.jit.ScriptFunction)}
+    dispatch[types.FunctionType] = lambda function, memo: _copy_function(function, memo, own)
+    dispatch[torch.jit.ScriptFunction] = lambda function, _: function
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            if handler is None:
+                dispatch.pop(kind, None)
+            else:
+                dispatch[kind] = handler
+
+
+def _copy_function(function: types.FunctionType, memo: dict[int, Any], own: set[int]) -> types.FunctionType:
+    """The function itself, or one with copied cells where it closes over a part of the network."""
+    values = [*(_content(cell) for cell in function.__closure__ or ()), *(function.__defaults__ or ())]
+    if not any(_holds(value, own, memo) for value in values):
+        return function
+    cells = tuple(types.CellType(copy.deepcopy(_content(cell), memo)) for cell in function.__closure__ or ())
+    defaults = copy.deepcopy(function.__defaults__, memo)
+    new = types.FunctionType(function.__code__, function.__globals__, function.__name__, defaults, cells)
+    new.__kwdefaults__ = function.__kwdefaults__
+    new.__dict__.update(function.__dict__)
+    return new
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # an empty cell
+        return None
+
+
+def _holds(value: Any, own: set[int], memo: dict[int, Any]) -> bool:
+    """Whether ``value`` is, or directly contains, a part of the network or something of it that was copied."""
+    if id(value) in own or (id(value) in memo and isinstance(value, (dict, list, set))):
+        return True
+    if isinstance(value, (list, tuple)):
+        return any(id(item) in own for item in value)
+    if isinstance(value, dict):
+        return any(id(item) in own for item in value.values())
+    return isinstance(value, types.MethodType) and id(value.__self__) in own
