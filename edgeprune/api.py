@@ -100,7 +100,7 @@ def compact(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
 def _graph_for(model: nn.Module, graph: Graph) -> Graph:
     """``graph`` if it was traced from this very model, else this model's own."""
     own = {id(p) for p in model.parameters()}
-    if all(id(p) in own for p in graph.module.parameters()):
+    if all(id(p) in own for p in graph.model.parameters()):
         return graph
     return build_graph(model, graph.inputs)
 
@@ -163,14 +163,14 @@ def prune(
 
 
 def _report(graph: Graph, dense: nn.Module, plan: Plan, targets: tuple[Target, ...]) -> Report:
-    before, after = _widths(graph.module), _widths(dense)
+    before, after = _widths(graph.model), _widths(dense)
     return Report(
         target=",".join(map(str, targets)),
         fraction_got=_got(graph, plan, targets[0]),
         channels=(sum(before.values()), sum(after.get(name, 0) for name in before)),
         params=(graph.params(), sum(p.numel() for p in dense.parameters())),
         flops=(graph.flops(), graph.flops(plan.keep)),
-        size_bytes=(_bytes(graph.module), _bytes(dense)),
+        size_bytes=(_bytes(graph.model), _bytes(dense)),
         layers={
             name: (width, after.get(name, 0)) for name, width in before.items() if after.get(name, 0) != width
         },

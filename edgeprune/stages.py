@@ -210,7 +210,7 @@ class Stages:
         options = self._train_options(self.options.lr or 0.01, self.options.schedule or "thesis")
         stage = self._stage(
             f"prune {len(plans) + 1}" if plans else "prune",
-            graph.module,
+            graph.model,
             options,
             removal.step - start,
             span=(start, course.whole),
@@ -223,11 +223,11 @@ class Stages:
             k.replace("parametrizations.", "").removesuffix(".original"): v
             for k, v in stage.momenta().items()
         }
-        graph.module.cpu()
+        graph.model.cpu()
         scores = extra.fold() if isinstance(extra, ScaleFactors) else None
         small: nn.Module
         if removal.way == 0:
-            plan, small, kept = keep_all(graph), graph.module, momenta
+            plan, small, kept = keep_all(graph), graph.model, momenta
         else:
             done = self._remove(graph, removal, scores, momenta)
             self._keep_times()

@@ -84,6 +84,11 @@ class Graph:
         return self.module.model if isinstance(self.module, Record) else self.module
 
     @property
+    def nodes(self) -> list[fx.Node]:
+        """The recorded calls in evaluation mode, with the inputs, parameters and constants they read."""
+        return list(self.module.graph.nodes)
+
+    @property
     def flows(self) -> list[Flow]:
         """The walks over the record of each mode: one where both modes do the same."""
         return [self.flow] if self.training_flow is None else [self.flow, self.training_flow]

@@ -150,7 +150,7 @@ def _product(graph: Graph, reader: Reader, positions: int, generator: torch.Gene
     slots = graph.slots[name, 1]
     if not (slots >= 0).any():
         return None
-    weight = graph.module.get_parameter(name).detach()
+    weight = graph.model.get_parameter(name).detach()
     weight = weight.reshape(geometry.groups, -1, weight.shape[1], weight[0, 0].numel())
     return Products(reader, weight, geometry, slots, positions, generator)
 
@@ -164,7 +164,7 @@ def geometry_of(graph: Graph, reader: Reader) -> Geometry | None:
     if kind not in ("conv1d", "conv2d"):
         return None
     dims = int(kind[4])
-    kernel = tuple(graph.module.get_parameter(str(reader.weight)).shape[2:])
+    kernel = tuple(graph.model.get_parameter(str(reader.weight)).shape[2:])
     stride, dilation = _each(given.get("stride", 1), dims), _each(given.get("dilation", 1), dims)
     padding = _pad_widths(given.get("padding", 0), kernel, dilation)
     lead, none = (1,) * (2 - dims), (0,) * (4 - 2 * dims)
@@ -177,7 +177,7 @@ def geometry_of(graph: Graph, reader: Reader) -> Geometry | None:
 def _settings(graph: Graph, node: fx.Node) -> dict[str, Any]:
     """Stride, padding, dilation, groups of a layer, given as a module or as a function call."""
     if node.op == "call_module":
-        layer = graph.module.get_submodule(str(node.target))
+        layer = graph.model.get_submodule(str(node.target))
         names = ("stride", "padding", "dilation", "groups", "padding_mode")
         kind = next(
             (k.__name__.lower() for k in type(layer).__mro__ if k.__module__.startswith("torch.nn")), ""

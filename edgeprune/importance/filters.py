@@ -43,7 +43,7 @@ class Filters:
 
 def written_filters(graph: Graph) -> list[Filters]:
     """One entry for each layer that writes channels: its filters."""
-    tensors = dict(graph.module.named_parameters())
+    tensors = dict(graph.model.named_parameters())
     return [
         Filters(name, _by_channel(tensors[name], axis), graph.slots[name, axis])
         for name, axis in graph.flow.outputs.items()
@@ -57,7 +57,7 @@ def read_filters(graph: Graph) -> list[Filters]:
     Where a layer reads one channel at many places (a linear layer after a flatten), they are that channel's
     kernel positions.
     """
-    tensors = dict(graph.module.named_parameters())
+    tensors = dict(graph.model.named_parameters())
     found = []
     for (name, axis), classes in graph.slots.items():
         if name in tensors and graph.flow.outputs.get(name, axis) != axis:

@@ -146,13 +146,13 @@ class _Absolute(fx.Interpreter):
     """
 
     def __init__(self, graph: Graph, seeds: dict[fx.Node, Tensor], sites: list[Site]) -> None:
-        module = copy.deepcopy(graph.module).double().eval().requires_grad_(False)
+        module = copy.deepcopy(graph.model).double().eval().requires_grad_(False)
         for parameter in module.parameters():
             parameter.abs_()
         super().__init__(module)
         self.extra_traceback = False
         self._graph, self._seeds = graph, seeds
-        self._original = dict(zip(module.graph.nodes, graph.module.graph.nodes, strict=True))
+        self._original = dict(zip(module.graph.nodes, graph.nodes, strict=True))
         self._axes = {r.node: r.axis for r in graph.flow.readers}
         self._sites = {site.node: site for site in sites}
         like = next(module.parameters())

@@ -75,7 +75,7 @@ def _end(graph: Graph, node: fx.Node, through: str) -> fx.Node:
 def is_norm(graph: Graph, node: fx.Node) -> bool:
     """Whether this node normalises channels one by one."""
     if node.op == "call_module":
-        return isinstance(graph.module.get_submodule(str(node.target)), _NORMS)
+        return isinstance(graph.model.get_submodule(str(node.target)), _NORMS)
     return op_name(node) in _NORM_OPS
 
 
@@ -117,10 +117,10 @@ def run(
     Raises:
         PlanError: the model does not run on ``inputs``.
     """
-    like = next((p for p in graph.module.parameters() if p.is_floating_point()), torch.zeros(0))
+    like = next((p for p in graph.model.parameters() if p.is_floating_point()), torch.zeros(0))
     moved = [t.to(like) if t.is_floating_point() else t.to(like.device) for t in inputs]
-    with quiet(graph.module):
-        return _Run(graph.module, before or {}, after or {}).run(*moved)
+    with quiet(graph.model):
+        return _Run(graph.model, before or {}, after or {}).run(*moved)
 
 
 def first_argument(runner: fx.Interpreter, node: fx.Node) -> Any:

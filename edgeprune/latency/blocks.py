@@ -33,10 +33,10 @@ def removable(graph: Graph) -> list[tuple[int, ...]]:
 
 def _idle(index: int, graph: Graph, fate: Fate) -> bool:
     names = set(graph.groups[index].producers)
-    nodes = [n for n in graph.module.graph.nodes if n.op == "call_module" and str(n.target) in names]
+    nodes = [n for n in graph.nodes if n.op == "call_module" and str(n.target) in names]
     return bool(nodes) and not any(node in fate.working for node in nodes)
 
 
 def _output_works(graph: Graph, fate: Fate) -> bool:
-    output = next(node for node in reversed(graph.module.graph.nodes) if node.op == "output")
+    output = next(node for node in reversed(graph.nodes) if node.op == "output")
     return not any(fate.gone(node) for node in output.all_input_nodes)

@@ -46,7 +46,7 @@ class Pricing:
     def on(self, graph: Graph) -> LatencyModel:
         """Of the original, or of what is left of it."""
         if self._last is None or self._last[0] is not graph:
-            there = {name for name, _ in graph.module.named_parameters()}
+            there = {name for name, _ in graph.model.named_parameters()}
             names = {name for name, _ in self.original.module.named_parameters()} - there
             gone = {name.removesuffix(".weight") for name in names if name.endswith(".weight")}
             self._last = graph, LatencyModel(graph, self.model.without(gone), self.table)

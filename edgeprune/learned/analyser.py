@@ -80,7 +80,7 @@ class OutputAnalyser(nn.Module):
     ) -> None:
         super().__init__()
         self.graph = build_graph(copy.deepcopy(model), example)
-        self.model = copy_module(self.graph.module)
+        self.model = copy_module(self.graph.model)
         self.max_iter, self.offset, self.images, self.floor = max_iter, offset, images, floor
         self.autocast = autocast
         self.interacting = 0.0
@@ -127,7 +127,7 @@ class OutputAnalyser(nn.Module):
     def _gate_other_readers(self) -> list[tuple[Gate, NDArray[np.int64]]]:
         """Linear layers, padding shortcuts and grouped convolutions see dropped channels as zero too."""
         masked = {reading.name for reading in self.readings}
-        new = dict(zip(self.graph.module.graph.nodes, self.model.graph.nodes, strict=True))
+        new = dict(zip(self.graph.nodes, self.model.graph.nodes, strict=True))
         gates = []
         for number, reader in enumerate(self.graph.flow.readers):
             classes = self.graph.classes_of(reader.labels)
@@ -314,7 +314,7 @@ class OutputAnalyser(nn.Module):
 
     def finish(self, plan: Plan) -> Compacted:
         """Multiply the fixed masks into the weights and put plain, narrower convolutions back."""
-        module = self.graph.module
+        module = self.graph.model
         state = {k: v for k, v in self.model.state_dict().items() if k in module.state_dict()}
         for reading in self.readings:
             name = f"{reading.name}.weight"

@@ -128,5 +128,5 @@ def layers_of(graph: Graph, positions: int, seed: int) -> list[Layer]:
         classes = graph.slots[name, 1]
         if uses[name] > 1 or not (classes >= 0).any():
             continue  # a layer used twice has two outputs to keep
-        found.append(Layer(reader, graph.module.get_parameter(name), geometry, classes, positions, seed))
+        found.append(Layer(reader, graph.model.get_parameter(name), geometry, classes, positions, seed))
     return found

@@ -38,7 +38,7 @@ def _multiply(graph: Graph, name: str, classes: Ints, factors: np.ndarray) -> No
     """Multiply what each class is read by."""
     table = np.ones(graph.classes + 1)  # class -1, which always stays, is the last
     table[classes] = factors
-    parameter = graph.module.get_parameter(name)
+    parameter = graph.model.get_parameter(name)
     view = [1, -1] + [1] * (parameter.dim() - 2)
     with torch.no_grad():
         parameter.mul_(torch.from_numpy(table[graph.slots[name, 1]]).to(parameter).view(view))

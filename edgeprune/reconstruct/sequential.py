@@ -44,7 +44,7 @@ def junction_of(graph: Graph, layer: Layer) -> Junction | None:
     scale = torch.ones(len(weight), device=weight.device)
     user = next(iter(node.users)) if len(node.users) == 1 else None
     if user is not None and is_norm(graph, user) and user.op == "call_module":
-        norm = graph.module.get_submodule(str(user.target))
+        norm = graph.model.get_submodule(str(user.target))
         if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or len(user.users) != 1:
             return None
         gain = torch.ones_like(norm.running_var) if norm.weight is None else norm.weight.detach()
@@ -53,7 +53,7 @@ def junction_of(graph: Graph, layer: Layer) -> Junction | None:
     if user is None or op_name(user) != "add" or len(user.args) != 2 or user.kwargs or weight.dim() != 4:
         return None
     (other,) = [one for one in user.args if one is not node] or [None]
-    order = list(graph.module.graph.nodes)
+    order = list(graph.nodes)
     if not isinstance(other, fx.Node) or order.index(other) > order.index(layer.reader.node):
         return None
     if other.meta[VALUE].shape != node.meta[VALUE].shape:
@@ -64,7 +64,7 @@ def junction_of(graph: Graph, layer: Layer) -> Junction | None:
 
 def images_that_fit(graph: Graph) -> int:
     """So many images may pass a network together, by its largest value of one image; at least 1."""
-    nodes = [node for node in graph.module.graph.nodes if node.op != "get_attr"]
+    nodes = [node for node in graph.nodes if node.op != "get_attr"]
     values = [one for node in nodes for one in tensors_in(node.meta.get(VALUE))]
     examples = len(next(node.meta[VALUE] for node in nodes if node.op == "placeholder"))
     largest = max(one.numel() * one.element_size() for one in values) / examples

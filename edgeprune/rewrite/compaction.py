@@ -138,7 +138,7 @@ class _Cut:
     def _siblings(self, path: str, diverged: Diverged) -> set[str]:
         """Modules of the same class that lose channels at the same line of code."""
         node = diverged.node
-        if node is None or CALL not in node.meta or not path:
+        if node is None or CALL not in node.meta or not path or not node.meta[CALL].line:
             return set()
         kind, line = type(self.graph.model.get_submodule(path)), node.meta[CALL].line
         found = set()

@@ -67,7 +67,7 @@ def sliced(graph: Graph, plan: Plan, tensors: Mapping[str, Tensor]) -> dict[str,
     """
     if not tensors:
         return {}
-    parameters = dict(graph.module.named_parameters())
+    parameters = dict(graph.model.named_parameters())
     held = {name: parameter.data for name, parameter in parameters.items()}
     try:
         for name, parameter in parameters.items():

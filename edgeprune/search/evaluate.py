@@ -103,7 +103,7 @@ class Evaluator:
     @property
     def unpruned(self) -> torch.nn.Module:
         """The model as it came, its statistics too."""
-        return self._placed(copy.deepcopy(self.variables.graph.module))
+        return self._placed(copy.deepcopy(self.variables.graph.model))
 
     def judged(self, model: torch.nn.Module) -> float:
         """Accuracy on the held-out images."""

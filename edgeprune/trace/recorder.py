@@ -40,7 +40,7 @@ QUESTIONS = frozenset(
     """.split()
 )
 _OWN = os.path.dirname(torch.__file__) + os.sep
-_HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_HERE = tuple(os.path.join(os.path.dirname(os.path.dirname(__file__)), room) + os.sep for room in ("trace", "graph", "rewrite"))
 
 
 class ModuleStack:
@@ -430,7 +430,7 @@ def user_line() -> str:
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith((_OWN, _HERE, "<")):
+        if not name.startswith((_OWN, *_HERE, "<")):
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return ""
@@ -454,6 +454,6 @@ def raised_at(error: BaseException) -> str:
     import traceback
 
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((_OWN, _HERE, "<")):
+        if not frame.filename.startswith((_OWN, *_HERE, "<")):
             return f"{frame.filename}:{frame.lineno}: {frame.line}"
     return "an unknown line"

@@ -24,8 +24,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     attributes = [(module, dict(vars(module))) for module in modules]
     containers = _contents(attributes)
-    tensors = [(t, t._version, t.detach().clone()) for t in _buffers(modules)]
-    parameters = [(p, p._version, p.grad) for p in model.parameters()]
+    tensors = [(t, t.detach().clone()) for t in _buffers(modules)]  # BatchNorm writes without counting a version
+    gradients = [(p, p.grad) for p in model.parameters()]
     states = random.getstate(), np.random.get_state()
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     try:
@@ -40,10 +40,9 @@ def untouched(model: nn.Module) -> Iterator[None]:
         for container, content in containers:
             _refill(container, content)
         with torch.no_grad():
-            for tensor, version, value in tensors:
-                if tensor._version != version:
-                    tensor.copy_(value)
-        for parameter, _, gradient in parameters:
+            for tensor, value in tensors:
+                tensor.copy_(value)
+        for parameter, gradient in gradients:
             parameter.grad = gradient
 
 
