@@ -167,7 +167,7 @@ class Stages:
             plan = replace(plan, notes=(*plan.notes, note))
         self._keep_times()
         done = analyser.finish(plan)
-        restore_scale(done.model, baseline.state_dict())
+        restore_scale(done.model, torch.zeros(1, *self.data.shape), baseline.state_dict())
         training.recalibrate(done.model, self.data, batch_size=o.batch_size or 128)
         self.run.save_plans([done.plan.to_dict(analyser.graph)], [o.prune_iterations or 1])
         self.run.save_tensors("settled", done.model.state_dict())
@@ -233,7 +233,7 @@ class Stages:
             self._keep_times()
             plan, small, kept = done.plan.to_dict(graph), done.model, done.momentum
             if course.schedule == "regularised":  # shrunk weights would learn faster than they did before
-                restore_scale(small, self.run.load("baseline").state_dict())
+                restore_scale(small, torch.zeros(1, *self.data.shape), self.run.load("baseline").state_dict())
             small = self._recalibrated(small)
         kept = kept if self.options.optimizer_state == "slice" or removal.way == 0 else {}
         self.run.save_removal(small.state_dict(), kept, plan, start + stage.step)

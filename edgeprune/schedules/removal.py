@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch.fx as fx
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeprune.budget import Budget
 from edgeprune.compaction import compact
@@ -23,7 +22,7 @@ Scores = NDArray[np.float64]
 class Removed:
     """The smaller model, the plan as carried out, and the optimizer's momentum cut with the channels."""
 
-    model: fx.GraphModule
+    model: nn.Module
     plan: Plan
     momentum: dict[str, Tensor]
 
