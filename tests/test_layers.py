@@ -20,7 +20,7 @@ FLOORS = [
     ["steering", "training", "serialize", "verification"],
     ["learned", "schedules"],
     ["recipe"],
-    ["goals", "judging"],
+    ["goals", "judging", "effects"],
     ["stages"],
     ["pipeline", "inspection"],
     ["api", "host_options", "luts"],
