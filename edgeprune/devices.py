@@ -56,6 +56,7 @@ class Device:
         jetpack: JetPack -> TensorRT.
         parts: words of the device tree's ``compatible`` that name exactly this board.
         models: words of the device tree's ``model`` that name it.
+        assumed: what the machine is instead, where its user insisted on this profile; None in a profile.
     """
 
     name: str
@@ -74,6 +75,12 @@ class Device:
     jetpack: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    assumed: str | None = None
+
+    @property
+    def recognisable(self) -> bool:
+        """Whether a machine can say that it is this device, or another."""
+        return bool(self.parts or self.models or self.soc) or self.name in (X86_NVIDIA, PHONE)
 
     @property
     def is_jetson(self) -> bool:
@@ -168,23 +175,74 @@ def detect(board: Mapping[str, Any]) -> Device | None:
     return load_device(X86_NVIDIA if board["gpus"] else CPU)
 
 
-def resolve(name: str, board: Mapping[str, Any]) -> Device:
-    """The profile for ``--device``: "jetson" is the Jetson that was found, "auto" whatever was found.
+def contradiction(device: Device, board: Mapping[str, Any]) -> str | None:
+    """What the machine described by ``board`` is, if that is not ``device``; None if it may be the device.
+
+    Any machine has a processor to measure, so "cpu" is never contradicted. A Jetson that no profile is for
+    may be measured with any profile of its chip.
+    """
+    if not device.recognisable:
+        return None
+    detected = detect(board)
+    if detected is not None:
+        return None if detected.name == device.name else f"{_seen(board)} ({detected.title})"
+    if device.is_jetson and (board["soc"] == device.soc or (board["l4t"] and not board["soc"])):
+        return None
+    return _seen(board)
+
+
+def confirm(device: Device, board: Mapping[str, Any], *, assume: bool = False) -> Device:
+    """Return ``device`` if the machine may be it; if it is not, only for a user who insists.
+
+    Args:
+        device: the profile that was asked for.
+        board: what the machine says of itself.
+        assume: return it all the same, with what the machine is as its ``assumed``.
 
     Raises:
-        BenchError: it is no Jetson, or no profile is for it.
+        BenchError: the machine is another one, and ``assume`` is off.
+    """
+    machine = contradiction(device, board)
+    if machine is None:
+        return replace(device, assumed=None)
+    if assume:
+        return replace(device, assumed=machine)
+    detected = detect(board)
+    hint = f"name what it is, as in --device {detected.name if detected else CPU}"
+    raise BenchError(
+        f"--device {device.name} is not what this is: {machine}; {hint}, or insist with --assume-device"
+    )
+
+
+def _seen(board: Mapping[str, Any]) -> str:
+    return board["model"] or "a machine without a device tree"
+
+
+def resolve(name: str, board: Mapping[str, Any], *, assume: bool = False) -> Device:
+    """Return the profile for ``--device``: "jetson" is the Jetson that was found, "auto" whatever was found.
+
+    Args:
+        name: of a profile, or "jetson" or "auto".
+        board: what the machine says of itself.
+        assume: take a profile that the machine contradicts; see `confirm`.
+
+    Raises:
+        BenchError: it is no Jetson, no profile is for it, or it contradicts the profile.
     """
     if name not in (JETSON, AUTO):
-        return load_device(name)
+        return confirm(load_device(name), board, assume=assume)
     found = detect(board)
     if found is not None and (name == AUTO or found.is_jetson):
         return found
-    seen = board["model"] or "a machine without a device tree"
+    seen = _seen(board)
     jetsons = [device.name for device in all_devices() if device.is_jetson]
     if found is None and (board["soc"] or board["l4t"]):
         raise BenchError(f"no profile is for {seen}: name the nearest of {', '.join(jetsons)}")
     if found is None:
-        raise BenchError(f"no profile is for {seen}: name one of {', '.join(device_names())}")
+        raise BenchError(
+            f"no profile is for {seen}: measure its processor with --device {CPU}, or give the nearest of "
+            f"{', '.join(device_names())} with --assume-device"
+        )
     raise BenchError(f"this is no Jetson but {seen} ({found.title}): name it, as in --device {found.name}")
 
 

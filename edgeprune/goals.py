@@ -60,4 +60,7 @@ def site_of(options: TrainPruneOptions) -> Site:
     if options.host is not None:
         host = Host(**{**options.host, "ssh_options": tuple(options.host["ssh_options"])})
     batch = options.target_batch or 1
-    return Site.reach(options.target_device, host, batch=batch, threads=options.target_threads)
+    return Site.reach(
+        options.target_device, host, batch=batch, threads=options.target_threads,
+        assume_device=options.assume_device,
+    )  # fmt: skip

@@ -14,6 +14,13 @@ HOST_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+assume_device = click.option(
+    "--assume-device",
+    is_flag=True,
+    help="Take the device's profile even if the machine says that it is another; every result then says so.",
+)
+
+
 def on_host(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options for a device that is reached from here; the command gets one `there`, a Host or None."""
 

@@ -27,16 +27,19 @@ def build(
     batch: int = 1,
     threads: int | None = None,
     out: str | None = None,
+    assume_device: bool = False,
     progress: Progress = lambda done, total, text: None,  # noqa: ARG005
 ) -> dict[str, Any]:
     """Time a model's layers on a device, and keep the table; what `show` says of it.
 
     Raises:
         ModelError, ExportError: no such model, or it cannot be exported. BenchError: the device cannot be
-            reached. LatencyError: the table that is there is of other conditions.
+            reached, or is another one. LatencyError: the table that is there is of other conditions.
     """
     module, size = named_model(model, shape, classes)
-    site = Site.reach(device, host, precision=precision, batch=batch, threads=threads)
+    site = Site.reach(
+        device, host, precision=precision, batch=batch, threads=threads, assume_device=assume_device
+    )
     place = Path(out) if out else site.lut
     with TemporaryDirectory(prefix="edgeprune-") as folder:
         file = export_model(module, size, Path(folder) / "baseline.onnx").path

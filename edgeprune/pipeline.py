@@ -15,6 +15,7 @@ from torch import nn
 from edgeprune.budget import parse_targets
 from edgeprune.compaction import compact
 from edgeprune.data import DataBundle, load_data
+from edgeprune.effects import typed_names
 from edgeprune.errors import ModelError, PlanError, RunError, TrainError
 from edgeprune.files import explained, read_json, sha256
 from edgeprune.goals import make_budget
@@ -93,6 +94,7 @@ def begin(
         options.data, root=options.data_root, download=options.download, image_size=options.image_size,
         val_fraction=options.val_fraction, seed=options.seed, progress=progress,
     )  # fmt: skip
+    typed = typed_names(options)
     options = resolve(options, data)
     args: dict[str, Any] = {"num_classes": len(data.classes), "in_channels": data.shape[0]}
     torch.manual_seed(options.seed)
@@ -102,7 +104,7 @@ def begin(
     _check_logits(model, data, options)
     plan = _read_plan(options.plan) if options.plan else None
     options = _reachable(model, data, options, plan, progress)
-    config = {**_config(options, data, args), "plan": plan}
+    config = {**_config(options, data, args), "typed": typed, "plan": plan}
     ranks().wait()  # every process has found its options in order
     if ranks().main:
         Run.create(out, config, force=force)

@@ -44,6 +44,7 @@ class TrainPruneOptions:
     init: str = "baseline"
     target: str = "flops=0.5"
     target_device: str | None = None
+    assume_device: bool = False
     target_batch: int | None = None
     target_threads: int | None = None
     host: dict[str, Any] | None = None
@@ -204,8 +205,8 @@ def on_device(options: TrainPruneOptions) -> bool:
 def _check_target(options: TrainPruneOptions) -> None:
     if on_device(options):
         return
-    for name in ("target_batch", "target_threads", "lut"):
-        if getattr(options, name) is not None:
+    for name in ("target_batch", "target_threads", "lut", "assume_device"):
+        if getattr(options, name) not in (None, False):
             raise TrainError(
                 f"--{dashed(name)} is of a device's budget: say --target-device too, or --target latency=..."
             )

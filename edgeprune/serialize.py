@@ -1,33 +1,41 @@
 """Save a traced model as one safetensors file, and load it where its class cannot be imported.
 
 The file's metadata holds the graph as JSON: operations by name, layers by class name and plain
-attributes. Nothing in it is code: only functions and layers of torch and torchvision are looked up,
-unless the reader allows other packages by name.
+attributes. Nothing in it is code: only listed functions and layers of torch and torchvision (see
+`edgeprune.pure`) are looked up, unless the reader allows other packages by name.
 """
 
 import importlib
 import json
 import math
-import operator
 from collections.abc import Callable
 from pathlib import Path
-from types import BuiltinFunctionType
 from typing import Any
 
+import msgspec
 import torch
 import torch.fx as fx
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.errors import ModelError, WeightsError
 from edgeprune.files import written_aside
+from edgeprune.graph_record import (
+    FORMAT,
+    SCHEMA,
+    GraphRecord,
+    LayerRecord,
+    check_record,
+    read_record,
+)
+from edgeprune.pure import SPACES, is_own, pure_function, pure_layers
 
-FORMAT = "edgeprune-graph"
-SCHEMA = 1
-TRUSTED = ("torch", "torchvision", "math", "_operator", "operator")
-_SPACES = {"torch": torch, "F": F, "operator": operator, "math": math, "torch._C._nn": torch._C._nn}
-# Where torch and torchvision keep functions that compute, beside their built-in ones.
-_COMPUTING = ("torch.nn.functional", "torch.functional", "torch._jit_internal", "torchvision.ops")
+_MODULE_STATE = frozenset(nn.Module().__dict__) - {"training"}
+# What goes wrong where parts of a file do not fit each other.
+_MISFITS = (
+    AttributeError, IndexError, KeyError, MemoryError, OverflowError, RecursionError, RuntimeError,
+    SyntaxError, TypeError, ValueError,
+)  # fmt: skip
+_CONSTANTS = (torch.dtype, torch.memory_format, torch.layout)
 _PRIVATE = {
     "_parameters",
     "_buffers",
@@ -57,10 +65,28 @@ def save_module(module: fx.GraphModule, path: str | Path) -> Path:
         "tensors": _tensor_table(module),
     }
     state = _first_tensors(module)
+    _check_loadable(record, set(state))
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     with written_aside(path) as aside:
         save_file(plain, str(aside), {"edgeprune": json.dumps(record)})
     return path
+
+
+def _check_loadable(record: dict[str, Any], stored: set[str]) -> None:
+    """Raise ModelError for what `load_module` would refuse: better now than when the model is gone."""
+    try:
+        checked = msgspec.convert(record, GraphRecord)
+        check_record(checked, stored)
+        targets = [node.target for node in checked.nodes if node.op == "call_function"]
+        for target in targets:
+            space, _, name = target.partition(":")
+            if is_own(space) and pure_function(space, name) is None:
+                raise ModelError(f"{target} is not among the operations that a file may name")
+        for layer in checked.layers.values():
+            if is_own(layer.kind.split(":")[0]) and layer.kind not in pure_layers():
+                raise ModelError(f"{layer.kind} is not among the layers that a file may name")
+    except (ModelError, msgspec.ValidationError) as error:
+        raise ModelError(f"cannot save this model: {error}") from error
 
 
 def load_module(path: str | Path, allow: tuple[str, ...] = ()) -> fx.GraphModule:
@@ -83,37 +109,37 @@ def load_module(path: str | Path, allow: tuple[str, ...] = ()) -> fx.GraphModule
         raise WeightsError(f"no such file: {path}") from error
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a whole safetensors file ({error})") from error
+    if "edgeprune" not in metadata:
+        raise WeightsError(f"{path} holds weights, but no model that edgeprune.save wrote")
+    record = read_record(metadata["edgeprune"], set(tensors), path)
     try:
-        record = json.loads(metadata["edgeprune"])
-        if record["format"] != FORMAT or record["schema"] != SCHEMA:
-            raise KeyError("schema")
-    except (KeyError, ValueError, TypeError) as error:
-        raise WeightsError(f"{path} holds weights, but no model that edgeprune.save wrote") from error
-    return _rebuild(record, tensors, (*TRUSTED, *allow))
+        return _rebuild(record, tensors, allow)
+    except _MISFITS as error:
+        why = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"{path} does not hold together ({type(error).__name__}: {why}): was it edited?"
+        ) from error
 
 
-def _rebuild(record: dict[str, Any], tensors: dict[str, Tensor], allowed: tuple[str, ...]) -> fx.GraphModule:
+def _rebuild(record: GraphRecord, tensors: dict[str, Tensor], allowed: tuple[str, ...]) -> fx.GraphModule:
     root = nn.Module()
     shared: dict[str, Any] = {}
-    for path, layer in record["layers"].items():
+    for path, layer in record.layers.items():
         _place(root, path, _layer(layer, allowed))
-    for name, (first, kind) in record["tensors"].items():
+    for name, (first, kind) in record.tensors.items():
         if first not in shared:
             value = tensors[first]
             shared[first] = nn.Parameter(value, kind == "parameter") if kind != "buffer" else value
         _put_tensor(root, name, shared[first], kind)
     graph = fx.Graph()
     nodes: dict[str, fx.Node] = {}
-    for entry in record["nodes"]:
-        decode = lambda value: _decode(value, nodes, allowed)  # noqa: E731
-        target = _function(entry["target"], allowed) if entry["op"] == "call_function" else entry["target"]
-        args, kwargs = (
-            tuple(decode(a) for a in entry["args"]),
-            {k: decode(v) for k, v in entry["kwargs"].items()},
-        )
-        nodes[entry["name"]] = graph.create_node(entry["op"], target, args, kwargs, entry["name"])
-    module = fx.GraphModule(root, graph, class_name=record["name"])
-    return module.train(record["training"])
+    for entry in record.nodes:
+        target = _function(entry.target, allowed) if entry.op == "call_function" else entry.target
+        args = tuple(_decode(value, nodes) for value in entry.args)
+        kwargs = {name: _decode(value, nodes) for name, value in entry.kwargs.items()}
+        nodes[entry.name] = graph.create_node(entry.op, target, args, kwargs, entry.name)
+    module = fx.GraphModule(root, graph, class_name=record.name)
+    return module.train(record.training)
 
 
 # --- nodes -------------------------------------------------------------------------------------------
@@ -134,7 +160,7 @@ def _function_name(function: Any) -> str:
     if function is getattr:
         return "builtins:getattr"
     own = getattr(function, "__name__", "")
-    for space, members in _SPACES.items():
+    for space, members in SPACES.items():
         if getattr(members, own, None) is function:
             return f"{space}:{own}"
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
@@ -143,33 +169,33 @@ def _function_name(function: Any) -> str:
     raise ModelError(f"cannot save this model: {function!r} has no name to find it by")
 
 
-def _function(name: str, allowed: tuple[str, ...]) -> Callable[..., Any]:
+def _function(target: str, allowed: tuple[str, ...]) -> Callable[..., Any]:
     """The function of that name, if it is one that computes: torch.load and its like are not."""
-    space, _, own = name.partition(":")
-    if name == "builtins:getattr":
-        return getattr
-    found: Any = getattr(_SPACES[space], own, None) if space in _SPACES else _lookup(space, own, allowed)
-    if space in _SPACES or space.split(".")[0] in TRUSTED:
-        home = getattr(found, "__module__", None) or ""
-        if not (isinstance(found, BuiltinFunctionType) or home.startswith(_COMPUTING)):
-            raise ModelError(
-                f"this file calls {name}, which is no tensor operation: it was not written by edgeprune"
-            )
-    return found
+    space, _, name = target.partition(":")
+    function = pure_function(space, name) if is_own(space) else _lookup(space, name, allowed)
+    if function is None:
+        raise ModelError(
+            f"this file calls {target}, which is no tensor operation: it was not written by edgeprune"
+        )
+    return function
 
 
 def _lookup(module: str, qualname: str, allowed: tuple[str, ...]) -> Any:
-    if module.split(".")[0] not in allowed:
+    """A function or class of an allowed package, made there and not imported from elsewhere."""
+    package = module.split(".")[0]
+    if package not in allowed:
         raise ModelError(
             f"this model needs {module}.{qualname}, and only torch and torchvision are looked up: "
-            f"load it with allow=({module.split('.')[0]!r},) if you trust the file"
+            f"load it with allow=({package!r},) if you trust the file"
         )
     try:
         value: Any = importlib.import_module(module)
         for part in qualname.split("."):
-            value = getattr(value, part)
-    except (ImportError, AttributeError) as error:
+            value = vars(value)[part]
+    except (ImportError, KeyError, TypeError) as error:
         raise ModelError(f"this model needs {module}.{qualname}, which is not here ({error})") from error
+    if (getattr(value, "__module__", None) or "").split(".")[0] != package or not callable(value):
+        raise ModelError(f"{module}.{qualname} is not of {package} itself, which alone is allowed")
     return value
 
 
@@ -190,14 +216,14 @@ def _encode(value: Any, node: fx.Node) -> Any:
         return {"$slice": [_encode(part, node) for part in (value.start, value.stop, value.step)]}
     if value is Ellipsis:
         return {"$ellipsis": True}
-    for kind in (torch.dtype, torch.device, torch.memory_format, torch.layout):
+    for kind in (*_CONSTANTS, torch.device):
         if isinstance(value, kind):
             return {f"${kind.__name__}": str(value)}
     raise ModelError(f"cannot save this model: {node.name} has an argument of type {type(value).__name__}")
 
 
-def _decode(value: Any, nodes: dict[str, fx.Node], allowed: tuple[str, ...]) -> Any:
-    again = lambda item: _decode(item, nodes, allowed)  # noqa: E731
+def _decode(value: Any, nodes: dict[str, fx.Node]) -> Any:
+    again = lambda item: _decode(item, nodes)  # noqa: E731
     if isinstance(value, list):
         return [again(item) for item in value]
     if not isinstance(value, dict):
@@ -212,7 +238,12 @@ def _decode(value: Any, nodes: dict[str, fx.Node], allowed: tuple[str, ...]) -> 
         "$float": lambda: float(inside),
         "$device": lambda: torch.device(inside),
     }
-    return simple[key]() if key in simple else getattr(torch, inside.removeprefix("torch."))
+    if key in simple:
+        return simple[key]()
+    constant = getattr(torch, inside.removeprefix("torch."), None)
+    if not isinstance(constant, _CONSTANTS) or key != f"${type(constant).__name__}":
+        raise ValueError(f"{key} {inside}")
+    return constant
 
 
 # --- layers and tensors ------------------------------------------------------------------------------
@@ -250,24 +281,34 @@ def _layer_record(path: str, layer: nn.Module) -> dict[str, Any]:
     return {"class": f"{kind.__module__}:{kind.__qualname__}", "attributes": attributes, "empty": empty}
 
 
-def _layer(record: dict[str, Any], allowed: tuple[str, ...]) -> nn.Module:
-    where, _, qualname = record["class"].partition(":")
-    kind = _lookup(where, qualname, allowed)
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise ModelError(f"{record['class']} is not a layer")
-    layer = kind.__new__(kind)
+def _layer(record: LayerRecord, allowed: tuple[str, ...]) -> nn.Module:
+    layer_class = _layer_class(record.kind, allowed)
+    layer = layer_class.__new__(layer_class)
     nn.Module.__init__(layer)
-    for name, value in record["attributes"].items():
-        layer.__dict__[name] = _decode(value, {}, allowed)
-    for name in record["empty"].get("parameters", ()):
+    for name, value in record.attributes.items():
+        own = getattr(layer_class, name, None)
+        if name in _MODULE_STATE or "hook" in name or callable(own) or isinstance(own, property):
+            raise ModelError(f"this file replaces {name} of {record.kind}: it was not written by edgeprune")
+        layer.__dict__[name] = _decode(value, {})
+    for name in record.empty.get("parameters", ()):
         layer.register_parameter(name, None)
-    for name in record["empty"].get("buffers", ()):
+    for name in record.empty.get("buffers", ()):
         layer.register_buffer(name, None)
     return layer
 
 
+def _layer_class(name: str, allowed: tuple[str, ...]) -> type[nn.Module]:
+    where, _, qualname = name.partition(":")
+    layer_class = pure_layers().get(name) if is_own(where) else _lookup(where, qualname, allowed)
+    if not (isinstance(layer_class, type) and issubclass(layer_class, nn.Module)):
+        raise ModelError(f"{name} is not a layer that a file may name")
+    return layer_class
+
+
 def _place(root: nn.Module, path: str, layer: nn.Module) -> None:
     parent, _, leaf = path.rpartition(".")
+    if not parent and hasattr(fx.GraphModule, leaf):
+        raise KeyError(f"{leaf!r} is no name for a layer")
     root.get_submodule(parent).add_module(leaf, layer)
 
 
@@ -295,6 +336,8 @@ def _tensor_table(module: nn.Module) -> dict[str, tuple[str, str]]:
 
 def _put_tensor(root: nn.Module, name: str, value: Any, kind: str) -> None:
     path, _, leaf = name.rpartition(".")
+    if not path and hasattr(fx.GraphModule, leaf):
+        raise KeyError(f"{leaf!r} is no name for a tensor")
     owner = root.get_submodule(path)
     if kind == "buffer":
         owner.register_buffer(leaf, value)

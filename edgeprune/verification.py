@@ -1,107 +1,25 @@
 """`edgeprune verify`: a run held against limits that somebody wrote down; for a team's own CI."""
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from edgeprune.devices import contradiction, device_names, load_device
 from edgeprune.errors import BudgetError, known
 from edgeprune.files import parse_toml, read_json, sha256, write_bytes
+from edgeprune.limits import BENCH, LIMITS, Found, Limit, is_number, shortened
 from edgeprune.report import Table
 from edgeprune.runs import Run
 
 MET, MISSED, UNKNOWN = "met", "missed", "not measured"
 DEVICE = "device"  # the one key of a budget that is no limit
 
-Found = Mapping[str, Any]
-Reading = tuple[float | None, str]  # a value, or None and why there is none
-
-
-@dataclass(frozen=True)
-class Limit:
-    """One thing that can be limited.
-
-    Attributes:
-        name: its key in a budget.
-        source: the file it is read from: "summary", "export" or "bench".
-        at_most: whether smaller is better.
-        unit: for people.
-        read: the source's content -> the value, or None and a reason.
-    """
-
-    name: str
-    source: str
-    at_most: bool
-    unit: str
-    read: Callable[[Found], Reading]
-
-    @property
-    def side(self) -> str:
-        """The key of the limit in a result."""
-        return "at_most" if self.at_most else "at_least"
-
-
-def _measured(*keys: str, scale: float = 1.0, reason: str | None = None) -> Callable[[Found], Reading]:
-    """Reader of one number of the pruned model; ``reason`` is the key that says why it may be missing."""
-
-    def read(found: Found) -> Reading:
-        model = value = found["models"]["pruned"]
-        for key in keys:
-            value = value[key]
-        why = str(model.get(reason) or "it was not measured") if reason else "it was not measured"
-        return (None, why) if value is None else (float(value) / scale, "")
-
-    return read
-
-
-def _share(key: str) -> Callable[[Found], Reading]:
-    def read(summary: Found) -> Reading:
-        models = summary["models"]
-        return models["pruned"][key] / models["baseline"][key], ""
-
-    return read
-
-
-def _worst(key: str, worst: Callable[..., float]) -> Callable[[Found], Reading]:
-    """Of both exported files, since a baseline that is wrong makes every comparison wrong."""
-    return lambda export: (worst(model["parity"][key] for model in export["models"].values()), "")
-
-
-def _energy_fraction(bench: Found) -> Reading:
-    base, pruned = (bench["models"][n]["energy_mj_per_inference"] for n in ("baseline", "pruned"))
-    if base is None or pruned is None:
-        return None, str(bench["models"]["pruned"]["energy_reason"] or "it was not measured")
-    return pruned / base, ""
-
-
-LIMITS = {
-    limit.name: limit
-    for limit in (
-        Limit("accuracy", "summary", False, "", lambda s: (s["models"]["pruned"]["accuracy"], "")),
-        Limit("accuracy_drop_points", "summary", True, "points", lambda s: (100 * s["accuracy_drop"], "")),
-        Limit("params", "summary", True, "", lambda s: (s["models"]["pruned"]["params"], "")),
-        Limit("params_fraction", "summary", True, "", _share("params")),
-        Limit("flops", "summary", True, "", lambda s: (s["models"]["pruned"]["flops"], "")),
-        Limit("flops_fraction", "summary", True, "", _share("flops")),
-        Limit("onnx_top1_agreement", "export", False, "", _worst("top1_agreement", min)),
-        Limit("onnx_max_rel_diff", "export", True, "", _worst("max_rel_diff", max)),
-        Limit("size_kb", "export", True, "kB", _measured("size_bytes", scale=1e3)),
-        Limit("onnx_accuracy", "bench", False, "", _measured("accuracy", reason="accuracy_reason")),
-        Limit("latency_p50_ms", "bench", True, "ms", _measured("latency_ms", "p50")),
-        Limit("latency_p90_ms", "bench", True, "ms", _measured("latency_ms", "p90")),
-        Limit("latency_p99_ms", "bench", True, "ms", _measured("latency_ms", "p99")),
-        Limit("throughput_ips", "bench", False, "images/s", _measured("throughput_ips")),
-        # What is claimed must hold with its doubt: the lower end of the interval has to reach the limit.
-        Limit("speedup", "bench", False, "x", lambda b: (b["speedup"]["low"], "")),
-        Limit("memory_peak_mb", "bench", True, "MB",
-              _measured("memory_peak_bytes", scale=1e6, reason="memory_reason")),
-        Limit("energy_mj", "bench", True, "mJ",
-              _measured("energy_mj_per_inference", reason="energy_reason")),
-        Limit("energy_fraction", "bench", True, "", _energy_fraction),
-    )
-}  # fmt: skip
+AGAIN = {  # what makes a value anew that cannot be
+    "summary": "prune again",
+    "export": "export again",
+    BENCH: "measure again",
+}
 
 
 def read_budget(path: Path) -> tuple[dict[str, float], str | None]:
@@ -123,8 +41,10 @@ def read_budget(path: Path) -> tuple[dict[str, float], str | None]:
     for name, value in content.items():
         if name not in LIMITS:
             raise BudgetError(f"{path}: {known('limit', name, [*LIMITS, DEVICE])}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise BudgetError(f"{path}: {name} is {value!r}: a limit is a number")
+        if not is_number(value):
+            raise BudgetError(f"{path}: {name} is {shortened(value)}: a limit is a number")
+        if value < 0 and not LIMITS[name].may_be_negative:
+            raise BudgetError(f"{path}: {name} is {value:g}: it is never below 0, so give a limit above")
     if not content:
         raise BudgetError(f"{path} limits nothing: write lines such as accuracy_drop_points = 1.0")
     return content, device
@@ -141,7 +61,8 @@ def verify(run_path: str | Path, budget: str | Path, *, device: str | None = Non
         device: whose measurement counts; None for the budget's, or else the only one there is.
 
     Returns:
-        ``{"schema", "run", "budget", "device", "passed", "checks"}``.
+        ``{"schema", "run", "budget", "device", "device_assumed", "passed", "checks"}``; ``device_assumed``
+        says what the machine was, where it contradicted the profile and its user insisted on that.
 
     Raises:
         BudgetError: see `read_budget`; or several devices were measured and none is named.
@@ -160,6 +81,7 @@ def verify(run_path: str | Path, budget: str | Path, *, device: str | None = Non
         "run": str(run.path),
         "budget": str(budget),
         "device": measured,
+        "device_assumed": _assumed(sources.get("bench")),
         "passed": all(check["verdict"] == MET for check in checks),
         "checks": checks,
     }
@@ -168,6 +90,8 @@ def verify(run_path: str | Path, budget: str | Path, *, device: str | None = Non
 def _check(limit: Limit, bound: float, source: Found | str) -> dict[str, Any]:
     """One limit and what was found; ``source`` is a reason where there is nothing to read."""
     value, reason = (None, source) if isinstance(source, str) else limit.read(source)
+    if value is not None and (wrong := limit.why_impossible(value)) is not None:
+        value, reason = None, f"{wrong}: {AGAIN[limit.source]}"
     if value is None:
         verdict = UNKNOWN
     else:
@@ -207,11 +131,33 @@ def _bench(run: Run, device: str | None) -> Found | str:
     if device is None or not path.is_file():
         return f"nothing was measured{f' on {device}' if device else ''}: {command}"
     found: Found = read_json(path)
+    if found.get("complete") is False:
+        return f"bench/{path.name} is of a measurement that was cut: {command}"
+    machine = _contradicted(found)
+    if machine is not None and not _assumed(found):
+        return f"bench/{path.name} was not measured on that device but on {machine}: measure again there"
     for name, model in found["models"].items():
         file = run.path / "export" / Path(model["file"]).name
         if not file.is_file() or sha256(file) != model["sha256"]:
             return f"bench/{path.name} measured another {name} model than is exported now: {command}"
     return found
+
+
+def _assumed(bench: Found | str | None) -> str | None:
+    """Return what the machine was, where a measurement's profile was assumed."""
+    if bench is None or isinstance(bench, str):
+        return None
+    machine = bench.get("device", {}).get("assumed")
+    return None if machine is None else str(machine)
+
+
+def _contradicted(bench: Found) -> str | None:
+    """Return what the machine was if it contradicts the profile, which older versions did not look at."""
+    device = bench.get("device", {})
+    board = device.get("fingerprint", {}).get("board")
+    if board is None or device["name"] not in device_names():
+        return None
+    return contradiction(load_device(device["name"]), board)
 
 
 def write_junit(result: Mapping[str, Any], path: Path) -> None:
@@ -226,8 +172,20 @@ def write_junit(result: Mapping[str, Any], path: Path) -> None:
             ElementTree.SubElement(case, "failure", message=sentence(check))
     tree = ElementTree.Element("testsuites")
     tree.append(suite)
+    for remark in remarks(result):
+        ElementTree.SubElement(suite, "system-out").text = remark
     ElementTree.indent(tree)
     write_bytes(path, ElementTree.tostring(tree, encoding="utf-8", xml_declaration=True) + b"\n")
+
+
+def remarks(result: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of the verdicts should know."""
+    if result["device_assumed"] is None:
+        return []
+    return [
+        f"{result['device']} was assumed when measuring (--assume-device): the machine was "
+        f"{result['device_assumed']}"
+    ]
 
 
 def sentence(check: Mapping[str, Any]) -> str:

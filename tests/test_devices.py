@@ -11,6 +11,7 @@ from edgeprune_target.totals import parse_total
 from edgeprune.devices import (
     Device,
     Total,
+    contradiction,
     detect,
     device_names,
     device_rows,
@@ -201,7 +202,11 @@ NANO = {"model": "NVIDIA Jetson Nano Developer Kit", "soc": "tegra210"}
         ("jetson", NANO, "jetson-nano"),
         ("auto", NANO, "jetson-nano"),
         ("auto", {}, "cpu"),
-        ("jetson-agx-orin", {}, "jetson-agx-orin"),
+        ("cpu", NANO, "cpu"),  # a Jetson has a processor, too
+        ("jetson-agx-orin", {"l4t": "36.4.3"}, "jetson-agx-orin"),  # a container on some Jetson
+        ("jetson-orin-nx", {"model": "Odd", "soc": "tegra234"}, "jetson-orin-nx"),  # an odd carrier board
+        ("android-phone", {"android": True}, "android-phone"),
+        ("x86-nvidia", {"gpus": [{"name": "Card"}]}, "x86-nvidia"),
     ],
 )
 def test_resolve(asked: str, facts: dict, name: str) -> None:
@@ -222,13 +227,40 @@ def test_resolve(asked: str, facts: dict, name: str) -> None:
             {"model": "Odd", "soc": "tegra234"},
             "no profile is for Odd: name the nearest of jetson-agx-orin",
         ),
-        ("auto", {"model": "Odd"}, "no profile is for Odd: name one of android-phone"),
+        ("auto", {"model": "Odd"}, "no profile is for Odd: measure its processor with --device cpu"),
         ("jetson", {"model": "Odd"}, "no profile is for Odd"),
     ],
 )
 def test_resolve_that_fails(asked: str, facts: dict, message: str) -> None:
     with pytest.raises(BenchError, match=message):
         resolve(asked, seen(**facts))
+
+
+CONTRADICTED = [
+    ("jetson-orin-nano", {}, "a machine without a device tree (This machine's CPU)"),
+    ("jetson-orin-nano", {"model": "Odd", "soc": "tegra194"}, "Odd"),
+    ("jetson-agx-orin", NANO, "NVIDIA Jetson Nano Developer Kit (NVIDIA Jetson Nano)"),
+    ("raspberry-pi-5", {"model": "Raspberry Pi 4 Model B Rev 1.4"}, "Raspberry Pi 4 Model B Rev 1.4"),
+    ("raspberry-pi-5", {"l4t": "36.4.3"}, "a machine without a device tree"),
+    ("android-phone", {}, "a machine without a device tree"),
+    ("x86-nvidia", {}, "a machine without a device tree"),
+    ("x86-nvidia", {**NANO, "gpus": [{"name": "Orin"}]}, "NVIDIA Jetson Nano"),
+    ("jetson-nano", {"android": True}, "Android phone"),
+]
+
+
+@pytest.mark.parametrize(("name", "facts", "machine"), CONTRADICTED)
+def test_a_profile_that_the_machine_contradicts(name: str, facts: dict, machine: str) -> None:
+    with pytest.raises(BenchError, match="is not what this is: .*--assume-device"):
+        resolve(name, seen(**facts))
+    assumed = resolve(name, seen(**facts), assume=True)
+    assert assumed.name == name
+    assert assumed.assumed is not None
+    assert machine.split(" (")[0] in assumed.assumed
+
+
+def test_a_made_up_device_is_not_contradicted() -> None:
+    assert contradiction(Device("x", "X", "fake"), seen()) is None
 
 
 def test_runtime_by_what_is_there() -> None:

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from latency import conftest as made
 from latency.conftest import Board, truth
 
+from edgeprune import luts
 from edgeprune.budget import Budget
 from edgeprune.cli import main
 from edgeprune.errors import EdgePruneError, LatencyError, TargetError, TrainError
@@ -65,6 +66,18 @@ def test_every_kind_of_run_settles_on_the_device(
     assert sum(one["chosen"] for one in record["attempts"]) == 1
 
 
+def test_an_assumed_device_is_said_in_the_summary_and_the_table(asked: TrainPruneOptions) -> None:
+    """The board has no TensorRT, so that ONNX Runtime stands in, as it would on the real one."""
+    device = {"target_device": "jetson-nano", "assume_device": True, "method": "l1"}
+    summary = train_prune("run", replace(asked, **device))
+    said = "the jetson-nano that was asked for was assumed (--assume-device): all times are of a machine"
+    assert any(note.startswith(said) for note in summary["notes"])
+    record = Run.open("run").times()
+    assert record is not None and "machine" in record["conditions"]["device_assumed_on"]
+    (place,) = Path("luts").iterdir()
+    assert "machine" in luts.show(str(place))["conditions"]["device_assumed_on"]
+
+
 def test_several_targets_without_a_device(asked: TrainPruneOptions, board: Board) -> None:
     summary = train_prune("run", replace(asked, target="flops=0.7,memory=0.9", method="l1"))
     assert [one["kind"] for one in summary["targets"]] == ["flops", "memory"]
@@ -105,6 +118,8 @@ def test_a_run_that_was_killed_goes_on_with_its_table(
         ({"target": "latency=8min"}, TargetError, "unknown unit 'min'"),
         ({"target": "flops=8ms"}, TargetError, "flops takes a fraction"),
         ({"target_device": "jetsom"}, EdgePruneError, "did you mean 'jetson'"),
+        ({"target_device": "jetson-nano"}, EdgePruneError, "is not what this is: .*--assume-device"),
+        ({"assume_device": True, "target": "flops=0.5"}, TrainError, "--assume-device is of a device's"),
         ({"target": "flops=0.5", "lut": "a.json"}, TrainError, "--lut is of a device's budget"),
         ({"target": "flops=0.5", "target_batch": 4}, TrainError, "--target-batch is of a device's budget"),
         ({"target_batch": 0}, TrainError, "--target-batch must be at least 1"),

@@ -10,7 +10,8 @@ PACKAGE = ROOT / "edgeprune"
 
 # Rooms from the ground up, as in CONTRIBUTING.md. A room may import what stands on a lower line, and itself.
 FLOORS = [
-    ["errors", "files", "ranks"],
+    ["errors", "files", "limits", "ranks", "pure"],
+    ["graph_record"],
     ["devices", "plan", "models", "data", "report"],
     ["graph", "console"],
     ["compaction"],
@@ -20,7 +21,7 @@ FLOORS = [
     ["steering", "training", "serialize", "verification"],
     ["learned", "schedules"],
     ["recipe"],
-    ["goals", "judging"],
+    ["goals", "judging", "effects"],
     ["stages"],
     ["pipeline", "inspection"],
     ["api", "host_options", "luts"],

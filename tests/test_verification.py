@@ -76,7 +76,7 @@ def held(run: Path, text: str, **more: Any) -> dict[str, Any]:
         ("flops", 2000, 3000),
         ("flops_fraction", 0.5, 0.6),
         ("onnx_top1_agreement", 0.99, 0.9),
-        ("onnx_max_rel_diff", 1e-6, 1e-5),
+        ("onnx_max_rel_diff", 1e-6, 1.5e-6),
         ("size_kb", 1.5, 2),
         ("onnx_accuracy", 0.95, 0.9),
         ("latency_p50_ms", 4.0, 5.0),
@@ -199,3 +199,93 @@ def test_command(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0 and "all limits are met" in done.stdout
     assert CliRunner().invoke(main, ["verify", str(run)]).exit_code == 2
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "-1", "-1e-9", "1" + "0" * 400])
+@pytest.mark.parametrize("name", ["latency_p50_ms", "onnx_max_rel_diff", "params"])
+def test_a_limit_that_cannot_be(run: Path, name: str, value: str) -> None:
+    with pytest.raises(BudgetError, match=f"{name} is .*: (a limit is a number|it is never below 0)"):
+        held(run, f"{name} = {value}")
+
+
+def test_a_drop_may_be_asked_to_be_a_gain(run: Path) -> None:
+    assert held(run, "accuracy_drop_points = -1")["checks"][0]["verdict"] == "missed"
+
+
+def changed(path: Path, value: Any, *keys: str) -> None:
+    """Put a value that JSON has no word for, or any other, into a result."""
+    content = json.loads(path.read_text())
+    place = content
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    path.write_text(json.dumps(content))
+
+
+NOT_NUMBERS = [float("nan"), float("inf"), -float("inf"), "4", True, [4]]
+PRUNED = ("models", "pruned")
+
+
+@pytest.mark.parametrize(
+    ("limit", "file", "keys", "also"),
+    [
+        ("latency_p50_ms = 5", "bench/cpu.json", (*PRUNED, "latency_ms", "p50"), [-4.0, 0]),
+        ("latency_p99_ms = 9", "bench/cpu.json", (*PRUNED, "latency_ms", "p99"), [-4.0, 0]),
+        ("throughput_ips = 1", "bench/cpu.json", (*PRUNED, "throughput_ips"), [-4.0]),
+        ("memory_peak_mb = 99", "bench/cpu.json", (*PRUNED, "memory_peak_bytes"), [-4.0, 0]),
+        ("energy_mj = 99", "bench/cpu.json", (*PRUNED, "energy_mj_per_inference"), [-4.0, 0]),
+        ("onnx_accuracy = 0.1", "bench/cpu.json", (*PRUNED, "accuracy"), [1.01, -0.1]),
+        ("speedup = 0.5", "bench/cpu.json", ("speedup", "low"), [-1.0]),
+        ("accuracy = 0.1", "summary.json", (*PRUNED, "accuracy"), [2.0, -1.0]),
+        ("accuracy_drop_points = 5", "summary.json", ("accuracy_drop",), []),
+        ("params = 99", "summary.json", (*PRUNED, "params"), [-1]),
+        ("flops_fraction = 0.9", "summary.json", (*PRUNED, "flops"), [-1]),
+        ("onnx_top1_agreement = 0.5", "export/export.json", (*PRUNED, "parity", "top1_agreement"), [1.5]),
+        ("onnx_max_rel_diff = 1", "export/export.json", (*PRUNED, "parity", "max_rel_diff"), [-1e-6]),
+        ("onnx_max_rel_diff = 1", "export/export.json", ("models", "baseline", "parity", "max_rel_diff"), []),
+        ("size_kb = 5", "export/export.json", (*PRUNED, "size_bytes"), [-1]),
+    ],
+)
+def test_what_cannot_be_is_not_met(
+    run: Path, limit: str, file: str, keys: tuple[str, ...], also: list[Any]
+) -> None:
+    for value in [*NOT_NUMBERS, *also]:
+        changed(run / file, value, *keys)
+        result = held(run, limit)
+        assert not result["passed"], value
+        assert result["checks"][0]["verdict"] == "not measured", value
+        assert "again" in result["checks"][0]["reason"]
+        json.dumps(result, allow_nan=False)
+
+
+BOARDLESS = {"model": None, "compatible": [], "soc": None, "l4t": None, "android": False, "gpus": []}
+
+
+def test_a_measurement_on_another_machine_does_not_count(run: Path) -> None:
+    """As versions before --assume-device wrote it: an x86 machine under a Jetson's name."""
+    device = {"name": "jetson-orin-nano", "fingerprint": {"board": BOARDLESS}}
+    write_json(run / "bench" / "jetson-orin-nano.json", {**bench_of(run), "device": device})
+    result = held(run, "speedup = 1", device="jetson-orin-nano")
+    assert not result["passed"]
+    assert "not measured on that device but on a machine without a" in result["checks"][0]["reason"]
+
+
+def test_an_assumed_device_counts_and_is_shown(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = {"name": "jetson-orin-nano", "fingerprint": {"board": BOARDLESS}, "assumed": "some machine"}
+    (run / "bench" / "cpu.json").unlink()
+    write_json(run / "bench" / "jetson-orin-nano.json", {**bench_of(run), "device": device})
+    result = held(run, "speedup = 1")
+    assert (result["passed"], result["device_assumed"]) == (True, "some machine")
+    monkeypatch.chdir(tmp_path)
+    budget = str(run.parent / "budget.toml")
+    done = CliRunner().invoke(main, ["verify", str(run), "--budget", budget, "--junit", "j.xml"])
+    said = "jetson-orin-nano was assumed when measuring (--assume-device): the machine was some machine"
+    assert said in done.stdout
+    assert ElementTree.parse(tmp_path / "j.xml").getroot()[0].findtext("system-out") == said
+
+
+def test_a_cut_measurement_does_not_count(run: Path) -> None:
+    write_json(run / "bench" / "cpu.json", {**bench_of(run), "complete": False})
+    assert "was cut" in held(run, "speedup = 1")["checks"][0]["reason"]

@@ -1,8 +1,11 @@
 """An Android phone over ``adb``: the runner where the phone has a Python, else ONNX Runtime's own program."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from edgeprune.bench.process import OnEvent, ignore_event
 from edgeprune.bench.remote import RemoteTransport
 from edgeprune.errors import BenchError
 
@@ -49,6 +52,13 @@ class AdbTransport(RemoteTransport):
     def copy(self, path: Path, remote: str) -> list[str]:
         """Files of the phone's shell user."""
         return [*self.words, "push", str(path.resolve()), remote]
+
+    def call(self, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
+        """Run the runner on the phone, which may not read the file that tells Android; adb tells it."""
+        answer = super().call(verb, arguments, on_event)
+        if verb == "probe":
+            answer["board"]["android"] = True
+        return answer
 
     def pythons(self) -> list[str]:
         """On PATH (a rooted phone, or one with a Python of its own), or Termux's."""

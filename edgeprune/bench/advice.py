@@ -19,6 +19,7 @@ Warning = tuple[str, str]  # noqa: A001 - (code, message)
 def warnings_for(result: Result) -> list[dict[str, str]]:
     """Everything a reader should know before believing ``result``: a list of ``{"code", "message"}``."""
     checks = (
+        device_assumed,
         resumed,
         noisy,
         undisturbed,
@@ -35,6 +36,17 @@ def warnings_for(result: Result) -> list[dict[str, str]]:
         no_accuracy,
     )
     return [{"code": code, "message": message} for check in checks for code, message in check(result)]
+
+
+def device_assumed(result: Result) -> Iterator[Warning]:
+    """Report a profile that the machine contradicts."""
+    device = result["device"]
+    if device.get("assumed"):
+        yield (
+            "device_assumed",
+            f"{device['title']} was assumed (--assume-device); the machine is {device['assumed']}, so that "
+            f"nothing here was measured on a {device['name']}",
+        )
 
 
 def resumed(result: Result) -> Iterator[Warning]:

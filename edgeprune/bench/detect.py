@@ -13,16 +13,21 @@ from edgeprune.errors import BenchError
 SCHEMA = 1
 
 
-def find_device(name: str, transport: Transport | None = None) -> Device:
-    """The profile that ``--device NAME`` means; for "jetson" and "auto" the machine is asked.
+def find_device(name: str, transport: Transport | None = None, *, assume: bool = False) -> Device:
+    """Return the profile that ``--device NAME`` means on the machine; it is asked unless any machine fits.
+
+    Args:
+        name: of a profile, or "jetson" or "auto".
+        transport: to the machine; None for this one.
+        assume: take the profile even if the machine contradicts it; ``Device.assumed`` then says so.
 
     Raises:
         BenchError: no such profile, or the machine is not what it was called.
     """
-    if name not in (JETSON, AUTO):
-        return load_device(name)
+    if name not in (JETSON, AUTO) and not (device := load_device(name)).recognisable:
+        return device
     fingerprint = (transport or LocalTransport()).call("probe", ["--sensors", "none"])
-    return resolve(name, fingerprint["board"])
+    return resolve(name, fingerprint["board"], assume=assume)
 
 
 def detect_report(transport: Transport | None = None) -> dict[str, Any]:

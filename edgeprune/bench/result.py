@@ -31,6 +31,7 @@ def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: in
             "name": device.name,
             "title": device.title,
             "host": options.host,
+            "assumed": device.assumed,
             "fingerprint": fingerprint,
         },
         "settings": {

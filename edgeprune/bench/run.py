@@ -16,7 +16,7 @@ from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
 from edgeprune.bench.session import NAMES, TENSORRT, Progress, Session
-from edgeprune.devices import CPU, Device, load_device
+from edgeprune.devices import CPU, Device, confirm, load_device
 from edgeprune.errors import BenchError
 from edgeprune.files import write_json
 
@@ -34,6 +34,7 @@ def bench_run(
     accuracy: bool = True,
     layers: bool = False,
     host: Host | None = None,
+    assume_device: bool = False,
     resume: bool = False,
     widths: Callable[[Path, Mapping[str, Any]], dict[str, Any]] | None = None,
     progress: Progress | None = None,
@@ -55,6 +56,7 @@ def bench_run(
         accuracy: whether to score the files on the test images as well.
         layers: whether to time every layer too, in passes of their own.
         host: where the device is; None for this machine.
+        assume_device: measure with the profile even if the machine contradicts it; the result says so.
         resume: go on with the rounds of a measurement that was cut, given the same options.
         widths: given the pruned model's file and the result, says where its layers stand on the device's
             steps; see `edgeprune.latency.standing`.
@@ -68,7 +70,7 @@ def bench_run(
             measuring), or a runner that failed.
     """
     run = Path(run_path)
-    transport, found = reached(device, host)
+    transport, found = reached(device, host, assume=assume_device)
     name = host.name if host else None
     options = BenchOptions(found, batch=batch, threads=threads, seconds=seconds, host=name)
     models = exported_models(run)
@@ -99,14 +101,20 @@ def bench_run(
     return result
 
 
-def reached(device: str | None, host: Host | None) -> tuple[Transport, Device]:
-    """The way to the machine, and the profile that ``device`` means there.
+def reached(device: str | None, host: Host | None, *, assume: bool = False) -> tuple[Transport, Device]:
+    """Return the way to the machine, and the profile that ``device`` means there.
+
+    Args:
+        device: a profile's name, "jetson" or "auto"; None for "cpu" here, and for what answers on a host.
+        host: where the machine is; None for this one.
+        assume: take a profile that the machine contradicts.
 
     Raises:
         BenchError: it cannot be reached, or is not what it was called.
     """
     transport = host.connect() if host else LocalTransport()
-    return transport, find_device(host.device(device) if host else device or CPU, transport)
+    name = host.device(device) if host else device or CPU
+    return transport, find_device(name, transport, assume=assume)
 
 
 def bench_models(
@@ -163,6 +171,7 @@ def measure_speed(
 ) -> tuple[Session, dict[str, Any]]:
     """All rounds, and what they come to."""
     fingerprint = session.probe()
+    confirm(session.options.device, fingerprint["board"], assume=session.options.device.assumed is not None)
     wished = session.options.device.runtime
     session = session.chosen(fingerprint)
     threads = session.options.threads or fingerprint["cores_physical"]

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from edgeprune.cli.base import RUNS, as_json, free_place, given, latest_run, main, say
+from edgeprune.host_options import assume_device
 
 
 @main.command()
@@ -17,6 +18,7 @@ from edgeprune.cli.base import RUNS, as_json, free_place, given, latest_run, mai
 @click.option("--weights", help="The baseline's weights; without them it is trained, once for all rows.")
 @click.option("--target", help="What remains, as in train-prune  [default: the run's, else flops=0.5].")
 @click.option("--target-device", help="Choose widths for this device, by its latency table.")
+@assume_device
 @click.option("--epochs", type=int, help="Epochs of pruning and fine-tuning together, in each row.")
 @click.option("--prune-iterations", type=int, help="Steps of the pruning phase.")
 @click.option("--baseline-epochs", type=int, help="Epochs for the baseline, when it is trained here.")
@@ -116,5 +118,6 @@ def verify(
         say(result)
     else:
         print_table(result["run"], *verification.table(result))
+        click.echo("".join(f"{remark}\n" for remark in verification.remarks(result)), nl=False)
         click.echo("all limits are met" if result["passed"] else "not all limits are met")
     ctx.exit(0 if result["passed"] else 1)

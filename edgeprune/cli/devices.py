@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from edgeprune.cli.base import as_json, latest_run, main, say
+from edgeprune.host_options import assume_device as can_assume_device
 from edgeprune.host_options import on_host
 
 
@@ -17,6 +18,7 @@ from edgeprune.host_options import on_host
     "[default: cpu; auto with --host].",
 )
 @on_host
+@can_assume_device
 @click.option("--resume", is_flag=True, help="Go on with the rounds that a cut measurement lacks.")
 @click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
 @click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
@@ -26,7 +28,7 @@ from edgeprune.host_options import on_host
 @click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
 def bench(
     run: str | None, device: str | None, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
-    json_path: str | None, layers: bool, resume: bool, there: Any,
+    json_path: str | None, layers: bool, resume: bool, there: Any, assume_device: bool,
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
@@ -60,13 +62,14 @@ def bench(
         result = bench_run(
             place, device=device, batch=batch, threads=threads, seconds=seconds,
             json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
-            layers=layers, host=there, resume=resume, widths=standing_of,
+            layers=layers, host=there, assume_device=assume_device, resume=resume, widths=standing_of,
         )  # fmt: skip
     if to_stdout:
         say(result)
         return
     rows = [*size_rows(found.summary()), *bench_rows(result)]
-    title = f"{place} on {result['device']['title']} ({result['settings']['threads']} threads)"
+    assumed = ", assumed" if result["device"]["assumed"] else ""
+    title = f"{place} on {result['device']['title']}{assumed} ({result['settings']['threads']} threads)"
     print_rows(title, rows, [speedup_line(result), widths_line(result["widths"]), *remarks(result)])
     if layers:
         print_table(layers_title(result["layers"]), *layer_table(result["layers"]))
@@ -121,6 +124,7 @@ def lut() -> None:
 @click.option("--classes", type=int, help="Number of classes the model is built with.")
 @click.option("--device", help="A profile of 'edgeprune devices'  [default: cpu; auto with --host].")
 @on_host
+@can_assume_device
 @click.option("--precision", help="fp32, or fp16 with TensorRT  [default: the profile's].")
 @click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
 @click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
@@ -128,7 +132,7 @@ def lut() -> None:
 @as_json
 def lut_build(
     model: str, shape: str | None, classes: int | None, device: str | None, there: Any, precision: str | None,
-    batch: int, threads: int | None, out: str | None, to_json: bool,
+    batch: int, threads: int | None, out: str | None, to_json: bool, assume_device: bool,
 ) -> None:  # fmt: skip
     """Time a model's layers at many widths, on the runtime that will be used.
 
@@ -146,7 +150,7 @@ def lut_build(
     with progress_bars() as progress:
         found = luts.build(
             model, shape=shape, classes=classes, device=device, host=there, precision=precision, batch=batch,
-            threads=threads, out=out, progress=progress,
+            threads=threads, out=out, assume_device=assume_device, progress=progress,
         )  # fmt: skip
     _say_lut(found, to_json)
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from edgeprune.cli.base import RUNS, as_json, free_place, given, main, say
-from edgeprune.host_options import on_host
+from edgeprune.host_options import assume_device, on_host
 
 
 @main.command()
@@ -40,6 +40,7 @@ from edgeprune.host_options import on_host
     help="The same, for the best at the end.",
 )
 @click.option("--device", "target_device", help="Choose for this device, by its latency table.")
+@assume_device
 @click.option("--target-batch", type=int, help="Images per inference there  [default: 1].")
 @click.option("--target-threads", type=int, help="Of its runtime.")
 @click.option("--lut", metavar="FILE", help="The latency table  [default: the device's under luts/].")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from edgeprune.cli.base import as_json, free_place, given, latest_run, main, say
-from edgeprune.host_options import on_host
+from edgeprune.host_options import assume_device, on_host
 
 
 @main.command("train-prune")
@@ -94,6 +94,7 @@ from edgeprune.host_options import on_host
     help="Choose widths for this device, by its latency table  [default: cpu with a latency target].",
 )
 @on_host
+@assume_device
 @click.option("--target-batch", type=int, help="Images per inference on that device  [default: 1].")
 @click.option("--target-threads", type=int, help="Of its runtime  [default: all its physical cores].")
 @click.option(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.data import data_names
+from edgeprune.effects import typed_options
 from edgeprune.errors import RunError, TrainError
 from edgeprune.pipeline import same_option
 from edgeprune.recipe import TrainPruneOptions, dashed
@@ -21,7 +22,9 @@ FIXED = ("data", "weights", "image_size", "baseline_epochs", "baseline_lr")  # a
 
 
 def shared_training(source: str, given: dict[str, Any], *, needs_baseline: bool = True) -> dict[str, Any]:
-    """Fields of `TrainPruneOptions` for all rows: those of the run, changed by those ``given``.
+    """Fields of `TrainPruneOptions` for all rows: those typed for the run, changed by those ``given``.
+
+    What the run filled in for itself is left open, so that each row fills it in for its own method.
 
     Raises:
         RunError: no run folder, one without a baseline, or one of another version.
@@ -80,9 +83,9 @@ def _shown(value: Any) -> str:
 
 def _options_of(run: Run) -> dict[str, Any]:
     try:
-        training = {k: v for k, v in run.config["options"].items() if k not in OWN}
+        TrainPruneOptions(**run.config["options"])
+        training = {k: v for k, v in typed_options(run.config).items() if k not in OWN}
         training["data"] = run.config["data_spec"]["data"]  # found again from any folder
-        TrainPruneOptions(**training)
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{run.path} was made by another version of edgeprune ({error}): compare from the model's name"

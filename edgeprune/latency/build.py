@@ -15,7 +15,7 @@ from edgeprune.latency.samples import Point
 from edgeprune.latency.sampling import Sampler, time_of
 from edgeprune.latency.shapes import DEPTHWISE, Layer, Model, Shape, read_model
 from edgeprune.latency.site import Site
-from edgeprune.latency.table import AXES, Entry, Table
+from edgeprune.latency.table import ASSUMED_ON, AXES, Entry, Table
 
 REFINEMENTS = 3  # rounds of points between points
 ODD = 0.6  # of the full width: where a width between two steps is timed
@@ -50,6 +50,8 @@ def build_table(
     if place.exists():
         table = Table.load(place)
         table.check(site.conditions)
+        if ASSUMED_ON in site.conditions:
+            table.conditions[ASSUMED_ON] = site.conditions[ASSUMED_ON]
     if knows(table, model):
         return table
     check_writable(place)

@@ -15,7 +15,7 @@ from edgeprune.latency.choose import Chooser, Cost, PerFlop
 from edgeprune.latency.meet import Attempt, Measured, meet
 from edgeprune.latency.predict import LatencyModel
 from edgeprune.latency.shapes import Model
-from edgeprune.latency.table import Table
+from edgeprune.latency.table import ASSUMED_ON, Table
 from edgeprune.plan import Plan
 
 Measure = Callable[[Graph, Plan], Measured]
@@ -197,7 +197,8 @@ class DeviceBudget(Budget):
         """
         scores = checked_scores(graph, scores)
         if self.measure is None:
-            return self.select(graph, scores)
+            plan = self.select(graph, scores)
+            return replace(plan, notes=(*plan.notes, *self.remarks()))
         measure = self.measure
 
         def choose(asked: float) -> tuple[Plan, float]:
@@ -221,7 +222,18 @@ class DeviceBudget(Budget):
                 f"{best.measured.speedup[0]:.3f} times as fast as the unpruned model"
             )
         note = self._note(best, self._share(LATENCY, graph, best.plan))
-        return replace(best.plan, notes=(*best.plan.notes, note))
+        return replace(best.plan, notes=(*best.plan.notes, note, *self.remarks()))
+
+    def remarks(self) -> list[str]:
+        """Return what a reader of any of this budget's times should know."""
+        conditions = self._pricing.table.conditions
+        machine = conditions.get(ASSUMED_ON)
+        if machine is None:
+            return []
+        return [
+            f"the {conditions['device']} that was asked for was assumed (--assume-device): all times are of "
+            f"{machine}"
+        ]
 
     def record(self) -> dict[str, Any]:
         """What the settling tried and measured, and under which conditions; for the run folder."""

@@ -12,6 +12,7 @@ from edgeprune.bench.run import reached
 from edgeprune.bench.session import TENSORRT, TYPED_FROM
 from edgeprune.devices import Device
 from edgeprune.errors import LatencyError, known
+from edgeprune.latency.table import ASSUMED_ON
 
 LUTS = Path("luts")  # where tables are kept, beside runs/
 PRECISIONS = ("fp32", "fp16")
@@ -46,6 +47,7 @@ class Site:
         precision: str | None = None,
         batch: int = 1,
         threads: int | None = None,
+        assume_device: bool = False,
     ) -> "Site":
         """Look at the machine.
 
@@ -55,11 +57,13 @@ class Site:
             precision: of the numbers; None for the profile's.
             batch: images per inference.
             threads: of the runtime; None for all physical cores.
+            assume_device: take the profile even if the machine contradicts it; its table says so.
 
         Raises:
-            BenchError: it cannot be reached, or has no runtime. LatencyError: not in that precision.
+            BenchError: it cannot be reached, is another device, or has no runtime.
+            LatencyError: not in that precision.
         """
-        transport, found = reached(device, host)
+        transport, found = reached(device, host, assume=assume_device)
         fingerprint = transport.call("probe", ["--sensors", "none"])
         found = found.running_on(fingerprint["runtimes"])
         found = replace(found, precision=precision or found.precision, runtimes={})
@@ -70,6 +74,8 @@ class Site:
         conditions = conditions_of(
             fingerprint, found.name, found.runtime, precision=found.precision, batch=batch, threads=threads
         )
+        if found.assumed:
+            conditions[ASSUMED_ON] = found.assumed
         return cls(transport, found, batch, threads, conditions, host.name if host else None)
 
     @property

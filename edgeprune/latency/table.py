@@ -15,6 +15,8 @@ AXES = ("inputs", "outputs")
 # What a table was measured on: a plan made from it holds there alone.
 CONDITIONS = ("device", "processor", "runtime", "runtime_version", "precision", "batch", "threads")
 
+ASSUMED_ON = "device_assumed_on"  # a condition besides: what the machine is, where its profile was assumed
+
 
 @dataclass
 class Entry:

@@ -226,7 +226,9 @@ class Problem:
             **self._references(),
             "best_test": self.evaluator.tested(self.evaluator.finally_pruned(widths)),
         }
-        known |= {"measured": self._measured(widths, progress), "notes": self.notes}
+        measured = self._measured(widths, progress)
+        remarks = self.budget.remarks() if isinstance(self.budget, DeviceBudget) else []
+        known |= {"measured": measured, "notes": [*self.notes, *remarks]}
         result = gathered(study, self.wall, known)
         result["pictures"], result["pictures_reason"] = pictures.draw(result, self.folder)
         write_json(self.folder.result, result)

@@ -60,10 +60,20 @@ def test_names(tmp_path: Path, asked: str, found: str) -> None:
     assert find_device(asked, board("jetson-nano", tmp_path)).name == found
 
 
-def test_a_named_profile_asks_nobody() -> None:
+def test_the_profile_of_any_machine_asks_nobody() -> None:
     transport = Scripted()
-    assert find_device("jetson-agx-orin", transport).name == "jetson-agx-orin"
+    assert find_device("cpu", transport).name == "cpu"
     assert transport.asked == []
+
+
+def test_a_named_profile_is_confirmed_by_the_machine(tmp_path: Path) -> None:
+    nano = board("jetson-nano", tmp_path)
+    assert find_device("jetson-nano", nano).assumed is None
+    with pytest.raises(BenchError, match="--device jetson-agx-orin is not what this is: NVIDIA Jetson Nano"):
+        find_device("jetson-agx-orin", nano)
+    assumed = find_device("jetson-agx-orin", nano, assume=True)
+    assert assumed.name == "jetson-agx-orin"
+    assert assumed.assumed == "NVIDIA Jetson Nano Developer Kit (NVIDIA Jetson Nano)"
 
 
 def test_no_jetson() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.conftest import Scripted
-from edgeprune.bench import BenchOptions, bench_models, bench_run
+from edgeprune.bench import BenchOptions, Host, bench_models, bench_run
 from edgeprune.bench import run as bench_module
 from edgeprune.errors import BenchError
 
@@ -182,3 +182,29 @@ def test_no_such_run(tmp_path: Path, scripted: Scripted) -> None:
     with pytest.raises(BenchError, match="no such run folder"):
         bench_run(tmp_path / "absent")
     assert not (tmp_path / "absent").exists()
+
+
+@pytest.mark.parametrize("host", [None, "user@board"])
+def test_a_profile_that_the_machine_contradicts(
+    run_path: Path, scripted: Scripted, monkeypatch: pytest.MonkeyPatch, host: str | None
+) -> None:
+    """An error before anything is measured; with assume_device a result that says so everywhere."""
+    monkeypatch.setattr("edgeprune.bench.options.MIN_ROUNDS", 2)
+    monkeypatch.setattr(Host, "connect", lambda self: scripted)
+    there = None if host is None else Host(host)
+    wanted: dict[str, Any] = {"device": "jetson-orin-nano", "accuracy": False, "seconds": 0.1, "host": there}
+    with pytest.raises(BenchError, match="--device jetson-orin-nano is not what this is: a machine without"):
+        bench_run(run_path, **wanted)
+    assert not (run_path / "bench").exists()
+    result = bench_run(run_path, **wanted, assume_device=True)
+    assert result["device"]["assumed"] == "a machine without a device tree (CPU of this machine)"
+    warning = next(one for one in result["warnings"] if one["code"] == "device_assumed")
+    assert "nothing here was measured on a jetson-orin-nano" in warning["message"]
+    written = json.loads((run_path / "bench" / "jetson-orin-nano.json").read_text())
+    assert written["device"] == result["device"]
+
+
+def test_a_library_call_is_checked_too(fake_models) -> None:
+    options = BenchOptions(bench_module.load_device("jetson-nano"), seconds=0.1, rounds=2)
+    with pytest.raises(BenchError, match="--device jetson-nano is not what this is"):
+        bench_models(fake_models(), options=options, transport=Scripted())

@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from edgeprune import pipeline
 from edgeprune.comparison.source import anchored, shared_training
 from edgeprune.errors import EdgePruneError, RunError, TrainError
+from edgeprune.recipe import TrainPruneOptions, resolve
+from edgeprune.runs import Run
 
 
 @pytest.fixture
@@ -80,3 +83,68 @@ def test_paths_hold_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = anchored({"data": "birds", "weights": "nowhere.pt", "epochs": 3})
     assert found == {"data": str(tmp_path / "birds"), "weights": "nowhere.pt", "epochs": 3}
     assert anchored({"data": "digits"}) == {"data": "digits"}
+
+
+# --- what nobody typed is left to each row ----------------------------------------------------------
+
+
+@pytest.fixture
+def criterion_run(training: dict[str, Any], importable: None, tmp_path: Path) -> Path:
+    """A run by l1 whose training has a baseline; nothing but its epochs and data was typed."""
+    typed = {k: v for k, v in training.items() if k in ("data", "target", "epochs", "batch_size")}
+    options = TrainPruneOptions(model="compare_nets:tiny", method="l1", **typed)
+    run, _, resolved = pipeline.begin(tmp_path / "l1", options, False, lambda *told: None)
+    assert (resolved.reconstruct, resolved.lr, resolved.distill) == ("none", 0.02, True)
+    run.save_tensors("baseline", run.build().state_dict())
+    return run.path
+
+
+@pytest.mark.parametrize(
+    ("method", "reconstruct"),
+    [("l1", "none"), ("thinet", "scale"), ("lasso", "kernel"), ("fpgm", "none"), ("taylor", "none")],
+)
+def test_each_method_fits_as_its_source_does(criterion_run: Path, method: str, reconstruct: str) -> None:
+    training = shared_training(str(criterion_run), {})
+    options = TrainPruneOptions(**{**training, "method": method})
+    assert resolve(options, Run.open(criterion_run).data()).reconstruct == reconstruct
+
+
+def test_the_learned_method_is_not_refused_for_what_nobody_typed(criterion_run: Path, tmp_path: Path) -> None:
+    training = shared_training(str(criterion_run), {})
+    options = TrainPruneOptions(**{**training, "method": "learned"})
+    assert pipeline.begin(tmp_path / "learned", options, False, lambda *told: None)[2].reconstruct is None
+
+
+def test_the_moments_get_their_own_rate_and_no_distillation(criterion_run: Path, tmp_path: Path) -> None:
+    training = shared_training(str(criterion_run), {}, needs_baseline=False)
+    row = {"method": "l1", "moment": "epoch:1", "init": "random", "prune_schedule": "one-shot"}
+    options = pipeline.begin(
+        tmp_path / "moment", TrainPruneOptions(**{**training, **row}), False, lambda *told: None
+    )[2]
+    assert (options.lr, options.distill, options.epochs) == (0.1, False, 3)
+
+
+def test_another_machine_resolves_its_own_device_and_precision(criterion_run: Path) -> None:
+    stored = json.loads((criterion_run / "config.json").read_text())["options"]
+    edited(criterion_run, options={**stored, "device": "cuda", "precision": "bf16"})
+    assert not {"device", "precision"} & shared_training(str(criterion_run), {}).keys()
+
+
+def test_what_was_typed_for_the_run_is_handed_on(
+    training: dict[str, Any], importable: None, tmp_path: Path
+) -> None:
+    options = TrainPruneOptions(
+        model="compare_nets:tiny", method="l1", reconstruct="kernel", lr=0.3, **training
+    )
+    run = pipeline.begin(tmp_path / "typed", options, False, lambda *told: None)[0]
+    run.save_tensors("baseline", run.build().state_dict())
+    shared = shared_training(str(run.path), {})
+    assert (shared["reconstruct"], shared["lr"], shared["device"]) == ("kernel", 0.3, "cpu")
+
+
+def test_an_older_run_does_not_say_what_was_typed(criterion_run: Path) -> None:
+    config = json.loads((criterion_run / "config.json").read_text())
+    del config["typed"]
+    (criterion_run / "config.json").write_text(json.dumps(config))
+    shared = shared_training(str(criterion_run), {})
+    assert "reconstruct" not in shared and shared["lr"] == 0.02

@@ -15,6 +15,7 @@ from edgeprune.export.onnx import export_model
 from edgeprune.graph.classes import Graph, build_graph
 
 STEP = 16
+NO_BOARD = {"model": None, "compatible": [], "soc": None, "l4t": None, "android": False, "gpus": []}
 
 
 class Board:
@@ -40,7 +41,7 @@ class Board:
     def call(self, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
         if verb == "probe":
             return {
-                "board": {"model": None},
+                "board": NO_BOARD,
                 "cpu_model": "made up",
                 "runtimes": {"onnxruntime": "1.0", "tensorrt": None},
                 "cores_physical": 2,

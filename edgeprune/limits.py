@@ -1,0 +1,155 @@
+"""What `edgeprune verify` can hold a run against: each limit, where its value is, and what it can be."""
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+BENCH = "bench"
+Found = Mapping[str, Any]
+Reading = tuple[Any, str]  # a value as it stands in the file, or None and why there is none
+
+
+def is_number(value: Any) -> bool:
+    """Return whether this is a finite number that fits into a float."""
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return plain and abs(value) <= sys.float_info.max  # NaN is at most nothing
+
+
+def shortened(value: Any) -> str:
+    """Return a value as a message shows it."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > sys.float_info.max:
+        return "too large"
+    return repr(value)[:60]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One thing that can be limited.
+
+    Attributes:
+        name: its key in a budget.
+        source: the file it is read from: "summary", "export" or "bench".
+        at_most: whether smaller is better.
+        unit: for people.
+        read: the source's content -> the value, or None and a reason.
+        least: a value below it, cannot be; None: it may be negative.
+        most: a value above it cannot be.
+    """
+
+    name: str
+    source: str
+    at_most: bool
+    unit: str
+    read: Callable[[Found], Reading]
+    least: float | None = 0.0
+    most: float = math.inf
+
+    @property
+    def may_be_negative(self) -> bool:
+        """Whether a value below 0 makes sense."""
+        return self.least is None
+
+    def why_impossible(self, value: Any) -> str | None:
+        """Return what is wrong with a value that no measurement can give; None where it can be.
+
+        Times, rates, memory and energy of an inference are above 0; shares and accuracies are 0 to 1.
+        """
+        if not is_number(value):
+            return f"it is {shortened(value)}, which is no number"
+        above_zero = self.source == BENCH and self.most == math.inf
+        if self.least is not None and (value < self.least or (above_zero and value == 0)):
+            return f"it is {value:g}, which cannot be"
+        return f"it is {value:g}, which cannot be" if value > self.most else None
+
+    @property
+    def side(self) -> str:
+        """The key of the limit in a result."""
+        return "at_most" if self.at_most else "at_least"
+
+
+def _of(function: Callable[..., float], *values: Any) -> Any:
+    """Return ``function`` of numbers; of anything else, NaN among it, the first that is no number.
+
+    A division by zero gives NaN. Without this, NaN hides behind a number in `max`.
+    """
+    for value in values:
+        if not is_number(value):
+            return value
+    try:
+        return function(*values)
+    except ZeroDivisionError:
+        return math.nan
+
+
+def _measured(*keys: str, scale: float = 1.0, reason: str | None = None) -> Callable[[Found], Reading]:
+    """Reader of one number of the pruned model; ``reason`` is the key that says why it may be missing."""
+
+    def read(found: Found) -> Reading:
+        model = value = found["models"]["pruned"]
+        for key in keys:
+            value = value[key]
+        why = str(model.get(reason) or "it was not measured") if reason else "it was not measured"
+        return (None, why) if value is None else (_of(lambda number: number / scale, value), "")
+
+    return read
+
+
+def _share(key: str) -> Callable[[Found], Reading]:
+    def read(summary: Found) -> Reading:
+        models = summary["models"]
+        return _of(lambda a, b: a / b, models["pruned"][key], models["baseline"][key]), ""
+
+    return read
+
+
+def _drop(summary: Found) -> Reading:
+    return _of(lambda drop: 100 * drop, summary["accuracy_drop"]), ""
+
+
+def _worst(key: str, worst: Callable[..., float], most: float = math.inf) -> Callable[[Found], Reading]:
+    """Of both exported files, since a baseline that is wrong makes every comparison wrong."""
+
+    def read(export: Found) -> Reading:
+        values = [model["parity"][key] for model in export["models"].values()]
+        wrong = [value for value in values if is_number(value) and not 0 <= value <= most]
+        return (wrong[0] if wrong else _of(worst, *values)), ""
+
+    return read
+
+
+def _energy_fraction(bench: Found) -> Reading:
+    base, pruned = (bench["models"][n]["energy_mj_per_inference"] for n in ("baseline", "pruned"))
+    if base is None or pruned is None:
+        return None, str(bench["models"]["pruned"]["energy_reason"] or "it was not measured")
+    return _of(lambda a, b: a / b, pruned, base), ""
+
+
+LIMITS = {
+    limit.name: limit
+    for limit in (
+        Limit("accuracy", "summary", False, "", lambda s: (s["models"]["pruned"]["accuracy"], ""), most=1.0),
+        Limit("accuracy_drop_points", "summary", True, "points", _drop, least=None),
+        Limit("params", "summary", True, "", lambda s: (s["models"]["pruned"]["params"], "")),
+        Limit("params_fraction", "summary", True, "", _share("params")),
+        Limit("flops", "summary", True, "", lambda s: (s["models"]["pruned"]["flops"], "")),
+        Limit("flops_fraction", "summary", True, "", _share("flops")),
+        Limit("onnx_top1_agreement", "export", False, "", _worst("top1_agreement", min, 1.0), most=1.0),
+        Limit("onnx_max_rel_diff", "export", True, "", _worst("max_rel_diff", max)),
+        Limit("size_kb", "export", True, "kB", _measured("size_bytes", scale=1e3)),
+        Limit("onnx_accuracy", "bench", False, "", _measured("accuracy", reason="accuracy_reason"),
+              most=1.0),
+        Limit("latency_p50_ms", "bench", True, "ms", _measured("latency_ms", "p50")),
+        Limit("latency_p90_ms", "bench", True, "ms", _measured("latency_ms", "p90")),
+        Limit("latency_p99_ms", "bench", True, "ms", _measured("latency_ms", "p99")),
+        Limit("throughput_ips", "bench", False, "images/s", _measured("throughput_ips")),
+        # What is claimed must hold with its doubt: the lower end of the interval has to reach the limit.
+        Limit("speedup", "bench", False, "x", lambda b: (b["speedup"]["low"], "")),
+        Limit("memory_peak_mb", "bench", True, "MB",
+              _measured("memory_peak_bytes", scale=1e6, reason="memory_reason")),
+        Limit("energy_mj", "bench", True, "mJ",
+              _measured("energy_mj_per_inference", reason="energy_reason")),
+        Limit("energy_fraction", "bench", True, "", _energy_fraction),
+    )
+}  # fmt: skip
