@@ -6,20 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgeprune import compaction
+from edgeprune import compaction, saving
 from edgeprune.bench.session import Progress
 from edgeprune.budget import LATENCY, Budget, Target, asks_time, cost_of, parse_targets, select
-from edgeprune.errors import ModelError, TargetError
+from edgeprune.errors import PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import Batches, score
 from edgeprune.latency import Site, device_budget
 from edgeprune.plan import Plan
 from edgeprune.runs import Run
-from edgeprune.serialize import load_module, save_module
 
 __all__ = ["Pruned", "Report", "compact", "load", "mask", "prune", "save", "select", "trace"]
 
@@ -31,7 +29,8 @@ class Report:
     """What was asked and what was got. Counts are (before, after); bytes are of the parameters and buffers.
 
     ``layers`` gives (before, after) output channels for every layer that changed; ``notes`` says what was
-    left alone and why.
+    left alone and why. ``rewritten`` names the modules whose forward had to be written anew, since a width
+    stands in their code or a branch in them has gone; all others run the user's own code.
     """
 
     target: str
@@ -42,6 +41,7 @@ class Report:
     size_bytes: tuple[int, int]
     layers: dict[str, tuple[int, int]]
     notes: tuple[str, ...]
+    rewritten: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         (c0, c1), (p0, p1), (f0, f1), (b0, b1) = self.channels, self.params, self.flops, self.size_bytes
@@ -52,6 +52,8 @@ class Report:
             f"FLOPs {f0:,} -> {f1:,} ({f1 / f0:.3f})",
             f"bytes {b0:,} -> {b1:,}",
         ]
+        if self.rewritten:
+            lines.append(f"forward rewritten: {', '.join(self.rewritten)}")
         return "\n".join([*lines, *self.notes])
 
 
@@ -69,12 +71,12 @@ def trace(model: nn.Module, example_input: Inputs, ignore: Iterable[str] = ()) -
     """Find the classes of coupled channels of ``model``; it is not changed.
 
     Args:
-        model: any module torch.fx can trace.
+        model: any network.
         example_input: a tensor, or a tuple with one for each argument of forward; batch included.
         ignore: layers (or prefixes of their names) whose output channels all stay.
 
     Raises:
-        TraceError: the model's Python depends on a tensor's content (names the line), or it does not run.
+        TraceError: the model does not run on the example (names the line).
     """
     return build_graph(model, example_input, ignore)
 
@@ -92,17 +94,20 @@ def compact(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
     """The dense model without the dropped channels: what `mask` computes, smaller. ``model`` is not changed.
 
     Raises:
-        PlanError: the plan was made for another model.
+        PlanError: the plan was made for another model, or some of its channels cannot be removed exactly.
     """
-    return compaction.compact(_graph_for(model, graph), plan).model.train(model.training)
+    done = compaction.compact(_graph_for(model, graph), plan)
+    if not np.array_equal(done.plan.keep, plan.keep):
+        raise PlanError(
+            f"this plan cannot be carried out exactly ({done.plan.notes[-1]}): edgeprune.prune keeps those channels, "
+            "or protect the layer with ignore="
+        )
+    return done.model
 
 
 def _graph_for(model: nn.Module, graph: Graph) -> Graph:
-    """``graph`` if it was traced from this very model, else this model's own."""
-    own = {id(p) for p in model.parameters()}
-    if all(id(p) in own for p in graph.model.parameters()):
-        return graph
-    return build_graph(model, graph.inputs)
+    """``graph`` if it is this very model's, else one of its own."""
+    return graph if graph.model is model else build_graph(model, graph.inputs)
 
 
 def prune(
@@ -123,7 +128,7 @@ def prune(
     """Score, select and compact in one call; fine-tune the result as you would train any model.
 
     Args:
-        model: any module torch.fx can trace; it is not changed.
+        model: any network; it is not changed.
         example_input: as for `trace`.
         criterion: a name in `edgeprune.importance.CRITERIA`, or a function graph -> (classes,) scores.
         batches: an iterable of (x, y), or a function that gives one, for a criterion that looks at data.
@@ -158,11 +163,11 @@ def prune(
         )
         plan = budget.settle(graph, scores)
     done = compaction.compact(graph, plan)
-    dense = done.model.train(model.training)
-    return Pruned(dense, _report(graph, dense, done.plan, targets), done.plan, graph)
+    return Pruned(done.model, _report(graph, done, targets), done.plan, graph)
 
 
-def _report(graph: Graph, dense: nn.Module, plan: Plan, targets: tuple[Target, ...]) -> Report:
+def _report(graph: Graph, done: compaction.Compacted, targets: tuple[Target, ...]) -> Report:
+    dense, plan = done.model, done.plan
     before, after = _widths(graph.model), _widths(dense)
     return Report(
         target=",".join(map(str, targets)),
@@ -174,7 +179,8 @@ def _report(graph: Graph, dense: nn.Module, plan: Plan, targets: tuple[Target, .
         layers={
             name: (width, after.get(name, 0)) for name, width in before.items() if after.get(name, 0) != width
         },
-        notes=plan.notes,
+        notes=(*plan.notes, *graph.notes),
+        rewritten=done.rewritten,
     )
 
 
@@ -200,31 +206,32 @@ def _bytes(model: nn.Module) -> int:
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
-    """Write a pruned (or any traced) model as one .safetensors file: weights, and the graph as JSON.
+    """Write a pruned network as one .safetensors file: weights, keep-plans and, where it can be traced, its graph.
 
     Raises:
-        ModelError: ``model`` is not a traced one. EdgePruneError: the place cannot be written.
+        ModelError: ``model`` was not pruned by edgeprune. EdgePruneError: the place cannot be written.
     """
-    if not isinstance(model, torch.fx.GraphModule):
-        raise ModelError(
-            f"{type(model).__name__} is not a traced model: save what edgeprune.prune or .compact gave"
-        )
-    return save_module(model, path)
+    return saving.save(model, path)
 
 
-def load(path: str | Path, which: str = "pruned", allow: tuple[str, ...] = ()) -> nn.Module:
-    """The dense model of a run folder or of a file that `save` wrote; nothing is unpickled.
+def load(
+    path: str | Path, which: str = "pruned", allow: tuple[str, ...] = (), into: nn.Module | None = None
+) -> nn.Module:
+    """Return the dense network of a run folder or of a file that `save` wrote; nothing is unpickled.
 
     Args:
         path: a run folder, or a .safetensors file of `save`.
         which: of a run: 'pruned' (the default), 'settled' (before fine-tuning) or 'baseline'.
         allow: of a file: packages besides torch and torchvision it may import layers from.
+        into: of a file: a fresh instance of the network's class, which is pruned as the saved one was.
 
     Raises:
-        RunError, WeightsError, ModelError: it is neither, or damaged.
+        RunError, WeightsError, ModelError: it is neither, or damaged. PlanError: ``into`` is another network.
     """
     path = Path(path)
-    return Run.open(path).load(which) if path.is_dir() or not path.exists() else load_module(path, allow)
+    if path.is_dir() or not path.exists():
+        return Run.open(path).load(which)
+    return saving.load(path, allow, into)
 
 
 def describe(graph: Graph) -> dict[str, Any]:

@@ -46,15 +46,12 @@ _PRIVATE = {
 }
 
 
-def save_module(module: fx.GraphModule, path: str | Path) -> Path:
-    """Write ``module`` to ``path`` (.safetensors), aside and renamed.
+def describe_module(module: fx.GraphModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return ``module`` as data: its graph and layers, and the tensors they name.
 
     Raises:
         ModelError: it holds something that cannot be written down as data.
     """
-    from safetensors.torch import save_file
-
-    path = Path(path)
     record = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -66,9 +63,17 @@ def save_module(module: fx.GraphModule, path: str | Path) -> Path:
     }
     state = _first_tensors(module)
     _check_loadable(record, set(state))
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    return record, state
+
+
+def write_module(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
+    """Write tensors and metadata to ``path`` (.safetensors), aside and renamed."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with written_aside(path) as aside:
-        save_file(plain, str(aside), {"edgeprune": json.dumps(record)})
+        save_file(plain, str(aside), metadata)
     return path
 
 
@@ -90,7 +95,7 @@ def _check_loadable(record: dict[str, Any], stored: set[str]) -> None:
 
 
 def load_module(path: str | Path, allow: tuple[str, ...] = ()) -> fx.GraphModule:
-    """Read a model that `save_module` wrote.
+    """Read a model that was written down as data.
 
     Args:
         path: the file.
@@ -99,16 +104,7 @@ def load_module(path: str | Path, allow: tuple[str, ...] = ()) -> fx.GraphModule
     Raises:
         WeightsError: no such file, a truncated or foreign one. ModelError: it needs a package not allowed.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), "pt") as handle:
-            metadata = handle.metadata() or {}
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise WeightsError(f"no such file: {path}") from error
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error})") from error
+    metadata, tensors = read_metadata(path)
     if "edgeprune" not in metadata:
         raise WeightsError(f"{path} holds weights, but no model that edgeprune.save wrote")
     record = read_record(metadata["edgeprune"], set(tensors), path)
@@ -119,6 +115,24 @@ def load_module(path: str | Path, allow: tuple[str, ...] = ()) -> fx.GraphModule
         raise ModelError(
             f"{path} does not hold together ({type(error).__name__}: {why}): was it edited?"
         ) from error
+
+
+def read_metadata(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Read the metadata and tensors of a safetensors file.
+
+    Raises:
+        WeightsError: there is none, or it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as handle:
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+            return handle.metadata() or {}, tensors
+    except FileNotFoundError as error:
+        raise WeightsError(f"no such file: {path}") from error
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error})") from error
 
 
 def _rebuild(record: GraphRecord, tensors: dict[str, Tensor], allowed: tuple[str, ...]) -> fx.GraphModule:

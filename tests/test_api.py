@@ -138,7 +138,7 @@ def test_save_and_load_real_models(name: str, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_saved_or_loaded_says_so(x: torch.Tensor, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="not a traced model"):
+    with pytest.raises(ModelError, match="was not pruned by edgeprune"):
         edgeprune.save(Small(), tmp_path / "x.safetensors")
     with pytest.raises(RunError, match="no such run folder"):
         edgeprune.load(tmp_path / "nothing")

@@ -16,6 +16,7 @@ from edgeprune.rewrite.checker import Diverged, check
 from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.rewrite.emptied import container, emptied_modules, is_inside, outermost
 from edgeprune.rewrite.forward import NotRewritable, rewrite
+from edgeprune.rewrite.history import remember
 from edgeprune.rewrite.tensors import cut_tensors
 from edgeprune.trace.record import CALL, Record
 from edgeprune.trace.recorder import with_code
@@ -44,6 +45,7 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
     while True:
         try:
             model, rewritten = _Cut(graph, plan).run()
+            remember(model, graph.model, graph.inputs, plan.to_dict(graph))
             return Compacted(model, plan, rewritten)
         except Immovable as stuck:
             plan = _without(plan, stuck)
