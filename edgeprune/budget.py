@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.bounds import check_count
 from edgeprune.errors import PlanError, TargetError, known
 from edgeprune.graph.classes import Bools, ChannelGroup, Graph, Ints
 from edgeprune.plan import Plan
@@ -126,6 +127,10 @@ class Budget:
     align: int = 1
     floor: int = 2
     way: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("align", "floor"):
+            check_count(name, getattr(self, name), TargetError, option=name)
 
     @classmethod
     def of(

@@ -27,6 +27,7 @@ from edgeprune.recipe import TrainPruneOptions, check_choices, dashed, resolve
 from edgeprune.runs import Run
 from edgeprune.stages import Stages
 from edgeprune.training import Progress
+from edgeprune.training.loop import checkpoint_seconds
 
 
 def train_prune(
@@ -118,9 +119,10 @@ def begin(
 def _check_names(options: TrainPruneOptions) -> None:
     """What can be known to be wrong before any data is read."""
     check_choices(options)
+    checkpoint_seconds()  # raises where the environment's is no number
     if ":" not in options.model:  # a factory may refuse a made-up number of classes
         build(options.model, num_classes=10)
-    if options.weights:
+    if options.weights is not None:
         for name in ("baseline_epochs", "baseline_lr"):
             if getattr(options, name) is not None:
                 raise TrainError(

@@ -7,7 +7,7 @@ from typing import Any
 from edgeprune.errors import EdgePruneError, RunError
 from edgeprune.runs import Run
 
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 _SHOWN = ("step", "flops_fraction", "params_fraction", "interacting", "manual", "mask_mean", "loss")
 
 
@@ -23,6 +23,10 @@ def send(run_path: str | Path, interacting: str | None, *, auto: bool = False) -
         raise RunError(f"{run.path} prunes by {method}: only the learned method's phase can be steered")
     if run.has("settled.safetensors"):
         raise RunError(f"the pruning phase of {run.path} is over: its masks are fixed")
+    if auto and interacting is not None:
+        raise RunError(
+            "--auto and --interacting exclude each other: one lets the controller set it, one does not"
+        )
     if auto:
         run.steer({"auto": True})
     if interacting is not None:

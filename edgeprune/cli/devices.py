@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, latest_run, main, say
+from edgeprune.cli.base import as_json, echo, latest_run, main, say
 from edgeprune.host_options import assume_device as can_assume_device
 from edgeprune.host_options import on_host
 
@@ -97,7 +97,7 @@ def devices(detect: bool, to_json: bool, there: Any) -> None:
         if to_json:
             say(found)
         else:
-            click.echo("\n".join(detection_lines(found)))
+            echo("\n".join(detection_lines(found)))
         return
     from edgeprune.devices import device_rows
 
@@ -178,10 +178,10 @@ def lut_show(source: str | None, to_json: bool) -> None:
     if to_json:
         say(found)
     elif found["rows"] is None:
-        click.echo(widths_line(found))
+        echo(widths_line(found))
     else:
         print_table(f"{source} by {found['lut']}", *widths_table(found["rows"]))
-        click.echo(widths_line(found))
+        echo(widths_line(found))
 
 
 def _say_lut(found: dict[str, Any], to_json: bool) -> None:

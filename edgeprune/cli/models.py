@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, latest_run, main, say
+from edgeprune.cli.base import as_json, echo, latest_run, main, say
 
 
 @main.command()
@@ -115,5 +115,5 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
     ]
     print_table(f"{place}/export: ONNX against torch on {images} images", heads, rows)
     for line in engine_lines(record["tensorrt"]):
-        click.echo(line)
-    click.echo(f"next: edgeprune bench {place}", err=True)
+        echo(line)
+    echo(f"next: edgeprune bench {place}", err=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import RUNS, as_json, free_place, given, main, say
+from edgeprune.cli.base import RUNS, as_json, echo, free_place, given, main, say
 from edgeprune.host_options import assume_device, on_host
 
 
@@ -73,13 +73,13 @@ def search(
     edgeprune search resnet20
     edgeprune search runs/mine --target flops=0.5 --trials 200
     edgeprune search resnet56 --data cifar10 --weights resnet56.safetensors --target latency=0.5 --device cpu
-    edgeprune search runs/mine --storage postgresql://user:password@host/db
+    edgeprune search runs/mine --storage postgresql://user@host/db
     edgeprune search --resume
     """
     from dataclasses import asdict
 
     from edgeprune import search as room
-    from edgeprune.console import print_table, progress_bars
+    from edgeprune.console import print_lines, print_table, progress_bars
     from edgeprune.training import Interrupted
 
     if resume and force:
@@ -93,16 +93,18 @@ def search(
         place = Path(out) if out else room.latest_search(RUNS)
         room.check_same_options(place, asked)
     chosen = None if resume else room.SearchOptions.of(asked)
+    if chosen is not None:
+        room.check_effect_of(chosen, asked)
     try:
         with progress_bars("trials") as progress:
             result = room.search(
                 place, chosen, storage=storage, resume=resume, force=force, progress=progress
             )
     except Interrupted:
-        click.echo(f"stopped; go on with: edgeprune search --out {place} --resume", err=True)
+        echo(f"stopped; go on with: edgeprune search --out {place} --resume", err=True)
         ctx.exit(130)
     if to_json:
         say(result)
         return
     print_table(f"{place}: {result['model']}, {result['target']}", *room.table(result))
-    click.echo("\n".join(room.remarks(result)))
+    print_lines(room.remarks(result))

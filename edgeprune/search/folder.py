@@ -2,7 +2,7 @@
 
 search.json     what was asked
 baseline/       a run folder that ends with the baseline
-study.db        the evaluated policies, unless a storage was named
+study.db        the evaluated policies, unless a storage was named (search.json has its URL without secrets)
 result.json     what came out so far
 plan.json       the best policy, as train-prune's --plan takes it
 *.png           pictures

@@ -38,7 +38,17 @@ class Interrupted(Exception):
 
 def checkpoint_seconds() -> float:
     """Seconds between checkpoints: a minute, or what EDGEPRUNE_CHECKPOINT_SECONDS says (0: each step)."""
-    return float(os.environ.get("EDGEPRUNE_CHECKPOINT_SECONDS", "60"))
+    text = os.environ.get("EDGEPRUNE_CHECKPOINT_SECONDS", "60")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise TrainError(
+            f"the environment's EDGEPRUNE_CHECKPOINT_SECONDS is {text!r}: write seconds, such as 60, or "
+            "unset it"
+        )
+    return seconds
 
 
 @dataclass
