@@ -8,18 +8,31 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from edgeprune import compaction
+from edgeprune.arguments import (
+    check_example,
+    check_graph,
+    check_model,
+    check_plan,
+    kind_of,
+    names_of,
+    options_of,
+    path_of,
+)
 from edgeprune.bench.session import Progress
+from edgeprune.bounds import short
 from edgeprune.budget import LATENCY, Budget, Target, asks_time, cost_of, parse_targets, select
-from edgeprune.errors import ModelError, TargetError
+from edgeprune.errors import EdgePruneError, ModelError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import Batches, score
 from edgeprune.latency import Site, device_budget
 from edgeprune.plan import Plan
 from edgeprune.runs import Run
 from edgeprune.serialize import load_module, save_module
+from edgeprune.text import one_line
 
 __all__ = ["Pruned", "Report", "compact", "load", "mask", "prune", "save", "select", "trace"]
 
@@ -74,9 +87,12 @@ def trace(model: nn.Module, example_input: Inputs, ignore: Iterable[str] = ()) -
         ignore: layers (or prefixes of their names) whose output channels all stay.
 
     Raises:
+        ModelError: ``model`` is not a module.
         TraceError: the model's Python depends on a tensor's content (names the line), or it does not run.
     """
-    return build_graph(model, example_input, ignore)
+    check_model(model)
+    check_example(example_input)
+    return build_graph(model, example_input, names_of(ignore))
 
 
 def mask(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
@@ -85,7 +101,7 @@ def mask(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
     Raises:
         PlanError: the plan was made for another model.
     """
-    return compaction.mask(_graph_for(model, graph), plan)
+    return compaction.mask(_graph_for(model, graph, plan), plan)
 
 
 def compact(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
@@ -94,11 +110,14 @@ def compact(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
     Raises:
         PlanError: the plan was made for another model.
     """
-    return compaction.compact(_graph_for(model, graph), plan).model.train(model.training)
+    return compaction.compact(_graph_for(model, graph, plan), plan).model.train(model.training)
 
 
-def _graph_for(model: nn.Module, graph: Graph) -> Graph:
-    """``graph`` if it was traced from this very model, else this model's own."""
+def _graph_for(model: nn.Module, graph: Graph, plan: Plan) -> Graph:
+    """Return ``graph`` if it was traced from this very model, else this model's own; all are checked."""
+    check_model(model)
+    check_graph(graph)
+    check_plan(plan)
     own = {id(p) for p in model.parameters()}
     if all(id(p) in own for p in graph.module.parameters()):
         return graph
@@ -145,7 +164,11 @@ def prune(
     """
     targets = parse_targets(target)
     graph = trace(model, example_input, ignore)
-    scores = score(graph, criterion, batches=batches, **(options or {}))
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ModelError("the model is on the meta device and has no weights to score: load them first")
+    scores = score(graph, criterion, batches=batches, **options_of(options))
+    if not isinstance(device, str | Site | None) or device == "":
+        raise TargetError(f"a profile's name or a Site is wanted as device, not {kind_of(device)}")
     if device is None and not asks_time(targets):
         plan = Budget.of(targets, graph, align, floor).select(graph, scores, ratios)
     else:
@@ -209,7 +232,15 @@ def save(model: nn.Module, path: str | Path) -> Path:
         raise ModelError(
             f"{type(model).__name__} is not a traced model: save what edgeprune.prune or .compact gave"
         )
-    return save_module(model, path)
+    place = path_of(path, "the model's file")
+    if place.is_dir():
+        raise EdgePruneError(
+            f"cannot write {place}: it is a folder; give a file name, such as net.safetensors"
+        )
+    try:
+        return save_module(model, place)
+    except (OSError, SafetensorError) as error:
+        raise EdgePruneError(f"cannot write {one_line(short(str(place)))}: {one_line(error)}") from error
 
 
 def load(path: str | Path, which: str = "pruned", allow: tuple[str, ...] = ()) -> nn.Module:
@@ -223,7 +254,7 @@ def load(path: str | Path, which: str = "pruned", allow: tuple[str, ...] = ()) -
     Raises:
         RunError, WeightsError, ModelError: it is neither, or damaged.
     """
-    path = Path(path)
+    path = path_of(path, "a run folder, or a model's file")
     return Run.open(path).load(which) if path.is_dir() or not path.exists() else load_module(path, allow)
 
 

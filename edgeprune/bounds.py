@@ -67,9 +67,9 @@ def check_count(
     least, most = COUNTS[name]
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise error(f"{option} must be a whole number, not {short(value)}")
-    if value < least:
+    if int(value) < least:
         raise error(f"{option} must be at least {least}, not {short(int(value))}")
-    if value > most:
+    if int(value) > most:
         raise error(f"{option} must be at most {most:,}, not {short(int(value))}")
 
 
@@ -85,9 +85,9 @@ def check_quantity(
         option: as it is shown; None for ``name`` as it is typed.
     """
     option = option or f"--{name.replace('_', '-')}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(float(value)):
         raise error(f"{option} must be a finite number, not {short(value)}")
-    if value > QUANTITIES[name]:
+    if float(value) > QUANTITIES[name]:
         raise error(f"{option} must be at most {QUANTITIES[name]:g}, not {short(value)}")
 
 

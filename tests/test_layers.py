@@ -14,7 +14,7 @@ FLOORS = [
     ["files", "ranks", "bounds", "limits", "graph_record"],
     ["devices", "plan", "models", "data", "report"],
     ["graph", "console"],
-    ["compaction"],
+    ["compaction", "arguments"],
     ["budget", "importance", "export", "bench"],
     ["latency"],
     ["runs", "reconstruct"],
