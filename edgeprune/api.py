@@ -33,6 +33,7 @@ from edgeprune.plan import Plan
 from edgeprune.runs import Run
 from edgeprune.serialize import load_module, save_module
 from edgeprune.text import one_line
+from edgeprune.trust import trusting
 
 __all__ = ["Pruned", "Report", "compact", "load", "mask", "prune", "save", "select", "trace"]
 
@@ -249,13 +250,16 @@ def load(path: str | Path, which: str = "pruned", allow: tuple[str, ...] = ()) -
     Args:
         path: a run folder, or a .safetensors file of `save`.
         which: of a run: 'pruned' (the default), 'settled' (before fine-tuning) or 'baseline'.
-        allow: of a file: packages besides torch and torchvision it may import layers from.
+        allow: packages besides torch and torchvision that a file may import layers from, or a run its model.
 
     Raises:
         RunError, WeightsError, ModelError: it is neither, or damaged.
     """
     path = path_of(path, "a run folder, or a model's file")
-    return Run.open(path).load(which) if path.is_dir() or not path.exists() else load_module(path, allow)
+    if path.is_file():
+        return load_module(path, allow)
+    with trusting(*allow):
+        return Run.open(path).load(which)
 
 
 def describe(graph: Graph) -> dict[str, Any]:

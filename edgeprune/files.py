@@ -142,6 +142,16 @@ def folder_aside(path: Path, marker: str, what: str, *, force: bool) -> Iterator
                 parent.rmdir()
 
 
+def check_links(folder: Path) -> None:
+    """Raise RunError where a link inside of ``folder`` leads out of it, to what would be written to."""
+    home = folder.resolve()
+    places = [folder, *(folder / name for name in ("export", "bench", "tensorboard"))]
+    items = [item for place in places if place.is_dir() for item in place.iterdir()]
+    for item in items:
+        if item.is_symlink() and not item.resolve().is_relative_to(home):
+            raise RunError(f"{item} is a link to a place outside of {folder}: put a copy there instead")
+
+
 def append_line(path: Path, record: dict[str, Any]) -> None:
     """Append one JSON line in a single write, whole or not at all."""
     line = (json.dumps(record) + "\n").encode()

@@ -28,6 +28,7 @@ from edgeprune.runs import Run
 from edgeprune.stages import Stages
 from edgeprune.training import Progress
 from edgeprune.training.loop import checkpoint_seconds
+from edgeprune.trust import check_options, same_host, vouch_for
 
 
 def train_prune(
@@ -59,6 +60,7 @@ def train_prune(
         options = _stored_options(run)
         if run.has("summary.json"):
             return run.summary()
+        check_options(asdict(options), run.path)
         run.sweep()
         data = run.data()
     else:
@@ -88,6 +90,7 @@ def begin(
     Raises:
         EdgePruneError: any mistake in the input; nothing is written then.
     """
+    vouch_for(asdict(options))
     if ranks().main:
         Run.check_free(out, force=force)
     _check_names(options)
@@ -199,6 +202,7 @@ def _config(options: TrainPruneOptions, data: DataBundle, args: dict[str, Any]) 
 
 def check_same_options(run_path: str | Path, given: dict[str, Any]) -> None:
     """With --resume, options that were given must be those the run was started with."""
+    vouch_for(given)
     stored = asdict(_stored_options(Run.open(run_path)))
     for name, value in given.items():
         if name in stored and value != "auto" and not same_option(name, stored[name], value):
@@ -212,6 +216,8 @@ def same_option(name: str, stored: Any, given: Any) -> bool:
     """Whether an option was given as it is stored; a target may be written in several ways."""
     if name == "target":
         return parse_targets(stored) == parse_targets(given)
+    if name == "host":
+        return same_host(stored, given)
     return bool(stored == given)
 
 

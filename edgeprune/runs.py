@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.errors import EdgePruneError, RunError, WeightsError
 from edgeprune.files import (
     append_line,
+    check_links,
     explained,
     is_part,
     read_json,
@@ -31,6 +32,7 @@ from edgeprune.files import (
     write_json,
 )
 from edgeprune.ranks import ranks
+from edgeprune.trust import check_factory, named_folders
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,6 +61,7 @@ class Run:
             raise RunError(f"no such run folder: {path}; make one with 'edgeprune train-prune --out {path}'")
         if not (run.path / "config.json").is_file() or "schema" not in run.config:
             raise RunError(f"{path} is not a run folder (no config.json of edgeprune's in it)")
+        check_links(run.path)
         return run
 
     @classmethod
@@ -152,10 +155,16 @@ class Run:
     # --- models --------------------------------------------------------------------------------------
 
     def build(self) -> "nn.Module":
-        """The unpruned architecture with random weights."""
+        """The unpruned architecture with random weights.
+
+        Raises:
+            ModelError: it is made by code that nobody has vouched for; see `edgeprune.trust`.
+        """
         from edgeprune.models import build
 
         model = self._setting("model")
+        folders = named_folders(self.config.get("options") or {})
+        check_factory(model["factory"], model["args"], self.path, folders)
         return build(model["factory"], **model["args"])
 
     def save_tensors(self, which: str, state: "dict[str, Tensor]") -> None:

@@ -108,7 +108,7 @@ def _export(run: Run) -> Found | str:
         return f"the run has not been exported: edgeprune export {run.path}"
     found: Found = read_json(path)
     for model in found["models"].values():
-        file = path.parent / model["file"]
+        file = path.parent / Path(model["file"]).name  # whatever the record says, beside it
         if not file.is_file() or sha256(file) != model["sha256"]:
             return f"export/{model['file']} is not what export.json describes: edgeprune export {run.path}"
     return found
@@ -127,7 +127,7 @@ def _only_device(run: Run) -> str | None:
 def _bench(run: Run, device: str | None) -> Found | str:
     on = f" --device {device}" if device else ""
     command = f"edgeprune bench {run.path}{on}"
-    path = run.path / "bench" / f"{device}.json"
+    path = run.path / "bench" / f"{Path(device or '').name}.json"
     if device is None or not path.is_file():
         return f"nothing was measured{f' on {device}' if device else ''}: {command}"
     found: Found = read_json(path)

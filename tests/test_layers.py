@@ -11,7 +11,7 @@ PACKAGE = ROOT / "edgeprune"
 # Rooms from the ground up, as in CONTRIBUTING.md. A room may import what stands on a lower line, and itself.
 FLOORS = [
     ["errors", "text", "pure"],
-    ["files", "ranks", "bounds", "limits", "graph_record"],
+    ["files", "ranks", "bounds", "limits", "graph_record", "trust"],
     ["devices", "plan", "models", "data", "report"],
     ["graph", "console"],
     ["compaction", "arguments"],

@@ -9,6 +9,7 @@ from edgeprune.bench.accuracy import Batches, Scorer, no_accuracy
 from edgeprune.bench.advice import warnings_for
 from edgeprune.bench.compare import refuse_mixed_energy
 from edgeprune.bench.detect import find_device
+from edgeprune.bench.graph import check_self_contained
 from edgeprune.bench.hosts import Host
 from edgeprune.bench.journal import Journal
 from edgeprune.bench.layers import measure_layers
@@ -237,6 +238,8 @@ def exported_models(run: Path) -> dict[str, str | Path]:
     missing = [Path(path).name for path in paths.values() if not Path(path).is_file()]
     if missing:
         raise BenchError(f"{run} has no export/{missing[0]}: make it with: edgeprune export {run}")
+    for path in paths.values():
+        check_self_contained(Path(path))
     return paths
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from functools import wraps
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,20 @@ def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
 def echo(text: str, *, err: bool = False) -> None:
     """Print lines, on stderr with ``err``; a terminal obeys nothing that came into them from outside."""
     click.echo(printable(text, keep="\n"), err=err)
+
+
+def trusts(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The --trust option of every command that builds the model of a run folder."""
+
+    @wraps(function)
+    def command(*args: Any, trust: tuple[str, ...], **options: Any) -> Any:
+        from edgeprune.trust import trusting
+
+        with trusting(*trust):
+            return function(*args, **options)
+
+    about = "A package whose factory a run folder may import; may be repeated."
+    return click.option("--trust", multiple=True, metavar="PACKAGE", help=about)(command)
 
 
 def say(value: Any) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import RUNS, as_json, echo, free_place, given, latest_run, main, say
-from edgeprune.host_options import assume_device
+from edgeprune.cli.base import RUNS, as_json, echo, free_place, given, latest_run, main, say, trusts
+from edgeprune.host_options import assume_device, host_words, on_host
 
 
 @main.command()
@@ -37,10 +37,12 @@ from edgeprune.host_options import assume_device
 @click.option("--resume", is_flag=True, help="Go on: finished rows are kept, failed ones tried again.")
 @click.option("--force", is_flag=True, help="Replace a comparison of that name.")
 @click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
+@on_host
+@trusts
 @click.pass_context
 def compare(
     ctx: click.Context, source: str | None, out: str | None, resume: bool, force: bool, json_path: str | None,
-    **options: Any,
+    there: Any, **options: Any,
 ) -> None:  # fmt: skip
     """Prune with each method from one baseline, with one budget and one training, and rank what comes out.
 
@@ -52,14 +54,19 @@ def compare(
     edgeprune compare resnet20 --moments start,epoch:4,plateau,end
     edgeprune compare --resume
     """
+    from dataclasses import asdict
+
     from edgeprune import comparison
     from edgeprune.console import print_lines, print_table, progress_bars
     from edgeprune.training import Interrupted
+    from edgeprune.trust import trust_words
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
     typed = given(ctx, {"source": source, **options})
     asked = comparison.asked(typed)
+    if there is not None:
+        asked["host"] = asdict(there)
     place = Path(out) if out else free_place("compare", (source or "").replace(":", "-"))
     if resume:
         place = Path(out) if out else comparison.latest_comparison(RUNS)
@@ -68,6 +75,7 @@ def compare(
     if chosen is not None:
         comparison.check_effect_of(chosen, typed)
     to_stdout = json_path == "-"
+    again = trust_words(source) + host_words(there)
     try:
         with progress_bars("rows") as progress:
             result = comparison.compare(
@@ -75,7 +83,7 @@ def compare(
                 json_path=None if to_stdout else json_path,
             )  # fmt: skip
     except Interrupted:
-        echo(f"stopped; go on with: edgeprune compare --out {place} --resume", err=True)
+        echo(f"stopped; go on with: edgeprune compare --out {place} --resume{again}", err=True)
         ctx.exit(130)
     if to_stdout:
         say(result)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, echo, latest_run, main, say
+from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
 from edgeprune.host_options import assume_device as can_assume_device
 from edgeprune.host_options import on_host
 
@@ -129,6 +129,7 @@ def lut() -> None:
 @click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
 @click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
 @click.option("--out", help="Of the table  [default: luts/DEVICE-RUNTIME-PRECISION-bBATCH-tTHREADS.json].")
+@trusts
 @as_json
 def lut_build(
     model: str, shape: str | None, classes: int | None, device: str | None, there: Any, precision: str | None,

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import RUNS, as_json, echo, free_place, given, main, say
-from edgeprune.host_options import assume_device, on_host
+from edgeprune.cli.base import RUNS, as_json, echo, free_place, given, main, say, trusts
+from edgeprune.host_options import assume_device, host_words, on_host
 
 
 @main.command()
@@ -58,6 +58,7 @@ from edgeprune.host_options import assume_device, on_host
 @click.option("--resume", is_flag=True, help="Go on, or take part while it runs.")
 @click.option("--force", is_flag=True, help="Replace a search of that name.")
 @on_host
+@trusts
 @as_json
 @click.pass_context
 def search(
@@ -81,6 +82,7 @@ def search(
     from edgeprune import search as room
     from edgeprune.console import print_lines, print_table, progress_bars
     from edgeprune.training import Interrupted
+    from edgeprune.trust import trust_words
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
@@ -95,13 +97,14 @@ def search(
     chosen = None if resume else room.SearchOptions.of(asked)
     if chosen is not None:
         room.check_effect_of(chosen, asked)
+    again = trust_words(source) + host_words(there) + (" --storage URL" if storage else "")
     try:
         with progress_bars("trials") as progress:
             result = room.search(
                 place, chosen, storage=storage, resume=resume, force=force, progress=progress
             )
     except Interrupted:
-        echo(f"stopped; go on with: edgeprune search --out {place} --resume", err=True)
+        echo(f"stopped; go on with: edgeprune search --out {place} --resume{again}", err=True)
         ctx.exit(130)
     if to_json:
         say(result)

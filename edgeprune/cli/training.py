@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, echo, free_place, given, latest_run, main, say
-from edgeprune.host_options import assume_device, on_host
+from edgeprune.cli.base import as_json, echo, free_place, given, latest_run, main, say, trusts
+from edgeprune.host_options import assume_device, host_words, on_host
 
 
 @main.command("train-prune")
@@ -139,6 +139,7 @@ from edgeprune.host_options import assume_device, on_host
 @click.option("--out", help="Run folder  [default: runs/MODEL-DATA].")
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped.")
 @click.option("--force", is_flag=True, help="Replace a run of that name.")
+@trusts
 @as_json
 @click.pass_context
 def train_prune(
@@ -161,22 +162,25 @@ def train_prune(
     from edgeprune.recipe import TrainPruneOptions
     from edgeprune.report import size_rows
     from edgeprune.training import Interrupted
+    from edgeprune.trust import trust_words
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
+    host = None if there is None else asdict(there)
     place = latest_run(out) if resume else Path(out) if out else free_place(options["model"], options["data"])
     if resume:
-        pipeline.check_same_options(place, given(ctx, options))
-    host = None if there is None else asdict(there)
+        pipeline.check_same_options(place, {**given(ctx, options), **({"host": host} if host else {})})
     chosen = None if resume else TrainPruneOptions(**options, host=host)
     if chosen is not None:
         check_effect([chosen], given(ctx, options))
+    trusted = trust_words(options["model"])
+    again = trusted + host_words(there)
     try:
         kinds = ("baseline", "prune", "finetune", "test")
         with progress_bars(*kinds, shown=ranks().main) as progress:
             summary = pipeline.train_prune(place, chosen, resume=resume, force=force, progress=progress)
     except Interrupted:
-        echo(f"stopped; go on with: edgeprune train-prune --out {place} --resume", err=True)
+        echo(f"stopped; go on with: edgeprune train-prune --out {place} --resume{again}", err=True)
         ctx.exit(130)
     if not ranks().main:
         return
@@ -184,7 +188,7 @@ def train_prune(
         say({"run": str(place), **summary})
         return
     print_rows(f"{place}", size_rows(summary), summary["notes"])
-    echo(f"next: edgeprune export {place}", err=True)
+    echo(f"next: edgeprune export {place}{trusted}", err=True)
 
 
 @main.command()

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import RunError
-from edgeprune.files import read_json, write_json
+from edgeprune.files import check_links, read_json, write_json
 from edgeprune.runs import Run
 from edgeprune.search.options import SearchOptions
+from edgeprune.trust import check_options
 
 SCHEMA = 1
 ASKED = "search.json"
@@ -46,6 +47,7 @@ class Folder:
             raise RunError(f"no such search: {path}; leave --resume out to begin it")
         if not (folder.path / ASKED).is_file():
             raise RunError(f"{path} is not a search's folder (no {ASKED} of edgeprune's in it)")
+        check_links(folder.path)
         return folder
 
     def run(self) -> Run:
@@ -63,12 +65,14 @@ class Folder:
             if stored.pop("schema") != SCHEMA:
                 raise KeyError("schema")
             storage = stored.pop("storage") or self.storage
-            return SearchOptions(**stored), storage
+            options = SearchOptions(**stored)
         except (AttributeError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.path / ASKED} is of another version of edgeprune, or was edited ({error}): "
                 "start another search"
             ) from error
+        check_options(options.training, self.path)
+        return options, storage
 
 
 def latest_search(runs: Path) -> Path:

@@ -22,8 +22,9 @@ from edgeprune.search.ledger import HEARTBEAT_S, Ledger
 from edgeprune.search.options import STUDIED, SearchOptions
 from edgeprune.search.problem import Problem, variables_of, wall_of
 from edgeprune.search.result import STAGE, best_of
-from edgeprune.search.storage import check_storage, must_be_given, redacted
+from edgeprune.search.storage import check_storage, redacted
 from edgeprune.training import Interrupted, Progress
+from edgeprune.trust import vouch_for
 
 
 def search(
@@ -84,16 +85,18 @@ def check_same_options(out: str | Path, given: Mapping[str, Any]) -> None:
     Raises:
         RunError: one of them differs.
     """
+    vouch_for(given)
     check_begun_with("search", Folder.open(out).asked()[0], given)
 
 
 def _storage_of(folder: Folder, storage: str | None, stored: str) -> str:
     """Return the URL of the study: the one that was given, or the one that is kept.
 
-    Passwords are not kept, so they are given again. While nothing is evaluated, a storage may be corrected.
+    Any but the file in the folder is given again: passwords are not kept, and the folder of someone else may
+    name a storage whose content is unpickled. While nothing is evaluated, a storage may be corrected.
     """
     if storage is None:
-        if must_be_given(stored):
+        if stored != folder.storage:
             raise SearchError(
                 f"the storage {stored} is opened only when it is given: repeat --storage, in full"
             )

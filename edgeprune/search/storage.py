@@ -48,14 +48,6 @@ def _shown(part: str) -> str:
     return part if not sign or key.lower() in SHOWN else f"{key}={HIDDEN}"
 
 
-def must_be_given(stored: str) -> bool:
-    """Return whether a URL that was kept is not enough to open the storage.
-
-    A part of it may be hidden; and what Redis holds is unpickled, so a folder's word for it is not enough.
-    """
-    return kind_of(stored) in PORTS and (HIDDEN in stored or kind_of(stored).startswith("redis"))
-
-
 def check_storage(url: str) -> None:
     """Find out whether a study can be kept there; nothing is written where it cannot.
 

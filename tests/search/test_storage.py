@@ -10,7 +10,7 @@ from edgeprune.errors import RunError, SearchError
 from edgeprune.search import searching
 from edgeprune.search.folder import Folder
 from edgeprune.search.options import SearchOptions
-from edgeprune.search.storage import check_storage, must_be_given, redacted, unusable, without_secrets
+from edgeprune.search.storage import check_storage, redacted, unusable, without_secrets
 
 SHOWN = [
     ("postgresql://me:secret@host:5432/db", "postgresql://...@host:5432/db"),
@@ -140,7 +140,6 @@ def test_a_password_is_not_kept_and_given_again(tmp_path: Path) -> None:
 
 def test_what_redis_holds_is_opened_only_when_it_is_given(tmp_path: Path) -> None:
     folder = begun(tmp_path, "redis://host/0")
-    assert must_be_given("redis://host/0") and must_be_given("rediss://host/0")
     with pytest.raises(SearchError, match="repeat --storage"):
         storage_of(folder, None)
     assert storage_of(folder, "redis://host/0") == "redis://host/0"
@@ -156,8 +155,11 @@ def test_a_storage_is_corrected_while_nothing_is_evaluated(tmp_path: Path) -> No
         storage_of(folder, "postgresql://me:secret@third-host/db")
 
 
-def test_the_folders_own_and_a_file_need_no_word(tmp_path: Path) -> None:
+def test_the_folders_own_file_alone_needs_no_word(tmp_path: Path) -> None:
     assert storage_of(begun(tmp_path / "own", None), None).endswith("own/study.db")
     assert storage_of(begun(tmp_path / "..." / "x", None), None).endswith("/.../x/study.db")
-    assert storage_of(begun(tmp_path / "file", "sqlite:///a.db"), None) == "sqlite:///a.db"
-    assert storage_of(begun(tmp_path / "user", "mysql://me@host/db"), None) == "mysql://me@host/db"
+    for url in ("sqlite:///a.db", "mysql://me@host/db", "journal:log"):
+        folder = begun(tmp_path / "other", url)
+        with pytest.raises(SearchError, match="repeat --storage"):
+            storage_of(folder, None)
+        assert storage_of(folder, url) == url
