@@ -239,11 +239,14 @@ class Run:
         """
         if which not in WHICH:
             raise RunError(f"no model {which!r} in a run; there are {', '.join(WHICH)}")
+        from edgeprune.models.weights import check_values
+
         path = self.path / f"{which}.safetensors"
         if not path.is_file():
             raise RunError(f"{self.path} has no {which} model yet: finish it with --resume")
         model = self.build() if which == "baseline" else self._dense()
         state = read_tensors(path)
+        check_values(state, model.state_dict(), path)
         try:
             model.load_state_dict(state, strict=True)
         except RuntimeError as error:
@@ -357,6 +360,10 @@ class Run:
             write_json(self.path / "summary.json", summary)
         ranks().wait()
         self.drop_checkpoint()
+
+    def has_checkpoint(self) -> bool:
+        """Whether training has left a place to go on from."""
+        return self.has("checkpoint.safetensors")
 
     def drop_checkpoint(self) -> None:
         """Training is done."""

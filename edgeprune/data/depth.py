@@ -59,7 +59,7 @@ def kind_of(image: "Image") -> str | None:
         return INTEGER
     if image.mode == "F":
         return FLOAT
-    return COLOUR if ";16" in str(image.tile) else None
+    return COLOUR if ";16" in str(getattr(image, "tile", "")) else None
 
 
 def extent_of(image: "Image") -> Extent | None:
@@ -73,7 +73,7 @@ def extent_of(image: "Image") -> Extent | None:
 
 def _is_scaled(image: "Image") -> bool:
     """Whether the header names the largest value, by which Pillow scales: PGM and PPM of 9 to 15 bits."""
-    return image.format == "PPM" and "ppm" in str(image.tile)
+    return image.format == "PPM" and "ppm" in str(getattr(image, "tile", ""))
 
 
 def white_of(kind: str, extents: Iterable[Extent]) -> int:

@@ -147,11 +147,7 @@ class Stage:
         self.scaler.scale(loss).backward()
         value, stopping = self._agree(float(loss.detach()))
         if not math.isfinite(value):
-            raise TrainError(
-                f"the loss became {value} in stage {self.name}, step {self.step} of {self.steps}: lower --lr "
-                f"(it is {options.lr:g}) and start again"
-                + ("" if self.run is None else f" with --force; the last checkpoint is in {self.run.path}")
-            )
+            raise TrainError(self._diverged(value))
         self.scaler.unscale_(self.optimizer)
         for leaf in self.extra.leaves():
             if leaf.grad is not None:
@@ -162,6 +158,22 @@ class Stage:
         if self.average is not None:
             self.average.update()
         return value, stopping
+
+    def _diverged(self, loss: float) -> str:
+        """Say what to do about a loss that is not a finite number."""
+        if self.step == 0 and not self.momentum:  # no update was made that a lower rate could have prevented
+            return (
+                f"the loss became {loss} in stage {self.name}, step 0 of {self.steps}: before any update "
+                "that a lower --lr could mend, the model does not give finite numbers for these images"
+            )
+        message = (
+            f"the loss became {loss} in stage {self.name}, step {self.step} of {self.steps}: lower --lr "
+            f"(it is {self.options.lr:g}) and start again"
+        )
+        if self.run is None:
+            return message
+        saved = "; the last checkpoint is in " + str(self.run.path) if self.run.has_checkpoint() else ""
+        return f"{message} with --force{saved}"
 
     def _wanted(self, x: Tensor) -> Tensor | None:
         """The teacher's logits."""
