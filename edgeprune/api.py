@@ -27,6 +27,7 @@ from edgeprune.bounds import short
 from edgeprune.budget import LATENCY, Budget, Target, asks_time, cost_of, parse_targets, select
 from edgeprune.errors import EdgePruneError, ModelError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.heap import collecting_later
 from edgeprune.importance import Batches, score
 from edgeprune.latency import Site, device_budget
 from edgeprune.plan import Plan
@@ -262,17 +263,19 @@ def load(path: str | Path, which: str = "pruned", allow: tuple[str, ...] = ()) -
         return Run.open(path).load(which)
 
 
+@collecting_later
 def describe(graph: Graph) -> dict[str, Any]:
     """What `edgeprune inspect` shows: groups of coupled channels and what is protected, with reasons."""
     params, flops = graph.marginal_params(), graph.marginal_flops()
+    all_params, all_flops = graph.params(), graph.flops()  # each goes through all layers
     groups = [
         {
             "name": group.name,
             "classes": group.size,
             "producers": list(group.producers),
             "readers": list(group.readers),
-            "params_share": float(params[group.classes].sum() / max(1, graph.params())),
-            "flops_share": float(flops[group.classes].sum() / max(1, graph.flops())),
+            "params_share": float(params[group.classes].sum() / max(1, all_params)),
+            "flops_share": float(flops[group.classes].sum() / max(1, all_flops)),
         }
         for group in graph.groups
     ]
@@ -283,8 +286,8 @@ def describe(graph: Graph) -> dict[str, Any]:
     return {
         "schema": 1,
         "fingerprint": graph.fingerprint,
-        "params": graph.params(),
-        "flops": graph.flops(),
+        "params": all_params,
+        "flops": all_flops,
         "classes": graph.classes,
         "groups": groups,
         "protected": protected,

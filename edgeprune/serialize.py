@@ -254,11 +254,17 @@ def _layers(module: fx.GraphModule) -> dict[str, Any]:
     leaves = {str(node.target) for node in module.graph.nodes if node.op == "call_module"}
     found = {}
     for path, layer in module.named_modules(remove_duplicate=False):
-        if path and any(path == leaf or path.startswith(leaf + ".") for leaf in leaves):
+        if path and _is_within(path, leaves):
             found[path] = _layer_record(path, layer)
         elif path:
             found[path] = {"class": "torch.nn.modules.module:Module", "attributes": {}, "empty": {}}
     return found
+
+
+def _is_within(path: str, leaves: set[str]) -> bool:
+    """Whether a submodule is a leaf of the graph or a part of one."""
+    parts = path.split(".")
+    return any(".".join(parts[: end + 1]) in leaves for end in range(len(parts)))
 
 
 def _layer_record(path: str, layer: nn.Module) -> dict[str, Any]:

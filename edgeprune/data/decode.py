@@ -93,7 +93,9 @@ def open_rgb(path: Path, rendering: Rendering | None = None) -> "Image":
         if not rendering.as_shown:
             return pixels.convert("RGB")
         pixels, orientation = _on_white(pixels), orientation_of(image)
-        return pixels.transpose(_TURNS[orientation]) if orientation in _TURNS else pixels
+        if orientation in _TURNS:
+            return pixels.transpose(_TURNS[orientation])  # type: ignore[arg-type]
+        return pixels
 
 
 def _on_white(image: "Image") -> "Image":
