@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from edgeprune.bounds import check_count, check_quantity
+from edgeprune.bounds import QUANTITIES, check_count, check_quantity
 from edgeprune.budget import asks_time, parse_targets
 from edgeprune.data import DataBundle
 from edgeprune.errors import TrainError, known
@@ -156,7 +156,7 @@ def course_of(options: TrainPruneOptions, data: DataBundle) -> Course | None:
 
 COUNTS = (
     "epochs", "prune_iterations", "baseline_epochs", "batch_size", "mask_images", "align", "floor",
-    "prune_steps", "score_batches", "target_batch", "target_threads", "image_size", "seed",
+    "prune_steps", "score_batches", "target_batch", "target_threads",
 )  # fmt: skip
 CHOICES = {
     "prune_schedule": methods.SCHEDULES,
@@ -170,6 +170,7 @@ RANGES = (
     ("momentum", 1.0),
     ("weight_decay", math.inf),
     ("offset", math.inf),
+    ("seed", 2**31),
     ("switch", 1 + 1e-9),
     ("shrink", math.inf),
     ("label_smoothing", 1.0),
@@ -190,13 +191,17 @@ def check_choices(options: TrainPruneOptions) -> None:
             check_count(name, value, TrainError)
     for name in ("lr", "baseline_lr"):
         if (value := getattr(options, name)) is not None:
-            check_quantity(name, value, TrainError)
-            if value <= 0:
+            if isinstance(value, float | int) and not 0 < value < math.inf:
                 raise TrainError(f"--{dashed(name)} must be above 0, not {value}")
+            check_quantity(name, value, TrainError)
     for name, end in RANGES:
-        check_quantity(name, value := getattr(options, name), TrainError)
-        if not 0 <= value < end:
+        value = getattr(options, name)
+        if isinstance(value, float | int) and not 0 <= value < end:
             raise TrainError(f"--{dashed(name)} must be at least 0 and below {end:g}, not {value}")
+        if name in QUANTITIES:
+            check_quantity(name, value, TrainError)
+        else:
+            check_count(name, value, TrainError)
     for name, names in CHOICES.items():
         if (value := getattr(options, name)) is not None and value not in names:
             raise TrainError(known(dashed(name), value, list(names)))
