@@ -66,6 +66,9 @@ def save_module(module: fx.GraphModule, path: str | Path) -> Path:
     }
     state = _first_tensors(module)
     _check_loadable(record, set(state))
+    for name, tensor in state.items():
+        if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
+            raise ModelError(f"cannot save this model: {name} is not a plain tensor with values")
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     with written_aside(path) as aside:
         save_file(plain, str(aside), {"edgeprune": json.dumps(record)})

@@ -227,3 +227,47 @@ def test_describe_and_save_are_linear_in_layers(tmp_path: Path) -> None:
         counts.append((calls_of(partial(describe, graph)), calls_of(write)))
     for few, many in zip(*counts, strict=True):
         assert many < 4.4 * few
+
+
+class Exotic(nn.Module):
+    """A convolution beside tensors of every layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        shared = torch.arange(10.0)
+        self.register_buffer("empty", torch.zeros(0, 3))
+        self.register_buffer("number", torch.tensor(3.0))
+        self.register_buffer("transposed", torch.arange(6.0).view(2, 3).t())
+        self.register_buffer("expanded", torch.ones(1).expand(4))
+        self.register_buffer("first", shared[:5])
+        self.register_buffer("second", shared[3:])
+        self.register_buffer("complex", torch.ones(2, dtype=torch.complex64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = (self.transposed, self.expanded, self.first, self.second, self.complex.real, self.empty)
+        return self.conv(x).mean((2, 3)) + self.number + sum(part.sum() for part in parts)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Exotic(),
+        Exotic().to(memory_format=torch.channels_last),
+        nn.Conv2d(3, 4, 3).bfloat16(),
+        Exotic().double(),
+    ],
+    ids=["exotic", "channels_last", "bf16", "double"],
+)
+def test_tensors_of_every_layout_are_saved(tmp_path: Path, model: nn.Module) -> None:
+    x = torch.randn(2, 3, 8, 8).to(next(model.parameters()).dtype)
+    module = edgeprune.trace(model.eval(), x).module
+    path = edgeprune.save(module, tmp_path / "new" / "folder" / "m.safetensors")
+    assert torch.equal(edgeprune.load(path)(x), module(x))
+
+
+def test_tensors_without_values_are_not_saved(tmp_path: Path) -> None:
+    module = edgeprune.trace(nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8)).module
+    with pytest.raises(ModelError, match="weight is not a plain tensor with values"):
+        edgeprune.save(module.to("meta"), tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())
