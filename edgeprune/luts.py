@@ -8,12 +8,13 @@ from edgeprune.bench.hosts import Host
 from edgeprune.bench.session import Progress
 from edgeprune.errors import LatencyError
 from edgeprune.export.onnx import export_model
-from edgeprune.files import read_json
 from edgeprune.inspection import named_model
 from edgeprune.latency.build import build_table
 from edgeprune.latency.site import LUTS, Site
 from edgeprune.latency.standing import standing_of
 from edgeprune.latency.table import Table
+from edgeprune.records import read_record
+from edgeprune.records.bench import BenchResult
 
 
 def build(
@@ -83,7 +84,9 @@ def of_run(run: str) -> dict[str, Any]:
     measured = sorted((Path(run) / "bench").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
     if not measured:
         raise LatencyError(f"{run} was not measured yet, so no device is known: edgeprune bench {run}")
-    return standing_of(Path(run) / "export" / "pruned.onnx", read_json(measured[-1]))
+    hint = f"measure again with: edgeprune bench {run}"
+    result = read_record(measured[-1], BenchResult, error=LatencyError, hint=hint)
+    return standing_of(Path(run) / "export" / "pruned.onnx", result)
 
 
 def _latest() -> Path:

@@ -16,7 +16,7 @@ from edgeprune.budget import parse_targets
 from edgeprune.compaction import compact
 from edgeprune.data import DataBundle, load_data
 from edgeprune.effects import typed_names
-from edgeprune.errors import ModelError, PlanError, RunError, TrainError
+from edgeprune.errors import EdgePruneError, ModelError, PlanError, RunError, TrainError
 from edgeprune.files import explained, read_json, sha256
 from edgeprune.goals import make_budget
 from edgeprune.graph.classes import build_graph
@@ -24,6 +24,8 @@ from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.models import build, load_weights
 from edgeprune.ranks import ranks
 from edgeprune.recipe import TrainPruneOptions, check_choices, dashed, resolve
+from edgeprune.records import check
+from edgeprune.records.runs import check_plan
 from edgeprune.runs import Run
 from edgeprune.stages import Stages
 from edgeprune.training import Progress
@@ -154,10 +156,11 @@ def _check_logits(model: nn.Module, data: DataBundle, options: TrainPruneOptions
 
 
 def _read_plan(path: str) -> dict[str, Any]:
-    found = read_json(Path(path))
-    if not isinstance(found, dict):
-        raise PlanError(f"{path} is not a keep-plan: it holds no JSON object")
-    return found
+    try:
+        plan = read_json(Path(path))
+    except EdgePruneError as error:
+        raise PlanError(str(error)) from error
+    return check_plan(plan, f"{path} is not a keep-plan")
 
 
 def _reachable(
@@ -222,12 +225,16 @@ def same_option(name: str, stored: Any, given: Any) -> bool:
 
 
 def _stored_options(run: Run) -> TrainPruneOptions:
+    options = run.config.get("options")
+    check(options, TrainPruneOptions, f"{run.path / 'config.json'} options", hint="was it edited?")
     try:
-        return TrainPruneOptions(**run.config["options"])
-    except (KeyError, TypeError) as error:
+        stored = TrainPruneOptions(**(options or {}))
+    except TypeError as error:
         raise RunError(
             f"{run.path} was made by another version of edgeprune ({error}): start another run"
         ) from error
+    check_choices(stored)
+    return stored
 
 
 @contextlib.contextmanager

@@ -18,7 +18,6 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.errors import ModelError, WeightsError
-from edgeprune.files import written_aside
 from edgeprune.graph_record import (
     FORMAT,
     SCHEMA,
@@ -28,6 +27,7 @@ from edgeprune.graph_record import (
     read_record,
 )
 from edgeprune.pure import SPACES, is_own, pure_function, pure_layers
+from edgeprune.tensorfile import read_tensor_file, save_tensors
 
 _MODULE_STATE = frozenset(nn.Module().__dict__) - {"training"}
 # What goes wrong where parts of a file do not fit each other.
@@ -52,8 +52,6 @@ def save_module(module: fx.GraphModule, path: str | Path) -> Path:
     Raises:
         ModelError: it holds something that cannot be written down as data.
     """
-    from safetensors.torch import save_file
-
     path = Path(path)
     record = {
         "format": FORMAT,
@@ -69,9 +67,7 @@ def save_module(module: fx.GraphModule, path: str | Path) -> Path:
     for name, tensor in state.items():
         if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
             raise ModelError(f"cannot save this model: {name} is not a plain tensor with values")
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    with written_aside(path) as aside:
-        save_file(plain, str(aside), {"edgeprune": json.dumps(record)})
+    save_tensors(path, state, {"edgeprune": json.dumps(record)})
     return path
 
 
@@ -102,16 +98,7 @@ def load_module(path: str | Path, allow: tuple[str, ...] = ()) -> fx.GraphModule
     Raises:
         WeightsError: no such file, a truncated or foreign one. ModelError: it needs a package not allowed.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), "pt") as handle:
-            metadata = handle.metadata() or {}
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise WeightsError(f"no such file: {path}") from error
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error})") from error
+    tensors, metadata = read_tensor_file(Path(path))
     if "edgeprune" not in metadata:
         raise WeightsError(f"{path} holds weights, but no model that edgeprune.save wrote")
     record = read_record(metadata["edgeprune"], set(tensors), path)

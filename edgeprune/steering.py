@@ -38,7 +38,7 @@ def send(run_path: str | Path, interacting: str | None, *, auto: bool = False) -
 def status(run_path: str | Path) -> dict[str, Any]:
     """Where the pruning phase stands: the last reported step (every 50), and commands not yet taken."""
     run = Run.open(run_path)
-    steps = [m for m in run.metrics() if m["stage"] == "prune" and m["kind"] == "step"]
+    steps = [m for m in run.metrics() if m["stage"] == "prune" and m.get("kind") == "step"]
     phase = "over" if run.has("settled.safetensors") else "running or interrupted" if steps else "not begun"
     shown = {key: steps[-1][key] for key in _SHOWN if key in steps[-1]} if steps else {}
     return {"run": str(run.path), "pruning_phase": phase, **shown, "commands": len(run.steering())}

@@ -193,6 +193,9 @@ def mark(tmp_path: Path) -> Path:
     return tmp_path / "ran"
 
 
+PLAN = {"schema": 1, "fingerprint": "f", "groups": []}
+
+
 def hostile_run(folder: Path, factory: str, mark: Path, **options: Any) -> Path:
     """A run folder that names a factory, with a module of its own, as if it were finished."""
     from dataclasses import asdict
@@ -203,12 +206,15 @@ def hostile_run(folder: Path, factory: str, mark: Path, **options: Any) -> Path:
     (folder / "evil_nets.py").write_text(EVIL.format(mark=str(mark)))
     fields = {
         "model": {"factory": factory, "args": {"num_classes": 3, "in_channels": 3}},
-        "data_spec": {"data": "digits", "root": None, "image_size": None, "val_fraction": 0.1, "seed": 0},
+        "data_spec": {
+            "data": "digits", "root": None, "image_size": None, "val_fraction": 0.1, "seed": 0,
+            "native_size": None, "fingerprint": "f",
+        },
         "input_shape": [3, 8, 8], "classes": ["a", "b", "c"], "mean": [0, 0, 0], "std": [1, 1, 1],
     }  # fmt: skip
     options = {**asdict(TrainPruneOptions(model=factory)), **options}
     (folder / "config.json").write_text(json.dumps({"schema": 1, "options": options, **fields}))
-    (folder / "model.json").write_text(json.dumps({"schema": 1, **fields, "plans": [{}], "steps": [0]}))
+    (folder / "model.json").write_text(json.dumps({"schema": 1, **fields, "plans": [PLAN], "steps": [0]}))
     for name in ("baseline", "settled", "pruned"):
         save_file({"w": torch.zeros(1)}, str(folder / f"{name}.safetensors"))
     return folder
@@ -411,13 +417,15 @@ def test_a_record_that_names_files_elsewhere(tmp_path: Path, mark: Path) -> None
     run = hostile_run(tmp_path / "run", "resnet8", mark)
     (run / "summary.json").write_text(json.dumps({"schema": 1}))
     (run / "export").mkdir()
-    models = {"pruned": {"file": "../../../../../../../../dev/zero", "sha256": "0"}}
+    parity = {"top1_agreement": 1.0, "max_rel_diff": 0.0, "max_abs_diff": 0.0}
+    model = {"file": "baseline.onnx", "sha256": "0" * 64, "size_bytes": 1, "params": 1, "parity": parity}
+    models = {"baseline": model, "pruned": {**model, "file": "../../../../../../../../dev/zero"}}
     (run / "export" / "export.json").write_text(json.dumps({"schema": 1, "models": models}))
     from edgeprune import verification
     from edgeprune.runs import Run
 
     said = verification._export(Run.open(run))
-    assert isinstance(said, str) and "not what export.json describes" in said
+    assert isinstance(said, str) and "export.json: `models.pruned.file` must be text matching regex" in said
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ PACKAGE = ROOT / "edgeprune"
 FLOORS = [
     ["errors", "text", "pure"],
     ["files", "ranks", "bounds", "limits", "graph_record", "trust"],
+    ["records"],
+    ["tensorfile"],
     ["devices", "plan", "models", "data", "report"],
     ["graph", "console"],
     ["compaction", "arguments"],

@@ -23,11 +23,11 @@ from edgeprune.files import (
     check_folder_free,
     check_links,
     folder_aside,
-    read_json,
-    read_lines,
     write_bytes,
     write_json,
 )
+from edgeprune.records import good_lines, read_record
+from edgeprune.records.comparison import AttemptLine
 from edgeprune.trust import check_options
 
 SCHEMA = 1
@@ -73,10 +73,14 @@ class Folder:
 
     def options(self) -> CompareOptions:
         """What was asked; raises RunError when the file is of another version or was edited."""
-        stored = read_json(self.path / ASKED)
+        stored = read_record(
+            self.path / ASKED,
+            CompareOptions,
+            schema=SCHEMA,
+            hint="it is of another version of edgeprune, or was edited: start another comparison",
+        )
+        stored.pop("schema")
         try:
-            if stored.pop("schema") != SCHEMA:
-                raise KeyError("schema")
             stored |= {name: tuple(stored[name]) for name in ("methods", "moments")}
             options = CompareOptions(**stored)
         except (AttributeError, KeyError, TypeError) as error:
@@ -105,7 +109,7 @@ class Folder:
 
     def attempts(self, name: str) -> list[dict[str, Any]]:
         """All events of a row so far, oldest first."""
-        return [line for line in read_lines(self.path / "attempts.jsonl") if line["row"] == name]
+        return [line for line in good_lines(self.path / "attempts.jsonl", AttemptLine) if line["row"] == name]
 
 
 def latest_comparison(runs: Path) -> Path:

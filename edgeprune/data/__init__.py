@@ -12,6 +12,8 @@ from edgeprune.data.named import READERS
 from edgeprune.data.source import ReadOptions, Source
 from edgeprune.data.split import stratified_split
 from edgeprune.errors import DataError, known
+from edgeprune.records import check
+from edgeprune.records.runs import DataSpec
 
 __all__ = ["Batch", "DataBundle", "Progress", "Split", "data_names", "load_data", "load_from_spec"]
 
@@ -73,6 +75,7 @@ def load_from_spec(spec: dict[str, Any], *, progress: Progress | None = None) ->
     Raises:
         DataError: when the data set is gone, or no longer holds the same images.
     """
+    check(spec, DataSpec, "the run's data_spec", error=DataError)
     root = Path(spec["root"]) if spec["root"] else None
     options = ReadOptions(root, False, spec["image_size"], spec, progress)
     _, source = _read(spec["data"], options)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import RunError
-from edgeprune.files import check_links, read_json, write_json
+from edgeprune.files import check_links, write_json
+from edgeprune.records import read_record
 from edgeprune.runs import Run
 from edgeprune.search.options import SearchOptions
 from edgeprune.trust import check_options
@@ -60,10 +61,14 @@ class Folder:
 
     def asked(self) -> tuple[SearchOptions, str]:
         """What was asked, and the storage; raises RunError when the file is of another version."""
-        stored = read_json(self.path / ASKED)
+        stored = read_record(
+            self.path / ASKED,
+            SearchOptions,
+            schema=SCHEMA,
+            hint="it is of another version of edgeprune, or was edited: start another search",
+        )
+        stored.pop("schema")
         try:
-            if stored.pop("schema") != SCHEMA:
-                raise KeyError("schema")
             storage = stored.pop("storage") or self.storage
             options = SearchOptions(**stored)
         except (AttributeError, KeyError, TypeError) as error:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.data import Batch, DataBundle
-from edgeprune.errors import TrainError
+from edgeprune.errors import RunError, TrainError
 from edgeprune.ranks import ranks
 from edgeprune.runs import Run
 from edgeprune.training.average import Average
@@ -251,7 +251,17 @@ class Stage:
         found = self.run.load_checkpoint(self.name) if self.run is not None else None
         if found is None:
             return
-        tensors, state = found
+        try:
+            self._take_back(*found)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [""])[-1].strip()
+            raise RunError(
+                f"{self.run.path if self.run else ''}/checkpoint.safetensors is damaged, or of another model "
+                f"({type(error).__name__}: {reason}): delete it, and --resume starts this stage again"
+            ) from error
+
+    def _take_back(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's tensors and state."""
         model = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
         self.model.load_state_dict(model)
         for index, parameter in enumerate(self.model.parameters()):
