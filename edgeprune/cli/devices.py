@@ -56,7 +56,7 @@ def bench(
     from edgeprune.runs import Run
 
     place = latest_run(run)
-    found = Run.open(place)
+    summary = Run.open(place).summary()  # raises for a run that is not finished: before minutes of measuring
     to_stdout = json_path == "-"
     with progress_bars() as progress:
         result = bench_run(
@@ -67,7 +67,7 @@ def bench(
     if to_stdout:
         say(result)
         return
-    rows = [*size_rows(found.summary()), *bench_rows(result)]
+    rows = [*size_rows(summary), *bench_rows(result)]
     assumed = ", assumed" if result["device"]["assumed"] else ""
     title = f"{place} on {result['device']['title']}{assumed} ({result['settings']['threads']} threads)"
     print_rows(title, rows, [speedup_line(result), widths_line(result["widths"]), *remarks(result)])

@@ -107,3 +107,48 @@ def test_another_width_of_what_was_timed_at_one_alone() -> None:
     assert entry.at(24, 10) == pytest.approx(1.5)
     assert entry.at(32, 20) == pytest.approx(4.0)
     assert entry.at(24, 20) == pytest.approx(3.0)
+
+
+def kept(entry: Entry, path: Path) -> dict:
+    """A table in a file, as JSON."""
+    Table(CONDITIONS, {CONV.key: entry}, {"Add 8x8": 0.0}, "now", 1.0).save(path)
+    content: dict = json.loads(path.read_text())
+    return content
+
+
+IMPOSSIBLE = [float("nan"), float("inf"), -1.0, 0, True]
+
+
+@pytest.mark.parametrize("value", IMPOSSIBLE)
+def test_a_time_that_cannot_be_is_refused(entry: Entry, tmp_path: Path, value: float) -> None:
+    path = tmp_path / "t.json"
+    for place in ("point", "other", "reference", "rough"):
+        content = kept(entry, path)
+        if place == "point":
+            content["shapes"][CONV.key]["points"][1][2] = value
+        elif place == "other":
+            content["others_ms_per_channel"]["Add 8x8"] = value
+        elif place == "reference":
+            content["reference_ms"] = value
+        else:
+            content["shapes"][CONV.key]["rough"]["both"] = value
+        path.write_text(json.dumps(content))
+        if place == "other" and value is IMPOSSIBLE[3]:
+            Table.load(path)  # what costs nothing, as an activation that is folded into a layer
+            continue
+        with pytest.raises(LatencyError, match="remove it, and build it again"):
+            Table.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("steps", {"inputs": 0, "outputs": 16}), ("steps", {"inputs": 16}), ("points", [[0, 16, 1.0]]),
+     ("points", [[-16, 16, 1.0]]), ("points", [[16, 16]]), ("points", 5), ("rough", []), ("shape", None)],
+)  # fmt: skip
+def test_an_entry_that_cannot_be_is_refused(entry: Entry, tmp_path: Path, key: str, value: object) -> None:
+    path = tmp_path / "t.json"
+    content = kept(entry, path)
+    content["shapes"][CONV.key][key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(LatencyError, match="remove it, and build it again"):
+        Table.load(path)
