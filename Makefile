@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 SEEDS ?= 1
+CASES ?= 2000
+SEED ?= 0
 
-.PHONY: demo compare test check format lint types tests test-slow clean
+.PHONY: demo compare test check format lint types tests test-slow fuzz clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -41,6 +43,9 @@ tests: $(STAMP)
 
 test-slow: $(STAMP)  ## every torchvision CNN, and accuracies on CIFAR-10 where it is at hand
 	$(BIN)/pytest -m slow
+
+fuzz: $(STAMP)  ## damaged files, folders and options against every command; CASE=17 repeats one
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(CASES) --seed $(SEED) $(if $(CASE),--case $(CASE))
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

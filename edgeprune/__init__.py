@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeprune.api import compact, load, mask, prune, save, select, trace
     from edgeprune.errors import EdgePruneError
+    from edgeprune.trust import trusting
 
-__all__ = ["EdgePruneError", "compact", "load", "mask", "prune", "save", "select", "trace"]
+__all__ = ["EdgePruneError", "compact", "load", "mask", "prune", "save", "select", "trace", "trusting"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +19,5 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module 'edgeprune' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(
-        importlib.import_module("edgeprune.errors" if name == "EdgePruneError" else "edgeprune.api"), name
-    )
+    homes = {"EdgePruneError": "edgeprune.errors", "trusting": "edgeprune.trust"}
+    return getattr(importlib.import_module(homes.get(name, "edgeprune.api")), name)

@@ -7,17 +7,32 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from edgeprune import compaction, saving
+from edgeprune.arguments import (
+    check_example,
+    check_graph,
+    check_model,
+    check_plan,
+    kind_of,
+    names_of,
+    options_of,
+    path_of,
+)
 from edgeprune.bench.session import Progress
+from edgeprune.bounds import short
 from edgeprune.budget import LATENCY, Budget, Target, asks_time, cost_of, parse_targets, select
-from edgeprune.errors import PlanError, TargetError
+from edgeprune.errors import EdgePruneError, PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.heap import collecting_later
 from edgeprune.importance import Batches, score
 from edgeprune.latency import Site, device_budget
 from edgeprune.plan import Plan
 from edgeprune.runs import Run
+from edgeprune.text import one_line
+from edgeprune.trust import trusting
 
 __all__ = ["Pruned", "Report", "compact", "load", "mask", "prune", "save", "select", "trace"]
 
@@ -76,9 +91,12 @@ def trace(model: nn.Module, example_input: Inputs, ignore: Iterable[str] = ()) -
         ignore: layers (or prefixes of their names) whose output channels all stay.
 
     Raises:
+        ModelError: ``model`` is not a module.
         TraceError: the model does not run on the example (names the line).
     """
-    return build_graph(model, example_input, ignore)
+    check_model(model)
+    check_example(example_input)
+    return build_graph(model, example_input, names_of(ignore))
 
 
 def mask(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
@@ -87,7 +105,7 @@ def mask(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
     Raises:
         PlanError: the plan was made for another model.
     """
-    return compaction.mask(_graph_for(model, graph), plan)
+    return compaction.mask(_graph_for(model, graph, plan), plan)
 
 
 def compact(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
@@ -96,7 +114,7 @@ def compact(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
     Raises:
         PlanError: the plan was made for another model, or some of its channels cannot be removed exactly.
     """
-    done = compaction.compact(_graph_for(model, graph), plan)
+    done = compaction.compact(_graph_for(model, graph, plan), plan)
     if not np.array_equal(done.plan.keep, plan.keep):
         raise PlanError(
             f"this plan cannot be carried out exactly ({done.plan.notes[-1]}): edgeprune.prune keeps those channels, "
@@ -105,8 +123,11 @@ def compact(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
     return done.model
 
 
-def _graph_for(model: nn.Module, graph: Graph) -> Graph:
-    """``graph`` if it is this very model's, else one of its own."""
+def _graph_for(model: nn.Module, graph: Graph, plan: Plan) -> Graph:
+    """Return ``graph`` if it is this very model's, else one of its own; all are checked."""
+    check_model(model)
+    check_graph(graph)
+    check_plan(plan)
     return graph if graph.model is model else build_graph(model, graph.inputs)
 
 
@@ -150,7 +171,11 @@ def prune(
     """
     targets = parse_targets(target)
     graph = trace(model, example_input, ignore)
-    scores = score(graph, criterion, batches=batches, **(options or {}))
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ModelError("the model is on the meta device and has no weights to score: load them first")
+    scores = score(graph, criterion, batches=batches, **options_of(options))
+    if not isinstance(device, str | Site | None) or device == "":
+        raise TargetError(f"a profile's name or a Site is wanted as device, not {kind_of(device)}")
     if device is None and not asks_time(targets):
         plan = Budget.of(targets, graph, align, floor).select(graph, scores, ratios)
     else:
@@ -211,7 +236,16 @@ def save(model: nn.Module, path: str | Path) -> Path:
     Raises:
         ModelError: ``model`` was not pruned by edgeprune. EdgePruneError: the place cannot be written.
     """
-    return saving.save(model, path)
+    check_model(model)
+    place = path_of(path, "the model's file")
+    if place.is_dir():
+        raise EdgePruneError(
+            f"cannot write {place}: it is a folder; give a file name, such as net.safetensors"
+        )
+    try:
+        return saving.save(model, place)
+    except (OSError, SafetensorError) as error:
+        raise EdgePruneError(f"cannot write {one_line(short(str(place)))}: {one_line(error)}") from error
 
 
 def load(
@@ -222,29 +256,32 @@ def load(
     Args:
         path: a run folder, or a .safetensors file of `save`.
         which: of a run: 'pruned' (the default), 'settled' (before fine-tuning) or 'baseline'.
-        allow: of a file: packages besides torch and torchvision it may import layers from.
+        allow: packages besides torch and torchvision that a file may import layers from, or a run its model.
         into: of a file: a fresh instance of the network's class, which is pruned as the saved one was.
 
     Raises:
         RunError, WeightsError, ModelError: it is neither, or damaged. PlanError: ``into`` is another network.
     """
-    path = Path(path)
-    if path.is_dir() or not path.exists():
+    path = path_of(path, "a run folder, or a model's file")
+    if path.is_file():
+        return saving.load(path, allow, into)
+    with trusting(*allow):
         return Run.open(path).load(which)
-    return saving.load(path, allow, into)
 
 
+@collecting_later
 def describe(graph: Graph) -> dict[str, Any]:
     """What `edgeprune inspect` shows: groups of coupled channels and what is protected, with reasons."""
     params, flops = graph.marginal_params(), graph.marginal_flops()
+    all_params, all_flops = graph.params(), graph.flops()  # each goes through all layers
     groups = [
         {
             "name": group.name,
             "classes": group.size,
             "producers": list(group.producers),
             "readers": list(group.readers),
-            "params_share": float(params[group.classes].sum() / max(1, graph.params())),
-            "flops_share": float(flops[group.classes].sum() / max(1, graph.flops())),
+            "params_share": float(params[group.classes].sum() / max(1, all_params)),
+            "flops_share": float(flops[group.classes].sum() / max(1, all_flops)),
         }
         for group in graph.groups
     ]
@@ -255,8 +292,8 @@ def describe(graph: Graph) -> dict[str, Any]:
     return {
         "schema": 1,
         "fingerprint": graph.fingerprint,
-        "params": graph.params(),
-        "flops": graph.flops(),
+        "params": all_params,
+        "flops": all_flops,
         "classes": graph.classes,
         "groups": groups,
         "protected": protected,

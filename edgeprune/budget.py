@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.arguments import check_graph, kind_of
+from edgeprune.bounds import check_count, check_quantity
 from edgeprune.errors import PlanError, TargetError, known
 from edgeprune.graph.classes import Bools, ChannelGroup, Graph, Ints
 from edgeprune.plan import Plan
+from edgeprune.text import one_line
 
 LATENCY = "latency"
 KINDS = ("flops", "params", "memory", LATENCY)
@@ -126,6 +129,10 @@ class Budget:
     align: int = 1
     floor: int = 2
     way: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("align", "floor"):
+            check_count(name, getattr(self, name), TargetError, option=name)
 
     @classmethod
     def of(
@@ -279,12 +286,13 @@ def select(
         TargetError: floors, alignment and protected channels do not allow it; says how far it can go.
         PlanError: a score is missing or not a number.
     """
+    check_graph(graph)
     return Budget.of(target, graph, align, floor).select(graph, scores, ratios)
 
 
 def checked_scores(graph: Graph, scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scores as floats; raises PlanError unless there is a number for each class."""
-    scores = np.asarray(scores, dtype=np.float64)
+    scores = as_scores(scores)
     if scores.shape != (graph.classes,):
         raise PlanError(
             f"scores have shape {scores.shape}, this model wants ({graph.classes},): one for each class"
@@ -294,6 +302,17 @@ def checked_scores(graph: Graph, scores: NDArray[np.float64]) -> NDArray[np.floa
         group = graph.groups[graph.group_of[bad[0]]]
         raise PlanError(f"the score of a channel of {group.name} is not a number")
     return scores
+
+
+def as_scores(scores: Any) -> NDArray[np.float64]:
+    """Return anything that holds real numbers as float64; raises PlanError otherwise."""
+    try:
+        array = np.asarray(scores)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"an array of {array.dtype}")
+        return array.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise PlanError(f"scores are real numbers, one for each class ({one_line(error)})") from error
 
 
 def _search(make: Callable[[int], Bools], fits: Callable[[Bools], bool], count: int) -> Bools:
@@ -326,7 +345,10 @@ class _Selection:
     def _fixed(self, ratios: Mapping[str, float]) -> dict[int, int]:
         names = {g.name: g for g in self.graph.groups}
         fixed = {}
+        if not isinstance(ratios, Mapping):
+            raise TargetError(f"ratios are wanted by group, as in {{'layer1': 0.5}}, not {kind_of(ratios)}")
         for name, ratio in ratios.items():
+            check_quantity("lowest", ratio, TargetError, option=f"the ratio of {name}")
             if name not in names:
                 raise PlanError(known("layer", name, list(names)))
             if not 0 < ratio <= 1:

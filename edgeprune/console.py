@@ -1,15 +1,21 @@
 """Tables and progress bars for the command line. Progress goes to stderr, results to stdout."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.text import one_line, printable
+
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from edgeprune.report import Row
 
 Progress = Callable[[float, float, str], None]
 
+NARROW, WIDE = 20, 1000  # columns of a terminal
+ROW = ("", "baseline", "pruned", "change")
 NAMES = ("name", "method", "when")  # columns that are never folded
 
 
@@ -27,7 +33,7 @@ def progress_bars(*kinds: str, shown: bool = True) -> Iterator[Progress]:
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}", justify="left"),
+        TextColumn("{task.description}", justify="left", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
@@ -41,8 +47,8 @@ def progress_bars(*kinds: str, shown: bool = True) -> Iterator[Progress]:
         if not tasks:
             bars.start()
         if key not in tasks:
-            tasks[key] = bars.add_task(text, total=total)
-        bars.update(tasks[key], completed=done, total=total, description=text)
+            tasks[key] = bars.add_task(one_line(text), total=total)
+        bars.update(tasks[key], completed=done, total=total, description=one_line(text))
 
     try:
         yield report
@@ -53,18 +59,17 @@ def progress_bars(*kinds: str, shown: bool = True) -> Iterator[Progress]:
 
 def print_rows(title: str, rows: "list[Row]", lines: list[str]) -> None:
     """A comparison as a table on stdout, remarks below it."""
-    from rich.console import Console
-    from rich.table import Table
+    columns = [(name, "left" if name in ("", "change") else "right") for name in ROW]
+    print_table(title, columns, [[row.what, row.baseline, row.pruned, row.change] for row in rows])
+    print_lines(lines)
 
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for name in ("", "baseline", "pruned", "change"):
-        table.add_column(name, justify="left" if name in ("", "change") else "right")
-    for row in rows:
-        table.add_row(row.what, row.baseline, row.pruned, row.change)
-    console = Console()
-    console.print(table)
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print remarks on stdout, each on one line; a terminal obeys nothing in them."""
+    import click
+
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        click.echo(one_line(line))
 
 
 def print_table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]]) -> None:
@@ -72,9 +77,19 @@ def print_table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    console = Console()
+    if not NARROW <= console.width <= WIDE:  # COLUMNS may say anything; rich prints nothing into none
+        console = Console(width=max(NARROW, min(WIDE, console.width)))
+    table = Table(title=as_text(title), title_justify="left", title_style="bold")
     for heading, side in columns:
         table.add_column(heading, justify=side, overflow="fold", no_wrap=heading in NAMES)  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*[str(cell) for cell in row])
-    Console().print(table)
+        table.add_row(*[as_text(cell) for cell in row])
+    console.print(table)
+
+
+def as_text(value: object) -> "Text":
+    """Return a value for rich as it stands: '[/b]' in a name is no markup, an escape sequence no command."""
+    from rich.text import Text
+
+    return Text(printable(value, keep="\n"))

@@ -7,6 +7,8 @@ from typing import Any
 
 from edgeprune.errors import BenchError, known
 from edgeprune.files import parse_toml
+from edgeprune.records import check
+from edgeprune.records.profiles import ProfileRecord
 
 KINDS = ("measured_input", "rail_sum")
 JETSON = "jetson"  # as a name: whichever Jetson this is
@@ -129,6 +131,9 @@ def all_devices() -> list[Device]:
 
 def parse_device(name: str, profile: Mapping[str, Any]) -> Device:
     """A profile's TOML as a ``Device``; an unknown key is an error, so that no typing slip goes unseen."""
+    check(
+        profile, ProfileRecord, f"profile {name}.toml is not right", error=BenchError, hint="mend the profile"
+    )
     content: dict[str, Any] = {
         key: dict(value) if isinstance(value, dict) else value for key, value in profile.items()
     }

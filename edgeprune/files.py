@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -70,11 +71,86 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; a broken one is an EdgePruneError that names it."""
     try:
-        return json.loads(path.read_text())
+        return parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise EdgePruneError(f"no such file: {path}") from error
     except (OSError, ValueError) as error:
         raise EdgePruneError(f"{path} is not readable JSON ({error}): was it cut or edited?") from error
+
+
+# Zero, and halves of characters; but not those that stand for bytes of a file name that is not UTF-8.
+_NO_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+DEEPEST = 64  # lists and objects in each other; edgeprune writes 8 at most
+LARGEST_INT = 2**63
+
+
+def parse_json(content: str | bytes) -> Any:
+    """Parse JSON strictly.
+
+    Refused, though Python's parser lets it pass: numbers that are not finite or do not fit 64 bits, a key
+    that stands twice in an object, zero characters and halves of characters in text, and nesting beyond
+    `DEEPEST`.
+
+    Raises:
+        ValueError: it is not such JSON.
+    """
+    text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_bounded,
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    _check_nesting(value)
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:40]!r} stands twice")
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+def _bounded(text: str) -> int:
+    if len(text) > 20 or not -LARGEST_INT <= (value := int(text)) < LARGEST_INT:
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+def _check_nesting(value: Any) -> None:
+    """Raise ValueError for values nested beyond `DEEPEST`, and for characters that no text has."""
+    level, depth = [value], 0
+    while level:
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(item)
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+            elif isinstance(item, str) and _NO_TEXT.search(item):
+                raise ValueError("a text in it has a character that no text has")
+        level, depth = below, depth + 1
+        if depth > DEEPEST:
+            raise ValueError("it is nested too deeply")
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -83,7 +159,10 @@ def parse_toml(text: str) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
-    return tomllib.loads(text)
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def sha256(path: str | Path) -> str:
@@ -142,6 +221,16 @@ def folder_aside(path: Path, marker: str, what: str, *, force: bool) -> Iterator
                 parent.rmdir()
 
 
+def check_links(folder: Path) -> None:
+    """Raise RunError where a link inside of ``folder`` leads out of it, to what would be written to."""
+    home = folder.resolve()
+    places = [folder, *(folder / name for name in ("export", "bench", "tensorboard"))]
+    items = [item for place in places if place.is_dir() for item in place.iterdir()]
+    for item in items:
+        if item.is_symlink() and not item.resolve().is_relative_to(home):
+            raise RunError(f"{item} is a link to a place outside of {folder}: put a copy there instead")
+
+
 def append_line(path: Path, record: dict[str, Any]) -> None:
     """Append one JSON line in a single write, whole or not at all."""
     line = (json.dumps(record) + "\n").encode()
@@ -157,14 +246,36 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole JSON lines of a file; a last line that was cut is left out."""
-    if not path.exists():
+    """Read the JSON objects of a file, one a line; a last line that was cut is left out.
+
+    Raises:
+        EdgePruneError: a line is not a JSON object.
+    """
+    objects = []
+    for number, line in numbered_lines(path):
+        try:
+            objects.append(parse_json_object(line))
+        except ValueError as error:
+            shown = line.strip()[:60].decode(errors="replace")
+            raise EdgePruneError(f"{path} has a line that is not JSON: {shown!r} (line {number})") from error
+    return objects
+
+
+def numbered_lines(path: Path) -> list[tuple[int, bytes]]:
+    """Return the complete lines of a file with their numbers, from 1 on; none if there is no such file."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return []
-    found = []
-    for line in path.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):
-            try:
-                found.append(json.loads(line))
-            except ValueError as error:
-                raise EdgePruneError(f"{path} has a line that is not JSON: {line.strip()[:60]!r}") from error
-    return found
+    except OSError as error:
+        raise EdgePruneError(f"cannot read {path}: {error.strerror or error}") from error
+    lines = content.split(b"\n")[:-1]  # what follows the last end of line was cut
+    return list(enumerate(lines, start=1))
+
+
+def parse_json_object(line: bytes) -> dict[str, Any]:
+    """Parse a line that holds a JSON object; raises ValueError."""
+    value = parse_json(line)
+    if not isinstance(value, dict):
+        raise ValueError("it is not an object")
+    return value

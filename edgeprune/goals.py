@@ -12,6 +12,7 @@ from edgeprune.graph.classes import Graph
 from edgeprune.latency import Site, device_budget
 from edgeprune.recipe import TrainPruneOptions, on_device
 from edgeprune.training import Progress
+from edgeprune.trust import check_host
 
 
 def make_budget(
@@ -58,6 +59,7 @@ def site_of(options: TrainPruneOptions) -> Site:
     """The device that a run is for."""
     host = None
     if options.host is not None:
+        check_host(options.host, Path("this run"))
         host = Host(**{**options.host, "ssh_options": tuple(options.host["ssh_options"])})
     batch = options.target_batch or 1
     return Site.reach(

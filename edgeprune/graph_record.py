@@ -71,6 +71,11 @@ def read_record(text: str, stored: set[str], path: Any) -> GraphRecord:
         raise WeightsError(
             f"{path} holds weights, but no model that edgeprune.save wrote ({error}): was it cut or edited?"
         ) from error
+    if record.format == FORMAT and record.schema > SCHEMA:
+        raise WeightsError(
+            f"{path} has schema {record.schema}, made by a newer edgeprune (this edgeprune reads {SCHEMA}): "
+            "update edgeprune"
+        )
     if record.format != FORMAT or record.schema != SCHEMA:
         raise WeightsError(
             f"{path} holds weights, but no model that edgeprune.save wrote, or one of another version"

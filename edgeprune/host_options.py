@@ -21,6 +21,17 @@ assume_device = click.option(
 )
 
 
+def host_words(there: Any) -> str:
+    """Return the same options, to be typed again for a command that goes on; '' for this machine."""
+    import shlex
+
+    if there is None:
+        return ""
+    words = [("--host", there.name), ("--host-python", there.python), ("--host-folder", there.folder)]
+    words += [("--ssh-option", option) for option in there.ssh_options]
+    return "".join(f" {name} {shlex.quote(value)}" for name, value in words if value)
+
+
 def on_host(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options for a device that is reached from here; the command gets one `there`, a Host or None."""
 

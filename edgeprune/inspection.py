@@ -1,9 +1,11 @@
 """What `edgeprune inspect` looks at: a model by any name, as its channel graph."""
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.bounds import MAX_ELEMENTS, check_count, short
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.models import build, is_cifar_sized
@@ -12,7 +14,7 @@ from edgeprune.runs import Run
 if TYPE_CHECKING:
     from torch import nn
 
-_SHAPE = re.compile(r"\d+(x\d+)*")
+_SHAPE = re.compile("[0-9]{1,9}(x[0-9]{1,9}){0,4}")
 
 
 def inspected_graph(name: str, shape: str | None, classes: int | None, ignore: tuple[str, ...] = ()) -> Graph:
@@ -34,17 +36,26 @@ def named_model(name: str, shape: str | None, classes: int | None) -> "tuple[nn.
         ModelError: unknown name, or a shape that is not like 3x224x224.
     """
     if Path(name).is_dir():
+        for option, value in (("--input", shape), ("--classes", classes)):
+            if value is not None:
+                raise ModelError(f"{name} is a run folder and brings its own: leave {option} out")
         run = Run.open(name)
         return run.build(), tuple(run.config["input_shape"])
     cifar = is_cifar_sized(name)
-    size = parse_shape(shape or ("3x32x32" if cifar else "3x224x224"))
-    return build(name, num_classes=classes or (10 if cifar else 1000), in_channels=size[0]), size
+    size = parse_shape(("3x32x32" if cifar else "3x224x224") if shape is None else shape)
+    classes = (10 if cifar else 1000) if classes is None else classes
+    check_count("classes", classes, ModelError)
+    return build(name, num_classes=classes, in_channels=size[0]), size
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
     """'3x224x224' -> (3, 224, 224): one example without its batch axis."""
     if not _SHAPE.fullmatch(text) or 0 in (sizes := tuple(int(part) for part in text.split("x"))):
-        raise ModelError(f"input shape {text!r} is not of the form 3x224x224")
+        raise ModelError(f"input shape {short(text)!r} is not of the form 3x224x224")
+    if math.prod(sizes) > MAX_ELEMENTS:
+        raise ModelError(
+            f"input shape {text} has {math.prod(sizes):,} values: at most {MAX_ELEMENTS:,} are taken"
+        )
     return sizes
 
 

@@ -1,19 +1,22 @@
 """Latency tables by the names that people give: of a model, of a file, of a run."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from edgeprune_target.scratch import scratch_folder
+
 from edgeprune.bench.hosts import Host
+from edgeprune.bench.options import check_writable
 from edgeprune.bench.session import Progress
 from edgeprune.errors import LatencyError
 from edgeprune.export.onnx import export_model
-from edgeprune.files import read_json
 from edgeprune.inspection import named_model
 from edgeprune.latency.build import build_table
 from edgeprune.latency.site import LUTS, Site
 from edgeprune.latency.standing import standing_of
 from edgeprune.latency.table import Table
+from edgeprune.records import read_record
+from edgeprune.records.bench import BenchResult
 
 
 def build(
@@ -36,12 +39,17 @@ def build(
         ModelError, ExportError: no such model, or it cannot be exported. BenchError: the device cannot be
             reached, or is another one. LatencyError: the table that is there is of other conditions.
     """
+    if out:
+        check_writable(Path(out))
+        if Path(out).exists():
+            Table.load(Path(out))  # raises for what cannot be added to
     module, size = named_model(model, shape, classes)
     site = Site.reach(
         device, host, precision=precision, batch=batch, threads=threads, assume_device=assume_device
     )
     place = Path(out) if out else site.lut
-    with TemporaryDirectory(prefix="edgeprune-") as folder:
+    check_writable(place)
+    with scratch_folder() as folder:
         file = export_model(module, size, Path(folder) / "baseline.onnx").path
         build_table(file, site, place, progress=progress)
     return show(str(place))
@@ -83,7 +91,9 @@ def of_run(run: str) -> dict[str, Any]:
     measured = sorted((Path(run) / "bench").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
     if not measured:
         raise LatencyError(f"{run} was not measured yet, so no device is known: edgeprune bench {run}")
-    return standing_of(Path(run) / "export" / "pruned.onnx", read_json(measured[-1]))
+    hint = f"measure again with: edgeprune bench {run}"
+    result = read_record(measured[-1], BenchResult, error=LatencyError, hint=hint)
+    return standing_of(Path(run) / "export" / "pruned.onnx", result)
 
 
 def _latest() -> Path:

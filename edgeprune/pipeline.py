@@ -16,7 +16,7 @@ from edgeprune.budget import parse_targets
 from edgeprune.compaction import compact
 from edgeprune.data import DataBundle, load_data
 from edgeprune.effects import typed_names
-from edgeprune.errors import ModelError, PlanError, RunError, TrainError
+from edgeprune.errors import EdgePruneError, ModelError, PlanError, RunError, TrainError
 from edgeprune.files import explained, read_json, sha256
 from edgeprune.goals import make_budget
 from edgeprune.graph.classes import build_graph
@@ -24,9 +24,13 @@ from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.models import build, load_weights
 from edgeprune.ranks import ranks
 from edgeprune.recipe import TrainPruneOptions, check_choices, dashed, resolve
+from edgeprune.records import check
+from edgeprune.records.runs import check_plan
 from edgeprune.runs import Run
 from edgeprune.stages import Stages
 from edgeprune.training import Progress
+from edgeprune.training.loop import checkpoint_seconds
+from edgeprune.trust import check_options, same_host, vouch_for
 
 
 def train_prune(
@@ -58,6 +62,7 @@ def train_prune(
         options = _stored_options(run)
         if run.has("summary.json"):
             return run.summary()
+        check_options(asdict(options), run.path)
         run.sweep()
         data = run.data()
     else:
@@ -87,6 +92,7 @@ def begin(
     Raises:
         EdgePruneError: any mistake in the input; nothing is written then.
     """
+    vouch_for(asdict(options))
     if ranks().main:
         Run.check_free(out, force=force)
     _check_names(options)
@@ -118,9 +124,10 @@ def begin(
 def _check_names(options: TrainPruneOptions) -> None:
     """What can be known to be wrong before any data is read."""
     check_choices(options)
+    checkpoint_seconds()  # raises where the environment's is no number
     if ":" not in options.model:  # a factory may refuse a made-up number of classes
         build(options.model, num_classes=10)
-    if options.weights:
+    if options.weights is not None:
         for name in ("baseline_epochs", "baseline_lr"):
             if getattr(options, name) is not None:
                 raise TrainError(
@@ -149,10 +156,11 @@ def _check_logits(model: nn.Module, data: DataBundle, options: TrainPruneOptions
 
 
 def _read_plan(path: str) -> dict[str, Any]:
-    found = read_json(Path(path))
-    if not isinstance(found, dict):
-        raise PlanError(f"{path} is not a keep-plan: it holds no JSON object")
-    return found
+    try:
+        plan = read_json(Path(path))
+    except EdgePruneError as error:
+        raise PlanError(str(error)) from error
+    return check_plan(plan, f"{path} is not a keep-plan")
 
 
 def _reachable(
@@ -197,6 +205,7 @@ def _config(options: TrainPruneOptions, data: DataBundle, args: dict[str, Any]) 
 
 def check_same_options(run_path: str | Path, given: dict[str, Any]) -> None:
     """With --resume, options that were given must be those the run was started with."""
+    vouch_for(given)
     stored = asdict(_stored_options(Run.open(run_path)))
     for name, value in given.items():
         if name in stored and value != "auto" and not same_option(name, stored[name], value):
@@ -210,16 +219,22 @@ def same_option(name: str, stored: Any, given: Any) -> bool:
     """Whether an option was given as it is stored; a target may be written in several ways."""
     if name == "target":
         return parse_targets(stored) == parse_targets(given)
+    if name == "host":
+        return same_host(stored, given)
     return bool(stored == given)
 
 
 def _stored_options(run: Run) -> TrainPruneOptions:
+    options = run.config.get("options")
+    check(options, TrainPruneOptions, f"{run.path / 'config.json'} options", hint="was it edited?")
     try:
-        return TrainPruneOptions(**run.config["options"])
-    except (KeyError, TypeError) as error:
+        stored = TrainPruneOptions(**(options or {}))
+    except TypeError as error:
         raise RunError(
             f"{run.path} was made by another version of edgeprune ({error}): start another run"
         ) from error
+    check_choices(stored)
+    return stored
 
 
 @contextlib.contextmanager

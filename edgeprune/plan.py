@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.errors import PlanError
+from edgeprune.records.runs import check_plan
 
 if TYPE_CHECKING:
     from edgeprune.graph.classes import Graph
@@ -62,18 +63,19 @@ class Plan:
     @classmethod
     def from_dict(cls, graph: "Graph", value: dict[str, Any]) -> "Plan":
         """Read `to_dict`'s form back; raises PlanError when it is malformed or of another model."""
-        try:
-            groups, fingerprint = value["groups"], value["fingerprint"]
-            keep = np.zeros(graph.classes, dtype=bool)
-            if fingerprint != graph.fingerprint or len(groups) != len(graph.groups):
+        check_plan(value, "this is not a keep-plan")
+        groups, fingerprint = value["groups"], value["fingerprint"]
+        if fingerprint != graph.fingerprint or len(groups) != len(graph.groups):
+            raise PlanError(
+                "this plan was made for another model; make a new plan from this model's own graph"
+            )
+        keep = np.zeros(graph.classes, dtype=bool)
+        for group, entry in zip(graph.groups, groups, strict=True):
+            kept = np.asarray(entry["kept"], dtype=int)
+            if entry.get("size", group.size) != group.size or (kept >= group.size).any():
                 raise PlanError(
-                    "this plan was made for another model; make a new plan from this model's own graph"
+                    f"this is not a keep-plan of this model: group {group.name} has {group.size} channels; "
+                    "make a new plan from this model's own graph"
                 )
-            for group, entry in zip(graph.groups, groups, strict=True):
-                kept = np.asarray(entry["kept"], dtype=int)
-                if kept.ndim != 1 or (kept < 0).any():
-                    raise ValueError(f"the kept channels of {group.name} are no list of indices")
-                keep[group.classes[kept]] = True
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise PlanError(f"this is not a keep-plan ({type(error).__name__}: {error})") from error
-        return cls(keep, fingerprint, tuple(value.get("notes", ())), bool(value.get("bypass", False)))
+            keep[group.classes[kept]] = True
+        return cls(keep, fingerprint, tuple(value.get("notes", ())), value.get("bypass", False))

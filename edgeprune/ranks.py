@@ -6,8 +6,12 @@ layers and parameters in mid-training, which wrappers do not follow. All process
 """
 
 import os
+import re
 from functools import cache
 from typing import TYPE_CHECKING
+
+from edgeprune.errors import EdgePruneError
+from edgeprune.text import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,4 +78,18 @@ class _Group(Ranks):
 @cache
 def ranks() -> Ranks:
     """This process among those that were started together."""
-    return _Group() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Ranks()
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not re.fullmatch("[0-9]{1,6}", text.strip()):
+        raise EdgePruneError(
+            f"the environment's WORLD_SIZE is {one_line(text)!r}, not a number of processes: unset it, or "
+            "start with torchrun"
+        )
+    if int(text) <= 1:
+        return Ranks()
+    try:
+        return _Group()
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        raise EdgePruneError(
+            f"the environment's WORLD_SIZE is {text}, but the processes do not find each other "
+            f"({one_line(error)}): start them with torchrun or accelerate launch, or unset it"
+        ) from error

@@ -2,11 +2,13 @@
 
 import inspect
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from edgeprune.bounds import QUANTITIES, check_count, check_quantity
 from edgeprune.budget import asks_time, parse_targets
 from edgeprune.data import DataBundle
 from edgeprune.errors import TrainError, known
@@ -114,6 +116,14 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
     if options.prune_iterations is None:
         wanted = min(PRUNING_ITERATIONS, round(steps * (1 - FINE_SHARE)))
         options = replace(options, prune_iterations=max(1, wanted))
+    schedule = method.schedule if method is not None else None
+    if (options.prune_schedule or schedule) == "iterative" and options.prune_steps > (
+        options.prune_iterations or 0
+    ):
+        raise TrainError(
+            f"--prune-steps {options.prune_steps} is more than the {options.prune_iterations} steps of the "
+            "pruning phase: lower it, or raise --prune-iterations"
+        )
     if (options.prune_iterations or 0) > steps:
         raise TrainError(
             f"--prune-iterations {options.prune_iterations} is more than the {steps} steps of "
@@ -173,15 +183,25 @@ def check_choices(options: TrainPruneOptions) -> None:
     if options.method not in METHODS and not (options.plan and options.method == methods.PLAN):
         raise TrainError(known("method", options.method, list(METHODS)))
     _check_target(options)
+    for name, value in vars(options).items():
+        if isinstance(value, str) and not value.strip():
+            raise TrainError(f"--{dashed(name)} is empty: give a value, or leave it out")
     for name in COUNTS:
-        if (value := getattr(options, name)) is not None and value < 1:
-            raise TrainError(f"--{dashed(name)} must be at least 1, not {value}")
+        if (value := getattr(options, name)) is not None:
+            check_count(name, value, TrainError)
     for name in ("lr", "baseline_lr"):
-        if (value := getattr(options, name)) is not None and not 0 < value < math.inf:
-            raise TrainError(f"--{dashed(name)} must be above 0, not {value}")
+        if (value := getattr(options, name)) is not None:
+            if isinstance(value, float | int) and not 0 < value < math.inf:
+                raise TrainError(f"--{dashed(name)} must be above 0, not {value}")
+            check_quantity(name, value, TrainError)
     for name, end in RANGES:
-        if not 0 <= (value := getattr(options, name)) < end:
+        value = getattr(options, name)
+        if isinstance(value, float | int) and not 0 <= value < end:
             raise TrainError(f"--{dashed(name)} must be at least 0 and below {end:g}, not {value}")
+        if name in QUANTITIES:
+            check_quantity(name, value, TrainError)
+        else:
+            check_count(name, value, TrainError)
     for name, names in CHOICES.items():
         if (value := getattr(options, name)) is not None and value not in names:
             raise TrainError(known(dashed(name), value, list(names)))
@@ -189,7 +209,7 @@ def check_choices(options: TrainPruneOptions) -> None:
     _check_method(options)
     if options.precision != "auto":
         TrainOptions(precision=options.precision)  # raises for unknown names, as the next line does
-    TrainOptions(schedule=options.schedule or "thesis")
+    TrainOptions(schedule="thesis" if options.schedule is None else options.schedule)
     _check_device(options.device)
 
 
@@ -274,11 +294,11 @@ def _takes(criterion: str, option: str) -> bool:
 
 def _check_device(name: str) -> None:
     kind, _, number = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda"):
+    if not re.fullmatch(r"auto|cpu(:0)?|cuda(:[0-9]{1,4})?", name):
         raise TrainError(known("device", name, ["auto", "cpu", "cuda"]))
     if kind == "cuda" and not torch.cuda.is_available():
         raise TrainError(f"--device {name}: torch finds no CUDA device here; leave the option out")
-    if kind == "cuda" and number and not (number.isdigit() and int(number) < torch.cuda.device_count()):
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise TrainError(f"--device {name}: there are {count} CUDA devices, numbered from 0")
 

@@ -23,14 +23,28 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.errors import EdgePruneError, RunError, WeightsError
 from edgeprune.files import (
     append_line,
+    check_links,
     explained,
     is_part,
-    read_json,
-    read_lines,
-    write_bytes,
+    parse_json,
+    parse_json_object,
     write_json,
 )
 from edgeprune.ranks import ranks
+from edgeprune.records import check, check_schema, good_lines, read_record
+from edgeprune.records.runs import (
+    CheckpointState,
+    Config,
+    MetricLine,
+    ModelRecord,
+    SteeringLine,
+    Summary,
+    Times,
+    check_image_fields,
+    check_model_record,
+)
+from edgeprune.tensorfile import check_momentum, load_exactly, read_tensor_file, read_tensors, save_tensors
+from edgeprune.trust import check_factory, named_folders
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -55,10 +69,16 @@ class Run:
     def open(cls, path: str | Path) -> "Run":
         """An existing run; raises RunError when ``path`` is none."""
         run = cls(Path(path))
-        if not run.path.exists():
+        try:
+            exists = run.path.exists()
+        except OSError as error:  # a name that is too long, say
+            raise RunError(f"no such run folder: {str(path)[:80]} ({error.strerror})") from error
+        if not exists:
             raise RunError(f"no such run folder: {path}; make one with 'edgeprune train-prune --out {path}'")
-        if not (run.path / "config.json").is_file() or "schema" not in run.config:
+        if not (run.path / "config.json").is_file():
             raise RunError(f"{path} is not a run folder (no config.json of edgeprune's in it)")
+        check_links(run.path)
+        _ = run.config  # raises RunError for one that is damaged
         return run
 
     @classmethod
@@ -119,18 +139,20 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """Options as resolved when the run was made."""
-        value = read_json(self.path / "config.json")
-        if not isinstance(value, dict):
-            raise RunError(f"{self.path / 'config.json'} does not hold a configuration")
-        return value
+        path = self.path / "config.json"
+        config = read_record(
+            path, Config, schema=SCHEMA, hint="was it edited, or made by another version of edgeprune?"
+        )
+        if {"input_shape", "mean", "std"} <= config.keys():
+            check_image_fields(config, str(path))
+        return config
 
     def summary(self) -> dict[str, Any]:
         """What came out; raises RunError while training is not finished."""
         if not (self.path / "summary.json").is_file():
             hint = f"go on with 'edgeprune train-prune --out {self.path} --resume'"
             raise RunError(f"{self.path} is not finished: {hint}")
-        found: dict[str, Any] = read_json(self.path / "summary.json")
-        return found
+        return read_record(self.path / "summary.json", Summary, schema=SCHEMA)
 
     def data(self) -> "DataBundle":
         """The data set the run was trained on, split as then."""
@@ -152,10 +174,16 @@ class Run:
     # --- models --------------------------------------------------------------------------------------
 
     def build(self) -> "nn.Module":
-        """The unpruned architecture with random weights."""
+        """The unpruned architecture with random weights.
+
+        Raises:
+            ModelError: it is made by code that nobody has vouched for; see `edgeprune.trust`.
+        """
         from edgeprune.models import build
 
         model = self._setting("model")
+        folders = named_folders(self.config.get("options") or {})
+        check_factory(model["factory"], model["args"], self.path, folders)
         return build(model["factory"], **model["args"])
 
     def save_tensors(self, which: str, state: "dict[str, Tensor]") -> None:
@@ -201,12 +229,16 @@ class Run:
         plans, _ = self.removals()
         if not plans:
             return self.load("baseline"), {}
-        tensors = read_tensors(self.path / f"removed-{len(plans)}.safetensors")
+        path = self.path / f"removed-{len(plans)}.safetensors"
+        tensors = read_tensors(path)
         model, parts = self._dense(), {"model": {}, "momentum": {}}  # type: ignore[var-annotated]
         for name, value in tensors.items():
             kind, _, rest = name.partition("/")
+            if kind not in parts:
+                raise WeightsError(f"{path} does not fit model.json: it has {name[:80]!r}")
             parts[kind][rest] = value
-        model.load_state_dict(parts["model"])
+        load_exactly(model, parts["model"], path, "model.json")
+        check_momentum(model, parts["momentum"], path)
         return model, parts["momentum"]
 
     def removals(self) -> tuple[list[dict[str, Any]], list[int]]:
@@ -230,16 +262,15 @@ class Run:
         """
         if which not in WHICH:
             raise RunError(f"no model {which!r} in a run; there are {', '.join(WHICH)}")
+        from edgeprune.models.weights import check_values
+
         path = self.path / f"{which}.safetensors"
         if not path.is_file():
             raise RunError(f"{self.path} has no {which} model yet: finish it with --resume")
+        tensors = read_tensors(path)  # first: a damaged file is found without building anything
         model = self.build() if which == "baseline" else self._dense()
-        state = read_tensors(path)
-        try:
-            model.load_state_dict(state, strict=True)
-        except RuntimeError as error:
-            last = str(error).splitlines()[-1].strip()
-            raise WeightsError(f"{path} does not fit model.json: {last}") from error
+        check_values(tensors, model.state_dict(), path)
+        load_exactly(model, tensors, path, "config.json" if which == "baseline" else "model.json")
         return model.eval()
 
     def _dense(self) -> "nn.Module":
@@ -271,10 +302,8 @@ class Run:
         return [note for plan in self._model_record()["plans"] for note in plan.get("notes", [])]
 
     def _model_record(self) -> dict[str, Any]:
-        record = read_json(self.path / "model.json")
-        if not isinstance(record, dict) or not {"input_shape", "plans", "steps"} <= record.keys():
-            raise RunError(f"{self.path / 'model.json'} does not describe a model: it was edited, or cut")
-        return record
+        path = self.path / "model.json"
+        return check_model_record(read_record(path, ModelRecord, schema=SCHEMA), str(path))
 
     def save_times(self, record: dict[str, Any]) -> None:
         """What was measured when the widths were settled for a device."""
@@ -284,7 +313,7 @@ class Run:
     def times(self) -> dict[str, Any] | None:
         """What `save_times` wrote; None where no device was asked."""
         place = self.path / "latency.json"
-        return read_json(place) if place.is_file() else None
+        return read_record(place, Times, schema=SCHEMA) if place.is_file() else None
 
     # --- training state ------------------------------------------------------------------------------
 
@@ -299,8 +328,8 @@ class Run:
             append_line(self.metrics_path, record)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All whole records so far."""
-        return read_lines(self.metrics_path)
+        """Return all records so far; damaged lines are left out, with a warning."""
+        return good_lines(self.metrics_path, MetricLine)
 
     def save_checkpoint(self, tensors: "dict[str, Tensor]", state: dict[str, Any]) -> None:
         """Remember where training stands; the metrics written so far belong to it."""
@@ -319,13 +348,20 @@ class Run:
             RunError: the checkpoint is damaged.
         """
         path = self.path / "checkpoint.safetensors"
-        state = _checkpoint_state(path) if path.is_file() else None
-        if state is None or state["stage"] != stage:
+        found = self._read_checkpoint(path) if path.is_file() else None
+        if found is None or found[1]["stage"] != stage:
             self._cut_metrics(self._metrics_before(stage))
             return None
-        tensors = read_tensors(path)
-        self._cut_metrics(state["metrics_bytes"])
-        return tensors, state
+        self._cut_metrics(found[1]["metrics_bytes"])
+        return found
+
+    def _read_checkpoint(self, path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+        try:
+            tensors, texts = read_tensor_file(path)
+        except WeightsError as error:
+            hint = "delete it, and --resume starts this stage again"
+            raise RunError(f"{path} is damaged ({error}): {hint}") from error
+        return tensors, _checkpoint_state(path, texts)
 
     def _metrics_before(self, stage: str) -> int:
         """Bytes of whole records ahead of the stage's first one."""
@@ -333,7 +369,7 @@ class Run:
             return 0
         size = 0
         for line in self.metrics_path.read_bytes().splitlines(keepends=True):
-            if not line.endswith(b"\n") or json.loads(line).get("stage") == stage:
+            if not line.endswith(b"\n") or _stage_of(line) == stage:
                 break
             size += len(line)
         return size
@@ -349,6 +385,10 @@ class Run:
         ranks().wait()
         self.drop_checkpoint()
 
+    def has_checkpoint(self) -> bool:
+        """Whether training has left a place to go on from."""
+        return self.has("checkpoint.safetensors")
+
     def drop_checkpoint(self) -> None:
         """Training is done."""
         if ranks().main:
@@ -361,8 +401,8 @@ class Run:
         append_line(self.path / "steer.jsonl", command)
 
     def steering(self) -> list[dict[str, Any]]:
-        """All commands so far, oldest first."""
-        return read_lines(self.path / "steer.jsonl")
+        """Return all commands so far, oldest first; damaged lines are left out, with a warning."""
+        return good_lines(self.path / "steer.jsonl", SteeringLine)
 
     def steering_bytes(self) -> int:
         """Size of all commands so far: whether there is a new one, without reading them."""
@@ -372,32 +412,21 @@ class Run:
             return 0
 
 
-def save_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file aside and rename it into place."""
-    from safetensors.torch import save
-
-    # Written by Python and not by safetensors, whose errors do not say that the disk is full.
-    write_bytes(path, save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, metadata))
-
-
-def read_tensors(path: Path) -> "dict[str, Tensor]":
-    """Read a safetensors file; raises WeightsError when it is truncated or none."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def _stage_of(line: bytes) -> Any:
+    """Return the stage that a line of metrics is of; None for a damaged line."""
     try:
-        return load_file(str(path))
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error})") from error
+        return parse_json_object(line).get("stage")
+    except ValueError:
+        return None
 
 
-def _checkpoint_state(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
-
+def _checkpoint_state(path: Path, texts: dict[str, str]) -> dict[str, Any]:
+    """Read the state that a checkpoint holds beside its tensors; raises RunError, with what to do."""
+    hint = "delete it, and --resume starts this stage again"
     try:
-        with safe_open(str(path), "pt") as handle:
-            state = json.loads((handle.metadata() or {})["state"])
-            return {"stage": state["stage"], "metrics_bytes": state["metrics_bytes"], **state}
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        hint = "delete it, and --resume starts this stage again"
-        raise RunError(f"{path} is damaged ({error}): {hint}") from error
+        state = parse_json(texts["state"])
+    except (KeyError, ValueError) as error:
+        raise RunError(f"{path} is damaged (its state is not readable: {error}): {hint}") from error
+    check_schema(state, path, hint=hint)
+    checked: dict[str, Any] = check(state, CheckpointState, f"{path} is damaged", hint=hint)
+    return checked

@@ -18,7 +18,8 @@ from edgeprune.graph.symbolic import trace
 from edgeprune.plan import Plan
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.history import HISTORY, History, example_of, history_of
-from edgeprune.serialize import describe_module, load_module, read_metadata, write_module
+from edgeprune.serialize import describe_module, load_module, write_module
+from edgeprune.tensorfile import read_tensor_file
 from edgeprune.trace.recorder import tensors_of
 from edgeprune.trace.untouched import untouched
 
@@ -89,14 +90,14 @@ def load(path: str | Path, allow: tuple[str, ...] = (), into: nn.Module | None =
         PlanError: ``into`` is of another network.
     """
     if into is None:
-        metadata, _ = read_metadata(path)
+        _, metadata = read_tensor_file(Path(path))
         if "edgeprune" not in metadata and PLANS in metadata:
             why = metadata.get("edgeprune-no-graph", "its forward is not in it")
             raise ModelError(
                 f"{path} holds a network that needs its class ({why}): load it with edgeprune.load(path, into=MyNet())"
             )
         return load_module(path, allow)
-    metadata, tensors = read_metadata(path)
+    tensors, metadata = read_tensor_file(Path(path))
     if PLANS not in metadata:
         raise WeightsError(f"{path} holds no keep-plans to prune a {type(into).__name__} by: load it without into=")
     try:

@@ -18,7 +18,6 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.errors import ModelError, WeightsError
-from edgeprune.files import written_aside
 from edgeprune.graph_record import (
     FORMAT,
     SCHEMA,
@@ -28,6 +27,7 @@ from edgeprune.graph_record import (
     read_record,
 )
 from edgeprune.pure import SPACES, is_own, pure_function, pure_layers
+from edgeprune.tensorfile import read_tensor_file, save_tensors
 
 _MODULE_STATE = frozenset(nn.Module().__dict__) - {"training"}
 # What goes wrong where parts of a file do not fit each other.
@@ -63,17 +63,16 @@ def describe_module(module: fx.GraphModule) -> tuple[dict[str, Any], dict[str, T
     }
     state = _first_tensors(module)
     _check_loadable(record, set(state))
+    for name, tensor in state.items():
+        if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
+            raise ModelError(f"cannot save this model: {name} is not a plain tensor with values")
     return record, state
 
 
 def write_module(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
     """Write tensors and metadata to ``path`` (.safetensors), aside and renamed."""
-    from safetensors.torch import save_file
-
     path = Path(path)
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with written_aside(path) as aside:
-        save_file(plain, str(aside), metadata)
+    save_tensors(path, tensors, metadata)
     return path
 
 
@@ -104,7 +103,7 @@ def load_module(path: str | Path, allow: tuple[str, ...] = ()) -> fx.GraphModule
     Raises:
         WeightsError: no such file, a truncated or foreign one. ModelError: it needs a package not allowed.
     """
-    metadata, tensors = read_metadata(path)
+    tensors, metadata = read_tensor_file(Path(path))
     if "edgeprune" not in metadata:
         raise WeightsError(f"{path} holds weights, but no model that edgeprune.save wrote")
     record = read_record(metadata["edgeprune"], set(tensors), path)
@@ -115,24 +114,6 @@ def load_module(path: str | Path, allow: tuple[str, ...] = ()) -> fx.GraphModule
         raise ModelError(
             f"{path} does not hold together ({type(error).__name__}: {why}): was it edited?"
         ) from error
-
-
-def read_metadata(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Read the metadata and tensors of a safetensors file.
-
-    Raises:
-        WeightsError: there is none, or it is damaged.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), "pt") as handle:
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-            return handle.metadata() or {}, tensors
-    except FileNotFoundError as error:
-        raise WeightsError(f"no such file: {path}") from error
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error})") from error
 
 
 def _rebuild(record: GraphRecord, tensors: dict[str, Tensor], allowed: tuple[str, ...]) -> fx.GraphModule:
@@ -268,11 +249,17 @@ def _layers(module: fx.GraphModule) -> dict[str, Any]:
     leaves = {str(node.target) for node in module.graph.nodes if node.op == "call_module"}
     found = {}
     for path, layer in module.named_modules(remove_duplicate=False):
-        if path and any(path == leaf or path.startswith(leaf + ".") for leaf in leaves):
+        if path and _is_within(path, leaves):
             found[path] = _layer_record(path, layer)
         elif path:
             found[path] = {"class": "torch.nn.modules.module:Module", "attributes": {}, "empty": {}}
     return found
+
+
+def _is_within(path: str, leaves: set[str]) -> bool:
+    """Whether a submodule is a leaf of the graph or a part of one."""
+    parts = path.split(".")
+    return any(".".join(parts[: end + 1]) in leaves for end in range(len(parts)))
 
 
 def _layer_record(path: str, layer: nn.Module) -> dict[str, Any]:

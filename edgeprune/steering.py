@@ -7,7 +7,7 @@ from typing import Any
 from edgeprune.errors import EdgePruneError, RunError
 from edgeprune.runs import Run
 
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 _SHOWN = ("step", "flops_fraction", "params_fraction", "interacting", "manual", "mask_mean", "loss")
 
 
@@ -23,6 +23,10 @@ def send(run_path: str | Path, interacting: str | None, *, auto: bool = False) -
         raise RunError(f"{run.path} prunes by {method}: only the learned method's phase can be steered")
     if run.has("settled.safetensors"):
         raise RunError(f"the pruning phase of {run.path} is over: its masks are fixed")
+    if auto and interacting is not None:
+        raise RunError(
+            "--auto and --interacting exclude each other: one lets the controller set it, one does not"
+        )
     if auto:
         run.steer({"auto": True})
     if interacting is not None:
@@ -34,7 +38,7 @@ def send(run_path: str | Path, interacting: str | None, *, auto: bool = False) -
 def status(run_path: str | Path) -> dict[str, Any]:
     """Where the pruning phase stands: the last reported step (every 50), and commands not yet taken."""
     run = Run.open(run_path)
-    steps = [m for m in run.metrics() if m["stage"] == "prune" and m["kind"] == "step"]
+    steps = [m for m in run.metrics() if m["stage"] == "prune" and m.get("kind") == "step"]
     phase = "over" if run.has("settled.safetensors") else "running or interrupted" if steps else "not begun"
     shown = {key: steps[-1][key] for key in _SHOWN if key in steps[-1]} if steps else {}
     return {"run": str(run.path), "pruning_phase": phase, **shown, "commands": len(run.steering())}

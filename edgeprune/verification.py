@@ -6,9 +6,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 from edgeprune.devices import contradiction, device_names, load_device
-from edgeprune.errors import BudgetError, known
-from edgeprune.files import parse_toml, read_json, sha256, write_bytes
+from edgeprune.errors import BudgetError, RunError, known
+from edgeprune.files import parse_toml, sha256, write_bytes
 from edgeprune.limits import BENCH, LIMITS, Found, Limit, is_number, shortened
+from edgeprune.records import read_record
+from edgeprune.records.bench import BenchResult, ExportRecord
 from edgeprune.report import Table
 from edgeprune.runs import Run
 
@@ -70,7 +72,7 @@ def verify(run_path: str | Path, budget: str | Path, *, device: str | None = Non
     """
     run = Run.open(run_path)
     limits, named = read_budget(Path(budget))
-    sources: dict[str, Found | str] = {"summary": run.summary(), "export": _export(run)}
+    sources: dict[str, Found | str] = {"summary": _summary(run), "export": _export(run)}
     measured = None
     if any(LIMITS[name].source == "bench" for name in limits):
         measured = device or named or _only_device(run)
@@ -102,13 +104,26 @@ def _check(limit: Limit, bound: float, source: Found | str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _summary(run: Run) -> Found | str:
+    """Return the summary, or what is wrong with it; raises RunError for a run that is not finished."""
+    try:
+        return run.summary()
+    except RunError as error:
+        if not run.has("summary.json"):
+            raise
+        return f"{error}; prune again"
+
+
 def _export(run: Run) -> Found | str:
     path = run.path / "export" / "export.json"
     if not path.is_file():
         return f"the run has not been exported: edgeprune export {run.path}"
-    found: Found = read_json(path)
+    try:
+        found: Found = read_record(path, ExportRecord, hint=f"export again with: edgeprune export {run.path}")
+    except RunError as error:
+        return str(error)
     for model in found["models"].values():
-        file = path.parent / model["file"]
+        file = path.parent / Path(model["file"]).name  # whatever the record says, beside it
         if not file.is_file() or sha256(file) != model["sha256"]:
             return f"export/{model['file']} is not what export.json describes: edgeprune export {run.path}"
     return found
@@ -127,10 +142,13 @@ def _only_device(run: Run) -> str | None:
 def _bench(run: Run, device: str | None) -> Found | str:
     on = f" --device {device}" if device else ""
     command = f"edgeprune bench {run.path}{on}"
-    path = run.path / "bench" / f"{device}.json"
+    path = run.path / "bench" / f"{Path(device or '').name}.json"
     if device is None or not path.is_file():
         return f"nothing was measured{f' on {device}' if device else ''}: {command}"
-    found: Found = read_json(path)
+    try:
+        found: Found = read_record(path, BenchResult, hint=f"measure again with: {command}")
+    except RunError as error:
+        return str(error)
     if found.get("complete") is False:
         return f"bench/{path.name} is of a measurement that was cut: {command}"
     machine = _contradicted(found)

@@ -29,3 +29,37 @@ def test_tables_are_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == ""
     for text in ("a run", "parameters", "2.00x less", "remark [with brackets]", "conv1", "16"):
         assert text in out
+
+
+@pytest.mark.parametrize("name", ["[/b]", "[red]x[/red]", "[bold", "[link=file:///etc]x", "a[/]", "\\[x]"])
+def test_a_name_is_no_markup(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    print_rows(name, [Row(name, name, name, name)], [name])
+    print_table(name, [("name", "left")], [[name]])
+    with progress_bars() as report:
+        report(1, 2, name)
+    out, err = capsys.readouterr()
+    assert out.count(name) == 8 and name in err
+
+
+def test_a_terminal_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "\x1b]0;owned\x07\x1b[2J"
+    print_rows(name, [Row(name, "1", "1")], [f"{name}\nsecond line"])
+    print_table(name, [("name", "left")], [[name]])
+    with progress_bars() as report:
+        report(1, 2, name)
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out and "\x07" not in out + err and "\x1b]0" not in err
+    assert "\\x1b[2J second line" in out
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "99999999"])
+def test_a_table_is_shown_whatever_columns_says(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    print_table("layers", [("name", "left")], [["conv1"]])
+    out = capsys.readouterr().out
+    assert "conv1" in out and max(map(len, out.splitlines())) <= 1000

@@ -129,7 +129,7 @@ GOOD = {"title": "x", "runtimes": {"fake": "fp32"}}
 @pytest.mark.parametrize(
     ("profile", "message"),
     [
-        ({"title": "x"}, "it has no runtimes"),
+        ({"title": "x"}, "`runtimes` is missing"),
         ({"runtimes": {"fake": "fp32"}}, "title"),
         ({"title": "x", "runtimes": {}}, ""),
         ({**GOOD, "bach": 1}, "bach"),

@@ -144,6 +144,37 @@ def test_a_table_of_another_device_is_refused_by_name(asked: TrainPruneOptions, 
         train_prune("other", replace(asked, method="l1", lut=str(table)))
 
 
+def test_a_table_with_nan_is_found_before_training(asked: TrainPruneOptions) -> None:
+    table = Path("t.json")
+    train_prune("run", replace(asked, method="l1", lut=str(table)))
+    content = json.loads(table.read_text())
+    next(iter(content["shapes"].values()))["points"][0][2] = float("nan")
+    table.write_text(json.dumps(content))
+    with pytest.raises(LatencyError, match="t.json.*remove it, and build it again"):
+        train_prune("other", replace(asked, method="l1", lut=str(table)))
+    assert not Path("other").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "."], "it is a folder"),
+        (["--out", "file/t.json"], "a part of that path is a file"),
+        (["--out", "broken.json"], "remove it, and build it again"),
+        (["--device", "jetson-nano"], "--device jetson-nano is not what this is"),
+    ],
+)
+def test_lut_build_says_what_cannot_be_before_it_begins(
+    board: Board, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    Path("file").write_text("")
+    Path("broken.json").write_text('{"schema": 2}')
+    monkeypatch.setattr("edgeprune.luts.export_model", lambda *_: pytest.fail("it began"))
+    code, _, error = cli("lut", "build", "--model", "resnet20", *words)
+    assert code == 1 and said in error and error.count("\n") == 1
+    assert board.timed == []
+
+
 def cli(*words: str) -> tuple[int, str, str]:
     result = CliRunner().invoke(main, list(words))
     return result.exit_code, result.stdout, result.stderr

@@ -180,3 +180,291 @@ def test_the_same_file_unchanged_loads(saved: Path, tmp_path: Path) -> None:
     path = edited(saved, tmp_path / "same.safetensors", lambda _: None)
     x = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(edgeprune.load(path)(x), edgeprune.load(saved)(x))
+
+
+# --- folders -----------------------------------------------------------------------------------------
+
+EVIL = "from pathlib import Path\nPath({mark!r}).touch()\ndef make(**args): Path({mark!r}).touch()\n"
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    """The file that hostile code would leave."""
+    return tmp_path / "ran"
+
+
+PLAN = {"schema": 1, "fingerprint": "f", "groups": []}
+
+
+def hostile_run(folder: Path, factory: str, mark: Path, **options: Any) -> Path:
+    """A run folder that names a factory, with a module of its own, as if it were finished."""
+    from dataclasses import asdict
+
+    from edgeprune.recipe import TrainPruneOptions
+
+    folder.mkdir(parents=True)
+    (folder / "evil_nets.py").write_text(EVIL.format(mark=str(mark)))
+    fields = {
+        "model": {"factory": factory, "args": {"num_classes": 3, "in_channels": 3}},
+        "data_spec": {
+            "data": "digits", "root": None, "image_size": None, "val_fraction": 0.1, "seed": 0,
+            "native_size": None, "fingerprint": "f",
+        },
+        "input_shape": [3, 8, 8], "classes": ["a", "b", "c"], "mean": [0, 0, 0], "std": [1, 1, 1],
+    }  # fmt: skip
+    options = {**asdict(TrainPruneOptions(model=factory)), **options}
+    (folder / "config.json").write_text(json.dumps({"schema": 1, "options": options, **fields}))
+    (folder / "model.json").write_text(json.dumps({"schema": 1, **fields, "plans": [PLAN], "steps": [0]}))
+    for name in ("baseline", "settled", "pruned"):
+        save_file({"w": torch.zeros(1)}, str(folder / f"{name}.safetensors"))
+    return folder
+
+
+def refused(*words: str) -> str:
+    """Run a command that must end with one line of error."""
+    from click.testing import CliRunner
+
+    from edgeprune.cli import main
+
+    result = CliRunner().invoke(main, list(words))
+    assert result.exit_code == 1, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    lines = result.stderr.strip().splitlines()
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:], result.stderr
+    assert "\x1b" not in result.output
+    return lines[-1]
+
+
+FACTORIES = {
+    "a program": ("os:system", "--trust os"),
+    "a module in the folder": ("evil_nets:make", "--trust evil_nets"),
+    "a module of the standard library": ("subprocess:Popen", "--trust subprocess"),
+    "the library itself": ("edgeprune.files:write_bytes", "--trust edgeprune"),
+    "an import of the zoo": ("edgeprune.models.factory:importlib.import_module", "--trust edgeprune"),
+    "an import of torchvision": ("torchvision.models.resnet:torch.load", "--trust torchvision"),
+    "a file of torchvision": ("torchvision.io:write_file", "--trust torchvision"),
+    "a dataset of torchvision": ("torchvision.datasets:CIFAR10", "--trust torchvision"),
+    "a hub": ("torch.hub:load", "--trust torch"),
+    "no identifier": ("os;evil:system", "not of the form"),
+    "a dunder of a registered name": ("torchvision:__class__", "unknown torchvision model"),
+    "an attribute of a registered name": ("torchvision:resnet.torch.load", "unknown torchvision model"),
+    "a path": ("../evil_nets:make", "not of the form"),
+    "an empty module": (":make", "not of the form"),
+}
+COMMANDS: dict[str, Callable[[str], list[str]]] = {
+    "inspect": lambda run: ["inspect", run],
+    "export": lambda run: ["export", run],
+    "lut build": lambda run: ["lut", "build", "--model", run, "--out", f"{run}/lut.json"],
+    "resume": lambda run: ["train-prune", "--out", run, "--resume"],
+    "compare": lambda run: ["compare", run, "--methods", "l1", "--out", f"{run}-compared"],
+    "search": lambda run: ["search", run, "--out", f"{run}-searched"],
+}
+
+
+@pytest.mark.parametrize("what", FACTORIES)
+def test_a_run_folder_imports_nothing(
+    what: str, tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory, said = FACTORIES[what]
+    run = hostile_run(tmp_path / "run", factory, mark)
+    monkeypatch.chdir(run)  # where a module of the folder would be found
+    for which in ("baseline", "pruned"):
+        with pytest.raises(EdgePruneError, match=said):
+            edgeprune.load(run, which)
+    assert said in refused("inspect", str(run))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("factory", ["os:system", "evil_nets:make"])
+def test_no_command_imports_what_a_run_folder_names(
+    command: str, factory: str, tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = hostile_run(tmp_path / "run", factory, mark)
+    monkeypatch.chdir(run)
+    monkeypatch.setattr("edgeprune.runs.Run.data", lambda self: None)  # what is asked of it comes later
+    assert "--trust" in refused(*COMMANDS[command](str(run)))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("inside", ["the run folder", "its data"])
+def test_a_trusted_package_is_not_taken_from_the_folder_itself(
+    inside: str, tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "evil_nets.py").write_text(EVIL.format(mark=str(mark)))
+    run = hostile_run(tmp_path / "run", "evil_nets:make", mark, data=str(data))
+    monkeypatch.chdir(run if inside == "the run folder" else data)
+    assert "brings no code along" in refused("inspect", str(run), "--trust", "evil_nets")
+    with pytest.raises(EdgePruneError, match="brings no code along"):
+        edgeprune.load(run, "baseline", allow=("evil_nets",))
+    assert not mark.exists()
+
+
+def test_a_package_that_is_named_is_imported(
+    tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_nets.py").write_text(
+        "from torch import nn\n"
+        "def make(num_classes): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())\n"
+    )
+    run = hostile_run(tmp_path / "run", "own_nets:make", mark)
+    monkeypatch.chdir(tmp_path)
+    from click.testing import CliRunner
+
+    from edgeprune.cli import main
+
+    result = CliRunner().invoke(main, ["inspect", str(run), "--trust", "own_nets"])
+    assert result.exit_code == 0, result.output
+    assert "--trust own_nets" in refused("inspect", str(run))  # for that one command alone
+
+
+def test_a_stored_host_is_asked_for_again(tmp_path: Path, mark: Path) -> None:
+    host = {
+        "name": "board", "python": None, "folder": None, "ssh_options": [f"ProxyCommand=touch {mark}"],
+    }  # fmt: skip
+    run = hostile_run(tmp_path / "run", "resnet8", mark, host=host, target_device="cpu")
+    for words in (
+        ["train-prune", "--out", str(run), "--resume"],
+        ["compare", str(run), "--methods", "l1", "--out", str(tmp_path / "compared")],
+        ["search", str(run), "--out", str(tmp_path / "searched")],
+    ):
+        error = refused(*words)
+        assert "--host board" in error and "ProxyCommand" in error
+    assert not mark.exists()
+
+
+def test_another_host_than_the_stored_one_is_refused(tmp_path: Path, mark: Path) -> None:
+    host = {"name": "board", "python": None, "folder": None, "ssh_options": [f"ProxyCommand=touch {mark}"]}
+    run = hostile_run(tmp_path / "run", "resnet8", mark, host=host, target_device="cpu")
+    assert "was started with host=" in refused(
+        "train-prune", "--out", str(run), "--resume", "--host", "board"
+    )
+    assert not mark.exists()
+
+
+# --- other files -------------------------------------------------------------------------------------
+
+
+class Runs:
+    """What pickle would call when it is read."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_a_pickle_of_weights_is_not_run(tmp_path: Path, mark: Path) -> None:
+    from edgeprune.models import load_weights
+
+    for content in (Runs(mark), {"weight": Runs(mark)}):
+        torch.save(content, tmp_path / "weights.pt")
+        with pytest.raises(EdgePruneError, match="pickle"):
+            load_weights(nn.Linear(2, 2), tmp_path / "weights.pt")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["metrics.jsonl", "steer.jsonl", "export", "bench", "tensorboard", "summary.json", "bench/cpu.json"],
+)
+def test_links_that_lead_out_of_a_run_folder(name: str, tmp_path: Path, mark: Path) -> None:
+    """What is appended, cut or replaced would be a file of the reader's own."""
+    run = hostile_run(tmp_path / "run", "resnet8", mark)
+    own = tmp_path / "own"
+    own.write_text("mine\n") if "." in name else own.mkdir()
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).symlink_to(own)
+    assert "outside of" in refused("inspect", str(run))
+    assert "outside of" in refused("train-prune", "--out", str(run), "--resume")
+    assert own.is_dir() or own.read_text() == "mine\n"
+
+
+def test_links_within_a_run_folder_and_to_it_are_fine(tmp_path: Path, mark: Path) -> None:
+    from edgeprune.runs import Run
+
+    run = hostile_run(tmp_path / "run", "resnet8", mark)
+    (run / "latest.safetensors").symlink_to(run / "pruned.safetensors")
+    (tmp_path / "link").symlink_to(run)
+    assert Run.open(tmp_path / "link").config["schema"] == 1
+
+
+def test_an_onnx_file_that_reads_other_files(tmp_path: Path, mark: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    from edgeprune.bench.run import exported_models
+
+    run = hostile_run(tmp_path / "run", "resnet8", mark)
+    (run / "export").mkdir()
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0])
+    weight.ClearField("float_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="../../secret")
+    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [value], [weight])
+    for name in ("baseline", "pruned"):
+        onnx.save(helper.make_model(graph), run / "export" / f"{name}.onnx")
+    with pytest.raises(EdgePruneError, match="keeps weights in other files"):
+        exported_models(run)
+
+
+def test_a_record_that_names_files_elsewhere(tmp_path: Path, mark: Path) -> None:
+    """A hash of a file elsewhere would say what it holds, and one of a device would never end."""
+    run = hostile_run(tmp_path / "run", "resnet8", mark)
+    (run / "summary.json").write_text(json.dumps({"schema": 1}))
+    (run / "export").mkdir()
+    parity = {"top1_agreement": 1.0, "max_rel_diff": 0.0, "max_abs_diff": 0.0}
+    model = {"file": "baseline.onnx", "sha256": "0" * 64, "size_bytes": 1, "params": 1, "parity": parity}
+    models = {"baseline": model, "pruned": {**model, "file": "../../../../../../../../dev/zero"}}
+    (run / "export" / "export.json").write_text(json.dumps({"schema": 1, "models": models}))
+    from edgeprune import verification
+    from edgeprune.runs import Run
+
+    said = verification._export(Run.open(run))
+    assert isinstance(said, str) and "export.json: `models.pruned.file` must be text matching regex" in said
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://evil:6379/0", "postgresql://evil/db", "sqlite:////tmp/x.db", "journal:/x"]
+)
+def test_a_stored_storage_is_asked_for_again(
+    url: str, tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeprune.search import storage
+
+    folder = tmp_path / "search"
+    hostile_run(folder / "baseline", "resnet8", mark)
+    stored = {"schema": 1, "source": "resnet8", "training": {"model": "resnet8"}, "storage": url}
+    (folder / "search.json").write_text(json.dumps(stored))
+    opened: list[str] = []
+    monkeypatch.setattr(storage, "open_storage", lambda url, heartbeat: opened.append(url))
+    assert "repeat --storage" in refused("search", "--out", str(folder), "--resume")
+    assert not opened
+
+
+@pytest.mark.parametrize("kind", ["search", "compare"])
+def test_a_folder_of_many_runs_names_a_factory_or_a_host(kind: str, tmp_path: Path, mark: Path) -> None:
+    host = {"name": "board", "python": None, "folder": None, "ssh_options": [f"ProxyCommand=touch {mark}"]}
+    for number, (training, said) in enumerate(
+        [({"model": "os:system"}, "--trust os"), ({"model": "resnet8", "host": host}, "--host board")]
+    ):
+        folder = tmp_path / f"{kind}{number}"
+        hostile_run(folder / "baseline", training["model"], mark)
+        stored: dict[str, Any] = {"schema": 1, "source": "resnet8", "training": training}
+        more = {"storage": None} if kind == "search" else {"methods": ["l1"], "moments": [], "seeds": 1}
+        (folder / f"{kind}.json").write_text(json.dumps(stored | more))
+        assert said in refused(kind, "--out", str(folder), "--resume")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "host", ["-oProxyCommand=touch ran", "board -oProxyCommand=x", "adb:-s", "adb:x y", ""]
+)
+def test_a_host_is_no_option(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused("devices", "--detect", f"--host={host}")
+    assert not list(tmp_path.iterdir())

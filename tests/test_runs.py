@@ -192,6 +192,21 @@ def test_a_truncated_file_is_named(pruned: tuple[Run, nn.Module]) -> None:
         one_line(error.value)
 
 
+def test_a_model_with_numbers_that_are_not_finite_is_refused(pruned: tuple[Run, nn.Module]) -> None:
+    run, model = pruned
+    path = run.path / "pruned.safetensors"
+    state = read_tensors(path)
+    name = next(name for name in state if name.endswith("running_var"))
+    for value, message in ((float("nan"), "not finite"), (-1.0, "negative variances")):
+        state[name][0] = value
+        run.save_tensors("pruned", state)
+        with pytest.raises(
+            WeightsError, match=rf"pruned\.safetensors holds .*{message}.*1 in {name}"
+        ) as error:
+            run.load()
+        one_line(error.value)
+
+
 def test_a_pickle_is_refused_unread(pruned: tuple[Run, nn.Module]) -> None:
     run, _ = pruned
 

@@ -14,6 +14,7 @@ from edgeprune.files import sha256, write_json
 from edgeprune.verification import LIMITS, verify, write_junit
 
 NAMES = ("baseline", "pruned")
+BOARDLESS = {"model": None, "compatible": [], "soc": None, "l4t": None, "android": False, "gpus": []}
 
 
 def bench_of(run: Path, **pruned: Any) -> dict[str, Any]:
@@ -27,13 +28,23 @@ def bench_of(run: Path, **pruned: Any) -> dict[str, Any]:
         "memory_reason": None,
         "energy_mj_per_inference": None,
         "energy_reason": "no sensor",
+        "versions": {},
     }
     models = {}
     for name in NAMES:
         file = run / "export" / f"{name}.onnx"
         models[name] = {**model, "file": str(file), "sha256": sha256(file)}
     models["pruned"].update(pruned)
-    return {"models": models, "speedup": {"value": 1.6, "low": 1.5, "high": 1.7}}
+    settings = {"runtime": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 1, "seconds": 1.0}
+    fingerprint = {"board": BOARDLESS, "runtimes": {"onnxruntime": "1"}}
+    return {
+        "schema": 1,
+        "models": models,
+        "speedup": {"value": 1.6, "low": 1.5, "high": 1.7, "confidence": 0.95, "pairs": 10},
+        "settings": settings,
+        "device": {"name": "cpu", "title": "CPU", "fingerprint": fingerprint},
+        "warnings": [],
+    }
 
 
 @pytest.fixture
@@ -44,16 +55,24 @@ def run(tmp_path: Path) -> Path:
     write_json(place / "config.json", {"schema": 1})
     models = {
         "baseline": {"accuracy": 0.96, "params": 200, "flops": 4000},
+        "settled": {"accuracy": 0.9, "params": 50, "flops": 2000},
         "pruned": {"accuracy": 0.95, "params": 50, "flops": 2000},
     }
-    write_json(place / "summary.json", {"schema": 1, "accuracy_drop": 0.01, "models": models})
+    for model in models.values():
+        model |= {"test_images": 100, "size_bytes": 1000}
+    outcome = {"kind": "flops", "asked": "flops=0.5", "fraction": 0.5, "got_fraction": 0.5}
+    fractions = {"params_fraction": 0.25, "flops_fraction": 0.5, "accuracy_drop": 0.01}
+    write_json(
+        place / "summary.json",
+        {"schema": 1, "target": outcome, "targets": [outcome], **fractions, "models": models, "notes": []},
+    )
     exported = {}
     for name, agreement in zip(NAMES, (1.0, 0.99), strict=True):
         file = place / "export" / f"{name}.onnx"
         file.write_text(name)
-        parity = {"top1_agreement": agreement, "max_rel_diff": 1e-6}
+        parity = {"top1_agreement": agreement, "max_rel_diff": 1e-6, "max_abs_diff": 1e-6}
         exported[name] = {
-            "file": file.name, "sha256": sha256(file), "size_bytes": 1500, "parity": parity,
+            "file": file.name, "sha256": sha256(file), "size_bytes": 1500, "params": 9, "parity": parity,
         }  # fmt: skip
     write_json(place / "export" / "export.json", {"schema": 1, "models": exported})
     write_json(place / "bench" / "cpu.json", bench_of(place))
@@ -258,12 +277,9 @@ def test_what_cannot_be_is_not_met(
         json.dumps(result, allow_nan=False)
 
 
-BOARDLESS = {"model": None, "compatible": [], "soc": None, "l4t": None, "android": False, "gpus": []}
-
-
 def test_a_measurement_on_another_machine_does_not_count(run: Path) -> None:
     """As versions before --assume-device wrote it: an x86 machine under a Jetson's name."""
-    device = {"name": "jetson-orin-nano", "fingerprint": {"board": BOARDLESS}}
+    device = {"name": "jetson-orin-nano", "title": "x", "fingerprint": {"board": BOARDLESS, "runtimes": {}}}
     write_json(run / "bench" / "jetson-orin-nano.json", {**bench_of(run), "device": device})
     result = held(run, "speedup = 1", device="jetson-orin-nano")
     assert not result["passed"]
@@ -273,7 +289,12 @@ def test_a_measurement_on_another_machine_does_not_count(run: Path) -> None:
 def test_an_assumed_device_counts_and_is_shown(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = {"name": "jetson-orin-nano", "fingerprint": {"board": BOARDLESS}, "assumed": "some machine"}
+    device = {
+        "name": "jetson-orin-nano",
+        "title": "x",
+        "fingerprint": {"board": BOARDLESS, "runtimes": {}},
+        "assumed": "some machine",
+    }
     (run / "bench" / "cpu.json").unlink()
     write_json(run / "bench" / "jetson-orin-nano.json", {**bench_of(run), "device": device})
     result = held(run, "speedup = 1")

@@ -15,6 +15,7 @@ from typing import Any, Callable, TextIO
 
 from edgeprune_target import __version__
 from edgeprune_target.errors import TargetError
+from edgeprune_target.parent import end_with_parent
 from edgeprune_target.totals import parse_total
 from edgeprune_target.trt.options import EngineOptions
 
@@ -228,6 +229,7 @@ def run() -> None:
     Native libraries print where they like, so file descriptor 1 is pointed at standard error and the
     JSON goes to a copy of the original.
     """
+    end_with_parent()
     if any(word in ("-h", "--help", "--version") for word in sys.argv[1:]):
         sys.exit(main())
     sys.stdout.flush()

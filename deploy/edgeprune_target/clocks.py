@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from edgeprune_target.plausible import possible_hz
 from edgeprune_target.system import number, text
 
 GPU_NODES = ("gpu", "gv11b", "gp10b", "ga10b")
@@ -39,16 +40,22 @@ def gpu_clock(base: Path) -> dict | None:
     return {
         "name": folder.name,
         "governor": text(folder / "governor") or None,
-        "min_hz": number(folder / "min_freq"),
-        "cur_hz": number(folder / "cur_freq"),
-        "max_hz": number(folder / "max_freq"),
-        "load_percent": load / 10 if load is not None else None,
+        "min_hz": clock_of(folder / "min_freq"),
+        "cur_hz": clock_of(folder / "cur_freq"),
+        "max_hz": clock_of(folder / "max_freq"),
+        "load_percent": load / 10 if load is not None and 0 <= load <= 1000 else None,
     }
 
 
 def memory_hz(base: Path) -> int | None:
     """The memory controller's clock; only root may read it."""
-    return number(base / "sys/kernel/debug/bpmp/debug/clk/emc/rate")
+    return clock_of(base / "sys/kernel/debug/bpmp/debug/clk/emc/rate")
+
+
+def clock_of(path: Path, hertz: int = 1) -> int | None:
+    """Return a clock from a file, in units of ``hertz``; None where there is none, or none that can be."""
+    clock = number(path)
+    return clock if clock is not None and possible_hz(clock * hertz) else None
 
 
 def locked(clock: dict, unit: str) -> bool | None:
@@ -62,7 +69,7 @@ def _cpu(path: Path) -> dict:
     return {
         "cpu": int(path.name[3:]),
         "governor": text(folder / "scaling_governor") or None,
-        "min_khz": number(folder / "scaling_min_freq"),
-        "cur_khz": number(folder / "scaling_cur_freq"),
-        "max_khz": number(folder / "scaling_max_freq"),
+        "min_khz": clock_of(folder / "scaling_min_freq", 1000),
+        "cur_khz": clock_of(folder / "scaling_cur_freq", 1000),
+        "max_khz": clock_of(folder / "scaling_max_freq", 1000),
     }

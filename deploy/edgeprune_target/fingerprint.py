@@ -9,10 +9,11 @@ from pathlib import Path
 
 from edgeprune_target import __version__
 from edgeprune_target.board import board
+from edgeprune_target.clocks import clock_of
 from edgeprune_target.runtimes import library_versions
 from edgeprune_target.sensors import first_that_answers
 from edgeprune_target.state import state
-from edgeprune_target.system import memory_total_bytes, text
+from edgeprune_target.system import memory_total_bytes, text, whole_number
 
 BUSY_WINDOW_S = 0.3  # long enough for some 30 scheduler ticks per core
 
@@ -72,7 +73,8 @@ def cpu_quota(base: Path) -> float | None:
     words = text(base / "sys/fs/cgroup/cpu.max").split()
     if len(words) != 2 or words[0] == "max":
         return None
-    return int(words[0]) / int(words[1])
+    quota, period = map(whole_number, words)
+    return quota / period if quota and period and quota > 0 and period > 0 else None
 
 
 def governors(base: Path) -> list | None:
@@ -86,7 +88,7 @@ def clocks(base: Path) -> dict | None:
     result = {}
     for name in ("cur", "min", "max"):
         files = base.glob(f"sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_{name}_freq")
-        values = [int(word) for word in (text(file).strip() for file in files) if word.isdigit()]
+        values = [khz for khz in (clock_of(file, 1000) for file in files) if khz is not None]
         if values:
             result[name] = [min(values), max(values)]
     return result or None
@@ -109,7 +111,7 @@ def busy_between(earlier: str, later: str, cores: int) -> float | None:
     before, after = _cpu_ticks(earlier), _cpu_ticks(later)
     if before is None or after is None or after[1] <= before[1]:
         return None
-    return cores * (after[0] - before[0]) / (after[1] - before[1])
+    return max(0.0, cores * (after[0] - before[0]) / (after[1] - before[1]))
 
 
 def _cpu_ticks(stat: str) -> tuple | None:
@@ -117,7 +119,10 @@ def _cpu_ticks(stat: str) -> tuple | None:
     words = stat.partition("\n")[0].split()
     if len(words) < 6 or words[0] != "cpu":
         return None
-    ticks = [int(word) for word in words[1:9]]
+    numbers = [whole_number(word) for word in words[1:9]]
+    ticks = [number for number in numbers if number is not None and number >= 0]
+    if len(ticks) < len(numbers):
+        return None
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Callable
 from edgeprune_target.caution import cautions, enqueue_bound
 from edgeprune_target.feeds import random_feed
 from edgeprune_target.memory import PeakMemory
+from edgeprune_target.pauses import pauses, slept_since, suspended_clock_s
 from edgeprune_target.runtimes import make_runtime
 from edgeprune_target.sensors import first_that_answers
 from edgeprune_target.state import Watch, state
@@ -20,6 +21,7 @@ WARM_UP_RUNS = 10
 WARM_UP_LIMIT_S = 1.0  # a slow model is warm after two runs: ten would outlast the measurement
 MIN_SAMPLES = 3  # a round of a slow model has at least this many, however long they take
 IDLE_S = 0.5
+STEP_S = 1e-5  # between two samples, with room for a slow processor
 GPU_PASS_S = 0.3  # after the window: some hundreds of inferences of a small model
 
 
@@ -58,8 +60,10 @@ def measure(
             fed = {name: feed[name].shape if feed else shape for name, (shape, _) in engine.inputs.items()}
             window = Window(sensor, engine.synchronize, totals)
             watch = Watch(root)
+            slept_s = suspended_clock_s()
             stretch = stretch_of(engine, feed, seconds, watch, window, clock)
             samples = stretch["samples_ns"]
+            interrupted = pauses(samples, stretch.get("between_s", 0.0), slept_since(slept_s))
             report = memory_report(memory, engine, built_now)
             about = about_gpu(engine, feed, stretch)
             uses_gpu = bool(getattr(engine, "uses_gpu", False))
@@ -78,6 +82,7 @@ def measure(
         "window_s": window.seconds,
         "window_runs": stretch["window_runs"],
         "samples_ns": samples,
+        "pauses": interrupted,
         **about,
         **report,
         "energy": energy_report(window, idle_w, reasons),
@@ -107,7 +112,8 @@ def stretch_of(
     warm_up = warm(engine, feed)
     with watch, window:
         samples = timed(engine, feed, seconds, clock)
-    return {"samples_ns": samples, "warm_up": warm_up, "window_runs": len(samples)}
+    between_s = window.seconds - sum(samples) / 1e9 - len(samples) * STEP_S
+    return {"samples_ns": samples, "warm_up": warm_up, "window_runs": len(samples), "between_s": between_s}
 
 
 def memory_report(memory: PeakMemory, engine: Any, built_now: bool) -> dict:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeprune_target.system import whole_number
+
 
 class PeakMemory:
     """Made just before the model is loaded; asked at the end."""
@@ -46,12 +48,13 @@ class PeakMemory:
 def status_bytes(proc: Path, key: str) -> int | None:
     """A line such as ``VmHWM:  1712 kB`` of /proc/PID/status, in bytes; None where there is none."""
     try:
-        lines = (proc / "status").read_text().splitlines()
+        lines = (proc / "status").read_text(errors="replace").splitlines()
     except OSError:
         return None
     for line in lines:
         if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
+            kilobytes = whole_number(" ".join(line.split()[1:2]))
+            return kilobytes * 1024 if kilobytes is not None and kilobytes >= 0 else None
     return None
 
 

@@ -7,7 +7,9 @@ is asked for itself, and what does not answer is None.
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, Callable
+
+from edgeprune_target.plausible import possible_c, possible_hz
 
 LIBRARIES = ("libnvidia-ml.so.1", "nvml.dll")
 SM_CLOCK = 1  # nvmlClockType_t NVML_CLOCK_SM
@@ -139,13 +141,22 @@ def gpu_states(library: Any = None) -> list:
     return [
         {
             "name": asked(gpu.name),
-            "sm_mhz": asked(gpu.sm_mhz),
-            "sm_max_mhz": asked(gpu.sm_max_mhz),
-            "temperature_c": asked(gpu.temperature_c),
+            "sm_mhz": _if(possible_mhz, asked(gpu.sm_mhz)),
+            "sm_max_mhz": _if(possible_mhz, asked(gpu.sm_max_mhz)),
+            "temperature_c": _if(possible_c, asked(gpu.temperature_c)),
             "slowed_by": asked(gpu.slowed_by),
         }
         for gpu in gpus
     ]
+
+
+def possible_mhz(mhz: int) -> bool:
+    """Return whether a clock can be; a call that fails silently leaves all bits set."""
+    return possible_hz(mhz * 1e6)
+
+
+def _if(possible: Callable[[int], bool], value: int | None) -> int | None:
+    return value if value is not None and possible(value) else None
 
 
 def asked(call: Any) -> Any:

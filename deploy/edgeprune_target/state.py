@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from edgeprune_target.clocks import cpu_clocks, gpu_clock, gpu_folder, memory_hz
+from edgeprune_target.clocks import clock_of, cpu_clocks, gpu_clock, gpu_folder, memory_hz
 from edgeprune_target.nvml import gpu_states
 from edgeprune_target.powermode import power_mode
-from edgeprune_target.system import answer_of, number, text
+from edgeprune_target.system import answer_of, text
 from edgeprune_target.thermal import alarms, cooling, over_current, passive_trips_c, temperatures_c
 
 WATCH_S = 1.0  # devices.md 3.2: a clock that is low for three seconds on end is a finding
@@ -39,16 +39,17 @@ def state(root: str = "/") -> dict:
 
 def swap_used_bytes(base: Path) -> int | None:
     """Of /proc/meminfo."""
-    found = dict(re.findall(r"(SwapTotal|SwapFree):\s+(\d+) kB", text(base / "proc/meminfo")))
+    found = dict(re.findall(r"(SwapTotal|SwapFree):\s+(\d{1,15}) kB", text(base / "proc/meminfo")))
     if len(found) != 2:
         return None
-    return (int(found["SwapTotal"]) - int(found["SwapFree"])) * 1024
+    used = int(found["SwapTotal"]) - int(found["SwapFree"])
+    return used * 1024 if used >= 0 else None
 
 
 def pi_throttled(root: str = "/") -> int | None:
     """The bits of ``vcgencmd get_throttled`` on a Raspberry Pi; None elsewhere."""
     said, _ = answer_of("vcgencmd", "get_throttled", root=root)
-    found = re.search(r"throttled=0x([0-9a-fA-F]+)", said)
+    found = re.search(r"throttled=0x([0-9a-fA-F]{1,8})\b", said)
     return int(found.group(1), 16) if found else None
 
 
@@ -86,7 +87,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stop.wait(self.period_s):
-            hertz = number(self._clock / "cur_freq") if self._clock else None
+            hertz = clock_of(self._clock / "cur_freq") if self._clock else None
             if hertz is not None:
                 self.gpu_hz.append(hertz)
             for zone, degrees in temperatures_c(self.base).items():

@@ -21,11 +21,17 @@ def text(path: Path) -> str:
 
 
 def number(path: Path) -> int | None:
-    """A whole number from a file; None when there is none (a gated sensor answers EAGAIN)."""
+    """A whole number of 64 bits from a file; None without one (a gated sensor answers EAGAIN)."""
+    return whole_number(text(path))
+
+
+def whole_number(word: str) -> int | None:
+    """Return the number that a word is; None when it is none, or none of 64 bits."""
     try:
-        return int(text(path))
+        value = int(word[:64])
     except ValueError:
         return None
+    return value if abs(value) < 2**63 and len(word) <= 64 else None
 
 
 def find_program(name: str, root: str = "/") -> str | None:
@@ -60,5 +66,6 @@ def memory_total_bytes(base: Path) -> int | None:
     """MemTotal of /proc/meminfo."""
     for line in text(base / "proc/meminfo").splitlines():
         if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
+            kilobytes = whole_number(" ".join(line.split()[1:2]))
+            return kilobytes * 1024 if kilobytes is not None and kilobytes > 0 else None
     return None

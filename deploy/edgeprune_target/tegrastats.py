@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import re
 
-RAM = re.compile(r"(?<![A-Z])RAM (\d+)/(\d+)(k|M|G)B ?\(lfb (\d+)x(\d+)(k|M)B\)")
-SWAP = re.compile(r"SWAP (\d+)/(\d+)(k|M|G)B ?\(cached (\d+)(k|M|G)B\)")
+from edgeprune_target.plausible import possible_c
+
+RAM = re.compile(r"(?<![A-Z])RAM (\d{1,9})/(\d{1,9})(k|M|G)B ?\(lfb (\d+)x(\d+)(k|M)B\)")
+SWAP = re.compile(r"SWAP (\d{1,9})/(\d{1,9})(k|M|G)B ?\(cached (\d+)(k|M|G)B\)")
 CPU = re.compile(r"CPU \[([^\]]*)\](?:@(\d+))?")
-ENGINE = re.compile(r"\b(EMC_FREQ|GR3D2?_FREQ)\s+(?:(\d+)%)?(?:@(\[[\d,\s]*\]|\d+))?")
-TEMPERATURE = re.compile(r"(?<!\S)([A-Za-z][\w-]*)@(-?\d+(?:\.\d+)?)C(?:/(-?\d+(?:\.\d+)?)C)?")
-POWER = re.compile(r"(?<!\S)([A-Z][A-Z0-9_]*)\s+(-?\d+)(mW|W)?/(-?\d+)(mW|W)?(?:/(-?\d+)(mW|W)?)?(?=\s|$)")
+ENGINE = re.compile(r"\b(EMC_FREQ|GR3D2?_FREQ)\s+(?:(\d{1,9})%)?(?:@(\[[\d,\s]{0,99}\]|\d{1,9}))?")
+TEMPERATURE = re.compile(
+    r"(?<!\S)([A-Za-z][\w-]*)@(-?\d{1,9}(?:\.\d{1,9})?)C(?:/(-?\d{1,9}(?:\.\d{1,9})?)C)?"
+)
+POWER = re.compile(
+    r"(?<!\S)([A-Z][A-Z0-9_]*)\s+(-?\d{1,12})(mW|W)?/(-?\d{1,12})(mW|W)?(?:/(-?\d{1,12})(mW|W)?)?(?=\s|$)"
+)
 NOT_RAILS = ("RAM", "SWAP", "IRAM", "NC")  # NC: a channel that is not connected, and there may be two
 MEGABYTES = {"k": 1 / 1024, "M": 1, "G": 1024}
-GATED_C = -200.0  # -256C: the sensor's part of the chip has no power
 
 
 def is_line(line: str) -> bool:
@@ -35,9 +40,9 @@ def rails_w(line: str) -> dict:
 
 
 def temperatures_c(line: str) -> dict:
-    """{zone: degrees now}, without gated zones, and without PMIC, which is a constant."""
+    """{zone: degrees now}, without gated zones, what cannot be, and PMIC, which is a constant."""
     found = {name: float(now) for name, now, _ in TEMPERATURE.findall(line)}
-    return {name: now for name, now in found.items() if now > GATED_C and name.upper() != "PMIC"}
+    return {name: now for name, now in found.items() if possible_c(now) and name.upper() != "PMIC"}
 
 
 def memory_mb(line: str, kind: str = "RAM") -> tuple | None:
@@ -52,7 +57,7 @@ def memory_mb(line: str, kind: str = "RAM") -> tuple | None:
 def cpus(line: str) -> list:
     """Per core its load in percent (of its present clock), or None where it is off."""
     found = CPU.search(line)
-    loads = [re.match(r"\s*(\d+)%", part) for part in found.group(1).split(",")] if found else []
+    loads = [re.match(r"\s*(\d{1,9})%", part) for part in found.group(1).split(",")] if found else []
     return [int(load.group(1)) if load else None for load in loads]
 
 
@@ -60,6 +65,6 @@ def gpu(line: str) -> dict | None:
     """``{"percent", "mhz": [per part]}`` with None for what is not said; None without the field."""
     for name, percent, clock in ENGINE.findall(line):
         if name == "GR3D_FREQ":
-            mhz = [int(word) for word in re.findall(r"\d+", clock)]
+            mhz = [int(word) for word in re.findall(r"\b\d{1,9}\b", clock)]
             return {"percent": int(percent) if percent else None, "mhz": mhz or None}
     return None

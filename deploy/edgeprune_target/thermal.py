@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeprune_target.plausible import possible_c
 from edgeprune_target.system import number, text
-
-GATED_C = -200.0  # a sensor in a powered-down part of the chip says -256 C, or EAGAIN
 
 
 def temperatures_c(base: Path) -> dict:
-    """{zone: degrees}; without gated zones, and without PMIC, which is a constant."""
+    """{zone: degrees}; without PMIC, which is a constant, and what cannot be.
+
+    A sensor in a part of the chip without power says -256 C, or EAGAIN.
+    """
     found = {}
     for zone, folder in _zones(base):
         value = number(folder / "temp")
-        if value is not None and value / 1000 > GATED_C and not zone.upper().startswith("PMIC"):
+        if value is not None and possible_c(value / 1000) and not zone.upper().startswith("PMIC"):
             found[zone] = value / 1000
     return found
 
@@ -26,7 +28,9 @@ def passive_trips_c(base: Path) -> dict:
         points = [path.name[: -len("_type")] for path in folder.glob("trip_point_*_type")]
         passive = [point for point in points if text(folder / f"{point}_type") == "passive"]
         degrees = [number(folder / f"{point}_temp") for point in passive]
-        above_zero = [value / 1000 for value in degrees if value is not None and value > 0]
+        above_zero = [
+            value / 1000 for value in degrees if value is not None and value > 0 and possible_c(value / 1000)
+        ]
         if above_zero:
             found[zone] = min(above_zero)
     return found

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Callable
 
 from edgeprune_target.energy import longest_gap_s, rail_joules, series, span_s, uncovered_s
+from edgeprune_target.plausible import is_dead, why_impossible
 from edgeprune_target.totals import EVERY, choose_total
 
 UNCOVERED_SHARE = 0.1  # of the window may lie outside the readings; more would be guessed
@@ -77,16 +78,34 @@ class Window:
         return (self.end_ns - self.start_ns) / 1e9
 
     def joules(self) -> dict:
-        """{rail: joules} of this window; empty when the sensor did not give two readings."""
-        return rail_joules(self.readings, self.sensor.unit, self.start_ns, self.end_ns)
+        """{rail: joules} of this window; empty when the sensor did not give two readings.
+
+        Rails whose readings cannot be are left out: see `faults`.
+        """
+        faults = self.faults()
+        readings = [
+            (time, {rail: value for rail, value in values.items() if rail not in faults})
+            for time, values in self.readings
+        ]
+        return rail_joules(readings, self.sensor.unit, self.start_ns, self.end_ns)
+
+    def faults(self) -> dict:
+        """{rail: what is wrong with its readings}, of those with readings that cannot be."""
+        unit, most_w = self.sensor.unit, self.sensor.most_w
+        checked = {
+            rail: why_impossible(times, values, unit, most_w)
+            for rail, (times, values) in series(self.readings).items()
+        }
+        return {rail: fault for rail, fault in checked.items() if fault is not None}
 
     def counted_s(self) -> float:
         """The time that ``joules`` is for: the window, or a counter's first reading to its last."""
         return span_s(self.readings) if self.sensor.unit == "joules" else self.seconds
 
     def total(self) -> tuple:
-        """``(kind, rails)``: what stands for the whole, of the rails that answered."""
-        return choose_total(self.totals, list(self.joules()))
+        """``(kind, rails)``: what stands for the whole, of the rails that answered, rightly or not."""
+        answered = [rail for rail, (times, _) in series(self.readings).items() if len(times) > 1]
+        return choose_total(self.totals, answered)
 
     def _poll(self) -> None:
         while not self._stop.wait(self.sensor.period_s):
@@ -112,6 +131,7 @@ def energy_report(window: Window, idle_w: float | None, reasons: list) -> dict:
         "total_kind": kind,
         "total_rails": rails,
         "rails_j": joules,
+        "rail_faults": window.faults(),
         "gross_j": gross,
         "idle_w": idle_w,
         "net_j": net,
@@ -133,11 +153,18 @@ def total_times(window: Window, rails: list) -> list:
 
 def why_no_total(window: Window, joules: dict, rails: list, reasons: list) -> str | None:
     """None when the total's energy is known, else the reason."""
+    faults = {rail: fault for rail, fault in window.faults().items() if rail in rails or not rails}
+    for rail, fault in faults.items():
+        return f"{rail} {fault}: what {window.sensor.name} says cannot be, so measure again"
     if not joules:
         return "; ".join(reasons) or "the sensor gave fewer than two readings"
     if not rails:
         wanted = " or ".join("+".join(names) for _, names in window.totals) or "none is known for this board"
         return f"the rails {', '.join(joules)} have no total (wanted: {wanted}); each is in rails_j"
+    readings = series(window.readings)
+    if is_dead([readings[rail][1] for rail in rails], window.sensor.unit):
+        said = "counted nothing" if window.sensor.unit == "joules" else "read 0 W all the time"
+        return f"{'+'.join(rails)} {said}: the sensor {window.sensor.name} is dead, or not connected"
     if window.sensor.unit == "joules":
         return None
     times = total_times(window, rails)

@@ -1,6 +1,5 @@
 """Top-1 of the exported files on the test images, by the runner, in pieces that fit a small disk."""
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgeprune_target.scratch import scratch_folder
 
 from edgeprune.bench.local import Transport
+from edgeprune.bench.replies import call
 from edgeprune.errors import ConnectionLost, EdgePruneError
 
 PIECE_BYTES = 128 << 20  # of images written at a time; all of ImageNet's would be 30 GB
@@ -112,9 +113,12 @@ class Scorer:
             *("--runtime", self.runtime, "--threads", str(self.threads), "--batch", str(self.batch)),
             *self.words,
         ]
-        part: dict[str, int] = self.transport.call(
-            "accuracy", arguments, lambda event: self.told(name, before + event.get("done", 0))
-        )
+
+        def tell(event: dict[str, Any]) -> None:
+            done = event.get("done")
+            self.told(name, before + (done if isinstance(done, int) and 0 <= done < 2**31 else 0))
+
+        part: dict[str, int] = call(self.transport, "accuracy", arguments, tell)
         return part
 
 
@@ -125,7 +129,7 @@ def no_accuracy(models: Iterable[str], reason: str) -> dict[str, dict[str, Any]]
 
 def pieces_on_disk(batches: Batches) -> Iterator[tuple[Path, Path]]:
     """Write the images as pairs of .npy files of some ``PIECE_BYTES``; one is gone when the next is there."""
-    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+    with scratch_folder() as folder:
         images, labels = Path(folder) / "images.npy", Path(folder) / "labels.npy"
         for pictures, truth in pieces(batches, PIECE_BYTES):
             np.save(images, pictures)

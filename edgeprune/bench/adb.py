@@ -56,7 +56,7 @@ class AdbTransport(RemoteTransport):
     def call(self, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
         """Run the runner on the phone, which may not read the file that tells Android; adb tells it."""
         answer = super().call(verb, arguments, on_event)
-        if verb == "probe":
+        if verb == "probe" and isinstance(answer, dict) and isinstance(answer.get("board"), dict):
             answer["board"]["android"] = True
         return answer
 

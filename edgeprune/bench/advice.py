@@ -21,6 +21,8 @@ def warnings_for(result: Result) -> list[dict[str, str]]:
     checks = (
         device_assumed,
         resumed,
+        paused,
+        replaced,
         noisy,
         undisturbed,
         few_samples,
@@ -57,6 +59,33 @@ def resumed(result: Result) -> Iterator[Warning]:
             "resumed",
             f"measured in {stretches} stretches: each pair of rounds is whole, so that the speedup holds; "
             "latencies and energies are means over stretches in which the machine may have differed",
+        )
+
+
+def paused(result: Result) -> Iterator[Warning]:
+    """Report what stopped the runner inside its measuring windows, whether that was measured again or not."""
+    kept, again = (result["settings"].get(f"{name}_rounds", []) for name in ("paused", "discarded"))
+    if again:
+        yield (
+            "rounds_discarded",
+            f"{len(again)} {'pair' if len(again) == 1 else 'pairs'} of rounds were measured again, since "
+            f"{again[0]}",
+        )
+    if kept:
+        yield (
+            "paused",
+            f"{kept[0]} in one of {len(kept)} interrupted rounds, by which throughput and means are off; "
+            "keep the machine awake and stop nothing, then measure again",
+        )
+
+
+def replaced(result: Result) -> Iterator[Warning]:
+    """Report files that were replaced while their copies were measured."""
+    for name in result.get("replaced", []):
+        yield (
+            "file_replaced",
+            f"{name}: {result['models'][name]['file']} was replaced while it was measured; the result is of "
+            f"the file that was there at first (sha256 {result['models'][name]['sha256'][:12]})",
         )
 
 

@@ -7,6 +7,7 @@ from edgeprune_target.caution import cautions
 from edgeprune_target.totals import choose_total
 
 from edgeprune.bench.local import LocalTransport, Transport
+from edgeprune.bench.replies import call
 from edgeprune.devices import AUTO, JETSON, Device, detect, load_device, resolve
 from edgeprune.errors import BenchError
 
@@ -26,7 +27,7 @@ def find_device(name: str, transport: Transport | None = None, *, assume: bool =
     """
     if name not in (JETSON, AUTO) and not (device := load_device(name)).recognisable:
         return device
-    fingerprint = (transport or LocalTransport()).call("probe", ["--sensors", "none"])
+    fingerprint = call(transport or LocalTransport(), "probe", ["--sensors", "none"])
     return resolve(name, fingerprint["board"], assume=assume)
 
 
@@ -38,7 +39,7 @@ def detect_report(transport: Transport | None = None) -> dict[str, Any]:
     ``total_rails`` what an energy would be the energy of.
     """
     transport = transport or LocalTransport()
-    fingerprint = transport.call("probe", ["--sensors", "none"])
+    fingerprint = call(transport, "probe", ["--sensors", "none"])
     board, state = fingerprint["board"], fingerprint["state"]
     device = detect(board)
     runtime, no_runtime = _runtime(device, fingerprint)
@@ -65,7 +66,7 @@ def detect_report(transport: Transport | None = None) -> dict[str, Any]:
 def _roll_call(device: Device | None, transport: Transport) -> list[dict[str, Any]]:
     if device is None or not device.sensors:
         return []
-    said: list[dict[str, Any]] = transport.call("sensors", ["--sensors", ",".join(device.sensors)])
+    said: list[dict[str, Any]] = call(transport, "sensors", ["--sensors", ",".join(device.sensors)])
     return said
 
 

@@ -7,10 +7,12 @@ module that its weight belongs to, "layer1.0.conv1", and one without a weight by
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from edgeprune.errors import BenchError
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -75,13 +77,41 @@ class Graph:
         return path
 
 
+def check_self_contained(path: Path) -> None:
+    """Raise BenchError where an ONNX file keeps weights in other files: any file of this machine.
+
+    A file that is not ONNX is left to the runtime.
+    """
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:  # protobuf's own
+        return
+    if any(uses_external_data(tensor) for tensor in _tensors(model.graph)):
+        raise BenchError(
+            f"{path} keeps weights in other files, which edgeprune never writes: export the run again"
+        )
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """All constants of a graph, those of its branches included."""
+    yield from graph.initializer
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from [attribute.t, *attribute.tensors]
+        for branch in [attribute.g, *attribute.graphs]:
+            if branch.node or branch.initializer:
+                yield from _tensors(branch)
+
+
 def read_graph(path: Path) -> Graph:
     """The graph of an ONNX file, its shapes inferred; a file that is none has no nodes."""
     import onnx
     from onnx import shape_inference
 
     try:
-        graph = shape_inference.infer_shapes(onnx.load(str(path))).graph
+        graph = shape_inference.infer_shapes(onnx.load(str(path), load_external_data=False)).graph
     except Exception:  # protobuf's and onnx's own: a runtime may take files that are no ONNX
         return Graph({}, {}, {}, {}, {})
     sizes = {one.name: _second(one) for one in [*graph.value_info, *graph.output]}

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+
+from edgeprune_target.scratch import scratch_folder
 
 from edgeprune.bench.adb import PERF_TEST, AdbTransport
 from edgeprune.bench.local import Transport
@@ -60,7 +61,7 @@ class Host:
         """
         if not isinstance(transport, RemoteTransport):
             return
-        with TemporaryDirectory(prefix="edgeprune-") as folder:
+        with scratch_folder() as folder:
             path = Path(folder) / f"{device.name}.profile"
             path.write_text("\n".join(runner_words(device)) + "\n")
             transport.send(path)

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import BenchError
+from edgeprune.errors import BenchError, EdgePruneError
 from edgeprune.files import append_line, read_lines
+from edgeprune.records import check, check_schema
+from edgeprune.records.rounds import FirstLine, PairLine
 
 SCHEMA = 1
 Pair = dict[str, dict[str, Any]]  # name -> one round
@@ -32,14 +34,14 @@ class Journal:
         Raises:
             BenchError: there is nothing to resume, or it is of something else.
         """
-        lines = read_lines(self.path) if self.resume else []
+        lines = self._lines() if self.resume else []
         if not self.resume:
             self.path.unlink(missing_ok=True)
             append_line(self.path, {"schema": SCHEMA, "about": dict(about)})
             return []
         if not lines:
             raise BenchError(f"nothing to resume: there is no {self.path}; measure without --resume")
-        changed = differences(lines[0].get("about", {}), about)
+        changed = differences(lines[0]["about"], about)
         if changed:
             raise BenchError(
                 f"cannot go on with {self.path}: {changed[0]}; give the same options again, or measure anew "
@@ -47,6 +49,20 @@ class Journal:
             )
         self._cut()
         return [line["pair"] for line in lines[1:]]
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """Return all lines of the file, checked."""
+        hint = "measure anew without --resume"
+        try:
+            lines = read_lines(self.path)
+        except EdgePruneError as error:
+            raise BenchError(f"{error}: {hint}") from error
+        for number, line in enumerate(lines, start=1):
+            where = f"{self.path} line {number}"
+            if number == 1:
+                check_schema(line, where, schema=SCHEMA, error=BenchError, hint=hint)
+            check(line, FirstLine if number == 1 else PairLine, where, error=BenchError, hint=hint)
+        return lines
 
     def add(self, pair: Pair) -> None:
         """Keep one more."""

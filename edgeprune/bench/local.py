@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeprune_target.parent import VARIABLE
+
 from edgeprune.bench.process import OnEvent, ask, ignore_event
 from edgeprune.errors import BenchError
 
@@ -49,9 +51,10 @@ class LocalTransport:
 
 
 def runner_environment() -> dict[str, str]:
-    """This process's environment, with the runner's package found first."""
+    """This process's environment, with the runner's package found first, and whom it is to end with."""
     path = [str(runner_folder()), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in path if part)}
+    joined = os.pathsep.join(part for part in path if part)
+    return {**os.environ, "PYTHONPATH": joined, VARIABLE: str(os.getpid())}
 
 
 def runner_folder() -> Path:

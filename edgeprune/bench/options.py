@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeprune.bounds import check_count, check_quantity
 from edgeprune.devices import Device
 from edgeprune.errors import BenchError
 from edgeprune.files import explain_os_error
@@ -48,6 +49,10 @@ class BenchOptions:
             raise BenchError(
                 f"--seconds is {self.seconds:g}: give the time to measure each model for, such as 10"
             )
+        for name in ("batch", "threads"):
+            if (value := getattr(self, name)) is not None:
+                check_count(name, value, BenchError)
+        check_quantity("seconds", self.seconds, BenchError)
         if self.rounds is not None and self.rounds < 2:
             raise BenchError(f"{self.rounds} rounds cannot be paired: give 2 or more")
 

@@ -8,11 +8,11 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgeprune_target.__main__ import parser
 from edgeprune_target.measure import warmed_up
+from edgeprune_target.scratch import scratch_folder
 from edgeprune_target.sensors import first_that_answers
 from edgeprune_target.state import WATCH_S
 from edgeprune_target.window import Window, energy_report
@@ -119,7 +119,7 @@ class PerfTestTransport:
 
     def state(self) -> dict[str, Any]:
         """The phone's clocks, temperatures and memory, read from copies of its files."""
-        with TemporaryDirectory(prefix="edgeprune-") as folder:
+        with scratch_folder() as folder:
             return state_of(tree_of(self.phone, Path(folder)))
 
 

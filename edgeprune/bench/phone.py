@@ -1,11 +1,11 @@
 """What a phone says of itself where no Python runs on it: copies of its files, read as a board's are."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgeprune_target import fingerprint as reading
 from edgeprune_target.board import board
+from edgeprune_target.scratch import scratch_folder
 from edgeprune_target.state import state
 
 from edgeprune.bench.adb import PERF_TEST, AdbTransport
@@ -61,7 +61,7 @@ def fingerprint(phone: AdbTransport) -> dict[str, Any]:
     """The runner's ``probe()``, as far as files tell it; the rest is None."""
     lines = phone.run(ASK.format(folder=phone.folder), f"asking what {phone.name} is")
     said = dict(line.split("=", 1) for line in lines if "=" in line)
-    with TemporaryDirectory(prefix="edgeprune-") as folder:
+    with scratch_folder() as folder:
         tree = tree_of(phone, Path(folder))
         load = reading.text(tree / "proc/loadavg").split()[:3]
         cores = int(said["cores"])

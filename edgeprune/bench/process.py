@@ -4,10 +4,13 @@ import json
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from edgeprune.errors import BenchError
+
+MOST_CHARACTERS = 1 << 28  # of a child's output: a million samples are some 10 MB
+LAST_WORDS_BYTES = 1 << 16
 
 OnEvent = Callable[[dict[str, Any]], None]
 Ended = Callable[[int, Sequence[str]], BenchError]
@@ -40,17 +43,23 @@ def ask(
     Raises:
         BenchError: the child reports an error, ends without a result, or cannot be started.
     """
-    with tempfile.TemporaryFile("w+", errors="replace") as stderr:
+    with tempfile.TemporaryFile() as stderr:
         child = started(command, subprocess.PIPE if hold else subprocess.DEVNULL, stderr, env)
         with EndedWithUs(child) as stdout:
             last = follow(stdout, on_event)
             code = child.wait()
-        if last.get("event") == "result" and code == 0:
+        if last.get("event") == "result" and code == 0 and "result" in last:
             return last["result"]
-        if last.get("event") == "error":
-            raise BenchError(str(last["message"]))
-        stderr.seek(0)
-        raise (ended or how_it_ended)(code, stderr.read().splitlines())
+        if last.get("event") == "error" and last.get("message"):
+            raise BenchError(one_line(str(last["message"])))
+        raise (ended or how_it_ended)(code, end_of(stderr).splitlines())
+
+
+def end_of(file: IO[bytes]) -> str:
+    """Return the last of what a child wrote, however much it was."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - LAST_WORDS_BYTES))
+    return file.read().decode(errors="replace")
 
 
 def words_of(command: Sequence[str]) -> tuple[int, list[str]]:
@@ -61,12 +70,12 @@ def words_of(command: Sequence[str]) -> tuple[int, list[str]]:
     """
     child = started(command, subprocess.DEVNULL, subprocess.STDOUT)
     with EndedWithUs(child) as stdout:
-        said = stdout.read().splitlines()
+        said = [line.rstrip("\r\n") for line in lines_of(stdout)]
         return child.wait(), said
 
 
 def started(
-    command: Sequence[str], stdin: int, stderr: int | IO[str], env: Mapping[str, str] | None = None
+    command: Sequence[str], stdin: int, stderr: int | IO[bytes], env: Mapping[str, str] | None = None
 ) -> "subprocess.Popen[str]":
     """A child in a session of its own, its standard output a pipe."""
     try:
@@ -106,16 +115,45 @@ class EndedWithUs:
 def follow(lines: IO[str], on_event: OnEvent) -> dict[str, Any]:
     """Read events to the end; the last result or error is returned, the others are passed on."""
     last: dict[str, Any] = {}
-    for line in lines:
+    for line in lines_of(lines):
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # a library printed something; what matters is whether a result comes
         if isinstance(event, dict) and event.get("event") in ("result", "error"):
             last = event
         elif isinstance(event, dict):
             on_event(event)
     return last
+
+
+def lines_of(stdout: IO[str]) -> Iterator[str]:
+    """Yield the lines that a child prints.
+
+    Raises:
+        BenchError: it prints without end.
+    """
+    total = 0
+    while line := stdout.readline(MOST_CHARACTERS):
+        total += len(line)
+        if total >= MOST_CHARACTERS:
+            raise BenchError(
+                f"it printed more than {MOST_CHARACTERS / 1e6:g} MB ({one_line(line, 40)}): what answers "
+                "there is not edgeprune's runner"
+            )
+        yield line
+
+
+def one_line(text: str, most: int = 500) -> str:
+    """Return text without control characters, which a terminal would obey, as one line of bounded length.
+
+    Args:
+        text: anything.
+        most: characters.
+    """
+    plain = "".join(sign if sign.isprintable() else " " for sign in text[: 4 * most])
+    line = " ".join(plain.split())
+    return line if len(line) <= most else f"{line[:most]} ..."
 
 
 def how_it_ended(code: int, said: Sequence[str]) -> BenchError:
@@ -126,10 +164,18 @@ def how_it_ended(code: int, said: Sequence[str]) -> BenchError:
             f"the runner was killed from outside ({last}): most often the memory ran out; try a smaller batch"
         )
     if code < 0:
-        return BenchError(f"the runner died of {signal.Signals(-code).name} ({last})")
+        return BenchError(f"the runner died of {signal_name(-code)} ({last})")
     return BenchError(f"the runner stopped with exit code {code}: {last}")
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name; most real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def last_of(said: Sequence[str]) -> str:
     """The last line that is not empty."""
-    return next((line.strip() for line in reversed(said) if line.strip()), "it printed nothing")
+    return next((line for line in map(one_line, reversed(said)) if line), "it printed nothing")

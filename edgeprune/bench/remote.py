@@ -9,10 +9,11 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from edgeprune.bench.process import OnEvent, ask, how_it_ended, ignore_event, last_of, words_of
+from edgeprune_target.scratch import scratch_folder
+
+from edgeprune.bench.process import OnEvent, ask, how_it_ended, ignore_event, last_of, one_line, words_of
 from edgeprune.bench.pyz import write_runner
 from edgeprune.errors import BenchError, ConnectionLost
 from edgeprune.files import sha256
@@ -24,11 +25,16 @@ SAFE = re.compile(r"[\w./+@~-]+", re.ASCII)  # old scp hands the path to a shell
 CUT = ("lost connection", "Connection closed", "Connection reset", "send disconnect")
 DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
+LISTED = re.compile(r"edgeprune file (\d{1,18}) (.+)")
 CODE = "edgeprune code "  # an adb before version 37 does not pass exit codes on, so they are printed
 
-# Makes the folder, then says what it is, what is free there and what lies in it, a line each.
+STALE_MINUTES = 24 * 60  # what was being sent, or test images that were left, by a process that was killed
+
+# Makes the folder, sweeps it, then says what it is, what is free there and what lies in it, a line each.
 LOOK = """\
 mkdir -p {folder} && cd {folder} || exit
+command -v find > /dev/null && find . -maxdepth 1 -type f \\( -name '*.part' -o -name '*-images.npy' \
+-o -name '*-labels.npy' \\) -mmin +{stale_minutes} -exec rm -f {{}} + 2> /dev/null
 echo "edgeprune folder $(pwd)"
 echo "edgeprune free $(df -Pk . | tail -n 1)"
 for file in *; do [ -f "$file" ] && echo "edgeprune file $(wc -c < "$file") $file"; done
@@ -113,15 +119,23 @@ class RemoteTransport(ABC):
     def look(self) -> None:
         """Learn the folder's full path, what is free and what is there, and which Python there is."""
         wanted = [self.wish] if self.wish else self.pythons()
-        script = LOOK.format(folder=quoted(self.folder), pythons="\n".join(map(look_for, wanted)))
+        script = LOOK.format(
+            folder=quoted(self.folder), stale_minutes=STALE_MINUTES, pythons="\n".join(map(look_for, wanted))
+        )
         said = self.run(script, f"looking at {self.name}")
-        found = dict(line.split(" ", 2)[1:] for line in said if line.startswith("edgeprune "))
+        told = [line.split(" ", 2) for line in said if line.startswith("edgeprune ")]
+        found = {words[1]: words[2] for words in told if len(words) == 3}
         if "folder" not in found or "free" not in found:
             raise BenchError(f"{self.name} did not say what it has: {last_of(said)}")
+        if not SAFE.fullmatch(found["folder"]):
+            raise BenchError(
+                f"{self.name} has its files in {one_line(found['folder'], 100)!r}: choose a --host-folder of "
+                "letters, digits and / . _ + @ - alone"
+            )
         self.folder = found["folder"]
         self.free_bytes = free_bytes(found["free"])
-        listed = [line.split(" ", 3)[2:] for line in said if line.startswith("edgeprune file ")]
-        self.files = {name: int(size) for size, name in listed}
+        listed = [LISTED.fullmatch(line) for line in said]
+        self.files = {line.group(2): int(line.group(1)) for line in listed if line}
         self.python = next((one for one in wanted if f"edgeprune python {first_word(one)}" in said), "")
 
     def why_lost(self, said: Sequence[str]) -> str:
@@ -145,7 +159,7 @@ class RemoteTransport(ABC):
 
     def send_runner(self) -> None:
         """The .pyz, unless just this one is there."""
-        with TemporaryDirectory(prefix="edgeprune-") as folder:
+        with scratch_folder() as folder:
             self.runner = self.send(write_runner(Path(folder)))
 
     def send(self, path: Path) -> str:
@@ -184,7 +198,11 @@ class RemoteTransport(ABC):
         codes: list[int] = []
 
         def event(told: dict[str, Any]) -> None:
-            codes.append(told["code"]) if told.get("event") == "exit" else on_event(told)
+            code = told.get("code")
+            if told.get("event") != "exit":
+                on_event(told)
+            elif isinstance(code, int) and -256 < code < 256:
+                codes.append(code)
 
         def ended(_code: int, said: Sequence[str]) -> BenchError:
             if not codes:
@@ -271,7 +289,7 @@ def first_word(python: str) -> str:
 
 def free_bytes(line: str) -> int:
     """Of a line of ``df -Pk``: file system, kB in all, used, available, used in percent, mounted on."""
-    found = re.search(r"(\d+)\s+(-?\d+)\s+(-?\d+)\s+\S+%", line)
+    found = re.search(r"(\d{1,18})\s+(-?\d{1,18})\s+(-?\d{1,18})\s+\S+%", line)
     return int(found.group(3)) * 1024 if found else 0
 
 

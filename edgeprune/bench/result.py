@@ -45,11 +45,14 @@ def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: in
             "round_seconds": options.round_seconds,
             "order": "AB BA, a fresh process per round",
             "stretches": 1,
+            "discarded_rounds": [],
+            "paused_rounds": [],
             "warm_up": None,
             "feed": None,
         },
         "machine": None,
         "models": {},
+        "replaced": [],
         "speedup": None,
         "speedup_undisturbed": None,
         "layers": None,
@@ -153,6 +156,8 @@ def why_no_energy(parts: Sequence[dict[str, Any]]) -> str | None:
     for part in parts:
         if part["gross_j"] is None:
             return str(part["reason"])
+        if part["gross_j"] <= 0:
+            return f"the sensor {part['sensor']} gave {part['gross_j']:g} J, which cannot be: measure again"
         mixed = why_not_comparable(parts[0], part)
         if mixed:
             return f"the rounds were not measured alike: {mixed}"

@@ -8,14 +8,16 @@ from typing import Any
 from edgeprune.bench.accuracy import Batches, Scorer, no_accuracy
 from edgeprune.bench.advice import warnings_for
 from edgeprune.bench.compare import refuse_mixed_energy
+from edgeprune.bench.copies import changed_since, private_copies
 from edgeprune.bench.detect import find_device
+from edgeprune.bench.graph import check_self_contained
 from edgeprune.bench.hosts import Host
 from edgeprune.bench.journal import Journal
 from edgeprune.bench.layers import measure_layers
 from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
-from edgeprune.bench.session import NAMES, TENSORRT, Progress, Session
+from edgeprune.bench.session import NAMES, TENSORRT, Progress, Session, interruption
 from edgeprune.devices import CPU, Device, confirm, load_device
 from edgeprune.errors import BenchError
 from edgeprune.files import write_json
@@ -154,11 +156,17 @@ def bench_models(
         scoring=batches is not None,
     )
     save = save or _nothing
-    session, result = measure_speed(session, save, journal)
-    if layers:
-        result["layers"] = measure_layers(session, result["settings"]["threads"])
-        save(result)
-    add_accuracy(result, session, batches)
+    session, fingerprint, wished = looked_at(session)
+    with private_copies(session.files) as copies:
+        session = replace(session, files=copies, originals=session.files)
+        result = started_result(session, fingerprint, wished)
+        session = measure_speed(session, result, save, journal)
+        if layers:
+            result["layers"] = measure_layers(session, result["settings"]["threads"])
+            save(result)
+        add_accuracy(result, session, batches)
+        hashes = {name: model["sha256"] for name, model in result["models"].items()}
+    result["replaced"] = changed_since(session.originals, hashes)
     result["warnings"] = warnings_for(result)
     result["complete"] = True
     save(result)
@@ -166,19 +174,47 @@ def bench_models(
     return result
 
 
-def measure_speed(
-    session: Session, save: Save, journal: Journal | None = None
-) -> tuple[Session, dict[str, Any]]:
-    """All rounds, and what they come to."""
+def looked_at(session: Session) -> tuple[Session, dict[str, Any], str]:
+    """Look at the machine; returns the session with its runtime, what it is, and which runtime was wished.
+
+    Raises:
+        BenchError: it is not the device that was asked for, or has none of its runtimes.
+    """
     fingerprint = session.probe()
-    confirm(session.options.device, fingerprint["board"], assume=session.options.device.assumed is not None)
-    wished = session.options.device.runtime
-    session = session.chosen(fingerprint)
+    device = session.options.device
+    confirm(device, fingerprint["board"], assume=device.assumed is not None)
+    return session.chosen(fingerprint), fingerprint, device.runtime
+
+
+def started_result(session: Session, fingerprint: dict[str, Any], wished: str) -> dict[str, Any]:
+    """Make the result before the first round.
+
+    Args:
+        session: as `looked_at` returned it.
+        fingerprint: what the machine is.
+        wished: the runtime that its profile prefers.
+    """
     threads = session.options.threads or fingerprint["cores_physical"]
     result = empty_result(session.options, fingerprint, threads)
     result["settings"]["runtime_wished"] = wished
+    return result
+
+
+def measure_speed(
+    session: Session, result: dict[str, Any], save: Save, journal: Journal | None = None
+) -> Session:
+    """Measure all rounds, and put what they come to into ``result``; returns the session with the rounds.
+
+    Args:
+        session: with private copies of the files.
+        result: as `started_result` made it.
+        save: called with the result after each pair.
+        journal: keeps the rounds.
+    """
+    threads = result["settings"]["threads"]
     if journal:
-        session = session.resumed(journal.begin(session.about(fingerprint, threads)))
+        about = session.about(result["device"]["fingerprint"], threads)
+        session = session.resumed(journal.begin(about))
         result["settings"]["stretches"] = session.stretch + 1
     session.build(threads)
     for _ in session.paired_rounds(threads):
@@ -190,16 +226,23 @@ def measure_speed(
     result.update(speedup_report(result["models"]))
     result["warnings"] = warnings_for(result)
     save(result)
-    return session, result
+    return session
 
 
 def fill_in(result: dict[str, Any], session: Session) -> None:
     """Put what the rounds so far come to into ``result``."""
     first = session.rounds[NAMES[0]][0]
     result["settings"].update(feed=first["feed"], warm_up=first["warm_up"])
+    result["settings"]["discarded_rounds"] = list(session.discarded)
+    paused = [interruption([one]) for name in NAMES for one in session.rounds[name]]
+    result["settings"]["paused_rounds"] = [pause for pause in paused if pause is not None]
     batch = session.options.batch
     result["models"] = {
-        name: model_report(session.files[name], session.rounds[name], batch) for name in NAMES
+        name: {
+            **model_report(session.files[name], session.rounds[name], batch),
+            "file": str((session.originals or session.files)[name]),
+        }
+        for name in NAMES
     }
     refuse_mixed_energy(result["models"])
     result["machine"] = machine_report([one for name in NAMES for one in session.rounds[name]])
@@ -237,6 +280,8 @@ def exported_models(run: Path) -> dict[str, str | Path]:
     missing = [Path(path).name for path in paths.values() if not Path(path).is_file()]
     if missing:
         raise BenchError(f"{run} has no export/{missing[0]}: make it with: edgeprune export {run}")
+    for path in paths.values():
+        check_self_contained(Path(path))
     return paths
 
 

@@ -1,18 +1,23 @@
 """One measurement under way: its rounds so far, and the calls that add to them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edgeprune_target.pauses import pauses
+
 from edgeprune.bench.local import Transport
 from edgeprune.bench.options import BenchOptions, schedule
+from edgeprune.bench.replies import call
 from edgeprune.devices import Device
 from edgeprune.errors import BenchError, ConnectionLost
 from edgeprune.files import sha256
 
 NAMES = ("baseline", "pruned")
 TENSORRT = "tensorrt"
+MOST_PAUSED = 0.01  # of a round's time: more would show in the throughput
+MOST_DISCARDED = 4  # pairs of rounds; a machine that keeps stopping is what it is, and the result warns of it
 TYPED_FROM = 11  # the TensorRT that takes the precision from the ONNX file alone
 
 Progress = Callable[[float, float, str], None]
@@ -24,7 +29,8 @@ class Session:
     """What is measured and how it is reached; ``rounds`` fills up.
 
     Attributes:
-        files: name -> model file.
+        files: name -> model file, as it is measured.
+        originals: name -> the file that it is a private copy of; empty where it is measured itself.
         options: what was asked for.
         transport: to the runner.
         progress: told ``(done, total, text)``; one unit is one round, or the scoring of one model.
@@ -32,6 +38,7 @@ class Session:
         scoring: whether accuracy follows, so that the total is right.
         rounds: name -> the runner's answers, in order.
         stretch: how often the measurement was resumed; each round keeps it.
+        discarded: what interrupted pairs of rounds that were measured again.
     """
 
     files: Mapping[str, Path]
@@ -42,6 +49,8 @@ class Session:
     scoring: bool = False
     rounds: dict[str, list[Round]] = field(default_factory=lambda: {name: [] for name in NAMES})
     stretch: int = 0
+    discarded: list[str] = field(default_factory=list)
+    originals: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -66,7 +75,7 @@ class Session:
     def probe(self) -> dict[str, Any]:
         """What the machine is; it sleeps while it looks, so nothing of ours counts as load."""
         self.progress(0, self.total, "looking at the machine")
-        fingerprint: dict[str, Any] = self.transport.call("probe", ["--sensors", self.sensors])
+        fingerprint: dict[str, Any] = call(self.transport, "probe", ["--sensors", self.sensors])
         return fingerprint
 
     def about(self, fingerprint: Mapping[str, Any], threads: int) -> dict[str, Any]:
@@ -97,15 +106,27 @@ class Session:
     def paired_rounds(self, threads: int) -> Iterator[None]:
         """Add one round of each model at a time: each in a fresh process, nothing else of ours alive.
 
-        A second session alive would take the cores with its spinning threads, and ruin the ratios.
+        A second session alive would take the cores with its spinning threads, and ruin the ratios. A pair in
+        which something stopped the runner is measured again, a few times in all.
         """
         for pair in schedule(self.options.round_count, NAMES)[len(self.rounds[NAMES[0]]) :]:
+            rounds = self.pair_of_rounds(pair, threads)
+            while len(self.discarded) < MOST_DISCARDED and (pause := interruption(rounds.values())):
+                self.discarded.append(pause)
+                rounds = self.pair_of_rounds(pair, threads)
             for name in pair:
-                done = sum(len(rounds) for rounds in self.rounds.values())
-                text = f"{name}: round {len(self.rounds[name]) + 1} of {self.options.round_count}"
-                self.progress(done, self.total, text)
-                self.rounds[name].append(self.measure(name, threads))
+                self.rounds[name].append(rounds[name])
             yield
+
+    def pair_of_rounds(self, pair: Sequence[str], threads: int) -> dict[str, Round]:
+        """Measure one round of each model, in this order."""
+        rounds: dict[str, Round] = {}
+        for name in pair:
+            done = sum(map(len, self.rounds.values())) + len(rounds)
+            text = f"{name}: round {len(self.rounds[name]) + 1} of {self.options.round_count}"
+            self.progress(done, self.total, text)
+            rounds[name] = self.measure(name, threads)
+        return rounds
 
     def measure(self, name: str, threads: int) -> Round:
         """One round of one model."""
@@ -118,7 +139,7 @@ class Session:
             *(word for total in options.device.totals for word in ("--total", str(total))),
         ]
         try:
-            answer: Round = self.transport.call("measure", arguments)
+            answer: Round = call(self.transport, "measure", arguments)
         except ConnectionLost:
             raise
         except BenchError as error:
@@ -149,7 +170,8 @@ class Session:
         """One answer about one model; an error names it."""
         path = self.files[name]
         try:
-            answer: dict[str, Any] = self.transport.call(verb, ["--model", self.transport.send(path), *words])
+            remote = self.transport.send(path)
+            answer: dict[str, Any] = call(self.transport, verb, ["--model", remote, *words])
         except BenchError as error:
             raise type(error)(f"{verb} of {name} ({path.name}) failed: {error}") from error
         return answer
@@ -158,6 +180,20 @@ class Session:
         """Pass on how far the accuracy is."""
         done = 2 * self.options.round_count + NAMES.index(name)
         self.progress(done, self.total, f"{name}: {images} test images")
+
+
+def interruption(rounds: Iterable[Round]) -> str | None:
+    """Return what stopped the runner for more than `MOST_PAUSED` of a round; None where nothing did.
+
+    A runner that does not tell has samples by which most pauses show all the same.
+    """
+    for one in rounds:
+        paused = one.get("pauses") or pauses(one["samples_ns"])
+        window_s = max(sum(one["samples_ns"]) / 1e9, one.get("window_s") or 0.0)
+        if paused["seconds"] > MOST_PAUSED * (window_s + paused["suspended_s"]):
+            why = "the machine slept" if paused["suspended_s"] else "something stopped the runner"
+            return f"{why} for {paused['seconds']:.2f} s"
+    return None
 
 
 def model_words(device: Device, batch: int, threads: int) -> list[str]:

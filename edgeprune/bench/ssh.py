@@ -58,8 +58,12 @@ class SshTransport(RemoteTransport):
         if wrong:
             raise BenchError(f"--ssh-option is {wrong[0]!r}: write it as in --ssh-option Port=2222")
         self.name = host
+        try:
+            more = shlex.split(environment.get(WORDS, ""))
+        except ValueError as error:
+            raise BenchError(f"the environment's {WORDS} has a quote without its end: close it") from error
         self.words = [
-            *shlex.split(environment.get(WORDS, "")),
+            *more,
             *(word for option in (*options, *ALWAYS) for word in ("-o", option)),
         ]
 

@@ -1,26 +1,47 @@
 """The group of all commands, and what they share."""
 
 import json
+import sys
 from collections.abc import Callable
+from functools import wraps
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edgeprune.errors import EdgePruneError, RunError
+from edgeprune.cli.checking import CheckedCommand
+from edgeprune.cli.failures import as_one_line
+from edgeprune.errors import RunError
+from edgeprune.text import printable
 
 RUNS = Path("runs")
 
 
 class _Group(click.Group):
-    """Turns a user's mistake into one line and exit code 1, in one place."""
+    """Turns a user's mistake, and what a machine refuses, into one line and exit code 1, in one place."""
+
+    command_class = CheckedCommand
+    group_class = type
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run a command; a bug alone shows its traceback."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # a name that is not UTF-8, or a terminal that knows less
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            return super().main(*args, **settings)
+        except Exception as error:
+            line = as_one_line(error)
+            if line is None:
+                raise
+            click.echo(f"error: {line}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; Ctrl-C ends it with one word."""
         try:
             return super().invoke(ctx)
-        except EdgePruneError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
             ctx.exit(130)
@@ -41,6 +62,25 @@ def main() -> None:
 def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
     """The --json flag that every command has."""
     return click.option("--json", "to_json", is_flag=True, help="Print the result as JSON.")(function)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print lines, on stderr with ``err``; a terminal obeys nothing that came into them from outside."""
+    click.echo(printable(text, keep="\n"), err=err)
+
+
+def trusts(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The --trust option of every command that builds the model of a run folder."""
+
+    @wraps(function)
+    def command(*args: Any, trust: tuple[str, ...], **options: Any) -> Any:
+        from edgeprune.trust import trusting
+
+        with trusting(*trust):
+            return function(*args, **options)
+
+    about = "A package whose factory a run folder may import; may be repeated."
+    return click.option("--trust", multiple=True, metavar="PACKAGE", help=about)(command)
 
 
 def say(value: Any) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import RUNS, as_json, free_place, given, latest_run, main, say
-from edgeprune.host_options import assume_device
+from edgeprune.cli.base import RUNS, as_json, echo, free_place, given, latest_run, main, say, trusts
+from edgeprune.host_options import assume_device, host_words, on_host
 
 
 @main.command()
@@ -37,10 +37,12 @@ from edgeprune.host_options import assume_device
 @click.option("--resume", is_flag=True, help="Go on: finished rows are kept, failed ones tried again.")
 @click.option("--force", is_flag=True, help="Replace a comparison of that name.")
 @click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
+@on_host
+@trusts
 @click.pass_context
 def compare(
     ctx: click.Context, source: str | None, out: str | None, resume: bool, force: bool, json_path: str | None,
-    **options: Any,
+    there: Any, **options: Any,
 ) -> None:  # fmt: skip
     """Prune with each method from one baseline, with one budget and one training, and rank what comes out.
 
@@ -52,19 +54,28 @@ def compare(
     edgeprune compare resnet20 --moments start,epoch:4,plateau,end
     edgeprune compare --resume
     """
+    from dataclasses import asdict
+
     from edgeprune import comparison
-    from edgeprune.console import print_table, progress_bars
+    from edgeprune.console import print_lines, print_table, progress_bars
     from edgeprune.training import Interrupted
+    from edgeprune.trust import trust_words
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
-    asked = comparison.asked(given(ctx, {"source": source, **options}))
+    typed = given(ctx, {"source": source, **options})
+    asked = comparison.asked(typed)
+    if there is not None:
+        asked["host"] = asdict(there)
     place = Path(out) if out else free_place("compare", (source or "").replace(":", "-"))
     if resume:
         place = Path(out) if out else comparison.latest_comparison(RUNS)
         comparison.check_same_options(place, asked)
     chosen = None if resume else comparison.CompareOptions.of(asked)
+    if chosen is not None:
+        comparison.check_effect_of(chosen, typed)
     to_stdout = json_path == "-"
+    again = trust_words(source) + host_words(there)
     try:
         with progress_bars("rows") as progress:
             result = comparison.compare(
@@ -72,13 +83,13 @@ def compare(
                 json_path=None if to_stdout else json_path,
             )  # fmt: skip
     except Interrupted:
-        click.echo(f"stopped; go on with: edgeprune compare --out {place} --resume", err=True)
+        echo(f"stopped; go on with: edgeprune compare --out {place} --resume{again}", err=True)
         ctx.exit(130)
     if to_stdout:
         say(result)
         return
     print_table(f"{place}: {result['source']}, {result['target']}", *comparison.table(result))
-    click.echo("\n".join(comparison.remarks(result)))
+    print_lines(comparison.remarks(result))
 
 
 @main.command()
@@ -109,7 +120,7 @@ def verify(
     edgeprune verify runs/mine --budget budget.toml --device jetson-orin-nano --junit verify.xml
     """
     from edgeprune import verification
-    from edgeprune.console import print_table
+    from edgeprune.console import print_lines, print_table
 
     result = verification.verify(latest_run(run), budget, device=device)
     if junit:
@@ -118,6 +129,6 @@ def verify(
         say(result)
     else:
         print_table(result["run"], *verification.table(result))
-        click.echo("".join(f"{remark}\n" for remark in verification.remarks(result)), nl=False)
-        click.echo("all limits are met" if result["passed"] else "not all limits are met")
+        print_lines(verification.remarks(result))
+        echo("all limits are met" if result["passed"] else "not all limits are met")
     ctx.exit(0 if result["passed"] else 1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, latest_run, main, say
+from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
 from edgeprune.host_options import assume_device as can_assume_device
 from edgeprune.host_options import on_host
 
@@ -56,7 +56,7 @@ def bench(
     from edgeprune.runs import Run
 
     place = latest_run(run)
-    found = Run.open(place)
+    summary = Run.open(place).summary()  # raises for a run that is not finished: before minutes of measuring
     to_stdout = json_path == "-"
     with progress_bars() as progress:
         result = bench_run(
@@ -67,7 +67,7 @@ def bench(
     if to_stdout:
         say(result)
         return
-    rows = [*size_rows(found.summary()), *bench_rows(result)]
+    rows = [*size_rows(summary), *bench_rows(result)]
     assumed = ", assumed" if result["device"]["assumed"] else ""
     title = f"{place} on {result['device']['title']}{assumed} ({result['settings']['threads']} threads)"
     print_rows(title, rows, [speedup_line(result), widths_line(result["widths"]), *remarks(result)])
@@ -97,7 +97,7 @@ def devices(detect: bool, to_json: bool, there: Any) -> None:
         if to_json:
             say(found)
         else:
-            click.echo("\n".join(detection_lines(found)))
+            echo("\n".join(detection_lines(found)))
         return
     from edgeprune.devices import device_rows
 
@@ -129,6 +129,7 @@ def lut() -> None:
 @click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
 @click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
 @click.option("--out", help="Of the table  [default: luts/DEVICE-RUNTIME-PRECISION-bBATCH-tTHREADS.json].")
+@trusts
 @as_json
 def lut_build(
     model: str, shape: str | None, classes: int | None, device: str | None, there: Any, precision: str | None,
@@ -178,10 +179,10 @@ def lut_show(source: str | None, to_json: bool) -> None:
     if to_json:
         say(found)
     elif found["rows"] is None:
-        click.echo(widths_line(found))
+        echo(widths_line(found))
     else:
         print_table(f"{source} by {found['lut']}", *widths_table(found["rows"]))
-        click.echo(widths_line(found))
+        echo(widths_line(found))
 
 
 def _say_lut(found: dict[str, Any], to_json: bool) -> None:

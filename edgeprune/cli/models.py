@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, latest_run, main, say
+from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
 
 
 @main.command()
@@ -18,6 +18,7 @@ from edgeprune.cli.base import as_json, latest_run, main, say
 )
 @click.option("--classes", type=int, default=None, help="Number of classes the model is built with.")
 @click.option("--ignore", multiple=True, help="A layer whose output channels stay; may be repeated.")
+@trusts
 @as_json
 def inspect(
     model: str, shape: str | None, classes: int | None, ignore: tuple[str, ...], to_json: bool
@@ -75,6 +76,7 @@ def engine_options(trt: bool, given: dict[str, Any]) -> Any:
     "--images", type=int, default=256, show_default=True, help="Real images the export is checked on."
 )
 @click.option("--opset", type=int, help="Of ONNX.")
+@trusts
 @as_json
 def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: bool, **engines: Any) -> None:
     """Baseline and pruned model to ONNX, checked against torch on real images.
@@ -115,5 +117,5 @@ def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: 
     ]
     print_table(f"{place}/export: ONNX against torch on {images} images", heads, rows)
     for line in engine_lines(record["tensorrt"]):
-        click.echo(line)
-    click.echo(f"next: edgeprune bench {place}", err=True)
+        echo(line)
+    echo(f"next: edgeprune bench {place}", err=True)

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import RUNS, as_json, free_place, given, main, say
-from edgeprune.host_options import assume_device, on_host
+from edgeprune.cli.base import RUNS, as_json, echo, free_place, given, main, say, trusts
+from edgeprune.host_options import assume_device, host_words, on_host
 
 
 @main.command()
@@ -58,6 +58,7 @@ from edgeprune.host_options import assume_device, on_host
 @click.option("--resume", is_flag=True, help="Go on, or take part while it runs.")
 @click.option("--force", is_flag=True, help="Replace a search of that name.")
 @on_host
+@trusts
 @as_json
 @click.pass_context
 def search(
@@ -73,14 +74,15 @@ def search(
     edgeprune search resnet20
     edgeprune search runs/mine --target flops=0.5 --trials 200
     edgeprune search resnet56 --data cifar10 --weights resnet56.safetensors --target latency=0.5 --device cpu
-    edgeprune search runs/mine --storage postgresql://user:password@host/db
+    edgeprune search runs/mine --storage postgresql://user@host/db
     edgeprune search --resume
     """
     from dataclasses import asdict
 
     from edgeprune import search as room
-    from edgeprune.console import print_table, progress_bars
+    from edgeprune.console import print_lines, print_table, progress_bars
     from edgeprune.training import Interrupted
+    from edgeprune.trust import trust_words
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
@@ -93,16 +95,19 @@ def search(
         place = Path(out) if out else room.latest_search(RUNS)
         room.check_same_options(place, asked)
     chosen = None if resume else room.SearchOptions.of(asked)
+    if chosen is not None:
+        room.check_effect_of(chosen, asked)
+    again = trust_words(source) + host_words(there) + (" --storage URL" if storage else "")
     try:
         with progress_bars("trials") as progress:
             result = room.search(
                 place, chosen, storage=storage, resume=resume, force=force, progress=progress
             )
     except Interrupted:
-        click.echo(f"stopped; go on with: edgeprune search --out {place} --resume", err=True)
+        echo(f"stopped; go on with: edgeprune search --out {place} --resume{again}", err=True)
         ctx.exit(130)
     if to_json:
         say(result)
         return
     print_table(f"{place}: {result['model']}, {result['target']}", *room.table(result))
-    click.echo("\n".join(room.remarks(result)))
+    print_lines(room.remarks(result))

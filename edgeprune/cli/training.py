@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, free_place, given, latest_run, main, say
-from edgeprune.host_options import assume_device, on_host
+from edgeprune.cli.base import as_json, echo, free_place, given, latest_run, main, say, trusts
+from edgeprune.host_options import assume_device, host_words, on_host
 
 
 @main.command("train-prune")
@@ -139,6 +139,7 @@ from edgeprune.host_options import assume_device, on_host
 @click.option("--out", help="Run folder  [default: runs/MODEL-DATA].")
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped.")
 @click.option("--force", is_flag=True, help="Replace a run of that name.")
+@trusts
 @as_json
 @click.pass_context
 def train_prune(
@@ -156,24 +157,30 @@ def train_prune(
 
     from edgeprune import pipeline
     from edgeprune.console import print_rows, progress_bars
+    from edgeprune.effects import check_effect
     from edgeprune.ranks import ranks
     from edgeprune.recipe import TrainPruneOptions
     from edgeprune.report import size_rows
     from edgeprune.training import Interrupted
+    from edgeprune.trust import trust_words
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
+    host = None if there is None else asdict(there)
     place = latest_run(out) if resume else Path(out) if out else free_place(options["model"], options["data"])
     if resume:
-        pipeline.check_same_options(place, given(ctx, options))
-    host = None if there is None else asdict(there)
+        pipeline.check_same_options(place, {**given(ctx, options), **({"host": host} if host else {})})
     chosen = None if resume else TrainPruneOptions(**options, host=host)
+    if chosen is not None:
+        check_effect([chosen], given(ctx, options))
+    trusted = trust_words(options["model"])
+    again = trusted + host_words(there)
     try:
         kinds = ("baseline", "prune", "finetune", "test")
         with progress_bars(*kinds, shown=ranks().main) as progress:
             summary = pipeline.train_prune(place, chosen, resume=resume, force=force, progress=progress)
     except Interrupted:
-        click.echo(f"stopped; go on with: edgeprune train-prune --out {place} --resume", err=True)
+        echo(f"stopped; go on with: edgeprune train-prune --out {place} --resume{again}", err=True)
         ctx.exit(130)
     if not ranks().main:
         return
@@ -181,7 +188,7 @@ def train_prune(
         say({"run": str(place), **summary})
         return
     print_rows(f"{place}", size_rows(summary), summary["notes"])
-    click.echo(f"next: edgeprune export {place}", err=True)
+    echo(f"next: edgeprune export {place}{trusted}", err=True)
 
 
 @main.command()
@@ -203,6 +210,8 @@ def steer(run: str | None, interacting: str | None, auto: bool, show: bool, to_j
     place = latest_run(run)
     if interacting is None and not auto and not show:
         raise click.UsageError("say --interacting N, --auto or --show")
+    if interacting is not None and auto:
+        raise click.UsageError("--interacting and --auto exclude each other")
     if interacting is not None or auto:
         send(place, interacting, auto=auto)
     found = status(place)
@@ -210,4 +219,4 @@ def steer(run: str | None, interacting: str | None, auto: bool, show: bool, to_j
         say(found)
     else:
         for key, value in found.items():
-            click.echo(f"{key}: {value}")
+            echo(f"{key}: {value}")

@@ -15,10 +15,11 @@ plot.py      accuracy over FLOPs as a PNG
 """
 
 from edgeprune.comparison.folder import latest_comparison
-from edgeprune.comparison.options import CompareOptions, asked
+from edgeprune.comparison.options import CompareOptions, asked, check_effect_of
 from edgeprune.comparison.running import check_same_options, compare
 from edgeprune.comparison.table import remarks, table
 
 __all__ = [
-    "CompareOptions", "asked", "check_same_options", "compare", "latest_comparison", "remarks", "table",
+    "CompareOptions", "asked", "check_effect_of", "check_same_options", "compare", "latest_comparison",
+    "remarks", "table",
 ]  # fmt: skip

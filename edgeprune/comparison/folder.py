@@ -21,12 +21,14 @@ from edgeprune.errors import RunError
 from edgeprune.files import (
     append_line,
     check_folder_free,
+    check_links,
     folder_aside,
-    read_json,
-    read_lines,
     write_bytes,
     write_json,
 )
+from edgeprune.records import good_lines, read_record
+from edgeprune.records.comparison import AttemptLine
+from edgeprune.trust import check_options
 
 SCHEMA = 1
 ASKED = "compare.json"
@@ -49,6 +51,7 @@ class Folder:
             raise RunError(f"no such comparison: {path}; leave --resume out to begin it")
         if not (folder.path / ASKED).is_file():
             raise RunError(f"{path} is not a comparison's folder (no {ASKED} of edgeprune's in it)")
+        check_links(folder.path)
         return folder
 
     @classmethod
@@ -70,17 +73,23 @@ class Folder:
 
     def options(self) -> CompareOptions:
         """What was asked; raises RunError when the file is of another version or was edited."""
-        stored = read_json(self.path / ASKED)
+        stored = read_record(
+            self.path / ASKED,
+            CompareOptions,
+            schema=SCHEMA,
+            hint="it is of another version of edgeprune, or was edited: start another comparison",
+        )
+        stored.pop("schema")
         try:
-            if stored.pop("schema") != SCHEMA:
-                raise KeyError("schema")
             stored |= {name: tuple(stored[name]) for name in ("methods", "moments")}
-            return CompareOptions(**stored)
+            options = CompareOptions(**stored)
         except (AttributeError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.path / ASKED} is of another version of edgeprune, or was edited ({error}): "
                 "start another comparison"
             ) from error
+        check_options(options.training, self.path)
+        return options
 
     def row(self, name: str) -> Path:
         """The run folder of a row."""
@@ -100,7 +109,7 @@ class Folder:
 
     def attempts(self, name: str) -> list[dict[str, Any]]:
         """All events of a row so far, oldest first."""
-        return [line for line in read_lines(self.path / "attempts.jsonl") if line["row"] == name]
+        return [line for line in good_lines(self.path / "attempts.jsonl", AttemptLine) if line["row"] == name]
 
 
 def latest_comparison(runs: Path) -> Path:

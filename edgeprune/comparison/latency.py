@@ -6,7 +6,8 @@ from typing import Any
 from edgeprune.bench import bench_run
 from edgeprune.errors import EdgePruneError
 from edgeprune.export import export_run
-from edgeprune.files import read_json
+from edgeprune.records import read_record
+from edgeprune.records.bench import BenchResult
 from edgeprune.training import Progress
 
 DEVICE = "cpu"
@@ -33,7 +34,7 @@ def measured(row: Path) -> dict[str, Any]:
 
     Latencies are medians over single images, in milliseconds; the speedup is the median over pairs of rounds.
     """
-    result = read_json(_result(row))
+    result = read_record(_result(row), BenchResult, hint="remove it, and --resume measures the row again")
     models, speedup = result["models"], result["speedup"]
     return {
         "baseline_ms": models["baseline"]["latency_ms"]["p50"],

@@ -1,17 +1,21 @@
 """What a comparison is asked for, checked before anything is written."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from edgeprune.bench import BenchOptions
+from edgeprune.bounds import check_count
 from edgeprune.devices import load_device
+from edgeprune.effects import check_effect
 from edgeprune.errors import TrainError, known
-from edgeprune.recipe import METHODS, dashed
+from edgeprune.recipe import METHODS, TrainPruneOptions, dashed
 
 ALL = "all"
 MOMENTS = ("start", "epoch:N", "plateau", "end")
-MOMENT = re.compile(r"start|plateau|end|epoch:[1-9]\d*")
+MOMENT = re.compile(r"start|plateau|end|epoch:[1-9][0-9]{0,5}")
 MOMENT_METHOD = "l1"  # of the moment-of-pruning study: Li et al. 2017, as its source has it
 
 
@@ -55,8 +59,7 @@ class CompareOptions:
         for moment in self.moments:
             if not MOMENT.fullmatch(moment):
                 raise TrainError(known("moment", moment, list(MOMENTS)))
-        if self.seeds < 1:
-            raise TrainError(f"--seeds must be at least 1, not {self.seeds}")
+        check_count("seeds", self.seeds, TrainError)
         for name in ("weights", "baseline_epochs", "baseline_lr") if self.moments else ():
             if self.training.get(name) is not None:
                 raise TrainError(f"--moments trains from random weights: leave --{dashed(name)} out")
@@ -80,15 +83,44 @@ def chosen_methods(methods: tuple[str, ...], moments: tuple[str, ...] = ()) -> t
 def asked(typed: dict[str, Any]) -> dict[str, Any]:
     """Options as they were typed, with lists for what is written with commas.
 
-    Raises TrainError for an unknown method.
+    Raises TrainError for an unknown method, or a name that stands there twice.
     """
     found = dict(typed)
     for name in ("methods", "moments"):
         if name in typed:
             found[name] = listed(typed[name])
+            for part in found[name]:
+                if found[name].count(part) > 1:
+                    raise TrainError(f"--{name} names {part} twice: name each once")
+    if ALL in found.get("methods", ()) and len(found["methods"]) > 1:
+        raise TrainError("--methods all names every method: leave the others out")
     if found.get("methods"):
         found["methods"] = chosen_methods(found["methods"])
     return found
+
+
+def check_effect_of(options: CompareOptions, typed: Iterable[str]) -> None:
+    """Refuse what was typed and changes no row.
+
+    Args:
+        options: of the comparison, as they were typed.
+        typed: names of fields of `CompareOptions` and of `TrainPruneOptions`.
+
+    Raises:
+        TrainError: names the option and says why it has no effect.
+    """
+    if "seconds" in typed and not options.latency:
+        raise TrainError("--seconds has no effect with --no-latency: leave one of them out")
+    own = (
+        {"moment": options.moments[0], "init": "random", "prune_schedule": "one-shot"}
+        if options.moments
+        else {}
+    )
+    training = {name: value for name, value in options.training.items() if value is not None}
+    if "data" not in training and Path(options.source).is_dir():
+        return  # the run says which data
+    rows = [TrainPruneOptions(**{**training, **own, "method": method}) for method in options.methods]
+    check_effect(rows, [name for name in typed if name in training])
 
 
 def listed(text: str | None) -> tuple[str, ...]:

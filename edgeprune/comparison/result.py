@@ -13,7 +13,6 @@ from edgeprune.comparison.latency import is_measured, measured
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.comparison.rows import Row
 from edgeprune.comparison.spread import spread
-from edgeprune.files import read_json
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.runs import Run
 
@@ -63,7 +62,7 @@ def _record(folder: Folder, row: Row, options: CompareOptions) -> dict[str, Any]
         reason = last_failure(events)
         why = "the row is not finished"
         return record | {"status": "failed" if reason else "waiting", "reason": reason, "latency_reason": why}
-    summary = read_json(place / "summary.json")
+    summary = Run.open(place).summary()
     pruned = summary["models"]["pruned"]
     record |= {
         "status": "done",

@@ -18,6 +18,7 @@ from edgeprune.files import write_json
 from edgeprune.pipeline import train_baseline, train_prune
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.training import Interrupted, Progress
+from edgeprune.trust import vouch_for
 
 
 def compare(
@@ -77,6 +78,7 @@ def check_same_options(out: str | Path, given: dict[str, Any]) -> None:
     Raises:
         RunError: one of them differs.
     """
+    vouch_for(given)
     check_begun_with("comparison", Folder.open(out).options(), given)
 
 

@@ -11,6 +11,7 @@ from edgeprune.errors import RunError, TrainError
 from edgeprune.pipeline import same_option
 from edgeprune.recipe import TrainPruneOptions, dashed
 from edgeprune.runs import Run
+from edgeprune.trust import check_options
 
 # Of a run, what belongs to its own way of pruning, or to its baseline, which is trained already.
 OWN = (
@@ -38,6 +39,7 @@ def shared_training(source: str, given: dict[str, Any], *, needs_baseline: bool 
         if name in given:
             raise TrainError(f"{source} is a run folder and brings its own: leave --{dashed(name)} out")
     training = _options_of(run)
+    check_options({**training, **given}, run.path)
     if {"epochs", "batch_size"} & given.keys():
         training.pop("prune_iterations", None)  # it was chosen for the run's number of steps
     if needs_baseline:

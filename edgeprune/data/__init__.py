@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from edgeprune.data.bundle import Batch, DataBundle, Split
-from edgeprune.data.decode import Progress
+from edgeprune.data.decode import LEFT_OUT, Progress
 from edgeprune.data.folder import read_folder
 from edgeprune.data.named import READERS
 from edgeprune.data.source import ReadOptions, Source
 from edgeprune.data.split import stratified_split
 from edgeprune.errors import DataError, known
+from edgeprune.records import check
+from edgeprune.records.runs import DataSpec
 
 __all__ = ["Batch", "DataBundle", "Progress", "Split", "data_names", "load_data", "load_from_spec"]
 
@@ -60,6 +62,9 @@ def load_data(
         "seed": seed,
         "native_size": list(source.native) if source.native else None,
         "fingerprint": source.fingerprint,
+        "images": len(source.train.labels) + (len(source.test.labels) if source.test else 0),
+        "whites": dict(source.rendering.whites),
+        "as_shown": source.rendering.as_shown,
     }
     return _bundle(source, recipe)
 
@@ -70,12 +75,22 @@ def load_from_spec(spec: dict[str, Any], *, progress: Progress | None = None) ->
     Raises:
         DataError: when the data set is gone, or no longer holds the same images.
     """
+    check(spec, DataSpec, "the run's data_spec", error=DataError)
     root = Path(spec["root"]) if spec["root"] else None
     options = ReadOptions(root, False, spec["image_size"], spec, progress)
     _, source = _read(spec["data"], options)
     if source.fingerprint != spec["fingerprint"]:
-        raise DataError(f"{spec['data']} has changed since this run began: restore it, or start a new run")
+        raise DataError(_changed(spec, source))
     return _bundle(source, spec)
+
+
+def _changed(spec: dict[str, Any], source: Source) -> str:
+    now, then = len(source.train.labels) + (len(source.test.labels) if source.test else 0), spec.get("images")
+    counts = "" if then in (None, now) else f" ({now} images where it had {then})"
+    return (
+        f"{spec['data']} has changed since this run began{counts}: restore it, or start a new run; an image "
+        f"that was deleted is left out where an empty file NAME{LEFT_OUT} stands in its place"
+    )
 
 
 def _check(image_size: int | None, val_fraction: float) -> None:
@@ -98,24 +113,45 @@ def _read(name_or_path: str, options: ReadOptions) -> tuple[str, Source]:
 
 def _bundle(source: Source, recipe: dict[str, Any]) -> DataBundle:
     positions = np.arange(len(source.train.labels))
-    notes, test = source.notes, source.test
-    if test is None:
+    notes, (absent, absent_of_test) = source.notes, source.left_out
+    if source.test is None:
         positions, held = _hold_out(positions, source.train.labels, HELD_OUT, seed=0)
         notes += (
             f"no test images were given: {len(held)} of {len(source.train.labels)} are held out as such",
         )
-        test_split = Split(source.train, _mixed(held))
+        test_split = Split(source.train, _present(_mixed(held), absent))
     else:
-        test_split = Split(test, _mixed(np.arange(len(test.labels))))
+        test_split = Split(source.test, _present(_mixed(np.arange(len(source.test.labels))), absent_of_test))
     train, val = _hold_out(positions, source.train.labels, recipe["val_fraction"], seed=recipe["seed"])
     splits = {
-        "train": Split(source.train, _mixed(train)),
-        "val": Split(source.train, _mixed(val)),
+        "train": Split(source.train, _replaced(_mixed(train), source.train.labels, absent)),
+        "val": Split(source.train, _present(_mixed(val), absent)),
         "test": test_split,
     }
     return DataBundle(
         source.name, source.classes, source.shape, source.mean, source.std, splits, recipe, notes
     )
+
+
+def _present(positions: np.ndarray, absent: np.ndarray) -> np.ndarray:
+    """The positions without those that are left out."""
+    return positions[~absent[positions]] if absent.any() else positions
+
+
+def _replaced(positions: np.ndarray, labels: np.ndarray, absent: np.ndarray) -> np.ndarray:
+    """The positions, with another image of its class in the place of each that is left out.
+
+    So an epoch keeps its steps, and a run in which a file breaks goes on where it was.
+    """
+    if not absent.any():
+        return positions
+    positions, present = positions.copy(), np.sort(_present(positions, absent))
+    for index in np.flatnonzero(absent[positions]):
+        same = present[labels[present] == labels[positions[index]]]
+        if not len(same):
+            raise DataError("all training images of a class are left out: remove that class folder")
+        positions[index] = same[np.searchsorted(same, positions[index]) % len(same)]
+    return positions
 
 
 def _hold_out(

@@ -1,7 +1,10 @@
 """Image files to uint8 pixels; every broken file becomes an error that names it."""
 
-from collections.abc import Callable, Sequence
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,82 +13,172 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgeprune.data.depth import Rendering, UnknownWhite, to_8_bits
 from edgeprune.errors import DataError
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL.Image import Image
 
 Progress = Callable[[int, int, str], None]  # (done, total, what is being done)
 CHUNK = 256  # images per task of the thread pool: large enough that handing out tasks costs nothing
+# Of what Pillow can read: EPS and its like start other programs.
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF")
+LEFT_OUT = ".broken"  # added to a file's name to leave it out without a change of the run's splits
+_ORIENTATION = 0x0112  # EXIF's tag
+# Pillow's Image.Transpose for each orientation that is not upright; those from 5 on swap width and height.
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
 class OddSize(DataError):
     """One image differs in size from the rest."""
 
 
-def open_rgb(path: Path) -> "Image.Image":
-    """Decode one file to an RGB image; grey, palette and 16-bit ones are converted.
+class BrokenImage(DataError):
+    """A file that cannot be decoded: ``reason`` is why."""
 
-    Raises DataError, naming the file, when it is broken or no image.
-    """
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"broken image {shown(path)} ({reason}): {leave_out(path)}")
+
+
+def leave_out(path: Path) -> str:
+    """Advice that works before a run and in the middle of it: deleting a file would change the data set."""
+    return f"replace it, or rename it to {shown(Path(path.name))}{LEFT_OUT} to leave it out"
+
+
+def shown(path: Path) -> str:
+    """A path fit for one line of a message, whatever its bytes are."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator["Image"]:
+    """An image file, its header read; DataError names it whatever goes wrong inside."""
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I"):  # Pillow would clip 16 bits to 8, which makes all white
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            return image.convert("RGB")
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or np.inf):
+                raise ValueError(f"{image.width}x{image.height} pixels are more than Pillow deems safe")
+            yield image
+    except DataError:
+        raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error ...
-        raise _broken(path, error) from error
+        raise BrokenImage(path, _reason(path, error)) from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if getattr(error, "strerror", None):
+        return str(error.strerror)  # type: ignore[attr-defined]
+    if path.is_file() and path.stat().st_size == 0:
+        return "an empty file"
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    if str(path) in reason or repr(str(path)) in reason:  # Pillow's "cannot identify image file PATH"
+        return f"not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    return reason
+
+
+def open_rgb(path: Path, rendering: Rendering | None = None) -> "Image":
+    """Decode one file to an RGB image, as an image viewer shows it: upright, on white where transparent.
+
+    Raises DataError, naming the file, when it is broken or not an image.
+    """
+    rendering = rendering or Rendering()
+    with opened(path) as image:
+        try:
+            pixels = to_8_bits(image, rendering.whites)
+        except UnknownWhite as error:
+            raise UnknownWhite(f"{shown(path)}: {error}") from error
+        if not rendering.as_shown:
+            return pixels.convert("RGB")
+        pixels, orientation = _on_white(pixels), orientation_of(image)
+        if orientation in _TURNS:
+            return pixels.transpose(_TURNS[orientation])  # type: ignore[arg-type]
+        return pixels
+
+
+def _on_white(image: "Image") -> "Image":
+    """RGB; transparent pixels often have the colour black, which no viewer shows."""
+    from PIL import Image
+
+    if "A" not in image.getbands() and "a" not in image.getbands() and "transparency" not in image.info:
+        return image.convert("RGB")
+    colours = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours).convert("RGB")
+
+
+def orientation_of(image: "Image") -> int:
+    """EXIF's orientation, 1 (upright) to 8; Pillow turns TIFF by itself."""
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1  # asking Pillow would decode a PNG, in which the block may come last
+    try:
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a damaged EXIF block says nothing about the pixels
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def size_of(image: "Image") -> tuple[int, int]:
+    """(height, width) in pixels as shown, from the header alone."""
+    return (image.width, image.height) if orientation_of(image) >= 5 else (image.height, image.width)
 
 
 def read_size(path: Path) -> tuple[int, int]:
     """(height, width) in pixels, from the header alone; DataError names a broken file."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except Exception as error:
-        raise _broken(path, error) from error
-
-
-def _broken(path: Path, error: Exception) -> DataError:
-    reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-    if str(path) in reason:  # Pillow's "cannot identify image file PATH"
-        reason = "no image that Pillow knows"
-    return DataError(f"broken image {path} ({reason}): replace or delete it")
+    with opened(path) as image:
+        return size_of(image)
 
 
 def read_sizes(paths: Sequence[Path]) -> set[tuple[int, int]]:
     """The distinct (height, width) among ``paths``."""
-    with ThreadPoolExecutor() as pool:
+    with quiet_pool() as pool:
         return set(pool.map(read_size, paths))
 
 
+@contextmanager
+def quiet_pool() -> Iterator[ThreadPoolExecutor]:
+    """Give threads to read images in, while Pillow's warnings of sizes and metadata are silent."""
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield pool
+
+
 def decode_all(
-    paths: Sequence[Path], size: tuple[int, int], *, progress: Progress | None = None, text: str = ""
+    paths: Sequence[Path],
+    size: tuple[int, int],
+    *,
+    rendering: Rendering | None = None,
+    progress: Progress | None = None,
+    text: str = "",
 ) -> Tensor:
     """Decode files of one (height, width) into a uint8 tensor (N, 3, height, width).
+
+    Args:
+        paths: the files.
+        size: (height, width) of all of them.
+        rendering: how they become 8 bits.
+        progress: called with (done, total, ``text``).
+        text: what is being done.
 
     Raises DataError for a broken file, and for one of another size.
     """
     pixels = np.empty((len(paths), *size, 3), np.uint8)
     starts = range(0, len(paths), CHUNK)
-    with ThreadPoolExecutor() as pool:
-        for done in pool.map(partial(_decode_chunk, paths, pixels), starts):
+    with quiet_pool() as pool:
+        for done in pool.map(partial(_decode_chunk, paths, pixels, rendering), starts):
             if progress:
                 progress(done, len(paths), text)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
 
-def _decode_chunk(paths: Sequence[Path], pixels: np.ndarray, start: int) -> int:
+def _decode_chunk(paths: Sequence[Path], pixels: np.ndarray, rendering: Rendering | None, start: int) -> int:
     stop = min(start + CHUNK, len(paths))
     for position in range(start, stop):
-        image = np.asarray(open_rgb(paths[position]))
+        image = np.asarray(open_rgb(paths[position], rendering))
         if image.shape != pixels.shape[1:]:
             raise OddSize(
-                f"{paths[position]} is {image.shape[1]}x{image.shape[0]} pixels where the others are "
+                f"{shown(paths[position])} is {image.shape[1]}x{image.shape[0]} pixels where the others are "
                 f"{pixels.shape[2]}x{pixels.shape[1]}: pass an image size to have all resized"
             )
         pixels[position] = image

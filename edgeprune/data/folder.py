@@ -1,12 +1,17 @@
 """A folder of images as a data source: small ones of one size in memory, others read file by file."""
 
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from edgeprune.data.augment import RGB_MEAN, RGB_STD
-from edgeprune.data.decode import OddSize, Progress, decode_all, read_sizes
+from edgeprune.data.checking import survey
+from edgeprune.data.decode import BrokenImage, OddSize, Progress, decode_all, read_sizes
+from edgeprune.data.depth import BY_MODE, Rendering, UnknownWhite
 from edgeprune.data.images import FileImages, Images, MemoryImages
 from edgeprune.data.layout import Layout, Listing, scan
 from edgeprune.data.source import ReadOptions, Source, fingerprint_of
@@ -16,7 +21,6 @@ Size = tuple[int, int]  # (height, width) in pixels
 SMALL_SIDE = 96  # pixels: up to here a random crop is a shift, as for CIFAR; above, a resized box
 MEMORY_LIMIT_BYTES = 1_500_000_000
 PROBED = 200  # headers read to guess whether all images are of one size
-CHECKED = 20_000  # headers read at most before training on files: some 3 s
 DEFAULT_SIDE = 224
 
 
@@ -26,68 +30,94 @@ def read_folder(folder: Path, options: ReadOptions) -> Source:
     Raises DataError for a folder that is missing, empty, half a data set, or with broken images.
     """
     layout = scan(folder)
-    native = _stored_size(options.stored) if options.stored else _common_size(layout)
-    train, test, native = _images(layout, native, options)
+    images = _stored(layout, options) if options.stored else _examined(layout, options)
     side = options.image_size or DEFAULT_SIDE
-    given = (side, side) if options.image_size or not native else native
+    given = (side, side) if options.image_size or not images.native else images.native
+    test_left_out = layout.test.left_out if layout.test else np.zeros(0, bool)
     return Source(
         name=folder.name,
         classes=layout.train.classes,
         shape=(3, *given),
         mean=RGB_MEAN,
         std=RGB_STD,
-        train=train,
-        test=test,
+        train=images.train,
+        test=images.test,
         fingerprint=fingerprint_of(str(path.relative_to(folder)) for path in layout.paths),
-        notes=layout.notes + _size_notes(native, given),
-        native=native,
+        notes=layout.notes + images.notes + _size_notes(images.native, given),
+        native=images.native,
+        rendering=images.rendering,
+        left_out=(layout.train.left_out, test_left_out),
     )
 
 
-def _images(
-    layout: Layout, native: Size | None, options: ReadOptions
-) -> tuple[Images, Images | None, Size | None]:
-    """Train and test images, and the size at which they are in memory (None: they are not)."""
-    if native is None:
-        return *_from_files(layout, options.image_size or DEFAULT_SIDE), None
-    train, test = _in_memory(layout, native, options)
-    if options.stored:
-        return train, test, native
-    try:
-        train.prepare()
-        if test:
-            test.prepare()
-    except OddSize:
-        return *_from_files(layout, options.image_size or DEFAULT_SIDE), None
-    return train, test, native
+@dataclass(frozen=True)
+class _Parts:
+    """Train and test images, how they are decoded, and the size at which they are in memory, if they are."""
+
+    train: Images
+    test: Images | None
+    rendering: Rendering
+    native: Size | None
+    notes: tuple[str, ...] = ()
 
 
-def _in_memory(
-    layout: Layout, native: Size, options: ReadOptions
-) -> tuple[MemoryImages, MemoryImages | None]:
-    given = (options.image_size, options.image_size) if options.image_size else native
+def _stored(layout: Layout, options: ReadOptions) -> _Parts:
+    """The images as a run has them; they were examined when it began, and are decoded at first use."""
+    stored = options.stored or {}
+    native = stored["native_size"]
+    # Runs of before had no such keys, and go on as they were.
+    rendering = Rendering(stored.get("whites", BY_MODE), stored.get("as_shown", False))
+    return _parts(layout, (native[0], native[1]) if native else None, rendering, options)
 
-    def images(part: Listing) -> MemoryImages:
-        text = f"reading {part.folder.name}"
-        read = partial(_decode, part, native, options.progress, text)
+
+def _examined(layout: Layout, options: ReadOptions) -> _Parts:
+    """The images of a new run: all are decoded into memory, or checked one by one."""
+    native = _common_size(layout)
+    if native is not None:
+        try:
+            parts = _parts(layout, native, Rendering({}), options)
+            parts.train.prepare()
+            if parts.test:
+                parts.test.prepare()
+        except (OddSize, UnknownWhite):
+            pass
+        except BrokenImage:
+            survey(layout.usable, options.progress)  # names all that are broken, instead of the first
+            raise
+        else:
+            return parts
+    checked = survey(layout.usable, options.progress)
+    rendering = Rendering(checked.whites)
+    parts = _parts(layout, native if len(checked.sizes) == 1 else None, rendering, options)
+    return replace(parts, notes=checked.notes)
+
+
+def _parts(layout: Layout, native: Size | None, rendering: Rendering, options: ReadOptions) -> _Parts:
+    def images(part: Listing) -> Images:
+        if native is None:
+            return FileImages(part.labels, part.paths, options.image_size or DEFAULT_SIDE, rendering)
+        given = (options.image_size, options.image_size) if options.image_size else native
+        read = partial(_decode, part, native, rendering, options.progress)
         return MemoryImages(part.labels, read, size=given, pad=max(1, min(native) // 8), flip=True)
 
-    return images(layout.train), images(layout.test) if layout.test else None
+    test = images(layout.test) if layout.test else None
+    return _Parts(images(layout.train), test, rendering, native)
 
 
-def _decode(part: Listing, native: Size, progress: Progress | None, text: str) -> Tensor:
-    return decode_all(part.paths, native, progress=progress, text=text)
-
-
-def _from_files(layout: Layout, side: int) -> tuple[FileImages, FileImages | None]:
-    read_sizes(_spread(layout.paths, CHECKED))  # finds a broken file now rather than hours later
-    test = FileImages(layout.test.labels, layout.test.paths, side) if layout.test else None
-    return FileImages(layout.train.labels, layout.train.paths, side), test
+def _decode(part: Listing, native: Size, rendering: Rendering, progress: Progress | None) -> Tensor:
+    """All pixels of a part; black for images that are left out."""
+    text = f"reading {part.folder.name}"
+    pixels = decode_all(part.usable, native, rendering=rendering, progress=progress, text=text)
+    if not part.left_out.any():
+        return pixels
+    every = torch.zeros(len(part.paths), *pixels.shape[1:], dtype=torch.uint8)
+    every[torch.from_numpy(~part.left_out)] = pixels
+    return every
 
 
 def _common_size(layout: Layout) -> Size | None:
     """The size of all images, guessed from some, if they can be held in memory; else None."""
-    sizes = read_sizes(_spread(layout.paths, PROBED))
+    sizes = read_sizes(_spread(layout.usable, PROBED))
     if len(sizes) > 1:
         return None
     height, width = sizes.pop()
@@ -98,11 +128,6 @@ def _common_size(layout: Layout) -> Size | None:
 def _spread(paths: tuple[Path, ...], count: int) -> tuple[Path, ...]:
     """At most ``count`` of the paths, evenly spaced."""
     return paths[:: max(1, -(-len(paths) // count))]
-
-
-def _stored_size(stored: dict) -> Size | None:
-    native = stored["native_size"]
-    return (native[0], native[1]) if native else None
 
 
 def _size_notes(native: Size | None, given: Size) -> tuple[str, ...]:

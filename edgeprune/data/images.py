@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edgeprune.data.augment import crop_box, mirrored, resized, shifted
 from edgeprune.data.decode import open_rgb
+from edgeprune.data.depth import Rendering
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -82,6 +83,7 @@ class FileImages:
     labels: np.ndarray
     paths: Sequence[Path]
     side: int  # of the square given out, in pixels
+    rendering: Rendering | None = None
     ahead: bool = field(default=True, init=False)
 
     def prepare(self) -> None:
@@ -102,7 +104,7 @@ class FileImages:
             return torch.stack(list(pool.map(lambda job: work(*job), jobs)))
 
     def _centre(self, path: Path) -> Tensor:
-        image = open_rgb(path)
+        image = open_rgb(path, self.rendering)
         scale = round(self.side * EVAL_MARGIN) / min(image.size)
         width, height = (max(self.side, round(length * scale)) for length in image.size)
         left, top = (width - self.side) // 2, (height - self.side) // 2
@@ -111,7 +113,7 @@ class FileImages:
 
     def _random_box(self, path: Path, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        image = open_rgb(path)
+        image = open_rgb(path, self.rendering)
         top, left, height, width = crop_box(image.height, image.width, generator)
         box = (left, top, left + width, top + height)
         image = image.resize((self.side, self.side), BILINEAR, box=box)

@@ -1,24 +1,41 @@
 """Finding images: DIR/train/CLASS/* with DIR/test or DIR/val, or DIR/CLASS/* alone."""
 
 import os
-from dataclasses import dataclass
+import stat
+import unicodedata
+from collections import Counter, deque
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from edgeprune.data.decode import LEFT_OUT, shown
 from edgeprune.errors import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"}
+# Images of other kinds, which users may think are read.
+UNREAD = {".avif", ".dcm", ".exr", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".npy", ".tga"}
+Folder = tuple[int, int]  # device and inode
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of one part of a data set, class by class in the order of ``classes``."""
+    """The files of one part of a data set, class by class in the order of ``classes``.
+
+    ``left_out[i]`` says that ``paths[i]`` was renamed to be left out: it counts in the order alone.
+    """
 
     folder: Path
     classes: tuple[str, ...]
     paths: tuple[Path, ...]
     labels: np.ndarray
+    left_out: np.ndarray
+    unread: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def usable(self) -> tuple[Path, ...]:
+        """The files that are there to be read."""
+        return tuple(path for path, out in zip(self.paths, self.left_out, strict=True) if not out)
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,11 @@ class Layout:
         """All files of both parts."""
         return self.train.paths + (self.test.paths if self.test else ())
 
+    @property
+    def usable(self) -> tuple[Path, ...]:
+        """Those of both parts that are there to be read."""
+        return self.train.usable + (self.test.usable if self.test else ())
+
 
 def scan(folder: Path) -> Layout:
     """Find classes and files, without opening any; DataError says what is missing."""
@@ -43,7 +65,8 @@ def scan(folder: Path) -> Layout:
         raise DataError(f"{folder} is a file: give the folder that holds train/CLASS/* or CLASS/*")
     parts = {name for name in ("train", "test", "val") if (folder / name).is_dir()}
     if not parts:
-        return Layout(listing(folder), None)
+        train = listing(folder)
+        return Layout(train, None, _notes(train))
     if "train" not in parts:
         raise DataError(f"{folder} has {sorted(parts)[0]}/ but no train/: put the training images there")
     if parts == {"train"}:
@@ -52,43 +75,136 @@ def scan(folder: Path) -> Layout:
             f"or give {folder / 'train'} to have a fifth of it held out"
         )
     held = "test" if "test" in parts else "val"
-    notes = (f"{folder / 'val'} is not used: validation images are taken from train/",)
-    layout = Layout(listing(folder / "train"), listing(folder / held), notes if len(parts) == 3 else ())
+    notes: tuple[str, ...] = ()
+    if len(parts) == 3:
+        notes = (f"{folder / 'val'} is not used: validation images are taken from train/",)
+    if (folder / "train").samefile(folder / held):
+        notes += (f"{held}/ is the same folder as train/: accuracy will be that of training images",)
+    train, test = listing(folder / "train"), listing(folder / held)
+    layout = Layout(train, test, notes + _notes(train, test))
     _check_same_classes(layout)
     return layout
+
+
+def _notes(*parts: Listing) -> tuple[str, ...]:
+    left_out = sum(int(part.left_out.sum()) for part in parts)
+    unread = sum((part.unread for part in parts), Counter[str]())
+    notes = []
+    if left_out:
+        notes.append(f"{left_out} images are left out, since {LEFT_OUT} was added to their names")
+    if unread:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(unread.items()))
+        notes.append(f"images of these kinds are not read: {kinds}")
+    return tuple(notes)
 
 
 def listing(folder: Path) -> Listing:
     """The classes (sub-folders, sorted) of ``folder`` and their images; DataError if there are none."""
     try:
         classes = sorted(entry.name for entry in folder.iterdir() if _visible(entry.name) and entry.is_dir())
-        files = [_images_below(folder / name) for name in classes]
+        _check_names(folder, classes)
+        owners: dict[Folder, str] = {}
+        walks = [_Walk(folder, name, owners) for name in classes]
     except OSError as error:
-        raise DataError(f"cannot read {error.filename or folder}: {error.strerror}") from error
+        place = shown(Path(error.filename or folder))
+        raise DataError(f"cannot read {place}: {error.strerror}") from error
     if not classes:
         raise DataError(f"{folder} has no class folders: images belong in {folder}/CLASS/")
-    for name, found in zip(classes, files, strict=True):
-        if not found:
-            raise DataError(f"no images in {folder / name}: add some, or remove that class folder")
+    for walk in walks:
+        walk.check()
     if len(classes) == 1:
         raise DataError(f"{folder} has only one class, {classes[0]!r}: at least two are needed")
-    labels = np.repeat(np.arange(len(classes)), [len(found) for found in files])
-    return Listing(folder, tuple(classes), tuple(path for found in files for path in found), labels)
+    labels = np.repeat(np.arange(len(classes)), [len(walk.images) for walk in walks])
+    paths = tuple(path for walk in walks for path in sorted(walk.images))
+    left_out = np.array([walk.images[path] for walk in walks for path in sorted(walk.images)], dtype=bool)
+    unread = sum((walk.unread for walk in walks), Counter[str]())
+    return Listing(folder, tuple(classes), paths, labels, left_out, unread)
 
 
-def _images_below(folder: Path) -> list[Path]:
-    found = []
-    for parent, _, names in os.walk(folder, followlinks=True, onerror=_raise):
-        found += [
-            Path(parent) / name
-            for name in names
-            if _visible(name) and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
-        ]
-    return sorted(found)
+def _check_names(folder: Path, classes: list[str]) -> None:
+    """Class names go into JSON, tables and pictures."""
+    for name in classes:
+        # Bytes that are not UTF-8 are lone surrogates (Cs) here; Cc are control characters.
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+            raise DataError(
+                f"the name of the class folder {shown(folder / name)} cannot be printed as UTF-8: rename it"
+            )
 
 
-def _raise(error: OSError) -> None:
-    raise error
+class _Walk:
+    """The images of one class, in its folder and those below; links are followed, each folder once.
+
+    ``images`` says of each path whether it is left out. A folder belongs to one class: ``owners`` has those
+    of the classes before, by device and inode.
+    """
+
+    def __init__(self, folder: Path, name: str, owners: dict[Folder, str]) -> None:
+        self.folder, self.name, self._owners = folder / name, name, owners
+        self.images: dict[Path, bool] = {}
+        self.unread: Counter[str] = Counter()
+        # A link to the folder of all classes, or to one that holds it, would give this class all images.
+        self._seen = {_identity(place) for place in (folder.resolve(), *folder.resolve().parents)}
+        waiting = deque([self.folder])
+        while waiting:
+            waiting += self._enter(waiting.popleft())
+
+    def _enter(self, folder: Path) -> list[Path]:
+        """Take the images of one folder; gives its sub-folders."""
+        identity = _identity(folder)
+        if identity in self._seen:
+            return []
+        self._seen.add(identity)
+        owner = self._owners.setdefault(identity, self.name)
+        if owner != self.name:
+            raise DataError(
+                f"{shown(folder)} is a link to images of class {owner!r}: an image belongs to one class only"
+            )
+        with os.scandir(folder) as scanned:
+            # Where a folder is met twice, its own place counts rather than a link's, on every file system.
+            entries = sorted(scanned, key=lambda entry: (entry.is_symlink(), entry.name))
+        folders = [Path(entry.path) for entry in entries if entry.is_dir()]
+        for entry in entries:
+            if _visible(entry.name) and not entry.is_dir():
+                self._take(entry)
+        return folders
+
+    def _take(self, entry: os.DirEntry[str]) -> None:
+        name = entry.name.removesuffix(LEFT_OUT)
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        if suffix not in SUFFIXES:
+            self.unread.update([suffix] if suffix in UNREAD else [])
+            return
+        path = Path(entry.path.removesuffix(LEFT_OUT))
+        if name == entry.name:
+            _check_is_file(entry)
+            self.images[path] = False  # a readable one in its place counts
+        else:
+            self.images.setdefault(path, True)
+
+    def check(self) -> None:
+        """Raise DataError unless there is an image to read."""
+        if all(self.images.values()):
+            kinds = ", ".join(sorted(self.unread))
+            why = f" (its {kinds} files are of kinds that are not read)" if kinds else ""
+            raise DataError(f"no images in {shown(self.folder)}{why}: add some, or remove that class folder")
+
+
+def _identity(folder: Path) -> Folder:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _check_is_file(entry: os.DirEntry[str]) -> None:
+    """Reading a fifo or a device may wait for ever; a link that leads nowhere shows when it is read."""
+    if entry.is_file():
+        return
+    try:
+        mode = entry.stat().st_mode
+    except OSError:
+        return
+    kinds = {stat.S_IFIFO: "a fifo", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    raise DataError(f"{shown(Path(entry.path))} is {kind}, not an image file: remove it")
 
 
 def _visible(name: str) -> bool:

@@ -2,10 +2,13 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from edgeprune.data.decode import Progress
+from edgeprune.data.depth import Rendering
 from edgeprune.data.images import Images
 
 
@@ -22,7 +25,10 @@ class ReadOptions:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Train and test images; ``test`` is None where it must be held out of ``train``."""
+    """Train and test images; ``test`` is None where it must be held out of ``train``.
+
+    ``left_out`` says of each image of train, and of test, whether it is in the order but not to be read.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -34,11 +40,13 @@ class Source:
     fingerprint: str
     notes: tuple[str, ...] = ()
     native: tuple[int, int] | None = None  # (height, width) at which a folder's images are in memory
+    rendering: Rendering = Rendering()
+    left_out: tuple[np.ndarray, np.ndarray] = field(default_factory=lambda: (np.zeros(0, bool),) * 2)
 
 
 def fingerprint_of(parts: Iterable[str]) -> str:
     """sha256 of the parts in order: tells whether a data set still holds the same images."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part.encode() + b"\0")
+        digest.update(part.encode("utf-8", "surrogateescape") + b"\0")  # a file name may be any bytes
     return digest.hexdigest()

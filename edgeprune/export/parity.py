@@ -32,9 +32,15 @@ class Parity:
     max_rel_diff: float
 
     @property
+    def finite(self) -> bool:
+        """Whether all that was compared were numbers."""
+        figures = (self.top1_agreement, self.max_abs_diff, self.logit_scale, self.max_rel_diff)
+        return bool(np.isfinite(figures).all())
+
+    @property
     def holds(self) -> bool:
         """Whether both agree within `TOLERANCE`; never for logits that are not numbers."""
-        return self.max_rel_diff <= TOLERANCE and self.top1_agreement >= LEAST_AGREEMENT
+        return self.finite and self.max_rel_diff <= TOLERANCE and self.top1_agreement >= LEAST_AGREEMENT
 
 
 def parity_of(expected: np.ndarray, got: np.ndarray) -> Parity:
@@ -94,6 +100,11 @@ def run_onnx(path: Path, images: Iterable[Tensor]) -> Iterator[np.ndarray]:
 
 def check_parity(parity: Parity, name: str) -> None:
     """Raise ExportError, with the figures, unless ``parity`` holds."""
+    if not parity.finite:
+        raise ExportError(
+            f"the exported {name} model disagrees with torch on {parity.images} images: logits are not all "
+            "numbers, by one or both; nothing was kept, look for NaN in its weights"
+        )
     if not parity.holds:
         raise ExportError(
             f"the exported {name} model disagrees with torch on {parity.images} images: "

@@ -38,6 +38,8 @@ def settle(flow: Flow, component: Ints) -> None:
     for vector in flow.slots.values():
         used[component[vector.numpy()]] = True
     for name, labels in flow.attributes.items():
+        if not labels.numel():
+            continue
         classes = component[labels.numpy()]
         axis = _carrying_axis(classes)
         if axis is not None and (name, axis) not in flow.slots:

@@ -26,7 +26,7 @@ class Parts:
 
     ``axes`` has one row for each cost, filled up with the index of a length that is always 1. A cost
     counts while one of its ``nodes`` still works. ``alive`` has a row for each moment at which only some of
-    the costs are there at once, and the highest moment counts; without it they add up.
+    the first costs are there at once, and the highest moment counts; costs beyond its columns always add up.
     """
 
     coefficients: Floats
@@ -40,7 +40,10 @@ class Parts:
 
     def total(self, each: Floats) -> float:
         """All of them together, or those of the highest moment."""
-        return float(each.sum() if self.alive is None else (self.alive @ each).max(initial=0.0))
+        if self.alive is None:
+            return float(each.sum())
+        passing = self.alive.shape[1]
+        return float((self.alive @ each[:passing]).max(initial=0.0) + each[passing:].sum())
 
     def slope(self, kept: Floats) -> Floats:
         """Derivative of the total by each length."""
@@ -88,10 +91,9 @@ class CostModel:
         held, alive = _memory(flow, class_of, table)
         base, counts = table.matrix()
         parts = {"params": _packed(params, len(base)), "flops": _packed(flops, len(base))}
-        always = sparse.csr_matrix(np.ones((alive.shape[0], len(params))))
         weights = [(BYTES * coefficient, axes, nodes) for coefficient, axes, nodes in params]
         parts["memory"] = _packed([*held, *weights], len(base))
-        parts["memory"].alive = sparse.hstack([alive, always], format="csr")
+        parts["memory"].alive = alive
         return cls(base, counts, parts, _shown(flow, class_of, classes))
 
     @cached_property
@@ -219,9 +221,18 @@ def _memory(flow: Flow, class_of: Ints, table: "_Axes") -> tuple[list[Row], spar
         rest = shape.numel() if vector is None else shape.numel() // len(vector)
         axes = [] if vector is None else [table.index(class_of[vector.numpy()], len(vector))]
         rows.append((float(BYTES * rest), axes, (buffer.node,)))
-    moments = sorted({buffer.first for buffer in buffers})
-    alive = [[buffer.first <= moment <= buffer.last for buffer in buffers] for moment in moments]
-    return rows, sparse.csr_matrix(np.array(alive, dtype=np.float64).reshape(len(moments), len(buffers)))
+    return rows, _alive([(buffer.first, buffer.last) for buffer in buffers])
+
+
+def _alive(spans: list[tuple[int, int]]) -> sparse.csr_matrix:
+    """(moments, spans): 1 where a span holds a moment, which is where one begins."""
+    moments = np.unique(np.array([first for first, _ in spans], dtype=np.int64))
+    begins = np.searchsorted(moments, [first for first, _ in spans])
+    ends = np.searchsorted(moments, [last for _, last in spans], side="right")
+    rows = [np.arange(begin, end) for begin, end in zip(begins, ends, strict=True)]
+    columns = np.repeat(np.arange(len(spans)), [len(held) for held in rows])
+    entries = (np.ones(len(columns)), (np.concatenate([*rows, np.zeros(0, dtype=np.int64)]), columns))
+    return sparse.csr_matrix(entries, shape=(len(moments), len(spans)))
 
 
 def _packed(rows: list[Row], filler: int) -> Parts:

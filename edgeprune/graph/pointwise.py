@@ -102,6 +102,8 @@ def reduce(flow: Flow, call: Call) -> Any:
             return flow.stop(call, f"{call.op} over channels")
         flow.readers.append(Reader(call.node, wide[0], lb.vector_along(call.x, wide[0]), None))  # type: ignore[arg-type]
         return lb.constants_like(call.value)
+    if any(call.x.shape[axis] == 0 for axis in axes):
+        return lb.constants_like(call.value)  # of nothing, which is the same whatever is dropped
     result = call.x
     for axis in reversed(axes):
         result = result.narrow(axis, 0, 1) if keeps else result.select(axis, 0)

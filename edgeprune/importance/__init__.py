@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.arguments import check_graph, kind_of
 from edgeprune.errors import PlanError, known
 from edgeprune.graph.classes import Graph
 from edgeprune.importance.activations import chip, fma, hrank
@@ -72,13 +73,22 @@ def score(
         PlanError: no such criterion or option; it needs data and there is none; scores of the wrong shape, or
             one that is not a finite number.
     """
+    check_graph(graph)
     function = _named(criterion)
     name = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", "own")
     parameters = inspect.signature(function).parameters
     _check_options(name, parameters, options)
     if "batches" in parameters:
         options["batches"] = batches
-    return _checked(graph, np.asarray(function(graph, **options), dtype=np.float64))
+    if not parameters:
+        raise PlanError(f"the criterion {name} takes no graph: write it as a function graph -> scores")
+    scores = function(graph, **options)
+    try:
+        return _checked(graph, np.asarray(scores, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise PlanError(
+            f"the criterion {name} gave {kind_of(scores)}, not {graph.classes} numbers"
+        ) from error
 
 
 def _named(criterion: str | Criterion) -> Criterion:

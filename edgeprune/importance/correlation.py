@@ -1,6 +1,6 @@
 """COP: channels that correlate with others are redundant; costly layers give more."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from edgeprune.graph.classes import Graph, Ints
 from edgeprune.graph.flow import layer_name
+from edgeprune.importance.blocks import Nearest
 from edgeprune.importance.combine import LayerScores, Scores, combine, divisor, reduced
 from edgeprune.importance.filters import Filters, read_filters
 from edgeprune.importance.options import number, whole
@@ -62,17 +63,27 @@ def correlations(weights: Tensor) -> Tensor:
 
     ``weights`` is (channels, positions, outputs); the result (channels, channels).
     """
+    matrix = _correlations(weights, weights).fill_diagonal_(0)
+    return matrix / matrix.max().clamp(min=1e-300) if matrix.numel() else matrix
+
+
+def _correlations(block: Tensor, others: Tensor) -> Tensor:
+    """|Pearson correlation| of each pair of channels, mean over positions; not divided by the largest."""
+    rows, columns = _units(block), _units(others)
+    matrix = block.new_zeros(len(block), len(others))
+    for position in range(block.shape[1]):
+        matrix += (rows[:, position] @ columns[:, position].T).abs()
+    return matrix / max(1, block.shape[1])
+
+
+def _units(weights: Tensor) -> Tensor:
+    """Weights less their mean over outputs, divided by their norm; 0 where they do not vary."""
     centred = weights - weights.mean(2, keepdim=True)
     norm = centred.norm(dim=2, keepdim=True)
     flat = norm <= 1e-12 * weights.abs().amax(2, keepdim=True)
-    units = torch.where(
+    return torch.where(
         flat, torch.zeros_like(centred), centred / torch.where(flat, torch.ones_like(norm), norm)
     )
-    matrix = weights.new_zeros(len(weights), len(weights))
-    for position in range(weights.shape[1]):
-        matrix += (units[:, position] @ units[:, position].T).abs()
-    matrix = (matrix / max(1, weights.shape[1])).fill_diagonal_(0)
-    return matrix / matrix.max().clamp(min=1e-300) if matrix.numel() else matrix
 
 
 class _Layer:
@@ -80,15 +91,23 @@ class _Layer:
 
     def __init__(self, filters: Filters, weight: float, bonus: float, top: int) -> None:
         self.filters, self._weight, self._bonus = filters, weight, bonus
-        self._matrix = correlations(filters.weights).numpy()
-        self._top = max(0, min(top, len(self._matrix) - 1))
-        self._best = self._strongest(np.arange(len(self._matrix)))
+        count = len(filters.stored)
+        self._top = max(0, min(top, count - 1))
+        # Each channel's largest correlations, and with which channels; 0 and -1 where there are fewer.
+        self._best, self._partners = np.zeros((count, max(1, self._top))), np.full((count, self._top), -1)
+        if not bool(torch.isfinite(filters.stored).all()):
+            self._best[:] = np.nan
+            return
+        self._nearest = Nearest(filters.stored, _correlations, self._top)
+        self._largest = max(self._nearest.largest, 1e-300)
+        self._look_again(range(count))
 
-    def _strongest(self, rows: Ints) -> Scores:
-        """(rows, top): each row's largest correlations."""
-        if not self._top:
-            return np.zeros((len(rows), 1))
-        return np.partition(self._matrix[rows], -self._top, axis=1)[:, -self._top :]
+    def _look_again(self, rows: Iterable[int]) -> None:
+        for row in rows if self._top else ():
+            values, others = self._nearest.closest(row, self._top)
+            self._best[row], self._partners[row] = 0.0, -1
+            self._best[row, : len(values)] = values / self._largest
+            self._partners[row, : len(others)] = others
 
     def values(self, rows: Ints) -> Scores:
         """Importance of some of the channels."""
@@ -101,11 +120,10 @@ class _Layer:
         )
 
     def forget(self, gone: Ints) -> Ints:
-        """Set some channels' correlations to zero; gives the rows whose importance that changes."""
-        lost = self._matrix[:, gone]
-        rows = np.flatnonzero(((lost > 0) & (lost >= self._best.min(1)[:, None])).any(1))
-        self._matrix[:, gone], self._matrix[gone] = 0.0, 0.0
-        self._best[rows] = self._strongest(rows)
+        """Count some channels' correlations no longer; gives the rows whose importance that changes."""
+        self._nearest.alive[gone] = False
+        rows = np.flatnonzero(np.isin(self._partners, gone).any(1) & self._nearest.alive)
+        self._look_again(rows.tolist())
         return rows
 
 

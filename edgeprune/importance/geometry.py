@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph.classes import Graph
+from edgeprune.importance.blocks import weighted_sums
 from edgeprune.importance.combine import Scores
 from edgeprune.importance.magnitude import by_filter
 
@@ -14,7 +15,7 @@ def fpgm(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> S
     Source: He et al., Filter Pruning via Geometric Median, 2019: what lies closest to the geometric median of
     its layer goes first. There with a fixed share of each layer, here all classes are ranked together.
     """
-    return by_filter(graph, lambda filters: _distances(filters.flat), reduction, normalise)
+    return by_filter(graph, lambda filters: _distances(filters.stored.flatten(1)), reduction, normalise)
 
 
 def whc(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Scores:
@@ -22,16 +23,23 @@ def whc(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Sc
 
     Source: Chen et al., WHC: Weighted Hybrid Criterion for Filter Pruning, ICASSP 2023; formula from memory.
     """
-    return by_filter(graph, lambda filters: _weighted_unlikeness(filters.flat), reduction, normalise)
+    return by_filter(
+        graph, lambda filters: _weighted_unlikeness(filters.stored.flatten(1)), reduction, normalise
+    )
 
 
 def _distances(filters: Tensor) -> Tensor:
-    return torch.cdist(filters, filters).sum(1)
+    return weighted_sums(filters, torch.cdist, torch.ones(len(filters), dtype=torch.float64))
 
 
 def _weighted_unlikeness(filters: Tensor) -> Tensor:
-    norms = filters.norm(dim=1)
-    units = filters / norms.clamp(min=1e-300)[:, None]
-    unlike = (1 - (units @ units.T).abs()).clamp(min=0)
-    unlike.fill_diagonal_(0)
-    return norms * (unlike @ norms)
+    norms = torch.linalg.vector_norm(filters, dim=1, dtype=torch.float64)
+    return norms * weighted_sums(filters, _unlikeness, norms)
+
+
+def _unlikeness(block: Tensor, others: Tensor) -> Tensor:
+    return (1 - (_units(block) @ _units(others).T).abs()).clamp(min=0)
+
+
+def _units(filters: Tensor) -> Tensor:
+    return filters / filters.norm(dim=1, keepdim=True).clamp(min=1e-300)

@@ -5,7 +5,9 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph.classes import Graph
+from edgeprune.importance.blocks import Nearest
 from edgeprune.importance.combine import Scores
+from edgeprune.importance.filters import Filters
 from edgeprune.importance.magnitude import by_filter
 
 
@@ -19,9 +21,11 @@ def similarity(graph: Graph, *, reduction: str = "mean", normalise: str = "none"
     2022, in the form of the authors' later code. It is the second half of their method: see the
     method 'saliency-similarity'.
     """
-    return by_filter(
-        graph, lambda filters: torch.from_numpy(removal_distances(filters.flat)), reduction, normalise
-    )
+
+    def measure(filters: Filters) -> Tensor:
+        return torch.from_numpy(removal_distances(filters.stored.flatten(1)))
+
+    return by_filter(graph, measure, reduction, normalise)
 
 
 def removal_distances(filters: Tensor) -> Scores:
@@ -29,22 +33,37 @@ def removal_distances(filters: Tensor) -> Scores:
     count = len(filters)
     if not bool(torch.isfinite(filters).all()):
         return np.full(count, np.nan)
-    norms = filters.abs().sum(1)
-    unit = filters / norms.clamp(min=1e-300)[:, None]
-    apart = torch.cdist(unit, unit, p=1.0).numpy()
-    np.fill_diagonal(apart, np.inf)
-    size, scores, worst = norms.numpy(), np.zeros(count), 0.0
-    left = np.ones(count, dtype=bool)
-    nearest, least = apart.argmin(1), apart.min(1)
+    if count < 2:
+        return np.full(count, 2.0)
+    nearest = Nearest(filters, _closeness)
+    size = torch.linalg.vector_norm(filters, 1, dim=1, dtype=torch.float64).numpy()
+    scores, worst = np.zeros(count), 0.0
+    partner, least = np.zeros(count, dtype=np.int64), np.full(count, np.inf)
+
+    def look_again(row: int) -> None:
+        values, others = nearest.closest(row, 1)
+        if len(others):
+            partner[row], least[row] = int(others[0]), -float(values[0])
+        else:
+            least[row] = np.inf
+
+    for row in range(count):
+        look_again(row)
     for _ in range(count - 1):
         one = int(least.argmin())
-        other = int(nearest[one])
+        other = int(partner[one])
         gone = other if (size[other], other) < (size[one], one) else one
         worst = max(worst, float(least[one]))
-        scores[gone], left[gone] = worst, False
-        apart[gone, :] = apart[:, gone] = np.inf
-        least[gone] = np.inf
-        for row in np.flatnonzero((nearest == gone) & np.isfinite(least)):
-            nearest[row], least[row] = apart[row].argmin(), apart[row].min()
-    scores[left] = max(worst, 2.0)
+        scores[gone], nearest.alive[gone], least[gone] = worst, False, np.inf
+        for bereft in np.flatnonzero((partner == gone) & nearest.alive):
+            look_again(int(bereft))
+    scores[nearest.alive] = max(worst, 2.0)
     return scores
+
+
+def _closeness(block: Tensor, others: Tensor) -> Tensor:
+    return -torch.cdist(_units(block), _units(others), p=1.0)
+
+
+def _units(filters: Tensor) -> Tensor:
+    return filters / filters.abs().sum(1, keepdim=True).clamp(min=1e-300)

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
+
+from edgeprune_target.scratch import scratch_folder
 
 from edgeprune.bench.graph import read_graph
 from edgeprune.bench.layers import parts_of
@@ -56,7 +57,7 @@ def build_table(
         return table
     check_writable(place)
     table.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    with TemporaryDirectory(prefix="edgeprune-") as folder:
+    with scratch_folder() as folder:
         sampler = Sampler(
             site.transport, site.device, site.threads, site.batch, Path(folder), table.reference_ms
         )

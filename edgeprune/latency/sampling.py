@@ -8,6 +8,7 @@ from typing import Any
 from edgeprune.bench.graph import read_graph
 from edgeprune.bench.layers import Part, parts_of
 from edgeprune.bench.local import Transport
+from edgeprune.bench.replies import call
 from edgeprune.bench.session import model_words
 from edgeprune.devices import Device
 from edgeprune.errors import LatencyError
@@ -18,6 +19,7 @@ MOST_POINTS = 48  # of a file
 MOST_MACS = 1.5e9  # of a file, per inference: some 50 ms on a small CPU
 LARGE_BATCH = 8  # from here on that grows with the batch: a process for each layer takes too long
 PASSES = 2  # each a fresh process; the faster counts, since noise only ever adds
+LEAST_MS = 0.0005  # profilers count whole microseconds: what they call 0 took less than half of one
 SECONDS = 0.3  # of a pass
 
 
@@ -44,7 +46,7 @@ class Sampler:
         remote = self.transport.send(path)
         told = model_words(self.device, self.batch, self.threads)
         words = ["--model", remote, *told, "--seconds", str(seconds)]
-        found = [self.transport.call("layers", words)["layers"] for _ in range(count)]
+        found = [call(self.transport, "layers", words)["layers"] for _ in range(count)]
         return [[{**layer, "ms": layer.get("quiet_ms", layer["ms"])} for layer in one] for one in found]
 
     def times(self, shape: Shape, points: Sequence[Point]) -> dict[Point, float]:
@@ -88,7 +90,7 @@ def time_of(parts: Sequence[Part], name: str, shape: Shape) -> float:
         raise LatencyError(
             f"the runtime did not say what {shape.key} took: it names layers in a way edgeprune does not know"
         )
-    return sum(min(part.ms) for part in mine)
+    return max(sum(min(part.ms) for part in mine), LEAST_MS)
 
 
 def _shared_out(shape: Shape, points: Sequence[Point], batch: int) -> Iterator[list[Point]]:

@@ -131,7 +131,7 @@ def read_model(path: Path, batch: int) -> Model:
     import onnx
     from onnx import shape_inference
 
-    content = onnx.load(str(path))
+    content = onnx.load(str(path), load_external_data=False)
     _fix_batch(content, batch)
     graph = shape_inference.infer_shapes(content).graph
     sizes = {v.name: _sizes(v) for v in [*graph.input, *graph.value_info, *graph.output]}

@@ -8,6 +8,7 @@ from typing import Any
 from edgeprune.bench.hosts import Host
 from edgeprune.bench.local import Transport
 from edgeprune.bench.options import BenchOptions
+from edgeprune.bench.replies import call
 from edgeprune.bench.run import reached
 from edgeprune.bench.session import TENSORRT, TYPED_FROM
 from edgeprune.devices import Device
@@ -64,7 +65,7 @@ class Site:
             LatencyError: not in that precision.
         """
         transport, found = reached(device, host, assume=assume_device)
-        fingerprint = transport.call("probe", ["--sensors", "none"])
+        fingerprint = call(transport, "probe", ["--sensors", "none"])
         found = found.running_on(fingerprint["runtimes"])
         found = replace(found, precision=precision or found.precision, runtimes={})
         version = fingerprint["runtimes"].get(found.runtime)

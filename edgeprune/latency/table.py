@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import EdgePruneError, LatencyError
-from edgeprune.files import read_json, write_json
+from edgeprune.errors import LatencyError
+from edgeprune.files import write_json
 from edgeprune.latency.shapes import DEPTHWISE, Shape
+from edgeprune.records import read_record
+from edgeprune.records.tables import TableRecord, shape_fault
 
 SCHEMA = 2  # 1 had medians, which are not to be mixed with `quiet_ms`
 AXES = ("inputs", "outputs")
@@ -166,23 +168,16 @@ class Table:
         Raises:
             LatencyError: there is none, it is damaged, or of another edgeprune.
         """
-        try:
-            found = read_json(path)
-            if found["schema"] != SCHEMA:
-                raise LatencyError(
-                    f"{path} has schema {found['schema']}, this edgeprune reads {SCHEMA}: "
-                    "remove it, and build it again"
-                )
-            entries = {key: Entry.from_dict(value) for key, value in found["shapes"].items()}
-            return cls(
-                found["conditions"], entries, found["others_ms_per_channel"], found["created"],
-                found["reference_ms"],
-            )  # fmt: skip
-        except LatencyError:
-            raise
-        except EdgePruneError as error:
-            raise LatencyError(f"{error}; build a table with: edgeprune lut build") from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise LatencyError(
-                f"{path} is no latency table ({error!r}): build one with: edgeprune lut build"
-            ) from error
+        hint = "remove it, and build it again with: edgeprune lut build"
+        record = read_record(path, TableRecord, schema=SCHEMA, error=LatencyError, hint=hint)
+        for key, value in record["shapes"].items():
+            fault = shape_fault(value["shape"])
+            if fault is None and Shape.from_dict(value["shape"]).key != key:
+                fault = f"its shape is {Shape.from_dict(value['shape']).key!r}"
+            if fault is not None:
+                raise LatencyError(f"{path}: `shapes` {key[:80]!r} is wrong ({fault}): {hint}")
+        entries = {key: Entry.from_dict(value) for key, value in record["shapes"].items()}
+        return cls(
+            record["conditions"], entries, record["others_ms_per_channel"], record["created"],
+            record["reference_ms"],
+        )  # fmt: skip

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
+from edgeprune_target.scratch import ScratchFolder
 from torch import nn
 
 from edgeprune.bench.options import BenchOptions, rounds_for
@@ -68,9 +68,7 @@ class Whole:
     sure: float = SURE
     tries: int = TRIES
     fastest_ms: float = math.inf
-    _folder: TemporaryDirectory[str] = field(
-        default_factory=lambda: TemporaryDirectory(prefix="edgeprune-"), repr=False
-    )
+    _folder: ScratchFolder = field(default_factory=ScratchFolder, repr=False)
 
     @property
     def baseline_file(self) -> Path:

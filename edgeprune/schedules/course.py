@@ -1,10 +1,12 @@
 """The course of a pruning: at which steps how much goes, and by which criterion."""
 
+import re
 from dataclasses import dataclass
 
 from edgeprune.errors import TrainError
 from edgeprune.schedules.methods import Method
 
+MOMENT = re.compile(r"start|plateau|end|epoch:[0-9]{1,6}")
 PLATEAU_SHARE = 0.8  # of all steps, by which a loss that never levels off is taken to have done so
 
 
@@ -87,7 +89,5 @@ class Course:
 
 def check_moment(moment: str) -> None:
     """Raise TrainError unless ``moment`` is one of those `Course` knows."""
-    kind, _, number = moment.partition(":")
-    fine = moment in ("start", "plateau", "end") or (kind == "epoch" and number.isdigit())
-    if not fine:
+    if not MOMENT.fullmatch(moment):
         raise TrainError(f"--moment {moment!r}: write start, epoch:N, plateau or end")

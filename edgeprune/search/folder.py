@@ -2,7 +2,7 @@
 
 search.json     what was asked
 baseline/       a run folder that ends with the baseline
-study.db        the evaluated policies, unless a storage was named
+study.db        the evaluated policies, unless a storage was named (search.json has its URL without secrets)
 result.json     what came out so far
 plan.json       the best policy, as train-prune's --plan takes it
 *.png           pictures
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import RunError
-from edgeprune.files import read_json, write_json
+from edgeprune.files import check_links, write_json
+from edgeprune.records import read_record
 from edgeprune.runs import Run
 from edgeprune.search.options import SearchOptions
+from edgeprune.trust import check_options
 
 SCHEMA = 1
 ASKED = "search.json"
@@ -46,6 +48,7 @@ class Folder:
             raise RunError(f"no such search: {path}; leave --resume out to begin it")
         if not (folder.path / ASKED).is_file():
             raise RunError(f"{path} is not a search's folder (no {ASKED} of edgeprune's in it)")
+        check_links(folder.path)
         return folder
 
     def run(self) -> Run:
@@ -58,17 +61,23 @@ class Folder:
 
     def asked(self) -> tuple[SearchOptions, str]:
         """What was asked, and the storage; raises RunError when the file is of another version."""
-        stored = read_json(self.path / ASKED)
+        stored = read_record(
+            self.path / ASKED,
+            SearchOptions,
+            schema=SCHEMA,
+            hint="it is of another version of edgeprune, or was edited: start another search",
+        )
+        stored.pop("schema")
         try:
-            if stored.pop("schema") != SCHEMA:
-                raise KeyError("schema")
             storage = stored.pop("storage") or self.storage
-            return SearchOptions(**stored), storage
+            options = SearchOptions(**stored)
         except (AttributeError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.path / ASKED} is of another version of edgeprune, or was edited ({error}): "
                 "start another search"
             ) from error
+        check_options(options.training, self.path)
+        return options, storage
 
 
 def latest_search(runs: Path) -> Path:

@@ -5,20 +5,18 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
+from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from edgeprune.errors import SearchError
+from edgeprune.search.storage import open_storage, redacted, unusable
 
 HEARTBEAT_S = 15  # a worker's sign of life
-DEAD_AFTER = 4  # heartbeats that were missed
 AGED = 20  # times the median trial, at least a minute: where a storage has no heartbeats
 WAIT_S = 0.5
 TRIES, TOGETHER = 8, ("already exists", "locked", "unique", "duplicate")  # words for two at once
@@ -70,7 +68,7 @@ class Ledger:
                 study.set_user_attr(IDENTITY, dict(identity))
                 stored = dict(identity)
         except Exception as error:  # a driver's, of which each has its own
-            raise SearchError(_unreachable(url, error)) from error
+            raise unusable(url, error) from error
         _check_same(stored, identity, name, url)
         return cls(study, url)
 
@@ -134,7 +132,7 @@ def _joined(url: str, name: str, sampler: BaseSampler | None, heartbeat_s: int) 
         try:
             return optuna.create_study(
                 study_name=name,
-                storage=_storage(url, heartbeat_s),
+                storage=open_storage(url, heartbeat_s),
                 sampler=sampler,
                 direction="maximize",
                 load_if_exists=True,
@@ -155,40 +153,9 @@ def aged(trial: FrozenTrial, done: list[FrozenTrial]) -> bool:
     return age > max(60.0, AGED * float(np.median(seconds)))
 
 
-def _storage(url: str, heartbeat_s: int) -> BaseStorage:
-    kind, _, rest = url.partition(":")
-    if kind == "journal":
-        return JournalStorage(JournalFileBackend(rest))
-    if kind in ("redis", "rediss"):
-        return JournalStorage(JournalRedisBackend(url))
-    if kind == "sqlite":
-        Path(rest.removeprefix("///")).parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return RDBStorage(
-            url,
-            engine_kwargs={"connect_args": {"timeout": 60}} if kind == "sqlite" else None,
-            heartbeat_interval=heartbeat_s,
-            grace_period=DEAD_AFTER * heartbeat_s,
-        )
-
-
-def _unreachable(url: str, error: Exception) -> str:
-    why = (str(error).splitlines() or [""])[0] or type(error).__name__
-    kinds = "sqlite:///FILE, postgresql://..., mysql://..., redis://... or journal:FILE"
-    return (
-        f"the storage {_without_password(url)} cannot be used ({why}): check it, or give another as {kinds}"
-    )
-
-
-def _without_password(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    return f"{head.split('://')[0]}://...@{tail}" if at else url
-
-
 def _check_same(stored: Any, identity: Mapping[str, Any], name: str, url: str) -> None:
     """Raise SearchError unless a study is of this very search."""
-    where = f"the study {name!r} in {_without_password(url)}"
+    where = f"the study {name!r} in {redacted(url)}"
     if not isinstance(stored, dict):
         raise SearchError(f"{where} is not a search of edgeprune's: choose another --study")
     for key, value in identity.items():

@@ -1,11 +1,15 @@
 """What a search is asked for, checked before anything is written."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
+from edgeprune.bounds import check_count, check_quantity
+from edgeprune.effects import check_effect
 from edgeprune.errors import SearchError, TrainError, known
 from edgeprune.importance import CRITERIA
-from edgeprune.recipe import dashed
+from edgeprune.recipe import TrainPruneOptions, dashed
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES
 from edgeprune.search.evaluate import FITS
 
@@ -77,10 +81,9 @@ class SearchOptions:
         for name, allowed in {**choices, "criterion": tuple(CRITERIA)}.items():
             if getattr(self, name) not in allowed:
                 raise SearchError(known(name, getattr(self, name), list(allowed)))
-        for name in ("trials", "clusters", "bridge", "images", "calibration", "final_calibration"):
-            least = 0 if name == "clusters" else 1
-            if getattr(self, name) < least:
-                raise SearchError(f"--{dashed(name)} must be at least {least}, not {getattr(self, name)}")
+        for name in ("trials", "clusters", "bridge", "images", "calibration", "final_calibration", "seed"):
+            check_count(name, getattr(self, name), SearchError)
+        check_quantity("lowest", self.lowest, SearchError)
         if not 0 < self.lowest < 1:
             raise SearchError(f"--lowest is a share of channels, above 0 and below 1, not {self.lowest}")
         if self.rollback == "gradual" and self.clusters > 0 and self.bridge <= self.clusters:
@@ -92,6 +95,36 @@ class SearchOptions:
             raise TrainError("a search has a criterion, not a method: leave --method out")
 
     @property
+    def idle(self) -> dict[str, str]:
+        """Options that change nothing beside the others, each with the reason."""
+        if self.sampler not in STUDIED:
+            names = ("trials", "clusters", "bridge", "rollback")
+            return dict.fromkeys(names, f"--sampler {self.sampler} does not learn from trials")
+        if not self.clustered:
+            return dict.fromkeys(("bridge", "rollback"), "--clusters 0 has nothing to roll back")
+        if self.rollback != "gradual":
+            return {"bridge": f"--rollback {self.rollback} has no step between"}
+        return {}
+
+    @property
     def clustered(self) -> bool:
         """Whether groups share variables at first."""
         return self.clusters > 0 and self.sampler in STUDIED
+
+
+def check_effect_of(options: SearchOptions, typed: Iterable[str]) -> None:
+    """Refuse what was typed and changes nothing.
+
+    Args:
+        options: of the search.
+        typed: names of fields of `SearchOptions` and of `TrainPruneOptions`.
+
+    Raises:
+        TrainError: names the option and says why it has no effect.
+    """
+    for name in typed:
+        if name in options.idle:
+            raise TrainError(f"--{dashed(name)} has no effect here: {options.idle[name]}; leave it out")
+    if "data" in options.training or not Path(options.source).is_dir():  # else the run says which data
+        training = {name: value for name, value in options.training.items() if value is not None}
+        check_effect([TrainPruneOptions(**{**training, "method": "l1"})], [*training])

@@ -22,7 +22,9 @@ from edgeprune.search.ledger import HEARTBEAT_S, Ledger
 from edgeprune.search.options import STUDIED, SearchOptions
 from edgeprune.search.problem import Problem, variables_of, wall_of
 from edgeprune.search.result import STAGE, best_of
+from edgeprune.search.storage import check_storage, redacted
 from edgeprune.training import Interrupted, Progress
+from edgeprune.trust import vouch_for
 
 
 def search(
@@ -40,7 +42,9 @@ def search(
     Args:
         out: the search's folder. Each machine that takes part has one of its own.
         options: what to search for. With ``resume``, the folder's own stand.
-        storage: URL of the study; workers with the same one share it. None for a file in the folder.
+        storage: URL of the study; workers with the same one share it. None for a file in the folder. Its
+            password is not kept: with ``resume`` the URL is given again, and may be corrected while no policy
+            is evaluated.
         resume: go on; or take part, while another process is at work in the same folder.
         force: replace a search of that name.
         heartbeat_s: how often this worker gives a sign of life in a shared database.
@@ -53,10 +57,11 @@ def search(
         EdgePruneError: a mistake in what was asked (nothing is written then). Interrupted: Ctrl-C; ``resume``
             goes on.
     """
+    if storage is not None:
+        check_storage(storage)
     folder = Folder.open(out) if resume else _begin(Path(out), options, storage, force, progress)
-    options, url = folder.asked()
-    if resume and storage not in (None, url):
-        raise RunError(f"{out} was begun with another storage: leave --storage out, or begin another search")
+    options, stored = folder.asked()
+    url = _storage_of(folder, storage, stored)
     if not (folder.baseline / "baseline.safetensors").is_file():
         train_baseline(folder.baseline, progress)
     problem = Problem.of(folder, options, progress)
@@ -80,7 +85,30 @@ def check_same_options(out: str | Path, given: Mapping[str, Any]) -> None:
     Raises:
         RunError: one of them differs.
     """
+    vouch_for(given)
     check_begun_with("search", Folder.open(out).asked()[0], given)
+
+
+def _storage_of(folder: Folder, storage: str | None, stored: str) -> str:
+    """Return the URL of the study: the one that was given, or the one that is kept.
+
+    Any but the file in the folder is given again: passwords are not kept, and the folder of someone else may
+    name a storage whose content is unpickled. While nothing is evaluated, a storage may be corrected.
+    """
+    if storage is None:
+        if stored != folder.storage:
+            raise SearchError(
+                f"the storage {stored} is opened only when it is given: repeat --storage, in full"
+            )
+        return stored
+    if redacted(storage) != stored:
+        if folder.plan.exists():
+            raise RunError(
+                f"{folder.path} was begun with another storage, {stored}, and policies are in it: leave "
+                "--storage out, or begin another search"
+            )
+        folder.keep(asdict(folder.asked()[0]), redacted(storage))
+    return storage
 
 
 def _begin(
@@ -96,7 +124,7 @@ def _begin(
         training = TrainPruneOptions(**{**options.training, "method": "l1", "distill": False})
         folder = Folder(aside)
         begin(folder.baseline, training, False, progress)
-        folder.keep(asdict(options), storage)
+        folder.keep(asdict(options), None if storage is None else redacted(storage))
         _check(folder, options, progress)
     return Folder(out)
 

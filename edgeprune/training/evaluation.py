@@ -3,11 +3,13 @@
 import copy
 from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import nn
 
 from edgeprune.data import Batch, DataBundle
+from edgeprune.errors import TrainError
 from edgeprune.training.options import computing_in
 
 
@@ -21,7 +23,9 @@ def accuracy(
     with torch.no_grad(), computing_in(precision, device):
         for x, y in batches:
             logits = model(x.to(device, memory_format=torch.channels_last))
-            right += int((logits.argmax(1).cpu() == y).sum())
+            # The largest of logits with a NaN among them is the NaN, whichever class stands there.
+            answered = ~logits.isnan().any(1).cpu()
+            right += int(((logits.argmax(1).cpu() == y) & answered).sum())
             total += len(y)
     model.train(mode)
     return right / max(1, total)
@@ -42,12 +46,18 @@ def recalibrate(
 def recalibrate_on(
     model: nn.Module, images: Iterable[torch.Tensor], device: str = "cpu", precision: str = "fp32"
 ) -> None:
-    """The same on batches of images that are given, each (N, C, H, W)."""
+    """The same on batches of images that are given, each (N, C, H, W).
+
+    Raises:
+        TrainError: there are no images, too small ones, or the activations are not finite numbers; the
+            statistics are as before then.
+    """
     found = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     norms = [n for n in found if n.track_running_stats and not _belongs_to_bank(model, n)]
     if not norms:
         return
     before = [n.momentum for n in norms]
+    statistics = [{name: buffer.clone() for name, buffer in n.named_buffers()} for n in norms]
     pruning, mode = getattr(model, "pruning", None), model.training
     for norm in norms:
         norm.reset_running_stats()
@@ -55,15 +65,52 @@ def recalibrate_on(
     model.train()
     if pruning is not None:
         model.pruning = False  # type: ignore[assignment]
-    with torch.no_grad(), computing_in(precision, device):
-        for index, x in enumerate(images):
-            torch.manual_seed(index)
+    try:
+        with torch.no_grad(), computing_in(precision, device):
+            _measure(model, images, device)
+        _check_measured(model, norms)
+    except BaseException:
+        for norm, buffers in zip(norms, statistics, strict=True):
+            for name, buffer in buffers.items():
+                norm.get_buffer(name).copy_(buffer)
+        raise
+    finally:
+        if pruning is not None:
+            model.pruning = pruning
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+        model.train(mode)
+
+
+def _measure(model: nn.Module, images: Iterable[torch.Tensor], device: str) -> None:
+    """Run all images through a model in training mode."""
+    count = 0
+    for index, x in enumerate(images):
+        if not len(x):
+            continue
+        torch.manual_seed(index)
+        try:
             model(x.to(device, memory_format=torch.channels_last))
-    if pruning is not None:
-        model.pruning = pruning
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-    model.train(mode)
+        except ValueError as error:  # torch's own check
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise TrainError(
+                f"BatchNorm cannot be measured anew on a batch of {len(x)}: {error}; give larger batches"
+            ) from error
+        count += len(x)
+    if not count:
+        raise TrainError("BatchNorm cannot be measured anew: there are no images (an iterator used up?)")
+
+
+def _check_measured(model: nn.Module, norms: list[Any]) -> None:
+    """Raise TrainError unless all statistics are finite numbers."""
+    names = {id(module): name for name, module in model.named_modules()}
+    for norm in norms:
+        if not bool(torch.isfinite(norm.running_mean).all() and torch.isfinite(norm.running_var).all()):
+            raise TrainError(
+                f"BatchNorm {names[id(norm)]} measured values that are not finite numbers: look for them "
+                "in the images and in the weights before it"
+            )
 
 
 def recalibrated_if_better(

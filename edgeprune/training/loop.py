@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.data import Batch, DataBundle
-from edgeprune.errors import TrainError
+from edgeprune.errors import RunError, TrainError
 from edgeprune.ranks import ranks
 from edgeprune.runs import Run
 from edgeprune.training.average import Average
@@ -38,7 +38,17 @@ class Interrupted(Exception):
 
 def checkpoint_seconds() -> float:
     """Seconds between checkpoints: a minute, or what EDGEPRUNE_CHECKPOINT_SECONDS says (0: each step)."""
-    return float(os.environ.get("EDGEPRUNE_CHECKPOINT_SECONDS", "60"))
+    text = os.environ.get("EDGEPRUNE_CHECKPOINT_SECONDS", "60")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise TrainError(
+            f"the environment's EDGEPRUNE_CHECKPOINT_SECONDS is {text!r}: write seconds, such as 60, or "
+            "unset it"
+        )
+    return seconds
 
 
 @dataclass
@@ -137,11 +147,7 @@ class Stage:
         self.scaler.scale(loss).backward()
         value, stopping = self._agree(float(loss.detach()))
         if not math.isfinite(value):
-            raise TrainError(
-                f"the loss became {value} in stage {self.name}, step {self.step} of {self.steps}: lower --lr "
-                f"(it is {options.lr:g}) and start again"
-                + ("" if self.run is None else f" with --force; the last checkpoint is in {self.run.path}")
-            )
+            raise TrainError(self._diverged(value))
         self.scaler.unscale_(self.optimizer)
         for leaf in self.extra.leaves():
             if leaf.grad is not None:
@@ -152,6 +158,22 @@ class Stage:
         if self.average is not None:
             self.average.update()
         return value, stopping
+
+    def _diverged(self, loss: float) -> str:
+        """Say what to do about a loss that is not a finite number."""
+        if self.step == 0 and not self.momentum:  # no update was made that a lower rate could have prevented
+            return (
+                f"the loss became {loss} in stage {self.name}, step 0 of {self.steps}: before any update "
+                "that a lower --lr could mend, the model does not give finite numbers for these images"
+            )
+        message = (
+            f"the loss became {loss} in stage {self.name}, step {self.step} of {self.steps}: lower --lr "
+            f"(it is {self.options.lr:g}) and start again"
+        )
+        if self.run is None:
+            return message
+        saved = "; the last checkpoint is in " + str(self.run.path) if self.run.has_checkpoint() else ""
+        return f"{message} with --force{saved}"
 
     def _wanted(self, x: Tensor) -> Tensor | None:
         """The teacher's logits."""
@@ -229,7 +251,17 @@ class Stage:
         found = self.run.load_checkpoint(self.name) if self.run is not None else None
         if found is None:
             return
-        tensors, state = found
+        try:
+            self._take_back(*found)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [""])[-1].strip()
+            raise RunError(
+                f"{self.run.path if self.run else ''}/checkpoint.safetensors is damaged, or of another model "
+                f"({type(error).__name__}: {reason}): delete it, and --resume starts this stage again"
+            ) from error
+
+    def _take_back(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's tensors and state."""
         model = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
         self.model.load_state_dict(model)
         for index, parameter in enumerate(self.model.parameters()):

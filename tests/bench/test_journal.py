@@ -8,7 +8,7 @@ from edgeprune.bench.journal import Journal, differences
 from edgeprune.errors import BenchError, EdgePruneError
 
 ABOUT = {"--device": "cpu", "--seconds": 10}
-PAIR = {"baseline": {"samples_ns": [2]}, "pruned": {"samples_ns": [1]}}
+PAIR = {"baseline": a_round([2]), "pruned": a_round([1])}
 
 
 def test_what_was_added_is_there_again(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from bench.conftest import Scripted
 from edgeprune.bench import BenchOptions, Host, bench_models, bench_run
 from edgeprune.bench import run as bench_module
+from edgeprune.cli import main
 from edgeprune.errors import BenchError
 
 MODEL_KEYS = {
@@ -208,3 +210,12 @@ def test_a_library_call_is_checked_too(fake_models) -> None:
     options = BenchOptions(bench_module.load_device("jetson-nano"), seconds=0.1, rounds=2)
     with pytest.raises(BenchError, match="--device jetson-nano is not what this is"):
         bench_models(fake_models(), options=options, transport=Scripted())
+
+
+def test_a_run_without_a_summary_is_found_before_measuring(
+    run_path: Path, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run_path / "config.json").write_text('{"schema": 1}')
+    done = CliRunner().invoke(main, ["bench", str(run_path)])
+    assert done.exit_code == 1 and "is not finished" in done.stderr
+    assert scripted.asked == []

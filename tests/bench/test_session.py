@@ -1,8 +1,8 @@
 import pytest
 
-from bench.conftest import Scripted
+from bench.conftest import Scripted, a_round
 from edgeprune.bench.options import BenchOptions
-from edgeprune.bench.session import Session
+from edgeprune.bench.session import MOST_DISCARDED, Session, interruption
 from edgeprune.devices import load_device
 from edgeprune.errors import BenchError
 
@@ -103,3 +103,51 @@ def test_runtime_is_what_the_machine_has(fake_models) -> None:
         assert (device.runtime, device.precision) == (runtime, precision)
     with pytest.raises(BenchError, match="has no tensorrt or onnxruntime: install one there"):
         under_way.chosen({"runtimes": {"tensorrt": None}})
+
+
+MS = 1_000_000
+QUIET, STOPPED = [MS] * 200, [MS] * 199 + [500 * MS]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "said"),
+    [
+        ([a_round(QUIET), a_round(QUIET)], None),
+        ([a_round(QUIET), a_round(STOPPED)], "something stopped the runner for 0.50 s"),
+        (
+            [{**a_round(QUIET), "pauses": {"seconds": 30.0, "suspended_s": 30.0}}],
+            "the machine slept for 30.00 s",
+        ),
+        ([{**a_round([MS] * 60_000), "pauses": {"seconds": 0.3, "suspended_s": 0.0}}], None),  # 0.5 %
+    ],
+)
+def test_what_interrupts_a_round(rounds: list, said: str | None) -> None:
+    assert interruption(rounds) == said
+
+
+class Stopping(Scripted):
+    """Is stopped in some rounds, by their number."""
+
+    def __init__(self, stopped: set[int]) -> None:
+        super().__init__()
+        self.stopped, self.count = stopped, 0
+
+    def call(self, verb, arguments, on_event=None):
+        self.count += 1
+        return a_round(STOPPED if self.count in self.stopped else QUIET)
+
+
+def test_a_pair_that_was_interrupted_is_measured_again(fake_models, quick: BenchOptions) -> None:
+    transport = Stopping({2})
+    under_way = session(fake_models, quick, transport)
+    list(under_way.paired_rounds(threads=1))
+    assert (transport.count, len(under_way.discarded)) == (6, 1)
+    assert all(one["samples_ns"] == QUIET for rounds in under_way.rounds.values() for one in rounds)
+
+
+def test_a_machine_that_keeps_stopping_is_measured_and_warned_of(fake_models, quick: BenchOptions) -> None:
+    transport = Stopping(set(range(100)))
+    under_way = session(fake_models, quick, transport)
+    list(under_way.paired_rounds(threads=1))
+    assert transport.count == 2 * (quick.round_count + MOST_DISCARDED)
+    assert all(len(rounds) == quick.round_count for rounds in under_way.rounds.values())

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image
 
 from edgeprune.data.decode import OddSize, decode_all, open_rgb, read_size, read_sizes
+from edgeprune.data.depth import Rendering
 from edgeprune.errors import DataError
 
 
@@ -19,9 +21,110 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path: Path) -> None:
     assert np.asarray(open_rgb(tmp_path / "a.png"))[0, :, 0].tolist() == [0, 77]
 
 
-def test_transparency_is_dropped(tmp_path: Path) -> None:
+def pixels_of(path: Path, rendering: Rendering | None = None) -> list:
+    return np.asarray(open_rgb(path, rendering)).tolist()
+
+
+def palette_image() -> Image.Image:
+    """A red pixel, then a green one."""
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((1, 0), 1)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "shown_pixels"),
+    [
+        (Image.new("RGBA", (1, 1), (1, 2, 3, 0)), {}, [[[255] * 3]]),
+        (Image.new("RGBA", (1, 1), (1, 2, 3, 255)), {}, [[[1, 2, 3]]]),
+        (Image.new("LA", (1, 1), (0, 128)), {}, [[[127] * 3]]),  # 0 * 128/255 + 255 * 127/255
+        (palette_image(), {"transparency": 0}, [[[255, 255, 255], [0, 255, 0]]]),
+        (palette_image(), {"transparency": b"\xff\x00"}, [[[255, 0, 0], [255, 255, 255]]]),
+        (palette_image(), {}, [[[255, 0, 0], [0, 255, 0]]]),
+        (Image.new("L", (1, 1), 7), {"transparency": 7}, [[[255] * 3]]),
+        (Image.new("RGB", (1, 1), (7, 8, 9)), {"transparency": (7, 8, 9)}, [[[255] * 3]]),
+        (Image.new("1", (1, 1), 1), {}, [[[255] * 3]]),
+    ],
+)
+def test_transparent_pixels_are_white(
+    tmp_path: Path, image: Image.Image, options: dict, shown_pixels: list
+) -> None:
+    image.save(tmp_path / "a.png", **options)
+    assert pixels_of(tmp_path / "a.png") == shown_pixels
+
+
+def test_runs_of_before_keep_their_pixels(tmp_path: Path) -> None:
     Image.new("RGBA", (1, 1), (1, 2, 3, 4)).save(tmp_path / "a.png")
-    assert np.asarray(open_rgb(tmp_path / "a.png")).tolist() == [[[1, 2, 3]]]
+    assert pixels_of(tmp_path / "a.png", Rendering(as_shown=False)) == [[[1, 2, 3]]]
+
+
+def test_cmyk_and_the_first_frame_of_an_animation(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.tif")
+    assert pixels_of(tmp_path / "a.tif")[0][0] == [255, 0, 0]
+    frames = [Image.new("RGB", (2, 2), colour) for colour in ("blue", "red")]
+    for name in ("a.gif", "a.webp", "a.png"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], lossless=True)
+        assert pixels_of(tmp_path / name)[0][0] == [0, 0, 255]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
+def test_orientation_is_applied(tmp_path: Path, name: str) -> None:
+    """Each orientation turns the stored pixels back into one upright image, twice as high as wide."""
+    upright = Image.new("L", (16, 32))
+    upright.paste(255, (0, 0, 8, 8))  # white at the top left
+    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's transpositions that undo each
+    for orientation in range(1, 9):
+        stored = upright if orientation == 1 else upright.transpose(back[orientation])
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        stored.convert("RGB").save(tmp_path / name, exif=exif, quality=95)
+        assert read_size(tmp_path / name) == (32, 16)
+        turned = np.asarray(open_rgb(tmp_path / name)).astype(int)
+        assert turned.shape == (32, 16, 3)
+        assert np.abs(turned - np.asarray(upright.convert("RGB"))).mean() < 8, orientation
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_a_damaged_exif_block_does_not_matter(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*garbage")
+    assert read_size(tmp_path / "a.jpg") == (4, 8)
+    assert open_rgb(tmp_path / "a.jpg").size == (8, 4)
+
+
+def test_an_empty_file_and_other_formats_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"\(an empty file\)"):
+        open_rgb(path)
+    Image.new("RGB", (1, 1)).save(path, format="ICO")
+    with pytest.raises(DataError, match=r"\(not PNG, JPEG, BMP, WEBP, TIFF, PPM or GIF\)"):
+        open_rgb(path)
+
+
+def test_content_decides_and_not_the_extension(tmp_path: Path) -> None:
+    Image.new("RGB", (1, 1), (9, 9, 9)).save(tmp_path / "a.jpg", format="PNG")
+    assert pixels_of(tmp_path / "a.jpg") == [[[9, 9, 9]]]
+
+
+def test_huge_images_are_refused_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for width in (11, 21):  # Pillow warns of the first and refuses the second
+        Image.new("RGB", (width, 10)).save(tmp_path / "a.png")
+        with pytest.raises(DataError, match=r"broken image .*a\.png .*pixels"):
+            read_sizes([tmp_path / "a.png"])
+    assert not recwarn.list
+
+
+def test_odd_names_are_shown_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"a\n\xff\x1b.png")
+    path.write_bytes(b"no")
+    with pytest.raises(DataError) as caught:
+        open_rgb(path)
+    message = str(caught.value)
+    assert message.isprintable() and r"a\n\xff\x1b.png" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", "cut"])

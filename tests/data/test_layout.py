@@ -1,4 +1,5 @@
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,3 +101,103 @@ def test_an_unreadable_folder(make_folder: Callable[..., Path]) -> None:
     (folder / "class0").chmod(0)
     with pytest.raises(DataError, match="cannot read .*class0: Permission denied"):
         scan(folder)
+
+
+def test_folders_are_entered_once_whatever_links_say(make_folder: Callable[..., Path]) -> None:
+    """A loop of links once made 492 images of 24."""
+    folder = make_folder({"": [12, 12]})
+    (folder / "class0" / "up").symlink_to(folder)
+    (folder / "class0" / "further").symlink_to(folder.parent)
+    (folder / "class0" / "self").symlink_to(folder / "class0")
+    (folder / "class1" / "sub").mkdir()
+    (folder / "class1" / "sub" / "back").symlink_to(folder / "class1")
+    (folder / "class1" / "000.png").rename(folder / "class1" / "sub" / "moved.png")
+    (folder / "class1" / "again").symlink_to(folder / "class1" / "sub")
+    layout = scan(folder)
+    assert layout.train.labels.tolist() == [0] * 12 + [1] * 12
+    assert folder / "class1" / "sub" / "moved.png" in layout.train.paths
+
+
+def test_classes_and_images_may_be_links(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_folder({"": [2, 2]})
+    (folder / "class1").rename(tmp_path / "elsewhere")
+    (folder / "class1").symlink_to(tmp_path / "elsewhere")
+    (folder / "class0" / "link.png").symlink_to(folder / "class0" / "000.png")
+    (folder / "class0" / "gone.png").symlink_to(tmp_path / "gone")  # shows as broken when it is read
+    assert scan(folder).train.labels.tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_a_folder_belongs_to_one_class(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder({"": [2, 2]})
+    (folder / "class1" / "more").symlink_to(folder / "class0")
+    with pytest.raises(DataError, match="class1/more is a link to images of class 'class0'"):
+        scan(folder)
+
+
+def test_one_folder_as_train_and_test_is_told(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder({"train": [2, 2]})
+    (folder / "test").symlink_to(folder / "train")
+    assert "accuracy will be that of training images" in scan(folder).notes[0]
+
+
+def test_what_would_hang_is_refused(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder({"": [2, 2]})
+    odd = folder / "class0" / "odd.png"
+    os.mkfifo(odd)
+    with pytest.raises(DataError, match=r"class0/odd\.png is a fifo, not an image file: remove it"):
+        scan(folder)
+    odd.unlink()
+    odd.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"odd\.png is a device"):
+        scan(folder)
+    odd.unlink()
+    with socket.socket(socket.AF_UNIX) as unix:
+        here = Path.cwd()
+        os.chdir(odd.parent)  # a socket's path is limited to some 100 characters
+        try:
+            unix.bind("odd.png")
+        finally:
+            os.chdir(here)
+    with pytest.raises(DataError, match=r"odd\.png is a socket"):
+        scan(folder)
+
+
+def test_files_of_other_kinds_may_be_anything(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder({"": [2, 2]})
+    os.mkfifo(folder / "class0" / "pipe")
+    assert len(scan(folder).train.paths) == 4
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a\nb", b"\x1b[31mred"])
+def test_class_names_that_cannot_be_printed(make_folder: Callable[..., Path], name: bytes) -> None:
+    folder = make_folder({"": [2, 2]})
+    (folder / "class1").rename(folder / os.fsdecode(name))
+    with pytest.raises(DataError, match="cannot be printed as UTF-8: rename it") as caught:
+        scan(folder)
+    assert str(caught.value).isprintable()
+
+
+def test_renamed_files_keep_their_place_and_are_not_used(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder({"": [3, 2]})
+    whole = scan(folder).train
+    (folder / "class0" / "001.png").rename(folder / "class0" / "001.png.broken")
+    part = scan(folder)
+    assert part.train.paths == whole.paths
+    assert part.train.left_out.tolist() == [False, True, False, False, False]
+    assert len(part.usable) == 4
+    assert part.notes == ("1 images are left out, since .broken was added to their names",)
+    (folder / "class0" / "001.png").write_bytes(b"a good one")
+    assert not scan(folder).train.left_out.any()
+
+
+def test_a_class_with_no_image_that_can_be_read(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder({"": [2, 1]})
+    image = folder / "class1" / "000.png"
+    image.rename(image.with_name("000.png.broken"))
+    with pytest.raises(DataError, match="no images in .*class1"):
+        scan(folder)
+    (folder / "class1" / "a.heic").touch()
+    with pytest.raises(DataError, match=r"class1 \(its \.heic files are of kinds that are not read\)"):
+        scan(folder)
+    image.touch()
+    assert "images of these kinds are not read: 1 .heic" in scan(folder).notes

@@ -99,3 +99,17 @@ def test_a_file_that_is_no_model(tmp_path: Path) -> None:
 def test_no_images(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="no images to compare"):
         measure_parity(linear(), tmp_path / "m.onnx", [])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("side", ["expected", "got", "both"])
+def test_logits_that_are_no_numbers_never_agree(value: float, side: str) -> None:
+    right = np.ones((4, 3), np.float32)
+    wrong = right.copy()
+    wrong[0, 0] = value
+    expected, got = {"expected": (wrong, right), "got": (right, wrong), "both": (wrong, wrong)}[side]
+    with np.errstate(invalid="ignore"):
+        parity = parity_of(expected, got)
+    assert not parity.holds
+    with pytest.raises(ExportError, match="logits are not all numbers.*look for NaN"):
+        check_parity(parity, "pruned")

@@ -269,3 +269,29 @@ def test_torchvision_models(model: str) -> None:
         if name in ("chip", "bn-scale"):
             continue
         assert np.isfinite(score(graph, name, batches=[(x, torch.tensor([0, 4]))])).all(), name
+
+
+@pytest.mark.parametrize("name", list(CRITERIA))
+def test_one_image_no_variance_and_a_layer_of_one_channel(name: str) -> None:
+    torch.manual_seed(0)
+    body = [
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 1, 3),
+        nn.ReLU(),
+        nn.Conv2d(1, 4, 1),
+    ]
+    model = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    image, label = torch.randn(1, 3, 8, 8), torch.zeros(1, dtype=torch.int64)
+    graph = build_graph(model, image)
+    for x in (image, torch.zeros_like(image)):
+        assert np.isfinite(score(graph, name, batches=[(x, label)])).all()
+    for spoilt in (image * torch.nan, image[:0]) if needs_batches(name) else ():
+        with pytest.raises(PlanError, match="not a finite number|a batch of no images") as caught:
+            score(graph, name, batches=[(spoilt, label[: len(spoilt)])])
+        assert "\n" not in str(caught.value)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert np.isfinite(score(graph, name, batches=[(image, label)])).all()

@@ -81,17 +81,23 @@ def test_files_that_are_no_table(tmp_path: Path) -> None:
     with pytest.raises(LatencyError, match="not readable JSON"):
         Table.load(tmp_path / "cut.json")
     (tmp_path / "other.json").write_text(json.dumps({"schema": SCHEMA}))
-    with pytest.raises(LatencyError, match="is no latency table"):
+    with pytest.raises(LatencyError, match="other.json: `conditions` is missing: .*lut build"):
         Table.load(tmp_path / "other.json")
 
 
-@pytest.mark.parametrize("schema", [1, SCHEMA + 1])
-def test_files_of_another_edgeprune(schema: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("schema", "advice"),
+    [
+        (1, "older edgeprune .*remove it, and build it again"),
+        (SCHEMA + 1, "newer edgeprune .*update edgeprune"),
+    ],
+)
+def test_files_of_another_edgeprune(schema: int, advice: str, tmp_path: Path) -> None:
     """The first one's times were medians: they and today's do not add up."""
     place = tmp_path / "table.json"
     Table(CONDITIONS).save(place)
     place.write_text(json.dumps({**json.loads(place.read_text()), "schema": schema}))
-    with pytest.raises(LatencyError, match=f"has schema {schema}, .*remove it, and build it again"):
+    with pytest.raises(LatencyError, match=f"has schema {schema}, made by an? {advice}"):
         Table.load(place)
 
 
@@ -101,3 +107,48 @@ def test_another_width_of_what_was_timed_at_one_alone() -> None:
     assert entry.at(24, 10) == pytest.approx(1.5)
     assert entry.at(32, 20) == pytest.approx(4.0)
     assert entry.at(24, 20) == pytest.approx(3.0)
+
+
+def kept(entry: Entry, path: Path) -> dict:
+    """A table in a file, as JSON."""
+    Table(CONDITIONS, {CONV.key: entry}, {"Add 8x8": 0.0}, "now", 1.0).save(path)
+    content: dict = json.loads(path.read_text())
+    return content
+
+
+IMPOSSIBLE = [float("nan"), float("inf"), -1.0, 0, True]
+
+
+@pytest.mark.parametrize("value", IMPOSSIBLE)
+def test_a_time_that_cannot_be_is_refused(entry: Entry, tmp_path: Path, value: float) -> None:
+    path = tmp_path / "t.json"
+    for place in ("point", "other", "reference", "rough"):
+        content = kept(entry, path)
+        if place == "point":
+            content["shapes"][CONV.key]["points"][1][2] = value
+        elif place == "other":
+            content["others_ms_per_channel"]["Add 8x8"] = value
+        elif place == "reference":
+            content["reference_ms"] = value
+        else:
+            content["shapes"][CONV.key]["rough"]["both"] = value
+        path.write_text(json.dumps(content))
+        if place == "other" and value is IMPOSSIBLE[3]:
+            Table.load(path)  # what costs nothing, as an activation that is folded into a layer
+            continue
+        with pytest.raises(LatencyError, match="remove it, and build it again"):
+            Table.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("steps", {"inputs": 0, "outputs": 16}), ("steps", {"inputs": 16}), ("points", [[0, 16, 1.0]]),
+     ("points", [[-16, 16, 1.0]]), ("points", [[16, 16]]), ("points", 5), ("rough", []), ("shape", None)],
+)  # fmt: skip
+def test_an_entry_that_cannot_be_is_refused(entry: Entry, tmp_path: Path, key: str, value: object) -> None:
+    path = tmp_path / "t.json"
+    content = kept(entry, path)
+    content["shapes"][CONV.key][key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(LatencyError, match="remove it, and build it again"):
+        Table.load(path)

@@ -143,6 +143,116 @@ def test_other_widths(tmp_path: Path) -> None:
     fails(small(), path, r"other widths: conv1\.weight is \(4, 3, 3, 3\), not \(2, 3, 3, 3\), .* more")
 
 
+STATE = "bn1.running_var"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("conv1.weight", float("nan"), r"not finite: 54 in conv1\.weight; was it saved"),
+        ("conv1.weight", float("inf"), r"not finite: 54 in conv1\.weight"),
+        ("bn1.weight", [1.0, float("-inf")], r"not finite: 1 in bn1\.weight"),
+        ("bn1.bias", 1e39, r"not finite: 2 in bn1\.bias"),  # float64, beyond the model's float32
+        (STATE, -1.0, r"negative variances: 2 in bn1\.running_var"),
+        (STATE, float("nan"), r"not finite: 2 in bn1\.running_var"),
+    ],
+)
+def test_numbers_that_no_model_computes_with(
+    tmp_path: Path, suffix: str, name: str, values: float | list[float], message: str
+) -> None:
+    weights = small().state_dict()
+    shape = weights[name].shape
+    weights[name] = torch.tensor(values, dtype=torch.float64).expand(shape).clone()
+    fails(small(), save(weights, tmp_path / f"w{suffix}"), message)
+
+
+def test_many_such_tensors_are_counted(tmp_path: Path) -> None:
+    weights = {name: t / 0 if t.is_floating_point() else t for name, t in small().state_dict().items()}
+    fails(small(), save(weights, tmp_path / "w.pt"), r"not finite: .* and in \d+ more tensors")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [
+        (torch.int8, "conv1.weight is int8, where the model has float32"),
+        (torch.uint8, "is uint8"),
+        (torch.int64, "is int64"),
+        (torch.bool, "is bool"),
+        (torch.float8_e4m3fn, "is float8_e4m3fn, where the model has float32: save it with .float"),
+        (torch.float8_e5m2, "is float8_e5m2"),
+        (torch.complex64, "is complex64"),
+    ],
+)
+def test_kinds_that_a_cast_would_spoil(tmp_path: Path, dtype: torch.dtype, message: str) -> None:
+    weights = small().state_dict()
+    weights["conv1.weight"] = weights["conv1.weight"].to(dtype)
+    fails(small(), save(weights, tmp_path / "w.pt"), message)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_floats_of_other_widths_are_taken(tmp_path: Path, dtype: torch.dtype) -> None:
+    weights = {n: t.to(dtype) if t.is_floating_point() else t for n, t in small().state_dict().items()}
+    model = small()
+    load_weights(model, save(weights, tmp_path / "w.safetensors"))
+    assert all(torch.equal(t, weights[n].to(t.dtype)) for n, t in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("replacement", "message"),
+    [
+        (lambda t: t.to_sparse(), r"a sparse tensor .*to_dense"),
+        (lambda t: torch.empty(t.shape, device="meta"), "without values"),
+        (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "a quantised tensor"),
+        (lambda t: t.tolist(), "'conv1.weight' is a list"),
+        (lambda t: {"value": t}, "'conv1.weight' is a dict"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_of_other_kinds(tmp_path: Path, replacement: object, message: str) -> None:
+    weights = dict(small().state_dict())
+    weights["conv1.weight"] = replacement(weights["conv1.weight"])  # type: ignore[operator]
+    fails(small(), save(weights, tmp_path / "w.pt"), message)
+
+
+@pytest.mark.parametrize("key", [0, ("conv1", "weight"), None])
+def test_names_that_are_no_text(tmp_path: Path, key: object) -> None:
+    torch.save({key: torch.zeros(2)}, tmp_path / "w.pt")
+    fails(small(), tmp_path / "w.pt", "for a tensor's name, a (int|tuple|NoneType): save model.state_dict")
+
+
+def test_a_vector_in_the_place_of_a_number(tmp_path: Path) -> None:
+    weights = small().state_dict()
+    weights["bn1.num_batches_tracked"] = torch.tensor([3])
+    fails(small(), save(weights, tmp_path / "w.pt"), r"bn1\.num_batches_tracked is \(1,\), not \(\)")
+
+
+class Masked(nn.Module):
+    """Two layers that share their weight, and a mask of infinities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.second.weight = self.first.weight
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        self.register_buffer("chosen", torch.tensor([True, False]))
+
+
+def test_a_mask_of_infinities_is_the_models_own(tmp_path: Path) -> None:
+    load_weights(Masked(), save(Masked().state_dict(), tmp_path / "w.pt"))
+
+
+def test_tied_tensors_must_agree(tmp_path: Path) -> None:
+    weights = Masked().state_dict()
+    weights["second.weight"] = weights["first.weight"] + 1
+    fails(Masked(), save(weights, tmp_path / "w.pt"), "first.weight and second.weight are one tensor")
+
+
+def test_a_mask_of_other_kind(tmp_path: Path) -> None:
+    weights = Masked().state_dict()
+    weights["chosen"] = torch.tensor([2, 3])
+    fails(Masked(), save(weights, tmp_path / "w.pt"), "chosen is int64, where the model has bool")
+
+
 @needs_shared
 @pytest.mark.parametrize("depth", ACCURACIES)
 def test_published_weights_have_exactly_our_names(depth: int) -> None:

@@ -206,9 +206,21 @@ def test_a_loss_that_is_not_a_number(tmp_path: Path, data: DataBundle, value: fl
     assert "stage prune, step 2 of 9" in str(error.value) and "lower --lr (it is 0.05)" in str(error.value)
     assert "--force" in str(error.value) and "\n" not in str(error.value)
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    assert "checkpoint" not in str(error.value)  # there is none
+    stage = Stage("prune", Breaks(), data, SMALL, steps=9, run=run, checkpoint_seconds=0)
+    with pytest.raises(TrainError, match=rf"; the last checkpoint is in {run.path}$"):
+        stage.train()
     with pytest.raises(TrainError) as error:
         Stage("prune", Breaks(), data, SMALL, steps=9).train()
     assert "--force" not in str(error.value)
+
+
+def test_a_loss_that_is_not_a_number_from_the_start(data: DataBundle) -> None:
+    model = net()
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainError, match=r"step 0 of 9: before any update .* for these images$"):
+        Stage("prune", model, data, SMALL, steps=9).train()
 
 
 def test_a_batch_larger_than_the_training_set(data: DataBundle) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from pathlib import Path
 from statistics import mean, median
@@ -13,6 +12,7 @@ from typing import Any
 import onnxruntime
 
 from edgeprune_target.errors import TargetError
+from edgeprune_target.scratch import scratch_folder
 
 # ONNX type -> numpy type; anything else cannot be fed with generated numbers.
 NUMPY_TYPES = {
@@ -75,7 +75,7 @@ class OnnxRuntime:
 
     def layers(self, feed: dict, seconds: float) -> list:
         """Every kernel and the median of its times, in a session of its own: its profiler slows it down."""
-        with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+        with scratch_folder() as folder:
             options = self._options()
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")

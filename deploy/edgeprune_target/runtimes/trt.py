@@ -227,6 +227,7 @@ def _record_beside(engine: Path) -> dict:
 
     try:
         record: dict = json.loads(store.record_of(engine).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return record if record.get("engine_sha256") == store.sha256_of(engine) else {}
+    fits = isinstance(record, dict) and record.get("engine_sha256") == store.sha256_of(engine)
+    return record if fits else {}

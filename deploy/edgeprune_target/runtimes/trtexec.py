@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Callable
 
 from edgeprune_target.errors import TargetError
 from edgeprune_target.feeds import resolve
+from edgeprune_target.parent import die_with_parent
+from edgeprune_target.scratch import scratch_folder
 from edgeprune_target.trt import layers, store, trtexec
 from edgeprune_target.trt.making import device_key, workspace_bytes
 from edgeprune_target.trt.onnx_file import read_onnx
@@ -111,7 +112,7 @@ class TrtexecRuntime:
                 opened.close()
                 warmed.append((int(found.group(1)), float(found.group(2)) / 1e3))
 
-        with ExitStack() as opened, tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+        with ExitStack() as opened, scratch_folder() as folder:
             file = Path(folder) / "times.json"
             self._run(
                 trtexec.run_command(
@@ -135,7 +136,7 @@ class TrtexecRuntime:
 
     def layers(self, _feed: dict, seconds: float) -> list:
         """Every layer and the median (before 8.4 the mean) of its times."""
-        with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+        with scratch_folder() as folder:
             files = (f"{folder}/times.json", f"{folder}/layers.json")
             self._run(
                 trtexec.layer_command(
@@ -183,7 +184,7 @@ class TrtexecRuntime:
 
     def _built(self) -> bytes:
         size = workspace_bytes(self.found, self.options)
-        with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+        with scratch_folder() as folder:
             engine = Path(folder) / "model.engine"
             self._run(
                 trtexec.build_command(
@@ -203,7 +204,7 @@ class TrtexecRuntime:
         try:
             child = subprocess.Popen(
                 [self.program, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, text=True, errors="replace",
+                stderr=subprocess.STDOUT, text=True, errors="replace", preexec_fn=die_with_parent(),
             )  # fmt: skip
         except OSError as error:
             raise TargetError(f"cannot start {self.program}: {error.strerror}") from error

@@ -13,6 +13,7 @@ class Sensor:
     name = ""
     unit = "watts"
     total_kind = "none"
+    most_w = 500.0  # of a rail: an AGX Thor takes 130 W in all; see ``plausible``
     period_s = 0.05  # the boards' sensor chips have new values some 77 times a second
 
     def __init__(

@@ -17,6 +17,7 @@ class Joined(Sensor):
         super().__init__("", parts[0].root, parts[0].clock)
         self.parts: list[Any] = parts
         self.period_s = max(part.period_s for part in parts)
+        self.most_w = max(part.most_w for part in parts)
 
     def why_not(self) -> str | None:
         """None, or the first part's reason."""

@@ -22,7 +22,10 @@ class NumberFile:
         """
         if self.handle is None:
             self.handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        return int(os.pread(self.handle, 64, 0))
+        number = int(os.pread(self.handle, 64, 0))
+        if abs(number) >= 2**63:
+            raise ValueError(f"{self.path} holds {number}, which no register can")
+        return number
 
     def close(self) -> None:
         """Close the file; the next reading opens it again."""

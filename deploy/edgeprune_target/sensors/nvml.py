@@ -17,6 +17,7 @@ class NvmlSensor(Sensor):
     """The rail ``GPU``. The argument is the GPU's number in NVML's order, 0 without one."""
 
     total_kind = "rail_sum"  # the card alone: neither processor nor power supply
+    most_w = 5000.0  # the largest cards take some 1,400 W
     period_s = 0.1
 
     def __init__(

@@ -11,6 +11,7 @@ from time import perf_counter_ns
 from typing import Callable
 
 from edgeprune_target.sensors.base import Sensor
+from edgeprune_target.system import text
 
 MICRO = 1e-6
 
@@ -19,6 +20,7 @@ class Rapl(Sensor):
     """Joules per package, counted on across the counter's wrap-around."""
 
     unit = "joules"
+    most_w = 3000.0  # of a package; the largest take some 600 W
     total_kind = "rail_sum"
     period_s = 1.0  # the counter wraps after some minutes at full power; between two reads it may wrap once
 
@@ -57,7 +59,7 @@ class Rapl(Sensor):
         now = _number(zone / "energy_uj")
         step = now - self.last_uj.get(name, now)
         if step < 0:
-            step += _number(zone / "max_energy_range_uj")
+            step += max(0, _number(zone / "max_energy_range_uj"))  # else the counter was started anew
         self.last_uj[name] = now
         self.joules[name] = self.joules.get(name, 0.0) + step * MICRO
 
@@ -65,12 +67,14 @@ class Rapl(Sensor):
         """{zone name: folder} of the packages; a second zone of one name is the same package again."""
         zones: dict = {}
         for folder in sorted(self.folder.glob("intel-rapl:*")):
-            name = folder / "name"
-            label = name.read_text().strip() if name.is_file() else ""
+            label = text(folder / "name").strip()
             if label.startswith("package"):
                 zones.setdefault(label, folder)
         return zones
 
 
 def _number(path: Path) -> int:
-    return int(path.read_text())
+    number = int(path.read_text())
+    if abs(number) >= 2**63:
+        raise ValueError(f"{path} holds {number}, which no counter reaches")
+    return number

@@ -7,6 +7,7 @@ watts. Between two lines it interpolates; after the last it stays there.
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Callable
@@ -18,6 +19,7 @@ class Replay(Sensor):
     """Time starts at the first ``read``."""
 
     total_kind = "measured_input"
+    most_w = 10_000.0  # of whatever was recorded
 
     def __init__(
         self, argument: str = "", root: str = "/", clock: Callable[[], int] = perf_counter_ns
@@ -33,7 +35,7 @@ class Replay(Sensor):
         """None, or what is wrong with the file."""
         try:
             self._load()
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
             return f"cannot replay {self.path} ({error!r}): it needs a column t_s and one per rail, in watts"
         return None if self.times and self.rails else f"{self.path} has no readings or no rails"
 
@@ -50,6 +52,8 @@ class Replay(Sensor):
         with self.path.open(newline="") as handle:
             rows = list(csv.DictReader(handle))
         self.times = [float(row["t_s"]) for row in rows]
+        if not all(map(math.isfinite, self.times)) or sorted(self.times) != self.times:
+            raise ValueError("the times in t_s are not in order")
         names = [name for name in (rows[0] if rows else {}) if name != "t_s"]
         self.rails = {name: [float(row[name]) for row in rows] for name in names}
 

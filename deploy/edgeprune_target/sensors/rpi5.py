@@ -12,7 +12,7 @@ import re
 from edgeprune_target.sensors.base import Sensor
 from edgeprune_target.system import answer_of
 
-LINE = re.compile(r"(\w+)_([AV])\s+(?:current|volt)\(\d+\)=(-?[\d.]+)[AV]")
+LINE = re.compile(r"(\w+)_([AV])\s+(?:current|volt)\(\d+\)=(-?\d{1,9}(?:\.\d{0,12})?)[AV]")
 
 
 class RaspberryPi5(Sensor):

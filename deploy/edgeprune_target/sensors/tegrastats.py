@@ -6,14 +6,13 @@ which would end everybody's.
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
-import sys
 import threading
 from collections import deque
 from time import perf_counter_ns
 from typing import IO, Callable
 
+from edgeprune_target.parent import die_with_parent
 from edgeprune_target.sensors.base import Sensor
 from edgeprune_target.system import find_program
 from edgeprune_target.tegrastats import is_line, rails_w
@@ -104,11 +103,3 @@ class Tegrastats(Sensor):
                     self.lines.append((self.clock(), rails))
                     self.came.set()
         self.came.set()
-
-
-def die_with_parent() -> Callable[[], None] | None:
-    """For the child to run: Linux then ends it when we are killed. Else it would print for ever."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl  # looked up here: between fork and exec no lock may be taken
-    return lambda: prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM

@@ -56,7 +56,7 @@ def find(place: Path, key: dict) -> dict | None:
         record: dict = json.loads(record_of(place).read_text())
         if record["key"] == key and record["engine_sha256"] == sha256_of(place):
             return record
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     return None
 

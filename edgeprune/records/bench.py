@@ -1,0 +1,139 @@
+"""Schemas of an export's record and of measurements."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from edgeprune.records.fields import Above0, Amount, Count, Digest, Name, Positive, Share
+
+Samples = Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1)]
+FileName = Annotated[str, Meta(pattern=r"^[^/\\]+$", max_length=255)]
+
+
+class ExportParity(Struct):
+    """How far an exported file is from torch."""
+
+    top1_agreement: Share
+    max_rel_diff: Amount
+    max_abs_diff: Amount
+
+
+class ExportedModel(Struct):
+    """One exported model."""
+
+    file: FileName
+    sha256: Digest
+    size_bytes: Positive
+    params: Count
+    parity: ExportParity
+
+
+class ExportedModels(Struct, forbid_unknown_fields=True):
+    """Both models."""
+
+    baseline: ExportedModel
+    pruned: ExportedModel
+
+
+class ExportRecord(Struct):
+    """export.json."""
+
+    models: ExportedModels
+
+
+class Latency(Struct):
+    """Percentiles of a model's time."""
+
+    p50: Above0
+    p90: Above0
+    p99: Above0
+
+
+class MeasuredModel(Struct):
+    """One measured model: what is read of it."""
+
+    file: Name
+    sha256: Digest
+    size_bytes: Positive
+    latency_ms: Latency
+    throughput_ips: Above0
+    memory_peak_bytes: Amount | None
+    memory_reason: str | None
+    energy_mj_per_inference: Amount | None
+    energy_reason: str | None
+    accuracy: Share | None
+    accuracy_reason: str | None
+    versions: dict[str, Any]
+
+
+class MeasuredModels(Struct, forbid_unknown_fields=True):
+    """Both models."""
+
+    baseline: MeasuredModel
+    pruned: MeasuredModel
+
+
+class SpeedupRange(Struct):
+    """A speedup with its interval."""
+
+    value: Above0
+    low: Amount
+    high: Amount
+    confidence: Share
+    pairs: Count
+
+
+class Settings(Struct):
+    """What a measurement was made with."""
+
+    runtime: Name
+    precision: Name
+    batch: Positive
+    threads: Positive
+    seconds: Above0
+
+
+class Board(Struct):
+    """What the runner found of a board."""
+
+    model: str | None
+    compatible: list[str]
+    soc: str | None
+    l4t: str | None
+    android: bool
+    gpus: list[Any]
+
+
+class Fingerprint(Struct):
+    """What the runner found of a machine."""
+
+    board: Board
+    runtimes: dict[str, str | None]
+    cpu_model: str | None = None
+
+
+class MeasuredDevice(Struct):
+    """The device of a measurement."""
+
+    name: Name
+    title: str
+    fingerprint: Fingerprint
+    assumed: str | None = None
+
+
+class Warned(Struct):
+    """A warning of a measurement."""
+
+    code: str
+    message: str
+
+
+class BenchResult(Struct):
+    """bench/DEVICE.json."""
+
+    models: MeasuredModels
+    speedup: SpeedupRange
+    settings: Settings
+    device: MeasuredDevice
+    warnings: list[Warned]
+    complete: bool = True

@@ -1,0 +1,171 @@
+"""Check a value or a JSON file against its schema; an error names the file, the field and what to do."""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeprune.errors import EdgePruneError, RunError
+from edgeprune.files import numbered_lines, parse_json_object, read_json
+
+logger = logging.getLogger(__name__)
+
+_PLACE = re.compile(r"(?P<fault>.*?)(?: - at (?P<kind>`?key`? in )?`(?P<place>[^`]*)`)?", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`")
+_GOT = re.compile(r", got .*", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+_WORDS = {"`": "", "array": "list", " | ": " or ", "str": "text"}
+HINT = "was it cut or edited?"
+SHOWN = 40  # characters of a value in a message
+
+
+def read_record(
+    path: Path,
+    kind: Any,
+    *,
+    schema: int = 1,
+    error: type[EdgePruneError] = RunError,
+    hint: str = HINT,
+) -> dict[str, Any]:
+    """Read a JSON file that holds an object of a known schema.
+
+    Args:
+        path: the file.
+        kind: the schema: a msgspec struct, or a dataclass.
+        schema: the number that this edgeprune writes, and the newest it reads.
+        error: what to raise.
+        hint: what to do about a file that does not fit, put after the fault.
+
+    Returns:
+        The object as a dict, with keys that the schema does not know.
+
+    Raises:
+        EdgePruneError: of class ``error``: no such file, no JSON, or it does not fit.
+    """
+    try:
+        value = read_json(path)
+    except EdgePruneError as fault:
+        raise error(str(fault) if hint == HINT else f"{fault}; {hint}") from fault
+    check_schema(value, path, schema=schema, error=error, hint=hint)
+    return check(value, kind, path, error=error, hint=hint)
+
+
+def check_schema(
+    value: Any,
+    where: Path | str,
+    *,
+    schema: int = 1,
+    error: type[EdgePruneError] = RunError,
+    hint: str = HINT,
+) -> None:
+    """Raise ``error`` unless ``value`` is an object whose schema number is ``schema``.
+
+    Args:
+        value: as read.
+        where: the file, for the message.
+        schema: the number that this edgeprune reads.
+        error: what to raise.
+        hint: what to do about a value without a number.
+    """
+    if not isinstance(value, dict):
+        raise error(f"{where} does not hold a JSON object: {hint}")
+    number = value.get("schema")
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise error(f"{where}: `schema` must be the number {schema} (it is {_short(number)}): {hint}")
+    this_one = f"this edgeprune reads {schema}"
+    if number > schema:
+        raise error(f"{where} has schema {number}, made by a newer edgeprune ({this_one}): update edgeprune")
+    if number < schema:
+        raise error(f"{where} has schema {number}, made by an older edgeprune ({this_one}): {hint}")
+
+
+def check(
+    value: Any,
+    kind: Any,
+    where: Path | str,
+    *,
+    error: type[EdgePruneError] = RunError,
+    hint: str = HINT,
+) -> Any:
+    """Return ``value`` as it is, after checking that it fits the schema ``kind``.
+
+    Args:
+        value: what a JSON or TOML file holds.
+        kind: a type that msgspec knows.
+        where: the file, for the message.
+        error: what to raise.
+        hint: what to do, put after the fault.
+
+    Raises:
+        EdgePruneError: of class ``error``, when it does not fit.
+    """
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as fault:
+        raise error(f"{where}: {explain(str(fault), value)}: {hint}") from fault
+    except RecursionError as fault:
+        raise error(f"{where} is nested too deeply: {hint}") from fault
+    return value
+
+
+def good_lines(path: Path, kind: Any) -> list[dict[str, Any]]:
+    """Return the objects of a file, one a line; lines that do not fit ``kind`` are left out, with a warning.
+
+    A last line that was cut is left out without one: a process that was killed leaves it.
+    """
+    objects, damaged = [], []
+    for number, line in numbered_lines(path):
+        try:
+            value = parse_json_object(line)
+            msgspec.convert(value, kind)
+        except (ValueError, RecursionError):  # msgspec.ValidationError is a ValueError
+            damaged.append(number)
+        else:
+            objects.append(value)
+    if damaged:
+        count = f"{len(damaged)} damaged line{'s' * (len(damaged) > 1)}"
+        logger.warning("%s: left out %s (the first is line %d)", path, count, damaged[0])
+    return objects
+
+
+def explain(fault: str, value: Any) -> str:
+    """Return msgspec's message about ``value`` as a sentence: which field must be what, and what it is."""
+    parts = _PLACE.fullmatch(fault)
+    assert parts is not None
+    what, place = parts["fault"], (parts["place"] or "$").removeprefix("$").removeprefix(".")
+    missing = _MISSING.fullmatch(what)
+    if missing:
+        name = f"{place}.{missing['name']}" if place else missing["name"]
+        return f"`{name}` is missing"
+    subject = f"`{place}`" if place else "it"
+    unknown = _UNKNOWN.fullmatch(what)
+    if unknown:
+        return f"{subject} has the unknown key {unknown['name'][:SHOWN]!r}"
+    if parts["kind"]:
+        subject = f"a key of {subject}"
+    if not what.startswith("Expected "):
+        return f"{subject} is wrong ({what})"
+    expected = _GOT.sub("", what.removeprefix("Expected "))
+    for word, plain in _WORDS.items():
+        expected = expected.replace(word, plain)
+    return f"{subject} must be {expected}{_it_is(value, place, parts['kind'])}"
+
+
+def _it_is(value: Any, place: str, is_key: str | None) -> str:
+    """Return ' (it is VALUE)', or '' where the message does not say which value is meant."""
+    if is_key or "..." in place:
+        return ""
+    for name, index in _STEP.findall(f".{place}" if place else ""):
+        try:
+            value = value[name] if name else value[int(index)]
+        except (KeyError, IndexError, TypeError):
+            return ""
+    return f" (it is {_short(value)})"
+
+
+def _short(value: Any) -> str:
+    text = "null" if value is None else ascii(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
