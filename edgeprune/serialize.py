@@ -50,7 +50,7 @@ def save_module(module: fx.GraphModule, path: str | Path) -> Path:
     """Write ``module`` to ``path`` (.safetensors), aside and renamed.
 
     Raises:
-        ModelError: it holds something that cannot be written down as data.
+        ModelError: it holds something that cannot be written down as data. StorageError: the disk refuses.
     """
     path = Path(path)
     record = {
