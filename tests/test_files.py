@@ -297,5 +297,5 @@ def test_a_young_part_may_be_another_machine_s(tmp_path: Path, dead_process: int
 
 def test_lines_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "lines.jsonl").write_bytes(b'{"a": "\xff"}\n')
-    with pytest.raises(EdgePruneError, match="lines.jsonl cannot be read"):
+    with pytest.raises(EdgePruneError, match="lines.jsonl has a line that is not JSON"):
         files.read_lines(tmp_path / "lines.jsonl")
