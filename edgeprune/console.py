@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.text import one_line, printable
@@ -44,17 +44,19 @@ def progress_bars(*kinds: str, shown: bool = True) -> Iterator[Progress]:
 
     def report(done: float, total: float, text: str) -> None:
         key = next((kind for kind in kinds if text.startswith(kind)), "")
-        if not tasks:
-            bars.start()
-        if key not in tasks:
-            tasks[key] = bars.add_task(one_line(text), total=total)
-        bars.update(tasks[key], completed=done, total=total, description=one_line(text))
+        with suppress(OSError):  # a terminal that was closed must not stop the work
+            if not tasks:
+                bars.start()
+            if key not in tasks:
+                tasks[key] = bars.add_task(one_line(text), total=total)
+            bars.update(tasks[key], completed=done, total=total, description=one_line(text))
 
     try:
         yield report
     finally:
         if tasks:
-            bars.stop()
+            with suppress(OSError):
+                bars.stop()
 
 
 def print_rows(title: str, rows: "list[Row]", lines: list[str]) -> None:

@@ -8,6 +8,9 @@
     ├── TargetError    a budget that is malformed or cannot be reached
     ├── PlanError      a keep-plan that does not belong to this model
     ├── RunError       a run folder that exists, is missing or is not one
+    │   ├── InUseError   a folder that another process works on
+    │   └── MovedError   a folder that was moved or removed while it was written
+    ├── StorageError   a disk that is full, read-only or broken, or a place without permission
     ├── TrainError     training that cannot go on (a loss that is not a number)
     ├── BudgetError    a file of limits that `verify` cannot use
     ├── ExportError    an export that failed or disagrees with the model
@@ -51,6 +54,18 @@ class PlanError(EdgePruneError):
 
 class RunError(EdgePruneError):
     """A run folder that exists, is missing, or is not one."""
+
+
+class InUseError(RunError):
+    """A folder that another process works on."""
+
+
+class MovedError(RunError):
+    """A folder that was moved or removed while a process wrote into it."""
+
+
+class StorageError(EdgePruneError):
+    """A disk that is full, read-only or broken, or a place that may not be written."""
 
 
 class TrainError(EdgePruneError):

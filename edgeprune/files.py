@@ -6,17 +6,23 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import EdgePruneError, RunError
+from edgeprune.anchors import check_in_place
+from edgeprune.errors import EdgePruneError, RunError, StorageError
+
+PART_AGE_S = 60.0  # a write that lives touches its file more often than this
 
 
-def explain_os_error(error: OSError, path: Path) -> EdgePruneError:
-    """One line for the ways a disk says no."""
+def explain_os_error(error: OSError, path: Path) -> StorageError:
+    """Say in one line why a disk refused to write ``path``."""
     reasons = {
         errno.ENOSPC: "the disk is full: free some space, then run the command again",
         errno.EDQUOT: "your disk quota is used up: free some space, then run the command again",
@@ -24,36 +30,142 @@ def explain_os_error(error: OSError, path: Path) -> EdgePruneError:
         errno.EPERM: "no permission to write there: choose another folder or change its permissions",
         errno.EROFS: "that file system is read-only: choose another folder",
         errno.ENOTDIR: "a part of that path is a file, not a folder: choose another folder",
+        errno.EEXIST: "a part of that path is a file, not a folder: choose another folder",
+        errno.EISDIR: "it is a folder: give the name of a file",
+        errno.ELOOP: "its symbolic links lead in a circle: choose another place",
+        errno.EIO: "Input/output error: check the disk, or choose another",
     }
     reason = reasons.get(error.errno or 0, error.strerror or str(error))
-    return EdgePruneError(f"cannot write {path}: {reason}")
+    return StorageError(f"cannot write {path}: {reason}")
 
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it is renamed into place, else removed.
+    """Yield a temporary path; on success its content becomes that of ``path``, else it is removed.
 
-    Raises EdgePruneError when the disk refuses.
+    A regular file is replaced in one step and keeps its permissions. A symbolic link is followed and stays.
+    What is written to a device, a pipe or a descriptor (`/dev/stdout`) goes into it.
+
+    Raises:
+        StorageError: the disk refuses.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    check_in_place(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        with aside.open("rb") as handle:
-            os.fsync(handle.fileno())
-        aside.replace(path)
+        stream = is_stream(path)
+        target = path if stream else link_target(path)
+        folder = Path(tempfile.gettempdir()) if stream else target.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / part_name(target)
+        _sweep_parts_of(aside)
+        try:
+            yield aside
+            _copy_into(aside, path) if stream else _rename_onto(aside, target)
+        finally:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
     except OSError as error:
+        check_in_place(path)
         raise explain_os_error(error, path) from error
-    finally:
-        aside.unlink(missing_ok=True) if aside.parent.is_dir() else None
+
+
+def part_name(path: Path) -> str:
+    """Return the name under which this process writes what is to become ``path``."""
+    return f".{path.name}.{os.getpid()}.part"
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether ``path`` takes bytes without being a file that could be replaced."""
+    if _descriptor_of(path) is not None:
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def link_target(path: Path) -> Path:
+    """Return the file that ``path`` means, behind all symbolic links; it need not exist.
+
+    Raises:
+        OSError: the links lead in a circle, or the file exists and may not be written.
+    """
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if target.is_dir():
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if target.exists() and not os.access(target, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    return target
+
+
+def _descriptor_of(path: Path) -> int | None:
+    """Return the number of this process's descriptor that a name such as /dev/stdout stands for."""
+    names = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+    if str(path) in names:
+        return names[str(path)]
+    folders = (Path("/dev/fd"), Path("/proc/self/fd"), Path(f"/proc/{os.getpid()}/fd"))
+    return int(path.name) if path.parent in folders and path.name.isdecimal() else None
+
+
+def _copy_into(aside: Path, path: Path) -> None:
+    """Write the content of ``aside`` to a device, a pipe or a descriptor."""
+    number = _descriptor_of(path)
+    if number is None:
+        descriptor = os.open(path, os.O_WRONLY)
+    else:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what was printed earlier comes first
+        descriptor = os.dup(number)
+    with aside.open("rb") as source, os.fdopen(descriptor, "wb", buffering=0) as sink:
+        for block in iter(lambda: source.read(1 << 20), b""):
+            while block:
+                block = block[sink.write(block) or 0 :]
+
+
+def _rename_onto(aside: Path, target: Path) -> None:
+    """Make ``aside``'s content that of ``target``, with the permissions that it has."""
+    with aside.open("rb") as handle:
+        os.fsync(handle.fileno())
+    with suppress(FileNotFoundError):
+        before = target.stat()
+        aside.chmod(stat.S_IMODE(before.st_mode))
+        with suppress(OSError):  # only root may give files away
+            os.chown(aside, before.st_uid, before.st_gid)
+    aside.replace(target)
+
+
+def _sweep_parts_of(aside: Path) -> None:
+    """Remove what killed processes of this machine left of the same file."""
+    start = aside.name.removesuffix(f"{os.getpid()}.part")
+    with suppress(OSError):
+        for name in os.listdir(aside.parent):  # noqa: PTH208 (names alone, since a folder may be large)
+            number = name.removeprefix(start).removesuffix(".part")
+            if name == f"{start}{number}.part" and number.isdecimal():
+                part = aside.with_name(name)
+                if _is_abandoned(part, int(number)):
+                    part.unlink()
+
+
+def _is_abandoned(path: Path, pid: int) -> bool:
+    """Return whether the process that wrote ``path`` is gone; one of another machine writes every minute."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return time.time() - path.stat().st_mtime > PART_AGE_S
+    except OSError:
+        return False
+    return False
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what the disk says while ``path`` is written into an EdgePruneError."""
+    """Turn what the disk says while ``path`` is written into a StorageError."""
     try:
         yield
     except OSError as error:
+        check_in_place(path)
         raise explain_os_error(error, path) from error
 
 
@@ -175,50 +287,21 @@ def sha256(path: str | Path) -> str:
 
 
 def is_part(path: Path) -> bool:
-    """Whether this is a file that `written_aside` had not finished."""
+    """Return whether this is a file or folder that was not finished."""
     return path.name.startswith(".") and path.name.endswith(".part")
 
 
-def check_folder_free(path: Path, marker: str, what: str, *, force: bool) -> None:
-    """Raise RunError unless `folder_aside` may make a folder at ``path``; nothing is changed."""
-    with explained(path):
-        if not path.exists() or (path.is_dir() and all(is_part(item) for item in path.iterdir())):
-            return
-    if not (path / marker).is_file():
-        raise RunError(f"{path} exists and is not a {what}'s folder: choose another --out")
-    if not force:
-        raise RunError(
-            f"{path} exists: go on with --resume, start it anew with --force, or choose another --out"
-        )
+def is_leftover(path: Path) -> bool:
+    """Return whether this is a part, or a lock: neither is content."""
+    return path.name.startswith(".") and path.name.endswith((".part", ".lock", ".lock.json"))
 
 
-@contextmanager
-def folder_aside(path: Path, marker: str, what: str, *, force: bool) -> Iterator[Path]:
-    """A new folder beside ``path``, renamed into place when the block ends without an error.
-
-    Args:
-        path: where it is to be.
-        marker: a file by which a folder of this kind is known.
-        what: the kind, for messages.
-        force: replace one of the kind.
-
-    Raises:
-        RunError: there is one and ``force`` is off, or something else is there.
-    """
-    check_folder_free(path, marker, what, force=force)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    parents = [parent for parent in aside.parents if not parent.exists()]
-    try:
-        yield aside
-        with explained(path):
-            if path.exists():
-                shutil.rmtree(path)
-            aside.replace(path)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        with suppress(OSError):  # one that holds something stays, and those above it
-            for parent in parents:
-                parent.rmdir()
+def remove_tree(path: Path) -> None:
+    """Remove a file, a symbolic link (never what it leads to) or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def check_links(folder: Path) -> None:
@@ -233,6 +316,7 @@ def check_links(folder: Path) -> None:
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
     """Append one JSON line in a single write, whole or not at all."""
+    check_in_place(path)
     line = (json.dumps(record) + "\n").encode()
     with explained(path), path.open("ab", buffering=0) as handle:
         size = handle.seek(0, os.SEEK_END)

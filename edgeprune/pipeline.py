@@ -2,7 +2,7 @@
 
 import contextlib
 import platform
-import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,12 +21,14 @@ from edgeprune.files import explained, read_json, sha256
 from edgeprune.goals import make_budget
 from edgeprune.graph.classes import build_graph
 from edgeprune.learned.analyser import OutputAnalyser
+from edgeprune.locks import held
 from edgeprune.models import build, load_weights
 from edgeprune.ranks import ranks
 from edgeprune.recipe import TrainPruneOptions, check_choices, dashed, resolve
 from edgeprune.records import check
 from edgeprune.records.runs import check_plan
 from edgeprune.runs import Run
+from edgeprune.signals import stop_on_interrupt
 from edgeprune.stages import Stages
 from edgeprune.training import Progress
 from edgeprune.training.loop import checkpoint_seconds
@@ -55,33 +57,47 @@ def train_prune(
 
     Raises:
         EdgePruneError: any mistake in the input; nothing is written before all of it is checked.
-        Interrupted: Ctrl-C; a checkpoint is left.
+        InUseError: another process works on that run. MovedError: the run was moved or removed meanwhile.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP; a checkpoint is left.
     """
     if resume:
         run = Run.open(out)
-        options = _stored_options(run)
         if run.has("summary.json"):
             return run.summary()
-        check_options(asdict(options), run.path)
-        run.sweep()
-        data = run.data()
     else:
-        run, data, options = begin(Path(out), options or TrainPruneOptions(), force, progress)
-    with _scalar_writer(run) as scalars, stop_on_interrupt() as stop:
-        return Stages(run, data, options, progress, stop, scalars).execute()
+        run, data, chosen = begin(Path(out), options or TrainPruneOptions(), force, progress)
+    with held(out):
+        if resume:
+            if run.has("summary.json"):  # the process that held the run has finished it
+                return run.summary()
+            chosen = _stored_options(run)
+            check_options(asdict(chosen), run.path)
+            data = run.data()
+        with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
+            return Stages(run, data, chosen, progress, stop, scalars).execute()
 
 
-def train_baseline(path: str | Path, progress: Progress) -> None:
-    """The first stage alone, of a run that `begin` made; goes on where it was interrupted.
+def train_baseline(path: str | Path, progress: Progress, *, wait: bool = False) -> None:
+    """Train the first stage alone, of a run that `begin` made; goes on where it was interrupted.
+
+    Args:
+        path: the run folder.
+        progress: called with (done, total, text).
+        wait: let another process that trains it finish, instead of refusing.
 
     Raises:
-        TrainError: the loss is no longer a number. Interrupted: Ctrl-C; a checkpoint is left.
+        InUseError: another process trains it. TrainError: the loss is no longer a number.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP; a checkpoint is left.
     """
+
+    def waiting(text: str) -> None:
+        progress(0, 1, f"baseline: {text}")
+
     run = Run.open(path)
-    run.sweep()
-    with _scalar_writer(run) as scalars, stop_on_interrupt() as stop:
-        Stages(run, run.data(), _stored_options(run), progress, stop, scalars).baseline()
-    run.drop_checkpoint()
+    with held(path, wait=waiting if wait else None):
+        with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
+            Stages(run, run.data(), _stored_options(run), progress, stop, scalars).baseline()
+        run.drop_checkpoint()
 
 
 def begin(
@@ -94,7 +110,7 @@ def begin(
     """
     vouch_for(asdict(options))
     if ranks().main:
-        Run.check_free(out, force=force)
+        Run.check_free(out, force=force, inputs=(options.weights, options.plan, options.lut, options.data))
     _check_names(options)
     data = load_data(
         options.data, root=options.data_root, download=options.download, image_size=options.image_size,
@@ -113,12 +129,10 @@ def begin(
     config = {**_config(options, data, args), "typed": typed, "plan": plan}
     ranks().wait()  # every process has found its options in order
     if ranks().main:
-        Run.create(out, config, force=force)
+        tensors = {"baseline": model.state_dict()} if options.weights else None
+        Run.create(out, config, force=force, tensors=tensors)
     ranks().wait()
-    run = Run.open(out)
-    if options.weights:
-        run.save_tensors("baseline", model.state_dict())
-    return run, data, options
+    return Run.open(out), data, options
 
 
 def _check_names(options: TrainPruneOptions) -> None:
@@ -238,28 +252,6 @@ def _stored_options(run: Run) -> TrainPruneOptions:
 
 
 @contextlib.contextmanager
-def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks for a stop after the current step; the second is Python's own."""
-    asked = False
-
-    def ask(signum: int, frame: Any) -> None:  # noqa: ARG001
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    try:
-        before = signal.signal(signal.SIGINT, ask)
-    except ValueError:  # not the main thread: whoever runs us handles signals
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
 def _scalar_writer(run: Run) -> Iterator[Callable[[str, float, int], None]]:
     """TensorBoard events under the run; a viewer shows the latest where a resumed run repeats steps."""
     if not ranks().main:
@@ -268,15 +260,35 @@ def _scalar_writer(run: Run) -> Iterator[Callable[[str, float, int], None]]:
     from torch.utils.tensorboard import SummaryWriter
 
     place = run.path / "tensorboard"
-    with explained(place):
-        writer = SummaryWriter(str(place))
 
     def add(tag: str, value: float, step: int) -> None:
         with explained(place):
             writer.add_scalar(tag, value, step)
 
-    try:
-        yield add
-    finally:
+    with _quiet_writer_thread():
+        with explained(place):
+            writer = SummaryWriter(str(place))
+        try:
+            yield add
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error says more
+                writer.close()
+            raise
         with explained(place):
             writer.close()
+
+
+@contextlib.contextmanager
+def _quiet_writer_thread() -> Iterator[None]:
+    """Let TensorBoard's thread end without a traceback when the disk refuses; `add_scalar` raises then."""
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not (isinstance(arguments.exc_value, OSError) and "Writer" in type(arguments.thread).__name__):
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before

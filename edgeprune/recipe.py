@@ -116,10 +116,11 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
     if options.prune_iterations is None:
         wanted = min(PRUNING_ITERATIONS, round(steps * (1 - FINE_SHARE)))
         options = replace(options, prune_iterations=max(1, wanted))
-    schedule = method.schedule if method is not None else None
-    if (options.prune_schedule or schedule) == "iterative" and options.prune_steps > (
-        options.prune_iterations or 0
-    ):
+    schedule = options.prune_schedule or (method.schedule if method is not None else None)
+    most = max(
+        options.prune_iterations or 0, TrainPruneOptions.prune_steps
+    )  # the default fits a tiny run too
+    if schedule == "iterative" and options.prune_steps > most:
         raise TrainError(
             f"--prune-steps {options.prune_steps} is more than the {options.prune_iterations} steps of the "
             "pruning phase: lower it, or raise --prune-iterations"

@@ -13,23 +13,23 @@ summary.json           what came out
 tensorboard/  export/  bench/
 """
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.errors import EdgePruneError, RunError, WeightsError
+from edgeprune.errors import RunError, WeightsError
 from edgeprune.files import (
     append_line,
     check_links,
     explained,
-    is_part,
     parse_json,
     parse_json_object,
     write_json,
 )
+from edgeprune.folders import Kind, check_folder_free, folder_aside
+from edgeprune.locks import sweep_parts
 from edgeprune.ranks import ranks
 from edgeprune.records import check, check_schema, good_lines, read_record
 from edgeprune.records.runs import (
@@ -55,6 +55,17 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 WHICH = ("baseline", "settled", "pruned")
+RUN = Kind(
+    "run folder",
+    "config.json",
+    (
+        "config.json", "model.json", "summary.json", "latency.json", "metrics.jsonl", "steer.jsonl",
+        "baseline.safetensors", "settled.safetensors", "pruned.safetensors", "checkpoint.safetensors",
+        "removed-*.safetensors", "tensorboard/events.out.tfevents.*",
+        "export/export.json", "export/*.onnx", "export/*.engine", "export/*.engine.json",
+        "bench/*.json", "bench/*.json.partial", "bench/*.rounds.jsonl",
+    ),
+)  # fmt: skip
 
 
 class Run:
@@ -82,57 +93,47 @@ class Run:
         return run
 
     @classmethod
-    def check_free(cls, path: str | Path, *, force: bool = False) -> None:
-        """Raise RunError unless `create` may make a run at ``path``; nothing is changed."""
-        run = cls(Path(path))
-        if not run._occupied():
-            return
-        if not run.path.is_dir() or not run.has("config.json"):
-            raise RunError(f"{path} exists and is not a run folder: choose another --out")
-        if not force:
-            raise RunError(
-                f"{path} exists: go on with --resume, start it anew with --force, or choose another --out"
-            )
+    def check_free(cls, path: str | Path, *, force: bool = False, inputs: Iterable[str | None] = ()) -> None:
+        """Raise RunError unless `create` may make a run at ``path``; nothing is changed.
+
+        Args:
+            path: of the run folder.
+            force: whether a run may be replaced.
+            inputs: paths that are read: they must not lie in a run that is replaced.
+        """
+        check_folder_free(Path(path), RUN, force=force, inputs=inputs)
 
     @classmethod
-    def create(cls, path: str | Path, config: dict[str, Any], *, force: bool = False) -> "Run":
-        """A new run folder holding ``config``.
+    def create(
+        cls,
+        path: str | Path,
+        config: dict[str, Any],
+        *,
+        force: bool = False,
+        tensors: "Mapping[str, dict[str, Tensor]] | None" = None,
+    ) -> "Run":
+        """Make a run folder that holds ``config``.
+
+        Args:
+            path: of the run folder.
+            config: all options, as resolved.
+            force: replace a run; it is deleted once the new one stands.
+            tensors: models to begin with, by the name of their file.
 
         Raises:
-            RunError: the folder exists and ``force`` is off, or holds something that is no run.
-            EdgePruneError: the place is not writable.
+            RunError: the folder exists and ``force`` is off, or may not be replaced.
+            StorageError: the place is not writable.
         """
-        cls.check_free(path, force=force)
-        run = cls(Path(path))
-        run._clear()
-        try:
-            write_json(run.path / "config.json", {"schema": SCHEMA, **config})
-        except EdgePruneError:
-            with contextlib.suppress(OSError):
-                run.path.rmdir()  # an empty folder is no run
-            raise
-        return run
-
-    def _occupied(self) -> bool:
-        """Whether something is there; what a killed process left half-written does not count."""
-        with explained(self.path):
-            if not self.path.is_dir():
-                return self.path.exists()
-            return any(not is_part(item) for item in self.path.iterdir())
-
-    def _clear(self) -> None:
-        import shutil
-
-        with explained(self.path):
-            if self.path.exists():
-                shutil.rmtree(self.path)
+        with folder_aside(Path(path), RUN, force=force) as aside:
+            for which, state in (tensors or {}).items():
+                save_tensors(aside / f"{which}.safetensors", state)
+            write_json(aside / "config.json", {"schema": SCHEMA, **config})
+        return cls(Path(path))
 
     def sweep(self) -> None:
         """Remove what a killed process left half-written. Not while another one trains here."""
-        for item in self.path.iterdir() if ranks().main else ():
-            if is_part(item):
-                with contextlib.suppress(OSError):
-                    item.unlink()
+        if ranks().main:
+            sweep_parts(self.path)
 
     # --- what is in it -------------------------------------------------------------------------------
 
@@ -251,8 +252,9 @@ class Run:
     def drop_removals(self) -> None:
         """Forget the models between removals: the last one is saved as 'settled'."""
         if ranks().main:
-            for path in self.path.glob("removed-*.safetensors"):
-                path.unlink(missing_ok=True)
+            with explained(self.path):
+                for path in self.path.glob("removed-*.safetensors"):
+                    path.unlink(missing_ok=True)
 
     def load(self, which: str = "pruned") -> "nn.Module":
         """'baseline', 'settled' (pruned, not fine-tuned) or 'pruned', in eval mode on the CPU.
@@ -376,7 +378,8 @@ class Run:
 
     def _cut_metrics(self, size: int) -> None:
         if ranks().main and self.metrics_path.exists() and self.metrics_path.stat().st_size > size:
-            os.truncate(self.metrics_path, size)
+            with explained(self.metrics_path):
+                os.truncate(self.metrics_path, size)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write what came out; the checkpoint is no longer wanted."""
@@ -392,7 +395,8 @@ class Run:
     def drop_checkpoint(self) -> None:
         """Training is done."""
         if ranks().main:
-            (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+            with explained(self.path):
+                (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
 
     # --- steering ------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ def describe_module(module: fx.GraphModule) -> tuple[dict[str, Any], dict[str, T
     """Return ``module`` as data: its graph and layers, and the tensors they name.
 
     Raises:
-        ModelError: it holds something that cannot be written down as data.
+        ModelError: it holds something that cannot be written down as data. StorageError: the disk refuses.
     """
     record = {
         "format": FORMAT,

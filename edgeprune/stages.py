@@ -23,6 +23,7 @@ from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.learned.scale import restore_scale
 from edgeprune.models import load_weights
+from edgeprune.ranks import ranks
 from edgeprune.recipe import TrainPruneOptions, course_of
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES
 from edgeprune.runs import Run
@@ -59,18 +60,29 @@ class Stages:
     def execute(self) -> dict[str, Any]:
         """Every stage that is not done yet; returns the summary."""
         self.baseline()
+        self._check_stop()
         if not self.run.has("settled.safetensors"):
             course = course_of(self.options, self.data)
             if course is None:
                 self._prune_learned()
             else:
                 self._prune_by(course)
+        self._check_stop()
         if not self.run.has("pruned.safetensors"):
             self._finetune()
+        self._check_stop()
         self.progress(0, 1, "test images")
         summary = judge(self.run, self.data, self.options)
         self.run.finish(summary)
         return summary
+
+    def _check_stop(self) -> None:
+        """Stop between two stages where a signal came after the last step of one: its result is kept.
+
+        Processes that train together would have to agree first; there, a later step does.
+        """
+        if ranks().world == 1 and self.stop():
+            raise training.Interrupted
 
     def baseline(self) -> None:
         """The unpruned model: the given weights, trained ones, or random ones; nothing if it is there."""
@@ -175,6 +187,7 @@ class Stages:
     def _prune_by(self, course: Course) -> None:
         """A criterion's removals, from the baseline to the settled model; each leaves its own state."""
         while not self._removed_all(course):
+            self._check_stop()
             self._next_removal(course)
         model, _ = self.run.load_removal()
         self.run.save_tensors("settled", model.state_dict())

@@ -271,3 +271,37 @@ def test_tensors_without_values_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="weight is not a plain tensor with values"):
         edgeprune.save(module.to("meta"), tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+# --- saving ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", [None, 3, ["a"]])
+def test_a_place_that_is_no_path(place: object) -> None:
+    model = edgeprune.prune(
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)), torch.zeros(1, 3, 8, 8)
+    ).model
+    with pytest.raises(EdgePruneError, match="a path is wanted"):
+        edgeprune.save(model, place)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(28, "the disk is full"), (30, "read-only"), (5, "Input/output")]
+)
+def test_a_disk_that_refuses_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    model = edgeprune.prune(
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)), torch.zeros(1, 3, 8, 8)
+    ).model
+    place = edgeprune.save(model, tmp_path / "model.safetensors")
+    before = place.read_bytes()
+
+    def refuse(self: Path, content: bytes) -> int:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(EdgePruneError, match=said) as error:
+        edgeprune.save(model, place)
+    assert "\n" not in str(error.value)
+    assert place.read_bytes() == before and list(tmp_path.iterdir()) == [place]

@@ -3,13 +3,14 @@
 import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeprune import files
-from edgeprune.errors import EdgePruneError
+from edgeprune.errors import EdgePruneError, StorageError
 
 
 def test_written_aside_puts_the_file_in_place_and_makes_its_folder(tmp_path: Path) -> None:
@@ -180,3 +181,121 @@ def test_digest(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"abc" * 1000)
     assert files.sha256(path) == hashlib.sha256(b"abc" * 1000).hexdigest()
+
+
+# --- devices, pipes, links, permissions -----------------------------------------------------------
+
+
+def test_a_device_stays_a_device() -> None:
+    before = Path("/dev/null").stat()
+    files.write_json(Path("/dev/null"), {"a": 1})
+    assert Path("/dev/null").stat().st_rdev == before.st_rdev
+    assert not list(Path("/dev").glob(".null*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_device_is_one_line() -> None:
+    with pytest.raises(StorageError, match="cannot write /dev/full: the disk is full"):
+        files.write_json(Path("/dev/full"), {"a": 1})
+
+
+def test_a_pipe_gets_the_content_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    files.write_json(pipe, [1, 2])
+    assert json.loads(os.read(reader, 100)) == [1, 2]
+    os.close(reader)
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}"])
+def test_a_descriptor_keeps_its_file_and_place(tmp_path: Path, name: str) -> None:
+    with (tmp_path / "out").open("w+b", buffering=0) as handle:
+        handle.write(b"before\n")
+        files.write_bytes(Path(name.format(handle.fileno())), b"content\n")
+        handle.write(b"after\n")
+    assert (tmp_path / "out").read_bytes() == b"before\ncontent\nafter\n"
+
+
+def test_standard_output_is_written_after_what_was_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    print("first")
+    files.write_bytes(Path("/dev/stdout"), b"second\n")
+    print("third")
+    assert capfd.readouterr().out == "first\nsecond\nthird\n"
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["a file", "dangling"])
+def test_a_link_stays_and_its_target_is_written(tmp_path: Path, there: bool) -> None:
+    target, link = tmp_path / "elsewhere" / "file", tmp_path / "link"
+    link.symlink_to(target)
+    if there:
+        target.parent.mkdir()
+        target.write_text("old")
+    files.write_bytes(link, b"new")
+    assert link.is_symlink() and target.read_bytes() == b"new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_links_in_a_circle_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(StorageError, match="symbolic links lead in a circle"):
+        files.write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").is_symlink() and (tmp_path / "b").is_symlink()
+
+
+def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError, match="it is a folder: give the name of a file"):
+        files.write_bytes(tmp_path / "folder", b"new")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_a_file_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
+    place = tmp_path / "file"
+    place.write_text("old")
+    place.chmod(mode)
+    files.write_bytes(place, b"new")
+    assert place.stat().st_mode & 0o777 == mode and place.read_bytes() == b"new"
+
+
+def test_a_file_that_may_not_be_written_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "file"
+    place.write_text("old")
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)  # root may write anything
+    with pytest.raises(StorageError, match="no permission"):
+        files.write_bytes(place, b"new")
+    assert place.read_text() == "old"
+
+
+# --- what killed processes left -------------------------------------------------------------------
+
+
+def test_parts_of_dead_processes_are_swept(tmp_path: Path, dead_process: int) -> None:
+    dead, alive = dead_process, os.getppid()
+    old = tmp_path / f".file.{dead}.part"
+    kept = [
+        tmp_path / f".file.{alive}.part",  # somebody writes it
+        tmp_path / f".other.{dead}.part",  # another file's
+        tmp_path / f".file.x{dead}.part",
+        tmp_path / ".file.part",
+    ]
+    for path in (old, *kept):
+        path.write_text("half")
+        os.utime(path, (0, 0))
+    files.write_bytes(tmp_path / "file", b"new")
+    assert not old.exists() and all(path.exists() for path in kept)
+
+
+def test_a_young_part_may_be_another_machine_s(tmp_path: Path, dead_process: int) -> None:
+    young = tmp_path / f".file.{dead_process}.part"
+    young.write_text("half")
+    files.write_bytes(tmp_path / "file", b"new")
+    assert young.exists()
+
+
+def test_lines_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "lines.jsonl").write_bytes(b'{"a": "\xff"}\n')
+    with pytest.raises(EdgePruneError, match="lines.jsonl has a line that is not JSON"):
+        files.read_lines(tmp_path / "lines.jsonl")

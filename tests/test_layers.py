@@ -11,9 +11,10 @@ PACKAGE = ROOT / "edgeprune"
 # Rooms from the ground up, as in CONTRIBUTING.md. A room may import what stands on a lower line, and itself.
 FLOORS = [
     ["errors", "text", "pure"],
-    ["files", "ranks", "bounds", "limits", "graph_record", "trust"],
-    ["records"],
-    ["tensorfile"],
+    ["ranks", "signals", "anchors"],
+    ["files", "bounds", "limits", "graph_record", "trust"],
+    ["locks", "records"],
+    ["folders", "tensorfile"],
     ["devices", "plan", "models", "data", "report"],
     ["graph", "console"],
     ["compaction", "arguments"],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import BenchError, EdgePruneError
-from edgeprune.files import append_line, read_lines
+from edgeprune.files import append_line, explained, read_lines
 from edgeprune.records import check, check_schema
 from edgeprune.records.rounds import FirstLine, PairLine
 
@@ -36,7 +36,8 @@ class Journal:
         """
         lines = self._lines() if self.resume else []
         if not self.resume:
-            self.path.unlink(missing_ok=True)
+            with explained(self.path):
+                self.path.unlink(missing_ok=True)
             append_line(self.path, {"schema": SCHEMA, "about": dict(about)})
             return []
         if not lines:
@@ -70,15 +71,17 @@ class Journal:
 
     def drop(self) -> None:
         """The measurement is over."""
-        self.path.unlink(missing_ok=True)
+        with explained(self.path):
+            self.path.unlink(missing_ok=True)
 
     def _cut(self) -> None:
         """Take away a last line that was cut, so that the next one is not joined to it."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with self.path.open("r+b") as handle:
-                handle.truncate(whole)
+        with explained(self.path):
+            content = self.path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                with self.path.open("r+b") as handle:
+                    handle.truncate(whole)
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgeprune.bounds import check_count, check_quantity
 from edgeprune.devices import Device
 from edgeprune.errors import BenchError
-from edgeprune.files import explain_os_error
+from edgeprune.files import explain_os_error, is_stream, link_target, part_name
 
 ROUND_S = 1.0  # long enough that a round's median is steady, short enough that drift within a pair is small
 MIN_ROUNDS = 8  # with fewer pairs a bootstrap interval holds the truth less often than it says
@@ -92,9 +92,13 @@ def check_writable(path: Path) -> None:
         raise BenchError(
             f"cannot write {path}: it is a folder; give a file name, such as {path / 'bench.json'}"
         )
-    trial = path.with_name(f".{path.name}.trial")
+    if is_stream(path):
+        return
+    trial: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target = link_target(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        trial = target.with_name(part_name(target))
         trial.write_bytes(b"{}")
     except FileExistsError as error:
         raise BenchError(
@@ -103,5 +107,6 @@ def check_writable(path: Path) -> None:
     except OSError as error:
         raise BenchError(str(explain_os_error(error, path))) from error
     finally:
-        with contextlib.suppress(OSError):
-            trial.unlink(missing_ok=True)
+        if trial is not None:
+            with contextlib.suppress(OSError):
+                trial.unlink(missing_ok=True)

@@ -20,7 +20,8 @@ from edgeprune.bench.result import empty_result, machine_report, model_report, s
 from edgeprune.bench.session import NAMES, TENSORRT, Progress, Session, interruption
 from edgeprune.devices import CPU, Device, confirm, load_device
 from edgeprune.errors import BenchError
-from edgeprune.files import write_json
+from edgeprune.files import explained, write_json
+from edgeprune.locks import held
 
 Save = Callable[[dict[str, Any]], None]
 
@@ -69,7 +70,7 @@ def bench_run(
 
     Raises:
         BenchError: bad numbers, no such device, no exported files, a place that cannot be written (all before
-            measuring), or a runner that failed.
+            measuring), or a runner that failed. InUseError: another process works on the run.
     """
     run = Path(run_path)
     transport, found = reached(device, host, assume=assume_device)
@@ -80,26 +81,28 @@ def bench_run(
     places = [place] if json_path is None else [place, Path(json_path)]
     for path in places:
         check_writable(path)
-    if host:
-        host.leave_profile(found, transport)
-    partial = place.with_name(f"{place.name}.partial")
-    journal = Journal(place.with_name(f"{found.name}.rounds.jsonl"), resume)
-    result = bench_models(
-        models,
-        options=options,
-        batches=(lambda: test_batches(run)) if accuracy else None,
-        transport=transport,
-        save=lambda so_far: write_json(partial, so_far),
-        layers=layers,
-        journal=journal,
-        progress=progress,
-    )
-    if widths:
-        result["widths"] = widths(Path(models["pruned"]), result)
-    for path in places:
-        write_json(path, result)
-    partial.unlink(missing_ok=True)
-    journal.drop()
+    with held(run):
+        if host:
+            host.leave_profile(found, transport)
+        partial = place.with_name(f"{place.name}.partial")
+        journal = Journal(place.with_name(f"{found.name}.rounds.jsonl"), resume)
+        result = bench_models(
+            models,
+            options=options,
+            batches=(lambda: test_batches(run)) if accuracy else None,
+            transport=transport,
+            save=lambda so_far: write_json(partial, so_far),
+            layers=layers,
+            journal=journal,
+            progress=progress,
+        )
+        if widths:
+            result["widths"] = widths(Path(models["pruned"]), result)
+        for path in places:
+            write_json(path, result)
+        with explained(partial):
+            partial.unlink(missing_ok=True)
+        journal.drop()
     return result
 
 

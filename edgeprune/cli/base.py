@@ -1,5 +1,6 @@
 """The group of all commands, and what they share."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -13,9 +14,16 @@ import click
 from edgeprune.cli.checking import CheckedCommand
 from edgeprune.cli.failures import as_one_line
 from edgeprune.errors import RunError
+from edgeprune.signals import exit_code, stop_at_once
 from edgeprune.text import printable
 
 RUNS = Path("runs")
+
+
+def complain(line: str) -> None:
+    """Print a line on stderr, if that still leads anywhere: the terminal may be closed."""
+    with contextlib.suppress(OSError):
+        echo(line, err=True)
 
 
 class _Group(click.Group):
@@ -35,16 +43,20 @@ class _Group(click.Group):
             line = as_one_line(error)
             if line is None:
                 raise
-            click.echo(f"error: {line}", err=True)
+            complain(f"error: {line}")
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; Ctrl-C ends it with one word."""
         try:
-            return super().invoke(ctx)
+            with stop_at_once():
+                result = super().invoke(ctx)
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # a full disk or a closed pipe is known here, not after the last line
+                return result
         except KeyboardInterrupt:
-            click.echo("stopped", err=True)
-            ctx.exit(130)
+            complain("stopped")
+            ctx.exit(exit_code())
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

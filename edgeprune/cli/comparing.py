@@ -5,7 +5,18 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import RUNS, as_json, echo, free_place, given, latest_run, main, say, trusts
+from edgeprune.cli.base import (
+    RUNS,
+    as_json,
+    complain,
+    echo,
+    free_place,
+    given,
+    latest_run,
+    main,
+    say,
+    trusts,
+)
 from edgeprune.host_options import assume_device, host_words, on_host
 
 
@@ -58,6 +69,7 @@ def compare(
 
     from edgeprune import comparison
     from edgeprune.console import print_lines, print_table, progress_bars
+    from edgeprune.signals import exit_code
     from edgeprune.training import Interrupted
     from edgeprune.trust import trust_words
 
@@ -82,9 +94,9 @@ def compare(
                 place, chosen, resume=resume, force=force, progress=progress,
                 json_path=None if to_stdout else json_path,
             )  # fmt: skip
-    except Interrupted:
-        echo(f"stopped; go on with: edgeprune compare --out {place} --resume{again}", err=True)
-        ctx.exit(130)
+    except (Interrupted, KeyboardInterrupt):
+        complain(f"stopped; go on with: edgeprune compare --out {place} --resume{again}")
+        ctx.exit(exit_code())
     if to_stdout:
         say(result)
         return

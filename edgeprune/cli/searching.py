@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import RUNS, as_json, echo, free_place, given, main, say, trusts
+from edgeprune.cli.base import RUNS, as_json, complain, free_place, given, main, say, trusts
 from edgeprune.host_options import assume_device, host_words, on_host
 
 
@@ -81,6 +81,7 @@ def search(
 
     from edgeprune import search as room
     from edgeprune.console import print_lines, print_table, progress_bars
+    from edgeprune.signals import exit_code
     from edgeprune.training import Interrupted
     from edgeprune.trust import trust_words
 
@@ -103,9 +104,9 @@ def search(
             result = room.search(
                 place, chosen, storage=storage, resume=resume, force=force, progress=progress
             )
-    except Interrupted:
-        echo(f"stopped; go on with: edgeprune search --out {place} --resume{again}", err=True)
-        ctx.exit(130)
+    except (Interrupted, KeyboardInterrupt):
+        complain(f"stopped; go on with: edgeprune search --out {place} --resume{again}")
+        ctx.exit(exit_code())
     if to_json:
         say(result)
         return

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, echo, free_place, given, latest_run, main, say, trusts
+from edgeprune.cli.base import as_json, complain, echo, free_place, given, latest_run, main, say, trusts
 from edgeprune.host_options import assume_device, host_words, on_host
 
 
@@ -161,6 +161,7 @@ def train_prune(
     from edgeprune.ranks import ranks
     from edgeprune.recipe import TrainPruneOptions
     from edgeprune.report import size_rows
+    from edgeprune.signals import exit_code
     from edgeprune.training import Interrupted
     from edgeprune.trust import trust_words
 
@@ -179,9 +180,9 @@ def train_prune(
         kinds = ("baseline", "prune", "finetune", "test")
         with progress_bars(*kinds, shown=ranks().main) as progress:
             summary = pipeline.train_prune(place, chosen, resume=resume, force=force, progress=progress)
-    except Interrupted:
-        echo(f"stopped; go on with: edgeprune train-prune --out {place} --resume{again}", err=True)
-        ctx.exit(130)
+    except (Interrupted, KeyboardInterrupt):
+        complain(f"stopped; go on with: edgeprune train-prune --out {place} --resume{again}")
+        ctx.exit(exit_code())
     if not ranks().main:
         return
     if to_json:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune import pipeline
-from edgeprune.errors import DataError, EdgePruneError, RunError, TargetError, WeightsError
+from edgeprune.errors import DataError, EdgePruneError, RunError, StorageError, TargetError, WeightsError
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.training import Progress
 
-SHARED = (DataError, RunError, TargetError, WeightsError)  # mistakes that no choice of method can mend
+# What no choice of method can mend.
+SHARED = (DataError, RunError, StorageError, TargetError, WeightsError)
 
 
 def begin(path: Path, training: dict[str, Any], methods: tuple[str, ...], progress: Progress) -> None:

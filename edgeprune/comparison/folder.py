@@ -10,7 +10,7 @@ accuracy.png     accuracy over FLOPs
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,18 +20,27 @@ from edgeprune.comparison.options import CompareOptions
 from edgeprune.errors import RunError
 from edgeprune.files import (
     append_line,
-    check_folder_free,
     check_links,
-    folder_aside,
+    explained,
     write_bytes,
     write_json,
 )
+from edgeprune.folders import Kind, check_folder_free, folder_aside
 from edgeprune.records import good_lines, read_record
 from edgeprune.records.comparison import AttemptLine
+from edgeprune.runs import RUN
 from edgeprune.trust import check_options
 
 SCHEMA = 1
 ASKED = "compare.json"
+COMPARISON = Kind(
+    "comparison's folder",
+    ASKED,
+    (
+        ASKED, "attempts.jsonl", "result.json", "accuracy.png", "rows/*.txt",
+        *RUN.within("baseline"), *RUN.within("rows/*"),
+    ),
+)  # fmt: skip
 
 
 class Folder:
@@ -62,14 +71,20 @@ class Folder:
         Raises:
             RunError: there is one and ``force`` is off, or something else is there.
         """
-        with folder_aside(Path(path), ASKED, "comparison", force=force) as aside:
+        with folder_aside(Path(path), COMPARISON, force=force, inputs=options.inputs) as aside:
             write_json(aside / ASKED, {"schema": SCHEMA, **asdict(options)})
             yield cls(aside)
 
     @classmethod
-    def check_free(cls, path: Path, *, force: bool) -> None:
-        """Raise RunError unless `create` may make a comparison at ``path``; nothing is changed."""
-        check_folder_free(path, ASKED, "comparison", force=force)
+    def check_free(cls, path: Path, *, force: bool, inputs: Iterable[str | None] = ()) -> None:
+        """Raise RunError unless `create` may make a comparison at ``path``; nothing is changed.
+
+        Args:
+            path: of the folder.
+            force: whether a comparison may be replaced.
+            inputs: paths that are read: they must not lie in it.
+        """
+        check_folder_free(path, COMPARISON, force=force, inputs=inputs)
 
     def options(self) -> CompareOptions:
         """What was asked; raises RunError when the file is of another version or was edited."""
@@ -97,7 +112,8 @@ class Folder:
 
     def drop_baseline(self) -> None:
         """There is to be none."""
-        shutil.rmtree(self.baseline)
+        with explained(self.baseline):
+            shutil.rmtree(self.baseline)
 
     def keep_traceback(self, name: str, text: str) -> None:
         """Of a bug that stopped a row."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.bench import bench_run
-from edgeprune.errors import EdgePruneError
+from edgeprune.errors import EdgePruneError, MovedError, StorageError
 from edgeprune.export import export_run
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
@@ -24,6 +24,8 @@ def measure(row: Path, seconds: float, progress: Progress) -> str | None:
         if not (row / "export" / "export.json").is_file():
             export_run(row, progress=progress)
         bench_run(row, device=DEVICE, seconds=seconds, accuracy=False, progress=progress)
+    except (MovedError, StorageError):
+        raise
     except EdgePruneError as error:
         return str(error)
     return None

@@ -53,6 +53,11 @@ class CompareOptions:
         training = {name: value for name, value in asked.items() if name not in own}
         return cls(**{name: value for name, value in asked.items() if name in own}, training=training)
 
+    @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """Return the paths that are read, which must not be deleted with a folder that is replaced."""
+        return (self.source, *(self.training.get(name) for name in ("weights", "plan", "lut", "data")))
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "methods", chosen_methods(self.methods, self.moments))
         object.__setattr__(self, "moments", tuple(dict.fromkeys(self.moments)))

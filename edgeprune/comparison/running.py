@@ -13,8 +13,9 @@ from edgeprune.comparison.plot import draw
 from edgeprune.comparison.result import gathered
 from edgeprune.comparison.rows import Row, planned_rows
 from edgeprune.comparison.source import check_begun_with, shared_training
-from edgeprune.errors import RunError, TrainError
+from edgeprune.errors import MovedError, RunError, StorageError, TrainError
 from edgeprune.files import write_json
+from edgeprune.locks import held
 from edgeprune.pipeline import train_baseline, train_prune
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.training import Interrupted, Progress
@@ -48,11 +49,18 @@ def compare(
 
     Raises:
         EdgePruneError: a mistake in what all rows share (nothing is written then), or no row could be
-            finished. Interrupted: Ctrl-C; ``resume`` goes on.
+            finished. InUseError: another process works on it. Interrupted: Ctrl-C, SIGTERM or SIGHUP;
+            ``resume`` goes on.
     """
     if json_path is not None:
         check_writable(Path(json_path))
     folder = Folder.open(out) if resume else _begin(Path(out), options, force, progress)
+    with held(folder.path):
+        return _finished(folder, json_path, progress)
+
+
+def _finished(folder: Folder, json_path: str | Path | None, progress: Progress) -> dict[str, Any]:
+    """Do what is left of a comparison; its result."""
     options = folder.options()
     rows = planned_rows(options)
     if not options.moments:
@@ -86,7 +94,7 @@ def _begin(out: Path, options: CompareOptions | None, force: bool, progress: Pro
     """Check what all rows share, then make the folder."""
     if options is None:
         raise RunError("a new comparison needs its options")
-    Folder.check_free(out, force=force)
+    Folder.check_free(out, force=force, inputs=options.inputs)
     training = shared_training(options.source, options.training, needs_baseline=not options.moments)
     options = replace(options, training=training)
     with Folder.create(out, options, force=force) as folder:
@@ -109,7 +117,7 @@ def _finish_row(folder: Folder, row: Row, options: CompareOptions, progress: Pro
         try:
             with attempt(folder, row.name):
                 _train(place, _training(folder, row, options), progress)
-        except Interrupted:
+        except (Interrupted, MovedError, StorageError):  # no other row would fare better
             raise
         except Exception:  # its reason is kept; hours of other rows must not go with it
             return

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
+from edgeprune_target.scratch import scratch_folder
 from torch import nn
 
 from edgeprune.errors import ExportError
@@ -109,7 +109,7 @@ def _by_dynamo(model: nn.Module, example: torch.Tensor, opset: int) -> "ModelPro
 def _by_torchscript(model: nn.Module, example: torch.Tensor, opset: int) -> "ModelProto":
     import onnx
 
-    with TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         torch.onnx.export(
             model,
             (example,),

@@ -16,7 +16,8 @@ from edgeprune.errors import ExportError
 from edgeprune.export.onnx import BATCH, DEFAULT_OPSET, INPUT, OUTPUT, export_model
 from edgeprune.export.parity import check_parity, measure_parity
 from edgeprune.export.tensorrt import TrtOptions, build_engine, skip_reason, typed_model
-from edgeprune.files import explain_os_error, write_json
+from edgeprune.files import explained, write_json
+from edgeprune.locks import held
 
 Progress = Callable[[int, int, str], None]
 MODELS = ("baseline", "pruned")
@@ -46,7 +47,7 @@ def export_run(
         count and parity.
 
     Raises:
-        RunError: when it is no finished run.
+        RunError: when it is no finished run, or another process works on it.
         ExportError: when a model cannot be exported or disagrees with torch, or its engine cannot be built
             or disagrees with ONNX Runtime; the export folder is then as it was.
     """
@@ -59,7 +60,7 @@ def export_run(
     tell = progress or _silent
     wished = TrtOptions() if trt is True else trt or None
     steps = len(MODELS) * (2 if wished else 1)
-    with _prepared(run.path / "export") as folder:
+    with held(run.path), _prepared((run.path / "export").resolve()) as folder:
         records = {}
         for index, name in enumerate(MODELS):
             tell(index, steps, f"exporting {name}")
@@ -110,10 +111,10 @@ def _prepared(folder: Path) -> Iterator[Path]:
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        with _explained(folder):
+        with explained(folder):
             aside.mkdir()
         yield aside
-        with _explained(folder):
+        with explained(folder):
             _publish(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -136,15 +137,8 @@ def _outdated(aside: Path, folder: Path) -> list[Path]:
         if not (folder / f"{name}.onnx").is_file()
         or (folder / f"{name}.onnx").read_bytes() != (aside / f"{name}.onnx").read_bytes()
     ]
-    return [path for name in changed for path in folder.glob(f"{name}.*.*")]
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise explain_os_error(error, folder) from error
+    derived = ("fp16.onnx", "int8.onnx", "*.engine", "*.engine.json")
+    return [path for name in changed for kind in derived for path in folder.glob(f"{name}.{kind}")]
 
 
 def _silent(_done: int, _total: int, _text: str) -> None:

@@ -17,6 +17,7 @@ from edgeprune.latency.sampling import Sampler, time_of
 from edgeprune.latency.shapes import DEPTHWISE, Layer, Model, Shape, read_model
 from edgeprune.latency.site import Site
 from edgeprune.latency.table import ASSUMED_ON, AXES, Entry, Table
+from edgeprune.locks import held_file
 
 REFINEMENTS = 3  # rounds of points between points
 ODD = 0.6  # of the full width: where a width between two steps is timed
@@ -43,19 +44,33 @@ def build_table(
 
     Raises:
         LatencyError: the table there is of other conditions; or no layer can be timed.
-        BenchError: the runner failed.
+        BenchError: the runner failed. InUseError: another process builds it.
     """
     place = place or site.lut
     model = read_model(onnx_file, site.batch)
-    table = Table(dict(site.conditions))
-    if place.exists():
-        table = Table.load(place)
-        table.check(site.conditions)
-        if ASSUMED_ON in site.conditions:
-            table.conditions[ASSUMED_ON] = site.conditions[ASSUMED_ON]
+    table = _begun(site, place)
     if knows(table, model):
         return table
     check_writable(place)
+    with held_file(place):
+        return _completed(_begun(site, place), model, onnx_file, site, place, progress)
+
+
+def _begun(site: Site, place: Path) -> Table:
+    """Return the table at ``place``, or an empty one."""
+    if not place.exists():
+        return Table(dict(site.conditions))
+    table = Table.load(place)
+    table.check(site.conditions)
+    if ASSUMED_ON in site.conditions:
+        table.conditions[ASSUMED_ON] = site.conditions[ASSUMED_ON]
+    return table
+
+
+def _completed(
+    table: Table, model: Model, onnx_file: Path, site: Site, place: Path, progress: Progress
+) -> Table:
+    """Add to a table what the model needs, while this process holds the file."""
     table.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with scratch_folder() as folder:
         sampler = Sampler(

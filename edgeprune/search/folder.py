@@ -13,13 +13,22 @@ from typing import Any
 
 from edgeprune.errors import RunError
 from edgeprune.files import check_links, write_json
+from edgeprune.folders import Kind
 from edgeprune.records import read_record
-from edgeprune.runs import Run
+from edgeprune.runs import RUN, Run
 from edgeprune.search.options import SearchOptions
 from edgeprune.trust import check_options
 
 SCHEMA = 1
 ASKED = "search.json"
+SEARCH = Kind(
+    "search's folder",
+    ASKED,
+    (
+        ASKED, "result.json", "plan.json", "study.db", "study.db-journal", "study.db-wal", "study.db-shm",
+        "ratios.png", "front.png", "progress.png", "dendrogram.png", *RUN.within("baseline"),
+    ),
+)  # fmt: skip
 
 
 class Folder:

@@ -2,7 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,9 +13,10 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from edgeprune.errors import SearchError
-from edgeprune.search.storage import open_storage, redacted, unusable
+from edgeprune.errors import SearchError, StorageError
+from edgeprune.search.storage import open_storage, redacted, unusable, without_secrets
 
 HEARTBEAT_S = 15  # a worker's sign of life
 AGED = 20  # times the median trial, at least a minute: where a storage has no heartbeats
@@ -109,6 +111,17 @@ class Ledger:
                 self.study.optimize(wanted, n_trials=1)
             told()
 
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what a storage says while the study is read or written into a StorageError."""
+        try:
+            yield
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+            why = without_secrets((str(_first_cause(error)).splitlines() or [""])[0], self.url)
+            raise StorageError(
+                f"the storage {redacted(self.url)} failed ({why}): mend it, then go on with --resume"
+            ) from error
+
     def _in(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states)
 
@@ -124,6 +137,13 @@ class Ledger:
                     self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             going = self._in(TrialState.RUNNING)
         return len(going)
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return the driver's own error, which says what happened."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _joined(url: str, name: str, sampler: BaseSampler | None, heartbeat_s: int) -> optuna.Study:

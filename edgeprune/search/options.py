@@ -107,6 +107,11 @@ class SearchOptions:
         return {}
 
     @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """Return the paths that are read, which must not be deleted with a folder that is replaced."""
+        return (self.source, *(self.training.get(name) for name in ("weights", "plan", "lut", "data")))
+
+    @property
     def clustered(self) -> bool:
         """Whether groups share variables at first."""
         return self.clusters > 0 and self.sampler in STUDIED

@@ -11,18 +11,20 @@ import torch
 
 from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import RunError, SearchError
-from edgeprune.files import folder_aside
+from edgeprune.folders import folder_aside
 from edgeprune.goals import make_budget
 from edgeprune.graph.classes import build_graph
-from edgeprune.pipeline import begin, stop_on_interrupt, train_baseline
+from edgeprune.locks import shared
+from edgeprune.pipeline import begin, train_baseline
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.search.clusters import check_clusters
-from edgeprune.search.folder import ASKED, Folder
+from edgeprune.search.folder import SEARCH, Folder
 from edgeprune.search.ledger import HEARTBEAT_S, Ledger
 from edgeprune.search.options import STUDIED, SearchOptions
 from edgeprune.search.problem import Problem, variables_of, wall_of
 from edgeprune.search.result import STAGE, best_of
 from edgeprune.search.storage import check_storage, redacted
+from edgeprune.signals import stop_on_interrupt
 from edgeprune.training import Interrupted, Progress
 from edgeprune.trust import vouch_for
 
@@ -54,16 +56,24 @@ def search(
         The result, as in result.json.
 
     Raises:
-        EdgePruneError: a mistake in what was asked (nothing is written then). Interrupted: Ctrl-C; ``resume``
-            goes on.
+        EdgePruneError: a mistake in what was asked (nothing is written then). Interrupted: Ctrl-C, SIGTERM or
+            SIGHUP; ``resume`` goes on.
     """
     if storage is not None:
         check_storage(storage)
     folder = Folder.open(out) if resume else _begin(Path(out), options, storage, force, progress)
     options, stored = folder.asked()
     url = _storage_of(folder, storage, stored)
+    with shared(folder.path):
+        return _finished(folder, options, url, heartbeat_s, progress)
+
+
+def _finished(
+    folder: Folder, options: SearchOptions, url: str, heartbeat_s: int, progress: Progress
+) -> dict[str, Any]:
+    """Do what is left of a search, together with other workers; its result."""
     if not (folder.baseline / "baseline.safetensors").is_file():
-        train_baseline(folder.baseline, progress)
+        train_baseline(folder.baseline, progress, wait=True)
     problem = Problem.of(folder, options, progress)
     ledger = Ledger.open(
         url,
@@ -72,11 +82,12 @@ def search(
         problem.sampler,
         heartbeat_s=heartbeat_s,
     )
-    with stop_on_interrupt() as stop:
+    with stop_on_interrupt() as stop, ledger.explained():
         _work(ledger, problem, progress, stop)
         if stop():
             raise Interrupted
-    return problem.concluded(ledger.study, progress)
+    with ledger.explained():
+        return problem.concluded(ledger.study, progress)
 
 
 def check_same_options(out: str | Path, given: Mapping[str, Any]) -> None:
@@ -119,7 +130,7 @@ def _begin(
         raise RunError("a new search needs its options")
     if storage is not None and options.sampler not in STUDIED:
         raise SearchError(f"--sampler {options.sampler} is one worker's work: leave --storage out")
-    with folder_aside(out, ASKED, "search", force=force) as aside:
+    with folder_aside(out, SEARCH, force=force, inputs=options.inputs) as aside:
         options = replace(options, training=shared_training(options.source, options.training))
         training = TrainPruneOptions(**{**options.training, "method": "l1", "distill": False})
         folder = Folder(aside)

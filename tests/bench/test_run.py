@@ -13,7 +13,8 @@ from bench.conftest import Scripted
 from edgeprune.bench import BenchOptions, Host, bench_models, bench_run
 from edgeprune.bench import run as bench_module
 from edgeprune.cli import main
-from edgeprune.errors import BenchError
+from edgeprune.errors import BenchError, InUseError
+from edgeprune.locks import held
 
 MODEL_KEYS = {
     "file",
@@ -219,3 +220,20 @@ def test_a_run_without_a_summary_is_found_before_measuring(
     done = CliRunner().invoke(main, ["bench", str(run_path)])
     assert done.exit_code == 1 and "is not finished" in done.stderr
     assert scripted.asked == []
+
+
+# --- nothing lost ---------------------------------------------------------------------------------
+
+
+def test_a_run_in_use_is_not_measured(run_path: Path, scripted: Scripted) -> None:
+    with held(run_path), pytest.raises(InUseError, match="is in use by process"):
+        bench_run(run_path, seconds=1, accuracy=False)
+
+
+def test_a_second_place_may_be_a_device_or_a_link(run_path: Path, scripted: Scripted, tmp_path: Path) -> None:
+    link, target = tmp_path / "link.json", tmp_path / "elsewhere" / "target.json"
+    link.symlink_to(target)
+    result = bench_run(run_path, seconds=1, accuracy=False, json_path=link)
+    assert link.is_symlink() and json.loads(target.read_text()) == json.loads(json.dumps(result))
+    bench_run(run_path, seconds=1, accuracy=False, json_path="/dev/null")
+    assert Path("/dev/null").is_char_device()

@@ -61,7 +61,10 @@ CASES = [
     (["train-prune", "--device", "meta"], "unknown device"),
     ([*L1, "--moment", "epoch:\u00b2"], "write start, epoch:N, plateau or end"),
     ([*L1, "--moment", "epoch:" + "9" * 5000], "write start, epoch:N, plateau or end"),
-    (["train-prune", "--method", "taylor", "--prune-iterations", "3"], "--prune-steps 5 is more than the 3"),
+    (
+        ["train-prune", "--method", "taylor", "--prune-iterations", "3", "--prune-steps", "6"],
+        "--prune-steps 6 is more than the 3",
+    ),
     (["inspect", "resnet8", "--input", "3x999999999x999999999"], "at most 100,000,000"),
     (["inspect", "resnet8", "--input", "3x" + "9" * 5000], "is not of the form 3x224x224"),
     (["inspect", "resnet8", "--input", "3x\u0663\u0662x32"], "is not of the form 3x224x224"),

@@ -12,7 +12,18 @@ from safetensors.torch import save_file
 
 from edgeprune.comparison import CompareOptions, check_same_options, compare
 from edgeprune.comparison.folder import Folder
-from edgeprune.errors import DataError, EdgePruneError, RunError, TargetError, TrainError, WeightsError
+from edgeprune.errors import (
+    DataError,
+    EdgePruneError,
+    InUseError,
+    MovedError,
+    RunError,
+    StorageError,
+    TargetError,
+    TrainError,
+    WeightsError,
+)
+from edgeprune.locks import held
 from edgeprune.models import build
 from edgeprune.recipe import METHODS, TrainPruneOptions
 from edgeprune.runs import Run
@@ -292,3 +303,77 @@ def test_the_same_options_are_not(finished: Path, place: Path, monkeypatch: pyte
     given = {"epochs": 3, "seeds": 2, "methods": ("learned",), "target": "flops=0.60", "data": "images"}
     check_same_options(finished, given)
     assert Folder.open(finished).options().seeds == 2
+
+
+# --- nothing lost ---------------------------------------------------------------------------------
+
+
+def test_a_full_disk_says_so_and_leaves_nothing(
+    options: CompareOptions, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not that the baseline exists already, which the first method had begun."""
+    weights = str(finished / "baseline/baseline.safetensors")
+    training = {**options.training, "weights": weights, "baseline_epochs": None}
+    two = replace(options, methods=("learned", "l1"), training=training)
+    real = Path.write_bytes
+
+    def refuse(self: Path, content: bytes) -> int:
+        if "baseline.safetensors" in self.name:
+            raise OSError(28, "No space left on device")
+        return real(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(StorageError, match="the disk is full"):
+        compare(tmp_path / "out", two)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_in_a_row_stops_the_comparison(
+    options: CompareOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row is not failed for good: no other would fare better, and --resume goes on with it."""
+    real = Path.write_bytes
+
+    def refuse(self: Path, content: bytes) -> int:
+        if "settled.safetensors" in self.name:
+            raise OSError(28, "No space left on device")
+        return real(self, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", refuse)
+        with pytest.raises(StorageError, match="settled.safetensors: the disk is full"):
+            compare(tmp_path / "out", options)
+    assert compare(tmp_path / "out", resume=True)["complete"]
+
+
+def test_a_comparison_in_use_is_left_alone(finished: Path, options: CompareOptions, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(finished, tmp_path / "copy"))
+    with held(out):
+        for how in ({"resume": True}, {"force": True}):
+            with pytest.raises(InUseError, match="is in use by process"):
+                compare(out, options, **how)
+    assert weights_in(out) == weights_in(finished)
+
+
+def test_force_keeps_what_is_read_and_what_others_wrote(
+    finished: Path, options: CompareOptions, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(finished, tmp_path / "copy"))
+    from_row = replace(options, source=str(out / "rows/learned-seed0"), training={})
+    with pytest.raises(RunError, match="which is read"):
+        compare(out, from_row, force=True)
+    (out / "rows/notes.md").write_text("mine")
+    with pytest.raises(RunError, match="edgeprune did not write .rows/notes.md."):
+        compare(out, options, force=True)
+    assert weights_in(out) == weights_in(finished)
+
+
+def test_a_comparison_that_goes_away_is_not_made_anew(options: CompareOptions, tmp_path: Path) -> None:
+    def move(done: float, total: float, text: str) -> None:
+        if text.startswith("prune") and (tmp_path / "out").exists():
+            (tmp_path / "out").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(MovedError, match="was moved or removed"):
+        compare(tmp_path / "out", options, progress=move)
+    assert not (tmp_path / "out").exists()
+    assert compare(tmp_path / "elsewhere", resume=True)["complete"]

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from edgeprune.errors import EdgePruneError, ExportError
+from edgeprune.errors import EdgePruneError, ExportError, InUseError, MovedError, StorageError
 from edgeprune.export import export_run
 from edgeprune.export import run as run_module
 from edgeprune.export.parity import Parity
+from edgeprune.locks import held
 from export.conftest import StubRun
 
 
@@ -95,3 +96,72 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, edgeprune.export; print({'torch', 'onnx', 'onnxruntime'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# --- nothing lost ---------------------------------------------------------------------------------
+
+
+def test_a_run_in_use_is_not_exported(stub: StubRun) -> None:
+    with held(stub.path), pytest.raises(InUseError, match="is in use by process"):
+        export_run(stub.path, images=8)
+    assert names(stub.path) == []
+
+
+def test_what_a_killed_export_left_is_swept(stub: StubRun) -> None:
+    for name in (".export.part/baseline.onnx", "export/.pruned.onnx.12.part"):
+        (stub.path / name).parent.mkdir()
+        (stub.path / name).write_text("half")
+    export_run(stub.path, images=8)
+    assert names(stub.path) == ["export"]
+    assert names(stub.path / "export") == ["baseline.onnx", "export.json", "pruned.onnx"]
+
+
+def test_files_of_others_stay_in_the_export_folder(stub: StubRun) -> None:
+    (stub.path / "export").mkdir()
+    (stub.path / "export/baseline.my.notes.txt").write_text("mine")
+    (stub.path / "export/baseline.fp16.onnx").write_text("of an earlier model")
+    export_run(stub.path, images=8)
+    assert "baseline.my.notes.txt" in names(stub.path / "export")
+    assert "baseline.fp16.onnx" not in names(stub.path / "export")
+
+
+def test_an_export_folder_that_is_a_link_is_followed(stub: StubRun, tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    (stub.path / "export").symlink_to(tmp_path / "large")
+    export_run(stub.path, images=8)
+    assert (stub.path / "export").is_symlink()
+    assert names(tmp_path / "large") == ["baseline.onnx", "export.json", "pruned.onnx"]
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_a_run_that_goes_away_is_not_made_anew(stub: StubRun, tmp_path: Path, done: int) -> None:
+    def move(now: int, total: int, text: str) -> None:
+        if now == done:
+            stub.path.rename(tmp_path / "elsewhere")
+
+    with pytest.raises(MovedError, match="was moved or removed"):
+        export_run(stub.path, images=8, progress=move)
+    assert not stub.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(28, "the disk is full"), (30, "read-only"), (5, "Input/output")]
+)
+def test_a_disk_that_refuses_leaves_an_earlier_export(
+    stub: StubRun, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    export_run(stub.path, images=8)
+    before = {path.name: path.read_bytes() for path in (stub.path / "export").iterdir()}
+    real = Path.write_bytes
+
+    def refuse(self: Path, content: bytes) -> int:
+        if "onnx" in self.name:
+            raise OSError(number, "refused")
+        return real(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(StorageError, match=said) as error:
+        export_run(stub.path, images=8)
+    assert "\n" not in str(error.value)
+    assert {path.name: path.read_bytes() for path in (stub.path / "export").iterdir()} == before
+    assert names(stub.path) == ["export"]

@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from edgeprune.errors import SearchError
+from edgeprune.errors import SearchError, StorageError
 from edgeprune.search.ledger import Ledger, aged
 
 WORKER = """
@@ -147,3 +147,26 @@ def test_another_search_is_refused_by_what_differs(tmp_path: Path) -> None:
     optuna.create_study(study_name="foreign", storage=url).optimize(lambda trial: 1.0, n_trials=1)
     with pytest.raises(SearchError, match="'foreign' .* is not a search of edgeprune's"):
         Ledger.open(url, "foreign", {"model": "m"})
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    """The kernel itself refuses to let the database grow."""
+    import resource
+
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'a.db'}", "study", {"model": "m"})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.set_user_attr("long", "x" * 100_000)
+        return 1.0
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "a.db").stat().st_size + 4096, before[1]))
+    try:
+        with (
+            pytest.raises(StorageError, match="a.db failed .*: mend it, then go on") as error,
+            ledger.explained(),
+        ):
+            ledger.work(objective, 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(error.value)
