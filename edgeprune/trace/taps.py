@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.fx as fx
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.errors import PlanError
@@ -142,9 +143,13 @@ def _after(after: Tap, result: Any, written: tuple[Tensor, Tensor] | None) -> tu
 
 
 def _asked(tap: Callable[..., Any], *values: Any) -> Any:
-    """What a tap gives; its own errors are told from those of the network."""
+    """What a tap gives; its own errors are told from those of the network.
+
+    It computes without modes: under one torch takes slower ways, which round otherwise.
+    """
     try:
-        return tap(*values)
+        with _disable_current_modes():
+            return tap(*values)
     except Exception as error:
         error.passes_watch = True  # type: ignore[attr-defined]
         raise
