@@ -379,7 +379,7 @@ def is_linear_product(node: fx.Node) -> bool:
 def layer_name(node: fx.Node) -> str:
     """What a person would call this node: the module's path, or the operation's name."""
     site = node.meta.get(CALL)
-    if site is not None and site.in_layer:
+    if site is not None and site.in_layer and site.path:
         return site.path
     return str(node.target) if node.op in ("call_module", "get_attr", "placeholder") else node.name
 

@@ -38,9 +38,11 @@ def duplicate(model: Module) -> Module:
 @contextmanager
 def _closures_copied(own: set[int]) -> Iterator[None]:
     dispatch: dict[type, Any] = copy._deepcopy_dispatch  # type: ignore[attr-defined]
-    before = {kind: dispatch.get(kind) for kind in (types.FunctionType, torch.jit.ScriptFunction)}
+    kinds = (types.FunctionType, torch.jit.ScriptFunction, torch.Tensor)
+    before = {kind: dispatch.get(kind) for kind in kinds}
     dispatch[types.FunctionType] = lambda function, memo: _copy_function(function, memo, own)
     dispatch[torch.jit.ScriptFunction] = lambda function, _: function
+    dispatch[torch.Tensor] = _copy_tensor
     try:
         yield
     finally:
@@ -61,6 +63,13 @@ def _copy_function(function: types.FunctionType, memo: dict[int, Any], own: set[
     new = types.FunctionType(function.__code__, function.__globals__, function.__name__, defaults, cells)
     new.__kwdefaults__ = function.__kwdefaults__
     new.__dict__.update(function.__dict__)
+    return new
+
+
+def _copy_tensor(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
+    """A copy, also of what an attribute keeps of a computation with gradients; that has none in the copy."""
+    new: torch.Tensor = tensor.__deepcopy__(memo) if tensor.is_leaf else tensor.detach().clone()
+    memo[id(tensor)] = new
     return new
 
 

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.errors import TraceError
+from edgeprune.trace.checkpoints import nothing_recomputed
 from edgeprune.trace.names import name_of
 from edgeprune.trace.record import CALL, VALUE, WRITES, CallSite, Record, Visit
 from edgeprune.trace.untouched import untouched
@@ -236,12 +237,12 @@ class Recorder(WatchMode):
         """Carry out one call and note it."""
         site = self.stack.next_call(op)
         tensors = tensors_of((args, kwargs))
-        versions = [_version(t) for t in tensors]
+        versions = [version_of(t) for t in tensors]
         result = func(*args, **kwargs)
         outputs = tensors_of(result)
         if not tensors and not outputs:
             return result
-        written = next((t for t, v in zip(tensors, versions, strict=True) if _version(t) != v), None)
+        written = next((t for t, v in zip(tensors, versions, strict=True) if version_of(t) != v), None)
         if op in ("batch_norm", "instance_norm"):  # running statistics follow the data; that is not a write
             written = None
         node = self._create("call_function", func, self._argument(tuple(args)), self._argument(dict(kwargs)))
@@ -353,6 +354,7 @@ def run_watched(model: nn.Module, inputs: tuple[Any, ...], mode: WatchMode) -> A
     """Run ``model`` under ``mode``; an error of the user's code becomes a TraceError that names its line."""
     try:
         with ExitStack() as entered:
+            entered.enter_context(nothing_recomputed())
             entered.enter_context(mode.stack.following())
             entered.enter_context(mode)
             entered.enter_context(Below(mode))
@@ -411,10 +413,11 @@ def _is_counter(args: Any) -> bool:
     return bool(args) and isinstance(args[0], Tensor) and args[0].dim() == 0 and not args[0].is_floating_point()
 
 
-def _version(tensor: Tensor) -> int:
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor was written into; inference tensors do not count."""
     try:
         return tensor._version
-    except RuntimeError:  # inference tensors do not count
+    except RuntimeError:
         return 0
 
 
