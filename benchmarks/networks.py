@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from edgeprune.compaction import compact, mask
 from edgeprune.errors import EdgePruneError
 from edgeprune.graph.classes import build_graph
-from edgeprune.trace.recorder import tensors_of
+from edgeprune.recording.recorder import tensors_of
 
 HYBRIDS = """
 mobilevit_xxs mobilevitv2_050 efficientformer_l1 efficientformerv2_s0 efficientvit_b0 efficientvit_m0 fastvit_t8

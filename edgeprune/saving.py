@@ -20,8 +20,8 @@ from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.history import HISTORY, History, example_of, history_of
 from edgeprune.serialize import describe_module, load_module, write_module
 from edgeprune.tensorfile import read_tensor_file
-from edgeprune.trace.recorder import tensors_of
-from edgeprune.trace.untouched import untouched
+from edgeprune.recording.recorder import tensors_of
+from edgeprune.recording.untouched import untouched
 
 PLANS = "edgeprune-plans"
 TOLERANCE = 1e-4  # of the largest output; a graph of the same operations differs by rounding at most

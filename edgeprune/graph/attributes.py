@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeprune.graph.flow import Flow
-from edgeprune.trace.record import VALUE, Record
+from edgeprune.recording.record import VALUE, Record
 
 Ints = NDArray[np.int64]
 

@@ -25,8 +25,8 @@ from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.memory import BYTES
 from edgeprune.graph.ops import CREATED, op_name
 from edgeprune.graph.rules import apply_rule, has_rule
-from edgeprune.trace.record import VALUE, Record
-from edgeprune.trace.recorder import tensors_of, watch
+from edgeprune.recording.record import VALUE, Record
+from edgeprune.recording.recorder import tensors_of, watch
 
 __all__ = ["Bools", "ChannelGroup", "Graph", "Ints", "Protected", "build_graph", "example_shapes"]
 

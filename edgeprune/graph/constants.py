@@ -15,7 +15,7 @@ from edgeprune.graph.flow import Flow, Reader
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name
 from edgeprune.graph.survivors import Survivors
-from edgeprune.trace.record import VALUE
+from edgeprune.recording.record import VALUE
 
 Picks = Callable[[fx.Node, fx.Node], list[tuple[int, Tensor, int]]]
 

@@ -16,7 +16,7 @@ from edgeprune.graph import labels as lb
 from edgeprune.graph.flow import Flow, Reader, weight_node
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import CREATED, ZERO_STAYS, op_name
-from edgeprune.trace.record import VALUE
+from edgeprune.recording.record import VALUE
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgeprune.graph import labels as lb
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import ELEMENTWISE, LAYER_FUNCTIONS, op_name, source_of, title
-from edgeprune.trace.record import CALL, VALUE, WRITES, Record
+from edgeprune.recording.record import CALL, VALUE, WRITES, Record
 
 Shape = tuple[int, ...]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.flow import Call, Flow, is_linear_product
-from edgeprune.trace.record import VALUE
+from edgeprune.recording.record import VALUE
 
 COMPUTED = "the weight of this layer is computed from a parameter, and not one itself"
 MIXED = "channels are mixed with positions here"

@@ -13,7 +13,7 @@ from edgeprune.graph.flow import Call, Flow, Reader, Remap
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.mixers import MIXED
 from edgeprune.graph.ops import LIKE, op_name, source_of
-from edgeprune.trace.record import VALUE
+from edgeprune.recording.record import VALUE
 
 
 def mover(flow: Flow, call: Call) -> Any:

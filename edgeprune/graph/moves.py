@@ -17,7 +17,7 @@ from edgeprune.graph.labels import matches, tensors_in
 from edgeprune.graph.movers import assigned_index, cat_axis, moved_arguments, run_mover, written_labels
 from edgeprune.graph.ops import op_name, source_of
 from edgeprune.graph.survivors import Survivors, is_broken
-from edgeprune.trace.record import VALUE
+from edgeprune.recording.record import VALUE
 
 _SIZED = {"view": 1, "reshape": 1, "expand": 1, "unflatten": 2}
 

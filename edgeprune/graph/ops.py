@@ -7,7 +7,7 @@ import torch
 import torch.fx as fx
 import torch.nn.functional as F
 
-from edgeprune.trace.record import CALL
+from edgeprune.recording.record import CALL
 
 _SPACES = (torch, F, operator, torch._C._nn, torch.special, torch.Tensor)
 

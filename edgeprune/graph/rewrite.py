@@ -24,7 +24,7 @@ from edgeprune.graph.moves import Moves
 from edgeprune.graph.ops import CREATED, VIEWS, op_name, source_of
 from edgeprune.graph.ordering import Orders
 from edgeprune.graph.survivors import Immovable, Survivors, is_broken
-from edgeprune.trace.record import VALUE, WRITES
+from edgeprune.recording.record import VALUE, WRITES
 
 __all__ = ["Immovable", "Rewriter", "left_out"]
 

@@ -28,7 +28,7 @@ from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import assign, op_name
 from edgeprune.graph.standins import dense, stand_in, worked_out
 from edgeprune.graph.tidy import tidy
-from edgeprune.trace.record import VALUE
+from edgeprune.recording.record import VALUE
 
 # Modules that draw random numbers are kept whole: traced in eval mode they would dissolve into nothing,
 # and the pruned model would then train without them.
@@ -375,7 +375,7 @@ def _creating(tracer: ValueTracer) -> Iterator[None]:
 @contextmanager
 def _no_own_gradients() -> Iterator[None]:
     """Refuse functions that bring their own gradient: a trace would see through them."""
-    original = torch.autograd.Function.apply
+    original = vars(torch.autograd.Function)["apply"]  # the class method itself, not bound to Function
 
     def apply(kind: Any, *args: Any, **kwargs: Any) -> Any:
         if any(isinstance(value, Proxy) for value in (*args, *kwargs.values())):

@@ -13,7 +13,7 @@ from torch import nn
 
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import VIEWS, assign, op_name, source_of
-from edgeprune.trace.record import VALUE, WRITES
+from edgeprune.recording.record import VALUE, WRITES
 
 
 _ASSERTIONS = {"_assert", "_assert_is_none", "assert_is_none"}

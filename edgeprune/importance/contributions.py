@@ -21,7 +21,7 @@ from edgeprune.importance.combine import Scores
 from edgeprune.importance.filters import weight_of
 from edgeprune.importance.options import at_most_all, whole
 from edgeprune.importance.sites import run
-from edgeprune.trace.record import VALUE
+from edgeprune.recording.record import VALUE
 
 _CHUNK = 2**23  # products held at once: 64 MiB
 

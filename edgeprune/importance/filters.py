@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgeprune.graph.classes import Graph, Ints
 from edgeprune.graph.flow import Reader, weight_node
-from edgeprune.trace.record import VALUE
+from edgeprune.recording.record import VALUE
 
 
 @dataclass(frozen=True)

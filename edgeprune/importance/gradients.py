@@ -13,7 +13,7 @@ from edgeprune.importance.batches import Batches, Inputs, images_in, pairs_of
 from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
 from edgeprune.importance.options import at_most_all, choice, function
 from edgeprune.importance.sites import Site, run, written_sites
-from edgeprune.trace.taps import Tap
+from edgeprune.recording.taps import Tap
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -5,7 +5,7 @@ import torch.fx as fx
 
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.fate import Fate, fate_of
-from edgeprune.trace.record import CALL
+from edgeprune.recording.record import CALL
 
 
 def removable(graph: Graph) -> list[tuple[int, ...]]:

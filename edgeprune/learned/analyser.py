@@ -25,8 +25,8 @@ from edgeprune.learned.pruning_model import PruningModelBank
 from edgeprune.plan import Plan
 from edgeprune.ranks import ranks
 from edgeprune.rewrite.duplicate import duplicate
-from edgeprune.trace.record import CALL
-from edgeprune.trace.taps import Taps, run_tapped
+from edgeprune.recording.record import CALL
+from edgeprune.recording.taps import Taps, run_tapped
 
 ModelFactory = Callable[[int], nn.Module]
 

@@ -19,8 +19,8 @@ from edgeprune.importance.batches import Batches, Inputs, images_in, inputs_of, 
 from edgeprune.importance.filters import named_tensor
 from edgeprune.importance.sites import run
 from edgeprune.reconstruct.layers import Layer, layers_of, weights_put_back
-from edgeprune.trace.record import VALUE
-from edgeprune.trace.taps import Tap
+from edgeprune.recording.record import VALUE
+from edgeprune.recording.taps import Tap
 
 FAINT = 1e-4  # a BatchNorm's factor: what is behind it cannot be made up for in front
 ROOM = 4 * 2**30  # bytes for the images' values: more images than fit are not looked at

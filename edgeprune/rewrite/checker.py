@@ -20,10 +20,10 @@ from edgeprune.graph.ops import CREATED, source_of
 from edgeprune.graph.survivors import BROKEN, Survivors
 from edgeprune.plan import Plan
 from edgeprune.rewrite.masking import masks
-from edgeprune.trace.record import CALL, Record, Visit
-from edgeprune.trace.recorder import ModuleStack, WatchMode, first_line, is_library, run_watched, tensors_of
-from edgeprune.trace.taps import run_tapped
-from edgeprune.trace.untouched import untouched
+from edgeprune.recording.record import CALL, Record, Visit
+from edgeprune.recording.recorder import ModuleStack, WatchMode, first_line, is_library, run_watched, tensors_of
+from edgeprune.recording.taps import run_tapped
+from edgeprune.recording.untouched import untouched
 
 # Their sizes are held against the labels, so that the numbers need not be.
 _SIZED = {"new_zeros", "new_ones", "new_full", "new_empty", "expand", "interpolate", "upsample"}

@@ -21,8 +21,8 @@ from edgeprune.rewrite.forward import NotRewritable, Request, rewrite
 from edgeprune.rewrite.history import remember
 from edgeprune.rewrite.proof import prove
 from edgeprune.rewrite.tensors import cut_tensors
-from edgeprune.trace.record import CALL
-from edgeprune.trace.recorder import with_code
+from edgeprune.recording.record import CALL
+from edgeprune.recording.recorder import with_code
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch.fx as fx
 from edgeprune.graph.fate import Fate
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import tensors_in
-from edgeprune.trace.record import CALL
+from edgeprune.recording.record import CALL
 
 
 def container(node: fx.Node) -> str:

@@ -27,8 +27,8 @@ from edgeprune.graph.rules import apply_rule
 from edgeprune.graph.survivors import Survivors
 from edgeprune.graph.symbolic import Argument, Leaves, bound_arguments, trace_forward
 from edgeprune.rewrite.checker import fx_nodes
-from edgeprune.trace.record import CALL, VALUE, Visit
-from edgeprune.trace.untouched import untouched
+from edgeprune.recording.record import CALL, VALUE, Visit
+from edgeprune.recording.untouched import untouched
 
 
 class NotRewritable(Exception):

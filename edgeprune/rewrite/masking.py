@@ -14,8 +14,8 @@ from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.rewrite import left_out
 from edgeprune.plan import Plan
 from edgeprune.rewrite.duplicate import duplicate
-from edgeprune.trace.recorder import tensors_of
-from edgeprune.trace.taps import Taps, run_tapped
+from edgeprune.recording.recorder import tensors_of
+from edgeprune.recording.taps import Taps, run_tapped
 
 
 class Masked(nn.Module):

@@ -16,10 +16,10 @@ from edgeprune.graph.labels import core, tensors_in
 from edgeprune.plan import Plan
 from edgeprune.rewrite.emptied import is_inside
 from edgeprune.rewrite.masking import masks
-from edgeprune.trace.record import CALL
-from edgeprune.trace.recorder import tensors_of
-from edgeprune.trace.taps import Taps, run_tapped
-from edgeprune.trace.untouched import untouched
+from edgeprune.recording.record import CALL
+from edgeprune.recording.recorder import tensors_of
+from edgeprune.recording.taps import Taps, run_tapped
+from edgeprune.recording.untouched import untouched
 
 # Of the largest value of an output. Rounding in float32 stays far below, a channel in the wrong place far above.
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 5e-3, torch.bfloat16: 0.1, torch.float16: 0.05}

@@ -13,8 +13,8 @@ from edgeprune.graph.flow import Flow
 from edgeprune.graph.ops import op_name, source_of
 from edgeprune.graph.ordering import Orders
 from edgeprune.graph.survivors import Survivors
-from edgeprune.trace.record import CALL
-from edgeprune.trace.untouched import untouched
+from edgeprune.recording.record import CALL
+from edgeprune.recording.untouched import untouched
 
 
 def kept_indices(graph: Graph, keep: Bools, orders: Orders) -> dict[str, dict[int, Ints]]:

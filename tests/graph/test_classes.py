@@ -7,7 +7,7 @@ from torchvision.models import googlenet, resnet18
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.classes import build_graph, example_shapes
 from edgeprune.models import build
-from edgeprune.trace.record import VALUE
+from edgeprune.recording.record import VALUE
 from graph.checks import fvcore_flops
 
 IMAGE = torch.zeros(1, 3, 8, 8)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.flow import weight_node
 from edgeprune.importance.contributions import products_of
-from edgeprune.trace.record import VALUE
+from edgeprune.recording.record import VALUE
 
 EVERYWHERE = 10**6
 

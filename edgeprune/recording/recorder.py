@@ -24,10 +24,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.errors import TraceError
-from edgeprune.trace.checkpoints import nothing_recomputed
-from edgeprune.trace.names import name_of
-from edgeprune.trace.record import CALL, VALUE, WRITES, CallSite, Record, Visit
-from edgeprune.trace.untouched import untouched
+from edgeprune.recording.checkpoints import nothing_recomputed
+from edgeprune.recording.names import name_of
+from edgeprune.recording.record import CALL, VALUE, WRITES, CallSite, Record, Visit
+from edgeprune.recording.untouched import untouched
 
 # Questions about a tensor that its content does not answer: not calls of the network.
 QUESTIONS = frozenset(
@@ -43,7 +43,7 @@ QUESTIONS = frozenset(
     """.split()
 )
 _OWN = os.path.dirname(torch.__file__) + os.sep
-_HERE = tuple(os.path.join(os.path.dirname(os.path.dirname(__file__)), room) + os.sep for room in ("trace", "graph", "rewrite"))
+_HERE = tuple(os.path.join(os.path.dirname(os.path.dirname(__file__)), room) + os.sep for room in ("recording", "graph", "rewrite"))
 
 
 class ModuleStack:

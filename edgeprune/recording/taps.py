@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.errors import PlanError
-from edgeprune.trace.checkpoints import nothing_recomputed
-from edgeprune.trace.record import CALL
-from edgeprune.trace.recorder import Below, ModuleStack, WatchMode, version_of
+from edgeprune.recording.checkpoints import nothing_recomputed
+from edgeprune.recording.record import CALL
+from edgeprune.recording.recorder import Below, ModuleStack, WatchMode, version_of
 
 Tap = Callable[[Tensor], "Tensor | None"]
 
