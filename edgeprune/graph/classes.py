@@ -1,9 +1,10 @@
 """Classes of coupled channels: what one keep-or-drop decision takes with it, and what it saves."""
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,12 +17,13 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
-from edgeprune.graph.attributes import join_layers, settle
+from edgeprune.graph.attributes import join_layers, settle, unused_parts
 from edgeprune.graph.cost import Bools, ByWidths, CostModel, Ints, Meter
 from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.memory import BYTES
+from edgeprune.graph.ops import CREATED, op_name
 from edgeprune.graph.rules import apply_rule, has_rule
 from edgeprune.trace.record import VALUE, Record
 from edgeprune.trace.recorder import tensors_of, watch
@@ -33,8 +35,9 @@ __all__ = ["Bools", "ChannelGroup", "Graph", "Ints", "Protected", "build_graph",
 class ChannelGroup:
     """Classes that live in the same layers: a residual stream, or the inside of one block.
 
-    ``classes`` are indices into a keep-vector; ``producers`` write these channels, ``readers`` mix them;
-    ``floor`` is the least number of classes that may stay.
+    ``classes`` are indices into a keep-vector; ``producers`` write these channels, ``readers`` mix them.
+    ``channels`` says for each producer how many of its channels one class stands for: 32 in a convolution of
+    32 groups, whose j-th channels stay or go together.
     """
 
     index: int
@@ -42,6 +45,15 @@ class ChannelGroup:
     classes: Ints
     producers: tuple[str, ...]
     readers: tuple[str, ...]
+    channels: tuple[int, ...] = ()
+
+    def least(self, floor: int) -> int:
+        """Fewest classes with which every producer has ``floor`` channels."""
+        return max(1, -(-floor // min(self.channels, default=1)))
+
+    def step(self, align: int) -> int:
+        """Fewest classes that change the width of every producer by a multiple of ``align``."""
+        return math.lcm(*(align // math.gcd(align, count) for count in self.channels or (1,)))
 
     @property
     def size(self) -> int:
@@ -196,21 +208,43 @@ class Graph:
 
 @collecting_later
 def build_graph(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], ignore: Iterable[str] = ()) -> Graph:
-    """Trace ``model`` on ``inputs`` and find its classes of coupled channels.
+    """Watch ``model`` run on ``inputs`` and find its classes of coupled channels.
 
     Args:
-        model: any module that torch.fx can trace; it is not changed.
+        model: any module; it is run, and not changed.
         inputs: one example tensor, or a tuple with one for each argument of forward.
         ignore: names (or prefixes) of layers whose output channels must all stay.
 
     Raises:
-        TraceError: the model cannot be traced or does not run on ``inputs``.
+        TraceError: the model does not run on ``inputs``.
     """
     inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-    module = watch(model, inputs)
-    flow = Flow(module, knows=has_rule).run(apply_rule)
-    training_flow, notes = _training_flow(model, inputs, flow)
-    _ignore(flow, tuple(ignore))
+    record = watch(model, inputs)
+    training_record, notes = _training_record(model, inputs, record)
+    notes += unused_parts(model, [record] if training_record is None else [record, training_record])
+    graph = _labelled(record, training_record, inputs, tuple(ignore), frees_created=False)
+    if _starves(graph.flow):
+        other = _labelled(record, training_record, inputs, tuple(ignore), frees_created=True)
+        if other.classes > graph.classes:
+            graph = other
+    return replace(graph, notes=notes)
+
+
+def _labelled(
+    record: Record,
+    training_record: Record | None,
+    inputs: tuple[Any, ...],
+    ignore: tuple[str, ...],
+    *,
+    frees_created: bool,
+) -> Graph:
+    """The classes of coupled channels that the labels of one or both modes give."""
+    flow = Flow(record, knows=has_rule, frees_created=frees_created).run(apply_rule)
+    training_flow = None
+    if training_record is not None:
+        training_flow = flow.beside(training_record).run(apply_rule)
+        flow.count = training_flow.count
+    _ignore(flow, ignore)
     join_layers(flow)
     component = _components(flow)
     settle(flow, component)
@@ -218,23 +252,28 @@ def build_graph(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], ignore: I
     slots = {key: class_of[vector.numpy()] for key, vector in flow.slots.items()}
     groups = _groups(flow, slots, int(class_of.max(initial=-1)) + 1)
     protected = _protected(flow, component)
-    return Graph(module, flow, inputs, class_of, slots, groups, protected, notes, training_flow)
+    return Graph(record, flow, inputs, class_of, slots, groups, protected, (), training_flow)
 
 
-def _training_flow(model: nn.Module, inputs: tuple[Any, ...], flow: Flow) -> tuple[Flow | None, tuple[str, ...]]:
-    """The walk over what the network does in training, where it does something else than in evaluation."""
+def _starves(flow: Flow) -> bool:
+    """Whether channels are protected since they meet constants that the network makes from sizes."""
+    return any(op_name(node) in CREATED for node in flow.static) and any(
+        "constant" in reason or "written into" in reason for _, reason, _ in flow.protections
+    )
+
+
+def _training_record(
+    model: nn.Module, inputs: tuple[Any, ...], record: Record
+) -> tuple[Record | None, tuple[str, ...]]:
+    """What the network does in training, where it does something else than in evaluation."""
     try:
-        record = watch(model, inputs, training=True)
+        other = watch(model, inputs, training=True)
     except TraceError as first:
         try:  # BatchNorm after a global pooling wants more than one value for each channel
-            record = watch(model, _twice(inputs), training=True)
+            other = watch(model, _twice(inputs), training=True)
         except TraceError:
             return None, (f"the training mode was not watched: {first}",)
-    if record.signature == flow.module.signature:  # type: ignore[union-attr]
-        return None, ()
-    other = flow.beside(record).run(apply_rule)
-    flow.count = other.count
-    return other, ()
+    return (None if other.signature == record.signature else other), ()
 
 
 def _twice(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -273,11 +312,20 @@ def _number(flow: Flow, component: Ints) -> tuple[Ints, Ints]:
     for labels, _, _ in flow.protections:
         free[component[labels.numpy()]] = False
     free[component[0]] = False
+    free &= ~_only_created(flow, component)
     used = np.concatenate([component[vector.numpy()] for vector in flow.slots.values()] or [np.zeros(0, int)])
     found, first = np.unique(used[free[used]], return_index=True)
     component_class = np.full(len(free), -1, dtype=np.int64)
     component_class[found[np.argsort(first)]] = np.arange(len(found))
     return component_class[component], component_class
+
+
+def _only_created(flow: Flow, component: Ints) -> Bools:
+    """Which components hold nothing but channels of constants: they are no decision of their own."""
+    created = np.concatenate([component[labels.numpy()] for labels in flow.created] or [np.zeros(0, int)])
+    size = int(component.max()) + 1
+    counts = np.bincount(created, minlength=size)
+    return (counts > 0) & (counts == np.bincount(component, minlength=size))
 
 
 def _groups(flow: Flow, slots: dict[tuple[str, int], Ints], classes: int) -> list[ChannelGroup]:
@@ -290,8 +338,15 @@ def _groups(flow: Flow, slots: dict[tuple[str, int], Ints], classes: int) -> lis
         names = tuple(name.rsplit(".", 1)[0] for name in made)
         label = names[0] if names else keys[places[0]][0]
         readers = tuple(name.rsplit(".", 1)[0] for name in mixed)
-        groups.append(ChannelGroup(index, label, members, names, readers))
+        channels = tuple(_channels(slots[keys[p]], members) for p in places if flow.outputs.get(keys[p][0]) == keys[p][1])
+        groups.append(ChannelGroup(index, label, members, names, readers, channels))
     return groups
+
+
+def _channels(vector: Ints, members: Ints) -> int:
+    """How many indices of a producer each of the classes has; the fewest."""
+    counts = np.bincount(vector[vector >= 0], minlength=int(members.max()) + 1)[members]
+    return max(1, int(counts.min()))
 
 
 def _alike(vectors: list[Ints], classes: int) -> list[tuple[Ints, Ints]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgeprune.graph import labels as lb
 from edgeprune.graph.flow import Flow, Reader, weight_node
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import ZERO_STAYS, op_name
+from edgeprune.graph.ops import CREATED, ZERO_STAYS, op_name
 from edgeprune.trace.record import VALUE
 
 Ints = NDArray[np.int64]
@@ -76,6 +76,8 @@ class _Judge:
     def _constant(self, node: fx.Node) -> None:
         constant, reader = self.fate.constant, self.readers.get(node)
         inputs = [n for n in node.all_input_nodes if n.op != "get_attr" and tensors_in(self.flow.values[n])]
+        if op_name(node) in ("mul", "div"):
+            inputs = [n for n in inputs if not is_noise(n)]
         if reader is not None and reader.weight is not None:
             if not self._any_alive(reader.labels) or constant.get(reader.source, False):
                 constant[node] = not self._has_bias(node)
@@ -178,6 +180,20 @@ class _Judge:
         if reader is not None and not self._any_alive(reader.labels):
             return int(self.class_of[reader.labels.numpy()][0])
         return self._back(next(n for n in node.all_input_nodes if n in self.fate.constant))
+
+
+def is_noise(node: fx.Node) -> bool:
+    """Whether a tensor is random numbers alone: what a hand-written drop-path multiplies a branch by."""
+    stack, draws = [node], False
+    while stack:
+        current = stack.pop()
+        draws = draws or op_name(current) in ("rand", "randn", "bernoulli", "uniform", "normal", "rand_like")
+        if op_name(current) in CREATED or op_name(current) == "rand_like":
+            continue
+        if op_name(current) not in ("bernoulli", "uniform", "normal", "add", "div", "mul", "floor", "lt", "to", "fill"):
+            return False
+        stack += [n for n in current.all_input_nodes if tensors_in(n.meta[VALUE])]
+    return draws
 
 
 def _is_pointwise_convolution(node: fx.Node) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import LAYER_FUNCTIONS, op_name, source_of, title
+from edgeprune.graph.ops import ELEMENTWISE, LAYER_FUNCTIONS, op_name, source_of, title
 from edgeprune.trace.record import CALL, VALUE, WRITES, Record
 
 Shape = tuple[int, ...]
@@ -138,6 +138,9 @@ class Flow:
     knows: Callable[[str], bool] | None = None
     given: dict[str, Any] = field(default_factory=dict)  # labels of inputs, by placeholder
     pad_labels: list[Tensor] = field(default_factory=list)  # labels that pads of channels give, in order
+    known: dict[fx.Node, Any] = field(default_factory=dict)  # labels of calls that are not looked into
+    frees_created: bool = False  # channels of `torch.zeros(sizes)` may go
+    created: list[Tensor] = field(default_factory=list)  # labels of those
 
     def __post_init__(self) -> None:
         nodes = [node for node in self.module.graph.nodes if node.op == "call_module"]
@@ -147,9 +150,15 @@ class Flow:
         self.aliases: dict[str, list[str]] = defaultdict(list)
         named: list[tuple[str, Tensor]] = [*self.module.named_parameters(remove_duplicate=False)]
         named += list(self.module.named_buffers(remove_duplicate=False))
+        self._tensors: dict[str, Tensor] = {}
         for name, tensor in named:
             first = self._canonical.setdefault(id(tensor), name)
             self.aliases[first].append(name)
+            self._tensors[name] = tensor
+        # Weights that are computed element by element go by the name of one of the tensors they are made of.
+        self.elementwise: dict[Any, str] = {}
+        self.partners: dict[str, list[str]] = {}
+        self._planes: set[fx.Node] = set()
 
     def beside(self, record: "Record") -> "Flow":
         """A walk over another record of the same network, with the same labels for the same parameters."""
@@ -162,6 +171,8 @@ class Flow:
             attributes=self.attributes,
             count=self.count,
             knows=self.knows,
+            frees_created=self.frees_created,
+            created=self.created,
         )
 
     # --- what rules call -------------------------------------------------------------------------
@@ -191,8 +202,22 @@ class Flow:
         self.protect([call.args, call.kwargs], reason, call.node)
         return lb.constants_like(call.value)
 
+    def created_channels(self, value: Tensor) -> Tensor:
+        """Labels of a tensor that is made from sizes alone, all its channels alike."""
+        if not self.frees_created or value.dim() < 2 or value.shape[1] < 2 or not value.is_floating_point():
+            return lb.constants_like(value)
+        self.created.append(self.fresh(value.shape[1]))
+        return lb.spread(self.created[-1], 1, tuple(value.shape))
+
     def slot(self, name: str, axis: int, vector: Tensor, node: fx.Node) -> None:
         """Index ``axis`` of tensor ``name`` by ``vector``; a second use ties the two."""
+        for other in self.partners.get(name, ()):
+            tensor = self._tensors[other]
+            if axis < tensor.dim() and tensor.shape[axis] == len(vector):
+                self._slot(other, axis, vector, node)
+        self._slot(name, axis, vector, node)
+
+    def _slot(self, name: str, axis: int, vector: Tensor, node: fx.Node) -> None:
         known = self.slots.get((name, axis))
         if known is None:
             self.slots[name, axis] = vector.clone()
@@ -208,6 +233,10 @@ class Flow:
         self.outputs.setdefault(name, axis)
         if (name, axis) not in self.slots:
             self.slots[name, axis] = self.fresh(size)
+            for other in self.partners.get(name, ()):
+                tensor = self._tensors[other]
+                if axis < tensor.dim() and tensor.shape[axis] == size:
+                    self.slots[other, axis] = self.slots[name, axis].clone()
         return self.slots[name, axis]
 
     def tensor_name(self, tensor: Any) -> str | None:
@@ -226,7 +255,7 @@ class Flow:
             tensor = getattr(call.module, name, None)
             return (self.tensor_name(tensor), tensor) if isinstance(tensor, Tensor) else (None, None)
         node = call.argument_node(position, name)
-        found = self.attribute(node)
+        found = self.elementwise.get(node) or self.attribute(node)
         return (found, node.meta[VALUE]) if found else (None, None)
 
     def read(self, call: Call, axis: int, weight: str | None) -> Tensor | None:
@@ -277,13 +306,26 @@ class Flow:
             if not self.given:
                 self.protect(args, "output of the network", node)
             return None
+        if node.op == "call_module" and not node.users:
+            self.writing.append(node)  # it runs for what it does besides
+        if node in self.known:
+            return self.known[node]
+        result = apply_rule(self, Call(node, args, kwargs, self.layers.get(node), ""))
         if WRITES in node.meta:
             self.writing.append(node)
-        for written in node.meta.get(WRITES, ()):
-            self.protect(
-                self.values[written], "a tensor is written into while other views of it are in use", node
-            )
-        return apply_rule(self, Call(node, args, kwargs, self.layers.get(node), ""))
+            self._protect_views(node, result)
+        return result
+
+    def _protect_views(self, node: fx.Node, result: Any) -> None:
+        """What writes into memory that has other names ties what it writes to what was there: the names stay right.
+
+        Only where constants were there do those names not know of the channels that have come.
+        """
+        before = self.values[node.meta[WRITES][-1]]
+        if isinstance(result, Tensor) and isinstance(before, Tensor) and lb.matches(result, before):
+            return
+        for labels in (result, *(self.values[written] for written in node.meta[WRITES])):
+            self.protect(labels, "a tensor is written into while other views of it are in use", node)
 
     def _input(self, node: fx.Node, value: Any) -> Any:
         if isinstance(value, (tuple, list, dict)):
@@ -305,7 +347,7 @@ class Flow:
         if not isinstance(value, Tensor):
             return value
         users = [user for user in node.users if tensors_in(user.meta.get(VALUE)) or user.op == "output"]
-        if users and all(is_weight_argument(user, node) for user in users):
+        if users and all(is_weight_argument(user, node) for user in users) or node in self._planes:
             return None
         if name is None or not value.is_floating_point() or not any(self.has_rule(user) for user in users):
             return lb.constants_like(value)
@@ -344,6 +386,47 @@ class Flow:
                 node.op.startswith("call") and all(n in self.static for n in inputs)
             ):
                 self.static.add(node)
+        for node in self.module.graph.nodes:
+            if op_name(node) in LAYER_FUNCTIONS and node.op == "call_function":
+                for argument in node.all_input_nodes:
+                    computed = argument in self.static and argument.op != "get_attr"
+                    if computed and isinstance(argument.meta[VALUE], Tensor) and is_weight_argument(node, argument):
+                        self._find_elementwise(argument)
+
+    def _find_elementwise(self, weight: fx.Node) -> None:
+        """Note a weight or bias that is computed element by element: a mask, a scale, another type."""
+        if weight in self.elementwise:
+            return
+        chain, stack = {weight}, [weight]
+        while stack:
+            node = stack.pop()
+            if not tensors_in(node.meta[VALUE]):
+                continue
+            if node.op != "get_attr" and op_name(node) not in ELEMENTWISE:
+                return
+            for source in node.all_input_nodes:
+                if source not in chain:
+                    chain.add(source)
+                    stack.append(source)
+        sources = [n for n in chain if n.op == "get_attr"]
+        names = [self.attribute(n) for n in sources]
+        shape = weight.meta[VALUE].shape
+        users = {user for n in chain for user in n.users} - chain
+        if (
+            None in names
+            or not all(tensors_in(n.meta[VALUE]) for n in chain)
+            or not all(is_weight_argument(user, n) for n in chain for user in n.users if user in users)
+            or not all(n.meta[VALUE].dim() in (0, len(shape)) for n in chain)
+        ):
+            return
+        whole = [str(name) for n, name in zip(sources, names, strict=True) if n.meta[VALUE].shape == shape]
+        parameters = [name for name in whole if isinstance(self._tensors[name], nn.Parameter)]
+        if not parameters:
+            return
+        self.elementwise[weight] = parameters[0]
+        partners = self.partners.setdefault(parameters[0], [])
+        partners += [str(name) for name in names if name != parameters[0] and name not in partners]
+        self._planes |= {n for n in chain if n.op == "get_attr"}
 
 
 def parameters_of(layer: nn.Module) -> list[nn.Parameter]:

@@ -59,6 +59,50 @@ def run_mover(
     return node.target(*args, **kwargs)  # type: ignore[operator]
 
 
+def assignment(flow: Flow, call: Call) -> Any:
+    """y[index] = z: what is written is tied to what was there; constants take the channels that come."""
+    target, index, value = call.args
+    if any(n not in flow.static for n in index_nodes_of_assignment(call.node)):
+        if isinstance(index, Tensor) and not isinstance(value, Tensor) and index.shape == target.shape:
+            flow.pointwise.add(call.node)  # y[y > 0] = 1 looks at one element at a time
+            flow.tie(lb.core(target), lb.core(index))
+            return target
+        return flow.stop(call, "the indices of an assignment depend on the input")
+    where = assigned_index(call.node)
+    if not isinstance(value, Tensor) or not bool(lb.core(value).any()):
+        return target
+    part = target[where]
+    flow.tie(lb.core(part), lb.core(value[(None,) * (part.dim() - value.dim())]))
+    if not bool((lb.core(part) == 0).any()):
+        return target
+    result = target.clone(memory_format=torch.contiguous_format)
+    result[where] = torch.where(part != 0, part, value.expand(part.shape))
+    return result
+
+
+def index_nodes_of_assignment(node: fx.Node) -> list[fx.Node]:
+    """The tensors that say where an assignment writes."""
+    nodes: list[fx.Node] = []
+    fx.node.map_arg(node.args[1], lambda n: nodes.append(n) or n)
+    return [n for n in nodes if tensors_in(n.meta[VALUE])]
+
+
+def assigned_index(node: fx.Node) -> Any:
+    """Where an assignment of the original network writes: tensors of indices by their values."""
+    return fx.node.map_arg(node.args[1], lambda n: lb.mapped(n.meta[VALUE], _on_cpu))
+
+
+def written_labels(shape: tuple[int, ...], index: Any, labels: Any) -> Tensor:
+    """The label that an assignment writes to each place: 0 for a constant, -1 where nothing is written."""
+    written = torch.full(shape, -1)
+    written[index] = labels if isinstance(labels, Tensor) else 0
+    return written
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.cpu() if isinstance(value, Tensor) else value
+
+
 def cat_axis(args: Any, kwargs: Any) -> int:
     """Axis of a concatenation, as it was given."""
     return int(args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis", 0)))

@@ -14,7 +14,7 @@ from edgeprune.graph.elements import Elements, Lookup
 from edgeprune.graph.fate import Fate
 from edgeprune.graph.flow import Flow, Remap
 from edgeprune.graph.labels import matches, tensors_in
-from edgeprune.graph.movers import cat_axis, moved_arguments, run_mover
+from edgeprune.graph.movers import assigned_index, cat_axis, moved_arguments, run_mover, written_labels
 from edgeprune.graph.ops import op_name, source_of
 from edgeprune.graph.survivors import Survivors, is_broken
 from edgeprune.trace.record import VALUE
@@ -166,6 +166,50 @@ class Moves:
         self.editor.replace(node, result)
         return True
 
+    # --- assignments -----------------------------------------------------------------------------
+
+    def assign(self, node: fx.Node) -> Any:
+        """y[index] = z: the index by the positions that stay, in the one axis along which it must change."""
+        labels, (target, index, value) = self.flow.values[node], node.args
+        positions = self.survivors.index(labels)
+        if positions is None or is_broken([self.actual[n] for n in node.all_input_nodes]):
+            raise self.survivors.refuse([labels, *(self.flow.values[n] for n in node.all_input_nodes)], node)
+        source = self.flow.values[value] if isinstance(value, fx.Node) else None
+        wanted = written_labels(tuple(labels.shape), assigned_index(node), source)
+        for axis, kept in enumerate(positions):
+            wanted = wanted if len(kept) == wanted.shape[axis] else wanted.index_select(axis, kept)
+        arrived = self.actual[value] if isinstance(value, fx.Node) else None
+        now = fx.node.map_arg(index, lambda n: self.actual[n])
+        if not _writes(self.actual[target], now, arrived, wanted):
+            self._reassign(node, positions, now, arrived, wanted)
+        return self.survivors.of(labels)
+
+    def _reassign(self, node: fx.Node, kept: list[Tensor], now: Any, arrived: Any, wanted: Tensor) -> None:
+        labels, new = self.flow.values[node], self.editor.new[node]
+        items = _whole_index(assigned_index(node), labels.dim())
+        if items is None or None in items:
+            raise self.survivors.refuse(labels, node)
+        items = (*items, *[slice(None)] * (labels.dim() - len(items)))
+        written = new.args[1] if isinstance(new.args[1], tuple) else (new.args[1],)
+        written = _whole_index(written, labels.dim()) or items
+        literal, changed = list(items), [*written, *items[len(written) :]]
+        for axis, item in enumerate(items):
+            if len(kept[axis]) == labels.shape[axis] or not isinstance(item, slice):
+                continue
+            order = {int(i): place for place, i in enumerate(kept[axis])}
+            places = [order[i] for i in range(labels.shape[axis])[item] if i in order]
+            run = list(range(places[0], places[0] + len(places))) if places else []
+            if places == run:
+                start = places[0] if places else 0
+                literal[axis] = changed[axis] = slice(start, start + len(places))
+            else:
+                literal[axis] = torch.tensor(places)
+                with self.editor.before(node):
+                    changed[axis] = self.editor.buffer("edgeprune_index", literal[axis])
+        if not _writes(self.actual[node.args[0]], tuple(literal), arrived, wanted):  # type: ignore[index]
+            raise self.survivors.refuse(labels, node)
+        new.args = (new.args[0], tuple(changed), new.args[2])
+
     # --- gathers ---------------------------------------------------------------------------------
 
     def _after_broken(self, node: fx.Node, expected: Any) -> Any:
@@ -264,6 +308,15 @@ class Moves:
         x = self.editor.pad(x, {**remap.pads, remap.axis: (0, 1)}, dims)
         index = torch.tensor([width if s < 0 else s for s in source])
         return self.editor.pick(x, remap.axis, index, width + 1)
+
+
+def _writes(target: Tensor, index: Any, value: Any, wanted: Tensor) -> bool:
+    """Whether an assignment writes the labels that it must, where it must."""
+    try:
+        written = written_labels(tuple(target.shape), index, value)
+    except (RuntimeError, IndexError, TypeError):
+        return False
+    return written.shape == wanted.shape and bool((written == wanted).all())
 
 
 def _whole_index(index: Any, dims: int) -> tuple[Any, ...] | None:

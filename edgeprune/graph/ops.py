@@ -52,6 +52,12 @@ def _words(text: str) -> set[str]:
     return set(text.split())
 
 
+def assign(target: Any, index: Any, value: Any) -> Any:
+    """``target[index] = value`` as a function that gives the target."""
+    target[index] = value
+    return target
+
+
 UNARY = _words(
     """
     relu relu6 gelu silu sigmoid tanh hardswish hardsigmoid hardtanh elu selu celu leaky_relu rrelu mish
@@ -60,6 +66,7 @@ UNARY = _words(
     nan_to_num positive dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout
     stochastic_depth float double half bfloat16 to type type_as detach data requires_grad cuda cpu zeros_like
     ones_like full_like rand_like logical_not bitwise_not alias ne eq gt lt ge le
+    empty_like randn_like fill zero bernoulli uniform normal masked_fill copy
     """
 )
 BINARY = _words(
@@ -86,6 +93,16 @@ POOLS = _words(
 REDUCERS = _words("mean sum amax amin std var prod norm max min logsumexp median any all")
 SOFTMAXES = {"softmax", "log_softmax", "softmin", "normalize", "cumsum", "cumprod"}
 CREATORS = _words("new_zeros new_ones new_full new_empty new_tensor")
+# They make a tensor from sizes alone, with all its channels alike.
+CREATED = _words("zeros ones full empty rand randn new_zeros new_ones new_full new_empty")
+
+# Weights computed by these alone may be cut along every axis.
+ELEMENTWISE = _words(
+    """
+    add sub mul div neg abs tanh sigmoid exp clamp round float double half bfloat16 to type contiguous clone detach
+    where maximum minimum softplus relu pow square sqrt dropout alias
+    """
+)
 
 # Movers whose second tensor only gives a shape or a type; every other further tensor is an index.
 LIKE = {"expand_as", "reshape_as", "type_as"}
@@ -158,6 +175,8 @@ def op_name(node: fx.Node) -> str:
             return ""
         if node.target is getattr:
             return "getattr"
+        if node.target is assign:
+            return "setitem"
     else:
         return ""
     name = name if name.startswith("_") else name.rstrip("_")

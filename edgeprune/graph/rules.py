@@ -15,6 +15,7 @@ from edgeprune.graph.flow import Call, Flow, reason_unknown
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import (
     BINARY,
+    CREATED,
     CREATORS,
     MOVERS,
     POOLS,
@@ -48,7 +49,10 @@ _FUNCTIONS: dict[str, Rule] = {
     "getattr": movers.getattr_view,
     "pixel_shuffle": movers.pixel_shuffle,
     "pad": movers.pad,
+    "setitem": movers.assignment,
     "glu": pointwise.glu,
+    "type_as": pointwise.passed,
+    "_weight_norm": norms.weight_norm,
 }
 
 _POOLS = nn.modules.pooling
@@ -109,6 +113,8 @@ def apply_rule(flow: Flow, call: Call) -> Any:
         if call.op not in QUESTIONS and tensors_in([call.args, call.kwargs]):
             flow.protect([call.args, call.kwargs], f"{title(call.node)} reads the content", call.node)
         return call.value
+    if call.op in CREATED and isinstance(call.value, Tensor):
+        return flow.created_channels(call.value)
     if not tensors_in([call.args, call.kwargs]):
         return lb.constants_like(call.value)
     if call.op == "getitem" and not isinstance(call.x, Tensor):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import VIEWS, op_name, source_of
+from edgeprune.graph.ops import VIEWS, assign, op_name, source_of
 from edgeprune.trace.record import VALUE, WRITES
 
 
@@ -30,17 +30,21 @@ _DROPOUT: dict[Any, type[nn.Module]] = {
 }
 
 
-def tidy(module: fx.GraphModule) -> bool:
-    """Apply every pass to ``module``'s graph; gives whether anything changed."""
+def tidy(module: fx.GraphModule, *, revive: bool = True) -> bool:
+    """Apply every pass to ``module``'s graph; gives whether anything changed.
+
+    With ``revive`` functions whose `training` flag tracing fixed become layers, which have one of their own.
+    """
     before = [(node, node.args) for node in module.graph.nodes]
     drop_assertions(module.graph)
     for node in list(module.graph.nodes):
         if node.op == "call_function" and node.target in _DROPOUT or _name(node) == "stochastic_depth":
-            _revive(module, node)
+            if revive:
+                _revive(module, node)
         elif node.op == "call_module" and isinstance(module.get_submodule(node.target), nn.Unflatten):
             _as_method(module, node)
     name_writes(module)
-    drop_unused(module.graph)
+    drop_unused(module.graph, layers=revive)
     return before != [(node, node.args) for node in module.graph.nodes]
 
 
@@ -55,10 +59,11 @@ def drop_assertions(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def drop_unused(graph: fx.Graph) -> None:
-    """Remove what nothing uses, but for writes that are seen elsewhere."""
+def drop_unused(graph: fx.Graph, *, layers: bool = True) -> None:
+    """Remove what nothing uses, but for writes that are seen elsewhere; without ``layers``, calls of modules stay."""
+    kept = ("output", "placeholder") if layers else ("output", "placeholder", "call_module")
     for node in reversed(list(graph.nodes)):
-        if node.op not in ("output", "placeholder") and not node.users and WRITES not in node.meta:
+        if node.op not in kept and not node.users and WRITES not in node.meta:
             graph.erase_node(node)
 
 
@@ -159,6 +164,7 @@ def _writes(node: fx.Node) -> bool:
     name = _name(node)
     return (
         name in _WRITING_OPERATORS
+        or node.target is assign
         or (name.endswith("_") and not name.startswith("_"))
         or _asked_in_place(node)
     )

@@ -4,9 +4,10 @@ Every value of the cut network must carry the labels that survive of the origina
 is run; where a width is written into it, a call raises or gives other labels, and `Diverged` names it.
 """
 
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 import torch.fx as fx
 from torch import Tensor, nn
@@ -14,13 +15,23 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Graph
-from edgeprune.graph.movers import index_nodes, run_mover
+from edgeprune.graph.elements import Elements
+from edgeprune.graph.fate import Fate
+from edgeprune.graph.movers import assigned_index, index_nodes, run_mover, written_labels
+from edgeprune.graph.ops import CREATED, source_of
 from edgeprune.graph.survivors import BROKEN, Survivors
-from edgeprune.trace.record import CALL, VALUE, Record, Visit
-from edgeprune.trace.recorder import ModuleStack, WatchMode, first_line, run_watched, tensors_of
+from edgeprune.plan import Plan
+from edgeprune.rewrite.masking import masks
+from edgeprune.trace.record import CALL, Record, Visit
+from edgeprune.trace.recorder import ModuleStack, WatchMode, first_line, is_library, run_watched, tensors_of
+from edgeprune.trace.taps import run_tapped
 from edgeprune.trace.untouched import untouched
 
-_SIZED = {"group_norm", "layer_norm", "new_zeros", "new_ones", "new_full", "new_empty", "expand", "interpolate"}
+# Their sizes are held against the labels, so that the numbers need not be.
+_SIZED = {"new_zeros", "new_ones", "new_full", "new_empty", "expand", "interpolate", "upsample"}
+# They may give back what they are given: code that adapts sizes calls them where sizes differ.
+_ADAPTING = {"interpolate", "upsample", "pad", "getitem", "narrow", "contiguous", "adaptive_avg_pool2d", "reshape", "view", "expand"}
+_ROUNDING = 1e-4  # of numbers that a network takes from its tensors
 
 
 class Diverged(Exception):
@@ -34,47 +45,68 @@ class Diverged(Exception):
 
 
 class Checker(WatchMode):
-    """Follows a run of the cut network along the record of the original."""
+    """Follows a run of the cut network along the record of the original.
+
+    ``suspects`` are calls that were given other numbers than in the original: right where the content of a
+    tensor decides them, wrong where a width does.
+    """
 
     def __init__(
-        self, graph: Graph, record: Record, survivors: Survivors, stack: ModuleStack, rewritten: set[str]
+        self, graph: Graph, record: Record, survivors: Survivors, stack: ModuleStack, rewritten: Collection[str]
     ) -> None:
         super().__init__(stack)
         self.graph, self.flow, self.survivors, self.rewritten = graph, graph.flow_of(record), survivors, rewritten
         self.nodes = {n.meta[CALL].key: n for n in record.graph.nodes if CALL in n.meta}
         self.remaps = {remap.node: remap for remap in self.flow.remaps}
         self.actual: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self.failure: Diverged | None = None
+        self.suspects: dict[fx.Node, list[float]] = {}
+        self._readers = {reader.node for reader in self.flow.readers}
+        self._added: dict[str, int] = defaultdict(int)  # calls that only the cut network makes, by module
         self._visits: dict[str, list[Visit]] = {}
         for visit in record.visits:
             self._visits.setdefault(visit.path, []).append(visit)
-        self._inside = 0  # of rewritten modules
+        self._running: list[tuple[bool, Visit | None]] = []  # whether its calls go unchecked; its visit
         stack.watchers.append(self)
 
-    # --- rewritten modules: only what comes out counts -----------------------------------------------
+    def fail(self, path: str, node: fx.Node | None, why: str, cause: Exception | None = None) -> NoReturn:
+        """Stop the run; code that catches errors cannot hide it."""
+        if self.failure is None:
+            self.failure = Diverged(path, node, why)
+        raise self.failure from cause
 
-    def entered(self, module: nn.Module, path: str | None, _: Any) -> None:
+    # --- modules: of rewritten ones only what comes out counts ---------------------------------------
+
+    def entered(self, module: nn.Module, path: str | None, args: Any, kwargs: Any) -> None:
         """A module begins to run."""
-        if path in self.rewritten:
-            self._inside += 1
-
-    def left(self, module: nn.Module, path: str | None, result: Any) -> None:
-        """A module has run: what a rewritten one gives must be what survives of the original's result."""
-        if path not in self.rewritten or path is None:
+        unchecked = bool(self._running) and self._running[-1][0]
+        if path is None or is_library(module):
+            self._running.append((unchecked, None))
             return
-        self._inside -= 1
         visits = self._visits.get(path)
         if not visits:
-            raise Diverged(path, None, "it runs more often than before")
+            self._running.append((unchecked, None))
+            self.fail(path, None, "it runs more often than before")
         visit = visits.pop(0)
-        if self._inside:
-            return
-        wanted = [self.survivors.of(self.flow.values[n]) for n in fx_nodes(visit.result)]
-        tensors = tensors_of(result)
+        self._running.append((path in self.rewritten, visit))
+        if unchecked and path not in self.rewritten:
+            self._take(path, (args, kwargs), (visit.args, visit.kwargs), "it is given another")
+
+    def left(self, module: nn.Module, path: str | None, arguments: Any, result: Any) -> None:
+        """A module has run: what a rewritten one gives must be what survives of the original's result."""
+        visit = self._running.pop()[1]
+        if path in self.rewritten and path is not None and visit is not None and self.failure is None:
+            self._take(path, result, visit.result, "its rewritten forward gives another")
+
+    def _take(self, path: str, value: Any, structure: Any, what: str) -> None:
+        """Tensors that a rewritten forward hands over must have the shapes of the record; their labels are its."""
+        wanted = [self.survivors.of(self.flow.values[n]) for n in fx_nodes(structure)]
+        tensors = tensors_of(value)
         if len(wanted) != len(tensors):
-            raise Diverged(path, None, "it gives another number of tensors")
+            self.fail(path, None, f"{what} number of tensors")
         for tensor, labels in zip(tensors, wanted, strict=True):
             if not isinstance(labels, Tensor) or not fits(tensor, labels):
-                raise Diverged(path, None, "its rewritten forward gives another shape")
+                self.fail(path, None, f"{what} shape")
             self.actual[tensor] = labels
 
     # --- calls ---------------------------------------------------------------------------------------
@@ -82,23 +114,37 @@ class Checker(WatchMode):
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
         """Carry out one call and hold its result against the record."""
         site = self.stack.next_call(op)
-        if self._inside:
+        if self.failure is not None:
+            raise self.failure
+        if self._running and self._running[-1][0]:
             return func(*args, **kwargs)
-        node = self.nodes.get(site.key)
+        node = self.nodes.get((site.path, site.number - self._added[site.path]))
         try:
             result = func(*args, **kwargs)
         except Exception as error:
-            if node is None and not tensors_of((args, kwargs)):
+            if node is None:  # it failed before, too
                 raise
-            raise Diverged(site.path, node, f"{op} fails: {first_line(error)}") from error
-        if node is None:
-            if tensors_of(result):
-                raise Diverged(site.path, None, f"{op} was not called before")
+            self.fail(site.path, node, f"{op} fails: {first_line(error)}", error)
+        if node is None or node.meta[CALL].op != op:
+            if self._adds_nothing(op, args, kwargs, result):
+                self._added[site.path] += 1
+            elif node is not None:
+                self.fail(site.path, node, f"{op} is called where {node.meta[CALL].op} was")
+            elif tensors_of(result):
+                self.fail(site.path, None, f"{op} was not called before")
             return result
-        if node.meta[CALL].op != op:
-            raise Diverged(site.path, node, f"{op} is called where {node.meta[CALL].op} was")
         self._check(node, op, args, kwargs, result)
         return result
+
+    def _adds_nothing(self, op: str, args: Any, kwargs: Any, result: Any) -> bool:
+        """Whether a call that the original does not make gives what it is given."""
+        source = next(iter(tensors_of((args, kwargs))), None)
+        if op not in _ADAPTING or not isinstance(result, Tensor) or source is None or source not in self.actual:
+            return False
+        if result.shape != source.shape or not torch.equal(result, source):
+            return False
+        self.actual[result] = self.actual[source]
+        return True
 
     def _check(self, node: fx.Node, op: str, args: Any, kwargs: Any, result: Any) -> None:
         path, labels = node.meta[CALL].path, self.flow.values.get(node)
@@ -108,16 +154,18 @@ class Checker(WatchMode):
             self._check_move(node, op, args, kwargs, value, expected)
             return
         if any(self.actual.get(t) is BROKEN for t in tensors_of((args, kwargs))):
-            raise Diverged(path, node, f"{op} reads channels that were moved to other places")
+            self.fail(path, node, f"{op} reads channels that were moved to other places")
         if node in self.remaps:
             self._check_remap(node)
+        if op == "setitem" and node not in self.flow.pointwise:
+            self._check_assignment(node, args)
+        self._check_numbers(node, op, args, kwargs)
         if node in self.flow.pointwise:
-            self._check_numbers(node, args, kwargs)
             self._check_operands(node, args, kwargs, expected)
-        if op == "mean" and any(reader.node is node for reader in self.flow.readers):
+        if op == "mean" and node in self._readers:
             source = self.flow.values[node.all_input_nodes[0]]
             if tuple(source.shape) != tuple(tensors_of(args)[0].shape):
-                raise Diverged(path, node, "a mean over channels divides by their number")
+                self.fail(path, node, "a mean over channels divides by their number")
         self._learn(node, op, value, expected)
 
     def _learn(self, node: fx.Node, op: str, value: Any, expected: Any) -> None:
@@ -125,19 +173,53 @@ class Checker(WatchMode):
         if isinstance(value, Tensor):
             if not isinstance(expected, Tensor) or not fits(value, expected):
                 found = tuple(value.shape)
-                raise Diverged(node.meta[CALL].path, node, f"{op} gives the shape {found}")
+                self.fail(node.meta[CALL].path, node, f"{op} gives the shape {found}")
             self.actual[value] = expected
         elif isinstance(value, (tuple, list)) and isinstance(expected, (tuple, list)):
             for item, label in zip(value, expected, strict=False):
                 if isinstance(item, Tensor):
                     self._learn(node, op, item, label)
 
-    def _check_numbers(self, node: fx.Node, args: Any, kwargs: Any) -> None:
-        """A width that enters the arithmetic must stay what it was."""
-        before = [v for v in lb.flat([list(node.args), dict(node.kwargs)]) if isinstance(v, (int, float))]
-        after = [v for v in lb.flat([list(args), dict(kwargs)]) if isinstance(v, (int, float))]
-        if before != after and node.meta[CALL].op not in _SIZED:
-            raise Diverged(node.meta[CALL].path, node, "a width enters the arithmetic")
+    def _check_numbers(self, node: fx.Node, op: str, args: Any, kwargs: Any) -> None:
+        """A width that enters the arithmetic must stay what it was; numbers of groups follow the channels."""
+        if op in _SIZED or node in self.remaps:
+            return
+        before, after = numbers_of(op, node.args, node.kwargs), numbers_of(op, args, kwargs)
+        if before.get("groups", 1) > 1:
+            left, labels = tensors_of((args, kwargs))[:2], self.flow.values[source_of(node)]
+            axis = 1 if op == "group_norm" else labels.dim() - (left[1].dim() - 1)
+            channels = labels.shape[axis]
+            if op == "group_norm" or before["groups"] == channels:
+                before["groups"] = before["groups"] * left[0].shape[axis] // channels
+        if before == after:
+            return
+        if before.get("groups") != after.get("groups"):
+            self.fail(node.meta[CALL].path, node, f"{op} has another number of groups")
+        if before.keys() != after.keys():
+            self.fail(node.meta[CALL].path, node, f"{op} is given other arguments")
+        if before != after:
+            self.suspects[node] = list(after.values())
+
+    def _check_assignment(self, node: fx.Node, args: Any) -> None:
+        """What survives of the original's assignment must be written, and nothing else."""
+        target, _, value = node.args
+        labels = self.flow.values[node]
+        index = self.survivors.index(labels)
+        actual = self.actual.get(args[0])
+        if index is None or not isinstance(actual, Tensor):
+            self.fail(node.meta[CALL].path, node, "channels of unknown places are written into")
+        source = self.flow.values[value] if isinstance(value, fx.Node) else None
+        moved = self.actual.get(args[2], lb.constants_like(args[2])) if isinstance(args[2], Tensor) else None
+        try:
+            wanted = written_labels(tuple(labels.shape), assigned_index(node), source)
+            for axis, positions in enumerate(index):
+                if len(positions) != wanted.shape[axis]:
+                    wanted = wanted.index_select(axis, positions)
+            written = written_labels(tuple(actual.shape), fx.node.map_aggregate(args[1], _on_cpu), moved)
+        except Exception as error:
+            self.fail(node.meta[CALL].path, node, f"an assignment cannot be followed ({first_line(error)})", error)
+        if written.shape != wanted.shape or not bool((written == wanted).all()):
+            self.fail(node.meta[CALL].path, node, "an assignment would write into other channels")
 
     def _check_operands(self, node: fx.Node, args: Any, kwargs: Any, expected: Any) -> None:
         if not isinstance(expected, Tensor):
@@ -146,7 +228,7 @@ class Checker(WatchMode):
             labels = self.actual.get(tensor)
             if isinstance(labels, Tensor) and labels.dim() <= expected.dim():
                 if not self._meets(labels, expected):
-                    raise Diverged(node.meta[CALL].path, node, "operands of different channels meet")
+                    self.fail(node.meta[CALL].path, node, "operands of different channels meet")
 
     def _meets(self, labels: Tensor, expected: Tensor) -> bool:
         try:
@@ -166,7 +248,7 @@ class Checker(WatchMode):
         low = int((remap.source >= 0).nonzero()[0, 0]) if bool((remap.source >= 0).any()) else 0
         high = len(remap.outputs) - low - len(remap.inputs)
         if source != [-1] * low + list(range(len(before))) + [-1] * high:
-            raise Diverged(node.meta[CALL].path, node, "zero channels are padded by a number in the code")
+            self.fail(node.meta[CALL].path, node, "zero channels are padded by a number in the code")
 
     # --- movers --------------------------------------------------------------------------------------
 
@@ -186,28 +268,51 @@ class Checker(WatchMode):
 
         moved = fx.node.map_aggregate((tuple(args), dict(kwargs)), labels_of)
         if any(leaf is BROKEN or leaf is None and had is not None for leaf, had in _pairs(moved, (args, kwargs))):
-            raise Diverged(node.meta[CALL].path, node, f"{op} moves channels of unknown places")
+            self.fail(node.meta[CALL].path, node, f"{op} moves channels of unknown places")
         try:
             result = lb.run_on_labels(lambda *a, **k: run_mover(node, op, None, a, k), *moved)
         except Exception as error:
-            raise Diverged(node.meta[CALL].path, node, f"{op} cannot move them ({first_line(error)})") from error
+            self.fail(node.meta[CALL].path, node, f"{op} cannot move them ({first_line(error)})", error)
         self._compare(node, op, value, result, expected)
+        self._check_elements(node, op, args, kwargs, labels_of)
+
+    def _check_elements(
+        self, node: fx.Node, op: str, args: Any, kwargs: Any, labels_of: Callable[[Any], Any]
+    ) -> None:
+        """Where labels repeat they do not tell an order: then each element must come where it belongs."""
+        pairs = list(zip(tensors_of((args, kwargs)), fx_nodes((node.args, node.kwargs)), strict=False))
+        sources = {n: labels_of(tensor) for tensor, n in pairs}
+        elements = Elements(self.flow, Fate(), self.survivors)
+        if not elements.are_needed(node, sources):
+            return
+        nodes = {id(tensor): n for tensor, n in pairs}
+
+        def again(lookup: Callable[[fx.Node], Any]) -> Any:
+            def value_of(item: Any) -> Any:
+                return lookup(nodes[id(item)]) if isinstance(item, Tensor) else item
+
+            moved = fx.node.map_aggregate((tuple(args), dict(kwargs)), value_of)
+            return lb.run_on_labels(lambda *a, **k: run_mover(node, op, None, a, k), *moved)
+
+        grids = [self.survivors.index(self.flow.values[n]) for n in sources if isinstance(self.flow.values[n], Tensor)]
+        if any(grid is None for grid in grids) or not elements.agree(node, again, sources):
+            self.fail(node.meta[CALL].path, node, f"{op} would move other channels")
 
     def _compare(self, node: fx.Node, op: str, value: Any, result: Any, expected: Any) -> None:
         if isinstance(value, (tuple, list)):
             same = isinstance(result, (tuple, list)) and len(result) == len(value)
             if not same or not isinstance(expected, (tuple, list)) or len(expected) != len(value):
-                raise Diverged(node.meta[CALL].path, node, f"{op} gives another number of parts")
+                self.fail(node.meta[CALL].path, node, f"{op} gives another number of parts")
             for item, found, wanted in zip(value, result, expected, strict=True):
                 self._compare(node, op, item, found, wanted)
             return
         if not isinstance(value, Tensor):
             return
         if tuple(value.shape) != tuple(result.shape):
-            raise Diverged(node.meta[CALL].path, node, f"{op} gives the shape {tuple(value.shape)}")
+            self.fail(node.meta[CALL].path, node, f"{op} gives the shape {tuple(value.shape)}")
         # Where the survivors form no grid the value only exists inside a chain of movers: its end is compared.
-        if expected is not BROKEN and not lb.matches(_same_batch(result, expected), expected):
-            raise Diverged(node.meta[CALL].path, node, f"{op} would move other channels")
+        if expected is not BROKEN and not lb.matches(result, expected):
+            self.fail(node.meta[CALL].path, node, f"{op} would move other channels")
         self.actual[value] = result
 
     def _indices(self, node: fx.Node, args: Any, kwargs: Any) -> list[Tensor]:
@@ -229,9 +334,25 @@ class Checker(WatchMode):
 
 
 def check(
-    model: nn.Module, inputs: tuple[Any, ...], graph: Graph, record: Record, survivors: Survivors, rewritten: set[str]
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    graph: Graph,
+    record: Record,
+    survivors: Survivors,
+    rewritten: Collection[str],
+    plan: Plan,
 ) -> None:
-    """Run the cut ``model`` in the record's mode; raise Diverged at the first call that is not the original's."""
+    """Run the cut ``model`` in the record's mode; raise Diverged at the first call that is not the original's.
+
+    Args:
+        model: the cut network.
+        inputs: what the record was made on.
+        graph: of the original.
+        record: one of the graph's.
+        survivors: what stays of each label tensor.
+        rewritten: the modules whose forward was written anew.
+        plan: what was cut.
+    """
     stack = ModuleStack(model)
     checker = Checker(graph, record, survivors, stack, rewritten)
     placeholders = [n for n in record.graph.nodes if n.op == "placeholder"]
@@ -241,22 +362,61 @@ def check(
         model.train(record.training)
         try:
             run_watched(model, inputs, checker)
-        except Diverged:
-            raise
         except Exception as error:
-            cause = error.__cause__ if isinstance(error.__cause__, Diverged) else None
-            if cause is not None:
-                raise cause from error
-            raise Diverged("", None, first_line(error)) from error
+            raise checker.failure or Diverged("", None, first_line(error)) from error
+    if checker.failure is not None:
+        raise checker.failure
+    if checker.suspects:
+        _check_suspects(checker, inputs, plan)
+
+
+def _check_suspects(checker: Checker, inputs: tuple[Any, ...], plan: Plan) -> None:
+    """Numbers that content decides are those of the masked network; a width there is what it was."""
+    taps, seen = masks(checker.graph, checker.flow, plan), dict[fx.Node, list[float]]()
+
+    def noting(node: fx.Node) -> Callable[[Any, Any, Any], Any]:
+        def note(func: Any, args: Any, kwargs: Any) -> Any:
+            seen[node] = list(numbers_of(node.meta[CALL].op, args, kwargs).values())
+            return func(*args, **kwargs)
+
+        return note
+
+    for node in checker.suspects:
+        taps.put(node, noting(node))
+    model = checker.graph.model
+    with untouched(model), torch.no_grad():
+        model.train(checker.flow.module.training)  # type: ignore[union-attr]
+        run_tapped(model, inputs, taps)
+    for node, numbers in checker.suspects.items():
+        pairs = list(zip(numbers, seen.get(node, ()), strict=False))
+        same = len(pairs) == len(numbers) and all(abs(a - b) <= _ROUNDING * max(abs(a), abs(b)) for a, b in pairs)
+        if not same:
+            raise Diverged(node.meta[CALL].path, node, "a width enters the arithmetic")
+
+
+def numbers_of(op: str, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The numbers that a call is given, by place; sizes of what it makes are left out."""
+    args, kwargs = list(args), dict(kwargs)
+    if op in CREATED:
+        kept = {"full": 1, "new_full": 2}.get(op, len(args))
+        args, kwargs = args[kept:], {key: value for key, value in kwargs.items() if key == "fill_value"}
+    place = 1 if op == "group_norm" else 6 if op.startswith("conv") else None
+    found = {}
+    for key, value in [*enumerate(args), *kwargs.items()]:
+        name = "groups" if place is not None and key in (place, "groups", "num_groups") else str(key)
+        for number, leaf in enumerate(lb.flat(_plain(value))):
+            if isinstance(leaf, (int, float)):
+                found[name if name == "groups" else f"{name}.{number}"] = leaf
+    return found
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.cpu() if isinstance(value, Tensor) else value
 
 
 def fits(value: Tensor, labels: Tensor) -> bool:
     """Whether a tensor has the shape of its labels."""
     return tuple(value.shape) == tuple(labels.shape)
-
-
-def _same_batch(result: Tensor, expected: Tensor) -> Tensor:
-    return result
 
 
 def _pairs(moved: Any, originals: Any) -> list[tuple[Any, Any]]:

@@ -3,32 +3,39 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch.fx as fx
 from torch import nn
 
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.fate import fate_of
-from edgeprune.graph.flow import layer_name
+from edgeprune.graph.flow import Flow, layer_name
 from edgeprune.graph.heap import collecting_later
+from edgeprune.graph.labels import core, tensors_in
 from edgeprune.graph.ordering import Orders, channel_orders
 from edgeprune.graph.survivors import Immovable, Survivors
 from edgeprune.plan import Plan
 from edgeprune.rewrite.checker import Diverged, check
 from edgeprune.rewrite.duplicate import duplicate
-from edgeprune.rewrite.emptied import container, emptied_modules, is_inside, outermost
-from edgeprune.rewrite.forward import NotRewritable, rewrite
+from edgeprune.rewrite.emptied import container, emptied_modules
+from edgeprune.rewrite.forward import NotRewritable, Request, rewrite
 from edgeprune.rewrite.history import remember
+from edgeprune.rewrite.proof import prove
 from edgeprune.rewrite.tensors import cut_tensors
-from edgeprune.trace.record import CALL, Record
+from edgeprune.trace.record import CALL
 from edgeprune.trace.recorder import with_code
 
 
 @dataclass(frozen=True)
 class Compacted:
-    """The dense network, the plan as it was carried out, and the modules whose forward had to be rewritten."""
+    """The dense network, the plan as it was carried out, and the modules whose forward had to be rewritten.
+
+    ``reasons`` says for each of ``rewritten`` why, with the line of code that holds a width.
+    """
 
     model: nn.Module
     plan: Plan
     rewritten: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 @collecting_later
@@ -39,14 +46,15 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
     cannot be removed exactly, it stays, and the returned plan says so.
 
     Raises:
-        PlanError: ``plan`` was made for another network.
+        PlanError: ``plan`` was made for another network, or the result cannot be proved.
     """
     plan.check(graph)
     while True:
         try:
-            model, rewritten = _Cut(graph, plan).run()
+            model, reasons = _Cut(graph, plan).run()
+            prove(graph, plan, model, tuple(reasons))
             remember(model, graph.model, graph.inputs, plan.to_dict(graph))
-            return Compacted(model, plan, rewritten)
+            return Compacted(model, plan, tuple(reasons), tuple(reasons.values()))
         except Immovable as stuck:
             plan = _without(plan, stuck)
 
@@ -62,80 +70,93 @@ def _without(plan: Plan, stuck: Immovable) -> Plan:
 
 
 class _Cut:
-    """One attempt at a keep-plan."""
+    """One attempt at a keep-plan.
+
+    ``needed`` says of each module that gets another forward why, and ``dissolved`` names those which could not:
+    their code goes into the forward around.
+    """
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph, self.plan, self.keep = graph, plan, plan.keep
         self.orders: Orders = channel_orders(graph, plan.keep) if graph.flow.remaps else {}
         self.survivors = Survivors(graph, plan.keep, self.orders)
-        self.rewritten: set[str] = set()
+        self.fates = [fate_of(flow, graph.class_of, plan.keep) for flow in graph.flows]
+        self.needed: dict[str, str] = {}
+        self.dissolved: set[str] = set()
+        self._visited = {visit.path for flow in graph.flows for visit in flow.module.visits}  # type: ignore[union-attr]
 
-    def run(self) -> tuple[nn.Module, tuple[str, ...]]:
-        fates = [fate_of(flow, self.graph.class_of, self.keep) for flow in self.graph.flows]
-        for fate in fates:
+    def run(self) -> tuple[nn.Module, dict[str, str]]:
+        """The cut network, and the modules whose forward is another, with the reasons.
+
+        Raises:
+            Immovable: channels that have to stay.
+        """
+        for fate in self.fates:
             if fate.stuck:
                 classes = np.unique(np.array([item for _, item in fate.stuck], dtype=np.int64))
                 raise Immovable(classes, layer_name(fate.stuck[0][0]), "it needs at least one")
-        needed: set[str] = set()
-        for flow, fate in zip(self.graph.flows, fates, strict=True):
-            needed |= emptied_modules(flow, fate)
+        for flow, fate in zip(self.graph.flows, self.fates, strict=True):
+            for path in emptied_modules(flow, fate):
+                self.needed.setdefault(self._of_visited(path), "a branch in it has no channels left")
         while True:
-            model = self._cut(needed)
+            model = self._cut()
             try:
                 for flow in self.graph.flows:
-                    check(model, self._inputs(flow.module), self.graph, flow.module, self.survivors, self.rewritten)
-                return model, tuple(sorted(self.rewritten))
+                    self._check(model, flow)
+                return model, dict(sorted(self.needed.items()))
             except Diverged as diverged:
-                needed = self._further(diverged)
+                self._escalate(diverged)
 
-    def _cut(self, needed: set[str]) -> nn.Module:
+    def _check(self, model: nn.Module, flow: Flow) -> None:
+        record = flow.module
+        inputs = self.graph.inputs_of(record)  # type: ignore[arg-type]
+        check(model, inputs, self.graph, record, self.survivors, self.needed, self.plan)  # type: ignore[arg-type]
+
+    def _cut(self) -> nn.Module:
         """A cut copy in which the ``needed`` modules, or the ones around them, have another forward."""
         if self.keep.all():
             return duplicate(self.graph.model)
         while True:
             model = duplicate(self.graph.model)
             cut_tensors(model, self.graph, self.keep, self.orders)
-            needed = set(outermost(needed))
-            failed = self._rewrite_all(model, needed)
-            if failed is None:
-                self.rewritten = needed
-                return model
-            path, reason = failed
-            needed = (needed - {path}) | {self._around(path, reason)}
-
-    def _rewrite_all(self, model: nn.Module, needed: set[str]) -> tuple[str, str] | None:
-        for path in sorted(needed):
-            record = next(
-                (f.module for f in self.graph.flows if any(v.path == path for v in f.module.visits)), self.graph.module
+            request = Request(
+                self.graph, model, self.keep, self.orders, self.fates, self.plan.bypass, self.needed, self.dissolved
             )
             try:
-                rewrite(
-                    self.graph, record, model, path, self.keep, self.orders, bypass=self.plan.bypass
-                )
+                for path in sorted(self.needed, key=lambda p: (-p.count("."), p)):  # inner ones first
+                    rewriting = path
+                    rewrite(request, path)
+                return model
             except NotRewritable as error:
-                return path, str(error)
-        return None
+                self._go_around(rewriting, str(error), None)
 
-    def _around(self, path: str, reason: str) -> str:
-        """The module around one that cannot be rewritten."""
+    def _go_around(self, path: str, reason: str, diverged: Diverged | None) -> None:
+        """Rewrite the module around one that cannot be rewritten, with its code."""
         if not path:
-            raise self._refusal(None, reason)
-        return path.rpartition(".")[0]
+            raise self._refusal(diverged, reason)
+        why = self.needed.pop(path)
+        self.dissolved.add(path)
+        self.needed.setdefault(self._of_visited(path.rpartition(".")[0]), why)
 
-    def _further(self, diverged: Diverged) -> set[str]:
-        """The modules to rewrite after the cut network did something else in one of them."""
-        path = container(diverged.node) if diverged.node is not None else diverged.path
-        while path and path not in self._visited():
+    def _of_visited(self, path: str) -> str:
+        """The path, or that of the nearest module around it which has a forward that runs."""
+        while path and path not in self._visited:
             path = path.rpartition(".")[0]
-        if any(is_inside(path, done) for done in self.rewritten):
-            outer = next(done for done in self.rewritten if is_inside(path, done))
-            if not outer:
-                raise self._refusal(diverged, diverged.why)
-            return (self.rewritten - {outer}) | {outer.rpartition(".")[0]}
-        return self.rewritten | {path} | self._siblings(path, diverged)
+        return path
 
-    def _visited(self) -> set[str]:
-        return {visit.path for flow in self.graph.flows for visit in flow.module.visits}
+    def _escalate(self, diverged: Diverged) -> None:
+        """Rewrite the module in which the cut network did something else, or the one around where that is done."""
+        node = diverged.node
+        path = self._of_visited(container(node) if node is not None else diverged.path)
+        line = with_code(node.meta[CALL].line) if node is not None and CALL in node.meta else ""
+        reason = f"{diverged.why}, at {line}" if line else diverged.why
+        while path in self.dissolved:
+            path = self._of_visited(path.rpartition(".")[0])
+        if path in self.needed:
+            self._go_around(path, reason, diverged)
+            return
+        for other in {path} | self._siblings(path, diverged):
+            self.needed.setdefault(other, reason)
 
     def _siblings(self, path: str, diverged: Diverged) -> set[str]:
         """Modules of the same class that lose channels at the same line of code."""
@@ -147,30 +168,24 @@ class _Cut:
         for other in self.graph.flow.module.graph.nodes:
             if CALL in other.meta and other.meta[CALL].line == line and self._changes(other):
                 place = container(other)
-                if place and type(self.graph.model.get_submodule(place)) is kind and place in self._visited():
-                    found.add(place)
+                if place in self._visited - {""} - self.dissolved:
+                    if type(self.graph.model.get_submodule(place)) is kind:
+                        found.add(place)
         return found
 
-    def _changes(self, node: object) -> bool:
-        labels = self.graph.flow.values[node]  # type: ignore[index]
-        from edgeprune.graph import labels as lb
-
-        return any(not bool(self.survivors.kept(lb.core(t)).all()) for t in lb.tensors_in(labels))
+    def _changes(self, node: fx.Node) -> bool:
+        labels = tensors_in(self.graph.flow.values[node])
+        return any(not bool(self.survivors.kept(core(tensor)).all()) for tensor in labels)
 
     def _refusal(self, diverged: Diverged | None, reason: str) -> Immovable:
         """The error that keeps the channels at the call that cannot be made right."""
         node = diverged.node if diverged is not None else None
+        dropped = np.flatnonzero(~self.keep)
         if node is None:
-            dropped = np.flatnonzero(~self.keep)
             return Immovable(dropped, "the network", reason)
         flow = next(f for f in self.graph.flows if node in f.values)
         values = [flow.values[node], *(flow.values[n] for n in node.all_input_nodes)]
         refused = self.survivors.refuse(values, node)
         classes = refused.classes[~self.keep[refused.classes]]
-        if not len(classes):
-            classes = np.flatnonzero(~self.keep)
         line = with_code(node.meta[CALL].line) if CALL in node.meta else layer_name(node)
-        return Immovable(classes, line, reason)
-
-    def _inputs(self, record: Record) -> tuple:
-        return self.graph.inputs_of(record)
+        return Immovable(classes if len(classes) else dropped, line, reason)

@@ -9,13 +9,13 @@ from edgeprune.trace.record import CALL
 
 
 def container(node: fx.Node) -> str:
-    """Return the path of the module whose own code made a call: the one around a layer."""
+    """Return the path of the module whose own code made a call: the one around a layer of torch's."""
     while CALL not in node.meta and node.op == "call_function":
         node = node.all_input_nodes[0]  # a part of what a call gave
     site = node.meta.get(CALL)
     if site is None:
         return ""
-    return site.path.rpartition(".")[0] if site.in_layer else site.path
+    return site.path.rpartition(".")[0] if site.in_library else site.path
 
 
 def emptied_modules(flow: Flow, fate: Fate) -> set[str]:
@@ -54,11 +54,6 @@ def common(a: str, b: str) -> str:
             break
         parts.append(x)
     return ".".join(parts)
-
-
-def outermost(paths: set[str]) -> list[str]:
-    """Return the paths that lie in no other of them."""
-    return sorted(p for p in paths if not any(p != q and is_inside(p, q) for q in paths))
 
 
 def is_inside(path: str, other: str) -> bool:

@@ -24,7 +24,7 @@ class Masked(nn.Module):
     def __init__(self, network: nn.Module, graph: Graph, plan: Plan) -> None:
         super().__init__()
         self.network = network
-        self.train(network.training)
+        self.training = network.training
         self._taps = [masks(graph, flow, plan) for flow in graph.flows]
 
     def forward(self, *inputs: Any) -> Any:

@@ -16,13 +16,15 @@ WRITES = "writes"  # node.meta: nodes whose memory an in-place call changed whil
 class CallSite:
     """Where a call happened: the ``number``-th call made directly by module ``path``, at ``line`` of the user's code.
 
-    ``in_layer`` says that the module has no modules inside: it is a layer.
+    ``in_layer`` says that the module has no modules inside: it is a layer. ``in_library`` says that its forward
+    is torch's own.
     """
 
     path: str
     number: int
     op: str
     in_layer: bool = False
+    in_library: bool = False
     line: str = field(compare=False, default="")
 
     @property
@@ -33,14 +35,17 @@ class CallSite:
 
 @dataclass
 class Visit:
-    """One run of a module: nodes of its positional arguments and of its result, in the structure they came in.
+    """One run of a module: nodes of its arguments and of its result, in the structure they came in.
 
-    ``plain`` says that it was called without keyword arguments that hold tensors.
+    ``own_arguments`` says that its forward was given what it was called with: no hook put something else there.
     """
 
     path: str
     args: Any
     result: Any = None
+    kwargs: Any = None
+    own_arguments: bool = True
+    tensors: list[Tensor] = field(default_factory=list, repr=False)  # among the arguments, while it runs
     first: int = 0  # number of nodes before it, and up to its end
     last: int = 0
 

@@ -5,12 +5,14 @@ The user's Python runs as it is: hooks, dicts, state on self, custom autograd fu
 `TorchDispatchMode`. So nothing computes on a recorded tensor unseen.
 """
 
+import inspect
 import linecache
 import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -53,13 +55,14 @@ class ModuleStack:
         self.mode: WatchMode | None = None
         self._names = {id(module): name for name, module in model.named_modules()}
         self._leaves = {name for name, module in model.named_modules() if not module._modules}
+        self._library = {name for name, module in model.named_modules() if is_library(module)}
         self._counts: dict[str, int] = defaultdict(int)
 
     @contextmanager
     def following(self) -> Iterator["ModuleStack"]:
         """Follow the modules that run in the block."""
         entering = torch_module.register_module_forward_pre_hook(self._enter)
-        leaving = torch_module.register_module_forward_hook(self._leave, always_call=True)
+        leaving = torch_module.register_module_forward_hook(self._leave, with_kwargs=True, always_call=True)
         try:
             yield self
         finally:
@@ -67,16 +70,19 @@ class ModuleStack:
             leaving.remove()
 
     def _enter(self, module: nn.Module, args: Any) -> None:
+        # torch gives such hooks no keyword arguments; its frame has them.
+        kwargs = sys._getframe(1).f_locals.get("kwargs", {})
         path = self._names.get(id(module))
         self.paths.append(self.paths[-1] if path is None else path)
         with self._unseen():
             for watcher in self.watchers:
-                watcher.entered(module, path, args)
+                watcher.entered(module, path, args, kwargs)
 
-    def _leave(self, module: nn.Module, _: Any, result: Any) -> None:
+    def _leave(self, module: nn.Module, args: Any, *rest: Any) -> None:
+        kwargs, result = rest if len(rest) == 2 else ({}, rest[0])  # after an error torch leaves out the kwargs
         with self._unseen():
             for watcher in self.watchers:
-                watcher.left(module, self._names.get(id(module)), result)
+                watcher.left(module, self._names.get(id(module)), (args, kwargs), result)
         if len(self.paths) > 1:
             self.paths.pop()
 
@@ -96,7 +102,7 @@ class ModuleStack:
         path = self.paths[-1]
         number = self._counts[path]
         self._counts[path] += 1
-        return CallSite(path, number, op, path in self._leaves)
+        return CallSite(path, number, op, path in self._leaves, path in self._library)
 
 
 class Below(TorchDispatchMode):
@@ -105,6 +111,11 @@ class Below(TorchDispatchMode):
     def __init__(self, mode: "WatchMode") -> None:
         super().__init__()
         self._mode = mode
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not wrap the dispatch for torch.compile: that would import all of torch._dynamo, which takes seconds."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self._mode.depth or func.namespace not in ("aten", "torchvision"):
@@ -158,20 +169,24 @@ class Recorder(WatchMode):
 
     # --- modules -------------------------------------------------------------------------------------
 
-    def entered(self, module: nn.Module, path: str | None, args: Any) -> None:
+    def entered(self, module: nn.Module, path: str | None, args: Any, kwargs: Any) -> None:
         """A module begins to run."""
         visit = Visit("" if path is None else path, None, first=len(self.graph.nodes))
-        if module._modules and path is not None:  # layers are never rewritten
-            visit.args = self._structure(tuple(args))
+        if path is not None and not is_library(module):  # torch's own layers are never rewritten
+            visit.args, visit.kwargs = self._structure(tuple(args)), self._structure(dict(kwargs))
+            visit.tensors = tensors_of((args, kwargs))
             self.visits.append(visit)
         self._running.append(visit)
 
-    def left(self, module: nn.Module, _: str | None, result: Any) -> None:
-        """A module has run."""
+    def left(self, module: nn.Module, path: str | None, arguments: tuple[Any, Any], result: Any) -> None:
+        """A module has run, with the arguments that its own hooks made of those it was called with."""
         visit = self._running.pop()
-        if module._modules:
-            visit.result = self._structure(result)
         visit.last = len(self.graph.nodes)
+        if path is None or is_library(module):
+            return
+        visit.result = self._structure(result)
+        visit.own_arguments = [id(t) for t in tensors_of(arguments)] == [id(t) for t in visit.tensors]
+        visit.tensors = []
 
     # --- values --------------------------------------------------------------------------------------
 
@@ -246,7 +261,7 @@ class Recorder(WatchMode):
         if op in ("batch_norm", "instance_norm"):  # running statistics follow the data; that is not a write
             written = None
         node = self._create("call_function", func, self._argument(tuple(args)), self._argument(dict(kwargs)))
-        node.meta[CALL] = CallSite(site.path, site.number, op, site.in_layer, user_line())
+        node.meta[CALL] = replace(site, line=user_line())
         if any(n in self._dynamic for n in node.all_input_nodes):
             self._dynamic.add(node)
         if written is not None:
@@ -339,6 +354,7 @@ def watch(model: nn.Module, inputs: tuple[Any, ...], *, training: bool = False) 
     Raises:
         TraceError: the model does not run on ``inputs``.
     """
+    _check_arguments(model, inputs)
     stack = ModuleStack(model)
     recorder = Recorder(model, stack)
     for number, tensor in enumerate(tensors_of(inputs)):
@@ -348,6 +364,30 @@ def watch(model: nn.Module, inputs: tuple[Any, ...], *, training: bool = False) 
         output = run_watched(model, inputs, recorder)
         recorder.output(output)
     return Record(model, recorder.finish(), training, recorder.constants, recorder.visits)
+
+
+def _check_arguments(model: nn.Module, inputs: tuple[Any, ...]) -> None:
+    """Raise a TraceError that says what to do where forward cannot take the example."""
+    parameters, signature = [], None
+    try:
+        signature = inspect.signature(model.forward)
+        signature.bind(*inputs)
+    except ValueError:  # a builtin without a signature
+        pass
+    except TypeError as error:
+        for parameter in signature.parameters.values() if signature else ():
+            if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                parameters.append(parameter.name)
+        raise TraceError(
+            f"{type(model).__name__}.forward takes {len(parameters)} input(s) ({', '.join(parameters)}) but the "
+            f"example has {len(inputs)}; give a tuple with one tensor for each"
+        ) from error
+    if not tensors_of(inputs):
+        kinds = ", ".join(type(value).__name__ for value in inputs) or "nothing"
+        raise TraceError(
+            f"the example input ({kinds}) holds no tensor: "
+            "give a torch tensor, or a tuple with one for each argument of forward"
+        )
 
 
 def run_watched(model: nn.Module, inputs: tuple[Any, ...], mode: WatchMode) -> Any:
@@ -371,6 +411,12 @@ def run_watched(model: nn.Module, inputs: tuple[Any, ...], mode: WatchMode) -> A
 
 
 # --- small things --------------------------------------------------------------------------------------
+
+
+def is_library(module: nn.Module) -> bool:
+    """Whether a module is one of torch's own layers, so that nothing is written into its forward for one network."""
+    forward = getattr(type(module), "forward", None)  # a scripted module's class has none
+    return not module._modules and getattr(forward, "__module__", "").startswith(("torch.nn.", "torch.ao.nn."))
 
 
 def hollow(value: Any) -> Any:
