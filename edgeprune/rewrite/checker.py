@@ -15,6 +15,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Graph
+from edgeprune.graph.elements import Elements
+from edgeprune.graph.fate import Fate
 from edgeprune.graph.movers import assigned_index, index_nodes, run_mover, written_labels
 from edgeprune.graph.ops import CREATED, source_of
 from edgeprune.graph.survivors import BROKEN, Survivors
@@ -272,6 +274,29 @@ class Checker(WatchMode):
         except Exception as error:
             self.fail(node.meta[CALL].path, node, f"{op} cannot move them ({first_line(error)})", error)
         self._compare(node, op, value, result, expected)
+        self._check_elements(node, op, args, kwargs, labels_of)
+
+    def _check_elements(
+        self, node: fx.Node, op: str, args: Any, kwargs: Any, labels_of: Callable[[Any], Any]
+    ) -> None:
+        """Where labels repeat they do not tell an order: then each element must come where it belongs."""
+        pairs = list(zip(tensors_of((args, kwargs)), fx_nodes((node.args, node.kwargs)), strict=False))
+        sources = {n: labels_of(tensor) for tensor, n in pairs}
+        elements = Elements(self.flow, Fate(), self.survivors)
+        if not elements.are_needed(node, sources):
+            return
+        nodes = {id(tensor): n for tensor, n in pairs}
+
+        def again(lookup: Callable[[fx.Node], Any]) -> Any:
+            def value_of(item: Any) -> Any:
+                return lookup(nodes[id(item)]) if isinstance(item, Tensor) else item
+
+            moved = fx.node.map_aggregate((tuple(args), dict(kwargs)), value_of)
+            return lb.run_on_labels(lambda *a, **k: run_mover(node, op, None, a, k), *moved)
+
+        grids = [self.survivors.index(self.flow.values[n]) for n in sources if isinstance(self.flow.values[n], Tensor)]
+        if any(grid is None for grid in grids) or not elements.agree(node, again, sources):
+            self.fail(node.meta[CALL].path, node, f"{op} would move other channels")
 
     def _compare(self, node: fx.Node, op: str, value: Any, result: Any, expected: Any) -> None:
         if isinstance(value, (tuple, list)):
