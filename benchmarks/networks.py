@@ -107,7 +107,13 @@ def _transformers(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
         "mobilenet_v2": lambda: t.MobileNetV2ForImageClassification(t.MobileNetV2Config()),
         "segformer": lambda: t.SegformerForSemanticSegmentation(t.SegformerConfig()),
         "mobilevit": lambda: t.MobileViTForImageClassification(t.MobileViTConfig()),
-        "detr": lambda: t.DetrForObjectDetection(t.DetrConfig(use_pretrained_backbone=False, use_timm_backbone=False, backbone_config=t.ResNetConfig(out_features=["stage4"]))),
+        "detr": lambda: t.DetrForObjectDetection(
+            t.DetrConfig(
+                use_pretrained_backbone=False,
+                use_timm_backbone=False,
+                backbone_config=t.ResNetConfig(out_features=["stage4"]),
+            )
+        ),
     }
     return makers[name](), (torch.randn(1, 3, 128, 128),)
 
@@ -115,7 +121,14 @@ def _transformers(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
 def _monai(_: str) -> tuple[nn.Module, tuple[Any, ...]]:
     from monai.networks.nets import UNet
 
-    model = UNet(spatial_dims=2, in_channels=1, out_channels=2, channels=(16, 32, 64, 128), strides=(2, 2, 2), num_res_units=2)
+    model = UNet(
+        spatial_dims=2,
+        in_channels=1,
+        out_channels=2,
+        channels=(16, 32, 64, 128),
+        strides=(2, 2, 2),
+        num_res_units=2,
+    )
     return model, (torch.randn(1, 1, 64, 64),)
 
 
@@ -148,7 +161,10 @@ def row_of(key: Row) -> Row:
         return {"built": True, "error": f"{type(error).__name__}: {error}"}
     finished = time.perf_counter()
     with torch.no_grad():
-        wanted, result = tensors_of(mask(graph, done.plan).eval()(*inputs)), tensors_of(done.model.eval()(*inputs))
+        wanted, result = (
+            tensors_of(mask(graph, done.plan).eval()(*inputs)),
+            tensors_of(done.model.eval()(*inputs)),
+        )
     channels = sum(p.channels for p in graph.protected)
     return {
         "built": True,
@@ -177,7 +193,15 @@ def _apart(wanted: list[Tensor], result: list[Tensor]) -> float | None:
 
 def versions() -> Iterator[tuple[str, str]]:
     """Yield the versions of the packages that networks come from."""
-    for package in ("torch", "torchvision", "timm", "ultralytics", "transformers", "monai", "segmentation-models-pytorch"):
+    for package in (
+        "torch",
+        "torchvision",
+        "timm",
+        "ultralytics",
+        "transformers",
+        "monai",
+        "segmentation-models-pytorch",
+    ):
         try:
             yield package, version(package)
         except PackageNotFoundError:
@@ -186,8 +210,12 @@ def versions() -> Iterator[tuple[str, str]]:
 
 def main() -> None:
     """Make all rows that are missing."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sources", nargs="*", default=["torchvision", "segmentation", "detection", "timm", "hybrids"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "sources", nargs="*", default=["torchvision", "segmentation", "detection", "timm", "hybrids"]
+    )
     parser.add_argument("--out", type=Path, default=Path("results/networks.json"))
     options = parser.parse_args()
     warnings.filterwarnings("ignore")

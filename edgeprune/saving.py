@@ -16,12 +16,12 @@ from edgeprune.errors import ModelError, TraceError, WeightsError
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.symbolic import trace
 from edgeprune.plan import Plan
+from edgeprune.recording.recorder import tensors_of
+from edgeprune.recording.untouched import untouched
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.history import HISTORY, History, example_of, history_of
 from edgeprune.serialize import describe_module, load_module, write_module
 from edgeprune.tensorfile import read_tensor_file
-from edgeprune.recording.recorder import tensors_of
-from edgeprune.recording.untouched import untouched
 
 PLANS = "edgeprune-plans"
 TOLERANCE = 1e-4  # of the largest output; a graph of the same operations differs by rounding at most
@@ -74,7 +74,9 @@ def _is_close(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape:
         return False
     a, b = a.double(), b.double()
-    return bool(((a - b).abs() <= TOLERANCE * max(1e-12, float(a.abs().max())) if a.numel() else a == b).all())
+    return bool(
+        ((a - b).abs() <= TOLERANCE * max(1e-12, float(a.abs().max())) if a.numel() else a == b).all()
+    )
 
 
 def load(path: str | Path, allow: tuple[str, ...] = (), into: nn.Module | None = None) -> nn.Module:
@@ -99,7 +101,9 @@ def load(path: str | Path, allow: tuple[str, ...] = (), into: nn.Module | None =
         return load_module(path, allow)
     tensors, metadata = read_tensor_file(Path(path))
     if PLANS not in metadata:
-        raise WeightsError(f"{path} holds no keep-plans to prune a {type(into).__name__} by: load it without into=")
+        raise WeightsError(
+            f"{path} holds no keep-plans to prune a {type(into).__name__} by: load it without into="
+        )
     try:
         history = msgspec.json.decode(metadata[PLANS], type=History)
     except msgspec.MsgspecError as error:
@@ -115,7 +119,9 @@ def _apply(history: History, tensors: dict[str, Tensor], into: nn.Module, path: 
     wanted = model.state_dict().keys()
     missing = [name for name in wanted if name not in tensors]
     if missing:
-        raise WeightsError(f"{path} lacks {missing[0]!r} of a {type(into).__name__}: it is of another network")
+        raise WeightsError(
+            f"{path} lacks {missing[0]!r} of a {type(into).__name__}: it is of another network"
+        )
     try:
         model.load_state_dict({name: tensors[name] for name in wanted})
     except RuntimeError as error:

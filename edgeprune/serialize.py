@@ -6,7 +6,6 @@ attributes. Nothing in it is code: only listed functions and layers of torch and
 """
 
 import importlib
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path

@@ -338,7 +338,9 @@ def _groups(flow: Flow, slots: dict[tuple[str, int], Ints], classes: int) -> lis
         names = tuple(name.rsplit(".", 1)[0] for name in made)
         label = names[0] if names else keys[places[0]][0]
         readers = tuple(name.rsplit(".", 1)[0] for name in mixed)
-        channels = tuple(_channels(slots[keys[p]], members) for p in places if flow.outputs.get(keys[p][0]) == keys[p][1])
+        channels = tuple(
+            _channels(slots[keys[p]], members) for p in places if flow.outputs.get(keys[p][0]) == keys[p][1]
+        )
         groups.append(ChannelGroup(index, label, members, names, readers, channels))
     return groups
 

@@ -190,7 +190,18 @@ def is_noise(node: fx.Node) -> bool:
         draws = draws or op_name(current) in ("rand", "randn", "bernoulli", "uniform", "normal", "rand_like")
         if op_name(current) in CREATED or op_name(current) == "rand_like":
             continue
-        if op_name(current) not in ("bernoulli", "uniform", "normal", "add", "div", "mul", "floor", "lt", "to", "fill"):
+        if op_name(current) not in (
+            "bernoulli",
+            "uniform",
+            "normal",
+            "add",
+            "div",
+            "mul",
+            "floor",
+            "lt",
+            "to",
+            "fill",
+        ):
             return False
         stack += [n for n in current.all_input_nodes if tensors_in(n.meta[VALUE])]
     return draws
@@ -202,5 +213,7 @@ def _is_pointwise_convolution(node: fx.Node) -> bool:
     if not name.startswith("conv") or "transpose" in name:
         return False
     padding = node.args[4] if len(node.args) > 4 else node.kwargs.get("padding", 0)
-    flat = padding in ("valid", "same") or not any(padding if isinstance(padding, (tuple, list)) else (padding,))
+    flat = padding in ("valid", "same") or not any(
+        padding if isinstance(padding, (tuple, list)) else (padding,)
+    )
     return flat and set(weight_node(node).meta[VALUE].shape[2:]) == {1}

@@ -390,7 +390,11 @@ class Flow:
             if op_name(node) in LAYER_FUNCTIONS and node.op == "call_function":
                 for argument in node.all_input_nodes:
                     computed = argument in self.static and argument.op != "get_attr"
-                    if computed and isinstance(argument.meta[VALUE], Tensor) and is_weight_argument(node, argument):
+                    if (
+                        computed
+                        and isinstance(argument.meta[VALUE], Tensor)
+                        and is_weight_argument(node, argument)
+                    ):
                         self._find_elementwise(argument)
 
     def _find_elementwise(self, weight: fx.Node) -> None:

@@ -85,7 +85,11 @@ class Rewriter:
         if op_name(new) != op_name(node):
             raise self.survivors.refuse([self.flow.values[n] for n in node.meta[WRITES]], node)
         source = source_of(new)
-        while isinstance(source, fx.Node) and source.op.startswith("call") and op_name(source) in ("index_select", *VIEWS):
+        while (
+            isinstance(source, fx.Node)
+            and source.op.startswith("call")
+            and op_name(source) in ("index_select", *VIEWS)
+        ):
             if op_name(source) == "index_select":
                 raise self.survivors.refuse([self.flow.values[n] for n in node.meta[WRITES]], node)
             source = source_of(source)

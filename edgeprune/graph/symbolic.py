@@ -144,7 +144,9 @@ class ValueTracer(fx.Tracer):
 
     def __init__(self, model: nn.Module, inputs: tuple[Any, ...], leaves: Leaves | None = None) -> None:
         """``inputs`` are the values of forward's arguments."""
-        super().__init__(autowrap_modules=(math,), autowrap_functions=tuple(getattr(torch, n) for n in _CREATING))
+        super().__init__(
+            autowrap_modules=(math,), autowrap_functions=tuple(getattr(torch, n) for n in _CREATING)
+        )
         named = [*model.named_parameters(), *model.named_buffers()]
         self._names = {id(tensor): name for name, tensor in named}
         self._layers = dict(model.named_modules(remove_duplicate=False))
@@ -175,7 +177,9 @@ class ValueTracer(fx.Tracer):
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
         if _context() != self._context:
-            raise TraceError(f"cannot trace this model: a part runs under no_grad or autocast at {user_line()}")
+            raise TraceError(
+                f"cannot trace this model: a part runs under no_grad or autocast at {user_line()}"
+            )
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
         proxy.node.meta[VALUE] = self._value(proxy.node)
         return proxy
@@ -379,7 +383,9 @@ def _no_own_gradients() -> Iterator[None]:
 
     def apply(kind: Any, *args: Any, **kwargs: Any) -> Any:
         if any(isinstance(value, Proxy) for value in (*args, *kwargs.values())):
-            raise TraceError(f"cannot trace this model: {kind.__name__} has a gradient of its own at {user_line()}")
+            raise TraceError(
+                f"cannot trace this model: {kind.__name__} has a gradient of its own at {user_line()}"
+            )
         return original.__func__(kind, *args, **kwargs)  # type: ignore[attr-defined]
 
     torch.autograd.Function.apply = classmethod(apply)  # type: ignore[method-assign,assignment]
@@ -415,7 +421,9 @@ def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
         TraceError: the model's Python depends on a tensor's content, or it does not run on ``inputs``.
     """
     _check_inputs(inputs)
-    arguments = [Argument(name, value) for name, value in zip(_given(model, len(inputs)), inputs, strict=True)]
+    arguments = [
+        Argument(name, value) for name, value in zip(_given(model, len(inputs)), inputs, strict=True)
+    ]
     tracer, graph = _traced(model, arguments, None, training=False)
     return _module(model, tracer, graph, revive=True)
 

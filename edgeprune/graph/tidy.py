@@ -15,7 +15,6 @@ from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import VIEWS, assign, op_name, source_of
 from edgeprune.recording.record import VALUE, WRITES
 
-
 _ASSERTIONS = {"_assert", "_assert_is_none", "assert_is_none"}
 _WRITING_OPERATORS = {"iadd", "isub", "imul", "itruediv", "ifloordiv", "ipow", "imod", "iand", "ior", "ixor"}
 

@@ -16,9 +16,9 @@ from edgeprune.importance.batches import Batches, inputs_of, mapped
 from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
 from edgeprune.importance.options import at_most_all, number
 from edgeprune.importance.sites import Site, as_maps, first_operand, run, written_sites
-from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.recording.record import CALL
 from edgeprune.recording.taps import Taps, operands, run_tapped, tensors_in
+from edgeprune.rewrite.duplicate import duplicate
 
 _ARITHMETIC = {"add", "sub", "mul", "div"}
 # These take their statistics from the data even in evaluation mode, where BatchNorm is a scale and a shift.

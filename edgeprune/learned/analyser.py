@@ -24,9 +24,9 @@ from edgeprune.learned.mask import OFFSET, continuous_mask, evidence, shared_mas
 from edgeprune.learned.pruning_model import PruningModelBank
 from edgeprune.plan import Plan
 from edgeprune.ranks import ranks
-from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.recording.record import CALL
 from edgeprune.recording.taps import Taps, run_tapped
+from edgeprune.rewrite.duplicate import duplicate
 
 ModelFactory = Callable[[int], nn.Module]
 

@@ -88,7 +88,11 @@ def _signature(node: fx.Node) -> tuple[Any, ...]:
     value = node.meta[VALUE]
     # The batch may differ between the runs that are compared.
     shape = tuple(value.shape[1:]) if isinstance(value, Tensor) else None
-    sources = tuple(n.meta[CALL].key if CALL in n.meta else n.target for n in node.all_input_nodes if n.op != "call_function" or CALL in n.meta)
+    sources = tuple(
+        n.meta[CALL].key if CALL in n.meta else n.target
+        for n in node.all_input_nodes
+        if n.op != "call_function" or CALL in n.meta
+    )
     return (site.key if site else None, site.op if site else "", shape, sources)
 
 

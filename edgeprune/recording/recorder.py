@@ -31,19 +31,95 @@ from edgeprune.recording.untouched import untouched
 
 # Questions about a tensor that its content does not answer: not calls of the network.
 QUESTIONS = frozenset(
-    """
-    shape dtype device ndim layout requires_grad is_cuda is_cpu is_meta is_sparse is_quantized is_nested is_mkldnn
-    is_leaf is_mps is_xla is_xpu grad grad_fn grad_set requires_grad_set name names itemsize nbytes is_sparse_csr
-    size dim ndimension numel nelement stride is_floating_point is_complex is_contiguous is_tensor element_size
-    get_device storage_offset result_type is_same_size is_inference is_conj is_neg is_signed has_names len hash
-    can_cast get_default_dtype is_autocast_enabled untyped_storage storage data_ptr register_hook
-    retain_grad requires_grad_ backward format repr str reduce_ex deepcopy is_storage is_grad_enabled
-    set_grad_enabled is_nonzero_hint finfo iinfo broadcast_shapes promote_types is_ipu is_vulkan is_maia is_mtia
-    volatile output_nr _version get_num_threads get_rng_state typename
-    """.split()
+    [
+        "shape",
+        "dtype",
+        "device",
+        "ndim",
+        "layout",
+        "requires_grad",
+        "is_cuda",
+        "is_cpu",
+        "is_meta",
+        "is_sparse",
+        "is_quantized",
+        "is_nested",
+        "is_mkldnn",
+        "is_leaf",
+        "is_mps",
+        "is_xla",
+        "is_xpu",
+        "grad",
+        "grad_fn",
+        "grad_set",
+        "requires_grad_set",
+        "name",
+        "names",
+        "itemsize",
+        "nbytes",
+        "is_sparse_csr",
+        "size",
+        "dim",
+        "ndimension",
+        "numel",
+        "nelement",
+        "stride",
+        "is_floating_point",
+        "is_complex",
+        "is_contiguous",
+        "is_tensor",
+        "element_size",
+        "get_device",
+        "storage_offset",
+        "result_type",
+        "is_same_size",
+        "is_inference",
+        "is_conj",
+        "is_neg",
+        "is_signed",
+        "has_names",
+        "len",
+        "hash",
+        "can_cast",
+        "get_default_dtype",
+        "is_autocast_enabled",
+        "untyped_storage",
+        "storage",
+        "data_ptr",
+        "register_hook",
+        "retain_grad",
+        "requires_grad_",
+        "backward",
+        "format",
+        "repr",
+        "str",
+        "reduce_ex",
+        "deepcopy",
+        "is_storage",
+        "is_grad_enabled",
+        "set_grad_enabled",
+        "is_nonzero_hint",
+        "finfo",
+        "iinfo",
+        "broadcast_shapes",
+        "promote_types",
+        "is_ipu",
+        "is_vulkan",
+        "is_maia",
+        "is_mtia",
+        "volatile",
+        "output_nr",
+        "_version",
+        "get_num_threads",
+        "get_rng_state",
+        "typename",
+    ]
 )
 _OWN = os.path.dirname(torch.__file__) + os.sep
-_HERE = tuple(os.path.join(os.path.dirname(os.path.dirname(__file__)), room) + os.sep for room in ("recording", "graph", "rewrite"))
+_HERE = tuple(
+    os.path.join(os.path.dirname(os.path.dirname(__file__)), room) + os.sep
+    for room in ("recording", "graph", "rewrite")
+)
 
 
 class ModuleStack:
@@ -79,7 +155,9 @@ class ModuleStack:
                 watcher.entered(module, path, args, kwargs)
 
     def _leave(self, module: nn.Module, args: Any, *rest: Any) -> None:
-        kwargs, result = rest if len(rest) == 2 else ({}, rest[0])  # after an error torch leaves out the kwargs
+        kwargs, result = (
+            rest if len(rest) == 2 else ({}, rest[0])
+        )  # after an error torch leaves out the kwargs
         with self._unseen():
             for watcher in self.watchers:
                 watcher.left(module, self._names.get(id(module)), (args, kwargs), result)
@@ -215,7 +293,11 @@ class Recorder(WatchMode):
         if isinstance(value, torch.Size):
             return tuple(value)
         if isinstance(value, (tuple, list)):
-            return type(value)(self._argument(v) for v in value) if type(value) in (tuple, list) else tuple(self._argument(v) for v in value)
+            return (
+                type(value)(self._argument(v) for v in value)
+                if type(value) in (tuple, list)
+                else tuple(self._argument(v) for v in value)
+            )
         if isinstance(value, dict):
             return {k: self._argument(v) for k, v in value.items()}
         if isinstance(value, slice):
@@ -275,7 +357,9 @@ class Recorder(WatchMode):
             before = self._constant(tensor)
         self._writes.append((node, before))
 
-    def _note_outputs(self, node: fx.Node, result: Any, outputs: list[Tensor], tensors: list[Tensor], written: Tensor | None) -> None:
+    def _note_outputs(
+        self, node: fx.Node, result: Any, outputs: list[Tensor], tensors: list[Tensor], written: Tensor | None
+    ) -> None:
         value = written if written is not None and not outputs else result
         node.meta[VALUE] = self._value(node, value)
         if written is not None:
@@ -336,7 +420,9 @@ class Recorder(WatchMode):
             late = [
                 n
                 for n in family
-                if n not in (node, before) and order[n] < order[node] and any(order[u] > order[node] for u in n.users)
+                if n not in (node, before)
+                and order[n] < order[node]
+                and any(order[u] > order[node] for u in n.users)
             ]
             if late:
                 node.meta[WRITES] = [*late, before]
@@ -416,7 +502,9 @@ def run_watched(model: nn.Module, inputs: tuple[Any, ...], mode: WatchMode) -> A
 def is_library(module: nn.Module) -> bool:
     """Whether a module is one of torch's own layers, so that nothing is written into its forward for one network."""
     forward = getattr(type(module), "forward", None)  # a scripted module's class has none
-    return not module._modules and getattr(forward, "__module__", "").startswith(("torch.nn.", "torch.ao.nn."))
+    return not module._modules and getattr(forward, "__module__", "").startswith(
+        ("torch.nn.", "torch.ao.nn.")
+    )
 
 
 def hollow(value: Any) -> Any:
@@ -442,7 +530,12 @@ def tensors_of(value: Any, _depth: int = 0) -> list[Tensor]:
     """All tensors of nested containers, dataclasses and plain objects, in order."""
     if isinstance(value, Tensor):
         return [value]
-    if isinstance(value, (str, bytes, int, float, bool, type(None), torch.dtype, torch.device, nn.Module, type)) or _depth > 8:
+    if (
+        isinstance(
+            value, (str, bytes, int, float, bool, type(None), torch.dtype, torch.device, nn.Module, type)
+        )
+        or _depth > 8
+    ):
         return []
     if isinstance(value, dict):
         return [t for v in value.values() for t in tensors_of(v, _depth + 1)]
@@ -456,7 +549,9 @@ def tensors_of(value: Any, _depth: int = 0) -> list[Tensor]:
 
 def _is_counter(args: Any) -> bool:
     """Whether a call counts something (BatchNorm's batches, in training only): that is not a part of the network."""
-    return bool(args) and isinstance(args[0], Tensor) and args[0].dim() == 0 and not args[0].is_floating_point()
+    return (
+        bool(args) and isinstance(args[0], Tensor) and args[0].dim() == 0 and not args[0].is_floating_point()
+    )
 
 
 def version_of(tensor: Tensor) -> int:

@@ -24,7 +24,9 @@ def untouched(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     attributes = [(module, dict(vars(module))) for module in modules]
     containers = _contents(attributes)
-    tensors = [(t, t.detach().clone()) for t in _buffers(modules)]  # BatchNorm writes without counting a version
+    tensors = [
+        (t, t.detach().clone()) for t in _buffers(modules)
+    ]  # BatchNorm writes without counting a version
     gradients = [(p, p.grad) for p in model.parameters()]
     states = random.getstate(), np.random.get_state()
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
@@ -68,7 +70,9 @@ def _contents(attributes: list[tuple[nn.Module, dict[str, Any]]]) -> list[tuple[
 
 def _refill(container: Any, content: Any) -> None:
     """Put ``content`` back into ``container``, which keeps its identity."""
-    if len(container) == len(content) and all(a is b for a, b in zip(_items(container), _items(content), strict=True)):
+    if len(container) == len(content) and all(
+        a is b for a, b in zip(_items(container), _items(content), strict=True)
+    ):
         return
     container.clear()
     if isinstance(container, (dict, set)):

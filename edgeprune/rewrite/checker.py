@@ -21,16 +21,34 @@ from edgeprune.graph.movers import assigned_index, index_nodes, run_mover, writt
 from edgeprune.graph.ops import CREATED, source_of
 from edgeprune.graph.survivors import BROKEN, Survivors
 from edgeprune.plan import Plan
-from edgeprune.rewrite.masking import masks
 from edgeprune.recording.record import CALL, Record, Visit
-from edgeprune.recording.recorder import ModuleStack, WatchMode, first_line, is_library, run_watched, tensors_of
+from edgeprune.recording.recorder import (
+    ModuleStack,
+    WatchMode,
+    first_line,
+    is_library,
+    run_watched,
+    tensors_of,
+)
 from edgeprune.recording.taps import run_tapped
 from edgeprune.recording.untouched import untouched
+from edgeprune.rewrite.masking import masks
 
 # Their sizes are held against the labels, so that the numbers need not be.
 _SIZED = {"new_zeros", "new_ones", "new_full", "new_empty", "expand", "interpolate", "upsample"}
 # They may give back what they are given: code that adapts sizes calls them where sizes differ.
-_ADAPTING = {"interpolate", "upsample", "pad", "getitem", "narrow", "contiguous", "adaptive_avg_pool2d", "reshape", "view", "expand"}
+_ADAPTING = {
+    "interpolate",
+    "upsample",
+    "pad",
+    "getitem",
+    "narrow",
+    "contiguous",
+    "adaptive_avg_pool2d",
+    "reshape",
+    "view",
+    "expand",
+}
 _ROUNDING = 1e-4  # of numbers that a network takes from its tensors
 
 
@@ -52,10 +70,20 @@ class Checker(WatchMode):
     """
 
     def __init__(
-        self, graph: Graph, record: Record, survivors: Survivors, stack: ModuleStack, rewritten: Collection[str]
+        self,
+        graph: Graph,
+        record: Record,
+        survivors: Survivors,
+        stack: ModuleStack,
+        rewritten: Collection[str],
     ) -> None:
         super().__init__(stack)
-        self.graph, self.flow, self.survivors, self.rewritten = graph, graph.flow_of(record), survivors, rewritten
+        self.graph, self.flow, self.survivors, self.rewritten = (
+            graph,
+            graph.flow_of(record),
+            survivors,
+            rewritten,
+        )
         self.nodes = {n.meta[CALL].key: n for n in record.graph.nodes if CALL in n.meta}
         self.remaps = {remap.node: remap for remap in self.flow.remaps}
         self.actual: WeakIdKeyDictionary = WeakIdKeyDictionary()
@@ -139,7 +167,12 @@ class Checker(WatchMode):
     def _adds_nothing(self, op: str, args: Any, kwargs: Any, result: Any) -> bool:
         """Whether a call that the original does not make gives what it is given."""
         source = next(iter(tensors_of((args, kwargs))), None)
-        if op not in _ADAPTING or not isinstance(result, Tensor) or source is None or source not in self.actual:
+        if (
+            op not in _ADAPTING
+            or not isinstance(result, Tensor)
+            or source is None
+            or source not in self.actual
+        ):
             return False
         if result.shape != source.shape or not torch.equal(result, source):
             return False
@@ -148,7 +181,9 @@ class Checker(WatchMode):
 
     def _check(self, node: fx.Node, op: str, args: Any, kwargs: Any, result: Any) -> None:
         path, labels = node.meta[CALL].path, self.flow.values.get(node)
-        value = result if result is not None else next(iter(tensors_of(args)), None)  # setitem changes its argument
+        value = (
+            result if result is not None else next(iter(tensors_of(args)), None)
+        )  # setitem changes its argument
         expected = self.survivors.of(labels)
         if node in self.flow.movers:
             self._check_move(node, op, args, kwargs, value, expected)
@@ -217,7 +252,9 @@ class Checker(WatchMode):
                     wanted = wanted.index_select(axis, positions)
             written = written_labels(tuple(actual.shape), fx.node.map_aggregate(args[1], _on_cpu), moved)
         except Exception as error:
-            self.fail(node.meta[CALL].path, node, f"an assignment cannot be followed ({first_line(error)})", error)
+            self.fail(
+                node.meta[CALL].path, node, f"an assignment cannot be followed ({first_line(error)})", error
+            )
         if written.shape != wanted.shape or not bool((written == wanted).all()):
             self.fail(node.meta[CALL].path, node, "an assignment would write into other channels")
 
@@ -267,7 +304,9 @@ class Checker(WatchMode):
             return known
 
         moved = fx.node.map_aggregate((tuple(args), dict(kwargs)), labels_of)
-        if any(leaf is BROKEN or leaf is None and had is not None for leaf, had in _pairs(moved, (args, kwargs))):
+        if any(
+            leaf is BROKEN or leaf is None and had is not None for leaf, had in _pairs(moved, (args, kwargs))
+        ):
             self.fail(node.meta[CALL].path, node, f"{op} moves channels of unknown places")
         try:
             result = lb.run_on_labels(lambda *a, **k: run_mover(node, op, None, a, k), *moved)
@@ -294,7 +333,11 @@ class Checker(WatchMode):
             moved = fx.node.map_aggregate((tuple(args), dict(kwargs)), value_of)
             return lb.run_on_labels(lambda *a, **k: run_mover(node, op, None, a, k), *moved)
 
-        grids = [self.survivors.index(self.flow.values[n]) for n in sources if isinstance(self.flow.values[n], Tensor)]
+        grids = [
+            self.survivors.index(self.flow.values[n])
+            for n in sources
+            if isinstance(self.flow.values[n], Tensor)
+        ]
         if any(grid is None for grid in grids) or not elements.agree(node, again, sources):
             self.fail(node.meta[CALL].path, node, f"{op} would move other channels")
 
@@ -389,7 +432,9 @@ def _check_suspects(checker: Checker, inputs: tuple[Any, ...], plan: Plan) -> No
         run_tapped(model, inputs, taps)
     for node, numbers in checker.suspects.items():
         pairs = list(zip(numbers, seen.get(node, ()), strict=False))
-        same = len(pairs) == len(numbers) and all(abs(a - b) <= _ROUNDING * max(abs(a), abs(b)) for a, b in pairs)
+        same = len(pairs) == len(numbers) and all(
+            abs(a - b) <= _ROUNDING * max(abs(a), abs(b)) for a, b in pairs
+        )
         if not same:
             raise Diverged(node.meta[CALL].path, node, "a width enters the arithmetic")
 

@@ -14,6 +14,8 @@ from edgeprune.graph.labels import core, tensors_in
 from edgeprune.graph.ordering import Orders, channel_orders
 from edgeprune.graph.survivors import Immovable, Survivors
 from edgeprune.plan import Plan
+from edgeprune.recording.record import CALL
+from edgeprune.recording.recorder import with_code
 from edgeprune.rewrite.checker import Diverged, check
 from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.rewrite.emptied import container, emptied_modules
@@ -21,8 +23,6 @@ from edgeprune.rewrite.forward import NotRewritable, Request, rewrite
 from edgeprune.rewrite.history import remember
 from edgeprune.rewrite.proof import prove
 from edgeprune.rewrite.tensors import cut_tensors
-from edgeprune.recording.record import CALL
-from edgeprune.recording.recorder import with_code
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,14 @@ class _Cut:
             model = duplicate(self.graph.model)
             cut_tensors(model, self.graph, self.keep, self.orders)
             request = Request(
-                self.graph, model, self.keep, self.orders, self.fates, self.plan.bypass, self.needed, self.dissolved
+                self.graph,
+                model,
+                self.keep,
+                self.orders,
+                self.fates,
+                self.plan.bypass,
+                self.needed,
+                self.dissolved,
             )
             try:
                 for path in sorted(self.needed, key=lambda p: (-p.count("."), p)):  # inner ones first

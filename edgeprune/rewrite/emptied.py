@@ -31,7 +31,11 @@ def emptied_modules(flow: Flow, fate: Fate) -> set[str]:
     touched = {n for n in gone if _is_of_network(flow, n)}
     for node in touched:
         for other in [*node.all_input_nodes, *node.users]:
-            if other.op == "call_function" and tensors_in(flow.values[other]) and (other in touched or other in node.users):
+            if (
+                other.op == "call_function"
+                and tensors_in(flow.values[other])
+                and (other in touched or other in node.users)
+            ):
                 leader[find(node)] = find(other)
     paths: dict[fx.Node, str] = {}
     for node in list(leader):

@@ -26,9 +26,9 @@ from edgeprune.graph.rewrite import Immovable, Rewriter
 from edgeprune.graph.rules import apply_rule
 from edgeprune.graph.survivors import Survivors
 from edgeprune.graph.symbolic import Argument, Leaves, bound_arguments, trace_forward
-from edgeprune.rewrite.checker import fx_nodes
 from edgeprune.recording.record import CALL, VALUE, Visit
 from edgeprune.recording.untouched import untouched
+from edgeprune.rewrite.checker import fx_nodes
 
 
 class NotRewritable(Exception):
@@ -88,7 +88,10 @@ class RewrittenForward:
         return tuple(functions)
 
     def __getstate__(self) -> dict[str, Any]:
-        names = {name: _Module(value.__name__) if isinstance(value, type(torch)) else value for name, value in self.names.items()}
+        names = {
+            name: _Module(value.__name__) if isinstance(value, type(torch)) else value
+            for name, value in self.names.items()
+        }
         return {"owner": self.owner, "sources": self.sources, "names": names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -172,16 +175,25 @@ class _Mode:
         if not all(visit.own_arguments for visit in self.visits):
             raise NotRewritable("a hook changes what it is given")
         for other in self.visits[1:]:
-            if not _same_labels(self.graph, self.flow, (first.args, first.kwargs), (other.args, other.kwargs)):
+            if not _same_labels(
+                self.graph, self.flow, (first.args, first.kwargs), (other.args, other.kwargs)
+            ):
                 raise NotRewritable("it runs on different channels")
         arguments = self._arguments(first)
         traced = self._trace(arguments)
         sub = self._subgraph(traced, first, arguments)
         self._adopt_constants(sub, traced)
         placeholders = [n for n in traced.graph.nodes if n.op == "placeholder"]
-        nonnegative = {p for p, a in zip(placeholders, self._argument_nodes(first), strict=False) if _is_nonnegative(a)}
+        nonnegative = {
+            p for p, a in zip(placeholders, self._argument_nodes(first), strict=False) if _is_nonnegative(a)
+        }
         rewriter = Rewriter(
-            sub, self.cut, self.request.keep, self.request.orders, bypass=self.request.bypass, nonnegative=nonnegative
+            sub,
+            self.cut,
+            self.request.keep,
+            self.request.orders,
+            bypass=self.request.bypass,
+            nonnegative=nonnegative,
         )
         graph = rewriter.run()
         return _Done(graph, arguments, _calls(traced.graph), _calls(graph))
@@ -258,14 +270,23 @@ class _Mode:
         """The graph of one module, with the labels that the whole network's record gives its inputs and parameters."""
         labels = lambda value: fx.node.map_aggregate(value, self._labels_of)  # noqa: E731
         placeholders = [n for n in traced.graph.nodes if n.op == "placeholder"]
-        given = {str(p.target): labels(a) for p, a in zip(placeholders, self._argument_nodes(visit), strict=True)}
+        given = {
+            str(p.target): labels(a) for p, a in zip(placeholders, self._argument_nodes(visit), strict=True)
+        }
         living = set(traced.graph.nodes)
-        known = {n: labels(self.used[number].result) for n, number in self.leaves.nodes.items() if n in living}
+        known = {
+            n: labels(self.used[number].result) for n, number in self.leaves.nodes.items() if n in living
+        }
         inside = set(self.nodes[visit.first : visit.last])
         pads = [remap.outputs for remap in self.flow.remaps if remap.node in inside]
         whole = self.graph.flow
         sub = Flow(
-            traced, given=given, pad_labels=pads, count=whole.count, known=known, frees_created=whole.frees_created
+            traced,
+            given=given,
+            pad_labels=pads,
+            count=whole.count,
+            known=known,
+            frees_created=whole.frees_created,
         )
         for local, tensor in [*traced.named_parameters(), *traced.named_buffers()]:
             name = whole.tensor_name(tensor)
@@ -295,7 +316,11 @@ class _Mode:
 
     def _fits(self, sub: Flow, class_of: Ints, node: fx.Node, visit: Visit) -> bool:
         arrived = [sub.values[n] for n in fx_nodes((node.args, node.kwargs)) if lb.tensors_in(sub.values[n])]
-        wanted = [self.flow.values[n] for n in fx_nodes((visit.args, visit.kwargs)) if lb.tensors_in(self.flow.values[n])]
+        wanted = [
+            self.flow.values[n]
+            for n in fx_nodes((visit.args, visit.kwargs))
+            if lb.tensors_in(self.flow.values[n])
+        ]
         return len(arrived) == len(wanted) and all(
             _alike(class_of, a, b) for a, b in zip(arrived, wanted, strict=True)
         )
@@ -341,7 +366,9 @@ def _extended(known: Ints, sub: Flow) -> Ints:
     rows = np.concatenate([a for a, _ in pairs] or [np.zeros(0, int)])
     columns = np.concatenate([b for _, b in pairs] or [np.zeros(0, int)])
     new = (rows >= len(known)) | (columns >= len(known))
-    matrix = sparse.coo_matrix((np.ones(int(new.sum())), (rows[new], columns[new])), shape=(sub.count, sub.count))
+    matrix = sparse.coo_matrix(
+        (np.ones(int(new.sum())), (rows[new], columns[new])), shape=(sub.count, sub.count)
+    )
     component = connected_components(matrix, directed=False)[1]
     highest = np.full(int(component.max()) + 1, -2, dtype=np.int64)
     np.maximum.at(highest, component[1 : len(known)], known[1:])

@@ -13,9 +13,9 @@ from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.rewrite import left_out
 from edgeprune.plan import Plan
-from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.recording.recorder import tensors_of
 from edgeprune.recording.taps import Taps, run_tapped
+from edgeprune.rewrite.duplicate import duplicate
 
 
 class Masked(nn.Module):
@@ -60,7 +60,9 @@ class _Mask:
 
 def _place(flow: Flow, node: fx.Node, operand: fx.Node) -> int:
     """The place of an operand among the tensors of a call."""
-    tensors = [n for n in _nodes((node.args, node.kwargs)) if tensors_in(flow.values[n]) or n.op == "get_attr"]
+    tensors = [
+        n for n in _nodes((node.args, node.kwargs)) if tensors_in(flow.values[n]) or n.op == "get_attr"
+    ]
     return tensors.index(operand)
 
 

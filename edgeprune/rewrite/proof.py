@@ -14,19 +14,41 @@ from edgeprune.graph.classes import Graph
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import core, tensors_in
 from edgeprune.plan import Plan
-from edgeprune.rewrite.emptied import is_inside
-from edgeprune.rewrite.masking import masks
 from edgeprune.recording.record import CALL
 from edgeprune.recording.recorder import tensors_of
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.recording.untouched import untouched
+from edgeprune.rewrite.emptied import is_inside
+from edgeprune.rewrite.masking import masks
 
 # Of the largest value of an output. Rounding in float32 stays far below, a channel in the wrong place far above.
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 5e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
-_SELECTING = frozenset("nms topk nonzero masked_select argmax sort argsort unique batched_nms".split())
+_SELECTING = frozenset(
+    ["nms", "topk", "nonzero", "masked_select", "argmax", "sort", "argsort", "unique", "batched_nms"]
+)
 _RANDOM = frozenset(
-    "dropout alpha_dropout feature_alpha_dropout dropout1d dropout2d dropout3d bernoulli rand randn rand_like "
-    "randn_like randint randperm normal uniform multinomial rrelu gumbel_softmax exponential native_dropout".split()
+    [
+        "dropout",
+        "alpha_dropout",
+        "feature_alpha_dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "bernoulli",
+        "rand",
+        "randn",
+        "rand_like",
+        "randn_like",
+        "randint",
+        "randperm",
+        "normal",
+        "uniform",
+        "multinomial",
+        "rrelu",
+        "gumbel_softmax",
+        "exponential",
+        "native_dropout",
+    ]
 )
 
 
@@ -65,7 +87,9 @@ def _heads(graph: Graph, flow: Flow, rewritten: tuple[str, ...]) -> list[fx.Node
         reader.node
         for reader in flow.readers
         if not any(is_inside(reader.node.meta[CALL].path, path) for path in rewritten)
-        and all(bool((graph.class_of[core(t).numpy()] < 0).all()) for t in tensors_in(flow.values[reader.node]))
+        and all(
+            bool((graph.class_of[core(t).numpy()] < 0).all()) for t in tensors_in(flow.values[reader.node])
+        )
     ]
 
 
@@ -84,7 +108,9 @@ def _run(
 
 def _compare(wanted: list[Tensor], result: list[Tensor], name: str) -> None:
     if len(wanted) != len(result):
-        raise PlanError(f"{name} cannot be cut exactly: it gives {len(result)} outputs, the masked one {len(wanted)}")
+        raise PlanError(
+            f"{name} cannot be cut exactly: it gives {len(result)} outputs, the masked one {len(wanted)}"
+        )
     for number, (a, b) in enumerate(zip(wanted, result, strict=True)):
         if not _is_close(a, b):
             raise PlanError(

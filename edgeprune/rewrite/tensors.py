@@ -34,7 +34,11 @@ def cut(tensor: Tensor, axes: dict[int, Ints]) -> Tensor:
     part = tensor.detach()
     for axis, kept in sorted(axes.items()):  # rows first: they are copied whole
         part = part.index_select(axis, torch.from_numpy(kept).to(part.device))
-    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous():
+    if (
+        tensor.dim() == 4
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+        and not tensor.is_contiguous()
+    ):
         part = part.contiguous(memory_format=torch.channels_last)
     return part
 
@@ -49,7 +53,9 @@ def cut_tensors(model: nn.Module, graph: Graph, keep: Bools, orders: Orders) -> 
         orders: in which order channels are written.
     """
     indices = kept_indices(graph, keep, orders)
-    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(
+        model.named_buffers(remove_duplicate=False)
+    )
     for name, axes in indices.items():
         old = tensors[name]
         part = cut(old, axes)

@@ -53,7 +53,9 @@ def test_the_block_is_a_constant_or_nothing(tail: list[nn.Module], extra: int) -
     done = compact(graph, Plan.of(graph, keep))
     assert disagreement(graph, done, (IMAGE,)) < 1e-6 and done.plan.notes == ()
     assert parameters(done.model) == 3 * 6 * 9 + 6 + 6 * 5 + 5 + extra == graph.params(keep)
-    layers = {name for name, layer in done.model.named_modules() if name and [*layer.parameters(recurse=False)]}
+    layers = {
+        name for name, layer in done.model.named_modules() if name and [*layer.parameters(recurse=False)]
+    }
     assert layers == {"stem", "last"} and done.rewritten == ("",)
     assert (" + " in done.model.forward.source) == bool(extra)
 
