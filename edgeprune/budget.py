@@ -117,7 +117,7 @@ class Budget:
         targets: as they were asked for.
         originals: kind -> what the unpruned model takes: FLOPs, parameters, bytes or ms.
         align: widths become multiples of this.
-        floor: no group keeps fewer classes.
+        floor: no layer keeps fewer channels.
         way: the share of the way from the unpruned model that is to be gone; 1 is all of it.
     """
 
@@ -173,7 +173,7 @@ class Budget:
 
     def steps(self, graph: Graph) -> Ints:
         """For each group, the multiple that its widths are best kept at."""
-        return np.full(len(graph.groups), self.align, dtype=np.int64)
+        return np.array([group.step(self.align) for group in graph.groups], dtype=np.int64)
 
     def remaining(self, graph: Graph, keep: Bools) -> float:
         """How far ``keep`` is: 1 for all, `fraction` where every target is met.
@@ -245,14 +245,15 @@ def cost_of(kind: str, graph: Graph, keep: Bools | None = None) -> float:
 
 
 def floors_of(graph: Graph, floor: int, align: int = 1) -> NDArray[np.int64]:
-    """Least number of classes to keep in each group: ``floor``, rounded up to the alignment, at most all."""
+    """Least number of classes to keep in each group: ``floor`` channels a layer, aligned, at most all."""
     steps = [_step(group, align) for group in graph.groups]
-    rounded = [step * math.ceil(max(floor, 1) / step) for step in steps]
+    least = [group.least(floor) for group in graph.groups]
+    rounded = [step * math.ceil(count / step) for step, count in zip(steps, least, strict=True)]
     return np.array([min(g.size, r) for g, r in zip(graph.groups, rounded, strict=True)], dtype=int)
 
 
 def _step(group: ChannelGroup, align: int) -> int:
-    return max(1, min(align, group.size))
+    return max(1, min(group.step(align), group.size))
 
 
 def select(
@@ -272,7 +273,7 @@ def select(
         target: 'flops=0.5', 'params=0.3', 'memory=20MB', several with commas between, or a Target.
         align: widths become multiples of this (whole groups smaller than it stay); what rounding leaves goes
             to the most important channels.
-        floor: no group keeps fewer classes than this.
+        floor: no layer keeps fewer channels than this.
         ratios: share to keep for single groups, by name; the others share what is left of the budget.
 
     Raises:

@@ -211,7 +211,9 @@ class ValueTracer(fx.Tracer):
         try:
             return self._run(node, args, kwargs)
         except Exception:
-            return self._run(node, dense(args), dense(kwargs))
+            self._running = True  # making numbers must leave no trace
+            args, kwargs = dense(args), dense(kwargs)
+            return self._run(node, args, kwargs)
 
     def _known(self, node: fx.Node) -> Any:
         if VALUE not in node.meta and node.op == "get_attr":  # made by torch.fx for a tensor made in forward
@@ -375,7 +377,7 @@ def _creating(tracer: ValueTracer) -> Iterator[None]:
 @contextmanager
 def _no_own_gradients() -> Iterator[None]:
     """Refuse functions that bring their own gradient: a trace would see through them."""
-    original = torch.autograd.Function.apply
+    original = vars(torch.autograd.Function)["apply"]  # the class method itself, not bound to Function
 
     def apply(kind: Any, *args: Any, **kwargs: Any) -> Any:
         if any(isinstance(value, Proxy) for value in (*args, *kwargs.values())):

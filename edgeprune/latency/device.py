@@ -110,7 +110,7 @@ class DeviceBudget(Budget):
 
     def steps(self, graph: Graph) -> Ints:
         """The device's own, and the alignment."""
-        return np.lcm(self._pricing.on(graph).steps(), self.align)
+        return np.lcm(self._pricing.on(graph).steps(), super().steps(graph))
 
     @property
     def _pricing(self) -> Pricing:

@@ -155,7 +155,7 @@ class OutputAnalyser(nn.Module):
                 positions = np.flatnonzero((groups == group) & (reading.classes >= 0))
                 by_group[int(group)].append((start + positions, reading.classes[positions]))
             start += len(reading.classes)
-        return [Share(by_group[g], self.floor) for g in sorted(by_group)]
+        return [Share(by_group[g], self.graph.groups[g].least(self.floor)) for g in sorted(by_group)]
 
     def _make_banks(self, factory: ModelFactory | None) -> tuple[nn.ModuleDict, dict[int, list[int]]]:
         order: dict[int, list[int]] = defaultdict(list)

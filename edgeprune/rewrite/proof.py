@@ -1,0 +1,107 @@
+"""Prove a cut network: it computes what the masked original computes.
+
+Labels prove where channels went; they are blind to a rule that is wrong. Numbers are not.
+"""
+
+from typing import Any
+
+import torch
+import torch.fx as fx
+from torch import Tensor, nn
+
+from edgeprune.errors import PlanError
+from edgeprune.graph.classes import Graph
+from edgeprune.graph.flow import Flow
+from edgeprune.graph.labels import core, tensors_in
+from edgeprune.plan import Plan
+from edgeprune.rewrite.emptied import is_inside
+from edgeprune.rewrite.masking import masks
+from edgeprune.trace.record import CALL
+from edgeprune.trace.recorder import tensors_of
+from edgeprune.trace.taps import Taps, run_tapped
+from edgeprune.trace.untouched import untouched
+
+# Of the largest value of an output. Rounding in float32 stays far below, a channel in the wrong place far above.
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 5e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
+_SELECTING = frozenset("nms topk nonzero masked_select argmax sort argsort unique batched_nms".split())
+_RANDOM = frozenset(
+    "dropout alpha_dropout feature_alpha_dropout dropout1d dropout2d dropout3d bernoulli rand randn rand_like "
+    "randn_like randint randperm normal uniform multinomial rrelu gumbel_softmax exponential native_dropout".split()
+)
+
+
+def prove(graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...]) -> None:
+    """Compare the cut ``model`` with the masked original, in each mode that draws no random numbers.
+
+    Args:
+        graph: of the original.
+        plan: what was cut.
+        model: the cut network.
+        rewritten: its modules whose forward was written anew.
+
+    Raises:
+        PlanError: they differ: a rule of edgeprune's is wrong for this network.
+    """
+    for flow in graph.flows:
+        record = flow.module
+        stochastic = any(n.meta[CALL].op in _RANDOM for n in record.graph.nodes if CALL in n.meta)
+        if record.training and stochastic:
+            continue
+        inputs = graph.inputs_of(record)
+        heads = _heads(graph, flow, rewritten) if _selects_by_content(flow) else None
+        wanted = _run(graph.model, inputs, record.training, masks(graph, flow, plan), heads)
+        result = _run(model, inputs, record.training, Taps(), heads)
+        _compare(wanted, result, type(graph.model).__name__)
+
+
+def _selects_by_content(flow: Flow) -> bool:
+    """Whether rounding may change what comes out altogether: boxes that are kept, the best of many."""
+    return any(n.meta[CALL].op in _SELECTING for n in flow.module.graph.nodes if CALL in n.meta)
+
+
+def _heads(graph: Graph, flow: Flow, rewritten: tuple[str, ...]) -> list[fx.Node]:
+    """The last layers whose output channels all stay: what a selection is made from."""
+    return [
+        reader.node
+        for reader in flow.readers
+        if not any(is_inside(reader.node.meta[CALL].path, path) for path in rewritten)
+        and all(bool((graph.class_of[core(t).numpy()] < 0).all()) for t in tensors_in(flow.values[reader.node]))
+    ]
+
+
+def _run(
+    model: nn.Module, inputs: tuple[Any, ...], training: bool, taps: Taps, heads: list[fx.Node] | None
+) -> list[Tensor]:
+    """Return the outputs, or what the ``heads`` give."""
+    seen: list[Tensor] = []
+    for node in heads or ():
+        taps.add_after(node, lambda value: seen.append(value.detach()))
+    with untouched(model), torch.no_grad():
+        model.train(training)
+        output = run_tapped(model, inputs, taps) if taps.ops else model(*inputs)
+    return [t.detach() for t in tensors_of(output)] if heads is None else seen
+
+
+def _compare(wanted: list[Tensor], result: list[Tensor], name: str) -> None:
+    if len(wanted) != len(result):
+        raise PlanError(f"{name} cannot be cut exactly: it gives {len(result)} outputs, the masked one {len(wanted)}")
+    for number, (a, b) in enumerate(zip(wanted, result, strict=True)):
+        if not _is_close(a, b):
+            raise PlanError(
+                f"{name} cannot be cut exactly: output {number} differs from what the masked network gives; "
+                "protect the layers of its last change with ignore=, and please report the network"
+            )
+
+
+def _is_close(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    if not a.is_floating_point() or not a.numel():
+        return True  # content-dependent integers (kept boxes) may differ by rounding of what they depend on
+    finite = torch.isfinite(a)
+    if not bool((torch.isfinite(b) == finite).all()):
+        return False
+    tolerance = TOLERANCE.get(a.dtype, 5e-3)
+    a, b = a[finite].double(), b[finite].double()
+    scale = float(a.abs().max()) if a.numel() else 0.0
+    return bool(((a - b).abs() <= tolerance * max(scale, 1e-12)).all())
