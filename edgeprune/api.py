@@ -24,7 +24,7 @@ from edgeprune.arguments import (
 from edgeprune.bench.session import Progress
 from edgeprune.bounds import short
 from edgeprune.budget import LATENCY, Budget, Target, asks_time, cost_of, parse_targets, select
-from edgeprune.errors import EdgePruneError, PlanError, TargetError
+from edgeprune.errors import EdgePruneError, ModelError, PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.heap import collecting_later
 from edgeprune.importance import Batches, score

@@ -257,7 +257,7 @@ def _labelled(
 
 def _starves(flow: Flow) -> bool:
     """Whether channels are protected since they meet constants that the network makes from sizes."""
-    return any(op_name(node) in CREATED for node in flow.static) and any(
+    return any(op_name(node) in CREATED for node in flow.module.graph.nodes) and any(
         "constant" in reason or "written into" in reason for _, reason, _ in flow.protections
     )
 

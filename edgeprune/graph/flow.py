@@ -159,6 +159,7 @@ class Flow:
         self.elementwise: dict[Any, str] = {}
         self.partners: dict[str, list[str]] = {}
         self._planes: set[fx.Node] = set()
+        self.computing: set[fx.Node] = set()  # calls that compute them
 
     def beside(self, record: "Record") -> "Flow":
         """A walk over another record of the same network, with the same labels for the same parameters."""
@@ -431,6 +432,7 @@ class Flow:
         partners = self.partners.setdefault(parameters[0], [])
         partners += [str(name) for name in names if name != parameters[0] and name not in partners]
         self._planes |= {n for n in chain if n.op == "get_attr"}
+        self.computing |= chain - self._planes
 
 
 def parameters_of(layer: nn.Module) -> list[nn.Parameter]:

@@ -91,9 +91,9 @@ class Moves:
             return False
         offset = int(args[1]) % args[0].dim() if op_name(node) == "unflatten" else 0
         new = self.editor.new[node]
-        listed = isinstance(new.args[where], (tuple, list))
-        sizes = list(new.args[where] if listed else new.args[where:])  # type: ignore[arg-type]
+        listed = isinstance(args[where], (tuple, list))
         values = list(args[where] if listed else args[where:])
+        sizes: list[Any] = list(self._single_sizes(node, where, len(values)) if listed else new.args[where:])
         if len(sizes) != len(values):
             return False
         for place, value in enumerate(values):
@@ -126,6 +126,14 @@ class Moves:
 
     def _source(self, node: fx.Node) -> fx.Node:
         return self.editor.new[source_of(node)]
+
+    def _single_sizes(self, node: fx.Node, where: int, count: int) -> Any:
+        """The sizes of an argument that may be a whole `x.shape`."""
+        argument: Any = self.editor.new[node].args[where]
+        if not isinstance(argument, fx.Node):
+            return argument
+        with self.editor.before(node):
+            return [self.editor.call(operator.getitem, argument, place) for place in range(count)]
 
     # --- slices ----------------------------------------------------------------------------------
 

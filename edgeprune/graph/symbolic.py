@@ -215,7 +215,9 @@ class ValueTracer(fx.Tracer):
         try:
             return self._run(node, args, kwargs)
         except Exception:
-            return self._run(node, dense(args), dense(kwargs))
+            self._running = True  # making numbers must leave no trace
+            args, kwargs = dense(args), dense(kwargs)
+            return self._run(node, args, kwargs)
 
     def _known(self, node: fx.Node) -> Any:
         if VALUE not in node.meta and node.op == "get_attr":  # made by torch.fx for a tensor made in forward

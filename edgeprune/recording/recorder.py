@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -115,11 +116,8 @@ QUESTIONS = frozenset(
         "typename",
     ]
 )
-_OWN = os.path.dirname(torch.__file__) + os.sep
-_HERE = tuple(
-    os.path.join(os.path.dirname(os.path.dirname(__file__)), room) + os.sep
-    for room in ("recording", "graph", "rewrite")
-)
+_OWN = f"{Path(torch.__file__).parent}{os.sep}"
+_HERE = tuple(f"{Path(__file__).parents[1] / room}{os.sep}" for room in ("recording", "graph", "rewrite"))
 
 
 class ModuleStack:

@@ -181,9 +181,10 @@ class Checker(WatchMode):
 
     def _check(self, node: fx.Node, op: str, args: Any, kwargs: Any, result: Any) -> None:
         path, labels = node.meta[CALL].path, self.flow.values.get(node)
-        value = (
-            result if result is not None else next(iter(tensors_of(args)), None)
-        )  # setitem changes its argument
+        if node in self.flow.computing:  # a weight, element by element
+            return
+        # A slice assignment changes its argument and returns nothing.
+        value = result if result is not None else next(iter(tensors_of(args)), None)
         expected = self.survivors.of(labels)
         if node in self.flow.movers:
             self._check_move(node, op, args, kwargs, value, expected)

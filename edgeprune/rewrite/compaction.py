@@ -61,9 +61,10 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
 
 def _without(plan: Plan, stuck: Immovable) -> Plan:
     keep = plan.keep.copy()
-    if keep[stuck.classes].all():
+    if keep.all():
         raise AssertionError(f"compaction is stuck at {stuck} with nothing left to give back") from stuck
-    keep[stuck.classes] = True
+    # Where nothing of what is stuck was dropped, something else that was has brought it there.
+    keep[stuck.classes if not keep[stuck.classes].all() else slice(None)] = True
     back = int(keep.sum() - plan.keep.sum())
     note = f"left alone: {back} channel{'s' * (back > 1)} at {stuck.where}, because {stuck.why}"
     return replace(plan, keep=keep, notes=(*plan.notes, note))

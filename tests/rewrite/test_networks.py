@@ -1,0 +1,173 @@
+"""The user's own network, cut: it computes what the masked one computes, in both modes, and stays what it was."""
+
+import copy
+import functools
+import io
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgeprune.compaction import Compacted, compact, mask
+from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.plan import Plan
+from edgeprune.recording.recorder import tensors_of
+from graph.checks import parameters, random_keep, randomise
+from rewrite.networks import CASES, Inputs
+
+names = pytest.mark.parametrize("name", CASES)
+
+
+def made(name: str) -> nn.Module:
+    """The network in double precision, with statistics that are not the initial ones."""
+    torch.manual_seed(len(name))
+    return randomise(CASES[name].make(), len(name)).double()
+
+
+@functools.cache
+def analysed(name: str) -> tuple[nn.Module, Graph]:
+    model = made(name)
+    torch.manual_seed(1)
+    return model, build_graph(model, CASES[name].inputs(2))
+
+
+@functools.cache
+def halved(name: str) -> Compacted:
+    graph = analysed(name)[1]
+    return compact(graph, Plan.of(graph, random_keep(graph, 0.5, 1)))
+
+
+def outputs(network: nn.Module, inputs: Inputs, *, training: bool) -> list[Tensor]:
+    """What a copy of a network gives: its state is not moved on."""
+    torch.manual_seed(2)
+    with torch.no_grad():
+        return tensors_of(copy.deepcopy(network).train(training)(*copy.deepcopy(inputs)))
+
+
+def apart(a: list[Tensor], b: list[Tensor]) -> float:
+    """Largest difference, relative to the largest value."""
+    assert [t.shape for t in a] == [t.shape for t in b]
+    return max(float((x - y).abs().max() / x.abs().max().clamp(min=1e-9)) for x, y in zip(a, b, strict=True))
+
+
+@names
+def test_it_computes_what_the_masked_network_computes(name: str) -> None:
+    case, (_, graph) = CASES[name], analysed(name)
+    assert graph.classes >= case.classes
+    reasons = " ".join(protected.reason for protected in graph.protected)
+    assert all(words in reasons for words in case.reasons), graph.protected
+    rewritten: set[str] = set()
+    for seed, share in ((1, 0.5), (2, 0.75), (3, 0.3)):
+        keep = random_keep(graph, share, seed)
+        done = compact(graph, Plan.of(graph, keep))
+        assert case.left_alone or (done.plan.keep == keep).all(), done.plan.notes
+        assert type(done.model) is case.make
+        assert parameters(done.model) == graph.params(done.plan.keep)
+        assert case.rewritten is None or {*done.rewritten} <= {*case.rewritten}, (done.rewritten, done.reasons)
+        rewritten |= {*done.rewritten}
+        masked = mask(graph, done.plan)
+        for inputs in [case.inputs(2), *([case.larger(3)] if case.larger else [])]:
+            for training in (False, True):
+                if training and case.random:
+                    continue
+                wanted = outputs(masked, inputs, training=training)
+                assert apart(wanted, outputs(done.model, inputs, training=training)) < 1e-9, (training, seed)
+    assert rewritten == {*(case.rewritten or rewritten)}
+
+
+@names
+def test_gradients_reach_what_they_reached(name: str) -> None:
+    model, _ = analysed(name)
+    done = halved(name)
+    before, after = gradients(model, CASES[name].inputs(2)), gradients(done.model, CASES[name].inputs(2))
+    assert after == before & {name for name, _ in done.model.named_parameters()}
+
+
+def gradients(network: nn.Module, inputs: Inputs) -> set[str]:
+    """Names of the parameters that get a gradient in training."""
+    network = copy.deepcopy(network).train()
+    network.zero_grad()
+    tensors = [t for t in tensors_of(network(*inputs)) if t.requires_grad]
+    torch.stack([t.square().mean() for t in tensors]).sum().backward()
+    return {name for name, parameter in network.named_parameters() if parameter.grad is not None}
+
+
+@names
+def test_it_is_copied_saved_and_filled_like_any_other(name: str) -> None:
+    case, model, inputs = CASES[name], halved(name).model, CASES[name].inputs(2)
+    wanted = outputs(model, inputs, training=False)
+    twins = [copy.deepcopy(model)]
+    if case.pickles:
+        file = io.BytesIO()
+        torch.save(model, file)
+        file.seek(0)
+        twins.append(torch.load(file, weights_only=False))
+    for twin in twins:
+        assert type(twin) is type(model) and apart(wanted, outputs(twin, inputs, training=False)) == 0
+        for value in twin.state_dict().values():
+            value.zero_()
+        assert apart(wanted, outputs(model, inputs, training=False)) == 0  # they share nothing
+        twin.load_state_dict(model.state_dict())
+        assert apart(wanted, outputs(twin, inputs, training=False)) == 0
+
+
+@names
+def test_nothing_of_the_original_changes(name: str) -> None:
+    model, inputs = made(name), CASES[name].inputs(2)
+    for number, module in enumerate(model.modules()):
+        module.training = number % 3 == 0
+    before, kept = picture(model), copy.deepcopy(inputs)
+    torch.manual_seed(5)
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    graph = build_graph(model, inputs)
+    done = compact(graph, Plan.of(graph, random_keep(graph, 0.5, 0)))
+    mask(graph, done.plan)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1] and (np.random.get_state()[1] == states[2]).all()
+    assert all(torch.equal(a, b) for a, b in zip(tensors_of(inputs), tensors_of(kept), strict=True))
+    after = picture(model)
+    assert before.keys() == after.keys()
+    for key, (value, content) in before.items():
+        assert after[key][0] is value and same(after[key][1], content), key
+    flags = [module.training for module in model.modules()]
+    assert flags == [number % 3 == 0 for number in range(len(flags))]
+    assert [module.training for module in done.model.modules()][:2] == flags[:2]
+
+
+def picture(model: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """Every attribute of every module, with the content of tensors and containers."""
+    found = {}
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            content = {**value} if isinstance(value, dict) else value
+            found[f"{path}.{name}"] = (value, copy.copy(content))
+        for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+            found[f"{path}/{name}"] = (tensor, None if tensor is None else tensor.detach().clone())
+    return found
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(a[key] is b[key] for key in a)
+    return bool(a == b)
+
+
+@names
+def test_hooks_live_on_the_copy(name: str) -> None:
+    """A hook on each part that runs by itself: the copy's parts call theirs, with themselves."""
+    model = made(name)
+    seen: list[nn.Module] = []
+    parts = {path: part for path, part in model.named_modules() if not isinstance(part, torch.jit.ScriptModule)}
+    for part in parts.values():
+        part.register_forward_hook(lambda module, args, out: seen.append(module))
+    graph = build_graph(model, CASES[name].inputs(2))
+    done = compact(graph, Plan.of(graph, random_keep(graph, 0.7, 0)))
+    seen.clear()
+    outputs_of_original = {id(part) for part in model.modules()}
+    done.model.eval()(*CASES[name].inputs(2))
+    assert seen[-1] is done.model and not outputs_of_original & {id(part) for part in seen}
