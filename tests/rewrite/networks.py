@@ -332,7 +332,7 @@ class TriesAndCatches(Body):
     def body(self, x: Tensor) -> Tensor:
         try:
             y = self.a(x).view(-1, 7, 3, 3)
-        except Exception:  # noqa: BLE001
+        except Exception:
             y = self.a(x)
         return y.relu()
 
@@ -347,7 +347,7 @@ class TriesAndCatchesWidth(Body):
     def body(self, x: Tensor) -> Tensor:
         try:
             y = self.a(x).view(x.shape[0], 8, x.shape[2], -1)
-        except Exception:  # noqa: BLE001
+        except Exception:
             y = -self.a(x)
         return y.relu()
 
@@ -482,7 +482,9 @@ class KeywordTensors(nn.Module):
 @case(two, larger=None, rewritten=("film",))
 class KeywordTensorsWithWidth(KeywordTensors):
     class Film(KeywordTensors.Film):
-        def forward(self, x: Tensor, *, by: Tensor, other: Tensor | None = None, scale: float = 1.0) -> Tensor:
+        def forward(
+            self, x: Tensor, *, by: Tensor, other: Tensor | None = None, scale: float = 1.0
+        ) -> Tensor:
             y = self.a(x) * self.fc(by).view(-1, 8, 1, 1) * scale
             return y if other is None else y + other
 
@@ -602,7 +604,14 @@ class NormAndActivation(nn.BatchNorm2d):
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         x = F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
         )
         return self.act(self.drop(x))
 
@@ -654,7 +663,12 @@ class BareGroupNormTwice(Body):
     """One such layer on two sets of channels that lose different ones."""
 
     def build(self) -> None:
-        self.a, self.b, self.n, self.c = conv(8, 16), conv(16, 16), nn.GroupNorm(4, 16, affine=False), conv(16, 8)
+        self.a, self.b, self.n, self.c = (
+            conv(8, 16),
+            conv(16, 16),
+            nn.GroupNorm(4, 16, affine=False),
+            conv(16, 8),
+        )
 
     def body(self, x: Tensor) -> Tensor:
         return self.c(self.n(self.b(self.n(self.a(x)))))
@@ -778,9 +792,17 @@ class StandardisedConvolution(Body):
 
         def forward(self, x: Tensor) -> Tensor:
             rows = self.weight.reshape(1, self.out_channels, -1)
-            weight = F.batch_norm(rows, None, None, weight=(self.gain * 0.3).view(-1), training=True, momentum=0.0)
+            weight = F.batch_norm(
+                rows, None, None, weight=(self.gain * 0.3).view(-1), training=True, momentum=0.0
+            )
             return F.conv2d(
-                x, weight.reshape_as(self.weight), self.bias, self.stride, self.padding, self.dilation, self.groups
+                x,
+                weight.reshape_as(self.weight),
+                self.bias,
+                self.stride,
+                self.padding,
+                self.dilation,
+                self.groups,
             )
 
     def build(self) -> None:
@@ -798,7 +820,10 @@ class EqualisedLearningRate(Body):
     class Conv(nn.Module):
         def __init__(self, inputs: int, outputs: int) -> None:
             super().__init__()
-            self.weight, self.bias = nn.Parameter(torch.randn(outputs, inputs, 3, 3)), nn.Parameter(torch.rand(outputs))
+            self.weight, self.bias = (
+                nn.Parameter(torch.randn(outputs, inputs, 3, 3)),
+                nn.Parameter(torch.rand(outputs)),
+            )
             self.scale = 1 / (inputs * 9) ** 0.5
             self.register_buffer("gain", torch.rand(outputs, 1, 1, 1))
 
@@ -1009,7 +1034,12 @@ class GatesInBlocks(Body):
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.a, self.n, self.gate, self.b = conv(8, 6), nn.BatchNorm2d(6), GatesInBlocks.Gate(6), conv(6, 8)
+            self.a, self.n, self.gate, self.b = (
+                conv(8, 6),
+                nn.BatchNorm2d(6),
+                GatesInBlocks.Gate(6),
+                conv(6, 8),
+            )
 
         def forward(self, x: Tensor) -> Tensor:
             return x + self.b(self.gate(self.n(self.a(x)).relu()))

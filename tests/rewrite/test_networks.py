@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from graph.checks import parameters, random_keep, randomise
 from torch import Tensor, nn
 
 from edgeprune.compaction import Compacted, compact, mask
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.plan import Plan
 from edgeprune.recording.recorder import tensors_of
-from graph.checks import parameters, random_keep, randomise
 from rewrite.networks import CASES, Inputs
 
 names = pytest.mark.parametrize("name", CASES)
@@ -66,7 +66,10 @@ def test_it_computes_what_the_masked_network_computes(name: str) -> None:
         assert case.left_alone or (done.plan.keep == keep).all(), done.plan.notes
         assert type(done.model) is case.make
         assert parameters(done.model) == graph.params(done.plan.keep)
-        assert case.rewritten is None or {*done.rewritten} <= {*case.rewritten}, (done.rewritten, done.reasons)
+        assert case.rewritten is None or {*done.rewritten} <= {*case.rewritten}, (
+            done.rewritten,
+            done.reasons,
+        )
         rewritten |= {*done.rewritten}
         masked = mask(graph, done.plan)
         for inputs in [case.inputs(2), *([case.larger(3)] if case.larger else [])]:
@@ -162,7 +165,9 @@ def test_hooks_live_on_the_copy(name: str) -> None:
     """A hook on each part that runs by itself: the copy's parts call theirs, with themselves."""
     model = made(name)
     seen: list[nn.Module] = []
-    parts = {path: part for path, part in model.named_modules() if not isinstance(part, torch.jit.ScriptModule)}
+    parts = {
+        path: part for path, part in model.named_modules() if not isinstance(part, torch.jit.ScriptModule)
+    }
     for part in parts.values():
         part.register_forward_hook(lambda module, args, out: seen.append(module))
     graph = build_graph(model, CASES[name].inputs(2))
