@@ -189,10 +189,10 @@ class Moves:
         arrived = self.actual[value] if isinstance(value, fx.Node) else None
         now = fx.node.map_arg(index, lambda n: self.actual[n])
         if not _writes(self.actual[target], now, arrived, wanted):
-            self._reassign(node, positions, now, arrived, wanted)
+            self._reassign(node, positions, arrived, wanted)
         return self.survivors.of(labels)
 
-    def _reassign(self, node: fx.Node, kept: list[Tensor], now: Any, arrived: Any, wanted: Tensor) -> None:
+    def _reassign(self, node: fx.Node, kept: list[Tensor], arrived: Any, wanted: Tensor) -> None:
         labels, new = self.flow.values[node], self.editor.new[node]
         items = _whole_index(assigned_index(node), labels.dim())
         if items is None or None in items:

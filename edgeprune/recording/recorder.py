@@ -182,7 +182,7 @@ class ModuleStack:
 
 
 class Below(TorchDispatchMode):
-    """Lets calls that reach ATen without passing torch's interface (scripted functions) be seen by the function mode."""
+    """Lets calls that reach ATen without passing torch's interface (scripted functions) be seen by the other mode."""
 
     def __init__(self, mode: "WatchMode") -> None:
         super().__init__()

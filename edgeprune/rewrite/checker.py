@@ -120,7 +120,7 @@ class Checker(WatchMode):
         if unchecked and path not in self.rewritten:
             self._take(path, (args, kwargs), (visit.args, visit.kwargs), "it is given another")
 
-    def left(self, module: nn.Module, path: str | None, arguments: Any, result: Any) -> None:
+    def left(self, _: nn.Module, path: str | None, __: Any, result: Any) -> None:
         """A module has run: what a rewritten one gives must be what survives of the original's result."""
         visit = self._running.pop()[1]
         if path in self.rewritten and path is not None and visit is not None and self.failure is None:
@@ -264,9 +264,13 @@ class Checker(WatchMode):
             return
         for tensor in tensors_of((args, kwargs)):
             labels = self.actual.get(tensor)
-            if isinstance(labels, Tensor) and labels.dim() <= expected.dim():
-                if not self._meets(labels, expected):
-                    self.fail(node.meta[CALL].path, node, "operands of different channels meet")
+            meets = (
+                not isinstance(labels, Tensor)
+                or labels.dim() > expected.dim()
+                or self._meets(labels, expected)
+            )
+            if not meets:
+                self.fail(node.meta[CALL].path, node, "operands of different channels meet")
 
     def _meets(self, labels: Tensor, expected: Tensor) -> bool:
         try:
@@ -361,7 +365,7 @@ class Checker(WatchMode):
 
     def _indices(self, node: fx.Node, args: Any, kwargs: Any) -> list[Tensor]:
         """The tensors of a call that say where, not what."""
-        numbers = [n for n in fx_nodes((node.args, node.kwargs))]
+        numbers = fx_nodes((node.args, node.kwargs))
         tensors = tensors_of((args, kwargs))
         indices = index_nodes(node)
         return [t for t, n in zip(tensors, numbers, strict=False) if n in indices]

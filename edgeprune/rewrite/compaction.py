@@ -176,9 +176,9 @@ class _Cut:
         for other in self.graph.flow.module.graph.nodes:
             if CALL in other.meta and other.meta[CALL].line == line and self._changes(other):
                 place = container(other)
-                if place in self._visited - {""} - self.dissolved:
-                    if type(self.graph.model.get_submodule(place)) is kind:
-                        found.add(place)
+                known = place in self._visited - {""} - self.dissolved
+                if known and type(self.graph.model.get_submodule(place)) is kind:
+                    found.add(place)
         return found
 
     def _changes(self, node: fx.Node) -> bool:

@@ -181,7 +181,7 @@ class _Mode:
                 raise NotRewritable("it runs on different channels")
         arguments = self._arguments(first)
         traced = self._trace(arguments)
-        sub = self._subgraph(traced, first, arguments)
+        sub = self._subgraph(traced, first)
         self._adopt_constants(sub, traced)
         placeholders = [n for n in traced.graph.nodes if n.op == "placeholder"]
         nonnegative = {
@@ -266,7 +266,7 @@ class _Mode:
 
     # --- labels --------------------------------------------------------------------------------------
 
-    def _subgraph(self, traced: fx.GraphModule, visit: Visit, arguments: list[Argument]) -> Graph:
+    def _subgraph(self, traced: fx.GraphModule, visit: Visit) -> Graph:
         """The graph of one module, with the labels that the whole network's record gives its inputs and parameters."""
         labels = lambda value: fx.node.map_aggregate(value, self._labels_of)  # noqa: E731
         placeholders = [n for n in traced.graph.nodes if n.op == "placeholder"]

@@ -50,11 +50,12 @@ class Case:
 
 
 CASES: dict[str, Case] = {}
+IMAGES, LARGER = images(), images(12)
 
 
 def case(
-    inputs: Callable[[int], Inputs] = images(),
-    larger: Callable[[int], Inputs] | None = images(12),
+    inputs: Callable[[int], Inputs] = IMAGES,
+    larger: Callable[[int], Inputs] | None = LARGER,
     rewritten: tuple[str, ...] | None = (),
     reasons: tuple[str, ...] = (),
     classes: int = 8,
@@ -565,7 +566,7 @@ class OneModuleTwice(Body):
 
 @case(rewritten=("",))
 class OneModuleTwiceWithWidth(Body):
-    """The shared module's code holds a width, and its two inputs have different channels: the code around is written."""
+    """The shared module's code holds a width, and its inputs have different channels: the code around is written."""
 
     class Pool(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
