@@ -70,7 +70,7 @@ def train_prune(
         if resume:
             if run.has("summary.json"):  # the process that held the run has finished it
                 return run.summary()
-            chosen = _stored_options(run)
+            chosen = stored_options(run)
             check_options(asdict(chosen), run.path)
             data = run.data()
         with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
@@ -96,7 +96,7 @@ def train_baseline(path: str | Path, progress: Progress, *, wait: bool = False) 
     run = Run.open(path)
     with held(path, wait=waiting if wait else None):
         with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
-            Stages(run, run.data(), _stored_options(run), progress, stop, scalars).baseline()
+            Stages(run, run.data(), stored_options(run), progress, stop, scalars).baseline()
         run.drop_checkpoint()
 
 
@@ -220,7 +220,7 @@ def _config(options: TrainPruneOptions, data: DataBundle, args: dict[str, Any]) 
 def check_same_options(run_path: str | Path, given: dict[str, Any]) -> None:
     """With --resume, options that were given must be those the run was started with."""
     vouch_for(given)
-    stored = asdict(_stored_options(Run.open(run_path)))
+    stored = asdict(stored_options(Run.open(run_path)))
     for name, value in given.items():
         if name in stored and value != "auto" and not same_option(name, stored[name], value):
             raise RunError(
@@ -238,7 +238,8 @@ def same_option(name: str, stored: Any, given: Any) -> bool:
     return bool(stored == given)
 
 
-def _stored_options(run: Run) -> TrainPruneOptions:
+def stored_options(run: Run) -> TrainPruneOptions:
+    """Return the options a run was begun with; raises RunError where its config.json does not hold such."""
     options = run.config.get("options")
     check(options, TrainPruneOptions, f"{run.path / 'config.json'} options", hint="was it edited?")
     try:

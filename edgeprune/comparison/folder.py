@@ -26,7 +26,8 @@ from edgeprune.files import (
     write_json,
 )
 from edgeprune.folders import Kind, check_folder_free, folder_aside
-from edgeprune.records import good_lines, read_record
+from edgeprune.recipe import TrainPruneOptions
+from edgeprune.records import check, good_lines, read_record
 from edgeprune.records.comparison import AttemptLine
 from edgeprune.runs import RUN
 from edgeprune.trust import check_options
@@ -103,6 +104,7 @@ class Folder:
                 f"{self.path / ASKED} is of another version of edgeprune, or was edited ({error}): "
                 "start another comparison"
             ) from error
+        check(options.training, TrainPruneOptions, f"{self.path / ASKED} training", hint="was it edited?")
         check_options(options.training, self.path)
         return options
 

@@ -8,7 +8,7 @@ from typing import Any
 from edgeprune.data import data_names
 from edgeprune.effects import typed_options
 from edgeprune.errors import RunError, TrainError
-from edgeprune.pipeline import same_option
+from edgeprune.pipeline import same_option, stored_options
 from edgeprune.recipe import TrainPruneOptions, dashed
 from edgeprune.runs import Run
 from edgeprune.trust import check_options
@@ -85,7 +85,7 @@ def _shown(value: Any) -> str:
 
 def _options_of(run: Run) -> dict[str, Any]:
     try:
-        TrainPruneOptions(**run.config["options"])
+        stored_options(run)
         training = {k: v for k, v in typed_options(run.config).items() if k not in OWN}
         training["data"] = run.config["data_spec"]["data"]  # found again from any folder
     except (KeyError, TypeError, AttributeError) as error:

@@ -14,7 +14,8 @@ from typing import Any
 from edgeprune.errors import RunError
 from edgeprune.files import check_links, write_json
 from edgeprune.folders import Kind
-from edgeprune.records import read_record
+from edgeprune.recipe import TrainPruneOptions
+from edgeprune.records import check, read_record
 from edgeprune.runs import RUN, Run
 from edgeprune.search.options import SearchOptions
 from edgeprune.trust import check_options
@@ -85,6 +86,7 @@ class Folder:
                 f"{self.path / ASKED} is of another version of edgeprune, or was edited ({error}): "
                 "start another search"
             ) from error
+        check(options.training, TrainPruneOptions, f"{self.path / ASKED} training", hint="was it edited?")
         check_options(options.training, self.path)
         return options, storage
 

@@ -17,6 +17,7 @@ from edgeprune.goals import make_budget
 from edgeprune.graph.classes import Graph, Ints, build_graph
 from edgeprune.importance import score
 from edgeprune.latency.device import DeviceBudget
+from edgeprune.pipeline import stored_options
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.search import pictures
 from edgeprune.search.clusters import Dendrogram
@@ -75,7 +76,7 @@ class Problem:
     def of(cls, folder: Folder, options: SearchOptions, progress: Progress) -> "Problem":
         """From the folder's baseline and data."""
         run = folder.run()
-        training, data = TrainPruneOptions(**run.config["options"]), run.data()
+        training, data = stored_options(run), run.data()
         model = run.load("baseline")
         graph = build_graph(model, torch.zeros(1, *data.shape))
         progress(0, 1, f"scoring channels by {options.criterion}")

@@ -15,7 +15,7 @@ from edgeprune.folders import folder_aside
 from edgeprune.goals import make_budget
 from edgeprune.graph.classes import build_graph
 from edgeprune.locks import shared
-from edgeprune.pipeline import begin, train_baseline
+from edgeprune.pipeline import begin, stored_options, train_baseline
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.search.clusters import check_clusters
 from edgeprune.search.folder import SEARCH, Folder
@@ -143,7 +143,7 @@ def _begin(
 def _check(folder: Folder, options: SearchOptions, progress: Progress) -> None:
     """What can be known to be wrong before a baseline is trained."""
     run = folder.run()
-    training = TrainPruneOptions(**run.config["options"])
+    training = stored_options(run)
     if not training.val_fraction:
         raise SearchError("there are no images to judge policies on: raise --val-fraction above 0")
     model = run.build()
