@@ -111,7 +111,11 @@ def test_wrong_usage_is_exit_code_2(args: list[str]) -> None:
 
 
 def config() -> dict:
-    return {"options": {"epochs": 3}, "data_spec": {}}
+    spec = {"data": "digits", "root": None, "image_size": None, "val_fraction": 0.1, "seed": 0}
+    return {
+        "options": {"epochs": 3},
+        "data_spec": {**spec, "native_size": None, "fingerprint": "0123456789abcdef"},
+    }
 
 
 def test_latest_run_is_the_one_made_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,7 +199,7 @@ def test_lut_on_the_command_line(board: Board) -> None:
     assert code == 1 and "no such file" in said and len(said.splitlines()) == 1
     Path("text.json").write_text("{}")
     code, _, said = cli("lut", "show", "text.json")
-    assert code == 1 and "is no latency table" in said
+    assert code == 1 and "`schema`" in said and "edgeprune lut build" in said
 
 
 def test_where_the_layers_of_a_run_stand(asked: TrainPruneOptions, board: Board) -> None:
@@ -211,8 +211,20 @@ def test_where_the_layers_of_a_run_stand(asked: TrainPruneOptions, board: Board)
     code, _, said = cli("lut", "show", "run")
     assert code == 1 and "was not measured yet" in said
     fingerprint = board.call("probe", [])
-    settings = {"runtime": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 2}
-    result = {"device": {"name": "cpu", "fingerprint": fingerprint}, "settings": settings}
+    settings = {"runtime": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 2, "seconds": 1.0}
+    model = {
+        "file": "x.onnx", "sha256": "0" * 64, "size_bytes": 10, "throughput_ips": 250.0, "versions": {},
+        "latency_ms": {"p50": 4.0, "p90": 5.0, "p99": 8.0}, "memory_peak_bytes": None, "memory_reason": "no",
+        "energy_mj_per_inference": None, "energy_reason": "no", "accuracy": None, "accuracy_reason": "no",
+    }  # fmt: skip
+    result = {
+        "schema": 1,
+        "models": {"baseline": model, "pruned": model},
+        "speedup": {"value": 1.0, "low": 0.9, "high": 1.1, "confidence": 0.95, "pairs": 10},
+        "device": {"name": "cpu", "title": "CPU", "fingerprint": fingerprint},
+        "settings": settings,
+        "warnings": [],
+    }
     found = standing_of(Path("run/export/pruned.onnx"), result)
     assert found["reason"] is None
     rows = {row["layer"]: row for row in found["rows"]}
