@@ -109,6 +109,8 @@ def unknown(flow: Flow, call: Call) -> Any:
 def apply_rule(flow: Flow, call: Call) -> Any:
     """Labels of one call's result; plain values (sizes, flags) come from the example."""
     call.op = op_name(call.node)
+    if isinstance(call.node.target, type) and isinstance(call.value, tuple):  # a named tuple, a dataclass
+        return (*call.args, *call.kwargs.values())
     if not tensors_in(call.value):
         if call.op not in QUESTIONS and tensors_in([call.args, call.kwargs]):
             flow.protect([call.args, call.kwargs], f"{title(call.node)} reads the content", call.node)

@@ -477,6 +477,9 @@ def _traced(
     for node in graph.nodes:
         if node.op == "get_attr":
             tracer._known(node)
+        elif node.op == "call_function" and VALUE not in node.meta:  # torch.fx makes named tuples and dataclasses so
+            parts = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta[VALUE])
+            node.meta[VALUE] = (*parts[0], *parts[1].values())
     return tracer, graph
 
 

@@ -302,8 +302,8 @@ class _Mode:
             if node in known and not self._fits(sub, class_of, node, inner):
                 raise NotRewritable(f"{node.target} is given something else than before")
         out = next(n for n in traced.graph.nodes if n.op == "output")
-        results = [sub.values[n] for n in fx_nodes(out.args)]
-        wanted = [self.flow.values[n] for n in fx_nodes(visit.result)]
+        results = lb.tensors_in([sub.values[n] for n in fx_nodes(out.args)])
+        wanted = lb.tensors_in([self.flow.values[n] for n in fx_nodes(visit.result)])
         if len(results) != len(wanted) or not all(
             _alike(class_of, a, b) for a, b in zip(results, wanted, strict=True)
         ):
@@ -315,12 +315,8 @@ class _Mode:
         return self.flow.values[node] if isinstance(node, fx.Node) else node
 
     def _fits(self, sub: Flow, class_of: Ints, node: fx.Node, visit: Visit) -> bool:
-        arrived = [sub.values[n] for n in fx_nodes((node.args, node.kwargs)) if lb.tensors_in(sub.values[n])]
-        wanted = [
-            self.flow.values[n]
-            for n in fx_nodes((visit.args, visit.kwargs))
-            if lb.tensors_in(self.flow.values[n])
-        ]
+        arrived = lb.tensors_in([sub.values[n] for n in fx_nodes((node.args, node.kwargs))])
+        wanted = lb.tensors_in([self.flow.values[n] for n in fx_nodes((visit.args, visit.kwargs))])
         return len(arrived) == len(wanted) and all(
             _alike(class_of, a, b) for a, b in zip(arrived, wanted, strict=True)
         )
