@@ -33,7 +33,12 @@ def linear_onnx(path: Path, *, layers: int, seed: int = 0) -> Path:
 
 def digits_run(path: Path) -> Path:
     """A run folder as `train-prune` and `export` leave it, as far as `bench` looks at it."""
-    Run.create(path, {"options": {}, "data_spec": load_data("digits").spec()})
+    run = Run.create(path, {"options": {}, "data_spec": load_data("digits").spec()})
+    model = {"accuracy": 0.9, "test_images": 100, "params": 10, "flops": 10, "size_bytes": 40}
+    outcome = {"kind": "flops", "asked": "flops=0.5", "fraction": 0.5, "got_fraction": 0.5}
+    shares = {"params_fraction": 0.5, "flops_fraction": 0.5, "accuracy_drop": 0.0}
+    models = {"baseline": model, "settled": model, "pruned": model}
+    run.finish({"schema": 1, "target": outcome, **shares, "models": models, "notes": []})
     for name, layers in (("baseline", 3), ("pruned", 1)):
         linear_onnx(path / "export" / f"{name}.onnx", layers=layers)
     return path

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeprune.cli import main
+from edgeprune.data import load_data
 from edgeprune.runs import Run
 
 LEARNED = ["train-prune"]
@@ -91,7 +92,7 @@ def test_one_line_and_nothing_is_begun(
 def run(tmp_path: Path) -> Path:
     """A run folder with nothing but its configuration."""
     config = {
-        "options": {}, "data_spec": {}, "input_shape": [3, 8, 8],
+        "options": {}, "data_spec": load_data("digits").spec(), "input_shape": [3, 8, 8],
         "model": {"factory": "resnet8", "args": {"num_classes": 3, "in_channels": 3}},
     }  # fmt: skip
     return Run.create(tmp_path / "run[/b]", config).path

@@ -217,9 +217,9 @@ def with_weights(options: CompareOptions, model: str, weights: str) -> CompareOp
 
 
 def test_nothing_but_failures_is_an_error(options: CompareOptions, tmp_path: Path) -> None:
-    wild = replace(options, seeds=1, training={**options.training, "lr": 1e20})
+    wild = replace(options, seeds=1, training={**options.training, "lr": 100.0})
     with pytest.raises(
-        TrainError, match="no row could be finished; learned-seed0: the loss became nan"
+        TrainError, match="no row could be finished; learned-seed0: the loss became (nan|inf)"
     ) as caught:
         compare(tmp_path / "out", wild)
     assert "\n" not in str(caught.value)

@@ -119,6 +119,8 @@ class Context:
         vars(self).update(_engine=engine, _shapes={}, _addresses={}, _profiler=None, _emits=True, _pending=[])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        # An engine sums in 32 bits: on x86 without VNNI the fused integer kernels saturate at 16.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         vars(self)["_session"] = onnxruntime.InferenceSession(
             engine._model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
