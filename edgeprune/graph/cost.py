@@ -13,6 +13,7 @@ from scipy import sparse
 from edgeprune.graph.flow import Flow, layer_name, parameters_of
 from edgeprune.graph.labels import core, tensors_in, vector_along
 from edgeprune.graph.memory import BYTES, buffers_of
+from edgeprune.recording.record import Record
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -69,7 +70,7 @@ class CostModel:
     @classmethod
     def build(
         cls,
-        module: fx.GraphModule,
+        module: fx.GraphModule | Record,
         flow: Flow,
         slots: dict[tuple[str, int], Ints],
         class_of: Ints,

@@ -12,7 +12,7 @@ from edgeprune.graph import labels as lb
 from edgeprune.graph.flow import Call, Flow, Reader, Remap
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.mixers import MIXED
-from edgeprune.graph.ops import LIKE, op_name, source_of
+from edgeprune.graph.ops import LIKE, nodes_in, op_name, source_of
 from edgeprune.recording.record import VALUE
 
 
@@ -82,9 +82,7 @@ def assignment(flow: Flow, call: Call) -> Any:
 
 def index_nodes_of_assignment(node: fx.Node) -> list[fx.Node]:
     """The tensors that say where an assignment writes."""
-    nodes: list[fx.Node] = []
-    fx.node.map_arg(node.args[1], lambda n: nodes.append(n) or n)
-    return [n for n in nodes if tensors_in(n.meta[VALUE])]
+    return [n for n in nodes_in(node.args[1]) if tensors_in(n.meta[VALUE])]
 
 
 def assigned_index(node: fx.Node) -> Any:

@@ -178,7 +178,7 @@ class Moves:
 
     def assign(self, node: fx.Node) -> Any:
         """y[index] = z: the index by the positions that stay, in the one axis along which it must change."""
-        labels, (target, index, value) = self.flow.values[node], node.args
+        labels, target, index, value = self.flow.values[node], node.all_input_nodes[0], *node.args[1:]
         positions = self.survivors.index(labels)
         if positions is None or is_broken([self.actual[n] for n in node.all_input_nodes]):
             raise self.survivors.refuse([labels, *(self.flow.values[n] for n in node.all_input_nodes)], node)

@@ -181,3 +181,15 @@ def op_name(node: fx.Node) -> str:
         return ""
     name = name if name.startswith("_") else name.rstrip("_")
     return _SAME.get(name, name)
+
+
+def nodes_in(value: Any) -> list[fx.Node]:
+    """Return every node among the arguments of a call, in order, as often as it is there."""
+    nodes: list[fx.Node] = []
+
+    def note(node: fx.Node) -> fx.Node:
+        nodes.append(node)
+        return node
+
+    fx.node.map_arg(value, note)
+    return nodes

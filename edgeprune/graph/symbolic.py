@@ -388,13 +388,13 @@ def _no_own_gradients() -> Iterator[None]:
             raise TraceError(
                 f"cannot trace this model: {kind.__name__} has a gradient of its own at {user_line()}"
             )
-        return original.__func__(kind, *args, **kwargs)  # type: ignore[attr-defined]
+        return original.__func__(kind, *args, **kwargs)
 
-    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[method-assign,assignment]
+    torch.autograd.Function.apply = classmethod(apply)
     try:
         yield
     finally:
-        torch.autograd.Function.apply = original  # type: ignore[method-assign]
+        torch.autograd.Function.apply = original
 
 
 @contextmanager
@@ -477,7 +477,9 @@ def _traced(
     for node in graph.nodes:
         if node.op == "get_attr":
             tracer._known(node)
-        elif node.op == "call_function" and VALUE not in node.meta:  # torch.fx makes named tuples and dataclasses so
+        elif (
+            node.op == "call_function" and VALUE not in node.meta
+        ):  # torch.fx makes named tuples and dataclasses so
             parts = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta[VALUE])
             node.meta[VALUE] = (*parts[0], *parts[1].values())
     return tracer, graph

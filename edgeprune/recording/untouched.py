@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 _CONTAINERS = (dict, list, set, deque)
 _MAX_ITEMS = 100_000
@@ -53,7 +54,7 @@ def _buffers(modules: list[nn.Module]) -> list[Tensor]:
     seen: dict[int, Tensor] = {}
     for module in modules:
         for tensor in module._buffers.values():
-            if isinstance(tensor, Tensor) and not isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            if isinstance(tensor, Tensor) and not isinstance(tensor, UninitializedTensorMixin):
                 seen[id(tensor)] = tensor
     return list(seen.values())
 

@@ -433,7 +433,7 @@ def _check_suspects(checker: Checker, inputs: tuple[Any, ...], plan: Plan) -> No
         taps.put(node, noting(node))
     model = checker.graph.model
     with untouched(model), torch.no_grad():
-        model.train(checker.flow.module.training)  # type: ignore[union-attr]
+        model.train(checker.flow.module.training)
         run_tapped(model, inputs, taps)
     for node, numbers in checker.suspects.items():
         pairs = list(zip(numbers, seen.get(node, ()), strict=False))

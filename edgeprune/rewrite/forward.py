@@ -135,7 +135,7 @@ def rewrite(request: Request, path: str) -> None:
         code = mode.graph.python_code("self")
         sources.append(_checked_arguments(code.src, mode.arguments))
         names.update(code.globals)
-    cut.forward = RewrittenForward(cut, (sources[0], sources[-1]), names)  # type: ignore[method-assign]
+    cut.forward = RewrittenForward(cut, (sources[0], sources[-1]), names)
 
 
 def _modes(graph: Graph) -> list[tuple[int, bool]]:

@@ -11,6 +11,7 @@ from edgeprune.graph.classes import Graph
 from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.ops import nodes_in
 from edgeprune.graph.rewrite import left_out
 from edgeprune.plan import Plan
 from edgeprune.recording.recorder import tensors_of
@@ -61,15 +62,9 @@ class _Mask:
 def _place(flow: Flow, node: fx.Node, operand: fx.Node) -> int:
     """The place of an operand among the tensors of a call."""
     tensors = [
-        n for n in _nodes((node.args, node.kwargs)) if tensors_in(flow.values[n]) or n.op == "get_attr"
+        n for n in nodes_in((node.args, node.kwargs)) if tensors_in(flow.values[n]) or n.op == "get_attr"
     ]
     return tensors.index(operand)
-
-
-def _nodes(value: Any) -> list[fx.Node]:
-    found: list[fx.Node] = []
-    fx.node.map_arg(value, lambda n: found.append(n) or n)
-    return found
 
 
 def mask(graph: Graph, plan: Plan) -> Masked:

@@ -14,7 +14,7 @@ from edgeprune.graph.classes import Graph
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import core, tensors_in
 from edgeprune.plan import Plan
-from edgeprune.recording.record import CALL
+from edgeprune.recording.record import CALL, Record
 from edgeprune.recording.recorder import tensors_of
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.recording.untouched import untouched
@@ -66,6 +66,7 @@ def prove(graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...]
     """
     for flow in graph.flows:
         record = flow.module
+        assert isinstance(record, Record)
         stochastic = any(n.meta[CALL].op in _RANDOM for n in record.graph.nodes if CALL in n.meta)
         if record.training and stochastic:
             continue

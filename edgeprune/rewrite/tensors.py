@@ -69,7 +69,8 @@ def put(model: nn.Module, name: str, tensor: Tensor) -> None:
     """Make ``tensor`` the parameter or buffer of that name."""
     path, _, leaf = name.rpartition(".")
     owner = model.get_submodule(path)
-    (owner._parameters if leaf in owner._parameters else owner._buffers)[leaf] = tensor
+    tensors: dict[str, Any] = owner._parameters if leaf in owner._parameters else owner._buffers
+    tensors[leaf] = tensor
 
 
 def set_sizes(module: nn.Module, widths: dict[str, tuple[int, int]] | None = None) -> None:
@@ -86,7 +87,7 @@ def set_sizes(module: nn.Module, widths: dict[str, tuple[int, int]] | None = Non
         if weight is not None and isinstance(layer, nn.modules.conv._ConvNd):
             _size_convolution(layer, weight)
         elif weight is not None:
-            layer.out_features, layer.in_features = weight  # type: ignore[misc]
+            layer.out_features, layer.in_features = weight
         elif isinstance(layer, nn.PReLU):
             layer.num_parameters = layer.weight.numel()
         elif isinstance(layer, nn.GroupNorm):
