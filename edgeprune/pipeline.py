@@ -24,7 +24,7 @@ from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.locks import held
 from edgeprune.models import build, load_weights
 from edgeprune.ranks import ranks
-from edgeprune.recipe import TrainPruneOptions, check_choices, dashed, resolve
+from edgeprune.recipe import TrainPruneOptions, check_choices, check_device_here, dashed, resolve
 from edgeprune.records import check
 from edgeprune.records.runs import check_plan
 from edgeprune.runs import Run
@@ -70,7 +70,7 @@ def train_prune(
         if resume:
             if run.has("summary.json"):  # the process that held the run has finished it
                 return run.summary()
-            chosen = stored_options(run)
+            chosen = _options_to_resume(run)
             check_options(asdict(chosen), run.path)
             data = run.data()
         with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
@@ -96,7 +96,7 @@ def train_baseline(path: str | Path, progress: Progress, *, wait: bool = False) 
     run = Run.open(path)
     with held(path, wait=waiting if wait else None):
         with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
-            Stages(run, run.data(), stored_options(run), progress, stop, scalars).baseline()
+            Stages(run, run.data(), _options_to_resume(run), progress, stop, scalars).baseline()
         run.drop_checkpoint()
 
 
@@ -138,6 +138,7 @@ def begin(
 def _check_names(options: TrainPruneOptions) -> None:
     """What can be known to be wrong before any data is read."""
     check_choices(options)
+    check_device_here(options.device)
     checkpoint_seconds()  # raises where the environment's is no number
     if ":" not in options.model:  # a factory may refuse a made-up number of classes
         build(options.model, num_classes=10)
@@ -249,6 +250,13 @@ def stored_options(run: Run) -> TrainPruneOptions:
             f"{run.path} was made by another version of edgeprune ({error}): start another run"
         ) from error
     check_choices(stored)
+    return stored
+
+
+def _options_to_resume(run: Run) -> TrainPruneOptions:
+    """The options of a run that is trained on here, with the device it was begun on."""
+    stored = stored_options(run)
+    check_device_here(stored.device, "the run was begun on one: resume it there, or start another run")
     return stored
 
 

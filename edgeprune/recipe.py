@@ -294,14 +294,28 @@ def _takes(criterion: str, option: str) -> bool:
 
 
 def _check_device(name: str) -> None:
-    kind, _, number = name.partition(":")
     if not re.fullmatch(r"auto|cpu(:0)?|cuda(:[0-9]{1,4})?", name):
         raise TrainError(known("device", name, ["auto", "cpu", "cuda"]))
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise TrainError(f"--device {name}: torch finds no CUDA device here; leave the option out")
-    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+
+
+def check_device_here(name: str, advice: str = "leave the option out") -> None:
+    """Check that this machine has the device a run is to be trained on.
+
+    Args:
+        name: auto, cpu, cuda or cuda:N.
+        advice: what to do where it is missing.
+
+    Raises:
+        TrainError: torch finds no such device.
+    """
+    kind, _, number = name.partition(":")
+    if kind != "cuda":
+        return
+    if not torch.cuda.is_available():
+        raise TrainError(f"--device {name}: torch finds no CUDA device here; {advice}")
+    if number and int(number) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise TrainError(f"--device {name}: there are {count} CUDA devices, numbered from 0")
+        raise TrainError(f"--device {name}: there are {count} CUDA devices, numbered from 0; {advice}")
 
 
 def dashed(name: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -593,6 +594,17 @@ def test_a_place_that_cannot_be_written(
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
     refused(tmp_path / "r", options, EdgePruneError, said)
+
+
+def test_resuming_without_the_device_of_the_run(tmp_path: Path, finished: Path) -> None:
+    run = tmp_path / "r"
+    shutil.copytree(finished, run)
+    (run / "summary.json").unlink()
+    config = json.loads((run / "config.json").read_text())
+    config["options"]["device"] = "cuda:1"
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TrainError, match="finds no CUDA device here; the run was begun on one: resume it"):
+        train_prune(run, resume=True)
 
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path, options: TrainPruneOptions) -> None:
