@@ -180,13 +180,29 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
+def read_bytes(path: Path) -> bytes:
+    """Read a whole regular file.
+
+    Raises:
+        OSError: it cannot be read, is a device or a fifo, which may never end, or is above `LARGEST_FILE`.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # a folder has its own error
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    if status.st_size > LARGEST_FILE:
+        raise OSError(errno.EFBIG, f"it is larger than {LARGEST_FILE >> 20} MB")
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file; a broken one is an EdgePruneError that names it."""
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(read_bytes(path))
     except FileNotFoundError as error:
         raise EdgePruneError(f"no such file: {path}") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise EdgePruneError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
         raise EdgePruneError(f"{path} is not readable JSON ({error}): was it cut or edited?") from error
 
 
@@ -194,6 +210,7 @@ def read_json(path: Path) -> Any:
 _NO_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 DEEPEST = 64  # lists and objects in each other; edgeprune writes 8 at most
 LARGEST_INT = 2**63
+LARGEST_FILE = 2**30  # bytes of JSON or TOML that are read at once; metrics of a long run are some 10 MB
 
 
 def parse_json(content: str | bytes) -> Any:
@@ -348,7 +365,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def numbered_lines(path: Path) -> list[tuple[int, bytes]]:
     """Return the complete lines of a file with their numbers, from 1 on; none if there is no such file."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError:
         return []
     except OSError as error:

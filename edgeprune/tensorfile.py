@@ -46,6 +46,8 @@ def read_tensor_file(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     from safetensors import SafetensorError
     from safetensors.torch import safe_open
 
+    if path.exists() and not path.is_file() and not path.is_dir():  # opening a fifo may never return
+        raise WeightsError(f"{path} is no regular file: give the file itself")
     try:
         with safe_open(str(path), "pt") as handle:
             metadata = dict(handle.metadata() or {})

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from edgeprune.devices import contradiction, device_names, load_device
 from edgeprune.errors import BudgetError, RunError, known
-from edgeprune.files import parse_toml, sha256, write_bytes
+from edgeprune.files import parse_toml, read_bytes, sha256, write_bytes
 from edgeprune.limits import BENCH, LIMITS, Found, Limit, is_number, shortened
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult, ExportRecord
@@ -31,7 +31,7 @@ def read_budget(path: Path) -> tuple[dict[str, float], str | None]:
         BudgetError: no such file, no TOML, a key that is no limit, a value that is no number, or no limit.
     """
     try:
-        content = parse_toml(path.read_text(encoding="utf-8"))
+        content = parse_toml(read_bytes(path).decode())
     except FileNotFoundError as error:
         raise BudgetError(f"no such budget file: {path}") from error
     except (OSError, ValueError) as error:

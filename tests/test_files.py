@@ -11,6 +11,7 @@ import pytest
 
 from edgeprune import files
 from edgeprune.errors import EdgePruneError, StorageError
+from edgeprune.tensorfile import read_tensor_file
 
 
 def test_written_aside_puts_the_file_in_place_and_makes_its_folder(tmp_path: Path) -> None:
@@ -299,3 +300,32 @@ def test_lines_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "lines.jsonl").write_bytes(b'{"a": "\xff"}\n')
     with pytest.raises(EdgePruneError, match="lines.jsonl has a line that is not JSON"):
         files.read_lines(tmp_path / "lines.jsonl")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "link"])
+def test_what_may_never_end_is_not_read(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "plan.json"
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "device":
+        place = Path("/dev/zero")
+    else:
+        place.symlink_to("/dev/zero")
+    for read in (files.read_json, files.read_lines):
+        with pytest.raises(EdgePruneError, match=f"cannot read {place}: it is not a regular file"):
+            read(place)
+
+
+def test_a_file_too_large_to_be_one_of_ours_is_not_read(tmp_path: Path) -> None:
+    place = tmp_path / "plan.json"
+    with place.open("wb") as handle:
+        handle.truncate(2**31)  # no block of it is written
+    with pytest.raises(EdgePruneError, match="cannot read .*: it is larger than 1024 MB"):
+        files.read_json(place)
+
+
+def test_a_fifo_in_place_of_tensors(tmp_path: Path) -> None:
+    place = tmp_path / "net.safetensors"
+    os.mkfifo(place)
+    with pytest.raises(EdgePruneError, match="is no regular file: give the file itself"):
+        read_tensor_file(place)

@@ -130,7 +130,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.exists():
         raise WeightsError(f"no such weights file: {path}")
     if not path.is_file():
-        raise WeightsError(f"{path} is a folder: give the weights file itself")
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise WeightsError(f"{path} is {kind}: give the weights file itself")
     if path.suffix == ".safetensors":
         return _without_prefix(_read_safetensors(path))
     if path.suffix in TORCH_SUFFIXES:
