@@ -23,7 +23,7 @@ from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.memory import BYTES
-from edgeprune.graph.ops import CREATED, op_name
+from edgeprune.graph.ops import spec_of
 from edgeprune.graph.rules import apply_rule, has_rule
 from edgeprune.recording.record import VALUE, Record
 from edgeprune.recording.recorder import tensors_of, watch
@@ -257,7 +257,7 @@ def _labelled(
 
 def _starves(flow: Flow) -> bool:
     """Whether channels are protected since they meet constants that the network makes from sizes."""
-    return any(op_name(node) in CREATED for node in flow.module.graph.nodes) and any(
+    return any(spec_of(node).creates for node in flow.module.graph.nodes) and any(
         "constant" in reason or "written into" in reason for _, reason, _ in flow.protections
     )
 

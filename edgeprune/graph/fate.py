@@ -15,14 +15,11 @@ from torch import Tensor, nn
 from edgeprune.graph import labels as lb
 from edgeprune.graph.flow import Flow, Reader, weight_node
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import CREATED, ZERO_STAYS, op_name
+from edgeprune.graph.ops import OpSpec, op_name, spec_of
 from edgeprune.recording.record import VALUE
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-_FOLDING_FUNCTIONS = {"permute", "transpose", "contiguous", "clone", "batch_norm", "prelu"}
-_POOLS = (nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd)
 
 
 @dataclass
@@ -107,15 +104,11 @@ class _Judge:
 
     def _folds(self, node: fx.Node) -> bool:
         """Whether the operation makes of a constant in each channel another such constant."""
-        if node.op == "call_module":
-            layer = self.flow.layers[node]
-            kinds = (nn.modules.batchnorm._BatchNorm, *_POOLS)
-            return isinstance(layer, kinds) or node in self.flow.pointwise or isinstance(layer, nn.PReLU)
         if node in self.flow.pointwise:
             return all(self._is_thin(node, n) for n in node.all_input_nodes if n.op == "get_attr")
         name = op_name(node)
         keeps = name in ("mean", "amax") and node not in self.readers and self._same_axes(node)
-        return keeps or name in _FOLDING_FUNCTIONS or name.startswith("adaptive_")
+        return keeps or self._spec(node).folds
 
     def _same_axes(self, node: fx.Node) -> bool:
         source = node.all_input_nodes[0]
@@ -129,12 +122,13 @@ class _Judge:
         return all(size == 1 or small.shape[axis + lead] > 1 for axis, size in enumerate(value.shape))
 
     def _stays_zero(self, node: fx.Node) -> bool:
-        if node.op == "call_module":
-            return type(self.flow.layers[node]).__name__.lower() in ZERO_STAYS
         tensors = [n for n in node.all_input_nodes if tensors_in(n.meta[VALUE])]
         if op_name(node) in ("add", "sub"):
             return len(tensors) == 2 and all(n.op != "get_attr" for n in tensors)
-        return op_name(node) in ZERO_STAYS or op_name(node) == "mul"
+        return self._spec(node).keeps_zero or op_name(node) == "mul"
+
+    def _spec(self, node: fx.Node) -> OpSpec:
+        return spec_of(node, self.flow.layers.get(node))
 
     # --- what still works ------------------------------------------------------------------------
 
@@ -187,21 +181,11 @@ def is_noise(node: fx.Node) -> bool:
     stack, draws = [node], False
     while stack:
         current = stack.pop()
-        draws = draws or op_name(current) in ("rand", "randn", "bernoulli", "uniform", "normal", "rand_like")
-        if op_name(current) in CREATED or op_name(current) == "rand_like":
+        spec = spec_of(current)
+        draws = draws or spec.random
+        if spec.creates or spec.name == "rand_like":
             continue
-        if op_name(current) not in (
-            "bernoulli",
-            "uniform",
-            "normal",
-            "add",
-            "div",
-            "mul",
-            "floor",
-            "lt",
-            "to",
-            "fill",
-        ):
+        if not spec.elementwise:
             return False
         stack += [n for n in current.all_input_nodes if tensors_in(n.meta[VALUE])]
     return draws

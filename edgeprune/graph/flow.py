@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import ELEMENTWISE, LAYER_FUNCTIONS, op_name, source_of, title
+from edgeprune.graph.ops import op_name, source_of, spec_of, title
 from edgeprune.recording.record import CALL, VALUE, WRITES, Record
 
 Shape = tuple[int, ...]
@@ -367,11 +367,11 @@ class Flow:
         while stack:
             current = stack.pop()
             for user in current.users:
-                name = op_name(user)
                 if user.op != "output" and not tensors_in(user.meta[VALUE]):
                     continue
-                if (name == "linear" or name.startswith("conv")) and weight_node(user) is current:
-                    found.add(None if current is node else 1 if "transpose" in name else 0)
+                axis = spec_of(user).output_axis
+                if axis is not None and weight_node(user) is current:
+                    found.add(None if current is node else axis)
                 elif user not in self.static:
                     return None
                 elif user not in seen:
@@ -388,7 +388,7 @@ class Flow:
             ):
                 self.static.add(node)
         for node in self.module.graph.nodes:
-            if op_name(node) in LAYER_FUNCTIONS and node.op == "call_function":
+            if spec_of(node).has_weights and node.op == "call_function":
                 for argument in node.all_input_nodes:
                     computed = argument in self.static and argument.op != "get_attr"
                     if (
@@ -407,7 +407,7 @@ class Flow:
             node = stack.pop()
             if not tensors_in(node.meta[VALUE]):
                 continue
-            if node.op != "get_attr" and op_name(node) not in ELEMENTWISE:
+            if node.op != "get_attr" and not spec_of(node).computes_weights:
                 return
             for source in node.all_input_nodes:
                 if source not in chain:
@@ -448,7 +448,7 @@ def is_weight_argument(user: fx.Node, node: fx.Node) -> bool:
         return False
     if op_name(user) == "matmul":
         return is_linear_product(user) and source_of(user) is not node
-    return op_name(user) in LAYER_FUNCTIONS and source_of(user) is not node
+    return spec_of(user).has_weights and source_of(user) is not node
 
 
 def weight_node(node: fx.Node) -> Any:

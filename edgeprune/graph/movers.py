@@ -12,7 +12,7 @@ from edgeprune.graph import labels as lb
 from edgeprune.graph.flow import Call, Flow, Reader, Remap
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.mixers import MIXED
-from edgeprune.graph.ops import LIKE, nodes_in, op_name, source_of
+from edgeprune.graph.ops import nodes_in, source_of, spec_of
 from edgeprune.recording.record import VALUE
 
 
@@ -28,7 +28,7 @@ def mover(flow: Flow, call: Call) -> Any:
 def index_nodes(node: fx.Node) -> set[fx.Node]:
     """Tensor arguments of a mover that say *where*, not *what*."""
     source = source_of(node)
-    if not isinstance(source, fx.Node) or op_name(node) in LIKE:
+    if not isinstance(source, fx.Node) or spec_of(node).shape_only:
         return set()
     return {n for n in node.all_input_nodes if n is not source and tensors_in(n.meta[VALUE])}
 

@@ -15,11 +15,9 @@ from edgeprune.graph.fate import Fate
 from edgeprune.graph.flow import Flow, Remap
 from edgeprune.graph.labels import matches, tensors_in
 from edgeprune.graph.movers import assigned_index, cat_axis, moved_arguments, run_mover, written_labels
-from edgeprune.graph.ops import op_name, source_of
+from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.graph.survivors import Survivors, is_broken
 from edgeprune.recording.record import VALUE
-
-_SIZED = {"view": 1, "reshape": 1, "expand": 1, "unflatten": 2}
 
 
 class Moves:
@@ -86,7 +84,7 @@ class Moves:
 
     def _resize(self, node: fx.Node, args: Any, kwargs: Any, expected: Any) -> bool:
         """Literal sizes of view, reshape, expand and unflatten."""
-        where = _SIZED.get(op_name(node))
+        where = spec_of(node).sizes_from
         if where is None or not isinstance(expected, Tensor) or len(args) <= where:
             return False
         offset = int(args[1]) % args[0].dim() if op_name(node) == "unflatten" else 0
@@ -110,7 +108,7 @@ class Moves:
 
     def _resplit(self, node: fx.Node, args: Any, kwargs: Any, expected: Any) -> bool:
         """split and chunk become a split into the surviving sizes."""
-        if op_name(node) not in ("split", "chunk", "tensor_split", "split_with_sizes"):
+        if not spec_of(node).splits:
             return False
         dim = int(args[2] if len(args) > 2 else kwargs.get("dim", 0))
         sizes = [int(part.shape[dim]) for part in expected]

@@ -21,7 +21,7 @@ from edgeprune.graph.fate import Fate, fate_of
 from edgeprune.graph.flow import Flow, layer_name, weight_node
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.moves import Moves
-from edgeprune.graph.ops import CREATED, VIEWS, op_name, source_of
+from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.graph.ordering import Orders
 from edgeprune.graph.survivors import Immovable, Survivors, is_broken
 from edgeprune.recording.record import VALUE, WRITES
@@ -88,7 +88,7 @@ class Rewriter:
         while (
             isinstance(source, fx.Node)
             and source.op.startswith("call")
-            and op_name(source) in ("index_select", *VIEWS)
+            and (op_name(source) == "index_select" or spec_of(source).views)
         ):
             if op_name(source) == "index_select":
                 raise self.survivors.refuse([self.flow.values[n] for n in node.meta[WRITES]], node)
@@ -102,7 +102,7 @@ class Rewriter:
             return self.survivors.of(labels)
         if not tensors_in(node.meta[VALUE]):
             return self._plain(node)
-        if op_name(node) in CREATED:
+        if spec_of(node).creates:
             return self._created(node, labels)
         if op_name(node) == "setitem":
             return self.moves.assign(node)

@@ -25,7 +25,7 @@ from torch.fx.proxy import Attribute, Proxy
 from edgeprune.errors import TraceError
 from edgeprune.graph.copying import with_flags
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import assign, op_name
+from edgeprune.graph.ops import assign, spec_of
 from edgeprune.graph.standins import dense, stand_in, worked_out
 from edgeprune.graph.tidy import tidy
 from edgeprune.recording.record import VALUE
@@ -36,8 +36,6 @@ _STOCHASTIC = {"StochasticDepth", "DropPath", "DropBlock2d", "DropBlock3d"}
 
 
 # Plain values that come from a tensor's content, not from its shape or type.
-_CONTENT = {"item", "tolist", "numpy", "equal", "allclose", "is_nonzero"}
-
 _DICT_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
@@ -194,7 +192,7 @@ class ValueTracer(fx.Tracer):
             return stand_in(self._leaves.value(str(node.target)), self._device)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._known)
         inputs = node.all_input_nodes
-        if op_name(node) in _CONTENT or any(n in self.content for n in inputs):
+        if spec_of(node).reads_content or any(n in self.content for n in inputs):
             self.content.add(node)
         if all(n in self._static or not tensors_in(n.meta[VALUE]) for n in inputs):
             self._static.add(node)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import VIEWS, assign, op_name, source_of
+from edgeprune.graph.ops import assign, source_of, spec_of
 from edgeprune.recording.record import VALUE, WRITES
 
 _ASSERTIONS = {"_assert", "_assert_is_none", "assert_is_none"}
@@ -153,7 +153,7 @@ def _is_view(layers: dict[str, nn.Module], node: fx.Node) -> bool:
     if node.op == "call_module":
         kinds = (nn.Flatten, nn.Identity, nn.modules.dropout._DropoutNd)
         return isinstance(layers[str(node.target)], kinds)
-    return op_name(node) in VIEWS and bool(tensors_in(node.meta.get(VALUE)))
+    return spec_of(node).views and bool(tensors_in(node.meta.get(VALUE)))
 
 
 def _writes(node: fx.Node) -> bool:

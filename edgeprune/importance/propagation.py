@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.flow import Reader
-from edgeprune.graph.ops import op_name
+from edgeprune.graph.ops import op_name, spec_of
 from edgeprune.importance.batches import Batches, inputs_of, mapped
 from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
 from edgeprune.importance.options import at_most_all, number
@@ -19,10 +19,6 @@ from edgeprune.importance.sites import Site, as_maps, first_operand, run, writte
 from edgeprune.recording.record import CALL
 from edgeprune.recording.taps import Taps, operands, run_tapped, tensors_in
 from edgeprune.rewrite.duplicate import duplicate
-
-_ARITHMETIC = {"add", "sub", "mul", "div"}
-# These take their statistics from the data even in evaluation mode, where BatchNorm is a scale and a shift.
-_NORM_OPS = {"group_norm", "layer_norm", "instance_norm"}
 
 
 def nisp(
@@ -188,7 +184,7 @@ class _Absolute:
         if is_pointwise or _depends_on_data(node):
             pairs = zip(operands(node), tensors_in(args, kwargs), strict=True)
             values = list({source: value for source, value in pairs if source.op != "get_attr"}.values())
-            if len(values) > 1 or (values and not (is_pointwise and op_name(node) in _ARITHMETIC)):
+            if len(values) > 1 or (values and not (is_pointwise and spec_of(node).arithmetic)):
                 # A copy, since an autograd function must not return its own input.
                 return sum(values[1:], values[0].clone())
         # Constants that are no parameters or buffers did not become float64 with the network.
@@ -202,6 +198,6 @@ def _doubled(tensor: Tensor) -> Tensor:
 def _depends_on_data(node: fx.Node) -> bool:
     """Whether this is a norm that takes its statistics from what it is given."""
     if op_name(node) != "batch_norm":
-        return op_name(node) in _NORM_OPS
+        return spec_of(node).takes_statistics
     running_mean = node.args[1] if len(node.args) > 1 else node.kwargs.get("running_mean")
     return running_mean is None

@@ -12,14 +12,13 @@ from edgeprune.errors import EdgePruneError, PlanError
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Graph, Ints
 from edgeprune.graph.flow import layer_name, weight_node
-from edgeprune.graph.ops import op_name, source_of
+from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.importance.batches import Inputs, mapped, tensors_among
 from edgeprune.recording.record import CALL, VALUE
 from edgeprune.recording.recorder import first_line, raised_at
 from edgeprune.recording.taps import Tap, Taps, operands, run_tapped
 from edgeprune.recording.untouched import untouched
 
-_NORM_OPS = {"batch_norm", "instance_norm", "group_norm"}
 _CONVOLUTIONS = {"conv1d", "conv2d", "conv3d"}
 
 
@@ -96,7 +95,7 @@ def _end(graph: Graph, node: fx.Node, through: str) -> fx.Node:
 
 def is_norm(node: fx.Node) -> bool:
     """Whether this call normalises channels one by one."""
-    return op_name(node) in _NORM_OPS
+    return spec_of(node).scales_channels
 
 
 def as_maps(value: Tensor, axis: int) -> Tensor:

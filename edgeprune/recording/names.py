@@ -4,8 +4,10 @@ from typing import Any
 
 import torch
 
+OURS = ("aten", "prims", "torchvision")  # namespaces whose names are those of torch's interface
+
 # Operators and other spellings that mean the same as a torch function.
-_SAME = {
+SAME = {
     "truediv": "div",
     "itruediv": "div",
     "rtruediv": "rdiv",
@@ -30,14 +32,23 @@ _SAME = {
     "view_as": "reshape_as",
     "rmatmul": "matmul",
     "invert": "bitwise_not",
+    "silu_": "silu",
     "fn": "",
 }
 
 
 def name_of(function: Any) -> str:
-    """Return the canonical name: 'add' for torch.add, x.add_, x + y, x += y and aten.add.Tensor."""
+    """Return the canonical name: 'add' for torch.add, x.add_, x + y, x += y and aten.add.Tensor.
+
+    An operation of another library is 'namespace::name': a `split` of its own need not be torch's.
+    """
     if isinstance(function, torch._ops.OpOverload):
-        name = function.overloadpacket.__name__
+        function = function.overloadpacket
+    if isinstance(function, torch._ops.OpOverloadPacket):
+        name = function.__name__
+        namespace = function._qualified_op_name.partition("::")[0]
+        if namespace not in OURS:
+            return f"{namespace}::{name}"
     elif getattr(function, "__name__", "") in ("__get__", "__set__"):
         name = getattr(function.__self__, "__name__", "") + ("" if function.__name__ == "__get__" else "_set")
     else:
@@ -46,4 +57,4 @@ def name_of(function: Any) -> str:
         name = name.strip("_")
     elif not name.startswith("_"):
         name = name.rstrip("_")
-    return _SAME.get(name, name)
+    return SAME.get(name, name)

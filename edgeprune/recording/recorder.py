@@ -194,7 +194,7 @@ class Below(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self._mode.depth or func.namespace not in ("aten", "torchvision"):
+        if self._mode.depth or func.namespace in ("prim", "profiler"):
             return func(*args, **(kwargs or {}))
         return self._mode.__torch_function__(func, types, args, kwargs)
 

@@ -18,7 +18,7 @@ from edgeprune.graph.classes import Graph
 from edgeprune.graph.elements import Elements
 from edgeprune.graph.fate import Fate
 from edgeprune.graph.movers import assigned_index, index_nodes, run_mover, written_labels
-from edgeprune.graph.ops import CREATED, source_of
+from edgeprune.graph.ops import OPS, source_of
 from edgeprune.graph.survivors import BROKEN, Survivors
 from edgeprune.plan import Plan
 from edgeprune.recording.record import CALL, Record, Visit
@@ -447,7 +447,7 @@ def _check_suspects(checker: Checker, inputs: tuple[Any, ...], plan: Plan) -> No
 def numbers_of(op: str, args: Any, kwargs: Any) -> dict[str, Any]:
     """The numbers that a call is given, by place; sizes of what it makes are left out."""
     args, kwargs = list(args), dict(kwargs)
-    if op in CREATED:
+    if op in OPS and OPS[op].creates:
         kept = {"full": 1, "new_full": 2}.get(op, len(args))
         args, kwargs = args[kept:], {key: value for key, value in kwargs.items() if key == "fill_value"}
     place = 1 if op == "group_norm" else 6 if op.startswith("conv") else None

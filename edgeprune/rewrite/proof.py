@@ -13,6 +13,7 @@ from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import core, tensors_in
+from edgeprune.graph.ops import spec_of
 from edgeprune.plan import Plan
 from edgeprune.recording.record import CALL, Record
 from edgeprune.recording.recorder import tensors_of
@@ -23,33 +24,6 @@ from edgeprune.rewrite.masking import masks
 
 # Of the largest value of an output. Rounding in float32 stays far below, a channel in the wrong place far above.
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 5e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
-_SELECTING = frozenset(
-    ["nms", "topk", "nonzero", "masked_select", "argmax", "sort", "argsort", "unique", "batched_nms"]
-)
-_RANDOM = frozenset(
-    [
-        "dropout",
-        "alpha_dropout",
-        "feature_alpha_dropout",
-        "dropout1d",
-        "dropout2d",
-        "dropout3d",
-        "bernoulli",
-        "rand",
-        "randn",
-        "rand_like",
-        "randn_like",
-        "randint",
-        "randperm",
-        "normal",
-        "uniform",
-        "multinomial",
-        "rrelu",
-        "gumbel_softmax",
-        "exponential",
-        "native_dropout",
-    ]
-)
 
 
 def prove(graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...]) -> None:
@@ -67,7 +41,7 @@ def prove(graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...]
     for flow in graph.flows:
         record = flow.module
         assert isinstance(record, Record)
-        stochastic = any(n.meta[CALL].op in _RANDOM for n in record.graph.nodes if CALL in n.meta)
+        stochastic = any(spec_of(n).random for n in record.graph.nodes)
         if record.training and stochastic:
             continue
         inputs = graph.inputs_of(record)
@@ -79,7 +53,7 @@ def prove(graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...]
 
 def _selects_by_content(flow: Flow) -> bool:
     """Whether rounding may change what comes out altogether: boxes that are kept, the best of many."""
-    return any(n.meta[CALL].op in _SELECTING for n in flow.module.graph.nodes if CALL in n.meta)
+    return any(spec_of(n).selects for n in flow.module.graph.nodes)
 
 
 def _heads(graph: Graph, flow: Flow, rewritten: tuple[str, ...]) -> list[fx.Node]:
