@@ -263,8 +263,16 @@ def load(
         RunError, WeightsError, ModelError: it is neither, or damaged. PlanError: ``into`` is another network.
     """
     path = path_of(path, "a run folder, or a model's file")
+    if into is not None and not isinstance(into, nn.Module):
+        raise ModelError(
+            f"an instance of the network's class is wanted as into, not {kind_of(into)}: into=MyNet()"
+        )
     if path.is_file():
         return saving.load(path, allow, into)
+    if into is not None and path.is_dir():
+        raise ModelError(
+            f"{path} is a run folder, which knows how its network is built: load it without into="
+        )
     with trusting(*allow):
         return Run.open(path).load(which)
 

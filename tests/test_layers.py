@@ -12,7 +12,7 @@ PACKAGE = ROOT / "edgeprune"
 FLOORS = [
     ["errors", "text", "pure"],
     ["ranks", "signals", "anchors"],
-    ["files", "bounds", "limits", "graph_record", "trust"],
+    ["files", "bounds", "limits", "graph_record", "recurrent", "trust"],
     ["locks", "records"],
     ["folders", "tensorfile"],
     ["devices", "plan", "models", "data", "report", "recording"],
@@ -22,7 +22,7 @@ FLOORS = [
     ["budget", "importance", "export", "bench"],
     ["latency"],
     ["runs", "reconstruct"],
-    ["steering", "training", "serialize", "verification"],
+    ["steering", "training", "serialize", "restoring", "verification"],
     ["learned", "schedules", "saving"],
     ["recipe"],
     ["goals", "judging", "effects"],

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -78,6 +78,7 @@ class Graph:
     ``slots[(tensor, axis)][i]`` is the class of index i along that axis, or -1 where it always stays.
     FLOPs are multiply-adds as fvcore counts them, for the example input, batch included. ``notes`` names
     the parts of the model that its forward does not use in eval mode, and that are not in ``module``.
+    ``ignore`` is what was asked to be left alone, and ``shapes`` are those of all tensors of the model.
     """
 
     module: fx.GraphModule | Record
@@ -89,6 +90,8 @@ class Graph:
     protected: list[Protected]
     notes: tuple[str, ...] = ()
     training_flow: Flow | None = None
+    ignore: tuple[str, ...] = ()
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def model(self) -> nn.Module:
@@ -219,15 +222,27 @@ def build_graph(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], ignore: I
         TraceError: the model does not run on ``inputs``.
     """
     inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    ignore = tuple(ignore)
     record = watch(model, inputs)
     training_record, notes = _training_record(model, inputs, record)
     notes += unused_parts(model, [record] if training_record is None else [record, training_record])
-    graph = _labelled(record, training_record, inputs, tuple(ignore), frees_created=False)
+    graph = _labelled(record, training_record, inputs, ignore, frees_created=False)
     if _starves(graph.flow):
-        other = _labelled(record, training_record, inputs, tuple(ignore), frees_created=True)
+        other = _labelled(record, training_record, inputs, ignore, frees_created=True)
         if other.classes > graph.classes:
             graph = other
-    return replace(graph, notes=notes)
+    return replace(graph, notes=notes, ignore=ignore, shapes=shapes_of(model))
+
+
+def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor that a state_dict has, under all its names; of lazy ones none yet."""
+    shapes = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for name, tensor in {**module._parameters, **module._buffers}.items():
+            passing = name in module._non_persistent_buffers_set
+            if isinstance(tensor, Tensor) and not passing and not nn.parameter.is_lazy(tensor):
+                shapes[f"{path}.{name}" if path else name] = tuple(tensor.shape)
+    return shapes
 
 
 def _labelled(

@@ -53,7 +53,7 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
         try:
             model, reasons = _Cut(graph, plan).run()
             prove(graph, plan, model, tuple(reasons))
-            remember(model, graph.model, graph.inputs, plan.to_dict(graph))
+            remember(model, graph, plan)
             return Compacted(model, plan, tuple(reasons), tuple(reasons.values()))
         except Immovable as stuck:
             plan = _without(plan, stuck)

@@ -1,37 +1,49 @@
 """What was done to a network: kept on the network itself, so that it can be saved and pruned again."""
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor, nn
+
+from edgeprune.errors import ModelError
+from edgeprune.graph.classes import Graph
+from edgeprune.plan import Plan
+from edgeprune.records.saved import (
+    DTYPES,
+    DictInput,
+    Input,
+    ListInput,
+    ObjectInput,
+    PlainInput,
+    SavedGroup,
+    SavedPlan,
+    Step,
+    TensorInput,
+)
 
 HISTORY = "edgeprune_history"
 
 
-class Input(msgspec.Struct):
-    """One tensor of the example."""
+@dataclass
+class History:
+    """The keep-plans that were carried out, in order; ``shapes`` are those of the unpruned network's tensors."""
 
-    shape: tuple[int, ...]
-    dtype: str
-
-
-class History(msgspec.Struct):
-    """The keep-plans that were carried out, in order, and the example they were made on.
-
-    ``inputs`` is the example with an `Input` in place of each tensor.
-    """
-
-    inputs: list[Any]
-    plans: list[dict[str, Any]]
-    schema: int = 1
+    shapes: dict[str, tuple[int, ...]]
+    steps: list[Step]
 
 
-def remember(model: nn.Module, before: nn.Module, inputs: tuple[Any, ...], plan: dict[str, Any]) -> None:
-    """Note on ``model`` that ``plan`` was carried out on ``before``."""
-    earlier = history_of(before)
-    plans = [*(earlier.plans if earlier else ()), plan]
-    vars(model)[HISTORY] = History([_described(value) for value in inputs], plans)
+def remember(model: nn.Module, graph: Graph, plan: Plan) -> None:
+    """Note on ``model`` that ``plan`` was carried out on the network of ``graph``."""
+    earlier = history_of(graph.model)
+    value = plan.to_dict(graph)
+    groups = [SavedGroup(**group) for group in value["groups"]]
+    saved = SavedPlan(value["fingerprint"], groups, value["bypass"])
+    dtype = _name_of(next((p.dtype for p in model.parameters()), torch.float32))
+    step = Step([_described(item) for item in graph.inputs], dtype, [*graph.ignore], saved)
+    shapes = graph.shapes if earlier is None else earlier.shapes
+    vars(model)[HISTORY] = History(shapes, [*(earlier.steps if earlier else ()), step])
 
 
 def history_of(model: nn.Module) -> History | None:
@@ -40,33 +52,63 @@ def history_of(model: nn.Module) -> History | None:
     return history if isinstance(history, History) else None
 
 
-def example_of(history: History, like: Tensor) -> tuple[Any, ...]:
-    """Return inputs of the example's shapes: random numbers, zeros for integers, on the device of ``like``."""
-    return tuple(_made(value, like) for value in history.inputs)
+def example_of(step: Step, like: Tensor) -> tuple[Any, ...]:
+    """Return inputs of the example's shapes: random numbers, zeros for integers, on the device of ``like``.
+
+    What was of the network's own type is of ``like``'s.
+
+    Raises:
+        ModelError: the example had an object that was not kept.
+    """
+    return tuple(_made(value, step, like) for value in step.inputs)
 
 
-def _described(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
-    if isinstance(value, (tuple, list)):
-        return [_described(item) for item in value]
-    if isinstance(value, dict):
-        return {"items": {str(key): _described(item) for key, item in value.items()}}
-    return {"plain": value} if isinstance(value, (int, float, str, bool, type(None))) else {"plain": None}
+def plan_of(step: Step, graph: Graph) -> Plan:
+    """Return the keep-plan of a step for ``graph``.
+
+    Raises:
+        PlanError: it was made for another network.
+    """
+    groups = [{"name": g.name, "size": g.size, "kept": g.kept} for g in step.plan.groups]
+    value = {"fingerprint": step.plan.fingerprint, "groups": groups, "bypass": step.plan.bypass}
+    return Plan.from_dict(graph, value)
 
 
-def _made(value: Any, like: Tensor) -> Any:
-    if isinstance(value, (tuple, list)):
-        return [_made(item, like) for item in value]
-    if "items" in value:
-        return {key: _made(item, like) for key, item in value["items"].items()}
-    if "plain" in value:
-        return value["plain"]
-    dtype = getattr(torch, value["dtype"], torch.float32)
-    if not isinstance(dtype, torch.dtype):
-        dtype = torch.float32
-    if not dtype.is_floating_point:
-        return torch.zeros(value["shape"], dtype=dtype, device=like.device)
+def _described(value: Any) -> Input:
+    dtype = _name_of(value.dtype) if isinstance(value, Tensor) else ""
+    if dtype in DTYPES:
+        return TensorInput(list(value.shape), dtype)
+    if type(value) in (tuple, list):
+        return ListInput([_described(item) for item in value], isinstance(value, tuple))
+    if type(value) is dict and all(isinstance(key, str) for key in value):
+        return DictInput({key: _described(item) for key, item in value.items()})
+    plain = isinstance(value, (int, str, bool, type(None)))
+    if plain or (isinstance(value, float) and math.isfinite(value)):
+        return PlainInput(value)
+    return ObjectInput(type(value).__name__)
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _made(value: Input, step: Step, like: Tensor) -> Any:
+    if isinstance(value, TensorInput):
+        dtype: torch.dtype = like.dtype if value.dtype == step.dtype else getattr(torch, value.dtype)
+        return _numbers(value.shape, dtype).to(like.device)
+    if isinstance(value, ListInput):
+        items = [_made(item, step, like) for item in value.items]
+        return tuple(items) if value.fixed else items
+    if isinstance(value, DictInput):
+        return {key: _made(item, step, like) for key, item in value.items.items()}
+    if isinstance(value, PlainInput):
+        return value.value
+    raise ModelError(f"its example has a {value.name}, which no file can hold")
+
+
+def _numbers(shape: list[int], dtype: torch.dtype) -> Tensor:
+    if not (dtype.is_floating_point or dtype.is_complex):
+        return torch.zeros(shape, dtype=dtype)
     generator = torch.Generator().manual_seed(0)
-    kind = like.dtype if like.is_floating_point() and dtype == torch.float32 else dtype
-    return torch.randn(value["shape"], generator=generator).to(like.device, kind)
+    exact = dtype if dtype.is_complex else None
+    return torch.randn(shape, generator=generator, dtype=exact).to(dtype)
