@@ -122,7 +122,7 @@ def begin(
     torch.manual_seed(options.seed)
     model = build(options.model, **args)
     if options.weights:
-        load_weights(model, options.weights)
+        load_weights(model, options.weights, key=options.weights_key)
     _check_logits(model, data, options)
     plan = _read_plan(options.plan) if options.plan else None
     options = _reachable(model, data, options, plan, progress)

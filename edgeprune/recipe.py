@@ -31,6 +31,7 @@ class TrainPruneOptions:
     model: str = "resnet20"
     data: str = "digits"
     weights: str | None = None
+    weights_key: str | None = None
     method: str = "learned"
     plan: str | None = None
     prune_schedule: str | None = None

@@ -123,7 +123,7 @@ class Stages:
         """The run was killed before the given weights were copied into it."""
         path = self.options.weights or ""
         model = self.run.build()
-        load_weights(model, path)
+        load_weights(model, path, key=self.options.weights_key)
         if sha256(path) != self.run.config["weights_sha256"]:
             raise WeightsError(f"{path} has changed since this run began: restore it, or start the run anew")
         self.run.save_tensors("baseline", model.state_dict())

@@ -20,7 +20,11 @@ from edgeprune.host_options import assume_device, host_words, on_host
     "--data", default="digits", show_default=True, help="digits, cifar10, cifar100, or a folder of images."
 )
 @click.option(
-    "--weights", help="Trained weights (.safetensors, .pt); without them the baseline is trained first."
+    "--weights",
+    help="Trained weights (.safetensors, .pt, .ckpt ...); without them the baseline is trained first.",
+)
+@click.option(
+    "--weights-key", metavar="KEY", help="Which weights of a file that holds several, as state_dict_ema."
 )
 @click.option(
     "--method",

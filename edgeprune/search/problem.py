@@ -241,6 +241,8 @@ class Problem:
             kind: goal / self.wall.costs[kind](self.wall.sizes) for kind, goal in self.wall.goals.items()
         }
         weights = shlex.quote(str(self.training.weights or self.folder.baseline / "baseline.safetensors"))
+        if self.training.weights and self.training.weights_key:
+            weights += f" --weights-key {shlex.quote(self.training.weights_key)}"
         command = (
             f"edgeprune train-prune --model {self.training.model} --data {shlex.quote(self.training.data)}"
         )
