@@ -121,11 +121,14 @@ def _pruned(model: nn.Module, step: Step, where: str) -> nn.Module:
         graph = build_graph(model, example_of(step, like), tuple(step.ignore))
     except EdgePruneError as error:
         raise type(error)(f"{where}: {one_line(error)}") from error
+    kind = type(model).__name__
+    if [(g.name, g.size) for g in step.plan.groups] != [(g.name, g.size) for g in graph.groups]:
+        raise PlanError(f"{where} was made for another network than this {kind}: {_difference(step, graph)}")
     try:
         plan = plan_of(step, graph)
     except PlanError as error:
         raise PlanError(
-            f"{where} was made for another network than this {type(model).__name__}: {_difference(step, graph)}"
+            f"{where} was made for another network than this {kind}: its layers are connected in another way"
         ) from error
     done = compact(graph, plan)
     if not np.array_equal(done.plan.keep, plan.keep):
@@ -136,14 +139,14 @@ def _pruned(model: nn.Module, step: Step, where: str) -> nn.Module:
 
 
 def _difference(step: Step, graph: Graph) -> str:
-    """The first group of channels that a plan and a graph do not share."""
+    """The first group of channels that a plan and a graph do not share; they differ in one."""
     own = {group.name: group.size for group in graph.groups}
     wanted = {group.name: group.size for group in step.plan.groups}
     for name in sorted(wanted.keys() | own.keys()):
         if wanted.get(name) != own.get(name):
             there, here = wanted.get(name, "no"), own.get(name, "no")
             return f"there {_shown(name)} has {there} channels to choose from, here {here}"
-    return "its layers are connected in another way"
+    return "its groups of channels come in another order"
 
 
 # --- the tensors -------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.earlier import named_now
 from edgeprune.errors import RunError, WeightsError
 from edgeprune.files import (
     append_line,
@@ -238,9 +239,10 @@ class Run:
             if kind not in parts:
                 raise WeightsError(f"{path} does not fit model.json: it has {name[:80]!r}")
             parts[kind][rest] = value
-        load_exactly(model, parts["model"], path, "model.json")
-        check_momentum(model, parts["momentum"], path)
-        return model, parts["momentum"]
+        load_exactly(model, named_now(parts["model"], model.state_dict()), path, "model.json")
+        momentum = named_now(parts["momentum"], dict(model.named_parameters()))
+        check_momentum(model, momentum, path)
+        return model, momentum
 
     def removals(self) -> tuple[list[dict[str, Any]], list[int]]:
         """The keep-plans carried out so far, and the training steps taken before each."""
@@ -271,6 +273,7 @@ class Run:
             raise RunError(f"{self.path} has no {which} model yet: finish it with --resume")
         tensors = read_tensors(path)  # first: a damaged file is found without building anything
         model = self.build() if which == "baseline" else self._dense()
+        tensors = tensors if which == "baseline" else named_now(tensors, model.state_dict())
         check_values(tensors, model.state_dict(), path)
         load_exactly(model, tensors, path, "config.json" if which == "baseline" else "model.json")
         return model.eval()

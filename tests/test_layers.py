@@ -14,7 +14,7 @@ FLOORS = [
     ["ranks", "signals", "anchors"],
     ["files", "bounds", "limits", "graph_record", "recurrent", "trust"],
     ["locks", "records"],
-    ["folders", "tensorfile"],
+    ["folders", "tensorfile", "earlier"],
     ["devices", "plan", "models", "data", "report", "recording"],
     ["graph", "console"],
     ["rewrite", "arguments"],

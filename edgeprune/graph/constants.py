@@ -98,9 +98,7 @@ class Constants:
 def out_of_place(function: Any) -> Any:
     """operator.add for operator.iadd, torch.relu for torch.relu_."""
     name = getattr(function, "__name__", "")
-    plain = None
-    if getattr(operator, name, None) is function:
-        plain = getattr(operator, name[1:], getattr(operator, f"{name[1:]}_", None))
+    plain = getattr(operator, name[1:], None) if getattr(operator, name, None) is function else None
     if name.startswith("i") and plain is not None:
         return plain
     return getattr(torch, name[:-1], function) if name.endswith("_") else function

@@ -104,7 +104,7 @@ class SavedPlans(Struct, forbid_unknown_fields=True):
     schema: int
     name: Name
     shapes: dict[Name, Sizes]
-    steps: Annotated[list[Step], Meta(min_length=1, max_length=10_000)]
+    steps: Annotated[list[Step], Meta(min_length=1, max_length=1_000)]
     tensors: dict[Name, StoredTensor]
 
 
