@@ -142,6 +142,8 @@ class ModuleStack:
         finally:
             entering.remove()
             leaving.remove()
+            # torch leaves this entry behind, and warns of global hooks ever after in torch.compile.
+            torch_module._global_forward_hooks_with_kwargs.pop(leaving.id, None)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         # torch gives such hooks no keyword arguments; its frame has them.

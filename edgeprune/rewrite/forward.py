@@ -4,8 +4,10 @@ Only the module's own code is written anew. Modules inside stay calls of themsel
 them, unless a branch that has gone runs through them or they could not be rewritten by themselves.
 """
 
+import inspect
 from collections.abc import Collection
 from dataclasses import dataclass
+from types import CodeType, MethodType
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,14 @@ class RewrittenForward:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._functions[self.owner.training](self.owner, *args, **kwargs)
+
+    @property
+    def __code__(self) -> CodeType:  # torch.export asks a forward for it
+        return self._functions[self.owner.training].__code__  # type: ignore[no-any-return]
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(MethodType(self._functions[self.owner.training], self.owner))
 
     def _compiled(self) -> tuple[Any, ...]:
         functions = []
