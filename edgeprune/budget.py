@@ -204,7 +204,7 @@ class Budget:
         for target in self.targets:
             reached = self.cost(target.kind, graph, lowest)
             if reached > goals[target.kind] * (1 + TOLERANCE):
-                raise TargetError(self._out_of_reach(target, reached))
+                raise TargetError(self._out_of_reach(target, reached, graph))
 
         def fits(keep: Bools) -> bool:
             return all(self.cost(kind, graph, keep) <= goal for kind, goal in goals.items())
@@ -216,12 +216,12 @@ class Budget:
         """The last choice, after which nothing is removed any more."""
         return self.select(graph, scores)
 
-    def _out_of_reach(self, target: Target, reached: float) -> str:
+    def _out_of_reach(self, target: Target, reached: float, graph: Graph) -> str:
         aligned = f", multiples of {self.align}" if self.align > 1 else ""
         share = reached / self.originals[target.kind]
         return (
             f"{target} cannot be reached: with at least {self.floor} channels a layer{aligned} and the "
-            f"protected ones, {share:.3f} of the {target.kind} is as far as it goes"
+            f"protected ones, {share:.3f} of the {target.kind} is as far as it goes{graph.why_protected}"
         )
 
 

@@ -17,10 +17,12 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
+from edgeprune.graph import labels as lb
 from edgeprune.graph.attributes import join_layers, settle, unused_parts
+from edgeprune.graph.computed import layer_of, quantised_parts
 from edgeprune.graph.cost import Bools, ByWidths, CostModel, Ints, Meter
 from edgeprune.graph.fate import fate_of
-from edgeprune.graph.flow import Flow
+from edgeprune.graph.flow import OUTPUT, Flow
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.memory import BYTES
 from edgeprune.graph.ops import spec_of
@@ -112,6 +114,16 @@ class Graph:
     def classes(self) -> int:
         """How many decisions there are."""
         return int(self.class_of.max(initial=-1)) + 1
+
+    @property
+    def why_protected(self) -> str:
+        """Why most of the channels that stay do so, to end a sentence with; '' where that is the output alone."""
+        channels: dict[str, int] = defaultdict(int)
+        for protected in self.protected:
+            channels[protected.reason] += protected.channels
+        channels.pop(OUTPUT, None)
+        reasons = [*quantised_parts(self.model), *sorted(channels, key=lambda reason: -channels[reason])]
+        return f" ({reasons[0]})" if reasons else ""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -225,11 +237,12 @@ def build_graph(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], ignore: I
     ignore = tuple(ignore)
     record = watch(model, inputs)
     training_record, notes = _training_record(model, inputs, record)
+    notes += quantised_parts(model)
     notes += unused_parts(model, [record] if training_record is None else [record, training_record])
     graph = _labelled(record, training_record, inputs, ignore, frees_created=False)
-    if _starves(graph.flow):
+    if _starves(graph.flow) or any(_fills(flow) for flow in graph.flows):
         other = _labelled(record, training_record, inputs, ignore, frees_created=True)
-        if other.classes > graph.classes:
+        if other.classes > graph.classes or (other.classes == graph.classes and not _starves(graph.flow)):
             graph = other
     return replace(graph, notes=notes, ignore=ignore, shapes=shapes_of(model))
 
@@ -274,6 +287,17 @@ def _starves(flow: Flow) -> bool:
     """Whether channels are protected since they meet constants that the network makes from sizes."""
     return any(spec_of(node).creates for node in flow.module.graph.nodes) and any(
         "constant" in reason or "written into" in reason for _, reason, _ in flow.protections
+    )
+
+
+def _fills(flow: Flow) -> bool:
+    """Whether channels are assigned into a tensor that the network makes from sizes: its width follows theirs."""
+    return any(
+        spec_of(node).name == "setitem"
+        and isinstance(node.args[0], fx.Node)
+        and spec_of(node.args[0]).creates
+        and not lb.matches(flow.values[node], flow.values[node.args[0]])
+        for node in flow.module.graph.nodes
     )
 
 
@@ -350,9 +374,9 @@ def _groups(flow: Flow, slots: dict[tuple[str, int], Ints], classes: int) -> lis
     for index, (members, places) in enumerate(_alike(list(slots.values()), classes)):
         made = [keys[p][0] for p in places if flow.outputs.get(keys[p][0]) == keys[p][1]]
         mixed = [keys[p][0] for p in places if keys[p][0] in read and keys[p][0] not in made]
-        names = tuple(name.rsplit(".", 1)[0] for name in made)
+        names = tuple(layer_of(name) for name in made)
         label = names[0] if names else keys[places[0]][0]
-        readers = tuple(name.rsplit(".", 1)[0] for name in mixed)
+        readers = tuple(layer_of(name) for name in mixed)
         channels = tuple(
             _channels(slots[keys[p]], members) for p in places if flow.outputs.get(keys[p][0]) == keys[p][1]
         )
@@ -397,7 +421,7 @@ def _protected(flow: Flow, component: Ints) -> list[Protected]:
         for name in list(open_ones):
             mine = hit[made[name]] & open_ones[name]
             if mine.any():
-                found[reason, where][name.rsplit(".", 1)[0]] = int(mine.sum())
+                found[reason, where][layer_of(name)] = int(mine.sum())
                 open_ones[name] &= ~mine
                 if not open_ones[name].any():
                     del open_ones[name]

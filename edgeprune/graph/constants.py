@@ -98,7 +98,9 @@ class Constants:
 def out_of_place(function: Any) -> Any:
     """operator.add for operator.iadd, torch.relu for torch.relu_."""
     name = getattr(function, "__name__", "")
-    plain = getattr(operator, name[1:], None) if getattr(operator, name, None) is function else None
+    plain = None
+    if getattr(operator, name, None) is function:
+        plain = getattr(operator, name[1:], getattr(operator, f"{name[1:]}_", None))
     if name.startswith("i") and plain is not None:
         return plain
     return getattr(torch, name[:-1], function) if name.endswith("_") else function

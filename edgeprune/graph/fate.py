@@ -148,7 +148,7 @@ class _Judge:
 
     def _take(self, node: fx.Node, source: fx.Node) -> None:
         """A working node takes what is gone, or is stuck."""
-        if source in self.fate.empty and op_name(node) == "cat":
+        if source in self.fate.empty and (op_name(node) == "cat" or _is_assigned(node, source)):
             return
         if source in self.fate.constant and self._carried(node):
             if not self.fate.constant[source]:
@@ -174,6 +174,11 @@ class _Judge:
         if reader is not None and not self._any_alive(reader.labels):
             return int(self.class_of[reader.labels.numpy()][0])
         return self._back(next(n for n in node.all_input_nodes if n in self.fate.constant))
+
+
+def _is_assigned(node: fx.Node, source: fx.Node) -> bool:
+    """Whether ``source`` is what an assignment writes, and nothing else: y[:, a:b] = source."""
+    return op_name(node) == "setitem" and node.args[2] is source and node.args[0] is not source
 
 
 def is_noise(node: fx.Node) -> bool:

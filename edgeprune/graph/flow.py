@@ -14,11 +14,13 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
+from edgeprune.graph.computed import named
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name, source_of, spec_of, title
 from edgeprune.recording.record import CALL, VALUE, WRITES, Record
 
 Shape = tuple[int, ...]
+OUTPUT = "output of the network"
 
 
 @dataclass(frozen=True)
@@ -192,11 +194,13 @@ class Flow:
 
     def protect(self, labels: Any, reason: str, node: fx.Node) -> None:
         """These labels are never removed."""
+        static = node in self.static and node.op == "call_function"
+        reason, layer = named(self.module, node, reason, static=static)
         for tensor in tensors_in(labels):
             found = torch.unique(lb.core(tensor))
             found = found[found != 0]
             if len(found):
-                self.protections.append((found, reason, layer_name(node)))
+                self.protections.append((found, reason, layer or layer_name(node)))
 
     def stop(self, call: Call, reason: str) -> Any:
         """Protect everything that comes in; what goes out is constant as far as pruning is concerned."""
@@ -305,7 +309,7 @@ class Flow:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.values[n])
         if node.op == "output":
             if not self.given:
-                self.protect(args, "output of the network", node)
+                self.protect(args, OUTPUT, node)
             return None
         if node.op == "call_module" and not node.users:
             self.writing.append(node)  # it runs for what it does besides

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph import labels as lb
+from edgeprune.graph.computed import COMPUTED, FROM_INPUT
 from edgeprune.graph.flow import Call, Flow, is_linear_product
 from edgeprune.recording.record import VALUE
 
-COMPUTED = "the weight of this layer is computed from a parameter, and not one itself"
 MIXED = "channels are mixed with positions here"
 
 
@@ -65,7 +65,8 @@ def _bias(flow: Flow, call: Call, position: int, out: Tensor) -> None:
 
 def _computed(flow: Flow, call: Call, flops: float) -> Any:
     flow.cost(call.node, flops)
-    return flow.stop(call, COMPUTED)
+    weight = call.argument_node(1, "weight")
+    return flow.stop(call, COMPUTED if call.module or weight in flow.static else FROM_INPUT)
 
 
 def matmul(flow: Flow, call: Call) -> Any:

@@ -30,7 +30,8 @@ def index_nodes(node: fx.Node) -> set[fx.Node]:
     source = source_of(node)
     if not isinstance(source, fx.Node) or spec_of(node).shape_only:
         return set()
-    return {n for n in node.all_input_nodes if n is not source and tensors_in(n.meta[VALUE])}
+    other = (source, node.kwargs.get("out"))
+    return {n for n in node.all_input_nodes if n not in other and tensors_in(n.meta[VALUE])}
 
 
 def moved_arguments(node: fx.Node, lookup: Callable[[fx.Node], Any]) -> tuple[Any, Any]:
@@ -47,6 +48,7 @@ def run_mover(
     """Run a mover on stand-in values; `view` becomes `reshape`, since stand-ins may have stride 0."""
     if module is not None:
         return module(*args, **kwargs)
+    kwargs = {key: value for key, value in kwargs.items() if key != "out"}
     if op == "cat":
         return lb.cat(list(args[0] if args else kwargs["tensors"]), cat_axis(args, kwargs))
     if op in ("view", "reshape") and not (len(args) > 1 and isinstance(args[1], torch.dtype)):

@@ -140,20 +140,24 @@ class Moves:
         if op_name(node) != "getitem" or not isinstance(args[0], Tensor) or not isinstance(expected, Tensor):
             return False
         full = self.flow.values[source_of(node)]
-        index = _whole_index(args[1], full.dim())
-        if index is None:
+        # Bounds that follow from sizes are others now: channels are picked by what they were, the rest stays written.
+        before = _whole_index(fx.node.map_arg(node.args[1], lambda n: n.meta[VALUE]), full.dim())
+        now = _whole_index(args[1], full.dim())
+        written = _whole_index(self.editor.new[node].args[1], full.dim(), fx.Node)
+        if before is None or now is None or written is None:
             return False
         axis = -1
-        for place, item in enumerate(index):
+        for place, item in enumerate(before):
             axis += item is not None
             if isinstance(item, slice) and item != slice(None) and args[0].shape[axis] != full.shape[axis]:
-                rest = (*index[:place], slice(None), *index[place + 1 :])
-                return self._slice_axis(node, item, axis, rest, expected)
+                rest, kept = [(*index[:place], slice(None), *index[place + 1 :]) for index in (now, written)]
+                return self._slice_axis(node, item, axis, (rest, kept), expected)
         return False
 
     def _slice_axis(
-        self, node: fx.Node, item: slice, axis: int, rest: tuple[Any, ...], expected: Tensor
+        self, node: fx.Node, item: slice, axis: int, rest: tuple[Any, Any], expected: Tensor
     ) -> bool:
+        """``rest`` is the index of the other axes: its values, and as it is written."""
         source = source_of(node)
         full, arrived = self.flow.values[source], self.actual[source]
         before = self.survivors.index(full)
@@ -163,12 +167,13 @@ class Moves:
         positions = torch.tensor(
             [p for p, i in enumerate(before[axis].tolist()) if i in chosen], dtype=torch.long
         )
-        if not matches(arrived.index_select(axis, positions)[rest], expected):
+        values, written = rest
+        if not matches(arrived.index_select(axis, positions)[values], expected):
             return False
         with self.editor.before(node):
             result = self.editor.pick(self._source(node), axis, positions, arrived.shape[axis])
-            if any(other != slice(None) for other in rest):
-                result = self.editor.call(operator.getitem, result, rest)
+            if any(other != slice(None) for other in written):
+                result = self.editor.call(operator.getitem, result, written)
         self.editor.replace(node, result)
         return True
 
@@ -177,6 +182,9 @@ class Moves:
     def assign(self, node: fx.Node) -> Any:
         """y[index] = z: the index by the positions that stay, in the one axis along which it must change."""
         labels, target, index, value = self.flow.values[node], node.all_input_nodes[0], *node.args[1:]
+        if isinstance(value, fx.Node) and value in self.fate.empty:  # nothing of it stays to be written
+            self.editor.replace(node, self.editor.new[target])
+            return self.actual[target]
         positions = self.survivors.index(labels)
         if positions is None or is_broken([self.actual[n] for n in node.all_input_nodes]):
             raise self.survivors.refuse([labels, *(self.flow.values[n] for n in node.all_input_nodes)], node)
@@ -197,7 +205,7 @@ class Moves:
             raise self.survivors.refuse(labels, node)
         items = (*items, *[slice(None)] * (labels.dim() - len(items)))
         written = new.args[1] if isinstance(new.args[1], tuple) else (new.args[1],)
-        written = _whole_index(written, labels.dim()) or items
+        written = _whole_index(written, labels.dim(), fx.Node) or items
         literal, changed = list(items), [*written, *items[len(written) :]]
         for axis, item in enumerate(items):
             if len(kept[axis]) == labels.shape[axis] or not isinstance(item, slice):
@@ -325,10 +333,10 @@ def _writes(target: Tensor, index: Any, value: Any, wanted: Tensor) -> bool:
     return written.shape == wanted.shape and bool((written == wanted).all())
 
 
-def _whole_index(index: Any, dims: int) -> tuple[Any, ...] | None:
-    """An index without Ellipsis, or None where it holds tensors or lists."""
+def _whole_index(index: Any, dims: int, *more: type) -> tuple[Any, ...] | None:
+    """An index without Ellipsis, or None where it holds tensors or lists, or others than ints and ``more``."""
     items = index if isinstance(index, tuple) else (index,)
-    if any(not isinstance(i, (slice, int)) and i is not None and i is not Ellipsis for i in items):
+    if any(not isinstance(i, (slice, int, *more)) and i is not None and i is not Ellipsis for i in items):
         return None
     used = sum(i is not None and i is not Ellipsis for i in items)
     if not any(i is Ellipsis for i in items):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph import labels as lb
+from edgeprune.graph.computed import COMPUTED
 from edgeprune.graph.flow import Call, Flow
 from edgeprune.graph.mixers import MIXED
 
@@ -112,7 +113,7 @@ def weight_norm(flow: Flow, call: Call) -> Any:
     """A weight with a gain for each row: rows may go, but each is divided by the length of a whole row."""
     rows, gains = lb.vector_along(call.x, 0), lb.vector_along(call.get(1, "g"), 0)
     if rows is None or gains is None or int(call.get(2, "dim", 0)) != 0:
-        return flow.stop(call, "the weight of this layer is computed from a parameter, and not one itself")
+        return flow.stop(call, COMPUTED)
     flow.tie(rows, gains)
     return lb.spread(rows, 0, call.shape)
 

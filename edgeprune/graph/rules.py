@@ -216,6 +216,8 @@ def apply_rule(flow: Flow, call: Call) -> Any:
         if not spec.asks_shape and tensors_in([call.args, call.kwargs]):
             flow.protect([call.args, call.kwargs], f"{title(call.node)} reads the content", call.node)
         return call.value
+    if isinstance(call.kwargs.get("out"), Tensor) and isinstance(call.value, Tensor):
+        return _written_out(flow, call)
     if spec.creates and isinstance(call.value, Tensor):
         return flow.created_channels(call.value)
     if not tensors_in([call.args, call.kwargs]):
@@ -225,3 +227,18 @@ def apply_rule(flow: Flow, call: Call) -> Any:
     if spec.rule is None:
         return flow.stop(call, reason_unknown(call))
     return spec.rule(flow, call)
+
+
+def _written_out(flow: Flow, call: Call) -> Any:
+    """A call with out=: what it gives is tied to the tensor that it is written into, whose size must be right."""
+    out = call.kwargs["out"]
+    call.kwargs = {name: value for name, value in call.kwargs.items() if name != "out"}
+    result = apply_rule(flow, call)
+    if not isinstance(result, Tensor) or result.shape != out.shape:
+        return flow.stop(call, f"{title(call.node)} writes into a tensor of another size")
+    flow.tie(lb.core(result), lb.core(out))
+    if bool(((lb.core(result) == 0) != (lb.core(out) == 0)).any()):
+        flow.protect(
+            [result, out], f"{title(call.node)} is written into a tensor of constant channels", call.node
+        )
+    return result

@@ -9,6 +9,7 @@ example's shapes; what does not (a buffer of indices) has its real values.
 import functools
 import inspect
 import math
+import operator
 import traceback
 import types
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from torch.fx._symbolic_trace import _orig_module_call
 from torch.fx.proxy import Attribute, Proxy
 
 from edgeprune.errors import TraceError
+from edgeprune.graph.constants import out_of_place
 from edgeprune.graph.copying import with_flags
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import assign, spec_of
@@ -87,6 +89,22 @@ class _ValueProxy(Proxy):
 
     def __index__(self) -> int:
         return int(self._plain("an index"))
+
+
+def _in_place(name: str) -> Callable[[Proxy, Any], Any]:
+    """`y += z` as a call that writes into y, which torch.fx takes for `y = y + z`; for sizes it is that."""
+    writing, plain = getattr(operator, f"i{name.rstrip('_')}"), getattr(operator, name)
+
+    def method(self: Proxy, other: Any) -> Any:
+        if not isinstance(self.node.meta.get(VALUE), torch.Tensor):
+            return plain(self, other)
+        return self.tracer.create_proxy("call_function", writing, (self, other), {})
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "and", "or", "xor"):
+    setattr(_ValueProxy, f"__i{_name}__", _in_place(_name if _name not in ("and", "or") else f"{_name}_"))
 
 
 class _ValueAttribute(_ValueProxy, Attribute):
@@ -240,7 +258,7 @@ class ValueTracer(fx.Tracer):
                 return _orig_module_call(layer, *args, **kwargs)
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        return out_of_place(node.target)(*args, **kwargs)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         if self._running:

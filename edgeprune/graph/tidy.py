@@ -11,6 +11,7 @@ import torch.fx as fx
 import torch.nn.functional as F
 from torch import nn
 
+from edgeprune.graph.constants import out_of_place
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import assign, source_of, spec_of
 from edgeprune.recording.record import VALUE, WRITES
@@ -117,7 +118,7 @@ def name_writes(module: fx.GraphModule) -> None:
     """After `y.add_(z)`, let later readers of y read the result by its own name.
 
     Where other views of the same memory are in use later, the writing node keeps them in
-    ``meta[WRITES]``: their channels must stay where they are.
+    ``meta[WRITES]``: their channels must stay where they are. Where nothing else sees the memory, `y += z` is a sum.
     """
     order = {node: place for place, node in enumerate(module.graph.nodes)}
     layers = dict(module.named_modules(remove_duplicate=False))
@@ -140,6 +141,8 @@ def name_writes(module: fx.GraphModule) -> None:
         }
         if late:
             node.meta[WRITES] = [*late, written, roots[written]]
+        elif roots[written].op not in ("placeholder", "get_attr") and _name(node) in _WRITING_OPERATORS:
+            node.target = out_of_place(node.target)
         for user in [u for u in written.users if order[u] > place]:
             user.replace_input_with(written, node)
 

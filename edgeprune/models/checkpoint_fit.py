@@ -178,16 +178,14 @@ def choose(matcher: Matcher, key: str | None) -> Fit | None:
 
     Args:
         matcher: of a file and a model.
-        key: below which they are, as typed; None where the file decides.
+        key: below which they are, "" for the file itself; None where the file decides.
 
     Raises:
         WeightsError: nothing has that key, or several different sets of weights fit.
     """
     path = matcher.holdings.path
-    if key is not None:
-        key = "" if key == "." else key.strip(".")
-        if not matcher.holdings.named(key):
-            raise WeightsError(f"{path} has no tensors under {short(printable(key))!r}; {_listed(matcher)}")
+    if key is not None and not matcher.holdings.named(key):
+        raise WeightsError(f"{path} has no tensors under {short(printable(key))!r}; {_listed(matcher)}")
     exact = _distinct(matcher, matcher.within(key))
     if len(exact) > 1:
         ways = " or ".join(f"--weights-key {_quoted(fit.label)}" for fit in exact)
@@ -243,7 +241,7 @@ def elsewhere(matcher: Matcher) -> str:
     """Return what else the file holds and how to pick it, for the end of a message; "" if it is one set."""
     if len(matcher.sets()) < 2:
         return ""
-    return f"; {_listed(matcher)}, and --weights-key picks one"
+    return f"{_listed(matcher)}, and --weights-key picks one"
 
 
 def _quoted(label: str) -> str:

@@ -36,6 +36,8 @@ def load_weights(model: nn.Module, path: str | Path, *, key: str | None = None) 
             model can compute with.
     """
     path = Path(path)
+    if key is not None:
+        key = "" if key == "." else key.rstrip(".") or key
     own = _own_tensors(model)
     matcher = Matcher(own, _required(model, own), read_checkpoint(path))
     fit = choose(matcher, key)
@@ -176,10 +178,11 @@ def _refuse(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn:
                 f"{holdings.path} holds no tensors by name alone: {name!r} is a {kind}; {SAVE}"
             )
     if missing or nearest.extra:
+        others = elsewhere(matcher)
         counts = [_listed(missing, "missing"), _listed(nearest.extra, "unexpected")]
         raise WeightsError(
             f"{where(matcher, nearest)} is of another model: {', '.join(filter(None, counts))}; is --model right?"
-            f"{elsewhere(matcher)}"
+            + (f" {others[0].upper()}{others[1:]}" if others else "")
         )
     _refuse_shapes(model, matcher, nearest)
 
@@ -188,7 +191,8 @@ def _listed(names: list[str], what: str) -> str:
     if not names:
         return ""
     more = ", ..." if len(names) > SHOWN else ""
-    return f"{len(names)} names {what} ({', '.join(map(printable, names[:SHOWN]))}{more})"
+    noun = "names" if len(names) > 1 else "name"
+    return f"{len(names)} {noun} {what} ({', '.join(map(printable, names[:SHOWN]))}{more})"
 
 
 def _refuse_shapes(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn:
@@ -206,7 +210,9 @@ def _refuse_shapes(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn
     text, place = f"{', '.join(differ)}{more}", where(matcher, nearest)
     counts = _class_counts(model, shapes)
     if counts is None:
-        raise WeightsError(f"{place} is of a model of other widths: {text}{elsewhere(matcher)}")
+        raise WeightsError(
+            f"{place} is of a model of other widths: {'; '.join(filter(None, (text, elsewhere(matcher))))}"
+        )
     raise WeightsError(
         f"{place}: the weights have {counts[0]} classes, the data has {counts[1]} ({text}): give data of "
         f"{counts[0]} classes; or load all but {' and '.join(sorted({_layer(name) for name in shapes}))} in a factory "

@@ -513,7 +513,7 @@ def hollow(value: Any) -> Any:
 
 
 def _hollow_tensor(t: Tensor) -> Tensor:
-    return torch.zeros((), dtype=t.dtype).expand(t.shape)
+    return torch.zeros((), dtype=torch.int8 if t.is_quantized else t.dtype).expand(t.shape)
 
 
 def _mapped(value: Any, function: Any) -> Any:

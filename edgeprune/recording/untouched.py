@@ -24,6 +24,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """
     modules = list(model.modules())
     attributes = [(module, dict(vars(module))) for module in modules]
+    # A scripted module has its flag in C++, not among its attributes.
+    flags = [(module, module.training) for module in modules if isinstance(module, torch.jit.ScriptModule)]
     containers = _contents(attributes)
     tensors = [
         (t, t.detach().clone()) for t in _buffers(modules)
@@ -40,10 +42,14 @@ def untouched(model: nn.Module) -> Iterator[None]:
         for module, state in attributes:
             vars(module).clear()
             vars(module).update(state)
+        for module, training in flags:
+            module.training = training
         for container, content in containers:
             _refill(container, content)
         with torch.no_grad():
             for tensor, value in tensors:
+                if tensor.shape != value.shape:  # the minima and maxima of observers grow in their first run
+                    tensor.resize_(value.shape)
                 if not torch.equal(tensor, value):  # a write would make gradients of the run impossible
                     tensor.copy_(value)
         for parameter, gradient in gradients:

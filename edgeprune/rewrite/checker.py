@@ -445,8 +445,13 @@ def _check_suspects(checker: Checker, inputs: tuple[Any, ...], plan: Plan) -> No
 
 
 def numbers_of(op: str, args: Any, kwargs: Any) -> dict[str, Any]:
-    """The numbers that a call is given, by place; sizes of what it makes are left out."""
+    """The numbers that a call is given, by place; sizes of what it makes are left out.
+
+    Where an assignment writes is no arithmetic: the labels prove it.
+    """
     args, kwargs = list(args), dict(kwargs)
+    if op == "setitem":
+        args = args[2:]
     if op in OPS and OPS[op].creates:
         kept = {"full": 1, "new_full": 2}.get(op, len(args))
         args, kwargs = args[kept:], {key: value for key, value in kwargs.items() if key == "fill_value"}

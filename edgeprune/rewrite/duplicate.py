@@ -25,14 +25,20 @@ def duplicate(model: Module) -> Module:
     """
     own = {id(module) for module in model.modules()}
     try:
-        with _closures_copied(own):
-            return copy.deepcopy(model)
+        # With gradients on, torch's copy of a scripted module would be computed from the original's parameters.
+        with _closures_copied(own), torch.no_grad():
+            new = copy.deepcopy(model)
     except Exception as error:  # whatever an attribute's own copying raises
         text = (str(error).splitlines() or [""])[0]
         raise ModelError(
             f"{type(model).__name__} cannot be copied ({type(error).__name__}: {text}): "
             "remove the attribute that cannot be copied, or prune the model itself with in_place=True"
         ) from error
+    for old, part in zip(model.modules(), new.modules(), strict=True):
+        if isinstance(old, torch.jit.ScriptModule):
+            for before, parameter in zip(old.parameters(), part.parameters(), strict=True):
+                parameter.requires_grad_(before.requires_grad)
+    return new
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class Case:
         rewritten: modules whose forward must be another; None where it depends on the plan.
         reasons: words that must stand among the reasons of what is protected.
         classes: how many decisions there are, at least.
-        pickles: whether torch can save the original.
+        pickles: whether torch can save the original: scripted and parametrised modules it cannot.
         random: whether training draws numbers, so that two runs differ.
         left_alone: whether some plans cannot be carried out whole.
     """
@@ -710,7 +710,7 @@ class FunctionalNorms(Body):
 # --- weights that are computed --------------------------------------------------------------------------
 
 
-@case(reasons=("computed",))
+@case(reasons=("computed",), pickles=False)
 class WeightNorm(Body):
     def build(self) -> None:
         self.a = parametrizations.weight_norm(conv(8, 8))
@@ -730,7 +730,7 @@ class WeightNormByHook(Body):
         return self.b(self.a(x).relu())
 
 
-@case()
+@case(pickles=False)
 class SpectralNorm(Body):
     """The largest singular value is of the whole weight: this layer stays, the others may go."""
 
@@ -759,7 +759,7 @@ class Doubled(nn.Module):
         return weight * 2 + 0.1
 
 
-@case(classes=24)
+@case(classes=24, pickles=False)
 class ElementwiseParametrisation(Body):
     def build(self) -> None:
         self.a, self.b = conv(8, 8), conv(8, 8)
@@ -983,7 +983,7 @@ class WritesIntoViews(Body):
         y = self.a(x) * 1.0
         y[:, :4].mul_(2)
         y.narrow(1, 2, 3).add_(x.narrow(1, 2, 3))
-        first, second = y.chunk(2, 1)
+        first, second = y[:, :4], y[:, 4:]  # of chunk's parts torch lets none be written into in training
         second += 1
         first.clamp_(max=2)
         return self.b(y)
@@ -997,8 +997,9 @@ class InPlace(Body):
         self.a, self.b, self.act = conv(8, 8), conv(8, 8), nn.ReLU(inplace=True)
 
     def body(self, x: Tensor) -> Tensor:
-        y = self.act(self.a(x))
-        y += x
+        y = self.a(x)
+        y += x  # not after the activation, whose gradient needs what it gave
+        y = self.act(y)
         z = torch.empty_like(y).copy_(y)
         z.mul_(0.5).add_(self.b(y))
         return F.leaky_relu_(z)
@@ -1184,7 +1185,18 @@ class LibraryAttention(Body):
         y = self.b(self.a(x).relu())
         tokens = y.flatten(2).transpose(1, 2)
         tokens = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
-        return self.layer(tokens).transpose(1, 2).reshape(x.shape)
+        return self.layer(tokens).transpose(1, 2).reshape(y.shape)
+
+
+@case(rewritten=("",))
+class ShapedLikeAnother(Body):
+    """What has one width is given the shape of a tensor of the same width, which loses other channels."""
+
+    def build(self) -> None:
+        self.a, self.b = conv(8, 8), conv(8, 8)
+
+    def body(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x).flatten(2).square().reshape(x.shape))
 
 
 @case()
