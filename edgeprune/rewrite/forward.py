@@ -83,7 +83,7 @@ class RewrittenForward:
 
     @property
     def __code__(self) -> CodeType:  # torch.export asks a forward for it
-        return self._functions[self.owner.training].__code__  # type: ignore[no-any-return]
+        return self._functions[self.owner.training].__code__
 
     @property
     def __signature__(self) -> inspect.Signature:
