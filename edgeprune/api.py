@@ -25,11 +25,12 @@ from edgeprune.bench.session import Progress
 from edgeprune.bounds import short
 from edgeprune.budget import LATENCY, Budget, Target, asks_time, cost_of, parse_targets, select
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, TargetError
-from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.classes import Graph, build_graph, shapes_of
 from edgeprune.graph.heap import collecting_later
 from edgeprune.importance import Batches, score
 from edgeprune.latency import Site, device_budget
 from edgeprune.plan import Plan
+from edgeprune.rewrite.inplace import move_into
 from edgeprune.runs import Run
 from edgeprune.text import one_line
 from edgeprune.trust import trusting
@@ -108,11 +109,19 @@ def mask(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
     return compaction.mask(_graph_for(model, graph, plan), plan)
 
 
-def compact(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
-    """The dense model without the dropped channels: what `mask` computes, smaller. ``model`` is not changed.
+def compact(model: nn.Module, graph: Graph, plan: Plan, *, in_place: bool = False) -> nn.Module:
+    """The dense model without the dropped channels: what `mask` computes, smaller.
+
+    Args:
+        model: the network that ``graph`` was traced from.
+        graph: its classes of coupled channels.
+        plan: which of them stay.
+        in_place: cut ``model`` itself, and return it, once a copy of it has been cut and proved: modules and parameters
+            stay the objects they are. Trace it again before it is pruned again. Else ``model`` is not changed.
 
     Raises:
-        PlanError: the plan was made for another model, or some of its channels cannot be removed exactly.
+        PlanError: the plan was made for another model, or some of its channels cannot be removed exactly; nothing of
+            ``model`` has changed then.
     """
     done = compaction.compact(_graph_for(model, graph, plan), plan)
     if not np.array_equal(done.plan.keep, plan.keep):
@@ -120,7 +129,12 @@ def compact(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
             f"this plan cannot be carried out exactly ({done.plan.notes[-1]}): edgeprune.prune keeps those channels, "
             "or protect the layer with ignore="
         )
-    return done.model
+    return _placed(model, done.model) if in_place else done.model
+
+
+def _placed(model: nn.Module, dense: nn.Module) -> nn.Module:
+    move_into(model, dense)
+    return model
 
 
 def _graph_for(model: nn.Module, graph: Graph, plan: Plan) -> Graph:
@@ -128,7 +142,11 @@ def _graph_for(model: nn.Module, graph: Graph, plan: Plan) -> Graph:
     check_model(model)
     check_graph(graph)
     check_plan(plan)
-    return graph if graph.model is model else build_graph(model, graph.inputs)
+    if graph.model is not model:
+        return build_graph(model, graph.inputs)
+    if shapes_of(model) != graph.shapes:
+        raise PlanError(f"this {type(model).__name__} has been cut since it was traced: trace it again")
+    return graph
 
 
 def prune(
@@ -144,12 +162,13 @@ def prune(
     floor: int = 2,
     ratios: Mapping[str, float] | None = None,
     ignore: Iterable[str] = (),
+    in_place: bool = False,
     progress: Progress = lambda done, total, text: None,  # noqa: ARG005
 ) -> Pruned:
     """Score, select and compact in one call; fine-tune the result as you would train any model.
 
     Args:
-        model: any network; it is not changed.
+        model: any network; it is not changed unless ``in_place`` says so.
         example_input: as for `trace`.
         criterion: a name in `edgeprune.importance.CRITERIA`, or a function graph -> (classes,) scores.
         batches: an iterable of (x, y), or a function that gives one, for a criterion that looks at data.
@@ -163,6 +182,7 @@ def prune(
         floor: no layer keeps fewer channels.
         ratios: share of channels to keep for single groups, by name (see `edgeprune inspect`).
         ignore: layers whose output channels all stay.
+        in_place: cut ``model`` itself; see `compact`.
         progress: told ``(done, total, text)`` while a device is timed.
 
     Raises:
@@ -188,7 +208,8 @@ def prune(
         )
         plan = budget.settle(graph, scores)
     done = compaction.compact(graph, plan)
-    return Pruned(done.model, _report(graph, done, targets), done.plan, graph)
+    report = _report(graph, done, targets)
+    return Pruned(_placed(model, done.model) if in_place else done.model, report, done.plan, graph)
 
 
 def _report(graph: Graph, done: compaction.Compacted, targets: tuple[Target, ...]) -> Report:

@@ -32,7 +32,7 @@ def duplicate(model: Module) -> Module:
         text = (str(error).splitlines() or [""])[0]
         raise ModelError(
             f"{type(model).__name__} cannot be copied ({type(error).__name__}: {text}): "
-            "remove the attribute that cannot be copied, or prune the model itself with in_place=True"
+            "remove the attribute that cannot be copied, and set it again on the pruned network"
         ) from error
     for old, part in zip(model.modules(), new.modules(), strict=True):
         if isinstance(old, torch.jit.ScriptModule):

@@ -31,6 +31,7 @@ from edgeprune.graph.symbolic import Argument, Leaves, bound_arguments, trace_fo
 from edgeprune.recording.record import CALL, VALUE, Visit
 from edgeprune.recording.untouched import untouched
 from edgeprune.rewrite.checker import fx_nodes
+from edgeprune.text import one_line
 
 
 class NotRewritable(Exception):
@@ -234,7 +235,10 @@ class _Mode:
                 if _state_of(self.original) != before:
                     raise NotRewritable("it keeps what it computed on itself")
         except TraceError as error:
-            raise NotRewritable(str(error).removeprefix("cannot trace this model: ")) from error
+            if isinstance(error.__cause__, NotRewritable):
+                raise error.__cause__ from error
+            cause = one_line(error.__cause__ or error).removeprefix("cannot trace this model: ")
+            raise NotRewritable(f"its code cannot be followed ({cause})") from error
         self.leaves = leaves
         return traced
 
