@@ -64,13 +64,18 @@ class Report:
         lines = [
             f"asked {self.target}, got {self.fraction_got:.4f}",
             f"channels {c0:,} -> {c1:,}",
-            f"parameters {p0:,} -> {p1:,} ({p1 / p0:.3f})",
-            f"FLOPs {f0:,} -> {f1:,} ({f1 / f0:.3f})",
+            f"parameters {p0:,} -> {p1:,} ({_share(p1, p0):.3f})",
+            f"FLOPs {f0:,} -> {f1:,} ({_share(f1, f0):.3f})",
             f"bytes {b0:,} -> {b1:,}",
         ]
         if self.rewritten:
             lines.append(f"forward rewritten: {', '.join(self.rewritten)}")
         return "\n".join([*lines, *self.notes])
+
+
+def _share(part: float, whole: float) -> float:
+    """What is left of a cost; 1 of a network whose weights are hidden in objects, as quantised ones are."""
+    return part / whole if whole else 1.0
 
 
 @dataclass(frozen=True)
@@ -233,7 +238,7 @@ def _report(graph: Graph, done: compaction.Compacted, targets: tuple[Target, ...
 def _got(graph: Graph, plan: Plan, target: Target) -> float:
     """What remains of the first target's quantity; of the FLOPs for a time, which the notes tell."""
     kind = "flops" if target.kind == LATENCY else target.kind
-    return cost_of(kind, graph, plan.keep) / cost_of(kind, graph)
+    return _share(cost_of(kind, graph, plan.keep), cost_of(kind, graph))
 
 
 def _widths(model: nn.Module) -> dict[str, int]:

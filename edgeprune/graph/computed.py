@@ -5,7 +5,10 @@ from torch import nn
 
 from edgeprune.recording.record import CALL, Record
 
-COMPUTED = "the weight of this layer is computed from a parameter, and not one itself"
+COMPUTED = (
+    "the weight of this layer is computed from a parameter, and not one itself: "
+    "to prune what it reads, put a plain layer with the computed weight in its place"
+)
 FROM_INPUT = "the weight of this layer is computed from the network's input"
 _QUANTISED = "this part is prepared for quantisation: prune the network first, then prepare it for QAT"
 _TOOLS = ("torch.ao.", "torch.quantization.", "torchao.", "pytorch_quantization.", "modelopt.", "brevitas.")

@@ -22,7 +22,20 @@ def mover(flow: Flow, call: Call) -> Any:
         return flow.stop(call, f"the indices of {call.kind} depend on the input")
     flow.movers.add(call.node)
     args, kwargs = moved_arguments(call.node, lambda n: flow.values[n])
-    return lb.run_on_labels(lambda *a, **k: run_mover(call.node, call.op, call.module, a, k), args, kwargs)
+    result = lb.run_on_labels(lambda *a, **k: run_mover(call.node, call.op, call.module, a, k), args, kwargs)
+    if isinstance(call.x, Tensor):
+        _protect_numbered(flow, call, result)
+    return result
+
+
+def _protect_numbered(flow: Flow, call: Call, result: Any) -> None:
+    """y[:, 2] and y.unbind(1): a channel that is taken alone, by its number, is missed where it has gone."""
+    for part in tensors_in(result):
+        if part.dim() >= call.x.dim() or part.numel() == 0:
+            continue
+        small = lb.core(part)
+        if small.numel() == 1 and bool(small.any()) and bool((lb.core(call.x) != small.reshape(-1)[0]).any()):
+            flow.protect(part, "a channel is taken alone, by its number", call.node)
 
 
 def index_nodes(node: fx.Node) -> set[fx.Node]:
@@ -71,9 +84,10 @@ def assignment(flow: Flow, call: Call) -> Any:
             return target
         return flow.stop(call, "the indices of an assignment depend on the input")
     where = assigned_index(call.node)
+    part = target[where]
+    _protect_numbered(flow, call, part)
     if not isinstance(value, Tensor) or not bool(lb.core(value).any()):
         return target
-    part = target[where]
     flow.tie(lb.core(part), lb.core(value[(None,) * (part.dim() - value.dim())]))
     if not bool((lb.core(part) == 0).any()):
         return target

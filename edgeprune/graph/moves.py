@@ -208,9 +208,14 @@ class Moves:
         written = _whole_index(written, labels.dim(), fx.Node) or items
         literal, changed = list(items), [*written, *items[len(written) :]]
         for axis, item in enumerate(items):
-            if len(kept[axis]) == labels.shape[axis] or not isinstance(item, slice):
+            if len(kept[axis]) == labels.shape[axis] or not isinstance(item, (slice, int)):
                 continue
             order = {int(i): place for place, i in enumerate(kept[axis])}
+            if isinstance(item, int):
+                if item % labels.shape[axis] not in order:
+                    raise self.survivors.refuse(labels, node)
+                literal[axis] = changed[axis] = order[item % labels.shape[axis]]
+                continue
             places = [order[i] for i in range(labels.shape[axis])[item] if i in order]
             run = list(range(places[0], places[0] + len(places))) if places else []
             if places == run:

@@ -58,8 +58,9 @@ def _foreign(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector:
             isinstance(getattr(call.module, name, None), Tensor) and flow.weight(call, at, name)[0] is None
             for at, name in names
         )
-    for found in [call.get(at, name) for at, name in names]:
-        if isinstance(found, Tensor):
+    for at, name in names:
+        found = call.get(at, name)
+        if isinstance(found, Tensor) and flow.weight(call, at, name)[0] is None:
             if found.dim() != 1 or bool(((found == 0) & (vector != 0)).any()):
                 return True
             flow.tie(found, vector)
@@ -111,8 +112,10 @@ def layer_norm(flow: Flow, call: Call) -> Any:
 
 def weight_norm(flow: Flow, call: Call) -> Any:
     """A weight with a gain for each row: rows may go, but each is divided by the length of a whole row."""
+    if int(call.get(2, "dim", 0)) != 0:  # -1: one length of the whole weight
+        return flow.stop(call, COMPUTED)
     rows, gains = lb.vector_along(call.x, 0), lb.vector_along(call.get(1, "g"), 0)
-    if rows is None or gains is None or int(call.get(2, "dim", 0)) != 0:
+    if rows is None or gains is None:
         return flow.stop(call, COMPUTED)
     flow.tie(rows, gains)
     return lb.spread(rows, 0, call.shape)

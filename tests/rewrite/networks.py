@@ -959,7 +959,7 @@ class AssignsPositions(Body):
         return self.b(y.masked_fill(y > 1, 1.0))
 
 
-@case(rewritten=None, left_alone=True)
+@case(rewritten=None)
 class AssignsOneChannel(Body):
     """One channel is set to a number."""
 
@@ -972,7 +972,7 @@ class AssignsOneChannel(Body):
         return self.b(y.relu())
 
 
-@case(rewritten=None, left_alone=True)
+@case(rewritten=None)
 class WritesIntoViews(Body):
     """In-place operations on parts of a tensor that is used whole afterwards."""
 

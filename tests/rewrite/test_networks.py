@@ -16,8 +16,10 @@ from edgeprune.compaction import Compacted, compact, mask
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.plan import Plan
 from edgeprune.recording.recorder import tensors_of
+from rewrite import computed_networks, strangers
 from rewrite.networks import CASES, Inputs
 
+assert computed_networks and strangers  # they enter their networks, too
 names = pytest.mark.parametrize("name", CASES)
 
 
@@ -150,7 +152,10 @@ def picture(model: nn.Module) -> dict[str, tuple[Any, Any]]:
         state = {} if isinstance(module, torch.jit.ScriptModule) else vars(module)
         for name, value in state.items():
             content = {**value} if isinstance(value, dict) else value
-            found[f"{path}.{name}"] = (value, copy.copy(content))
+            found[f"{path}.{name}"] = (
+                value,
+                copy.copy(content) if isinstance(content, (dict, list, set)) else content,
+            )
         for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
             found[f"{path}/{name}"] = (tensor, None if tensor is None else tensor.detach().clone())
     return found
@@ -180,3 +185,48 @@ def test_hooks_live_on_the_copy(name: str) -> None:
     outputs_of_original = {id(part) for part in model.modules()}
     done.model.eval()(*CASES[name].inputs(2))
     assert seen[-1] == id(done.model) and not outputs_of_original & set(seen)
+
+
+# --- other types and memory formats --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SubclassedNorm", "GatesInBlocks", "ChannelTables", "NormFreeBlock"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_networks_of_other_types_stay_what_they_are(name: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(3)
+    model = randomise(CASES[name].make(), 3).to(dtype)
+    inputs = tuple(t.to(dtype) for t in CASES[name].inputs(2))
+    graph = build_graph(model, inputs)
+    done = compact(graph, Plan.of(graph, random_keep(graph, 0.5, 1)))
+    assert done.plan.notes == () and not done.plan.keep.all()
+    before = {key: value.dtype for key, value in model.state_dict().items()}
+    after = {key: value.dtype for key, value in done.model.state_dict().items() if key in before}
+    assert after == before
+    wanted = [t.float() for t in outputs(mask(graph, done.plan), inputs, training=False)]
+    result = outputs(done.model, inputs, training=False)
+    assert {t.dtype for t in result} == {dtype}
+    assert apart(wanted, [t.float() for t in result]) < {torch.float32: 1e-5}.get(dtype, 0.05)
+
+
+@pytest.mark.parametrize("name", ["SubclassedNorm", "GatesInBlocks", "ChannelTables"])
+def test_channels_last_stays(name: str) -> None:
+    model = made(name).to(memory_format=torch.channels_last)
+    inputs = tuple(t.contiguous(memory_format=torch.channels_last) for t in CASES[name].inputs(2))
+    graph = build_graph(model, inputs)
+    done = compact(graph, Plan.of(graph, random_keep(graph, 0.5, 1)))
+    kernels = [p for p in done.model.parameters() if p.dim() == 4 and min(p.shape[1:3]) > 1]
+    assert kernels and all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+    wanted = outputs(mask(graph, done.plan), inputs, training=True)
+    assert apart(wanted, outputs(done.model, inputs, training=True)) < 1e-9
+
+
+def test_a_scripted_part_is_trained_in_the_copy() -> None:
+    """torch's own copies of scripted modules compute their parameters from the original's."""
+    model = made("ScriptedModule")
+    frozen = next(model.c.parameters()).requires_grad_(False)
+    graph = build_graph(model, CASES["ScriptedModule"].inputs(2))
+    done = compact(graph, Plan.of(graph, random_keep(graph, 0.5, 1)))
+    copies = list(done.model.c.parameters())
+    assert [p.requires_grad for p in copies] == [False, True] and all(p.is_leaf for p in copies)
+    assert not any(p is frozen for p in copies)
+    torch.optim.SGD(done.model.parameters(), lr=0.1)
