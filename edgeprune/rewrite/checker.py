@@ -21,7 +21,7 @@ from edgeprune.graph.movers import assigned_index, index_nodes, run_mover, writt
 from edgeprune.graph.ops import OPS, source_of
 from edgeprune.graph.survivors import BROKEN, Survivors
 from edgeprune.plan import Plan
-from edgeprune.recording.record import CALL, Record, Visit
+from edgeprune.recording.record import CALL, VALUE, Record, Visit
 from edgeprune.recording.recorder import (
     ModuleStack,
     WatchMode,
@@ -90,6 +90,7 @@ class Checker(WatchMode):
         self.failure: Diverged | None = None
         self.suspects: dict[fx.Node, list[float]] = {}
         self._readers = {reader.node for reader in self.flow.readers}
+        self._loose = _after_selections(record)  # their sizes may follow content
         self._added: dict[str, int] = defaultdict(int)  # calls that only the cut network makes, by module
         self._visits: dict[str, list[Visit]] = {}
         for visit in record.visits:
@@ -128,14 +129,25 @@ class Checker(WatchMode):
 
     def _take(self, path: str, value: Any, structure: Any, what: str) -> None:
         """Tensors that a rewritten forward hands over must have the shapes of the record; their labels are its."""
-        wanted = [self.survivors.of(self.flow.values[n]) for n in fx_nodes(structure)]
-        tensors = tensors_of(value)
-        if len(wanted) != len(tensors):
+        nodes, tensors = fx_nodes(structure), tensors_of(value)
+        if len(nodes) != len(tensors):
             self.fail(path, None, f"{what} number of tensors")
-        for tensor, labels in zip(tensors, wanted, strict=True):
+        for tensor, node in zip(tensors, nodes, strict=True):
+            labels = self._sized(node, tensor, self.survivors.of(self.flow.values[node]))
             if not isinstance(labels, Tensor) or not fits(tensor, labels):
                 self.fail(path, None, f"{what} shape")
             self.actual[tensor] = labels
+
+    def _sized(self, node: fx.Node, value: Any, labels: Any) -> Any:
+        """The labels at the sizes of ``value``, where these may follow the content that a part has seen."""
+        if node not in self._loose or not isinstance(labels, Tensor) or not isinstance(value, Tensor):
+            return labels
+        small = lb.core(labels)
+        if small.dim() != value.dim() or any(
+            wide not in (1, size) for wide, size in zip(small.shape, value.shape, strict=True)
+        ):
+            return labels
+        return small.expand(value.shape)
 
     # --- calls ---------------------------------------------------------------------------------------
 
@@ -185,7 +197,7 @@ class Checker(WatchMode):
             return
         # A slice assignment changes its argument and returns nothing.
         value = result if result is not None else next(iter(tensors_of(args)), None)
-        expected = self.survivors.of(labels)
+        expected = self._sized(node, value, self.survivors.of(labels))
         if node in self.flow.movers:
             self._check_move(node, op, args, kwargs, value, expected)
             return
@@ -214,7 +226,7 @@ class Checker(WatchMode):
         elif isinstance(value, (tuple, list)) and isinstance(expected, (tuple, list)):
             for item, label in zip(value, expected, strict=False):
                 if isinstance(item, Tensor):
-                    self._learn(node, op, item, label)
+                    self._learn(node, op, item, self._sized(node, item, label))
 
     def _check_numbers(self, node: fx.Node, op: str, args: Any, kwargs: Any) -> None:
         """A width that enters the arithmetic must stay what it was; numbers of groups follow the channels."""
@@ -352,7 +364,7 @@ class Checker(WatchMode):
             if not same or not isinstance(expected, (tuple, list)) or len(expected) != len(value):
                 self.fail(node.meta[CALL].path, node, f"{op} gives another number of parts")
             for item, found, wanted in zip(value, result, expected, strict=True):
-                self._compare(node, op, item, found, wanted)
+                self._compare(node, op, item, found, self._sized(node, item, wanted))
             return
         if not isinstance(value, Tensor):
             return
@@ -416,6 +428,23 @@ def check(
         raise checker.failure
     if checker.suspects:
         _check_suspects(checker, inputs, plan)
+
+
+def _after_selections(record: Record) -> set[fx.Node]:
+    """The calls that depend on what was picked by content: as many boxes as there are good ones."""
+    loose: set[fx.Node] = set()
+    for node in record.graph.nodes:
+        if _selects(node) or any(source in loose for source in node.all_input_nodes):
+            loose.add(node)
+    return loose
+
+
+def _selects(node: fx.Node) -> bool:
+    """Whether the content of a tensor decides how large the result is: nonzero, y[y > 0]."""
+    name = node.meta[CALL].op if CALL in node.meta else ""
+    if name == "getitem":
+        return any(getattr(n.meta[VALUE], "dtype", None) is torch.bool for n in index_nodes(node))
+    return (name in OPS and OPS[name].selects) or (name == "where" and len(node.args) == 1)
 
 
 def _check_suspects(checker: Checker, inputs: tuple[Any, ...], plan: Plan) -> None:

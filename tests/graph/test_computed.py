@@ -1,4 +1,4 @@
-"""Layers whose weight is no parameter are named, with what to do; networks prepared for quantisation stay as they are."""
+"""Layers whose weight is no parameter are named, with what to do; what is prepared for quantisation stays."""
 
 import copy
 import warnings

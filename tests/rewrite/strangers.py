@@ -401,7 +401,8 @@ class SelectedByContent(Body):
         y = self.b(self.a(self.stem(x).relu()).relu())
         scores, boxes = self.score(y).flatten(), self.box(y).movedim(1, -1).reshape(-1, 4)
         keep = torch.nonzero(scores > scores.mean()).squeeze(1)
-        return scores[keep], boxes[keep]
+        best = boxes[keep]
+        return scores[keep], best[best[:, 0] > -9] * 2
 
 
 @case(classes=24)
