@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -13,7 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import edgeprune
+from edgeprune.compaction import compact
 from edgeprune.errors import EdgePruneError
+from edgeprune.graph.classes import build_graph
+from edgeprune.plan import Plan
 from edgeprune.records import saved as schema
 
 Record = dict[str, Any]
@@ -249,6 +253,8 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
     "an example of many axes": (given(tensor(*[1] * 40)), "length <= 16"),
     "a type of torch that is none": (given(tensor(1, 3, 8, 8, dtype="load")), "Invalid enum value"),
     "a dunder for a type": (given(tensor(1, 3, 8, 8, dtype="__class__")), "Invalid enum value"),
+    "an endless type": (given(tensor(1, 3, 8, 8, dtype="x" * 5000)), "Invalid enum value"),
+    "an escape for a kind": (given({"kind": "\x1b[2J\nerror: x", "value": 1}), "Invalid value"),
     "a pickle for an example": (given({"kind": "pickle", "value": "gASVCg"}), "Invalid value"),
     "an example without a kind": (given({"shape": [1, 3, 8, 8], "dtype": "float32"}), "is missing"),
     "an example of integers": (given(tensor(1, 3, 8, 8, dtype="int64")), "plan 1: "),
@@ -397,6 +403,59 @@ def test_a_header_of_a_hundred_megabytes(saved: Path, tmp_path: Path) -> None:
         path = tmp_path / "net.safetensors"
         path.write_bytes(struct.pack("<Q", claimed) + content[8 : 8 + length] + content[8 + length :])
         assert_refused(path, "is not a whole safetensors file")
+
+
+class Passing(nn.Module):
+    """Hands a dict on as keywords, to a module whose forward is written anew."""
+
+    class Inner(nn.Module):
+        def forward(self, x: Tensor, **more: Tensor) -> Tensor:
+            a, b = x[:, :4], x[:, 4:]
+            return a + b.sigmoid() + sum(value.mean() for value in more.values())
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3)
+        self.inner = Passing.Inner()
+        self.last = nn.Conv2d(4, 2, 1)
+        self.last.register_forward_hook(lambda module, args, out: out.sigmoid())
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        more = {key: value for key, value in batch.items() if key != "x"}
+        return self.last(self.inner(self.first(batch["x"]), **more)).mean((2, 3))
+
+
+KEYS = [
+    f"y={MARK}, z", f"y=3): {MARK}; (", f"y: {MARK}", "class", "y\n", "a b", "\uff59", "1", "", "y" * 300,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_that_would_become_source(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    example = {"x": torch.zeros(1, 3, 8, 8), "y": torch.zeros(1, 2)}
+    model = Passing()
+    graph = build_graph(model, (example,))
+    keep = np.ones(graph.classes, dtype=bool)
+    keep[0] = False
+    done = compact(graph, Plan.of(graph, keep))
+    assert done.rewritten
+    path = edgeprune.save(done.model, tmp_path / "net.safetensors")
+    edgeprune.load(path, into=Passing())
+
+    def edit(record: Record, tensors: dict[str, Tensor]) -> None:
+        items = record["steps"][0]["inputs"][0]["items"]
+        items[key] = items.pop("y")
+
+    rewritten(path, path, edit)
+    with pytest.raises(EdgePruneError) as refused:
+        edgeprune.load(path, into=Passing())
+    assert "\n" not in str(refused.value)
+    with pytest.raises(EdgePruneError):  # nor from the user's own example, whatever is in it
+        other = build_graph(model, ({"x": example["x"], key: example["y"]},))
+        edgeprune.load(edgeprune.save(compact(other, Plan.of(other, keep)).model, path), into=Passing())
+    assert not (tmp_path / "ran").exists()
 
 
 # --- recurrent layers in a graph ---------------------------------------------------------------------

@@ -8,6 +8,7 @@ example's shapes; what does not (a buffer of indices) has its real values.
 
 import functools
 import inspect
+import keyword
 import math
 import operator
 import traceback
@@ -338,11 +339,19 @@ def bound_arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
         if parameter.kind is parameter.VAR_POSITIONAL:
             found += [Argument(f"input_{number}", item) for number, item in enumerate(value)]
         elif parameter.kind is parameter.VAR_KEYWORD:
+            _check_keywords(model, value)
             found += [Argument(key, item, keyword=True) for key, item in value.items()]
         else:
             only = parameter.kind is parameter.KEYWORD_ONLY
             found.append(Argument(name, value, only, parameter.default))
     return found
+
+
+def _check_keywords(model: nn.Module, values: dict[str, Any]) -> None:
+    """Refuse keywords that are no names: they become source code, and may come from a file."""
+    for key in values:
+        if not key.isidentifier() or keyword.iskeyword(key):
+            raise TraceError(f"{type(model).__name__}.forward takes the keyword {ascii(key)}, which is no name")
 
 
 @contextmanager

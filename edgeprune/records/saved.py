@@ -1,5 +1,6 @@
 """Schema of what a file of `edgeprune.save` says of a network that needs its class: the keep-plans and the tensors."""
 
+import keyword
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +27,8 @@ Size = Annotated[int, Meta(ge=0, le=10**7)]
 Sizes = Annotated[list[Size], Meta(max_length=16)]
 Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Text = Annotated[str, Meta(max_length=256)]
+# A network may pass a dict on as keywords, which become source code where a forward is written anew.
+Key = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,255}\Z")]
 
 
 class TensorInput(Struct, forbid_unknown_fields=True, tag_field="kind", tag="tensor"):
@@ -45,7 +48,7 @@ class ListInput(Struct, forbid_unknown_fields=True, tag_field="kind", tag="list"
 class DictInput(Struct, forbid_unknown_fields=True, tag_field="kind", tag="dict"):
     """A dict of the example."""
 
-    items: "dict[Text, Input]"
+    items: "dict[Key, Input]"
 
 
 class PlainInput(Struct, forbid_unknown_fields=True, tag_field="kind", tag="plain"):
@@ -140,6 +143,9 @@ def _check_step(step: Step, place: str, error: type[WeightsError]) -> None:
             raise error(
                 f"{place}.plan.groups[{number}].kept` must be rising numbers below {group.size}: {HINT}"
             )
+    reserved = next((key for key in keys_of(step.inputs) if not is_key(key)), None)
+    if reserved is not None:
+        raise error(f"{place}.inputs` has the key {reserved}, a word of Python: {HINT}")
     if values_of(step.inputs) > LARGEST_EXAMPLE:
         raise error(f"{place}.inputs` are more than {LARGEST_EXAMPLE:,} values: {HINT}")
 
@@ -153,3 +159,17 @@ def values_of(inputs: Any) -> int:
     if isinstance(inputs, DictInput):
         return values_of([*inputs.items.values()])
     return sum(map(values_of, inputs)) if isinstance(inputs, list) else 0
+
+
+def keys_of(inputs: Any) -> list[str]:
+    """Return the keys of all dicts of an example."""
+    if isinstance(inputs, ListInput):
+        return keys_of(inputs.items)
+    if isinstance(inputs, DictInput):
+        return [*inputs.items, *keys_of([*inputs.items.values()])]
+    return [key for item in inputs for key in keys_of(item)] if isinstance(inputs, list) else []
+
+
+def is_key(key: Any) -> bool:
+    """Whether a dict with this key can be kept: it may become a keyword."""
+    return isinstance(key, str) and key.isidentifier() and key.isascii() and not keyword.iskeyword(key)

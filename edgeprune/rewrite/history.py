@@ -21,6 +21,7 @@ from edgeprune.records.saved import (
     SavedPlan,
     Step,
     TensorInput,
+    is_key,
 )
 
 HISTORY = "edgeprune_history"
@@ -80,12 +81,12 @@ def _described(value: Any) -> Input:
         return TensorInput(list(value.shape), dtype)
     if type(value) in (tuple, list):
         return ListInput([_described(item) for item in value], isinstance(value, tuple))
-    if type(value) is dict and all(isinstance(key, str) for key in value):
+    if type(value) is dict and all(is_key(key) for key in value):
         return DictInput({key: _described(item) for key, item in value.items()})
     plain = isinstance(value, (int, str, bool, type(None)))
     if plain or (isinstance(value, float) and math.isfinite(value)):
         return PlainInput(value)
-    return ObjectInput(type(value).__name__)
+    return ObjectInput(type(value).__name__[:256])
 
 
 def _name_of(dtype: torch.dtype) -> str:
