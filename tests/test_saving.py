@@ -611,3 +611,15 @@ def test_what_no_file_can_hold(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="its example has a Pair, which no file can hold"):
         edgeprune.save(dense, tmp_path / "net.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_pruned_in_place(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = randomise(Chunked())
+    for _ in range(2):
+        graph = build_graph(model, images())
+        plan = Plan.of(graph, random_keep(graph, 0.8, 0))
+        model = edgeprune.compact(model, graph, compact(graph, plan).plan, in_place=True)
+    path = edgeprune.save(model, tmp_path / "net.safetensors")
+    for again in (edgeprune.load(path), edgeprune.load(path, into=Chunked())):
+        assert_same(model, again, images())
