@@ -19,6 +19,7 @@ from edgeprune.arguments import (
     kind_of,
     names_of,
     options_of,
+    parts_of,
     path_of,
 )
 from edgeprune.bench.session import Progress
@@ -88,21 +89,28 @@ class Pruned:
     graph: Graph
 
 
-def trace(model: nn.Module, example_input: Inputs, ignore: Iterable[str] = ()) -> Graph:
+def trace(
+    model: nn.Module,
+    example_input: Inputs,
+    ignore: Iterable[str] = (),
+    opaque: Iterable[str | type[nn.Module]] = (),
+) -> Graph:
     """Find the classes of coupled channels of ``model``; it is not changed.
 
     Args:
         model: any network.
         example_input: a tensor, or a tuple with one for each argument of forward; batch included.
         ignore: layers (or prefixes of their names) whose output channels all stay.
+        opaque: modules to keep whole, by name ("model.22"), class or name of a class: they are not looked
+            into, so they may hold any code; what enters and leaves them stays, and so do their weights.
 
     Raises:
         ModelError: ``model`` is not a module.
-        TraceError: the model does not run on the example (names the line).
+        TraceError: the model does not run on the example (names the line), or has no such modules.
     """
     check_model(model)
     check_example(example_input)
-    return build_graph(model, example_input, names_of(ignore))
+    return build_graph(model, example_input, names_of(ignore), parts_of(opaque))
 
 
 def mask(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
@@ -148,7 +156,7 @@ def _graph_for(model: nn.Module, graph: Graph, plan: Plan) -> Graph:
     check_graph(graph)
     check_plan(plan)
     if graph.model is not model:
-        return build_graph(model, graph.inputs)
+        return build_graph(model, graph.inputs, opaque=graph.chosen)
     if shapes_of(model) != graph.shapes:
         raise PlanError(f"this {type(model).__name__} has been cut since it was traced: trace it again")
     return graph
@@ -167,6 +175,7 @@ def prune(
     floor: int = 2,
     ratios: Mapping[str, float] | None = None,
     ignore: Iterable[str] = (),
+    opaque: Iterable[str | type[nn.Module]] = (),
     in_place: bool = False,
     progress: Progress = lambda done, total, text: None,  # noqa: ARG005
 ) -> Pruned:
@@ -187,6 +196,7 @@ def prune(
         floor: no layer keeps fewer channels.
         ratios: share of channels to keep for single groups, by name (see `edgeprune inspect`).
         ignore: layers whose output channels all stay.
+        opaque: modules to keep whole, as for `trace`.
         in_place: cut ``model`` itself; see `compact`.
         progress: told ``(done, total, text)`` while a device is timed.
 
@@ -195,7 +205,7 @@ def prune(
         LatencyError, BenchError: the device cannot be timed.
     """
     targets = parse_targets(target)
-    graph = trace(model, example_input, ignore)
+    graph = trace(model, example_input, ignore, opaque)
     if any(parameter.is_meta for parameter in model.parameters()):
         raise ModelError("the model is on the meta device and has no weights to score: load them first")
     scores = score(graph, criterion, batches=batches, **options_of(options))

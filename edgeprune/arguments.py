@@ -62,6 +62,20 @@ def names_of(ignore: Any) -> tuple[str, ...]:
     return names
 
 
+def parts_of(opaque: Any) -> tuple[str | type[nn.Module], ...]:
+    """Return what is to be kept whole, names and classes; raises TraceError for anything else."""
+    if isinstance(opaque, str | type) or not isinstance(opaque, Iterable):
+        raise TraceError(
+            f"opaque is a list of modules' names and classes, not {kind_of(opaque)}: write opaque=['model.22']"
+        )
+    parts = tuple(opaque)
+    for part in parts:
+        is_class = isinstance(part, type) and issubclass(part, nn.Module)
+        if not is_class and not (isinstance(part, str) and part):
+            raise TraceError(f"opaque is a list of modules' names and classes, but {kind_of(part)} is in it")
+    return parts
+
+
 def options_of(options: Any) -> dict[str, Any]:
     """Return a criterion's options by name; raises PlanError for anything else."""
     if options is None:

@@ -192,7 +192,11 @@ def _reachable(
     """
     example = torch.zeros(1, *data.shape)
     learned = options.method == "learned"
-    graph = OutputAnalyser(model, example).graph if learned else build_graph(model, example)
+    opaque = options.opaque or ()
+    if learned:
+        graph = OutputAnalyser(model, example, opaque=opaque).graph
+    else:
+        graph = build_graph(model, example, opaque=opaque)
     budget = make_budget(model, graph, options, check=False, plan=plan, progress=progress)
     done = compact(graph, budget.select(graph, np.arange(graph.classes, dtype=float)))
     if plan is None:

@@ -118,7 +118,7 @@ def _shown(name: str) -> str:
 def _pruned(model: nn.Module, step: Step, where: str) -> nn.Module:
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     try:
-        graph = build_graph(model, example_of(step, like), tuple(step.ignore))
+        graph = build_graph(model, example_of(step, like), tuple(step.ignore), tuple(step.opaque))
     except EdgePruneError as error:
         raise type(error)(f"{where}: {one_line(error)}") from error
     kind = type(model).__name__
@@ -231,6 +231,7 @@ def _fill(model: nn.Module, saved: SavedPlans, tensors: dict[str, Tensor], table
 
 def _put_buffer(module: nn.Module, leaf: str, own: Tensor, value: Tensor) -> None:
     if isinstance(module, torch.jit.ScriptModule):
-        own.copy_(value)
+        with torch.no_grad():  # it may be a parameter, which is no nn.Parameter there
+            own.copy_(value)
     else:
         module._buffers[leaf] = value.to(own.device)

@@ -286,6 +286,19 @@ class Run:
             model = compact(graph, plan).model
         return self.build() if model is None else model
 
+    @property
+    def opaque(self) -> tuple[str, ...]:
+        """The modules that are kept whole in it."""
+        options = self.config.get("options")
+        names = options.get("opaque") if isinstance(options, dict) else None
+        if names is None:
+            return ()
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise RunError(
+                f"{self.path / 'config.json'} options: `opaque` is no list of names: was it edited?"
+            )
+        return tuple(names)
+
     def plans(self) -> "Iterator[tuple[Graph, Plan]]":
         """Each keep-plan with the graph of the model it applies to, the unpruned architecture's first."""
         import torch
@@ -297,7 +310,7 @@ class Run:
         record, model = self._model_record(), self.build()
         example = torch.zeros(1, *record["input_shape"])
         for value in record["plans"]:
-            graph = build_graph(model, example)
+            graph = build_graph(model, example, opaque=self.opaque)
             plan = Plan.from_dict(graph, value)
             yield graph, plan
             model = compact(graph, plan).model

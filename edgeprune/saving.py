@@ -97,6 +97,8 @@ def _as_graph(
     Raises:
         TraceError, ModelError: it cannot be written down so.
     """
+    if history.closed:
+        raise ModelError(f"{history.closed[0]} is kept whole, and its code is no data")
     examples = _examples(history, model)
     with untouched(model):
         traced = trace(model, examples[0])

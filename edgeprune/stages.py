@@ -53,7 +53,7 @@ class Stages:
     def budget(self) -> Budget:
         """What may remain of the baseline."""
         baseline = self.run.load("baseline")
-        graph = build_graph(baseline, torch.zeros(1, *self.data.shape))
+        graph = build_graph(baseline, torch.zeros(1, *self.data.shape), opaque=self.options.opaque or ())
         plan = self.run.config.get("plan")
         return make_budget(baseline, graph, self.options, plan=plan, progress=self.progress)
 
@@ -158,6 +158,7 @@ class Stages:
             images=o.mask_images,
             floor=o.floor,
             autocast=training.PRECISIONS[o.precision],
+            opaque=o.opaque or (),
         )
         pace = self.budget.pace(analyser.graph, score(analyser.graph, "l2"))
         phase = PruningPhase(analyser, pace, self.run)
@@ -219,7 +220,7 @@ class Stages:
         plans, steps = self.run.removals()
         start = steps[-1] if steps else 0
         model, momentum = self.run.load_removal()
-        graph = build_graph(model, torch.zeros(1, *self.data.shape))
+        graph = build_graph(model, torch.zeros(1, *self.data.shape), opaque=self.options.opaque or ())
         options = self._train_options(self.options.lr or 0.01, self.options.schedule or "thesis")
         stage = self._stage(
             f"prune {len(plans) + 1}" if plans else "prune",

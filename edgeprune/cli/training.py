@@ -5,7 +5,18 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, complain, echo, free_place, given, latest_run, main, say, trusts
+from edgeprune.cli.base import (
+    as_json,
+    complain,
+    echo,
+    free_place,
+    given,
+    latest_run,
+    main,
+    opaque,
+    say,
+    trusts,
+)
 from edgeprune.host_options import assume_device, host_words, on_host
 
 
@@ -23,6 +34,7 @@ from edgeprune.host_options import assume_device, host_words, on_host
     "--weights",
     help="Trained weights (.safetensors, .pt, .ckpt ...); without them the baseline is trained first.",
 )
+@opaque
 @click.option(
     "--weights-key", metavar="KEY", help="Which weights of a file that holds several, as state_dict_ema."
 )

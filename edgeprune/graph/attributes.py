@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeprune.graph.flow import Flow
+from edgeprune.recording.opaque import tensors_within
 from edgeprune.recording.record import VALUE, Record
 
 Ints = NDArray[np.int64]
@@ -66,6 +67,7 @@ def _others(wide: list[int], axis: int) -> tuple[int, ...]:
 def unused_parts(model: nn.Module, records: list[Record]) -> tuple[str, ...]:
     """Notes on parts with parameters that forward uses in neither mode."""
     used = {id(n.meta[VALUE]) for record in records for n in record.graph.nodes if n.op == "get_attr"}
+    used |= tensors_within(model, [path for record in records for path in record.parts])
     if all(id(parameter) in used for parameter in model.parameters()):
         return ()
     names: list[str] = []

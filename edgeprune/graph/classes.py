@@ -27,10 +27,20 @@ from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.memory import BYTES
 from edgeprune.graph.ops import spec_of
 from edgeprune.graph.rules import apply_rule, has_rule
-from edgeprune.recording.record import VALUE, Record
+from edgeprune.recording.opaque import CHOSEN, FLOPS, Opaque, Parts, chosen_parts, outermost
+from edgeprune.recording.record import CALL, VALUE, Record
 from edgeprune.recording.recorder import tensors_of, watch
 
-__all__ = ["Bools", "ChannelGroup", "Graph", "Ints", "Protected", "build_graph", "example_shapes"]
+__all__ = [
+    "Bools",
+    "ChannelGroup",
+    "Graph",
+    "Ints",
+    "Protected",
+    "build_graph",
+    "example_shapes",
+    "parts_kept",
+]
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,17 @@ class Graph:
     def flows(self) -> list[Flow]:
         """The walks over the record of each mode: one where both modes do the same."""
         return [self.flow] if self.training_flow is None else [self.flow, self.training_flow]
+
+    @property
+    def parts(self) -> dict[str, Opaque]:
+        """The modules that are kept whole."""
+        records = [flow.module for flow in self.flows if isinstance(flow.module, Record)]
+        return {path: part for record in records for path, part in record.parts.items()}
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The modules that were asked to be kept whole."""
+        return tuple(path for path, part in self.parts.items() if part.reason == CHOSEN)
 
     @property
     def classes(self) -> int:
@@ -222,29 +243,35 @@ class Graph:
 
 
 @collecting_later
-def build_graph(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], ignore: Iterable[str] = ()) -> Graph:
+def build_graph(
+    model: nn.Module,
+    inputs: Tensor | tuple[Tensor, ...],
+    ignore: Iterable[str] = (),
+    opaque: Iterable[str | type] = (),
+) -> Graph:
     """Watch ``model`` run on ``inputs`` and find its classes of coupled channels.
 
     Args:
         model: any module; it is run, and not changed.
         inputs: one example tensor, or a tuple with one for each argument of forward.
         ignore: names (or prefixes) of layers whose output channels must all stay.
+        opaque: modules to keep whole, by name, class or name of a class: they are not looked into, and what
+            enters and leaves them stays.
 
     Raises:
-        TraceError: the model does not run on ``inputs``.
+        TraceError: the model does not run on ``inputs``, or has no such parts.
     """
     inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     ignore = tuple(ignore)
-    record = watch(model, inputs)
-    training_record, notes = _training_record(model, inputs, record)
-    notes += quantised_parts(model)
-    notes += unused_parts(model, [record] if training_record is None else [record, training_record])
+    record, training_record, notes = _records(model, inputs, chosen_parts(model, opaque))
+    records = [record] if training_record is None else [record, training_record]
+    notes += (*quantised_parts(model), *unused_parts(model, records))
     graph = _labelled(record, training_record, inputs, ignore, frees_created=False)
     if _starves(graph.flow) or any(_fills(flow) for flow in graph.flows):
         other = _labelled(record, training_record, inputs, ignore, frees_created=True)
         if other.classes > graph.classes or (other.classes == graph.classes and not _starves(graph.flow)):
             graph = other
-    return replace(graph, notes=notes, ignore=ignore, shapes=shapes_of(model))
+    return replace(graph, notes=(*parts_kept(graph), *notes), ignore=ignore, shapes=shapes_of(model))
 
 
 def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -256,6 +283,29 @@ def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
             if isinstance(tensor, Tensor) and not passing and not nn.parameter.is_lazy(tensor):
                 shapes[f"{path}.{name}" if path else name] = tuple(tensor.shape)
     return shapes
+
+
+def _records(
+    model: nn.Module, inputs: tuple[Any, ...], parts: Parts
+) -> tuple[Record, Record | None, tuple[str, ...]]:
+    """What the network does in each mode, with the same parts kept whole in both."""
+    record = watch(model, inputs, parts=parts)
+    training_record, notes = _training_record(model, inputs, record)
+    if training_record is not None and training_record.parts != record.parts:
+        return _records(model, inputs, training_record.parts)
+    if training_record is not None and training_record.signature == record.signature:
+        training_record = None
+    return record, training_record, notes
+
+
+def parts_kept(graph: Graph) -> tuple[str, ...]:
+    """Return notes on the parts that are kept whole."""
+    nodes = [n for flow in graph.flows for n in flow.module.graph.nodes if FLOPS in n.meta]
+    uncounted = {n.meta[CALL].path for n in nodes if n.meta[FLOPS] is None}
+    return tuple(
+        f"{part.of(path)}" + ("; its FLOPs are not counted" if path in uncounted else "")
+        for path, part in outermost(graph.parts).items()
+    )
 
 
 def _labelled(
@@ -272,6 +322,8 @@ def _labelled(
     if training_record is not None:
         training_flow = flow.beside(training_record).run(apply_rule)
         flow.count = training_flow.count
+        training_flow.keep_whole()
+    flow.keep_whole()
     _ignore(flow, ignore)
     join_layers(flow)
     component = _components(flow)
@@ -304,15 +356,15 @@ def _fills(flow: Flow) -> bool:
 def _training_record(
     model: nn.Module, inputs: tuple[Any, ...], record: Record
 ) -> tuple[Record | None, tuple[str, ...]]:
-    """What the network does in training, where it does something else than in evaluation."""
+    """What the network does in training; None where it does not run in that mode."""
     try:
-        other = watch(model, inputs, training=True)
+        other = watch(model, inputs, training=True, parts=record.parts)
     except TraceError as first:
         try:  # BatchNorm after a global pooling wants more than one value for each channel
-            other = watch(model, _twice(inputs), training=True)
+            other = watch(model, _twice(inputs), training=True, parts=record.parts)
         except TraceError:
             return None, (f"the training mode was not watched: {first}",)
-    return (None if other.signature == record.signature else other), ()
+    return other, ()
 
 
 def _twice(inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from edgeprune.graph import labels as lb
 from edgeprune.graph.computed import named
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name, source_of, spec_of, title
+from edgeprune.recording.opaque import OPAQUE, tensors_within
 from edgeprune.recording.record import CALL, VALUE, WRITES, Record
 
 Shape = tuple[int, ...]
@@ -207,6 +208,20 @@ class Flow:
         self.protect([call.args, call.kwargs], reason, call.node)
         return lb.constants_like(call.value)
 
+    def keep_whole(self) -> None:
+        """Protect the weights of parts that are not looked into, also where other code uses them."""
+        if not isinstance(self.module, Record):
+            return
+        for path, part in self.module.parts.items():
+            inside = tensors_within(self.module.model, [path])
+            names = {name for name, tensor in self._tensors.items() if id(tensor) in inside}
+            held = [vector for (name, _), vector in self.slots.items() if name in names]
+            held += [labels for name, labels in self.attributes.items() if name in names]
+            for labels in held:
+                used = torch.unique(lb.core(labels))
+                if len(used := used[used != 0]):
+                    self.protections.append((used, part.of(path), path))
+
     def created_channels(self, value: Tensor) -> Tensor:
         """Labels of a tensor that is made from sizes alone, all its channels alike."""
         if not self.frees_created or value.dim() < 2 or value.shape[1] < 2 or not value.is_floating_point():
@@ -388,7 +403,9 @@ class Flow:
         for node in self.module.graph.nodes:
             inputs = [n for n in node.all_input_nodes if tensors_in(n.meta[VALUE])]
             if node.op == "get_attr" or (
-                node.op.startswith("call") and all(n in self.static for n in inputs)
+                node.op.startswith("call")
+                and all(n in self.static for n in inputs)
+                and op_name(node) != OPAQUE
             ):
                 self.static.add(node)
         for node in self.module.graph.nodes:

@@ -12,6 +12,7 @@ from edgeprune.graph import mixers, movers, norms, pointwise
 from edgeprune.graph.flow import Call, Flow, reason_unknown
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import OPS, OpSpec, op_name, register_op, spec_of, title
+from edgeprune.recording.opaque import FLOPS, OPAQUE, WHY
 
 _POOLS = nn.modules.pooling
 _PADS = nn.modules.padding
@@ -206,9 +207,27 @@ def has_rule(op: str) -> bool:
     return op in OPS and OPS[op].rule is not None
 
 
+def kept_whole(flow: Flow, call: Call) -> Any:
+    """A part that is not looked into: what enters and leaves it stays, with all that it is added to."""
+    flow.writing.append(call.node)  # it runs for what it may do besides
+    if call.node.meta[FLOPS]:
+        flow.cost(call.node, call.node.meta[FLOPS])
+    label = flow.fresh(1)[0]
+    flow.protect([call.args, label], call.node.meta[WHY], call.node)
+    return tuple(
+        label.expand(value.shape) if value.is_floating_point() else lb.constants_like(value)
+        for value in call.value
+    )
+
+
+register_op(OpSpec(OPAQUE, kept_whole))
+
+
 def apply_rule(flow: Flow, call: Call) -> Any:
     """Give the labels of one call's result; plain values (sizes, flags) come from the example."""
     call.op = op_name(call.node)
+    if call.op == OPAQUE:
+        return kept_whole(flow, call)
     if isinstance(call.node.target, type) and isinstance(call.value, tuple):  # a named tuple, a dataclass
         return (*call.args, *call.kwargs.values())
     spec = spec_of(call.node, call.module)

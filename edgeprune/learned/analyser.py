@@ -5,7 +5,7 @@ Source: G. Calleris, Structured Pruning for Efficient Convolutional Networks, Po
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +27,7 @@ from edgeprune.ranks import ranks
 from edgeprune.recording.record import CALL
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.rewrite.duplicate import duplicate
+from edgeprune.rewrite.masking import parts_of
 
 ModelFactory = Callable[[int], nn.Module]
 
@@ -80,9 +81,10 @@ class OutputAnalyser(nn.Module):
         images: int = 8,
         floor: int = 2,
         autocast: torch.dtype | None = None,
+        opaque: Iterable[str | type] = (),
     ) -> None:
         super().__init__()
-        self.graph = build_graph(duplicate(model), example)
+        self.graph = build_graph(duplicate(model), example, opaque=opaque)
         self.model = duplicate(self.graph.model)
         self.max_iter, self.offset, self.images, self.floor = max_iter, offset, images, floor
         self.autocast = autocast
@@ -133,7 +135,7 @@ class OutputAnalyser(nn.Module):
         gates: list[tuple[Gate, NDArray[np.int64]]] = []
         self._taps = []
         for flow in self.graph.flows:
-            taps = Taps()
+            taps = Taps(parts=parts_of(flow))
             for reader in flow.readers:
                 classes = self.graph.classes_of(reader.labels)
                 if _layer_of(reader) in masked or not (classes >= 0).any():

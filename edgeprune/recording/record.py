@@ -1,11 +1,13 @@
 """The record of one run: each call that the user's forward made, as a graph."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch.fx as fx
 from torch import Tensor, nn
+
+from edgeprune.recording.opaque import Opaque
 
 VALUE = "value"  # node.meta: what the call gave, without its memory; real numbers where they do not depend on the input
 CALL = "call"  # node.meta: `CallSite` of a recorded call
@@ -56,7 +58,7 @@ class Record:
 
     ``graph`` has a placeholder for each tensor among the inputs, a get_attr node for each parameter, buffer or
     constant that was used, and a call_function node for each call. ``training`` is the mode it ran in;
-    ``visits`` lists the runs of modules, in order.
+    ``visits`` lists the runs of modules, in order; ``parts`` are the modules that were not looked into.
     """
 
     model: nn.Module
@@ -64,6 +66,7 @@ class Record:
     training: bool
     constants: dict[str, Tensor]
     visits: list[Visit]
+    parts: Mapping[str, Opaque] = field(default_factory=dict)
 
     def named_modules(self, **options: Any) -> Iterator[tuple[str, nn.Module]]:
         """The user's own modules, by name."""

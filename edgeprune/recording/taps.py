@@ -3,7 +3,7 @@
 Taps work above autograd, so gradients flow through what they put in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.errors import PlanError
 from edgeprune.recording.checkpoints import nothing_recomputed
+from edgeprune.recording.opaque import Parts
 from edgeprune.recording.record import CALL
 from edgeprune.recording.recorder import Below, ModuleStack, WatchMode, version_of
 
@@ -27,13 +28,14 @@ class Taps:
 
     ``before``: (place among the call's tensors, function of that tensor); ``after``: a function of the
     result, or of the tensor that the call wrote into; ``instead``: a function of (call, args, kwargs) that
-    takes the call's place. A tap that returns None only looks.
+    takes the call's place. A tap that returns None only looks. ``parts`` are the modules that are kept whole.
     """
 
     before: dict[tuple[str, int], list[tuple[int, Tap]]] = field(default_factory=dict)
     after: dict[tuple[str, int], Tap] = field(default_factory=dict)
     instead: dict[tuple[str, int], Callable[..., Any]] = field(default_factory=dict)
     ops: dict[tuple[str, int], str] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
 
     def add_before(self, node: fx.Node, tap: Tap, place: int = 0) -> None:
         """Let ``tap`` see the ``place``-th tensor that the call of ``node`` is given."""
@@ -64,6 +66,7 @@ class TapMode(WatchMode):
         super().__init__(stack)
         self.taps = taps
         self.reached: set[tuple[str, int]] = set()
+        stack.watchers.append(self)
         self._replaced: Any = WeakIdKeyDictionary()  # tensor that was written into -> what stands for it
 
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
@@ -103,6 +106,15 @@ class TapMode(WatchMode):
             return result, None
         written = next((t for t, v in zip(tensors, versions, strict=True) if version_of(t) != v), None)
         return result, None if written is None else (written, written)
+
+    def on_inner_call(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Carry out one call in a part that is kept whole, on what stands now for its tensors."""
+        args, kwargs = self.current((args, kwargs))
+        return func(*args, **kwargs)
+
+    def entered_part(self, path: str, _: Any, __: Any) -> None:
+        """Count the run, as the record does."""
+        self.stack.next_part(path)
 
     def current(self, value: Any) -> Any:
         """``value`` with what stands now for tensors that were written into."""
@@ -212,7 +224,14 @@ def operands(node: fx.Node) -> list[fx.Node]:
     return nodes
 
 
-def run_tapped(model: nn.Module, inputs: tuple[Any, ...], taps: Taps, *, all_reached: bool = False) -> Any:
+def run_tapped(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    taps: Taps,
+    *,
+    all_reached: bool = False,
+    watchers: Iterable[Any] = (),
+) -> Any:
     """Run ``model``, in the mode it is in, with ``taps``; gradients are recorded where they would be.
 
     Args:
@@ -220,12 +239,14 @@ def run_tapped(model: nn.Module, inputs: tuple[Any, ...], taps: Taps, *, all_rea
         inputs: the arguments of forward.
         taps: what is done at which calls.
         all_reached: whether every call that has a tap must be made.
+        watchers: told when modules begin and end, as a `WatchMode` is.
 
     Raises:
         PlanError: the network took another path than when it was watched.
     """
-    stack = ModuleStack(model)
+    stack = ModuleStack(model, taps.parts)
     mode = TapMode(stack, taps)
+    stack.watchers.extend(watchers)
     with nothing_recomputed(), stack.following(), mode, Below(mode):
         output = model(*inputs)
     if all_reached:

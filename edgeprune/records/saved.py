@@ -89,6 +89,7 @@ class Step(Struct, forbid_unknown_fields=True):
     dtype: Text  # of the network then
     ignore: list[Name]
     plan: SavedPlan
+    opaque: list[Name] = []  # what was asked to be kept whole
 
 
 class StoredTensor(Struct, forbid_unknown_fields=True):

@@ -21,6 +21,7 @@ from edgeprune.graph.movers import assigned_index, index_nodes, run_mover, writt
 from edgeprune.graph.ops import OPS, source_of
 from edgeprune.graph.survivors import BROKEN, Survivors
 from edgeprune.plan import Plan
+from edgeprune.recording.opaque import WHY
 from edgeprune.recording.record import CALL, VALUE, Record, Visit
 from edgeprune.recording.recorder import (
     ModuleStack,
@@ -90,6 +91,7 @@ class Checker(WatchMode):
         self.failure: Diverged | None = None
         self.suspects: dict[fx.Node, list[float]] = {}
         self._readers = {reader.node for reader in self.flow.readers}
+        self._part: fx.Node | None = None  # the call of the part that runs
         self._loose = _after_selections(record)  # their sizes may follow content
         self._added: dict[str, int] = defaultdict(int)  # calls that only the cut network makes, by module
         self._visits: dict[str, list[Visit]] = {}
@@ -148,6 +150,39 @@ class Checker(WatchMode):
         ):
             return labels
         return small.expand(value.shape)
+
+    def entered_part(self, path: str, args: Any, kwargs: Any) -> None:
+        """A part that is kept whole begins to run: it must be given all that it was given before."""
+        site = self.stack.next_part(path)
+        self._part = self.nodes.get(site.key)
+        visits = self._visits.get(path)
+        if not visits:
+            self.fail(path, None, "it runs more often than before")
+        visit = visits.pop(0)
+        if self._running and self._running[-1][0]:
+            self._take(path, (args, kwargs), (visit.args, visit.kwargs), "it is given another")
+            return
+        nodes, tensors = fx_nodes((visit.args, visit.kwargs)), tensors_of((args, kwargs))
+        if len(nodes) != len(tensors):
+            self.fail(path, self._part, "it is given another number of tensors")
+        for tensor, node in zip(tensors, nodes, strict=True):
+            wanted = self._sized(node, tensor, self.flow.values[node])
+            labels = self.actual.get(tensor, wanted)
+            if not isinstance(wanted, Tensor) or not fits(tensor, wanted) or not lb.matches(labels, wanted):
+                self.fail(path, self._part, "it is given other channels")
+
+    def left_part(self, _: str, result: Any) -> Any:
+        """It has run: what it gives has no channels that may go."""
+        labels = lb.tensors_in(self.flow.values.get(self._part)) if self._part is not None else []
+        label = next(
+            (lb.core(t).reshape(-1)[0] for t in labels if t.numel() and bool(lb.core(t).any())), None
+        )
+        for tensor in tensors_of(result):
+            like = lb.constants_like(tensor)
+            self.actual[tensor] = (
+                label.expand(like.shape) if label is not None and tensor.is_floating_point() else like
+            )
+        return None
 
     # --- calls ---------------------------------------------------------------------------------------
 
@@ -413,7 +448,7 @@ def check(
         rewritten: the modules whose forward was written anew.
         plan: what was cut.
     """
-    stack = ModuleStack(model)
+    stack = ModuleStack(model, record.parts)
     checker = Checker(graph, record, survivors, stack, rewritten)
     placeholders = [n for n in record.graph.nodes if n.op == "placeholder"]
     for tensor, node in zip(tensors_of(inputs), placeholders, strict=True):
@@ -431,10 +466,10 @@ def check(
 
 
 def _after_selections(record: Record) -> set[fx.Node]:
-    """The calls that depend on what was picked by content: as many boxes as there are good ones."""
+    """The calls that depend on what was picked by content, or on what a part gave that is kept whole."""
     loose: set[fx.Node] = set()
     for node in record.graph.nodes:
-        if _selects(node) or any(source in loose for source in node.all_input_nodes):
+        if WHY in node.meta or _selects(node) or any(source in loose for source in node.all_input_nodes):
             loose.add(node)
     return loose
 

@@ -28,6 +28,7 @@ from edgeprune.graph.rewrite import Immovable, Rewriter
 from edgeprune.graph.rules import apply_rule
 from edgeprune.graph.survivors import Survivors
 from edgeprune.graph.symbolic import Argument, Leaves, bound_arguments, trace_forward
+from edgeprune.recording.opaque import outer_part
 from edgeprune.recording.record import CALL, VALUE, Visit
 from edgeprune.recording.untouched import untouched
 from edgeprune.rewrite.checker import fx_nodes
@@ -245,6 +246,10 @@ class _Mode:
     def _stays(self, name: str) -> bool:
         """Whether a module inside stays a call of itself."""
         path = f"{self.path}.{name}" if self.path else name
+        if outer_part(path, self.graph.parts) is not None:
+            if not all(_is_plain(visit.result) for visit in self.inner.get(name, ())):
+                raise NotRewritable(f"{path}, which is kept whole, gives objects")
+            return name in self.inner
         if path in self.request.dissolved or name not in self.inner:
             if path in self.request.dissolved:
                 self._refuse_hooks(name)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph
 from edgeprune.plan import Plan
+from edgeprune.recording.opaque import CHOSEN
 from edgeprune.records.saved import (
     DTYPES,
     DictInput,
@@ -29,10 +30,14 @@ HISTORY = "edgeprune_history"
 
 @dataclass
 class History:
-    """The keep-plans that were carried out, in order; ``shapes`` are those of the unpruned network's tensors."""
+    """The keep-plans that were carried out, in order; ``shapes`` are those of the unpruned network's tensors.
+
+    ``closed`` names the parts that were kept whole and whose code may be any, so that no data can stand for it.
+    """
 
     shapes: dict[str, tuple[int, ...]]
     steps: list[Step]
+    closed: tuple[str, ...] = ()
 
 
 def remember(model: nn.Module, graph: Graph, plan: Plan) -> None:
@@ -42,9 +47,26 @@ def remember(model: nn.Module, graph: Graph, plan: Plan) -> None:
     groups = [SavedGroup(**group) for group in value["groups"]]
     saved = SavedPlan(value["fingerprint"], groups, value["bypass"])
     dtype = _name_of(next((p.dtype for p in model.parameters()), torch.float32))
-    step = Step([_described(item) for item in graph.inputs], dtype, [*graph.ignore], saved)
+    inputs = [_described(item) for item in graph.inputs]
+    step = Step(inputs, dtype, [*graph.ignore], saved, [*graph.chosen])
     shapes = graph.shapes if earlier is None else earlier.shapes
-    vars(model)[HISTORY] = History(shapes, [*(earlier.steps if earlier else ()), step])
+    closed = {*(earlier.closed if earlier else ()), *(p for p in graph.parts if not _is_open(graph, p))}
+    steps = [*(earlier.steps if earlier else ()), step]
+    vars(model)[HISTORY] = History(shapes, steps, tuple(sorted(closed)))
+
+
+def _is_open(graph: Graph, path: str) -> bool:
+    """Whether a part that is kept whole consists of torch's own layers, whose code is known."""
+    if graph.parts[path].reason != CHOSEN:
+        return False
+    return all(
+        type(module).__module__.startswith("torch.nn.modules.") and not _hooks(module)
+        for module in graph.model.get_submodule(path).modules()
+    )
+
+
+def _hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def history_of(model: nn.Module) -> History | None:

@@ -14,6 +14,8 @@ from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import nodes_in
 from edgeprune.graph.rewrite import left_out
 from edgeprune.plan import Plan
+from edgeprune.recording.opaque import Parts
+from edgeprune.recording.record import Record
 from edgeprune.recording.recorder import tensors_of
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.rewrite.duplicate import duplicate
@@ -34,9 +36,14 @@ class Masked(nn.Module):
         return run_tapped(self.network, inputs, taps)
 
 
+def parts_of(flow: Flow) -> Parts:
+    """Return the modules that are kept whole in what a walk went over."""
+    return flow.module.parts if isinstance(flow.module, Record) else {}
+
+
 def masks(graph: Graph, flow: Flow, plan: Plan) -> Taps:
     """Taps that multiply dropped channels by zero where they are read, and leave emptied branches out of sums."""
-    taps = Taps()
+    taps = Taps(parts=parts_of(flow))
     for reader in flow.readers:
         classes = graph.classes_of(reader.labels)
         alive = torch.from_numpy(np.append(plan.keep, True)[classes])  # class -1 stays

@@ -1,6 +1,6 @@
 """Cut the tensors of a network, and make its layers' own numbers agree with them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from edgeprune.graph.flow import Flow
 from edgeprune.graph.ops import op_name, source_of
 from edgeprune.graph.ordering import Orders
 from edgeprune.graph.survivors import Survivors
+from edgeprune.recording.opaque import Parts, modules_in
 from edgeprune.recording.record import CALL
 from edgeprune.recording.untouched import untouched
 
@@ -62,7 +63,7 @@ def cut_tensors(model: nn.Module, graph: Graph, keep: Bools, orders: Orders) -> 
         new: Any = nn.Parameter(part, old.requires_grad) if isinstance(old, nn.Parameter) else part
         for alias in graph.flow.aliases[name]:
             put(model, alias, new)
-    set_sizes(model, channels_at_layers(graph.flows, Survivors(graph, keep, orders)))
+    set_sizes(model, channels_at_layers(graph.flows, Survivors(graph, keep, orders)), graph.parts)
 
 
 def put(model: nn.Module, name: str, tensor: Tensor) -> None:
@@ -73,15 +74,21 @@ def put(model: nn.Module, name: str, tensor: Tensor) -> None:
     tensors[leaf] = tensor
 
 
-def set_sizes(module: nn.Module, widths: dict[str, tuple[int, int]] | None = None) -> None:
+def set_sizes(
+    module: nn.Module, widths: dict[str, tuple[int, int]] | None = None, parts: Parts | None = None
+) -> None:
     """Make each layer's own numbers (channels, groups, features) agree with its cut tensors.
 
     Args:
         module: the network.
         widths: (before, after) of the channels that reach layers which have no tensors to tell it by.
+        parts: modules that are left as they are.
     """
-    shapes = _weight_shapes(module)
+    kept = modules_in(module, parts or {})
+    shapes = _weight_shapes(module, kept)
     for name, layer in module.named_modules():
+        if id(layer) in kept:
+            continue
         before, after = (widths or {}).get(name, (None, None))
         weight = shapes.get(name)
         if weight is not None and isinstance(layer, nn.modules.conv._ConvNd):
@@ -106,11 +113,11 @@ def set_sizes(module: nn.Module, widths: dict[str, tuple[int, int]] | None = Non
                 layer.num_features = after
 
 
-def _weight_shapes(module: nn.Module) -> dict[str, torch.Size]:
-    """The shape of each convolution's and linear layer's weight, also where it is computed."""
+def _weight_shapes(module: nn.Module, kept: Collection[int]) -> dict[str, torch.Size]:
+    """The shape of each convolution's and linear layer's weight, also where it is computed; not of ``kept`` ones."""
     found = {}
     for name, layer in module.named_modules():
-        if not isinstance(layer, (nn.modules.conv._ConvNd, nn.Linear)):
+        if id(layer) in kept or not isinstance(layer, (nn.modules.conv._ConvNd, nn.Linear)):
             continue
         _refresh(layer)
         if not nn.utils.parametrize.is_parametrized(layer):
