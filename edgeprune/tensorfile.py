@@ -27,6 +27,9 @@ def save_tensors(
         path: where.
         tensors: by name; of any layout and on any device.
         metadata: texts to keep beside them.
+
+    Raises:
+        WeightsError: a tensor is of a type that such a file cannot hold.
     """
     from safetensors.torch import save
 
@@ -36,7 +39,14 @@ def save_tensors(
     if channels_last:
         texts[CHANNELS_LAST] = json.dumps(channels_last)
     # Written by Python and not by safetensors, whose errors do not say that the disk is full.
-    write_bytes(path, save(plain, {**texts, DIGEST: digest_of(plain, texts)}))
+    try:
+        content = save(plain, {**texts, DIGEST: digest_of(plain, texts)})
+    except KeyError as error:  # what safetensors says of a type it does not know: complex128
+        name = next((name for name, tensor in plain.items() if tensor.dtype in error.args), "a tensor")
+        raise WeightsError(
+            f"{path}: {name} is of type {error}, which a safetensors file cannot hold: convert the network first"
+        ) from error
+    write_bytes(path, content)
 
 
 def read_tensors(path: Path) -> "dict[str, Tensor]":

@@ -28,9 +28,11 @@ _REMOVAL = "nn.utils.parametrize.remove_parametrizations"
 
 
 def layer_of(tensor: str) -> str:
-    """Return the path of the layer that has a parameter of this name, also where a weight is computed from it."""
-    path = tensor.rpartition(".")[0]
-    return path.partition(_PARAMETRISATION)[0]
+    """Return the path of the layer that has a parameter of this name, also where a weight is computed from it.
+
+    A parameter of the network itself goes by its own name.
+    """
+    return tensor.rsplit(".", 1)[0].partition(_PARAMETRISATION)[0]
 
 
 def named(module: fx.GraphModule | Record, node: fx.Node, reason: str, *, static: bool) -> tuple[str, str]:

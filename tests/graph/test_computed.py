@@ -107,7 +107,7 @@ def test_what_computes_a_weight_is_taken_off_and_then_all_may_go() -> None:
 
 
 def test_layers_are_named_without_their_parametrisations() -> None:
-    assert layer_of("a.b.weight") == "a.b" and layer_of("weight") == ""
+    assert layer_of("a.b.weight") == "a.b" and layer_of("kernel") == "kernel"
     assert layer_of("a.parametrizations.weight.original0") == "a"
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3), parametrizations.weight_norm(nn.Conv2d(8, 8, 3)), nn.Conv2d(8, 2, 1)

@@ -4,6 +4,7 @@ import copy
 import functools
 import io
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 from graph.checks import parameters, random_keep, randomise
 from torch import Tensor, nn
 
+import edgeprune
 from edgeprune.compaction import Compacted, compact, mask
+from edgeprune.errors import WeightsError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.plan import Plan
 from edgeprune.recording.recorder import tensors_of
@@ -185,6 +188,23 @@ def test_hooks_live_on_the_copy(name: str) -> None:
     outputs_of_original = {id(part) for part in model.modules()}
     done.model.eval()(*CASES[name].inputs(2))
     assert seen[-1] == id(done.model) and not outputs_of_original & set(seen)
+
+
+@pytest.mark.parametrize("name", ["OwnWeights", "TracedPart", "PruneLeftoversEverywhere", "ReplacedBuffer"])
+def test_it_is_saved_and_comes_back_into_a_new_instance(name: str, tmp_path: Path) -> None:
+    model, inputs = halved(name).model, CASES[name].inputs(2)
+    path = edgeprune.save(model, tmp_path / "cut.safetensors")
+    again = edgeprune.load(path, into=made(name))
+    assert type(again) is type(model)
+    for training in (False, True):
+        wanted = outputs(model, inputs, training=training)
+        assert apart(wanted, outputs(again, inputs, training=training)) < 1e-9
+
+
+def test_a_type_that_no_file_can_hold_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="complex128, which a safetensors file cannot hold"):
+        edgeprune.save(halved("ComplexWeights").model, tmp_path / "cut.safetensors")
+    assert not [*tmp_path.iterdir()]
 
 
 # --- other types and memory formats --------------------------------------------------------------------
