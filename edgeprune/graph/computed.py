@@ -1,7 +1,10 @@
 """Weights that are not a parameter themselves: what computes them, and what to do so that they can be pruned."""
 
+from typing import Any
+
 import torch.fx as fx
 from torch import nn
+from torch.nn.utils import parametrize, prune
 
 from edgeprune.recording.record import CALL, Record
 
@@ -84,11 +87,12 @@ def _means(layer: nn.Module) -> str:
         if kind.__name__ in _HOOKS and kind.__module__.startswith("torch.nn.utils."):
             name, removal = _HOOKS[kind.__name__]
             return _advice(name, removal)
-        if isinstance(hook, nn.utils.prune.BasePruningMethod):
+        if isinstance(hook, prune.BasePruningMethod):
             return "a prune hook: remove the prune hook first (nn.utils.prune.remove)"
-    if not nn.utils.parametrize.is_parametrized(layer):
+    if not parametrize.is_parametrized(layer):
         return ""
-    listed = [part for parts in layer.parametrizations.values() for part in parts]  # type: ignore[union-attr,operator]
+    lists: Any = layer.parametrizations
+    listed = [part for parts in lists.values() for part in parts]
     kinds = [type(part).__name__ for part in listed]
     return _advice(" and ".join(_PARAMETRISATIONS.get(kind, kind) for kind in kinds), _REMOVAL)
 

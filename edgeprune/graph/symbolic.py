@@ -351,7 +351,9 @@ def _check_keywords(model: nn.Module, values: dict[str, Any]) -> None:
     """Refuse keywords that are no names: they become source code, and may come from a file."""
     for key in values:
         if not key.isidentifier() or keyword.iskeyword(key):
-            raise TraceError(f"{type(model).__name__}.forward takes the keyword {ascii(key)}, which is no name")
+            raise TraceError(
+                f"{type(model).__name__}.forward takes the keyword {ascii(key)}, which is no name"
+            )
 
 
 @contextmanager
