@@ -322,9 +322,24 @@ class WatchMode(TorchFunctionMode):
             return func(*args, **kwargs)
         self.depth += 1
         try:
-            return self.on_call(func, op, args, kwargs)
+            with self._alone():
+                return self.on_call(func, op, args, kwargs)
         finally:
             self.depth -= 1
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Take off what watches below torch's interface: inside a call it has nothing to see, and costs time."""
+        modes = torch.utils._python_dispatch
+        below = modes._get_current_dispatch_mode()
+        if not isinstance(below, Below):  # a mode of the user's own has come above it
+            yield
+            return
+        modes._pop_mode()
+        try:
+            yield
+        finally:
+            modes._push_mode(below)
 
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
         """Carry out one call."""

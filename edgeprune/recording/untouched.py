@@ -4,6 +4,7 @@ import random
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 _CONTAINERS = (dict, list, set, deque)
+_NO_CONTAINERS = frozenset([bool, int, float, str, tuple, type(None)])
 _MAX_ITEMS = 100_000
 
 
@@ -40,8 +42,9 @@ def untouched(model: nn.Module) -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         for module, state in attributes:
-            vars(module).clear()
-            vars(module).update(state)
+            if not _is_same(vars(module), state):
+                vars(module).clear()
+                vars(module).update(state)
         for module, training in flags:
             module.training = training
         for container, content in containers:
@@ -66,20 +69,25 @@ def _buffers(modules: list[nn.Module]) -> list[Tensor]:
 
 
 def _contents(attributes: list[tuple[nn.Module, dict[str, Any]]]) -> list[tuple[Any, Any]]:
-    """Each container that a module holds directly, with a copy of what is in it."""
-    found: dict[int, tuple[Any, Any]] = {}
+    """Each container that a module holds directly, with a copy of what is in it; None for nothing."""
+    contents: dict[int, tuple[Any, Any]] = {}
     for _, state in attributes:
         for value in state.values():
-            if isinstance(value, _CONTAINERS) and id(value) not in found and len(value) < _MAX_ITEMS:
-                found[id(value)] = (value, value.copy())
-    return list(found.values())
+            # The type first: a layer of torch's has some twenty attributes, and most of its containers are empty.
+            if type(value) in _NO_CONTAINERS or not isinstance(value, _CONTAINERS) or id(value) in contents:
+                continue
+            if len(value) < _MAX_ITEMS:
+                contents[id(value)] = (value, value.copy() if value else None)
+    return list(contents.values())
 
 
 def _refill(container: Any, content: Any) -> None:
     """Put ``content`` back into ``container``, which keeps its identity."""
-    if len(container) == len(content) and all(
-        a is b for a, b in zip(_items(container), _items(content), strict=True)
-    ):
+    if content is None:
+        if container:
+            container.clear()
+        return
+    if _is_same(container, content):
         return
     container.clear()
     if isinstance(container, (dict, set)):
@@ -88,10 +96,8 @@ def _refill(container: Any, content: Any) -> None:
         container.extend(content)
 
 
-def _items(container: Any) -> Iterator[Any]:
-    if not isinstance(container, dict):
-        yield from container
-        return
-    for key, value in container.items():
-        yield key
-        yield value
+def _is_same(container: Any, content: Any) -> bool:
+    """Whether both hold the very same objects, in the same order."""
+    if len(container) != len(content) or not all(map(is_, container, content)):
+        return False
+    return not isinstance(container, dict) or all(map(is_, container.values(), content.values()))

@@ -436,7 +436,7 @@ def check(
     survivors: Survivors,
     rewritten: Collection[str],
     plan: Plan,
-) -> None:
+) -> list[Tensor]:
     """Run the cut ``model`` in the record's mode; raise Diverged at the first call that is not the original's.
 
     Args:
@@ -447,6 +447,9 @@ def check(
         survivors: what stays of each label tensor.
         rewritten: the modules whose forward was written anew.
         plan: what was cut.
+
+    Returns:
+        The tensors that came out.
     """
     stack = ModuleStack(model, record.parts)
     checker = Checker(graph, record, survivors, stack, rewritten)
@@ -456,13 +459,14 @@ def check(
     with untouched(model), torch.no_grad():
         model.train(record.training)
         try:
-            run_watched(model, inputs, checker)
+            outputs = tensors_of(run_watched(model, inputs, checker))
         except Exception as error:
             raise checker.failure or Diverged("", None, first_line(error)) from error
     if checker.failure is not None:
         raise checker.failure
     if checker.suspects:
         _check_suspects(checker, inputs, plan)
+    return [tensor.detach() for tensor in outputs]
 
 
 def _after_selections(record: Record) -> set[fx.Node]:

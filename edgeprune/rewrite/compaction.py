@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch.fx as fx
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.fate import fate_of
@@ -51,8 +51,8 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
     plan.check(graph)
     while True:
         try:
-            model, reasons = _Cut(graph, plan).run()
-            prove(graph, plan, model, tuple(reasons))
+            model, reasons, outputs = _Cut(graph, plan).run()
+            prove(graph, plan, model, tuple(reasons), outputs)
             remember(model, graph, plan)
             return Compacted(model, plan, tuple(reasons), tuple(reasons.values()))
         except Immovable as stuck:
@@ -86,8 +86,8 @@ class _Cut:
         self.dissolved: set[str] = set()
         self._visited = {visit.path for flow in graph.flows for visit in flow.module.visits}  # type: ignore[union-attr]
 
-    def run(self) -> tuple[nn.Module, dict[str, str]]:
-        """The cut network, and the modules whose forward is another, with the reasons.
+    def run(self) -> tuple[nn.Module, dict[str, str], list[list[Tensor]]]:
+        """The cut network, the modules whose forward is another, with the reasons, and what came out in each mode.
 
         Raises:
             Immovable: channels that have to stay.
@@ -102,16 +102,15 @@ class _Cut:
         while True:
             model = self._cut()
             try:
-                for flow in self.graph.flows:
-                    self._check(model, flow)
-                return model, dict(sorted(self.needed.items()))
+                outputs = [self._check(model, flow) for flow in self.graph.flows]
+                return model, dict(sorted(self.needed.items())), outputs
             except Diverged as diverged:
                 self._escalate(diverged)
 
-    def _check(self, model: nn.Module, flow: Flow) -> None:
+    def _check(self, model: nn.Module, flow: Flow) -> list[Tensor]:
         record = flow.module
         inputs = self.graph.inputs_of(record)  # type: ignore[arg-type]
-        check(model, inputs, self.graph, record, self.survivors, self.needed, self.plan)  # type: ignore[arg-type]
+        return check(model, inputs, self.graph, record, self.survivors, self.needed, self.plan)  # type: ignore[arg-type]
 
     def _cut(self) -> nn.Module:
         """A cut copy in which the ``needed`` modules, or the ones around them, have another forward."""

@@ -2,6 +2,7 @@
 
 import copy
 import types
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from torch import nn
 from edgeprune.errors import ModelError
 
 Module = TypeVar("Module", bound=nn.Module)
+_ATOMS = frozenset([bool, int, float, str, type(None)])
 
 
 def duplicate(model: Module) -> Module:
@@ -26,7 +28,8 @@ def duplicate(model: Module) -> Module:
     own = {id(module) for module in model.modules()}
     try:
         # With gradients on, torch's copy of a scripted module would be computed from the original's parameters.
-        with _closures_copied(own), torch.no_grad():
+        kinds = {type(module) for module in model.modules()}
+        with _copying(own, kinds), torch.no_grad():
             new = copy.deepcopy(model)
     except Exception as error:  # whatever an attribute's own copying raises
         text = (str(error).splitlines() or [""])[0]
@@ -42,10 +45,15 @@ def duplicate(model: Module) -> Module:
 
 
 @contextmanager
-def _closures_copied(own: set[int]) -> Iterator[None]:
+def _copying(own: set[int], kinds: set[type]) -> Iterator[None]:
+    """Copy closures that hold a part of the network, and layers of torch's the short way."""
     dispatch: dict[type, Any] = copy._deepcopy_dispatch  # type: ignore[attr-defined]
-    kinds = (types.FunctionType, torch.jit.ScriptFunction, torch.Tensor)
-    before = {kind: dispatch.get(kind) for kind in kinds}
+    plain = {kind for kind in kinds if _is_plain_layer(kind)}
+    before = {
+        kind: dispatch.get(kind)
+        for kind in (types.FunctionType, torch.jit.ScriptFunction, torch.Tensor, *plain)
+    }
+    dispatch.update(dict.fromkeys(plain, _copy_layer))
     dispatch[types.FunctionType] = lambda function, memo: _copy_function(function, memo, own)
     dispatch[torch.jit.ScriptFunction] = lambda function, _: function
     dispatch[torch.Tensor] = _copy_tensor
@@ -57,6 +65,35 @@ def _closures_copied(own: set[int]) -> Iterator[None]:
                 dispatch.pop(kind, None)
             else:
                 dispatch[kind] = handler
+
+
+def _is_plain_layer(kind: type) -> bool:
+    """Whether a class of torch's says nothing of its own about copying."""
+    own = ("__deepcopy__", "__copy__", "__reduce__", "__reduce_ex__", "__getnewargs_ex__")
+    return (
+        issubclass(kind, nn.Module)
+        and kind.__module__.startswith("torch.nn.modules.")
+        and not any(name in vars(base) for base in kind.__mro__[:-1] for name in own)
+        and getattr(kind, "__getstate__", None) is getattr(nn.Module, "__getstate__", None)
+        and kind.__setstate__ in (nn.Module.__setstate__, nn.modules.conv._ConvNd.__setstate__)
+    )
+
+
+def _copy_layer(layer: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """What ``copy.deepcopy`` makes of a plain layer, without a call for each of its numbers and empty dicts."""
+    new = type(layer).__new__(type(layer))
+    memo[id(layer)] = new
+    state = vars(new)
+    for name, value in vars(layer).items():
+        if name == "_compiled_call_impl":  # torch's own copy leaves it out
+            continue
+        if type(value) in _ATOMS or (type(value) is tuple and all(type(item) is int for item in value)):
+            state[name] = value
+        elif type(value) in (dict, OrderedDict, set) and not value:
+            state[name] = type(value)()
+        else:
+            state[name] = copy.deepcopy(value, memo)
+    return new
 
 
 def _copy_function(function: types.FunctionType, memo: dict[int, Any], own: set[int]) -> types.FunctionType:

@@ -26,7 +26,9 @@ from edgeprune.rewrite.masking import masks, parts_of
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 5e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
 
 
-def prove(graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...]) -> None:
+def prove(
+    graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...], outputs: list[list[Tensor]]
+) -> None:
     """Compare the cut ``model`` with the masked original, in each mode that draws no random numbers.
 
     Args:
@@ -34,11 +36,12 @@ def prove(graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...]
         plan: what was cut.
         model: the cut network.
         rewritten: its modules whose forward was written anew.
+        outputs: what the cut model gave when it was watched, for each of the graph's flows.
 
     Raises:
         PlanError: they differ: a rule of edgeprune's is wrong for this network.
     """
-    for flow in graph.flows:
+    for flow, result in zip(graph.flows, outputs, strict=True):
         record = flow.module
         assert isinstance(record, Record)
         stochastic = any(spec_of(n).random for n in record.graph.nodes)
@@ -47,7 +50,8 @@ def prove(graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...]
         inputs = graph.inputs_of(record)
         heads = _heads(graph, flow, rewritten) if _selects_by_content(flow) else None
         wanted = _run(graph.model, inputs, record.training, masks(graph, flow, plan), heads)
-        result = _run(model, inputs, record.training, Taps(parts=parts_of(flow)), heads)
+        if heads is not None:
+            result = _run(model, inputs, record.training, Taps(parts=parts_of(flow)), heads)
         if parts_of(flow) and not _are_close(wanted, result):
             wanted, result = _around_parts(graph, flow, plan, model)
         _compare(wanted, result, type(graph.model).__name__)
