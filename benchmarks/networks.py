@@ -20,10 +20,11 @@ from measuring import Row, Rows
 from timm_families import FAMILIES, random_plan, randomise
 from torch import Tensor, nn
 
-from edgeprune.compaction import compact, mask
 from edgeprune.errors import EdgePruneError
 from edgeprune.graph.classes import build_graph
 from edgeprune.recording.recorder import tensors_of
+from edgeprune.rewrite.compaction import compact
+from edgeprune.rewrite.masking import mask
 
 HYBRIDS = """
 mobilevit_xxs mobilevitv2_050 efficientformer_l1 efficientformerv2_s0 efficientvit_b0 efficientvit_m0 fastvit_t8

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from edgeprune import compaction, saving
+from edgeprune import saving
 from edgeprune.arguments import (
     check_example,
     check_graph,
@@ -31,6 +31,7 @@ from edgeprune.graph.heap import collecting_later
 from edgeprune.importance import Batches, score
 from edgeprune.latency import Site, device_budget
 from edgeprune.plan import Plan
+from edgeprune.rewrite import compaction, masking
 from edgeprune.rewrite.inplace import move_into
 from edgeprune.runs import Run
 from edgeprune.text import one_line
@@ -38,7 +39,7 @@ from edgeprune.trust import trusting
 
 __all__ = ["Pruned", "Report", "compact", "load", "mask", "prune", "save", "select", "trace"]
 
-Inputs = Tensor | tuple[Tensor, ...]
+Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def trace(
 
     Args:
         model: any network.
-        example_input: a tensor, or a tuple with one for each argument of forward; batch included.
+        example_input: a tensor, or a tuple with what each argument of forward is given: tensors, batch included, or
+            lists, dicts and dataclasses of them. A detector's list of images is one argument: ``([image],)``.
         ignore: layers (or prefixes of their names) whose output channels all stay.
         opaque: modules to keep whole, by name ("model.22"), class or name of a class: they are not looked
             into, so they may hold any code; what enters and leaves them stays, and so do their weights.
@@ -119,7 +121,7 @@ def mask(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
     Raises:
         PlanError: the plan was made for another model.
     """
-    return compaction.mask(_graph_for(model, graph, plan), plan)
+    return masking.mask(_graph_for(model, graph, plan), plan)
 
 
 def compact(model: nn.Module, graph: Graph, plan: Plan, *, in_place: bool = False) -> nn.Module:
@@ -217,6 +219,11 @@ def prune(
         if ratios:
             raise TargetError("ratios of single layers and a device exclude each other: leave one out")
         site = device if isinstance(device, Site) else Site.reach(device)
+        if not isinstance(graph.inputs[0], Tensor):
+            raise TargetError(
+                f"a latency table is for networks that take a batch of images, not {kind_of(graph.inputs[0])}: "
+                "give a target of flops, params or memory, and no device"
+            )
         shape = tuple(graph.inputs[0].shape[1:])
         budget = device_budget(
             model, shape, target, site, align=align, floor=floor, graph=graph, progress=progress

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from edgeprune.budget import parse_targets
-from edgeprune.compaction import compact
 from edgeprune.data import DataBundle, load_data
 from edgeprune.effects import typed_names
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, RunError, TrainError
@@ -27,6 +26,7 @@ from edgeprune.ranks import ranks
 from edgeprune.recipe import TrainPruneOptions, check_choices, check_device_here, dashed, resolve
 from edgeprune.records import check
 from edgeprune.records.runs import check_plan
+from edgeprune.rewrite.compaction import compact
 from edgeprune.runs import Run
 from edgeprune.signals import stop_on_interrupt
 from edgeprune.stages import Stages

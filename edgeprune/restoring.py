@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.bounds import short
-from edgeprune.compaction import compact
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, WeightsError
 from edgeprune.graph.classes import Graph, build_graph, shapes_of
 from edgeprune.records.saved import SavedPlans, Step, StoredTensor
+from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.forward import RewrittenForward
 from edgeprune.rewrite.history import example_of, history_of, plan_of
 from edgeprune.text import one_line

@@ -279,7 +279,7 @@ class Run:
         return model.eval()
 
     def _dense(self) -> "nn.Module":
-        from edgeprune.compaction import compact
+        from edgeprune.rewrite.compaction import compact
 
         model = None
         for graph, plan in self.plans():
@@ -303,9 +303,9 @@ class Run:
         """Each keep-plan with the graph of the model it applies to, the unpruned architecture's first."""
         import torch
 
-        from edgeprune.compaction import compact
         from edgeprune.graph.classes import build_graph
         from edgeprune.plan import Plan
+        from edgeprune.rewrite.compaction import compact
 
         record, model = self._model_record(), self.build()
         example = torch.zeros(1, *record["input_shape"])

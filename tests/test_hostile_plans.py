@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import edgeprune
-from edgeprune.compaction import compact
 from edgeprune.errors import EdgePruneError
 from edgeprune.graph.classes import build_graph
 from edgeprune.plan import Plan
 from edgeprune.records import saved as schema
+from edgeprune.rewrite.compaction import compact
 
 Record = dict[str, Any]
 PLANS = "edgeprune-plans"

@@ -18,7 +18,6 @@ FLOORS = [
     ["devices", "plan", "models", "data", "report", "recording"],
     ["graph", "console"],
     ["rewrite", "arguments"],
-    ["compaction"],
     ["budget", "importance", "export", "bench"],
     ["latency"],
     ["runs", "reconstruct"],

@@ -16,11 +16,11 @@ from torch.nn.utils import parametrizations, prune
 from torchvision.ops import DeformConv2d
 
 import edgeprune
-from edgeprune.compaction import compact
 from edgeprune.errors import EdgePruneError, ModelError
 from edgeprune.graph.classes import build_graph
 from edgeprune.plan import Plan
 from edgeprune.recording.recorder import tensors_of
+from edgeprune.rewrite.compaction import compact
 
 Inputs = tuple[Any, ...]
 

@@ -245,7 +245,7 @@ class Graph:
 @collecting_later
 def build_graph(
     model: nn.Module,
-    inputs: Tensor | tuple[Tensor, ...],
+    inputs: Tensor | tuple[Any, ...] | dict[str, Any],
     ignore: Iterable[str] = (),
     opaque: Iterable[str | type] = (),
 ) -> Graph:

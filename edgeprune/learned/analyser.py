@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.budget import Budget
-from edgeprune.compaction import Compacted, compact
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.flow import Reader
@@ -26,6 +25,7 @@ from edgeprune.plan import Plan
 from edgeprune.ranks import ranks
 from edgeprune.recording.record import CALL
 from edgeprune.recording.taps import Taps, run_tapped
+from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.rewrite.masking import parts_of
 

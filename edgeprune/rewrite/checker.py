@@ -19,8 +19,8 @@ from edgeprune.graph.elements import Elements
 from edgeprune.graph.fate import Fate
 from edgeprune.graph.movers import (
     assigned_index,
-    index_nodes_of_assignment,
     index_nodes,
+    index_nodes_of_assignment,
     run_mover,
     written_labels,
 )

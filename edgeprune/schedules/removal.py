@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.budget import Budget
-from edgeprune.compaction import compact
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.ordering import channel_orders
 from edgeprune.importance import Batches
 from edgeprune.plan import Plan
 from edgeprune.reconstruct import reconstruct
+from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.tensors import cut, kept_indices
 
 Scores = NDArray[np.float64]

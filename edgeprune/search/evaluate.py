@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from edgeprune import training
-from edgeprune.compaction import compact
 from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import SearchError
 from edgeprune.graph.classes import Ints
 from edgeprune.plan import Plan
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES, Grams, Sequential
+from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.search.variables import Variables
 

@@ -9,13 +9,13 @@ import torch
 from bench.conftest import a_round
 
 import edgeprune
-from edgeprune.compaction import compact
 from edgeprune.files import append_line, write_json
 from edgeprune.graph.classes import build_graph
 from edgeprune.latency.shapes import Shape
 from edgeprune.latency.table import Entry, Table
 from edgeprune.plan import Plan
 from edgeprune.recipe import TrainPruneOptions
+from edgeprune.rewrite.compaction import compact
 from edgeprune.runs import Run
 
 SIDE = 8

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import edgeprune
-from edgeprune.compaction import compact, mask
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.computed import layer_of
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
+from edgeprune.rewrite.masking import mask
 from graph.checks import random_keep
 
 IMAGES = (torch.randn(2, 3, 8, 8),)

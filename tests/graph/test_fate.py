@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeprune.compaction import compact
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.fate import fate_of
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
 from graph.checks import disagreement, parameters, randomise
 
 IMAGE = torch.randn(2, 3, 8, 8)

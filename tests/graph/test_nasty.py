@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from edgeprune.compaction import Compacted, compact, mask
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.labels import tensors_in
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import Compacted, compact
+from edgeprune.rewrite.masking import mask
 from graph.checks import (
     TOLERANCE,
     disagreement,

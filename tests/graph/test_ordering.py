@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from edgeprune.compaction import compact
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.ordering import channel_orders
 from edgeprune.models import build
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
 from graph.checks import disagreement, random_keep, randomise
 
 IMAGE = torch.randn(1, 3, 32, 32)

@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.compaction import compact, mask
 from edgeprune.errors import TraceError
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
+from edgeprune.rewrite.masking import mask
 from graph.checks import error
 
 IMAGE = torch.zeros(1, 3, 8, 8)

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.compaction import compact
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.models import build
 from edgeprune.plan import Plan
 from edgeprune.reconstruct import Grams, Sequential, reconstruct, sequential
+from edgeprune.rewrite.compaction import compact
 
 
 def linear_pair() -> Graph:

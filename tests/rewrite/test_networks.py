@@ -14,11 +14,12 @@ from graph.checks import parameters, random_keep, randomise
 from torch import Tensor, nn
 
 import edgeprune
-from edgeprune.compaction import Compacted, compact, mask
 from edgeprune.errors import WeightsError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.plan import Plan
 from edgeprune.recording.recorder import tensors_of
+from edgeprune.rewrite.compaction import Compacted, compact
+from edgeprune.rewrite.masking import mask
 from rewrite import computed_networks, strangers
 from rewrite.networks import CASES, Inputs
 

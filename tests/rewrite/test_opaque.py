@@ -11,10 +11,11 @@ from graph.checks import fvcore_flops, parameters, random_keep, randomise
 from torch import Tensor, nn
 
 import edgeprune
-from edgeprune.compaction import compact, mask
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
+from edgeprune.rewrite.masking import mask
 from rewrite.opaque_networks import CASES, images
 from rewrite.test_networks import apart, gradients, outputs, picture, same
 

@@ -48,7 +48,7 @@ def test_removals_in_a_row_meet_targets_of_the_original() -> None:
 
 def test_two_removals_agree_with_masking_both_times() -> None:
     """The second removal cuts a model that has been cut before: padded shortcuts are slices by then."""
-    from edgeprune.compaction import mask
+    from edgeprune.rewrite.masking import mask
 
     graph = randomised(build_graph(resnet(), IMAGE))
     original, x = graph.flops(), torch.randn(4, 3, 16, 16)

@@ -8,13 +8,14 @@ from graph.checks import disagreement, error, parameters, random_keep, randomise
 from torch import nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_small, resnet18, shufflenet_v2_x0_5
 
-from edgeprune.compaction import compact, mask
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.ops import op_name
 from edgeprune.latency.blocks import removable
 from edgeprune.models import build
 from edgeprune.plan import Plan
 from edgeprune.recording.recorder import watch
+from edgeprune.rewrite.compaction import compact
+from edgeprune.rewrite.masking import mask
 
 IMAGE = torch.randn(2, 3, 32, 32)
 
