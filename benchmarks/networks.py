@@ -3,8 +3,9 @@
     python benchmarks/networks.py --out results/networks.json [SOURCE ...]
 
 Sources: torchvision, segmentation, detection, timm, hybrids, and, where the package is installed, ultralytics,
-transformers, monai, smp. Each network keeps a random 60 % of its channels; the cut one is compared with the masked
-one in evaluation mode. Rows are kept as they come, so a script that was stopped goes on.
+transformers, monai, smp. Each network keeps a random 60 % of its channels; the cut one is compared with the masked one
+in evaluation mode (before boxes are picked, where the network picks any). Rows are kept as they come, so a script
+that was stopped goes on.
 """
 
 import argparse
@@ -20,11 +21,9 @@ from measuring import Row, Rows
 from timm_families import FAMILIES, random_plan, randomise
 from torch import Tensor, nn
 
-from edgeprune.errors import EdgePruneError
 from edgeprune.graph.classes import build_graph
-from edgeprune.recording.recorder import tensors_of
 from edgeprune.rewrite.compaction import compact
-from edgeprune.rewrite.masking import mask
+from edgeprune.rewrite.proof import compared
 
 HYBRIDS = """
 mobilevit_xxs mobilevitv2_050 efficientformer_l1 efficientformerv2_s0 efficientvit_b0 efficientvit_m0 fastvit_t8
@@ -158,14 +157,10 @@ def row_of(key: Row) -> Row:
         graph = build_graph(model, inputs)
         traced = time.perf_counter()
         done = compact(graph, random_plan(graph))
-    except (EdgePruneError, AssertionError) as error:
+    except Exception as error:  # a traceback is a finding too
         return {"built": True, "error": f"{type(error).__name__}: {error}"}
     finished = time.perf_counter()
-    with torch.no_grad():
-        wanted, result = (
-            tensors_of(mask(graph, done.plan).eval()(*inputs)),
-            tensors_of(done.model.eval()(*inputs)),
-        )
+    wanted, result = compared(graph, graph.flow, done.plan, done.model, done.rewritten)
     channels = sum(p.channels for p in graph.protected)
     return {
         "built": True,

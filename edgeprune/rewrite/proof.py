@@ -47,14 +47,40 @@ def prove(
         stochastic = any(spec_of(n).random for n in record.graph.nodes)
         if record.training and stochastic:
             continue
-        inputs = graph.inputs_of(record)
-        heads = _heads(graph, flow, rewritten) if _selects_by_content(flow) else None
-        wanted = _run(graph.model, inputs, record.training, masks(graph, flow, plan), heads)
-        if heads is not None:
-            result = _run(model, inputs, record.training, Taps(parts=parts_of(flow)), heads)
-        if parts_of(flow) and not _are_close(wanted, result):
-            wanted, result = _around_parts(graph, flow, plan, model)
-        _compare(wanted, result, type(graph.model).__name__)
+        _compare(*compared(graph, flow, plan, model, rewritten, result), type(graph.model).__name__)
+
+
+def compared(
+    graph: Graph,
+    flow: Flow,
+    plan: Plan,
+    model: nn.Module,
+    rewritten: tuple[str, ...],
+    result: list[Tensor] | None = None,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return what the masked network and the cut one give in one mode.
+
+    Where the network picks by content (boxes, the best of many) it is what the pick is made from, since rounding may
+    change what comes out of it altogether.
+
+    Args:
+        graph: of the original.
+        flow: the mode's.
+        plan: what was cut.
+        model: the cut network.
+        rewritten: its modules whose forward was written anew.
+        result: what the cut network gave, if that is known.
+    """
+    record = flow.module
+    assert isinstance(record, Record)
+    inputs = graph.inputs_of(record)
+    heads = _heads(graph, flow, rewritten) if _selects_by_content(flow) else None
+    wanted = _run(graph.model, inputs, record.training, masks(graph, flow, plan), heads)
+    if heads is not None or result is None:
+        result = _run(model, inputs, record.training, Taps(parts=parts_of(flow)), heads)
+    if parts_of(flow) and not _are_close(wanted, result):
+        wanted, result = _around_parts(graph, flow, plan, model)
+    return wanted, result
 
 
 class Passing(WatchMode):
