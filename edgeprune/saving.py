@@ -22,6 +22,7 @@ from edgeprune.recording.untouched import untouched
 from edgeprune.records.saved import SCHEMA, SavedPlans, read_saved
 from edgeprune.restoring import restore, tensor_table
 from edgeprune.rewrite.history import HISTORY, History, example_of, history_of
+from edgeprune.rewrite.proof import enlarged
 from edgeprune.serialize import describe_module, load_module, packages_of, rebuilt, write_module
 from edgeprune.tensorfile import read_tensor_file
 from edgeprune.text import one_line
@@ -32,7 +33,6 @@ GRAPH, PLANS = "edgeprune", "edgeprune-plans"
 NO_GRAPH, NO_TRAINING = "edgeprune-no-graph", "edgeprune-no-training"
 # Of the largest output; a graph of the same operations differs by rounding at most.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
-LARGEST_SECOND = 512  # pixels: the second size that is tried is no larger
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
@@ -119,21 +119,12 @@ def _examples(history: History, model: nn.Module) -> list[tuple[Any, ...]]:
     """The example, twice its batch, and another image size."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     inputs = example_of(history.steps[-1], like)
-    more = [tuple(_doubled(value) for value in inputs), tuple(_enlarged(value) for value in inputs)]
+    more = [tuple(_doubled(value) for value in inputs), tuple(enlarged(value) for value in inputs)]
     return [inputs, *(other for other in more if any(a is not b for a, b in zip(inputs, other, strict=True)))]
 
 
 def _doubled(value: Any) -> Any:
     return torch.cat([value, value.flip(-1)]) if isinstance(value, Tensor) and value.dim() > 1 else value
-
-
-def _enlarged(value: Any) -> Any:
-    if not isinstance(value, Tensor) or value.dim() != 4 or max(value.shape[2:]) > LARGEST_SECOND:
-        return value
-    sides = [side * 2 if side < 32 else side + 32 for side in value.shape[2:]]
-    enlarged = torch.zeros(*value.shape[:2], *sides, dtype=value.dtype, device=value.device)
-    enlarged[..., : value.shape[2], : value.shape[3]] = value
-    return enlarged
 
 
 def _is_same(a: Tensor, b: Tensor) -> bool:

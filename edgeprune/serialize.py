@@ -72,7 +72,7 @@ def describe_module(module: fx.GraphModule) -> tuple[dict[str, Any], dict[str, T
 def write_module(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
     """Write tensors and metadata to ``path`` (.safetensors), aside and renamed."""
     path = Path(path)
-    save_tensors(path, tensors, metadata)
+    save_tensors(path, tensors, metadata, layouts=True)
     return path
 
 

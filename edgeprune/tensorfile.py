@@ -19,7 +19,11 @@ CHANNELS_LAST = "channels-last"  # names of the tensors of that layout, which th
 
 
 def save_tensors(
-    path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None
+    path: Path,
+    tensors: "Mapping[str, Tensor]",
+    metadata: Mapping[str, str] | None = None,
+    *,
+    layouts: bool = False,
 ) -> None:
     """Write a safetensors file with its digest, aside and renamed.
 
@@ -27,6 +31,8 @@ def save_tensors(
         path: where.
         tensors: by name; of any layout and on any device.
         metadata: texts to keep beside them.
+        layouts: note which tensors are channels_last. Not in a run's files: training chooses the layout, and equal
+            weights are equal files.
 
     Raises:
         WeightsError: a tensor is of a type that such a file cannot hold.
@@ -36,7 +42,7 @@ def save_tensors(
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     texts = dict(metadata or {})
     channels_last = [name for name, tensor in tensors.items() if _is_channels_last(tensor)]
-    if channels_last:
+    if channels_last and layouts:
         texts[CHANNELS_LAST] = json.dumps(channels_last)
     # Written by Python and not by safetensors, whose errors do not say that the disk is full.
     try:

@@ -22,6 +22,7 @@ from edgeprune.recording.untouched import untouched
 from edgeprune.rewrite.emptied import is_inside
 from edgeprune.rewrite.masking import masks, parts_of
 
+LARGEST_SECOND = 512  # pixels: the second size that is tried is no larger
 # Of the largest value of an output. Rounding in float32 stays far below, a channel in the wrong place far above.
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 5e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
 
@@ -48,6 +49,41 @@ def prove(
         if record.training and stochastic:
             continue
         _compare(*compared(graph, flow, plan, model, rewritten, result), type(graph.model).__name__)
+    if rewritten:
+        _prove_at_second_size(graph, plan, model, rewritten)
+
+
+def _prove_at_second_size(graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...]) -> None:
+    """A forward that was written anew must hold at another image size too, where the network takes one."""
+    flow = graph.flow
+    inputs = tuple(enlarged(value) for value in graph.inputs)
+    same = all(a is b for a, b in zip(inputs, graph.inputs, strict=True))
+    if same or _selects_by_content(flow) or parts_of(flow) or any(spec_of(n).random for n in graph.nodes):
+        return
+    try:
+        wanted = _run(graph.model, inputs, False, masks(graph, flow, plan), None)
+    except Exception:  # the network does not take it, or takes another path
+        return
+    try:
+        result = _run(model, inputs, False, Taps(), None)
+        _compare(wanted, result, type(graph.model).__name__)
+    except Exception as error:
+        places = ", ".join(path or "its own forward" for path in rewritten)
+        raise PlanError(
+            f"{type(graph.model).__name__} cannot be cut exactly: rewritten for fewer channels, {places} would hold "
+            "at the example's image size alone; protect the layers in it with ignore= or opaque=, and please report "
+            "the network"
+        ) from error
+
+
+def enlarged(value: Any) -> Any:
+    """Return an image of a second size with the first in its corner; anything else as it is."""
+    if not isinstance(value, Tensor) or value.dim() != 4 or max(value.shape[2:]) > LARGEST_SECOND:
+        return value
+    sides = [side * 2 if side < 32 else side + 32 for side in value.shape[2:]]
+    larger = torch.zeros(*value.shape[:2], *sides, dtype=value.dtype, device=value.device)
+    larger[..., : value.shape[2], : value.shape[3]] = value
+    return larger
 
 
 def compared(
