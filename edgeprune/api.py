@@ -158,7 +158,7 @@ def _graph_for(model: nn.Module, graph: Graph, plan: Plan) -> Graph:
     check_graph(graph)
     check_plan(plan)
     if graph.model is not model:
-        return build_graph(model, graph.inputs, opaque=graph.chosen)
+        return build_graph(model, graph.inputs, graph.ignore, graph.chosen)
     if shapes_of(model) != graph.shapes:
         raise PlanError(f"this {type(model).__name__} has been cut since it was traced: trace it again")
     return graph

@@ -112,3 +112,20 @@ def test_a_branch_with_a_hook_is_not_emptied_and_the_note_says_why() -> None:
     keep[next(g for g in graph.groups if g.name == "body.0").classes] = False
     with pytest.raises(PlanError, match=r"left alone: 12 channels at the network, because body has hooks\)"):
         edgeprune.compact(model, graph, Plan.of(graph, keep))
+
+
+@pytest.mark.parametrize("asked", [{"ignore": ["stem"]}, {"opaque": ["body"]}], ids=["ignore", "opaque"])
+def test_a_copy_is_cut_by_the_graph_of_the_original(asked: dict[str, list[str]]) -> None:
+    """What was asked to be left alone is left alone in another instance too, and in place."""
+    torch.manual_seed(0)
+    model = Net().eval()
+    model.again.weight = nn.Parameter(
+        model.twice.weight.detach().clone()
+    )  # tied, it would tie its inputs too
+    graph = edgeprune.trace(model, X, **asked)
+    plan = edgeprune.select(graph, range(graph.classes), "flops=0.95")
+    other = copy.deepcopy(model)
+    wanted = edgeprune.compact(model, graph, plan)(X)
+    assert edgeprune.compact(other, graph, plan, in_place=True) is other
+    assert torch.equal(other(X), wanted) and other.stem.out_channels == 8
+    assert (other.body[0].out_channels == 12) == ("opaque" in asked)
