@@ -28,7 +28,11 @@ TOLERANCE = {torch.float64: 1e-8, torch.float32: 5e-3, torch.bfloat16: 0.1, torc
 
 
 def prove(
-    graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...], outputs: list[list[Tensor]]
+    graph: Graph,
+    plan: Plan,
+    model: nn.Module,
+    rewritten: tuple[str, ...],
+    outputs: list[list[Tensor]] | None = None,
 ) -> None:
     """Compare the cut ``model`` with the masked original, in each mode that draws no random numbers.
 
@@ -37,12 +41,12 @@ def prove(
         plan: what was cut.
         model: the cut network.
         rewritten: its modules whose forward was written anew.
-        outputs: what the cut model gave when it was watched, for each of the graph's flows.
+        outputs: what the cut model gave when it was watched, for each of the graph's flows; None to run it once more.
 
     Raises:
         PlanError: they differ: a rule of edgeprune's is wrong for this network.
     """
-    for flow, result in zip(graph.flows, outputs, strict=True):
+    for flow, result in zip(graph.flows, outputs or [None] * len(graph.flows), strict=True):
         record = flow.module
         assert isinstance(record, Record)
         stochastic = any(spec_of(n).random for n in record.graph.nodes)
