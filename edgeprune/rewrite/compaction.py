@@ -18,10 +18,10 @@ from edgeprune.recording.record import CALL
 from edgeprune.recording.recorder import with_code
 from edgeprune.rewrite.checker import Diverged, check
 from edgeprune.rewrite.duplicate import duplicate
-from edgeprune.rewrite.emptied import container, emptied_modules
+from edgeprune.rewrite.emptied import container, emptied_modules, is_inside
 from edgeprune.rewrite.forward import NotRewritable, Request, rewrite
 from edgeprune.rewrite.history import remember
-from edgeprune.rewrite.proof import prove
+from edgeprune.rewrite.proof import OneSize, prove
 from edgeprune.rewrite.tensors import cut_tensors
 
 
@@ -52,11 +52,32 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
     while True:
         try:
             model, reasons, outputs = _Cut(graph, plan).run()
-            prove(graph, plan, model, tuple(reasons), outputs)
+            _prove(graph, plan, model, tuple(reasons), outputs)
             remember(model, graph, plan)
             return Compacted(model, plan, tuple(reasons), tuple(reasons.values()))
         except Immovable as stuck:
             plan = _without(plan, stuck)
+
+
+def _prove(
+    graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...], outputs: list[list[Tensor]]
+) -> None:
+    """Prove what was cut; what only a rewriting could cut stays where that would hold at one image size alone."""
+    try:
+        prove(graph, plan, model, rewritten, outputs)
+    except OneSize as error:
+        flow = graph.flow
+        inside = [
+            flow.values[node]
+            for node in graph.nodes
+            if CALL in node.meta and any(is_inside(node.meta[CALL].path, path) for path in rewritten)
+        ]
+        labels = [core(tensor).numpy().reshape(-1) for tensor in tensors_in(inside)]
+        classes = np.unique(graph.class_of[np.concatenate(labels)])
+        classes = classes[classes >= 0]
+        raise Immovable(
+            classes[~plan.keep[classes]], ", ".join(rewritten) or "the network", str(error)
+        ) from error
 
 
 def _without(plan: Plan, stuck: Immovable) -> Plan:

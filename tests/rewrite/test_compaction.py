@@ -148,3 +148,27 @@ def test_a_block_that_is_left_out_leaves_nothing() -> None:
     names = [op_name(node) for node in calls_of(model)]
     assert names.count("relu") == 1 and "add" not in names
     assert not any("constant" in name for name, _ in model.named_parameters())
+
+
+class LoopsBySize(nn.Module):
+    """Its path depends on the image's size, and its code holds a width: rewritten, it would hold at one size alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.again, self.head = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, 3, h, w) -> (n, 4)."""
+        x = self.first(x)
+        for _ in range(x.shape[2] // 16):
+            x = self.again(x.view(-1, 8, *x.shape[2:])).relu()
+        return self.head(x.mean((2, 3)))
+
+
+def test_what_only_a_rewriting_for_one_size_could_cut_stays() -> None:
+    graph = build_graph(randomise(LoopsBySize()), IMAGE)
+    done = compact(graph, Plan.of(graph, random_keep(graph, 0.5, 0)))
+    assert not done.rewritten and done.plan.keep.all()
+    assert any(note.endswith("its code takes another path at another image size") for note in done.plan.notes)
+    for x in (IMAGE, torch.randn(1, 3, 64, 48)):
+        assert error(graph.model(x), done.model(x)) <= 1e-6
