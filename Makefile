@@ -6,7 +6,7 @@ SEEDS ?= 1
 CASES ?= 2000
 SEED ?= 0
 
-.PHONY: demo compare test check format lint types tests test-slow fuzz clean
+.PHONY: demo compare test check format lint types tests test-slow fuzz networks clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -47,5 +47,14 @@ test-slow: $(STAMP)  ## every torchvision CNN, and accuracies on CIFAR-10 where 
 fuzz: $(STAMP)  ## damaged files, folders and options against every command; CASE=17 repeats one
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(CASES) --seed $(SEED) $(if $(CASE),--case $(CASE))
 
+# Networks of other packages, which edgeprune itself does not need: in an environment of their own.
+networks: $(STAMP)  ## which networks of timm, torchvision, Ultralytics, transformers, MONAI, smp are pruned exactly
+	test -x .venv-networks/bin/python || $(PYTHON) -m venv .venv-networks
+	.venv-networks/bin/python -m pip install --quiet --editable . timm ultralytics transformers monai \
+		segmentation-models-pytorch einops
+	.venv-networks/bin/python benchmarks/networks.py torchvision segmentation detection timm hybrids \
+		ultralytics transformers monai smp
+	.venv-networks/bin/python benchmarks/ultralytics_training.py
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-networks build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -52,9 +52,9 @@ class Chain(nn.Module):
 def ours(model: nn.Module, image: Tensor) -> dict[str, float]:
     """Seconds of each part."""
     from edgeprune.budget import select
-    from edgeprune.compaction import compact
     from edgeprune.graph.classes import build_graph
     from edgeprune.importance import score
+    from edgeprune.rewrite.compaction import compact
 
     marks = [time.perf_counter()]
     graph = build_graph(model, image)

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgeprune.compaction import compact, mask
 from edgeprune.errors import EdgePruneError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.labels import tensors_in
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
+from edgeprune.rewrite.masking import mask
 
 FAMILIES = """
 resnet18 resnet26d resnet50_gn resnext50_32x4d seresnet50 ecaresnet26t skresnet18 resnest14d res2net50_26w_4s

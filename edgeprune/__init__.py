@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeprune.api import compact, load, mask, prune, save, select, trace
     from edgeprune.errors import EdgePruneError
+    from edgeprune.graph.ops import OpSpec, register_op
     from edgeprune.trust import trusting
 
-__all__ = ["EdgePruneError", "compact", "load", "mask", "prune", "save", "select", "trace", "trusting"]
+__all__ = [
+    "EdgePruneError", "OpSpec", "compact", "load", "mask", "prune", "register_op", "save", "select", "trace",
+    "trusting",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -19,5 +23,10 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module 'edgeprune' has no attribute {name!r}; it has {', '.join(__all__)}")
-    homes = {"EdgePruneError": "edgeprune.errors", "trusting": "edgeprune.trust"}
+    homes = {
+        "EdgePruneError": "edgeprune.errors",
+        "OpSpec": "edgeprune.graph.rules",  # which fills the table first
+        "register_op": "edgeprune.graph.rules",
+        "trusting": "edgeprune.trust",
+    }
     return getattr(importlib.import_module(homes.get(name, "edgeprune.api")), name)

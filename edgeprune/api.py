@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from edgeprune import compaction
+from edgeprune import saving
 from edgeprune.arguments import (
     check_example,
     check_graph,
@@ -20,25 +19,27 @@ from edgeprune.arguments import (
     kind_of,
     names_of,
     options_of,
+    parts_of,
     path_of,
 )
 from edgeprune.bench.session import Progress
 from edgeprune.bounds import short
 from edgeprune.budget import LATENCY, Budget, Target, asks_time, cost_of, parse_targets, select
-from edgeprune.errors import EdgePruneError, ModelError, TargetError
-from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.errors import EdgePruneError, ModelError, PlanError, TargetError
+from edgeprune.graph.classes import Graph, build_graph, shapes_of
 from edgeprune.graph.heap import collecting_later
 from edgeprune.importance import Batches, score
 from edgeprune.latency import Site, device_budget
 from edgeprune.plan import Plan
+from edgeprune.rewrite import compaction, masking
+from edgeprune.rewrite.inplace import move_into
 from edgeprune.runs import Run
-from edgeprune.serialize import load_module, save_module
 from edgeprune.text import one_line
 from edgeprune.trust import trusting
 
 __all__ = ["Pruned", "Report", "compact", "load", "mask", "prune", "save", "select", "trace"]
 
-Inputs = Tensor | tuple[Tensor, ...]
+Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Report:
     """What was asked and what was got. Counts are (before, after); bytes are of the parameters and buffers.
 
     ``layers`` gives (before, after) output channels for every layer that changed; ``notes`` says what was
-    left alone and why.
+    left alone and why. ``rewritten`` names the modules whose forward had to be written anew, since a width
+    stands in their code or a branch in them has gone; all others run the user's own code.
     """
 
     target: str
@@ -57,17 +59,25 @@ class Report:
     size_bytes: tuple[int, int]
     layers: dict[str, tuple[int, int]]
     notes: tuple[str, ...]
+    rewritten: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         (c0, c1), (p0, p1), (f0, f1), (b0, b1) = self.channels, self.params, self.flops, self.size_bytes
         lines = [
             f"asked {self.target}, got {self.fraction_got:.4f}",
             f"channels {c0:,} -> {c1:,}",
-            f"parameters {p0:,} -> {p1:,} ({p1 / p0:.3f})",
-            f"FLOPs {f0:,} -> {f1:,} ({f1 / f0:.3f})",
+            f"parameters {p0:,} -> {p1:,} ({_share(p1, p0):.3f})",
+            f"FLOPs {f0:,} -> {f1:,} ({_share(f1, f0):.3f})",
             f"bytes {b0:,} -> {b1:,}",
         ]
+        if self.rewritten:
+            lines.append(f"forward rewritten: {', '.join(self.rewritten)}")
         return "\n".join([*lines, *self.notes])
+
+
+def _share(part: float, whole: float) -> float:
+    """What is left of a cost; 1 of a network whose weights are hidden in objects, as quantised ones are."""
+    return part / whole if whole else 1.0
 
 
 @dataclass(frozen=True)
@@ -80,21 +90,29 @@ class Pruned:
     graph: Graph
 
 
-def trace(model: nn.Module, example_input: Inputs, ignore: Iterable[str] = ()) -> Graph:
+def trace(
+    model: nn.Module,
+    example_input: Inputs,
+    ignore: Iterable[str] = (),
+    opaque: Iterable[str | type[nn.Module]] = (),
+) -> Graph:
     """Find the classes of coupled channels of ``model``; it is not changed.
 
     Args:
-        model: any module torch.fx can trace.
-        example_input: a tensor, or a tuple with one for each argument of forward; batch included.
+        model: any network.
+        example_input: a tensor, or a tuple with what each argument of forward is given: tensors, batch included, or
+            lists, dicts and dataclasses of them. A detector's list of images is one argument: ``([image],)``.
         ignore: layers (or prefixes of their names) whose output channels all stay.
+        opaque: modules to keep whole, by name ("model.22"), class or name of a class: they are not looked
+            into, so they may hold any code; what enters and leaves them stays, and so do their weights.
 
     Raises:
         ModelError: ``model`` is not a module.
-        TraceError: the model's Python depends on a tensor's content (names the line), or it does not run.
+        TraceError: the model does not run on the example (names the line), or has no such modules.
     """
     check_model(model)
     check_example(example_input)
-    return build_graph(model, example_input, names_of(ignore))
+    return build_graph(model, example_input, names_of(ignore), parts_of(opaque))
 
 
 def mask(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
@@ -103,27 +121,47 @@ def mask(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
     Raises:
         PlanError: the plan was made for another model.
     """
-    return compaction.mask(_graph_for(model, graph, plan), plan)
+    return masking.mask(_graph_for(model, graph, plan), plan)
 
 
-def compact(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
-    """The dense model without the dropped channels: what `mask` computes, smaller. ``model`` is not changed.
+def compact(model: nn.Module, graph: Graph, plan: Plan, *, in_place: bool = False) -> nn.Module:
+    """The dense model without the dropped channels: what `mask` computes, smaller.
+
+    Args:
+        model: the network that ``graph`` was traced from.
+        graph: its classes of coupled channels.
+        plan: which of them stay.
+        in_place: cut ``model`` itself, and return it, once a copy of it has been cut and proved: modules and parameters
+            stay the objects they are. Trace it again before it is pruned again. Else ``model`` is not changed.
 
     Raises:
-        PlanError: the plan was made for another model.
+        PlanError: the plan was made for another model, or some of its channels cannot be removed exactly; nothing of
+            ``model`` has changed then.
     """
-    return compaction.compact(_graph_for(model, graph, plan), plan).model.train(model.training)
+    done = compaction.compact(_graph_for(model, graph, plan), plan)
+    if not np.array_equal(done.plan.keep, plan.keep):
+        raise PlanError(
+            f"this plan cannot be carried out exactly ({done.plan.notes[-1]}): edgeprune.prune keeps those channels, "
+            "or protect the layer with ignore="
+        )
+    return _placed(model, done.model) if in_place else done.model
+
+
+def _placed(model: nn.Module, dense: nn.Module) -> nn.Module:
+    move_into(model, dense)
+    return model
 
 
 def _graph_for(model: nn.Module, graph: Graph, plan: Plan) -> Graph:
-    """Return ``graph`` if it was traced from this very model, else this model's own; all are checked."""
+    """Return ``graph`` if it is this very model's, else one of its own; all are checked."""
     check_model(model)
     check_graph(graph)
     check_plan(plan)
-    own = {id(p) for p in model.parameters()}
-    if all(id(p) in own for p in graph.module.parameters()):
-        return graph
-    return build_graph(model, graph.inputs)
+    if graph.model is not model:
+        return build_graph(model, graph.inputs, graph.ignore, graph.chosen)
+    if shapes_of(model) != graph.shapes:
+        raise PlanError(f"this {type(model).__name__} has been cut since it was traced: trace it again")
+    return graph
 
 
 def prune(
@@ -139,12 +177,14 @@ def prune(
     floor: int = 2,
     ratios: Mapping[str, float] | None = None,
     ignore: Iterable[str] = (),
+    opaque: Iterable[str | type[nn.Module]] = (),
+    in_place: bool = False,
     progress: Progress = lambda done, total, text: None,  # noqa: ARG005
 ) -> Pruned:
     """Score, select and compact in one call; fine-tune the result as you would train any model.
 
     Args:
-        model: any module torch.fx can trace; it is not changed.
+        model: any network; it is not changed unless ``in_place`` says so.
         example_input: as for `trace`.
         criterion: a name in `edgeprune.importance.CRITERIA`, or a function graph -> (classes,) scores.
         batches: an iterable of (x, y), or a function that gives one, for a criterion that looks at data.
@@ -158,6 +198,8 @@ def prune(
         floor: no layer keeps fewer channels.
         ratios: share of channels to keep for single groups, by name (see `edgeprune inspect`).
         ignore: layers whose output channels all stay.
+        opaque: modules to keep whole, as for `trace`.
+        in_place: cut ``model`` itself; see `compact`.
         progress: told ``(done, total, text)`` while a device is timed.
 
     Raises:
@@ -165,7 +207,7 @@ def prune(
         LatencyError, BenchError: the device cannot be timed.
     """
     targets = parse_targets(target)
-    graph = trace(model, example_input, ignore)
+    graph = trace(model, example_input, ignore, opaque)
     if any(parameter.is_meta for parameter in model.parameters()):
         raise ModelError("the model is on the meta device and has no weights to score: load them first")
     scores = score(graph, criterion, batches=batches, **options_of(options))
@@ -177,36 +219,43 @@ def prune(
         if ratios:
             raise TargetError("ratios of single layers and a device exclude each other: leave one out")
         site = device if isinstance(device, Site) else Site.reach(device)
+        if not isinstance(graph.inputs[0], Tensor):
+            raise TargetError(
+                f"a latency table is for networks that take a batch of images, not {kind_of(graph.inputs[0])}: "
+                "give a target of flops, params or memory, and no device"
+            )
         shape = tuple(graph.inputs[0].shape[1:])
         budget = device_budget(
             model, shape, target, site, align=align, floor=floor, graph=graph, progress=progress
         )
         plan = budget.settle(graph, scores)
     done = compaction.compact(graph, plan)
-    dense = done.model.train(model.training)
-    return Pruned(dense, _report(graph, dense, done.plan, targets), done.plan, graph)
+    report = _report(graph, done, targets)
+    return Pruned(_placed(model, done.model) if in_place else done.model, report, done.plan, graph)
 
 
-def _report(graph: Graph, dense: nn.Module, plan: Plan, targets: tuple[Target, ...]) -> Report:
-    before, after = _widths(graph.module), _widths(dense)
+def _report(graph: Graph, done: compaction.Compacted, targets: tuple[Target, ...]) -> Report:
+    dense, plan = done.model, done.plan
+    before, after = _widths(graph.model), _widths(dense)
     return Report(
         target=",".join(map(str, targets)),
         fraction_got=_got(graph, plan, targets[0]),
         channels=(sum(before.values()), sum(after.get(name, 0) for name in before)),
         params=(graph.params(), sum(p.numel() for p in dense.parameters())),
         flops=(graph.flops(), graph.flops(plan.keep)),
-        size_bytes=(_bytes(graph.module), _bytes(dense)),
+        size_bytes=(_bytes(graph.model), _bytes(dense)),
         layers={
             name: (width, after.get(name, 0)) for name, width in before.items() if after.get(name, 0) != width
         },
-        notes=plan.notes,
+        notes=(*plan.notes, *graph.notes),
+        rewritten=done.rewritten,
     )
 
 
 def _got(graph: Graph, plan: Plan, target: Target) -> float:
     """What remains of the first target's quantity; of the FLOPs for a time, which the notes tell."""
     kind = "flops" if target.kind == LATENCY else target.kind
-    return cost_of(kind, graph, plan.keep) / cost_of(kind, graph)
+    return _share(cost_of(kind, graph, plan.keep), cost_of(kind, graph))
 
 
 def _widths(model: nn.Module) -> dict[str, int]:
@@ -225,40 +274,48 @@ def _bytes(model: nn.Module) -> int:
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
-    """Write a pruned (or any traced) model as one .safetensors file: weights, and the graph as JSON.
+    """Write a pruned network as one .safetensors file: weights, keep-plans and, where it can be traced, its graph.
 
     Raises:
-        ModelError: ``model`` is not a traced one. EdgePruneError: the place cannot be written.
+        ModelError: ``model`` was not pruned by edgeprune. EdgePruneError: the place cannot be written.
     """
-    if not isinstance(model, torch.fx.GraphModule):
-        raise ModelError(
-            f"{type(model).__name__} is not a traced model: save what edgeprune.prune or .compact gave"
-        )
+    check_model(model)
     place = path_of(path, "the model's file")
     if place.is_dir():
         raise EdgePruneError(
             f"cannot write {place}: it is a folder; give a file name, such as net.safetensors"
         )
     try:
-        return save_module(model, place)
+        return saving.save(model, place)
     except (OSError, SafetensorError) as error:
         raise EdgePruneError(f"cannot write {one_line(short(str(place)))}: {one_line(error)}") from error
 
 
-def load(path: str | Path, which: str = "pruned", allow: tuple[str, ...] = ()) -> nn.Module:
-    """The dense model of a run folder or of a file that `save` wrote; nothing is unpickled.
+def load(
+    path: str | Path, which: str = "pruned", allow: tuple[str, ...] = (), into: nn.Module | None = None
+) -> nn.Module:
+    """Return the dense network of a run folder or of a file that `save` wrote; nothing is unpickled.
 
     Args:
         path: a run folder, or a .safetensors file of `save`.
         which: of a run: 'pruned' (the default), 'settled' (before fine-tuning) or 'baseline'.
         allow: packages besides torch and torchvision that a file may import layers from, or a run its model.
+        into: of a file: a fresh instance of the network's class, which is pruned as the saved one was.
 
     Raises:
-        RunError, WeightsError, ModelError: it is neither, or damaged.
+        RunError, WeightsError, ModelError: it is neither, or damaged. PlanError: ``into`` is another network.
     """
     path = path_of(path, "a run folder, or a model's file")
+    if into is not None and not isinstance(into, nn.Module):
+        raise ModelError(
+            f"an instance of the network's class is wanted as into, not {kind_of(into)}: into=MyNet()"
+        )
     if path.is_file():
-        return load_module(path, allow)
+        return saving.load(path, allow, into)
+    if into is not None and path.is_dir():
+        raise ModelError(
+            f"{path} is a run folder, which knows how its network is built: load it without into="
+        )
     with trusting(*allow):
         return Run.open(path).load(which)
 

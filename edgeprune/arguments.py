@@ -11,6 +11,7 @@ from edgeprune.bounds import short
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, TraceError
 from edgeprune.graph.classes import Graph
 from edgeprune.plan import Plan
+from edgeprune.recording.recorder import tensors_of
 from edgeprune.text import one_line
 
 
@@ -23,16 +24,21 @@ def check_model(model: Any) -> None:
 
 
 def check_example(example: Any) -> None:
-    """Refuse what is not a tensor with at least one example, or a tuple of such; raises TraceError."""
-    tensors = example if isinstance(example, tuple | list) else (example,)
-    if not tensors:
+    """Refuse what holds no tensor with at least one example in it; raises TraceError.
+
+    Args:
+        example: a tensor, or a tuple with what each argument of forward is given: tensors, or lists, dicts and
+            dataclasses of them.
+    """
+    arguments = example if isinstance(example, tuple | list) else (example,)
+    if not arguments:
         raise TraceError("the example input is an empty tuple: give a tensor for each argument of forward")
-    for tensor in tensors:
-        if not isinstance(tensor, Tensor):
-            raise TraceError(
-                f"a tensor, or a tuple of them, is wanted as example input, not {kind_of(tensor)}"
-            )
-        if tensor.numel() == 0:
+    if not tensors_of(arguments):
+        raise TraceError(
+            f"a tensor, or a tuple of them, is wanted as example input, not {kind_of(arguments[0])}"
+        )
+    for tensor in arguments:
+        if isinstance(tensor, Tensor) and tensor.numel() == 0:
             raise TraceError(
                 f"the example input of shape {tuple(tensor.shape)} has no values: give at least one example, "
                 "as in torch.zeros(1, 3, 224, 224)"
@@ -60,6 +66,20 @@ def names_of(ignore: Any) -> tuple[str, ...]:
         if not isinstance(name, str):
             raise TraceError(f"ignore is a list of layers' names, but {kind_of(name)} is in it")
     return names
+
+
+def parts_of(opaque: Any) -> tuple[str | type[nn.Module], ...]:
+    """Return what is to be kept whole, names and classes; raises TraceError for anything else."""
+    if isinstance(opaque, str | type) or not isinstance(opaque, Iterable):
+        raise TraceError(
+            f"opaque is a list of modules' names and classes, not {kind_of(opaque)}: write opaque=['model.22']"
+        )
+    parts = tuple(opaque)
+    for part in parts:
+        is_class = isinstance(part, type) and issubclass(part, nn.Module)
+        if not is_class and not (isinstance(part, str) and part):
+            raise TraceError(f"opaque is a list of modules' names and classes, but {kind_of(part)} is in it")
+    return parts
 
 
 def options_of(options: Any) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class Budget:
         targets: as they were asked for.
         originals: kind -> what the unpruned model takes: FLOPs, parameters, bytes or ms.
         align: widths become multiples of this.
-        floor: no group keeps fewer classes.
+        floor: no layer keeps fewer channels.
         way: the share of the way from the unpruned model that is to be gone; 1 is all of it.
     """
 
@@ -180,7 +180,7 @@ class Budget:
 
     def steps(self, graph: Graph) -> Ints:
         """For each group, the multiple that its widths are best kept at."""
-        return np.full(len(graph.groups), self.align, dtype=np.int64)
+        return np.array([group.step(self.align) for group in graph.groups], dtype=np.int64)
 
     def remaining(self, graph: Graph, keep: Bools) -> float:
         """How far ``keep`` is: 1 for all, `fraction` where every target is met.
@@ -204,7 +204,7 @@ class Budget:
         for target in self.targets:
             reached = self.cost(target.kind, graph, lowest)
             if reached > goals[target.kind] * (1 + TOLERANCE):
-                raise TargetError(self._out_of_reach(target, reached))
+                raise TargetError(self._out_of_reach(target, reached, graph))
 
         def fits(keep: Bools) -> bool:
             return all(self.cost(kind, graph, keep) <= goal for kind, goal in goals.items())
@@ -216,12 +216,12 @@ class Budget:
         """The last choice, after which nothing is removed any more."""
         return self.select(graph, scores)
 
-    def _out_of_reach(self, target: Target, reached: float) -> str:
+    def _out_of_reach(self, target: Target, reached: float, graph: Graph) -> str:
         aligned = f", multiples of {self.align}" if self.align > 1 else ""
         share = reached / self.originals[target.kind]
         return (
             f"{target} cannot be reached: with at least {self.floor} channels a layer{aligned} and the "
-            f"protected ones, {share:.3f} of the {target.kind} is as far as it goes"
+            f"protected ones, {share:.3f} of the {target.kind} is as far as it goes{graph.why_protected}"
         )
 
 
@@ -252,14 +252,15 @@ def cost_of(kind: str, graph: Graph, keep: Bools | None = None) -> float:
 
 
 def floors_of(graph: Graph, floor: int, align: int = 1) -> NDArray[np.int64]:
-    """Least number of classes to keep in each group: ``floor``, rounded up to the alignment, at most all."""
+    """Least number of classes to keep in each group: ``floor`` channels a layer, aligned, at most all."""
     steps = [_step(group, align) for group in graph.groups]
-    rounded = [step * math.ceil(max(floor, 1) / step) for step in steps]
+    least = [group.least(floor) for group in graph.groups]
+    rounded = [step * math.ceil(count / step) for step, count in zip(steps, least, strict=True)]
     return np.array([min(g.size, r) for g, r in zip(graph.groups, rounded, strict=True)], dtype=int)
 
 
 def _step(group: ChannelGroup, align: int) -> int:
-    return max(1, min(align, group.size))
+    return max(1, min(group.step(align), group.size))
 
 
 def select(
@@ -279,7 +280,7 @@ def select(
         target: 'flops=0.5', 'params=0.3', 'memory=20MB', several with commas between, or a Target.
         align: widths become multiples of this (whole groups smaller than it stay); what rounding leaves goes
             to the most important channels.
-        floor: no group keeps fewer classes than this.
+        floor: no layer keeps fewer channels than this.
         ratios: share to keep for single groups, by name; the others share what is left of the budget.
 
     Raises:

@@ -52,6 +52,8 @@ def idle_options(options: TrainPruneOptions) -> dict[str, str]:
         idle |= _idle_by_method(options)
     if options.init == "random":
         idle["baseline_lr"] = "--init random trains no baseline"
+    if options.weights is None:
+        idle["weights_key"] = "there is no --weights"
     if options.momentum == 0:
         idle["nesterov"] = "it needs a --momentum above 0"
     if options.data not in TORCHVISION_DATA:

@@ -35,11 +35,15 @@ class NodeRecord(msgspec.Struct):
 
 
 class LayerRecord(msgspec.Struct):
-    """A layer: its class, its plain attributes, and the parameters and buffers that it does without."""
+    """A layer: its class, its plain attributes, and the parameters and buffers that it does without.
+
+    ``training`` is its mode where that is not the whole model's.
+    """
 
     kind: str = msgspec.field(name="class")
     attributes: dict[str, Any]
     empty: dict[Literal["parameters", "buffers"], list[str]]
+    training: bool | None = None
 
 
 class GraphRecord(msgspec.Struct):

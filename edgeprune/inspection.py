@@ -17,8 +17,21 @@ if TYPE_CHECKING:
 _SHAPE = re.compile("[0-9]{1,9}(x[0-9]{1,9}){0,4}")
 
 
-def inspected_graph(name: str, shape: str | None, classes: int | None, ignore: tuple[str, ...] = ()) -> Graph:
+def inspected_graph(
+    name: str,
+    shape: str | None,
+    classes: int | None,
+    ignore: tuple[str, ...] = (),
+    opaque: list[str] | None = None,
+) -> Graph:
     """Trace a zoo model, a torchvision model, a user's factory, or the unpruned model of a run.
+
+    Args:
+        name: of the model, or the run's folder.
+        shape: (C, H, W) of an image, as 3x224x224.
+        classes: how many the model is built with.
+        ignore: layers whose output channels stay.
+        opaque: modules that are kept whole; None for those of the run.
 
     Raises:
         ModelError: unknown name, or a shape that is not like 3x224x224. TraceError: it cannot be traced.
@@ -26,7 +39,9 @@ def inspected_graph(name: str, shape: str | None, classes: int | None, ignore: t
     import torch
 
     model, size = named_model(name, shape, classes)
-    return build_graph(model, torch.zeros(1, *size), ignore)
+    if opaque is None and Path(name).is_dir():
+        opaque = [*Run.open(name).opaque]
+    return build_graph(model, torch.zeros(1, *size), ignore, opaque or ())
 
 
 def named_model(name: str, shape: str | None, classes: int | None) -> "tuple[nn.Module, tuple[int, ...]]":

@@ -8,7 +8,7 @@ from torch import nn
 from edgeprune import training
 from edgeprune.budget import LATENCY, TOLERANCE, Target, parse_targets
 from edgeprune.data import DataBundle
-from edgeprune.graph.classes import build_graph
+from edgeprune.graph.classes import build_graph, parts_kept
 from edgeprune.recipe import TrainPruneOptions
 from edgeprune.runs import Run
 
@@ -24,12 +24,11 @@ def judge(run: Run, data: DataBundle, options: TrainPruneOptions) -> Record:
         kind: (base[kind], pruned[kind]) for kind in ("flops", "params")
     }
     targets = parse_targets(options.target)
+    example, opaque = torch.zeros(1, *data.shape), options.opaque or ()
+    graph = build_graph(models["baseline"].cpu(), example, opaque=opaque)
     if any(target.kind == "memory" for target in targets):
-        example = torch.zeros(1, *data.shape)
-        before, after = (
-            build_graph(models[which].cpu(), example).memory() for which in ("baseline", "pruned")
-        )
-        amounts["memory"] = before, after
+        pruned_graph = build_graph(models["pruned"].cpu(), example, opaque=opaque)
+        amounts["memory"] = graph.memory(), pruned_graph.memory()
     if (times := _settled_times(run)) is not None:
         amounts[LATENCY] = times
     outcomes = [_outcome(target, amounts.get(target.kind)) for target in targets]
@@ -41,7 +40,7 @@ def judge(run: Run, data: DataBundle, options: TrainPruneOptions) -> Record:
         "flops_fraction": pruned["flops"] / base["flops"],
         "accuracy_drop": base["accuracy"] - pruned["accuracy"],
         "models": records,
-        "notes": [*run.notes(), *_missed(targets, outcomes), *data.notes],
+        "notes": [*run.notes(), *parts_kept(graph), *_missed(targets, outcomes), *data.notes],
     }
 
 

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from edgeprune.budget import parse_targets
-from edgeprune.compaction import compact
 from edgeprune.data import DataBundle, load_data
 from edgeprune.effects import typed_names
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, RunError, TrainError
@@ -27,6 +26,7 @@ from edgeprune.ranks import ranks
 from edgeprune.recipe import TrainPruneOptions, check_choices, check_device_here, dashed, resolve
 from edgeprune.records import check
 from edgeprune.records.runs import check_plan
+from edgeprune.rewrite.compaction import compact
 from edgeprune.runs import Run
 from edgeprune.signals import stop_on_interrupt
 from edgeprune.stages import Stages
@@ -122,7 +122,7 @@ def begin(
     torch.manual_seed(options.seed)
     model = build(options.model, **args)
     if options.weights:
-        load_weights(model, options.weights)
+        load_weights(model, options.weights, key=options.weights_key)
     _check_logits(model, data, options)
     plan = _read_plan(options.plan) if options.plan else None
     options = _reachable(model, data, options, plan, progress)
@@ -192,7 +192,11 @@ def _reachable(
     """
     example = torch.zeros(1, *data.shape)
     learned = options.method == "learned"
-    graph = OutputAnalyser(model, example).graph if learned else build_graph(model, example)
+    opaque = options.opaque or ()
+    if learned:
+        graph = OutputAnalyser(model, example, opaque=opaque).graph
+    else:
+        graph = build_graph(model, example, opaque=opaque)
     budget = make_budget(model, graph, options, check=False, plan=plan, progress=progress)
     done = compact(graph, budget.select(graph, np.arange(graph.classes, dtype=float)))
     if plan is None:

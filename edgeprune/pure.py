@@ -106,11 +106,13 @@ SPACES: dict[str, Any] = {
     "operator": operator,
     "math": math,
     "torch._C._nn": torch._C._nn,
+    "torch.ops.torchvision": torch.ops.torchvision,
 }
 _LISTED = {
     "torch": _TENSOR_FUNCTIONS,
     "F": _TENSOR_FUNCTIONS,
     "torch._C._nn": _TENSOR_FUNCTIONS,
+    "torch.ops.torchvision": _words("deform_conv2d"),
     "operator": _OPERATORS,
     "math": _MATH,
     **{module: _words(names) for module, names in _TORCHVISION.items()},
@@ -118,20 +120,21 @@ _LISTED = {
 _NN = _words(
     """
     AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d
-    AdaptiveMaxPool3d AlphaDropout AvgPool1d AvgPool2d AvgPool3d BatchNorm1d BatchNorm2d BatchNorm3d Bilinear
-    CELU ChannelShuffle CircularPad1d CircularPad2d CircularPad3d ConstantPad1d ConstantPad2d ConstantPad3d
-    Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d CosineSimilarity Dropout Dropout1d
-    Dropout2d Dropout3d ELU Embedding FeatureAlphaDropout Flatten Fold GELU GLU GroupNorm Hardshrink
-    Hardsigmoid Hardswish Hardtanh Identity InstanceNorm1d InstanceNorm2d InstanceNorm3d LPPool1d LPPool2d
-    LPPool3d LayerNorm LeakyReLU Linear LocalResponseNorm LogSigmoid LogSoftmax MaxPool1d MaxPool2d MaxPool3d
-    MaxUnpool1d MaxUnpool2d MaxUnpool3d Mish Module MultiheadAttention PReLU PixelShuffle PixelUnshuffle
-    RMSNorm RReLU ReLU ReLU6 ReflectionPad1d ReflectionPad2d ReflectionPad3d ReplicationPad1d ReplicationPad2d
-    ReplicationPad3d SELU SiLU Sigmoid Softmax Softmax2d Softmin Softplus Softshrink Softsign SyncBatchNorm
-    Tanh Tanhshrink Threshold Unflatten Unfold Upsample UpsamplingBilinear2d UpsamplingNearest2d ZeroPad1d
-    ZeroPad2d ZeroPad3d
+    AdaptiveMaxPool3d AlphaDropout AvgPool1d AvgPool2d AvgPool3d BatchNorm1d BatchNorm2d BatchNorm3d
+    Bilinear CELU ChannelShuffle CircularPad1d CircularPad2d CircularPad3d ConstantPad1d ConstantPad2d
+    ConstantPad3d Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d CosineSimilarity
+    Dropout Dropout1d Dropout2d Dropout3d ELU Embedding FeatureAlphaDropout Flatten Fold GELU GLU GRU
+    GRUCell GroupNorm Hardshrink Hardsigmoid Hardswish Hardtanh Identity InstanceNorm1d InstanceNorm2d
+    InstanceNorm3d LPPool1d LPPool2d LPPool3d LSTM LSTMCell LayerNorm LeakyReLU Linear LocalResponseNorm
+    LogSigmoid LogSoftmax MaxPool1d MaxPool2d MaxPool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d Mish Module
+    MultiheadAttention PReLU PixelShuffle PixelUnshuffle RMSNorm RNN RNNCell RReLU ReLU ReLU6
+    ReflectionPad1d ReflectionPad2d ReflectionPad3d ReplicationPad1d ReplicationPad2d ReplicationPad3d
+    SELU SiLU Sigmoid Softmax Softmax2d Softmin Softplus Softshrink Softsign SyncBatchNorm Tanh Tanhshrink
+    Threshold Unflatten Unfold Upsample UpsamplingBilinear2d UpsamplingNearest2d ZeroPad1d ZeroPad2d
+    ZeroPad3d
     """
 )
-_VISION_LAYERS = _words("DropBlock2d DropBlock3d FrozenBatchNorm2d Permute StochasticDepth")
+_VISION_LAYERS = _words("DeformConv2d DropBlock2d DropBlock3d FrozenBatchNorm2d Permute StochasticDepth")
 _OWN = ("torch", "torchvision", "operator", "_operator", "math", "builtins")
 
 
@@ -146,6 +149,8 @@ def pure_function(space: str, name: str) -> Callable[..., Any] | None:
         return getattr
     if not _is_listed(name, _LISTED.get(space, frozenset())):
         return None
+    if space == "torch.ops.torchvision":
+        import_module("torchvision")  # which registers its operators
     home = SPACES[space] if space in SPACES else import_module(space)
     function: Callable[..., Any] | None = getattr(home, name, None)
     return function

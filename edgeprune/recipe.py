@@ -31,6 +31,8 @@ class TrainPruneOptions:
     model: str = "resnet20"
     data: str = "digits"
     weights: str | None = None
+    weights_key: str | None = None
+    opaque: list[str] | None = None
     method: str = "learned"
     plan: str | None = None
     prune_schedule: str | None = None
@@ -187,6 +189,8 @@ def check_choices(options: TrainPruneOptions) -> None:
     for name, value in vars(options).items():
         if isinstance(value, str) and not value.strip():
             raise TrainError(f"--{dashed(name)} is empty: give a value, or leave it out")
+    if any(not name.strip() for name in options.opaque or ()):
+        raise TrainError("--opaque has an empty name: give that of a module, or of its class")
     for name in COUNTS:
         if (value := getattr(options, name)) is not None:
             check_count(name, value, TrainError)

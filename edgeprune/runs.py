@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.earlier import named_now
 from edgeprune.errors import RunError, WeightsError
 from edgeprune.files import (
     append_line,
@@ -238,9 +239,10 @@ class Run:
             if kind not in parts:
                 raise WeightsError(f"{path} does not fit model.json: it has {name[:80]!r}")
             parts[kind][rest] = value
-        load_exactly(model, parts["model"], path, "model.json")
-        check_momentum(model, parts["momentum"], path)
-        return model, parts["momentum"]
+        load_exactly(model, named_now(parts["model"], model.state_dict()), path, "model.json")
+        momentum = named_now(parts["momentum"], dict(model.named_parameters()))
+        check_momentum(model, momentum, path)
+        return model, momentum
 
     def removals(self) -> tuple[list[dict[str, Any]], list[int]]:
         """The keep-plans carried out so far, and the training steps taken before each."""
@@ -271,30 +273,44 @@ class Run:
             raise RunError(f"{self.path} has no {which} model yet: finish it with --resume")
         tensors = read_tensors(path)  # first: a damaged file is found without building anything
         model = self.build() if which == "baseline" else self._dense()
+        tensors = tensors if which == "baseline" else named_now(tensors, model.state_dict())
         check_values(tensors, model.state_dict(), path)
         load_exactly(model, tensors, path, "config.json" if which == "baseline" else "model.json")
         return model.eval()
 
     def _dense(self) -> "nn.Module":
-        from edgeprune.compaction import compact
+        from edgeprune.rewrite.compaction import compact
 
         model = None
         for graph, plan in self.plans():
             model = compact(graph, plan).model
         return self.build() if model is None else model
 
+    @property
+    def opaque(self) -> tuple[str, ...]:
+        """The modules that are kept whole in it."""
+        options = self.config.get("options")
+        names = options.get("opaque") if isinstance(options, dict) else None
+        if names is None:
+            return ()
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise RunError(
+                f"{self.path / 'config.json'} options: `opaque` is no list of names: was it edited?"
+            )
+        return tuple(names)
+
     def plans(self) -> "Iterator[tuple[Graph, Plan]]":
         """Each keep-plan with the graph of the model it applies to, the unpruned architecture's first."""
         import torch
 
-        from edgeprune.compaction import compact
         from edgeprune.graph.classes import build_graph
         from edgeprune.plan import Plan
+        from edgeprune.rewrite.compaction import compact
 
         record, model = self._model_record(), self.build()
         example = torch.zeros(1, *record["input_shape"])
         for value in record["plans"]:
-            graph = build_graph(model, example)
+            graph = build_graph(model, example, opaque=self.opaque)
             plan = Plan.from_dict(graph, value)
             yield graph, plan
             model = compact(graph, plan).model

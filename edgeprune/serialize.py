@@ -6,7 +6,6 @@ attributes. Nothing in it is code: only listed functions and layers of torch and
 """
 
 import importlib
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +26,8 @@ from edgeprune.graph_record import (
     read_record,
 )
 from edgeprune.pure import SPACES, is_own, pure_function, pure_layers
-from edgeprune.tensorfile import read_tensor_file, save_tensors
+from edgeprune.recurrent import DERIVED, revive
+from edgeprune.tensorfile import save_tensors
 
 _MODULE_STATE = frozenset(nn.Module().__dict__) - {"training"}
 # What goes wrong where parts of a file do not fit each other.
@@ -46,13 +46,12 @@ _PRIVATE = {
 }
 
 
-def save_module(module: fx.GraphModule, path: str | Path) -> Path:
-    """Write ``module`` to ``path`` (.safetensors), aside and renamed.
+def describe_module(module: fx.GraphModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return ``module`` as data: its graph and layers, and the tensors they name.
 
     Raises:
         ModelError: it holds something that cannot be written down as data. StorageError: the disk refuses.
     """
-    path = Path(path)
     record = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -67,7 +66,13 @@ def save_module(module: fx.GraphModule, path: str | Path) -> Path:
     for name, tensor in state.items():
         if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
             raise ModelError(f"cannot save this model: {name} is not a plain tensor with values")
-    save_tensors(path, state, {"edgeprune": json.dumps(record)})
+    return record, state
+
+
+def write_module(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
+    """Write tensors and metadata to ``path`` (.safetensors), aside and renamed."""
+    path = Path(path)
+    save_tensors(path, tensors, metadata, layouts=True)
     return path
 
 
@@ -88,27 +93,53 @@ def _check_loadable(record: dict[str, Any], stored: set[str]) -> None:
         raise ModelError(f"cannot save this model: {error}") from error
 
 
-def load_module(path: str | Path, allow: tuple[str, ...] = ()) -> fx.GraphModule:
-    """Read a model that `save_module` wrote.
+def load_module(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], allow: tuple[str, ...] = ()
+) -> fx.GraphModule:
+    """Make the model that a file holds as data.
 
     Args:
-        path: the file.
+        path: the file, for messages.
+        tensors: what is in it.
+        metadata: its texts.
         allow: packages besides torch and torchvision whose layers and functions may be imported.
 
     Raises:
-        WeightsError: no such file, a truncated or foreign one. ModelError: it needs a package not allowed.
+        WeightsError: a truncated or foreign file. ModelError: it needs a package not allowed.
     """
-    tensors, metadata = read_tensor_file(Path(path))
     if "edgeprune" not in metadata:
         raise WeightsError(f"{path} holds weights, but no model that edgeprune.save wrote")
-    record = read_record(metadata["edgeprune"], set(tensors), path)
+    return rebuilt(read_record(metadata["edgeprune"], set(tensors), path), tensors, allow, path)
+
+
+def rebuilt(
+    record: GraphRecord, tensors: dict[str, Tensor], allow: tuple[str, ...], where: Any
+) -> fx.GraphModule:
+    """Make a model of a checked record and its tensors.
+
+    Args:
+        record: the graph and the layers.
+        tensors: by the names they are stored under.
+        allow: packages besides torch and torchvision whose layers and functions may be imported.
+        where: the file, for messages.
+
+    Raises:
+        ModelError: parts of it do not fit each other, or it needs a package not allowed.
+    """
     try:
         return _rebuild(record, tensors, allow)
     except _MISFITS as error:
         why = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"{path} does not hold together ({type(error).__name__}: {why}): was it edited?"
+            f"{where} does not hold together ({type(error).__name__}: {why}): was it edited?"
         ) from error
+
+
+def packages_of(record: GraphRecord) -> tuple[str, ...]:
+    """Return the packages that a record names functions or layers of."""
+    names = [node.target for node in record.nodes if node.op == "call_function"]
+    names += [layer.kind for layer in record.layers.values()]
+    return tuple(sorted({name.split(":")[0].split(".")[0] for name in names}))
 
 
 def _rebuild(record: GraphRecord, tensors: dict[str, Tensor], allowed: tuple[str, ...]) -> fx.GraphModule:
@@ -121,6 +152,9 @@ def _rebuild(record: GraphRecord, tensors: dict[str, Tensor], allowed: tuple[str
             value = tensors[first]
             shared[first] = nn.Parameter(value, kind == "parameter") if kind != "buffer" else value
         _put_tensor(root, name, shared[first], kind)
+    for path, part in root.named_modules():
+        if isinstance(part, nn.RNNBase):
+            revive(part, path)
     graph = fx.Graph()
     nodes: dict[str, fx.Node] = {}
     for entry in record.nodes:
@@ -128,8 +162,11 @@ def _rebuild(record: GraphRecord, tensors: dict[str, Tensor], allowed: tuple[str
         args = tuple(_decode(value, nodes) for value in entry.args)
         kwargs = {name: _decode(value, nodes) for name, value in entry.kwargs.items()}
         nodes[entry.name] = graph.create_node(entry.op, target, args, kwargs, entry.name)
-    module = fx.GraphModule(root, graph, class_name=record.name)
-    return module.train(record.training)
+    module = fx.GraphModule(root, graph, class_name=record.name).train(record.training)
+    for path, part in module.named_modules():
+        flag = record.layers[path].training if path in record.layers else None
+        part.training = part.training if flag is None else flag
+    return module
 
 
 # --- nodes -------------------------------------------------------------------------------------------
@@ -248,6 +285,8 @@ def _layers(module: fx.GraphModule) -> dict[str, Any]:
             found[path] = _layer_record(path, layer)
         elif path:
             found[path] = {"class": "torch.nn.modules.module:Module", "attributes": {}, "empty": {}}
+        if path and layer.training != module.training:  # a frozen BatchNorm in a training network
+            found[path]["training"] = layer.training
     return found
 
 
@@ -260,7 +299,7 @@ def _is_within(path: str, leaves: set[str]) -> bool:
 def _layer_record(path: str, layer: nn.Module) -> dict[str, Any]:
     attributes = {}
     for name, value in layer.__dict__.items():
-        if name in _PRIVATE or "hook" in name:
+        if name in _PRIVATE or "hook" in name or (name in DERIVED and isinstance(layer, nn.RNNBase)):
             continue
         try:
             attributes[name] = _encode(
@@ -283,7 +322,8 @@ def _layer(record: LayerRecord, allowed: tuple[str, ...]) -> nn.Module:
     nn.Module.__init__(layer)
     for name, value in record.attributes.items():
         own = getattr(layer_class, name, None)
-        if name in _MODULE_STATE or "hook" in name or callable(own) or isinstance(own, property):
+        taken = name in _MODULE_STATE or name in DERIVED and issubclass(layer_class, nn.RNNBase)
+        if taken or "hook" in name or callable(own) or isinstance(own, property):
             raise ModelError(f"this file replaces {name} of {record.kind}: it was not written by edgeprune")
         layer.__dict__[name] = _decode(value, {})
     for name in record.empty.get("parameters", ()):

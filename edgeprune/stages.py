@@ -53,7 +53,7 @@ class Stages:
     def budget(self) -> Budget:
         """What may remain of the baseline."""
         baseline = self.run.load("baseline")
-        graph = build_graph(baseline, torch.zeros(1, *self.data.shape))
+        graph = build_graph(baseline, torch.zeros(1, *self.data.shape), opaque=self.options.opaque or ())
         plan = self.run.config.get("plan")
         return make_budget(baseline, graph, self.options, plan=plan, progress=self.progress)
 
@@ -123,7 +123,7 @@ class Stages:
         """The run was killed before the given weights were copied into it."""
         path = self.options.weights or ""
         model = self.run.build()
-        load_weights(model, path)
+        load_weights(model, path, key=self.options.weights_key)
         if sha256(path) != self.run.config["weights_sha256"]:
             raise WeightsError(f"{path} has changed since this run began: restore it, or start the run anew")
         self.run.save_tensors("baseline", model.state_dict())
@@ -158,6 +158,7 @@ class Stages:
             images=o.mask_images,
             floor=o.floor,
             autocast=training.PRECISIONS[o.precision],
+            opaque=o.opaque or (),
         )
         pace = self.budget.pace(analyser.graph, score(analyser.graph, "l2"))
         phase = PruningPhase(analyser, pace, self.run)
@@ -179,7 +180,7 @@ class Stages:
             plan = replace(plan, notes=(*plan.notes, note))
         self._keep_times()
         done = analyser.finish(plan)
-        restore_scale(done.model, baseline.state_dict())
+        restore_scale(done.model, torch.zeros(1, *self.data.shape), baseline.state_dict())
         training.recalibrate(done.model, self.data, batch_size=o.batch_size or 128)
         self.run.save_plans([done.plan.to_dict(analyser.graph)], [o.prune_iterations or 1])
         self.run.save_tensors("settled", done.model.state_dict())
@@ -219,11 +220,11 @@ class Stages:
         plans, steps = self.run.removals()
         start = steps[-1] if steps else 0
         model, momentum = self.run.load_removal()
-        graph = build_graph(model, torch.zeros(1, *self.data.shape))
+        graph = build_graph(model, torch.zeros(1, *self.data.shape), opaque=self.options.opaque or ())
         options = self._train_options(self.options.lr or 0.01, self.options.schedule or "thesis")
         stage = self._stage(
             f"prune {len(plans) + 1}" if plans else "prune",
-            graph.module,
+            graph.model,
             options,
             removal.step - start,
             span=(start, course.whole),
@@ -236,17 +237,17 @@ class Stages:
             k.replace("parametrizations.", "").removesuffix(".original"): v
             for k, v in stage.momenta().items()
         }
-        graph.module.cpu()
+        graph.model.cpu()
         scores = extra.fold() if isinstance(extra, ScaleFactors) else None
         small: nn.Module
         if removal.way == 0:
-            plan, small, kept = keep_all(graph), graph.module, momenta
+            plan, small, kept = keep_all(graph), graph.model, momenta
         else:
             done = self._remove(graph, removal, scores, momenta)
             self._keep_times()
             plan, small, kept = done.plan.to_dict(graph), done.model, done.momentum
             if course.schedule == "regularised":  # shrunk weights would learn faster than they did before
-                restore_scale(small, self.run.load("baseline").state_dict())
+                restore_scale(small, torch.zeros(1, *self.data.shape), self.run.load("baseline").state_dict())
             small = self._recalibrated(small)
         kept = kept if self.options.optimizer_state == "slice" or removal.way == 0 else {}
         self.run.save_removal(small.state_dict(), kept, plan, start + stage.step)

@@ -1,9 +1,12 @@
 """Tensors in a safetensors file, with a digest of everything in it, so that a damaged file is found."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from edgeprune.errors import WeightsError
 from edgeprune.files import write_bytes
@@ -12,10 +15,15 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 DIGEST = "sha256"  # its key in a file's metadata
+CHANNELS_LAST = "channels-last"  # names of the tensors of that layout, which the file's bytes do not have
 
 
 def save_tensors(
-    path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None
+    path: Path,
+    tensors: "Mapping[str, Tensor]",
+    metadata: Mapping[str, str] | None = None,
+    *,
+    layouts: bool = False,
 ) -> None:
     """Write a safetensors file with its digest, aside and renamed.
 
@@ -23,13 +31,28 @@ def save_tensors(
         path: where.
         tensors: by name; of any layout and on any device.
         metadata: texts to keep beside them.
+        layouts: note which tensors are channels_last. Not in a run's files: training chooses the layout, and equal
+            weights are equal files.
+
+    Raises:
+        WeightsError: a tensor is of a type that such a file cannot hold.
     """
     from safetensors.torch import save
 
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     texts = dict(metadata or {})
+    channels_last = [name for name, tensor in tensors.items() if _is_channels_last(tensor)]
+    if channels_last and layouts:
+        texts[CHANNELS_LAST] = json.dumps(channels_last)
     # Written by Python and not by safetensors, whose errors do not say that the disk is full.
-    write_bytes(path, save(plain, {**texts, DIGEST: digest_of(plain, texts)}))
+    try:
+        content = save(plain, {**texts, DIGEST: digest_of(plain, texts)})
+    except KeyError as error:  # what safetensors says of a type it does not know: complex128
+        name = next((name for name, tensor in plain.items() if tensor.dtype in error.args), "a tensor")
+        raise WeightsError(
+            f"{path}: {name} is of type {error}, which a safetensors file cannot hold: convert the network first"
+        ) from error
+    write_bytes(path, content)
 
 
 def read_tensors(path: Path) -> "dict[str, Tensor]":
@@ -60,7 +83,33 @@ def read_tensor_file(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     digest = metadata.pop(DIGEST, None)  # files of earlier versions have none
     if digest is not None and digest != digest_of(tensors, metadata):
         raise WeightsError(f"{path} is damaged (its content is not what was written): restore it from a copy")
+    _restore_layout(tensors, metadata.pop(CHANNELS_LAST, "[]"), path)
     return tensors, metadata
+
+
+def _is_channels_last(tensor: "Tensor") -> bool:
+    layout = _channels_last(tensor.dim())
+    if layout is None or tensor.is_contiguous():
+        return False
+    return tensor.is_contiguous(memory_format=layout)
+
+
+def _channels_last(dimensions: int) -> Any:
+    import torch
+
+    return {4: torch.channels_last, 5: torch.channels_last_3d}.get(dimensions)
+
+
+def _restore_layout(tensors: "dict[str, Tensor]", text: str, path: Path) -> None:
+    """Give back the layout that the file's bytes do not have."""
+    try:
+        names = msgspec.json.decode(text, type=list[str])
+        for name in names:
+            tensors[name] = tensors[name].contiguous(memory_format=_channels_last(tensors[name].dim()))
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} names tensors of a layout that they cannot have: was it edited?"
+        ) from error
 
 
 def digest_of(tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]) -> str:

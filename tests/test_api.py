@@ -24,6 +24,7 @@ from edgeprune.errors import (
     WeightsError,
 )
 from edgeprune.models import build
+from edgeprune.plan import Plan
 
 
 class Small(nn.Module):
@@ -141,7 +142,7 @@ def test_save_and_load_real_models(name: str, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_saved_or_loaded_says_so(x: torch.Tensor, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="not a traced model"):
+    with pytest.raises(ModelError, match="was not pruned by edgeprune"):
         edgeprune.save(Small(), tmp_path / "x.safetensors")
     with pytest.raises(RunError, match="no such run folder"):
         edgeprune.load(tmp_path / "nothing")
@@ -223,7 +224,8 @@ def test_describe_and_save_are_linear_in_layers(tmp_path: Path) -> None:
     for layers in (50, 200):
         model = nn.Sequential(*[nn.Conv2d(2, 2, 1, bias=False) for _ in range(layers)]).eval()
         graph = edgeprune.trace(model, torch.zeros(1, 2, 2, 2))
-        write = partial(edgeprune.save, graph.module, tmp_path / "m.safetensors")
+        dense = edgeprune.compact(model, graph, Plan.everything(graph))
+        write = partial(edgeprune.save, dense, tmp_path / "m.safetensors")
         counts.append((calls_of(partial(describe, graph)), calls_of(write)))
     for few, many in zip(*counts, strict=True):
         assert many < 4.4 * few
@@ -261,15 +263,20 @@ class Exotic(nn.Module):
 )
 def test_tensors_of_every_layout_are_saved(tmp_path: Path, model: nn.Module) -> None:
     x = torch.randn(2, 3, 8, 8).to(next(model.parameters()).dtype)
-    module = edgeprune.trace(model.eval(), x).module
-    path = edgeprune.save(module, tmp_path / "new" / "folder" / "m.safetensors")
-    assert torch.equal(edgeprune.load(path)(x), module(x))
+    graph = edgeprune.trace(model.eval(), x)
+    dense = edgeprune.compact(model, graph, Plan.everything(graph))
+    path = edgeprune.save(dense, tmp_path / "new" / "folder" / "m.safetensors")
+    for again in (edgeprune.load(path), edgeprune.load(path, into=copy.deepcopy(model))):
+        assert torch.equal(again(x), dense(x))
+        assert [p.stride() for p in again.parameters()] == [p.stride() for p in dense.parameters()]
 
 
 def test_tensors_without_values_are_not_saved(tmp_path: Path) -> None:
-    module = edgeprune.trace(nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8)).module
+    dense = edgeprune.prune(
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)), torch.zeros(1, 3, 8, 8)
+    ).model
     with pytest.raises(ModelError, match="weight is not a plain tensor with values"):
-        edgeprune.save(module.to("meta"), tmp_path / "m.safetensors")
+        edgeprune.save(dense.to("meta"), tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
 
 

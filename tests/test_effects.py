@@ -44,6 +44,8 @@ def idle(**options: object) -> set[str]:
         ({"method": "learned"}, "score_batches", True),
         ({"method": "l1", "init": "random"}, "baseline_lr", True),
         ({"method": "l1"}, "baseline_lr", False),
+        ({"weights": None}, "weights_key", True),
+        ({"weights": "w.pt"}, "weights_key", False),
         ({"momentum": 0.0}, "nesterov", True),
         ({}, "nesterov", False),
         ({"data": "digits"}, "download", True),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edgeprune import pipeline
@@ -350,15 +350,36 @@ def test_weights_that_changed_meanwhile(tmp_path: Path, options: TrainPruneOptio
         train_prune(run.path, resume=True)
 
 
+def test_weights_picked_by_a_key(tmp_path: Path, options: TrainPruneOptions, finished: Path) -> None:
+    tensors = load_file(finished / "baseline.safetensors")
+    other = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    weights = tmp_path / "w.pth.tar"
+    torch.save({"state_dict": other, "state_dict_ema": tensors}, weights)
+    given = replace(options, weights=str(weights), baseline_epochs=None)
+    refused(
+        tmp_path / "r", given, WeightsError, "say --weights-key state_dict or --weights-key state_dict_ema"
+    )
+    run = begun(tmp_path / "r", replace(given, weights_key="state_dict_ema"))
+    assert run.config["options"]["weights_key"] == "state_dict_ema"
+    assert {"weights", "weights_key"} <= set(run.config["typed"])
+    (run.path / "baseline.safetensors").unlink()  # as if it had been killed before
+    with pytest.raises(KeyboardInterrupt):
+        train_prune(run.path, resume=True, progress=stopping)
+    assert all(torch.equal(t, tensors[n]) for n, t in load_file(run.path / "baseline.safetensors").items())
+    with pytest.raises(RunError, match="was started with weights_key=state_dict_ema, not state_dict"):
+        check_same_options(run.path, {"weights_key": "state_dict"})
+
+
+def stopping(done: float, total: float, text: str) -> None:
+    """Stop a run as soon as it trains."""
+    if text.startswith(("baseline", "prune", "finetune")):
+        raise KeyboardInterrupt
+
+
 def begun(out: Path, options: TrainPruneOptions) -> Run:
     """A run that stops at its first progress report."""
-
-    def stop(done: float, total: float, text: str) -> None:
-        if text.startswith(("baseline", "prune", "finetune")):
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train_prune(out, options, progress=stop)
+        train_prune(out, options, progress=stopping)
     return Run.open(out)
 
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.compaction import compact, mask
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
+from edgeprune.rewrite.masking import mask
 
 
 def small(width: int = 6) -> Graph:

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from edgeprune.compaction import compact
 from edgeprune.errors import EdgePruneError, RunError, WeightsError
 from edgeprune.graph.classes import build_graph
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
 from edgeprune.runs import Run, read_tensors, save_tensors
 
 CONFIG = {

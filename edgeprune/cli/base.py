@@ -117,6 +117,17 @@ def free_place(model: str, data: str) -> Path:
     return next(place for place in places if not place.exists())
 
 
+def opaque(command: Any) -> Any:
+    """Let a command take the parts of a network that are to be kept whole."""
+    return click.option(
+        "--opaque",
+        multiple=True,
+        metavar="NAME",
+        callback=lambda _ctx, _param, names: list(names) or None,
+        help="A module to keep whole, by its name or its class's; it may hold any code. May be repeated.",
+    )(command)
+
+
 def given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """Options that were typed, not defaulted."""
     typed = click.core.ParameterSource.COMMANDLINE

@@ -14,6 +14,7 @@ from edgeprune.cli.base import (
     given,
     latest_run,
     main,
+    opaque,
     say,
     trusts,
 )
@@ -27,6 +28,10 @@ from edgeprune.host_options import assume_device, host_words, on_host
 @click.option("--seeds", type=int, default=3, show_default=True, help="Repetitions, with seeds 0, 1, ...")
 @click.option("--data", help="digits, cifar10, cifar100, or a folder  [default: the run's, else digits].")
 @click.option("--weights", help="The baseline's weights; without them it is trained, once for all rows.")
+@opaque
+@click.option(
+    "--weights-key", metavar="KEY", help="Which weights of a file that holds several, as state_dict_ema."
+)
 @click.option("--target", help="What remains, as in train-prune  [default: the run's, else flops=0.5].")
 @click.option("--target-device", help="Choose widths for this device, by its latency table.")
 @assume_device

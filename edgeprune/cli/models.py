@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
+from edgeprune.cli.base import as_json, echo, latest_run, main, opaque, say, trusts
 
 
 @main.command()
@@ -18,10 +18,16 @@ from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
 )
 @click.option("--classes", type=int, default=None, help="Number of classes the model is built with.")
 @click.option("--ignore", multiple=True, help="A layer whose output channels stay; may be repeated.")
+@opaque
 @trusts
 @as_json
 def inspect(
-    model: str, shape: str | None, classes: int | None, ignore: tuple[str, ...], to_json: bool
+    model: str,
+    shape: str | None,
+    classes: int | None,
+    ignore: tuple[str, ...],
+    opaque: list[str] | None,
+    to_json: bool,
 ) -> None:
     """Show the sets of coupled channels of a model, what they cost, and what is protected and why.
 
@@ -37,7 +43,7 @@ def inspect(
     from edgeprune.console import print_table
     from edgeprune.inspection import group_rows, inspected_graph, protected_rows
 
-    graph = inspected_graph(model, shape, classes, ignore)
+    graph = inspected_graph(model, shape, classes, ignore, opaque)
     found = describe(graph)
     if to_json:
         say(found)

@@ -5,7 +5,18 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, complain, echo, free_place, given, latest_run, main, say, trusts
+from edgeprune.cli.base import (
+    as_json,
+    complain,
+    echo,
+    free_place,
+    given,
+    latest_run,
+    main,
+    opaque,
+    say,
+    trusts,
+)
 from edgeprune.host_options import assume_device, host_words, on_host
 
 
@@ -20,7 +31,12 @@ from edgeprune.host_options import assume_device, host_words, on_host
     "--data", default="digits", show_default=True, help="digits, cifar10, cifar100, or a folder of images."
 )
 @click.option(
-    "--weights", help="Trained weights (.safetensors, .pt); without them the baseline is trained first."
+    "--weights",
+    help="Trained weights (.safetensors, .pt, .ckpt ...); without them the baseline is trained first.",
+)
+@opaque
+@click.option(
+    "--weights-key", metavar="KEY", help="Which weights of a file that holds several, as state_dict_ema."
 )
 @click.option(
     "--method",

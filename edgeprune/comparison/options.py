@@ -65,7 +65,7 @@ class CompareOptions:
             if not MOMENT.fullmatch(moment):
                 raise TrainError(known("moment", moment, list(MOMENTS)))
         check_count("seeds", self.seeds, TrainError)
-        for name in ("weights", "baseline_epochs", "baseline_lr") if self.moments else ():
+        for name in ("weights", "weights_key", "baseline_epochs", "baseline_lr") if self.moments else ():
             if self.training.get(name) is not None:
                 raise TrainError(f"--moments trains from random weights: leave --{dashed(name)} out")
         BenchOptions(load_device("cpu"), seconds=self.seconds)

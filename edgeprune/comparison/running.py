@@ -136,7 +136,8 @@ def _training(folder: Folder, row: Row, options: CompareOptions) -> dict[str, An
     training = {**options.training, **row.own_training()}
     weights = baseline.weights_of(folder.baseline)
     if row.moment is None:
-        training |= {"weights": str(weights), "baseline_epochs": None, "baseline_lr": None}
+        of_the_baseline = ("weights_key", "baseline_epochs", "baseline_lr")
+        training |= {"weights": str(weights), **dict.fromkeys(of_the_baseline)}
     return training
 
 

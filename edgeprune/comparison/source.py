@@ -15,11 +15,12 @@ from edgeprune.trust import check_options
 
 # Of a run, what belongs to its own way of pruning, or to its baseline, which is trained already.
 OWN = (
-    "method", "plan", "seed", "weights", "baseline_epochs", "baseline_lr",
+    "method", "plan", "seed", "weights", "weights_key", "baseline_epochs", "baseline_lr",
     "prune_schedule", "prune_steps", "moment", "init",
 )  # fmt: skip
 PATHS = ("data", "weights", "data_root")
-FIXED = ("data", "weights", "image_size", "baseline_epochs", "baseline_lr")  # a run brings these
+# A run brings these.
+FIXED = ("data", "weights", "weights_key", "image_size", "baseline_epochs", "baseline_lr")
 
 
 def shared_training(source: str, given: dict[str, Any], *, needs_baseline: bool = True) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 import numpy as np
 import torch.fx as fx
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from edgeprune.graph import labels as lb
 from edgeprune.graph.flow import Flow
+from edgeprune.recording.opaque import tensors_within
+from edgeprune.recording.record import VALUE, Record
 
 Ints = NDArray[np.int64]
 
@@ -26,7 +27,9 @@ def join_layers(flow: Flow) -> None:
 
 
 def _reader(flow: Flow, name: str) -> fx.Node:
-    node: fx.Node = next(n for n in flow.module.graph.nodes if flow.attribute(n) == name)
+    # Where another mode alone uses it the walk's first node stands for it.
+    first = next(iter(flow.module.graph.nodes))
+    node: fx.Node = next((n for n in flow.module.graph.nodes if flow.attribute(n) == name), first)
     return node
 
 
@@ -61,20 +64,21 @@ def _others(wide: list[int], axis: int) -> tuple[int, ...]:
     return tuple(a for a in wide if a != axis)
 
 
-def unused_parts(model: nn.Module, module: nn.Module) -> tuple[str, ...]:
-    """Notes on parts with parameters that the traced forward never touches (auxiliary heads in eval mode)."""
-    used = {id(t) for t in lb.flat([list(module.parameters()), list(module.buffers())])}
-    found: list[str] = []
+def unused_parts(model: nn.Module, records: list[Record]) -> tuple[str, ...]:
+    """Notes on parts with parameters that forward uses in neither mode."""
+    used = {id(n.meta[VALUE]) for record in records for n in record.graph.nodes if n.op == "get_attr"}
+    used |= tensors_within(model, [path for record in records for path in record.parts])
     if all(id(parameter) in used for parameter in model.parameters()):
         return ()
-    _collect(model, "", used, found)
-    return tuple(f"{name} is not used in eval mode: it is not part of the traced model" for name in found)
+    names: list[str] = []
+    _collect(model, "", used, names)
+    return tuple(f"{name} is not used by forward: it stays as it is" for name in names)
 
 
-def _collect(model: nn.Module, prefix: str, used: set[int], found: list[str]) -> None:
+def _collect(model: nn.Module, prefix: str, used: set[int], names: list[str]) -> None:
     for name, child in model.named_children():
-        own: list[Tensor] = list(child.parameters())
-        if own and not any(id(t) in used for t in own):
-            found.append(prefix + name)
-        else:
-            _collect(child, f"{prefix}{name}.", used, found)
+        own = [id(parameter) for parameter in child.parameters()]
+        if own and not any(key in used for key in own):
+            names.append(prefix + name)
+        elif not all(key in used for key in own):
+            _collect(child, f"{prefix}{name}.", used, names)

@@ -1,12 +1,15 @@
 """Classes of coupled channels: what one keep-or-drop decision takes with it, and what it saves."""
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import torch
 import torch.fx as fx
 from numpy.typing import NDArray
 from scipy import sparse
@@ -14,24 +17,39 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
+from edgeprune.graph import labels as lb
 from edgeprune.graph.attributes import join_layers, settle, unused_parts
+from edgeprune.graph.computed import layer_of, quantised_parts
 from edgeprune.graph.cost import Bools, ByWidths, CostModel, Ints, Meter
 from edgeprune.graph.fate import fate_of
-from edgeprune.graph.flow import Flow
+from edgeprune.graph.flow import OUTPUT, Flow
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.memory import BYTES
-from edgeprune.graph.rules import apply_rule
-from edgeprune.graph.trace import VALUE, trace
+from edgeprune.graph.ops import spec_of
+from edgeprune.graph.rules import apply_rule, has_rule
+from edgeprune.recording.opaque import CHOSEN, FLOPS, Opaque, Parts, chosen_parts, outermost
+from edgeprune.recording.record import CALL, VALUE, Record
+from edgeprune.recording.recorder import tensors_of, watch
 
-__all__ = ["Bools", "ChannelGroup", "Graph", "Ints", "Protected", "build_graph", "example_shapes"]
+__all__ = [
+    "Bools",
+    "ChannelGroup",
+    "Graph",
+    "Ints",
+    "Protected",
+    "build_graph",
+    "example_shapes",
+    "parts_kept",
+]
 
 
 @dataclass(frozen=True)
 class ChannelGroup:
     """Classes that live in the same layers: a residual stream, or the inside of one block.
 
-    ``classes`` are indices into a keep-vector; ``producers`` write these channels, ``readers`` mix them;
-    ``floor`` is the least number of classes that may stay.
+    ``classes`` are indices into a keep-vector; ``producers`` write these channels, ``readers`` mix them.
+    ``channels`` says for each producer how many of its channels one class stands for: 32 in a convolution of
+    32 groups, whose j-th channels stay or go together.
     """
 
     index: int
@@ -39,6 +57,15 @@ class ChannelGroup:
     classes: Ints
     producers: tuple[str, ...]
     readers: tuple[str, ...]
+    channels: tuple[int, ...] = ()
+
+    def least(self, floor: int) -> int:
+        """Fewest classes with which every producer has ``floor`` channels."""
+        return max(1, -(-floor // min(self.channels, default=1)))
+
+    def step(self, align: int) -> int:
+        """Fewest classes that change the width of every producer by a multiple of ``align``."""
+        return math.lcm(*(align // math.gcd(align, count) for count in self.channels or (1,)))
 
     @property
     def size(self) -> int:
@@ -63,21 +90,61 @@ class Graph:
     ``slots[(tensor, axis)][i]`` is the class of index i along that axis, or -1 where it always stays.
     FLOPs are multiply-adds as fvcore counts them, for the example input, batch included. ``notes`` names
     the parts of the model that its forward does not use in eval mode, and that are not in ``module``.
+    ``ignore`` is what was asked to be left alone, and ``shapes`` are those of all tensors of the model.
     """
 
-    module: fx.GraphModule
+    module: fx.GraphModule | Record
     flow: Flow
-    inputs: tuple[Tensor, ...]
+    inputs: tuple[Any, ...]
     class_of: Ints
     slots: dict[tuple[str, int], Ints]
     groups: list[ChannelGroup]
     protected: list[Protected]
     notes: tuple[str, ...] = ()
+    training_flow: Flow | None = None
+    ignore: tuple[str, ...] = ()
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def model(self) -> nn.Module:
+        """The user's own network."""
+        return self.module.model if isinstance(self.module, Record) else self.module
+
+    @property
+    def nodes(self) -> list[fx.Node]:
+        """The recorded calls in evaluation mode, with the inputs, parameters and constants they read."""
+        return list(self.module.graph.nodes)
+
+    @property
+    def flows(self) -> list[Flow]:
+        """The walks over the record of each mode: one where both modes do the same."""
+        return [self.flow] if self.training_flow is None else [self.flow, self.training_flow]
+
+    @property
+    def parts(self) -> dict[str, Opaque]:
+        """The modules that are kept whole."""
+        records = [flow.module for flow in self.flows if isinstance(flow.module, Record)]
+        return {path: part for record in records for path, part in record.parts.items()}
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The modules that were asked to be kept whole."""
+        return tuple(path for path, part in self.parts.items() if part.reason == CHOSEN)
 
     @property
     def classes(self) -> int:
         """How many decisions there are."""
         return int(self.class_of.max(initial=-1)) + 1
+
+    @property
+    def why_protected(self) -> str:
+        """Why most of the channels that stay do so, to end a sentence with; '' where that is the output alone."""
+        channels: dict[str, int] = defaultdict(int)
+        for protected in self.protected:
+            channels[protected.reason] += protected.channels
+        channels.pop(OUTPUT, None)
+        reasons = [*quantised_parts(self.model), *sorted(channels, key=lambda reason: -channels[reason])]
+        return f" ({reasons[0]})" if reasons else ""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -160,27 +227,104 @@ class Graph:
         """Label tensor(s) of a node."""
         return self.flow.values[node]
 
+    def flow_of(self, record: Record) -> Flow:
+        """The walk over one of the records."""
+        return next(flow for flow in self.flows if flow.module is record)
+
+    def inputs_of(self, record: Record) -> tuple[Any, ...]:
+        """The inputs that a record was made on: the example, or twice its batch."""
+        first = next(n for n in record.graph.nodes if n.op == "placeholder").meta[VALUE]
+        example = tensors_of(self.inputs)[0]
+        return self.inputs if first.shape == example.shape else _twice(self.inputs)
+
     def classes_of(self, vector: Tensor) -> Ints:
         """Class of each label of a vector, -1 where it always stays."""
         return self.class_of[vector.numpy()]
 
 
 @collecting_later
-def build_graph(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], ignore: Iterable[str] = ()) -> Graph:
-    """Trace ``model`` on ``inputs`` and find its classes of coupled channels.
+def build_graph(
+    model: nn.Module,
+    inputs: Tensor | tuple[Any, ...] | dict[str, Any],
+    ignore: Iterable[str] = (),
+    opaque: Iterable[str | type] = (),
+) -> Graph:
+    """Watch ``model`` run on ``inputs`` and find its classes of coupled channels.
 
     Args:
-        model: any module that torch.fx can trace; it is not changed.
+        model: any module; it is run, and not changed.
         inputs: one example tensor, or a tuple with one for each argument of forward.
         ignore: names (or prefixes) of layers whose output channels must all stay.
+        opaque: modules to keep whole, by name, class or name of a class: they are not looked into, and what
+            enters and leaves them stays.
 
     Raises:
-        TraceError: the model cannot be traced or does not run on ``inputs``.
+        TraceError: the model does not run on ``inputs``, or has no such parts.
     """
     inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-    module = trace(model, inputs)
-    flow = Flow(module).run(apply_rule)
-    _ignore(flow, tuple(ignore))
+    ignore = tuple(ignore)
+    record, training_record, notes = _records(model, inputs, chosen_parts(model, opaque))
+    records = [record] if training_record is None else [record, training_record]
+    notes += (*quantised_parts(model), *unused_parts(model, records))
+    graph = _labelled(record, training_record, inputs, ignore, frees_created=False)
+    if _starves(graph.flow) or any(_fills(flow) for flow in graph.flows):
+        other = _labelled(record, training_record, inputs, ignore, frees_created=True)
+        if other.classes > graph.classes or (other.classes == graph.classes and not _starves(graph.flow)):
+            graph = other
+    return replace(graph, notes=(*parts_kept(graph), *notes), ignore=ignore, shapes=shapes_of(model))
+
+
+def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor that a state_dict has, under all its names; of lazy ones none yet."""
+    shapes = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for name, tensor in {**module._parameters, **module._buffers}.items():
+            passing = name in module._non_persistent_buffers_set
+            if isinstance(tensor, Tensor) and not passing and not nn.parameter.is_lazy(tensor):
+                shapes[f"{path}.{name}" if path else name] = tuple(tensor.shape)
+    return shapes
+
+
+def _records(
+    model: nn.Module, inputs: tuple[Any, ...], parts: Parts
+) -> tuple[Record, Record | None, tuple[str, ...]]:
+    """What the network does in each mode, with the same parts kept whole in both."""
+    record = watch(model, inputs, parts=parts)
+    training_record, notes = _training_record(model, inputs, record)
+    if training_record is not None and training_record.parts != record.parts:
+        return _records(model, inputs, training_record.parts)
+    if training_record is not None and training_record.signature == record.signature:
+        training_record = None
+    return record, training_record, notes
+
+
+def parts_kept(graph: Graph) -> tuple[str, ...]:
+    """Return notes on the parts that are kept whole."""
+    nodes = [n for flow in graph.flows for n in flow.module.graph.nodes if FLOPS in n.meta]
+    uncounted = {n.meta[CALL].path for n in nodes if n.meta[FLOPS] is None}
+    return tuple(
+        f"{part.of(path)}" + ("; its FLOPs are not counted" if path in uncounted else "")
+        for path, part in outermost(graph.parts).items()
+    )
+
+
+def _labelled(
+    record: Record,
+    training_record: Record | None,
+    inputs: tuple[Any, ...],
+    ignore: tuple[str, ...],
+    *,
+    frees_created: bool,
+) -> Graph:
+    """The classes of coupled channels that the labels of one or both modes give."""
+    flow = Flow(record, knows=has_rule, frees_created=frees_created).run(apply_rule)
+    training_flow = None
+    if training_record is not None:
+        training_flow = flow.beside(training_record).run(apply_rule)
+        flow.count = training_flow.count
+        training_flow.keep_whole()
+    flow.keep_whole()
+    _ignore(flow, ignore)
     join_layers(flow)
     component = _components(flow)
     settle(flow, component)
@@ -188,7 +332,43 @@ def build_graph(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], ignore: I
     slots = {key: class_of[vector.numpy()] for key, vector in flow.slots.items()}
     groups = _groups(flow, slots, int(class_of.max(initial=-1)) + 1)
     protected = _protected(flow, component)
-    return Graph(module, flow, inputs, class_of, slots, groups, protected, unused_parts(model, module))
+    return Graph(record, flow, inputs, class_of, slots, groups, protected, (), training_flow)
+
+
+def _starves(flow: Flow) -> bool:
+    """Whether channels are protected since they meet constants that the network makes from sizes."""
+    return any(spec_of(node).creates for node in flow.module.graph.nodes) and any(
+        "constant" in reason or "written into" in reason for _, reason, _ in flow.protections
+    )
+
+
+def _fills(flow: Flow) -> bool:
+    """Whether channels are assigned into a tensor that the network makes from sizes: its width follows theirs."""
+    return any(
+        spec_of(node).name == "setitem"
+        and isinstance(node.args[0], fx.Node)
+        and spec_of(node.args[0]).creates
+        and not lb.matches(flow.values[node], flow.values[node.args[0]])
+        for node in flow.module.graph.nodes
+    )
+
+
+def _training_record(
+    model: nn.Module, inputs: tuple[Any, ...], record: Record
+) -> tuple[Record | None, tuple[str, ...]]:
+    """What the network does in training; None where it does not run in that mode."""
+    try:
+        other = watch(model, inputs, training=True, parts=record.parts)
+    except TraceError as first:
+        try:  # BatchNorm after a global pooling wants more than one value for each channel
+            other = watch(model, _twice(inputs), training=True, parts=record.parts)
+        except TraceError:
+            return None, (f"the training mode was not watched: {first}",)
+    return other, ()
+
+
+def _twice(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(torch.cat([t, t]) if isinstance(t, Tensor) and t.dim() else t for t in inputs)
 
 
 def _ignore(flow: Flow, names: tuple[str, ...]) -> None:
@@ -223,11 +403,20 @@ def _number(flow: Flow, component: Ints) -> tuple[Ints, Ints]:
     for labels, _, _ in flow.protections:
         free[component[labels.numpy()]] = False
     free[component[0]] = False
+    free &= ~_only_created(flow, component)
     used = np.concatenate([component[vector.numpy()] for vector in flow.slots.values()] or [np.zeros(0, int)])
     found, first = np.unique(used[free[used]], return_index=True)
     component_class = np.full(len(free), -1, dtype=np.int64)
     component_class[found[np.argsort(first)]] = np.arange(len(found))
     return component_class[component], component_class
+
+
+def _only_created(flow: Flow, component: Ints) -> Bools:
+    """Which components hold nothing but channels of constants: they are no decision of their own."""
+    created = np.concatenate([component[labels.numpy()] for labels in flow.created] or [np.zeros(0, int)])
+    size = int(component.max()) + 1
+    counts = np.bincount(created, minlength=size)
+    return (counts > 0) & (counts == np.bincount(component, minlength=size))
 
 
 def _groups(flow: Flow, slots: dict[tuple[str, int], Ints], classes: int) -> list[ChannelGroup]:
@@ -237,11 +426,20 @@ def _groups(flow: Flow, slots: dict[tuple[str, int], Ints], classes: int) -> lis
     for index, (members, places) in enumerate(_alike(list(slots.values()), classes)):
         made = [keys[p][0] for p in places if flow.outputs.get(keys[p][0]) == keys[p][1]]
         mixed = [keys[p][0] for p in places if keys[p][0] in read and keys[p][0] not in made]
-        names = tuple(name.rsplit(".", 1)[0] for name in made)
+        names = tuple(layer_of(name) for name in made)
         label = names[0] if names else keys[places[0]][0]
-        readers = tuple(name.rsplit(".", 1)[0] for name in mixed)
-        groups.append(ChannelGroup(index, label, members, names, readers))
+        readers = tuple(layer_of(name) for name in mixed)
+        channels = tuple(
+            _channels(slots[keys[p]], members) for p in places if flow.outputs.get(keys[p][0]) == keys[p][1]
+        )
+        groups.append(ChannelGroup(index, label, members, names, readers, channels))
     return groups
+
+
+def _channels(vector: Ints, members: Ints) -> int:
+    """How many indices of a producer each of the classes has; the fewest."""
+    counts = np.bincount(vector[vector >= 0], minlength=int(members.max()) + 1)[members]
+    return max(1, int(counts.min()))
 
 
 def _alike(vectors: list[Ints], classes: int) -> list[tuple[Ints, Ints]]:
@@ -275,7 +473,7 @@ def _protected(flow: Flow, component: Ints) -> list[Protected]:
         for name in list(open_ones):
             mine = hit[made[name]] & open_ones[name]
             if mine.any():
-                found[reason, where][name.rsplit(".", 1)[0]] = int(mine.sum())
+                found[reason, where][layer_of(name)] = int(mine.sum())
                 open_ones[name] &= ~mine
                 if not open_ones[name].any():
                     del open_ones[name]

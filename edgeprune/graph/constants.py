@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.editor import Editor
-from edgeprune.graph.fate import Fate
+from edgeprune.graph.fate import Fate, is_noise
 from edgeprune.graph.flow import Flow, Reader
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name
 from edgeprune.graph.survivors import Survivors
+from edgeprune.recording.record import VALUE
 
 Picks = Callable[[fx.Node, fx.Node], list[tuple[int, Tensor, int]]]
 
@@ -54,6 +55,8 @@ class Constants:
             return self._layer(node, self.value(node.all_input_nodes[0]))
         if op_name(node) in ("mean", "amax") or op_name(node).startswith("adaptive_"):
             return self.value(node.all_input_nodes[0])
+        if op_name(node) in ("mul", "div") and any(is_noise(n) for n in node.all_input_nodes):
+            return self.value(next(n for n in node.all_input_nodes if not is_noise(n)))
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self._argument(node, n))
         if node.op == "call_method":
             return getattr(args[0], str(node.target).rstrip("_"))(*args[1:], **kwargs)
@@ -66,7 +69,7 @@ class Constants:
         if argument in self.fate.constant:
             return self.value(argument)
         if argument.op != "get_attr":
-            return argument.meta["edgeprune_value"]
+            return argument.meta[VALUE]
         value: Any = self.editor.root
         for part in str(argument.target).split("."):
             value = getattr(value, part)
@@ -95,7 +98,9 @@ class Constants:
 def out_of_place(function: Any) -> Any:
     """operator.add for operator.iadd, torch.relu for torch.relu_."""
     name = getattr(function, "__name__", "")
-    plain = getattr(operator, name[1:], None) if getattr(operator, name, None) is function else None
+    plain = None
+    if getattr(operator, name, None) is function:
+        plain = getattr(operator, name[1:], getattr(operator, f"{name[1:]}_", None))
     if name.startswith("i") and plain is not None:
         return plain
     return getattr(torch, name[:-1], function) if name.endswith("_") else function

@@ -13,6 +13,7 @@ from scipy import sparse
 from edgeprune.graph.flow import Flow, layer_name, parameters_of
 from edgeprune.graph.labels import core, tensors_in, vector_along
 from edgeprune.graph.memory import BYTES, buffers_of
+from edgeprune.recording.record import Record
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -69,7 +70,7 @@ class CostModel:
     @classmethod
     def build(
         cls,
-        module: fx.GraphModule,
+        module: fx.GraphModule | Record,
         flow: Flow,
         slots: dict[tuple[str, int], Ints],
         class_of: Ints,
@@ -124,7 +125,7 @@ class CostModel:
         """Parameters, FLOPs or bytes at ``keep``, of the ``working`` nodes alone."""
         parts = self.parts[kind]
         each = parts.each(self.kept(keep))
-        return parts.total(each * [any(n in working for n in nodes) for nodes in parts.nodes])
+        return parts.total(each * [not nodes or any(n in working for n in nodes) for nodes in parts.nodes])
 
     def by_widths(self, kind: str, group_of: Ints) -> "ByWidths":
         """The total as a function of how many classes of each group stay, whichever they are."""

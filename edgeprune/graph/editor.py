@@ -51,25 +51,33 @@ class Editor:
 
     def buffer(self, name: str, value: Tensor) -> fx.Node:
         """Read ``value`` as a new buffer."""
-        place = self._free_name(name)
-        self.root.register_buffer(place, value.to(self._like.device))
-        return self.graph.get_attr(place)
+        return self.graph.get_attr(put_new(self.root, name, value.to(self._like.device)))
 
     def parameter(self, name: str, value: Tensor) -> fx.Node:
         """Read ``value`` as a new parameter."""
-        place = self._free_name(name)
-        self.root.register_parameter(place, nn.Parameter(value.detach().clone()))
-        return self.graph.get_attr(place)
+        return self.graph.get_attr(put_new(self.root, name, nn.Parameter(value.detach().clone())))
 
     def zeros(self, shape: tuple[int, ...]) -> Tensor:
         """Zeros of the model's type."""
         return torch.zeros(shape, dtype=self._like.dtype, device=self._like.device)
 
-    def _free_name(self, name: str) -> str:
-        number = 0
-        while hasattr(self.root, f"{name}_{number}"):
-            number += 1
-        return f"{name}_{number}"
+
+def put_new(module: nn.Module, name: str, value: Tensor) -> str:
+    """Register a buffer or parameter under a free name, or return the name of one that has the same value.
+
+    The graphs of a module's two modes read the same.
+    """
+    number = 0
+    while hasattr(module, f"{name}_{number}"):
+        known = getattr(module, f"{name}_{number}")
+        if type(known) is type(value) and known.shape == value.shape and torch.equal(known, value):
+            return f"{name}_{number}"
+        number += 1
+    if isinstance(value, nn.Parameter):
+        module.register_parameter(f"{name}_{number}", value)
+    else:
+        module.register_buffer(f"{name}_{number}", value)
+    return f"{name}_{number}"
 
 
 def set_argument(node: fx.Node, place: int, name: str, value: Any) -> None:

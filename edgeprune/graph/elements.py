@@ -19,7 +19,7 @@ from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.movers import moved_arguments, run_mover
 from edgeprune.graph.ops import op_name
 from edgeprune.graph.survivors import Survivors
-from edgeprune.graph.tidy import VALUE
+from edgeprune.recording.record import VALUE
 
 Lookup = Callable[[fx.Node], Any]
 

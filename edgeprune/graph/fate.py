@@ -13,16 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.flow import Flow, Reader
+from edgeprune.graph.flow import Flow, Reader, weight_node
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import ZERO_STAYS, op_name
-from edgeprune.graph.tidy import VALUE
+from edgeprune.graph.ops import OpSpec, op_name, spec_of
+from edgeprune.recording.record import VALUE
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-_FOLDING_FUNCTIONS = {"permute", "transpose", "contiguous", "clone", "batch_norm"}
-_POOLS = (nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd)
 
 
 @dataclass
@@ -76,6 +73,8 @@ class _Judge:
     def _constant(self, node: fx.Node) -> None:
         constant, reader = self.fate.constant, self.readers.get(node)
         inputs = [n for n in node.all_input_nodes if n.op != "get_attr" and tensors_in(self.flow.values[n])]
+        if op_name(node) in ("mul", "div"):
+            inputs = [n for n in inputs if not is_noise(n)]
         if reader is not None and reader.weight is not None:
             if not self._any_alive(reader.labels) or constant.get(reader.source, False):
                 constant[node] = not self._has_bias(node)
@@ -96,7 +95,7 @@ class _Judge:
     def _is_pointlike(self, node: fx.Node) -> bool:
         """Whether a mixer looks at one position at a time."""
         if node.op != "call_module":
-            return op_name(node) in ("linear", "matmul")
+            return op_name(node) in ("linear", "matmul") or _is_pointwise_convolution(node)
         layer = self.flow.layers[node]
         if isinstance(layer, nn.modules.conv._ConvNd):
             flat = layer.padding in ("valid", "same") or not any(layer.padding)
@@ -105,15 +104,11 @@ class _Judge:
 
     def _folds(self, node: fx.Node) -> bool:
         """Whether the operation makes of a constant in each channel another such constant."""
-        if node.op == "call_module":
-            layer = self.flow.layers[node]
-            kinds = (nn.modules.batchnorm._BatchNorm, *_POOLS)
-            return isinstance(layer, kinds) or node in self.flow.pointwise or isinstance(layer, nn.PReLU)
         if node in self.flow.pointwise:
             return all(self._is_thin(node, n) for n in node.all_input_nodes if n.op == "get_attr")
         name = op_name(node)
         keeps = name in ("mean", "amax") and node not in self.readers and self._same_axes(node)
-        return keeps or name in _FOLDING_FUNCTIONS or name.startswith("adaptive_")
+        return keeps or self._spec(node).folds
 
     def _same_axes(self, node: fx.Node) -> bool:
         source = node.all_input_nodes[0]
@@ -127,12 +122,13 @@ class _Judge:
         return all(size == 1 or small.shape[axis + lead] > 1 for axis, size in enumerate(value.shape))
 
     def _stays_zero(self, node: fx.Node) -> bool:
-        if node.op == "call_module":
-            return type(self.flow.layers[node]).__name__.lower() in ZERO_STAYS
         tensors = [n for n in node.all_input_nodes if tensors_in(n.meta[VALUE])]
         if op_name(node) in ("add", "sub"):
             return len(tensors) == 2 and all(n.op != "get_attr" for n in tensors)
-        return op_name(node) in ZERO_STAYS or op_name(node) == "mul"
+        return self._spec(node).keeps_zero or op_name(node) == "mul"
+
+    def _spec(self, node: fx.Node) -> OpSpec:
+        return spec_of(node, self.flow.layers.get(node))
 
     # --- what still works ------------------------------------------------------------------------
 
@@ -152,7 +148,7 @@ class _Judge:
 
     def _take(self, node: fx.Node, source: fx.Node) -> None:
         """A working node takes what is gone, or is stuck."""
-        if source in self.fate.empty and op_name(node) == "cat":
+        if source in self.fate.empty and (op_name(node) == "cat" or _is_assigned(node, source)):
             return
         if source in self.fate.constant and self._carried(node):
             if not self.fate.constant[source]:
@@ -178,3 +174,35 @@ class _Judge:
         if reader is not None and not self._any_alive(reader.labels):
             return int(self.class_of[reader.labels.numpy()][0])
         return self._back(next(n for n in node.all_input_nodes if n in self.fate.constant))
+
+
+def _is_assigned(node: fx.Node, source: fx.Node) -> bool:
+    """Whether ``source`` is what an assignment writes, and nothing else: y[:, a:b] = source."""
+    return op_name(node) == "setitem" and node.args[2] is source and node.args[0] is not source
+
+
+def is_noise(node: fx.Node) -> bool:
+    """Whether a tensor is random numbers alone: what a hand-written drop-path multiplies a branch by."""
+    stack, draws = [node], False
+    while stack:
+        current = stack.pop()
+        spec = spec_of(current)
+        draws = draws or spec.random
+        if spec.creates or spec.name == "rand_like":
+            continue
+        if not spec.elementwise:
+            return False
+        stack += [n for n in current.all_input_nodes if tensors_in(n.meta[VALUE])]
+    return draws
+
+
+def _is_pointwise_convolution(node: fx.Node) -> bool:
+    """Whether a functional convolution has a 1x1 kernel and no padding."""
+    name = op_name(node)
+    if not name.startswith("conv") or "transpose" in name:
+        return False
+    padding = node.args[4] if len(node.args) > 4 else node.kwargs.get("padding", 0)
+    flat = padding in ("valid", "same") or not any(
+        padding if isinstance(padding, (tuple, list)) else (padding,)
+    )
+    return flat and set(weight_node(node).meta[VALUE].shape[2:]) == {1}

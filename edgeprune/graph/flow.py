@@ -14,12 +14,14 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
+from edgeprune.graph.computed import named
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import LAYER_FUNCTIONS, op_name, source_of, title
-from edgeprune.graph.tidy import WRITES
-from edgeprune.graph.trace import VALUE
+from edgeprune.graph.ops import op_name, source_of, spec_of, title
+from edgeprune.recording.opaque import OPAQUE, tensors_within
+from edgeprune.recording.record import CALL, VALUE, WRITES, Record
 
 Shape = tuple[int, ...]
+OUTPUT = "output of the network"
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Flow:
     ``writing`` holds the in-place operations whose effect is seen through other views of the same memory.
     """
 
-    module: fx.GraphModule
+    module: fx.GraphModule | Record
     values: dict[fx.Node, Any] = field(default_factory=dict)
     ties: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     protections: list[tuple[Tensor, str, str]] = field(default_factory=list)
@@ -136,6 +138,12 @@ class Flow:
     static: set[fx.Node] = field(default_factory=set)
     writing: list[fx.Node] = field(default_factory=list)
     count: int = 1
+    knows: Callable[[str], bool] | None = None
+    given: dict[str, Any] = field(default_factory=dict)  # labels of inputs, by placeholder
+    pad_labels: list[Tensor] = field(default_factory=list)  # labels that pads of channels give, in order
+    known: dict[fx.Node, Any] = field(default_factory=dict)  # labels of calls that are not looked into
+    frees_created: bool = False  # channels of `torch.zeros(sizes)` may go
+    created: list[Tensor] = field(default_factory=list)  # labels of those
 
     def __post_init__(self) -> None:
         nodes = [node for node in self.module.graph.nodes if node.op == "call_module"]
@@ -145,9 +153,31 @@ class Flow:
         self.aliases: dict[str, list[str]] = defaultdict(list)
         named: list[tuple[str, Tensor]] = [*self.module.named_parameters(remove_duplicate=False)]
         named += list(self.module.named_buffers(remove_duplicate=False))
+        self._tensors: dict[str, Tensor] = {}
         for name, tensor in named:
             first = self._canonical.setdefault(id(tensor), name)
             self.aliases[first].append(name)
+            self._tensors[name] = tensor
+        # Weights that are computed element by element go by the name of one of the tensors they are made of.
+        self.elementwise: dict[Any, str] = {}
+        self.partners: dict[str, list[str]] = {}
+        self._planes: set[fx.Node] = set()
+        self.computing: set[fx.Node] = set()  # calls that compute them
+
+    def beside(self, record: "Record") -> "Flow":
+        """A walk over another record of the same network, with the same labels for the same parameters."""
+        return Flow(
+            record,
+            ties=self.ties,
+            protections=self.protections,
+            slots=self.slots,
+            outputs=self.outputs,
+            attributes=self.attributes,
+            count=self.count,
+            knows=self.knows,
+            frees_created=self.frees_created,
+            created=self.created,
+        )
 
     # --- what rules call -------------------------------------------------------------------------
 
@@ -165,19 +195,49 @@ class Flow:
 
     def protect(self, labels: Any, reason: str, node: fx.Node) -> None:
         """These labels are never removed."""
+        static = node in self.static and node.op == "call_function"
+        reason, layer = named(self.module, node, reason, static=static)
         for tensor in tensors_in(labels):
             found = torch.unique(lb.core(tensor))
             found = found[found != 0]
             if len(found):
-                self.protections.append((found, reason, layer_name(node)))
+                self.protections.append((found, reason, layer or layer_name(node)))
 
     def stop(self, call: Call, reason: str) -> Any:
         """Protect everything that comes in; what goes out is constant as far as pruning is concerned."""
         self.protect([call.args, call.kwargs], reason, call.node)
         return lb.constants_like(call.value)
 
+    def keep_whole(self) -> None:
+        """Protect the weights of parts that are not looked into, also where other code uses them."""
+        if not isinstance(self.module, Record):
+            return
+        for path, part in self.module.parts.items():
+            inside = tensors_within(self.module.model, [path])
+            names = {name for name, tensor in self._tensors.items() if id(tensor) in inside}
+            held = [vector for (name, _), vector in self.slots.items() if name in names]
+            held += [labels for name, labels in self.attributes.items() if name in names]
+            for labels in held:
+                used = torch.unique(lb.core(labels))
+                if len(used := used[used != 0]):
+                    self.protections.append((used, part.of(path), path))
+
+    def created_channels(self, value: Tensor) -> Tensor:
+        """Labels of a tensor that is made from sizes alone, all its channels alike."""
+        if not self.frees_created or value.dim() < 2 or value.shape[1] < 2 or not value.is_floating_point():
+            return lb.constants_like(value)
+        self.created.append(self.fresh(value.shape[1]))
+        return lb.spread(self.created[-1], 1, tuple(value.shape))
+
     def slot(self, name: str, axis: int, vector: Tensor, node: fx.Node) -> None:
         """Index ``axis`` of tensor ``name`` by ``vector``; a second use ties the two."""
+        for other in self.partners.get(name, ()):
+            tensor = self._tensors[other]
+            if axis < tensor.dim() and tensor.shape[axis] == len(vector):
+                self._slot(other, axis, vector, node)
+        self._slot(name, axis, vector, node)
+
+    def _slot(self, name: str, axis: int, vector: Tensor, node: fx.Node) -> None:
         known = self.slots.get((name, axis))
         if known is None:
             self.slots[name, axis] = vector.clone()
@@ -193,6 +253,10 @@ class Flow:
         self.outputs.setdefault(name, axis)
         if (name, axis) not in self.slots:
             self.slots[name, axis] = self.fresh(size)
+            for other in self.partners.get(name, ()):
+                tensor = self._tensors[other]
+                if axis < tensor.dim() and tensor.shape[axis] == size:
+                    self.slots[other, axis] = self.slots[name, axis].clone()
         return self.slots[name, axis]
 
     def tensor_name(self, tensor: Any) -> str | None:
@@ -211,7 +275,7 @@ class Flow:
             tensor = getattr(call.module, name, None)
             return (self.tensor_name(tensor), tensor) if isinstance(tensor, Tensor) else (None, None)
         node = call.argument_node(position, name)
-        found = self.attribute(node)
+        found = self.elementwise.get(node) or self.attribute(node)
         return (found, node.meta[VALUE]) if found else (None, None)
 
     def read(self, call: Call, axis: int, weight: str | None) -> Tensor | None:
@@ -239,6 +303,10 @@ class Flow:
                 axes.append(vector)
         self.cost(node, coefficient, *axes)
 
+    def has_rule(self, node: fx.Node) -> bool:
+        """Whether a rule says what becomes of the channels that reach ``node``."""
+        return self.knows is None or node.op != "call_function" or self.knows(op_name(node))
+
     # --- the walk --------------------------------------------------------------------------------
 
     def run(self, apply_rule: "Callable[[Flow, Call], Any]") -> "Flow":
@@ -250,20 +318,34 @@ class Flow:
 
     def _step(self, node: fx.Node, apply_rule: "Callable[[Flow, Call], Any]") -> Any:
         if node.op == "placeholder":
-            return self._input(node, node.meta[VALUE])
+            return self.given[str(node.target)] if self.given else self._input(node, node.meta[VALUE])
         if node.op == "get_attr":
             return self._get_attr(node)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.values[n])
         if node.op == "output":
-            self.protect(args, "output of the network", node)
+            if not self.given:
+                self.protect(args, OUTPUT, node)
             return None
+        if node.op == "call_module" and not node.users:
+            self.writing.append(node)  # it runs for what it does besides
+        if node in self.known:
+            return self.known[node]
+        result = apply_rule(self, Call(node, args, kwargs, self.layers.get(node), ""))
         if WRITES in node.meta:
             self.writing.append(node)
-        for written in node.meta.get(WRITES, ()):
-            self.protect(
-                self.values[written], "a tensor is written into while other views of it are in use", node
-            )
-        return apply_rule(self, Call(node, args, kwargs, self.layers.get(node), ""))
+            self._protect_views(node, result)
+        return result
+
+    def _protect_views(self, node: fx.Node, result: Any) -> None:
+        """What writes into memory that has other names ties what it writes to what was there: the names stay right.
+
+        Only where constants were there do those names not know of the channels that have come.
+        """
+        before = self.values[node.meta[WRITES][-1]]
+        if isinstance(result, Tensor) and isinstance(before, Tensor) and lb.matches(result, before):
+            return
+        for labels in (result, *(self.values[written] for written in node.meta[WRITES])):
+            self.protect(labels, "a tensor is written into while other views of it are in use", node)
 
     def _input(self, node: fx.Node, value: Any) -> Any:
         if isinstance(value, (tuple, list, dict)):
@@ -285,9 +367,9 @@ class Flow:
         if not isinstance(value, Tensor):
             return value
         users = [user for user in node.users if tensors_in(user.meta.get(VALUE)) or user.op == "output"]
-        if users and all(is_weight_argument(user, node) for user in users):
+        if users and all(is_weight_argument(user, node) for user in users) or node in self._planes:
             return None
-        if name is None or not value.is_floating_point():
+        if name is None or not value.is_floating_point() or not any(self.has_rule(user) for user in users):
             return lb.constants_like(value)
         axis = self._computed_weight_axis(node)
         if axis is not None and name not in self.attributes:
@@ -304,11 +386,11 @@ class Flow:
         while stack:
             current = stack.pop()
             for user in current.users:
-                name = op_name(user)
                 if user.op != "output" and not tensors_in(user.meta[VALUE]):
                     continue
-                if (name == "linear" or name.startswith("conv")) and weight_node(user) is current:
-                    found.add(None if current is node else 1 if "transpose" in name else 0)
+                axis = spec_of(user).output_axis
+                if axis is not None and weight_node(user) is current:
+                    found.add(None if current is node else axis)
                 elif user not in self.static:
                     return None
                 elif user not in seen:
@@ -321,9 +403,57 @@ class Flow:
         for node in self.module.graph.nodes:
             inputs = [n for n in node.all_input_nodes if tensors_in(n.meta[VALUE])]
             if node.op == "get_attr" or (
-                node.op.startswith("call") and all(n in self.static for n in inputs)
+                node.op.startswith("call")
+                and all(n in self.static for n in inputs)
+                and op_name(node) != OPAQUE
             ):
                 self.static.add(node)
+        for node in self.module.graph.nodes:
+            if spec_of(node).has_weights and node.op == "call_function":
+                for argument in node.all_input_nodes:
+                    computed = argument in self.static and argument.op != "get_attr"
+                    if (
+                        computed
+                        and isinstance(argument.meta[VALUE], Tensor)
+                        and is_weight_argument(node, argument)
+                    ):
+                        self._find_elementwise(argument)
+
+    def _find_elementwise(self, weight: fx.Node) -> None:
+        """Note a weight or bias that is computed element by element: a mask, a scale, another type."""
+        if weight in self.elementwise:
+            return
+        chain, stack = {weight}, [weight]
+        while stack:
+            node = stack.pop()
+            if not tensors_in(node.meta[VALUE]):
+                continue
+            if node.op != "get_attr" and not spec_of(node).computes_weights:
+                return
+            for source in node.all_input_nodes:
+                if source not in chain:
+                    chain.add(source)
+                    stack.append(source)
+        sources = [n for n in chain if n.op == "get_attr"]
+        names = [self.attribute(n) for n in sources]
+        shape = weight.meta[VALUE].shape
+        users = {user for n in chain for user in n.users} - chain
+        if (
+            None in names
+            or not all(tensors_in(n.meta[VALUE]) for n in chain)
+            or not all(is_weight_argument(user, n) for n in chain for user in n.users if user in users)
+            or not all(n.meta[VALUE].dim() in (0, len(shape)) for n in chain)
+        ):
+            return
+        whole = [str(name) for n, name in zip(sources, names, strict=True) if n.meta[VALUE].shape == shape]
+        parameters = [name for name in whole if isinstance(self._tensors[name], nn.Parameter)]
+        if not parameters:
+            return
+        self.elementwise[weight] = parameters[0]
+        partners = self.partners.setdefault(parameters[0], [])
+        partners += [str(name) for name in names if name != parameters[0] and name not in partners]
+        self._planes |= {n for n in chain if n.op == "get_attr"}
+        self.computing |= chain - self._planes
 
 
 def parameters_of(layer: nn.Module) -> list[nn.Parameter]:
@@ -339,7 +469,7 @@ def is_weight_argument(user: fx.Node, node: fx.Node) -> bool:
         return False
     if op_name(user) == "matmul":
         return is_linear_product(user) and source_of(user) is not node
-    return op_name(user) in LAYER_FUNCTIONS and source_of(user) is not node
+    return spec_of(user).has_weights and source_of(user) is not node
 
 
 def weight_node(node: fx.Node) -> Any:
@@ -358,6 +488,9 @@ def is_linear_product(node: fx.Node) -> bool:
 
 def layer_name(node: fx.Node) -> str:
     """What a person would call this node: the module's path, or the operation's name."""
+    site = node.meta.get(CALL)
+    if site is not None and site.in_layer and site.path:
+        return site.path
     return str(node.target) if node.op in ("call_module", "get_attr", "placeholder") else node.name
 
 

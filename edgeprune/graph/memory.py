@@ -8,19 +8,13 @@ it; views are no copies; a tensor is freed after its last reader.
 from dataclasses import dataclass
 
 import torch.fx as fx
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import op_name
+from edgeprune.graph.ops import spec_of
 
 BYTES = 4  # of a number, in float32
-
-_VIEWS = {
-    "getitem", "flatten", "view", "reshape", "squeeze", "unsqueeze", "chunk", "split", "unbind", "contiguous",
-    "detach", "dropout", "identity", "alias",
-}  # fmt: skip
-_VIEW_LAYERS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.modules.dropout._DropoutNd)
 
 
 @dataclass
@@ -59,10 +53,10 @@ def _reused(flow: Flow, node: fx.Node, held: dict[fx.Node, Buffer], now: int) ->
     sources = [held[source] for source in node.all_input_nodes if source in held]
     if not sources:
         return None
-    layer = flow.layers.get(node)
-    if isinstance(layer, _VIEW_LAYERS) or op_name(node) in _VIEWS:
+    spec = spec_of(node, flow.layers.get(node))
+    if spec.free:
         return sources[0]
-    if node not in flow.pointwise and not isinstance(layer, nn.modules.batchnorm._BatchNorm):
+    if node not in flow.pointwise and not spec.overwrites:
         return None
     size = flow.values[node].numel() if isinstance(flow.values[node], Tensor) else None
     free = [one for one in sources if one.last <= now and one.labels.numel() == size]

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph import labels as lb
+from edgeprune.graph.computed import COMPUTED, FROM_INPUT
 from edgeprune.graph.flow import Call, Flow, is_linear_product
-from edgeprune.graph.tidy import VALUE
+from edgeprune.recording.record import VALUE
 
-COMPUTED = "the weight of this layer is computed from a parameter, and not one itself"
 MIXED = "channels are mixed with positions here"
 
 
@@ -18,7 +18,7 @@ def linear(flow: Flow, call: Call) -> Any:
     """Linear: reads the last axis, writes fresh labels on it."""
     name, weight = flow.weight(call, 1, "weight")
     if name is None or weight is None or weight.dim() != 2:
-        return _computed(flow, call, _linear_flops(call))
+        return _computed_linear(flow, call)
     out = _dense(flow, call, name, weight, side=1)
     _bias(flow, call, 2, out)
     return lb.spread(out, len(call.shape) - 1, call.shape)
@@ -39,15 +39,34 @@ def _linear_flops(call: Call) -> float:
     return math.prod(call.shape) * call.x.shape[-1]
 
 
+def _computed_linear(flow: Flow, call: Call) -> Any:
+    """A weight made from a parameter, row by row: rows may go, but what they read stays."""
+    labels = call.get(1, "weight")
+    rows = lb.vector_along(labels, 0) if isinstance(labels, Tensor) and labels.dim() == 2 else None
+    if rows is None or bool((rows == 0).any()):
+        return _computed(flow, call, _linear_flops(call))
+    flow.protect(call.x, COMPUTED, call.node)
+    _bias(flow, call, 2, rows)
+    flow.cost(call.node, math.prod(call.shape[:-1]) * call.x.shape[-1], rows)
+    return lb.spread(rows, len(call.shape) - 1, call.shape)
+
+
 def _bias(flow: Flow, call: Call, position: int, out: Tensor) -> None:
     name, _ = flow.weight(call, position, "bias")
     if name is not None:
         flow.slot(name, 0, out, call.node)
+        return
+    labels = call.get(position, "bias")
+    if isinstance(labels, Tensor) and call.module is None:
+        flow.tie(labels, out)
+        if bool(((labels == 0) & (out != 0)).any()):
+            flow.protect(out, COMPUTED, call.node)
 
 
 def _computed(flow: Flow, call: Call, flops: float) -> Any:
     flow.cost(call.node, flops)
-    return flow.stop(call, COMPUTED)
+    weight = call.argument_node(1, "weight")
+    return flow.stop(call, COMPUTED if call.module or weight in flow.static else FROM_INPUT)
 
 
 def matmul(flow: Flow, call: Call) -> Any:

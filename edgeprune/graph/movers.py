@@ -12,8 +12,8 @@ from edgeprune.graph import labels as lb
 from edgeprune.graph.flow import Call, Flow, Reader, Remap
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.mixers import MIXED
-from edgeprune.graph.ops import LIKE, op_name, source_of
-from edgeprune.graph.tidy import VALUE
+from edgeprune.graph.ops import nodes_in, source_of, spec_of
+from edgeprune.recording.record import VALUE
 
 
 def mover(flow: Flow, call: Call) -> Any:
@@ -22,15 +22,29 @@ def mover(flow: Flow, call: Call) -> Any:
         return flow.stop(call, f"the indices of {call.kind} depend on the input")
     flow.movers.add(call.node)
     args, kwargs = moved_arguments(call.node, lambda n: flow.values[n])
-    return lb.run_on_labels(lambda *a, **k: run_mover(call.node, call.op, call.module, a, k), args, kwargs)
+    result = lb.run_on_labels(lambda *a, **k: run_mover(call.node, call.op, call.module, a, k), args, kwargs)
+    if isinstance(call.x, Tensor):
+        _protect_numbered(flow, call, result)
+    return result
+
+
+def _protect_numbered(flow: Flow, call: Call, result: Any) -> None:
+    """y[:, 2] and y.unbind(1): a channel that is taken alone, by its number, is missed where it has gone."""
+    for part in tensors_in(result):
+        if part.dim() >= call.x.dim() or part.numel() == 0:
+            continue
+        small = lb.core(part)
+        if small.numel() == 1 and bool(small.any()) and bool((lb.core(call.x) != small.reshape(-1)[0]).any()):
+            flow.protect(part, "a channel is taken alone, by its number", call.node)
 
 
 def index_nodes(node: fx.Node) -> set[fx.Node]:
     """Tensor arguments of a mover that say *where*, not *what*."""
     source = source_of(node)
-    if not isinstance(source, fx.Node) or op_name(node) in LIKE:
+    if not isinstance(source, fx.Node) or spec_of(node).shape_only:
         return set()
-    return {n for n in node.all_input_nodes if n is not source and tensors_in(n.meta[VALUE])}
+    other = (source, node.kwargs.get("out"))
+    return {n for n in node.all_input_nodes if n not in other and tensors_in(n.meta[VALUE])}
 
 
 def moved_arguments(node: fx.Node, lookup: Callable[[fx.Node], Any]) -> tuple[Any, Any]:
@@ -47,6 +61,7 @@ def run_mover(
     """Run a mover on stand-in values; `view` becomes `reshape`, since stand-ins may have stride 0."""
     if module is not None:
         return module(*args, **kwargs)
+    kwargs = {key: value for key, value in kwargs.items() if key != "out"}
     if op == "cat":
         return lb.cat(list(args[0] if args else kwargs["tensors"]), cat_axis(args, kwargs))
     if op in ("view", "reshape") and not (len(args) > 1 and isinstance(args[1], torch.dtype)):
@@ -57,6 +72,49 @@ def run_mover(
     if node.op == "call_method":
         return getattr(args[0], str(node.target))(*args[1:], **kwargs)
     return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def assignment(flow: Flow, call: Call) -> Any:
+    """y[index] = z: what is written is tied to what was there; constants take the channels that come."""
+    target, index, value = call.args
+    if any(n not in flow.static for n in index_nodes_of_assignment(call.node)):
+        if isinstance(index, Tensor) and not isinstance(value, Tensor) and index.shape == target.shape:
+            flow.pointwise.add(call.node)  # y[y > 0] = 1 looks at one element at a time
+            flow.tie(lb.core(target), lb.core(index))
+            return target
+        return flow.stop(call, "the indices of an assignment depend on the input")
+    where = assigned_index(call.node)
+    part = target[where]
+    _protect_numbered(flow, call, part)
+    if not isinstance(value, Tensor) or not bool(lb.core(value).any()):
+        return target
+    flow.tie(lb.core(part), lb.core(value[(None,) * (part.dim() - value.dim())]))
+    if not bool((lb.core(part) == 0).any()):
+        return target
+    result = target.clone(memory_format=torch.contiguous_format)
+    result[where] = torch.where(part != 0, part, value.expand(part.shape))
+    return result
+
+
+def index_nodes_of_assignment(node: fx.Node) -> list[fx.Node]:
+    """The tensors that say where an assignment writes."""
+    return [n for n in nodes_in(node.args[1]) if tensors_in(n.meta[VALUE])]
+
+
+def assigned_index(node: fx.Node) -> Any:
+    """Where an assignment of the original network writes: tensors of indices by their values."""
+    return fx.node.map_arg(node.args[1], lambda n: lb.mapped(n.meta[VALUE], _on_cpu))
+
+
+def written_labels(shape: tuple[int, ...], index: Any, labels: Any) -> Tensor:
+    """The label that an assignment writes to each place: 0 for a constant, -1 where nothing is written."""
+    written = torch.full(shape, -1)
+    written[index] = labels if isinstance(labels, Tensor) else 0
+    return written
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.cpu() if isinstance(value, Tensor) else value
 
 
 def cat_axis(args: Any, kwargs: Any) -> int:
@@ -142,7 +200,7 @@ def _remap(
     others: dict[int, tuple[int, int]],
 ) -> Any:
     source = F.pad(torch.arange(len(vector)), widths, value=-1)
-    out = flow.fresh(call.shape[axis])
+    out = flow.pad_labels.pop(0) if flow.pad_labels else flow.fresh(call.shape[axis])
     flow.readers.append(Reader(call.node, axis, vector, None))
     flow.remaps.append(Remap(call.node, axis, vector, out, source, others))
     return lb.spread(out, axis, call.shape)

@@ -14,12 +14,10 @@ from edgeprune.graph.elements import Elements, Lookup
 from edgeprune.graph.fate import Fate
 from edgeprune.graph.flow import Flow, Remap
 from edgeprune.graph.labels import matches, tensors_in
-from edgeprune.graph.movers import cat_axis, moved_arguments, run_mover
-from edgeprune.graph.ops import op_name, source_of
+from edgeprune.graph.movers import assigned_index, cat_axis, moved_arguments, run_mover, written_labels
+from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.graph.survivors import Survivors, is_broken
-from edgeprune.graph.tidy import VALUE
-
-_SIZED = {"view": 1, "reshape": 1, "expand": 1, "unflatten": 2}
+from edgeprune.recording.record import VALUE
 
 
 class Moves:
@@ -86,14 +84,14 @@ class Moves:
 
     def _resize(self, node: fx.Node, args: Any, kwargs: Any, expected: Any) -> bool:
         """Literal sizes of view, reshape, expand and unflatten."""
-        where = _SIZED.get(op_name(node))
+        where = spec_of(node).sizes_from
         if where is None or not isinstance(expected, Tensor) or len(args) <= where:
             return False
         offset = int(args[1]) % args[0].dim() if op_name(node) == "unflatten" else 0
         new = self.editor.new[node]
-        listed = isinstance(new.args[where], (tuple, list))
-        sizes = list(new.args[where] if listed else new.args[where:])  # type: ignore[arg-type]
+        listed = isinstance(args[where], (tuple, list))
         values = list(args[where] if listed else args[where:])
+        sizes: list[Any] = list(self._single_sizes(node, where, len(values)) if listed else new.args[where:])
         if len(sizes) != len(values):
             return False
         for place, value in enumerate(values):
@@ -110,7 +108,7 @@ class Moves:
 
     def _resplit(self, node: fx.Node, args: Any, kwargs: Any, expected: Any) -> bool:
         """split and chunk become a split into the surviving sizes."""
-        if op_name(node) not in ("split", "chunk", "tensor_split", "split_with_sizes"):
+        if not spec_of(node).splits:
             return False
         dim = int(args[2] if len(args) > 2 else kwargs.get("dim", 0))
         sizes = [int(part.shape[dim]) for part in expected]
@@ -127,6 +125,14 @@ class Moves:
     def _source(self, node: fx.Node) -> fx.Node:
         return self.editor.new[source_of(node)]
 
+    def _single_sizes(self, node: fx.Node, where: int, count: int) -> Any:
+        """The sizes of an argument that may be a whole `x.shape`."""
+        argument: Any = self.editor.new[node].args[where]
+        if not isinstance(argument, fx.Node):
+            return argument
+        with self.editor.before(node):
+            return [self.editor.call(operator.getitem, argument, place) for place in range(count)]
+
     # --- slices ----------------------------------------------------------------------------------
 
     def _reindex(self, node: fx.Node, args: Any, _: Any, expected: Any) -> bool:
@@ -134,20 +140,24 @@ class Moves:
         if op_name(node) != "getitem" or not isinstance(args[0], Tensor) or not isinstance(expected, Tensor):
             return False
         full = self.flow.values[source_of(node)]
-        index = _whole_index(args[1], full.dim())
-        if index is None:
+        # Bounds that follow from sizes are others now: channels are picked by what they were, the rest stays written.
+        before = _whole_index(fx.node.map_arg(node.args[1], lambda n: n.meta[VALUE]), full.dim())
+        now = _whole_index(args[1], full.dim())
+        written = _whole_index(self.editor.new[node].args[1], full.dim(), fx.Node)
+        if before is None or now is None or written is None:
             return False
         axis = -1
-        for place, item in enumerate(index):
+        for place, item in enumerate(before):
             axis += item is not None
             if isinstance(item, slice) and item != slice(None) and args[0].shape[axis] != full.shape[axis]:
-                rest = (*index[:place], slice(None), *index[place + 1 :])
-                return self._slice_axis(node, item, axis, rest, expected)
+                rest, kept = [(*index[:place], slice(None), *index[place + 1 :]) for index in (now, written)]
+                return self._slice_axis(node, item, axis, (rest, kept), expected)
         return False
 
     def _slice_axis(
-        self, node: fx.Node, item: slice, axis: int, rest: tuple[Any, ...], expected: Tensor
+        self, node: fx.Node, item: slice, axis: int, rest: tuple[Any, Any], expected: Tensor
     ) -> bool:
+        """``rest`` is the index of the other axes: its values, and as it is written."""
         source = source_of(node)
         full, arrived = self.flow.values[source], self.actual[source]
         before = self.survivors.index(full)
@@ -157,14 +167,67 @@ class Moves:
         positions = torch.tensor(
             [p for p, i in enumerate(before[axis].tolist()) if i in chosen], dtype=torch.long
         )
-        if not matches(arrived.index_select(axis, positions)[rest], expected):
+        values, written = rest
+        if not matches(arrived.index_select(axis, positions)[values], expected):
             return False
         with self.editor.before(node):
             result = self.editor.pick(self._source(node), axis, positions, arrived.shape[axis])
-            if any(other != slice(None) for other in rest):
-                result = self.editor.call(operator.getitem, result, rest)
+            if any(other != slice(None) for other in written):
+                result = self.editor.call(operator.getitem, result, written)
         self.editor.replace(node, result)
         return True
+
+    # --- assignments -----------------------------------------------------------------------------
+
+    def assign(self, node: fx.Node) -> Any:
+        """y[index] = z: the index by the positions that stay, in the one axis along which it must change."""
+        labels, target, index, value = self.flow.values[node], node.all_input_nodes[0], *node.args[1:]
+        if isinstance(value, fx.Node) and value in self.fate.empty:  # nothing of it stays to be written
+            self.editor.replace(node, self.editor.new[target])
+            return self.actual[target]
+        positions = self.survivors.index(labels)
+        if positions is None or is_broken([self.actual[n] for n in node.all_input_nodes]):
+            raise self.survivors.refuse([labels, *(self.flow.values[n] for n in node.all_input_nodes)], node)
+        source = self.flow.values[value] if isinstance(value, fx.Node) else None
+        wanted = written_labels(tuple(labels.shape), assigned_index(node), source)
+        for axis, kept in enumerate(positions):
+            wanted = wanted if len(kept) == wanted.shape[axis] else wanted.index_select(axis, kept)
+        arrived = self.actual[value] if isinstance(value, fx.Node) else None
+        now = fx.node.map_arg(index, lambda n: self.actual[n])
+        if not _writes(self.actual[target], now, arrived, wanted):
+            self._reassign(node, positions, arrived, wanted)
+        return self.survivors.of(labels)
+
+    def _reassign(self, node: fx.Node, kept: list[Tensor], arrived: Any, wanted: Tensor) -> None:
+        labels, new = self.flow.values[node], self.editor.new[node]
+        items = _whole_index(assigned_index(node), labels.dim())
+        if items is None or None in items:
+            raise self.survivors.refuse(labels, node)
+        items = (*items, *[slice(None)] * (labels.dim() - len(items)))
+        written = new.args[1] if isinstance(new.args[1], tuple) else (new.args[1],)
+        written = _whole_index(written, labels.dim(), fx.Node) or items
+        literal, changed = list(items), [*written, *items[len(written) :]]
+        for axis, item in enumerate(items):
+            if len(kept[axis]) == labels.shape[axis] or not isinstance(item, (slice, int)):
+                continue
+            order = {int(i): place for place, i in enumerate(kept[axis])}
+            if isinstance(item, int):
+                if item % labels.shape[axis] not in order:
+                    raise self.survivors.refuse(labels, node)
+                literal[axis] = changed[axis] = order[item % labels.shape[axis]]
+                continue
+            places = [order[i] for i in range(labels.shape[axis])[item] if i in order]
+            run = list(range(places[0], places[0] + len(places))) if places else []
+            if places == run:
+                start = places[0] if places else 0
+                literal[axis] = changed[axis] = slice(start, start + len(places))
+            else:
+                literal[axis] = torch.tensor(places)
+                with self.editor.before(node):
+                    changed[axis] = self.editor.buffer("edgeprune_index", literal[axis])
+        if not _writes(self.actual[node.args[0]], tuple(literal), arrived, wanted):  # type: ignore[index]
+            raise self.survivors.refuse(labels, node)
+        new.args = (new.args[0], tuple(changed), new.args[2])
 
     # --- gathers ---------------------------------------------------------------------------------
 
@@ -266,10 +329,19 @@ class Moves:
         return self.editor.pick(x, remap.axis, index, width + 1)
 
 
-def _whole_index(index: Any, dims: int) -> tuple[Any, ...] | None:
-    """An index without Ellipsis, or None where it holds tensors or lists."""
+def _writes(target: Tensor, index: Any, value: Any, wanted: Tensor) -> bool:
+    """Whether an assignment writes the labels that it must, where it must."""
+    try:
+        written = written_labels(tuple(target.shape), index, value)
+    except (RuntimeError, IndexError, TypeError):
+        return False
+    return written.shape == wanted.shape and bool((written == wanted).all())
+
+
+def _whole_index(index: Any, dims: int, *more: type) -> tuple[Any, ...] | None:
+    """An index without Ellipsis, or None where it holds tensors or lists, or others than ints and ``more``."""
     items = index if isinstance(index, tuple) else (index,)
-    if any(not isinstance(i, (slice, int)) and i is not None and i is not Ellipsis for i in items):
+    if any(not isinstance(i, (slice, int, *more)) and i is not None and i is not Ellipsis for i in items):
         return None
     used = sum(i is not None and i is not Ellipsis for i in items)
     if not any(i is Ellipsis for i in items):

@@ -2,13 +2,22 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from edgeprune.graph import labels as lb
+from edgeprune.graph.computed import COMPUTED
 from edgeprune.graph.flow import Call, Flow
 from edgeprune.graph.mixers import MIXED
 
 _STATISTICS = ((3, "weight"), (4, "bias"), (1, "running_mean"), (2, "running_var"))
+_NATIVE_STATISTICS = ((1, "weight"), (2, "bias"), (3, "running_mean"), (4, "running_var"))
+
+
+def _statistics(call: Call) -> tuple[tuple[int, str], ...]:
+    """Places of the vectors: `torch.batch_norm` has another order than `F.batch_norm`."""
+    native = call.node.target in (torch.batch_norm, torch.instance_norm)
+    return _NATIVE_STATISTICS if native and call.module is None else _STATISTICS
 
 
 def _vectors(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector: Tensor) -> None:
@@ -27,12 +36,12 @@ def _count(flow: Flow, call: Call, position: int, plain: int, affine: int) -> No
 def batch_norm(flow: Flow, call: Call) -> Any:
     """BatchNorm passes channels; its vectors are indexed by them."""
     axis = 1 if call.x.dim() > 1 else 0
-    vector = lb.vector_along(call.x, axis)
-    if vector is None or _foreign(flow, call, _STATISTICS, vector):
+    vector, places = lb.vector_along(call.x, axis), _statistics(call)
+    if vector is None or _foreign(flow, call, places, vector):
         return flow.stop(call, MIXED if vector is None else "a norm whose vectors are computed")
-    _vectors(flow, call, _STATISTICS, vector)
+    _vectors(flow, call, places, vector)
     batch = call.module is None and bool(call.get(5, "training", False))
-    _count(flow, call, 3, *((4, 5) if batch else (1, 2)))
+    _count(flow, call, places[0][0], *((4, 5) if batch else (1, 2)))
     return _same(call, vector, axis)
 
 
@@ -49,8 +58,9 @@ def _foreign(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector:
             isinstance(getattr(call.module, name, None), Tensor) and flow.weight(call, at, name)[0] is None
             for at, name in names
         )
-    for found in [call.get(at, name) for at, name in names]:
-        if isinstance(found, Tensor):
+    for at, name in names:
+        found = call.get(at, name)
+        if isinstance(found, Tensor) and flow.weight(call, at, name)[0] is None:
             if found.dim() != 1 or bool(((found == 0) & (vector != 0)).any()):
                 return True
             flow.tie(found, vector)
@@ -60,11 +70,11 @@ def _foreign(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector:
 def instance_norm(flow: Flow, call: Call) -> Any:
     """InstanceNorm passes channels; each is normalised by itself."""
     axis = call.x.dim() - _spatial_dims(call) - 1
-    vector = lb.vector_along(call.x, axis)
-    if vector is None or _foreign(flow, call, _STATISTICS, vector):
+    vector, places = lb.vector_along(call.x, axis), _statistics(call)
+    if vector is None or _foreign(flow, call, places, vector):
         return flow.stop(call, MIXED if vector is None else "a norm whose vectors are computed")
-    _vectors(flow, call, _STATISTICS, vector)
-    _count(flow, call, 3, 4, 5)
+    _vectors(flow, call, places, vector)
+    _count(flow, call, places[0][0], 4, 5)
     return lb.spread(vector, axis, call.shape)
 
 
@@ -98,6 +108,17 @@ def layer_norm(flow: Flow, call: Call) -> Any:
     if any(isinstance(call.get(at, name), Tensor) for at, name in ((2, "weight"), (3, "bias"))):
         return flow.stop(call, "a norm whose vectors are computed")
     return call.x
+
+
+def weight_norm(flow: Flow, call: Call) -> Any:
+    """A weight with a gain for each row: rows may go, but each is divided by the length of a whole row."""
+    if int(call.get(2, "dim", 0)) != 0:  # -1: one length of the whole weight
+        return flow.stop(call, COMPUTED)
+    rows, gains = lb.vector_along(call.x, 0), lb.vector_along(call.get(1, "g"), 0)
+    if rows is None or gains is None:
+        return flow.stop(call, COMPUTED)
+    flow.tie(rows, gains)
+    return lb.spread(rows, 0, call.shape)
 
 
 def prelu(flow: Flow, call: Call) -> Any:

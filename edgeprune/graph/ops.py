@@ -1,116 +1,124 @@
-"""One name for each operation, whether it comes as function, method or operator."""
+"""What is known of an operation, in one record each, and one name for it however it is called."""
 
 import operator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.fx as fx
 import torch.nn.functional as F
+from torch import nn
+
+from edgeprune.errors import EdgePruneError
+from edgeprune.recording.names import SAME
+from edgeprune.recording.record import CALL
+
+
+@dataclass(frozen=True)
+class OpSpec:
+    """All that is known of one operation: propagation, liveness, cost, memory, importance and rewriting ask here.
+
+    Attributes:
+        name: as `op_name` gives it: ``relu`` for ``torch.relu``, ``x.relu_()`` and ``F.relu``; an operation of another
+            library goes by ``namespace::name``, as ``torch.ops.namespace.name`` is registered.
+        rule: takes the walk (a `Flow`) and the call (a `Call`, its arguments replaced by labels), and gives the labels
+            of the result; it also counts FLOPs and says which axes of which parameters the labels index. None: what
+            reaches the operation is protected.
+        layers: classes of layers, or names of classes, that are this operation.
+        elementwise: looks at one element at a time.
+        keeps_zero: zero in, zero out.
+        folds: makes of one constant for each channel another such.
+        views: the result may share memory with the first argument.
+        free: a runtime gives the result no memory of its own.
+        overwrites: a runtime writes the result over the first argument, though this is not elementwise.
+        computes_weights: a weight that is made by it may be cut along every axis.
+        output_axis: along which axis of its weight the channels lie that it makes.
+        has_weights: its arguments but the first are a layer's weights and statistics.
+        shape_only: of a second tensor only the shape or type counts; other movers take it as an index.
+        sizes_from: the position of the argument from which on sizes are written.
+        splits: gives parts along an axis, by sizes or their number.
+        creates: makes a tensor from sizes alone, with all its channels alike.
+        random: gives something else each time.
+        selects: picks by content, so that rounding may change what comes out altogether.
+        asks_shape: gives plain values that depend on the shape or type of a tensor alone.
+        reads_content: gives plain values that depend on what is in a tensor.
+        arithmetic: adds, subtracts, multiplies or divides.
+        scales_channels: normalises, and has a factor for each channel.
+        takes_statistics: normalises by what it sees, in evaluation mode too.
+    """
+
+    name: str
+    rule: Callable[[Any, Any], Any] | None = None
+    layers: tuple[type[nn.Module] | str, ...] = ()
+    elementwise: bool = False
+    keeps_zero: bool = False
+    folds: bool = False
+    views: bool = False
+    free: bool = False
+    overwrites: bool = False
+    computes_weights: bool = False
+    output_axis: int | None = None
+    has_weights: bool = False
+    shape_only: bool = False
+    sizes_from: int | None = None
+    splits: bool = False
+    creates: bool = False
+    random: bool = False
+    selects: bool = False
+    asks_shape: bool = False
+    reads_content: bool = False
+    arithmetic: bool = False
+    scales_channels: bool = False
+    takes_statistics: bool = False
+
+
+OPS: dict[str, OpSpec] = {}
+_LAYERS: dict[type[nn.Module] | str, OpSpec] = {}
+
+
+def register_op(spec: OpSpec, *, replace: bool = False) -> OpSpec:
+    """Enter an operation into the table that everything asks.
+
+    Args:
+        spec: what is known of it.
+        replace: take the place of the entry of that name.
+
+    Raises:
+        EdgePruneError: the name is taken, or empty.
+    """
+    if not spec.name or (spec.name in OPS and not replace):
+        reason = "is in the table already: add replace=True to take its place" if spec.name else "has no name"
+        raise EdgePruneError(f"the operation {spec.name!r} {reason}")
+    OPS[spec.name] = spec
+    _LAYERS.update(dict.fromkeys(spec.layers, spec))
+    return spec
+
+
+def spec_of(node: fx.Node, layer: nn.Module | None = None) -> OpSpec:
+    """Return what is known of a call; an empty record, with the call's name, where nothing is."""
+    if layer is not None:
+        return spec_of_layer(layer)
+    name = op_name(node)
+    return OPS.get(name) or OpSpec(name)
+
+
+def spec_of_layer(layer: nn.Module) -> OpSpec:
+    """Return what is known of a layer, by its class or one that it is derived from."""
+    for kind in type(layer).__mro__:
+        spec = _LAYERS.get(kind) or _LAYERS.get(kind.__name__)
+        if spec is not None:
+            return spec
+    return OpSpec("")
+
 
 _SPACES = (torch, F, operator, torch._C._nn, torch.special, torch.Tensor)
 
-# Operators and in-place operators that mean the same as a torch function.
-_SAME = {
-    "truediv": "div",
-    "itruediv": "div",
-    "iadd": "add",
-    "isub": "sub",
-    "imul": "mul",
-    "true_divide": "div",
-    "multiply": "mul",
-    "subtract": "sub",
-    "concat": "cat",
-    "concatenate": "cat",
-    "swapaxes": "transpose",
-    "swapdims": "transpose",
-    "moveaxis": "movedim",
-    "view_as": "reshape_as",
-    "matmul": "matmul",
-    "silu_": "silu",
-}
 
-# Functional layers: their weights are read through get_attr nodes.
-LAYER_FUNCTIONS = {
-    "linear",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
-    "batch_norm",
-    "instance_norm",
-    "group_norm",
-    "layer_norm",
-    "prelu",
-}
-
-
-def _words(text: str) -> set[str]:
-    return set(text.split())
-
-
-UNARY = _words(
-    """
-    relu relu6 gelu silu sigmoid tanh hardswish hardsigmoid hardtanh elu selu celu leaky_relu rrelu mish
-    softplus softsign logsigmoid tanhshrink softshrink hardshrink threshold clamp clip clamp_min clamp_max
-    abs neg exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos erf floor ceil round sign logit
-    nan_to_num positive dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout
-    stochastic_depth float double half bfloat16 to type type_as detach requires_grad cuda cpu zeros_like
-    ones_like full_like rand_like logical_not ne eq gt lt ge le
-    """
-)
-BINARY = _words(
-    """
-    add sub mul div maximum minimum pow where lerp addcmul addcdiv fmod remainder floor_divide atan2 rsub ne
-    eq gt lt ge le floordiv mod
-    """
-)
-MOVERS = _words(
-    """
-    stack split chunk tensor_split split_with_sizes narrow flatten reshape view permute transpose squeeze
-    unsqueeze index_select select unbind flip roll movedim tile repeat repeat_interleave getitem expand
-    expand_as unflatten t T mT contiguous clone channel_shuffle pixel_unshuffle ravel numpy_T adjoint
-    swapaxes reshape_as
-    """
-)
-POOLS = _words(
-    """
-    max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d
-    adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
-    lp_pool2d interpolate upsample upsample_nearest upsample_bilinear
-    """
-)
-REDUCERS = _words("mean sum amax amin std var prod norm max min logsumexp median any all")
-SOFTMAXES = {"softmax", "log_softmax", "softmin", "normalize", "cumsum", "cumprod"}
-CREATORS = _words("new_zeros new_ones new_full new_empty new_tensor")
-
-# Movers whose second tensor only gives a shape or a type; every other further tensor is an index.
-LIKE = {"expand_as", "reshape_as", "type_as"}
-
-# Plain values that come from a tensor's shape or type; a number that comes from its content is none of these.
-QUESTIONS = _words(
-    """
-    getattr size dim ndimension numel nelement stride is_floating_point is_complex is_contiguous is_tensor
-    element_size get_device storage_offset result_type is_same_size keys values items item
-    """
-)
-
-# Their result may share memory with their first argument.
-VIEWS = MOVERS - {"roll", "flip", "repeat", "tile", "repeat_interleave", "stack", "clone", "index_select"}
-VIEWS |= {"detach", "dropout", "to", "float", "type", "glu"}
-
-# Zero in, zero out: what an emptied branch without biases gives stays nothing.
-ZERO_STAYS = _words(
-    """
-    relu relu6 gelu silu tanh hardswish elu selu celu leaky_relu rrelu mish softsign tanhshrink softshrink
-    hardshrink neg abs square sqrt sin floor ceil round sign expm1 log1p erf dropout dropout1d dropout2d
-    dropout3d stochastic_depth float double half to type detach contiguous clone permute transpose mean amax
-    amin adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
-    adaptive_max_pool3d identity droppath stochasticdepth adaptiveavgpool1d adaptiveavgpool2d
-    adaptiveavgpool3d adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d leakyrelu prelu
-    """
-)
+def assign(target: Any, index: Any, value: Any) -> Any:
+    """``target[index] = value`` as a function that gives the target."""
+    target[index] = value
+    return target
 
 
 def _names() -> dict[Any, str]:
@@ -144,6 +152,9 @@ def title(node: fx.Node) -> str:
 
 def op_name(node: fx.Node) -> str:
     """Canonical name: 'add' for torch.add, x.add_, x + y and x += y; '' for a function we do not know."""
+    site = node.meta.get(CALL)
+    if site is not None:
+        return site.op
     if node.op == "call_method":
         name = str(node.target)
     elif node.op == "call_function":
@@ -153,7 +164,21 @@ def op_name(node: fx.Node) -> str:
             return ""
         if node.target is getattr:
             return "getattr"
+        if node.target is assign:
+            return "setitem"
     else:
         return ""
     name = name if name.startswith("_") else name.rstrip("_")
-    return _SAME.get(name, name)
+    return SAME.get(name, name)
+
+
+def nodes_in(value: Any) -> list[fx.Node]:
+    """Return every node among the arguments of a call, in order, as often as it is there."""
+    nodes: list[fx.Node] = []
+
+    def note(node: fx.Node) -> fx.Node:
+        nodes.append(node)
+        return node
+
+    fx.node.map_arg(value, note)
+    return nodes

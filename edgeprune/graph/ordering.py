@@ -76,7 +76,8 @@ def _permutable(graph: Graph, vector: Ints) -> bool:
             return False
     return all(
         _carries(graph, tensor, vector, members)
-        for v in graph.flow.values.values()
+        for flow in graph.flows
+        for v in flow.values.values()
         for tensor in tensors_in(v)
     )
 

@@ -16,6 +16,8 @@ _DIM_AT = {"norm": 2, "quantile": 2}
 
 def pointwise(flow: Flow, call: Call) -> Any:
     """One tensor passes; of several, elements that meet are tied."""
+    if not isinstance(call.value, Tensor):  # torch.where(condition) gives places
+        return flow.stop(call, f"what {call.kind} gives depends on the content")
     flow.pointwise.add(call.node)
     shape = call.shape
     tensors = [t[(None,) * (len(shape) - t.dim())] for t in tensors_in([call.args, call.kwargs])]

@@ -16,16 +16,15 @@ from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.constants import Constants, out_of_place
-from edgeprune.graph.copying import assemble
 from edgeprune.graph.editor import Editor, set_argument
 from edgeprune.graph.fate import Fate, fate_of
-from edgeprune.graph.flow import layer_name, weight_node
+from edgeprune.graph.flow import Flow, layer_name, weight_node
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.moves import Moves
-from edgeprune.graph.ops import op_name, source_of
+from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.graph.ordering import Orders
 from edgeprune.graph.survivors import Immovable, Survivors, is_broken
-from edgeprune.graph.tidy import VALUE
+from edgeprune.recording.record import VALUE, WRITES
 
 __all__ = ["Immovable", "Rewriter", "left_out"]
 
@@ -39,11 +38,19 @@ class Rewriter:
     """
 
     def __init__(
-        self, graph: Graph, root: nn.Module, keep: Bools, orders: Orders, *, bypass: bool = False
+        self,
+        graph: Graph,
+        root: nn.Module,
+        keep: Bools,
+        orders: Orders,
+        *,
+        bypass: bool = False,
+        nonnegative: set[fx.Node] = frozenset(),  # type: ignore[assignment]
     ) -> None:
+        self.nonnegative = nonnegative
         self.graph, self.flow, self.root = graph, graph.flow, root
         self.fate = fate_of(graph.flow, graph.class_of, keep)
-        self.silent = set(left_out(graph, self.fate)) if bypass else set()
+        self.silent = set(left_out(graph.flow, self.fate)) if bypass else set()
         self.survivors = Survivors(graph, keep, orders)
         self.editor = Editor(graph.module.graph, root)
         self.actual: dict[fx.Node, Any] = {}
@@ -55,7 +62,7 @@ class Rewriter:
             reader.node for reader in self.flow.readers if reader.weight is None
         } - self.remaps.keys()
 
-    def run(self) -> fx.GraphModule:
+    def run(self) -> fx.Graph:
         """Rewrite every node that still works; raises Immovable."""
         if self.fate.stuck:
             classes = np.unique(np.array([item for _, item in self.fate.stuck], dtype=np.int64))
@@ -63,11 +70,29 @@ class Rewriter:
         for node in self.graph.module.graph.nodes:
             if node.op != "output":
                 self.actual[node] = self._step(node)
+        for node in self.flow.writing:
+            if WRITES in node.meta:
+                self._check_write(node)
         writing = {self.editor.new[n] for n in self.flow.writing}
         graph = self.editor.graph
         graph.eliminate_dead_code(lambda n: n.op in ("placeholder", "output") or n in writing)
         graph.lint()
-        return assemble(self.root, graph, self.graph.module)
+        return graph
+
+    def _check_write(self, node: fx.Node) -> None:
+        """What is written into must still be a part of the tensor that is used under another name."""
+        new = self.editor.new[node]
+        if op_name(new) != op_name(node):
+            raise self.survivors.refuse([self.flow.values[n] for n in node.meta[WRITES]], node)
+        source = source_of(new)
+        while (
+            isinstance(source, fx.Node)
+            and source.op.startswith("call")
+            and (op_name(source) == "index_select" or spec_of(source).views)
+        ):
+            if op_name(source) == "index_select":
+                raise self.survivors.refuse([self.flow.values[n] for n in node.meta[WRITES]], node)
+            source = source_of(source)
 
     def _step(self, node: fx.Node) -> Any:
         labels = self.flow.values[node]
@@ -77,6 +102,10 @@ class Rewriter:
             return self.survivors.of(labels)
         if not tensors_in(node.meta[VALUE]):
             return self._plain(node)
+        if spec_of(node).creates:
+            return self._created(node, labels)
+        if op_name(node) == "setitem":
+            return self.moves.assign(node)
         if node in self.flow.movers:
             return self.moves.move(node)
         return self._rule(node, labels)
@@ -127,6 +156,23 @@ class Rewriter:
             self._operands(node)
         else:
             self._group_counts(node)
+        return expected
+
+    def _created(self, node: fx.Node, labels: Any) -> Any:
+        """torch.zeros(sizes): sizes that are not those of what stays are put in."""
+        expected = self.survivors.of(labels)
+        if not isinstance(expected, Tensor):
+            raise self.survivors.refuse(labels, node)
+        new, place = self.editor.new[node], 1 if op_name(node).startswith("new_") else 0
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.actual[n])
+        if "size" in node.kwargs:
+            new.update_kwarg("size", _sizes(new.kwargs["size"], kwargs["size"], expected.shape))
+        elif isinstance(node.args[place], (tuple, list)):
+            new.update_arg(place, _sizes(new.args[place], args[place], expected.shape))
+        elif not isinstance(args[place], tuple):
+            new.args = (*new.args[:place], *_sizes(new.args[place:], args[place:], expected.shape))
+        else:
+            new.update_arg(place, _sizes(new.args[place], args[place], expected.shape))
         return expected
 
     def _sum(self, node: fx.Node) -> None:
@@ -269,14 +315,23 @@ class Rewriter:
         picks = op_name(new) in ("getitem", "narrow", "index_select")
         if by_zeros or picks or _is(self.root, new, nn.MaxPool2d, "max_pool2d"):
             return self._not_negative(new.all_input_nodes[0])
+        if any(self.editor.new[node] is new for node in self.nonnegative):
+            return True
         return _is(self.root, new, nn.ReLU, "relu") or _is(self.root, new, nn.ReLU6, "relu6")
 
 
-def left_out(graph: Graph, fate: Fate) -> list[tuple[fx.Node, fx.Node]]:
+def _sizes(written: Any, values: Any, wanted: torch.Size) -> Any:
+    """Sizes as they are written where they give what is wanted, else numbers."""
+    if isinstance(written, fx.Node):  # x.shape as it is
+        return written if tuple(values) == tuple(wanted) else tuple(wanted)
+    return tuple(n if v == w else w for n, v, w in zip(written, values, wanted, strict=True))
+
+
+def left_out(flow: Flow, fate: Fate) -> list[tuple[fx.Node, fx.Node]]:
     """(sum, operand): what emptied branches add to others."""
     return [
         (node, operand)
-        for node in graph.module.graph.nodes
+        for node in flow.module.graph.nodes
         if node in fate.working and op_name(node) in ("add", "sub")
         for operand in node.all_input_nodes
         if operand in fate.constant

@@ -1,10 +1,8 @@
-"""Which rule each operation has. A new operation is one short rule, entered in a table here.
+"""The table of operations, and the step of a walk that looks into it. A new operation is one record.
 
-A rule takes the walk and the call (arguments already labels) and gives the labels of the result.
-An operation without a rule protects the channels that reach it: nothing is broken silently.
+An operation that is not in it protects the channels that reach it: nothing is broken silently.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,99 +11,253 @@ from edgeprune.graph import labels as lb
 from edgeprune.graph import mixers, movers, norms, pointwise
 from edgeprune.graph.flow import Call, Flow, reason_unknown
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import (
-    BINARY,
-    CREATORS,
-    MOVERS,
-    POOLS,
-    QUESTIONS,
-    REDUCERS,
-    SOFTMAXES,
-    UNARY,
-    op_name,
-    title,
-)
-
-Rule = Callable[[Flow, Call], Any]
-
-_FUNCTIONS: dict[str, Rule] = {
-    **dict.fromkeys(REDUCERS, pointwise.reduce),
-    **dict.fromkeys(SOFTMAXES, pointwise.softmax),
-    **dict.fromkeys(POOLS, pointwise.spatial),
-    **dict.fromkeys(MOVERS, movers.mover),
-    **dict.fromkeys(UNARY | BINARY, pointwise.pointwise),
-    **dict.fromkeys(CREATORS, pointwise.create),
-    **{f"conv{t}{d}d": mixers.convolution for t in ("", "_transpose") for d in (1, 2, 3)},
-    "linear": mixers.linear,
-    "matmul": mixers.matmul,
-    "bmm": mixers.matmul,
-    "batch_norm": norms.batch_norm,
-    "instance_norm": norms.instance_norm,
-    "group_norm": norms.group_norm,
-    "layer_norm": norms.layer_norm,
-    "prelu": norms.prelu,
-    "cat": movers.concatenate,
-    "getattr": movers.getattr_view,
-    "pixel_shuffle": movers.pixel_shuffle,
-    "pad": movers.pad,
-    "glu": pointwise.glu,
-}
+from edgeprune.graph.ops import OPS, OpSpec, op_name, register_op, spec_of, title
+from edgeprune.recording.opaque import FLOPS, OPAQUE, WHY
 
 _POOLS = nn.modules.pooling
 _PADS = nn.modules.padding
 
-_ELEMENTWISE = (
-    *(nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh),
-    *(nn.ELU, nn.SELU, nn.CELU, nn.LeakyReLU, nn.RReLU, nn.Mish, nn.Softplus, nn.Softsign, nn.LogSigmoid),
-    *(nn.Tanhshrink, nn.Softshrink, nn.Hardshrink, nn.Threshold, nn.Identity, nn.modules.dropout._DropoutNd),
+
+def _enter(names: str, rule: Any, **facts: Any) -> None:
+    """Enter operations of which the same is known."""
+    layers = facts.pop("layers", {})
+    for name in names.split():
+        register_op(OpSpec(name, rule, layers.get(name, ()), **facts))
+
+
+# --- one element at a time ---------------------------------------------------------------------------
+
+_ACTIVATIONS = {
+    "relu": (nn.ReLU,), "relu6": (nn.ReLU6,), "gelu": (nn.GELU,), "silu": (nn.SiLU,), "tanh": (nn.Tanh,),
+    "hardswish": (nn.Hardswish,), "elu": (nn.ELU,), "selu": (nn.SELU,), "celu": (nn.CELU,), "mish": (nn.Mish,),
+    "leaky_relu": (nn.LeakyReLU,), "softsign": (nn.Softsign,), "tanhshrink": (nn.Tanhshrink,),
+    "softshrink": (nn.Softshrink,), "hardshrink": (nn.Hardshrink,), "sigmoid": (nn.Sigmoid,),
+    "hardsigmoid": (nn.Hardsigmoid,), "hardtanh": (nn.Hardtanh,), "softplus": (nn.Softplus,),
+    "logsigmoid": (nn.LogSigmoid,), "threshold": (nn.Threshold,), "rrelu": (nn.RReLU,),
+    "dropout": (nn.Dropout,), "dropout1d": (nn.Dropout1d,), "dropout2d": (nn.Dropout2d,),
+    "dropout3d": (nn.Dropout3d,), "alpha_dropout": (nn.AlphaDropout,),
+    "feature_alpha_dropout": (nn.FeatureAlphaDropout,),
+    "stochastic_depth": ("StochasticDepth", "DropPath", "DropBlock2d", "DropBlock3d"),
+}  # fmt: skip
+
+
+def _elementwise(names: str, **facts: Any) -> None:
+    _enter(names, pointwise.pointwise, elementwise=True, layers=_ACTIVATIONS, **facts)
+
+
+_elementwise(
+    """
+    relu6 gelu silu hardswish elu selu celu leaky_relu mish softsign tanhshrink softshrink hardshrink sin floor
+    ceil sign expm1 log1p erf stochastic_depth
+    """,
+    keeps_zero=True,
 )
-_RESIZING = (
-    *(nn.Upsample, _POOLS._MaxPoolNd, _POOLS._AvgPoolNd, _POOLS._LPPoolNd),
-    *(_POOLS._AdaptiveAvgPoolNd, _POOLS._AdaptiveMaxPoolNd),
+_elementwise("relu tanh neg abs square sqrt round double half", keeps_zero=True, computes_weights=True)
+_elementwise("float to type", keeps_zero=True, views=True, computes_weights=True)
+_elementwise("detach", keeps_zero=True, views=True, free=True, computes_weights=True)
+_elementwise("dropout", keeps_zero=True, views=True, free=True, computes_weights=True, random=True)
+_elementwise("dropout1d dropout2d dropout3d rrelu", keeps_zero=True, random=True)
+_elementwise("sigmoid softplus exp clamp maximum minimum pow where bfloat16", computes_weights=True)
+_elementwise("add sub div mul", computes_weights=True, arithmetic=True)
+_elementwise("alias", free=True, computes_weights=True)
+_elementwise("alpha_dropout feature_alpha_dropout bernoulli uniform normal rand_like randn_like", random=True)
+_elementwise(
+    """
+    hardsigmoid hardtanh logsigmoid threshold clip clamp_min clamp_max log log2 rsqrt reciprocal cos logit
+    nan_to_num positive data requires_grad cuda cpu zeros_like ones_like full_like empty_like fill zero
+    masked_fill copy logical_not bitwise_not lerp addcmul addcdiv fmod remainder floor_divide atan2 rsub ne eq gt
+    lt ge le floordiv mod rdiv and or xor bitwise_and bitwise_or bitwise_xor logical_and logical_or logical_xor
+    """
 )
-_PADDING = (_PADS._ConstantPadNd, _PADS._ReflectionPadNd, _PADS._ReplicationPadNd, _PADS._CircularPadNd)
+register_op(
+    OpSpec("identity", pointwise.passed, (nn.Identity,), elementwise=True, keeps_zero=True, free=True)
+)
+register_op(OpSpec("type_as", pointwise.passed, elementwise=True, shape_only=True))
+register_op(OpSpec("glu", pointwise.glu, (nn.GLU,), views=True))
 
-_MODULES: dict[type[nn.Module], Rule] = {
-    nn.Linear: mixers.linear,
-    nn.modules.conv._ConvNd: mixers.convolution,
-    nn.modules.batchnorm._BatchNorm: norms.batch_norm,
-    nn.modules.instancenorm._InstanceNorm: norms.instance_norm,
-    nn.GroupNorm: norms.group_norm,
-    nn.LayerNorm: norms.layer_norm,
-    nn.PReLU: norms.prelu,
-    nn.GLU: pointwise.glu,
-    nn.PixelShuffle: movers.pixel_shuffle,
-    **dict.fromkeys((nn.Flatten, nn.PixelUnshuffle, nn.ChannelShuffle), movers.mover),
-    **dict.fromkeys((nn.Softmax, nn.LogSoftmax, nn.Softmin), pointwise.softmax),
-    **dict.fromkeys(_RESIZING, pointwise.spatial),
-    **dict.fromkeys(_PADDING, movers.pad),
-    **dict.fromkeys(_ELEMENTWISE, pointwise.passed),
-}
+# --- layers ------------------------------------------------------------------------------------------
+
+_CONVOLUTIONS = {
+    "conv1d": (nn.Conv1d,), "conv2d": (nn.Conv2d,), "conv3d": (nn.Conv3d,),
+    "conv_transpose1d": (nn.ConvTranspose1d,), "conv_transpose2d": (nn.ConvTranspose2d,),
+    "conv_transpose3d": (nn.ConvTranspose3d,),
+}  # fmt: skip
+for _name, _layers in _CONVOLUTIONS.items():
+    _axis = 1 if "transpose" in _name else 0
+    register_op(OpSpec(_name, mixers.convolution, _layers, has_weights=True, output_axis=_axis))
+register_op(OpSpec("linear", mixers.linear, (nn.Linear,), has_weights=True, output_axis=0))
+_enter("matmul bmm", mixers.matmul)
+register_op(
+    OpSpec(
+        "batch_norm", norms.batch_norm, (nn.modules.batchnorm._BatchNorm,), has_weights=True, folds=True,
+        overwrites=True, scales_channels=True,
+    )
+)  # fmt: skip
+register_op(
+    OpSpec(
+        "instance_norm", norms.instance_norm, (nn.modules.instancenorm._InstanceNorm,), has_weights=True,
+        takes_statistics=True, scales_channels=True,
+    )
+)  # fmt: skip
+register_op(
+    OpSpec(
+        "group_norm",
+        norms.group_norm,
+        (nn.GroupNorm,),
+        has_weights=True,
+        takes_statistics=True,
+        scales_channels=True,
+    )
+)
+register_op(OpSpec("layer_norm", norms.layer_norm, (nn.LayerNorm,), has_weights=True, takes_statistics=True))
+register_op(OpSpec("prelu", norms.prelu, (nn.PReLU,), has_weights=True, keeps_zero=True, folds=True))
+register_op(OpSpec("_weight_norm", norms.weight_norm))
+
+# --- positions ---------------------------------------------------------------------------------------
+
+_enter("max_pool1d max_pool2d max_pool3d", pointwise.spatial, layers={"max_pool2d": (_POOLS._MaxPoolNd,)})
+_enter("avg_pool1d avg_pool2d avg_pool3d", pointwise.spatial, layers={"avg_pool2d": (_POOLS._AvgPoolNd,)})
+_enter("lp_pool2d", pointwise.spatial, layers={"lp_pool2d": (_POOLS._LPPoolNd,)})
+_enter(
+    "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
+    "adaptive_max_pool3d",
+    pointwise.spatial,
+    keeps_zero=True,
+    folds=True,
+    layers={
+        "adaptive_avg_pool2d": (_POOLS._AdaptiveAvgPoolNd,),
+        "adaptive_max_pool2d": (_POOLS._AdaptiveMaxPoolNd,),
+    },
+)
+_enter(
+    "interpolate upsample upsample_nearest upsample_bilinear",
+    pointwise.spatial,
+    layers={"interpolate": (nn.Upsample,)},
+)
+_enter("amax amin mean", pointwise.reduce, keeps_zero=True)
+_enter("sum std var prod norm max min logsumexp median any all", pointwise.reduce)
+_enter(
+    "softmax log_softmax softmin normalize cumsum cumprod",
+    pointwise.softmax,
+    layers={"softmax": (nn.Softmax,), "log_softmax": (nn.LogSoftmax,), "softmin": (nn.Softmin,)},
+)
+
+# --- moves -------------------------------------------------------------------------------------------
+
+_MOVING_LAYERS = {
+    "flatten": (nn.Flatten,), "unflatten": (nn.Unflatten,), "pixel_unshuffle": (nn.PixelUnshuffle,),
+    "channel_shuffle": (nn.ChannelShuffle,),
+}  # fmt: skip
 
 
-def rule_for(call: Call) -> Rule:
-    """The rule of a call, or `unknown`."""
-    if call.module is not None:
-        if type(call.module).__name__ in ("StochasticDepth", "DropPath", "DropBlock2d", "DropBlock3d"):
-            return pointwise.passed
-        return next((_MODULES[kind] for kind in type(call.module).__mro__ if kind in _MODULES), unknown)
-    return _FUNCTIONS.get(call.op, unknown)
+def _moves(names: str, **facts: Any) -> None:
+    _enter(names, movers.mover, layers=_MOVING_LAYERS, **facts)
 
 
-def unknown(flow: Flow, call: Call) -> Any:
-    """No rule: protect everything that comes in."""
-    return flow.stop(call, reason_unknown(call))
+_moves("view reshape", views=True, free=True, sizes_from=1)
+_moves("expand", views=True, sizes_from=1)
+_moves("unflatten", views=True, free=True, sizes_from=2)
+_moves("chunk split", views=True, free=True, splits=True)
+_moves("split_with_sizes tensor_split", views=True, splits=True)
+_moves("flatten getitem squeeze unsqueeze unbind", views=True, free=True)
+_moves("expand_as reshape_as", views=True, shape_only=True)
+_moves(
+    "T adjoint channel_shuffle mT movedim narrow numpy_T pixel_unshuffle ravel select swapaxes t", views=True
+)
+_moves("permute transpose", views=True, keeps_zero=True, folds=True)
+_moves("contiguous", views=True, free=True, keeps_zero=True, folds=True, computes_weights=True)
+_moves("clone", keeps_zero=True, folds=True, computes_weights=True)
+_moves("flip index_select repeat repeat_interleave roll stack tile")
+register_op(OpSpec("cat", movers.concatenate))
+register_op(OpSpec("getattr", movers.getattr_view, asks_shape=True))
+register_op(OpSpec("setitem", movers.assignment))
+register_op(OpSpec("pixel_shuffle", movers.pixel_shuffle, (nn.PixelShuffle,)))
+register_op(
+    OpSpec(
+        "pad",
+        movers.pad,
+        (_PADS._ConstantPadNd, _PADS._ReflectionPadNd, _PADS._ReplicationPadNd, _PADS._CircularPadNd),
+    )
+)
+
+# --- what is made, and what is asked -----------------------------------------------------------------
+
+_enter("new_zeros new_ones new_full new_empty", pointwise.create, creates=True)
+_enter("new_tensor", pointwise.create)
+_enter("zeros ones full empty", None, creates=True)
+_enter("rand randn", None, creates=True, random=True)
+_enter("randint randperm multinomial exponential native_dropout gumbel_softmax", None, random=True)
+_enter("nms batched_nms topk nonzero masked_select argmax sort argsort unique", None, selects=True)
+_enter(
+    """
+    size dim ndimension numel nelement stride is_floating_point is_complex is_contiguous is_tensor element_size
+    get_device storage_offset result_type is_same_size keys values items
+    """,
+    None,
+    asks_shape=True,
+)
+_enter(
+    "item", None, asks_shape=True, reads_content=True
+)  # what a single number protects it has protected before
+_enter("tolist numpy equal allclose is_nonzero", None, reads_content=True)
+
+
+def has_rule(op: str) -> bool:
+    """Return whether an operation of this name has a rule."""
+    return op in OPS and OPS[op].rule is not None
+
+
+def kept_whole(flow: Flow, call: Call) -> Any:
+    """A part that is not looked into: what enters and leaves it stays, with all that it is added to."""
+    flow.writing.append(call.node)  # it runs for what it may do besides
+    if call.node.meta[FLOPS]:
+        flow.cost(call.node, call.node.meta[FLOPS])
+    label = flow.fresh(1)[0]
+    flow.protect([call.args, label], call.node.meta[WHY], call.node)
+    return tuple(
+        label.expand(value.shape) if value.is_floating_point() else lb.constants_like(value)
+        for value in call.value
+    )
+
+
+register_op(OpSpec(OPAQUE, kept_whole))
 
 
 def apply_rule(flow: Flow, call: Call) -> Any:
-    """Labels of one call's result; plain values (sizes, flags) come from the example."""
+    """Give the labels of one call's result; plain values (sizes, flags) come from the example."""
     call.op = op_name(call.node)
+    if call.op == OPAQUE:
+        return kept_whole(flow, call)
+    if isinstance(call.node.target, type) and isinstance(call.value, tuple):  # a named tuple, a dataclass
+        return (*call.args, *call.kwargs.values())
+    spec = spec_of(call.node, call.module)
     if not tensors_in(call.value):
-        if call.op not in QUESTIONS and tensors_in([call.args, call.kwargs]):
+        if not spec.asks_shape and tensors_in([call.args, call.kwargs]):
             flow.protect([call.args, call.kwargs], f"{title(call.node)} reads the content", call.node)
         return call.value
+    if isinstance(call.kwargs.get("out"), Tensor) and isinstance(call.value, Tensor):
+        return _written_out(flow, call)
+    if spec.creates and isinstance(call.value, Tensor):
+        return flow.created_channels(call.value)
     if not tensors_in([call.args, call.kwargs]):
         return lb.constants_like(call.value)
     if call.op == "getitem" and not isinstance(call.x, Tensor):
         return call.x[call.args[1]]
-    return rule_for(call)(flow, call)
+    if spec.rule is None:
+        return flow.stop(call, reason_unknown(call))
+    return spec.rule(flow, call)
+
+
+def _written_out(flow: Flow, call: Call) -> Any:
+    """A call with out=: what it gives is tied to the tensor that it is written into, whose size must be right."""
+    out = call.kwargs["out"]
+    call.kwargs = {name: value for name, value in call.kwargs.items() if name != "out"}
+    result = apply_rule(flow, call)
+    if not isinstance(result, Tensor) or result.shape != out.shape:
+        return flow.stop(call, f"{title(call.node)} writes into a tensor of another size")
+    flow.tie(lb.core(result), lb.core(out))
+    if bool(((lb.core(result) == 0) != (lb.core(out) == 0)).any()):
+        flow.protect(
+            [result, out], f"{title(call.node)} is written into a tensor of constant channels", call.node
+        )
+    return result

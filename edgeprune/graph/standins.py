@@ -23,9 +23,9 @@ _NORM_DIMS = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def stand_in(value: Any) -> Any:
-    """Zeros of stride 0 for every tensor in plain tuples, lists and dicts."""
-    return _each(value, lambda t: torch.zeros((), dtype=t.dtype, device=t.device).expand(t.shape))
+def stand_in(value: Any, device: torch.device | None = None) -> Any:
+    """Zeros of stride 0, on ``device`` if given, for every tensor in plain tuples, lists and dicts."""
+    return _each(value, lambda t: torch.zeros((), dtype=t.dtype, device=device or t.device).expand(t.shape))
 
 
 def dense(value: Any) -> Any:

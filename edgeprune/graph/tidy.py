@@ -11,11 +11,10 @@ import torch.fx as fx
 import torch.nn.functional as F
 from torch import nn
 
+from edgeprune.graph.constants import out_of_place
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import VIEWS, op_name, source_of
-
-VALUE = "edgeprune_value"
-WRITES = "edgeprune_writes"
+from edgeprune.graph.ops import assign, source_of, spec_of
+from edgeprune.recording.record import VALUE, WRITES
 
 _ASSERTIONS = {"_assert", "_assert_is_none", "assert_is_none"}
 _WRITING_OPERATORS = {"iadd", "isub", "imul", "itruediv", "ifloordiv", "ipow", "imod", "iand", "ior", "ixor"}
@@ -31,17 +30,21 @@ _DROPOUT: dict[Any, type[nn.Module]] = {
 }
 
 
-def tidy(module: fx.GraphModule) -> bool:
-    """Apply every pass to ``module``'s graph; gives whether anything changed."""
+def tidy(module: fx.GraphModule, *, revive: bool = True) -> bool:
+    """Apply every pass to ``module``'s graph; gives whether anything changed.
+
+    With ``revive`` functions whose `training` flag tracing fixed become layers, which have one of their own.
+    """
     before = [(node, node.args) for node in module.graph.nodes]
     drop_assertions(module.graph)
     for node in list(module.graph.nodes):
         if node.op == "call_function" and node.target in _DROPOUT or _name(node) == "stochastic_depth":
-            _revive(module, node)
+            if revive:
+                _revive(module, node)
         elif node.op == "call_module" and isinstance(module.get_submodule(node.target), nn.Unflatten):
             _as_method(module, node)
     name_writes(module)
-    drop_unused(module.graph)
+    drop_unused(module.graph, layers=revive)
     return before != [(node, node.args) for node in module.graph.nodes]
 
 
@@ -56,10 +59,11 @@ def drop_assertions(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def drop_unused(graph: fx.Graph) -> None:
-    """Remove what nothing uses, but for writes that are seen elsewhere."""
+def drop_unused(graph: fx.Graph, *, layers: bool = True) -> None:
+    """Remove what nothing uses, but for writes that are seen elsewhere; without ``layers``, calls of modules stay."""
+    kept = ("output", "placeholder") if layers else ("output", "placeholder", "call_module")
     for node in reversed(list(graph.nodes)):
-        if node.op not in ("output", "placeholder") and not node.users and WRITES not in node.meta:
+        if node.op not in kept and not node.users and WRITES not in node.meta:
             graph.erase_node(node)
 
 
@@ -114,7 +118,7 @@ def name_writes(module: fx.GraphModule) -> None:
     """After `y.add_(z)`, let later readers of y read the result by its own name.
 
     Where other views of the same memory are in use later, the writing node keeps them in
-    ``meta[WRITES]``: their channels must stay where they are.
+    ``meta[WRITES]``: their channels must stay where they are. Where nothing else sees the memory, `y += z` is a sum.
     """
     order = {node: place for place, node in enumerate(module.graph.nodes)}
     layers = dict(module.named_modules(remove_duplicate=False))
@@ -137,6 +141,8 @@ def name_writes(module: fx.GraphModule) -> None:
         }
         if late:
             node.meta[WRITES] = [*late, written, roots[written]]
+        elif roots[written].op not in ("placeholder", "get_attr") and _name(node) in _WRITING_OPERATORS:
+            node.target = out_of_place(node.target)
         for user in [u for u in written.users if order[u] > place]:
             user.replace_input_with(written, node)
 
@@ -150,7 +156,7 @@ def _is_view(layers: dict[str, nn.Module], node: fx.Node) -> bool:
     if node.op == "call_module":
         kinds = (nn.Flatten, nn.Identity, nn.modules.dropout._DropoutNd)
         return isinstance(layers[str(node.target)], kinds)
-    return op_name(node) in VIEWS and bool(tensors_in(node.meta.get(VALUE)))
+    return spec_of(node).views and bool(tensors_in(node.meta.get(VALUE)))
 
 
 def _writes(node: fx.Node) -> bool:
@@ -160,6 +166,7 @@ def _writes(node: fx.Node) -> bool:
     name = _name(node)
     return (
         name in _WRITING_OPERATORS
+        or node.target is assign
         or (name.endswith("_") and not name.startswith("_"))
         or _asked_in_place(node)
     )

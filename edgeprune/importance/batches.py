@@ -1,6 +1,8 @@
 """Data for criteria: batches in, checked tensors out."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -9,8 +11,9 @@ from torch import Tensor
 from edgeprune.errors import PlanError
 
 # (x, y) pairs, or x alone where no labels are needed; a function gives a fresh iterable on each call.
+# x is one argument of forward (a tensor, or a dict of them), or a tuple or list with one item for each.
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]
-Inputs = tuple[Tensor, ...]
+Inputs = tuple[Any, ...]  # the arguments of forward
 
 _HOW = "an iterable of (x, y) batches, or a function that gives one"
 
@@ -58,12 +61,42 @@ def _each(batches: Batches | None, criterion: str, limit: int | None) -> Iterato
 
 
 def _inputs(x: Any, criterion: str) -> Inputs:
-    found = x if isinstance(x, (tuple, list)) else (x,)
-    if not found or not all(isinstance(item, Tensor) for item in found):
+    arguments = tuple(x) if type(x) in (tuple, list) else (x,)
+    tensors = tensors_among(arguments)
+    if not tensors:
         raise PlanError(f"criterion {criterion} got {_kind(x)} for x: batches is {_HOW}, x a tensor")
-    if any(item.dim() and not len(item) for item in found):
+    if any(tensor.dim() and not len(tensor) for tensor in tensors):
         raise PlanError(f"criterion {criterion} got a batch of no images")
-    return tuple(found)
+    return arguments
+
+
+def mapped(value: Any, function: Callable[[Tensor], Any]) -> Any:
+    """``function`` of every tensor in nested lists, tuples, dicts and dataclasses, which keep their types."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(mapped(item, function) for item in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)([mapped(item, function) for item in value])
+    if isinstance(value, dict):
+        new = copy.copy(value)
+        new.update({key: mapped(item, function) for key, item in value.items()})
+        return new
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: mapped(getattr(value, f.name), function) for f in fields(value)})
+    return value
+
+
+def tensors_among(value: Any) -> list[Tensor]:
+    """The tensors in nested containers, in the order in which `mapped` comes to them."""
+    tensors: list[Tensor] = []
+    mapped(value, tensors.append)
+    return tensors
+
+
+def images_in(inputs: Inputs) -> int:
+    """How many images a batch holds: the length of its first tensor."""
+    return len(tensors_among(inputs)[0])
 
 
 def _kind(value: Any) -> str:

@@ -14,12 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeprune.graph.classes import Graph, Ints
-from edgeprune.graph.flow import Reader, layer_name
+from edgeprune.graph.flow import Reader, layer_name, weight_node
 from edgeprune.graph.ops import op_name
 from edgeprune.importance.batches import Batches, inputs_of
 from edgeprune.importance.combine import Scores
+from edgeprune.importance.filters import weight_of
 from edgeprune.importance.options import at_most_all, whole
 from edgeprune.importance.sites import run
+from edgeprune.recording.record import VALUE
 
 _CHUNK = 2**23  # products held at once: 64 MiB
 
@@ -34,7 +36,6 @@ class Geometry:
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     padding: tuple[int, ...]
-    mode: str
 
     def sample(self, value: Tensor, positions: int, generator: torch.Generator) -> Tensor:
         """(rows, groups, channels of a group, kernel positions) at random places of each image's output."""
@@ -46,7 +47,7 @@ class Geometry:
             return rows[torch.arange(len(rows))[:, None], place].flatten(0, 1)[:, None, :, None]
         value = value[None] if self.axis == 0 else value
         value = value[:, :, None] if value.dim() == 3 else value
-        value = F.pad(value, self.padding, mode=self.mode)
+        value = F.pad(value, self.padding)
         patches = self._patches(value, positions, generator)
         return patches.reshape(len(patches), self.groups, -1, patches.shape[-1])
 
@@ -144,45 +145,38 @@ def products_of(
 
 def _product(graph: Graph, reader: Reader, positions: int, generator: torch.Generator) -> Products | None:
     name = reader.weight
-    geometry = geometry_of(graph, reader)
+    geometry = geometry_of(reader)
     if name is None or geometry is None or graph.flow.outputs.get(name) != 0:
         return None
     slots = graph.slots[name, 1]
     if not (slots >= 0).any():
         return None
-    weight = graph.module.get_parameter(name).detach()
+    weight = weight_of(graph, reader)
+    if weight is None:
+        return None
     weight = weight.reshape(geometry.groups, -1, weight.shape[1], weight[0, 0].numel())
     return Products(reader, weight, geometry, slots, positions, generator)
 
 
-def geometry_of(graph: Graph, reader: Reader) -> Geometry | None:
+def geometry_of(reader: Reader) -> Geometry | None:
     """None for a layer that is not looked at: three spatial axes, or transposed."""
-    given = _settings(graph, reader.node)
-    kind = given["kind"]
+    settings = _settings(reader.node)
+    kind = settings["kind"]
     if kind == "linear":
-        return Geometry(reader.axis, 1, (), (), (), (), "constant")
+        return Geometry(reader.axis, 1, (), (), (), ())
     if kind not in ("conv1d", "conv2d"):
         return None
     dims = int(kind[4])
-    kernel = tuple(graph.module.get_parameter(str(reader.weight)).shape[2:])
-    stride, dilation = _each(given.get("stride", 1), dims), _each(given.get("dilation", 1), dims)
-    padding = _pad_widths(given.get("padding", 0), kernel, dilation)
+    kernel = tuple(weight_node(reader.node).meta[VALUE].shape[2:])
+    stride, dilation = _each(settings.get("stride", 1), dims), _each(settings.get("dilation", 1), dims)
+    padding = _pad_widths(settings.get("padding", 0), kernel, dilation)
     lead, none = (1,) * (2 - dims), (0,) * (4 - 2 * dims)
-    mode = given.get("padding_mode", "zeros")
-    mode = "constant" if mode == "zeros" else mode
-    groups = int(given.get("groups", 1))
-    return Geometry(reader.axis, groups, lead + kernel, lead + stride, lead + dilation, padding + none, mode)
+    groups = int(settings.get("groups", 1))
+    return Geometry(reader.axis, groups, lead + kernel, lead + stride, lead + dilation, padding + none)
 
 
-def _settings(graph: Graph, node: fx.Node) -> dict[str, Any]:
-    """Stride, padding, dilation, groups of a layer, given as a module or as a function call."""
-    if node.op == "call_module":
-        layer = graph.module.get_submodule(str(node.target))
-        names = ("stride", "padding", "dilation", "groups", "padding_mode")
-        kind = next(
-            (k.__name__.lower() for k in type(layer).__mro__ if k.__module__.startswith("torch.nn")), ""
-        )
-        return {"kind": kind, **{n: getattr(layer, n) for n in names if hasattr(layer, n)}}
+def _settings(node: fx.Node) -> dict[str, Any]:
+    """Stride, padding, dilation and groups that a call of a layer is given."""
     named = dict(
         zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), node.args, strict=False)
     )

@@ -1,5 +1,7 @@
 """COP: channels that correlate with others are redundant; costly layers give more."""
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
@@ -8,7 +10,6 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph.classes import Graph, Ints
-from edgeprune.graph.flow import layer_name
 from edgeprune.importance.blocks import Nearest
 from edgeprune.importance.combine import LayerScores, Scores, combine, divisor, reduced
 from edgeprune.importance.filters import Filters, read_filters
@@ -129,16 +130,23 @@ class _Layer:
 
 def _layers(graph: Graph, alpha: float, beta: float, gamma: float, top: int) -> list[_Layer]:
     found = read_filters(graph)
-    by_node = graph.node_flops()
-    flops: dict[str | None, float] = {}
-    for reader in graph.flow.readers:
-        flops[reader.weight] = flops.get(reader.weight, 0.0) + by_node.get(layer_name(reader.node), 0.0)
-    log_flops = np.log2([max(2.0, flops.get(f.name, 0.0)) for f in found])
+    flops = _flops(graph)
+    log_flops = np.log2([max(2.0, flops[f.name]) for f in found])
     log_params = np.log2([max(2.0, f.stored.numel()) for f in found])
     bonus = beta * (1 - log_flops / log_flops.max(initial=1)) + gamma * (
         1 - log_params / log_params.max(initial=1)
     )
     return [_Layer(f, alpha, float(b), top) for f, b in zip(found, bonus, strict=True)]
+
+
+def _flops(graph: Graph) -> dict[str | None, float]:
+    """FLOPs of the calls that read channels, by the name of their weight."""
+    weights = {reader.node: reader.weight for reader in graph.flow.readers}
+    flops: dict[str | None, float] = defaultdict(float)
+    for cost in graph.flow.costs:
+        if cost.node in weights:
+            flops[weights[cost.node]] += cost.coefficient * math.prod(len(axis) for axis in cost.axes)
+    return flops
 
 
 def _removal_order(scores: Scores, removal: "_Removal") -> Scores:

@@ -1,12 +1,16 @@
 """The weights that belong to each channel: of the layer that writes it, and of those that read it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+import torch.fx as fx
 from torch import Tensor
 
 from edgeprune.graph.classes import Graph, Ints
+from edgeprune.graph.flow import Reader, weight_node
+from edgeprune.recording.record import VALUE
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,36 @@ class Filters:
         return self.weights.reshape(len(self.stored), -1)
 
 
+def named_tensor(graph: Graph, name: str) -> Tensor:
+    """The model's parameter or buffer of that name."""
+    path, _, leaf = name.rpartition(".")
+    tensor: Tensor = getattr(graph.model.get_submodule(path), leaf)
+    return tensor
+
+
+def weight_of(graph: Graph, reader: Reader) -> Tensor | None:
+    """The weight by which a layer reads its input, as it is now: a parameter, or what is computed of some."""
+    node = weight_node(reader.node)
+    return _static_value(graph, node).detach() if node in graph.flow.static else None
+
+
+def has_own_weight(graph: Graph, reader: Reader) -> bool:
+    """Whether a layer's weight is a parameter or buffer itself, and not computed from one."""
+    return reader.weight is not None and graph.flow.attribute(weight_node(reader.node)) == reader.weight
+
+
+def _static_value(graph: Graph, node: fx.Node) -> Any:
+    """The value of a recorded call that the input does not decide."""
+    if node.op == "get_attr":
+        name = graph.flow.attribute(node)
+        return node.meta[VALUE] if name is None else named_tensor(graph, name)
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: _static_value(graph, n))
+    return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
 def written_filters(graph: Graph) -> list[Filters]:
     """One entry for each layer that writes channels: its filters."""
-    tensors = dict(graph.module.named_parameters())
+    tensors = dict(graph.model.named_parameters())
     return [
         Filters(name, _by_channel(tensors[name], axis), graph.slots[name, axis])
         for name, axis in graph.flow.outputs.items()
@@ -57,7 +88,7 @@ def read_filters(graph: Graph) -> list[Filters]:
     Where a layer reads one channel at many places (a linear layer after a flatten), they are that channel's
     kernel positions.
     """
-    tensors = dict(graph.module.named_parameters())
+    tensors = dict(graph.model.named_parameters())
     found = []
     for (name, axis), classes in graph.slots.items():
         if name in tensors and graph.flow.outputs.get(name, axis) != axis:

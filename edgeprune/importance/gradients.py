@@ -9,10 +9,11 @@ from torch.nn import functional as F
 
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph
-from edgeprune.importance.batches import Batches, Inputs, pairs_of
+from edgeprune.importance.batches import Batches, Inputs, images_in, pairs_of
 from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
 from edgeprune.importance.options import at_most_all, choice, function
-from edgeprune.importance.sites import Site, Tap, run, written_sites
+from edgeprune.importance.sites import Site, run, written_sites
+from edgeprune.recording.taps import Tap
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -51,7 +52,7 @@ def taylor(
     over images; each layer divided by its l2 norm. Its FLOPs term is left to the budget.
 
     Both sources take their gradients while training goes on; here the model is in evaluation mode and
-    nothing of it moves.
+    nothing of it moves. Channels in parts that the model itself runs without gradients go last.
 
     Args:
         graph: the traced model.
@@ -72,7 +73,8 @@ def taylor(
     gates = [_Gate(site, chosen.by_image) for site in written_sites(graph, chosen.through)]
     for inputs, labels in pairs_of(batches, "taylor", at_most_all("limit", limit)):
         _look(graph, gates, inputs, labels, loss)
-    return combine(graph, [gate.scores() for gate in gates], reduction=reduction, normalise=normalise)
+    rows = [gate.scores() for gate in _with_gradients(gates)]
+    return combine(graph, rows, reduction=reduction, normalise=normalise)
 
 
 class _Gate:
@@ -84,13 +86,16 @@ class _Gate:
         self._count = 0
         self._places = 1
         self.leaf: Tensor | None = None
+        self.has_gradient = True
 
     def tap(self, value: Tensor) -> Tensor:
         channels = value.shape[self.site.axis]
         shape = (len(value), channels) if self._by_image else (channels,)
         self.leaf = torch.ones(shape, dtype=value.dtype, device=value.device, requires_grad=True)
         self._places = value.numel() // (len(value) * channels) if self._by_image else 1
-        return value * self.site.along(self.leaf, value.dim())
+        gated = value * self.site.along(self.leaf, value.dim())
+        self.has_gradient = gated.requires_grad
+        return gated
 
     def add(self, gradient: Tensor | None, images: int) -> None:
         """Take one batch's gradient of the mean loss; None where the loss does not depend on this site."""
@@ -116,12 +121,23 @@ def _look(graph: Graph, gates: list[_Gate], inputs: Inputs, labels: Tensor, loss
         leaves = [gate.leaf for gate in gates if gate.leaf is not None]
         found = (
             torch.autograd.grad(value, leaves, allow_unused=True)
-            if value.requires_grad
+            if value.requires_grad and leaves
             else [None] * len(leaves)
         )
     for gate, gradient in zip(gates, found, strict=True):
-        gate.add(gradient, len(inputs[0]))
+        gate.add(gradient, images_in(inputs))
         gate.leaf = None
+
+
+def _with_gradients(gates: list[_Gate]) -> list[_Gate]:
+    """The gates in those parts of the network that run with gradients; of the others nothing is known."""
+    with_gradients = [gate for gate in gates if gate.has_gradient]
+    if gates and not with_gradients:
+        raise PlanError(
+            "criterion taylor needs gradients, but the model's forward runs without (torch.no_grad): "
+            "take another criterion"
+        )
+    return with_gradients
 
 
 def _loss_of(loss: Loss, output: Tensor, labels: Tensor) -> Tensor:

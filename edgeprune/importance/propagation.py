@@ -1,6 +1,5 @@
 """NISP: importance of the last features, propagated backwards through the absolute weights."""
 
-import copy
 from functools import partial
 from typing import Any
 
@@ -8,20 +7,18 @@ import numpy as np
 import torch
 import torch.fx as fx
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.flow import Reader
-from edgeprune.graph.ops import op_name
-from edgeprune.importance.batches import Batches, inputs_of
+from edgeprune.graph.ops import op_name, spec_of
+from edgeprune.importance.batches import Batches, inputs_of, mapped
 from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
 from edgeprune.importance.options import at_most_all, number
-from edgeprune.importance.sites import Site, as_maps, first_argument, run, written_sites
-
-_ARITHMETIC = {"add", "sub", "mul", "div"}
-# These take their statistics from the data even in evaluation mode, where BatchNorm is a scale and a shift.
-_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
-_NORM_OPS = {"group_norm", "layer_norm", "instance_norm"}
+from edgeprune.importance.sites import Site, as_maps, first_operand, run, written_sites
+from edgeprune.recording.record import CALL
+from edgeprune.recording.taps import Taps, operands, run_tapped, tensors_in
+from edgeprune.rewrite.duplicate import duplicate
 
 
 def nisp(
@@ -128,10 +125,12 @@ def _reaches(node: fx.Node, targets: set[fx.Node]) -> bool:
 
 def _propagate(graph: Graph, seeds: dict[fx.Node, Tensor], sites: list[Site]) -> list[LayerScores]:
     """The gradient of the seeds' weighted sum in the network of absolute weights, channel by channel."""
+    if not sites:
+        return []
     with torch.enable_grad():
-        runner = _Absolute(graph, seeds, sites)
-        runner.run(*(t.double() if t.is_floating_point() else t for t in graph.inputs))
-        found = torch.autograd.grad(runner.total, list(runner.probes.values()), allow_unused=True)
+        network = _Absolute(graph, seeds, sites)
+        network.run(graph.inputs)
+        found = torch.autograd.grad(network.total, list(network.probes.values()), allow_unused=True)
     rows = []
     for site, gradient in zip(sites, found, strict=True):
         values = torch.zeros(len(site.classes)) if gradient is None else gradient.abs().cpu()
@@ -139,51 +138,66 @@ def _propagate(graph: Graph, seeds: dict[fx.Node, Tensor], sites: list[Site]) ->
     return rows
 
 
-class _Absolute(fx.Interpreter):
-    """Runs a copy with absolute weights and nothing that is not linear; a probe of zeros stands on each site.
+class _Absolute:
+    """A copy of the network with absolute weights and nothing that is not linear.
 
+    A probe of zeros is added at each site; ``total`` is the sum of the seeds times what their layers read.
     In float64: products of absolute weights over a hundred layers leave float32's range.
     """
 
     def __init__(self, graph: Graph, seeds: dict[fx.Node, Tensor], sites: list[Site]) -> None:
-        module = copy.deepcopy(graph.module).double().eval().requires_grad_(False)
-        for parameter in module.parameters():
-            parameter.abs_()
-        super().__init__(module)
-        self.extra_traceback = False
+        self.network = duplicate(graph.model)
+        self.network.double()
+        self.network.eval()
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(False).abs_()
         self._graph, self._seeds = graph, seeds
-        self._original = dict(zip(module.graph.nodes, graph.module.graph.nodes, strict=True))
-        self._axes = {r.node: r.axis for r in graph.flow.readers}
-        self._sites = {site.node: site for site in sites}
-        like = next(module.parameters())
-        self.probes = {s.node: like.new_zeros(len(s.classes)).requires_grad_() for s in sites}
+        self._axes = {reader.node: reader.axis for reader in graph.flow.readers}
+        like = next(self.network.parameters())
+        self.probes = {site.node: like.new_zeros(len(site.classes)).requires_grad_() for site in sites}
         self.total = like.new_zeros(())
+        self._taps = Taps()
+        for node in (node for node in graph.nodes if CALL in node.meta):
+            self._taps.put(node, partial(self._linear, node))
+        for node in seeds:
+            self._taps.add_before(node, partial(self._add, node), first_operand(node))
+        for site in sites:
+            self._taps.add_after(site.node, partial(self._probed, site))
 
-    def run_node(self, n: fx.Node) -> Any:
-        node = self._original[n]
-        if node in self._seeds:
-            value = first_argument(self, n).movedim(self._axes[node], -1)
-            self.total = self.total + (value * self._seeds[node].to(value)).sum()
-        result = self._linear(n, node)
-        if node in self.probes:
-            result = result + self._sites[node].along(self.probes[node], result.dim())
-        return result
+    def run(self, inputs: tuple[Any, ...]) -> None:
+        """Run it on the example."""
+        run_tapped(self.network, mapped(inputs, _doubled), self._taps, all_reached=True)
 
-    def _linear(self, n: fx.Node, node: fx.Node) -> Any:
-        """The node's value with activations and data-dependent norms left out, and products made sums."""
-        if node not in self._graph.flow.pointwise and not self._depends_on_data(n):
-            return super().run_node(n)
-        found = [
-            self.env[i] for i in n.all_input_nodes if i.op != "get_attr" and isinstance(self.env[i], Tensor)
-        ]
-        if len(found) == 1 and node in self._graph.flow.pointwise and op_name(node) in _ARITHMETIC:
-            return super().run_node(n)
-        return sum(found[1:], found[0]) if found else super().run_node(n)
+    @torch.enable_grad()
+    def _add(self, node: fx.Node, value: Tensor) -> None:
+        moved = value.movedim(self._axes[node], -1)
+        self.total = self.total + (moved * self._seeds[node].to(moved)).sum()
 
-    def _depends_on_data(self, n: fx.Node) -> bool:
-        """Whether this is a norm that takes its statistics from what it is given."""
-        if n.op != "call_module":
-            return op_name(n) in _NORM_OPS
-        layer = self.fetch_attr(str(n.target))
-        unset = isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None
-        return unset or isinstance(layer, _NORMS)
+    @torch.enable_grad()
+    def _probed(self, site: Site, value: Tensor) -> Tensor:
+        return value + site.along(self.probes[site.node], value.dim())
+
+    @torch.enable_grad()  # a part that runs without gradients passes importance on like any other
+    def _linear(self, node: fx.Node, function: Any, args: Any, kwargs: Any) -> Any:
+        """A call's result with activations and data-dependent norms left out, and products made sums."""
+        is_pointwise = node in self._graph.flow.pointwise
+        if is_pointwise or _depends_on_data(node):
+            pairs = zip(operands(node), tensors_in(args, kwargs), strict=True)
+            values = list({source: value for source, value in pairs if source.op != "get_attr"}.values())
+            if len(values) > 1 or (values and not (is_pointwise and spec_of(node).arithmetic)):
+                # A copy, since an autograd function must not return its own input.
+                return sum(values[1:], values[0].clone())
+        # Constants that are no parameters or buffers did not become float64 with the network.
+        return function(*mapped(args, _doubled), **mapped(kwargs, _doubled))
+
+
+def _doubled(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _depends_on_data(node: fx.Node) -> bool:
+    """Whether this is a norm that takes its statistics from what it is given."""
+    if op_name(node) != "batch_norm":
+        return spec_of(node).takes_statistics
+    running_mean = node.args[1] if len(node.args) > 1 else node.kwargs.get("running_mean")
+    return running_mean is None

@@ -1,7 +1,7 @@
 """Criteria that take the factor by which a normalisation scales each channel."""
 
 import torch.fx as fx
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph
@@ -19,8 +19,8 @@ def bn_scale(graph: Graph, *, reduction: str = "mean", normalise: str = "none") 
     Raises:
         PlanError: the model has no BatchNorm with a scale.
     """
-    tensors = dict(graph.module.named_parameters())
-    names = dict.fromkeys(name for name in (_gamma(graph, node) for node in graph.module.graph.nodes) if name)
+    tensors = dict(graph.model.named_parameters())
+    names = dict.fromkeys(name for name in (_gamma(graph, node) for node in graph.nodes) if name)
     rows = [
         LayerScores(name.rsplit(".", 1)[0], _absolute(tensors[name]), graph.slots[name, 0])
         for name in names
@@ -36,11 +36,7 @@ def _absolute(gamma: Tensor) -> Scores:
 
 
 def _gamma(graph: Graph, node: fx.Node) -> str | None:
-    """Name of the scale of a BatchNorm node."""
-    if node.op == "call_module":
-        layer = graph.module.get_submodule(str(node.target))
-        is_one = isinstance(layer, nn.modules.batchnorm._BatchNorm)
-        return graph.flow.tensor_name(layer.weight) if is_one else None
+    """Name of the scale of a BatchNorm call."""
     if op_name(node) != "batch_norm":
         return None
     return graph.flow.attribute(node.args[3] if len(node.args) > 3 else node.kwargs.get("weight"))

@@ -1,26 +1,25 @@
 """Where classes show in a running network, and a run that looks there and changes nothing."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.fx as fx
 from torch import Tensor, nn
 
-from edgeprune.errors import PlanError
+from edgeprune.errors import EdgePruneError, PlanError
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Graph, Ints
-from edgeprune.graph.flow import layer_name
-from edgeprune.graph.ops import op_name
-from edgeprune.graph.trace import VALUE
-from edgeprune.importance.batches import Inputs
+from edgeprune.graph.flow import layer_name, weight_node
+from edgeprune.graph.ops import op_name, source_of, spec_of
+from edgeprune.importance.batches import Inputs, mapped, tensors_among
+from edgeprune.recording.record import CALL, VALUE
+from edgeprune.recording.recorder import first_line, raised_at
+from edgeprune.recording.taps import Tap, Taps, operands, run_tapped
+from edgeprune.recording.untouched import untouched
 
-Tap = Callable[[Tensor], Tensor | None]
-
-_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm)
-_NORM_OPS = {"batch_norm", "instance_norm", "group_norm"}
+_CONVOLUTIONS = {"conv1d", "conv2d", "conv3d"}
 
 
 @dataclass(frozen=True)
@@ -50,33 +49,53 @@ def written_sites(graph: Graph, through: str = "output") -> list[Site]:
             does; 'activation': after all that follows it element by element (normalisation, addition,
             activation), up to where the result goes more than one way or changes its shape.
     """
-    found: dict[fx.Node, Site] = {}
-    for reader in graph.flow.readers:
-        if reader.weight not in graph.flow.outputs:
-            continue
-        node = _end(graph, reader.node, through)
-        vector = lb.vector_along(graph.flow.values[node], reader.axis)
+    sites: dict[fx.Node, Site] = {}
+    for layer, axis in _writers(graph):
+        node = _end(graph, layer, through)
+        vector = lb.vector_along(graph.flow.values[node], axis)
         if vector is not None and (graph.classes_of(vector) >= 0).any():
-            site = Site(node, reader.axis, layer_name(reader.node), graph.classes_of(vector))
-            found.setdefault(node, site)
-    return list(found.values())
+            sites.setdefault(node, Site(node, axis, layer_name(layer), graph.classes_of(vector)))
+    return list(sites.values())
+
+
+def _writers(graph: Graph) -> list[tuple[fx.Node, int]]:
+    """The calls that write channels, each with the axis of its result on which they lie."""
+    readers = [reader for reader in graph.flow.readers if reader.weight is not None]
+    writers = [(reader.node, reader.axis) for reader in readers if reader.weight in graph.flow.outputs]
+    # Rows of a weight that is computed are written, too, though what it reads all stays.
+    known = {reader.node for reader in readers}
+    for node in graph.nodes:
+        if node not in known and op_name(node) in _CONVOLUTIONS and _is_computed(graph, weight_node(node)):
+            writers.append((node, node.meta[VALUE].dim() - weight_node(node).meta[VALUE].dim() + 1))
+    return writers
+
+
+def _is_computed(graph: Graph, weight: fx.Node) -> bool:
+    """Whether a weight is computed from a parameter whose rows are channels."""
+    if weight not in graph.flow.static or weight.op == "get_attr":
+        return False
+    sources, open_ = set(), [weight]
+    while open_:
+        node = open_.pop()
+        if node not in sources:
+            sources.add(node)
+            open_ += node.all_input_nodes
+    return any(graph.flow.attribute(source) in graph.flow.outputs for source in sources)
 
 
 def _end(graph: Graph, node: fx.Node, through: str) -> fx.Node:
     while through != "output" and len(node.users) == 1:
         (user,) = node.users
-        goes_on = is_norm(graph, user) or (through == "activation" and user in graph.flow.pointwise)
+        goes_on = is_norm(user) or (through == "activation" and user in graph.flow.pointwise)
         if not goes_on or user.meta[VALUE].shape != node.meta[VALUE].shape:
             break
         node = user
     return node
 
 
-def is_norm(graph: Graph, node: fx.Node) -> bool:
-    """Whether this node normalises channels one by one."""
-    if node.op == "call_module":
-        return isinstance(graph.module.get_submodule(str(node.target)), _NORMS)
-    return op_name(node) in _NORM_OPS
+def is_norm(node: fx.Node) -> bool:
+    """Whether this call normalises channels one by one."""
+    return spec_of(node).scales_channels
 
 
 def as_maps(value: Tensor, axis: int) -> Tensor:
@@ -87,18 +106,6 @@ def as_maps(value: Tensor, axis: int) -> Tensor:
     return value[:, :, None] if value.dim() == 3 else value.flatten(2, -2)
 
 
-@contextmanager
-def quiet(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, put back afterwards: no dropout, and BatchNorm statistics stay as they are."""
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for m, mode in modes.items():
-            m.training = mode
-
-
 def run(
     graph: Graph,
     inputs: Inputs,
@@ -106,58 +113,126 @@ def run(
     before: dict[fx.Node, Tap] | None = None,
     after: dict[fx.Node, Tap] | None = None,
 ) -> Any:
-    """The model's output on ``inputs``, in evaluation mode; nothing of the model is changed.
+    """Return what the user's network gives for ``inputs`` in evaluation mode; nothing of it is changed.
 
     Args:
         graph: the traced model.
-        inputs: tensors for forward, moved to the model's device and floating type.
-        before: node -> function of the first tensor it takes, called just before the node runs.
-        after: node -> function of its value, called just after; what it gives replaces it, unless None.
+        inputs: the arguments of forward; tensors are moved to the model's device and floating type.
+        before: node -> function of the first tensor it takes, called just before the node runs; what it
+            returns replaces that tensor, unless None.
+        after: node -> function of its value, called just after; what it returns replaces it, unless None.
 
     Raises:
-        PlanError: the model does not run on ``inputs``.
+        PlanError: the model does not run on ``inputs``, or takes another path than when it was traced.
     """
-    like = next((p for p in graph.module.parameters() if p.is_floating_point()), torch.zeros(0))
-    moved = [t.to(like) if t.is_floating_point() else t.to(like.device) for t in inputs]
-    with quiet(graph.module):
-        return _Run(graph.module, before or {}, after or {}).run(*moved)
-
-
-def first_argument(runner: fx.Interpreter, node: fx.Node) -> Any:
-    """What ``node`` is about to be given as its input."""
-    args, kwargs = runner.fetch_args_kwargs_from_env(node)
-    return args[0] if args else kwargs.get("input", next(iter(kwargs.values()), None))
-
-
-class _Run(fx.Interpreter):
-    """Runs a graph with taps. In-place operations are no trouble: taps look at once."""
-
-    def __init__(self, module: fx.GraphModule, before: dict[fx.Node, Tap], after: dict[fx.Node, Tap]) -> None:
-        super().__init__(module)
-        self.extra_traceback = False  # it would make every message many lines
-        self._before, self._after = before, after
-
-    def run(self, *args: Any, **kwargs: Any) -> Any:
-        expected = sum(node.op == "placeholder" for node in self.module.graph.nodes)  # type: ignore[union-attr]
-        if len(args) != expected:
-            raise PlanError(f"the model takes {expected} input(s), but a batch gave {len(args)}")
-        self._shapes = " and ".join(str(tuple(a.shape)) for a in args)
-        return super().run(*args, **kwargs)
-
-    def run_node(self, n: fx.Node) -> Any:
-        if n in self._before:
-            self._before[n](first_argument(self, n))
-        value = self._value(n)
-        if n not in self._after:
-            return value
-        replaced = self._after[n](value)
-        return value if replaced is None else replaced
-
-    def _value(self, n: fx.Node) -> Any:
+    like = next((p for p in graph.model.parameters() if p.is_floating_point()), torch.zeros(0))
+    arguments = _arguments(graph, inputs)
+    arguments = mapped(arguments, lambda t: t.to(like) if t.is_floating_point() else t.to(like.device))
+    taps, at_inputs = _taps(graph, before or {}, after or {})
+    with untouched(graph.model):
+        graph.model.eval()
         try:
-            return super().run_node(n)
-        except (RuntimeError, ValueError, IndexError) as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
+            return run_tapped(graph.model, _tapped_inputs(arguments, at_inputs), taps, all_reached=True)
+        except EdgePruneError:
+            raise
+        except Exception as error:
+            if getattr(error, "passes_watch", False):  # of a tap, not of the network
+                raise
+            shapes = " and ".join(str(tuple(t.shape)) for t in tensors_among(arguments))
             raise PlanError(
-                f"the model does not run on a batch of shape {self._shapes}: {first} (at {layer_name(n)})"
+                f"the model does not run on a batch of shape {shapes}: {first_line(error)} "
+                f"(at {_place(graph.model, error)})"
             ) from error
+
+
+def _arguments(graph: Graph, inputs: Inputs) -> Inputs:
+    """The arguments of forward; a list stays one argument if the example was a list."""
+    expected, example = len(graph.inputs), graph.inputs[0]
+    if expected == 1 and isinstance(example, (list, tuple)) and not isinstance(inputs[0], (list, tuple)):
+        return (type(example)(inputs),)
+    if len(inputs) != expected:
+        raise PlanError(f"the model takes {expected} input(s), but a batch gave {len(inputs)}")
+    return tuple(inputs)
+
+
+def _taps(graph: Graph, before: dict[fx.Node, Tap], after: dict[fx.Node, Tap]) -> tuple[Taps, dict[int, Tap]]:
+    """Taps at the calls that the nodes stand for, and those of the inputs by place."""
+    taps, at_inputs = Taps(), {}
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    parts: dict[fx.Node, list[tuple[list[Any], Tap]]] = {}
+    for node, tap in before.items():
+        taps.add_before(node, tap, first_operand(node))
+    for node, tap in after.items():
+        if node.op == "placeholder":
+            at_inputs[placeholders.index(node)] = tap
+        elif node.op == "get_attr":  # no call gives it: it is seen wherever it is taken
+            for user in (user for user in node.users if CALL in user.meta):
+                for place in (place for place, operand in enumerate(operands(user)) if operand is node):
+                    taps.add_before(user, tap, place)
+        elif CALL in node.meta:
+            taps.add_after(node, tap)
+        else:
+            call, keys = _part(node)
+            parts.setdefault(call, []).append((keys, tap))
+    for call, tapped in parts.items():
+        taps.add_after(call, partial(_with_parts, tapped))
+    return taps, at_inputs
+
+
+def first_operand(node: fx.Node) -> int:
+    """The place of a call's input among the tensors that it is given."""
+    source = source_of(node)
+    return operands(node).index(source) if isinstance(source, fx.Node) else 0
+
+
+def _part(node: fx.Node) -> tuple[fx.Node, list[Any]]:
+    """The call that gave a part of a result of several tensors, and where in it the part is."""
+    keys: list[Any] = []
+    while CALL not in node.meta:
+        keys.insert(0, node.args[1])
+        node = node.all_input_nodes[0]
+    return node, keys
+
+
+def _with_parts(tapped: list[tuple[list[Any], Tap]], result: Any) -> Any:
+    """A result of several tensors, with what taps put in place of some."""
+    for keys, tap in tapped:
+        result = _with_part(result, keys, tap)
+    return result
+
+
+def _with_part(value: Any, keys: list[Any], tap: Tap) -> Any:
+    if not keys:
+        replaced = tap(value)
+        return value if replaced is None else replaced
+    items = dict(value) if isinstance(value, dict) else list(value)
+    items[keys[0]] = _with_part(items[keys[0]], keys[1:], tap)
+    if isinstance(value, tuple) and type(value) is not tuple:
+        return type(value)(items) if hasattr(value, "n_fields") else type(value)(*items)
+    return type(value)(items)
+
+
+def _tapped_inputs(arguments: Inputs, at_inputs: dict[int, Tap]) -> Inputs:
+    """The arguments with what taps put in place of some of their tensors."""
+    count = -1
+
+    def tapped(tensor: Tensor) -> Tensor:
+        nonlocal count
+        count += 1
+        replaced = at_inputs[count](tensor) if count in at_inputs else None
+        return tensor if replaced is None else replaced
+
+    return tuple(mapped(arguments, tapped)) if at_inputs else arguments
+
+
+def _place(model: nn.Module, error: BaseException) -> str:
+    """The layer in which an error was raised, or the line of the user's code."""
+    names = {id(module): name for name, module in model.named_modules()}
+    innermost: nn.Module | None = None
+    trace = error.__traceback__
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        innermost = owner if isinstance(owner, nn.Module) and id(owner) in names else innermost
+        trace = trace.tb_next
+    layer = innermost is not None and not innermost._modules and names[id(innermost)]
+    return layer or raised_at(error)

@@ -1,9 +1,11 @@
 """Which groups of coupled channels may go whole: the insides of residual blocks and of branches."""
 
 import numpy as np
+import torch.fx as fx
 
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.fate import Fate, fate_of
+from edgeprune.recording.record import CALL
 
 
 def removable(graph: Graph) -> list[tuple[int, ...]]:
@@ -33,10 +35,16 @@ def removable(graph: Graph) -> list[tuple[int, ...]]:
 
 def _idle(index: int, graph: Graph, fate: Fate) -> bool:
     names = set(graph.groups[index].producers)
-    nodes = [n for n in graph.module.graph.nodes if n.op == "call_module" and str(n.target) in names]
-    return bool(nodes) and not any(node in fate.working for node in nodes)
+    calls = [node for node in graph.nodes if CALL in node.meta and not names.isdisjoint(_layers(graph, node))]
+    return bool(calls) and not any(call in fate.working for call in calls)
+
+
+def _layers(graph: Graph, call: fx.Node) -> list[str]:
+    """The layers whose weights a call takes."""
+    names = (graph.flow.attribute(source) for source in call.all_input_nodes)
+    return [name.rpartition(".")[0] for name in names if name in graph.flow.outputs]
 
 
 def _output_works(graph: Graph, fate: Fate) -> bool:
-    output = next(node for node in reversed(graph.module.graph.nodes) if node.op == "output")
+    output = next(node for node in reversed(graph.nodes) if node.op == "output")
     return not any(fate.gone(node) for node in output.all_input_nodes)

@@ -46,7 +46,7 @@ class Pricing:
     def on(self, graph: Graph) -> LatencyModel:
         """Of the original, or of what is left of it."""
         if self._last is None or self._last[0] is not graph:
-            there = {name for name, _ in graph.module.named_parameters()}
+            there = {name for name, _ in graph.model.named_parameters()}
             names = {name for name, _ in self.original.module.named_parameters()} - there
             gone = {name.removesuffix(".weight") for name in names if name.endswith(".weight")}
             self._last = graph, LatencyModel(graph, self.model.without(gone), self.table)
@@ -110,7 +110,7 @@ class DeviceBudget(Budget):
 
     def steps(self, graph: Graph) -> Ints:
         """The device's own, and the alignment."""
-        return np.lcm(self._pricing.on(graph).steps(), self.align)
+        return np.lcm(self._pricing.on(graph).steps(), super().steps(graph))
 
     @property
     def _pricing(self) -> Pricing:

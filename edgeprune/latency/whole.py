@@ -12,13 +12,13 @@ from torch import nn
 from edgeprune.bench.options import BenchOptions, rounds_for
 from edgeprune.bench.run import bench_models
 from edgeprune.bench.session import NAMES
-from edgeprune.compaction import compact
 from edgeprune.export.onnx import export_model
 from edgeprune.graph.classes import Graph
 from edgeprune.latency.meet import Measured
 from edgeprune.latency.site import Site
 from edgeprune.plan import Plan
 from edgeprune.ranks import ranks
+from edgeprune.rewrite.compaction import compact
 
 SECONDS = 4.0  # of timed inference per model
 ROUNDS = 12  # at least: many short ones meet more of a neighbour's pauses than a few long ones

@@ -4,9 +4,8 @@ Source: G. Calleris, Structured Pruning for Efficient Convolutional Networks, Po
 """
 
 import contextlib
-import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,14 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.budget import Budget
-from edgeprune.compaction import Compacted, compact, copy_module
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import build_graph
+from edgeprune.graph.flow import Reader
 from edgeprune.learned.conv import Gate, PruningConv2d, is_prunable
 from edgeprune.learned.mask import OFFSET, continuous_mask, evidence, shared_mask, with_floor
 from edgeprune.learned.pruning_model import PruningModelBank
 from edgeprune.plan import Plan
 from edgeprune.ranks import ranks
+from edgeprune.recording.record import CALL
+from edgeprune.recording.taps import Taps, run_tapped
+from edgeprune.rewrite.compaction import Compacted, compact
+from edgeprune.rewrite.duplicate import duplicate
+from edgeprune.rewrite.masking import parts_of
 
 ModelFactory = Callable[[int], nn.Module]
 
@@ -45,7 +49,7 @@ class OutputAnalyser(nn.Module):
     masks one iteration on; they are fixed otherwise. ``interacting`` may be changed at any time.
 
     Args:
-        model: a module that torch.fx traces; it is copied.
+        model: any network; it is copied.
         example: an input, batch included.
         max_iter: iterations of the pruning phase.
         offset: see `continuous_mask`.
@@ -77,10 +81,11 @@ class OutputAnalyser(nn.Module):
         images: int = 8,
         floor: int = 2,
         autocast: torch.dtype | None = None,
+        opaque: Iterable[str | type] = (),
     ) -> None:
         super().__init__()
-        self.graph = build_graph(copy.deepcopy(model), example)
-        self.model = copy_module(self.graph.module)
+        self.graph = build_graph(duplicate(model), example, opaque=opaque)
+        self.model = duplicate(self.graph.model)
         self.max_iter, self.offset, self.images, self.floor = max_iter, offset, images, floor
         self.autocast = autocast
         self.interacting = 0.0
@@ -103,8 +108,8 @@ class OutputAnalyser(nn.Module):
     def _masked_convolutions(self, factory: ModelFactory | None) -> list[Reading]:
         readings: list[Reading] = []
         for reader in self.graph.flow.readers:
-            name = str(reader.node.target)
-            if reader.node.op != "call_module" or not is_prunable(self.model.get_submodule(name)):
+            name = _layer_of(reader)
+            if name is None or not is_prunable(self.model.get_submodule(name)):
                 continue
             classes = self.graph.classes_of(reader.labels)
             groups = np.unique(self.graph.group_of[classes[classes >= 0]])
@@ -127,21 +132,19 @@ class OutputAnalyser(nn.Module):
     def _gate_other_readers(self) -> list[tuple[Gate, NDArray[np.int64]]]:
         """Linear layers, padding shortcuts and grouped convolutions see dropped channels as zero too."""
         masked = {reading.name for reading in self.readings}
-        new = dict(zip(self.graph.module.graph.nodes, self.model.graph.nodes, strict=True))
-        gates = []
-        for number, reader in enumerate(self.graph.flow.readers):
-            classes = self.graph.classes_of(reader.labels)
-            if str(reader.node.target) in masked or not (classes >= 0).any():
-                continue
-            source = reader.node.all_input_nodes[0]
-            gate = Gate(len(classes), reader.axis, self.graph.flow.values[source].dim())
-            name = f"edgeprune_gate_{number}"
-            self.model.add_submodule(name, gate)
-            node, before = new[reader.node], new[source]
-            with self.model.graph.inserting_before(node):
-                node.replace_input_with(before, self.model.graph.call_module(name, (before,)))
-            gates.append((gate, classes))
-        self.model.recompile()
+        gates: list[tuple[Gate, NDArray[np.int64]]] = []
+        self._taps = []
+        for flow in self.graph.flows:
+            taps = Taps(parts=parts_of(flow))
+            for reader in flow.readers:
+                classes = self.graph.classes_of(reader.labels)
+                if _layer_of(reader) in masked or not (classes >= 0).any():
+                    continue
+                gate = Gate(len(classes), reader.axis, flow.values[reader.source].dim())
+                taps.add_before(reader.node, gate)
+                gates.append((gate, classes))
+            self._taps.append(taps)
+        self._gate_modules = nn.ModuleList(gate for gate, _ in gates)
         return gates
 
     def _shares(self) -> "list[Share]":
@@ -154,7 +157,7 @@ class OutputAnalyser(nn.Module):
                 positions = np.flatnonzero((groups == group) & (reading.classes >= 0))
                 by_group[int(group)].append((start + positions, reading.classes[positions]))
             start += len(reading.classes)
-        return [Share(by_group[g], self.floor) for g in sorted(by_group)]
+        return [Share(by_group[g], self.graph.groups[g].least(self.floor)) for g in sorted(by_group)]
 
     def _make_banks(self, factory: ModelFactory | None) -> tuple[nn.ModuleDict, dict[int, list[int]]]:
         order: dict[int, list[int]] = defaultdict(list)
@@ -171,7 +174,12 @@ class OutputAnalyser(nn.Module):
         """The model's own forward, through the masks."""
         if self.training and self.pruning:
             self.advance(*inputs)
-        return self.model(*inputs)
+        return self._run(*inputs)
+
+    def _run(self, *inputs: Tensor) -> Tensor:
+        """The model with its masked convolutions, and gates at what else reads channels that may be pruned."""
+        taps = self._taps[-1] if self.training else self._taps[0]
+        return run_tapped(self.model, inputs, taps) if taps.ops else self.model(*inputs)
 
     @property
     def progress(self) -> float:
@@ -224,7 +232,7 @@ class OutputAnalyser(nn.Module):
         for conv in convs:
             conv.probe = []
         with torch.no_grad(), _statistics_untouched(self.model):
-            self.model(*[ranks().from_main(x[: self.images]) for x in inputs])
+            self._run(*[ranks().from_main(x[: self.images]) for x in inputs])
         maps = [conv.probe[0] for conv in convs]  # type: ignore[index]
         for conv in convs:
             conv.probe = None
@@ -314,7 +322,7 @@ class OutputAnalyser(nn.Module):
 
     def finish(self, plan: Plan) -> Compacted:
         """Multiply the fixed masks into the weights and put plain, narrower convolutions back."""
-        module = self.graph.module
+        module = self.graph.model
         state = {k: v for k, v in self.model.state_dict().items() if k in module.state_dict()}
         for reading in self.readings:
             name = f"{reading.name}.weight"
@@ -357,6 +365,12 @@ class Share(nn.Module):
             return torch.zeros_like(values).index_copy(0, place, values)
         total = values.new_zeros(len(self.classes)).index_add(0, place, values)
         return total / torch.zeros_like(total).index_add(0, place, torch.ones_like(values))
+
+
+def _layer_of(reader: Reader) -> str | None:
+    """Name of the layer that reads channels by itself; None for other code that does."""
+    site = reader.node.meta.get(CALL)
+    return site.path if site is not None and site.in_layer else None
 
 
 def _columns(vectors: list[NDArray[np.int64]]) -> Tensor:

@@ -62,4 +62,5 @@ class Gate(nn.Module):
 def is_prunable(module: Any) -> bool:
     """Whether a pruning-model can judge this layer's input: a plain 2-D convolution."""
     # A subclass may compute something else; PruningConv2d would not know.
-    return type(module) is nn.Conv2d and module.groups == 1
+    plain = isinstance(module, nn.Conv2d) and type(module).forward is nn.Conv2d.forward
+    return plain and type(module)._conv_forward is nn.Conv2d._conv_forward and module.groups == 1

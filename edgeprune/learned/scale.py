@@ -1,11 +1,17 @@
 """Give convolutions back the size of weights that masks took from them."""
 
+from typing import Any
+
 import torch
 import torch.fx as fx
 from torch import Tensor, nn
 
+from edgeprune.graph.ops import op_name
+from edgeprune.recording.record import VALUE
+from edgeprune.recording.recorder import watch
 
-def restore_scale(model: fx.GraphModule, reference: dict[str, Tensor]) -> None:
+
+def restore_scale(model: nn.Module, example: Tensor, reference: dict[str, Tensor]) -> None:
     """Scale each convolution that feeds a BatchNorm to the root mean square its weight had before pruning.
 
     A mask ends well below one, and multiplied into the weights it makes them small. In front of a
@@ -15,37 +21,48 @@ def restore_scale(model: fx.GraphModule, reference: dict[str, Tensor]) -> None:
 
     Args:
         model: the dense model, changed in place.
-        reference: weights before pruning, by name; only their root mean square is looked at.
+        example: an input, batch included.
+        reference: weights before pruning, by name; only their root mean square is used.
     """
+    record = watch(model, (example,))
     with torch.no_grad():
-        for node in model.graph.nodes:
-            norms = _norms_after(model, node)
+        for node in record.graph.nodes:
+            norms = _norms_after(node)
             if not norms:
                 continue
-            conv = model.get_submodule(str(node.target))
-            before = reference[f"{node.target}.weight"].square().mean().sqrt()
-            now = conv.weight.square().mean().sqrt()  # type: ignore[operator]
+            weight, bias = _tensor(node, 1, "weight"), _tensor(node, 2, "bias")
+            before = reference[str(node.args[1].target)].square().mean().sqrt()
+            now = weight.square().mean().sqrt()
             if now > 0 and before > 0:
-                _scale(conv, norms, float(before / now))
+                _scale([weight, bias], norms, float(before / now))
 
 
-def _norms_after(model: fx.GraphModule, node: fx.Node) -> list[nn.Module]:
+def _norms_after(node: fx.Node) -> list[fx.Node]:
     """The BatchNorms that read a convolution's output, if nothing else does and each is used once."""
-    if node.op != "call_module" or not isinstance(model.get_submodule(str(node.target)), nn.Conv2d):
+    if op_name(node) != "conv2d" or not _is_used_once(node, 1):
         return []
-    if any(n is not node and n.target == node.target for n in model.graph.nodes if n.op == "call_module"):
-        return []
-    norms = [model.get_submodule(str(u.target)) for u in node.users if u.op == "call_module"]
-    if len(norms) != len(node.users) or not all(isinstance(n, nn.BatchNorm2d) for n in norms):
-        return []
-    return norms
+    norms = list(node.users)
+    is_fed = [op_name(norm) == "batch_norm" and norm.args[0] is node for norm in norms]
+    return norms if norms and all(is_fed) and all(_is_used_once(norm, 1) for norm in norms) else []
 
 
-def _scale(conv: nn.Module, norms: list[nn.Module], factor: float) -> None:
-    for tensor in (conv.weight, conv.bias):
+def _is_used_once(node: fx.Node, place: int) -> bool:
+    source = node.args[place] if len(node.args) > place else None
+    return isinstance(source, fx.Node) and source.op == "get_attr" and len(source.users) == 1
+
+
+def _tensor(node: fx.Node, place: int, name: str) -> Any:
+    """A parameter or buffer among a call's arguments."""
+    source = node.args[place] if len(node.args) > place else node.kwargs.get(name)
+    return source.meta[VALUE] if isinstance(source, fx.Node) else None
+
+
+def _scale(tensors: list[Any], norms: list[fx.Node], factor: float) -> None:
+    for tensor in tensors:
         if isinstance(tensor, Tensor):
             tensor.mul_(factor)
     for norm in norms:
-        if isinstance(norm.running_mean, Tensor) and isinstance(norm.running_var, Tensor):
-            norm.running_mean.mul_(factor)
-            norm.running_var.mul_(factor**2)
+        mean, variance = _tensor(norm, 1, "running_mean"), _tensor(norm, 2, "running_var")
+        if isinstance(mean, Tensor) and isinstance(variance, Tensor):
+            mean.mul_(factor)
+            variance.mul_(factor**2)

@@ -81,8 +81,14 @@ def _plain(name: str) -> Callable[..., nn.Module]:
     return builders[name]
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Load a checkpoint in place; see `edgeprune.models.weights.load_weights`."""
+def load_weights(model: nn.Module, path: str | Path, *, key: str | None = None) -> None:
+    """Load a checkpoint in place; see `edgeprune.models.weights.load_weights`.
+
+    Args:
+        model: it gets the weights.
+        path: of the file.
+        key: where in the file they are, if several sets of weights fit.
+    """
     from edgeprune.models.weights import load_weights as load
 
-    load(model, path)
+    load(model, path, key=key)

@@ -1,41 +1,74 @@
 """Loading a checkpoint into a model, in place, without ever running code that a file holds."""
 
-import pickle
-import warnings
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from edgeprune.errors import WeightsError
+from edgeprune.models.checkpoint_files import SAVE, joined, read_checkpoint
+from edgeprune.models.checkpoint_fit import COUNTER, Fit, Matcher, choose, elsewhere, where
+from edgeprune.text import printable
 
-TORCH_SUFFIXES = (".pt", ".pth", ".th")
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts put it
 SHOWN = 3  # names in a message
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # fp8 needs a scale that no file names
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
+def load_weights(model: nn.Module, path: str | Path, *, key: str | None = None) -> None:
     """Copy the tensors of a checkpoint into ``model``; on error the model is as it was.
+
+    Which tensors of the file these are is decided by the model's own names and shapes: they may lie in dicts
+    (``state_dict``, ``model``, ``net``), below the prefixes of wrappers and trainers (``module.``,
+    ``_orig_mod.``, ``model.``), and beside an optimizer's.
 
     Args:
         model: every parameter and buffer of it must be in the file, but for BatchNorm's step
             counters, which old checkpoints lack.
-        path: a .safetensors file, or a state dict saved by torch as .pt, .pth or .th.
+        path: a .safetensors file, or one saved by torch: .pt, .pth, .th, .ckpt, .bin, .pth.tar.
+        key: where in the file the weights are, with dots between the keys of dicts ("state_dict_ema", "." for
+            the file itself); needed where several sets of weights fit.
 
     Raises:
         WeightsError: for a file that is missing, truncated, foreign, a pickle of more than tensors,
-            of another model or class count, or with values that no model can compute with.
+            of another model or class count, with several sets of weights that fit, or with values that no
+            model can compute with.
     """
     path = Path(path)
-    weights = read_weights(path)
-    own = model.state_dict()
-    _check_names(own, weights, path)
-    _check_shapes(model, own, weights, path)
+    if key is not None:
+        key = "" if key == "." else key.rstrip(".") or key
+    own = _own_tensors(model)
+    matcher = Matcher(own, _required(model, own), read_checkpoint(path))
+    fit = choose(matcher, key)
+    if fit is None:
+        _refuse(model, matcher, matcher.nearest(key))
+    weights = {name: matcher.holdings.tensors[stored] for name, stored in fit.names.items()}
     check_values(weights, own, path)
-    _check_tied(model, weights, path)
+    _fill_tied(model, weights, path)
     model.load_state_dict(weights, strict=False)
+
+
+def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The model's state by name; raises WeightsError where a part of it is not a tensor."""
+    own = model.state_dict()
+    for name, value in own.items():
+        if not isinstance(value, Tensor):
+            raise WeightsError(
+                f"the model keeps a {type(value).__name__} in its state ({name}), which no file of weights is read "
+                "for: load its weights in a factory of your own (--model package.module:factory)"
+            )
+    return own
+
+
+def _required(model: nn.Module, own: dict[str, Tensor]) -> list[set[str]]:
+    """Names of which at least one each must be in a file: tensors that are one in the model go together."""
+    groups: dict[int, set[str]] = {}
+    shared = dict(model.named_parameters(remove_duplicate=False))
+    for name in own:
+        if not name.endswith(COUNTER):
+            groups.setdefault(id(shared.get(name, own[name])), set()).add(name)
+    return list(groups.values())
 
 
 def check_values(weights: dict[str, Tensor], own: dict[str, Tensor], path: Path) -> None:
@@ -103,6 +136,8 @@ def _loses(name: str, tensor: Tensor, own: Tensor) -> bool:
 
 def _not_finite(tensor: Tensor, own: Tensor) -> int:
     """Count the numbers that are NaN or infinite as the model will have them; masks of -inf are its own."""
+    if is_lazy(own):  # it has no numbers yet, and takes the file's
+        return tensor.numel() - int(torch.isfinite(tensor).sum())
     if not (own.is_floating_point() or own.is_complex()) or (
         own.numel() and not own.is_meta and not bool(torch.isfinite(own).all())
     ):
@@ -116,116 +151,90 @@ def _counted(tensors: dict[str, int]) -> str:
     return first + more
 
 
-def _check_tied(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Parameters that are one in the model must be equal in the file, or the last would silently win."""
+def _fill_tied(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Parameters that are one in the model must be equal in the file, or the last would silently win.
+
+    Some writers store such a parameter once; its other names are added to ``weights``.
+    """
     first: dict[int, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        other = first.setdefault(id(parameter), name)
-        if other != name and not torch.equal(weights[other], weights[name]):
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name in [*filter(weights.__contains__, parameters), *parameters]:
+        other = first.setdefault(id(parameters[name]), name)
+        if not torch.equal(weights[other], weights.setdefault(name, weights[other])):
             raise WeightsError(f"{path}: {other} and {name} are one tensor in the model, and differ here")
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, without wrappers and ``module.`` prefixes."""
-    if not path.exists():
-        raise WeightsError(f"no such weights file: {path}")
-    if not path.is_file():
-        kind = "a folder" if path.is_dir() else "no regular file"
-        raise WeightsError(f"{path} is {kind}: give the weights file itself")
-    if path.suffix == ".safetensors":
-        return _without_prefix(_read_safetensors(path))
-    if path.suffix in TORCH_SUFFIXES:
-        return _without_prefix(_state_dict(_read_torch(path), path))
-    raise WeightsError(f"{path} is of no known kind: use .safetensors, or a state dict as .pt or .pth")
-
-
-_SAVE = "save model.state_dict(), or {'state_dict': ...}"
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no safetensors file, or a truncated one ({_brief(error)})") from error
-
-
-def _read_torch(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch remarks on the pickle protocol before it refuses
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+def _refuse(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn:
+    """Say why the tensors that come nearest to the model are not its own."""
+    holdings = matcher.holdings
+    if not nearest.names and holdings.unnamed:
+        raise WeightsError(f"{holdings.path} has {holdings.unnamed[0]}: {SAVE}")
+    missing = [
+        name for group in matcher.required if not group & nearest.names.keys() for name in [min(group)]
+    ]
+    for name in missing:
+        if (kind := holdings.others.get(joined(nearest.key, name))) is not None:
+            raise WeightsError(
+                f"{holdings.path} holds no tensors by name alone: {name!r} is a {kind}; {SAVE}"
+            )
+    if missing or nearest.extra:
+        others = elsewhere(matcher)
+        counts = [_listed(missing, "missing"), _listed(nearest.extra, "unexpected")]
         raise WeightsError(
-            f"{path} is refused: it is a pickle of more than tensors, or no checkpoint at all; "
-            "save model.state_dict() alone, best as .safetensors"
-        ) from error
-    except Exception as error:  # a cut zip gives RuntimeError, an empty file EOFError, and so on
-        raise WeightsError(f"{path} is no torch checkpoint, or a truncated one ({_brief(error)})") from error
-
-
-def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    for wrapper in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not content:
-        raise WeightsError(f"{path} holds no tensors by name: {_SAVE}")
-    for name, value in content.items():
-        if not isinstance(name, str):
-            raise WeightsError(f"{path} has {name!r} for a tensor's name, a {type(name).__name__}: {_SAVE}")
-        if not isinstance(value, Tensor):
-            kind = type(value).__name__
-            raise WeightsError(f"{path} holds no tensors by name alone: {name!r} is a {kind}; {_SAVE}")
-    return dict(content)
-
-
-def _without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Undo the ``module.`` that nn.DataParallel puts before every name."""
-    if not all(name.startswith("module.") for name in weights):
-        return weights
-    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
-
-
-def _check_names(own: dict[str, Tensor], weights: dict[str, Tensor], path: Path) -> None:
-    missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in weights if name not in own]
-    if missing or unexpected:
-        counts = [_listed(missing, "missing"), _listed(unexpected, "unexpected")]
-        raise WeightsError(
-            f"{path} is of another model: {', '.join(filter(None, counts))}; is --model right?"
+            f"{where(matcher, nearest)} is of another model: {', '.join(filter(None, counts))}; is --model right?"
+            + (f" {others[0].upper()}{others[1:]}" if others else "")
         )
+    _refuse_shapes(model, matcher, nearest)
 
 
 def _listed(names: list[str], what: str) -> str:
     if not names:
         return ""
     more = ", ..." if len(names) > SHOWN else ""
-    return f"{len(names)} names {what} ({', '.join(names[:SHOWN])}{more})"
+    noun = "names" if len(names) > 1 else "name"
+    return f"{len(names)} {noun} {what} ({', '.join(map(printable, names[:SHOWN]))}{more})"
 
 
-def _check_shapes(model: nn.Module, own: dict[str, Tensor], weights: dict[str, Tensor], path: Path) -> None:
-    wrong = [name for name in own if name in weights and own[name].shape != weights[name].shape]
-    if not wrong:
-        return
-    head = _head(model)
-    if all(name in (f"{head}.weight", f"{head}.bias") for name in wrong):
-        there, here = weights[wrong[0]].shape, own[wrong[0]].shape
-        if there[1:] == here[1:]:
-            raise WeightsError(f"{path}: the weights have {there[0]} classes, the data has {here[0]}")
-    shapes = [
-        f"{name} is {tuple(weights[name].shape)}, not {tuple(own[name].shape)}" for name in wrong[:SHOWN]
-    ]
-    more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-    raise WeightsError(f"{path} is of a model of other widths: {', '.join(shapes)}{more}")
+def _refuse_shapes(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn:
+    """Say which shapes differ, and what to do where it is only the classifier's."""
+    tensors = {
+        name: matcher.holdings.tensors[nearest.names[name]] for name in matcher.own if name in nearest.names
+    }
+    shapes = {
+        name: (tuple(tensor.shape), tuple(matcher.own[name].shape))
+        for name, tensor in tensors.items()
+        if not matcher.fits(name, tensor)
+    }
+    differ = [f"{name} is {there}, not {here}" for name, (there, here) in list(shapes.items())[:SHOWN]]
+    more = f" and {len(shapes) - SHOWN} more" if len(shapes) > SHOWN else ""
+    text, place = f"{', '.join(differ)}{more}", where(matcher, nearest)
+    counts = _class_counts(model, shapes)
+    if counts is None:
+        raise WeightsError(
+            f"{place} is of a model of other widths: {'; '.join(filter(None, (text, elsewhere(matcher))))}"
+        )
+    raise WeightsError(
+        f"{place}: the weights have {counts[0]} classes, the data has {counts[1]} ({text}): give data of "
+        f"{counts[0]} classes; or load all but {' and '.join(sorted({_layer(name) for name in shapes}))} in a factory "
+        "of your own (--model package.module:factory) and leave --weights out, and the baseline is trained from there"
+    )
 
 
-def _head(model: nn.Module) -> str | None:
-    """Name of the last layer with weights, which gives the logits."""
-    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    return layers[-1] if layers else None
+def _class_counts(
+    model: nn.Module, shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+) -> tuple[int, int] | None:
+    """The file's number of classes and the model's, where only layers that give logits differ; else None."""
+    layers = dict(model.named_modules())
+    counts = {(there[:1], here[:1]) for there, here in shapes.values()}
+    heads = all(
+        isinstance(layers.get(_layer(name)), nn.Linear | nn.Conv2d) and there[1:] == here[1:]
+        for name, (there, here) in shapes.items()
+    )
+    if not heads or len(counts) != 1:
+        return None
+    there, here = next(iter(counts))
+    return (there[0], here[0]) if there and here else None
 
 
-def _brief(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]

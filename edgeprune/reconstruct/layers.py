@@ -11,6 +11,7 @@ from torch import Tensor
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.flow import Reader
 from edgeprune.importance.contributions import Geometry, geometry_of, places_of
+from edgeprune.importance.filters import has_own_weight
 
 RIDGE = 1e-6  # of the mean diagonal: channels that repeat each other exactly leave the fit solvable
 
@@ -120,13 +121,16 @@ def weights_put_back(layers: Sequence[Layer]) -> Iterator[None]:
 def layers_of(graph: Graph, positions: int, seed: int) -> list[Layer]:
     """Every layer that can be fitted: convolutions over 1 or 2 axes and linear layers, used once."""
     uses = Counter(reader.weight for reader in graph.flow.readers)
+    parameters = dict(graph.model.named_parameters())
     found = []
     for reader in graph.flow.readers:
-        name, geometry = reader.weight, geometry_of(graph, reader)
+        name, geometry = reader.weight, geometry_of(reader)
         if name is None or geometry is None or graph.flow.outputs.get(name) != 0:
             continue
         classes = graph.slots[name, 1]
-        if uses[name] > 1 or not (classes >= 0).any():
-            continue  # a layer used twice has two outputs to keep
-        found.append(Layer(reader, graph.module.get_parameter(name), geometry, classes, positions, seed))
+        if not (classes >= 0).any() or name not in parameters or not has_own_weight(graph, reader):
+            continue
+        if uses[name] > 1:  # a layer used twice has two outputs to keep
+            continue
+        found.append(Layer(reader, parameters[name], geometry, classes, positions, seed))
     return found

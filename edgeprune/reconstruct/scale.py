@@ -6,6 +6,7 @@ import torch
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.importance.batches import Batches
 from edgeprune.importance.contributions import products_of
+from edgeprune.importance.filters import has_own_weight, named_tensor
 from edgeprune.reconstruct.layers import RIDGE
 
 
@@ -17,7 +18,7 @@ def by_scale(
     for product in products_of(graph, batches, "reconstruction", limit, positions, seed):
         name = str(product.reader.weight)
         alive = keep[product.classes]
-        if alive.all() or not alive.any():
+        if alive.all() or not alive.any() or not has_own_weight(graph, product.reader):
             continue
         factors = _factors(product.gram, alive)
         _multiply(graph, name, product.classes, np.where(alive, factors, 0.0))
@@ -38,7 +39,7 @@ def _multiply(graph: Graph, name: str, classes: Ints, factors: np.ndarray) -> No
     """Multiply what each class is read by."""
     table = np.ones(graph.classes + 1)  # class -1, which always stays, is the last
     table[classes] = factors
-    parameter = graph.module.get_parameter(name)
+    parameter = named_tensor(graph, name)
     view = [1, -1] + [1] * (parameter.dim() - 2)
     with torch.no_grad():
         parameter.mul_(torch.from_numpy(table[graph.slots[name, 1]]).to(parameter).view(view))

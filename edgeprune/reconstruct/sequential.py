@@ -3,20 +3,24 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 import torch.fx as fx
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.flow import Reader
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name
-from edgeprune.graph.trace import VALUE
-from edgeprune.importance.batches import Batches, Inputs, inputs_of
-from edgeprune.importance.sites import Tap, is_norm, run
+from edgeprune.importance.batches import Batches, Inputs, images_in, inputs_of, mapped, tensors_among
+from edgeprune.importance.filters import named_tensor
+from edgeprune.importance.sites import run
 from edgeprune.reconstruct.layers import Layer, layers_of, weights_put_back
+from edgeprune.recording.record import VALUE
+from edgeprune.recording.taps import Tap
 
 FAINT = 1e-4  # a BatchNorm's factor: what is behind it cannot be made up for in front
 ROOM = 4 * 2**30  # bytes for the images' values: more images than fit are not looked at
@@ -41,19 +45,17 @@ class Junction:
 def junction_of(graph: Graph, layer: Layer) -> Junction | None:
     """Where a layer's output goes nowhere but into a sum with what is known before it; None elsewhere."""
     node, weight = layer.reader.node, layer.parameter
-    scale = torch.ones(len(weight), device=weight.device)
-    user = next(iter(node.users)) if len(node.users) == 1 else None
-    if user is not None and is_norm(graph, user) and user.op == "call_module":
-        norm = graph.module.get_submodule(str(user.target))
-        if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or len(user.users) != 1:
-            return None
-        gain = torch.ones_like(norm.running_var) if norm.weight is None else norm.weight.detach()
-        scale = gain / (norm.running_var + norm.eps).sqrt()
-        node, user = user, next(iter(user.users))
+    scale: Tensor | None = torch.ones(len(weight), device=weight.device)
+    user = _only_user(node)
+    if user is not None and op_name(user) == "batch_norm":
+        scale, node = _scale_of(graph, user), user
+        user = _only_user(node)
+    if scale is None:
+        return None
     if user is None or op_name(user) != "add" or len(user.args) != 2 or user.kwargs or weight.dim() != 4:
         return None
-    (other,) = [one for one in user.args if one is not node] or [None]
-    order = list(graph.module.graph.nodes)
+    (other,) = [operand for operand in user.args if operand is not node] or [None]
+    order = list(graph.nodes)
     if not isinstance(other, fx.Node) or order.index(other) > order.index(layer.reader.node):
         return None
     if other.meta[VALUE].shape != node.meta[VALUE].shape:
@@ -62,9 +64,25 @@ def junction_of(graph: Graph, layer: Layer) -> Junction | None:
     return Junction(other, scale.reshape(layer.groups, 1, -1))
 
 
+def _only_user(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _scale_of(graph: Graph, call: fx.Node) -> Tensor | None:
+    """What a call of batch_norm multiplies each channel by; None if the batch decides, or it is computed."""
+    names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+    settings: dict[str, Any] = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
+    variance, gain = (graph.flow.attribute(settings.get(name)) for name in ("running_var", "weight"))
+    if variance is None or (gain is None) != (settings.get("weight") is None):
+        return None
+    spread = named_tensor(graph, variance)
+    scale = torch.ones_like(spread) if gain is None else named_tensor(graph, gain).detach()
+    return scale / (spread + settings.get("eps", 1e-5)).sqrt()
+
+
 def images_that_fit(graph: Graph) -> int:
     """So many images may pass a network together, by its largest value of one image; at least 1."""
-    nodes = [node for node in graph.module.graph.nodes if node.op != "get_attr"]
+    nodes = [node for node in graph.nodes if node.op != "get_attr"]
     values = [one for node in nodes for one in tensors_in(node.meta.get(VALUE))]
     examples = len(next(node.meta[VALUE] for node in nodes if node.op == "placeholder"))
     largest = max(one.numel() * one.element_size() for one in values) / examples
@@ -74,10 +92,34 @@ def images_that_fit(graph: Graph) -> int:
 def _within(images: int, batches: Iterator[Inputs]) -> Iterator[Inputs]:
     """The first batches that have so many images together; the last is cut."""
     for batch in batches:
-        yield tuple(part[:images] for part in batch)
-        images -= len(batch[0])
+        size = images_in(batch)
+        yield mapped(batch, partial(_first, images, size))
+        images -= size
         if images <= 0:
             return
+
+
+def _first(images: int, size: int, tensor: Tensor) -> Tensor:
+    """A tensor of a batch of ``size`` for its first ``images``."""
+    return tensor[:images] if _by_image(tensor, size) else tensor
+
+
+def _by_image(tensor: Tensor, images: int) -> bool:
+    """Whether a tensor of a batch has an entry for each image."""
+    return tensor.dim() > 0 and len(tensor) == images
+
+
+def _joined(batches: list[Inputs]) -> Inputs:
+    """All images in one batch; what is not given for each image is the first batch's."""
+    sizes = [images_in(batch) for batch in batches]
+    columns = iter(list(zip(*map(tensors_among, batches), strict=True)))
+
+    def joined(first: Tensor) -> Tensor:
+        parts = next(columns)
+        each = all(_by_image(part, size) for part, size in zip(parts, sizes, strict=True))
+        return torch.cat(parts) if each else first
+
+    return tuple(mapped(batches[0], joined))
 
 
 class Sequential:
@@ -111,8 +153,9 @@ class Sequential:
     ) -> None:
         self._graph = graph
         self._layers = layers_of(graph, positions, seed)
-        given = list(_within(images_that_fit(graph), inputs_of(batches, "reconstruction", limit)))
-        self._inputs = tuple(torch.cat(parts) for parts in zip(*given, strict=True))
+        self._inputs = _joined(
+            list(_within(images_that_fit(graph), inputs_of(batches, "reconstruction", limit)))
+        )
         self._outputs: dict[fx.Node, Tensor] = {}
         self._added: dict[fx.Node, Tensor] = {}  # to these outputs, behind them
         self._beside: dict[fx.Node, Tensor] = {}  # the same, in the pass that is under way

@@ -147,7 +147,7 @@ def explain(fault: str, value: Any) -> str:
     if parts["kind"]:
         subject = f"a key of {subject}"
     if not what.startswith("Expected "):
-        return f"{subject} is wrong ({what})"
+        return f"{subject} is wrong ({_cut(ascii(what)[1:-1], 2 * SHOWN)})"
     expected = _GOT.sub("", what.removeprefix("Expected "))
     for word, plain in _WORDS.items():
         expected = expected.replace(word, plain)
@@ -167,5 +167,8 @@ def _it_is(value: Any, place: str, is_key: str | None) -> str:
 
 
 def _short(value: Any) -> str:
-    text = "null" if value is None else ascii(value)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+    return _cut("null" if value is None else ascii(value), SHOWN)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -26,7 +26,7 @@ class Slimming(Extra):
     """
 
     def __init__(self, graph: Graph, travel: float, shrink: float = SHRINK) -> None:
-        found = [m for _, m in graph.module.named_modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+        found = [m for _, m in graph.model.named_modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
         self.scales = [m.weight for m in found if isinstance(m.weight, nn.Parameter)]
         means = [float(w.detach().abs().mean()) for w in self.scales]
         self.strengths = [shrink * mean / max(travel, 1e-12) for mean in means]
@@ -49,7 +49,7 @@ class GroupLasso(Extra):
     """
 
     def __init__(self, graph: Graph, travel: float, shrink: float = SHRINK) -> None:
-        named = dict(graph.module.named_parameters())
+        named = dict(graph.model.named_parameters())
         found = [
             (name, axis)
             for (name, axis), classes in graph.slots.items()

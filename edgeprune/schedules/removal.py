@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch.fx as fx
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeprune.budget import Budget
-from edgeprune.compaction import compact
 from edgeprune.graph.classes import Graph
+from edgeprune.graph.ordering import channel_orders
 from edgeprune.importance import Batches
 from edgeprune.plan import Plan
 from edgeprune.reconstruct import reconstruct
+from edgeprune.rewrite.compaction import compact
+from edgeprune.rewrite.tensors import cut, kept_indices
 
 Scores = NDArray[np.float64]
 
@@ -23,7 +24,7 @@ Scores = NDArray[np.float64]
 class Removed:
     """The smaller model, the plan as carried out, and the optimizer's momentum cut with the channels."""
 
-    model: fx.GraphModule
+    model: nn.Module
     plan: Plan
     momentum: dict[str, Tensor]
 
@@ -54,7 +55,10 @@ def remove(
     if ways != "none":
         reconstruct(graph, plan, batches, ways)
     done = compact(graph, plan)
-    return Removed(done.model, done.plan, sliced(graph, done.plan, momentum or {}))
+    left = dict(done.model.named_parameters())
+    cut_momentum = sliced(graph, done.plan, momentum or {})
+    fitting = {n: m for n, m in cut_momentum.items() if n in left and m.shape == left[n].shape}
+    return Removed(done.model, done.plan, fitting)
 
 
 def sliced(graph: Graph, plan: Plan, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -65,19 +69,16 @@ def sliced(graph: Graph, plan: Plan, tensors: Mapping[str, Tensor]) -> dict[str,
         plan: carried out by `compact`.
         tensors: by parameter name; parameters without one have none afterwards.
     """
-    if not tensors:
-        return {}
-    parameters = dict(graph.module.named_parameters())
-    held = {name: parameter.data for name, parameter in parameters.items()}
-    try:
-        for name, parameter in parameters.items():
-            if name in tensors:
-                parameter.data = tensors[name].detach().to(parameter).clone()
-        small = compact(graph, plan).model
-        return {n: p.detach().clone() for n, p in small.named_parameters() if n in tensors}
-    finally:
-        for name, parameter in parameters.items():
-            parameter.data = held[name]
+    parameters = dict(graph.model.named_parameters())
+    indices = {}
+    if not plan.keep.all():
+        orders = channel_orders(graph, plan.keep) if graph.flow.remaps else {}
+        indices = kept_indices(graph, plan.keep, orders)
+    return {
+        name: cut(tensors[name].to(parameter), indices.get(name, {})).clone()
+        for name, parameter in parameters.items()
+        if name in tensors
+    }
 
 
 Scorer = Callable[[Graph], Scores]

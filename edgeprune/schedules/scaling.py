@@ -67,7 +67,7 @@ class ScaleFactors(Extra):
         found = []
         for (name, axis), classes in self.graph.slots.items():
             path, _, leaf = name.rpartition(".")
-            layer = self.graph.module.get_submodule(path)
+            layer = self.graph.model.get_submodule(path)
             weight = getattr(layer, leaf)
             writes = self.graph.flow.outputs.get(name, axis) == axis
             if not isinstance(weight, nn.Parameter) or weight.dim() < 2 or writes or not (classes >= 0).any():

@@ -54,7 +54,7 @@ def zero(graph: Graph, keep: Bools) -> None:
     Weights that read such a class stay: they are what it grows again by.
     """
     alive = np.append(keep, True)  # class -1 stays
-    named = dict(graph.module.named_parameters())
+    named = dict(graph.model.named_parameters())
     with torch.no_grad():
         for (name, axis), classes in graph.slots.items():
             parameter = named.get(name)

@@ -123,7 +123,7 @@ def features(variables: Variables) -> Floats:
     for place, index in enumerate(variables.groups):
         group, classes = graph.groups[index], variables.ranked[place]
         weights = [
-            graph.module.get_parameter(f"{name}.weight") for name in _weighted(variables, group.readers)
+            graph.model.get_parameter(f"{name}.weight") for name in _weighted(variables, group.readers)
         ]
         rows.append(
             [
@@ -141,7 +141,7 @@ def features(variables: Variables) -> Floats:
 
 
 def _weighted(variables: Variables, names: Sequence[str]) -> list[str]:
-    there = {name for name, _ in variables.graph.module.named_parameters()}
+    there = {name for name, _ in variables.graph.model.named_parameters()}
     return [name for name in names if f"{name}.weight" in there]
 
 

@@ -1,6 +1,5 @@
 """What a policy is worth: accuracy after reconstruction and recalibration, without training."""
 
-import copy
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,12 +10,13 @@ import torch
 from torch import Tensor
 
 from edgeprune import training
-from edgeprune.compaction import compact
 from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import SearchError
 from edgeprune.graph.classes import Ints
 from edgeprune.plan import Plan
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES, Grams, Sequential
+from edgeprune.rewrite.compaction import compact
+from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.search.variables import Variables
 
 FITS = ("kernel", "sequential")
@@ -103,7 +103,7 @@ class Evaluator:
     @property
     def unpruned(self) -> torch.nn.Module:
         """The model as it came, its statistics too."""
-        return self._placed(copy.deepcopy(self.variables.graph.module))
+        return self._placed(duplicate(self.variables.graph.model))
 
     def judged(self, model: torch.nn.Module) -> float:
         """Accuracy on the held-out images."""

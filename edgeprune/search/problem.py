@@ -78,7 +78,7 @@ class Problem:
         run = folder.run()
         training, data = stored_options(run), run.data()
         model = run.load("baseline")
-        graph = build_graph(model, torch.zeros(1, *data.shape))
+        graph = build_graph(model, torch.zeros(1, *data.shape), opaque=training.opaque or ())
         progress(0, 1, f"scoring channels by {options.criterion}")
         scores = score(
             graph,
@@ -241,6 +241,9 @@ class Problem:
             kind: goal / self.wall.costs[kind](self.wall.sizes) for kind, goal in self.wall.goals.items()
         }
         weights = shlex.quote(str(self.training.weights or self.folder.baseline / "baseline.safetensors"))
+        if self.training.weights and self.training.weights_key:
+            weights += f" --weights-key {shlex.quote(self.training.weights_key)}"
+        weights += "".join(f" --opaque {shlex.quote(name)}" for name in self.training.opaque or ())
         command = (
             f"edgeprune train-prune --model {self.training.model} --data {shlex.quote(self.training.data)}"
         )

@@ -147,7 +147,7 @@ def _check(folder: Folder, options: SearchOptions, progress: Progress) -> None:
     if not training.val_fraction:
         raise SearchError("there are no images to judge policies on: raise --val-fraction above 0")
     model = run.build()
-    graph = build_graph(model, torch.zeros(1, *run.config["input_shape"]))
+    graph = build_graph(model, torch.zeros(1, *run.config["input_shape"]), opaque=training.opaque or ())
     budget = make_budget(model, graph, training, check=False, progress=progress)
     variables = variables_of(graph, np.zeros(graph.classes), options, training, budget)
     if not len(variables):

@@ -31,6 +31,7 @@ def test_all_is_every_method_and_each_counts_once() -> None:
         ({"moments": ("epoch:0",)}, TrainError, "unknown moment 'epoch:0'"),
         ({"moments": ("end", "epoch:x")}, TrainError, "unknown moment 'epoch:x'"),
         ({"moments": ("end",), "training": {"weights": "w.pt"}}, TrainError, "leave --weights out"),
+        ({"moments": ("end",), "training": {"weights_key": "ema"}}, TrainError, "leave --weights-key out"),
         ({"moments": ("end",), "training": {"baseline_epochs": 3}}, TrainError, "leave --baseline-epochs"),
     ],
 )  # fmt: skip

@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 
 from edgeprune.comparison import CompareOptions, check_same_options, compare
 from edgeprune.comparison.folder import Folder
+from edgeprune.comparison.rows import planned_rows
+from edgeprune.comparison.running import _training
 from edgeprune.errors import (
     DataError,
     EdgePruneError,
@@ -146,6 +148,18 @@ def test_a_comparison_from_given_weights(finished: Path, options: CompareOptions
     compare(tmp_path / "out", replace(options, training=training, seeds=1))
     name = "rows/learned-seed0/pruned.safetensors"
     assert (tmp_path / "out" / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_rows_read_the_baseline_and_not_the_file_it_came_from(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.baseline.mkdir()
+    (folder.baseline / "baseline.safetensors").touch()
+    shared = {"weights": "w.pth", "weights_key": "model_ema", "epochs": 3}
+    options = CompareOptions(source="resnet8", methods=("l1",), training=shared)
+    training = _training(folder, planned_rows(options)[0], options)
+    assert training["weights"] == str(folder.baseline / "baseline.safetensors")
+    assert training["weights_key"] is None
+    assert training["epochs"] == 3
 
 
 @pytest.mark.skipif(len(METHODS) < 2, reason="train-prune has one method yet")

@@ -55,6 +55,7 @@ def test_a_run_without_a_baseline(run: Path) -> None:
     [
         ({"data": "digits"}, "is a run folder and brings its own: leave --data out"),
         ({"weights": "w.pt"}, "leave --weights out"),
+        ({"weights_key": "ema"}, "leave --weights-key out"),
         ({"baseline_epochs": 3}, "leave --baseline-epochs out"),
         ({"image_size": 16}, "leave --image-size out"),
     ],

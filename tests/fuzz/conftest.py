@@ -9,13 +9,13 @@ import torch
 from bench.conftest import a_round
 
 import edgeprune
-from edgeprune.compaction import compact
 from edgeprune.files import append_line, write_json
 from edgeprune.graph.classes import build_graph
 from edgeprune.latency.shapes import Shape
 from edgeprune.latency.table import Entry, Table
 from edgeprune.plan import Plan
 from edgeprune.recipe import TrainPruneOptions
+from edgeprune.rewrite.compaction import compact
 from edgeprune.runs import Run
 
 SIDE = 8
@@ -39,6 +39,20 @@ kind = "rail_sum"
 rails = ["A", "B"]
 """
 BUDGET = 'device = "cpu"\naccuracy = 0.01\nlatency_p50_ms = 1000\nspeedup = 0.01\nflops_fraction = 0.9\n'
+
+
+class NeedsClass(torch.nn.Module):
+    """A network with a hook, which no graph tells: its file holds keep-plans."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 6, 3)
+        self.norm = torch.nn.BatchNorm2d(6)
+        self.last = torch.nn.Conv2d(6, 2, 1)
+        self.norm.register_forward_hook(lambda module, args, out: out.sigmoid())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.norm(self.first(x))).mean((2, 3))
 
 
 def config() -> dict[str, Any]:
@@ -134,8 +148,10 @@ def _run(folder: Path) -> None:
         run.steer({"interacting": 200.0, "relative": True})
     state = {"step": 3, "val_accuracy": 0.5, "ema": 0, "scaler": {}, "extra": {"iteration": 3}}
     run.save_checkpoint({"model/w": torch.ones(4)}, {"stage": "prune", **state})
-    traced = edgeprune.compact(model, graph, plan)
-    edgeprune.save(traced, folder / "saved.safetensors")
+    edgeprune.save(edgeprune.compact(model, graph, plan), folder / "saved.safetensors")
+    hooked = NeedsClass()
+    dense = edgeprune.prune(hooked, torch.zeros(1, 3, SIDE, SIDE), target="flops=0.7").model
+    edgeprune.save(dense, folder / "plans.safetensors")
 
 
 def _tables(place: Path) -> None:

@@ -51,6 +51,7 @@ WORDS = (
 MORE = (
     "--json", "--device", "--seed", "--epochs", "--target", "--align", "--floor", "--threads", "--batch",
     "--data", "--weights", "--method", "--methods", "--moments", "--out", "--precision", "--image-size",
+    "--weights-key", "--opaque",
     "--prune-steps", "--switch", "--schedule", "--storage", "--study", "--trials", "--input", "--classes",
     "--opset", "--images", "--seconds", "--lut", "--target-device", "--ignore", "--layers", "--detect",
     "--trt", "--batch-size",

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from edgeprune_target.trt import store
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import edgeprune
 from edgeprune.bench.journal import Journal
@@ -31,7 +33,8 @@ from edgeprune.search.folder import Folder as SearchFolder
 from edgeprune.search.options import SearchOptions
 from edgeprune.steering import status
 from edgeprune.verification import read_budget
-from fuzz.mutate import mutated
+from fuzz.conftest import NeedsClass
+from fuzz.mutate import changed_json, mutated
 
 TIMES = 200
 Reader = Callable[[Path], Any]
@@ -93,6 +96,7 @@ READERS: dict[str, tuple[str, Reader]] = {
     "removed": ("run/removed-1.safetensors", lambda path: run_of(path).load_removal()),
     "checkpoint": ("run/checkpoint.safetensors", lambda path: run_of(path).load_checkpoint("prune")),
     "saved model": ("run/saved.safetensors", lambda path: edgeprune.load(path)),
+    "saved plans": ("run/plans.safetensors", lambda path: edgeprune.load(path, into=NeedsClass())),
     "summary": ("run/summary.json", lambda path: run_of(path).summary()),
     "times": ("run/latency.json", lambda path: run_of(path).times()),
     "metrics": ("run/metrics.jsonl", lambda path: (status(path.parent), run_of(path).load_checkpoint("x"))),
@@ -149,7 +153,36 @@ def test_damaged_200_times(copy: Path, kind: str) -> None:
             (copy / "run" / "metrics.jsonl").write_bytes(metrics)
 
 
-@pytest.mark.parametrize("kind", ["baseline", "pruned", "saved model"])
+@pytest.mark.parametrize("name", ["plans", "saved"])
+def test_texts_that_no_digest_guards(copy: Path, name: str) -> None:
+    """Whoever writes a file can write its digest: keep-plans and graphs are held against the network itself."""
+    path, rng = copy / "run" / f"{name}.safetensors", random.Random(name)
+    key = {"plans": "edgeprune-plans", "saved": "edgeprune"}[name]
+    with safe_open(str(path), "pt") as handle:
+        texts = handle.metadata()
+    tensors = load_file(str(path))
+    read = {"plans": lambda: edgeprune.load(path, into=NeedsClass()), "saved": lambda: edgeprune.load(path)}[
+        name
+    ]
+    x, taken = torch.zeros(1, 3, 8, 8), 0
+    for number in range(TIMES):
+        text, what = changed_json(json.loads(texts[key]), rng)
+        text = text.encode("utf-8", "replace").decode()
+        save_file(tensors, str(path), {key: text})
+        try:
+            model = read()
+        except EdgePruneError as error:
+            assert str(error).strip() and "\n" not in str(error), f"{number}: {what}"
+            continue
+        except Exception as error:
+            raise AssertionError(f"{number}: {what}: {type(error).__name__}: {error}") from error
+        taken += 1
+        if name == "plans":
+            assert model(x).shape == (1, 2), f"{number}: {what}"
+    assert taken < TIMES / 2
+
+
+@pytest.mark.parametrize("kind", ["baseline", "pruned", "saved model", "saved plans"])
 def test_a_damaged_model_is_refused_or_the_same(copy: Path, kind: str) -> None:
     name, read = READERS[kind]
     path, rng = copy / name, random.Random(1)

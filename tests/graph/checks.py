@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgeprune.compaction import Compacted, compact, mask
 from edgeprune.graph.classes import Bools, Graph, build_graph
 from edgeprune.graph.labels import tensors_in
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import Compacted, compact
+from edgeprune.rewrite.masking import mask
 
 TOLERANCE = 1e-5
 

@@ -201,7 +201,7 @@ class FunctionalLayers(nn.Module):
 
 @case()
 class OwnConvolution(nn.Module):
-    """A subclass of Conv2d that torch.fx looks into."""
+    """A subclass of Conv2d with a forward of its own."""
 
     class Same(nn.Conv2d):
         def forward(self, x: Tensor) -> Tensor:
@@ -282,7 +282,7 @@ class RowStandardised(nn.Module):
 
 @case(reasons=("computed",))
 class WeightNorm(nn.Module):
-    """A parametrised layer: its weight is no parameter."""
+    """A parametrised layer: its weight is no parameter; its rows may go, what they read stays."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -534,7 +534,7 @@ class InPlace(Wrapped):
         return y.clamp_(max=3)
 
 
-@case(reasons=("written into",), trains=False)
+@case(trains=False)
 class WritesIntoView(Wrapped):
     """An in-place operation on a part of a tensor that is used whole afterwards."""
 
@@ -1005,7 +1005,7 @@ class Attention(Wrapped):
         return t.transpose(1, 2).reshape(n, c, h, w)
 
 
-@case(reasons=("no rule for MultiheadAttention",), flops=False)
+@case(reasons=("no rule for multi_head_attention",), flops=False)
 class LibraryAttention(Wrapped):
     def build(self) -> None:
         self.attention, self.conv = nn.MultiheadAttention(12, 3, batch_first=True), cbr(12, 12)

@@ -7,6 +7,7 @@ from torchvision.models import googlenet, resnet18
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph.classes import build_graph, example_shapes
 from edgeprune.models import build
+from edgeprune.recording.record import VALUE
 from graph.checks import fvcore_flops
 
 IMAGE = torch.zeros(1, 3, 8, 8)
@@ -53,7 +54,7 @@ def test_parameters_and_flops_by_hand() -> None:
         assert graph.params(keep) == params
         flops = 64 * 27 * s + 2 * 64 * s + 64 * 9 * s * i + 64 * i * s + 10 * s
         assert graph.flops(keep) == flops
-    assert graph.flops() == fvcore_flops(graph.module.eval(), (IMAGE,))
+    assert graph.flops() == fvcore_flops(graph.model.eval(), (IMAGE,))
 
 
 def test_the_emptied_block_costs_one_number_a_channel() -> None:
@@ -99,10 +100,17 @@ def test_ignored_layers_keep_their_channels() -> None:
         build_graph(Block(), IMAGE, ignore=["outter"])
 
 
-def test_parts_that_eval_mode_does_not_use_are_noted() -> None:
-    graph = build_graph(googlenet(aux_logits=True, init_weights=False), torch.zeros(1, 3, 64, 64))
-    assert [note.split()[0] for note in graph.notes] == ["aux1", "aux2"]
+def test_parts_that_no_mode_uses_are_noted() -> None:
+    model = Block()
+    model.spare = nn.Sequential(nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 1))
+    assert build_graph(model, IMAGE).notes == ("spare is not used by forward: it stays as it is",)
     assert build_graph(Block(), IMAGE).notes == ()
+
+
+def test_parts_that_training_alone_uses_are_a_part_of_the_graph() -> None:
+    graph = build_graph(googlenet(aux_logits=True, init_weights=False), torch.zeros(1, 3, 64, 64))
+    assert graph.notes == () and graph.training_flow is not None
+    assert any(name.startswith("aux1") for group in graph.groups for name in group.producers)
 
 
 def test_nothing_to_prune_is_no_error() -> None:
@@ -112,5 +120,5 @@ def test_nothing_to_prune_is_no_error() -> None:
 
 def test_activations_of_the_example_are_not_kept() -> None:
     graph = build_graph(Block(), IMAGE)
-    size = lambda n: n.meta["edgeprune_value"].untyped_storage().nbytes()  # noqa: E731
-    assert all(size(n) <= 8 for n in graph.module.graph.nodes if n.op.startswith("call"))
+    size = lambda n: n.meta[VALUE].untyped_storage().nbytes()  # noqa: E731
+    assert all(size(n) <= 8 for n in graph.nodes if n.op.startswith("call"))

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.compaction import compact
 from edgeprune.graph.classes import build_graph
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
 from graph.checks import TOLERANCE, disagreement, randomise
 
 

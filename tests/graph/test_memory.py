@@ -39,13 +39,13 @@ def weights(model: nn.Module) -> int:
 def test_a_chain_holds_a_layers_input_and_output() -> None:
     """The highest moment is b, with 8 channels in and 4 out; BatchNorm and ReLU write over what they read."""
     graph = build_graph(Chain().eval(), IMAGE)
-    assert graph.memory() == weights(graph.module) + BYTES * PLACES * (8 + 4)
+    assert graph.memory() == weights(graph.model) + BYTES * PLACES * (8 + 4)
 
 
 def test_a_residual_stream_is_held_while_the_branch_is_computed() -> None:
     """BatchNorm must not write over y, which is added later: y and the branch are there at once."""
     graph = build_graph(Residual().eval(), IMAGE)
-    assert graph.memory() == weights(graph.module) + BYTES * PLACES * (8 + 8)
+    assert graph.memory() == weights(graph.model) + BYTES * PLACES * (8 + 8)
 
 
 def test_channels_that_go_take_their_memory_with_them() -> None:

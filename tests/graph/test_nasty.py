@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from edgeprune.compaction import Compacted, compact, mask
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.labels import tensors_in
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import Compacted, compact
+from edgeprune.rewrite.masking import mask
 from graph.checks import (
     TOLERANCE,
     disagreement,
@@ -49,10 +50,9 @@ def pruned(name: str, share: float = 0.5, seed: int = 1, whole_groups: float = 0
 def test_tracing_changes_nothing(name: str) -> None:
     model, inputs, graph = traced(name)
     with torch.no_grad():
-        assert error(model(*inputs), graph.module(*inputs)) == 0
         assert error(model(*inputs), mask(graph, Plan.everything(graph))(*inputs)) == 0
-    assert {id(p) for p in graph.module.parameters()} <= {id(p) for p in model.parameters()}
-    assert graph.params() == parameters(graph.module)
+        assert error(model(*inputs), compact(graph, Plan.everything(graph)).model(*inputs)) == 0
+    assert graph.model is model and graph.params() == parameters(model)
 
 
 @names
@@ -72,6 +72,7 @@ def test_masked_and_compacted_agree(name: str, share: float, seed: int, whole: f
     keep = random_keep(graph, share, seed, whole)
     done = compact(graph, Plan.of(graph, keep))
     assert disagreement(graph, done, inputs) <= TOLERANCE
+    assert type(done.model) is CASES[name].make
     assert parameters(done.model) == graph.params(done.plan.keep)
     if CASES[name].flops:
         assert fvcore_flops(done.model, inputs) == graph.flops(done.plan.keep)

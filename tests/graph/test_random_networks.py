@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.compaction import compact
 from edgeprune.graph.classes import build_graph
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
 from graph.checks import TOLERANCE, disagreement, fvcore_flops, parameters, random_keep, randomise
 
 COUNT = int(os.environ.get("EDGEPRUNE_NETWORKS", "16"))

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torchvision import models
 
-from edgeprune.compaction import compact
 from edgeprune.graph.classes import build_graph
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
 from graph.checks import Outcome, fvcore_flops, onnx_error, random_keep, randomise, sweep_one
 
 pytestmark = pytest.mark.slow

@@ -9,14 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.flow import weight_node
 from edgeprune.importance.contributions import products_of
+from edgeprune.recording.record import VALUE
 
 EVERYWHERE = 10**6
 
 
 def contributions(graph: Graph, layer: nn.Module, x: Tensor) -> Tensor:
     """(classes, output elements): a layer without a bias, run on one class's channels at a time."""
-    reader = next(r for r in graph.flow.readers if graph.module.get_submodule(str(r.node.target)) is layer)
+    reader = next(r for r in graph.flow.readers if weight_node(r.node).meta[VALUE] is layer.weight)
     classes = torch.from_numpy(graph.classes_of(reader.labels))
     view = [1] * x.dim()
     view[reader.axis] = -1

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import build_graph
+from edgeprune.graph.flow import layer_name
 from edgeprune.importance.propagation import _propagate, inf_fs
 from edgeprune.importance.sites import written_sites
 
@@ -14,7 +15,7 @@ def propagated(
 ) -> dict[str, list[float]]:
     """Scores of every layer's outputs when the inputs of layer ``last`` have the importance ``seed``."""
     graph = build_graph(model, torch.randn(shape, generator=torch.Generator().manual_seed(0)))
-    node = next(n for n in graph.module.graph.nodes if n.target == last)
+    node = next(reader.node for reader in graph.flow.readers if layer_name(reader.node) == last)
     rows = _propagate(graph, {node: torch.tensor(seed)}, written_sites(graph, "output"))
     return {row.layer: row.values.tolist() for row in rows}
 

@@ -7,6 +7,8 @@ from torch.nn import functional as F
 
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import build_graph
+from edgeprune.graph.flow import layer_name
+from edgeprune.graph.ops import op_name
 from edgeprune.importance.sites import as_maps, run, written_sites
 
 
@@ -30,7 +32,8 @@ class Block(nn.Module):
 def test_where_layers_show_their_channels() -> None:
     graph = build_graph(Block(), torch.zeros(1, 1, 4, 4))
     found = {
-        t: {s.layer: s.node.name for s in written_sites(graph, t)} for t in ("output", "norm", "activation")
+        t: {s.layer: layer_name(s.node) for s in written_sites(graph, t)}
+        for t in ("output", "norm", "activation")
     }
     assert found["output"] == {"stem": "stem", "conv1": "conv1", "conv2": "conv2"}
     assert found["norm"] == {"stem": "stem", "conv1": "norm1", "conv2": "norm2"}
@@ -82,3 +85,73 @@ def test_maps_of_any_activation() -> None:
     assert as_maps(torch.zeros(2, 5, 3, 4), 1).shape == (2, 5, 3, 4)
     assert as_maps(torch.zeros(5, 3, 4), 0).shape == (1, 5, 3, 4)
     assert as_maps(torch.zeros(2, 5, 6, 3, 4), 1).shape == (2, 5, 18, 4)
+
+
+class Parts(nn.Module):
+    """Halves of a layer's output, a learned map, and the input itself are added up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.map = nn.Conv2d(3, 6, 1), nn.Parameter(torch.randn(1, 3, 1, 1))
+        self.side, self.head = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        low, high = self.stem(x).chunk(2, 1)
+        return self.head(low * 2 + high + self.side(self.map) + x)
+
+
+def test_parts_of_results_inputs_and_parameters_can_be_tapped() -> None:
+    model, x = Parts().eval(), torch.randn(2, 3, 4, 4)
+    graph = build_graph(model, x)
+    (chunk,) = (node for node in graph.nodes if op_name(node) == "chunk")
+    (given,) = (node for node in graph.nodes if node.op == "placeholder")
+    (parameter,) = (node for node in graph.nodes if graph.flow.attribute(node) == "map")
+    parts = {node.args[1]: node for node in chunk.users}
+    seen: list[Tensor] = []
+    with torch.no_grad():
+        low, high = model.stem(x).chunk(2, 1)
+        taps = {parts[1]: lambda value: seen.append(value) or -value}
+        found = run(graph, (x,), after=taps)
+        torch.testing.assert_close(seen[0], high)
+        torch.testing.assert_close(found, model.head(low * 2 - high + model.side(model.map) + x))
+        found = run(graph, (x,), after={parameter: torch.zeros_like})
+        torch.testing.assert_close(found, model.head(low * 2 + high + model.side(model.map * 0) + x))
+        found = run(graph, (x,), after={given: lambda value: value * 3})
+        torch.testing.assert_close(found, model(x * 3))
+
+
+def test_a_network_that_takes_another_path_is_refused() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.head = nn.Linear(2, 4), nn.Linear(2, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.a(x).relu() if float(x.sum()) > 0 else self.b(x).tanh())
+
+    graph = build_graph(Branches(), torch.ones(1, 2))
+    taps = {site.node: lambda value: None for site in written_sites(graph, "activation")}
+    run(graph, (torch.ones(3, 2),), after=taps)
+    with pytest.raises(PlanError, match="took another path than when it was watched"):
+        run(graph, (-torch.ones(3, 2),), after=taps)
+
+
+def test_a_taps_own_mistake_is_not_the_networks() -> None:
+    graph = build_graph(Block(), torch.zeros(1, 1, 4, 4))
+    (first, *_) = written_sites(graph)
+    with pytest.raises(ZeroDivisionError):
+        run(graph, (torch.zeros(1, 1, 4, 4),), after={first.node: lambda value: 1 // 0})
+
+
+def test_an_error_outside_of_layers_names_the_line() -> None:
+    graph = build_graph(Parts(), torch.zeros(1, 3, 4, 4))
+
+    class Other(Parts):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x[:, :, :3]) + torch.zeros(7)
+
+    with pytest.raises(PlanError, match=r"\(at stem\)"):
+        run(graph, (torch.zeros(1, 2, 4, 4),))
+    graph.module.model = Other().eval()
+    with pytest.raises(PlanError, match=r"test_sites.py:\d+: return super"):
+        run(graph, (torch.zeros(1, 3, 4, 4),))

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.compaction import compact
 from edgeprune.errors import LatencyError
 from edgeprune.export.onnx import export_model
 from edgeprune.graph.classes import Graph
@@ -18,6 +17,7 @@ from edgeprune.latency.shapes import read_model
 from edgeprune.latency.site import Site
 from edgeprune.latency.table import Table
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
 from latency.conftest import Board, truth
 
 

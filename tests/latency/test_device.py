@@ -10,7 +10,6 @@ from torch import nn
 
 from edgeprune import api
 from edgeprune.budget import Budget
-from edgeprune.compaction import compact
 from edgeprune.errors import LatencyError, PlanError, TargetError
 from edgeprune.export.onnx import export_model
 from edgeprune.graph.classes import Graph, build_graph
@@ -20,6 +19,7 @@ from edgeprune.latency.device import DeviceBudget
 from edgeprune.latency.meet import Attempt, Measured
 from edgeprune.latency.whole import Times, Whole
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
 from edgeprune.schedules.removal import remove
 from latency.conftest import Board, Net, truth
 

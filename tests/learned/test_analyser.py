@@ -280,20 +280,19 @@ def test_a_pruning_model_of_ones_own_learns_and_leaves_nothing_behind(
 
 def test_other_readers_see_dropped_channels_as_zero(small_resnet: nn.Module, images: Tensor) -> None:
     analyser = analysed(small_resnet).eval()
-    seen: dict[str, Tensor] = {}
-    analyser.model.linear.register_forward_pre_hook(lambda _, args: seen.update(linear=args[0]))
     cm = torch.ones(analyser.graph.classes)
     last = next(g for g in analyser.graph.groups if "linear" in g.readers)
     first = next(g for g in analyser.graph.groups if "layer2.0.conv1" in g.readers)
     cm[last.classes[[0, 3]]] = 0
     cm[first.classes[1]] = 0
     put(analyser, cm)
-    padded: list[Tensor] = []
-    gates = [g for g, classes in analyser.gates if set(classes.tolist()) & set(first.classes.tolist())]
-    gates[0].register_forward_hook(lambda _, __, out: padded.append(out))
+    seen: dict[str, Tensor] = {}
+    for name, group in (("padded", first), ("linear", last)):
+        gate = next(g for g, classes in analyser.gates if set(classes.tolist()) & set(group.classes.tolist()))
+        gate.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out}))
     analyser(images)
     assert (seen["linear"].abs().sum(0) == 0).nonzero()[:, 0].tolist() == [0, 3]
-    assert (padded[0].abs().sum((0, 2, 3)) == 0).nonzero()[:, 0].tolist() == [1]
+    assert (seen["padded"].abs().sum((0, 2, 3)) == 0).nonzero()[:, 0].tolist() == [1]
 
 
 # --- the end --------------------------------------------------------------------------------------

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.compaction import compact
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.models import build
 from edgeprune.plan import Plan
 from edgeprune.reconstruct import Grams, Sequential, reconstruct, sequential
+from edgeprune.rewrite.compaction import compact
 
 
 def linear_pair() -> Graph:
@@ -36,11 +36,11 @@ IMAGES = [torch.randn(8, 2, 5, 5, generator=torch.Generator().manual_seed(0)) fo
 def test_what_others_repeat_is_made_up_for_wholly(dropped: tuple[int, ...]) -> None:
     graph = linear_pair()
     x = torch.randn(2, 2, 5, 5)
-    expected = graph.module(x)
+    expected = graph.model(x)
     plan = plan_without(graph, *dropped)
     assert reconstruct(graph, plan, IMAGES, "kernel", positions=25) == 1
     assert torch.allclose(compact(graph, plan).model(x), expected, atol=1e-3)
-    read = graph.module.get_parameter("1.weight")
+    read = graph.model.get_parameter("1.weight")
     assert all(float(read[:, c].abs().sum()) == 0 for c in dropped)
 
 
@@ -54,7 +54,7 @@ def test_kernels_by_the_normal_equations() -> None:
     kept = [0, 1, 3]
     expected = np.linalg.lstsq(hidden[:, kept], target, rcond=None)[0].T
     reconstruct(graph, plan_without(graph, 2), [x], "kernel")
-    found = graph.module.get_parameter("2.weight").detach().numpy()
+    found = graph.model.get_parameter("2.weight").detach().numpy()
     assert np.allclose(found[:, kept], expected, atol=1e-4)
     assert (found[:, 2] == 0).all()
 
@@ -68,7 +68,7 @@ def test_factors_by_hand() -> None:
     parts = torch.relu(model[0](x)).detach().double().numpy() * before
     expected = np.linalg.lstsq(parts[:, [0, 2]], parts.sum(1), rcond=None)[0]
     assert reconstruct(graph, plan_without(graph, 1), [x], "scale") == 1
-    found = graph.module.get_parameter("2.weight").detach().numpy() / before
+    found = graph.model.get_parameter("2.weight").detach().numpy() / before
     assert found[0].tolist() == pytest.approx([expected[0], 0.0, expected[1]], rel=1e-3)
 
 
@@ -86,7 +86,7 @@ def test_it_brings_a_network_nearer_to_what_it_was(ways: str) -> None:
     images = [torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(s)) for s in range(3)]
     x = torch.randn(8, 3, 16, 16)
     with torch.no_grad():
-        expected, plain = graph.module(x), compact(graph, plan).model(x)
+        expected, plain = graph.model(x), compact(graph, plan).model(x)
     fitted = reconstruct(graph, plan, images, ways)
     assert fitted == sum(1 for g in graph.groups if inner[g.classes[0]] and not keep[g.classes].all())
     with torch.no_grad():
@@ -119,7 +119,7 @@ def test_a_later_layer_is_fitted_on_what_the_earlier_now_gives() -> None:
     now = np.maximum(hidden[:, kept] @ fitted + layers[2].bias.detach().double().numpy(), 0)
     expected = np.linalg.lstsq(now[:, later], deep @ second.T, rcond=None)[0].T
     assert reconstruct(graph, plan_without(graph, 2, 5 + 1), [x], "sequential") == 2
-    found = graph.module.get_parameter("4.weight").detach().numpy()
+    found = graph.model.get_parameter("4.weight").detach().numpy()
     assert np.allclose(found[:, later], expected, atol=1e-4)
     assert (found[:, 1] == 0).all()
 
@@ -135,7 +135,7 @@ def test_in_sequence_layers_are_fitted_on_what_the_compacted_model_gives() -> No
     plan = Plan.of(graph, keep)
     images = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        wanted = graph.module(images)
+        wanted = graph.model(images)
         reconstruct(graph, plan, [images], "sequential")
         small, read = compact(graph, plan).model, []
         small.get_submodule("linear").register_forward_pre_hook(lambda layer, given: read.append(given[0]))
@@ -191,16 +191,16 @@ def test_in_sequence_a_block_makes_up_for_what_its_shortcut_has_lost() -> None:
 
 def test_what_was_collected_once_serves_many_plans_and_weights_come_back() -> None:
     graph = linear_pair()
-    before = graph.module.get_parameter("1.weight").detach().clone()
+    before = graph.model.get_parameter("1.weight").detach().clone()
     for kind in (Grams, Sequential):
         made = kind(graph, IMAGES, positions=25)
         for dropped in ((0,), (1, 2)):
             plan, other = plan_without(graph, *dropped), linear_pair()
             reconstruct(other, plan, IMAGES, "kernel", positions=25)
             with made.fitted(plan.keep):
-                found = graph.module.get_parameter("1.weight").detach().clone()
-            assert torch.allclose(found, other.module.get_parameter("1.weight"), atol=1e-3)
-            assert torch.equal(graph.module.get_parameter("1.weight"), before)
+                found = graph.model.get_parameter("1.weight").detach().clone()
+            assert torch.allclose(found, other.model.get_parameter("1.weight"), atol=1e-3)
+            assert torch.equal(graph.model.get_parameter("1.weight"), before)
 
 
 def test_in_sequence_no_more_images_are_held_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,5 +216,5 @@ def test_in_sequence_no_more_images_are_held_than_fit(monkeypatch: pytest.Monkey
     weights = []
     for fits in (small, Sequential(graph, ten, positions=25), Sequential(graph, IMAGES, positions=25)):
         with fits.fitted(plan_without(graph, 0).keep):
-            weights.append(graph.module.get_parameter("1.weight").detach().clone())
+            weights.append(graph.model.get_parameter("1.weight").detach().clone())
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])

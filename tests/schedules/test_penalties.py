@@ -21,7 +21,7 @@ def test_travel_counts_momentum() -> None:
 
 def test_slimming_adds_its_sign() -> None:
     graph = build_graph(net(), torch.zeros(1, 1, 4, 4))
-    norm = graph.module.get_submodule("1")
+    norm = graph.model.get_submodule("1")
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([1.0, -0.5, 0.0]))
     slimming = Slimming(graph, travel=2.0, shrink=0.5)
@@ -33,7 +33,7 @@ def test_slimming_adds_its_sign() -> None:
 
 def test_an_undefended_scale_loses_its_share() -> None:
     graph = build_graph(net(), torch.zeros(1, 1, 4, 4))
-    norm, steps = graph.module.get_submodule("1"), 400
+    norm, steps = graph.model.get_submodule("1"), 400
     optimizer = torch.optim.SGD([norm.weight], lr=0.05, momentum=0.9)
     slimming = Slimming(graph, travel(lambda _: 0.05, steps, 0.9), shrink=0.66)
     for _ in range(steps):
@@ -45,7 +45,7 @@ def test_an_undefended_scale_loses_its_share() -> None:
 
 def test_the_group_lasso_by_hand() -> None:
     graph = build_graph(net(), torch.zeros(1, 1, 4, 4))
-    weight = graph.module.get_parameter("0.weight")
+    weight = graph.model.get_parameter("0.weight")
     with torch.no_grad():
         weight.copy_(torch.tensor([3.0, -4.0, 0.0]).view(3, 1, 1, 1))
     lasso = GroupLasso(graph, travel=10.0, shrink=0.6)
@@ -61,7 +61,7 @@ def test_the_group_lasso_by_hand() -> None:
 
 def test_a_step_takes_no_more_than_a_groups_norm() -> None:
     graph = build_graph(net(), torch.zeros(1, 1, 4, 4))
-    weight = graph.module.get_parameter("0.weight")
+    weight = graph.model.get_parameter("0.weight")
     lasso = GroupLasso(graph, travel=1e-6)
     weight.grad = torch.zeros_like(weight)
     before = weight.detach().clone()
@@ -76,7 +76,7 @@ def test_a_weight_pulled_along_both_axes_loses_its_share_once() -> None:
         nn.Conv2d(1, 6, 1), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 1)
     ).eval()
     graph = build_graph(model, torch.zeros(1, 1, 4, 4))
-    weight, steps, rate = graph.module.get_parameter("2.weight"), 200, 0.01
+    weight, steps, rate = graph.model.get_parameter("2.weight"), 200, 0.01
     lasso = GroupLasso(graph, travel(lambda _: rate, steps, 0.0), shrink=0.6)
     assert sum(parameter is weight for parameter, _, _ in lasso.groups) == 2
     before = float(weight.detach().norm())

@@ -26,7 +26,7 @@ def flops(fraction: float, original: float) -> Budget:
 
 def randomised(graph: Graph) -> Graph:
     torch.manual_seed(1)
-    for module in graph.module.modules():
+    for module in graph.model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias)
@@ -43,12 +43,12 @@ def test_removals_in_a_row_meet_targets_of_the_original() -> None:
         graph = build_graph(done.model, IMAGE)
         assert graph.flops() / original == pytest.approx(fraction, rel=0.02)
         assert graph.flops() <= fraction * original
-    assert torch.isfinite(graph.module(torch.randn(2, 3, 16, 16))).all()
+    assert torch.isfinite(graph.model(torch.randn(2, 3, 16, 16))).all()
 
 
 def test_two_removals_agree_with_masking_both_times() -> None:
     """The second removal cuts a model that has been cut before: padded shortcuts are slices by then."""
-    from edgeprune.compaction import mask
+    from edgeprune.rewrite.masking import mask
 
     graph = randomised(build_graph(resnet(), IMAGE))
     original, x = graph.flops(), torch.randn(4, 3, 16, 16)
@@ -72,15 +72,15 @@ def test_a_target_that_is_met_removes_nothing() -> None:
 def test_momentum_is_cut_and_ordered_as_the_weights_are() -> None:
     """Momentum that equals the weights must equal the smaller model's weights afterwards."""
     graph = randomised(build_graph(resnet(), IMAGE))
-    momentum = {n: 3 * p.detach().clone() for n, p in graph.module.named_parameters()}
-    before = {n: p.detach().clone() for n, p in graph.module.named_parameters()}
+    momentum = {n: 3 * p.detach().clone() for n, p in graph.model.named_parameters()}
+    before = {n: p.detach().clone() for n, p in graph.model.named_parameters()}
     done = remove(graph, score(graph, "l1"), flops(0.5, graph.flops()), momentum=momentum)
     small = dict(done.model.named_parameters())
     assert done.momentum.keys() == small.keys()
     for name, value in done.momentum.items():
         assert torch.equal(value, 3 * small[name].detach()), name
     assert any(value.shape != before[name].shape for name, value in done.momentum.items())
-    for name, parameter in graph.module.named_parameters():
+    for name, parameter in graph.model.named_parameters():
         assert torch.equal(parameter, before[name])
 
 
@@ -95,7 +95,7 @@ def test_a_parameter_without_momentum_gets_none() -> None:
 def test_every_parameter_moves_after_a_removal() -> None:
     """A new optimizer on the smaller model: nothing of it holds on to tensors that are gone."""
     graph = randomised(build_graph(resnet(), IMAGE))
-    momentum = {n: torch.ones_like(p) for n, p in graph.module.named_parameters()}
+    momentum = {n: torch.ones_like(p) for n, p in graph.model.named_parameters()}
     model = remove(graph, score(graph, "l1"), flops(0.5, graph.flops()), momentum=momentum).model
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -36,30 +36,30 @@ def test_two_proximal_steps_by_hand() -> None:
 def test_folding_changes_nothing_that_is_computed() -> None:
     torch.manual_seed(0)
     graph = build_graph(build("resnet20", num_classes=5, width=8).eval(), IMAGE)
-    names = list(dict(graph.module.named_parameters()))
+    names = list(dict(graph.model.named_parameters()))
     factors = ScaleFactors(graph, travel=1.0)
     with torch.no_grad():
         factors.factors.uniform_(0.2, 2.0)
     x = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
-        before = graph.module(x)
+        before = graph.model(x)
     scores = factors.fold()
     with torch.no_grad():
-        after = graph.module(x)
+        after = graph.model(x)
     assert torch.allclose(before, after, rtol=1e-5, atol=1e-6)
-    assert sorted(dict(graph.module.named_parameters())) == sorted(names)
+    assert sorted(dict(graph.model.named_parameters())) == sorted(names)
     assert scores.tolist() == factors.factors.double().tolist()
 
 
 def test_the_loss_reaches_factors_and_weights() -> None:
     graph = build_graph(net(), IMAGE)
-    weights = list(graph.module.parameters())
+    weights = list(graph.model.parameters())
     factors = ScaleFactors(graph, travel=1.0)
-    graph.module(torch.randn(2, 3, 4, 4)).square().sum().backward()
+    graph.model(torch.randn(2, 3, 4, 4)).square().sum().backward()
     (leaf,) = factors.leaves()
     assert leaf.grad is not None and bool((leaf.grad != 0).any())
     assert all(w.grad is not None for w in weights)
-    assert not any(p is leaf for p in graph.module.parameters())
+    assert not any(p is leaf for p in graph.model.parameters())
 
 
 def test_a_class_without_a_factor_above_zero_is_off() -> None:
@@ -68,7 +68,7 @@ def test_a_class_without_a_factor_above_zero_is_off() -> None:
     with torch.no_grad():
         factors.factors[1] = 0.0
     factors.fold()
-    read = graph.module.get_parameter("2.weight").detach()
+    read = graph.model.get_parameter("2.weight").detach()
     assert float(read[:, 1].abs().sum()) == 0 and float(read[:, 0].abs().sum()) > 0
 
 

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from edgeprune.budget import Budget
-from edgeprune.compaction import compact
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import score
 from edgeprune.models import build
 from edgeprune.plan import Plan
+from edgeprune.rewrite.compaction import compact
 from edgeprune.schedules.soft import SoftPruning, zero
 
 IMAGE = torch.zeros(1, 3, 16, 16)
@@ -18,7 +18,7 @@ IMAGE = torch.zeros(1, 3, 16, 16)
 def graph_of(name: str = "resnet20") -> Graph:
     torch.manual_seed(0)
     graph = build_graph(build(name, num_classes=5, width=8).eval(), IMAGE)
-    for module in graph.module.modules():
+    for module in graph.model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.bias)
             module.running_mean.normal_()
@@ -53,7 +53,7 @@ def test_zeroed_it_computes_what_the_compacted_model_does() -> None:
     with torch.no_grad():
         want = expected(x)
         zero(graph, keep)
-        got = graph.module(x)
+        got = graph.model(x)
     assert float((want - got).abs().max()) < 1e-5 * float(want.abs().max())
 
 
@@ -62,12 +62,12 @@ def test_weights_that_read_a_zeroed_channel_stay() -> None:
     keep = np.ones(graph.classes, dtype=bool)
     group = next(g for g in graph.groups if g.name == "layer1.0.conv1")
     keep[group.classes[3]] = False
-    reads = graph.module.get_parameter("layer1.0.conv2.weight").detach().clone()
+    reads = graph.model.get_parameter("layer1.0.conv2.weight").detach().clone()
     zero(graph, keep)
-    assert torch.equal(graph.module.get_parameter("layer1.0.conv2.weight"), reads)
-    writes = graph.module.get_parameter("layer1.0.conv1.weight")
+    assert torch.equal(graph.model.get_parameter("layer1.0.conv2.weight"), reads)
+    writes = graph.model.get_parameter("layer1.0.conv1.weight")
     assert float(writes[3].abs().sum()) == 0 and float(writes[2].abs().sum()) > 0
-    assert float(graph.module.get_parameter("layer1.0.bn1.bias")[3]) == 0
+    assert float(graph.model.get_parameter("layer1.0.bn1.bias")[3]) == 0
 
 
 def test_it_chooses_anew_after_each_epoch_and_only_then() -> None:
@@ -76,7 +76,7 @@ def test_it_chooses_anew_after_each_epoch_and_only_then() -> None:
     assert soft.after_step(1) == {"zeroed": 0}
     first = soft.after_step(2)["zeroed"]
     assert first > 0
-    weight = graph.module.get_parameter("layer1.0.conv1.weight")
+    weight = graph.model.get_parameter("layer1.0.conv1.weight")
     gone = int(weight.flatten(1).norm(dim=1).argmin())
     assert float(weight[gone].abs().sum()) == 0
     with torch.no_grad():  # it grows back, larger than all others

@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 
 from edgeprune.cli import main
 from edgeprune.search import SearchOptions, search
@@ -103,9 +105,13 @@ def test_an_interrupted_search_ends_as_it_would_have(
 def test_other_ways(
     sampler: str, finished: Path, asked: dict[str, object], tmp_path: Path, importable: None
 ) -> None:
-    weights = str(finished / "baseline/baseline.safetensors")
-    ours = {**asked, "weights": weights, "baseline_epochs": None, "sampler": sampler, "trials": 3}
-    found = search(tmp_path / "out", SearchOptions.of(ours))
+    tensors = load_file(finished / "baseline/baseline.safetensors")
+    weights = str(tmp_path / "w.ckpt")
+    torch.save({"net": {name: t * 0 for name, t in tensors.items()}, "my ema": tensors}, weights)
+    ours = {**asked, "weights": weights, "weights_key": "my ema", "baseline_epochs": None}
+    found = search(tmp_path / "out", SearchOptions.of({**ours, "sampler": sampler, "trials": 3}))
+    assert "w.ckpt --weights-key 'my ema' --plan" in found["next"]
+    assert found["uniform"]["reward"] == result_of(finished)["uniform"]["reward"]
     count = {"uniform": 1, "sensitivity": 1, "random": 3}[sampler]  # probes are no policies
     assert len(found["trials"]) == count
     assert found["best"]["fractions"]["flops"] <= 0.5

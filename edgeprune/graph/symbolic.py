@@ -6,12 +6,16 @@ the error names the line of the user's code. What depends on the input is run on
 example's shapes; what does not (a buffer of indices) has its real values.
 """
 
+import functools
 import inspect
+import keyword
 import math
+import operator
 import traceback
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,11 +25,13 @@ from torch.fx._symbolic_trace import _orig_module_call
 from torch.fx.proxy import Attribute, Proxy
 
 from edgeprune.errors import TraceError
+from edgeprune.graph.constants import out_of_place
 from edgeprune.graph.copying import with_flags
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import op_name
+from edgeprune.graph.ops import assign, spec_of
 from edgeprune.graph.standins import dense, stand_in, worked_out
-from edgeprune.graph.tidy import VALUE, tidy
+from edgeprune.graph.tidy import tidy
+from edgeprune.recording.record import VALUE
 
 # Modules that draw random numbers are kept whole: traced in eval mode they would dissolve into nothing,
 # and the pruned model would then train without them.
@@ -33,8 +39,6 @@ _STOCHASTIC = {"StochasticDepth", "DropPath", "DropBlock2d", "DropBlock3d"}
 
 
 # Plain values that come from a tensor's content, not from its shape or type.
-_CONTENT = {"item", "tolist", "numpy", "equal", "allclose", "is_nonzero"}
-
 _DICT_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
@@ -76,10 +80,7 @@ class _ValueProxy(Proxy):
         return len(value) if value is not None else self._plain("len()")
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TraceError(
-            f"cannot trace this model: it assigns to a part of a tensor at {user_line()}; "
-            "write it with torch.where or torch.cat"
-        )
+        self.tracer.create_proxy("call_function", assign, (self, index, value), {})
 
     def __int__(self) -> int:
         return int(self._plain("int()"))
@@ -89,6 +90,22 @@ class _ValueProxy(Proxy):
 
     def __index__(self) -> int:
         return int(self._plain("an index"))
+
+
+def _in_place(name: str) -> Callable[[Proxy, Any], Any]:
+    """`y += z` as a call that writes into y, which torch.fx takes for `y = y + z`; for sizes it is that."""
+    writing, plain = getattr(operator, f"i{name.rstrip('_')}"), getattr(operator, name)
+
+    def method(self: Proxy, other: Any) -> Any:
+        if not isinstance(self.node.meta.get(VALUE), torch.Tensor):
+            return plain(self, other)
+        return self.tracer.create_proxy("call_function", writing, (self, other), {})
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "and", "or", "xor"):
+    setattr(_ValueProxy, f"__i{_name}__", _in_place(_name if _name not in ("and", "or") else f"{_name}_"))
 
 
 class _ValueAttribute(_ValueProxy, Attribute):
@@ -106,23 +123,64 @@ class _ValueAttribute(_ValueProxy, Attribute):
 
 
 _PLAIN = (int, float, bool, str, type(None))
+_FIXED = (bool, str, type(None))  # arguments that steer Python: a trace holds for the value that they had
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a forward that is traced; ``keyword`` says that it can only be given by name."""
+
+    name: str
+    value: Any
+    keyword: bool = False
+    default: Any = inspect.Parameter.empty
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the trace holds for this value alone."""
+        return isinstance(self.value, _FIXED)
+
+
+@dataclass
+class Leaves:
+    """Modules that a trace leaves as they are.
+
+    Attributes:
+        keeps: says of a module, by its name inside the traced one, whether it stays.
+        value: gives what the next run of such a module gives: a structure of tensors without memory.
+        nodes: the calls of such modules, filled by the trace, with what ``value`` was asked for.
+    """
+
+    keeps: Callable[[str], bool]
+    value: Callable[[str], Any]
+    nodes: dict[fx.Node, int] = field(default_factory=dict)
 
 
 class ValueTracer(fx.Tracer):
     """Traces ``root`` while running it on ``inputs``; each node's value stands in ``node.meta``."""
 
-    def __init__(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def __init__(self, model: nn.Module, inputs: tuple[Any, ...], leaves: Leaves | None = None) -> None:
         """``inputs`` are the values of forward's arguments."""
-        super().__init__(autowrap_modules=(math,))
+        super().__init__(
+            autowrap_modules=(math,), autowrap_functions=tuple(getattr(torch, n) for n in _CREATING)
+        )
         named = [*model.named_parameters(), *model.named_buffers()]
         self._names = {id(tensor): name for name, tensor in named}
         self._layers = dict(model.named_modules(remove_duplicate=False))
-        self._inputs = [stand_in(value) for value in inputs]
+        device = next((tensor.device for _, tensor in named), None)
+        self._inputs = [stand_in(value, device) for value in inputs]
+        self._leaves = leaves
+        self._device = device
         self._running = False
         self._static: set[fx.Node] = set()
+        self._context = _context()
         self.content: set[fx.Node] = set()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if self._leaves is not None and self._leaves.keeps(module_qualified_name):
+            return True
+        if nn.utils.parametrize.is_parametrized(m):
+            return False
         return type(m).__name__ in _STOCHASTIC or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> Proxy:
@@ -135,6 +193,10 @@ class ValueTracer(fx.Tracer):
         return a.node if type(a) is _ValueProxy else super().create_arg(a)
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
+        if _context() != self._context:
+            raise TraceError(
+                f"cannot trace this model: a part runs under no_grad or autocast at {user_line()}"
+            )
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
         proxy.node.meta[VALUE] = self._value(proxy.node)
         return proxy
@@ -144,9 +206,12 @@ class ValueTracer(fx.Tracer):
             return self._inputs.pop(0)
         if node.op == "output":
             return None
+        if node.op == "call_module" and self._leaves is not None and self._leaves.keeps(str(node.target)):
+            self._leaves.nodes[node] = len(self._leaves.nodes)
+            return stand_in(self._leaves.value(str(node.target)), self._device)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._known)
         inputs = node.all_input_nodes
-        if op_name(node) in _CONTENT or any(n in self.content for n in inputs):
+        if spec_of(node).reads_content or any(n in self.content for n in inputs):
             self.content.add(node)
         if all(n in self._static or not tensors_in(n.meta[VALUE]) for n in inputs):
             self._static.add(node)
@@ -167,7 +232,9 @@ class ValueTracer(fx.Tracer):
         try:
             return self._run(node, args, kwargs)
         except Exception:
-            return self._run(node, dense(args), dense(kwargs))
+            self._running = True  # making numbers must leave no trace
+            args, kwargs = dense(args), dense(kwargs)
+            return self._run(node, args, kwargs)
 
     def _known(self, node: fx.Node) -> Any:
         if VALUE not in node.meta and node.op == "get_attr":  # made by torch.fx for a tensor made in forward
@@ -178,7 +245,8 @@ class ValueTracer(fx.Tracer):
     def _run(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         self._running = True
         try:
-            return self._call(node, args, kwargs)
+            with torch.no_grad():
+                return self._call(node, args, kwargs)
         finally:
             self._running = False
 
@@ -186,10 +254,12 @@ class ValueTracer(fx.Tracer):
         if node.op == "get_attr":
             return _attribute(self.root, str(node.target))
         if node.op == "call_module":
-            return _orig_module_call(self._layers[str(node.target)], *args, **kwargs)
+            layer = self._layers[str(node.target)]
+            with _evaluating(layer):  # only the shape counts, and statistics must not move
+                return _orig_module_call(layer, *args, **kwargs)
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        return out_of_place(node.target)(*args, **kwargs)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         if self._running:
@@ -252,15 +322,51 @@ def _given(model: nn.Module, count: int) -> list[str]:
     return [p.name for p in named[:count]] + [f"input_{i}" for i in range(count - len(named))]
 
 
+def bound_arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Argument]:
+    """The arguments of one call of ``model``'s forward, in the order of its signature.
+
+    Raises:
+        TraceError: forward does not take these.
+    """
+    signature = inspect.signature(model.forward)
+    try:
+        values = signature.bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise TraceError(f"{type(model).__name__}.forward does not take these arguments: {error}") from error
+    found = []
+    for name, value in values.items():
+        parameter = signature.parameters[name]
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            found += [Argument(f"input_{number}", item) for number, item in enumerate(value)]
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            _check_keywords(model, value)
+            found += [Argument(key, item, keyword=True) for key, item in value.items()]
+        else:
+            only = parameter.kind is parameter.KEYWORD_ONLY
+            found.append(Argument(name, value, only, parameter.default))
+    return found
+
+
+def _check_keywords(model: nn.Module, values: dict[str, Any]) -> None:
+    """Refuse keywords that are no names: they become source code, and may come from a file."""
+    for key in values:
+        if not key.isidentifier() or keyword.iskeyword(key):
+            raise TraceError(
+                f"{type(model).__name__}.forward takes the keyword {ascii(key)}, which is no name"
+            )
+
+
 @contextmanager
-def _taking(model: nn.Module, names: list[str]) -> Iterator[str]:
+def _taking(model: nn.Module, arguments: list[Argument]) -> Iterator[str]:
     """For a while the model's class has a method that takes just these arguments; gives its name.
 
     torch.fx traces every argument of the method it is given: with None for a default it would go astray.
     """
-    arguments, method = ", ".join(names), "edgeprune_forward"
+    names, method = ", ".join(a.name for a in arguments), "edgeprune_forward"
+    given = [(a.name, repr(a.value) if a.fixed else a.name, a.keyword) for a in arguments]
+    passed = ", ".join(f"{name}={value}" if keyword else value for name, value, keyword in given)
     scope: dict[str, Any] = {}
-    exec(f"def {method}(self, {arguments}): return self.forward({arguments})", scope)
+    exec(f"def {method}(self, {names}): return self.forward({passed})", scope)
     code = scope[method].__code__
     own = getattr(type(model).forward, "__globals__", {})
     setattr(type(model), method, types.FunctionType(code, own))
@@ -268,6 +374,71 @@ def _taking(model: nn.Module, names: list[str]) -> Iterator[str]:
         yield method
     finally:
         delattr(type(model), method)
+
+
+_CREATING = ("zeros", "ones", "full", "empty", "rand", "randn")
+
+
+@contextmanager
+def _creating(tracer: ValueTracer) -> Iterator[None]:
+    """For a while `torch.zeros(n, ...)`, where n may be a traced size, is a call of the graph and not a constant."""
+    originals = {name: getattr(torch, name) for name in _CREATING}
+
+    def traced(function: Any) -> Any:
+        @functools.wraps(function)
+        def create(*args: Any, **kwargs: Any) -> Any:
+            proxies: list[Proxy] = []
+            fx.node.map_aggregate((args, kwargs), lambda v: proxies.append(v) if isinstance(v, Proxy) else v)
+            sizes = args[0] if args and isinstance(args[0], (tuple, list)) else args
+            if tracer._running or not (proxies or len(sizes) > 1):
+                return function(*args, **kwargs)
+            return tracer.create_proxy("call_function", function, args, kwargs)
+
+        return create
+
+    for name, function in originals.items():
+        setattr(torch, name, traced(function))
+    try:
+        yield
+    finally:
+        for name, function in originals.items():
+            setattr(torch, name, function)
+
+
+@contextmanager
+def _no_own_gradients() -> Iterator[None]:
+    """Refuse functions that bring their own gradient: a trace would see through them."""
+    original = vars(torch.autograd.Function)["apply"]  # the class method itself, not bound to Function
+
+    def apply(kind: Any, *args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(value, Proxy) for value in (*args, *kwargs.values())):
+            raise TraceError(
+                f"cannot trace this model: {kind.__name__} has a gradient of its own at {user_line()}"
+            )
+        return original.__func__(kind, *args, **kwargs)
+
+    torch.autograd.Function.apply = classmethod(apply)
+    try:
+        yield
+    finally:
+        torch.autograd.Function.apply = original
+
+
+@contextmanager
+def _evaluating(layer: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in layer.modules() if module.training]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _context() -> tuple[bool, ...]:
+    """What decides how calls are carried out, besides their arguments."""
+    return (torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"))
 
 
 def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
@@ -278,14 +449,45 @@ def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
     Raises:
         TraceError: the model's Python depends on a tensor's content, or it does not run on ``inputs``.
     """
-    modes = {module: module.training for module in model.modules()}
     _check_inputs(inputs)
-    names = _given(model, len(inputs))
-    model.eval()
+    arguments = [
+        Argument(name, value) for name, value in zip(_given(model, len(inputs)), inputs, strict=True)
+    ]
+    tracer, graph = _traced(model, arguments, None, training=False)
+    return _module(model, tracer, graph, revive=True)
+
+
+def trace_forward(
+    model: nn.Module, arguments: list[Argument], leaves: Leaves, *, training: bool
+) -> fx.GraphModule:
+    """Trace the forward of ``model`` alone, in one mode: modules inside stay calls.
+
+    Args:
+        model: the module.
+        arguments: of its forward, with values on which it runs.
+        leaves: which modules inside stay, and what they give.
+        training: the mode.
+
+    Raises:
+        TraceError: its Python depends on a tensor's content, or does more than a graph can say.
+    """
+    tracer, graph = _traced(model, arguments, leaves, training=training)
+    return _module(model, tracer, graph, revive=False)
+
+
+def _traced(
+    model: nn.Module, arguments: list[Argument], leaves: Leaves | None, *, training: bool
+) -> tuple[ValueTracer, fx.Graph]:
+    modes = {module: module.training for module in model.modules()}
+    model.train(training)
     try:
-        with torch.no_grad(), _taking(model, names) as method:
-            tracer = ValueTracer(model, inputs)
+        with ExitStack() as entered:
+            entered.enter_context(torch.enable_grad())  # so that a no_grad inside is seen
+            entered.enter_context(_no_own_gradients())
+            method = entered.enter_context(_taking(model, arguments))
+            tracer = ValueTracer(model, tuple(a.value for a in arguments), leaves)
             tracer.traced_func_name = method
+            entered.enter_context(_creating(tracer))
             graph = tracer.trace(model)
     except TraceError:
         raise
@@ -302,14 +504,19 @@ def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
     for node in graph.nodes:
         if node.op == "get_attr":
             tracer._known(node)
-    return _module(model, tracer, graph)
+        elif (
+            node.op == "call_function" and VALUE not in node.meta
+        ):  # torch.fx makes named tuples and dataclasses so
+            parts = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta[VALUE])
+            node.meta[VALUE] = (*parts[0], *parts[1].values())
+    return tracer, graph
 
 
-def _module(model: nn.Module, tracer: ValueTracer, graph: fx.Graph) -> fx.GraphModule:
+def _module(model: nn.Module, tracer: ValueTracer, graph: fx.Graph, *, revive: bool) -> fx.GraphModule:
     """The traced module; containers that torch.fx made anew take the model's training flag."""
     traced = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
     own = set(model.modules())
-    if tidy(traced):  # made anew, so that it holds no more than its graph uses
+    if tidy(traced, revive=revive):  # made anew, so that it holds no more than its graph uses
         return with_flags(fx.GraphModule(traced, traced.graph, class_name=type(model).__name__), model, own)
     return with_flags(traced, model, own)
 

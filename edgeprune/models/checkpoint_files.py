@@ -1,0 +1,189 @@
+"""Reading a checkpoint file: every tensor in it by its dotted name, and nothing of it is ever run."""
+
+import pickle
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeprune.bounds import short
+from edgeprune.errors import WeightsError
+from edgeprune.text import printable
+
+TORCH_SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")  # .pth.tar among the last
+SAVE = "save model.state_dict(), or {'state_dict': ...}"
+MAX_DEPTH, MAX_ENTRIES = 32, 1_000_000  # of dicts in dicts; a damaged file may refer to itself
+
+# What training scripts put beside their weights. It is read as an empty object of the same name, so that nothing
+# of argparse, numpy or pathlib is called with what a file says.
+_IGNORED = (
+    "argparse.Namespace",
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *(f"numpy.dtypes.{kind}DType" for kind in ("Float16", "Float32", "Float64", "Int32", "Int64", "Bool")),
+    *(f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")),
+    *(f"pathlib._local.{name}" for name in ("Path", "PosixPath", "WindowsPath")),
+    *(f"datetime.{name}" for name in ("datetime", "date", "timedelta")),
+)
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What a checkpoint file holds.
+
+    Attributes:
+        path: of the file.
+        tensors: by the keys of all dicts that lead to them, joined by dots: ``state_dict.conv1.weight``.
+        homes: the dict that each of them lies in, in the same notation; "" is the file itself.
+        others: the type's name of everything else that has a name, the dicts among it.
+        unnamed: a tensor's key that is not text, with its type's name, if there is one.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    homes: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
+    unnamed: list[str] = field(default_factory=list)
+
+    def add(self, content: Mapping[Any, Any], home: str = "", depth: int = 0) -> None:
+        """Take in a dict and those inside of it.
+
+        Args:
+            content: the dict.
+            home: its own name.
+            depth: how many dicts it lies in.
+
+        Raises:
+            WeightsError: a name stands for two things, or dicts are nested without end.
+        """
+        for key, value in content.items():
+            name = joined(home, key if isinstance(key, str) else str(key))
+            if name in self.tensors or name in self.others:
+                raise WeightsError(f"{self.path} holds two things named {short(printable(name))}: {SAVE}")
+            if len(self.tensors) + len(self.others) > MAX_ENTRIES:
+                raise WeightsError(f"{self.path} holds more than {MAX_ENTRIES:,} entries: {SAVE}")
+            if isinstance(value, Tensor) and not value.is_nested:
+                self.tensors[name], self.homes[name] = value, home
+                if not isinstance(key, str):
+                    self.unnamed.append(
+                        f"{short(printable(repr(key)))} for a tensor's name, a {type(key).__name__}"
+                    )
+                continue
+            self.others[name] = type(value).__name__
+            for number, part in enumerate(value if isinstance(value, list | tuple) else [value]):
+                if isinstance(part, Mapping):
+                    if depth == MAX_DEPTH:
+                        raise WeightsError(f"{self.path} nests more than {MAX_DEPTH} dicts: {SAVE}")
+                    self.add(part, name if part is value else f"{name}.{number}", depth + 1)
+
+    def named(self, name: str) -> bool:
+        """Return whether a dict, or the beginning of tensors' names, has this name; "" is the file itself."""
+        return not name or any(tensor.startswith(f"{name}.") for tensor in self.tensors)
+
+
+def joined(*parts: str) -> str:
+    """Return the parts of a dotted name as one; empty ones are left out."""
+    return ".".join(part for part in parts if part)
+
+
+def read_checkpoint(path: Path) -> Holdings:
+    """Return what a checkpoint file holds.
+
+    Raises:
+        WeightsError: it is missing, a folder, truncated, of no known kind, without tensors, or needs code to be read.
+    """
+    if not path.exists():
+        raise WeightsError(f"no such weights file: {path}")
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise WeightsError(f"{path} is {kind}: give the weights file itself")
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        content: Any = _read_safetensors(path)
+    elif suffix in TORCH_SUFFIXES:
+        content = _read_torch(path)
+    else:
+        raise WeightsError(f"{path} is of no known kind: use .safetensors, or a state dict as .pt or .pth")
+    holdings = Holdings(path)
+    if isinstance(content, Mapping):
+        holdings.add(content)
+    if not holdings.tensors:
+        names = [short(printable(name)) for name in list(holdings.others)[:5]]
+        only = f" (only {', '.join(names)})" if names else ""
+        raise WeightsError(f"{path} holds no tensors by name{only}: {SAVE}")
+    return holdings
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no safetensors file, or a truncated one ({_brief(error)})") from error
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings(), _ignored_names():
+            warnings.simplefilter("ignore")  # torch remarks on the pickle protocol before it refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        needed = re.search(r"GLOBAL (\S+)", str(error))
+        what = f" ({short(printable(needed[1]))})" if needed else ", or no checkpoint at all"
+        raise WeightsError(
+            f"{path} is refused: it is a pickle of more than tensors{what}, and reading it would run its code; "
+            "where you trust that code, save model.state_dict() alone: torch.save(model.state_dict(), 'weights.pt')"
+        ) from error
+    except Exception as error:  # a cut zip gives RuntimeError, an empty file EOFError, and so on
+        if "TorchScript" in str(error):
+            raise WeightsError(
+                f"{path} is a TorchScript archive: save its tensors alone, as in "
+                "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pt')"
+            ) from error
+        raise WeightsError(f"{path} is no torch checkpoint, or a truncated one ({_brief(error)})") from error
+
+
+class _Ignored:
+    """Stands for an object beside the weights, without any of its content."""
+
+    def __new__(cls, *_arguments: Any, **_keywords: Any) -> "_Ignored":
+        return super().__new__(cls)
+
+    def __init__(self, *_arguments: Any, **_keywords: Any) -> None:
+        """Take whatever a file gives, and keep none of it."""
+
+    def __setstate__(self, _state: Any) -> None:
+        """Keep nothing."""
+
+
+def _stand_in(full_name: str) -> type[_Ignored]:
+    module, _, name = full_name.rpartition(".")
+    return type(name, (_Ignored,), {"__module__": module})
+
+
+_STAND_INS: list[Any] = [_stand_in(name) for name in _IGNORED]
+
+
+@contextmanager
+def _ignored_names() -> Iterator[None]:
+    """Let torch's reader pass over the names of `_IGNORED`; what was allowed before is again, afterwards."""
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(_STAND_INS)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(allowed)
+
+
+def _brief(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,254 @@
+"""Run a network again with taps at recorded calls, which see what a call is given or gives, or replace it.
+
+Taps work above autograd, so gradients flow through what they put in.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.fx as fx
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils.weak import WeakIdKeyDictionary
+
+from edgeprune.errors import PlanError
+from edgeprune.recording.checkpoints import nothing_recomputed
+from edgeprune.recording.opaque import Parts
+from edgeprune.recording.record import CALL
+from edgeprune.recording.recorder import Below, ModuleStack, WatchMode, version_of
+
+Tap = Callable[[Tensor], "Tensor | None"]
+
+
+@dataclass
+class Taps:
+    """What is done at which calls, by the calls' keys.
+
+    ``before``: (place among the call's tensors, function of that tensor); ``after``: a function of the
+    result, or of the tensor that the call wrote into; ``instead``: a function of (call, args, kwargs) that
+    takes the call's place. A tap that returns None only looks. ``parts`` are the modules that are kept whole.
+    """
+
+    before: dict[tuple[str, int], list[tuple[int, Tap]]] = field(default_factory=dict)
+    after: dict[tuple[str, int], Tap] = field(default_factory=dict)
+    instead: dict[tuple[str, int], Callable[..., Any]] = field(default_factory=dict)
+    ops: dict[tuple[str, int], str] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
+
+    def add_before(self, node: fx.Node, tap: Tap, place: int = 0) -> None:
+        """Let ``tap`` see the ``place``-th tensor that the call of ``node`` is given."""
+        self.before.setdefault(self._key(node), []).append((place, tap))
+
+    def add_after(self, node: fx.Node, tap: Tap) -> None:
+        """Let ``tap`` see what the call of ``node`` gives."""
+        self.after[self._key(node)] = tap
+
+    def put(self, node: fx.Node, function: Callable[..., Any]) -> None:
+        """Let ``function`` take the place of the call of ``node``."""
+        self.instead[self._key(node)] = function
+
+    def _key(self, node: fx.Node) -> tuple[str, int]:
+        site = node.meta[CALL]
+        self.ops[site.key] = site.op
+        return site.key
+
+
+class TapMode(WatchMode):
+    """Carries out taps while a network runs.
+
+    What a tap puts in place of a tensor that a call wrote into stands for that tensor in all later calls,
+    also where the code goes on with the tensor itself and not with the call's result.
+    """
+
+    def __init__(self, stack: ModuleStack, taps: Taps) -> None:
+        super().__init__(stack)
+        self.taps = taps
+        self.reached: set[tuple[str, int]] = set()
+        stack.watchers.append(self)
+        self._replaced: Any = WeakIdKeyDictionary()  # tensor that was written into -> what stands for it
+
+    def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
+        """Carry out one call with its taps."""
+        key = self.stack.next_call(op).key
+        args, kwargs = self.current((args, kwargs))
+        if key not in self.taps.ops:
+            return func(*args, **kwargs)
+        if self.taps.ops[key] != op:
+            raise self._another_path(f"{op} at {key[0] or 'its top'} where {self.taps.ops[key]} was")
+        self.reached.add(key)
+        originals = tensors_in(args, kwargs)
+        for place, tap in self.taps.before.get(key, ()):
+            args, kwargs = _tapped(args, kwargs, place, tap)
+        tensors = tensors_in(args, kwargs)
+        result, written = self._carried_out(key, func, op, args, kwargs, tensors)
+        after = self.taps.after.get(key)
+        if after is not None:
+            result, written = _after(after, result, written)
+        for original, tensor in zip(originals, tensors, strict=True):
+            if written is not None and tensor is written[0] and original is not written[1]:
+                self._replaced[original] = written[1]
+        return result
+
+    def _carried_out(
+        self, key: tuple[str, int], func: Any, op: str, args: Any, kwargs: Any, tensors: list[Tensor]
+    ) -> tuple[Any, tuple[Tensor, Tensor] | None]:
+        """The result, and the tensor that was written into with what stands for it now."""
+        call = self.taps.instead.get(key)
+        if call is not None:
+            result = _asked(call, func, args, kwargs)
+            writes = _writes_by_name(func) and bool(tensors) and isinstance(result, Tensor)
+            return result, (tensors[0], result) if writes else None
+        versions = [version_of(tensor) for tensor in tensors]
+        result = func(*args, **kwargs)
+        if op in ("batch_norm", "instance_norm"):  # running statistics are no part of the result
+            return result, None
+        written = next((t for t, v in zip(tensors, versions, strict=True) if version_of(t) != v), None)
+        return result, None if written is None else (written, written)
+
+    def on_inner_call(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Carry out one call in a part that is kept whole, on what stands now for its tensors."""
+        args, kwargs = self.current((args, kwargs))
+        return func(*args, **kwargs)
+
+    def entered_part(self, path: str, _: Any, __: Any) -> None:
+        """Count the run, as the record does."""
+        self.stack.next_part(path)
+
+    def current(self, value: Any) -> Any:
+        """``value`` with what stands now for tensors that were written into."""
+        if not len(self._replaced):
+            return value
+
+        def now(tensor: Any) -> Any:
+            while isinstance(tensor, Tensor) and tensor in self._replaced:
+                tensor = self._replaced[tensor]
+            return tensor
+
+        return _map(value, now)
+
+    def check_all_reached(self) -> None:
+        """Raise PlanError unless every call with a tap was made."""
+        missed = next((key for key in self.taps.ops if key not in self.reached), None)
+        if missed is not None:
+            op = self.taps.ops[missed]
+            raise self._another_path(f"it did not come to {op} at {missed[0] or 'its top'}")
+
+    def _another_path(self, what: str) -> PlanError:
+        return PlanError(
+            f"the network took another path than when it was watched: {what}; "
+            "watch it on an input like those it runs on"
+        )
+
+
+def _after(after: Tap, result: Any, written: tuple[Tensor, Tensor] | None) -> tuple[Any, Any]:
+    """Result and written tensor after a tap has seen the value of a call."""
+    if written is None:
+        replaced = _asked(after, result)
+        return (result if replaced is None else replaced), None
+    # A tap may keep the value for its gradient, and the network write into it again.
+    replaced = _asked(after, written[1].clone() if torch.is_grad_enabled() else written[1])
+    if replaced is None:
+        return result, written
+    return (replaced if result is written[1] else result), (written[0], replaced)
+
+
+def _asked(tap: Callable[..., Any], *values: Any) -> Any:
+    """What a tap gives; its own errors are told from those of the network.
+
+    It computes without modes: under one torch takes slower ways, which round otherwise.
+    """
+    try:
+        with _disable_current_modes():
+            return tap(*values)
+    except Exception as error:
+        error.passes_watch = True  # type: ignore[attr-defined]
+        raise
+
+
+def _writes_by_name(func: Any) -> bool:
+    """Whether a function's name says that it writes into its first argument: x.add_(y), x += y."""
+    name = getattr(func, "__name__", "")
+    return name.startswith("__i") if name.startswith("__") else name.endswith("_")
+
+
+def _tapped(args: Any, kwargs: Any, place: int, tap: Tap) -> tuple[Any, Any]:
+    """Arguments in which the ``place``-th tensor is what ``tap`` made of it."""
+    count = -1
+
+    def visit(value: Any) -> Any:
+        nonlocal count
+        if not isinstance(value, Tensor):
+            return value
+        count += 1
+        if count != place:
+            return value
+        replaced = _asked(tap, value)
+        return value if replaced is None else replaced
+
+    return _map(args, visit), _map(kwargs, visit)
+
+
+def _map(value: Any, function: Callable[[Any], Any]) -> Any:
+    if type(value) is dict:
+        return {key: _map(item, function) for key, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_map(item, function) for item in value)
+    if isinstance(value, slice):
+        return slice(*(_map(item, function) for item in (value.start, value.stop, value.step)))
+    return function(value)
+
+
+def tensors_in(args: Any, kwargs: Any) -> list[Tensor]:
+    """The tensors that a call is given, in the order of `operands`."""
+    tensors: list[Tensor] = []
+
+    def visit(value: Any) -> None:
+        if isinstance(value, Tensor):
+            tensors.append(value)
+
+    _map((tuple(args), dict(kwargs)), visit)
+    return tensors
+
+
+def operands(node: fx.Node) -> list[fx.Node]:
+    """The nodes that stand for the tensors a recorded call is given, in order; one may come twice."""
+    nodes: list[fx.Node] = []
+
+    def visit(operand: fx.Node) -> fx.Node:
+        nodes.append(operand)
+        return operand
+
+    fx.node.map_arg((node.args, node.kwargs), visit)
+    return nodes
+
+
+def run_tapped(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    taps: Taps,
+    *,
+    all_reached: bool = False,
+    watchers: Iterable[Any] = (),
+) -> Any:
+    """Run ``model``, in the mode it is in, with ``taps``; gradients are recorded where they would be.
+
+    Args:
+        model: the network that was watched, or a copy of it.
+        inputs: the arguments of forward.
+        taps: what is done at which calls.
+        all_reached: whether every call that has a tap must be made.
+        watchers: told when modules begin and end, as a `WatchMode` is.
+
+    Raises:
+        PlanError: the network took another path than when it was watched.
+    """
+    stack = ModuleStack(model, taps.parts)
+    mode = TapMode(stack, taps)
+    stack.watchers.extend(watchers)
+    with nothing_recomputed(), stack.following(), mode, Below(mode):
+        output = model(*inputs)
+    if all_reached:
+        mode.check_all_reached()
+    return mode.current(output)

@@ -1,0 +1,579 @@
+"""Run a cut network and stop at the first call that does not move exactly the surviving channels.
+
+Every value of the cut network must carry the labels that survive of the original's, in order. The user's own code
+is run; where a width is written into it, a call raises or gives other labels, and `Diverged` names it.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from typing import Any, NoReturn
+
+import torch
+import torch.fx as fx
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from edgeprune.graph import labels as lb
+from edgeprune.graph.classes import Graph
+from edgeprune.graph.elements import Elements
+from edgeprune.graph.fate import Fate
+from edgeprune.graph.movers import (
+    assigned_index,
+    index_nodes,
+    index_nodes_of_assignment,
+    run_mover,
+    written_labels,
+)
+from edgeprune.graph.ops import OPS, source_of
+from edgeprune.graph.survivors import BROKEN, Survivors
+from edgeprune.plan import Plan
+from edgeprune.recording.opaque import WHY
+from edgeprune.recording.record import CALL, VALUE, Record, Visit
+from edgeprune.recording.recorder import (
+    ModuleStack,
+    WatchMode,
+    first_line,
+    is_library,
+    run_watched,
+    tensors_of,
+)
+from edgeprune.recording.taps import run_tapped
+from edgeprune.recording.untouched import untouched
+from edgeprune.rewrite.masking import masks
+
+# Their sizes are held against the labels, so that the numbers need not be.
+_SIZED = {"new_zeros", "new_ones", "new_full", "new_empty", "expand", "interpolate", "upsample"}
+# They may give back what they are given: code that adapts sizes calls them where sizes differ.
+_ADAPTING = {
+    "interpolate",
+    "upsample",
+    "pad",
+    "getitem",
+    "narrow",
+    "contiguous",
+    "adaptive_avg_pool2d",
+    "reshape",
+    "view",
+    "expand",
+}
+_ROUNDING = 1e-4  # of numbers that a network takes from its tensors
+
+
+class Diverged(Exception):
+    """The cut network does something else at ``node`` (None: where the record has no call) inside module ``path``."""
+
+    passes_watch = True
+
+    def __init__(self, path: str, node: fx.Node | None, why: str) -> None:
+        super().__init__(f"{path or 'the network'}: {why}")
+        self.path, self.node, self.why = path, node, why
+
+
+class Checker(WatchMode):
+    """Follows a run of the cut network along the record of the original.
+
+    ``suspects`` are calls that were given other numbers than in the original: right where the content of a
+    tensor decides them, wrong where a width does.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        record: Record,
+        survivors: Survivors,
+        stack: ModuleStack,
+        rewritten: Collection[str],
+    ) -> None:
+        super().__init__(stack)
+        self.graph, self.flow, self.survivors, self.rewritten = (
+            graph,
+            graph.flow_of(record),
+            survivors,
+            rewritten,
+        )
+        self.nodes = {n.meta[CALL].key: n for n in record.graph.nodes if CALL in n.meta}
+        self.remaps = {remap.node: remap for remap in self.flow.remaps}
+        self.actual: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self.failure: Diverged | None = None
+        self.suspects: dict[fx.Node, list[float]] = {}
+        self._readers = {reader.node for reader in self.flow.readers}
+        self._part: fx.Node | None = None  # the call of the part that runs
+        self._loose = _after_selections(record)  # their sizes may follow content
+        self._added: dict[str, int] = defaultdict(int)  # calls that only the cut network makes, by module
+        self._visits: dict[str, list[Visit]] = {}
+        for visit in record.visits:
+            self._visits.setdefault(visit.path, []).append(visit)
+        self._running: list[tuple[bool, Visit | None]] = []  # whether its calls go unchecked; its visit
+        stack.watchers.append(self)
+
+    def fail(self, path: str, node: fx.Node | None, why: str, cause: Exception | None = None) -> NoReturn:
+        """Stop the run; code that catches errors cannot hide it."""
+        if self.failure is None:
+            self.failure = Diverged(path, node, why)
+        raise self.failure from cause
+
+    # --- modules: of rewritten ones only what comes out counts ---------------------------------------
+
+    def entered(self, module: nn.Module, path: str | None, args: Any, kwargs: Any) -> None:
+        """A module begins to run."""
+        unchecked = bool(self._running) and self._running[-1][0]
+        if path is None or is_library(module):
+            self._running.append((unchecked, None))
+            return
+        visits = self._visits.get(path)
+        if not visits:
+            self._running.append((unchecked, None))
+            self.fail(path, None, "it runs more often than before")
+        visit = visits.pop(0)
+        self._running.append((path in self.rewritten, visit))
+        if unchecked and path not in self.rewritten:
+            self._take(path, (args, kwargs), (visit.args, visit.kwargs), "it is given another")
+
+    def left(self, _: nn.Module, path: str | None, __: Any, result: Any) -> None:
+        """A module has run: what a rewritten one gives must be what survives of the original's result."""
+        visit = self._running.pop()[1]
+        if path in self.rewritten and path is not None and visit is not None and self.failure is None:
+            self._take(path, result, visit.result, "its rewritten forward gives another")
+
+    def _take(self, path: str, value: Any, structure: Any, what: str) -> None:
+        """Tensors that a rewritten forward hands over must have the shapes of the record; their labels are its."""
+        nodes, tensors = fx_nodes(structure), tensors_of(value)
+        if len(nodes) != len(tensors):
+            self.fail(path, None, f"{what} number of tensors")
+        for tensor, node in zip(tensors, nodes, strict=True):
+            labels = self._sized(node, tensor, self.survivors.of(self.flow.values[node]))
+            if not isinstance(labels, Tensor) or not fits(tensor, labels):
+                self.fail(path, None, f"{what} shape")
+            self.actual[tensor] = labels
+
+    def _sized(self, node: fx.Node, value: Any, labels: Any) -> Any:
+        """The labels at the sizes of ``value``, where these may follow the content that a part has seen."""
+        if node not in self._loose or not isinstance(labels, Tensor) or not isinstance(value, Tensor):
+            return labels
+        small = lb.core(labels)
+        if small.dim() != value.dim() or any(
+            wide not in (1, size) for wide, size in zip(small.shape, value.shape, strict=True)
+        ):
+            return labels
+        return small.expand(value.shape)
+
+    def entered_part(self, path: str, args: Any, kwargs: Any) -> None:
+        """A part that is kept whole begins to run: it must be given all that it was given before."""
+        site = self.stack.next_part(path)
+        self._part = self.nodes.get(site.key)
+        visits = self._visits.get(path)
+        if not visits:
+            self.fail(path, None, "it runs more often than before")
+        visit = visits.pop(0)
+        if self._running and self._running[-1][0]:
+            self._take(path, (args, kwargs), (visit.args, visit.kwargs), "it is given another")
+            return
+        nodes, tensors = fx_nodes((visit.args, visit.kwargs)), tensors_of((args, kwargs))
+        if len(nodes) != len(tensors):
+            self.fail(path, self._part, "it is given another number of tensors")
+        for tensor, node in zip(tensors, nodes, strict=True):
+            wanted = self._sized(node, tensor, self.flow.values[node])
+            labels = self.actual.get(tensor, wanted)
+            if not isinstance(wanted, Tensor) or not fits(tensor, wanted) or not lb.matches(labels, wanted):
+                self.fail(path, self._part, "it is given other channels")
+
+    def left_part(self, _: str, result: Any) -> Any:
+        """It has run: what it gives has no channels that may go."""
+        labels = lb.tensors_in(self.flow.values.get(self._part)) if self._part is not None else []
+        label = next(
+            (lb.core(t).reshape(-1)[0] for t in labels if t.numel() and bool(lb.core(t).any())), None
+        )
+        for tensor in tensors_of(result):
+            like = lb.constants_like(tensor)
+            self.actual[tensor] = (
+                label.expand(like.shape) if label is not None and tensor.is_floating_point() else like
+            )
+        return None
+
+    # --- calls ---------------------------------------------------------------------------------------
+
+    def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
+        """Carry out one call and hold its result against the record."""
+        site = self.stack.next_call(op)
+        if self.failure is not None:
+            raise self.failure
+        if self._running and self._running[-1][0]:
+            return func(*args, **kwargs)
+        node = self.nodes.get((site.path, site.number - self._added[site.path]))
+        try:
+            result = func(*args, **kwargs)
+        except Exception as error:
+            if node is None:  # it failed before, too
+                raise
+            self.fail(site.path, node, f"{op} fails: {first_line(error)}", error)
+        if node is None or node.meta[CALL].op != op:
+            if self._adds_nothing(op, args, kwargs, result):
+                self._added[site.path] += 1
+            elif node is not None:
+                self.fail(site.path, node, f"{op} is called where {node.meta[CALL].op} was")
+            elif tensors_of(result):
+                self.fail(site.path, None, f"{op} was not called before")
+            return result
+        self._check(node, op, args, kwargs, result)
+        return result
+
+    def _adds_nothing(self, op: str, args: Any, kwargs: Any, result: Any) -> bool:
+        """Whether a call that the original does not make gives what it is given."""
+        source = next(iter(tensors_of((args, kwargs))), None)
+        if (
+            op not in _ADAPTING
+            or not isinstance(result, Tensor)
+            or source is None
+            or source not in self.actual
+        ):
+            return False
+        if result.shape != source.shape or not torch.equal(result, source):
+            return False
+        self.actual[result] = self.actual[source]
+        return True
+
+    def _check(self, node: fx.Node, op: str, args: Any, kwargs: Any, result: Any) -> None:
+        path, labels = node.meta[CALL].path, self.flow.values.get(node)
+        if node in self.flow.computing:  # a weight, element by element
+            return
+        # A slice assignment changes its argument and returns nothing.
+        value = result if result is not None else next(iter(tensors_of(args)), None)
+        expected = self._sized(node, value, self.survivors.of(labels))
+        if node in self.flow.movers:
+            self._check_move(node, op, args, kwargs, value, expected)
+            return
+        if any(self.actual.get(t) is BROKEN for t in tensors_of((args, kwargs))):
+            self.fail(path, node, f"{op} reads channels that were moved to other places")
+        if node in self.remaps:
+            self._check_remap(node)
+        if op == "setitem" and node not in self.flow.pointwise:
+            self._check_assignment(node, args)
+        self._check_numbers(node, op, args, kwargs)
+        if node in self.flow.pointwise:
+            self._check_operands(node, args, kwargs, expected)
+        if op == "mean" and node in self._readers:
+            source = self.flow.values[node.all_input_nodes[0]]
+            if tuple(source.shape) != tuple(tensors_of(args)[0].shape):
+                self.fail(path, node, "a mean over channels divides by their number")
+        self._learn(node, op, value, expected)
+
+    def _learn(self, node: fx.Node, op: str, value: Any, expected: Any) -> None:
+        """Hold shapes against the labels, and remember these."""
+        if isinstance(value, Tensor):
+            if not isinstance(expected, Tensor) or not fits(value, expected):
+                found = tuple(value.shape)
+                self.fail(node.meta[CALL].path, node, f"{op} gives the shape {found}")
+            self.actual[value] = expected
+        elif isinstance(value, (tuple, list)) and isinstance(expected, (tuple, list)):
+            for item, label in zip(value, expected, strict=False):
+                if isinstance(item, Tensor):
+                    self._learn(node, op, item, self._sized(node, item, label))
+
+    def _check_numbers(self, node: fx.Node, op: str, args: Any, kwargs: Any) -> None:
+        """A width that enters the arithmetic must stay what it was; numbers of groups follow the channels."""
+        if op in _SIZED or node in self.remaps:
+            return
+        before, after = numbers_of(op, node.args, node.kwargs), numbers_of(op, args, kwargs)
+        if before.get("groups", 1) > 1:
+            left, labels = tensors_of((args, kwargs))[:2], self.flow.values[source_of(node)]
+            axis = 1 if op == "group_norm" else labels.dim() - (left[1].dim() - 1)
+            channels = labels.shape[axis]
+            if op == "group_norm" or before["groups"] == channels:
+                before["groups"] = before["groups"] * left[0].shape[axis] // channels
+        if before == after:
+            return
+        if before.get("groups") != after.get("groups"):
+            self.fail(node.meta[CALL].path, node, f"{op} has another number of groups")
+        if before.keys() != after.keys():
+            self.fail(node.meta[CALL].path, node, f"{op} is given other arguments")
+        if before != after:
+            self.suspects[node] = list(after.values())
+
+    def _check_assignment(self, node: fx.Node, args: Any) -> None:
+        """What survives of the original's assignment must be written, and nothing else."""
+        target, _, value = node.args
+        labels = self.flow.values[node]
+        index = self.survivors.index(labels)
+        actual = self.actual.get(args[0])
+        if index is None or not isinstance(actual, Tensor):
+            self.fail(node.meta[CALL].path, node, "channels of unknown places are written into")
+        source = self.flow.values[value] if isinstance(value, fx.Node) else None
+        by_content = any(n not in self.flow.static for n in index_nodes_of_assignment(node))
+        if by_content and not any(bool(lb.core(t).any()) for t in lb.tensors_in([labels, source])):
+            return  # boxes that are kept, say: no channel is written into, and rounding may choose others
+        moved = self.actual.get(args[2], lb.constants_like(args[2])) if isinstance(args[2], Tensor) else None
+        try:
+            wanted = written_labels(tuple(labels.shape), assigned_index(node), source)
+            for axis, positions in enumerate(index):
+                if len(positions) != wanted.shape[axis]:
+                    wanted = wanted.index_select(axis, positions)
+            written = written_labels(tuple(actual.shape), fx.node.map_aggregate(args[1], _on_cpu), moved)
+        except Exception as error:
+            self.fail(
+                node.meta[CALL].path, node, f"an assignment cannot be followed ({first_line(error)})", error
+            )
+        if written.shape != wanted.shape or not bool((written == wanted).all()):
+            self.fail(node.meta[CALL].path, node, "an assignment would write into other channels")
+
+    def _check_operands(self, node: fx.Node, args: Any, kwargs: Any, expected: Any) -> None:
+        if not isinstance(expected, Tensor):
+            return
+        for tensor in tensors_of((args, kwargs)):
+            labels = self.actual.get(tensor)
+            meets = (
+                not isinstance(labels, Tensor)
+                or labels.dim() > expected.dim()
+                or self._meets(labels, expected)
+            )
+            if not meets:
+                self.fail(node.meta[CALL].path, node, "operands of different channels meet")
+
+    def _meets(self, labels: Tensor, expected: Tensor) -> bool:
+        try:
+            a, b = torch.broadcast_tensors(lb.core(labels), lb.core(expected))
+        except RuntimeError:
+            return False
+        classes = torch.from_numpy(self.graph.class_of)
+        return bool(((a == b) | (a == 0) | (b == 0) | (classes[a] == classes[b])).all())
+
+    def _check_remap(self, node: fx.Node) -> None:
+        remap = self.remaps[node]
+        before, after = self.survivors.order_of(remap.inputs), self.survivors.order_of(remap.outputs)
+        if len(before) == len(remap.inputs) and after == list(range(len(remap.outputs))):
+            return
+        place = {index: position for position, index in enumerate(before)}
+        source = [place.get(int(remap.source[i]), -1) for i in after]
+        low = int((remap.source >= 0).nonzero()[0, 0]) if bool((remap.source >= 0).any()) else 0
+        high = len(remap.outputs) - low - len(remap.inputs)
+        if source != [-1] * low + list(range(len(before))) + [-1] * high:
+            self.fail(node.meta[CALL].path, node, "zero channels are padded by a number in the code")
+
+    # --- movers --------------------------------------------------------------------------------------
+
+    def _check_move(self, node: fx.Node, op: str, args: Any, kwargs: Any, value: Any, expected: Any) -> None:
+        """Move the labels as the cut network moves its channels."""
+        static = {id(t) for t in self._indices(node, args, kwargs)}
+
+        def labels_of(item: Any) -> Any:
+            if not isinstance(item, Tensor):
+                return item
+            if id(item) in static:
+                return item.cpu()
+            known = self.actual.get(item)
+            if known is None:
+                known = self._parameter_labels(node, item)
+            return known
+
+        moved = fx.node.map_aggregate((tuple(args), dict(kwargs)), labels_of)
+        if any(
+            leaf is BROKEN or leaf is None and had is not None for leaf, had in _pairs(moved, (args, kwargs))
+        ):
+            self.fail(node.meta[CALL].path, node, f"{op} moves channels of unknown places")
+        try:
+            result = lb.run_on_labels(lambda *a, **k: run_mover(node, op, None, a, k), *moved)
+        except Exception as error:
+            self.fail(node.meta[CALL].path, node, f"{op} cannot move them ({first_line(error)})", error)
+        self._compare(node, op, value, result, expected)
+        self._check_elements(node, op, args, kwargs, labels_of)
+
+    def _check_elements(
+        self, node: fx.Node, op: str, args: Any, kwargs: Any, labels_of: Callable[[Any], Any]
+    ) -> None:
+        """Where labels repeat they do not tell an order: then each element must come where it belongs."""
+        pairs = list(zip(tensors_of((args, kwargs)), fx_nodes((node.args, node.kwargs)), strict=False))
+        sources = {n: labels_of(tensor) for tensor, n in pairs}
+        elements = Elements(self.flow, Fate(), self.survivors)
+        if not elements.are_needed(node, sources):
+            return
+        nodes = {id(tensor): n for tensor, n in pairs}
+
+        def again(lookup: Callable[[fx.Node], Any]) -> Any:
+            def value_of(item: Any) -> Any:
+                return lookup(nodes[id(item)]) if isinstance(item, Tensor) else item
+
+            moved = fx.node.map_aggregate((tuple(args), dict(kwargs)), value_of)
+            return lb.run_on_labels(lambda *a, **k: run_mover(node, op, None, a, k), *moved)
+
+        grids = [
+            self.survivors.index(self.flow.values[n])
+            for n in sources
+            if isinstance(self.flow.values[n], Tensor)
+        ]
+        if any(grid is None for grid in grids) or not elements.agree(node, again, sources):
+            self.fail(node.meta[CALL].path, node, f"{op} would move other channels")
+
+    def _compare(self, node: fx.Node, op: str, value: Any, result: Any, expected: Any) -> None:
+        if isinstance(value, (tuple, list)):
+            same = isinstance(result, (tuple, list)) and len(result) == len(value)
+            if not same or not isinstance(expected, (tuple, list)) or len(expected) != len(value):
+                self.fail(node.meta[CALL].path, node, f"{op} gives another number of parts")
+            for item, found, wanted in zip(value, result, expected, strict=True):
+                self._compare(node, op, item, found, self._sized(node, item, wanted))
+            return
+        if not isinstance(value, Tensor):
+            return
+        if tuple(value.shape) != tuple(result.shape):
+            self.fail(node.meta[CALL].path, node, f"{op} gives the shape {tuple(value.shape)}")
+        # Where the survivors form no grid the value only exists inside a chain of movers: its end is compared.
+        if expected is not BROKEN and not lb.matches(result, expected):
+            self.fail(node.meta[CALL].path, node, f"{op} would move other channels")
+        self.actual[value] = result
+
+    def _indices(self, node: fx.Node, args: Any, kwargs: Any) -> list[Tensor]:
+        """The tensors of a call that say where, not what."""
+        numbers = fx_nodes((node.args, node.kwargs))
+        tensors = tensors_of((args, kwargs))
+        indices = index_nodes(node)
+        return [t for t, n in zip(tensors, numbers, strict=False) if n in indices]
+
+    def _parameter_labels(self, node: fx.Node, tensor: Tensor) -> Any:
+        """Labels of a parameter or constant that enters at this call."""
+        for source in node.all_input_nodes:
+            labels = self.flow.values.get(source)
+            if source.op == "get_attr" and isinstance(labels, Tensor):
+                kept = self.survivors.of(labels)
+                if isinstance(kept, Tensor) and tuple(kept.shape) == tuple(tensor.shape):
+                    return kept
+        return lb.constants_like(tensor)
+
+
+def check(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    graph: Graph,
+    record: Record,
+    survivors: Survivors,
+    rewritten: Collection[str],
+    plan: Plan,
+) -> list[Tensor]:
+    """Run the cut ``model`` in the record's mode; raise Diverged at the first call that is not the original's.
+
+    Args:
+        model: the cut network.
+        inputs: what the record was made on.
+        graph: of the original.
+        record: one of the graph's.
+        survivors: what stays of each label tensor.
+        rewritten: the modules whose forward was written anew.
+        plan: what was cut.
+
+    Returns:
+        The tensors that came out.
+    """
+    stack = ModuleStack(model, record.parts)
+    checker = Checker(graph, record, survivors, stack, rewritten)
+    placeholders = [n for n in record.graph.nodes if n.op == "placeholder"]
+    for tensor, node in zip(tensors_of(inputs), placeholders, strict=True):
+        checker.actual[tensor] = checker.flow.values[node]
+    with untouched(model), torch.no_grad():
+        model.train(record.training)
+        try:
+            outputs = tensors_of(run_watched(model, inputs, checker))
+        except Exception as error:
+            raise checker.failure or Diverged("", None, first_line(error)) from error
+    if checker.failure is not None:
+        raise checker.failure
+    if checker.suspects:
+        _check_suspects(checker, inputs, plan)
+    return [tensor.detach() for tensor in outputs]
+
+
+def _after_selections(record: Record) -> set[fx.Node]:
+    """The calls that depend on what was picked by content, or on what a part gave that is kept whole."""
+    loose: set[fx.Node] = set()
+    for node in record.graph.nodes:
+        if WHY in node.meta or _selects(node) or any(source in loose for source in node.all_input_nodes):
+            loose.add(node)
+    return loose
+
+
+def _selects(node: fx.Node) -> bool:
+    """Whether the content of a tensor decides how large the result is: nonzero, y[y > 0]."""
+    name = node.meta[CALL].op if CALL in node.meta else ""
+    if name == "getitem":
+        return any(getattr(n.meta[VALUE], "dtype", None) is torch.bool for n in index_nodes(node))
+    return (name in OPS and OPS[name].selects) or (name == "where" and len(node.args) == 1)
+
+
+def _check_suspects(checker: Checker, inputs: tuple[Any, ...], plan: Plan) -> None:
+    """Numbers that content decides are those of the masked network; a width there is what it was."""
+    taps, seen = masks(checker.graph, checker.flow, plan), dict[fx.Node, list[float]]()
+
+    def noting(node: fx.Node) -> Callable[[Any, Any, Any], Any]:
+        def note(func: Any, args: Any, kwargs: Any) -> Any:
+            seen[node] = list(numbers_of(node.meta[CALL].op, args, kwargs).values())
+            return func(*args, **kwargs)
+
+        return note
+
+    for node in checker.suspects:
+        taps.put(node, noting(node))
+    model = checker.graph.model
+    with untouched(model), torch.no_grad():
+        model.train(checker.flow.module.training)
+        run_tapped(model, inputs, taps)
+    for node, numbers in checker.suspects.items():
+        pairs = list(zip(numbers, seen.get(node, ()), strict=False))
+        same = len(pairs) == len(numbers) and all(
+            abs(a - b) <= _ROUNDING * max(abs(a), abs(b)) for a, b in pairs
+        )
+        if not same:
+            raise Diverged(node.meta[CALL].path, node, "a width enters the arithmetic")
+
+
+def numbers_of(op: str, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The numbers that a call is given, by place; sizes of what it makes are left out.
+
+    Where an assignment writes is no arithmetic: the labels prove it.
+    """
+    args, kwargs = list(args), dict(kwargs)
+    if op == "setitem":
+        args = args[2:]
+    if op in OPS and OPS[op].creates:
+        kept = {"full": 1, "new_full": 2}.get(op, len(args))
+        args, kwargs = args[kept:], {key: value for key, value in kwargs.items() if key == "fill_value"}
+    place = 1 if op == "group_norm" else 6 if op.startswith("conv") else None
+    found = {}
+    for key, value in [*enumerate(args), *kwargs.items()]:
+        name = "groups" if place is not None and key in (place, "groups", "num_groups") else str(key)
+        for number, leaf in enumerate(lb.flat(_plain(value))):
+            if isinstance(leaf, (int, float)):
+                found[name if name == "groups" else f"{name}.{number}"] = leaf
+    return found
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.cpu() if isinstance(value, Tensor) else value
+
+
+def fits(value: Tensor, labels: Tensor) -> bool:
+    """Whether a tensor has the shape of its labels."""
+    return tuple(value.shape) == tuple(labels.shape)
+
+
+def _pairs(moved: Any, originals: Any) -> list[tuple[Any, Any]]:
+    return list(zip(lb.flat(_plain(moved)), lb.flat(_plain(originals)), strict=True))
+
+
+def _plain(value: Any) -> Any:
+    """Slices taken apart, so that tensors inside them are seen."""
+    if isinstance(value, slice):
+        return [value.start, value.stop, value.step]
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def fx_nodes(value: Any) -> list[fx.Node]:
+    """All nodes of nested containers, in order."""
+    if isinstance(value, fx.Node):
+        return [value]
+    if isinstance(value, slice):
+        value = [value.start, value.stop, value.step]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (tuple, list)):
+        return [n for item in value for n in fx_nodes(item)]
+    return []

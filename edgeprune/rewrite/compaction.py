@@ -1,0 +1,219 @@
+"""Apply a keep-plan: the user's own network with fewer channels, proved to compute what the masked one computes."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch.fx as fx
+from torch import Tensor, nn
+
+from edgeprune.graph.classes import Graph
+from edgeprune.graph.fate import fate_of
+from edgeprune.graph.flow import Flow, layer_name
+from edgeprune.graph.heap import collecting_later
+from edgeprune.graph.labels import core, tensors_in
+from edgeprune.graph.ordering import Orders, channel_orders
+from edgeprune.graph.survivors import Immovable, Survivors
+from edgeprune.plan import Plan
+from edgeprune.recording.record import CALL
+from edgeprune.recording.recorder import with_code
+from edgeprune.rewrite.checker import Diverged, check
+from edgeprune.rewrite.duplicate import duplicate
+from edgeprune.rewrite.emptied import container, emptied_modules, is_inside
+from edgeprune.rewrite.forward import NotRewritable, Request, rewrite
+from edgeprune.rewrite.history import remember
+from edgeprune.rewrite.proof import OneSize, prove
+from edgeprune.rewrite.tensors import cut_tensors
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """The dense network, the plan as it was carried out, and the modules whose forward had to be rewritten.
+
+    ``reasons`` says for each of ``rewritten`` why, with the line of code that holds a width.
+    """
+
+    model: nn.Module
+    plan: Plan
+    rewritten: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+@collecting_later
+def compact(graph: Graph, plan: Plan) -> Compacted:
+    """Cut the dropped channels out of a copy of the user's network; its class and its code stay.
+
+    The result computes what `mask` computes, to float rounding, with fewer channels. Where a channel
+    cannot be removed exactly, it stays, and the returned plan says so.
+
+    Raises:
+        PlanError: ``plan`` was made for another network, or the result cannot be proved.
+    """
+    plan.check(graph)
+    while True:
+        try:
+            model, reasons, outputs = _Cut(graph, plan).run()
+            _prove(graph, plan, model, tuple(reasons), outputs)
+            remember(model, graph, plan)
+            return Compacted(model, plan, tuple(reasons), tuple(reasons.values()))
+        except Immovable as stuck:
+            plan = _without(plan, stuck)
+
+
+def _prove(
+    graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...], outputs: list[list[Tensor]]
+) -> None:
+    """Prove what was cut; what only a rewriting could cut stays where that would hold at one image size alone."""
+    try:
+        prove(graph, plan, model, rewritten, outputs)
+    except OneSize as error:
+        flow = graph.flow
+        inside = [
+            flow.values[node]
+            for node in graph.nodes
+            if CALL in node.meta and any(is_inside(node.meta[CALL].path, path) for path in rewritten)
+        ]
+        labels = [core(tensor).numpy().reshape(-1) for tensor in tensors_in(inside)]
+        classes = np.unique(graph.class_of[np.concatenate(labels)])
+        classes = classes[classes >= 0]
+        raise Immovable(
+            classes[~plan.keep[classes]], ", ".join(rewritten) or "the network", str(error)
+        ) from error
+
+
+def _without(plan: Plan, stuck: Immovable) -> Plan:
+    keep = plan.keep.copy()
+    if keep.all():
+        raise AssertionError(f"compaction is stuck at {stuck} with nothing left to give back") from stuck
+    # Where nothing of what is stuck was dropped, something else that was has brought it there.
+    keep[stuck.classes if not keep[stuck.classes].all() else slice(None)] = True
+    back = int(keep.sum() - plan.keep.sum())
+    note = f"left alone: {back} channel{'s' * (back > 1)} at {stuck.where}, because {stuck.why}"
+    return replace(plan, keep=keep, notes=(*plan.notes, note))
+
+
+class _Cut:
+    """One attempt at a keep-plan.
+
+    ``needed`` says of each module that gets another forward why, and ``dissolved`` names those which could not:
+    their code goes into the forward around.
+    """
+
+    def __init__(self, graph: Graph, plan: Plan) -> None:
+        self.graph, self.plan, self.keep = graph, plan, plan.keep
+        self.orders: Orders = channel_orders(graph, plan.keep) if graph.flow.remaps else {}
+        self.survivors = Survivors(graph, plan.keep, self.orders)
+        self.fates = [fate_of(flow, graph.class_of, plan.keep) for flow in graph.flows]
+        self.needed: dict[str, str] = {}
+        self.dissolved: set[str] = set()
+        self._visited = {visit.path for flow in graph.flows for visit in flow.module.visits}  # type: ignore[union-attr]
+
+    def run(self) -> tuple[nn.Module, dict[str, str], list[list[Tensor]]]:
+        """The cut network, the modules whose forward is another, with the reasons, and what came out in each mode.
+
+        Raises:
+            Immovable: channels that have to stay.
+        """
+        for fate in self.fates:
+            if fate.stuck:
+                classes = np.unique(np.array([item for _, item in fate.stuck], dtype=np.int64))
+                raise Immovable(classes, layer_name(fate.stuck[0][0]), "it needs at least one")
+        for flow, fate in zip(self.graph.flows, self.fates, strict=True):
+            for path in emptied_modules(flow, fate):
+                self.needed.setdefault(self._of_visited(path), "a branch in it has no channels left")
+        while True:
+            model = self._cut()
+            try:
+                outputs = [self._check(model, flow) for flow in self.graph.flows]
+                return model, dict(sorted(self.needed.items())), outputs
+            except Diverged as diverged:
+                self._escalate(diverged)
+
+    def _check(self, model: nn.Module, flow: Flow) -> list[Tensor]:
+        record = flow.module
+        inputs = self.graph.inputs_of(record)  # type: ignore[arg-type]
+        return check(model, inputs, self.graph, record, self.survivors, self.needed, self.plan)  # type: ignore[arg-type]
+
+    def _cut(self) -> nn.Module:
+        """A cut copy in which the ``needed`` modules, or the ones around them, have another forward."""
+        if self.keep.all():
+            return duplicate(self.graph.model)
+        while True:
+            model = duplicate(self.graph.model)
+            cut_tensors(model, self.graph, self.keep, self.orders)
+            request = Request(
+                self.graph,
+                model,
+                self.keep,
+                self.orders,
+                self.fates,
+                self.plan.bypass,
+                self.needed,
+                self.dissolved,
+            )
+            try:
+                for path in sorted(self.needed, key=lambda p: (-p.count("."), p)):  # inner ones first
+                    rewriting = path
+                    rewrite(request, path)
+                return model
+            except NotRewritable as error:
+                self._go_around(rewriting, str(error), None)
+
+    def _go_around(self, path: str, reason: str, diverged: Diverged | None) -> None:
+        """Rewrite the module around one that cannot be rewritten, with its code."""
+        if not path:
+            raise self._refusal(diverged, reason)
+        why = self.needed.pop(path)
+        self.dissolved.add(path)
+        self.needed.setdefault(self._of_visited(path.rpartition(".")[0]), why)
+
+    def _of_visited(self, path: str) -> str:
+        """The path, or that of the nearest module around it which has a forward that runs."""
+        while path and path not in self._visited:
+            path = path.rpartition(".")[0]
+        return path
+
+    def _escalate(self, diverged: Diverged) -> None:
+        """Rewrite the module in which the cut network did something else, or the one around where that is done."""
+        node = diverged.node
+        path = self._of_visited(container(node) if node is not None else diverged.path)
+        line = with_code(node.meta[CALL].line) if node is not None and CALL in node.meta else ""
+        reason = f"{diverged.why}, at {line}" if line else diverged.why
+        while path in self.dissolved:
+            path = self._of_visited(path.rpartition(".")[0])
+        if path in self.needed:
+            self._go_around(path, reason, diverged)
+            return
+        for other in {path} | self._siblings(path, diverged):
+            self.needed.setdefault(other, reason)
+
+    def _siblings(self, path: str, diverged: Diverged) -> set[str]:
+        """Modules of the same class that lose channels at the same line of code."""
+        node = diverged.node
+        if node is None or CALL not in node.meta or not path or not node.meta[CALL].line:
+            return set()
+        kind, line = type(self.graph.model.get_submodule(path)), node.meta[CALL].line
+        found = set()
+        for other in self.graph.flow.module.graph.nodes:
+            if CALL in other.meta and other.meta[CALL].line == line and self._changes(other):
+                place = container(other)
+                known = place in self._visited - {""} - self.dissolved
+                if known and type(self.graph.model.get_submodule(place)) is kind:
+                    found.add(place)
+        return found
+
+    def _changes(self, node: fx.Node) -> bool:
+        labels = tensors_in(self.graph.flow.values[node])
+        return any(not bool(self.survivors.kept(core(tensor)).all()) for tensor in labels)
+
+    def _refusal(self, diverged: Diverged | None, reason: str) -> Immovable:
+        """The error that keeps the channels at the call that cannot be made right."""
+        node = diverged.node if diverged is not None else None
+        dropped = np.flatnonzero(~self.keep)
+        if node is None:
+            return Immovable(dropped, "the network", reason)
+        flow = next(f for f in self.graph.flows if node in f.values)
+        values = [flow.values[node], *(flow.values[n] for n in node.all_input_nodes)]
+        refused = self.survivors.refuse(values, node)
+        classes = refused.classes[~self.keep[refused.classes]]
+        line = with_code(node.meta[CALL].line) if CALL in node.meta else layer_name(node)
+        return Immovable(classes if len(classes) else dropped, line, reason)

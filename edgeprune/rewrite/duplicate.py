@@ -1,0 +1,134 @@
+"""A deep copy of a user's network that is independent of the original."""
+
+import copy
+import types
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from edgeprune.errors import ModelError
+
+Module = TypeVar("Module", bound=nn.Module)
+_ATOMS = frozenset([bool, int, float, str, type(None)])
+
+
+def duplicate(model: Module) -> Module:
+    """Return a deep copy of ``model``; hooks that close over it come to close over the copy.
+
+    ``copy.deepcopy`` takes functions as they are, so a hook written as a lambda would go on writing into the
+    original network.
+
+    Raises:
+        ModelError: the model holds something that cannot be copied.
+    """
+    own = {id(module) for module in model.modules()}
+    try:
+        # With gradients on, torch's copy of a scripted module would be computed from the original's parameters.
+        kinds = {type(module) for module in model.modules()}
+        with _copying(own, kinds), torch.no_grad():
+            new = copy.deepcopy(model)
+    except Exception as error:  # whatever an attribute's own copying raises
+        text = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"{type(model).__name__} cannot be copied ({type(error).__name__}: {text}): "
+            "remove the attribute that cannot be copied, and set it again on the pruned network"
+        ) from error
+    for old, part in zip(model.modules(), new.modules(), strict=True):
+        if isinstance(old, torch.jit.ScriptModule):
+            for before, parameter in zip(old.parameters(), part.parameters(), strict=True):
+                parameter.requires_grad_(before.requires_grad)
+    return new
+
+
+@contextmanager
+def _copying(own: set[int], kinds: set[type]) -> Iterator[None]:
+    """Copy closures that hold a part of the network, and layers of torch's the short way."""
+    dispatch: dict[type, Any] = copy._deepcopy_dispatch  # type: ignore[attr-defined]
+    plain = {kind for kind in kinds if _is_plain_layer(kind)}
+    before = {
+        kind: dispatch.get(kind)
+        for kind in (types.FunctionType, torch.jit.ScriptFunction, torch.Tensor, *plain)
+    }
+    dispatch.update(dict.fromkeys(plain, _copy_layer))
+    dispatch[types.FunctionType] = lambda function, memo: _copy_function(function, memo, own)
+    dispatch[torch.jit.ScriptFunction] = lambda function, _: function
+    dispatch[torch.Tensor] = _copy_tensor
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            if handler is None:
+                dispatch.pop(kind, None)
+            else:
+                dispatch[kind] = handler
+
+
+def _is_plain_layer(kind: type) -> bool:
+    """Whether a class of torch's says nothing of its own about copying."""
+    own = ("__deepcopy__", "__copy__", "__reduce__", "__reduce_ex__", "__getnewargs_ex__")
+    return (
+        issubclass(kind, nn.Module)
+        and kind.__module__.startswith("torch.nn.modules.")
+        and not any(name in vars(base) for base in kind.__mro__[:-1] for name in own)
+        and getattr(kind, "__getstate__", None) is getattr(nn.Module, "__getstate__", None)
+        and kind.__setstate__ in (nn.Module.__setstate__, nn.modules.conv._ConvNd.__setstate__)
+    )
+
+
+def _copy_layer(layer: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """What ``copy.deepcopy`` makes of a plain layer, without a call for each of its numbers and empty dicts."""
+    new = type(layer).__new__(type(layer))
+    memo[id(layer)] = new
+    state = vars(new)
+    for name, value in vars(layer).items():
+        if name == "_compiled_call_impl":  # torch's own copy leaves it out
+            continue
+        if type(value) in _ATOMS or (type(value) is tuple and all(type(item) is int for item in value)):
+            state[name] = value
+        elif type(value) in (dict, OrderedDict, set) and not value:
+            state[name] = type(value)()
+        else:
+            state[name] = copy.deepcopy(value, memo)
+    return new
+
+
+def _copy_function(function: types.FunctionType, memo: dict[int, Any], own: set[int]) -> types.FunctionType:
+    """The function itself, or one with copied cells where it closes over a part of the network."""
+    values = [*(_content(cell) for cell in function.__closure__ or ()), *(function.__defaults__ or ())]
+    if not any(_holds(value, own, memo) for value in values):
+        return function
+    cells = tuple(types.CellType(copy.deepcopy(_content(cell), memo)) for cell in function.__closure__ or ())
+    defaults = copy.deepcopy(function.__defaults__, memo)
+    new = types.FunctionType(function.__code__, function.__globals__, function.__name__, defaults, cells)
+    new.__kwdefaults__ = function.__kwdefaults__
+    new.__dict__.update(function.__dict__)
+    return new
+
+
+def _copy_tensor(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
+    """A copy, also of what an attribute keeps of a computation with gradients; that has none in the copy."""
+    new: torch.Tensor = tensor.__deepcopy__(memo) if tensor.is_leaf else tensor.detach().clone()
+    memo[id(tensor)] = new
+    return new
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # an empty cell
+        return None
+
+
+def _holds(value: Any, own: set[int], memo: dict[int, Any]) -> bool:
+    """Whether ``value`` is, or directly contains, a part of the network or something of it that was copied."""
+    if id(value) in own or (id(value) in memo and isinstance(value, (dict, list, set))):
+        return True
+    if isinstance(value, (list, tuple)):
+        return any(id(item) in own for item in value)
+    if isinstance(value, dict):
+        return any(id(item) in own for item in value.values())
+    return isinstance(value, types.MethodType) and id(value.__self__) in own

@@ -1,0 +1,65 @@
+"""Find the modules in which branches lost all their channels: their forward must leave them out."""
+
+import torch.fx as fx
+
+from edgeprune.graph.fate import Fate
+from edgeprune.graph.flow import Flow
+from edgeprune.graph.labels import tensors_in
+from edgeprune.recording.record import CALL
+
+
+def container(node: fx.Node) -> str:
+    """Return the path of the module whose own code made a call: the one around a layer of torch's."""
+    while CALL not in node.meta and node.op == "call_function":
+        node = node.all_input_nodes[0]  # a part of what a call gave
+    site = node.meta.get(CALL)
+    if site is None:
+        return ""
+    return site.path.rpartition(".")[0] if site.in_library else site.path
+
+
+def emptied_modules(flow: Flow, fate: Fate) -> set[str]:
+    """Return the smallest modules that hold each connected set of calls that have gone, and who reads of it."""
+    leader: dict[fx.Node, fx.Node] = {}
+
+    def find(node: fx.Node) -> fx.Node:
+        while leader.setdefault(node, node) is not node:
+            node = leader[node]
+        return node
+
+    gone = [n for n in flow.module.graph.nodes if n.op == "call_function" and fate.gone(n)]
+    touched = {n for n in gone if _is_of_network(flow, n)}
+    for node in touched:
+        for other in [*node.all_input_nodes, *node.users]:
+            if (
+                other.op == "call_function"
+                and tensors_in(flow.values[other])
+                and (other in touched or other in node.users)
+            ):
+                leader[find(node)] = find(other)
+    paths: dict[fx.Node, str] = {}
+    for node in list(leader):
+        root = find(node)
+        here = container(node)
+        paths[root] = here if root not in paths else common(paths[root], here)
+    return set(paths.values())
+
+
+def _is_of_network(flow: Flow, node: fx.Node) -> bool:
+    """Whether the call works on what depends on the input: weights that are computed vanish by themselves."""
+    return node not in flow.static
+
+
+def common(a: str, b: str) -> str:
+    """Return the path of the innermost module that holds both."""
+    parts = []
+    for x, y in zip(a.split("."), b.split("."), strict=False):
+        if x != y:
+            break
+        parts.append(x)
+    return ".".join(parts)
+
+
+def is_inside(path: str, other: str) -> bool:
+    """Whether module ``path`` is ``other`` or lies in it."""
+    return other == "" or path == other or path.startswith(other + ".")

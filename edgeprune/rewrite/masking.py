@@ -1,0 +1,89 @@
+"""The masked network: the user's own, with dropped channels multiplied by zero wherever they are read."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.fx as fx
+from torch import Tensor, nn
+
+from edgeprune.graph.classes import Graph
+from edgeprune.graph.fate import fate_of
+from edgeprune.graph.flow import Flow
+from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.ops import nodes_in
+from edgeprune.graph.rewrite import left_out
+from edgeprune.plan import Plan
+from edgeprune.recording.opaque import Parts
+from edgeprune.recording.record import Record
+from edgeprune.recording.recorder import tensors_of
+from edgeprune.recording.taps import Taps, run_tapped
+from edgeprune.rewrite.duplicate import duplicate
+
+
+class Masked(nn.Module):
+    """Runs ``network`` with masks at the calls that mix channels; what a cut network must agree with."""
+
+    def __init__(self, network: nn.Module, graph: Graph, plan: Plan) -> None:
+        super().__init__()
+        self.network = network
+        self.training = network.training
+        self._taps = [masks(graph, flow, plan) for flow in graph.flows]
+
+    def forward(self, *inputs: Any) -> Any:
+        """Compute what the network computes without the dropped channels."""
+        taps = self._taps[-1] if self.training else self._taps[0]
+        return run_tapped(self.network, inputs, taps)
+
+
+def parts_of(flow: Flow) -> Parts:
+    """Return the modules that are kept whole in what a walk went over."""
+    return flow.module.parts if isinstance(flow.module, Record) else {}
+
+
+def masks(graph: Graph, flow: Flow, plan: Plan) -> Taps:
+    """Taps that multiply dropped channels by zero where they are read, and leave emptied branches out of sums."""
+    taps = Taps(parts=parts_of(flow))
+    for reader in flow.readers:
+        classes = graph.classes_of(reader.labels)
+        alive = torch.from_numpy(np.append(plan.keep, True)[classes])  # class -1 stays
+        if bool(alive.all()):
+            continue
+        view = [1] * flow.values[reader.source].dim()
+        view[reader.axis] = -1
+        taps.add_before(reader.node, _Mask(alive.view(view)))
+    if plan.bypass:
+        for node, operand in left_out(flow, fate_of(flow, graph.class_of, plan.keep)):
+            taps.add_before(node, torch.zeros_like, _place(flow, node, operand))
+    return taps
+
+
+class _Mask:
+    def __init__(self, alive: Tensor) -> None:
+        self.alive = alive
+
+    def __call__(self, value: Tensor) -> Tensor:
+        return value * self.alive.to(value)
+
+
+def _place(flow: Flow, node: fx.Node, operand: fx.Node) -> int:
+    """The place of an operand among the tensors of a call."""
+    tensors = [
+        n for n in nodes_in((node.args, node.kwargs)) if tensors_in(flow.values[n]) or n.op == "get_attr"
+    ]
+    return tensors.index(operand)
+
+
+def mask(graph: Graph, plan: Plan) -> Masked:
+    """Return a copy of the network in which dropped channels are multiplied by zero wherever they are read.
+
+    With ``plan.bypass`` so is what emptied branches add. It has the sizes of the original.
+
+    Raises:
+        PlanError: ``plan`` was made for another network.
+    """
+    plan.check(graph)
+    return Masked(duplicate(graph.model), graph, plan)
+
+
+__all__ = ["Masked", "mask", "masks", "tensors_of"]

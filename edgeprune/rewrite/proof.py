@@ -1,0 +1,231 @@
+"""Prove a cut network: it computes what the masked original computes.
+
+Labels prove where channels went; they are blind to a rule that is wrong. Numbers are not.
+"""
+
+from typing import Any
+
+import torch
+import torch.fx as fx
+from torch import Tensor, nn
+
+from edgeprune.errors import PlanError
+from edgeprune.graph.classes import Graph
+from edgeprune.graph.flow import Flow
+from edgeprune.graph.labels import core, tensors_in
+from edgeprune.graph.ops import spec_of
+from edgeprune.plan import Plan
+from edgeprune.recording.record import CALL, Record
+from edgeprune.recording.recorder import WatchMode, tensors_of
+from edgeprune.recording.taps import Taps, run_tapped
+from edgeprune.recording.untouched import untouched
+from edgeprune.rewrite.emptied import is_inside
+from edgeprune.rewrite.masking import masks, parts_of
+
+LARGEST_SECOND = 512  # pixels: the second size that is tried is no larger
+# Of the largest value of an output. Rounding in float32 stays far below, a channel in the wrong place far above.
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 5e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
+
+
+def prove(
+    graph: Graph,
+    plan: Plan,
+    model: nn.Module,
+    rewritten: tuple[str, ...],
+    outputs: list[list[Tensor]] | None = None,
+) -> None:
+    """Compare the cut ``model`` with the masked original, in each mode that draws no random numbers.
+
+    Args:
+        graph: of the original.
+        plan: what was cut.
+        model: the cut network.
+        rewritten: its modules whose forward was written anew.
+        outputs: what the cut model gave when it was watched, for each of the graph's flows; None to run it once more.
+
+    Raises:
+        PlanError: they differ: a rule of edgeprune's is wrong for this network.
+        OneSize: a rewritten forward is not what the original is at another image size.
+    """
+    known: list[list[Tensor] | None] = [*outputs] if outputs is not None else [None for _ in graph.flows]
+    for flow, result in zip(graph.flows, known, strict=True):
+        record = flow.module
+        assert isinstance(record, Record)
+        stochastic = any(spec_of(n).random for n in record.graph.nodes)
+        if record.training and stochastic:
+            continue
+        _compare(*compared(graph, flow, plan, model, rewritten, result), type(graph.model).__name__)
+    if rewritten:
+        _prove_at_second_size(graph, plan, model)
+
+
+def _prove_at_second_size(graph: Graph, plan: Plan, model: nn.Module) -> None:
+    """A forward that was written anew must hold at another image size too, where the network takes one."""
+    flow = graph.flow
+    inputs = tuple(enlarged(value) for value in graph.inputs)
+    same = all(a is b for a, b in zip(inputs, graph.inputs, strict=True))
+    if same or _selects_by_content(flow) or parts_of(flow) or any(spec_of(n).random for n in graph.nodes):
+        return
+    try:
+        wanted = _run(graph.model, inputs, False, masks(graph, flow, plan), None)
+    except Exception:  # the network does not take it, or takes another path
+        return
+    try:
+        result = _run(model, inputs, False, Taps(), None)
+        _compare(wanted, result, type(graph.model).__name__)
+    except Exception as error:
+        raise OneSize("its code takes another path at another image size") from error
+
+
+class OneSize(Exception):
+    """A rewritten forward holds at the example's image size alone."""
+
+
+def enlarged(value: Any) -> Any:
+    """Return an image of a second size with the first in its corner; anything else as it is."""
+    if not isinstance(value, Tensor) or value.dim() != 4 or max(value.shape[2:]) > LARGEST_SECOND:
+        return value
+    sides = [side * 2 if side < 32 else side + 32 for side in value.shape[2:]]
+    larger = torch.zeros(*value.shape[:2], *sides, dtype=value.dtype, device=value.device)
+    larger[..., : value.shape[2], : value.shape[3]] = value
+    return larger
+
+
+def compared(
+    graph: Graph,
+    flow: Flow,
+    plan: Plan,
+    model: nn.Module,
+    rewritten: tuple[str, ...],
+    result: list[Tensor] | None = None,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return what the masked network and the cut one give in one mode.
+
+    Where the network picks by content (boxes, the best of many) it is what the pick is made from, since rounding may
+    change what comes out of it altogether.
+
+    Args:
+        graph: of the original.
+        flow: the mode's.
+        plan: what was cut.
+        model: the cut network.
+        rewritten: its modules whose forward was written anew.
+        result: what the cut network gave, if that is known.
+    """
+    record = flow.module
+    assert isinstance(record, Record)
+    inputs = graph.inputs_of(record)
+    heads = _heads(graph, flow, rewritten) if _selects_by_content(flow) else None
+    wanted = _run(graph.model, inputs, record.training, masks(graph, flow, plan), heads)
+    if heads is not None or result is None:
+        result = _run(model, inputs, record.training, Taps(parts=parts_of(flow)), heads)
+    if parts_of(flow) and not _are_close(wanted, result):
+        wanted, result = _around_parts(graph, flow, plan, model)
+    return wanted, result
+
+
+class Passing(WatchMode):
+    """Notes what parts that are kept whole are given and give, or puts what was noted in place of what they give.
+
+    Rounding may change what a part selects by content, and with it all that comes after.
+    """
+
+    def __init__(self, results: list[Any] | None = None) -> None:
+        self.entering: list[Tensor] = []
+        self.results: list[Any] = [] if results is None else results
+        self._replays = results is not None
+
+    def entered_part(self, _: str, args: Any, kwargs: Any) -> None:
+        """Note what a part is given, before it writes into it."""
+        self.entering += [t.detach().clone() for t in tensors_of((args, kwargs))]
+
+    def left_part(self, _: str, result: Any) -> Any:
+        """Note what it gives, or give what was noted."""
+        if self._replays:
+            return self.results.pop(0) if self.results else None
+        self.results.append(result)
+        return None
+
+
+def _around_parts(
+    graph: Graph, flow: Flow, plan: Plan, model: nn.Module
+) -> tuple[list[Tensor], list[Tensor]]:
+    """What enters the parts that are kept whole and what the network makes of equal results of theirs."""
+    record = flow.module
+    inputs = graph.inputs_of(record)  # type: ignore[arg-type]
+    first = Passing()
+    wanted = _run(graph.model, inputs, record.training, masks(graph, flow, plan), None, first)
+    second = Passing(list(first.results))
+    result = _run(model, inputs, record.training, Taps(parts=parts_of(flow)), None, second)
+    return [*first.entering, *wanted], [*second.entering, *result]
+
+
+def _selects_by_content(flow: Flow) -> bool:
+    """Whether rounding may change what comes out altogether: boxes that are kept, the best of many."""
+    return any(spec_of(n).selects for n in flow.module.graph.nodes)
+
+
+def _heads(graph: Graph, flow: Flow, rewritten: tuple[str, ...]) -> list[fx.Node]:
+    """The last layers whose output channels all stay: what a selection is made from."""
+    return [
+        reader.node
+        for reader in flow.readers
+        if not any(is_inside(reader.node.meta[CALL].path, path) for path in rewritten)
+        and all(
+            bool((graph.class_of[core(t).numpy()] < 0).all()) for t in tensors_in(flow.values[reader.node])
+        )
+    ]
+
+
+def _run(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    training: bool,
+    taps: Taps,
+    heads: list[fx.Node] | None,
+    passing: Passing | None = None,
+) -> list[Tensor]:
+    """Return the outputs, or what the ``heads`` give."""
+    seen: list[Tensor] = []
+    for node in heads or ():
+        taps.add_after(node, lambda value: seen.append(value.detach()))
+    with untouched(model), torch.no_grad():
+        model.train(training)
+        if taps.ops or passing is not None:
+            output = run_tapped(model, inputs, taps, watchers=() if passing is None else (passing,))
+        else:
+            output = model(*inputs)
+    return [t.detach() for t in tensors_of(output)] if heads is None else seen
+
+
+def _compare(wanted: list[Tensor], result: list[Tensor], name: str) -> None:
+    if len(wanted) != len(result):
+        raise PlanError(
+            f"{name} cannot be cut exactly: it gives {len(result)} outputs, the masked one {len(wanted)}"
+        )
+    for number, (a, b) in enumerate(zip(wanted, result, strict=True)):
+        if not _is_close(a, b):
+            raise PlanError(
+                f"{name} cannot be cut exactly: output {number} differs from what the masked network gives; "
+                "protect the layers of its last change with ignore=, and please report the network"
+            )
+
+
+def _are_close(wanted: list[Tensor], result: list[Tensor]) -> bool:
+    return len(wanted) == len(result) and all(_is_close(a, b) for a, b in zip(wanted, result, strict=True))
+
+
+def _is_close(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    if a.is_complex():
+        return _is_close(torch.view_as_real(a.resolve_conj()), torch.view_as_real(b.resolve_conj()))
+    if not a.is_floating_point() or not a.numel():
+        return True  # content-dependent integers (kept boxes) may differ by rounding of what they depend on
+    finite = torch.isfinite(a)
+    if not bool((torch.isfinite(b) == finite).all()):
+        return False
+    tolerance = TOLERANCE.get(a.dtype, 5e-3)
+    a, b = a[finite].double(), b[finite].double()
+    scale = float(a.abs().max()) if a.numel() else 0.0
+    return bool(((a - b).abs() <= tolerance * max(scale, 1e-12)).all())
