@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,22 @@ def test_the_three_commands_come_first() -> None:
     assert RUNNABLE[:3] == ["edgeprune train-prune", "edgeprune export", "edgeprune bench"]
 
 
+@pytest.mark.parametrize("command", [c for c in RUNNABLE if c.startswith("edgeprune ")])
+def test_every_command_parses(command: str) -> None:
+    """Its options are those of today; what it does is seen in the slow test below."""
+    from edgeprune.cli import main
+
+    parser: click.Command = main
+    context, args = None, shlex.split(command)[1:]
+    while isinstance(parser, click.Group):
+        context = parser.make_context(parser.name, [*args], parent=context)
+        _, found, args = parser.resolve_command(context, args)
+        assert found is not None
+        parser = found
+    assert parser.make_context(parser.name, [*args], parent=context).params
+
+
+@pytest.mark.slow
 def test_the_commands_one_after_the_other(folder: Path) -> None:
     """One test, since each command needs what those before it left; on one thread, beside other tests."""
     for command in RUNNABLE:
