@@ -13,6 +13,7 @@ from edgeprune.graph.flow import Call, Flow, reason_unknown
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import OPS, OpSpec, op_name, register_op, spec_of, title
 from edgeprune.recording.opaque import FLOPS, OPAQUE, WHY
+from edgeprune.text import one_line
 
 _POOLS = nn.modules.pooling
 _PADS = nn.modules.padding
@@ -245,7 +246,11 @@ def apply_rule(flow: Flow, call: Call) -> Any:
         return call.x[call.args[1]]
     if spec.rule is None:
         return flow.stop(call, reason_unknown(call))
-    return spec.rule(flow, call)
+    try:
+        return spec.rule(flow, call)
+    except (RuntimeError, IndexError, ValueError) as error:  # a way to call it that its rule does not know
+        reason = one_line(error)
+        return flow.stop(call, f"the rule of {title(call.node)} does not fit this call ({reason[:80]})")
 
 
 def _written_out(flow: Flow, call: Call) -> Any:

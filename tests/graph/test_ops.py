@@ -115,3 +115,13 @@ def test_zero_stays_zero_where_the_table_says_so() -> None:
         except TypeError:
             continue
         assert bool((result == 0).all()) == spec.keeps_zero or name == "hardtanh", name
+
+
+def test_a_call_that_its_rule_does_not_fit_protects_what_reaches_it(registered: edgeprune.OpSpec) -> None:
+    def wrong(flow: object, call: object) -> Tensor:
+        return torch.zeros(2).expand(3, 4, 5, 7)
+
+    edgeprune.register_op(edgeprune.OpSpec(registered.name, wrong), replace=True)
+    graph = edgeprune.trace(Net("twice"), torch.rand(1, 3, 12, 12))
+    assert [group.name for group in graph.groups] == ["second"]
+    assert any("does not fit this call" in part.reason for part in graph.protected)
