@@ -76,7 +76,7 @@ class Report:
 
 
 def _share(part: float, whole: float) -> float:
-    """What is left of a cost; 1 of a network whose weights are hidden in objects, as quantised ones are."""
+    """Return what is left of a cost; 1 of a network whose weights are hidden in objects, as quantised ones are."""
     return part / whole if whole else 1.0
 
 

@@ -22,12 +22,14 @@ def named_now(tensors: "Mapping[str, Tensor]", own: "Mapping[str, Tensor]") -> "
         tensors: of a file.
         own: the model's.
     """
-    found = dict(tensors)
+    renamed = dict(tensors)
     for name in own:
         before = name.replace(".", "_")
-        if name not in found and before not in own and before in found and _CONSTANT.fullmatch(before):
-            found[name] = found.pop(before)
-    for name in [name for name in found if _COMPUTED.fullmatch(name)]:
-        del found[name]
-    found.update({name: value for name, value in own.items() if _COMPUTED.fullmatch(name.rpartition(".")[2])})
-    return found
+        if name not in renamed and before not in own and before in renamed and _CONSTANT.fullmatch(before):
+            renamed[name] = renamed.pop(before)
+    for name in [name for name in renamed if _COMPUTED.fullmatch(name)]:
+        del renamed[name]
+    renamed.update(
+        {name: value for name, value in own.items() if _COMPUTED.fullmatch(name.rpartition(".")[2])}
+    )
+    return renamed

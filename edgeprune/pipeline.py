@@ -258,7 +258,7 @@ def stored_options(run: Run) -> TrainPruneOptions:
 
 
 def _options_to_resume(run: Run) -> TrainPruneOptions:
-    """The options of a run that is trained on here, with the device it was begun on."""
+    """Return the options of a run that is trained on here, with the device it was begun on."""
     stored = stored_options(run)
     check_device_here(stored.device, "the run was begun on one: resume it there, or start another run")
     return stored

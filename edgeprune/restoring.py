@@ -13,8 +13,9 @@ from edgeprune.errors import EdgePruneError, ModelError, PlanError, WeightsError
 from edgeprune.graph.classes import Graph, build_graph, shapes_of
 from edgeprune.records.saved import SavedPlans, Step, StoredTensor
 from edgeprune.rewrite.compaction import compact
-from edgeprune.rewrite.forward import RewrittenForward
 from edgeprune.rewrite.history import example_of, history_of, plan_of
+from edgeprune.rewrite.inplace import move_into
+from edgeprune.tensorfile import check_plain
 from edgeprune.text import one_line
 
 STATE = "_extra_state"
@@ -34,8 +35,7 @@ def tensor_table(model: nn.Module) -> Table:
             raise ModelError(
                 f"cannot save this model: {name} is of type {type(tensor).__name__}, and a file holds tensors alone"
             )
-        if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
-            raise ModelError(f"cannot save this model: {name} is not a plain tensor with values")
+        check_plain(name, tensor)
         table[name] = StoredTensor(first.setdefault(id(tensor), name), kind), tensor
     return table
 
@@ -76,7 +76,8 @@ def restore(saved: SavedPlans, tensors: dict[str, Tensor], into: nn.Module, path
     table = tensor_table(model)
     _check_table(saved, tensors, table, f"{path} does not fit this {type(into).__name__}")
     if model is not into:
-        _become(into, model)
+        move_into(into, model)
+        table = tensor_table(into)
     _fill(into, saved, tensors, table)
     return into.eval()
 
@@ -201,15 +202,6 @@ def _group(kind: str) -> str:
 def _family(dtype: torch.dtype) -> str:
     """Types that take each other's values: a network in half precision goes into a fresh one in single."""
     return "floating" if dtype.is_floating_point else "complex" if dtype.is_complex else str(dtype)
-
-
-def _become(into: nn.Module, model: nn.Module) -> None:
-    """Give ``into`` all that its pruned copy has; what refers to the copy then speaks of the same state."""
-    for module in model.modules():
-        forward = vars(module).get("forward")
-        if isinstance(forward, RewrittenForward) and forward.owner is model:
-            forward.owner = into
-    object.__setattr__(into, "__dict__", vars(model))
 
 
 def _fill(model: nn.Module, saved: SavedPlans, tensors: dict[str, Tensor], table: Table) -> None:

@@ -27,7 +27,7 @@ from edgeprune.graph_record import (
 )
 from edgeprune.pure import SPACES, is_own, pure_function, pure_layers
 from edgeprune.recurrent import DERIVED, revive
-from edgeprune.tensorfile import save_tensors
+from edgeprune.tensorfile import check_plain, save_tensors
 
 _MODULE_STATE = frozenset(nn.Module().__dict__) - {"training"}
 # What goes wrong where parts of a file do not fit each other.
@@ -64,8 +64,7 @@ def describe_module(module: fx.GraphModule) -> tuple[dict[str, Any], dict[str, T
     state = _first_tensors(module)
     _check_loadable(record, set(state))
     for name, tensor in state.items():
-        if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
-            raise ModelError(f"cannot save this model: {name} is not a plain tensor with values")
+        check_plain(name, tensor)
     return record, state
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeprune.errors import WeightsError
+from edgeprune.errors import ModelError, WeightsError
 from edgeprune.files import write_bytes
 
 if TYPE_CHECKING:
@@ -53,6 +53,14 @@ def save_tensors(
             f"{path}: {name} is of type {error}, which a safetensors file cannot hold: convert the network first"
         ) from error
     write_bytes(path, content)
+
+
+def check_plain(name: str, tensor: "Tensor") -> None:
+    """Raise ModelError where a tensor of a model cannot be written into a file."""
+    import torch
+
+    if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
+        raise ModelError(f"cannot save this model: {name} is not a plain tensor with values")
 
 
 def read_tensors(path: Path) -> "dict[str, Tensor]":

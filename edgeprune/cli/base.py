@@ -117,6 +117,13 @@ def free_place(model: str, data: str) -> Path:
     return next(place for place in places if not place.exists())
 
 
+def weights_key(command: Any) -> Any:
+    """Let a command take the key of one set of weights in a file."""
+    return click.option(
+        "--weights-key", metavar="KEY", help="Which weights of a file that holds several, as state_dict_ema."
+    )(command)
+
+
 def opaque(command: Any) -> Any:
     """Let a command take the parts of a network that are to be kept whole."""
     return click.option(

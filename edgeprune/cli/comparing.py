@@ -17,6 +17,7 @@ from edgeprune.cli.base import (
     opaque,
     say,
     trusts,
+    weights_key,
 )
 from edgeprune.host_options import assume_device, host_words, on_host
 
@@ -29,9 +30,7 @@ from edgeprune.host_options import assume_device, host_words, on_host
 @click.option("--data", help="digits, cifar10, cifar100, or a folder  [default: the run's, else digits].")
 @click.option("--weights", help="The baseline's weights; without them it is trained, once for all rows.")
 @opaque
-@click.option(
-    "--weights-key", metavar="KEY", help="Which weights of a file that holds several, as state_dict_ema."
-)
+@weights_key
 @click.option("--target", help="What remains, as in train-prune  [default: the run's, else flops=0.5].")
 @click.option("--target-device", help="Choose widths for this device, by its latency table.")
 @assume_device

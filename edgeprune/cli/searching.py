@@ -5,7 +5,18 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import RUNS, as_json, complain, free_place, given, main, opaque, say, trusts
+from edgeprune.cli.base import (
+    RUNS,
+    as_json,
+    complain,
+    free_place,
+    given,
+    main,
+    opaque,
+    say,
+    trusts,
+    weights_key,
+)
 from edgeprune.host_options import assume_device, host_words, on_host
 
 
@@ -14,9 +25,7 @@ from edgeprune.host_options import assume_device, host_words, on_host
 @click.option("--data", help="digits, cifar10, cifar100, or a folder  [default: the run's, else digits].")
 @click.option("--weights", help="The baseline's weights; without them it is trained first.")
 @opaque
-@click.option(
-    "--weights-key", metavar="KEY", help="Which weights of a file that holds several, as state_dict_ema."
-)
+@weights_key
 @click.option("--target", help="What remains: flops=0.5, params=0.3, memory=20MB, latency=0.5, latency=8ms.")
 @click.option("--trials", type=int, default=200, show_default=True, help="Policies that are evaluated.")
 @click.option(

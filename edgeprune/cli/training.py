@@ -16,6 +16,7 @@ from edgeprune.cli.base import (
     opaque,
     say,
     trusts,
+    weights_key,
 )
 from edgeprune.host_options import assume_device, host_words, on_host
 
@@ -35,9 +36,7 @@ from edgeprune.host_options import assume_device, host_words, on_host
     help="Trained weights (.safetensors, .pt, .ckpt ...); without them the baseline is trained first.",
 )
 @opaque
-@click.option(
-    "--weights-key", metavar="KEY", help="Which weights of a file that holds several, as state_dict_ema."
-)
+@weights_key
 @click.option(
     "--method",
     default="learned",

@@ -102,7 +102,7 @@ def run_onnx(path: Path, images: Iterable[Tensor]) -> Iterator[np.ndarray]:
 
 
 def _is_quantised(path: Path) -> bool:
-    """Whether an ONNX file holds quantised numbers."""
+    """Tell whether an ONNX file holds quantised numbers."""
     import onnx
 
     nodes = onnx.load(str(path), load_external_data=False).graph.node

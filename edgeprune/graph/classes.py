@@ -122,13 +122,13 @@ class Graph:
 
     @property
     def parts(self) -> dict[str, Opaque]:
-        """The modules that are kept whole."""
+        """Return the modules that are kept whole."""
         records = [flow.module for flow in self.flows if isinstance(flow.module, Record)]
         return {path: part for record in records for path, part in record.parts.items()}
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The modules that were asked to be kept whole."""
+        """Return the modules that were asked to be kept whole."""
         return tuple(path for path, part in self.parts.items() if part.reason == CHOSEN)
 
     @property
@@ -138,7 +138,7 @@ class Graph:
 
     @property
     def why_protected(self) -> str:
-        """Why most of the channels that stay do so, to end a sentence with; '' where that is the output alone."""
+        """Say why most of the channels that stay do so, to end a sentence with; '' where that is the output alone."""
         channels: dict[str, int] = defaultdict(int)
         for protected in self.protected:
             channels[protected.reason] += protected.channels
@@ -275,7 +275,7 @@ def build_graph(
 
 
 def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor that a state_dict has, under all its names; of lazy ones none yet."""
+    """Return the shape of each tensor that a state_dict has, under all its names; of lazy ones none yet."""
     shapes = {}
     for path, module in model.named_modules(remove_duplicate=False):
         for name, tensor in {**module._parameters, **module._buffers}.items():
@@ -288,7 +288,7 @@ def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
 def _records(
     model: nn.Module, inputs: tuple[Any, ...], parts: Parts
 ) -> tuple[Record, Record | None, tuple[str, ...]]:
-    """What the network does in each mode, with the same parts kept whole in both."""
+    """Record what the network does in each mode, with the same parts kept whole in both."""
     record = watch(model, inputs, parts=parts)
     training_record, notes = _training_record(model, inputs, record)
     if training_record is not None and training_record.parts != record.parts:
@@ -343,7 +343,7 @@ def _starves(flow: Flow) -> bool:
 
 
 def _fills(flow: Flow) -> bool:
-    """Whether channels are assigned into a tensor that the network makes from sizes: its width follows theirs."""
+    """Tell whether channels are assigned into a tensor that the network makes from sizes: its width follows theirs."""
     return any(
         spec_of(node).name == "setitem"
         and isinstance(node.args[0], fx.Node)
@@ -356,7 +356,7 @@ def _fills(flow: Flow) -> bool:
 def _training_record(
     model: nn.Module, inputs: tuple[Any, ...], record: Record
 ) -> tuple[Record | None, tuple[str, ...]]:
-    """What the network does in training; None where it does not run in that mode."""
+    """Record what the network does in training; None where it does not run in that mode."""
     try:
         other = watch(model, inputs, training=True, parts=record.parts)
     except TraceError as first:

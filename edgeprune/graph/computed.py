@@ -61,7 +61,7 @@ def named(module: fx.GraphModule | Record, node: fx.Node, reason: str, *, static
 
 
 def _is_quantised(model: nn.Module, path: str) -> bool:
-    """Whether a module, or one around it, is a quantisation tool's."""
+    """Tell whether a module, or one around it, is a quantisation tool's."""
     parts = path.split(".") if path else []
     outer = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
     return any(_is_tools(model.get_submodule(name)) for name in outer)

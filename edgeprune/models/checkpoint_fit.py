@@ -108,8 +108,8 @@ class Matcher:
 
     def fits(self, name: str, tensor: Tensor) -> bool:
         """Return whether a tensor has the shape of the model's; one that has no shape yet takes any."""
-        mine = self.own[name]
-        return is_lazy(mine) or mine.shape == tensor.shape
+        own = self.own[name]
+        return is_lazy(own) or own.shape == tensor.shape
 
     def fit(self, key: str) -> Fit:
         """Return what is below a key, held against the model."""

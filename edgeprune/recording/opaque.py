@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from edgeprune.errors import TraceError
+from edgeprune.recording.paths import is_inside
 
 OPAQUE = "opaque"  # the name of the one call that such a part is in a record
 WHY = "why"  # node.meta: why the part of such a call is kept whole
@@ -65,7 +66,7 @@ def scripted_parts(model: nn.Module) -> dict[str, Opaque]:
 
 def outer_part(path: str, parts: Iterable[str]) -> str | None:
     """Return the part that ``path`` is, or lies in."""
-    return next((part for part in parts if path == part or path.startswith(f"{part}.")), None)
+    return next((part for part in parts if is_inside(path, part)), None)
 
 
 def outermost(parts: Parts) -> dict[str, Opaque]:
@@ -73,7 +74,7 @@ def outermost(parts: Parts) -> dict[str, Opaque]:
     return {
         path: part
         for path, part in parts.items()
-        if not any(other != path and path.startswith(f"{other}.") for other in parts)
+        if not any(other != path and is_inside(path, other) for other in parts)
     }
 
 

@@ -103,3 +103,13 @@ def line_of(node: fx.Node) -> str:
     """Return 'file:line: code' of the user's code that made a call; '' where it is not known."""
     site = node.meta.get(CALL)
     return site.line if site else ""
+
+
+def container(node: fx.Node) -> str:
+    """Return the path of the module whose own code made a call: the one around a layer of torch's."""
+    while CALL not in node.meta and node.op == "call_function":
+        node = node.all_input_nodes[0]  # a part of what a call gave
+    site = node.meta.get(CALL)
+    if site is None:
+        return ""
+    return site.path.rpartition(".")[0] if site.in_library else site.path

@@ -7,6 +7,7 @@ The user's Python runs as it is: hooks, dicts, state on self, custom autograd fu
 
 import inspect
 import linecache
+import operator
 import os
 import sys
 from collections import defaultdict
@@ -41,7 +42,7 @@ from edgeprune.recording.opaque import (
     scripted_parts,
     tensors_within,
 )
-from edgeprune.recording.record import CALL, VALUE, WRITES, CallSite, Record, Visit
+from edgeprune.recording.record import CALL, VALUE, WRITES, CallSite, Record, Visit, container
 from edgeprune.recording.untouched import untouched
 
 # Questions about a tensor that its content does not answer: not calls of the network.
@@ -330,16 +331,15 @@ class WatchMode(TorchFunctionMode):
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Take off what watches below torch's interface: inside a call it has nothing to see, and costs time."""
-        modes = torch.utils._python_dispatch
-        below = modes._get_current_dispatch_mode()
+        below = python_dispatch._get_current_dispatch_mode()
         if not isinstance(below, Below):  # a mode of the user's own has come above it
             yield
             return
-        modes._pop_mode()
+        python_dispatch._pop_mode()
         try:
             yield
         finally:
-            modes._push_mode(below)
+            python_dispatch._push_mode(below)
 
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
         """Carry out one call."""
@@ -473,8 +473,6 @@ class Recorder(WatchMode):
 
     def _part_of(self, passage: "Passage", tensor: Tensor, memory: fx.Node | None = None) -> fx.Node:
         """One tensor of what a part gave."""
-        import operator
-
         node = passage.node
         assert node is not None
         part = self._create("call_function", operator.getitem, (node, len(node.meta[VALUE])))
@@ -553,16 +551,10 @@ class Recorder(WatchMode):
 
     def _in_reach(self) -> list[fx.Node]:
         """All that the network's own code could have read so far: what it made, and what modules gave."""
-        given: set[fx.Node] = set()
+        passed: set[fx.Node] = set()
         for visit in self.visits:
-            fx.node.map_arg((visit.args, visit.kwargs, visit.result), given.add)
-        return [n for n in self.graph.nodes if n in self._dynamic and (n in given or self._is_at_top(n))]
-
-    def _is_at_top(self, node: fx.Node) -> bool:
-        while CALL not in node.meta and node.op == "call_function":
-            node = node.all_input_nodes[0]  # a part of what a call gave
-        site = node.meta.get(CALL)
-        return site is None or (site.path.rpartition(".")[0] if site.in_library else site.path) == ""
+            fx.node.map_arg((visit.args, visit.kwargs, visit.result), passed.add)
+        return [n for n in self.graph.nodes if n in self._dynamic and (n in passed or container(n) == "")]
 
     def _made_unseen(self, tensor: Tensor) -> fx.Node:
         """A tensor that depends on the input, though no call has made it: on what, is not known."""
@@ -716,9 +708,9 @@ class Passage:
 class NotWatched(Exception):
     """A network cannot be watched for what happens in the module ``path``."""
 
-    def __init__(self, found: dict[str, Opaque], error: TraceError | None = None) -> None:
-        super().__init__(", ".join(found))
-        self.found, self.error = found, error
+    def __init__(self, parts: dict[str, Opaque], error: TraceError | None = None) -> None:
+        super().__init__(", ".join(parts))
+        self.parts, self.error = parts, error
 
 
 def watch(
@@ -745,7 +737,7 @@ def watch(
         except NotWatched as problem:
             if problem.error is not None and not _runs_alone(model, inputs, training=training):
                 raise problem.error from problem.error.__cause__
-            for path, part in problem.found.items():
+            for path, part in problem.parts.items():
                 _widen(model, known, path, part, problem.error)
 
 

@@ -5,17 +5,7 @@ import torch.fx as fx
 from edgeprune.graph.fate import Fate
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import tensors_in
-from edgeprune.recording.record import CALL
-
-
-def container(node: fx.Node) -> str:
-    """Return the path of the module whose own code made a call: the one around a layer of torch's."""
-    while CALL not in node.meta and node.op == "call_function":
-        node = node.all_input_nodes[0]  # a part of what a call gave
-    site = node.meta.get(CALL)
-    if site is None:
-        return ""
-    return site.path.rpartition(".")[0] if site.in_library else site.path
+from edgeprune.recording.record import container
 
 
 def emptied_modules(flow: Flow, fate: Fate) -> set[str]:
@@ -58,8 +48,3 @@ def common(a: str, b: str) -> str:
             break
         parts.append(x)
     return ".".join(parts)
-
-
-def is_inside(path: str, other: str) -> bool:
-    """Whether module ``path`` is ``other`` or lies in it."""
-    return other == "" or path == other or path.startswith(other + ".")

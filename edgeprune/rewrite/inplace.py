@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune.rewrite.forward import RewrittenForward
 from edgeprune.rewrite.history import HISTORY
@@ -31,7 +31,14 @@ def _take(module: nn.Module, part: nn.Module) -> None:
     for tensors, cut in ((module._parameters, part._parameters), (module._buffers, part._buffers)):
         _take_tensors(tensors, cut)
     for name, value in vars(part).items():
-        if not name.startswith("_") and isinstance(value, (int, tuple)) and vars(module).get(name) != value:
+        own = vars(module).get(name)
+        if name.startswith("_"):
+            continue
+        if isinstance(value, Tensor):
+            # A weight that a hook computes is still of the sizes, and the history, of before.
+            if not isinstance(own, Tensor) or own.shape != value.shape or not own.is_leaf:
+                vars(module)[name] = value
+        elif isinstance(value, (int, tuple)) and own != value:
             setattr(module, name, value)
     forward = vars(part).get("forward")
     if isinstance(forward, RewrittenForward):

@@ -15,11 +15,11 @@ from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import core, tensors_in
 from edgeprune.graph.ops import spec_of
 from edgeprune.plan import Plan
+from edgeprune.recording.paths import is_inside
 from edgeprune.recording.record import CALL, Record
 from edgeprune.recording.recorder import WatchMode, tensors_of
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.recording.untouched import untouched
-from edgeprune.rewrite.emptied import is_inside
 from edgeprune.rewrite.masking import masks, parts_of
 
 LARGEST_SECOND = 512  # pixels: the second size that is tried is no larger

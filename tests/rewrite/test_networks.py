@@ -4,6 +4,7 @@ import copy
 import functools
 import io
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ assert computed_networks and strangers  # they enter their networks, too
 names = pytest.mark.parametrize("name", CASES)
 
 
-def made(name: str) -> nn.Module:
+def made(name: str, cases: Mapping[str, Any] = CASES) -> nn.Module:
     """The network in double precision, with statistics that are not the initial ones."""
     torch.manual_seed(len(name))
-    return randomise(CASES[name].make(), len(name)).double()
+    return randomise(cases[name].make(), len(name)).double()
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from graph.checks import fvcore_flops, parameters, random_keep, randomise
+from graph.checks import fvcore_flops, parameters, random_keep
 from torch import Tensor, nn
 
 import edgeprune
@@ -18,14 +18,12 @@ from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.masking import mask
 from rewrite.opaque_networks import CASES, images
 from rewrite.test_networks import apart, gradients, outputs, picture, same
+from rewrite.test_networks import made as made_of
 
 names = pytest.mark.parametrize("name", CASES)
 
 
-def made(name: str) -> nn.Module:
-    """The network in double precision, with statistics that are not the initial ones."""
-    torch.manual_seed(len(name))
-    return randomise(CASES[name].make(), len(name)).double()
+made = functools.partial(made_of, cases=CASES)
 
 
 @functools.cache
