@@ -11,7 +11,7 @@ PACKAGE = ROOT / "edgeprune"
 # Rooms from the ground up, as in CONTRIBUTING.md. A room may import what stands on a lower line, and itself.
 FLOORS = [
     ["errors", "text", "pure"],
-    ["ranks", "signals", "anchors"],
+    ["ranks", "signals", "anchors", "registry"],
     ["files", "bounds", "limits", "graph_record", "recurrent", "trust"],
     ["locks", "records"],
     ["folders", "tensorfile", "earlier"],

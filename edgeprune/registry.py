@@ -1,0 +1,87 @@
+"""Named objects of one kind: those of the house, those that a user registers, those that other packages bring."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
+
+from edgeprune.errors import EdgePruneError, known
+from edgeprune.text import one_line
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A readable table of one kind of object by name.
+
+    A package adds to it by an entry point whose group is the registry's: it is listed by name, and imported when it is
+    first asked for.
+
+    Args:
+        kind: what the objects are, for messages.
+        group: name of the entry points, such as "edgeprune.methods".
+        error: class of the mistakes.
+    """
+
+    def __init__(self, kind: str, group: str, error: type[EdgePruneError]) -> None:
+        self.kind, self.group, self.error = kind, group, error
+        self._entries: dict[str, T] = {}
+
+    @cached_property
+    def _offered(self) -> dict[str, EntryPoint]:
+        """Entry points by name; one that has the name of something registered is left out."""
+        return {point.name: point for point in entry_points(group=self.group)}
+
+    def register(self, name: str, entry: T, *, replace: bool = False) -> T:
+        """Add an object, and return it.
+
+        Args:
+            name: by which it is asked for.
+            entry: the object.
+            replace: whether it may take the place of another.
+
+        Raises:
+            EdgePruneError: the name is empty, or taken.
+        """
+        if not isinstance(name, str) or not name or name != name.strip() or "," in name:
+            raise self.error(f"the name of a {self.kind} is {name!r}: write a word without commas")
+        if name in self._entries and not replace:
+            raise self.error(
+                f"there is a {self.kind} {name!r} already: choose another name, or say replace=True"
+            )
+        self._entries[name] = entry
+        return entry
+
+    def unregister(self, name: str) -> None:
+        """Take out what `register` added; nothing where it is not there."""
+        self._entries.pop(name, None)
+
+    def names(self) -> tuple[str, ...]:
+        """Return all names, in the order in which they were added."""
+        return (*self._entries, *(name for name in self._offered if name not in self._entries))
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._entries and name in self._offered:
+            self._entries[name] = self._load(self._offered[name])
+        if name not in self._entries:
+            raise self.error(known(self.kind, name, list(self.names())))
+        return self._entries[name]
+
+    def _load(self, point: EntryPoint) -> T:
+        try:
+            entry: T = point.load()
+        except Exception as error:  # another package's own code
+            raise self.error(
+                f"the {self.kind} {point.name!r} cannot be imported from {point.value} ({one_line(error)}): "
+                "repair or uninstall the package that brings it"
+            ) from error
+        return entry
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self._offered
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self.names())
