@@ -60,9 +60,13 @@ def parser() -> argparse.ArgumentParser:
     machine.add_argument(
         "--root", default="/", help="the folder that stands for / when reading /proc and /sys"
     )
-    engine = argparse.ArgumentParser(add_help=False)
+    more = argparse.ArgumentParser(add_help=False)
+    more.add_argument(
+        "--runtime-file", action="append", default=[], help="Python code that registers further runtimes"
+    )
+    engine = argparse.ArgumentParser(add_help=False, parents=[more])
     engine.add_argument("--model", required=True, help="the model's file")
-    engine.add_argument("--runtime", default="onnxruntime", help="onnxruntime, tensorrt, or fake")
+    engine.add_argument("--runtime", default="onnxruntime", help="as in onnxruntime or tensorrt")
     engine.add_argument("--threads", type=int, default=1)
     engine.add_argument("--batch", type=int, default=1)
     engine.add_argument(
@@ -73,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     engine.add_argument("--timing-cache", help="a file with kernels' times, read and written when building")
     engine.add_argument("--engines", help="the folder where engines are kept")
     engine.add_argument("--calibration", help=".npy of real images, for int8")
-    verbs.add_parser("probe", parents=[machine], help="what this machine is, and what it is doing")
+    verbs.add_parser("probe", parents=[machine, more], help="what this machine is, and what it is doing")
     verbs.add_parser("sensors", parents=[machine], help="ask every one of --sensors, not the first alone")
     timing = verbs.add_parser("measure", parents=[machine, engine], help="time one model for a while")
     timing.add_argument(
@@ -210,6 +214,11 @@ def main(argv: list | None = None, out: TextIO | None = None) -> int:
 
     options = parser().parse_args(argv)
     try:
+        if getattr(options, "runtime_file", []):
+            from edgeprune_target.runtimes import load_file
+
+            for path in options.runtime_file:
+                load_file(path)
         result: Any = VERBS[options.verb](options, emit)
     except TargetError as error:
         emit({"event": "error", "message": str(error)})

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeprune_target import __version__
 from edgeprune_target.board import board
 from edgeprune_target.clocks import clock_of
-from edgeprune_target.runtimes import library_versions
+from edgeprune_target.runtimes import runtime_versions
 from edgeprune_target.sensors import first_that_answers
 from edgeprune_target.state import state
 from edgeprune_target.system import memory_total_bytes, text, whole_number
@@ -34,7 +34,7 @@ def probe(sensors: list, root: str = "/") -> dict:
         "cores_available": len(available_cpus()),
         "cores_physical": physical_cores(base, available_cpus()),
         "memory_total_bytes": memory_total_bytes(base),
-        "runtimes": library_versions(root),
+        "runtimes": runtime_versions(root),
         "governors": governors(base),
         "clock_khz": clocks(base),
         "load_average": load_average(),

@@ -13,8 +13,6 @@ from edgeprune_target.trt.options import EngineOptions
 def build(model: str, *, runtime: str, threads: int, options: EngineOptions) -> dict:
     """See that ``model`` can be measured without being built first, as JSON; often there is nothing to do."""
     engine = make_runtime(runtime, model, threads, options)
-    if not hasattr(engine, "prepare"):
-        return {"model": model, "runtime": runtime, "built_now": False, "engine": None}
     built_now = engine.prepare()
     return {"model": model, "runtime": runtime, "built_now": built_now, "engine": engine.record}
 

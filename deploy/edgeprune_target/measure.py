@@ -10,7 +10,7 @@ from edgeprune_target.caution import cautions, enqueue_bound
 from edgeprune_target.feeds import random_feed
 from edgeprune_target.memory import PeakMemory
 from edgeprune_target.pauses import pauses, slept_since, suspended_clock_s
-from edgeprune_target.runtimes import make_runtime
+from edgeprune_target.runtimes import Runtime, make_runtime
 from edgeprune_target.sensors import first_that_answers
 from edgeprune_target.state import Watch, state
 from edgeprune_target.trt.options import EngineOptions
@@ -50,7 +50,7 @@ def measure(
     try:
         before = state(root)
         engine = make_runtime(runtime, model, threads, options)
-        built_now = engine.prepare() if hasattr(engine, "prepare") else False
+        built_now = engine.prepare()
         idle_w = idle_watts(sensor, totals)
         memory = PeakMemory()
         load_start = perf_counter_ns()
@@ -61,12 +61,12 @@ def measure(
             window = Window(sensor, engine.synchronize, totals)
             watch = Watch(root)
             slept_s = suspended_clock_s()
-            stretch = stretch_of(engine, feed, seconds, watch, window, clock)
-            samples = stretch["samples_ns"]
-            interrupted = pauses(samples, stretch.get("between_s", 0.0), slept_since(slept_s))
+            benchmark = run_benchmark(engine, feed, seconds, watch, window, clock)
+            samples = benchmark["samples_ns"]
+            interrupted = pauses(samples, benchmark.get("between_s", 0.0), slept_since(slept_s))
             report = memory_report(memory, engine, built_now)
-            about = about_gpu(engine, feed, stretch)
-            uses_gpu = bool(getattr(engine, "uses_gpu", False))
+            about = about_gpu(engine, feed, benchmark)
+            uses_gpu = engine.uses_gpu
         after = state(root)
     finally:
         sensor.close()
@@ -78,9 +78,9 @@ def measure(
         "threads": threads,
         "feed": {name: list(shape) for name, shape in fed.items()},
         "load_ns": load_ns,
-        "warm_up": stretch["warm_up"],
+        "warm_up": benchmark["warm_up"],
         "window_s": window.seconds,
-        "window_runs": stretch["window_runs"],
+        "window_runs": benchmark["window_runs"],
         "samples_ns": samples,
         "pauses": interrupted,
         **about,
@@ -97,18 +97,29 @@ def measure(
     }
 
 
-def feed_of(engine: Any, batch: int, shapes: dict) -> dict:
-    """Made-up inputs; none for a runtime whose program makes its own, which then needs no numpy."""
-    return {} if hasattr(engine, "stretch") else random_feed(engine.inputs, batch, shapes)
+def feed_of(engine: Runtime, batch: int, shapes: dict) -> dict:
+    """Return made-up inputs; none for a runtime whose program makes its own, which then needs no numpy."""
+    return {} if engine.timed_by else random_feed(engine.inputs, batch, shapes)
 
 
-def stretch_of(
-    engine: Any, feed: dict, seconds: float, watch: Watch, window: Window, clock: Callable[[], int]
+def run_benchmark(
+    engine: Runtime, feed: dict, seconds: float, watch: Watch, window: Window, clock: Callable[[], int]
 ) -> dict:
-    """The timed stretch: ``samples_ns``, ``warm_up``, and ``window_runs``, the inferences in the window."""
-    if hasattr(engine, "stretch"):  # a program does the timing, its warm-up included
-        found: dict = engine.stretch(seconds, (watch, window))
-        return found
+    """Time single inferences, or have the runtime's own program do it.
+
+    Args:
+        engine: loaded.
+        feed: {input: array}.
+        seconds: to time for.
+        watch: of the machine's state, open while it is timed.
+        window: of the power, open while it is timed.
+        clock: gives ns.
+
+    Returns:
+        ``samples_ns``, ``warm_up``, and ``window_runs``, the inferences in the window.
+    """
+    if engine.timed_by:  # its warm-up included
+        return engine.run_benchmark(seconds, (watch, window))
     warm_up = warm(engine, feed)
     with watch, window:
         samples = timed(engine, feed, seconds, clock)
@@ -116,30 +127,41 @@ def stretch_of(
     return {"samples_ns": samples, "warm_up": warm_up, "window_runs": len(samples), "between_s": between_s}
 
 
-def memory_report(memory: PeakMemory, engine: Any, built_now: bool) -> dict:
-    """Of this process, unless somebody else's work is in it or ours is elsewhere; and on the device."""
-    found = memory.report()
+def memory_report(memory: PeakMemory, engine: Runtime, built_now: bool) -> dict:
+    """Return the memory of this process and of the device.
+
+    Args:
+        memory: of this process, since before the model was loaded.
+        engine: the runtime; with a program of its own, this process holds no model.
+        built_now: whether an engine was built in this process, which took memory too.
+    """
+    report = memory.report()
     reason = None
-    if hasattr(engine, "stretch"):
-        reason = "the model runs in another process, trtexec"
+    if engine.timed_by:
+        reason = f"the model runs in another process, {engine.timed_by}"
     elif built_now:
         reason = "the engine was built in this process, which took memory of its own: measure again"
     if reason:
-        found.update(memory_peak_bytes=None, memory_reason=reason)
-    return {**found, "device_memory": engine.device_memory() if hasattr(engine, "device_memory") else None}
+        report.update(memory_peak_bytes=None, memory_reason=reason)
+    return {**report, "device_memory": engine.device_memory()}
 
 
-def about_gpu(engine: Any, feed: dict, stretch: dict) -> dict:
-    """What only a runtime on a GPU says: its engine, times on the GPU alone, and what to be warned of."""
-    times: dict = {"gpu_ns": stretch.get("gpu_ns"), "enqueue_ns": stretch.get("enqueue_ns")}
-    if hasattr(engine, "gpu_pass"):
+def about_gpu(engine: Runtime, feed: dict, benchmark: dict) -> dict:
+    """Return what only a runtime on a GPU says: its engine, times on the GPU alone, what to be warned of.
+
+    Args:
+        engine: still loaded.
+        feed: {input: array}.
+        benchmark: as `run_benchmark` returned it.
+    """
+    times: dict = {key: benchmark.get(key) for key in ("gpu_ns", "enqueue_ns")}
+    if not engine.timed_by:
         times = engine.gpu_pass(feed, GPU_PASS_S)
-    warnings = [*getattr(engine, "warnings", [])]
+    warnings = list(engine.warnings)
     if times["gpu_ns"]:
-        found = enqueue_bound(times["enqueue_ns"], times["gpu_ns"])
-        warnings += [{"code": code, "message": message} for code, message in found]
-    report = engine.engine_report() if hasattr(engine, "engine_report") else None
-    return {**times, "engine": report, "engine_warnings": warnings}
+        bound = enqueue_bound(times["enqueue_ns"], times["gpu_ns"])
+        warnings += [{"code": code, "message": message} for code, message in bound]
+    return {**times, "engine": engine.engine_report(), "engine_warnings": warnings}
 
 
 def timed(engine: Any, feed: dict, seconds: float, clock: Callable[[], int] = perf_counter_ns) -> list:

@@ -191,10 +191,10 @@ def _build(folder: Path, name: str, place: Path, options: TrtOptions, calibratio
 
 
 def _engine_parity(onnx: Path, place: Path, precision: str, images: Batches) -> Parity:
-    from edgeprune_target.runtimes.tensorrt import open_tensorrt
+    from edgeprune_target.runtimes import make_runtime
     from edgeprune_target.trt.options import EngineOptions
 
-    with open_tensorrt(str(place), 1, EngineOptions(precision, BATCH)) as loaded:
+    with make_runtime("tensorrt", str(place), 1, EngineOptions(precision, BATCH)) as loaded:
         first = next(iter(loaded.inputs))
 
         def run(batch: Any) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from edgeprune_target.accuracy import accuracy
 from edgeprune_target.errors import TargetError
+from edgeprune_target.runtimes import RUNTIMES
 from edgeprune_target.runtimes.fake import FakeRuntime
 
 
@@ -53,7 +54,7 @@ def test_output_that_is_not_one_row_per_image(tmp_path: Path, monkeypatch: pytes
         def infer(self, feed: dict) -> dict:
             return {"maps": np.zeros((2, 3, 4, 4))}
 
-    monkeypatch.setattr("edgeprune_target.runtimes.fake.FakeRuntime", Maps)
+    monkeypatch.setitem(RUNTIMES, "fake", Maps)
     (tmp_path / "m.json").write_text("{}")
     with pytest.raises(TargetError, match=r"the shape \(2, 3, 4, 4\) for 2 images"):
         accuracy(str(tmp_path / "m.json"), *save(tmp_path, [0, 1], [0, 1]), runtime="fake")

@@ -1,10 +1,12 @@
 import argparse
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import edgeprune_target
 import pytest
 from edgeprune_target.__main__ import main, parse_shape
 
@@ -43,16 +45,17 @@ def test_build_where_there_is_nothing_to_build(onnx_file: Path) -> None:
 
 
 def test_options_of_an_engine_reach_it(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeprune_target import runtimes
+    from edgeprune_target.runtimes import RUNTIMES, Runtime
     from edgeprune_target.trt.options import EngineOptions
 
     seen = []
 
-    class Spy:
+    class Spy(Runtime):
         def __init__(self, model: str, threads: int, options: EngineOptions) -> None:
+            super().__init__(model, threads, options)
             seen.append(options)
 
-    monkeypatch.setattr(runtimes, "import_module", lambda name: type("m", (), {"open_tensorrt": Spy}))
+    monkeypatch.setitem(RUNTIMES, "tensorrt", Spy)
     words = "--precision int8 --batch 4 --workspace-mb 64 --timing-cache t --engines e --calibration c.npy"
     lines("build", "--runtime", "tensorrt", "--model", "m", *words.split(), "--shape", "2x3", "--root", "/r")
     assert seen == [EngineOptions("int8", 4, {"": (2, 3)}, 64, "t", "e", "c.npy", "/r")]
@@ -111,3 +114,67 @@ def test_what_libraries_print_stays_out_of_the_answer() -> None:
     assert done.stdout == '{"event": "result", "result": 8}\n'
     assert done.stderr == "chatter\n"
     assert done.returncode == 0
+
+
+RUNTIME = """
+from edgeprune_target.runtimes import Runtime, register
+
+@register
+class Sent(Runtime):
+    name = "sent"
+
+    def load(self):
+        self.inputs = {"x": ((1, 2), "float32")}
+
+    def infer(self, feed):
+        return {"y": feed["x"]}
+"""
+
+
+def test_a_runtime_of_a_file_sent_along(
+    tmp_path: Path, fake_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeprune_target import runtimes
+
+    monkeypatch.setattr(runtimes, "RUNTIMES", dict(runtimes.RUNTIMES))
+    (tmp_path / "sent.py").write_text(RUNTIME)
+    words = ("--runtime-file", str(tmp_path / "sent.py"))
+    code, events = lines(
+        "measure", "--model", str(fake_file), "--runtime", "sent", "--seconds", "0.01", *words
+    )
+    result = events[-1]["result"]
+    assert (code, result["runtime"], result["versions"]) == (
+        0,
+        "sent",
+        {"sent": edgeprune_target.__version__},
+    )
+    assert result["feed"] == {"x": [1, 2]} and len(result["samples_ns"]) >= 3
+    assert (result["uses_gpu"], result["gpu_ns"], result["engine"]) == (False, None, None)
+    assert result["device_memory"] is None and result["engine_warnings"] == []
+    code, events = lines("build", "--model", str(fake_file), "--runtime", "sent")
+    assert (code, events[-1]["result"]["built_now"]) == (0, False)
+    code, events = lines("layers", "--model", str(fake_file), "--runtime", "sent", "--seconds", "0.01")
+    assert (code, events[-1]["message"]) == (1, f"sent timed no layer of {fake_file}")
+    _, events = lines("probe")
+    assert events[-1]["result"]["runtimes"]["sent"] == edgeprune_target.__version__
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "no such runtime file: "),
+        ("import no_such_module_here\n", "needs the Python package no_such_module_here on this machine"),
+        ("x = (\n", "the runtime file bad.py does not run on Python .* .SyntaxError: "),
+        ("1 / 0\n", "does not run on Python .* .ZeroDivisionError: division by zero"),
+        (RUNTIME.replace('"sent"', '"fake"'), "there is a runtime 'fake' already: give Sent another name"),
+        (RUNTIME.replace('"sent"', '""'), "Sent is not a runtime: derive it from Runtime and give it a name"),
+    ],
+)
+def test_a_runtime_file_that_cannot_be_used(
+    tmp_path: Path, fake_file: Path, content: str | None, reason: str
+) -> None:
+    if content is not None:
+        (tmp_path / "bad.py").write_text(content)
+    code, events = lines("measure", "--model", str(fake_file), "--runtime-file", str(tmp_path / "bad.py"))
+    assert code == 1 and re.search(reason, events[-1]["message"])
+    assert "\n" not in events[-1]["message"]

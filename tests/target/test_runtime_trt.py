@@ -10,7 +10,7 @@ from edgeprune_target.errors import TargetError
 from edgeprune_target.feeds import random_feed
 from edgeprune_target.layering import build, layers
 from edgeprune_target.measure import measure
-from edgeprune_target.runtimes import library_versions, make_runtime
+from edgeprune_target.runtimes import make_runtime, runtime_versions
 from edgeprune_target.trt.options import EngineOptions
 from trt.fixtures import answer, small_cnn
 from trt.names import VERSIONS
@@ -213,7 +213,7 @@ def test_no_gpu_is_one_line(tensorrt: Any, cudart: Any, engines: Path, tmp_path:
 
 def test_versions_are_known_without_a_model(tensorrt: Any) -> None:
     tensorrt("10.3.0")
-    assert library_versions()["tensorrt"] == "10.3.0"
+    assert runtime_versions()["tensorrt"] == "10.3.0"
 
 
 @pytest.mark.parametrize(

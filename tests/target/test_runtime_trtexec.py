@@ -11,7 +11,7 @@ from edgeprune_target.accuracy import accuracy
 from edgeprune_target.errors import TargetError
 from edgeprune_target.layering import build, layers
 from edgeprune_target.measure import measure
-from edgeprune_target.runtimes import library_versions, make_runtime
+from edgeprune_target.runtimes import make_runtime, runtime_versions
 from edgeprune_target.trt.options import EngineOptions
 from trt.fixtures import small_cnn
 from trt.trtexec_stand_in import BANNERS, install
@@ -136,9 +136,9 @@ def test_a_build_that_fails_says_why(no_module: None, tmp_path: Path, engines: P
 
 def test_a_board_counts_as_having_tensorrt(no_module: None, tmp_path: Path) -> None:
     root = build_board("jetson-nano", tmp_path / "board")
-    assert library_versions(str(root))["tensorrt"] is None
+    assert runtime_versions(str(root))["tensorrt"] is None
     install(root, "8.2.1")
-    assert library_versions(str(root))["tensorrt"] == "8.2.1"
+    assert runtime_versions(str(root))["tensorrt"] == "8.2.1"
 
 
 def test_a_quarter_of_the_boards_memory_is_the_workspace(no_module: None, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from edgeprune_target.errors import TargetError
 from edgeprune_target.feeds import random_feed
-from edgeprune_target.runtimes import RUNTIMES, library_versions, make_runtime
+from edgeprune_target.runtimes import RUNTIMES, Runtime, make_runtime, runtime_versions
 from edgeprune_target.trt.options import EngineOptions
 
 
@@ -67,10 +67,16 @@ def test_unknown_runtime_lists_the_known() -> None:
 
 
 def test_absent_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RUNTIMES, "odd", ("no_such_module_here", "Odd", "oddlib"))
+    class Odd(Runtime):
+        name, library = "odd", "oddlib"
+
+        def __init__(self, model: str, threads: int, options: Any = None) -> None:
+            import oddlib  # noqa: F401
+
+    monkeypatch.setitem(RUNTIMES, "odd", Odd)
     with pytest.raises(TargetError, match="pip install oddlib"):
         make_runtime("odd", "x", 1)
-    assert library_versions()["oddlib"] is None
+    assert runtime_versions()["odd"] is None
 
 
 def test_foreign_file_is_one_line(tmp_path: Path) -> None:

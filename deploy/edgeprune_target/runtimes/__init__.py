@@ -1,78 +1,104 @@
-"""The runtimes, by name. Each is a context manager with ``infer(feed) -> dict``, in a file of its own.
+"""The runtimes, by name: those of the runner, each in a file of its own, and those of a file sent along with it.
 
-A runtime class is made with ``(model, threads, options)``: that imports its library and nothing more, so
-that the memory of the library is not counted as the model's. Entering loads the model, leaving frees it.
-``options`` are the ``EngineOptions`` of those that build an engine; the others do not look at them.
+A file sent along comes from a package that is installed where the measurement is asked for (see
+``edgeprune.backends``). It defines a ``Runtime`` and registers it:
 
-    runtime.inputs         after entering: {name: (shape with None where it is free, numpy type name)}
-    runtime.infer(feed)    {input name: array} -> {output name: array}; may return before it is computed
-    runtime.synchronize()  returns when everything asked for has been computed
-    runtime.versions()     {library: version}
-    runtime.layers(feed, seconds)  every layer with its time, in a pass of its own; see ``trt.layers``
+    from edgeprune_target.runtimes import Runtime, register
 
-What may be left out:
-
-    runtime.uses_gpu       true when it computes on a GPU, whose clock then matters
-    runtime.warnings       ``[{"code", "message"}]`` about what was loaded
-    runtime.prepare()      what is done once per machine and model, before anything is measured: building an
-                           engine; true when it had to be done now
-    runtime.engine_report()         what was built, as JSON
-    runtime.device_memory()         bytes on the device, as JSON
-    runtime.gpu_pass(feed, seconds) ``{"gpu_ns", "enqueue_ns"}``, in a pass of its own
-    runtime.stretch(seconds, during)  in the place of ``infer``, where a program does the timing
+    @register
+    class MyRuntime(Runtime):
+        name, library = "myruntime", "mylibrary"
+        ...
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
 
 from edgeprune_target.errors import TargetError
-from edgeprune_target.trt.options import EngineOptions
-from edgeprune_target.trt.trtexec import find, version_of
+from edgeprune_target.runtimes.base import Runtime
+from edgeprune_target.runtimes.fake import FakeRuntime
+from edgeprune_target.runtimes.onnxrt import OnnxRuntime
+from edgeprune_target.runtimes.tensorrt import TensorRtRuntime
 
-# name -> (module, class, library that must be there or None)
-RUNTIMES = {
-    "onnxruntime": ("edgeprune_target.runtimes.onnxrt", "OnnxRuntime", "onnxruntime"),
-    "tensorrt": ("edgeprune_target.runtimes.tensorrt", "open_tensorrt", "tensorrt"),
-    "fake": ("edgeprune_target.runtimes.fake", "FakeRuntime", None),
-}
+__all__ = ["RUNTIMES", "Runtime", "load_file", "make_runtime", "register", "runtime_versions"]
+
+Kind = TypeVar("Kind", bound=type)
+
+RUNTIMES: dict = {kind.name: kind for kind in (OnnxRuntime, TensorRtRuntime, FakeRuntime)}
 
 
-def make_runtime(name: str, model: str, threads: int, options: EngineOptions | None = None) -> Any:
-    """A runtime for ``model``, its library imported, the model not yet loaded.
+def register(kind: Kind) -> Kind:
+    """Add a runtime under its name; a decorator.
+
+    Raises:
+        TargetError: it has no name, one that is taken, or is not a ``Runtime``.
+    """
+    if not issubclass(kind, Runtime) or not kind.name:
+        raise TargetError(f"{kind.__name__} is not a runtime: derive it from Runtime and give it a name")
+    if kind.name in RUNTIMES:
+        raise TargetError(f"there is a runtime {kind.name!r} already: give {kind.__name__} another name")
+    RUNTIMES[kind.name] = kind
+    return kind
+
+
+def load_file(path: str) -> None:
+    """Run a Python file, which registers runtimes: code that the user has installed, never of a run folder.
+
+    Raises:
+        TargetError: there is no such file, or it does not run on this machine's Python.
+    """
+    file = Path(path)
+    module = ModuleType(f"edgeprune_runtime_{len(sys.modules)}")
+    module.__file__ = path
+    sys.modules[module.__name__] = module  # where dataclasses and typing look for it
+    try:
+        exec(compile(file.read_bytes(), path, "exec"), module.__dict__)
+    except TargetError:
+        raise
+    except FileNotFoundError as error:
+        raise TargetError(f"no such runtime file: {path}") from error
+    except ModuleNotFoundError as error:
+        raise TargetError(
+            f"the runtime file {file.name} needs the Python package {error.name} on this machine: install it "
+            f"there, for example with: pip install {error.name}"
+        ) from error
+    except Exception as error:  # whatever the file does
+        python = ".".join(map(str, sys.version_info[:2]))
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise TargetError(
+            f"the runtime file {file.name} does not run on Python {python} ({reason})"
+        ) from error
+
+
+def make_runtime(name: str, model: str, threads: int, options: Any = None) -> Runtime:
+    """Make a runtime for a model, its library imported, the model not yet loaded.
+
+    Args:
+        name: of the runtime.
+        model: the model's file.
+        threads: that one inference may use.
+        options: ``EngineOptions``, for runtimes that build an engine.
 
     Raises:
         TargetError: the name is unknown, or the library is not installed on this machine.
     """
     if name not in RUNTIMES:
         raise TargetError(f"unknown runtime {name!r}: known are {', '.join(sorted(RUNTIMES))}")
-    module, kind, library = RUNTIMES[name]
+    kind = RUNTIMES[name]
     try:
-        return getattr(import_module(module), kind)(model, threads, options)
+        runtime: Runtime = kind.open(model, threads, options)
     except ImportError as error:
+        install = kind.install or f"install it there, for example with: pip install {kind.library}"
         raise TargetError(
-            f"runtime {name!r} needs the Python package {library} on this machine ({error}): "
-            f"install it there, for example with: pip install {library}"
+            f"runtime {name!r} needs the Python package {kind.library} on this machine ({error}): {install}"
         ) from error
+    return runtime
 
 
-def library_versions(root: str = "/") -> dict:
-    """{library: version, or None where it is not installed}, for every runtime that needs one.
-
-    TensorRT counts as installed where only its program trtexec is.
-    """
-    libraries = sorted({library for _, _, library in RUNTIMES.values() if library})
-    versions = {library: _version(library) for library in libraries}
-    if not versions["tensorrt"]:
-        program = find(root)
-        found = version_of(program) if program else None
-        versions["tensorrt"] = ".".join(map(str, found)) if found else None
-    return versions
-
-
-def _version(library: str) -> str | None:
-    try:
-        return str(import_module(library).__version__)
-    except (ImportError, OSError, RuntimeError):  # NVIDIA's wheels raise the last without their libraries
-        return None
+def runtime_versions(root: str = "/") -> dict:
+    """Return {runtime: version of its library, or None where it is not installed}, stand-ins left out."""
+    return {name: kind.installed(root) for name, kind in sorted(RUNTIMES.items()) if kind.listed}

@@ -14,33 +14,31 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from time import perf_counter_ns
-from types import TracebackType
 from typing import Any
 
 from edgeprune_target.errors import TargetError
+from edgeprune_target.runtimes.base import Runtime
 
 
-class FakeRuntime:
+class FakeRuntime(Runtime):
     """Busy for a fixed time per call. Not asleep: a sleep ends some 50 us late, and not evenly."""
 
-    def __init__(self, model: str, threads: int, _options: Any = None) -> None:
-        """``threads`` and options are taken and not used."""
-        self.model = model
-        self.threads = threads
-        self.inputs: dict = {}
-        self.calls = 0
-        self.uses_gpu = False
+    name, listed = "fake", False
 
-    def __enter__(self) -> FakeRuntime:
+    def __init__(self, model: str, threads: int, options: Any = None) -> None:
+        """Threads and options are taken and not used."""
+        super().__init__(model, threads, options)
+        self.calls = 0
+
+    def load(self) -> None:
+        """Read the file."""
         if not Path(self.model).is_file():
             raise TargetError(f"no such model file: {self.model}")
         self.settings = json.loads(Path(self.model).read_text())
         self.uses_gpu = bool(self.settings.get("uses_gpu", False))
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def free(self) -> None:
+        """Forget what the file says."""
         self.settings = {}
 
     def infer(self, feed: dict) -> dict:
@@ -55,9 +53,6 @@ class FakeRuntime:
         while perf_counter_ns() < until:
             pass
         return {"logits": [row] * rows}
-
-    def synchronize(self) -> None:
-        """Nothing is ever left to finish."""
 
     def layers(self, _feed: dict, _seconds: float) -> list:
         """As the file says."""

@@ -6,12 +6,10 @@ import json
 import time
 from pathlib import Path
 from statistics import mean, median
-from types import TracebackType
 from typing import Any
 
-import onnxruntime
-
 from edgeprune_target.errors import TargetError
+from edgeprune_target.runtimes.base import Runtime
 from edgeprune_target.scratch import scratch_folder
 
 # ONNX type -> numpy type; anything else cannot be fed with generated numbers.
@@ -32,26 +30,30 @@ FEWEST_RUNS = 20  # of the pass that times the layers; the first warms up
 MOST_RUNS = 2000  # beyond, the profile's file grows and the medians do not change
 
 
-class OnnxRuntime:
-    """One session, made on entering and freed on leaving."""
+class OnnxRuntime(Runtime):
+    """One session; ``threads`` is the size of the pool that one operator is spread over."""
 
-    def __init__(self, model: str, threads: int, _options: Any = None) -> None:
-        """``threads`` is the size of the pool that one operator is spread over; it builds no engine."""
-        self.model = model
-        self.threads = threads
+    name = library = "onnxruntime"
+
+    def __init__(self, model: str, threads: int, options: Any = None) -> None:
+        """Import the library."""
+        import onnxruntime
+
+        super().__init__(model, threads, options)
+        self.onnxruntime = onnxruntime
         self.session: Any = None
-        self.inputs: dict = {}
         self.outputs: list = []
 
-    def __enter__(self) -> OnnxRuntime:
+    def load(self) -> None:
+        """Make the session."""
         if not Path(self.model).is_file():
             raise TargetError(f"no such model file: {self.model}")
         self.session = self._session(self._options())
         self.inputs = {node.name: _spec(node) for node in self.session.get_inputs()}
         self.outputs = [node.name for node in self.session.get_outputs()]
-        return self
 
     def _session(self, options: Any) -> Any:
+        onnxruntime = self.onnxruntime
         try:
             return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exception classes are not public in every version
@@ -60,18 +62,14 @@ class OnnxRuntime:
                 "export the model again, or install a newer onnxruntime"
             ) from error
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def free(self) -> None:
+        """Drop the session."""
         self.session = None
 
     def infer(self, feed: dict) -> dict:
         """Run the model once; the answer is complete when this returns."""
         values = self.session.run(self.outputs, feed)
         return {name: values[index] for index, name in enumerate(self.outputs)}
-
-    def synchronize(self) -> None:
-        """Nothing to wait for: the CPU provider answers when it is done."""
 
     def layers(self, feed: dict, seconds: float) -> list:
         """Every kernel and the median of its times, in a session of its own: its profiler slows it down."""
@@ -88,9 +86,10 @@ class OnnxRuntime:
 
     def versions(self) -> dict:
         """The library and its version."""
-        return {"onnxruntime": onnxruntime.__version__}
+        return {"onnxruntime": self.onnxruntime.__version__}
 
     def _options(self) -> Any:
+        onnxruntime = self.onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1

@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from time import perf_counter_ns
-from types import TracebackType
 from typing import Any
 
 from edgeprune_target.cuda import CudaError, open_gpu
 from edgeprune_target.errors import TargetError
+from edgeprune_target.runtimes.tensorrt import TensorRtRuntime
 from edgeprune_target.trt import layers, store
 from edgeprune_target.trt.device_memory import device_memory
 from edgeprune_target.trt.library import make_logger, started
@@ -24,18 +24,22 @@ ENGINES = (".engine", ".plan", ".trt")
 FEWEST_RUNS = 20  # of a pass that times the GPU or its layers
 
 
-class TensorRt:
+class TensorRt(TensorRtRuntime):
     """One engine. A sample of ``infer`` has in it: input to the device, the inference, output to the host."""
 
-    uses_gpu = True
+    def __init__(self, trt: Any, model: str, threads: int, options: EngineOptions) -> None:
+        """Keep what is wanted.
 
-    def __init__(self, trt: Any, model: str, options: EngineOptions) -> None:
-        """``trt`` is the module ``tensorrt``; see ``runtimes.tensorrt`` for who calls this."""
-        self.trt, self.model, self.options = trt, model, options.checked()
+        Args:
+            trt: the module ``tensorrt``.
+            model: an ONNX file, or an engine.
+            threads: not used.
+            options: of the engine.
+        """
+        super().__init__(model, threads, options.checked())
+        self.trt = trt
         self.logger = make_logger(trt)
-        self.inputs: dict = {}
         self.record: dict = {}
-        self.warnings: list = []
         self._place: Path | None = None
         self._gpu: Any = None
         self._versions = {"tensorrt": str(trt.__version__)}
@@ -50,7 +54,8 @@ class TensorRt:
         self._place, self.record = engine_for(self.trt, self.model, self.options)
         return bool(self.record["built_now"])
 
-    def __enter__(self) -> TensorRt:
+    def load(self) -> None:
+        """Load the engine, built first if need be."""
         if self._place is None:
             self.prepare()
         assert self._place is not None
@@ -59,14 +64,8 @@ class TensorRt:
         try:
             self._load(self._place)
         except BaseException:
-            self._close()
+            self.free()
             raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
 
     def infer(self, feed: dict) -> dict:
         """Run once; the answer is complete when this returns. Fewer images than the batch are filled up."""
@@ -89,10 +88,9 @@ class TensorRt:
         return dict(self._versions)
 
     def engine_report(self) -> dict:
-        """What was measured, as JSON: the engine's record, and whether it is launched as a graph."""
-        kept = {key: value for key, value in self.record.items() if key not in ("key", "warnings", "schema")}
+        """Return the engine's record, and whether it is launched as a graph."""
         return {
-            **kept,
+            **super().engine_report(),
             "cuda_graph": self._graph is not None,
             "cuda_graph_reason": self._graph_reason,
             "samples": "host clock: copy in, inference, copy out, wait for the stream",
@@ -212,8 +210,8 @@ class TensorRt:
             self._host[name][rows:] = 0
         return rows
 
-    def _close(self) -> None:
-        """TensorRT's objects first: they free memory on the device, which needs the context."""
+    def free(self) -> None:
+        """Give back TensorRT's objects first: they free memory on the device, which needs the context."""
         self._graph = self._context = self._tensors = self._engine = self._runtime = None
         self._host = {}
         if self._gpu is not None:

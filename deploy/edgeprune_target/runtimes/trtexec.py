@@ -6,12 +6,12 @@ import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Callable
 
 from edgeprune_target.errors import TargetError
 from edgeprune_target.feeds import resolve
 from edgeprune_target.parent import die_with_parent
+from edgeprune_target.runtimes.tensorrt import TensorRtRuntime
 from edgeprune_target.scratch import scratch_folder
 from edgeprune_target.trt import layers, store, trtexec
 from edgeprune_target.trt.making import device_key, workspace_bytes
@@ -21,13 +21,19 @@ from edgeprune_target.trt.options import EngineOptions
 MB = 1 << 20
 
 
-class TrtexecRuntime:
-    """One engine. There is no ``infer``: ``stretch`` has it timed in a process of its own."""
+class TrtexecRuntime(TensorRtRuntime):
+    """One engine. There is no ``infer``: ``run_benchmark`` has it timed in a process of its own."""
 
-    uses_gpu = True
+    timed_by = "trtexec"
 
-    def __init__(self, program: str, model: str, options: EngineOptions) -> None:
-        """``program`` is trtexec's path.
+    def __init__(self, program: str, model: str, threads: int, options: EngineOptions) -> None:
+        """Ask the program which version it is.
+
+        Args:
+            program: trtexec's path.
+            model: an ONNX file.
+            threads: not used.
+            options: of the engine.
 
         Raises:
             TargetError: it does not say which version it is.
@@ -35,10 +41,9 @@ class TrtexecRuntime:
         found = trtexec.version_of(program)
         if found is None:
             raise TargetError(f"{program} does not start: it prints no version")
-        self.program, self.found, self.model, self.options = program, found, model, options.checked()
-        self.inputs: dict = {}
+        super().__init__(model, threads, options.checked())
+        self.program, self.found = program, found
         self.record: dict = {}
-        self.warnings: list = []
         self._place: Path | None = None
         self._shapes: dict = {}
 
@@ -62,14 +67,13 @@ class TrtexecRuntime:
         self.record = {**record, "built_now": False}
         return False
 
-    def __enter__(self) -> TrtexecRuntime:
+    def load(self) -> None:
+        """See that there is an engine."""
         if self._place is None:
             self.prepare()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def free(self) -> None:
+        """Forget the engine's place."""
         self._place = None
 
     def infer(self, _feed: dict) -> dict:
@@ -79,24 +83,20 @@ class TrtexecRuntime:
             "TensorRT's Python module, or onnxruntime, on this board"
         )
 
-    def synchronize(self) -> None:
-        """A process that has ended has nothing left to do."""
-
     def versions(self) -> dict:
         """TensorRT's."""
         return {"tensorrt": ".".join(map(str, self.found)), "trtexec": self.program}
 
     def engine_report(self) -> dict:
-        """What was measured, as JSON."""
-        kept = {key: value for key, value in self.record.items() if key not in ("key", "warnings", "schema")}
+        """Return the engine's record, and how it was timed."""
         return {
-            **kept,
+            **super().engine_report(),
             "cuda_graph": True,
             "cuda_graph_reason": None,
             "samples": "trtexec's GPU events: from the start of the copy in to the end of the copy out",
         }
 
-    def stretch(self, seconds: float, during: tuple) -> dict:
+    def run_benchmark(self, seconds: float, during: tuple) -> dict:
         """Have it timed for ``seconds``; the contexts ``during`` are open from after loading to the last run.
 
         ``window_runs`` counts the warm-up's too: they took energy in the window.
