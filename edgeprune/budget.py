@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from edgeprune.arguments import check_graph, kind_of
 from edgeprune.bounds import check_count, check_quantity
 from edgeprune.errors import PlanError, TargetError, known
-from edgeprune.graph.classes import Bools, ChannelGroup, Graph, Ints
+from edgeprune.graph.classes import Bools, Graph, Ints
+from edgeprune.graph.pieces import TiedGroups
 from edgeprune.plan import Plan
 from edgeprune.text import one_line
 
@@ -252,15 +253,17 @@ def cost_of(kind: str, graph: Graph, keep: Bools | None = None) -> float:
 
 
 def floors_of(graph: Graph, floor: int, align: int = 1) -> NDArray[np.int64]:
-    """Least number of classes to keep in each group: ``floor`` channels a layer, aligned, at most all."""
-    steps = [_step(group, align) for group in graph.groups]
-    least = [group.least(floor) for group in graph.groups]
-    rounded = [step * math.ceil(count / step) for step, count in zip(steps, least, strict=True)]
-    return np.array([min(g.size, r) for g, r in zip(graph.groups, rounded, strict=True)], dtype=int)
+    """Least level of each of the tied groups: ``floor`` channels a layer, aligned, at most all."""
+    return np.array([_floor(tied, floor, align) for tied in graph.tied_groups], dtype=int)
 
 
-def _step(group: ChannelGroup, align: int) -> int:
-    return max(1, min(group.step(align), group.size))
+def _floor(tied: TiedGroups, floor: int, align: int) -> int:
+    step = _step(tied, align)
+    return min(tied.size, step * math.ceil(tied.least(floor) / step))
+
+
+def _step(tied: TiedGroups, align: int) -> int:
+    return max(1, min(tied.step([group.step(align) for group in tied.groups]), tied.size))
 
 
 def select(
@@ -329,70 +332,117 @@ def _search(make: Callable[[int], Bools], fits: Callable[[Bools], bool], count: 
 
 
 class _Selection:
-    """Keep-sets along one order of drops, with floors, alignment and fixed ratios."""
+    """Keep-sets along one order of drops, with floors, alignment and fixed ratios.
+
+    What is dropped is a level of tied groups: one class, but where pieces of a tensor stay equal one of each.
+    """
 
     def __init__(
         self, graph: Graph, scores: NDArray[np.float64], align: int, floor: int, ratios: Mapping[str, float]
     ) -> None:
-        self.graph, self.scores, self.align = graph, scores, align
-        self.floors = floors_of(graph, floor, align)
-        self.ranked = [g.classes[np.argsort(-scores[g.classes], kind="stable")] for g in graph.groups]
-        self.fixed = self._fixed(ratios)
-        above = [ranked[floor:] for ranked, floor in zip(self.ranked, self.floors, strict=True)]
-        free = [classes for index, classes in enumerate(above) if index not in self.fixed]
-        candidates = np.concatenate([*free, np.zeros(0, dtype=int)])
-        self.order = candidates[np.argsort(scores[candidates], kind="stable")]
+        self.graph, self.align = graph, align
+        shares = _shares(graph, ratios)
+        self.tied = [part for tied in graph.tied_groups for part in _agreeing(tied, shares)]
+        self.floors = [_floor(tied, floor, align) for tied in self.tied]
+        self.ranked = [np.concatenate(tied.ranked(scores), 1) for tied in self.tied]
+        self.scores = [level_scores(scores[levels]) for levels in self.ranked]
+        self.fixed = self._fixed(shares)
+        free = [i for i in range(len(self.tied)) if i not in self.fixed]
+        above = [np.full(len(self.ranked[i]) - self.floors[i], i) for i in free]
+        heights = np.concatenate([*(self.scores[i][self.floors[i] :] for i in free), np.zeros(0)])
+        self.order = np.concatenate([*above, np.zeros(0, dtype=int)])[np.argsort(heights, kind="stable")]
 
-    def _fixed(self, ratios: Mapping[str, float]) -> dict[int, int]:
-        names = {g.name: g for g in self.graph.groups}
+    def _fixed(self, shares: Mapping[int, float]) -> dict[int, int]:
+        """The level of each of the tied groups that have a share of their own."""
         fixed = {}
-        if not isinstance(ratios, Mapping):
-            raise TargetError(f"ratios are wanted by group, as in {{'layer1': 0.5}}, not {kind_of(ratios)}")
-        for name, ratio in ratios.items():
-            check_quantity("lowest", ratio, TargetError, option=f"the ratio of {name}")
-            if name not in names:
-                raise PlanError(known("layer", name, list(names)))
-            if not 0 < ratio <= 1:
-                raise PlanError(f"the ratio of {name} is {ratio}, outside (0, 1]: it is the share that stays")
-            group = names[name]
-            step = _step(group, self.align)
-            count = step * max(1, round(ratio * group.size / step))
-            fixed[group.index] = int(min(group.size, max(self.floors[group.index], count)))
+        for index, tied in enumerate(self.tied):
+            for group in tied.groups:
+                if group.index in shares:
+                    step = _step(tied, self.align)
+                    level = step * max(1, round(shares[group.index] * tied.size / step))
+                    fixed[index] = int(min(tied.size, max(self.floors[index], level)))
         return fixed
 
     def keep_at(self, dropped: int) -> Bools:
         """Keep-set after the first ``dropped`` of the order, rounded up to the alignment."""
         keep = np.ones(self.graph.classes, dtype=bool)
-        keep[self.order[:dropped]] = False
-        for group, ranked in zip(self.graph.groups, self.ranked, strict=True):
-            count = self.fixed.get(group.index, int(keep[group.classes].sum()))
-            if group.index not in self.fixed:
-                step = _step(group, self.align)
-                count = min(group.size, step * math.ceil(count / step))
-            keep[ranked[:count]], keep[ranked[count:]] = True, False
+        gone = np.bincount(self.order[:dropped], minlength=len(self.tied))
+        for index, (tied, ranked) in enumerate(zip(self.tied, self.ranked, strict=True)):
+            step = _step(tied, self.align)
+            level = min(tied.size, step * math.ceil((tied.size - gone[index]) / step))
+            keep[ranked[self.fixed.get(index, level) :]] = False
         return keep
 
     def refine(self, keep: Bools, goals: Mapping[str, float]) -> Bools:
         """Give back the most important channels, an aligned step at a time, while the budget allows."""
         keep, meter = keep.copy(), self.graph.meter(goals, keep)
-        counts = [int(keep[group.classes].sum()) for group in self.graph.groups]
+        levels = [int(keep[ranked[:, 0]].sum()) for ranked in self.ranked]
         waiting: list[tuple[float, int]] = []
 
         def queue(index: int) -> None:
-            ranked = self.ranked[index]
-            if index not in self.fixed and counts[index] < len(ranked):
-                heapq.heappush(waiting, (-self.scores[ranked[counts[index]]], index))
+            if index not in self.fixed and levels[index] < self.tied[index].size:
+                heapq.heappush(waiting, (-self.scores[index][levels[index]], index))
 
-        for group in self.graph.groups:
-            queue(group.index)
+        for index in range(len(self.tied)):
+            queue(index)
         while waiting:
             _, index = heapq.heappop(waiting)
-            step = self.ranked[index][counts[index] :][: _step(self.graph.groups[index], self.align)]
-            costs, kept = meter.after(step)
+            step = self.ranked[index][levels[index] :][: _step(self.tied[index], self.align)]
+            costs, kept = meter.after(step.reshape(-1))
             # What does not fit never will: what is added later only costs more.
             if all(round(costs[kind]) <= goal for kind, goal in goals.items()):
                 meter.take(kept)
                 keep[step] = True
-                counts[index] += len(step)
+                levels[index] += len(step)
                 queue(index)
         return keep
+
+
+def evened(graph: Graph, keep: Bools, scores: NDArray[np.float64]) -> Bools:
+    """Return ``keep`` with the most important of the dropped classes given back where equal pieces are not equal.
+
+    Args:
+        graph: the traced model.
+        keep: (classes,) what is to stay.
+        scores: (classes,), higher is more important; of what is kept all higher than of the rest.
+    """
+    keep = keep.copy()
+    for tied in graph.tied_groups:
+        parts = [part for parts in tied.parts for part in parts]
+        if len(parts) > 1:
+            level = max(-(-int(keep[part].sum()) * tied.size // len(part)) for part in parts)
+            keep[np.concatenate(tied.ranked(scores), 1)[:level]] = True
+    return keep
+
+
+def level_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The importance of each level of tied groups, (levels, classes of each): the mean of its classes.
+
+    A level with a class that must stay (infinity) stays; one that may go at once (minus infinity) counts as the least.
+    """
+    if scores.shape[1] == 1:
+        return scores[:, 0]
+    least = scores[np.isfinite(scores)].min(initial=0.0)
+    return np.asarray(np.where(np.isneginf(scores), least, scores).mean(1))
+
+
+def _shares(graph: Graph, ratios: Mapping[str, float]) -> dict[int, float]:
+    """The share to keep of each group, by index, that ``ratios`` names."""
+    names = {g.name: g for g in graph.groups}
+    if not isinstance(ratios, Mapping):
+        raise TargetError(f"ratios are wanted by group, as in {{'layer1': 0.5}}, not {kind_of(ratios)}")
+    shares = {}
+    for name, ratio in ratios.items():
+        check_quantity("lowest", ratio, TargetError, option=f"the ratio of {name}")
+        if name not in names:
+            raise PlanError(known("layer", name, list(names)))
+        if not 0 < ratio <= 1:
+            raise PlanError(f"the ratio of {name} is {ratio}, outside (0, 1]: it is the share that stays")
+        shares[names[name].index] = ratio
+    return shares
+
+
+def _agreeing(tied: TiedGroups, shares: Mapping[int, float]) -> list[TiedGroups]:
+    """Return tied groups, or each group alone where they are asked for different shares."""
+    asked = {shares[index] for index in tied.indices if index in shares}
+    return [tied] if len(asked) < 2 else [TiedGroups((g,), ((g.classes,),)) for g in tied.groups]

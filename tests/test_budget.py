@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from graph.cut_apart import TIED, Across, CutApart, Halves
 from torch import Tensor, nn
 
-from edgeprune.budget import TOLERANCE, Target, cost_of, floors_of, select
+from edgeprune.budget import TOLERANCE, Target, cost_of, evened, floors_of, select
 from edgeprune.errors import EdgePruneError, PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.pieces import equal_pieces
 from edgeprune.models import build
 
 
@@ -267,3 +269,78 @@ def test_infinite_scores_are_an_order_like_any_other(tiny: Graph) -> None:
     scores = SCORES.copy()
     scores[[1, 0]] = np.inf, -np.inf
     assert kept(tiny, "params=0.86", scores=scores)[0] == [1, 2, 3]
+
+
+# --- equal pieces of a tensor ------------------------------------------------------------------------
+
+
+def counts_of_pieces(graph: Graph, keep: np.ndarray) -> list[list[int]]:
+    alive = np.append(keep, True)  # class -1 stays
+    return [
+        alive[piece].sum(1).tolist() for flow in graph.flows for piece in equal_pieces(flow, graph.class_of)
+    ]
+
+
+@pytest.mark.parametrize("kind", TIED)
+def test_equal_pieces_keep_equal_counts(kind: type[CutApart]) -> None:
+    """For any scores, targets and alignments; which channels go is each piece's own choice."""
+    graph = build_graph(kind().eval(), torch.zeros(1, 3, 6, 6))
+    alike = 0
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        scores, align = draw.normal(size=graph.classes), int(draw.choice([1, 1, 2, 4]))
+        target = f"{draw.choice(['flops', 'params', 'memory'])}={draw.uniform(0.45, 0.95):.3f}"
+        try:
+            keep = select(graph, scores, target, align=align, floor=1).keep
+        except TargetError:
+            assert align > 1 or "memory" in target
+            continue
+        for counts in counts_of_pieces(graph, keep):
+            assert len(set(counts)) == 1
+            assert (
+                counts[0] % align == 0
+                or keep.all()
+                or counts[0] == max(counts_of_pieces(graph, keep | True)[0])
+            )
+        (tied,) = [t for t in graph.tied_groups if sum(len(parts) for parts in t.parts) > 1]
+        first, second, *_ = (keep[part] for parts in tied.parts for part in parts)
+        alike += len(first) != len(second) or bool((first == second).all())
+        for part in (part for parts in tied.parts for part in parts):  # the best of each stay
+            assert keep[part].all() or scores[part][keep[part]].min() > scores[part][~keep[part]].max()
+        kind_of_cost, fraction = target.split("=")
+        assert remains(kind_of_cost, graph, keep) <= float(fraction) * (1 + TOLERANCE)
+    assert alike < 60
+
+
+def test_ratios_of_tied_groups() -> None:
+    graph = build_graph(Across().eval(), torch.zeros(1, 3, 6, 6))
+    names = {g.name: g for t in graph.tied_groups if len(t.groups) > 1 for g in t.groups}
+    name, other = list(names)[:2]
+    scores = np.random.default_rng(0).random(graph.classes)
+    keep = select(graph, scores, "params=0.9", floor=1, ratios={name: 0.5}).keep
+    assert [len(set(counts)) for counts in counts_of_pieces(graph, keep)] == [1]
+    assert keep[names[name].classes].mean() == keep[names[other].classes].mean() == 0.5
+    keep = select(
+        graph, scores, "params=0.9", floor=1, ratios={name: 0.5, other: 0.75}
+    ).keep  # as it was asked
+    assert (keep[names[name].classes].mean(), keep[names[other].classes].mean()) == (0.5, 0.75)
+
+
+def test_infinite_scores_of_tied_groups() -> None:
+    graph = build_graph(Halves().eval(), torch.zeros(1, 3, 6, 6))
+    first, second = (part for t in graph.tied_groups if len(t.groups) > 1 for (part,) in t.parts)
+    scores = np.random.default_rng(0).random(graph.classes)
+    scores[first[:6]], scores[second[:4]] = np.inf, -np.inf
+    keep = select(graph, scores, "flops=0.6").keep
+    assert keep[first].sum() == keep[second].sum() >= 6 and keep[first[:6]].all()
+
+
+def test_what_was_dropped_is_given_back_where_pieces_are_not_equal() -> None:
+    graph = build_graph(Halves().eval(), torch.zeros(1, 3, 6, 6))
+    first, second = (part for t in graph.tied_groups if len(t.groups) > 1 for (part,) in t.parts)
+    scores, keep = np.arange(graph.classes, dtype=float), np.ones(graph.classes, dtype=bool)
+    keep[first[:2]], keep[second[:5]] = False, False
+    even = evened(graph, keep, np.where(keep, scores + 100, scores))
+    assert even[first].tolist() == [False] * 2 + [True] * 6
+    assert even[second].tolist() == [False] * 2 + [True] * 6
+    assert even.sum() == keep.sum() + 3

@@ -26,6 +26,7 @@ from edgeprune.graph.flow import OUTPUT, Flow
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.memory import BYTES
 from edgeprune.graph.ops import spec_of
+from edgeprune.graph.pieces import TiedGroups, tied_groups
 from edgeprune.graph.rules import apply_rule, has_rule
 from edgeprune.recording.opaque import CHOSEN, FLOPS, Opaque, Parts, chosen_parts, outermost
 from edgeprune.recording.record import CALL, VALUE, Record
@@ -161,6 +162,11 @@ class Graph:
         for group in self.groups:
             out[group.classes] = group.index
         return out
+
+    @cached_property
+    def tied_groups(self) -> list[TiedGroups]:
+        """All groups, those as one whose widths are one decision: see `edgeprune.graph.pieces`."""
+        return tied_groups(self.groups, self.flows, self.class_of)
 
     @cached_property
     def _cost(self) -> CostModel:

@@ -66,12 +66,17 @@ def run_mover(
         return lb.cat(list(args[0] if args else kwargs["tensors"]), cat_axis(args, kwargs))
     if op in ("view", "reshape") and not (len(args) > 1 and isinstance(args[1], torch.dtype)):
         size = args[1] if len(args) > 1 and isinstance(args[1], (tuple, list)) else args[1:]
-        return args[0].reshape(*(size or (kwargs.get("size", kwargs.get("shape")),)))
+        return _first(args, kwargs).reshape(*(size or (kwargs.get("size", kwargs.get("shape")),)))
     if op in ("contiguous", "clone"):
-        return args[0]
+        return _first(args, kwargs)
     if node.op == "call_method":
         return getattr(args[0], str(node.target))(*args[1:], **kwargs)
     return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The tensor that moves, by place or by its name."""
+    return args[0] if args else kwargs["input"]
 
 
 def assignment(flow: Flow, call: Call) -> Any:

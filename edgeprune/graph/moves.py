@@ -113,9 +113,10 @@ class Moves:
         dim = int(args[2] if len(args) > 2 else kwargs.get("dim", 0))
         sizes = [int(part.shape[dim]) for part in expected]
         again = lambda lookup: torch.split(lookup(source_of(node)), sizes, dim)  # noqa: E731
-        if sum(sizes) != args[0].shape[dim]:
+        arrived = self.actual[source_of(node)]
+        if sum(sizes) != arrived.shape[dim]:
             return False
-        if not self._right(node, torch.split(args[0], sizes, dim), expected, again):
+        if not self._right(node, torch.split(arrived, sizes, dim), expected, again):
             return False
         with self.editor.before(node):
             replacement = self.editor.call(torch.split, self._source(node), sizes, dim)

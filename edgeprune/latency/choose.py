@@ -23,6 +23,7 @@ from edgeprune.plan import Plan
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+EMPTY = np.zeros(0, dtype=np.int64)
 TINY = 1e-12
 SPENT = 0.95  # of a goal
 NEAR = 3  # steps down that an exchange looks at: a group that gives up more is found in several exchanges
@@ -141,18 +142,20 @@ class Chooser:
         }
         self.goals = {name: goals[name] for name in costs}
         self.spend = [list(costs).index(name) for name in spend]
-        self.ranked = [g.classes[np.argsort(-scores[g.classes], kind="stable")] for g in graph.groups]
+        self.tied = [tied.indices for tied in graph.tied_groups]
+        self.ranked, self.widths = [EMPTY] * len(graph.groups), [[0]] * len(graph.groups)
+        for tied, least in zip(graph.tied_groups, floors_of(graph, floor), strict=True):
+            step = tied.step([int(steps[index]) for index in tied.indices])
+            levels = [n for n in range(tied.size, 0, -1) if n == tied.size or (n % step == 0 and n >= least)]
+            for place, (index, ranked) in enumerate(zip(tied.indices, tied.ranked(scores), strict=True)):
+                self.ranked[index] = ranked.reshape(-1)
+                self.widths[index] = [tied.widths(level)[place] for level in levels]
         self.kept = [np.append(0.0, np.cumsum(scores[ranked])) for ranked in self.ranked]
-        floors = floors_of(graph, floor)
-        self.widths = [
-            [
-                w
-                for w in range(g.size, 0, -1)
-                if w == g.size or (w % steps[g.index] == 0 and w >= floors[g.index])
-            ]
-            for g in graph.groups
+        blocks = removable(graph) if blocks is None else blocks
+        # A piece that went without the others would leave them unequal.
+        self.blocks = [
+            b for b in blocks if all(set(tied) <= {*b} or not {*b} & {*tied} for tied in self.tied)
         ]
-        self.blocks = removable(graph) if blocks is None else list(blocks)
 
     def plan(self) -> Plan:
         """The keep-plan.
@@ -255,10 +258,10 @@ class Chooser:
             yield from (self.after(raised, down) for down in self.narrower(raised.counts, NEAR))
 
     def narrower(self, counts: Ints, most: int | None = None) -> Iterator[Move]:
-        """Every group at every lower width, or the next ``most`` of them; every block gone."""
-        for group, widths in enumerate(self.widths):
-            lower = [w for w in widths if w < counts[group]]
-            yield from (Move((group,), (w,)) for w in lower[:most])
+        """Every group, or those tied to it, at every lower width, or the next ``most`` of them; every block gone."""
+        for tied in self.tied:
+            lower = [place for place, width in enumerate(self.widths[tied[0]]) if width < counts[tied[0]]]
+            yield from (self._move(tied, place) for place in lower[:most])
         yield from self.without(counts)
 
     def without(self, counts: Ints) -> Iterator[Move]:
@@ -269,13 +272,17 @@ class Chooser:
 
     def wider(self, counts: Ints) -> Iterator[Move]:
         """Every group one step up; every block that went, back at its least."""
-        for group, widths in enumerate(self.widths):
-            above = [w for w in widths if w > counts[group]]
-            if counts[group] and above:
-                yield Move((group,), (above[-1],))
+        for tied in self.tied:
+            above = [place for place, width in enumerate(self.widths[tied[0]]) if width > counts[tied[0]]]
+            if counts[tied[0]] and above:
+                yield self._move(tied, above[-1])
         for block in self.blocks:
             if not counts[list(block)].any():
                 yield Move(block, tuple(self.widths[group][-1] for group in block))
+
+    def _move(self, tied: tuple[int, ...], place: int) -> Move:
+        """Tied groups at their widths of that place."""
+        return Move(tied, tuple(self.widths[group][place] for group in tied))
 
     def up(self, state: State) -> State:
         """Give back what fits; then exchange, a group up and another down, while importance grows."""

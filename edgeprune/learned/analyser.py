@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgeprune.budget import Budget
+from edgeprune.budget import Budget, evened
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.flow import Reader
@@ -298,15 +298,16 @@ class OutputAnalyser(nn.Module):
     def settle(self, budget: Budget | None = None) -> Plan:
         """End the phase: fix the masks, trimmed to ``budget`` when there is one.
 
-        Channels that are off go first; what the target still asks goes by the smallest mask.
+        Channels that are off go first; what the target still asks goes by the smallest mask. Equal pieces of a
+        tensor are evened out here and not while masks move: until then no channel is held back for another's sake.
         """
         self.pruning = False
+        cm, recent = self.cm.cpu().numpy(), self.recent.cpu().numpy()
+        scores = np.where(cm > 0, 1 + cm, recent / (1 + recent))
+        scores[~self._judged()] = scores.max() + 1  # nothing is known against them
         if budget is None:
-            plan = Plan.of(self.graph, self.keep)
+            plan = Plan.of(self.graph, evened(self.graph, self.keep, scores))
         else:
-            cm, recent = self.cm.cpu().numpy(), self.recent.cpu().numpy()
-            scores = np.where(cm > 0, 1 + cm, recent / (1 + recent))
-            scores[~self._judged()] = scores.max() + 1  # nothing is known against them
             plan = budget.settle(self.graph, scores)
         keep = torch.from_numpy(plan.keep).to(self.cm.device)
         held = torch.where(self.cm > 0, self.cm, self.recent.clamp(min=1e-3))

@@ -12,6 +12,7 @@ from edgeprune.recording.opaque import Opaque
 VALUE = "value"  # node.meta: what the call gave, without its memory; real numbers where they do not depend on the input
 CALL = "call"  # node.meta: `CallSite` of a recorded call
 WRITES = "writes"  # node.meta: nodes whose memory an in-place call changed while they are still in use
+SIZED = "sized"  # node.meta: the network's code asked for the size of what the call gave
 
 
 @dataclass(frozen=True)

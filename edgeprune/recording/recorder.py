@@ -42,7 +42,7 @@ from edgeprune.recording.opaque import (
     scripted_parts,
     tensors_within,
 )
-from edgeprune.recording.record import CALL, VALUE, WRITES, CallSite, Record, Visit, container
+from edgeprune.recording.record import CALL, SIZED, VALUE, WRITES, CallSite, Record, Visit, container
 from edgeprune.recording.untouched import untouched
 
 # Questions about a tensor that its content does not answer: not calls of the network.
@@ -133,6 +133,7 @@ QUESTIONS = frozenset(
 )
 # Questions for an address: who asks it computes, or writes, where torch does not see it.
 _ADDRESSES = frozenset(["data_ptr", "untyped_storage", "storage"])
+_SIZES = frozenset(["shape", "size"])
 _UNSEEN = "it gives a tensor that was made where it cannot be seen"
 _OWN = f"{Path(torch.__file__).parent}{os.sep}"
 _HERE = tuple(f"{Path(__file__).parents[1] / room}{os.sep}" for room in ("recording", "graph", "rewrite"))
@@ -319,6 +320,8 @@ class WatchMode(TorchFunctionMode):
         op = name_of(func)
         if not self.depth and op in _ADDRESSES:
             self.on_address(args)
+        if not self.depth and op in _SIZES:
+            self.on_size(args)
         if self.depth or op in QUESTIONS or (op == "add" and _is_counter(args)):
             return func(*args, **kwargs)
         self.depth += 1
@@ -347,6 +350,9 @@ class WatchMode(TorchFunctionMode):
 
     def on_address(self, args: Any) -> None:
         """The address of a tensor is asked for."""
+
+    def on_size(self, args: Any) -> None:
+        """The size of a tensor is asked for."""
 
     def on_inner_call(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Carry out one call in a part that is kept whole."""
@@ -598,6 +604,12 @@ class Recorder(WatchMode):
         path = self.stack.paths[-1]
         if any(self._nodes.get(t) in self._dynamic for t in tensors_of(args)):
             self.foreign.setdefault(path, "it reads memory by its address, which cannot be followed")
+
+    def on_size(self, args: Any) -> None:
+        """The size of a tensor is asked for: numbers in later calls may follow it."""
+        node = self._nodes.get(args[0])
+        if node is not None:
+            node.meta[SIZED] = True
 
     def _note_foreign(self, path: str, tensors: list[Tensor]) -> None:
         """Tensors of other memory or with a dispatch of their own mean what we do not know."""

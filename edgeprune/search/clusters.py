@@ -120,16 +120,15 @@ def features(variables: Variables) -> Floats:
     graph = variables.graph
     params, flops = graph.marginal_params(), graph.marginal_flops()
     rows = []
-    for place, index in enumerate(variables.groups):
-        group, classes = graph.groups[index], variables.ranked[place]
-        weights = [
-            graph.model.get_parameter(f"{name}.weight") for name in _weighted(variables, group.readers)
-        ]
+    for tied, classes in zip(variables.searched, variables.ranked, strict=True):
+        producers = [name for group in tied.groups for name in group.producers]
+        readers = [name for group in tied.groups for name in group.readers]
+        weights = [graph.model.get_parameter(f"{name}.weight") for name in _weighted(variables, readers)]
         rows.append(
             [
-                group.size,
-                len(group.producers),
-                len(group.readers),
+                len(classes),
+                len(producers),
+                len(readers),
                 max([w.shape[2:].numel() for w in weights], default=1),
                 sum(w.shape[0] for w in weights),
                 params[classes].mean(),

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from edgeprune.budget import floors_of
 from edgeprune.graph.classes import Graph, Ints
+from edgeprune.graph.pieces import TiedGroups
 from edgeprune.plan import Plan
 
 Floats = NDArray[np.float64]
@@ -19,15 +20,15 @@ class Variables:
 
     Attributes:
         graph: of the unpruned model.
-        groups: indices of the searched groups; the others stay whole.
-        ranked: the classes of each, the most important first.
-        importance: of these, shape (size,) each.
-        lowest: the least width of each.
+        searched: the searched groups, those as one whose widths are one decision; the others stay whole.
+        ranked: the classes of each, the most important first; of those that equal pieces tie in turn.
+        importance: of these, shape (classes,) each.
+        lowest: the least width of each, in levels: classes, but where equal pieces of a tensor lie in it.
         steps: widths are multiples of this, or whole.
     """
 
     graph: Graph
-    groups: tuple[int, ...]
+    searched: tuple[TiedGroups, ...]
     ranked: tuple[Ints, ...]
     importance: tuple[Floats, ...]
     lowest: Ints
@@ -47,19 +48,20 @@ class Variables:
             steps: (groups,): widths are multiples of them; None for any width.
         """
         all_steps = np.ones(len(graph.groups), dtype=np.int64) if steps is None else steps
-        ordered = sorted(graph.groups, key=lambda group: int(group.classes[0]))
-        floors = floors_of(graph, floor)
+        pairs = zip(graph.tied_groups, floors_of(graph, floor), strict=True)
         chosen = []
-        for group in ordered:
-            step = max(1, min(int(all_steps[group.index]), group.size))
-            least = max(int(floors[group.index]), math.ceil(share * group.size - 1e-9))
-            least = min(group.size, step * math.ceil(least / step))
-            if least < group.size:
-                chosen.append((group, least, step))
-        ranked = [group.classes[np.argsort(-scores[group.classes], kind="stable")] for group, _, _ in chosen]
+        for tied, floor_level in sorted(
+            pairs, key=lambda pair: min(int(g.classes[0]) for g in pair[0].groups)
+        ):
+            step = max(1, min(tied.step([int(all_steps[index]) for index in tied.indices]), tied.size))
+            least = max(int(floor_level), math.ceil(share * tied.size - 1e-9))
+            least = min(tied.size, step * math.ceil(least / step))
+            if least < tied.size:
+                chosen.append((tied, least, step))
+        ranked = [np.concatenate(tied.ranked(scores), 1).reshape(-1) for tied, _, _ in chosen]
         return cls(
             graph,
-            tuple(group.index for group, _, _ in chosen),
+            tuple(tied for tied, _, _ in chosen),
             tuple(ranked),
             tuple(scores[classes] for classes in ranked),
             np.array([least for _, least, _ in chosen], dtype=np.int64),
@@ -67,22 +69,23 @@ class Variables:
         )
 
     def __len__(self) -> int:
-        return len(self.groups)
+        return len(self.searched)
 
     @property
     def names(self) -> list[str]:
-        """Of the groups."""
-        return [self.graph.groups[index].name for index in self.groups]
+        """Of the groups; of the first where several are one decision."""
+        return [tied.groups[0].name for tied in self.searched]
 
     @property
     def sizes(self) -> Ints:
         """Widths of the unpruned model."""
-        return np.array([len(classes) for classes in self.ranked], dtype=np.int64)
+        return np.array([tied.size for tied in self.searched], dtype=np.int64)
 
     def everywhere(self, widths: Ints) -> Ints:
         """Widths of all the graph's groups, when the searched ones have these."""
         full = np.array([group.size for group in self.graph.groups], dtype=np.int64)
-        full[list(self.groups)] = widths
+        for tied, width in zip(self.searched, widths, strict=True):
+            full[list(tied.indices)] = tied.widths(int(width))
         return full
 
     def ratios(self, widths: Ints) -> Floats:
@@ -92,6 +95,6 @@ class Variables:
     def plan(self, widths: Ints) -> Plan:
         """The most important classes of each group, so many as ``widths`` says."""
         keep = np.ones(self.graph.classes, dtype=bool)
-        for classes, width in zip(self.ranked, widths, strict=True):
-            keep[classes[int(width) :]] = False
+        for tied, classes, width in zip(self.searched, self.ranked, widths, strict=True):
+            keep[classes[int(width) * len(classes) // tied.size :]] = False
         return Plan.of(self.graph, keep)

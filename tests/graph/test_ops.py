@@ -1,7 +1,8 @@
 """One record says all that is known of an operation, and one may be added from outside."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 import edgeprune
 from edgeprune.graph import pointwise
 from edgeprune.graph.ops import OPS, spec_of_layer
+from edgeprune.plan import Plan
 
 
 @torch.library.custom_op("edgeprune_tests::twice", mutates_args=())
@@ -125,3 +127,37 @@ def test_a_call_that_its_rule_does_not_fit_protects_what_reaches_it(registered: 
     graph = edgeprune.trace(Net("twice"), torch.rand(1, 3, 12, 12))
     assert [group.name for group in graph.groups] == ["second"]
     assert any("does not fit this call" in part.reason for part in graph.protected)
+
+
+class Named(nn.Module):
+    """Gives a moving operation its tensor by name."""
+
+    def __init__(self, move: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)
+        self.move = move
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(2, 3, 4, 4) -> (2, 4, 4, 4)."""
+        return self.second(self.move(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda x: torch.clone(input=x),
+        lambda x: torch.reshape(input=x, shape=(2, -1, 16)).view(2, -1, 4, 4),
+        lambda x: torch.flatten(input=x, start_dim=2).unflatten(2, (4, 4)),
+        lambda x: torch.cat(tensors=[part.sin() for part in torch.chunk(input=x, chunks=2, dim=1)], dim=1),
+        lambda x: torch.cat(torch.split(tensor=x, split_size_or_sections=4, dim=1)[::-1], 1),
+    ],
+    ids=["clone", "reshape", "flatten", "chunk", "split"],
+)
+def test_the_tensor_that_moves_may_be_given_by_name(move: Callable[[Tensor], Tensor]) -> None:
+    model, x = Named(move).double().eval(), torch.rand(2, 3, 4, 4, dtype=torch.float64)
+    graph = edgeprune.trace(model, x)
+    assert graph.classes == 8
+    plan = Plan.of(graph, np.array([True, False, True, False, False, True, True, True]))
+    cut, masked = edgeprune.compact(model, graph, plan), edgeprune.mask(model, graph, plan)
+    assert cut.first.out_channels == 5
+    assert torch.allclose(cut(x), masked(x), atol=1e-12)

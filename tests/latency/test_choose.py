@@ -5,10 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from graph.cut_apart import TIED, CutApart, Halves
 from torch import Tensor, nn
 
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import build_graph
+from edgeprune.graph.pieces import equal_pieces
 from edgeprune.latency.blocks import removable
 from edgeprune.latency.choose import SPENT, Chooser, PerFlop, Plain
 
@@ -226,3 +228,40 @@ def test_a_plan_is_no_worse_than_one_of_whole_blocks(seed: int) -> None:
     assert blocks.excess == 0
     plan = chooser.plan()
     assert plan.bypass and scores[plan.keep].sum() >= blocks.importance - 1e-9
+
+
+def tied_network(kind: type[CutApart], share: float, seed: int, step: int):
+    graph = graph_of(kind())
+    scores = np.random.default_rng(seed).random(graph.classes)
+    flops = graph.by_widths("flops")
+    costs, goals = (
+        {"latency": lambda counts: flops(-(-counts // step) * step)},
+        {"latency": share * graph.flops()},
+    )
+    return graph, Chooser(graph, scores, costs, goals, steps=np.full(len(graph.groups), step), floor=1)
+
+
+@pytest.mark.parametrize("kind", TIED)
+@pytest.mark.parametrize(("share", "seed", "step"), [(0.5, 0, 1), (0.7, 1, 2), (0.85, 2, 4)])
+def test_equal_pieces_keep_equal_counts(kind: type[CutApart], share: float, seed: int, step: int) -> None:
+    graph, chooser = tied_network(kind, share, seed, step)
+    try:
+        keep = np.append(chooser.plan().keep, True)
+    except TargetError:  # the least step of so small a network is large
+        assert step > 1
+        return
+    assert not keep.all()
+    for pieces in equal_pieces(graph.flow, graph.class_of):
+        counts = keep[pieces].sum(1).tolist()
+        assert len(set(counts)) == 1
+        assert counts[0] % step == 0 or counts[0] == pieces.shape[1]
+    counts = np.array([int(keep[group.classes].sum()) for group in graph.groups])
+    assert chooser.at(counts).excess == 0
+
+
+def test_half_a_tensor_does_not_go_alone() -> None:
+    """The second half and its chain are a branch; without them the first would be all that is left to cut apart."""
+    graph, chooser = tied_network(Halves, 0.5, 0, 1)
+    (tied,) = [set(t.indices) for t in graph.tied_groups if len(t.groups) > 1]
+    assert any(len(tied & {*block}) == 1 for block in removable(graph))
+    assert all(len(tied & {*block}) in (0, 2) for block in chooser.blocks)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune import api
 from edgeprune.budget import Budget
@@ -277,3 +277,30 @@ def test_a_disturbed_measurement_is_taken_again(
     answers[0] = Times(1.0, 0.5, 2.0, 1.99, 2.01, 50)
     found = Whole(net, SHAPE, Site.reach()).measure(graph, Plan.everything(graph))
     assert found.speedup[0] == 2.0 and len(calls) == 1
+
+
+class Split(nn.Module):
+    """C2f of YOLO: equal halves, one of which goes through a chain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.inner = nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(32, 32, 3, padding=1)
+        self.joined, self.head = nn.Conv2d(96, 64, 1), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = list(self.stem(x).relu().chunk(2, 1))
+        parts.append(parts[-1] + self.inner(parts[-1]).relu())
+        return self.head(self.joined(torch.cat(parts, 1)).relu().mean((2, 3)))
+
+
+def test_equal_halves_keep_equal_counts(board: Board) -> None:
+    torch.manual_seed(0)
+    net = Split().eval()
+    graph = build_graph(net, torch.zeros(1, *SHAPE))
+    budget = device_budget(net, SHAPE, "latency=0.7,flops=0.9", graph=graph)
+    plan = budget.select(graph, score(graph, "l2"))
+    (tied,) = [t for t in graph.tied_groups if len(t.groups) > 1]
+    first, second = (int(plan.keep[group.classes].sum()) for group in tied.groups)
+    assert first == second and first % 16 == 0 and not plan.keep.all()
+    assert all(budget.cost(kind, graph, plan.keep) <= goal * 1.001 for kind, goal in budget.goals.items())
+    assert compact(graph, plan).rewritten == ()

@@ -59,6 +59,21 @@ class Depthwise(nn.Module):
         return self.linear(F.relu(self.pairs(x)).mean((2, 3)))
 
 
+class Split(nn.Module):
+    """Halves of a tensor, by its own size, one of which goes through a chain: as in YOLO's C2f."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.inner, self.joined = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(24, 8, 1)
+        self.last = nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = list(F.relu(self.norm(self.stem(x))).chunk(2, 1))
+        parts.append(parts[-1] + F.relu(self.inner(parts[-1])))
+        return self.last(F.relu(self.joined(torch.cat(parts, 1)))).mean((2, 3))
+
+
 def resnet() -> nn.Module:
     """ResNet-20 with padding shortcuts, a quarter as wide."""
     return build("resnet20", num_classes=5, width=4)
@@ -69,6 +84,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "plain": Plain,
     "concat": Concat,
     "depthwise": Depthwise,
+    "split": Split,
 }
 
 
@@ -109,6 +125,13 @@ def concat() -> nn.Module:
     """A reader of several groups."""
     torch.manual_seed(0)
     return randomise(Concat()).eval()
+
+
+@pytest.fixture
+def split() -> nn.Module:
+    """Equal halves."""
+    torch.manual_seed(0)
+    return randomise(Split()).eval()
 
 
 @pytest.fixture

@@ -440,3 +440,41 @@ def test_every_tensor_moves_with_the_module(concat: nn.Module, monkeypatch: pyte
     assert all(t.device.type == "meta" for t in tensors.values())
     assert {"_columns", "_gate_columns", "shares.0.index_0", "shares.0.classes"} <= set(tensors)
     assert analyser(torch.zeros(2, 3, 16, 16, device="meta")).shape == (2, 5)  # no tensor of the CPU comes in
+
+
+# --- equal pieces ---------------------------------------------------------------------------------
+
+
+def halves(analyser: OutputAnalyser) -> list[np.ndarray]:
+    (tied,) = [t for t in analyser.graph.tied_groups if len(t.groups) > 1]
+    return [part for parts in tied.parts for part in parts]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("budgeted", [True, False], ids=["budget", "steered"])
+def test_equal_halves_end_with_equal_counts(
+    split: nn.Module, images: Tensor, seed: int, *, budgeted: bool
+) -> None:
+    analyser = analysed(split)
+    torch.manual_seed(seed)
+    put(analyser, torch.relu(torch.rand(analyser.graph.classes) - 0.35))
+    first, second = halves(analyser)
+    on = analyser.keep.copy()
+    plan = analyser.settle(flops(analyser, 0.6) if budgeted else None)
+    assert plan.keep[first].sum() == plan.keep[second].sum()
+    if budgeted:
+        assert analyser.graph.flops(plan.keep) <= 0.6 * analyser.graph.flops()
+    else:  # nothing that the masks keep is lost
+        assert plan.keep[on].all() and plan.keep.sum() - on.sum() == abs(on[first].sum() - on[second].sum())
+    analyser.eval()
+    masked = analyser(images)
+    done = analyser.finish(plan)
+    assert done.rewritten == ()
+    assert close(done.model.eval()(images), masked)
+
+
+def test_equal_halves_after_a_phase(split: nn.Module, images: Tensor) -> None:
+    analyser = analysed(split, max_iter=8)
+    train(analyser, images, 8, lr=0.1)
+    done = analyser.finish(analyser.settle(flops(analyser, 0.5)))
+    assert done.rewritten == () and done.model.stem.out_channels < 16

@@ -1,7 +1,13 @@
 """Which groups are searched, and what widths mean."""
 
 import numpy as np
+import pytest
+import torch
+from graph.cut_apart import TIED, CutApart
 
+from edgeprune.graph.classes import build_graph
+from edgeprune.graph.pieces import equal_pieces
+from edgeprune.search.clusters import features
 from search.conftest import chain, variables_of
 
 
@@ -21,3 +27,21 @@ def test_least_widths_are_rounded_up_to_steps_and_what_cannot_shrink_is_left_out
     found = variables_of(graph, share=0.3, steps=np.array([4, 16]))
     assert found.names == ["0"] and found.lowest.tolist() == [4] and found.steps.tolist() == [4]
     assert found.everywhere(np.array([4])).tolist() == [4, 6]
+
+
+@pytest.mark.parametrize("kind", TIED)
+def test_equal_pieces_are_one_variable(kind: type[CutApart]) -> None:
+    graph = build_graph(kind().eval(), torch.zeros(1, 3, 6, 6))
+    found = variables_of(graph, floor=1)
+    assert len(found) == len(graph.tied_groups) and len(found.names) == len(found)
+    (place,) = [i for i, t in enumerate(found.searched) if sum(map(len, t.parts)) > 1]
+    whole, tied = found.sizes.copy(), found.searched[place]
+    for width in range(int(found.lowest[place]), tied.size + 1):
+        whole[place] = width
+        keep = np.append(found.plan(whole).keep, True)
+        for pieces in equal_pieces(graph.flow, graph.class_of):
+            assert keep[pieces].sum(1).tolist() == [width * pieces.shape[1] // tied.size] * len(pieces)
+        counts = [int(keep[group.classes].sum()) for group in graph.groups]
+        assert found.everywhere(whole).tolist() == counts
+    assert features(found).shape == (len(found), 7)
+    assert [len(values) for values in found.importance] == [len(classes) for classes in found.ranked]
