@@ -28,7 +28,7 @@ from edgeprune.errors import TraceError
 from edgeprune.graph.constants import out_of_place
 from edgeprune.graph.copying import with_flags
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import assign, spec_of
+from edgeprune.graph.ops import assign, nodes_in, op_name, spec_of
 from edgeprune.graph.standins import dense, stand_in, worked_out
 from edgeprune.graph.tidy import tidy
 from edgeprune.recording.record import VALUE
@@ -175,6 +175,7 @@ class ValueTracer(fx.Tracer):
         self._static: set[fx.Node] = set()
         self._context = _context()
         self.content: set[fx.Node] = set()
+        self._counted: set[fx.Node] = set()  # how many there are is decided by the content of a tensor
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if self._leaves is not None and self._leaves.keeps(module_qualified_name):
@@ -213,6 +214,8 @@ class ValueTracer(fx.Tracer):
         inputs = node.all_input_nodes
         if spec_of(node).reads_content or any(n in self.content for n in inputs):
             self.content.add(node)
+        if _counts_by_content(node) or any(n in self._counted for n in inputs):
+            self._counted.add(node)
         if all(n in self._static or not tensors_in(n.meta[VALUE]) for n in inputs):
             self._static.add(node)
             return self._run(node, args, kwargs)
@@ -287,6 +290,10 @@ class ValueTracer(fx.Tracer):
             return self._iter_view(obj)
         if value is None or (isinstance(value, torch.Tensor) and value.dim() == 0):
             obj._plain("a loop")
+        if obj.node in self._counted and not _is_plain(value):
+            raise TraceError(
+                f"cannot trace this model: a loop goes over what was picked by content at {user_line()}"
+            )
         return iter([obj[i] for i in range(len(value))])
 
     def _iter_view(self, obj: Any) -> Iterator[Any]:
@@ -300,6 +307,17 @@ class ValueTracer(fx.Tracer):
     def keys(self, obj: Proxy) -> Any:
         value = obj.node.meta.get(VALUE)
         return value.keys() if isinstance(value, dict) else super().keys(obj)
+
+
+def _counts_by_content(node: fx.Node) -> bool:
+    """Whether the content of a tensor decides how large the result of a call is: y[y > 0], nonzero."""
+    name = op_name(node)
+    if name == "getitem":
+        picks = nodes_in(node.args[1])
+        return any(getattr(n.meta[VALUE], "dtype", None) is torch.bool for n in picks)
+    if name == "where":
+        return len(node.args) == 1
+    return spec_of(node).selects and name not in ("topk", "argmax", "sort", "argsort")
 
 
 def _attribute(root: nn.Module, path: str) -> Any:

@@ -16,8 +16,9 @@ from edgeprune.importance.batches import Batches, inputs_of, mapped
 from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
 from edgeprune.importance.options import at_most_all, number
 from edgeprune.importance.sites import Site, as_maps, first_operand, run, written_sites
+from edgeprune.recording.operands import operands, tensors_in
 from edgeprune.recording.record import CALL
-from edgeprune.recording.taps import Taps, operands, run_tapped, tensors_in
+from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.rewrite.duplicate import duplicate
 
 

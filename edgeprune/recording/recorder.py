@@ -28,6 +28,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.errors import TraceError
 from edgeprune.recording.checkpoints import nothing_recomputed
+from edgeprune.recording.contents import CONTENT, decided
 from edgeprune.recording.flops import flops_of
 from edgeprune.recording.names import name_of
 from edgeprune.recording.opaque import (
@@ -322,7 +323,7 @@ class WatchMode(TorchFunctionMode):
             self.on_address(args)
         if not self.depth and op in _SIZES:
             self.on_size(args)
-        if self.depth or op in QUESTIONS or (op == "add" and _is_counter(args)):
+        if self.depth or op in QUESTIONS or (op == "add" and _is_counter(func, args)):
             return func(*args, **kwargs)
         self.depth += 1
         try:
@@ -628,6 +629,10 @@ class Recorder(WatchMode):
     ) -> None:
         value = written if written is not None and not outputs else result
         node.meta[VALUE] = self._value(node, value)
+        if written is None and node in self._dynamic:
+            content = decided(node.meta[CALL].op, tensors, result)
+            if content is not None:
+                node.meta[CONTENT] = content
         if written is not None:
             self._know(written, node, self._memory[self._writes[-1][1]])
             outputs = [t for t in outputs if t is not written]
@@ -989,11 +994,11 @@ def tensors_of(value: Any, _depth: int = 0) -> list[Tensor]:
     return tensors_of(state, _depth + 1) if isinstance(state, dict) and not callable(value) else []
 
 
-def _is_counter(args: Any) -> bool:
+def _is_counter(func: Any, args: Any) -> bool:
     """Whether a call counts something (BatchNorm's batches, in training only): that is not a part of the network."""
-    return (
-        bool(args) and isinstance(args[0], Tensor) and args[0].dim() == 0 and not args[0].is_floating_point()
-    )
+    counts = getattr(func, "__name__", "") in ("add_", "__iadd__", "add_.Tensor", "add_.Scalar")
+    target = args[0] if args else None
+    return counts and isinstance(target, Tensor) and target.dim() == 0 and not target.is_floating_point()
 
 
 def version_of(tensor: Tensor) -> int:

@@ -15,8 +15,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.errors import PlanError
 from edgeprune.recording.checkpoints import nothing_recomputed
+from edgeprune.recording.contents import Replay
 from edgeprune.recording.opaque import Parts
-from edgeprune.recording.record import CALL
+from edgeprune.recording.operands import map_arguments, tensors_in
+from edgeprune.recording.record import CALL, CallSite
 from edgeprune.recording.recorder import Below, ModuleStack, WatchMode, version_of
 
 Tap = Callable[[Tensor], "Tensor | None"]
@@ -28,14 +30,19 @@ class Taps:
 
     ``before``: (place among the call's tensors, function of that tensor); ``after``: a function of the
     result, or of the tensor that the call wrote into; ``instead``: a function of (call, args, kwargs) that
-    takes the call's place. A tap that returns None only looks. ``parts`` are the modules that are kept whole.
+    takes the call's place. A tap that returns None only looks. ``parts`` are the modules that are kept whole;
+    ``replay`` puts in what content decided in another run.
     """
 
     before: dict[tuple[str, int], list[tuple[int, Tap]]] = field(default_factory=dict)
     after: dict[tuple[str, int], Tap] = field(default_factory=dict)
     instead: dict[tuple[str, int], Callable[..., Any]] = field(default_factory=dict)
     ops: dict[tuple[str, int], str] = field(default_factory=dict)
+    last: dict[str, int] = field(
+        default_factory=dict
+    )  # number of the last such call of each layer of torch's
     parts: Parts = field(default_factory=dict)
+    replay: Replay = field(default_factory=Replay)
 
     def add_before(self, node: fx.Node, tap: Tap, place: int = 0) -> None:
         """Let ``tap`` see the ``place``-th tensor that the call of ``node`` is given."""
@@ -52,7 +59,15 @@ class Taps:
     def _key(self, node: fx.Node) -> tuple[str, int]:
         site = node.meta[CALL]
         self.ops[site.key] = site.op
+        if site.in_library:
+            self.last[site.path] = max(site.number, self.last.get(site.path, 0))
         return site.key
+
+    def key_of(self, site: CallSite) -> tuple[str, int]:
+        """Return the key of a call: a layer that content lets run more often does then what it did before."""
+        last = self.last.get(site.path, site.number)
+        repeats = site.number > last and self.ops[site.path, last] == site.op
+        return (site.path, last) if repeats else site.key
 
 
 class TapMode(WatchMode):
@@ -71,10 +86,10 @@ class TapMode(WatchMode):
 
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
         """Carry out one call with its taps."""
-        key = self.stack.next_call(op).key
+        key = self.taps.key_of(self.stack.next_call(op))
         args, kwargs = self.current((args, kwargs))
         if key not in self.taps.ops:
-            return func(*args, **kwargs)
+            return self.taps.replay(key, op, args, kwargs, func(*args, **kwargs))
         if self.taps.ops[key] != op:
             raise self._another_path(f"{op} at {key[0] or 'its top'} where {self.taps.ops[key]} was")
         self.reached.add(key)
@@ -83,6 +98,7 @@ class TapMode(WatchMode):
             args, kwargs = _tapped(args, kwargs, place, tap)
         tensors = tensors_in(args, kwargs)
         result, written = self._carried_out(key, func, op, args, kwargs, tensors)
+        result = self.taps.replay(key, op, args, kwargs, result)
         after = self.taps.after.get(key)
         if after is not None:
             result, written = _after(after, result, written)
@@ -126,7 +142,7 @@ class TapMode(WatchMode):
                 tensor = self._replaced[tensor]
             return tensor
 
-        return _map(value, now)
+        return map_arguments(value, now)
 
     def check_all_reached(self) -> None:
         """Raise PlanError unless every call with a tap was made."""
@@ -187,41 +203,7 @@ def _tapped(args: Any, kwargs: Any, place: int, tap: Tap) -> tuple[Any, Any]:
         replaced = _asked(tap, value)
         return value if replaced is None else replaced
 
-    return _map(args, visit), _map(kwargs, visit)
-
-
-def _map(value: Any, function: Callable[[Any], Any]) -> Any:
-    if type(value) is dict:
-        return {key: _map(item, function) for key, item in value.items()}
-    if type(value) in (tuple, list):
-        return type(value)(_map(item, function) for item in value)
-    if isinstance(value, slice):
-        return slice(*(_map(item, function) for item in (value.start, value.stop, value.step)))
-    return function(value)
-
-
-def tensors_in(args: Any, kwargs: Any) -> list[Tensor]:
-    """The tensors that a call is given, in the order of `operands`."""
-    tensors: list[Tensor] = []
-
-    def visit(value: Any) -> None:
-        if isinstance(value, Tensor):
-            tensors.append(value)
-
-    _map((tuple(args), dict(kwargs)), visit)
-    return tensors
-
-
-def operands(node: fx.Node) -> list[fx.Node]:
-    """The nodes that stand for the tensors a recorded call is given, in order; one may come twice."""
-    nodes: list[fx.Node] = []
-
-    def visit(operand: fx.Node) -> fx.Node:
-        nodes.append(operand)
-        return operand
-
-    fx.node.map_arg((node.args, node.kwargs), visit)
-    return nodes
+    return map_arguments(args, visit), map_arguments(kwargs, visit)
 
 
 def run_tapped(

@@ -26,9 +26,8 @@ from edgeprune.graph.movers import (
 )
 from edgeprune.graph.ops import OPS, source_of
 from edgeprune.graph.survivors import BROKEN, Survivors
-from edgeprune.plan import Plan
 from edgeprune.recording.opaque import WHY
-from edgeprune.recording.record import CALL, VALUE, Record, Visit
+from edgeprune.recording.record import CALL, Record, Visit
 from edgeprune.recording.recorder import (
     ModuleStack,
     WatchMode,
@@ -37,9 +36,8 @@ from edgeprune.recording.recorder import (
     run_watched,
     tensors_of,
 )
-from edgeprune.recording.taps import run_tapped
 from edgeprune.recording.untouched import untouched
-from edgeprune.rewrite.masking import masks
+from edgeprune.rewrite.choices import replay_of
 
 # Their sizes are held against the labels, so that the numbers need not be.
 _SIZED = {"new_zeros", "new_ones", "new_full", "new_empty", "expand", "interpolate", "upsample"}
@@ -56,7 +54,6 @@ _ADAPTING = {
     "view",
     "expand",
 }
-_ROUNDING = 1e-4  # of numbers that a network takes from its tensors
 
 
 class Diverged(Exception):
@@ -70,11 +67,7 @@ class Diverged(Exception):
 
 
 class Checker(WatchMode):
-    """Follows a run of the cut network along the record of the original.
-
-    ``suspects`` are calls that were given other numbers than in the original: right where the content of a
-    tensor decides them, wrong where a width does.
-    """
+    """Follows a run of the cut network along the record of the original, whose choices by content it is given."""
 
     def __init__(
         self,
@@ -95,10 +88,10 @@ class Checker(WatchMode):
         self.remaps = {remap.node: remap for remap in self.flow.remaps}
         self.actual: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self.failure: Diverged | None = None
-        self.suspects: dict[fx.Node, list[float]] = {}
+        self.replay = replay_of(graph, self.flow, rewritten)
         self._readers = {reader.node for reader in self.flow.readers}
         self._part: fx.Node | None = None  # the call of the part that runs
-        self._loose = _after_selections(record)  # their sizes may follow content
+        self._loose = _after_parts(record)  # their sizes may follow the content that a part has seen
         self._added: dict[str, int] = defaultdict(int)  # calls that only the cut network makes, by module
         self._visits: dict[str, list[Visit]] = {}
         for visit in record.visits:
@@ -214,6 +207,7 @@ class Checker(WatchMode):
             elif tensors_of(result):
                 self.fail(site.path, None, f"{op} was not called before")
             return result
+        result = self.replay(node.meta[CALL].key, op, args, kwargs, result)
         self._check(node, op, args, kwargs, result)
         return result
 
@@ -287,7 +281,7 @@ class Checker(WatchMode):
         if before.keys() != after.keys():
             self.fail(node.meta[CALL].path, node, f"{op} is given other arguments")
         if before != after:
-            self.suspects[node] = list(after.values())
+            self.fail(node.meta[CALL].path, node, "a width enters the arithmetic")
 
     def _check_assignment(self, node: fx.Node, args: Any) -> None:
         """What survives of the original's assignment must be written, and nothing else."""
@@ -444,7 +438,6 @@ def check(
     record: Record,
     survivors: Survivors,
     rewritten: Collection[str],
-    plan: Plan,
 ) -> list[Tensor]:
     """Run the cut ``model`` in the record's mode; raise Diverged at the first call that is not the original's.
 
@@ -455,10 +448,9 @@ def check(
         record: one of the graph's.
         survivors: what stays of each label tensor.
         rewritten: the modules whose forward was written anew.
-        plan: what was cut.
 
     Returns:
-        The tensors that came out.
+        The tensors by which something was chosen, and those that came out.
     """
     stack = ModuleStack(model, record.parts)
     checker = Checker(graph, record, survivors, stack, rewritten)
@@ -473,52 +465,16 @@ def check(
             raise checker.failure or Diverged("", None, first_line(error)) from error
     if checker.failure is not None:
         raise checker.failure
-    if checker.suspects:
-        _check_suspects(checker, inputs, plan)
-    return [tensor.detach() for tensor in outputs]
+    return [*checker.replay.entering, *(tensor.detach() for tensor in outputs)]
 
 
-def _after_selections(record: Record) -> set[fx.Node]:
-    """The calls that depend on what was picked by content, or on what a part gave that is kept whole."""
+def _after_parts(record: Record) -> set[fx.Node]:
+    """The calls that depend on what a part gave that is kept whole."""
     loose: set[fx.Node] = set()
     for node in record.graph.nodes:
-        if WHY in node.meta or _selects(node) or any(source in loose for source in node.all_input_nodes):
+        if WHY in node.meta or any(source in loose for source in node.all_input_nodes):
             loose.add(node)
     return loose
-
-
-def _selects(node: fx.Node) -> bool:
-    """Whether the content of a tensor decides how large the result is: nonzero, y[y > 0]."""
-    name = node.meta[CALL].op if CALL in node.meta else ""
-    if name == "getitem":
-        return any(getattr(n.meta[VALUE], "dtype", None) is torch.bool for n in index_nodes(node))
-    return (name in OPS and OPS[name].selects) or (name == "where" and len(node.args) == 1)
-
-
-def _check_suspects(checker: Checker, inputs: tuple[Any, ...], plan: Plan) -> None:
-    """Numbers that content decides are those of the masked network; a width there is what it was."""
-    taps, seen = masks(checker.graph, checker.flow, plan), dict[fx.Node, list[float]]()
-
-    def noting(node: fx.Node) -> Callable[[Any, Any, Any], Any]:
-        def note(func: Any, args: Any, kwargs: Any) -> Any:
-            seen[node] = list(numbers_of(node.meta[CALL].op, args, kwargs).values())
-            return func(*args, **kwargs)
-
-        return note
-
-    for node in checker.suspects:
-        taps.put(node, noting(node))
-    model = checker.graph.model
-    with untouched(model), torch.no_grad():
-        model.train(checker.flow.module.training)
-        run_tapped(model, inputs, taps)
-    for node, numbers in checker.suspects.items():
-        pairs = list(zip(numbers, seen.get(node, ()), strict=False))
-        same = len(pairs) == len(numbers) and all(
-            abs(a - b) <= _ROUNDING * max(abs(a), abs(b)) for a, b in pairs
-        )
-        if not same:
-            raise Diverged(node.meta[CALL].path, node, "a width enters the arithmetic")
 
 
 def numbers_of(op: str, args: Any, kwargs: Any) -> dict[str, Any]:

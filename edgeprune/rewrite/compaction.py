@@ -1,12 +1,13 @@
 """Apply a keep-plan: the user's own network with fewer channels, proved to compute what the masked one computes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch.fx as fx
 from torch import Tensor, nn
 
-from edgeprune.graph.classes import Graph
+from edgeprune.graph.classes import Graph, Ints
 from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import Flow, layer_name
 from edgeprune.graph.heap import collecting_later
@@ -96,7 +97,8 @@ class _Cut:
     """One attempt at a keep-plan.
 
     ``needed`` says of each module that gets another forward why, and ``dissolved`` names those which could not:
-    their code goes into the forward around.
+    their code goes into the forward around. ``causes`` are the classes at the calls for which a module needs another
+    forward: they stay where it gets none.
     """
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
@@ -106,6 +108,7 @@ class _Cut:
         self.fates = [fate_of(flow, graph.class_of, plan.keep) for flow in graph.flows]
         self.needed: dict[str, str] = {}
         self.dissolved: set[str] = set()
+        self.causes: dict[str, Ints] = {}
         self._visited = {visit.path for flow in graph.flows for visit in flow.module.visits}  # type: ignore[union-attr]
 
     def run(self) -> tuple[nn.Module, dict[str, str], list[list[Tensor]]]:
@@ -120,7 +123,8 @@ class _Cut:
                 raise Immovable(classes, layer_name(fate.stuck[0][0]), "it needs at least one")
         for flow, fate in zip(self.graph.flows, self.fates, strict=True):
             for path in emptied_modules(flow, fate):
-                self.needed.setdefault(self._of_visited(path), "a branch in it has no channels left")
+                inside = [n for n in flow.values if CALL in n.meta and is_inside(n.meta[CALL].path, path)]
+                self._need(self._of_visited(path), "a branch in it has no channels left", inside)
         while True:
             model = self._cut()
             try:
@@ -132,7 +136,7 @@ class _Cut:
     def _check(self, model: nn.Module, flow: Flow) -> list[Tensor]:
         record = flow.module
         inputs = self.graph.inputs_of(record)  # type: ignore[arg-type]
-        return check(model, inputs, self.graph, record, self.survivors, self.needed, self.plan)  # type: ignore[arg-type]
+        return check(model, inputs, self.graph, record, self.survivors, self.needed)  # type: ignore[arg-type]
 
     def _cut(self) -> nn.Module:
         """A cut copy in which the ``needed`` modules, or the ones around them, have another forward."""
@@ -159,13 +163,34 @@ class _Cut:
             except NotRewritable as error:
                 self._go_around(rewriting, str(error), None)
 
+    def _need(self, path: str, why: str, nodes: Iterable[fx.Node]) -> None:
+        """Let a module get another forward, for what it does at ``nodes``."""
+        self.needed.setdefault(path, why)
+        self._add_causes(path, self._classes_at(nodes))
+
+    def _add_causes(self, path: str, classes: Ints) -> None:
+        self.causes[path] = np.union1d(self.causes.get(path, classes), classes)
+
+    def _classes_at(self, nodes: Iterable[fx.Node]) -> Ints:
+        """The dropped classes in what calls are given and give."""
+        classes = [np.zeros(0, dtype=np.int64)]
+        for node in nodes:
+            values = next(flow.values for flow in self.graph.flows if node in flow.values)
+            labels = tensors_in([values[node], *(values[source] for source in node.all_input_nodes)])
+            classes += [self.graph.classes_of(core(tensor)).reshape(-1) for tensor in labels]
+        unique = np.unique(np.concatenate(classes))
+        unique = unique[unique >= 0]
+        return unique[~self.keep[unique]]
+
     def _go_around(self, path: str, reason: str, diverged: Diverged | None) -> None:
         """Rewrite the module around one that cannot be rewritten, with its code."""
         if not path:
             raise self._refusal(diverged, reason)
         why = self.needed.pop(path)
         self.dissolved.add(path)
-        self.needed.setdefault(self._of_visited(path.rpartition(".")[0]), why)
+        around = self._of_visited(path.rpartition(".")[0])
+        self.needed.setdefault(around, why)
+        self._add_causes(around, self.causes.pop(path))
 
     def _of_visited(self, path: str) -> str:
         """The path, or that of the nearest module around it which has a forward that runs."""
@@ -184,37 +209,36 @@ class _Cut:
         if path in self.needed:
             self._go_around(path, reason, diverged)
             return
-        for other in {path} | self._siblings(path, diverged):
-            self.needed.setdefault(other, reason)
+        self._need(path, reason, [] if node is None else [node])
+        for other, alike in self._siblings(path, diverged).items():
+            self._need(other, reason, alike)
 
-    def _siblings(self, path: str, diverged: Diverged) -> set[str]:
-        """Modules of the same class that lose channels at the same line of code."""
+    def _siblings(self, path: str, diverged: Diverged) -> dict[str, list[fx.Node]]:
+        """Modules of the same class that lose channels at the same line of code, with the calls there."""
         node = diverged.node
         if node is None or CALL not in node.meta or not path or not node.meta[CALL].line:
-            return set()
+            return {}
         kind, line = type(self.graph.model.get_submodule(path)), node.meta[CALL].line
-        found = set()
+        siblings: dict[str, list[fx.Node]] = {}
         for other in self.graph.flow.module.graph.nodes:
             if CALL in other.meta and other.meta[CALL].line == line and self._changes(other):
                 place = container(other)
                 known = place in self._visited - {""} - self.dissolved
                 if known and type(self.graph.model.get_submodule(place)) is kind:
-                    found.add(place)
-        return found
+                    siblings.setdefault(place, []).append(other)
+        return siblings
 
     def _changes(self, node: fx.Node) -> bool:
         labels = tensors_in(self.graph.flow.values[node])
         return any(not bool(self.survivors.kept(core(tensor)).all()) for tensor in labels)
 
     def _refusal(self, diverged: Diverged | None, reason: str) -> Immovable:
-        """The error that keeps the channels at the call that cannot be made right."""
+        """The error that keeps the channels at the calls that cannot be made right."""
         node = diverged.node if diverged is not None else None
-        dropped = np.flatnonzero(~self.keep)
+        classes = self.causes.get("", np.zeros(0, dtype=np.int64))
         if node is None:
-            return Immovable(dropped, "the network", reason)
-        flow = next(f for f in self.graph.flows if node in f.values)
-        values = [flow.values[node], *(flow.values[n] for n in node.all_input_nodes)]
-        refused = self.survivors.refuse(values, node)
-        classes = refused.classes[~self.keep[refused.classes]]
+            return Immovable(classes if len(classes) else np.flatnonzero(~self.keep), "the network", reason)
+        own = self._classes_at([node])
         line = with_code(node.meta[CALL].line) if CALL in node.meta else layer_name(node)
-        return Immovable(classes if len(classes) else dropped, line, reason)
+        remaining = next((part for part in (own, classes) if len(part)), np.flatnonzero(~self.keep))
+        return Immovable(remaining, line, reason)

@@ -6,20 +6,18 @@ Labels prove where channels went; they are blind to a rule that is wrong. Number
 from typing import Any
 
 import torch
-import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.flow import Flow
-from edgeprune.graph.labels import core, tensors_in
 from edgeprune.graph.ops import spec_of
 from edgeprune.plan import Plan
-from edgeprune.recording.paths import is_inside
-from edgeprune.recording.record import CALL, Record
+from edgeprune.recording.record import Record
 from edgeprune.recording.recorder import WatchMode, tensors_of
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.recording.untouched import untouched
+from edgeprune.rewrite.choices import replay_of
 from edgeprune.rewrite.masking import masks, parts_of
 
 LARGEST_SECOND = 512  # pixels: the second size that is tried is no larger
@@ -67,11 +65,11 @@ def _prove_at_second_size(graph: Graph, plan: Plan, model: nn.Module) -> None:
     if same or _selects_by_content(flow) or parts_of(flow) or any(spec_of(n).random for n in graph.nodes):
         return
     try:
-        wanted = _run(graph.model, inputs, False, masks(graph, flow, plan), None)
+        wanted = _run(graph.model, inputs, False, masks(graph, flow, plan))
     except Exception:  # the network does not take it, or takes another path
         return
     try:
-        result = _run(model, inputs, False, Taps(), None)
+        result = _run(model, inputs, False, Taps())
         _compare(wanted, result, type(graph.model).__name__)
     except Exception as error:
         raise OneSize("its code takes another path at another image size") from error
@@ -101,8 +99,8 @@ def compared(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return what the masked network and the cut one give in one mode.
 
-    Where the network picks by content (boxes, the best of many) it is what the pick is made from, since rounding may
-    change what comes out of it altogether.
+    Where the network picks by content (boxes, the best of many) both pick what was picked when it was watched, and
+    what they would have picked by is compared too.
 
     Args:
         graph: of the original.
@@ -115,12 +113,14 @@ def compared(
     record = flow.module
     assert isinstance(record, Record)
     inputs = graph.inputs_of(record)
-    heads = _heads(graph, flow, rewritten) if _selects_by_content(flow) else None
-    wanted = _run(graph.model, inputs, record.training, masks(graph, flow, plan), heads)
-    if heads is not None or result is None:
-        result = _run(model, inputs, record.training, Taps(parts=parts_of(flow)), heads)
+    taps = masks(graph, flow, plan)
+    taps.replay = replay_of(graph, flow, rewritten)
+    wanted = _run(graph.model, inputs, record.training, taps)
+    if result is None:
+        again = Taps(parts=parts_of(flow), replay=replay_of(graph, flow, rewritten))
+        result = _run(model, inputs, record.training, again)
     if parts_of(flow) and not _are_close(wanted, result):
-        wanted, result = _around_parts(graph, flow, plan, model)
+        wanted, result = _around_parts(graph, flow, plan, model, rewritten)
     return wanted, result
 
 
@@ -148,15 +148,17 @@ class Passing(WatchMode):
 
 
 def _around_parts(
-    graph: Graph, flow: Flow, plan: Plan, model: nn.Module
+    graph: Graph, flow: Flow, plan: Plan, model: nn.Module, rewritten: tuple[str, ...]
 ) -> tuple[list[Tensor], list[Tensor]]:
     """What enters the parts that are kept whole and what the network makes of equal results of theirs."""
     record = flow.module
     inputs = graph.inputs_of(record)  # type: ignore[arg-type]
-    first = Passing()
-    wanted = _run(graph.model, inputs, record.training, masks(graph, flow, plan), None, first)
+    first, taps = Passing(), masks(graph, flow, plan)
+    taps.replay = replay_of(graph, flow, rewritten)
+    wanted = _run(graph.model, inputs, record.training, taps, first)
     second = Passing(list(first.results))
-    result = _run(model, inputs, record.training, Taps(parts=parts_of(flow)), None, second)
+    again = Taps(parts=parts_of(flow), replay=replay_of(graph, flow, rewritten))
+    result = _run(model, inputs, record.training, again, second)
     return [*first.entering, *wanted], [*second.entering, *result]
 
 
@@ -165,37 +167,21 @@ def _selects_by_content(flow: Flow) -> bool:
     return any(spec_of(n).selects for n in flow.module.graph.nodes)
 
 
-def _heads(graph: Graph, flow: Flow, rewritten: tuple[str, ...]) -> list[fx.Node]:
-    """The last layers whose output channels all stay: what a selection is made from."""
-    return [
-        reader.node
-        for reader in flow.readers
-        if not any(is_inside(reader.node.meta[CALL].path, path) for path in rewritten)
-        and all(
-            bool((graph.class_of[core(t).numpy()] < 0).all()) for t in tensors_in(flow.values[reader.node])
-        )
-    ]
-
-
 def _run(
     model: nn.Module,
     inputs: tuple[Any, ...],
     training: bool,
     taps: Taps,
-    heads: list[fx.Node] | None,
     passing: Passing | None = None,
 ) -> list[Tensor]:
-    """Return the outputs, or what the ``heads`` give."""
-    seen: list[Tensor] = []
-    for node in heads or ():
-        taps.add_after(node, lambda value: seen.append(value.detach()))
+    """Return the tensors by which something was chosen, and the outputs."""
     with untouched(model), torch.no_grad():
         model.train(training)
-        if taps.ops or passing is not None:
+        if taps.ops or taps.replay.contents or passing is not None:
             output = run_tapped(model, inputs, taps, watchers=() if passing is None else (passing,))
         else:
             output = model(*inputs)
-    return [t.detach() for t in tensors_of(output)] if heads is None else seen
+    return [*taps.replay.entering, *(t.detach() for t in tensors_of(output))]
 
 
 def _compare(wanted: list[Tensor], result: list[Tensor], name: str) -> None:

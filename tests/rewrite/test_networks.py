@@ -21,10 +21,10 @@ from edgeprune.plan import Plan
 from edgeprune.recording.recorder import tensors_of
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.masking import mask
-from rewrite import computed_networks, strangers
+from rewrite import choosing_networks, computed_networks, strangers
 from rewrite.networks import CASES, Inputs
 
-assert computed_networks and strangers  # they enter their networks, too
+assert choosing_networks and computed_networks and strangers  # they enter their networks, too
 names = pytest.mark.parametrize("name", CASES)
 
 
