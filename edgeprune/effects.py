@@ -5,16 +5,14 @@ from dataclasses import fields
 from typing import Any
 
 from edgeprune.errors import TrainError
-from edgeprune.importance import CRITERIA, needs_batches
-from edgeprune.recipe import METHODS, TrainPruneOptions, dashed
-from edgeprune.schedules import methods
+from edgeprune.methods import chosen_method, dashed
+from edgeprune.recipe import TrainPruneOptions
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainPruneOptions)}
 TORCHVISION_DATA = ("cifar10", "cifar100")
 # Of runs that were made before config.json said which options were typed: what another method, another
 # start or another machine resolves otherwise.
 MAY_BE_RESOLVED = ("reconstruct", "distill", "device", "precision")
-PLANNED = ("method", "target", "align", "floor", "prune_steps", "switch", "shrink", "mask_images", "offset")
 
 
 def typed_names(options: TrainPruneOptions) -> list[str]:
@@ -43,13 +41,10 @@ def idle_options(options: TrainPruneOptions) -> dict[str, str]:
 
     ``options`` are those before `resolve`, or after it.
     """
-    idle: dict[str, str] = {}
-    if options.plan is not None:
-        idle |= dict.fromkeys(PLANNED, "--plan says what is pruned")
-    elif options.method not in METHODS:
+    try:
+        idle = dict(chosen_method(options).idle(options))
+    except TrainError:  # an unknown method: the check of all options names those that there are
         return {}
-    else:
-        idle |= _idle_by_method(options)
     if options.init == "random":
         idle["baseline_lr"] = "--init random trains no baseline"
     if options.weights is None:
@@ -59,37 +54,7 @@ def idle_options(options: TrainPruneOptions) -> dict[str, str]:
     if options.data not in TORCHVISION_DATA:
         reason = f"only {' and '.join(TORCHVISION_DATA)} are fetched by torchvision"
         idle |= {"download": reason, "data_root": reason}
-    if not _scores_batches(options):
-        idle["score_batches"] = "no images are scored by this method"
     return idle
-
-
-def _idle_by_method(options: TrainPruneOptions) -> dict[str, str]:
-    method = methods.method_of(options.method)
-    if method is None:
-        reason = "the learned method has a phase of its own"
-        return dict.fromkeys(("prune_steps", "switch", "shrink"), reason)
-    idle = dict.fromkeys(("mask_images", "offset"), "it is for the learned method")
-    schedule = options.prune_schedule or method.schedule
-    if schedule != "iterative":
-        idle["prune_steps"] = f"the schedule is {schedule}, and only iterative has several removals"
-    if schedule != "regularised":
-        idle["shrink"] = f"the schedule is {schedule}, and only regularised shrinks weights"
-    if schedule == "one-shot":
-        idle["prune_iterations"] = "a one-shot schedule prunes at a single step"
-    if method.later is None or schedule != "iterative":
-        idle["switch"] = "only saliency-similarity with an iterative schedule changes its criterion"
-    return idle
-
-
-def _scores_batches(options: TrainPruneOptions) -> bool:
-    """Return whether a criterion, or the fit after a removal, reads training images by the batch."""
-    method = methods.method_of(methods.PLAN if options.plan is not None else options.method)
-    if method is None:
-        return False
-    fit = options.reconstruct or method.reconstruct
-    scored = any(name in CRITERIA and needs_batches(name) for name in method.criteria)
-    return scored or fit not in ("none", "sequential")
 
 
 def check_effect(rows: Iterable[TrainPruneOptions], typed: Iterable[str]) -> None:

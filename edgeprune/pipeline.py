@@ -18,12 +18,11 @@ from edgeprune.effects import typed_names
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, RunError, TrainError
 from edgeprune.files import explained, read_json, sha256
 from edgeprune.goals import make_budget
-from edgeprune.graph.classes import build_graph
-from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.locks import held
+from edgeprune.methods import chosen_method, dashed
 from edgeprune.models import build, load_weights
 from edgeprune.ranks import ranks
-from edgeprune.recipe import TrainPruneOptions, check_choices, check_device_here, dashed, resolve
+from edgeprune.recipe import TrainPruneOptions, check_choices, check_device_here, resolve
 from edgeprune.records import check
 from edgeprune.records.runs import check_plan
 from edgeprune.rewrite.compaction import compact
@@ -191,12 +190,7 @@ def _reachable(
     it leaves.
     """
     example = torch.zeros(1, *data.shape)
-    learned = options.method == "learned"
-    opaque = options.opaque or ()
-    if learned:
-        graph = OutputAnalyser(model, example, opaque=opaque).graph
-    else:
-        graph = build_graph(model, example, opaque=opaque)
+    graph = chosen_method(options).prunable(model, example, options.opaque or ())
     budget = make_budget(model, graph, options, check=False, plan=plan, progress=progress)
     done = compact(graph, budget.select(graph, np.arange(graph.classes, dtype=float)))
     if plan is None:

@@ -1,8 +1,8 @@
 """What `train-prune` may be told, what suits the data where it is told nothing, and what makes no sense."""
 
-import inspect
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,39 +12,24 @@ from edgeprune.bounds import QUANTITIES, check_count, check_quantity
 from edgeprune.budget import asks_time, parse_targets
 from edgeprune.data import DataBundle
 from edgeprune.errors import TrainError, known
-from edgeprune.importance import CRITERIA
 from edgeprune.importance.combine import NORMALISERS, REDUCTIONS
+from edgeprune.methods import SCHEDULES, Method, MethodOptions, chosen_method, dashed
+from edgeprune.methods.course import Course, check_moment
 from edgeprune.reconstruct import WAYS
-from edgeprune.schedules import methods
-from edgeprune.schedules.course import Course, check_moment
 from edgeprune.training import TrainOptions, best_precision
 
-METHODS = tuple(methods.METHODS)
 PRUNING_ITERATIONS = 4000  # the source's
 FINE_SHARE = 0.6  # of all epochs, kept for fine-tuning when they are too few for 4,000 iterations
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainPruneOptions:
+class TrainPruneOptions(MethodOptions):
     """What `train-prune` may be told; None means "what suits the data"."""
 
     model: str = "resnet20"
     data: str = "digits"
     weights: str | None = None
     weights_key: str | None = None
-    opaque: list[str] | None = None
-    method: str = "learned"
-    plan: str | None = None
-    prune_schedule: str | None = None
-    prune_steps: int = 5
-    moment: str = "start"
-    switch: float = 0.5
-    shrink: float = 0.66
-    reduction: str | None = None
-    normalise: str | None = None
-    score_batches: int = 10
-    reconstruct: str | None = None
-    optimizer_state: str = "reset"
     init: str = "baseline"
     target: str = "flops=0.5"
     target_device: str | None = None
@@ -54,7 +39,6 @@ class TrainPruneOptions:
     host: dict[str, Any] | None = None
     lut: str | None = None
     epochs: int | None = None
-    prune_iterations: int | None = None
     baseline_epochs: int | None = None
     lr: float | None = None
     baseline_lr: float | None = None
@@ -66,10 +50,7 @@ class TrainPruneOptions:
     distill: bool | None = None
     label_smoothing: float = 0.0
     ema: float = 0.0
-    mask_images: int = 8
-    offset: float = 1.15
     align: int = 1
-    floor: int = 2
     precision: str = "auto"
     device: str = "auto"
     image_size: int | None = None
@@ -104,12 +85,9 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
     given = {key: value for key, value in defaults.items() if getattr(options, key) is None}
     if options.distill is None:
         given["distill"] = options.init == "baseline"
-    if options.plan is not None:
-        options = replace(options, method=methods.PLAN)
-    method = methods.method_of(options.method) if options.method in (*METHODS, methods.PLAN) else None
-    if method is not None:
-        given["prune_schedule"] = options.prune_schedule or method.schedule
-        given["reconstruct"] = options.reconstruct or method.reconstruct
+    method = chosen_method(options)
+    options = replace(options, method=method.name)
+    given |= method.defaults(options)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     precision = best_precision(device) if options.precision == "auto" else options.precision
     options = replace(options, **given, device=device, precision=precision)
@@ -118,15 +96,7 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
     if options.prune_iterations is None:
         wanted = min(PRUNING_ITERATIONS, round(steps * (1 - FINE_SHARE)))
         options = replace(options, prune_iterations=max(1, wanted))
-    schedule = options.prune_schedule or (method.schedule if method is not None else None)
-    most = max(
-        options.prune_iterations or 0, TrainPruneOptions.prune_steps
-    )  # the default fits a tiny run too
-    if schedule == "iterative" and options.prune_steps > most:
-        raise TrainError(
-            f"--prune-steps {options.prune_steps} is more than the {options.prune_iterations} steps of the "
-            "pruning phase: lower it, or raise --prune-iterations"
-        )
+    _check_removals(method, options)
     if (options.prune_iterations or 0) > steps:
         raise TrainError(
             f"--prune-iterations {options.prune_iterations} is more than the {steps} steps of "
@@ -136,38 +106,35 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
     return options
 
 
-def course_of(options: TrainPruneOptions, data: DataBundle) -> Course | None:
-    """Where the removals of a criterion's run fall; None for the learned method, which has a phase instead.
+def _check_removals(method: Method, options: TrainPruneOptions) -> None:
+    """Raise TrainError where there are more removals than steps to make them in."""
+    # The default fits a tiny run too.
+    most = max(options.prune_iterations or 0, TrainPruneOptions.prune_steps)
+    if "prune_steps" not in method.idle(options) and options.prune_steps > most:
+        raise TrainError(
+            f"--prune-steps {options.prune_steps} is more than the {options.prune_iterations} steps of the "
+            "pruning phase: lower it, or raise --prune-iterations"
+        )
 
-    ``options`` are resolved ones.
-    """
-    method = methods.method_of(options.method)
-    if method is None:
-        return None
+
+def course_of(options: TrainPruneOptions, data: DataBundle) -> Course:
+    """Return where the removals of a run fall; ``options`` are resolved ones."""
     per_epoch = data.steps(options.batch_size or 1)
-    return Course(
-        method=method,
-        schedule=options.prune_schedule or method.schedule,
-        moment=options.moment,
-        per_epoch=per_epoch,
-        whole=per_epoch * (options.epochs or 0),
-        window=options.prune_iterations or 1,
-        count=options.prune_steps,
-        switch=options.switch,
-    )
+    whole = per_epoch * (options.epochs or 0)
+    return chosen_method(options).course(options, per_epoch=per_epoch, whole=whole)
 
 
 COUNTS = (
     "epochs", "prune_iterations", "baseline_epochs", "batch_size", "mask_images", "align", "floor",
     "prune_steps", "score_batches", "target_batch", "target_threads",
 )  # fmt: skip
-CHOICES = {
-    "prune_schedule": methods.SCHEDULES,
-    "optimizer_state": ("reset", "slice"),
-    "init": ("baseline", "random"),
-    "reduction": tuple(REDUCTIONS),
-    "normalise": tuple(NORMALISERS),
-    "reconstruct": WAYS,
+CHOICES: dict[str, Callable[[], tuple[str, ...]]] = {
+    "prune_schedule": SCHEDULES.names,
+    "optimizer_state": lambda: ("reset", "slice"),
+    "init": lambda: ("baseline", "random"),
+    "reduction": lambda: tuple(REDUCTIONS),
+    "normalise": lambda: tuple(NORMALISERS),
+    "reconstruct": lambda: WAYS,
 }
 RANGES = (
     ("momentum", 1.0),
@@ -183,8 +150,7 @@ RANGES = (
 
 def check_choices(options: TrainPruneOptions) -> None:
     """Every option that is given, by itself; raises for what makes no sense."""
-    if options.method not in METHODS and not (options.plan and options.method == methods.PLAN):
-        raise TrainError(known("method", options.method, list(METHODS)))
+    method = chosen_method(options)
     _check_target(options)
     for name, value in vars(options).items():
         if isinstance(value, str) and not value.strip():
@@ -208,10 +174,10 @@ def check_choices(options: TrainPruneOptions) -> None:
         else:
             check_count(name, value, TrainError)
     for name, names in CHOICES.items():
-        if (value := getattr(options, name)) is not None and value not in names:
-            raise TrainError(known(dashed(name), value, list(names)))
+        if (value := getattr(options, name)) is not None and value not in names():
+            raise TrainError(known(dashed(name), value, list(names())))
     check_moment(options.moment)
-    _check_method(options)
+    _check_start(method, options)
     if options.precision != "auto":
         TrainOptions(precision=options.precision)  # raises for unknown names, as the next line does
     TrainOptions(schedule="thesis" if options.schedule is None else options.schedule)
@@ -237,40 +203,10 @@ def _check_target(options: TrainPruneOptions) -> None:
             )
 
 
-# What only a criterion's run, and only some schedule of it, looks at.
-_CRITERIA_ONLY = {
-    "prune_schedule": None, "reconstruct": None, "reduction": None, "normalise": None,
-    "moment": "start", "optimizer_state": "reset",
-}  # fmt: skip
-
-
-def _check_method(options: TrainPruneOptions) -> None:
-    """Options that this method has no use for are an error, not silence."""
-    if options.plan is not None:
-        _check_plan(options)
-        return
-    method = methods.method_of(options.method)
-    if method is None:
-        for name, default in _CRITERIA_ONLY.items():
-            if getattr(options, name) != default:
-                raise TrainError(
-                    f"--{dashed(name)} is for criteria; the learned method has a phase of its own: leave it "
-                    "out, or choose another --method"
-                )
-        if options.init == "random":
-            raise TrainError("--init random is for criteria: the learned method prunes a trained network")
-    elif options.method == "sss" and options.prune_schedule not in (None, "regularised"):
-        raise TrainError("sss scores by the factors its training leaves: it has no schedule but regularised")
-    elif options.moment == "end" and (options.prune_schedule or method.schedule) != "one-shot":
-        raise TrainError(
-            f"--moment end leaves no steps for the schedule {options.prune_schedule or method.schedule}: "
-            "add --prune-schedule one-shot"
-        )
-    for name in ("reduction", "normalise"):
-        for criterion in () if method is None else method.criteria:
-            if getattr(options, name) is not None and not _takes(criterion, name):
-                raise TrainError(f"{criterion} takes no --{name}: leave it out")
-    if options.init == "random":
+def _check_start(method: Method, options: TrainPruneOptions) -> None:
+    """Options that this method, or this start, has no use for are an error, not silence."""
+    method.check(options, pretrained=options.init != "random")
+    if options.init == "random" and options.plan is None:
         for name in ("weights", "baseline_epochs"):
             if getattr(options, name) is not None:
                 raise TrainError(
@@ -278,23 +214,6 @@ def _check_method(options: TrainPruneOptions) -> None:
                 )
         if options.distill:
             raise TrainError("--init random has no baseline to distil from: leave --distill out")
-
-
-def _check_plan(options: TrainPruneOptions) -> None:
-    """A plan leaves nothing to choose."""
-    if options.method not in ("learned", methods.PLAN):
-        raise TrainError(f"--plan says what goes: leave --method {options.method} out")
-    if options.prune_schedule not in (None, "one-shot"):
-        raise TrainError(
-            f"--plan is carried out at once: leave --prune-schedule {options.prune_schedule} out"
-        )
-    for name in ("reduction", "normalise", "target_device", "host"):
-        if getattr(options, name) is not None:
-            raise TrainError(f"--plan says what goes: leave --{dashed(name)} out")
-
-
-def _takes(criterion: str, option: str) -> bool:
-    return criterion in CRITERIA and option in inspect.signature(CRITERIA[criterion]).parameters
 
 
 def _check_device(name: str) -> None:
@@ -320,8 +239,3 @@ def check_device_here(name: str, advice: str = "leave the option out") -> None:
     if number and int(number) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise TrainError(f"--device {name}: there are {count} CUDA devices, numbered from 0; {advice}")
-
-
-def dashed(name: str) -> str:
-    """An option as it is typed."""
-    return name.replace("_", "-")

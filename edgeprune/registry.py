@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from edgeprune.errors import EdgePruneError, known
 from edgeprune.text import one_line
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -28,8 +30,10 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     @cached_property
-    def _offered(self) -> dict[str, EntryPoint]:
-        """Entry points by name; one that has the name of something registered is left out."""
+    def _offered(self) -> "dict[str, EntryPoint]":
+        """Entry points by name; one that has the name of something registered is not looked at."""
+        from importlib.metadata import entry_points
+
         return {point.name: point for point in entry_points(group=self.group)}
 
     def register(self, name: str, entry: T, *, replace: bool = False) -> T:
@@ -56,6 +60,10 @@ class Registry(Generic[T]):
         """Take out what `register` added; nothing where it is not there."""
         self._entries.pop(name, None)
 
+    def registered(self) -> tuple[str, ...]:
+        """Return the names of what was registered, without a search for entry points."""
+        return tuple(self._entries)
+
     def names(self) -> tuple[str, ...]:
         """Return all names, in the order in which they were added."""
         return (*self._entries, *(name for name in self._offered if name not in self._entries))
@@ -67,7 +75,7 @@ class Registry(Generic[T]):
             raise self.error(known(self.kind, name, list(self.names())))
         return self._entries[name]
 
-    def _load(self, point: EntryPoint) -> T:
+    def _load(self, point: "EntryPoint") -> T:
         try:
             entry: T = point.load()
         except Exception as error:  # another package's own code

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from edgeprune import training
@@ -15,25 +15,18 @@ from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import WeightsError
 from edgeprune.files import sha256
 from edgeprune.goals import make_budget
-from edgeprune.graph.classes import Graph, build_graph
-from edgeprune.importance import needs_batches, score
+from edgeprune.graph.classes import build_graph
 from edgeprune.judging import judge
 from edgeprune.latency.device import DeviceBudget
-from edgeprune.learned.analyser import OutputAnalyser
-from edgeprune.learned.phase import PruningPhase
-from edgeprune.learned.scale import restore_scale
+from edgeprune.methods import chosen_method
+from edgeprune.methods.course import Course, Removal
+from edgeprune.methods.phase import Context
 from edgeprune.models import load_weights
 from edgeprune.ranks import ranks
 from edgeprune.recipe import TrainPruneOptions, course_of
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES
 from edgeprune.runs import Run
-from edgeprune.schedules.course import Course, Removal
-from edgeprune.schedules.methods import PLAN
-from edgeprune.schedules.penalties import GroupLasso, Slimming, travel
-from edgeprune.schedules.removal import Removed, Scorer, Scores, keep_all, remove
-from edgeprune.schedules.scaling import ScaleFactors
-from edgeprune.schedules.soft import SoftPruning
-from edgeprune.training import Extra, Plateau, Progress, Stage, TrainOptions
+from edgeprune.training import Progress, Stage, TrainOptions
 
 HELD_OUT = 2000  # images on which two models are compared
 
@@ -62,11 +55,7 @@ class Stages:
         self.baseline()
         self._check_stop()
         if not self.run.has("settled.safetensors"):
-            course = course_of(self.options, self.data)
-            if course is None:
-                self._prune_learned()
-            else:
-                self._prune_by(course)
+            self._prune()
         self._check_stop()
         if not self.run.has("pruned.safetensors"):
             self._finetune()
@@ -145,51 +134,12 @@ class Stages:
         stage.train()
         self.run.save_tensors("baseline", model.state_dict())
 
-    def _prune_learned(self) -> None:
-        """The learned method's phase, from the baseline to the settled model."""
-        o = self.options
-        torch.manual_seed(o.seed + 1)
-        baseline = self.run.load("baseline")
-        analyser = OutputAnalyser(
-            baseline,
-            torch.zeros(1, *self.data.shape),
-            max_iter=o.prune_iterations or 1,
-            offset=o.offset,
-            images=o.mask_images,
-            floor=o.floor,
-            autocast=training.PRECISIONS[o.precision],
-            opaque=o.opaque or (),
-        )
-        pace = self.budget.pace(analyser.graph, score(analyser.graph, "l2"))
-        phase = PruningPhase(analyser, pace, self.run)
-        whole = self._steps(o.epochs)
-        stage = self._stage(
-            "prune",
-            analyser,
-            self._train_options(o.lr or 0.01, o.schedule or "thesis"),
-            o.prune_iterations or 1,
-            span=(0, whole),
-            extra=phase,
-            recalibrate_for_evaluation=True,
-        )
-        stage.train()
-        analyser.cpu()
-        plan = analyser.settle(None if phase.manual else self.budget)
-        if phase.manual:
-            note = f"steered by hand to the end: the masks are as they came out, {o.target} was not enforced"
-            plan = replace(plan, notes=(*plan.notes, note))
-        self._keep_times()
-        done = analyser.finish(plan)
-        restore_scale(done.model, torch.zeros(1, *self.data.shape), baseline.state_dict())
-        training.recalibrate(done.model, self.data, batch_size=o.batch_size or 128)
-        self.run.save_plans([done.plan.to_dict(analyser.graph)], [o.prune_iterations or 1])
-        self.run.save_tensors("settled", done.model.state_dict())
-
-    def _prune_by(self, course: Course) -> None:
-        """A criterion's removals, from the baseline to the settled model; each leaves its own state."""
-        while not self._removed_all(course):
+    def _prune(self) -> None:
+        """Make a method's removals, from the baseline to the settled model; each leaves its own state."""
+        course = course_of(self.options, self.data)
+        while (removal := course.next_after(self.run.removals()[1])) is not None:
             self._check_stop()
-            self._next_removal(course)
+            self._make(course, removal)
         model, _ = self.run.load_removal()
         self.run.save_tensors("settled", model.state_dict())
 
@@ -198,59 +148,57 @@ class Stages:
         if isinstance(self.budget, DeviceBudget) and self.budget.attempts:
             self.run.save_times(self.budget.record())
 
-    def _removed_all(self, course: Course) -> bool:
-        return self.run.has("model.json") and self._next_of(course) is None
-
-    def _next_of(self, course: Course) -> Removal | None:
-        """The removal that comes next; None after the last. A plateau's lead-in counts as one of nothing."""
-        plans, steps = self.run.removals()
-        done = len(plans)
-        moment = course.moment_step
-        if moment is None:
-            if done == 0:
-                return Removal(course.longest_lead, 0.0, course.method.criterion)
-            moment, done = steps[0], done - 1
-        removals = course.removals(moment)
-        return removals[done] if done < len(removals) else None
-
-    def _next_removal(self, course: Course) -> None:
-        """Train up to the next removal, and make it."""
-        removal = self._next_of(course)
-        assert removal is not None
+    def _make(self, course: Course, removal: Removal) -> None:
+        """Train up to a removal, and make it."""
         plans, steps = self.run.removals()
         start = steps[-1] if steps else 0
-        model, momentum = self.run.load_removal()
-        graph = build_graph(model, torch.zeros(1, *self.data.shape), opaque=self.options.opaque or ())
         options = self._train_options(self.options.lr or 0.01, self.options.schedule or "thesis")
+        torch.manual_seed(self.options.seed + 1)  # what the method puts into the network begins at random
+        model, momentum = self.run.load_removal()
+        context = self._context(model, options, removal.step - start, (start, course.whole))
+        phase = chosen_method(self.options).phase(context, removal)
         stage = self._stage(
             f"prune {len(plans) + 1}" if plans else "prune",
-            graph.model,
+            phase.model,
             options,
-            removal.step - start,
+            context.steps,
             span=(start, course.whole),
             momentum=momentum,
+            recalibrate_for_evaluation=phase.recalibrates,
         )
-        extra = self._extra_of(course, removal, graph, stage)
-        stage.extra = extra
+        stage.extra = phase.begin()
         stage.train()
-        momenta = {
-            k.replace("parametrizations.", "").removesuffix(".original"): v
-            for k, v in stage.momenta().items()
-        }
-        graph.model.cpu()
-        scores = extra.fold() if isinstance(extra, ScaleFactors) else None
-        small: nn.Module
-        if removal.way == 0:
-            plan, small, kept = keep_all(graph), graph.model, momenta
-        else:
-            done = self._remove(graph, removal, scores, momenta)
-            self._keep_times()
-            plan, small, kept = done.plan.to_dict(graph), done.model, done.momentum
-            if course.schedule == "regularised":  # shrunk weights would learn faster than they did before
-                restore_scale(small, torch.zeros(1, *self.data.shape), self.run.load("baseline").state_dict())
-            small = self._recalibrated(small)
-        kept = kept if self.options.optimizer_state == "slice" or removal.way == 0 else {}
-        self.run.save_removal(small.state_dict(), kept, plan, start + stage.step)
+        phase.model.cpu()
+        removed = phase.remove(_plainly_named(stage.momenta()))
+        keeps_all = removal.way == 0
+        self._keep_times()
+        smaller = removed.model if keeps_all else self._recalibrated(removed.model)
+        kept = removed.momentum if self.options.optimizer_state == "slice" or keeps_all else {}
+        plan = removed.plan.to_dict(phase.graph)
+        self.run.save_removal(smaller.state_dict(), kept, plan, start + stage.step)
+
+    def _context(self, model: nn.Module, options: TrainOptions, steps: int, span: tuple[int, int]) -> Context:
+        """Return what a phase of ``steps`` steps may ask; ``span`` is where it stands in the run."""
+        before, whole = span
+        return Context(
+            model=model,
+            example=torch.zeros(1, *self.data.shape),
+            options=self.options,
+            budget=lambda: self.budget,
+            original=lambda: self.run.load("baseline").state_dict(),
+            batches=self._batches,
+            fit_batches=self._fitted_on,
+            loss=F.cross_entropy,
+            steps=steps,
+            per_epoch=self.data.steps(options.batch_size),
+            learning_rate=lambda step: options.rate_at(before + step, whole),
+            momentum=options.momentum,
+            device=options.device,
+            precision=options.precision,
+            seed=options.seed,
+            run=self.run,
+            tell=lambda text: self.progress(0, 1, text),
+        )
 
     def _recalibrated(self, fitted: nn.Module) -> nn.Module:
         """With BatchNorm's statistics measured anew, unless fits in sequence left them good as they were."""
@@ -267,32 +215,6 @@ class Stages:
 
         return training.recalibrated_if_better(fitted, recalibrate, held_out)
 
-    def _extra_of(self, course: Course, removal: Removal, graph: Graph, stage: Stage) -> Extra:
-        """What training up to this removal does besides."""
-        o = self.options
-        if removal.way == 0:
-            return Plateau(course.per_epoch)
-        if course.schedule == "soft":
-            scorer = self._scorer(removal.criterion)
-            return SoftPruning(graph, scorer, self.budget, course.per_epoch)
-        if course.schedule != "regularised":
-            return Extra()
-        far = travel(stage.learning_rate, stage.steps, o.momentum)
-        if removal.criterion == "sss":
-            return ScaleFactors(graph, far, o.momentum, o.shrink, o.device)
-        return (Slimming if removal.criterion == "bn-scale" else GroupLasso)(graph, far, o.shrink)
-
-    def _scorer(self, criterion: str) -> Scorer:
-        """The criterion with this run's options, on images of the training split."""
-        o = self.options
-        given = {
-            name: getattr(o, name) for name in ("reduction", "normalise") if getattr(o, name) is not None
-        }
-        if criterion == "random":
-            given["seed"] = o.seed
-        data = self._batches if needs_batches(criterion) else None
-        return lambda graph: score(graph, criterion, batches=data, **given)
-
     def _batches(self) -> Iterator[Batch]:
         """Plain training images to score by, in the fixed mixed order."""
         size = min(64, self.options.batch_size or 64)
@@ -304,23 +226,10 @@ class Stages:
             return self._batches()
         return self.data.batches("train", batch_size=64, limit=SEQUENTIAL_IMAGES)
 
-    def _remove(
-        self, graph: Graph, removal: Removal, scores: Scores | None, momenta: dict[str, torch.Tensor]
-    ) -> Removed:
-        if removal.criterion == PLAN:
-            scores = np.zeros(graph.classes)
-        elif scores is None:
-            self.progress(0, 1, f"scoring channels by {removal.criterion}")
-            scores = self._scorer(removal.criterion)(graph)
-        return remove(
-            graph, scores, self.budget.at(removal.way), ways=self.options.reconstruct or "none",
-            batches=self._fitted_on, momentum=momenta,
-        )  # fmt: skip
-
     def _finetune(self) -> None:
         o = self.options
         model = self.run.load("settled")
-        _, momentum = ({}, {}) if o.method == "learned" else self.run.load_removal()
+        _, momentum = self.run.load_removal() if o.optimizer_state == "slice" else (None, {})
         before, whole = self.run.removals()[1][-1], self._steps(o.epochs)
         options = replace(self._train_options(o.lr or 0.01, o.schedule or "thesis"), ema=o.ema)
         teacher = self.run.load("baseline") if o.distill else None
@@ -338,3 +247,11 @@ class Stages:
         training.recalibrate(model, self.data, batch_size=o.batch_size or 128)
         self.run.save_tensors("pruned", model.state_dict())
         self.run.drop_removals()
+
+
+def _plainly_named(momenta: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return momenta under the names that parameters have without parametrisations."""
+    return {
+        name.replace("parametrizations.", "").removesuffix(".original"): value
+        for name, value in momenta.items()
+    }

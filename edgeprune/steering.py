@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from edgeprune import methods
 from edgeprune.errors import EdgePruneError, RunError
+from edgeprune.methods import MethodOptions
 from edgeprune.runs import Run
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -18,9 +20,10 @@ def send(run_path: str | Path, interacting: str | None, *, auto: bool = False) -
         EdgePruneError: not a number. RunError: no run, or its pruning phase is over.
     """
     run = Run.open(run_path)
-    method = run.config.get("options", {}).get("method", "learned")
-    if method != "learned":
-        raise RunError(f"{run.path} prunes by {method}: only the learned method's phase can be steered")
+    method = run.config.get("options", {}).get("method", MethodOptions.method)
+    if method not in methods.METHODS or not methods.get(method).steerable:
+        steerable = " and ".join(name for name in methods.METHODS if methods.get(name).steerable)
+        raise RunError(f"{run.path} prunes by {method}: only the {steerable} method's phase can be steered")
     if run.has("settled.safetensors"):
         raise RunError(f"the pruning phase of {run.path} is over: its masks are fixed")
     if auto and interacting is not None:

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from edgeprune import training
+from edgeprune import methods, training
 from edgeprune.errors import EdgePruneError, TrainError
 from edgeprune.pipeline import train_prune
-from edgeprune.recipe import METHODS, TrainPruneOptions
+from edgeprune.recipe import TrainPruneOptions
 from edgeprune.runs import Run
-from edgeprune.schedules import methods
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -38,7 +37,7 @@ def short(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "learned"])
+@pytest.mark.parametrize("method", [m for m in methods.names() if m != "learned"])
 def test_every_method_ends_on_its_target(tmp_path: Path, short: TrainPruneOptions, method: str) -> None:
     summary = train_prune(tmp_path / "r", replace(short, method=method))
     assert summary["flops_fraction"] == pytest.approx(0.6, abs=0.12)  # classes of a tiny net are large
@@ -47,9 +46,7 @@ def test_every_method_ends_on_its_target(tmp_path: Path, short: TrainPruneOption
     model = run.load()
     assert sum(p.numel() for p in model.parameters()) == summary["models"]["pruned"]["params"]
     assert not list(run.path.glob("removed-*")) and not run.has("checkpoint.safetensors")
-    chosen = methods.METHODS[method]
-    assert chosen is not None
-    assert len(run.removals()[0]) == (3 if chosen.schedule == "iterative" else 1)
+    assert len(run.removals()[0]) == (3 if methods.get(method).schedule == "iterative" else 1)
 
 
 @pytest.mark.parametrize("schedule", methods.SCHEDULES)
@@ -230,6 +227,18 @@ def test_scores_that_are_no_numbers_name_the_layer(tmp_path: Path, short: TrainP
         train_prune(tmp_path / "r", replace(short, weights=str(tmp_path / "nan.safetensors")))
     summary = tmp_path / "r" / "summary.json"
     assert not summary.exists()
+
+
+def test_a_learned_run_of_an_earlier_version_is_fine_tuned_without_the_state_of_its_removal(
+    tmp_path: Path, short: TrainPruneOptions
+) -> None:
+    train_prune(tmp_path / "r", replace(short, method="learned"))
+    pruned = (tmp_path / "r" / "pruned.safetensors").read_bytes()
+    assert not list((tmp_path / "r").glob("removed-*"))
+    for name in ("pruned.safetensors", "summary.json"):
+        (tmp_path / "r" / name).unlink()
+    train_prune(tmp_path / "r", resume=True)
+    assert (tmp_path / "r" / "pruned.safetensors").read_bytes() == pruned
 
 
 def test_a_criterions_run_is_not_steered(tmp_path: Path, short: TrainPruneOptions) -> None:

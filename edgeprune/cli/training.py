@@ -1,5 +1,6 @@
 """`train-prune` and `steer`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,25 @@ from edgeprune.cli.base import (
     weights_key,
 )
 from edgeprune.host_options import assume_device, host_words, on_host
+from edgeprune.methods import METHODS, SCHEDULES
+
+
+def either(names: Sequence[str]) -> str:
+    """Write names as 'a, b or c'."""
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def show_methods(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Print every method with its line, and end the command."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    from edgeprune import methods
+
+    every = methods.names()
+    width = max(map(len, every))
+    for name in every:
+        echo(f"{name:{width}}  {methods.get(name).help}".rstrip())
+    ctx.exit()
 
 
 @main.command("train-prune")
@@ -41,13 +61,20 @@ from edgeprune.host_options import assume_device, host_words, on_host
     "--method",
     default="learned",
     show_default=True,
-    help="How channels are chosen: learned; or a criterion: l1, l2, fpgm, whc, cop, similarity, bn-scale, "
-    "ssl, sss, taylor, hrank, chip, fma, thinet, lasso, nisp, random; or saliency-similarity.",
+    help=f"How channels are chosen, see --methods: {', '.join(METHODS.registered())}.",
+)
+@click.option(
+    "--methods",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_methods,
+    help="List the methods with a line each, and exit.",
 )
 @click.option("--plan", metavar="FILE", help="What goes, as written by 'edgeprune search' or Plan.to_dict.")
 @click.option(
     "--prune-schedule",
-    help="Of a criterion: one-shot, iterative, soft or regularised  [default: its source's].",
+    help=f"Of a criterion: {either(SCHEDULES.registered())}  [default: its source's].",
 )
 @click.option(
     "--moment",

@@ -11,7 +11,8 @@ from edgeprune.bounds import check_count
 from edgeprune.devices import load_device
 from edgeprune.effects import check_effect
 from edgeprune.errors import TrainError, known
-from edgeprune.recipe import METHODS, TrainPruneOptions, dashed
+from edgeprune.methods import dashed, names
+from edgeprune.recipe import TrainPruneOptions
 
 ALL = "all"
 MOMENTS = ("start", "epoch:N", "plateau", "end")
@@ -25,7 +26,7 @@ class CompareOptions:
 
     Attributes:
         source: a run folder (its baseline, data and options are used) or a model's name.
-        methods: of `edgeprune.recipe.METHODS`; ``("all",)`` for all of them.
+        methods: of `edgeprune.methods.names`; ``("all",)`` for all of them.
         moments: empty, or when to prune once, from random weights: "start", "epoch:N", "plateau", "end".
         seeds: how many; they are 0 to seeds - 1.
         training: fields of `TrainPruneOptions` that all rows share.
@@ -76,12 +77,12 @@ def chosen_methods(methods: tuple[str, ...], moments: tuple[str, ...] = ()) -> t
     if not methods and moments:
         methods = (MOMENT_METHOD,)
     if not methods:
-        raise TrainError(f"no methods: say --methods all, or some of {', '.join(METHODS)}")
+        raise TrainError(f"no methods: say --methods all, or some of {', '.join(names())}")
     if ALL in methods:
-        return tuple(METHODS)
+        return names()
     for method in methods:
-        if method not in METHODS:
-            raise TrainError(known("method", method, [*METHODS, ALL]))
+        if method not in names():
+            raise TrainError(known("method", method, [*names(), ALL]))
     return tuple(dict.fromkeys(methods))
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from edgeprune.data import data_names
 from edgeprune.effects import typed_options
 from edgeprune.errors import RunError, TrainError
+from edgeprune.methods import dashed
 from edgeprune.pipeline import same_option, stored_options
-from edgeprune.recipe import TrainPruneOptions, dashed
+from edgeprune.recipe import TrainPruneOptions
 from edgeprune.runs import Run
 from edgeprune.trust import check_options
 

@@ -1,7 +1,8 @@
 """Criteria: each scores every class of coupled channels; higher means more worth keeping.
 
-A criterion is a function ``(graph, *, batches=..., **options) -> (classes,) float64``; one that needs no data
-does not take ``batches``. The registry is a dict one can read.
+A criterion is a function ``(graph, *, batches=..., loss=..., **options) -> (classes,) float64``. One that needs no data
+does not take ``batches``; one that needs neither gradients nor labels does not take ``loss``. `CRITERIA` holds all;
+`register` adds one, as does an entry point of the group ``edgeprune.criteria``.
 """
 
 import inspect
@@ -25,12 +26,34 @@ from edgeprune.importance.propagation import nisp
 from edgeprune.importance.reconstruction import lasso, thinet
 from edgeprune.importance.scales import bn_scale
 from edgeprune.importance.similarity import similarity
+from edgeprune.registry import Registry
 
-__all__ = ["CRITERIA", "Batches", "Criterion", "needs_batches", "score"]
+__all__ = ["CRITERIA", "Batches", "Criterion", "accepts", "needs_batches", "needs_loss", "register", "score"]
 
 Criterion = Callable[..., NDArray[np.float64]]
 
-CRITERIA: dict[str, Criterion] = {
+CRITERIA: Registry[Criterion] = Registry("criterion", "edgeprune.criteria", PlanError)
+# Methods that score by what their own training leaves, which is nothing to be had of a network as it is.
+TRAINED = {"sss": "the factors its training leaves", "learned": "the masks its training leaves"}
+
+
+def register(name: str, criterion: Criterion, *, replace: bool = False) -> Criterion:
+    """Add a criterion, which is then a method of `train-prune` too, and return it.
+
+    Args:
+        name: by which it is asked for.
+        criterion: a function (graph, *, batches=..., **options) -> (classes,) scores.
+        replace: whether it may take the place of another.
+
+    Raises:
+        PlanError: it is not a function of a graph, or the name is taken.
+    """
+    if not inspect.signature(as_function("criterion", criterion)).parameters:
+        raise PlanError(f"the criterion {name} takes no graph: write it as a function graph -> scores")
+    return CRITERIA.register(name, criterion, replace=replace)
+
+
+_BUILT_IN: dict[str, Criterion] = {
     "l1": l1,
     "l2": l2,
     "fpgm": fpgm,
@@ -48,11 +71,23 @@ CRITERIA: dict[str, Criterion] = {
     "nisp": nisp,
     "random": random_scores,
 }
+for _name, _criterion in _BUILT_IN.items():
+    register(_name, _criterion)
+
+
+def accepts(criterion: str | Criterion, option: str) -> bool:
+    """Return whether a criterion takes an option of that name. Raises PlanError for an unknown criterion."""
+    return option in inspect.signature(_named(criterion)).parameters
 
 
 def needs_batches(criterion: str | Criterion) -> bool:
     """Whether a criterion looks at data. Raises PlanError for an unknown name."""
-    return "batches" in inspect.signature(_named(criterion)).parameters
+    return accepts(criterion, "batches")
+
+
+def needs_loss(criterion: str | Criterion) -> bool:
+    """Return whether a criterion needs labels, and gradients of a loss. Raises PlanError for an unknown name."""
+    return accepts(criterion, "loss")
 
 
 def score(
@@ -94,12 +129,10 @@ def score(
 def _named(criterion: str | Criterion) -> Criterion:
     if not isinstance(criterion, str):
         return as_function("criterion", criterion)
-    if criterion == "sss":
+    if criterion in TRAINED and criterion not in CRITERIA:
         raise PlanError(
-            "sss scores channels by the factors its training leaves: use edgeprune train-prune --method sss"
+            f"{criterion} scores channels by {TRAINED[criterion]}: use edgeprune train-prune --method {criterion}"
         )
-    if criterion not in CRITERIA:
-        raise PlanError(known("criterion", criterion, list(CRITERIA)))
     return CRITERIA[criterion]
 
 

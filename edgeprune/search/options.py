@@ -9,7 +9,8 @@ from edgeprune.bounds import check_count, check_quantity
 from edgeprune.effects import check_effect
 from edgeprune.errors import SearchError, TrainError, known
 from edgeprune.importance import CRITERIA
-from edgeprune.recipe import TrainPruneOptions, dashed
+from edgeprune.methods import dashed
+from edgeprune.recipe import TrainPruneOptions
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES
 from edgeprune.search.evaluate import FITS
 

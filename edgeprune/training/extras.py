@@ -25,7 +25,7 @@ class Extra:
         return False
 
     def state(self) -> dict[str, Any]:
-        """JSON-able state for the checkpoint."""
+        """State for the checkpoint: tensors, and whatever else JSON can hold."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -26,7 +26,6 @@ from edgeprune.training.extras import Extra
 from edgeprune.training.losses import loss_of
 from edgeprune.training.norms import shared_statistics
 from edgeprune.training.options import TrainOptions, computing_in
-from edgeprune.training.rates import SCHEDULES
 
 REPORT_EVERY = 50  # iterations, as the source of the learned criterion reports them
 Progress = Callable[[float, float, str], None]
@@ -129,7 +128,7 @@ class Stage:
     def learning_rate(self, step: int) -> float:
         """At a step of this stage."""
         before, whole = self.span or (0, self.steps)
-        return self.options.lr * SCHEDULES[self.options.schedule]((before + step) / max(1, whole))
+        return self.options.rate_at(before + step, whole)
 
     def _one(self, x: Tensor, y: Tensor) -> tuple[float, bool]:
         """One optimizer step; its loss, and whether some process of several was asked to stop."""
@@ -245,7 +244,11 @@ class Stage:
         taken = 0 if self.average is None else self.average.taken
         state = {"stage": self.name, "step": self.step, "val_accuracy": self._accuracy, "ema": taken}
         state["scaler"] = self.scaler.state_dict()
-        self.run.save_checkpoint(tensors, {**state, "extra": self.extra.state()})
+        extra = self.extra.state()
+        held = {name: value for name, value in extra.items() if isinstance(value, Tensor)}
+        tensors.update({f"extra/{name}": value for name, value in held.items()})
+        state["extra"] = {name: value for name, value in extra.items() if name not in held}
+        self.run.save_checkpoint(tensors, state)
 
     def _resume(self) -> None:
         found = self.run.load_checkpoint(self.name) if self.run is not None else None
@@ -274,7 +277,8 @@ class Stage:
             self.average.taken = state["ema"]
         self.scaler.load_state_dict(state["scaler"])
         self.step, self._accuracy = state["step"], state["val_accuracy"]
-        self.extra.restore(state["extra"])
+        extra = {k.removeprefix("extra/"): v for k, v in tensors.items() if k.startswith("extra/")}
+        self.extra.restore({**state["extra"], **extra})
 
     def _give_momentum(self, parameter: nn.Parameter, momentum: Tensor) -> None:
         buffer = torch.empty_like(parameter).copy_(momentum)

@@ -35,6 +35,10 @@ class TrainOptions:
         if self.precision not in PRECISIONS:
             raise TrainError(known("precision", self.precision, list(PRECISIONS)))
 
+    def rate_at(self, step: int, whole: int) -> float:
+        """Return the learning rate at one of ``whole`` steps."""
+        return self.lr * SCHEDULES[self.schedule](step / max(1, whole))
+
 
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 

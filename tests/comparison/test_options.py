@@ -3,7 +3,7 @@ import pytest
 from edgeprune.comparison import CompareOptions, asked
 from edgeprune.comparison.options import chosen_methods, listed
 from edgeprune.errors import BenchError, EdgePruneError, TrainError
-from edgeprune.recipe import METHODS
+from edgeprune.methods import METHODS
 
 
 @pytest.mark.parametrize(

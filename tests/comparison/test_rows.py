@@ -4,7 +4,8 @@ import pytest
 
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.comparison.rows import Row, planned_rows
-from edgeprune.recipe import METHODS, TrainPruneOptions
+from edgeprune.methods import METHODS
+from edgeprune.recipe import TrainPruneOptions
 
 
 def test_every_method_comes_once_before_the_next_seed() -> None:

@@ -26,8 +26,9 @@ from edgeprune.errors import (
     WeightsError,
 )
 from edgeprune.locks import held
+from edgeprune.methods import METHODS
 from edgeprune.models import build
-from edgeprune.recipe import METHODS, TrainPruneOptions
+from edgeprune.recipe import TrainPruneOptions
 from edgeprune.runs import Run
 from edgeprune.training import Interrupted
 

@@ -18,9 +18,9 @@ from edgeprune.latency import Site, device_budget
 from edgeprune.latency.device import DeviceBudget
 from edgeprune.latency.meet import Attempt, Measured
 from edgeprune.latency.whole import Times, Whole
+from edgeprune.methods.removal import remove
 from edgeprune.plan import Plan
 from edgeprune.rewrite.compaction import compact
-from edgeprune.schedules.removal import remove
 from latency.conftest import Board, Net, truth
 
 SHAPE = (3, 16, 16)

@@ -7,8 +7,8 @@ from torch import nn
 
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import build_graph
+from edgeprune.methods.scaling import ScaleFactors
 from edgeprune.models import build
-from edgeprune.schedules.scaling import ScaleFactors
 
 IMAGE = torch.zeros(1, 3, 16, 16)
 
@@ -83,3 +83,14 @@ def test_state_is_taken_back() -> None:
 def test_a_model_with_nothing_to_scale() -> None:
     with pytest.raises(ModelError, match="nothing to scale"):
         ScaleFactors(build_graph(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).eval(), IMAGE), travel=1.0)
+
+
+def test_the_lists_in_checkpoints_of_earlier_versions_are_taken_back() -> None:
+    graph = build_graph(build("resnet8", num_classes=4), IMAGE)
+    factors = ScaleFactors(graph, travel=1.0)
+    state = {"factors": [0.5] * graph.classes, "velocity": [0.25] * graph.classes}
+    factors.restore(state)
+    assert bool((factors.factors == 0.5).all()) and bool((factors.velocity == 0.25).all())
+    again = ScaleFactors(build_graph(build("resnet8", num_classes=4), IMAGE), travel=1.0)
+    again.restore(factors.state())
+    assert torch.equal(again.factors, factors.factors) and torch.equal(again.velocity, factors.velocity)

@@ -2,9 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgeprune.errors import TrainError
-from edgeprune.schedules.methods import Method
+
+if TYPE_CHECKING:
+    from edgeprune.methods.schedules import Schedule
 
 MOMENT = re.compile(r"start|plateau|end|epoch:[0-9]{1,6}")
 PLATEAU_SHARE = 0.8  # of all steps, by which a loss that never levels off is taken to have done so
@@ -24,18 +27,18 @@ class Course:
     """Where the removals of a method fall among the steps of a run.
 
     Args:
-        method: what prunes.
-        schedule: one of `SCHEDULES`.
+        criteria: what scores; where there are two, the second one after the switch.
+        schedule: how the removals follow each other.
         moment: 'start', 'epoch:N', 'plateau' (once the loss levels off) or 'end'.
         per_epoch: steps of an epoch.
         whole: steps of the whole run, fine-tuning included.
         window: steps from the moment to the end of pruning, for a schedule that takes time.
         count: removals of an iterative schedule.
-        switch: share of the removals that are made by the method's first criterion, where it has two.
+        switch: share of the removals that are made by the first criterion, where there are two.
     """
 
-    method: Method
-    schedule: str
+    criteria: tuple[str, ...]
+    schedule: "Schedule"
     moment: str
     per_epoch: int
     whole: int
@@ -44,7 +47,7 @@ class Course:
     switch: float
 
     def __post_init__(self) -> None:
-        needs = self.window if self.schedule != "one-shot" else 0
+        needs = self._needs
         latest = self.moment_step
         if latest is not None and latest + needs > self.whole:
             what = f"--moment {self.moment}" + (f" and --prune-iterations {needs}" if needs else "")
@@ -52,6 +55,11 @@ class Course:
                 f"{what}: that is beyond the {self.whole} steps of this run ({self.per_epoch} an epoch); "
                 "raise --epochs, or prune earlier"
             )
+
+    @property
+    def _needs(self) -> int:
+        """Steps from the moment to the last removal."""
+        return self.window if self.schedule.takes_time else 0
 
     @property
     def moment_step(self) -> int | None:
@@ -65,26 +73,35 @@ class Course:
     @property
     def longest_lead(self) -> int:
         """Steps by which a plateau is taken as reached."""
-        needs = self.window if self.schedule != "one-shot" else 0
-        return max(0, min(round(PLATEAU_SHARE * self.whole), self.whole - needs))
+        return max(0, min(round(PLATEAU_SHARE * self.whole), self.whole - self._needs))
+
+    @property
+    def lead(self) -> Removal:
+        """Training up to a plateau, as a removal of nothing."""
+        return Removal(self.longest_lead, 0.0, self.criteria[0])
 
     def removals(self, moment: int) -> list[Removal]:
         """Every removal, when pruning begins after ``moment`` steps."""
-        if self.schedule != "iterative":
-            step = moment if self.schedule == "one-shot" else moment + self.window
-            return [Removal(step, 1.0, self.method.later or self.method.criterion)]
-        return [
-            Removal(
-                moment + round(self.window * number / self.count),
-                (number + 1) / self.count,
-                self._criterion(number),
-            )
-            for number in range(self.count)
-        ]
+        return self.schedule.removals(self, moment)
 
-    def _criterion(self, number: int) -> str:
-        first = self.method.later is None or number < round(self.switch * self.count)
-        return self.method.criterion if first else str(self.method.later)
+    def criterion(self, number: int) -> str:
+        """Return what scores for one of `count` removals, numbered from 0."""
+        first = len(self.criteria) == 1 or number < round(self.switch * self.count)
+        return self.criteria[0 if first else -1]
+
+    def next_after(self, steps: list[int]) -> Removal | None:
+        """Return the removal that comes next, None after the last. A plateau's lead-in counts as one of nothing.
+
+        Args:
+            steps: training steps before each removal so far.
+        """
+        done, moment = len(steps), self.moment_step
+        if moment is None:
+            if done == 0:
+                return self.lead
+            moment, done = steps[0], done - 1
+        removals = self.removals(moment)
+        return removals[done] if done < len(removals) else None
 
 
 def check_moment(moment: str) -> None:

@@ -7,10 +7,10 @@ from torch import nn
 from edgeprune.budget import Budget
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import score
+from edgeprune.methods.soft import SoftPruning, zero
 from edgeprune.models import build
 from edgeprune.plan import Plan
 from edgeprune.rewrite.compaction import compact
-from edgeprune.schedules.soft import SoftPruning, zero
 
 IMAGE = torch.zeros(1, 3, 16, 16)
 

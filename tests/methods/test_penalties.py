@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from edgeprune.graph.classes import build_graph
-from edgeprune.schedules.penalties import GroupLasso, Slimming, travel
+from edgeprune.methods.penalties import GroupLasso, Slimming, travel
 
 
 def net() -> nn.Module:

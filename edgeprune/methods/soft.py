@@ -8,7 +8,7 @@ import torch
 
 from edgeprune.budget import Budget
 from edgeprune.graph.classes import Bools, Graph
-from edgeprune.schedules.removal import Scorer
+from edgeprune.methods.removal import Scorer
 from edgeprune.training import Extra
 
 

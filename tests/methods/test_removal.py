@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from edgeprune.budget import Budget, Target
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import score
+from edgeprune.methods.removal import keep_all, remove, sliced
 from edgeprune.models import build
 from edgeprune.plan import Plan
-from edgeprune.schedules.removal import keep_all, remove, sliced
 
 IMAGE = torch.zeros(1, 3, 16, 16)
 

@@ -4,17 +4,19 @@ from typing import Any
 
 import pytest
 
+from edgeprune import methods
 from edgeprune.errors import TrainError
-from edgeprune.schedules.course import Course, Removal, check_moment
-from edgeprune.schedules.methods import METHODS, SCHEDULES, Method
+from edgeprune.methods import SCHEDULES, MethodOptions
+from edgeprune.methods.course import Course, Removal, check_moment
 
 
 def course(**more: Any) -> Course:
     given: dict[str, Any] = {
-        "method": Method("l1"), "schedule": "one-shot", "moment": "start", "per_epoch": 10, "whole": 100,
+        "criteria": ("l1",), "schedule": "one-shot", "moment": "start", "per_epoch": 10, "whole": 100,
         "window": 40, "count": 4, "switch": 0.5,
     }  # fmt: skip
-    return Course(**{**given, **more})
+    given |= more
+    return Course(**{**given, "schedule": SCHEDULES[given["schedule"]]})
 
 
 def test_one_shot_is_one_removal_at_the_moment() -> None:
@@ -38,9 +40,8 @@ def test_what_takes_time_removes_at_the_end_of_its_window(schedule: str) -> None
 
 @pytest.mark.parametrize(("switch", "first"), [(0.5, 2), (0.25, 1), (0.0, 0), (1.0, 4)])
 def test_saliency_comes_before_the_switch_and_similarity_after(switch: float, first: int) -> None:
-    method = METHODS["saliency-similarity"]
-    assert method is not None
-    found = course(method=method, schedule="iterative", switch=switch).removals(0)
+    criteria = methods.get("saliency-similarity").criteria
+    found = course(criteria=criteria, schedule="iterative", switch=switch).removals(0)
     assert [r.criterion for r in found] == ["l1"] * first + ["similarity"] * (4 - first)
 
 
@@ -75,5 +76,18 @@ def test_unknown_moments(moment: str) -> None:
 
 
 def test_every_method_has_a_known_schedule() -> None:
-    assert all(m is None or m.schedule in SCHEDULES for m in METHODS.values())
-    assert METHODS["learned"] is None
+    assert all(methods.get(name).schedule in SCHEDULES for name in methods.names())
+
+
+def test_the_learned_method_is_one_removal_at_the_end_of_its_phase() -> None:
+    options = MethodOptions(method="learned", prune_iterations=40)
+    learned = methods.get("learned").course(options, per_epoch=10, whole=100)
+    assert learned.next_after([]) == Removal(40, 1.0, "learned")
+    assert learned.next_after([40]) is None
+
+
+def test_a_lead_in_counts_as_a_removal_of_nothing() -> None:
+    plateau = course(moment="plateau", schedule="iterative")
+    assert plateau.next_after([]) == Removal(60, 0.0, "l1")
+    assert plateau.next_after([31]) == Removal(31, 0.25, "l1")
+    assert plateau.next_after([31, 31, 41, 51, 61]) is None

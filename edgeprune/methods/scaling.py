@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph
-from edgeprune.schedules.penalties import SHRINK, along
+from edgeprune.methods.penalties import SHRINK, along
 from edgeprune.training import Extra
 
 
@@ -105,10 +105,10 @@ class ScaleFactors(Extra):
 
     def state(self) -> dict[str, Any]:
         """Factors and velocities."""
-        return {"factors": self.factors.tolist(), "velocity": self.velocity.tolist()}
+        return {"factors": self.factors.detach(), "velocity": self.velocity}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take `state` back."""
         with torch.no_grad():
-            self.factors.copy_(torch.tensor(state["factors"]))
-            self.velocity.copy_(torch.tensor(state["velocity"]))
+            self.factors.copy_(torch.as_tensor(state["factors"]))  # lists in checkpoints of earlier versions
+            self.velocity.copy_(torch.as_tensor(state["velocity"]))

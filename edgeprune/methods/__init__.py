@@ -1,0 +1,73 @@
+"""Pruning methods by name: when channels go, by what they are chosen, what training does meanwhile.
+
+`names` lists them, `get` gives one, `register` adds one, as does an entry point of the group ``edgeprune.methods`` (a
+`Method`, or a subclass of it). A criterion that is registered from outside is a method too.
+"""
+
+from edgeprune.errors import TrainError, known
+from edgeprune.methods.base import Method
+from edgeprune.methods.criteria import BY_CRITERIA, ByCriterion
+from edgeprune.methods.given_plan import GivenPlan
+from edgeprune.methods.learned import Learned
+from edgeprune.methods.options import MethodOptions, dashed
+from edgeprune.methods.schedules import SCHEDULES, Schedule
+from edgeprune.registry import Registry
+
+__all__ = [
+    "METHODS", "SCHEDULES", "ByCriterion", "Method", "MethodOptions", "Schedule",
+    "chosen_method", "dashed", "get", "names", "register",
+]  # fmt: skip
+
+METHODS: Registry[Method | type[Method]] = Registry("method", "edgeprune.methods", TrainError)
+_PLAN = GivenPlan()
+
+
+def register(method: Method | type[Method], *, replace: bool = False) -> Method:
+    """Add a method under its own name, and return it.
+
+    Args:
+        method: an object, or a class that is made without arguments.
+        replace: whether it may take the place of another.
+
+    Raises:
+        TrainError: it is not a `Method`, has no name, or the name is taken.
+    """
+    made = _made(method)
+    METHODS.register(made.name, made, replace=replace)
+    return made
+
+
+def _made(method: object) -> Method:
+    made = method() if isinstance(method, type) and issubclass(method, Method) else method
+    if not isinstance(made, Method):
+        raise TrainError(f"{made!r} is not a method: derive it from edgeprune.methods.Method")
+    return made
+
+
+for _method in (Learned(), *BY_CRITERIA):
+    register(_method)
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all methods, criteria that were added from outside included."""
+    from edgeprune.importance import CRITERIA
+
+    own = METHODS.names()
+    return (*own, *(name for name in CRITERIA if name not in own))
+
+
+def get(name: str) -> Method:
+    """Return the method of that name; raises TrainError for an unknown one."""
+    if name in METHODS:
+        return _made(METHODS[name])
+    from edgeprune.importance import CRITERIA
+
+    if name not in CRITERIA:
+        raise TrainError(known("method", name, list(names())))
+    first_line = ((CRITERIA[name].__doc__ or "").strip().splitlines() or [""])[0]
+    return ByCriterion(name, first_line)
+
+
+def chosen_method(options: MethodOptions) -> Method:
+    """Return the method that options ask for; raises TrainError for an unknown one."""
+    return _PLAN if options.plan is not None else get(options.method)

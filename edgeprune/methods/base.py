@@ -1,0 +1,184 @@
+"""The interface of a pruning method: what it takes and refuses, where its removals fall, what training does."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edgeprune.errors import TrainError
+from edgeprune.methods.course import Course, Removal
+from edgeprune.methods.options import MethodOptions, dashed
+from edgeprune.methods.schedules import SCHEDULES
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgeprune.graph.classes import Graph
+    from edgeprune.methods.phase import Context, Phase
+    from edgeprune.methods.removal import Scores
+    from edgeprune.training import Extra
+
+LEARNED_ONLY = ("mask_images", "offset")
+NOT_SCORED = {"score_batches": "no images are scored by this method"}
+
+
+class Method:
+    """Removals by the scores of criteria, under a schedule; a subclass overrides what it does otherwise.
+
+    The least that a method of its own says is its `name` and `scores`, or its `criteria`. Its state for resuming is its
+    callback's: numbers and tensors, which a checkpoint holds.
+
+    Attributes:
+        name: by which it is asked for.
+        help: one line.
+        criteria: what it scores by; where there are two, the second one after the switch.
+        schedule: its source's, a name in `SCHEDULES`.
+        schedules: those it can follow; empty for all.
+        reconstruct: how its source fits the next layers anew: none, scale or kernel.
+        steerable: whether a phase of it can be steered from a second terminal.
+    """
+
+    name: str = ""
+    help: str = ""
+    criteria: tuple[str, ...] = ()
+    schedule: str = "one-shot"
+    schedules: tuple[str, ...] = ()
+    reconstruct: str = "none"
+    steerable: ClassVar[bool] = False
+
+    # --- what it needs -------------------------------------------------------------------------------
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether its criteria look at training images."""
+        from edgeprune.importance import CRITERIA, needs_batches
+
+        return any(criterion in CRITERIA and needs_batches(criterion) for criterion in self.criteria)
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether its criteria need labels, and gradients of the task's loss."""
+        from edgeprune.importance import CRITERIA, needs_loss
+
+        return any(criterion in CRITERIA and needs_loss(criterion) for criterion in self.criteria)
+
+    # --- options -------------------------------------------------------------------------------------
+
+    def defaults(self, options: MethodOptions) -> dict[str, Any]:
+        """Return what fills in options that were left open, by name."""
+        return {
+            "prune_schedule": options.prune_schedule or self.schedule,
+            "reconstruct": options.reconstruct or self.reconstruct,
+        }
+
+    def check(self, options: MethodOptions, *, pretrained: bool = True) -> None:  # noqa: ARG002
+        """Refuse what makes no sense with this method.
+
+        Args:
+            options: as they were typed; each is known to be one of its own values.
+            pretrained: whether pruning begins with a trained network.
+
+        Raises:
+            TrainError: names the option and says why.
+        """
+        chosen = options.prune_schedule or self.schedule
+        if self.schedules and chosen not in self.schedules:
+            raise TrainError(f"{self.name} has no schedule but {', '.join(self.schedules)}")
+        if options.moment == "end" and SCHEDULES[chosen].takes_time:
+            raise TrainError(
+                f"--moment end leaves no steps for the schedule {chosen}: add --prune-schedule one-shot"
+            )
+        for name in ("reduction", "normalise"):
+            if getattr(options, name) is not None:
+                self._check_accepted(name)
+
+    def _check_accepted(self, option: str) -> None:
+        """Raise TrainError unless every criterion takes the option."""
+        from edgeprune.importance import CRITERIA, accepts
+
+        for criterion in self.criteria or (self.name,):
+            if criterion not in CRITERIA or not accepts(criterion, option):
+                raise TrainError(f"{criterion} takes no --{dashed(option)}: leave it out")
+
+    def idle(self, options: MethodOptions) -> dict[str, str]:
+        """Return the options that change nothing with this method, each with the reason."""
+        chosen = options.prune_schedule or self.schedule
+        if chosen not in SCHEDULES:
+            return {}
+        schedule = SCHEDULES[chosen]
+        idle = dict.fromkeys(LEARNED_ONLY, "it is for the learned method")
+        if not schedule.repeats:
+            idle["prune_steps"] = f"the schedule is {chosen}, and only iterative has several removals"
+        if not schedule.shrinks:
+            idle["shrink"] = f"the schedule is {chosen}, and only regularised shrinks weights"
+        if not schedule.takes_time:
+            idle["prune_iterations"] = f"a {chosen} schedule prunes at a single step"
+        if len(self.criteria) < 2 or not schedule.repeats:
+            idle["switch"] = "only saliency-similarity with an iterative schedule changes its criterion"
+        return idle if self.reads_batches(options) else {**idle, **NOT_SCORED}
+
+    def reads_batches(self, options: MethodOptions) -> bool:
+        """Return whether a criterion, or the fit after a removal, reads training images by the batch."""
+        return self.needs_data or (options.reconstruct or self.reconstruct) not in ("none", "sequential")
+
+    # --- pruning -------------------------------------------------------------------------------------
+
+    def course(self, options: MethodOptions, *, per_epoch: int, whole: int) -> Course:
+        """Return where the removals fall.
+
+        Args:
+            options: resolved ones.
+            per_epoch: steps of an epoch.
+            whole: steps of the run, fine-tuning included.
+
+        Raises:
+            TrainError: the moment and the phase do not fit into the run.
+        """
+        return Course(
+            criteria=self.criteria or (self.name,),
+            schedule=SCHEDULES[options.prune_schedule or self.schedule],
+            moment=options.moment,
+            per_epoch=per_epoch,
+            whole=whole,
+            window=options.prune_iterations or 1,
+            count=options.prune_steps,
+            switch=options.switch,
+        )
+
+    def prunable(self, model: "nn.Module", example: "Tensor", opaque: Iterable[str] = ()) -> "Graph":
+        """Return the graph of what this method may prune of a model.
+
+        Args:
+            model: any network; it is not changed.
+            example: an input, batch included.
+            opaque: modules that are kept whole.
+
+        Raises:
+            TraceError, ModelError: this method cannot prune it.
+        """
+        from edgeprune.graph.classes import build_graph
+
+        return build_graph(model, example, opaque=opaque)
+
+    def phase(self, context: "Context", removal: Removal) -> "Phase":
+        """Return training up to a removal.
+
+        Args:
+            context: what the phase may ask.
+            removal: at which it ends.
+        """
+        from edgeprune.methods.phase import LeadIn, Phase
+
+        return (Phase if removal.way else LeadIn)(self, context, removal)
+
+    def callback(self, phase: "Phase") -> "Extra":
+        """Return what training up to a removal does besides; the schedule's by default."""
+        return phase.schedule.callback(phase)
+
+    def penalty(self, phase: "Phase") -> "Extra":
+        """Return what makes channels small under a regularised schedule."""
+        from edgeprune.methods.penalties import GroupLasso
+
+        return GroupLasso(phase.graph, phase.travel, phase.context.options.shrink)
+
+    def scores(self, phase: "Phase") -> "Scores":
+        """Return (classes,) scores at the end of a phase, higher for what is more worth keeping."""
+        return phase.scores()

@@ -1,0 +1,44 @@
+"""A plan that somebody made, in the place of a method: nothing is scored."""
+
+from typing import TYPE_CHECKING
+
+from edgeprune.errors import TrainError
+from edgeprune.methods.base import NOT_SCORED, Method
+from edgeprune.methods.options import MethodOptions, dashed
+
+if TYPE_CHECKING:
+    from edgeprune.methods.phase import Phase
+    from edgeprune.methods.removal import Scores
+
+PLAN = "plan"
+DECIDED = ("method", "target", "align", "floor", "prune_steps", "switch", "shrink", "mask_images", "offset")
+
+
+class GivenPlan(Method):
+    """Carries out a plan from a file, at once; it is chosen by --plan alone."""
+
+    name = PLAN
+    help = "what a file says, as 'edgeprune search' writes it"
+
+    def check(self, options: MethodOptions, *, pretrained: bool = True) -> None:  # noqa: ARG002
+        """Refuse what would choose: a plan leaves nothing to choose."""
+        if options.method not in (MethodOptions.method, PLAN):
+            raise TrainError(f"--plan says what goes: leave --method {options.method} out")
+        if options.prune_schedule not in (None, self.schedule):
+            raise TrainError(
+                f"--plan is carried out at once: leave --prune-schedule {options.prune_schedule} out"
+            )
+        for name in ("reduction", "normalise", "target_device", "host"):
+            if getattr(options, name, None) is not None:
+                raise TrainError(f"--plan says what goes: leave --{dashed(name)} out")
+
+    def idle(self, options: MethodOptions) -> dict[str, str]:
+        """Return everything that would choose."""
+        idle = dict.fromkeys(DECIDED, "--plan says what is pruned")
+        return idle if self.reads_batches(options) else {**idle, **NOT_SCORED}
+
+    def scores(self, phase: "Phase") -> "Scores":
+        """Return zeros: the budget holds the plan."""
+        import numpy as np
+
+        return np.zeros(phase.graph.classes)

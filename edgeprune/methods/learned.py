@@ -1,0 +1,67 @@
+"""The learned method: pruning-models in the network learn from the task's loss which channels to keep."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.errors import TrainError
+from edgeprune.methods.base import NOT_SCORED, Method
+from edgeprune.methods.course import Course, Removal
+from edgeprune.methods.options import MethodOptions, dashed
+from edgeprune.methods.schedules import Schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgeprune.graph.classes import Graph
+    from edgeprune.methods.phase import Context, Phase
+
+# What only a criterion, and only some schedule of it, has a use for; each with its default.
+OF_CRITERIA = {
+    "prune_schedule": None, "reconstruct": None, "reduction": None, "normalise": None,
+    "moment": "start", "optimizer_state": "reset",
+}  # fmt: skip
+
+
+class Learned(Method):
+    """One phase with masks that are learned; its end fixes them."""
+
+    name = "learned"
+    help = "masks that small pruning-models learn from the task's loss"
+    steerable = True
+
+    def defaults(self, options: MethodOptions) -> dict[str, Any]:  # noqa: ARG002
+        """Fill in nothing: there is no schedule and no fit."""
+        return {}
+
+    def check(self, options: MethodOptions, *, pretrained: bool = True) -> None:
+        """Refuse what is for criteria, and a network that is not trained."""
+        for name, default in OF_CRITERIA.items():
+            if getattr(options, name) != default:
+                raise TrainError(
+                    f"--{dashed(name)} is for criteria; the learned method has a phase of its own: leave it "
+                    "out, or choose another --method"
+                )
+        if not pretrained:
+            raise TrainError("--init random is for criteria: the learned method prunes a trained network")
+
+    def idle(self, options: MethodOptions) -> dict[str, str]:  # noqa: ARG002
+        """Return what is of schedules and of scores."""
+        idle = dict.fromkeys(("prune_steps", "switch", "shrink"), "the learned method has a phase of its own")
+        return {**idle, **NOT_SCORED}
+
+    def course(self, options: MethodOptions, *, per_epoch: int, whole: int) -> Course:
+        """Return one removal, at the end of the phase."""
+        window = options.prune_iterations or 1
+        return Course((self.name,), Schedule(), "start", per_epoch, whole, window, count=1, switch=1.0)
+
+    def prunable(self, model: "nn.Module", example: "Tensor", opaque: Iterable[str] = ()) -> "Graph":
+        """Return the graph that the masks are of."""
+        from edgeprune.learned.analyser import OutputAnalyser
+
+        return OutputAnalyser(model, example, opaque=tuple(opaque)).graph
+
+    def phase(self, context: "Context", removal: Removal) -> "Phase":
+        """Return the phase."""
+        from edgeprune.methods.masked import MaskedPhase
+
+        return MaskedPhase(self, context, removal)

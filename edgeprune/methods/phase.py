@@ -1,0 +1,169 @@
+"""One stretch of training that ends in a removal: what it is given, what is trained, how the removal is made."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from edgeprune.budget import Budget
+from edgeprune.data import Batch
+from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.importance import accepts, needs_batches, score
+from edgeprune.learned.scale import restore_scale
+from edgeprune.methods.course import Removal
+from edgeprune.methods.options import MethodOptions
+from edgeprune.methods.penalties import travel
+from edgeprune.methods.removal import Removed, Scorer, Scores, remove
+from edgeprune.methods.schedules import SCHEDULES, Schedule
+from edgeprune.plan import Plan
+from edgeprune.runs import Run
+from edgeprune.training import Extra, Plateau
+
+if TYPE_CHECKING:
+    from edgeprune.methods.base import Method
+
+Batches = Callable[[], Iterator[Batch]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a phase may ask of whoever trains: `train-prune`, or any other loop.
+
+    Attributes:
+        model: as the last removal left it, on the CPU.
+        example: an input, batch included.
+        options: what the user chose, resolved.
+        budget: gives what may remain of the unpruned model.
+        original: gives the unpruned model's weights by name.
+        batches: gives training images and labels to score by.
+        fit_batches: gives those that layers are fitted on after a removal.
+        loss: (the model's output, y) -> scalar, for a criterion that needs gradients.
+        steps: of this phase.
+        per_epoch: steps of an epoch.
+        learning_rate: at a step of this phase.
+        momentum: of the optimizer.
+        device: torch's, where the training runs.
+        precision: in which it computes; a name in `edgeprune.training.PRECISIONS`.
+        seed: of the run.
+        run: the folder through which the phase is steered, where there is one.
+        tell: takes a line of text about what is being done.
+    """
+
+    model: nn.Module
+    example: Tensor
+    options: MethodOptions
+    budget: Callable[[], Budget]
+    original: Callable[[], Mapping[str, Tensor]]
+    batches: Batches
+    fit_batches: Batches
+    loss: Callable[[Any, Any], Tensor]
+    steps: int
+    per_epoch: int
+    learning_rate: Callable[[int], float]
+    momentum: float = 0.0
+    device: str = "cpu"
+    precision: str = "fp32"
+    seed: int = 0
+    run: Run | None = None
+    tell: Callable[[str], None] = lambda text: None  # noqa: ARG005
+
+
+class Phase:
+    """Training up to one removal, and that removal.
+
+    Whoever trains makes the optimizer over `model`, calls `begin` for the callback, trains, and calls `remove`.
+
+    Args:
+        method: what prunes.
+        context: what the phase may ask.
+        removal: at which it ends.
+
+    Attributes:
+        callback: what training does besides; there after `begin`.
+        recalibrates: whether BatchNorm's statistics must be measured anew before the model is evaluated.
+    """
+
+    recalibrates = False
+
+    def __init__(self, method: "Method", context: Context, removal: Removal) -> None:
+        self.method, self.context, self.removal = method, context, removal
+        self.graph: Graph = self._graph()
+        self.callback: Extra | None = None
+
+    def _graph(self) -> Graph:
+        return build_graph(self.context.model, self.context.example, opaque=self.context.options.opaque or ())
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+        return self.graph.model
+
+    @property
+    def schedule(self) -> Schedule:
+        """The one the user chose, or the method's own."""
+        return SCHEDULES[self.context.options.prune_schedule or self.method.schedule]
+
+    @property
+    def travel(self) -> float:
+        """How far a gradient of 1 would move a weight in this phase."""
+        return travel(self.context.learning_rate, self.context.steps, self.context.momentum)
+
+    def begin(self) -> Extra:
+        """Make the callback, once the optimizer holds the model's parameters."""
+        self.callback = self.method.callback(self)
+        return self.callback
+
+    def scorer(self) -> Scorer:
+        """Return the removal's criterion with the user's options, on images of the training split."""
+        criterion, context = self.removal.criterion, self.context
+        chosen = {name: getattr(context.options, name) for name in ("reduction", "normalise")}
+        options = {name: value for name, value in chosen.items() if value is not None}
+        data = context.batches if needs_batches(criterion) else None
+        if accepts(criterion, "loss"):
+            options["loss"] = context.loss
+        if (
+            accepts(criterion, "seed") and data is None
+        ):  # where images are sampled, it is the same ones each time
+            options["seed"] = context.seed
+        return lambda graph: score(graph, criterion, batches=data, **options)
+
+    def scores(self) -> Scores:
+        """Return the scores of the removal's criterion now."""
+        self.context.tell(f"scoring channels by {self.removal.criterion}")
+        return self.scorer()(self.graph)
+
+    def remove(self, momenta: Mapping[str, Tensor]) -> Removed:
+        """Score, select, fit the next layers and cut; the model is on the CPU.
+
+        Args:
+            momenta: the optimizer's, by parameter name; they are cut with the channels.
+
+        Raises:
+            TargetError: the target cannot be reached.
+        """
+        context = self.context
+        removed = remove(
+            self.graph,
+            self.method.scores(self),
+            context.budget().at(self.removal.way),
+            ways=context.options.reconstruct or "none",
+            batches=context.fit_batches,
+            momentum=momenta,
+        )
+        if self.schedule.shrinks:  # shrunk weights would learn faster than they did before
+            restore_scale(removed.model, context.example, dict(context.original()))
+        return removed
+
+
+class LeadIn(Phase):
+    """Training until the loss levels off, at whose end nothing goes."""
+
+    def begin(self) -> Extra:
+        """Return what ends the stage."""
+        self.callback = Plateau(self.context.per_epoch)
+        return self.callback
+
+    def remove(self, momenta: Mapping[str, Tensor]) -> Removed:
+        """Keep everything."""
+        return Removed(self.graph.model, Plan.everything(self.graph), dict(momenta))
