@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from edgeprune import saving
+from edgeprune import resources, saving
 from edgeprune.arguments import (
     check_example,
     check_graph,
@@ -24,7 +24,7 @@ from edgeprune.arguments import (
 )
 from edgeprune.bench.session import Progress
 from edgeprune.bounds import short
-from edgeprune.budget import LATENCY, Budget, Target, asks_time, cost_of, parse_targets, select
+from edgeprune.budget import Budget, Target, need_device, parse_targets, select
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph, shapes_of
 from edgeprune.graph.heap import collecting_later
@@ -213,7 +213,7 @@ def prune(
     scores = score(graph, criterion, batches=batches, **options_of(options))
     if not isinstance(device, str | Site | None) or device == "":
         raise TargetError(f"a profile's name or a Site is wanted as device, not {kind_of(device)}")
-    if device is None and not asks_time(targets):
+    if device is None and not need_device(targets):
         plan = Budget.of(targets, graph, align, floor).select(graph, scores, ratios)
     else:
         if ratios:
@@ -253,9 +253,9 @@ def _report(graph: Graph, done: compaction.Compacted, targets: tuple[Target, ...
 
 
 def _got(graph: Graph, plan: Plan, target: Target) -> float:
-    """What remains of the first target's quantity; of the FLOPs for a time, which the notes tell."""
-    kind = "flops" if target.kind == LATENCY else target.kind
-    return _share(cost_of(kind, graph, plan.keep), cost_of(kind, graph))
+    """What remains of the first target's quantity; of the FLOPs for what a device tells, which is in the notes."""
+    resource = resources.get("flops") if target.resource.needs_device else target.resource
+    return _share(resource.cost(graph, plan.keep), resource.cost(graph))
 
 
 def _widths(model: nn.Module) -> dict[str, int]:

@@ -38,7 +38,8 @@ def make_budget(
         TargetError, LatencyError, BenchError: see `edgeprune.latency.device_budget`.
     """
     if plan is not None:
-        return GivenPlan(parse_targets(options.target), {"flops": float(graph.flops())}, plan=plan)
+        originals = {"flops": float(graph.flops())}
+        return Budget(parse_targets(options.target), originals, solver=GivenPlan(plan))
     if not on_device(options):
         return Budget.of(options.target, graph, options.align, options.floor)
     return device_budget(

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeprune import training
-from edgeprune.budget import LATENCY, TOLERANCE, Target, parse_targets
+from edgeprune import resources, training
+from edgeprune.budget import TOLERANCE, Target, parse_targets
 from edgeprune.data import DataBundle
 from edgeprune.graph.classes import build_graph, parts_kept
 from edgeprune.recipe import TrainPruneOptions
@@ -20,18 +20,22 @@ def judge(run: Run, data: DataBundle, options: TrainPruneOptions) -> Record:
     models = {which: run.load(which) for which in ("baseline", "settled", "pruned")}
     records = {which: _record(run, data, options, which, model) for which, model in models.items()}
     base, pruned = records["baseline"], records["pruned"]
-    amounts: dict[str, tuple[float, float]] = {
-        kind: (base[kind], pruned[kind]) for kind in ("flops", "params")
-    }
     targets = parse_targets(options.target)
     example, opaque = torch.zeros(1, *data.shape), options.opaque or ()
     graph = build_graph(models["baseline"].cpu(), example, opaque=opaque)
-    if any(target.kind == "memory" for target in targets):
-        pruned_graph = build_graph(models["pruned"].cpu(), example, opaque=opaque)
-        amounts["memory"] = graph.memory(), pruned_graph.memory()
-    if (times := _settled_times(run)) is not None:
-        amounts[LATENCY] = times
-    outcomes = [_outcome(target, amounts.get(target.kind)) for target in targets]
+    settled = run.times()
+
+    def amounts(target: Target) -> tuple[float, float] | None:
+        if target.resource.needs_device:
+            return target.resource.measured_on_device(settled)
+        if target.kind in base:
+            return base[target.kind], pruned[target.kind]
+        before, after = (
+            target.resource.measure(models[which].cpu(), example, opaque) for which in ("baseline", "pruned")
+        )
+        return before, after
+
+    outcomes = [_outcome(target, amounts(target)) for target in targets]
     return {
         "schema": 1,
         "target": outcomes[0],
@@ -42,14 +46,6 @@ def judge(run: Run, data: DataBundle, options: TrainPruneOptions) -> Record:
         "models": records,
         "notes": [*run.notes(), *parts_kept(graph), *_missed(targets, outcomes), *data.notes],
     }
-
-
-def _settled_times(run: Run) -> tuple[float, float] | None:
-    """The baseline's and the pruned model's ms, from when the widths were settled."""
-    for attempt in (run.times() or {}).get("attempts", ()):
-        if attempt["chosen"]:
-            return attempt["baseline_ms"], attempt["pruned_ms"]
-    return None
 
 
 def _outcome(target: Target, amounts: tuple[float, float] | None) -> Record:
@@ -73,7 +69,7 @@ def _missed(targets: tuple[Target, ...], outcomes: list[Record]) -> list[str]:
     """
     found = []
     for target, one in zip(targets, outcomes, strict=True):
-        if target.kind == LATENCY or one["got_fraction"] is None:
+        if target.resource.needs_device or one["got_fraction"] is None:
             continue
         off = one["got_fraction"] / one["fraction"] - 1
         if off > TOLERANCE or (len(targets) == 1 and off < -TOLERANCE):
@@ -86,22 +82,7 @@ def _record(run: Run, data: DataBundle, options: TrainPruneOptions, which: str, 
     return {
         "accuracy": training.accuracy(model.to(options.device), data.batches("test"), options.device),
         "test_images": data.sizes["test"],
-        "params": sum(p.numel() for p in model.parameters()),
-        "flops": flops_of(model.cpu(), example),
+        "params": int(resources.get("params").measure(model, example)),
+        "flops": int(resources.get("flops").measure(model.cpu(), example)),
         "size_bytes": (run.path / f"{which}.safetensors").stat().st_size,
     }
-
-
-def flops_of(model: nn.Module, example: torch.Tensor) -> int:
-    """Multiply-adds of one forward pass, as fvcore counts them (batch included)."""
-    import logging
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch's, at what fvcore does when it is imported
-        from fvcore.nn import FlopCountAnalysis
-
-    analysis = FlopCountAnalysis(model.eval(), example)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
-    return int(analysis.total())

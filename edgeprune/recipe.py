@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from edgeprune.bounds import QUANTITIES, check_count, check_quantity
-from edgeprune.budget import asks_time, parse_targets
+from edgeprune.budget import need_device, parse_targets
 from edgeprune.data import DataBundle
 from edgeprune.errors import TrainError, known
 from edgeprune.importance.combine import NORMALISERS, REDUCTIONS
@@ -187,7 +187,7 @@ def check_choices(options: TrainPruneOptions) -> None:
 def on_device(options: TrainPruneOptions) -> bool:
     """Whether widths are chosen for a device, by its latency table."""
     return (
-        asks_time(parse_targets(options.target))
+        need_device(parse_targets(options.target))
         or options.target_device is not None
         or options.host is not None
     )

@@ -17,7 +17,6 @@ from edgeprune.files import sha256
 from edgeprune.goals import make_budget
 from edgeprune.graph.classes import build_graph
 from edgeprune.judging import judge
-from edgeprune.latency.device import DeviceBudget
 from edgeprune.methods import chosen_method
 from edgeprune.methods.course import Course, Removal
 from edgeprune.methods.phase import Context
@@ -145,8 +144,9 @@ class Stages:
 
     def _keep_times(self) -> None:
         """Keep what was measured when widths were settled for a device."""
-        if isinstance(self.budget, DeviceBudget) and self.budget.attempts:
-            self.run.save_times(self.budget.record())
+        record = self.budget.record()
+        if record is not None:
+            self.run.save_times(record)
 
     def _make(self, course: Course, removal: Removal) -> None:
         """Train up to a removal, and make it."""

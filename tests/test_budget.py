@@ -6,7 +6,8 @@ import torch
 from graph.cut_apart import TIED, Across, CutApart, Halves
 from torch import Tensor, nn
 
-from edgeprune.budget import TOLERANCE, Target, cost_of, evened, floors_of, select
+from edgeprune import resources
+from edgeprune.budget import TOLERANCE, Target, evened, floors_of, select
 from edgeprune.errors import EdgePruneError, PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.pieces import equal_pieces
@@ -46,7 +47,8 @@ def resnet20() -> Graph:
 
 
 def remains(kind: str, graph: Graph, keep: np.ndarray) -> float:
-    return cost_of(kind, graph, keep) / cost_of(kind, graph)
+    resource = resources.get(kind)
+    return resource.cost(graph, keep) / resource.cost(graph)
 
 
 def kept(graph: Graph, target: str, **more: object) -> tuple[list[int], list[int]]:
@@ -102,10 +104,10 @@ def test_bad_targets_say_what_to_write(text: str, said: str) -> None:
 def test_cost_and_share(tiny: Graph) -> None:
     keep = np.ones(10, dtype=bool)
     keep[[1, 5]] = False
-    assert cost_of("params", tiny) == 50
-    assert cost_of("params", tiny, keep) == 2 * 3 + 3 * 5 + 3 * 5
+    assert resources.get("params").cost(tiny) == 50
+    assert resources.get("params").cost(tiny, keep) == 2 * 3 + 3 * 5 + 3 * 5
     assert remains("params", tiny, keep) == 36 / 50
-    assert cost_of("flops", tiny) == tiny.flops()
+    assert resources.get("flops").cost(tiny) == tiny.flops()
 
 
 # --- choosing -------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ FLOORS = [
     ["folders", "tensorfile", "earlier"],
     ["devices", "plan", "models", "data", "report", "recording"],
     ["graph", "console"],
-    ["rewrite", "arguments"],
+    ["rewrite", "arguments", "resources"],
     ["budget", "importance", "export", "bench"],
     ["latency"],
     ["runs", "reconstruct"],

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from edgeprune import resources
 from edgeprune.cli.base import (
     as_json,
     complain,
@@ -21,6 +22,7 @@ from edgeprune.cli.base import (
 )
 from edgeprune.host_options import assume_device, host_words, on_host
 from edgeprune.methods import METHODS, SCHEDULES
+from edgeprune.resources import RESOURCES
 
 
 def either(names: Sequence[str]) -> str:
@@ -128,8 +130,8 @@ def show_methods(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     "--target",
     default="flops=0.5",
     show_default=True,
-    help="What remains, 0 < F <= 1: flops=F, params=F, memory=F or 20MB, latency=F or 8ms; several with "
-    "commas between.",
+    help="What remains, 0 < F <= 1: "
+    f"{', '.join(resources.get(name).example for name in RESOURCES.registered())}; several with commas between.",
 )
 @click.option(
     "--target-device",

@@ -12,7 +12,7 @@ blocks.py    which blocks may go whole
 choose.py    the most important channels within the goals
 whole.py     a plan exported and measured beside the baseline
 meet.py      choosing and measuring until the time is met
-device.py    all of it as a budget, in the place of FLOPs
+device.py    all of it as a budget's resource and solver
 budget.py    such a budget from a model and a device's name
 standing.py  where layers stand on the device's steps, for people
 """

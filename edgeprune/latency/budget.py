@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from edgeprune.bench.session import Progress
-from edgeprune.budget import Target, parse_targets
+from edgeprune.budget import Budget, Target, parse_targets
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.latency.build import build_table
-from edgeprune.latency.device import DeviceBudget, Pricing
+from edgeprune.latency.device import Pricing, budget_on
 from edgeprune.latency.shapes import read_model
 from edgeprune.latency.site import Site
 from edgeprune.latency.whole import Whole
@@ -28,7 +28,7 @@ def device_budget(
     check: bool = True,
     graph: Graph | None = None,
     progress: Progress = lambda done, total, text: None,  # noqa: ARG005
-) -> DeviceBudget:
+) -> Budget:
     """What may remain of a model on a device.
 
     Args:
@@ -57,7 +57,7 @@ def device_budget(
     if graph is None:
         graph = build_graph(model, torch.zeros(1, *shape))
     pricing = Pricing(graph, read_model(whole.baseline_file, site.batch), table)
-    return DeviceBudget.on(
+    return budget_on(
         targets,
         pricing,
         measure=whole.measure if check else None,

@@ -1,4 +1,4 @@
-"""A budget on a device: time as its latency table says, and at the end as the device itself says."""
+"""A device's solver: time as its latency table says, and at the end as the device itself says."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -8,16 +8,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.budget import LATENCY, Budget, Target, asks_time, checked_scores, cost_of
+from edgeprune import resources
+from edgeprune.budget import Budget, Solver, Target, need_device
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Bools, Graph, Ints
-from edgeprune.latency.choose import Chooser, Cost, PerFlop
+from edgeprune.latency.choose import Chooser, PerFlop
 from edgeprune.latency.meet import Attempt, Measured, meet
-from edgeprune.latency.predict import LatencyModel
+from edgeprune.latency.predict import LatencyModel, MsByWidths
 from edgeprune.latency.shapes import Model
 from edgeprune.latency.table import ASSUMED_ON, Table
 from edgeprune.plan import Plan
+from edgeprune.resources.latency import LATENCY, Latency
 
+Floats = NDArray[np.float64]
 Measure = Callable[[Graph, Plan], Measured]
 
 # FLOPs that go should take their time with them: a speedup is to be this share of the FLOPs ratio at least.
@@ -53,9 +56,66 @@ class Pricing:
         return self._last[1]
 
 
+class LatencyOn(Latency):
+    """Milliseconds on one device, by its table.
+
+    Args:
+        pricing: what any plan takes by the table.
+    """
+
+    def __init__(self, pricing: Pricing) -> None:
+        self.pricing = pricing
+
+    def cost(self, graph: Graph, keep: Bools | None = None) -> float:
+        """Return the ms of what (classes,) ``keep`` leave."""
+        return self.pricing.on(graph).ms(keep)
+
+    def by_widths(self, graph: Graph) -> MsByWidths:
+        """Return the ms as a function of the groups' widths."""
+        return self.pricing.on(graph).by_widths()
+
+    def steps(self, graph: Graph) -> Ints:
+        """Return the device's own steps."""
+        return self.pricing.on(graph).steps()
+
+
+def budget_on(
+    targets: tuple[Target, ...],
+    pricing: Pricing,
+    *,
+    measure: Measure | None = None,
+    align: int = 1,
+    floor: int = 2,
+    tell: Callable[[str], None] = lambda text: None,  # noqa: ARG005
+) -> Budget:
+    """Return the budget of an unpruned model, whose widths are the device's.
+
+    Args:
+        targets: as they were asked for; without one of latency, FLOPs that go are to take their time with them.
+        pricing: what a plan takes by the table.
+        measure: exports and measures a plan beside the baseline; None: the table is believed.
+        align: widths become multiples of this, and of the device's own steps.
+        floor: no group keeps fewer channels.
+        tell: where to say what is being done.
+
+    Raises:
+        TargetError: the model is within the time already.
+    """
+    graph, bound = pricing.original, {LATENCY: LatencyOn(pricing)}
+    whole = bound[LATENCY].cost(graph)
+    for target in targets:
+        if target.kind == LATENCY and target.goal(whole) > whole:
+            why = f"the unpruned model takes {whole:.3g} ms already"
+            raise TargetError(f"{target}: {why}; nothing to prune")
+    kinds = {"flops", *(target.kind for target in targets)} - {LATENCY}
+    originals = {LATENCY: whole, **{kind: resources.get(kind).cost(graph) for kind in kinds}}
+    solver = (TimeSolver if need_device(targets) else EfficiencySolver)(pricing, measure, [], tell)
+    return Budget(targets, originals, align, floor, bound=bound, solver=solver)
+
+
 @dataclass(frozen=True)
-class DeviceBudget(Budget):
-    """A budget whose widths are the device's: chosen as a knapsack over its steps; whole blocks may go.
+class TimeSolver(Solver):
+    """A knapsack over the device's steps, in which whole blocks may go; the last choice is measured.
 
     Attributes:
         pricing: what a plan takes by the table.
@@ -64,73 +124,22 @@ class DeviceBudget(Budget):
         tell: where to say what is being done.
     """
 
-    pricing: Pricing | None = None
+    pricing: Pricing
     measure: Measure | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
     tell: Callable[[str], None] = lambda text: None  # noqa: ARG005
     exact: ClassVar[bool] = True  # a plan that is faster than asked is made slower, and more important
 
-    @classmethod
-    def on(
-        cls,
-        targets: tuple[Target, ...],
-        pricing: Pricing,
-        *,
-        measure: Measure | None = None,
-        align: int = 1,
-        floor: int = 2,
-        tell: Callable[[str], None] = lambda text: None,  # noqa: ARG005
-    ) -> "DeviceBudget":
-        """Of an unpruned model, the table's.
-
-        Raises:
-            TargetError: the model is within the time already.
-        """
-        graph = pricing.original
-        whole = pricing.on(graph).ms()
-        for target in targets:
-            if target.kind == LATENCY and target.goal(whole) > whole:
-                why = f"the unpruned model takes {whole:.3g} ms already"
-                raise TargetError(f"{target}: {why}; nothing to prune")
-        kinds = {"flops", *(target.kind for target in targets)} - {LATENCY}
-        originals = {LATENCY: whole, **{kind: cost_of(kind, graph) for kind in kinds}}
-        made = cls if asks_time(targets) else EfficientBudget
-        return made(targets, originals, align, floor, 1.0, pricing, measure, [], tell)
-
-    def cost(self, kind: str, graph: Graph, keep: Bools | None = None) -> float:
-        """What a model takes at ``keep``; its time in ms by the table."""
-        if kind != LATENCY:
-            return cost_of(kind, graph, keep)
-        return self._pricing.on(graph).ms(keep)
-
-    def by_widths(self, graph: Graph) -> dict[str, Callable[[Ints], float]]:
-        """As a plain budget's; time is the table's."""
-        time = self._pricing.on(graph).by_widths()
-        return {kind: time if kind == LATENCY else graph.by_widths(kind) for kind in self.goals}
-
-    def steps(self, graph: Graph) -> Ints:
-        """The device's own, and the alignment."""
-        return np.lcm(self._pricing.on(graph).steps(), super().steps(graph))
-
-    @property
-    def _pricing(self) -> Pricing:
-        assert self.pricing is not None  # the base's fields have defaults, so this must have one
-        return self.pricing
-
-    def select(
-        self, graph: Graph, scores: NDArray[np.float64], ratios: Mapping[str, float] | None = None
-    ) -> Plan:
-        """The most important channels that the goals leave room for, by the table.
+    def select(self, budget: Budget, graph: Graph, scores: Floats, ratios: Mapping[str, float]) -> Plan:  # noqa: ARG002
+        """Choose the most important channels that the goals leave room for, by the table.
 
         Raises:
             TargetError: floors, steps and protected channels do not allow it, or nothing can be gained.
         """
-        if ratios:
-            raise TargetError("ratios of single layers and a device's budget exclude each other")
-        return self._chosen(graph, checked_scores(graph, scores), self._wanted)
+        return self._chosen(budget, graph, scores, self._wanted(budget))
 
-    def pace(self, graph: Graph, scores: NDArray[np.float64]) -> Budget:
-        """For a time, the FLOPs of the plan that takes it by the table.
+    def pace(self, budget: Budget, graph: Graph, scores: Floats) -> Budget:
+        """Return, for a time, the FLOPs of the plan that takes it by the table.
 
         Time is a staircase, and hardly falls while channels go one by one: a width between two steps takes
         the next one's time or more, and no channel's going removes a block. A controller that followed the
@@ -140,93 +149,88 @@ class DeviceBudget(Budget):
         Raises:
             TargetError: as `select`.
         """
-        if not asks_time(self.targets):
-            return self
-        share = self._share("flops", graph, self.select(graph, scores))
+        if not need_device(budget.targets):
+            return budget
+        share = budget.share("flops", graph, budget.select(graph, scores).keep)
         return Budget.of(Target("flops", share), graph)
 
-    @property
-    def _wanted(self) -> float:
+    def _wanted(self, budget: Budget) -> float:
         """The share of the unpruned model's time that is asked for."""
-        return self.goals[LATENCY] / self.originals[LATENCY]
+        return budget.goals[LATENCY] / budget.originals[LATENCY]
 
-    def _chosen(self, graph: Graph, scores: NDArray[np.float64], asked: float) -> Plan:
+    def _chosen(self, budget: Budget, graph: Graph, scores: Floats, asked: float) -> Plan:
         """Within the goals, and that share of the time by the table."""
-        return self._knapsack(graph, scores, {**self.goals, LATENCY: asked * self.originals[LATENCY]})
+        goals = {**budget.goals, LATENCY: asked * budget.originals[LATENCY]}
+        return self._knapsack(budget, graph, scores, goals)
 
-    def _share(self, kind: str, graph: Graph, plan: Plan) -> float:
-        return self.cost(kind, graph, plan.keep) / self.originals[kind]
-
-    def _predicted(self, graph: Graph, plan: Plan) -> float:
+    def _predicted(self, budget: Budget, graph: Graph, plan: Plan) -> float:
         """What a plan has, by the table, of what `_wanted` asks."""
-        return self._share(LATENCY, graph, plan)
+        return budget.share(LATENCY, graph, plan.keep)
 
-    def _ratio(self, graph: Graph, plan: Plan, measured: Measured) -> float:  # noqa: ARG002
+    def _ratio(self, budget: Budget, graph: Graph, plan: Plan, measured: Measured) -> float:  # noqa: ARG002
         """The time that was measured over the time that was asked for."""
-        time = next(target for target in self.targets if target.kind == LATENCY)
-        return measured.pruned_ms / time.amount if time.amount is not None else measured.share / self._wanted
+        time = next(target for target in budget.targets if target.kind == LATENCY)
+        wanted = self._wanted(budget)
+        return measured.pruned_ms / time.amount if time.amount is not None else measured.share / wanted
 
     def _knapsack(
         self,
+        budget: Budget,
         graph: Graph,
-        scores: NDArray[np.float64],
+        scores: Floats,
         goals: dict[str, float],
         spend: tuple[str, ...] = (),
     ) -> Plan:
         plain = {kind: goal for kind, goal in goals.items() if kind != PER_FLOP}
-        if all(self.cost(kind, graph) <= goal for kind, goal in plain.items()):
+        if all(budget.cost(kind, graph) <= goal for kind, goal in plain.items()):
             return Plan.everything(graph)
-        time = self._pricing.on(graph).by_widths()
-        costs: dict[str, Cost] = {
-            kind: time if kind == LATENCY else graph.by_widths(kind) for kind in goals if kind != PER_FLOP
-        }
+        costs: dict[str, Any] = {kind: budget.resource(kind).by_widths(graph) for kind in plain}
         if PER_FLOP in goals:
-            whole = self.originals[LATENCY], self.originals["flops"]
-            costs[PER_FLOP] = PerFlop(time, graph.by_widths("flops"), *whole)
+            whole = budget.originals[LATENCY], budget.originals["flops"]
+            costs[PER_FLOP] = PerFlop(costs[LATENCY], graph.by_widths("flops"), *whole)
         # A knapsack adds importance up: nothing may count against being kept, or beyond all measure.
         finite = np.nan_to_num(scores, posinf=np.abs(scores[np.isfinite(scores)]).sum() + 1)
         scores = finite - min(0.0, float(finite.min(initial=0.0)))
-        steps = self.steps(graph)
-        return Chooser(graph, scores, costs, goals, steps=steps, floor=self.floor, spend=spend).plan()
+        steps = budget.steps(graph)
+        return Chooser(graph, scores, costs, goals, steps=steps, floor=budget.floor, spend=spend).plan()
 
-    def settle(self, graph: Graph, scores: NDArray[np.float64]) -> Plan:
-        """The last choice: measured whole on the device, and corrected, until it meets its time.
+    def settle(self, budget: Budget, graph: Graph, scores: Floats) -> Plan:
+        """Choose for the last time: measured whole on the device, and corrected, until it meets its time.
 
         Raises:
             TargetError: as `select`; or what was measured is no faster than the baseline.
         """
-        scores = checked_scores(graph, scores)
         if self.measure is None:
-            plan = self.select(graph, scores)
+            plan = self.select(budget, graph, scores, {})
             return replace(plan, notes=(*plan.notes, *self.remarks()))
         measure = self.measure
 
         def choose(asked: float) -> tuple[Plan, float]:
-            plan = self._chosen(graph, scores, asked)
-            return plan, self._predicted(graph, plan)
+            plan = self._chosen(budget, graph, scores, asked)
+            return plan, self._predicted(budget, graph, plan)
 
         def check(plan: Plan) -> Measured:
             self.tell("measuring the pruned model whole")
             return measure(graph, plan)
 
         def ratio(plan: Plan, measured: Measured) -> float:
-            return self._ratio(graph, plan, measured)
+            return self._ratio(budget, graph, plan, measured)
 
-        best, attempts = meet(self._wanted, choose, check, ratio, exact=self.exact)
+        best, attempts = meet(self._wanted(budget), choose, check, ratio, exact=self.exact)
         if best.measured.share > 1:  # fast for its FLOPs, and slower all the same
-            best = min(attempts, key=lambda one: one.measured.share)
-        self.attempts[:] = [self._told(graph, one, one is best) for one in attempts]
+            best = min(attempts, key=lambda attempt: attempt.measured.share)
+        self.attempts[:] = [_told(budget, graph, attempt, attempt is best) for attempt in attempts]
         if best.measured.share > 1 and not best.plan.keep.all():
             raise TargetError(
                 f"nothing is gained on this device: of {len(attempts)} plans the fastest is "
                 f"{best.measured.speedup[0]:.3f} times as fast as the unpruned model"
             )
-        note = self._note(best, self._share(LATENCY, graph, best.plan))
+        note = self._note(budget, best, budget.share(LATENCY, graph, best.plan.keep))
         return replace(best.plan, notes=(*best.plan.notes, note, *self.remarks()))
 
     def remarks(self) -> list[str]:
-        """Return what a reader of any of this budget's times should know."""
-        conditions = self._pricing.table.conditions
+        """Return what a reader of any of these times should know."""
+        conditions = self.pricing.table.conditions
         machine = conditions.get(ASSUMED_ON)
         if machine is None:
             return []
@@ -235,28 +239,19 @@ class DeviceBudget(Budget):
             f"{machine}"
         ]
 
-    def record(self) -> dict[str, Any]:
-        """What the settling tried and measured, and under which conditions; for the run folder."""
+    def record(self, budget: Budget) -> dict[str, Any] | None:
+        """Return what the settling tried and measured, and under which conditions."""
+        if not self.attempts:
+            return None
         return {
             "schema": 1,
-            "targets": [str(target) for target in self.targets],
-            "conditions": self._pricing.table.conditions,
-            "baseline_ms_by_table": self.originals[LATENCY],
+            "targets": [str(target) for target in budget.targets],
+            "conditions": self.pricing.table.conditions,
+            "baseline_ms_by_table": budget.originals[LATENCY],
             "attempts": self.attempts,
         }
 
-    def _told(self, graph: Graph, one: Attempt, chosen: bool) -> dict[str, Any]:
-        """An attempt for the record."""
-        time, flops = (self._share(kind, graph, one.plan) for kind in (LATENCY, "flops"))
-        return {
-            **one.to_dict(),
-            "predicted_fraction": time,
-            "table_error": time / one.measured.share - 1,
-            "flops_fraction": flops,
-            "chosen": chosen,
-        }
-
-    def _note(self, best: Attempt, predicted: float) -> str:
+    def _note(self, budget: Budget, best: Attempt, predicted: float) -> str:
         """What was measured against what was asked, in words."""
         one, (low, high) = best.measured, best.measured.speedup[1:]
         by = "" if one.percentile == 50 else f", by {one.percentile}th percentiles"
@@ -264,49 +259,60 @@ class DeviceBudget(Budget):
             f"measured whole{by}: {one.pruned_ms:.4g} ms of {one.baseline_ms:.4g} ms, {one.speedup[0]:.3f} "
             f"times as fast ({low:.3f} to {high:.3f}); the table said {1 / predicted:.3f}"
         )
-        return found if best.met else f"{found}; {self._missed(best)}"
+        return found if best.met else f"{found}; {self._missed(budget, best)}"
 
-    def _missed(self, best: Attempt) -> str:
+    def _missed(self, budget: Budget, best: Attempt) -> str:
         """Why a target of time was not met."""
         slow = "none of the plans that were tried is faster"
         why = "the device's steps leave no plan nearer" if best.ratio < 1 else slow
-        asked = ", ".join(map(str, self.targets))
+        asked = ", ".join(map(str, budget.targets))
         return f"{asked} was missed by {100 * abs(best.ratio - 1):.1f} %: {why}"
 
 
 @dataclass(frozen=True)
-class EfficientBudget(DeviceBudget):
-    """A device's budget of which nobody asked a time: FLOPs that go are to take theirs with them.
+class EfficiencySolver(TimeSolver):
+    """The same where nobody asked a time: FLOPs that go are to take theirs with them.
 
     What is wished for is the share of the time for each share of the FLOPs, at most 1 / `EFFICIENCY`.
     """
 
     exact: ClassVar[bool] = False
 
-    @property
-    def _wanted(self) -> float:
+    def _wanted(self, budget: Budget) -> float:  # noqa: ARG002
         return 1 / EFFICIENCY
 
-    def _chosen(self, graph: Graph, scores: NDArray[np.float64], asked: float) -> Plan:
+    def _chosen(self, budget: Budget, graph: Graph, scores: Floats, asked: float) -> Plan:
         """Within the goals, and as near to that as the device gives; faster than the baseline in any case."""
-        goals = {**self.goals, LATENCY: SLOWER * self.originals[LATENCY]}
+        goals = {**budget.goals, LATENCY: SLOWER * budget.originals[LATENCY]}
         try:
-            best = self._knapsack(graph, scores, goals)
+            best = self._knapsack(budget, graph, scores, goals)
         except TargetError as error:
             raise TargetError(f"nothing can be gained on this device: {error}") from None
         # The steps of a small network may leave nothing that is fast and as large as it may be.
-        for spend in (tuple(self.goals), ()):
+        for spend in (tuple(budget.goals), ()):
             for share in RELAXED:
                 with suppress(TargetError):
-                    return self._knapsack(graph, scores, {**goals, PER_FLOP: asked / share}, spend)
+                    return self._knapsack(budget, graph, scores, {**goals, PER_FLOP: asked / share}, spend)
         return best
 
-    def _predicted(self, graph: Graph, plan: Plan) -> float:
-        return self._share(LATENCY, graph, plan) / self._share("flops", graph, plan)
+    def _predicted(self, budget: Budget, graph: Graph, plan: Plan) -> float:
+        return budget.share(LATENCY, graph, plan.keep) / budget.share("flops", graph, plan.keep)
 
-    def _ratio(self, graph: Graph, plan: Plan, measured: Measured) -> float:
-        return measured.share / self._share("flops", graph, plan) / self._wanted
+    def _ratio(self, budget: Budget, graph: Graph, plan: Plan, measured: Measured) -> float:
+        return measured.share / budget.share("flops", graph, plan.keep) / self._wanted(budget)
 
-    def _missed(self, best: Attempt) -> str:
+    def _missed(self, budget: Budget, best: Attempt) -> str:  # noqa: ARG002
         gain = EFFICIENCY / best.ratio
         return f"of the FLOPs ratio, the speedup is {gain:.2f}: this device gives no more for these targets"
+
+
+def _told(budget: Budget, graph: Graph, attempt: Attempt, chosen: bool) -> dict[str, Any]:
+    """An attempt for the record."""
+    time, flops = (budget.share(kind, graph, attempt.plan.keep) for kind in (LATENCY, "flops"))
+    return {
+        **attempt.to_dict(),
+        "predicted_fraction": time,
+        "table_error": time / attempt.measured.share - 1,
+        "flops_fraction": flops,
+        "chosen": chosen,
+    }

@@ -16,9 +16,10 @@ from edgeprune.files import sha256, write_json
 from edgeprune.goals import make_budget
 from edgeprune.graph.classes import Graph, Ints, build_graph
 from edgeprune.importance import score
-from edgeprune.latency.device import DeviceBudget
+from edgeprune.latency.device import TimeSolver
 from edgeprune.pipeline import stored_options
 from edgeprune.recipe import TrainPruneOptions
+from edgeprune.resources import LATENCY
 from edgeprune.search import pictures
 from edgeprune.search.clusters import Dendrogram
 from edgeprune.search.evaluate import Evaluator
@@ -228,8 +229,7 @@ class Problem:
             "best_test": self.evaluator.tested(self.evaluator.finally_pruned(widths)),
         }
         measured = self._measured(widths, progress)
-        remarks = self.budget.remarks() if isinstance(self.budget, DeviceBudget) else []
-        known |= {"measured": measured, "notes": [*self.notes, *remarks]}
+        known |= {"measured": measured, "notes": [*self.notes, *self.budget.remarks()]}
         result = gathered(study, self.wall, known)
         result["pictures"], result["pictures_reason"] = pictures.draw(result, self.folder)
         write_json(self.folder.result, result)
@@ -293,14 +293,14 @@ class Problem:
 
     def _measured(self, widths: Ints, progress: Progress) -> dict[str, Any] | None:
         """The best plan on the device; None where no time was asked for."""
-        budget = self.budget
-        if not isinstance(budget, DeviceBudget) or budget.measure is None:
+        solver = self.budget.solver
+        if not isinstance(solver, TimeSolver) or solver.measure is None:
             return None
         progress(0, 1, "measuring the best model whole")
-        found = budget.measure(self.variables.graph, self.variables.plan(widths))
-        asked = self.wall.goals.get("latency")
+        found = solver.measure(self.variables.graph, self.variables.plan(widths))
+        asked = self.wall.goals.get(LATENCY)
         if asked is not None:
-            ratio = found.share / (asked / self.wall.costs["latency"](self.wall.sizes))
+            ratio = found.share / (asked / self.wall.costs[LATENCY](self.wall.sizes))
             if ratio > 1.03:
                 self.notes.append(
                     f"measured whole, the best policy takes {100 * (ratio - 1):.1f} % more time than asked: "

@@ -1,0 +1,50 @@
+"""Budgets: class scores in, keep-plan out, at a share of the FLOPs, parameters, memory or time."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.arguments import check_graph
+from edgeprune.budget.budgets import Budget
+from edgeprune.budget.greedy import TOLERANCE, Greedy, evened, floors_of, level_scores
+from edgeprune.budget.scores import as_scores, checked_scores
+from edgeprune.budget.solvers import GivenPlan, Solver
+from edgeprune.budget.targets import Target, need_device, parse_targets
+from edgeprune.graph.classes import Graph
+from edgeprune.plan import Plan
+
+__all__ = [
+    "TOLERANCE", "Budget", "GivenPlan", "Greedy", "Solver", "Target", "as_scores", "checked_scores",
+    "evened", "floors_of",
+    "level_scores",
+    "need_device", "parse_targets", "select",
+]  # fmt: skip
+
+
+def select(
+    graph: Graph,
+    scores: NDArray[np.float64],
+    target: str | Target,
+    *,
+    align: int = 1,
+    floor: int = 2,
+    ratios: Mapping[str, float] | None = None,
+) -> Plan:
+    """Drop the lowest-scoring classes until the target is met.
+
+    Args:
+        graph: the traced model.
+        scores: shape (graph.classes,), higher is more important.
+        target: 'flops=0.5', 'params=0.3', 'memory=20MB', several with commas between, or a Target.
+        align: widths become multiples of this (whole groups smaller than it stay); what rounding leaves goes
+            to the most important channels.
+        floor: no layer keeps fewer channels than this.
+        ratios: share to keep for single groups, by name; the others share what is left of the budget.
+
+    Raises:
+        TargetError: floors, alignment and protected channels do not allow it; says how far it can go.
+        PlanError: a score is missing or not a number.
+    """
+    check_graph(graph)
+    return Budget.of(target, graph, align, floor).select(graph, scores, ratios)

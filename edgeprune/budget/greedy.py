@@ -1,0 +1,216 @@
+"""The plain solver: channels go by their scores alone until every target is met."""
+
+import heapq
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.arguments import kind_of
+from edgeprune.bounds import check_quantity
+from edgeprune.budget.solvers import Solver
+from edgeprune.budget.targets import Target
+from edgeprune.errors import PlanError, TargetError, known
+from edgeprune.graph.classes import Bools, Graph, Ints
+from edgeprune.graph.pieces import TiedGroups
+from edgeprune.plan import Plan
+
+if TYPE_CHECKING:
+    from edgeprune.budget.budgets import Budget
+
+Floats = NDArray[np.float64]
+TOLERANCE = 0.01  # a target counts as met within this share of itself
+
+
+class Greedy(Solver):
+    """Drops the lowest-scoring classes until every target is met; see `select`."""
+
+    takes_ratios = True
+
+    def select(self, budget: "Budget", graph: Graph, scores: Floats, ratios: Mapping[str, float]) -> Plan:
+        """Search the shortest prefix of drops that fits, and give back what there is room for."""
+        chosen, goals = _Selection(graph, scores, budget, ratios), budget.goals
+        lowest = chosen.keep_at(len(chosen.order))
+        for target in budget.targets:
+            reached = budget.cost(target.kind, graph, lowest)
+            if reached > goals[target.kind] * (1 + TOLERANCE):
+                raise TargetError(_out_of_reach(budget, target, reached, graph))
+
+        def fits(keep: Bools) -> bool:
+            return all(budget.cost(kind, graph, keep) <= goal for kind, goal in goals.items())
+
+        keep = _search(chosen.keep_at, fits, len(chosen.order))
+        return Plan.of(graph, chosen.refine(keep, goals))
+
+
+def _out_of_reach(budget: "Budget", target: Target, reached: float, graph: Graph) -> str:
+    aligned = f", multiples of {budget.align}" if budget.align > 1 else ""
+    share = reached / budget.originals[target.kind]
+    return (
+        f"{target} cannot be reached: with at least {budget.floor} channels a layer{aligned} and the "
+        f"protected ones, {share:.3f} of the {target.kind} is as far as it goes{graph.why_protected}"
+    )
+
+
+def floors_of(graph: Graph, floor: int, align: int = 1) -> NDArray[np.int64]:
+    """Least level of each of the tied groups: ``floor`` channels a layer, aligned, at most all."""
+    return np.array([_floor(tied, floor, align) for tied in graph.tied_groups], dtype=int)
+
+
+def _floor(tied: TiedGroups, floor: int, align: int) -> int:
+    step = _step(tied, align)
+    return min(tied.size, step * math.ceil(tied.least(floor) / step))
+
+
+def _step(tied: TiedGroups, align: int) -> int:
+    return max(1, min(tied.step([group.step(align) for group in tied.groups]), tied.size))
+
+
+def _search(make: Callable[[int], Bools], fits: Callable[[Bools], bool], count: int) -> Bools:
+    """The keep-set of the shortest prefix of drops that fits."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        if fits(make(middle)):
+            high = middle
+        else:
+            low = middle + 1
+    return make(low)
+
+
+class _Selection:
+    """Keep-sets along one order of drops, with floors, alignment and fixed ratios.
+
+    What is dropped is a level of tied groups: one class, but where pieces of a tensor stay equal one of each.
+    """
+
+    def __init__(
+        self, graph: Graph, scores: NDArray[np.float64], budget: "Budget", ratios: Mapping[str, float]
+    ) -> None:
+        self.graph, self.budget, self.align = graph, budget, budget.align
+        shares = _shares(graph, ratios)
+        self.tied = [part for tied in graph.tied_groups for part in _agreeing(tied, shares)]
+        self.floors = [_floor(tied, budget.floor, budget.align) for tied in self.tied]
+        self.ranked = [np.concatenate(tied.ranked(scores), 1) for tied in self.tied]
+        self.scores = [level_scores(scores[levels]) for levels in self.ranked]
+        self.fixed = self._fixed(shares)
+        free = [i for i in range(len(self.tied)) if i not in self.fixed]
+        above = [np.full(len(self.ranked[i]) - self.floors[i], i) for i in free]
+        heights = np.concatenate([*(self.scores[i][self.floors[i] :] for i in free), np.zeros(0)])
+        self.order = np.concatenate([*above, np.zeros(0, dtype=int)])[np.argsort(heights, kind="stable")]
+
+    def _fixed(self, shares: Mapping[int, float]) -> dict[int, int]:
+        """The level of each of the tied groups that have a share of their own."""
+        fixed = {}
+        for index, tied in enumerate(self.tied):
+            for group in tied.groups:
+                if group.index in shares:
+                    step = _step(tied, self.align)
+                    level = step * max(1, round(shares[group.index] * tied.size / step))
+                    fixed[index] = int(min(tied.size, max(self.floors[index], level)))
+        return fixed
+
+    def keep_at(self, dropped: int) -> Bools:
+        """Keep-set after the first ``dropped`` of the order, rounded up to the alignment."""
+        keep = np.ones(self.graph.classes, dtype=bool)
+        gone = np.bincount(self.order[:dropped], minlength=len(self.tied))
+        for index, (tied, ranked) in enumerate(zip(self.tied, self.ranked, strict=True)):
+            step = _step(tied, self.align)
+            level = min(tied.size, step * math.ceil((tied.size - gone[index]) / step))
+            keep[ranked[self.fixed.get(index, level) :]] = False
+        return keep
+
+    def refine(self, keep: Bools, goals: Mapping[str, float]) -> Bools:
+        """Give back the most important channels, an aligned step at a time, while the budget allows."""
+        keep, meter = keep.copy(), _Growing(self.budget, self.graph, keep)
+        levels = [int(keep[ranked[:, 0]].sum()) for ranked in self.ranked]
+        waiting: list[tuple[float, int]] = []
+
+        def queue(index: int) -> None:
+            if index not in self.fixed and levels[index] < self.tied[index].size:
+                heapq.heappush(waiting, (-self.scores[index][levels[index]], index))
+
+        for index in range(len(self.tied)):
+            queue(index)
+        while waiting:
+            _, index = heapq.heappop(waiting)
+            step = self.ranked[index][levels[index] :][: _step(self.tied[index], self.align)]
+            costs, kept = meter.after(step.reshape(-1))
+            # What does not fit never will: what is added later only costs more.
+            if all(costs[kind] <= goal for kind, goal in goals.items()):
+                meter.take(kept)
+                keep[step] = True
+                levels[index] += len(step)
+                queue(index)
+        return keep
+
+
+class _Growing:
+    """The running costs of all goals, of a keep-set that grows."""
+
+    def __init__(self, budget: "Budget", graph: Graph, keep: Bools) -> None:
+        self.costs = {kind: budget.resource(kind).growing(graph, keep) for kind in budget.goals}
+
+    def after(self, classes: Ints) -> tuple[dict[str, float], dict[str, Any]]:
+        """Return the costs with ``classes`` too, and what `take` needs to go on from there."""
+        after = {kind: cost.after(classes) for kind, cost in self.costs.items()}
+        return {kind: cost for kind, (cost, _) in after.items()}, {
+            kind: on for kind, (_, on) in after.items()
+        }
+
+    def take(self, after: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        for kind, cost in self.costs.items():
+            cost.take(after[kind])
+
+
+def evened(graph: Graph, keep: Bools, scores: NDArray[np.float64]) -> Bools:
+    """Return ``keep`` with the most important of the dropped classes given back where equal pieces are not equal.
+
+    Args:
+        graph: the traced model.
+        keep: (classes,) what is to stay.
+        scores: (classes,), higher is more important; of what is kept all higher than of the rest.
+    """
+    keep = keep.copy()
+    for tied in graph.tied_groups:
+        parts = [part for parts in tied.parts for part in parts]
+        if len(parts) > 1:
+            level = max(-(-int(keep[part].sum()) * tied.size // len(part)) for part in parts)
+            keep[np.concatenate(tied.ranked(scores), 1)[:level]] = True
+    return keep
+
+
+def level_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The importance of each level of tied groups, (levels, classes of each): the mean of its classes.
+
+    A level with a class that must stay (infinity) stays; one that may go at once (minus infinity) counts as the least.
+    """
+    if scores.shape[1] == 1:
+        return scores[:, 0]
+    least = scores[np.isfinite(scores)].min(initial=0.0)
+    return np.asarray(np.where(np.isneginf(scores), least, scores).mean(1))
+
+
+def _shares(graph: Graph, ratios: Mapping[str, float]) -> dict[int, float]:
+    """The share to keep of each group, by index, that ``ratios`` names."""
+    names = {g.name: g for g in graph.groups}
+    if not isinstance(ratios, Mapping):
+        raise TargetError(f"ratios are wanted by group, as in {{'layer1': 0.5}}, not {kind_of(ratios)}")
+    shares = {}
+    for name, ratio in ratios.items():
+        check_quantity("lowest", ratio, TargetError, option=f"the ratio of {name}")
+        if name not in names:
+            raise PlanError(known("layer", name, list(names)))
+        if not 0 < ratio <= 1:
+            raise PlanError(f"the ratio of {name} is {ratio}, outside (0, 1]: it is the share that stays")
+        shares[names[name].index] = ratio
+    return shares
+
+
+def _agreeing(tied: TiedGroups, shares: Mapping[int, float]) -> list[TiedGroups]:
+    """Return tied groups, or each group alone where they are asked for different shares."""
+    asked = {shares[index] for index in tied.indices if index in shares}
+    return [tied] if len(asked) < 2 else [TiedGroups((g,), ((g.classes,),)) for g in tied.groups]
