@@ -15,10 +15,8 @@ from edgeprune.graph.classes import Graph
 from edgeprune.plan import Plan
 
 __all__ = [
-    "TOLERANCE", "Budget", "GivenPlan", "Greedy", "Solver", "Target", "as_scores", "checked_scores",
-    "evened", "floors_of",
-    "level_scores",
-    "need_device", "parse_targets", "select",
+    "TOLERANCE", "Budget", "GivenPlan", "Greedy", "Solver", "Target", "as_scores", "checked_scores", "evened",
+    "floors_of", "level_scores", "need_device", "parse_targets", "select",
 ]  # fmt: skip
 
 
