@@ -149,11 +149,14 @@ class Leaves:
         keeps: says of a module, by its name inside the traced one, whether it stays.
         value: gives what the next run of such a module gives: a structure of tensors without memory.
         nodes: the calls of such modules, filled by the trace, with what ``value`` was asked for.
+        lasting: calls that depend on parameters, constants and sizes alone, filled by the trace: they give the same
+            each time.
     """
 
     keeps: Callable[[str], bool]
     value: Callable[[str], Any]
     nodes: dict[fx.Node, int] = field(default_factory=dict)
+    lasting: set[fx.Node] = field(default_factory=set)
 
 
 class ValueTracer(fx.Tracer):
@@ -218,9 +221,16 @@ class ValueTracer(fx.Tracer):
             self._counted.add(node)
         if all(n in self._static or not tensors_in(n.meta[VALUE]) for n in inputs):
             self._static.add(node)
+            self._note_lasting(node)
             return self._run(node, args, kwargs)
         found = self._worked_out(node, args, kwargs)
         return stand_in(self._run_either(node, args, kwargs)) if found is None else found
+
+    def _note_lasting(self, node: fx.Node) -> None:
+        if self._leaves is None or node in self.content or spec_of(node).random:
+            return
+        if all(n in self._leaves.lasting for n in node.all_input_nodes if n in self._static):
+            self._leaves.lasting.add(node)
 
     def _worked_out(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         self._running = True  # reading a layer's attributes must leave no trace
@@ -243,6 +253,7 @@ class ValueTracer(fx.Tracer):
         if VALUE not in node.meta and node.op == "get_attr":  # made by torch.fx for a tensor made in forward
             node.meta[VALUE] = _attribute(self.root, str(node.target))
             self._static.add(node)
+            self._note_lasting(node)
         return node.meta[VALUE]
 
     def _run(self, node: fx.Node, args: Any, kwargs: Any) -> Any:

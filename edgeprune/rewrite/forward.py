@@ -32,6 +32,7 @@ from edgeprune.recording.opaque import outer_part
 from edgeprune.recording.record import CALL, VALUE, Visit
 from edgeprune.recording.untouched import untouched
 from edgeprune.rewrite.checker import fx_nodes
+from edgeprune.rewrite.memos import State, are_memos, empty, held_tensors
 from edgeprune.text import one_line
 
 
@@ -228,19 +229,33 @@ class _Mode:
         return [a.value for a in bound_arguments(self.original, tuple(visit.args), dict(visit.kwargs))]
 
     def _trace(self, arguments: list[Argument]) -> fx.GraphModule:
-        leaves = Leaves(self._stays, self._value)
-        before = _state_of(self.original)
+        """The graph of forward, which computes what the code looks up in tables of what it computed before."""
+        tables = State(self.original).tables()
+        if tables:
+            try:
+                return self._traced(arguments, tables)
+            except NotRewritable:  # they are no such tables
+                pass
+        return self._traced(arguments, [])
+
+    def _traced(self, arguments: list[Argument], tables: list[tuple[str, str]]) -> fx.GraphModule:
+        """The graph of forward, with ``tables`` emptied."""
+        self.leaves = leaves = Leaves(self._stays, self._value)
+        self.used.clear()
         try:
             with untouched(self.original):
+                empty(self.original, tables)
+                state = State(self.original)
                 traced = trace_forward(self.original, arguments, leaves, training=self.training)
-                if _state_of(self.original) != before:
-                    raise NotRewritable("it keeps what it computed on itself")
+                changes = state.changes()
         except TraceError as error:
             if isinstance(error.__cause__, NotRewritable):
                 raise error.__cause__ from error
             cause = one_line(error.__cause__ or error).removeprefix("cannot trace this model: ")
             raise NotRewritable(f"its code cannot be followed ({cause})") from error
-        self.leaves = leaves
+        if not are_memos(changes, leaves):
+            raise NotRewritable("it keeps what it computed on itself")
+        empty(self.cut, tables)
         return traced
 
     def _stays(self, name: str) -> bool:
@@ -357,7 +372,7 @@ class _Mode:
         own = {*dict(self.original.named_parameters(remove_duplicate=False))}
         own |= {*dict(self.original.named_buffers(remove_duplicate=False))}
         survivors = Survivors(sub, self.request.keep, self.request.orders)
-        computed = {id(t) for part in self.original.modules() for t in _held_tensors(part)}
+        computed = {id(tensor) for tensor in held_tensors(self.original)}
         for node in traced.graph.nodes:
             if node.op != "get_attr" or str(node.target) in own or not isinstance(node.meta[VALUE], Tensor):
                 continue
@@ -402,36 +417,6 @@ def _is_plain(value: Any) -> bool:
 
 def _inside(path: str, outer: str) -> str:
     return path[len(outer) + 1 :] if outer else path
-
-
-_TORCHS_OWN = frozenset(vars(nn.Module())) - {"_buffers"}
-
-
-def _state_of(module: nn.Module) -> list[Any]:
-    """What the modules hold besides parameters and modules: identities, which change where code writes."""
-    return [
-        (name, id(value), [id(item) for item in _items(value)])
-        for part in module.modules()
-        for name, value in vars(part).items()
-        if name not in _TORCHS_OWN and not name.startswith("_tensor_constant")
-    ]
-
-
-def _items(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [*value.keys(), *value.values()]
-    return list(value) if isinstance(value, (list, set, tuple)) else []
-
-
-def _held_tensors(module: nn.Module) -> list[Tensor]:
-    """Tensors in the lists and dicts that a module holds."""
-    return [
-        item
-        for name, value in vars(module).items()
-        if name not in _TORCHS_OWN and name != "_buffers"
-        for item in _items(value)
-        if isinstance(item, Tensor)
-    ]
 
 
 def _same_labels(graph: Graph, flow: Flow, args: Any, others: Any) -> bool:

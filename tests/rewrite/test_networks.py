@@ -21,10 +21,12 @@ from edgeprune.plan import Plan
 from edgeprune.recording.recorder import tensors_of
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.masking import mask
-from rewrite import choosing_networks, computed_networks, strangers
+from rewrite import choosing_networks, computed_networks, keeping_networks, strangers
 from rewrite.networks import CASES, Inputs
 
-assert choosing_networks and computed_networks and strangers  # they enter their networks, too
+assert (
+    choosing_networks and computed_networks and keeping_networks and strangers
+)  # they enter their networks, too
 names = pytest.mark.parametrize("name", CASES)
 
 
@@ -207,6 +209,23 @@ def test_a_type_that_no_file_can_hold_is_told_in_one_line(tmp_path: Path) -> Non
     with pytest.raises(WeightsError, match="complex128, which a safetensors file cannot hold"):
         edgeprune.save(halved("ComplexWeights").model, tmp_path / "cut.safetensors")
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_table_that_was_filled_before_is_left_out_of_what_is_written_anew() -> None:
+    model, inputs = made("LookedUpBiases").eval(), CASES["LookedUpBiases"].inputs(2)
+    model(*inputs)
+    assert model.part.table
+    graph = build_graph(model, inputs)
+    keep = random_keep(graph, 0.5, 1)
+    done = compact(graph, Plan.of(graph, keep))
+    assert (done.plan.keep == keep).all() and done.rewritten == ("part",)
+    assert model.part.table and not done.model.part.table
+    with torch.no_grad():
+        model.part.biases.mul_(2)
+        model.part.table.clear()
+        done.model.part.biases.mul_(2)
+    wanted = outputs(mask(graph, done.plan), inputs, training=False)
+    assert apart(wanted, outputs(done.model, inputs, training=False)) < 1e-9
 
 
 # --- other types and memory formats --------------------------------------------------------------------
