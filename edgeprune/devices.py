@@ -100,8 +100,10 @@ class Device:
         for runtime, precision in self.runtimes.items():
             if there.get(runtime):
                 return replace(self, runtime=runtime, precision=precision)
-        names = " or ".join(self.runtimes)
-        raise BenchError(f"{self.title} has no {names}: install one there, as in: pip install onnxruntime")
+        names = list(self.runtimes)
+        raise BenchError(
+            f"{self.title} has no {' or '.join(names)}: install one there, as in: pip install {names[-1]}"
+        )
 
 
 def device_names() -> list[str]:

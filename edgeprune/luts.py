@@ -5,11 +5,12 @@ from typing import Any
 
 from edgeprune_target.scratch import scratch_folder
 
+from edgeprune.backends.onnx import export_model
+from edgeprune.bench.files import exported_files
 from edgeprune.bench.hosts import Host
 from edgeprune.bench.options import check_writable
 from edgeprune.bench.session import Progress
 from edgeprune.errors import LatencyError
-from edgeprune.export.onnx import export_model
 from edgeprune.inspection import named_model
 from edgeprune.latency.build import build_table
 from edgeprune.latency.site import LUTS, Site
@@ -93,7 +94,7 @@ def of_run(run: str) -> dict[str, Any]:
         raise LatencyError(f"{run} was not measured yet, so no device is known: edgeprune bench {run}")
     hint = f"measure again with: edgeprune bench {run}"
     result = read_record(measured[-1], BenchResult, error=LatencyError, hint=hint)
-    return standing_of(Path(run) / "export" / "pruned.onnx", result)
+    return standing_of(exported_files(Path(run)).onnx("pruned"), result)
 
 
 def _latest() -> Path:

@@ -138,29 +138,6 @@ def detection_lines(found: dict[str, Any]) -> list[str]:
     return lines + [f"{warning['code']}: {warning['message']}" for warning in found["warnings"]]
 
 
-def engine_lines(found: dict[str, Any] | None) -> list[str]:
-    """What an export says of TensorRT: its engines, or why there are none; nothing where none were wanted."""
-    if found is None:
-        return []
-    lines = [
-        f"no {found['precision']} ONNX of {name}: {typed['reason']}"
-        for name, typed in found["typed_onnx"].items()
-        if typed["reason"]
-    ]
-    if not found["built"]:
-        return [*lines, f"TensorRT skipped, because {found['skipped_because']}"]
-    for one in found["models"].values():
-        parity = one["parity"]
-        lines.append(
-            f"{one['file']}: TensorRT {one['tensorrt']} {one['precision']} on {one['gpu']}, "
-            f"{one['engine_bytes'] / 1e3:,.1f} kB, built in {one['build_s']:.0f} s; top-1 agrees on "
-            f"{percent(parity['top1_agreement'])} of {parity['images']} images, "
-            f"largest difference {parity['max_rel_diff']:.2e} of the logits"
-        )
-        lines += [f"{warning['code']}: {warning['message']}" for warning in one["warnings"]]
-    return lines
-
-
 def widths_line(found: dict[str, Any]) -> str:
     """Which layers stand between two steps of the device, and what they might have for nothing."""
     if found["rows"] is None:

@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from edgeprune.backends import ExportRecord
+from edgeprune.backends.base import MODELS, Artifact
+from edgeprune.backends.onnx import Onnx
+from edgeprune.backends.record import FILE as EXPORT
 from edgeprune.devices import contradiction, device_names, load_device
 from edgeprune.errors import BudgetError, RunError, known
 from edgeprune.files import parse_toml, read_bytes, sha256, write_bytes
 from edgeprune.limits import BENCH, LIMITS, Found, Limit, is_number, shortened
 from edgeprune.records import read_record
-from edgeprune.records.bench import BenchResult, ExportRecord
+from edgeprune.records.bench import BenchResult
 from edgeprune.report import Table
 from edgeprune.runs import Run
 
@@ -114,19 +118,43 @@ def _summary(run: Run) -> Found | str:
         return f"{error}; prune again"
 
 
-def _export(run: Run) -> Found | str:
-    path = run.path / "export" / "export.json"
-    if not path.is_file():
-        return f"the run has not been exported: edgeprune export {run.path}"
+def _record(run: Run) -> ExportRecord | str:
+    """Return the record of a run's export, or what is wrong with it."""
+    command = f"edgeprune export {run.path}"
+    if not (run.path / "export" / EXPORT).is_file():
+        return f"the run has not been exported: {command}"
     try:
-        found: Found = read_record(path, ExportRecord, hint=f"export again with: edgeprune export {run.path}")
+        return ExportRecord.read(run.path / "export", hint=f"export again with: {command}")
     except RunError as error:
         return str(error)
-    for model in found["models"].values():
-        file = path.parent / Path(model["file"]).name  # whatever the record says, beside it
-        if not file.is_file() or sha256(file) != model["sha256"]:
-            return f"export/{model['file']} is not what export.json describes: edgeprune export {run.path}"
-    return found
+
+
+def _export(run: Run) -> Found | str:
+    """Return {"models": {model: its ONNX artifact}}, or what is wrong with the export."""
+    record = _record(run)
+    if isinstance(record, str):
+        return record
+    artifacts = record.of(Onnx())
+    for model in MODELS:
+        if model not in artifacts:
+            return f"the {model} model has not been exported to ONNX: edgeprune export {run.path}"
+        if _digest(run, artifacts[model]) != artifacts[model].sha256:
+            name = artifacts[model].file
+            return f"export/{name} is not what {EXPORT} describes: edgeprune export {run.path}"
+    return {"models": {model: artifact.to_dict() for model, artifact in artifacts.items()}}
+
+
+def _digest(run: Run, artifact: Artifact) -> str:
+    """Return the sha256 of an artifact's file as it is now, empty where it is gone."""
+    file = run.path / "export" / Path(artifact.file or "").name  # whatever the record says, beside it
+    return sha256(file) if file.is_file() else ""
+
+
+def _is_exported(run: Run, model: str, digest: str) -> bool:
+    """Return whether a file of this sha256 lies in the export folder as one of a model's artifacts."""
+    record = _record(run)
+    artifacts = () if isinstance(record, str) else record.artifacts
+    return any(one.model == model and _digest(run, one) == digest for one in artifacts)
 
 
 def _only_device(run: Run) -> str | None:
@@ -140,7 +168,7 @@ def _only_device(run: Run) -> str | None:
 
 
 def _bench(run: Run, device: str | None) -> Found | str:
-    on = f" --device {device}" if device else ""
+    on = f" --device {device.partition('.')[0]}" if device else ""
     command = f"edgeprune bench {run.path}{on}"
     path = run.path / "bench" / f"{Path(device or '').name}.json"
     if device is None or not path.is_file():
@@ -155,8 +183,7 @@ def _bench(run: Run, device: str | None) -> Found | str:
     if machine is not None and not _assumed(found):
         return f"bench/{path.name} was not measured on that device but on {machine}: measure again there"
     for name, model in found["models"].items():
-        file = run.path / "export" / Path(model["file"]).name
-        if not file.is_file() or sha256(file) != model["sha256"]:
+        if not _is_exported(run, name, model["sha256"]):
             return f"bench/{path.name} measured another {name} model than is exported now: {command}"
     return found
 

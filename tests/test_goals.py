@@ -203,7 +203,7 @@ def test_lut_on_the_command_line(board: Board) -> None:
 
 
 def test_where_the_layers_of_a_run_stand(asked: TrainPruneOptions, board: Board) -> None:
-    from edgeprune.export import export_run
+    from edgeprune.backends import export_run
     from edgeprune.latency.standing import standing_of
 
     train_prune("run", replace(asked, method="l1"))

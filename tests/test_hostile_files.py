@@ -394,6 +394,7 @@ def test_links_within_a_run_folder_and_to_it_are_fine(tmp_path: Path, mark: Path
 
 def test_an_onnx_file_that_reads_other_files(tmp_path: Path, mark: Path) -> None:
     import onnx
+    from bench.remote_fixtures import record_onnx
     from onnx import TensorProto, helper
 
     from edgeprune.bench.run import exported_models
@@ -408,6 +409,7 @@ def test_an_onnx_file_that_reads_other_files(tmp_path: Path, mark: Path) -> None
     graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [value], [weight])
     for name in ("baseline", "pruned"):
         onnx.save(helper.make_model(graph), run / "export" / f"{name}.onnx")
+    record_onnx(run / "export")
     with pytest.raises(EdgePruneError, match="keeps weights in other files"):
         exported_models(run)
 
@@ -420,12 +422,19 @@ def test_a_record_that_names_files_elsewhere(tmp_path: Path, mark: Path) -> None
     parity = {"top1_agreement": 1.0, "max_rel_diff": 0.0, "max_abs_diff": 0.0}
     model = {"file": "baseline.onnx", "sha256": "0" * 64, "size_bytes": 1, "params": 1, "parity": parity}
     models = {"baseline": model, "pruned": {**model, "file": "../../../../../../../../dev/zero"}}
-    (run / "export" / "export.json").write_text(json.dumps({"schema": 1, "models": models}))
     from edgeprune import verification
     from edgeprune.runs import Run
 
+    (run / "export" / "export.json").write_text(json.dumps({"schema": 1, "models": models}))
     said = verification._export(Run.open(run))
     assert isinstance(said, str) and "export.json: `models.pruned.file` must be text matching regex" in said
+    artifacts = [
+        {**of_model, "backend": "onnx", "precision": "fp32", "model": name, "skipped_because": None}
+        for name, of_model in models.items()
+    ]
+    (run / "export" / "export.json").write_text(json.dumps({"schema": 2, "artifacts": artifacts}))
+    said = verification._export(Run.open(run))
+    assert isinstance(said, str) and "export.json: `artifacts[1].file` must be text matching regex" in said
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_force_in_the_run_itself(
 
 def test_all_that_a_run_leaves_is_its_own(tmp_path: Path, short: TrainPruneOptions) -> None:
     """So that --force may replace it: files of every stage, of export and of bench."""
-    from edgeprune.export import export_run
+    from edgeprune.backends import export_run
 
     train_prune(tmp_path / "r", short)
     export_run(tmp_path / "r", images=8)

@@ -58,7 +58,7 @@ class Scorer:
         threads: of the runtime.
         told: called with (model name, images done so far).
         batch: images per call; an engine has but one.
-        words: more for the runner, of an engine.
+        words: more for the runner, of the runtime.
     """
 
     transport: Transport

@@ -7,12 +7,10 @@ module that its weight belongs to, "layer1.0.conv1", and one without a weight by
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from edgeprune.errors import BenchError
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -21,7 +19,7 @@ BLOCKED = "_nchwc"  # ONNX Runtime's ending for what it computes in blocks of ch
 FUSED = "fused "  # and its beginning for a matrix product that took in an activation
 WEIGHT = re.compile(
     r"(.+)\.weight(?:_fp16|_DequantizeLinear_Output)?"
-)  # endings of export/half.py, quantize.py
+)  # endings of backends/onnx_fp16.py, onnx_int8.py
 SCOPED = "/"  # torch's older exporter begins every name so, and makes them of modules
 
 
@@ -75,34 +73,6 @@ class Graph:
                 return [node]
             path.append(before)
         return path
-
-
-def check_self_contained(path: Path) -> None:
-    """Raise BenchError where an ONNX file keeps weights in other files: any file of this machine.
-
-    A file that is not ONNX is left to the runtime.
-    """
-    import onnx
-    from onnx.external_data_helper import uses_external_data
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception:  # protobuf's own
-        return
-    if any(uses_external_data(tensor) for tensor in _tensors(model.graph)):
-        raise BenchError(
-            f"{path} keeps weights in other files, which edgeprune never writes: export the run again"
-        )
-
-
-def _tensors(graph: Any) -> Iterator[Any]:
-    """All constants of a graph, those of its branches included."""
-    yield from graph.initializer
-    for attribute in (attribute for node in graph.node for attribute in node.attribute):
-        yield from [attribute.t, *attribute.tensors]
-        for branch in [attribute.g, *attribute.graphs]:
-            if branch.node or branch.initializer:
-                yield from _tensors(branch)
 
 
 def read_graph(path: Path) -> Graph:

@@ -10,16 +10,15 @@ from edgeprune.bench.advice import warnings_for
 from edgeprune.bench.compare import refuse_mixed_energy
 from edgeprune.bench.copies import changed_since, private_copies
 from edgeprune.bench.detect import find_device
-from edgeprune.bench.graph import check_self_contained
+from edgeprune.bench.files import Files, LooseFiles, exported_files, loose_files, measuring_with
 from edgeprune.bench.hosts import Host
 from edgeprune.bench.journal import Journal
 from edgeprune.bench.layers import measure_layers
 from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
-from edgeprune.bench.session import NAMES, TENSORRT, Progress, Session, interruption
+from edgeprune.bench.session import NAMES, Progress, Session, interruption
 from edgeprune.devices import CPU, Device, confirm, load_device
-from edgeprune.errors import BenchError
 from edgeprune.files import explained, write_json
 from edgeprune.locks import held
 
@@ -34,15 +33,19 @@ def bench_run(
     threads: int | None = None,
     seconds: float = 10.0,
     json_path: str | Path | None = None,
+    runtime: str | None = None,
+    precision: str | None = None,
     accuracy: bool = True,
     layers: bool = False,
     host: Host | None = None,
     assume_device: bool = False,
     resume: bool = False,
-    widths: Callable[[Path, Mapping[str, Any]], dict[str, Any]] | None = None,
+    widths: Callable[[Path | None, Mapping[str, Any]], dict[str, Any]] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a run's exported baseline and pruned model against each other; write ``bench/DEVICE.json``.
+
+    With another runtime or precision than the device's profile names it is ``bench/DEVICE.RUNTIME-PRECISION.json``.
 
     What is known so far is kept in ``bench/DEVICE.json.partial`` after every pair of rounds, and the rounds
     in ``bench/DEVICE.rounds.jsonl``; the last complete result stays in its place until the new one is
@@ -56,13 +59,15 @@ def bench_run(
         threads: of the runtime; None for all physical cores.
         seconds: of timed inference per model.
         json_path: a second place for the result.
+        runtime: of the runner; None for the first of the profile's that the device has.
+        precision: of the numbers; None for the runtime's usual one.
         accuracy: whether to score the files on the test images as well.
         layers: whether to time every layer too, in passes of their own.
         host: where the device is; None for this machine.
         assume_device: measure with the profile even if the machine contradicts it; the result says so.
         resume: go on with the rounds of a measurement that was cut, given the same options.
-        widths: given the pruned model's file and the result, says where its layers stand on the device's
-            steps; see `edgeprune.latency.standing`.
+        widths: given the pruned model's ONNX file, None where there is none, and the result, says where its
+            layers stand on the device's steps; see `edgeprune.latency.standing`.
         progress: told ``(done, total, text)`` as it goes.
 
     Returns:
@@ -75,9 +80,11 @@ def bench_run(
     run = Path(run_path)
     transport, found = reached(device, host, assume=assume_device)
     name = host.name if host else None
+    found = measuring_with(found, runtime, precision)
     options = BenchOptions(found, batch=batch, threads=threads, seconds=seconds, host=name)
     models = exported_models(run)
-    place = run / "bench" / f"{found.name}.json"
+    label = ".".join(filter(None, (found.name, "-".join(filter(None, (runtime, precision))))))
+    place = run / "bench" / f"{label}.json"
     places = [place] if json_path is None else [place, Path(json_path)]
     for path in places:
         check_writable(path)
@@ -85,7 +92,7 @@ def bench_run(
         if host:
             host.leave_profile(found, transport)
         partial = place.with_name(f"{place.name}.partial")
-        journal = Journal(place.with_name(f"{found.name}.rounds.jsonl"), resume)
+        journal = Journal(place.with_name(f"{label}.rounds.jsonl"), resume)
         result = bench_models(
             models,
             options=options,
@@ -97,7 +104,7 @@ def bench_run(
             progress=progress,
         )
         if widths:
-            result["widths"] = widths(Path(models["pruned"]), result)
+            result["widths"] = widths(files_of(models).onnx("pruned"), result)
         for path in places:
             write_json(path, result)
         with explained(partial):
@@ -123,7 +130,7 @@ def reached(device: str | None, host: Host | None, *, assume: bool = False) -> t
 
 
 def bench_models(
-    models: Mapping[str, str | Path],
+    models: Mapping[str, str | Path] | Files,
     feed_shape: Sequence[int] | None = None,
     *,
     options: BenchOptions | None = None,
@@ -137,7 +144,7 @@ def bench_models(
     """Measure two model files against each other; they need no run, and may be the same file.
 
     Args:
-        models: files under the names "baseline" and "pruned".
+        models: files under the names "baseline" and "pruned", or what was exported of a run.
         feed_shape: of the first input, batch included; None takes the model's own, with ``options.batch``.
         options: None measures on this machine's CPU with the defaults.
         batches: gives test images for the accuracy; None leaves it out.
@@ -150,8 +157,10 @@ def bench_models(
     Raises:
         BenchError: a file is missing, or the runner failed.
     """
+    source = files_of(models)
     session = Session(
-        files={name: model_file(models, name) for name in NAMES},
+        files=source.paths if isinstance(source, LooseFiles) else {},
+        source=source,
         options=options or BenchOptions(load_device("cpu")),
         transport=transport or LocalTransport(),
         progress=progress or _nothing,
@@ -257,35 +266,25 @@ def add_accuracy(result: dict[str, Any], session: Session, batches: Callable[[],
     if batches:
         settings = result["settings"]
         scorer = Scorer(session.transport, settings["runtime"], settings["threads"], session.scored)
-        if settings["runtime"] == TENSORRT:
-            words = ("--precision", settings["precision"])
-            scorer = replace(scorer, batch=session.options.batch, words=words)
+        batch = session.options.batch if session.builds_engines else scorer.batch
+        scorer = replace(scorer, batch=batch, words=tuple(session.scoring_words()))
         scores = scorer.score_all(session.files, batches)
     for name in NAMES:
         result["models"][name].update(scores[name])
 
 
-def model_file(models: Mapping[str, str | Path], name: str) -> Path:
-    """The file under ``name``, which must be there."""
-    if name not in models:
-        raise BenchError(f"no model named {name!r} was given: name them {' and '.join(NAMES)}")
-    path = Path(models[name])
-    if not path.is_file():
-        raise BenchError(f"no such model file: {path}")
-    return path
+def files_of(models: Mapping[str, str | Path] | Files) -> Files:
+    """Return files in one form.
+
+    Raises:
+        BenchError: one is not named, or not there.
+    """
+    return loose_files(models) if isinstance(models, Mapping) else models
 
 
-def exported_models(run: Path) -> dict[str, str | Path]:
-    """``export/{baseline,pruned}.onnx`` of a run; an error that names the command when they are not there."""
-    if not run.is_dir():
-        raise BenchError(f"no such run folder: {run}")
-    paths: dict[str, str | Path] = {name: run / "export" / f"{name}.onnx" for name in NAMES}
-    missing = [Path(path).name for path in paths.values() if not Path(path).is_file()]
-    if missing:
-        raise BenchError(f"{run} has no export/{missing[0]}: make it with: edgeprune export {run}")
-    for path in paths.values():
-        check_self_contained(Path(path))
-    return paths
+def exported_models(run: Path) -> Mapping[str, str | Path] | Files:
+    """Return what was exported of a run; an error that names the command where nothing was."""
+    return exported_files(run)
 
 
 def test_batches(run: Path) -> Batches:

@@ -7,18 +7,19 @@ from typing import Any
 
 from edgeprune_target.pauses import pauses
 
+from edgeprune.backends import for_runtime
+from edgeprune.backends.base import MODELS, Backend
+from edgeprune.bench.files import Files, LooseFiles
 from edgeprune.bench.local import Transport
 from edgeprune.bench.options import BenchOptions, schedule
 from edgeprune.bench.replies import call
-from edgeprune.devices import Device
+from edgeprune.bench.words import engine_words, model_words, runtime_words
 from edgeprune.errors import BenchError, ConnectionLost
 from edgeprune.files import sha256
 
-NAMES = ("baseline", "pruned")
-TENSORRT = "tensorrt"
+NAMES = MODELS
 MOST_PAUSED = 0.01  # of a round's time: more would show in the throughput
 MOST_DISCARDED = 4  # pairs of rounds; a machine that keeps stopping is what it is, and the result warns of it
-TYPED_FROM = 11  # the TensorRT that takes the precision from the ONNX file alone
 
 Progress = Callable[[float, float, str], None]
 Round = dict[str, Any]
@@ -30,6 +31,7 @@ class Session:
 
     Attributes:
         files: name -> model file, as it is measured.
+        source: where files come from once the runtime is known; None for ``files`` themselves.
         originals: name -> the file that it is a private copy of; empty where it is measured itself.
         options: what was asked for.
         transport: to the runner.
@@ -51,11 +53,22 @@ class Session:
     stretch: int = 0
     discarded: list[str] = field(default_factory=list)
     originals: Mapping[str, Path] = field(default_factory=dict)
+    source: Files | None = None
 
     @property
     def total(self) -> int:
         """Units of work in all."""
         return 2 * self.options.round_count + (2 if self.scoring else 0)
+
+    @property
+    def backend(self) -> Backend | None:
+        """The backend whose files the runtime runs; None for a stand-in."""
+        return for_runtime(self.options.device.runtime, self.options.device.precision)
+
+    @property
+    def builds_engines(self) -> bool:
+        """Whether the runtime makes an engine of its own from each file."""
+        return self.backend is not None and self.backend.builds_on_target
 
     @property
     def sensors(self) -> str:
@@ -69,13 +82,20 @@ class Session:
             BenchError: it has none of them, or wants files that were not exported.
         """
         device = self.options.device.running_on(fingerprint["runtimes"])
-        files = typed_files(self.files, device, fingerprint["runtimes"].get(device.runtime))
-        return replace(self, files=files, options=replace(self.options, device=device))
+        session = replace(self, options=replace(self.options, device=device))
+        if session.backend is None:
+            return session
+        version = fingerprint["runtimes"].get(device.runtime)
+        source = self.source or LooseFiles(self.files)
+        named = f"{session.backend.title or device.runtime} {version}"
+        return replace(session, files=source.of(session.backend.measured_file(version), named))
 
     def probe(self) -> dict[str, Any]:
         """What the machine is; it sleeps while it looks, so nothing of ours counts as load."""
         self.progress(0, self.total, "looking at the machine")
-        fingerprint: dict[str, Any] = call(self.transport, "probe", ["--sensors", self.sensors])
+        device = self.options.device
+        words = runtime_words(self.transport, device.runtimes or [device.runtime])
+        fingerprint: dict[str, Any] = call(self.transport, "probe", ["--sensors", self.sensors, *words])
         return fingerprint
 
     def about(self, fingerprint: Mapping[str, Any], threads: int) -> dict[str, Any]:
@@ -148,14 +168,19 @@ class Session:
 
     def words(self, threads: int) -> list[str]:
         """Of every verb that loads a model."""
-        words = model_words(self.options.device, self.options.batch, threads)
+        words = model_words(self.transport, self.options.device, self.options.batch, threads)
         if self.feed_shape:
             words += ["--shape", "x".join(map(str, self.feed_shape))]
         return words
 
+    def scoring_words(self) -> list[str]:
+        """Return what the runner is told beside runtime, batch and threads when it scores a model."""
+        device = self.options.device
+        return [*engine_words(device), *runtime_words(self.transport, [device.runtime])]
+
     def build(self, threads: int) -> None:
         """Have the engines made before anything is timed; nothing to do for a runtime that needs none."""
-        for name in NAMES if self.options.device.runtime == TENSORRT else ():
+        for name in NAMES if self.builds_engines else ():
             self.progress(0, self.total, f"{name}: the engine (built once, which takes minutes on a board)")
             self.ask("build", name, self.words(threads))
 
@@ -194,33 +219,3 @@ def interruption(rounds: Iterable[Round]) -> str | None:
             why = "the machine slept" if paused["suspended_s"] else "something stopped the runner"
             return f"{why} for {paused['seconds']:.2f} s"
     return None
-
-
-def model_words(device: Device, batch: int, threads: int) -> list[str]:
-    """What the runner is told with every model it loads."""
-    words = ["--runtime", device.runtime, "--batch", str(batch), "--threads", str(threads)]
-    return words + (["--precision", device.precision] if device.runtime == TENSORRT else [])
-
-
-def typed_files(files: Mapping[str, Path], device: Device, version: str | None) -> Mapping[str, Path]:
-    """The files that the runtime wants: from TensorRT 11 on, those that have the precision themselves.
-
-    Raises:
-        BenchError: they are not there.
-    """
-    if device.runtime != TENSORRT or device.precision == "fp32":
-        return files
-    major = (version or "").split(".")[0]
-    if not major.isdigit() or int(major) < TYPED_FROM:
-        return files
-    typed = {
-        name: path.with_name(f"{path.stem}.{device.precision}{path.suffix}") for name, path in files.items()
-    }
-    missing = [path for path in typed.values() if not path.is_file()]
-    if missing:
-        command = f"edgeprune export {missing[0].parent.parent} --trt --precision {device.precision}"
-        raise BenchError(
-            f"TensorRT {version} takes the precision from the ONNX file, and there is no {missing[0].name}: "
-            f"make it with: {command}"
-        )
-    return typed

@@ -20,6 +20,8 @@ from edgeprune.host_options import on_host
 @on_host
 @can_assume_device
 @click.option("--resume", is_flag=True, help="Go on with the rounds that a cut measurement lacks.")
+@click.option("--runtime", help="What runs the files, as in onnxruntime  [default: the device's].")
+@click.option("--precision", help="Of the numbers, as in int8  [default: the runtime's on that device].")
 @click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
 @click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="Of timed inference per model.")
@@ -28,7 +30,8 @@ from edgeprune.host_options import on_host
 @click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
 def bench(
     run: str | None, device: str | None, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
-    json_path: str | None, layers: bool, resume: bool, there: Any, assume_device: bool,
+    json_path: str | None, layers: bool, resume: bool, there: Any, assume_device: bool, runtime: str | None,
+    precision: str | None,
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
@@ -39,6 +42,7 @@ def bench(
     edgeprune bench
     edgeprune bench runs/mine --batch 32 --threads 1 --seconds 30 --json result.json
     edgeprune bench runs/mine --layers
+    edgeprune bench runs/mine --precision int8
     edgeprune bench runs/mine --device jetson --host user@board
     """
     from edgeprune.bench import bench_run
@@ -63,13 +67,16 @@ def bench(
             place, device=device, batch=batch, threads=threads, seconds=seconds,
             json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
             layers=layers, host=there, assume_device=assume_device, resume=resume, widths=standing_of,
+            runtime=runtime, precision=precision,
         )  # fmt: skip
     if to_stdout:
         say(result)
         return
     rows = [*size_rows(summary), *bench_rows(result)]
     assumed = ", assumed" if result["device"]["assumed"] else ""
-    title = f"{place} on {result['device']['title']}{assumed} ({result['settings']['threads']} threads)"
+    settings = result["settings"]
+    with_runtime = f"{settings['runtime']} {settings['precision']}, " if runtime or precision else ""
+    title = f"{place} on {result['device']['title']}{assumed} ({with_runtime}{settings['threads']} threads)"
     print_rows(title, rows, [speedup_line(result), widths_line(result["widths"]), *remarks(result)])
     if layers:
         print_table(layers_title(result["layers"]), *layer_table(result["layers"]))

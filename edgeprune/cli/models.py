@@ -1,5 +1,6 @@
 """`inspect` and `export`."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -58,22 +59,56 @@ def inspect(
     )
 
 
-def engine_options(trt: bool, given: dict[str, Any]) -> Any:
-    """What --trt and its companions come to; False without --trt."""
-    known = {name: value for name, value in given.items() if value is not None}
-    if known and not trt:
-        raise click.UsageError(f"--{next(iter(known)).replace('_', '-')} is of engines: give --trt with it")
-    if not trt:
-        return False
-    from edgeprune.export import TrtOptions
+class _Backends(click.Option):
+    """An option whose help lists the backends there are."""
 
-    if "timing_cache" in known:
-        known["timing_cache"] = Path(known["timing_cache"])
-    return TrtOptions(**known)
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the help, with what other packages bring."""
+        from edgeprune.backends import names
+
+        self.help = f"Backends, comma-separated: {', '.join(names())}  [default: onnx]."
+        return super().get_help_record(ctx)
+
+
+def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[str, Any]) -> list[Any]:
+    """Return the backends that a command line asks for, with their options.
+
+    Args:
+        to: names, comma-separated; None for "onnx".
+        trt: whether TensorRT is among them.
+        opset: of ONNX.
+        engines: precision, workspace and timing cache, None where not given.
+    """
+    from edgeprune.backends import get
+
+    chosen = list(dict.fromkeys(["onnx", *(["tensorrt"] if trt else [])] if to is None else to.split(",")))
+    if trt and "tensorrt" not in chosen:
+        chosen.append("tensorrt")
+    kinds = {name: get(name) for name in map(str.strip, chosen)}
+    values: dict[str, Any] = {name: value for name, value in engines.items() if value is not None}
+    if "timing_cache" in values:
+        values["timing_cache"] = Path(values["timing_cache"])
+    values |= {"opset": opset} if opset is not None else {}
+    if "tensorrt" in kinds or "opset" in values:
+        kinds.setdefault("onnx", get("onnx"))  # the source of engines, in the opset that is asked for
+    used: set[str] = set()
+    backends = []
+    for kind in kinds.values():
+        known = {field.name for field in fields(kind)} - (
+            {"precision"} if len(kind.precisions) == 1 else set()
+        )
+        options = {name: value for name, value in values.items() if name in known}
+        used |= set(options)
+        backends.append(kind(**options))
+    for name in values:
+        if name not in used:
+            raise click.UsageError(f"--{name.replace('_', '-')} is of engines: give --trt with it")
+    return backends
 
 
 @main.command()
 @click.argument("run", required=False)
+@click.option("--to", cls=_Backends, metavar="NAMES", help="Backends.")
 @click.option("--trt", is_flag=True, help="TensorRT engines too, where CUDA and TensorRT are.")
 @click.option("--precision", help="Of the engines: fp32, fp16 or int8  [default: fp16].")
 @click.option("--workspace-mb", type=int, help="Memory that a kernel of an engine may use, at most.")
@@ -84,44 +119,31 @@ def engine_options(trt: bool, given: dict[str, Any]) -> Any:
 @click.option("--opset", type=int, help="Of ONNX.")
 @trusts
 @as_json
-def export(run: str | None, trt: bool, images: int, opset: int | None, to_json: bool, **engines: Any) -> None:
-    """Baseline and pruned model to ONNX, checked against torch on real images.
+def export(
+    run: str | None, to: str | None, trt: bool, images: int, opset: int | None, to_json: bool, **engines: Any
+) -> None:
+    """Baseline and pruned model to ONNX and other files, checked against torch on real images.
 
-    RUN is a run folder; without it, the latest under runs/.
+    RUN is a run folder; without it, the latest under runs/. What a backend needs is exported too.
 
     \b
     edgeprune export
+    edgeprune export runs/mine --to onnx,onnx-int8
     edgeprune export runs/mine --trt --precision int8 --timing-cache kernels.cache
     """
+    from edgeprune.backends import ExportRecord, export_run
+    from edgeprune.backends.listing import lines, table
     from edgeprune.console import print_table, progress_bars
-    from edgeprune.export import export_run
-    from edgeprune.report import engine_lines
 
-    wished = engine_options(trt, engines)
+    chosen = chosen_backends(to, trt, opset, engines)
     place = latest_run(run)
     with progress_bars() as progress:
-        record = export_run(place, trt=wished, images=images, opset=opset, progress=progress)
+        content = export_run(place, to=chosen, images=images, progress=progress)
     if to_json:
-        say(record)
+        say(content)
         return
-    rows = [
-        [
-            model["file"],
-            f"{model['size_bytes'] / 1e3:,.1f} kB",
-            f"{model['params']:,}",
-            f"{100 * model['parity']['top1_agreement']:.2f} %",
-            f"{model['parity']['max_abs_diff']:.2e}",
-        ]
-        for model in record["models"].values()
-    ]
-    heads = [
-        ("file", "left"),
-        ("size", "right"),
-        ("parameters", "right"),
-        ("top-1 agrees", "right"),
-        ("largest difference", "right"),
-    ]
-    print_table(f"{place}/export: ONNX against torch on {images} images", heads, rows)
-    for line in engine_lines(record["tensorrt"]):
+    record = ExportRecord.from_dict(content)
+    print_table(f"{place}/export: compared on {images} images", *table(record))
+    for line in lines(record):
         echo(line)
     echo(f"next: edgeprune bench {place}", err=True)

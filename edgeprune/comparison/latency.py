@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from edgeprune.backends import export_run
+from edgeprune.backends.record import is_exported
 from edgeprune.bench import bench_run
 from edgeprune.errors import EdgePruneError, MovedError, StorageError
-from edgeprune.export import export_run
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
 from edgeprune.training import Progress
@@ -21,7 +22,7 @@ def is_measured(row: Path) -> bool:
 def measure(row: Path, seconds: float, progress: Progress) -> str | None:
     """Export a row and measure it for ``seconds`` a model; returns why it could not be done, or None."""
     try:
-        if not (row / "export" / "export.json").is_file():
+        if not is_exported(row):
             export_run(row, progress=progress)
         bench_run(row, device=DEVICE, seconds=seconds, accuracy=False, progress=progress)
     except (MovedError, StorageError):

@@ -9,7 +9,7 @@ from edgeprune.bench.graph import read_graph
 from edgeprune.bench.layers import Part, parts_of
 from edgeprune.bench.local import Transport
 from edgeprune.bench.replies import call
-from edgeprune.bench.session import model_words
+from edgeprune.bench.words import model_words
 from edgeprune.devices import Device
 from edgeprune.errors import LatencyError
 from edgeprune.latency.samples import REFERENCE, REFERENCE_NAME, Point, sample_model
@@ -44,7 +44,7 @@ class Sampler:
     ) -> list[Sequence[dict[str, Any]]]:
         """The layers of a model file, timed a few times over; undisturbed, where the runtime tells that."""
         remote = self.transport.send(path)
-        told = model_words(self.device, self.batch, self.threads)
+        told = model_words(self.transport, self.device, self.batch, self.threads)
         words = ["--model", remote, *told, "--seconds", str(seconds)]
         found = [call(self.transport, "layers", words)["layers"] for _ in range(count)]
         return [[{**layer, "ms": layer.get("quiet_ms", layer["ms"])} for layer in one] for one in found]

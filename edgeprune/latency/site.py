@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgeprune.backends import for_runtime
+from edgeprune.backends.base import Backend
+from edgeprune.backends.onnx import Onnx
 from edgeprune.bench.hosts import Host
 from edgeprune.bench.local import Transport
 from edgeprune.bench.options import BenchOptions
 from edgeprune.bench.replies import call
 from edgeprune.bench.run import reached
-from edgeprune.bench.session import TENSORRT, TYPED_FROM
+from edgeprune.bench.words import runtime_words
 from edgeprune.devices import Device
 from edgeprune.errors import LatencyError, known
 from edgeprune.latency.table import ASSUMED_ON
@@ -65,7 +68,8 @@ class Site:
             LatencyError: not in that precision.
         """
         transport, found = reached(device, host, assume=assume_device)
-        fingerprint = call(transport, "probe", ["--sensors", "none"])
+        words = runtime_words(transport, found.runtimes or [found.runtime])
+        fingerprint = call(transport, "probe", ["--sensors", "none", *words])
         found = found.running_on(fingerprint["runtimes"])
         found = replace(found, precision=precision or found.precision, runtimes={})
         version = fingerprint["runtimes"].get(found.runtime)
@@ -78,6 +82,11 @@ class Site:
         if found.assumed:
             conditions[ASSUMED_ON] = found.assumed
         return cls(transport, found, batch, threads, conditions, host.name if host else None)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend whose files the runtime loads there."""
+        return file_backend(self.device, self.conditions.get("runtime_version"))
 
     @property
     def lut(self) -> Path:
@@ -114,13 +123,27 @@ def _check(device: Device, version: str | None) -> None:
             f"{known('precision', device.precision, list(PRECISIONS))}; int8 needs scales, which layers that "
             "are timed by themselves do not have"
         )
-    if device.precision == "fp32":
+    if device.precision == "fp32" or file_backend(device, version).name == Onnx.name:
         return
-    if device.runtime != TENSORRT:
+    if not _builds_engines(device):
         raise LatencyError(f"{device.runtime} on {device.title} computes in fp32: leave --precision out")
-    major = (version or "").split(".")[0]
-    if major.isdigit() and int(major) >= TYPED_FROM:
-        raise LatencyError(
-            f"TensorRT {version} takes the precision from the ONNX file, and layers are timed from fp32 "
-            "files: use --precision fp32"
-        )
+    raise LatencyError(
+        f"{device.runtime} {version} takes the precision from the ONNX file, and layers are timed from fp32 files: use "
+        "--precision fp32"
+    )
+
+
+def file_backend(device: Device, version: str | None) -> Backend:
+    """Return the backend whose files a device's runtime loads; ONNX for a stand-in.
+
+    Args:
+        device: with the runtime and precision that are used.
+        version: of the runtime.
+    """
+    backend = for_runtime(device.runtime, device.precision)
+    return backend.measured_file(version) if backend else Onnx()
+
+
+def _builds_engines(device: Device) -> bool:
+    backend = for_runtime(device.runtime, device.precision)
+    return backend is not None and backend.builds_on_target

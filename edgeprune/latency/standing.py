@@ -40,11 +40,11 @@ def standing(model: Model, table: Table) -> list[Row]:
     return rows
 
 
-def standing_of(file: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+def standing_of(file: Path | None, result: Mapping[str, Any]) -> dict[str, Any]:
     """The same for a model that was measured, where the device's table is in its usual place.
 
     Args:
-        file: its ONNX file.
+        file: its ONNX file; None where it was not exported to ONNX.
         result: of the measurement.
 
     Returns:
@@ -55,6 +55,8 @@ def standing_of(file: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     conditions = conditions_of(device["fingerprint"], device["name"], runtime, **settings)
     place = lut_of(conditions)
     found: dict[str, Any] = {"lut": str(place), "rows": None, "reason": None}
+    if file is None:
+        return {**found, "reason": "the model was not exported to ONNX, from which its layers are read"}
     if not place.is_file():
         return {**found, "reason": f"no latency table {place}: make it with edgeprune lut build"}
     try:

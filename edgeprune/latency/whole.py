@@ -9,10 +9,10 @@ import torch
 from edgeprune_target.scratch import ScratchFolder
 from torch import nn
 
+from edgeprune.backends.base import Job
 from edgeprune.bench.options import BenchOptions, rounds_for
 from edgeprune.bench.run import bench_models
 from edgeprune.bench.session import NAMES
-from edgeprune.export.onnx import export_model
 from edgeprune.graph.classes import Graph
 from edgeprune.latency.meet import Measured
 from edgeprune.latency.site import Site
@@ -72,10 +72,18 @@ class Whole:
 
     @property
     def baseline_file(self) -> Path:
-        """The unpruned model as ONNX; written when it is first asked for."""
-        path = Path(self._folder.name) / "baseline.onnx"
-        if not path.exists():
-            export_model(self.baseline, self.shape, path)
+        """The unpruned model's file; written when it is first asked for."""
+        path = self.path("baseline")
+        return path if path.exists() else self.written("baseline", self.baseline)
+
+    def path(self, name: str) -> Path:
+        """Return the place of a model's file."""
+        return Path(self._folder.name) / self.site.backend.file_name(name)
+
+    def written(self, name: str, model: nn.Module) -> Path:
+        """Export a model to what the device's runtime loads; return the file."""
+        path = self.path(name)
+        self.site.backend.convert(Job(model, name, self.shape, path.parent), path)
         return path
 
     def measure(self, graph: Graph, plan: Plan) -> Measured:
@@ -97,8 +105,7 @@ class Whole:
 
         One is enough where there is little; where neighbours disturbed it, it is not.
         """
-        path = Path(self._folder.name) / "pruned.onnx"
-        export_model(pruned, self.shape, path)
+        path = self.written("pruned", pruned)
         found: list[Times] = []
         for _ in range(self.tries):
             both = self._times(path)

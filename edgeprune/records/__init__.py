@@ -3,7 +3,8 @@
 checking.py  a value or a JSON file against its schema; the message names file, field and what to do
 fields.py    kinds of fields that several schemas share, with their ranges
 runs.py      a run folder: configuration, model, keep-plans, summary, times, lines of metrics, checkpoint
-bench.py     an export's record, a measurement, the rounds of one under way
+export.py    an export's record
+bench.py     a measurement, the rounds of one under way
 tables.py    latency tables
 profiles.py  device profiles
 

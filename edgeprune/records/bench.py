@@ -1,4 +1,4 @@
-"""Schemas of an export's record and of measurements."""
+"""Schemas of measurements."""
 
 from typing import Annotated, Any
 
@@ -7,38 +7,6 @@ from msgspec import Meta, Struct
 from edgeprune.records.fields import Above0, Amount, Count, Digest, Name, Positive, Share
 
 Samples = Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1)]
-FileName = Annotated[str, Meta(pattern=r"^[^/\\]+$", max_length=255)]
-
-
-class ExportParity(Struct):
-    """How far an exported file is from torch."""
-
-    top1_agreement: Share
-    max_rel_diff: Amount
-    max_abs_diff: Amount
-
-
-class ExportedModel(Struct):
-    """One exported model."""
-
-    file: FileName
-    sha256: Digest
-    size_bytes: Positive
-    params: Count
-    parity: ExportParity
-
-
-class ExportedModels(Struct, forbid_unknown_fields=True):
-    """Both models."""
-
-    baseline: ExportedModel
-    pruned: ExportedModel
-
-
-class ExportRecord(Struct):
-    """export.json."""
-
-    models: ExportedModels
 
 
 class Latency(Struct):

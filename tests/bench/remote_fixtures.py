@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeprune.backends import MODELS, Artifact, ExportRecord
 from edgeprune.data import load_data
+from edgeprune.files import sha256, write_json
 from edgeprune.runs import Run
 
 
@@ -41,4 +43,17 @@ def digits_run(path: Path) -> Path:
     run.finish({"schema": 1, "target": outcome, **shares, "models": models, "notes": []})
     for name, layers in (("baseline", 3), ("pruned", 1)):
         linear_onnx(path / "export" / f"{name}.onnx", layers=layers)
+    record_onnx(path / "export")
     return path
+
+
+def record_onnx(folder: Path) -> Path:
+    """Write the record of ONNX files that were laid into an export folder."""
+    names = [name for name in MODELS if (folder / f"{name}.onnx").is_file()]
+    files = {name: folder / f"{name}.onnx" for name in names}
+    artifacts = tuple(
+        Artifact("onnx", "fp32", name, file.name, sha256(file), file.stat().st_size, params=1)
+        for name, file in files.items()
+    )
+    write_json(folder / "export.json", ExportRecord(artifacts).to_dict())
+    return folder

@@ -10,9 +10,9 @@ from onnx import helper
 from torch import nn
 from trt.fixtures import small_cnn
 
+from edgeprune.backends.onnx import export_model
 from edgeprune.bench.graph import Graph, read_graph
 from edgeprune.bench.local import LocalTransport
-from edgeprune.export.onnx import export_model
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_channels(graph: Graph) -> None:
 
 @pytest.mark.parametrize("kind", ["fp16", "int8"])
 def test_typed_files_have_the_same_labels(graph: Graph, tmp_path: Path, kind: str) -> None:
-    from edgeprune.export.half import export_half
-    from edgeprune.export.quantize import export_quantised
+    from edgeprune.backends.onnx_fp16 import export_half
+    from edgeprune.backends.onnx_int8 import export_quantised
 
     source, path = small_cnn(tmp_path / "m.onnx", width=5), tmp_path / "typed.onnx"
     if kind == "fp16":

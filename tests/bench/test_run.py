@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.conftest import Scripted
+from bench.remote_fixtures import record_onnx
 from edgeprune.bench import BenchOptions, Host, bench_models, bench_run
 from edgeprune.bench import run as bench_module
 from edgeprune.cli import main
@@ -41,6 +42,7 @@ def run_path(tmp_path: Path) -> Path:
     (run / "export").mkdir(parents=True)
     for name in ("baseline", "pruned"):
         (run / "export" / f"{name}.onnx").write_bytes(name.encode())
+    record_onnx(run / "export")
     return run
 
 

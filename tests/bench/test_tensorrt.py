@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +12,7 @@ from trt.trtexec_stand_in import install
 
 from edgeprune.bench import BenchOptions, bench_models
 from edgeprune.bench.local import LocalTransport
-from edgeprune.bench.session import typed_files
 from edgeprune.devices import Device, load_device
-from edgeprune.errors import BenchError
 
 CARD = Device("card", "A made-up card", "tensorrt", "fp16", runtimes={"tensorrt": "fp16"})
 TESTS = Path(__file__).parents[1]
@@ -96,20 +93,3 @@ def test_by_the_python_module(
         assert (conv["pruned"]["reformats"], conv["gained_reformat"]) == (1, False)
         # 10 us for each of its two kernels, 1 ns per number: 2 x 8 x 36, twice
         assert conv["pruned"]["ms"] == pytest.approx(0.020 + 2 * 2 * 8 * 36 * 1e-6)
-
-
-def test_files_that_have_the_precision_themselves(tmp_path: Path) -> None:
-    files = {"pruned": tmp_path / "run/export/pruned.onnx"}
-    for version, precision in (("10.3.0", "fp16"), ("11.4.0", "fp32"), (None, "fp16"), ("unknown", "fp16")):
-        device = Device("x", "X", "tensorrt", precision)
-        assert typed_files(files, device, version) is files
-    assert typed_files(files, Device("x", "X", "onnxruntime", "fp32"), "11.4.0") is files
-    wanted = Device("x", "X", "tensorrt", "fp16")
-    with pytest.raises(
-        BenchError, match=r"no pruned.fp16.onnx: make it with: edgeprune export .*/run --trt --prec"
-    ):
-        typed_files(files, wanted, "11.4.0")
-    (tmp_path / "run/export").mkdir(parents=True)
-    (tmp_path / "run/export/pruned.fp16.onnx").touch()
-    found: Any = typed_files(files, wanted, "11.4.0")
-    assert found == {"pruned": tmp_path / "run/export/pruned.fp16.onnx"}

@@ -1,5 +1,6 @@
 """One file of each kind, as edgeprune writes it, made without training."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from bench.conftest import a_round
 
 import edgeprune
+from edgeprune.backends import MODELS, Artifact, ExportRecord, Parity
 from edgeprune.files import append_line, write_json
 from edgeprune.graph.classes import build_graph
 from edgeprune.latency.shapes import Shape
@@ -20,6 +22,7 @@ from edgeprune.runs import Run
 
 SIDE = 8
 DIGEST = "0" * 64
+EARLIER = Path(__file__).parents[1] / "records/exports/engines.json"  # of schema 1
 BOARD = {"model": None, "compatible": [], "soc": None, "l4t": None, "android": False, "gpus": []}
 PROFILE = """title = "A board"
 batch = 1
@@ -114,10 +117,14 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     _run(place / "run")
     write_json(place / "bench.json", measurement())
-    parity = {"top1_agreement": 1.0, "max_rel_diff": 1e-6, "max_abs_diff": 1e-6}
-    exported = {"sha256": DIGEST, "size_bytes": 10, "params": 9, "parity": parity}
-    models = {name: {"file": f"{name}.onnx", **exported} for name in ("baseline", "pruned")}
-    write_json(place / "export.json", {"schema": 1, "models": models})
+    parity = Parity(images=8, top1_agreement=1.0, max_abs_diff=1e-6, logit_scale=1.0, max_rel_diff=1e-6)
+    artifacts = [
+        Artifact("onnx", "fp32", name, f"{name}.onnx", DIGEST, 10, params=9, parity=parity) for name in MODELS
+    ]
+    skipped = Artifact("tensorrt", "fp16", "pruned", None, None, None, params=9, skipped_because="no GPU")
+    write_json(place / "export.json", ExportRecord((*artifacts, skipped)).to_dict())
+    (place / "earlier").mkdir()
+    shutil.copy(EARLIER, place / "earlier/export.json")
     append_line(place / "rounds.jsonl", {"schema": 1, "about": {"--device": "cpu"}})
     for _ in range(2):
         append_line(place / "rounds.jsonl", {"pair": {"baseline": a_round([2, 3]), "pruned": a_round([1])}})

@@ -50,8 +50,8 @@ def images(folder: Path) -> None:
 
 
 def _runs(place: Path, options: TrainPruneOptions) -> None:
+    from edgeprune.backends import export_run
     from edgeprune.bench import bench_run
-    from edgeprune.export import export_run
     from edgeprune.pipeline import train_prune
 
     train_prune(place / "run", options)

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import edgeprune
+from edgeprune.backends import ExportRecord
 from edgeprune.bench.journal import Journal
 from edgeprune.comparison.folder import Folder as ComparisonFolder
 from edgeprune.comparison.options import CompareOptions
@@ -27,7 +28,7 @@ from edgeprune.models import build
 from edgeprune.pipeline import check_same_options
 from edgeprune.plan import Plan
 from edgeprune.records import read_record
-from edgeprune.records.bench import BenchResult, ExportRecord
+from edgeprune.records.bench import BenchResult
 from edgeprune.runs import Run
 from edgeprune.search.folder import Folder as SearchFolder
 from edgeprune.search.options import SearchOptions
@@ -102,7 +103,8 @@ READERS: dict[str, tuple[str, Reader]] = {
     "metrics": ("run/metrics.jsonl", lambda path: (status(path.parent), run_of(path).load_checkpoint("x"))),
     "steering": ("run/steer.jsonl", lambda path: run_of(path).steering()),
     "plan": ("run/plan.json", plan),
-    "export": ("export.json", lambda path: read_record(path, ExportRecord)),
+    "export": ("export.json", lambda path: ExportRecord.read(path.parent)),
+    "earlier export": ("earlier/export.json", lambda path: ExportRecord.read(path.parent)),
     "measurement": ("bench.json", lambda path: read_record(path, BenchResult)),
     "rounds": ("rounds.jsonl", rounds),
     "table": ("table.json", Table.load),

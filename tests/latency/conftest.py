@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgeprune.backends.onnx import export_model
 from edgeprune.bench.process import OnEvent, ignore_event
-from edgeprune.export.onnx import export_model
 from edgeprune.graph.classes import Graph, build_graph
 
 STEP = 16

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeprune.backends.onnx import export_model
 from edgeprune.errors import LatencyError
-from edgeprune.export.onnx import export_model
 from edgeprune.graph.classes import Graph
 from edgeprune.latency import build as module
 from edgeprune.latency.build import build_table

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune import api
+from edgeprune.backends.onnx import export_model
 from edgeprune.budget import Budget
 from edgeprune.errors import LatencyError, PlanError, TargetError
-from edgeprune.export.onnx import export_model
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import score
 from edgeprune.latency import Site, device_budget

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgeprune.backends.onnx import export_model
 from edgeprune.errors import LatencyError
-from edgeprune.export.onnx import export_model
 from edgeprune.latency.samples import sample_model
 from edgeprune.latency.shapes import Shape, read_model
 

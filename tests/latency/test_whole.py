@@ -19,9 +19,9 @@ UNSTEADY = Times(10.0, 5.0, 2.0, 1.7, 2.3, 50)
 def whole_of(monkeypatch: pytest.MonkeyPatch, answers: list[Times]) -> tuple[Whole, list[Times]]:
     """One whose measurements are told beforehand, and those that were not asked for yet."""
     left = list(answers)
-    monkeypatch.setattr("edgeprune.latency.whole.export_model", lambda *_: None)
+    monkeypatch.setattr("edgeprune.backends.onnx.Onnx.convert", lambda *_: {})
     monkeypatch.setattr(Whole, "_times", lambda self, path: [left.pop(0)])
-    site = Site(None, None, 1, 1, {})  # type: ignore[arg-type]  # nothing is measured
+    site = Site(None, load_device("cpu"), 1, 1, {})  # type: ignore[arg-type]  # nothing is measured
     return Whole(nn.Identity(), (3, 8, 8), site), left
 
 
@@ -79,8 +79,8 @@ def test_the_surer_of_medians_and_fast_samples_counts(
         }
 
     monkeypatch.setattr("edgeprune.latency.whole.bench_models", bench)
-    monkeypatch.setattr("edgeprune.latency.whole.export_model", lambda *_: None)
-    site = Site(load_device("cpu"), None, 1, 1, {})  # type: ignore[arg-type]
+    monkeypatch.setattr("edgeprune.backends.onnx.Onnx.convert", lambda *_: {})
+    site = Site(None, load_device("cpu"), 1, 1, {})  # type: ignore[arg-type]
     found = Whole(nn.Identity(), (3, 8, 8), site).times(nn.Identity())
     assert found.percentile == percentile and found.baseline_ms == (10.0 if percentile == 50 else 9.9)
     assert found.value == (2.0 if percentile == 50 else 1.9)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 FILES = [
     *sorted((ROOT / "deploy/edgeprune_target/trt").glob("*.py")),
     ROOT / "deploy/edgeprune_target/runtimes/trt.py",
-    *sorted((ROOT / "edgeprune/export").glob("*.py")),
+    *sorted((ROOT / "edgeprune/backends").glob("*.py")),
 ]
 
 Use = tuple[str, str, str]  # owner, name, where
@@ -39,7 +39,7 @@ def uses() -> set[Use]:
 
 def _of_file(path: Path) -> Iterator[Use]:
     tree = ast.parse(path.read_text())
-    if "edgeprune/export" in str(path) and not any(_is_trt(node) for node in ast.walk(tree)):
+    if "edgeprune/backends" in str(path) and not any(_is_trt(node) for node in ast.walk(tree)):
         return  # "layer" and "config" mean other things there
     for node in ast.walk(tree):
         where = f"{path.name}:{getattr(node, 'lineno', 0)}"

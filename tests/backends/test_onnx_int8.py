@@ -8,8 +8,8 @@ import pytest
 from onnx import numpy_helper
 from trt.fixtures import answer, small_cnn
 
+from edgeprune.backends.onnx_int8 import export_quantised
 from edgeprune.errors import ExportError
-from edgeprune.export.quantize import export_quantised
 
 IMAGES = np.random.default_rng(0).normal(size=(32, 3, 6, 6)).astype(np.float32)
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from edgeprune.backends.onnx import export_model
 from edgeprune.errors import EdgePruneError, ExportError
-from edgeprune.export.onnx import export_model
 from edgeprune.models import build
 
 SHAPE = (3, 16, 16)

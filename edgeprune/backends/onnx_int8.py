@@ -4,17 +4,15 @@ Symmetric (no zero point), weights by output channel, activations by tensor, at 
 it: what TensorRT asks for (devices.md 5.2). The scales come from real images.
 """
 
-import logging
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from edgeprune.backends.base import CALIBRATION_IMAGES, INPUT, Job, pictures
+from edgeprune.backends.onnx import FromOnnx, quiet
 from edgeprune.errors import ExportError
-from edgeprune.export.onnx import INPUT
 
 QUANTISED = ["Conv", "ConvTranspose", "Gemm", "MatMul"]  # what has int8 kernels worth their Q/DQ nodes
 OPTIONS = {
@@ -24,6 +22,23 @@ OPTIONS = {
     "QuantizeBias": False,  # it has no int32 biases
     "OpTypesToExcludeOutputQuantization": QUANTISED,  # Q/DQ at inputs alone: what follows may be fused
 }
+
+
+class OnnxInt8(FromOnnx):
+    """Eight bits, with the scales in the file; input and output stay float32."""
+
+    name = "onnx-int8"
+    title = "int8 ONNX"
+    summary = "the same with int8 scales in it, from training images"
+    precisions = ("int8",)
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {"int8": ("onnx",)}
+    optional = True  # TensorRT before 11 does without
+    extension = ".int8.onnx"
+
+    def convert(self, job: Job, path: Path) -> dict[str, Any]:
+        """Write the file; see `export_quantised`."""
+        export_quantised(self.source(job), path, pictures(job.calibration, CALIBRATION_IMAGES))
+        return {}
 
 
 def export_quantised(source: Path, path: Path, images: Iterable[np.ndarray]) -> None:
@@ -43,7 +58,7 @@ def export_quantised(source: Path, path: Path, images: Iterable[np.ndarray]) -> 
     if not batches:
         raise ExportError("there are no images to calibrate int8 on")
     try:
-        with _quiet():
+        with quiet():
             quantize_static(
                 str(source),
                 str(path),
@@ -76,16 +91,3 @@ def _reader(batches: list[np.ndarray]) -> Any:
             return None if batch is None else {INPUT: batch}
 
     return Reader()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """It recommends a preparation that ``export_model`` has done already."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

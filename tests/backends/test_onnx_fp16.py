@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeprune.backends.onnx_fp16 import export_half
 from edgeprune.errors import ExportError
-from edgeprune.export.half import export_half
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
 

@@ -1,5 +1,6 @@
 """Engines against the stand-in of every version of TensorRT."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -12,13 +13,13 @@ from trt.fake_cuda import FakeCudart
 from trt.fixtures import small_cnn
 from trt.names import VERSIONS
 
+from backends.conftest import StubRun
+from edgeprune.backends import Artifact, ExportRecord, Job, Parity, export_run
+from edgeprune.backends import base as base_module
+from edgeprune.backends.base import TOLERANCES
+from edgeprune.backends.listing import lines
+from edgeprune.backends.tensorrt import TYPED, TensorRt
 from edgeprune.errors import ExportError
-from edgeprune.export import TrtOptions, export_run
-from edgeprune.export import tensorrt as module
-from edgeprune.export.parity import Parity
-from edgeprune.export.tensorrt import TOLERANCES, build_engine, check, skip_reason, typed_model
-from edgeprune.report import engine_lines
-from export.conftest import StubRun
 
 RECORD = {
     "schema",
@@ -44,9 +45,24 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def made(folder: Path, precision: str, **more: Any) -> dict[str, Any]:
-    typed_model(folder, "m", precision, batches, batches)
-    return build_engine(folder, "m", TrtOptions(precision, **more), batches, batches)
+def job(folder: Path) -> Job:
+    return Job(torch.nn.Linear(2, 3), "m", (3, 6, 6), folder, batches, batches)
+
+
+def typed(folder: Path, precision: str) -> Artifact:
+    """Write the ONNX file that has the precision itself."""
+    return TYPED[precision]().export(job(folder))
+
+
+def built(folder: Path, precision: str, **more: Any) -> Artifact:
+    """Build the engine of the file that `typed` wrote."""
+    return TensorRt(precision, **more).export(job(folder))
+
+
+def made(folder: Path, precision: str, **more: Any) -> Artifact:
+    if precision != "fp32":
+        typed(folder, precision)
+    return built(folder, precision, **more)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -55,10 +71,20 @@ def test_every_version_and_precision(
     tensorrt: Any, cudart: Any, folder: Path, version: str, precision: str
 ) -> None:
     tensorrt(version)
-    record = made(folder, precision, workspace_mb=64, timing_cache=folder / "times")
+    artifact = made(folder, precision, workspace_mb=64, timing_cache=folder / "times")
+    record = json.loads((folder / f"m.{precision}.engine.json").read_text())
     assert set(record) >= RECORD
-    assert json.loads((folder / f"m.{precision}.engine.json").read_text()) == record
-    assert (folder / f"m.{precision}.engine").stat().st_size == record["engine_bytes"]
+    assert {**record, **artifact.details} == record
+    content = (folder / f"m.{precision}.engine").read_bytes()
+    assert (artifact.file, artifact.size_bytes) == (f"m.{precision}.engine", len(content))
+    assert artifact.size_bytes == record["engine_bytes"]
+    assert artifact.sha256 == record["engine_sha256"] == hashlib.sha256(content).hexdigest()
+    assert (artifact.backend, artifact.precision, artifact.versions) == (
+        "tensorrt",
+        precision,
+        {"tensorrt": version},
+    )
+    assert artifact.options == {"workspace_mb": 64, "timing_cache": str(folder / "times")}
     assert (record["tensorrt"], record["compute"]) == (version, "8.7")
     assert record["shapes"] == {"input": [[1, 3, 6, 6], [1, 3, 6, 6], [64, 3, 6, 6]]}
     typed = version.startswith("11") and precision != "fp32"
@@ -84,10 +110,10 @@ def test_an_engine_that_disagrees_is_an_error_and_leaves_no_file(
 
     monkeypatch.setattr(building, "emulated", spoilt)
     tensorrt(version)
-    typed_model(folder, "m", "fp16", batches, batches)
+    typed(folder, "fp16")
     message = r"m.fp16.engine disagrees with ONNX Runtime on 79 images: top-1 agreement .* \(0.02 allowed\)"
     with pytest.raises(ExportError, match=message):
-        build_engine(folder, "m", TrtOptions("fp16"), batches, batches)
+        built(folder, "fp16")
     assert not list(folder.glob("*.engine*"))
 
 
@@ -98,14 +124,14 @@ def test_what_is_tolerated(precision: str) -> None:
     def parity(difference: float, agreement: float) -> Parity:
         return Parity(100, agreement, difference, 1.0, difference)
 
-    check(parity(allowed.max_rel_diff, allowed.top1_agreement), precision, "x")
+    TensorRt(precision).check(parity(allowed.max_rel_diff, allowed.top1_agreement), "x")
     for bad in (
         parity(1.01 * allowed.max_rel_diff, 1.0),
         parity(0.0, allowed.top1_agreement - 0.01),
         parity(float("nan"), 1.0),
     ):
         with pytest.raises(ExportError, match="x disagrees with ONNX Runtime"):
-            check(bad, precision, "x")
+            TensorRt(precision).check(bad, "x")
 
 
 @pytest.mark.parametrize(
@@ -129,12 +155,12 @@ def test_what_is_missing_is_named(
     if not installed:
         monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(AssertionError, match=reason):
-        raise AssertionError(skip_reason())
+        raise AssertionError(TensorRt().why_skipped())
 
 
 def test_nothing_is_missing(cudart: FakeCudart, tensorrt: Any) -> None:
     tensorrt("10.3.0")
-    assert skip_reason() is None
+    assert TensorRt().why_skipped() is None
 
 
 @pytest.mark.parametrize(
@@ -147,46 +173,46 @@ def test_nothing_is_missing(cudart: FakeCudart, tensorrt: Any) -> None:
 )
 def test_options_that_make_no_sense(arguments: dict[str, Any], reason: str) -> None:
     with pytest.raises(ExportError, match=reason):
-        TrtOptions(**arguments)
+        TensorRt(**arguments)
 
 
-@pytest.mark.parametrize(
-    ("precision", "file"), [("fp32", "m.onnx"), ("fp16", "m.fp16.onnx"), ("int8", "m.int8.onnx")]
-)
+@pytest.mark.parametrize(("precision", "file"), [("fp16", "m.fp16.onnx"), ("int8", "m.int8.onnx")])
 def test_the_onnx_with_the_precision_itself(folder: Path, precision: str, file: str) -> None:
-    found = typed_model(folder, "m", precision, batches, batches)
-    assert (found["file"], found["reason"]) == (file, None)
+    artifact = typed(folder, precision)
+    assert (artifact.file, artifact.skipped_because, artifact.backend) == (file, None, f"onnx-{precision}")
     assert (folder / file).is_file()
 
 
 def test_a_typed_onnx_that_cannot_be_had_is_a_reason(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = Parity(79, 0.5, 1.0, 1.0, 1.0)
-    monkeypatch.setattr(module, "parity_of", lambda *arguments: bad)
-    found = typed_model(folder, "m", "fp16", batches, batches)
-    assert found["file"] is None and "m.fp16.onnx disagrees" in found["reason"]
+    monkeypatch.setattr(base_module, "parity_of", lambda *arguments: bad)
+    artifact = typed(folder, "fp16")
+    assert artifact.file is None and "m.fp16.onnx disagrees" in (artifact.skipped_because or "")
     assert not (folder / "m.fp16.onnx").exists()
 
 
 def test_from_11_on_it_is_needed(tensorrt: Any, cudart: Any, folder: Path) -> None:
     tensorrt("11.4.0.106")
     with pytest.raises(ExportError, match="TensorRT 11.4.0.106 needs m.fp16.onnx, which could not be made"):
-        build_engine(folder, "m", TrtOptions("fp16"), batches, batches)
+        built(folder, "fp16")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_whole_run(tensorrt: Any, cudart: Any, stub: StubRun, version: str) -> None:
     tensorrt(version)
     calls: list[tuple[int, int, str]] = []
-    record = export_run(stub.path, trt=True, images=40, progress=lambda *call: calls.append(call))["tensorrt"]
-    assert (record["built"], record["skipped_because"], record["precision"]) == (True, None, "fp16")
+    content = export_run(stub.path, to=["tensorrt"], images=40, progress=lambda *call: calls.append(call))
+    record = ExportRecord.from_dict(content)
+    engines = record.of(TensorRt())
+    assert [(one.precision, one.skipped_because) for one in engines.values()] == [("fp16", None)] * 2
     files = {path.name for path in (stub.path / "export").iterdir()}
     kinds = ("onnx", "fp16.onnx", "fp16.engine", "fp16.engine.json")
     assert files == {"export.json", *(f"{name}.{kind}" for name in ("baseline", "pruned") for kind in kinds)}
-    assert [line.split(":")[0] for line in engine_lines(record)] == [
+    assert [line.split(":")[0] for line in lines(record)] == [
         "baseline.fp16.engine",
         "pruned.fp16.engine",
     ]
-    assert calls[-1] == (4, 4, "exported")
+    assert calls[-1] == (6, 6, "exported")
 
 
 def test_without_cuda_the_onnx_is_done_and_the_exit_is_0(
@@ -219,7 +245,7 @@ def test_companions_need_trt(stub: StubRun) -> None:
 
 def test_engines_of_another_model_are_removed(tensorrt: Any, cudart: Any, stub: StubRun) -> None:
     tensorrt("10.3.0")
-    export_run(stub.path, trt=True, images=8)
+    export_run(stub.path, to=["tensorrt"], images=8)
     export_run(stub.path, images=8)  # the same models: the engines are still theirs
     assert len(list((stub.path / "export").glob("*.engine"))) == 2
     torch.manual_seed(7)
@@ -244,5 +270,5 @@ def test_an_engine_that_fails_leaves_an_earlier_export_as_it_was(
     with pytest.raises(
         ExportError, match="TensorRT 10.3.0 cannot build baseline.onnx in fp16: .*no kernel image"
     ):
-        export_run(stub.path, trt=True, images=8)
+        export_run(stub.path, to=["tensorrt"], images=8)
     assert {path.name: path.read_bytes() for path in (stub.path / "export").iterdir()} == before

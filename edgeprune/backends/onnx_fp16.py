@@ -5,12 +5,14 @@ float32 stays and Casts go around it. Input and output stay float32, so that who
 difference.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from edgeprune.backends.base import Job
+from edgeprune.backends.onnx import FromOnnx
 from edgeprune.errors import ExportError
 from edgeprune.files import write_bytes
 
@@ -20,6 +22,24 @@ if TYPE_CHECKING:
 FLOAT, HALF = 1, 10  # TensorProto.DataType
 HALF_NAME = "tensor(float16)"
 LARGEST = 65504.0  # of fp16
+
+
+class OnnxFp16(FromOnnx):
+    """Half precision in the file itself; input and output stay float32."""
+
+    name = "onnx-fp16"
+    title = "fp16 ONNX"
+    summary = "the same in fp16, as TensorRT from 11 on takes it"
+    precisions = ("fp16",)
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {"fp16": ("onnx",)}
+    optional = True  # TensorRT before 11 does without
+    requires = ("onnx",)
+    extension = ".fp16.onnx"
+
+    def convert(self, job: Job, path: Path) -> dict[str, Any]:
+        """Write the file; see `export_half`."""
+        export_half(self.source(job), path)
+        return {}
 
 
 def export_half(source: Path, path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from backends.conftest import StubRun
+from edgeprune.backends import export_run
+from edgeprune.backends import onnx as onnx_module
+from edgeprune.backends.parity import Parity
 from edgeprune.errors import EdgePruneError, ExportError, InUseError, MovedError, StorageError
-from edgeprune.export import export_run
-from edgeprune.export import run as run_module
-from edgeprune.export.parity import Parity
 from edgeprune.locks import held
-from export.conftest import StubRun
 
 
 def names(folder: Path) -> list[str]:
@@ -26,11 +26,12 @@ def test_files_and_record(stub: StubRun) -> None:
     assert names(stub.path) == ["export"]
     assert names(folder) == ["baseline.onnx", "export.json", "pruned.onnx"]
     assert json.loads((folder / "export.json").read_text()) == record
-    assert record["schema"] == 1 and record["settings"] == {"opset": 18, "images": 70}
+    assert record["schema"] == 2 and record["settings"] == {"opset": 18, "images": 70}
     assert record["input"]["shape"] == ["batch", 3, 32, 32] and record["output"]["shape"] == ["batch", 10]
-    assert record["tensorrt"] is None
+    assert [(one["backend"], one["precision"]) for one in record["artifacts"]] == [("onnx", "fp32")] * 2
+    artifacts = {one["model"]: one for one in record["artifacts"]}
     for name, params in [("baseline", 112 + 8 + 36010), ("pruned", 1930)]:
-        model, content = record["models"][name], (folder / f"{name}.onnx").read_bytes()
+        model, content = artifacts[name], (folder / f"{name}.onnx").read_bytes()
         assert (model["sha256"], model["size_bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
         assert model["params"] == params
         assert model["parity"]["images"] == 70 and model["parity"]["top1_agreement"] == 1.0
@@ -41,14 +42,15 @@ def test_tensorrt_without_cuda_is_a_reason_and_no_error(
     stub: StubRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    record = export_run(stub.path, trt=True, images=8)
-    assert record["tensorrt"]["built"] is False
-    assert "no CUDA device" in record["tensorrt"]["skipped_because"]
+    record = export_run(stub.path, to=["tensorrt"], images=8)
+    engines = [one for one in record["artifacts"] if one["backend"] == "tensorrt"]
+    assert [one["file"] for one in engines] == [None, None]
+    assert all("no CUDA device" in one["skipped_because"] for one in engines)
 
 
 def test_an_export_that_disagrees_leaves_nothing(stub: StubRun, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = Parity(images=8, top1_agreement=0.5, max_abs_diff=1.0, logit_scale=1.0, max_rel_diff=1.0)
-    monkeypatch.setattr(run_module, "measure_parity", lambda *args: bad)
+    monkeypatch.setattr(onnx_module, "measure_parity", lambda *args: bad)
     with pytest.raises(ExportError, match=r"exported baseline model disagrees .* agreement 50\.00 %"):
         export_run(stub.path, images=8)
     assert names(stub.path) == []
@@ -93,7 +95,7 @@ def test_no_images() -> None:
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = "import sys, edgeprune.export; print({'torch', 'onnx', 'onnxruntime'} & set(sys.modules))"
+    code = "import sys, edgeprune.backends; print({'torch', 'onnx', 'onnxruntime'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -1,0 +1,148 @@
+"""Files for devices: each kind of file is a backend, in a module of its own; see `Backend`.
+
+base.py       what a backend is, what it exports from (`Job`), what it exported (`Artifact`)
+onnx.py, onnx_fp16.py, onnx_int8.py, tensorrt.py    one backend each
+parity.py     do two files compute the same?
+record.py     export.json
+export.py     the export of a run
+
+Another package adds a backend by an entry point in the group ``edgeprune.backends``, a script by `register`.
+A backend whose runtime the runner lacks brings it as a Python file (``runtime_file``), which is sent along.
+Both are code that the user has installed: a run folder names backends, and never code.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from edgeprune.backends.base import MODELS, Artifact, Backend, Job
+from edgeprune.backends.onnx import Onnx
+from edgeprune.backends.onnx_fp16 import OnnxFp16
+from edgeprune.backends.onnx_int8 import OnnxInt8
+from edgeprune.backends.parity import Parity, Tolerance
+from edgeprune.backends.record import ExportRecord
+from edgeprune.backends.tensorrt import TensorRt
+from edgeprune.errors import ExportError, known
+from edgeprune.registry import Registry
+
+__all__ = [
+    "BACKENDS",
+    "MODELS",
+    "Artifact",
+    "Backend",
+    "ExportRecord",
+    "Job",
+    "Parity",
+    "Tolerance",
+    "export_run",
+    "for_runtime",
+    "get",
+    "names",
+    "patterns",
+    "register",
+    "runtime_files",
+    "runtimes",
+    "unregister",
+]
+
+BACKENDS: Registry[type[Backend]] = Registry("backend", "edgeprune.backends", ExportError)
+
+
+def __getattr__(name: str) -> Any:
+    """Import `export_run` when it is asked for, and data with it."""
+    if name == "export_run":
+        from edgeprune.backends.export import export_run
+
+        return export_run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all backends; nothing is imported."""
+    return BACKENDS.names()
+
+
+def get(name: str) -> type[Backend]:
+    """Return a backend's class.
+
+    Raises:
+        ExportError: there is none of that name, or it cannot be imported.
+    """
+    backend = BACKENDS[name]
+    if not (isinstance(backend, type) and issubclass(backend, Backend)) or backend.name != name:
+        raise ExportError(
+            f"the backend {name!r} is not a Backend of that name: update the package that brings it"
+        )
+    return backend
+
+
+def register(backend: type[Backend], *, replace: bool = False) -> type[Backend]:
+    """Add a backend under its name, for this process; can be a decorator.
+
+    Args:
+        backend: its class.
+        replace: whether it may take the place of another.
+
+    Raises:
+        ExportError: the name is empty or taken, or it has no runtime.
+    """
+    if not backend.runtime:
+        raise ExportError(f"{backend.__name__} has no runtime: name what runs its files")
+    return BACKENDS.register(backend.name, backend, replace=replace)
+
+
+def unregister(name: str) -> None:
+    """Take out what `register` added."""
+    BACKENDS.unregister(name)
+
+
+def for_runtime(runtime: str, precision: str | None = None) -> Backend | None:
+    """Return the backend whose files a runtime runs in a precision; None for a runtime that none is for.
+
+    Args:
+        runtime: of the runner.
+        precision: of the numbers; None for the first backend's own.
+
+    Raises:
+        ExportError: the runtime has backends, and none in that precision.
+    """
+    others: list[str] = []
+    for backend in map(get, names()):  # those of other packages come last, and are imported only if need be
+        if backend.runtime != runtime:
+            continue
+        if precision is None or precision in backend.precisions:
+            return backend(precision)
+        others += backend.precisions
+    if others:
+        raise ExportError(f"{known('precision', precision or '', others)} (of the runtime {runtime})")
+    return None
+
+
+def runtimes() -> list[str]:
+    """Return the runtimes that run the files of any backend."""
+    return list(dict.fromkeys(get(name).runtime for name in names()))
+
+
+def runtime_files(wanted: Iterable[str]) -> list[Path]:
+    """Return the Python files that bring the runtimes of these names; the runner's own need none."""
+    backends = [for_runtime(runtime) for runtime in dict.fromkeys(wanted)]
+    files = [backend.runtime_file for backend in backends if backend is not None]
+    return list(dict.fromkeys(file for file in files if file is not None))
+
+
+def patterns() -> tuple[str, ...]:
+    """Return patterns of the names of all files that backends write; those that cannot be imported are left out."""
+    ends = []
+    for name in names():
+        try:
+            backend = get(name)
+        except ExportError:
+            continue
+        for precision in backend.precisions:
+            suffix = backend(precision).suffix
+            ends += [suffix, *(suffix + more for more in backend.sidecars)]
+    return tuple(f"*{end}" for end in ends)
+
+
+for _backend in (Onnx, OnnxFp16, OnnxInt8, TensorRt):
+    register(_backend)

@@ -1,0 +1,337 @@
+"""What a backend is: the base class of all of them, what it exports from, and the record of what it exported."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from edgeprune.backends.parity import Parity, Tolerance, parity_of, torch_outputs
+from edgeprune.errors import ExportError, known
+from edgeprune.files import sha256
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MODELS = ("baseline", "pruned")
+INPUT, OUTPUT, BATCH = "input", "logits", "batch"  # names in every exported file that has names
+CALIBRATION_IMAGES = 512  # NVIDIA's documents speak of about 500 for ImageNet
+Batches = Callable[[], Iterable[tuple[Any, Any]]]
+
+# Ten bits of mantissa (fp16, and TF32 in convolutions) err by some 1e-3 in a deep network, a wrong file by 1e-1 and
+# more. Eight bits move single logits more, classes less.
+TOLERANCES = {"fp32": Tolerance(0.01, 0.99), "fp16": Tolerance(0.02, 0.98), "int8": Tolerance(0.5, 0.9)}
+
+
+def no_images() -> Iterable[tuple[Any, Any]]:
+    """Return no batches: for a file that is measured alone."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to export.
+
+    Attributes:
+        model: in eval mode, on the CPU.
+        name: of the files, such as "pruned".
+        shape: (C, H, W) of one image.
+        folder: for the files; those of the backends that are needed are there.
+        images: gives (float32 (N, C, H, W), labels) batches held out of training, to compare on.
+        calibration: gives such batches of training images, to find ranges on.
+        weights_sha256: digest of the model's weights.
+    """
+
+    model: "nn.Module"
+    name: str
+    shape: tuple[int, ...]
+    folder: Path
+    images: Batches = no_images
+    calibration: Batches = no_images
+    weights_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One exported file, or why there is none.
+
+    Attributes:
+        backend: name of the one that made it.
+        precision: of its numbers.
+        model: "baseline" or "pruned".
+        file: its name in the export folder; None where it was skipped.
+        sha256: of the file; None also where an earlier version did not note it.
+        size_bytes: of the file.
+        params: of the model.
+        weights_sha256: of the model's weights.
+        versions: package -> version that took part.
+        options: of the backend.
+        details: what else the backend notes.
+        parity: how far its outputs are from the reference's; None where it cannot be run here.
+        skipped_because: one line; None where there is a file.
+    """
+
+    backend: str
+    precision: str
+    model: str
+    file: str | None
+    sha256: str | None
+    size_bytes: int | None
+    params: int
+    weights_sha256: str | None = None
+    versions: Mapping[str, str | None] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    parity: Parity | None = None
+    skipped_because: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Artifact":
+        """Make it from JSON that was checked; keys of later versions are left out."""
+        values = {one.name: content[one.name] for one in fields(cls) if one.name in content}
+        if values.get("parity") is not None:
+            parity = {"images": 0, "logit_scale": 0.0, **values["parity"]}
+            values["parity"] = Parity(**{one.name: parity[one.name] for one in fields(Parity)})
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A kind of file that a model can be exported to, with its options as fields.
+
+    A backend has a ``name``, a ``runtime`` and `convert`; with `outputs` its files are compared with the model.
+    Subclasses that have options are frozen dataclasses.
+
+    Attributes:
+        precision: of the numbers; None for the first of ``precisions``.
+
+    Class attributes:
+        name: as it is typed and stored, such as "onnx-int8".
+        title: for people.
+        summary: one line for help.
+        precisions: that it can write, the default first.
+        extension: of its files, such as ".fp16.onnx"; empty for one made of precision and name.
+        extra: of edgeprune's package that brings what it needs, as in pip install 'edgeprune[EXTRA]'.
+        sidecars: what is put behind a file's name for the files that it writes beside it, such as ".json".
+        requires: packages that must be importable.
+        recorded: packages whose versions are noted; None for those of ``requires``.
+        needs: precision -> names of backends that are run before it.
+        tolerances: precision -> how far outputs may be from the reference's.
+        compared_with: the reference, for messages.
+        optional: whether a model that it cannot write is skipped, and not an error.
+        runtime: of the target-side runner, which runs the files.
+        runtime_file: a Python file with that runtime, sent along with the files; None for the runner's own.
+        builds_on_target: whether the runtime makes an engine of its own from the file, in a precision it is told.
+    """
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    extension: ClassVar[str] = ""
+    extra: ClassVar[str | None] = None
+    sidecars: ClassVar[tuple[str, ...]] = ()
+    requires: ClassVar[tuple[str, ...]] = ()
+    recorded: ClassVar[tuple[str, ...] | None] = None
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    tolerances: ClassVar[Mapping[str, Tolerance]] = TOLERANCES
+    compared_with: ClassVar[str] = "torch"
+    optional: ClassVar[bool] = False
+    runtime: ClassVar[str] = ""
+    runtime_file: ClassVar[Path | None] = None
+    builds_on_target: ClassVar[bool] = False
+
+    precision: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision is None:
+            object.__setattr__(self, "precision", self.precisions[0])
+        if self.precision not in self.precisions:
+            raise ExportError(
+                f"{known('precision', self.precision or '', list(self.precisions))} ({self.name})"
+            )
+
+    # --- what it is ---------------------------------------------------------------------------------------
+
+    @property
+    def numbers(self) -> str:
+        """The precision, which is never None."""
+        assert self.precision is not None
+        return self.precision
+
+    @property
+    def suffix(self) -> str:
+        """The end of its files' names."""
+        several = len(self.precisions) > 1
+        return self.extension or (f".{self.precision}.{self.name}" if several else f".{self.name}")
+
+    def file_name(self, model: str) -> str:
+        """Return the name of a model's file."""
+        return f"{model}{self.suffix}"
+
+    def options(self) -> dict[str, Any]:
+        """Return its options as JSON, the precision left out."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "precision"}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+    def versions(self) -> dict[str, str | None]:
+        """Return {package: version} of what takes part."""
+        return {package: version_of(package) for package in self.recorded or self.requires}
+
+    def why_skipped(self) -> str | None:
+        """Return one line that says why nothing can be exported here, and what to do; None when it can."""
+        missing = [package for package in self.requires if find_spec(package) is None]
+        if not missing:
+            return None
+        wanted = f"edgeprune[{self.extra}]" if self.extra else missing[0]
+        return f"the Python package {missing[0]} is not installed: pip install '{wanted}'"
+
+    def measured_file(self, _runtime_version: str | None = None) -> "Backend":
+        """Return the backend whose files its runtime loads, for this precision and that version."""
+        return self
+
+    # --- exporting ----------------------------------------------------------------------------------------
+
+    def convert(self, job: Job, path: Path) -> Mapping[str, Any]:
+        """Write the file; return what is worth noting of it.
+
+        Args:
+            job: what to write.
+            path: of the file.
+
+        Raises:
+            ExportError: it cannot be written; names the operation.
+        """
+        raise NotImplementedError
+
+    def outputs(self, path: Path, images: Iterable[Any]) -> Iterator[np.ndarray] | None:  # noqa: ARG002
+        """Yield a file's logits (N, classes) for each batch; None where it cannot be run on this machine."""
+        return None
+
+    def expected(self, job: Job, images: Iterable[Any]) -> Iterator[np.ndarray]:
+        """Yield the reference's logits for each batch: torch's."""
+        return torch_outputs(job.model, images)
+
+    def compare(self, job: Job, path: Path) -> Parity | None:
+        """Compare a file with the reference on the job's images; None where it cannot be run here."""
+        batches = [batch for batch, _ in job.images()]
+        if not batches:
+            raise ExportError("there are no images to compare the exported model on")
+        outputs = self.outputs(path, batches)
+        if outputs is None:
+            return None
+        return parity_of(np.concatenate(list(self.expected(job, batches))), np.concatenate(list(outputs)))
+
+    def check(self, parity: Parity, name: str) -> None:
+        """Raise ExportError, with the figures, unless ``parity`` is within the tolerance.
+
+        Args:
+            parity: of a file.
+            name: of the file.
+        """
+        allowed = self.tolerances[self.numbers]
+        if not allowed.allows(parity):
+            raise ExportError(
+                f"{name} disagrees with {self.compared_with} on {parity.images} images: top-1 agreement "
+                f"{100 * parity.top1_agreement:.2f} % ({100 * allowed.top1_agreement:g} % is the least for "
+                f"{self.precision}), largest difference {parity.max_rel_diff:.3g} of the logits "
+                f"({allowed.max_rel_diff:g} allowed); it was not kept: try another --precision"
+            )
+
+    def keep(
+        self,
+        path: Path,  # noqa: ARG002
+        details: Mapping[str, Any],
+        parity: Parity | None,  # noqa: ARG002
+    ) -> Mapping[str, Any]:
+        """Finish a file that agrees; return what is noted of it.
+
+        Args:
+            path: of the file.
+            details: as `convert` returned them.
+            parity: with the reference.
+        """
+        return details
+
+    def discard(self, path: Path) -> None:
+        """Remove a file that failed, and what lies beside it."""
+        for place in (path, *(path.with_name(path.name + end) for end in self.sidecars)):
+            place.unlink(missing_ok=True)
+
+    def export(self, job: Job) -> Artifact:
+        """Write a model's file, compare it, and return its record.
+
+        Raises:
+            ExportError: it cannot be written, or disagrees; the file is then gone.
+        """
+        path = job.folder / self.file_name(job.name)
+        try:
+            details = self.convert(job, path)
+            parity = self.compare(job, path)
+            if parity is not None:
+                self.check(parity, path.name)
+            details = self.keep(path, details, parity)
+        except BaseException as error:
+            self.discard(path)
+            if self.optional and isinstance(error, ExportError):
+                return self.skipped(job, str(error))
+            raise
+        return self._artifact(
+            job,
+            file=path.name,
+            sha256=sha256(path),
+            size_bytes=path.stat().st_size,
+            details=details,
+            parity=parity,
+        )
+
+    def skipped(self, job: Job, reason: str) -> Artifact:
+        """Return the record of a file that was not made."""
+        return self._artifact(job, skipped_because=reason)
+
+    def _artifact(self, job: Job, **about: Any) -> Artifact:
+        empty = {"file": None, "sha256": None, "size_bytes": None}
+        return Artifact(
+            **{**empty, **about},
+            backend=self.name,
+            precision=self.numbers,
+            model=job.name,
+            params=sum(weight.numel() for weight in job.model.parameters()),
+            weights_sha256=job.weights_sha256,
+            versions=self.versions(),
+            options=self.options(),
+        )
+
+    # --- for others who handle its files -------------------------------------------------------------------
+
+    def check_file(self, path: Path) -> None:
+        """Raise BenchError for a file that would read others when it is loaded; fine by default."""
+
+    def describe(self, artifact: Artifact) -> list[str]:  # noqa: ARG002
+        """Return lines about one of its artifacts, beside the table that has its size and parity."""
+        return []
+
+
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package, else None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def pictures(batches: Batches, limit: int) -> Iterator[np.ndarray]:
+    """Yield batches of float32 images, labels left out, until there are at least ``limit``."""
+    count = 0
+    for batch, _ in batches():
+        if count >= limit:
+            return
+        count += len(batch)
+        yield np.asarray(batch, dtype=np.float32)

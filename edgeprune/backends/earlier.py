@@ -1,0 +1,79 @@
+"""What of an earlier export stays when a run is exported again: files of the same weights, from the same sources."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeprune.backends.base import MODELS, Artifact, Backend
+from edgeprune.files import sha256
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier export beside a new one.
+
+    Attributes:
+        old: artifacts of the earlier record; none where there was none, or a damaged one.
+        new: artifacts of the new record.
+        folder: with the earlier files.
+        kinds: every backend in each of its precisions.
+    """
+
+    old: tuple[Artifact, ...]
+    new: tuple[Artifact, ...]
+    folder: Path
+    kinds: tuple[Backend, ...]
+
+    def kept(self) -> list[Artifact]:
+        """Return the earlier artifacts that hold for the models of the new export too."""
+        made = {(one.backend, one.precision, one.model) for one in self.new}
+        return [
+            one
+            for one in self.old
+            if (one.backend, one.precision, one.model) not in made and self._holds(one)
+        ]
+
+    def outdated(self) -> Iterator[Path]:
+        """Yield the files that hold for no model of the new export."""
+        files = {one.file for one in [*self.new, *self.kept()]}
+        listed = {one.file for one in self.old}
+        for model in MODELS:
+            same = self._same_model(model)
+            for backend in self.kinds:
+                name = backend.file_name(model)
+                if name not in files and (name in listed or not same):
+                    yield from (self.folder / f"{name}{end}" for end in ("", *backend.sidecars))
+
+    def _same_model(self, model: str) -> bool:
+        """Return whether both exports are of the same weights; before these were noted, of the same ONNX file."""
+        old = {one.backend: one for one in self.old if one.model == model}
+        new = {one.backend: one for one in self.new if one.model == model}
+        noted = {one.weights_sha256 for one in old.values()} - {None}
+        if noted:
+            return noted == {one.weights_sha256 for one in new.values()}
+        both = old.get("onnx"), new.get("onnx")
+        return all(one is not None and one.sha256 for one in both) and _digest(both[0]) == _digest(both[1])
+
+    def _holds(self, artifact: Artifact) -> bool:
+        if artifact.file is None or not self._same_model(artifact.model):
+            return False
+        kind = next((one for one in self.kinds if one.name == artifact.backend), None)
+        sources = kind.needs.get(artifact.precision, ()) if kind else ()
+        if any(self._changed(source, artifact.model) for source in sources):
+            return False
+        path = self.folder / artifact.file
+        return path.is_file() and artifact.sha256 in (None, sha256(path))
+
+    def _changed(self, backend: str, model: str) -> bool:
+        """Return whether the file of a backend was made again, and came out different."""
+        old = _first(self.old, backend, model)
+        new = _first(self.new, backend, model)
+        return new is not None and (old is None or _digest(old) not in (None, _digest(new)))
+
+
+def _first(artifacts: Iterable[Artifact], backend: str, model: str) -> Artifact | None:
+    return next((one for one in artifacts if (one.backend, one.model) == (backend, model)), None)
+
+
+def _digest(artifact: Artifact | None) -> str | None:
+    return artifact.sha256 if artifact else None

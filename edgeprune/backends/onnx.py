@@ -1,0 +1,353 @@
+"""A torch model to one self-contained ONNX file with a free batch axis."""
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from edgeprune_target.scratch import scratch_folder
+
+from edgeprune.backends.base import BATCH, INPUT, OUTPUT, Backend, Job
+from edgeprune.backends.parity import SAME_NUMBERS, Parity, Tolerance, parity_of, torch_outputs
+from edgeprune.errors import BenchError, ExportError
+from edgeprune.files import write_bytes
+
+if TYPE_CHECKING:
+    import torch
+    from onnx import ModelProto
+    from torch import nn
+
+# The lowest that torch's newer exporter writes by itself; ONNX Runtime reads it from 1.14 on.
+DEFAULT_OPSET = 18
+LOWEST_OPSET = 13
+TRACED_BATCH = 2  # torch.export takes a batch of 1 for a constant
+
+
+class OnnxFileBackend(Backend):
+    """What all backends share whose files ONNX Runtime runs."""
+
+    requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
+    runtime = "onnxruntime"
+
+    def outputs(self, path: Path, images: Iterable[Any]) -> Iterator[np.ndarray]:
+        """Yield the file's logits by ONNX Runtime."""
+        return run_onnx(path, images)
+
+    def check_file(self, path: Path) -> None:
+        """Raise BenchError for a file that keeps weights in other files: any file of this machine."""
+        check_self_contained(path)
+
+
+@dataclass(frozen=True)
+class Onnx(OnnxFileBackend):
+    """Float32, as every other ONNX file and every engine is made from it.
+
+    Attributes:
+        opset: of ONNX; None for `DEFAULT_OPSET`.
+    """
+
+    name = "onnx"
+    title = "ONNX"
+    summary = "ONNX in float32, for ONNX Runtime and as the source of others"
+    recorded = ("torch", "onnx", "onnxscript", "onnxruntime")
+    tolerances: ClassVar[Mapping[str, Tolerance]] = {"fp32": SAME_NUMBERS}
+
+    opset: int | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Return the opset as it is written."""
+        return {"opset": DEFAULT_OPSET if self.opset is None else self.opset}
+
+    def convert(self, job: Job, path: Path) -> dict[str, Any]:
+        """Write the file; see `export_model`."""
+        file = export_model(job.model, job.shape, path, opset=self.opset)
+        return {"exporter": file.exporter, "opset": file.opset, "ir_version": file.ir_version}
+
+    def compare(self, job: Job, path: Path) -> Parity:
+        """Compare with torch."""
+        return measure_parity(job.model, path, job.images())
+
+    def check(self, parity: Parity, name: str) -> None:
+        """Raise ExportError, with the figures, unless both compute the same."""
+        check_parity(parity, name.removesuffix(self.suffix))
+
+
+class FromOnnx(OnnxFileBackend):
+    """What is made from the float32 ONNX file, and held against it."""
+
+    compared_with = "ONNX Runtime"
+
+    def source(self, job: Job) -> Path:
+        """Return the float32 ONNX file of the job's model."""
+        return job.folder / Onnx().file_name(job.name)
+
+    def expected(self, job: Job, images: Iterable[Any]) -> Iterator[np.ndarray]:
+        """Yield the logits of the float32 ONNX file."""
+        return run_onnx(self.source(job), images)
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """What was written. ``exporter`` is "dynamo", or "torchscript" where that could not do it."""
+
+    path: Path
+    exporter: str
+    opset: int
+    ir_version: int
+    sha256: str
+    size_bytes: int
+
+
+def export_model(
+    model: "nn.Module", shape: tuple[int, ...], path: Path, *, opset: int | None = None
+) -> OnnxFile:
+    """Write ``model``, in eval mode, as ONNX: `INPUT` (batch, \\*shape) float32 to `OUTPUT` (batch, classes).
+
+    BatchNorm is folded into the convolutions and constants are computed beforehand, for any model
+    alike. The file holds its weights, and no path or source line of this machine.
+
+    Args:
+        model: on the CPU; its mode is as before afterwards.
+        shape: (C, H, W) of one image.
+        path: written aside and renamed, so that it is whole or not there.
+        opset: of ONNX; `DEFAULT_OPSET` by default.
+
+    Raises:
+        ExportError: for an opset out of range, or a model that neither exporter of torch can write.
+    """
+    opset = DEFAULT_OPSET if opset is None else opset
+    _check_opset(opset)
+    exporter, content = _exported(model, shape, opset)
+    _strip(content)
+    _check(content, path)
+    data = content.SerializeToString(deterministic=True)
+    write_bytes(path, data)
+    written = content.opset_import[0].version
+    return OnnxFile(path, exporter, written, content.ir_version, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _check_opset(opset: int) -> None:
+    from onnx import defs
+
+    highest = defs.onnx_opset_version()
+    if not LOWEST_OPSET <= opset <= highest:
+        raise ExportError(f"opset {opset} cannot be written: choose {LOWEST_OPSET} to {highest}")
+
+
+def _exported(model: "nn.Module", shape: tuple[int, ...], opset: int) -> tuple[str, "ModelProto"]:
+    """Try the newer exporter, whose graphs are cleaner; then the older, which takes more models."""
+    import torch
+
+    example = torch.zeros(TRACED_BATCH, *shape)
+    attempts = {"dynamo": _by_dynamo, "torchscript": _by_torchscript}
+    if opset < DEFAULT_OPSET:
+        del attempts["dynamo"]
+    failures = []
+    for name, attempt in attempts.items():
+        try:
+            with _evaluating(model), quiet():
+                return name, attempt(model, example, opset)
+        except Exception as error:  # torch raises whatever the model's operators did
+            failures.append(error)
+    reason = (str(failures[0]).strip().splitlines() or [type(failures[0]).__name__])[0]
+    raise ExportError(f"this model cannot be written as ONNX opset {opset}: {reason}") from failures[0]
+
+
+def _by_dynamo(model: "nn.Module", example: "torch.Tensor", opset: int) -> "ModelProto":
+    import torch
+
+    program: Any = torch.onnx.export(
+        model,
+        (example,),
+        dynamo=True,
+        verbose=False,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+        external_data=False,
+        opset_version=opset,
+    )
+    return program.model_proto
+
+
+def _by_torchscript(model: "nn.Module", example: "torch.Tensor", opset: int) -> "ModelProto":
+    import onnx
+    import torch
+
+    with scratch_folder() as folder:
+        torch.onnx.export(
+            model,
+            (example,),
+            f"{folder}/model.onnx",
+            dynamo=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
+            opset_version=opset,
+        )
+        return onnx.load(f"{folder}/model.onnx")
+
+
+@contextmanager
+def _evaluating(model: "nn.Module") -> Iterator[None]:
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep logs and warnings of exporters and quantisers out of sight: the checks here judge the result."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _strip(content: "ModelProto") -> None:
+    """Drop stack traces and other remarks, and lower the IR version to what the opset needs.
+
+    torch writes IR 10, which ONNX Runtime reads only from 1.18 on; a board may have an older one.
+    """
+    from onnx import helper
+
+    graph = content.graph
+    for part in [
+        content,
+        graph,
+        *graph.node,
+        *graph.value_info,
+        *graph.input,
+        *graph.output,
+        *graph.initializer,
+    ]:
+        part.ClearField("metadata_props") if hasattr(part, "metadata_props") else None
+        part.ClearField("doc_string")
+    del graph.value_info[:]
+    content.ir_version = helper.find_min_ir_version_for(list(content.opset_import))
+
+
+def _check(content: "ModelProto", path: Path) -> None:
+    import onnx
+
+    try:
+        onnx.checker.check_model(content, full_check=True)
+    except Exception as error:  # checker and shape inference each raise their own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportError(f"{path.name} does not pass the ONNX checker: {reason}") from error
+
+
+def measure_parity(model: "nn.Module", path: Path, batches: Iterable[tuple[Any, Any]]) -> Parity:
+    """Run the torch model and the ONNX file on the images of ``batches``, labels unused.
+
+    The first image is also run by itself, so that a batch axis that is not free shows.
+
+    Args:
+        model: in eval mode, on the CPU.
+        path: of the ONNX file.
+        batches: (float32 (N, C, H, W), labels) pairs, at least one.
+
+    Raises:
+        ExportError: when ONNX Runtime cannot load or run the file.
+    """
+    images = [batch for batch, _ in batches]
+    if not images:
+        raise ExportError("there are no images to compare the exported model on")
+    images.insert(0, images[0][:1])
+    expected = np.concatenate(list(torch_outputs(model, images)))
+    got = np.concatenate(list(run_onnx(path, images)))
+    parity = parity_of(expected[1:], got[1:])
+    alone = parity_of(expected[:1], got[:1])
+    return parity if SAME_NUMBERS.allows(alone) else alone
+
+
+def check_parity(parity: Parity, name: str) -> None:
+    """Raise ExportError, with the figures, unless both models compute the same.
+
+    Args:
+        parity: of the ONNX file and torch.
+        name: of the model.
+    """
+    if not parity.finite:
+        raise ExportError(
+            f"the exported {name} model disagrees with torch on {parity.images} images: logits are not all "
+            "numbers, by one or both; nothing was kept, look for NaN in its weights"
+        )
+    if not SAME_NUMBERS.allows(parity):
+        raise ExportError(
+            f"the exported {name} model disagrees with torch on {parity.images} images: "
+            f"top-1 agreement {100 * parity.top1_agreement:.2f} %, largest difference "
+            f"{parity.max_abs_diff:.3g} ({parity.max_rel_diff:.3g} of the logits, "
+            f"{SAME_NUMBERS.max_rel_diff:g} allowed); nothing was kept, try another opset"
+        )
+
+
+def run_onnx(path: Path, images: Iterable[Any]) -> Iterator[np.ndarray]:
+    """Yield the logits of an ONNX file for each batch, by ONNX Runtime.
+
+    Raises:
+        ExportError: it cannot load or run the file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        if _is_quantised(path):
+            # The file is checked, not the machine: without VNNI fused integer kernels saturate at 16 bits.
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        for batch in images:
+            yield session.run([OUTPUT], {INPUT: np.asarray(batch)})[0]
+    except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportError(f"ONNX Runtime cannot run {path.name}: {reason}") from error
+
+
+def _is_quantised(path: Path) -> bool:
+    """Return whether an ONNX file holds quantised numbers."""
+    import onnx
+
+    nodes = onnx.load(str(path), load_external_data=False).graph.node
+    return any(node.op_type == "QuantizeLinear" for node in nodes)
+
+
+def check_self_contained(path: Path) -> None:
+    """Raise BenchError where an ONNX file keeps weights in other files: any file of this machine.
+
+    A file that is not ONNX is left to the runtime.
+    """
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:  # protobuf's own
+        return
+    if any(uses_external_data(tensor) for tensor in _tensors(model.graph)):
+        raise BenchError(
+            f"{path} keeps weights in other files, which edgeprune never writes: export the run again"
+        )
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """All constants of a graph, those of its branches included."""
+    yield from graph.initializer
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from [attribute.t, *attribute.tensors]
+        for branch in [attribute.g, *attribute.graphs]:
+            if branch.node or branch.initializer:
+                yield from _tensors(branch)

@@ -1,0 +1,94 @@
+"""Does an exported file compute what the model computes? Both are run on the same images."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeprune.errors import ExportError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two models' logits are apart.
+
+    Attributes:
+        images: that both were run on.
+        top1_agreement: share of images, 0 to 1, for which both name the same class.
+        max_abs_diff: largest difference, in units of the logits.
+        logit_scale: largest absolute logit of the reference.
+        max_rel_diff: the first over the second.
+    """
+
+    images: int
+    top1_agreement: float
+    max_abs_diff: float
+    logit_scale: float
+    max_rel_diff: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether all that was compared were numbers."""
+        figures = (self.top1_agreement, self.max_abs_diff, self.logit_scale, self.max_rel_diff)
+        return bool(np.isfinite(figures).all())
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a file's logits may be from the reference's.
+
+    Attributes:
+        max_rel_diff: largest difference over the largest logit.
+        top1_agreement: share of images for which both name the same class.
+    """
+
+    max_rel_diff: float
+    top1_agreement: float
+
+    def allows(self, parity: Parity) -> bool:
+        """Return whether ``parity`` is within; never for logits that are not numbers."""
+        within = parity.max_rel_diff <= self.max_rel_diff and parity.top1_agreement >= self.top1_agreement
+        return parity.finite and within
+
+
+# Two float32 programs that sum in another order differ by some 1e-6 of the logits; a wrong one by 1e-1. The rest of
+# the images may be ties within the tolerance.
+SAME_NUMBERS = Tolerance(1e-4, 0.99)
+
+
+def parity_of(expected: np.ndarray, got: np.ndarray) -> Parity:
+    """Compare logits with those of the reference.
+
+    Args:
+        expected: of the reference, (N, classes).
+        got: of the file, the same shape.
+
+    Raises:
+        ExportError: their shapes differ.
+    """
+    if expected.shape != got.shape:
+        raise ExportError(
+            f"the exported model gives logits of shape {got.shape}, the reference of {expected.shape}"
+        )
+    scale = float(np.abs(expected).max())
+    difference = float(np.abs(expected.astype(np.float64) - got).max())
+    return Parity(
+        images=len(expected),
+        top1_agreement=float((expected.argmax(1) == got.argmax(1)).mean()),
+        max_abs_diff=difference,
+        logit_scale=scale,
+        max_rel_diff=difference / scale if scale else difference,
+    )
+
+
+def torch_outputs(model: "nn.Module", images: Iterable[Any]) -> Iterator[np.ndarray]:
+    """Yield the logits of a model, in eval mode and on the CPU, for each batch."""
+    import torch
+
+    for batch in images:
+        with torch.inference_mode():
+            yield model(batch).numpy()

@@ -1,0 +1,142 @@
+"""Which files are measured: of a run the artifacts that the device's runtime loads, else the files that were given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeprune.backends import ExportRecord, for_runtime, runtimes
+from edgeprune.backends.base import MODELS, Backend
+from edgeprune.backends.onnx import Onnx
+from edgeprune.backends.record import FILE, export_command, is_exported
+from edgeprune.devices import Device
+from edgeprune.errors import BenchError, ExportError, known
+
+
+@dataclass(frozen=True)
+class ExportedFiles:
+    """The export of a run.
+
+    Attributes:
+        run: its folder.
+        record: of what was exported.
+    """
+
+    run: Path
+    record: ExportRecord
+
+    def of(self, backend: Backend, _runtime: str) -> Mapping[str, Path]:
+        """Return {model: file} of a backend.
+
+        Raises:
+            BenchError: they were not exported; names the command.
+        """
+        return self.record.files(backend, self.run, error=BenchError)
+
+    def onnx(self, model: str) -> Path | None:
+        """Return a model's float32 ONNX file, from which its layers are read; None where there is none."""
+        artifact = self.record.of(Onnx()).get(model)
+        return self.run / "export" / artifact.file if artifact and artifact.file else None
+
+
+@dataclass(frozen=True)
+class LooseFiles:
+    """Files that belong to no run.
+
+    Attributes:
+        paths: model -> file.
+    """
+
+    paths: Mapping[str, Path]
+
+    def of(self, backend: Backend, runtime: str) -> Mapping[str, Path]:
+        """Return {model: file}: those given, or for an ONNX file in another precision the one beside it.
+
+        Args:
+            backend: whose files the runtime loads.
+            runtime: with its version, for the message.
+
+        Raises:
+            BenchError: there is none beside it.
+        """
+        onnx = Onnx().suffix
+        files = {}
+        for model, path in self.paths.items():
+            derived = backend.suffix.endswith(onnx) and backend.name != Onnx.name
+            if derived and path.name.endswith(onnx) and not path.name.endswith(backend.suffix):
+                path = path.with_name(backend.file_name(path.name.removesuffix(onnx)))
+                if not path.is_file():
+                    raise BenchError(
+                        f"{runtime} takes the precision from the ONNX file, and there is no {path.name}: make it "
+                        f"with: {export_command(path.parent.parent, backend)}"
+                    )
+            files[model] = path
+        return files
+
+    def onnx(self, model: str) -> Path | None:
+        """Return a model's ONNX file; None where it is a file of another kind."""
+        path = self.paths[model]
+        return path if path.name.endswith(Onnx().suffix) else None
+
+
+Files = ExportedFiles | LooseFiles
+
+
+def exported_files(run: Path) -> ExportedFiles:
+    """Return what was exported of a run.
+
+    Raises:
+        BenchError: nothing was, the record is damaged, or its ONNX files are not there; names the command.
+    """
+    if not run.is_dir():
+        raise BenchError(f"no such run folder: {run}")
+    command = f"edgeprune export {run}"
+    if not is_exported(run):
+        raise BenchError(f"{run} has no export/{FILE}: make it with: {command}")
+    hint = f"export again with: {command}"
+    files = ExportedFiles(run, ExportRecord.read(run / "export", error=BenchError, hint=hint))
+    if files.record.of(Onnx()):
+        files.of(
+            Onnx(), Onnx.title
+        )  # what is missing, or reads other files, is known before a device is asked
+    return files
+
+
+def loose_files(models: Mapping[str, str | Path]) -> LooseFiles:
+    """Return files by the names of both models.
+
+    Raises:
+        BenchError: one is not named, or not there.
+    """
+    for name in MODELS:
+        if name not in models:
+            raise BenchError(f"no model named {name!r} was given: name them {' and '.join(MODELS)}")
+        if not Path(models[name]).is_file():
+            raise BenchError(f"no such model file: {models[name]}")
+    return LooseFiles({name: Path(models[name]) for name in MODELS})
+
+
+def measuring_with(device: Device, runtime: str | None, precision: str | None) -> Device:
+    """Return a device with another runtime or precision than its profile names.
+
+    Args:
+        device: the profile.
+        runtime: of the runner; None for those of the profile.
+        precision: of the numbers; None for the runtime's usual one.
+
+    Raises:
+        BenchError: there is no such runtime, or it has no such precision.
+    """
+    if runtime is None and precision is None:
+        return device
+    if runtime is not None and runtime not in runtimes():
+        raise BenchError(known("runtime", runtime, runtimes()))
+    names = [runtime] if runtime else [*device.runtimes] or [device.runtime]
+    chosen: dict[str, str] = {}
+    for name in names:
+        try:
+            backend = for_runtime(name, precision or device.runtimes.get(name))
+        except ExportError as error:
+            raise BenchError(str(error)) from error
+        chosen[name] = backend.numbers if backend else precision or device.precision
+    first, numbers = next(iter(chosen.items()))
+    return replace(device, runtime=first, precision=numbers, runtimes=chosen)
