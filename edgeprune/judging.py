@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeprune import resources, training
+from edgeprune import resources, tasks, training
 from edgeprune.budget import TOLERANCE, Target, parse_targets
 from edgeprune.data import DataBundle
 from edgeprune.graph.classes import build_graph, parts_kept
@@ -20,6 +20,8 @@ def judge(run: Run, data: DataBundle, options: TrainPruneOptions) -> Record:
     models = {which: run.load(which) for which in ("baseline", "settled", "pruned")}
     records = {which: _record(run, data, options, which, model) for which, model in models.items()}
     base, pruned = records["baseline"], records["pruned"]
+    task = tasks.get(options.task)
+    metric = task.metric
     targets = parse_targets(options.target)
     example, opaque = torch.zeros(1, *data.shape), options.opaque or ()
     graph = build_graph(models["baseline"].cpu(), example, opaque=opaque)
@@ -42,7 +44,9 @@ def judge(run: Run, data: DataBundle, options: TrainPruneOptions) -> Record:
         "targets": outcomes,
         "params_fraction": pruned["params"] / base["params"],
         "flops_fraction": pruned["flops"] / base["flops"],
-        "accuracy_drop": base["accuracy"] - pruned["accuracy"],
+        "task": task.name,
+        "metric": metric.to_dict(),
+        f"{metric.name}_drop": metric.worth(base[metric.name]) - metric.worth(pruned[metric.name]),
         "models": records,
         "notes": [*run.notes(), *parts_kept(graph), *_missed(targets, outcomes), *data.notes],
     }
@@ -78,9 +82,9 @@ def _missed(targets: tuple[Target, ...], outcomes: list[Record]) -> list[str]:
 
 
 def _record(run: Run, data: DataBundle, options: TrainPruneOptions, which: str, model: nn.Module) -> Record:
-    example = torch.zeros(1, *data.shape)
+    example, task = torch.zeros(1, *data.shape), tasks.get(options.task)
     return {
-        "accuracy": training.accuracy(model.to(options.device), data.batches("test"), options.device),
+        **training.evaluate(model.to(options.device), data.batches("test"), task, options.device),
         "test_images": data.sizes["test"],
         "params": int(resources.get("params").measure(model, example)),
         "flops": int(resources.get("flops").measure(model.cpu(), example)),

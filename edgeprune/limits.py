@@ -105,7 +105,13 @@ def _share(key: str) -> Callable[[Found], Reading]:
 
 
 def _drop(summary: Found) -> Reading:
-    return _of(lambda drop: 100 * drop, summary["accuracy_drop"]), ""
+    drop, why = _accuracy(summary, "accuracy_drop")
+    return (None, why) if drop is None else (_of(lambda drop: 100 * drop, drop), "")
+
+
+def _accuracy(record: Found, key: str) -> Reading:
+    """Read what only runs of classification have."""
+    return (record[key], "") if key in record else (None, "the run's task is not classification")
 
 
 def _worst(key: str, worst: Callable[..., float], most: float = math.inf) -> Callable[[Found], Reading]:
@@ -129,7 +135,7 @@ def _energy_fraction(bench: Found) -> Reading:
 LIMITS = {
     limit.name: limit
     for limit in (
-        Limit("accuracy", "summary", False, "", lambda s: (s["models"]["pruned"]["accuracy"], ""), most=1.0),
+        Limit("accuracy", "summary", False, "", lambda s: _accuracy(s["models"]["pruned"], "accuracy"), most=1.0),
         Limit("accuracy_drop_points", "summary", True, "points", _drop, least=None),
         Limit("params", "summary", True, "", lambda s: (s["models"]["pruned"]["params"], "")),
         Limit("params_fraction", "summary", True, "", _share("params")),

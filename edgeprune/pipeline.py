@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgeprune import tasks
 from edgeprune.budget import parse_targets
 from edgeprune.data import DataBundle, load_data
 from edgeprune.effects import typed_names
@@ -117,12 +118,12 @@ def begin(
     )  # fmt: skip
     typed = typed_names(options)
     options = resolve(options, data)
-    args: dict[str, Any] = {"num_classes": len(data.classes), "in_channels": data.shape[0]}
+    args = tasks.get(options.task).model_args(data)
     torch.manual_seed(options.seed)
     model = build(options.model, **args)
     if options.weights:
         load_weights(model, options.weights, key=options.weights_key)
-    _check_logits(model, data, options)
+    _check_output(model, data, options)
     plan = _read_plan(options.plan) if options.plan else None
     options = _reachable(model, data, options, plan, progress)
     config = {**_config(options, data, args), "typed": typed, "plan": plan}
@@ -149,24 +150,19 @@ def _check_names(options: TrainPruneOptions) -> None:
                 )
 
 
-def _check_logits(model: nn.Module, data: DataBundle, options: TrainPruneOptions) -> None:
-    """The model must give one logit for each class of the data."""
-    mode = model.training
+def _check_output(model: nn.Module, data: DataBundle, options: TrainPruneOptions) -> None:
+    """The model must run on the data's images, and give what the task needs."""
+    mode, images = model.training, 2
     with torch.no_grad():
         try:
-            out = model.eval()(torch.zeros(2, *data.shape))
+            output = model.eval()(torch.zeros(images, *data.shape))
         except Exception as error:  # the user's own code
             why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             raise ModelError(
                 f"{options.model} does not run on images of shape {data.shape}: {why}"
             ) from error
     model.train(mode)
-    if not isinstance(out, torch.Tensor) or out.shape != (2, len(data.classes)):
-        got = tuple(out.shape[1:]) if isinstance(out, torch.Tensor) else type(out).__name__
-        raise ModelError(
-            f"{options.model} gives {got} for an image, the data has {len(data.classes)} classes: "
-            "it must return logits of shape (N, num_classes)"
-        )
+    tasks.get(options.task).check_output(output, data, images=images, model=options.model)
 
 
 def _read_plan(path: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from edgeprune import tasks
 from edgeprune.bounds import QUANTITIES, check_count, check_quantity
 from edgeprune.budget import need_device, parse_targets
 from edgeprune.data import DataBundle
@@ -28,6 +29,7 @@ class TrainPruneOptions(MethodOptions):
 
     model: str = "resnet20"
     data: str = "digits"
+    task: str = "classification"
     weights: str | None = None
     weights_key: str | None = None
     init: str = "baseline"
@@ -84,7 +86,7 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
         defaults["lr"], defaults["baseline_epochs"] = defaults["baseline_lr"], None
     given = {key: value for key, value in defaults.items() if getattr(options, key) is None}
     if options.distill is None:
-        given["distill"] = options.init == "baseline"
+        given["distill"] = options.init == "baseline" and tasks.get(options.task).distills
     method = chosen_method(options)
     options = replace(options, method=method.name)
     given |= method.defaults(options)
@@ -150,7 +152,9 @@ RANGES = (
 
 def check_choices(options: TrainPruneOptions) -> None:
     """Every option that is given, by itself; raises for what makes no sense."""
-    method = chosen_method(options)
+    method, task = chosen_method(options), tasks.get(options.task)
+    if options.distill and not task.distills:
+        raise TrainError(f"--task {task.name} has nothing to distil: leave --distill out")
     _check_target(options)
     for name, value in vars(options).items():
         if isinstance(value, str) and not value.strip():

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from edgeprune.tasks import metric_of
+
 
 @dataclass(frozen=True)
 class Row:
@@ -34,15 +36,17 @@ def times(baseline: float | None, pruned: float | None, less: bool = True) -> st
 
 
 def size_rows(summary: dict[str, Any]) -> list[Row]:
-    """Accuracy, parameters and FLOPs of a run's summary."""
+    """The task's metric, parameters and FLOPs of a run's summary."""
     base, pruned = summary["models"]["baseline"], summary["models"]["pruned"]
-    drop = 100 * (pruned["accuracy"] - base["accuracy"])
+    metric = metric_of(summary)
+    before, after = base[metric.name], pruned[metric.name]
+    change, unit = metric.scale * (after - before), "points" if metric.unit == "%" else metric.unit
     return [
         Row(
-            f"accuracy ({base['test_images']:,} test images)",
-            percent(base["accuracy"]),
-            percent(pruned["accuracy"]),
-            f"{drop:+.2f} points",
+            f"{metric.name} ({base['test_images']:,} test images)",
+            metric.text(before),
+            metric.text(after),
+            f"{change:+.2f} {unit}".rstrip(),
         ),
         Row(
             "parameters",

@@ -6,10 +6,9 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from edgeprune import training
+from edgeprune import tasks, training
 from edgeprune.budget import Budget
 from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import WeightsError
@@ -25,6 +24,7 @@ from edgeprune.ranks import ranks
 from edgeprune.recipe import TrainPruneOptions, course_of
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES
 from edgeprune.runs import Run
+from edgeprune.tasks import Task
 from edgeprune.training import Progress, Stage, TrainOptions
 
 HELD_OUT = 2000  # images on which two models are compared
@@ -48,6 +48,11 @@ class Stages:
         graph = build_graph(baseline, torch.zeros(1, *self.data.shape), opaque=self.options.opaque or ())
         plan = self.run.config.get("plan")
         return make_budget(baseline, graph, self.options, plan=plan, progress=self.progress)
+
+    @property
+    def task(self) -> Task:
+        """What the network is for."""
+        return tasks.get(self.options.task)
 
     def execute(self) -> dict[str, Any]:
         """Every stage that is not done yet; returns the summary."""
@@ -101,7 +106,7 @@ class Stages:
     def _stage(self, name: str, model: nn.Module, options: TrainOptions, steps: int, **more: Any) -> Stage:
         return Stage(
             name, model, self.data, options, steps, run=self.run, progress=self.progress, stop=self.stop,
-            scalars=self.scalars, **more,
+            scalars=self.scalars, task=self.task, **more,
         )  # fmt: skip
 
     def _steps(self, epochs: int | None) -> int:
@@ -188,7 +193,7 @@ class Stages:
             original=lambda: self.run.load("baseline").state_dict(),
             batches=self._batches,
             fit_batches=self._fitted_on,
-            loss=F.cross_entropy,
+            loss=self.task.loss,
             steps=steps,
             per_epoch=self.data.steps(options.batch_size),
             learning_rate=lambda step: options.rate_at(before + step, whole),
@@ -211,7 +216,8 @@ class Stages:
             return fitted
 
         def held_out(model: nn.Module) -> float:
-            return training.accuracy(model, self.data.batches("val", limit=HELD_OUT))
+            score = training.score_of(model, self.data.batches("val", limit=HELD_OUT), self.task)
+            return self.task.metric.worth(score)
 
         return training.recalibrated_if_better(fitted, recalibrate, held_out)
 

@@ -54,6 +54,12 @@ def show_methods(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     "--data", default="digits", show_default=True, help="digits, cifar10, cifar100, or a folder of images."
 )
 @click.option(
+    "--task",
+    default="classification",
+    show_default=True,
+    help="What the network is for; a name in edgeprune.tasks.",
+)
+@click.option(
     "--weights",
     help="Trained weights (.safetensors, .pt, .ckpt ...); without them the baseline is trained first.",
 )

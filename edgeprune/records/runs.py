@@ -95,13 +95,22 @@ class ModelRecord(Struct):
 
 
 class JudgedModel(Struct):
-    """One model of a summary."""
+    """One model of a summary; the metrics of a task that is not classification stand beside these."""
 
-    accuracy: Share
     test_images: Count
     params: Positive
     flops: Positive
     size_bytes: Count
+    accuracy: Share | UnsetType = UNSET
+
+
+class StoredMetric(Struct):
+    """By what a run's models were compared."""
+
+    name: Name
+    unit: str
+    scale: Above0
+    higher_is_better: bool
 
 
 class JudgedModels(Struct):
@@ -127,9 +136,11 @@ class Summary(Struct):
     target: Outcome
     params_fraction: Amount
     flops_fraction: Amount
-    accuracy_drop: Annotated[float, Meta(ge=-1, le=1)]
     models: JudgedModels
     notes: list[str]
+    accuracy_drop: Annotated[float, Meta(ge=-1, le=1)] | UnsetType = UNSET
+    task: Name = "classification"
+    metric: StoredMetric | None = None
     targets: list[Outcome] = []
 
 

@@ -18,6 +18,7 @@ from edgeprune.reconstruct import SEQUENTIAL_IMAGES, Grams, Sequential
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.search.variables import Variables
+from edgeprune.tasks import Classification, Task
 
 FITS = ("kernel", "sequential")
 POSITIONS = 10  # of each image that reconstruction looks at; the source's number
@@ -38,6 +39,7 @@ class Evaluator:
         final: images for both in the end, when test images are looked at.
         reconstruct: one of `FITS`.
         device, precision: of all that runs.
+        task: says how good an output is.
     """
 
     variables: Variables
@@ -48,6 +50,7 @@ class Evaluator:
     reconstruct: str = "kernel"
     device: str = "cpu"
     precision: str = "fp32"
+    task: Task = field(default_factory=Classification)
     _judged: list[Batch] = field(init=False, repr=False)
     _seen: list[Tensor] = field(init=False, repr=False)
     _fits: Grams | Sequential = field(init=False, repr=False)
@@ -106,12 +109,13 @@ class Evaluator:
         return self._placed(duplicate(self.variables.graph.model))
 
     def judged(self, model: torch.nn.Module) -> float:
-        """Accuracy on the held-out images."""
-        return training.accuracy(model, self._judged, self.device, self.precision)
+        """What a model is worth by the task's metric on the held-out images: the higher the better."""
+        score = training.score_of(model, self._judged, self.task, self.device, self.precision)
+        return self.task.metric.worth(score)
 
     def tested(self, model: torch.nn.Module) -> float:
-        """Accuracy on the test images: for the end, never on the way."""
-        return training.accuracy(model, self.data.batches("test"), self.device, self.precision)
+        """The task's metric on the test images: for the end, never on the way."""
+        return training.score_of(model, self.data.batches("test"), self.task, self.device, self.precision)
 
     def _placed(self, model: torch.nn.Module) -> torch.nn.Module:
         return model.to(self.device).to(memory_format=torch.channels_last)

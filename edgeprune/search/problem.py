@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import torch
 
+from edgeprune import tasks
 from edgeprune.budget import Budget, parse_targets
 from edgeprune.errors import SearchError
 from edgeprune.files import sha256, write_json
@@ -98,6 +99,7 @@ class Problem:
             reconstruct=options.reconstruct,
             device=training.device,
             precision=training.precision,
+            task=tasks.get(training.task),
         )
         wall = wall_of(variables, budget, options)
         wall.check()

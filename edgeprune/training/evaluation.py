@@ -10,25 +10,36 @@ from torch import nn
 
 from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import TrainError
+from edgeprune.tasks import Task
 from edgeprune.training.options import computing_in
 
 
-def accuracy(
-    model: nn.Module, batches: Iterable[Batch], device: str = "cpu", precision: str = "fp32"
-) -> float:
-    """Share of images whose largest logit is their label's, in eval mode; the mode is put back."""
-    mode = model.training
+def evaluate(
+    model: nn.Module, batches: Iterable[Batch], task: Task, device: str = "cpu", precision: str = "fp32"
+) -> dict[str, float]:
+    """Return a task's metrics by name, in eval mode; the mode is put back.
+
+    Args:
+        model: on ``device``.
+        batches: of images and what the model should give for them.
+        task: says how good an output is.
+        device: torch's.
+        precision: in which the model computes.
+    """
+    mode, meter = model.training, task.meter()
     model.eval()
-    right = total = 0
     with torch.no_grad(), computing_in(precision, device):
         for x, y in batches:
-            logits = model(x.to(device, memory_format=torch.channels_last))
-            # The largest of logits with a NaN among them is the NaN, whichever class stands there.
-            answered = ~logits.isnan().any(1).cpu()
-            right += int(((logits.argmax(1).cpu() == y) & answered).sum())
-            total += len(y)
+            meter.add(model(x.to(device, memory_format=torch.channels_last)), y)
     model.train(mode)
-    return right / max(1, total)
+    return meter.values()
+
+
+def score_of(
+    model: nn.Module, batches: Iterable[Batch], task: Task, device: str = "cpu", precision: str = "fp32"
+) -> float:
+    """Return the metric by which models are compared; the arguments are those of `evaluate`."""
+    return evaluate(model, batches, task, device, precision)[task.metric.name]
 
 
 def recalibrate(

@@ -20,10 +20,10 @@ from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import RunError, TrainError
 from edgeprune.ranks import ranks
 from edgeprune.runs import Run
+from edgeprune.tasks import Classification, Task
 from edgeprune.training.average import Average
-from edgeprune.training.evaluation import accuracy, recalibrate
+from edgeprune.training.evaluation import evaluate, recalibrate
 from edgeprune.training.extras import Extra
-from edgeprune.training.losses import loss_of
 from edgeprune.training.norms import shared_statistics
 from edgeprune.training.options import TrainOptions, computing_in
 
@@ -66,6 +66,7 @@ class Stage:
     run: Run | None = None
     span: tuple[int, int] | None = None
     extra: Extra = field(default_factory=Extra)
+    task: Task = field(default_factory=Classification)
     teacher: nn.Module | None = None
     momentum: dict[str, Tensor] = field(default_factory=dict)
     progress: Progress = lambda done, total, text: None  # noqa: ARG005
@@ -96,7 +97,7 @@ class Stage:
         self.step = 0
         self.per_epoch = self.data.steps(options.batch_size)
         self._saved_at = time.monotonic()
-        self._accuracy: float | None = None
+        self._score: float | None = None  # by the task's metric, on held-out images
 
     def train(self) -> None:
         """Take the steps that are left.
@@ -140,8 +141,8 @@ class Stage:
         x, y = ranks().part(x), ranks().part(y).to(options.device)
         x = x.to(options.device, memory_format=torch.channels_last)
         with computing_in(options.precision, options.device):
-            logits, wanted = self.model(x), self._wanted(x)
-        loss = loss_of(logits, y, wanted, options.label_smoothing)
+            output, taught = self.model(x), self._taught(x)
+        loss = self.task.total_loss(output, y, taught, label_smoothing=options.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         value, stopping = self._agree(float(loss.detach()))
@@ -174,8 +175,8 @@ class Stage:
         saved = "; the last checkpoint is in " + str(self.run.path) if self.run.has_checkpoint() else ""
         return f"{message} with --force{saved}"
 
-    def _wanted(self, x: Tensor) -> Tensor | None:
-        """The teacher's logits."""
+    def _taught(self, x: Tensor) -> Any:
+        """The teacher's output."""
         if self.teacher is None:
             return None
         with torch.no_grad():
@@ -195,7 +196,7 @@ class Stage:
     def _report(self, loss: float, more: dict[str, Any]) -> None:
         epochs = math.ceil(self.steps / self.per_epoch)
         epoch = (self.step - 1) // self.per_epoch + 1
-        shown = "" if self._accuracy is None else f", val {100 * self._accuracy:.2f} %"
+        shown = "" if self._score is None else f", val {self.task.metric.text(self._score)}"
         if "flops_fraction" in more:
             shown += f", FLOPs {100 * more['flops_fraction']:.1f} %"
         self.progress(self.step, self.steps, f"{self.name} epoch {epoch}/{epochs}, loss {loss:.3f}{shown}")
@@ -210,8 +211,14 @@ class Stage:
             return
         with contextlib.nullcontext() if self.average is None else self.average.in_model():
             batches, options = self.data.batches("val"), self.options
-            self._accuracy = accuracy(self.model, batches, options.device, options.precision)
-        self._log({"kind": "epoch", "val_accuracy": self._accuracy})
+            values = evaluate(self.model, batches, self.task, options.device, options.precision)
+        self._score = values[self.task.metric.name]
+        self._log({"kind": "epoch", **{f"val_{name}": value for name, value in values.items()}})
+
+    @property
+    def _score_key(self) -> str:
+        """Under which a checkpoint holds the score."""
+        return f"val_{self.task.metric.name}"
 
     def _log(self, record: dict[str, Any]) -> None:
         if self.run is not None:
@@ -242,7 +249,7 @@ class Stage:
         if self.average is not None:
             tensors.update({f"ema/{k}": v for k, v in self.average.tensors.items()})
         taken = 0 if self.average is None else self.average.taken
-        state = {"stage": self.name, "step": self.step, "val_accuracy": self._accuracy, "ema": taken}
+        state = {"stage": self.name, "step": self.step, self._score_key: self._score, "ema": taken}
         state["scaler"] = self.scaler.state_dict()
         extra = self.extra.state()
         held = {name: value for name, value in extra.items() if isinstance(value, Tensor)}
@@ -276,7 +283,7 @@ class Stage:
                 held.copy_(tensors[f"ema/{name}"])
             self.average.taken = state["ema"]
         self.scaler.load_state_dict(state["scaler"])
-        self.step, self._accuracy = state["step"], state["val_accuracy"]
+        self.step, self._score = state["step"], state[self._score_key]
         extra = {k.removeprefix("extra/"): v for k, v in tensors.items() if k.startswith("extra/")}
         self.extra.restore({**state["extra"], **extra})
 

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import TrainError
-from edgeprune.training.evaluation import accuracy, recalibrate_on
+from edgeprune.tasks import Classification
+from edgeprune.training.evaluation import evaluate, recalibrate_on
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -50,4 +51,5 @@ def test_an_empty_batch_among_others_is_passed_over(model: nn.Sequential) -> Non
 def test_an_answer_that_is_no_number_is_wrong() -> None:
     """argmax gives the place of a NaN, which was counted as right where the label stood there."""
     logits = torch.tensor([[torch.nan, 1.0], [torch.nan, torch.nan], [2.0, 1.0], [torch.inf, 0.0]])
-    assert accuracy(nn.Flatten(), [(logits[:, :, None, None], torch.zeros(4).long())]) == 0.5
+    batches = [(logits[:, :, None, None], torch.zeros(4).long())]
+    assert evaluate(nn.Flatten(), batches, Classification()) == {"accuracy": 0.5}

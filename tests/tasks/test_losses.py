@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
-from edgeprune.training.losses import loss_of
+from edgeprune.tasks import Classification
+
+loss_of = Classification().total_loss
 
 LOGITS, LABELS = torch.tensor([[1.0, 2.0, 0.5], [0.0, 0.0, 3.0]]), torch.tensor([1, 2])
 

@@ -1,0 +1,57 @@
+"""Classification: a logit for each class, one class for each image."""
+
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.errors import ModelError
+from edgeprune.tasks.base import Metric, Task, finite_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgeprune.data import DataBundle
+
+ACCURACY = Metric("accuracy", "%", 100.0)
+
+
+class Classification(Task):
+    """One class for each image, by the largest logit."""
+
+    name = "classification"
+    help = "one class for each image; accuracy"
+    metrics = (ACCURACY,)
+    distills = True
+    target_scorer = "classification"
+
+    def loss(self, output: "Tensor", target: "Tensor", *, label_smoothing: float = 0.0) -> "Tensor":
+        """Return the mean cross-entropy of (N, classes) logits and (N,) labels."""
+        import torch.nn.functional as F
+
+        return F.cross_entropy(output.float(), target, label_smoothing=label_smoothing)
+
+    def distill(self, output: "Tensor", teacher: "Tensor") -> "Tensor":
+        """Return the divergence from (N, classes) logits of a teacher."""
+        from edgeprune.tasks.losses import soft_labels_loss
+
+        return soft_labels_loss(output, teacher)
+
+    def check_output(self, output: Any, data: "DataBundle", *, images: int, model: str) -> None:
+        """Refuse a model that does not give one logit for each class of the data."""
+        from torch import Tensor
+
+        if isinstance(output, Tensor) and output.shape == (images, len(data.classes)):
+            return
+        got = tuple(output.shape[1:]) if isinstance(output, Tensor) else type(output).__name__
+        raise ModelError(
+            f"{model} gives {got} for an image, the data has {len(data.classes)} classes: "
+            "it must return logits of shape (N, num_classes)"
+        )
+
+    def measures(self, output: "Tensor", target: "Tensor") -> "dict[str, Tensor]":
+        """Return for each image whether its largest logit is its label's."""
+        # The largest of logits with a NaN among them is the NaN, whichever class stands there.
+        return {ACCURACY.name: (output.argmax(1).cpu() == target) & finite_rows(output).cpu()}
+
+    def agreement(self, outputs: "Tensor", others: "Tensor") -> float:
+        """Return the share of images for which both have the same largest logit."""
+        same = outputs.argmax(1).cpu() == others.argmax(1).cpu()
+        return float((same & finite_rows(outputs).cpu() & finite_rows(others).cpu()).float().mean())
