@@ -16,16 +16,17 @@ from edgeprune.data import DataBundle, load_data
 from edgeprune.errors import EdgePruneError, TrainError
 from edgeprune.models import build
 from edgeprune.runs import Run
+from edgeprune.tasks import Classification
 from edgeprune.training import (
     Extra,
     Interrupted,
     Stage,
     TrainOptions,
-    accuracy,
     computing_in,
     loop,
     rates,
     recalibrate,
+    score_of,
 )
 
 SMALL = TrainOptions(batch_size=8, lr=0.05)
@@ -375,10 +376,10 @@ def test_accuracy_by_hand() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.9)).train()
     x = torch.tensor([[3.0, 1, 2], [1, 2, 3], [1, 3, 2], [9, 8, 7]]).view(4, 3, 1, 1)
     batches = [(x[:3], torch.tensor([0, 1, 1])), (x[3:], torch.tensor([0]))]
-    assert accuracy(model, batches) == 3 / 4
+    assert score_of(model, batches, Classification()) == 3 / 4
     assert model.training
-    assert accuracy(model.eval(), batches) == 3 / 4 and not model.training
-    assert accuracy(model, []) == 0
+    assert score_of(model.eval(), batches, Classification()) == 3 / 4 and not model.training
+    assert score_of(model, [], Classification()) == 0
 
 
 @pytest.mark.parametrize(("batches", "used"), [(2, 2), (50, 4)])  # there are only four
@@ -424,7 +425,7 @@ def test_the_loss_falls(data: DataBundle) -> None:
     stage.scalars = lambda tag, value, step: losses.append(value) if tag == "s/loss" else None
     stage.train()
     assert losses[-1] < math.log(3) * 0.7
-    assert accuracy(stage.model, data.batches("test")) > 0.8
+    assert score_of(stage.model, data.batches("test"), Classification()) > 0.8
 
 
 def test_fp16_scales_the_loss_and_goes_on_where_it_stopped(tmp_path: Path, data: DataBundle) -> None:
