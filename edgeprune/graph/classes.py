@@ -294,8 +294,10 @@ def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
 def _records(
     model: nn.Module, inputs: tuple[Any, ...], parts: Parts
 ) -> tuple[Record, Record | None, tuple[str, ...]]:
-    """Record what the network does in each mode, with the same parts kept whole in both."""
+    """Record what the network does in each mode where they differ, with the same parts kept whole in both."""
     record = watch(model, inputs, parts=parts)
+    if not record.reads_mode:
+        return record, None, ()
     training_record, notes = _training_record(model, inputs, record)
     if training_record is not None and training_record.parts != record.parts:
         return _records(model, inputs, training_record.parts)

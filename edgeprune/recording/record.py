@@ -60,6 +60,8 @@ class Record:
     ``graph`` has a placeholder for each tensor among the inputs, a get_attr node for each parameter, buffer or
     constant that was used, and a call_function node for each call. ``training`` is the mode it ran in;
     ``visits`` lists the runs of modules, in order; ``parts`` are the modules that were not looked into.
+    ``reads_mode`` says that some code asked for the mode, so that the other one may do something else;
+    ``content_free`` that none asked for what is in a tensor: what it does follows from shapes alone.
     """
 
     model: nn.Module
@@ -68,6 +70,8 @@ class Record:
     constants: dict[str, Tensor]
     visits: list[Visit]
     parts: Mapping[str, Opaque] = field(default_factory=dict)
+    reads_mode: bool = True
+    content_free: bool = False
 
     def named_modules(self, **options: Any) -> Iterator[tuple[str, nn.Module]]:
         """The user's own modules, by name."""

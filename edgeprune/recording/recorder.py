@@ -10,10 +10,11 @@ import linecache
 import operator
 import os
 import sys
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from edgeprune.errors import TraceError
 from edgeprune.recording.checkpoints import nothing_recomputed
 from edgeprune.recording.contents import CONTENT, decided
 from edgeprune.recording.flops import flops_of
+from edgeprune.recording.modes import mode_reads
 from edgeprune.recording.names import name_of
 from edgeprune.recording.opaque import (
     FLOPS,
@@ -44,6 +46,7 @@ from edgeprune.recording.opaque import (
     tensors_within,
 )
 from edgeprune.recording.record import CALL, SIZED, VALUE, WRITES, CallSite, Record, Visit, container
+from edgeprune.recording.standins import looks_inside, stand_in
 from edgeprune.recording.untouched import untouched
 
 # Questions about a tensor that its content does not answer: not calls of the network.
@@ -135,6 +138,9 @@ QUESTIONS = frozenset(
 # Questions for an address: who asks it computes, or writes, where torch does not see it.
 _ADDRESSES = frozenset(["data_ptr", "untyped_storage", "storage"])
 _SIZES = frozenset(["shape", "size"])
+_WITHOUT_TENSORS = frozenset([str, bytes, int, float, bool, type(None), torch.dtype, torch.device])
+_CONTAINERS = frozenset([dict, OrderedDict, list, tuple, set])
+_DEEPEST = 8  # containers in containers that are looked into
 _UNSEEN = "it gives a tensor that was made where it cannot be seen"
 _OWN = f"{Path(torch.__file__).parent}{os.sep}"
 _HERE = tuple(f"{Path(__file__).parents[1] / room}{os.sep}" for room in ("recording", "graph", "rewrite"))
@@ -185,15 +191,11 @@ class ModuleStack:
         if path is not None and id(module) in self._owners:
             self._enter_part(path, self.parts[self._owners[id(module)]], args, kwargs)
             return
-        with self._unseen():
-            for watcher in self.watchers:
-                watcher.entered(module, path, args, kwargs)
+        self._tell("entered", module, path, args, kwargs)
 
     def _enter_part(self, path: str, part: Opaque, args: Any, kwargs: Any) -> None:
         self.inside = 1
-        with self._unseen():
-            for watcher in self.watchers:
-                watcher.entered_part(path, args, kwargs)
+        self._tell("entered_part", path, args, kwargs)
         if part.unwatched:
             self._suspended.begin()
 
@@ -205,9 +207,7 @@ class ModuleStack:
             self._note_error()
         if self.inside:
             return self._leave_part(result)
-        with self._unseen():
-            for watcher in self.watchers:
-                watcher.left(module, self._names.get(id(module)), (args, kwargs), result)
+        self._tell("left", module, self._names.get(id(module)), (args, kwargs), result)
         if len(self.paths) > 1:
             self.paths.pop()
         return None
@@ -218,25 +218,23 @@ class ModuleStack:
         if self.inside:
             return None
         self._suspended.end()
-        path, other = self.paths.pop(), None
-        with self._unseen():
-            for watcher in self.watchers:
-                replaced = watcher.left_part(path, result)
-                other = other if replaced is None else replaced
-        return other
+        return self._tell("left_part", self.paths.pop(), result)
 
     def _note_error(self) -> None:
         error = sys.exc_info()[1]
         if error is not None and (self.failed is None or self.failed[0] is not error):
             self.failed = (error, self.paths[-1])
 
-    @contextmanager
-    def _unseen(self) -> Iterator[None]:
-        """What watchers compute is not a part of the network."""
+    def _tell(self, event: str, *about: Any) -> Any:
+        """Tell the watchers; what they compute is not a part of the network."""
         if self.mode is not None:
             self.mode.depth += 1
         try:
-            yield
+            answer = None
+            for watcher in self.watchers:
+                other = getattr(watcher, event)(*about)
+                answer = answer if other is None else other
+            return answer
         finally:
             if self.mode is not None:
                 self.mode.depth -= 1
@@ -323,27 +321,21 @@ class WatchMode(TorchFunctionMode):
             self.on_address(args)
         if not self.depth and op in _SIZES:
             self.on_size(args)
-        if self.depth or op in QUESTIONS or (op == "add" and _is_counter(func, args)):
+        if self.depth or not is_call(func, op, args):
             return func(*args, **kwargs)
-        self.depth += 1
-        try:
-            with self._alone():
-                return self.on_call(func, op, args, kwargs)
-        finally:
-            self.depth -= 1
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Take off what watches below torch's interface: inside a call it has nothing to see, and costs time."""
+        # What watches below torch's interface has nothing to see inside a call, and costs time.
         below = python_dispatch._get_current_dispatch_mode()
         if not isinstance(below, Below):  # a mode of the user's own has come above it
-            yield
-            return
-        python_dispatch._pop_mode()
+            below = None
+        if below is not None:
+            python_dispatch._pop_mode()
+        self.depth += 1
         try:
-            yield
+            return self.on_call(func, op, args, kwargs)
         finally:
-            python_dispatch._push_mode(below)
+            self.depth -= 1
+            if below is not None:
+                python_dispatch._push_mode(below)
 
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
         """Carry out one call."""
@@ -375,8 +367,10 @@ class WatchMode(TorchFunctionMode):
 class Recorder(WatchMode):
     """Notes each call as a node of a graph."""
 
-    def __init__(self, model: nn.Module, stack: ModuleStack) -> None:
+    def __init__(self, model: nn.Module, stack: ModuleStack, *, quick: bool = False) -> None:
         super().__init__(stack)
+        self.quick = quick  # costly calls are not computed
+        self.asked_content = False
         self.graph = fx.Graph()
         self.constants: dict[str, Tensor] = {}
         self._nodes = WeakIdKeyDictionary()
@@ -398,8 +392,9 @@ class Recorder(WatchMode):
         self.strangers: dict[
             tuple[str, int], Tensor
         ] = {}  # tensors of unknown origin, by the module that has them
+        self.reads_mode = True  # whether the network may do something else in the other mode
         self.unseen: Container[tuple[str, int]] = ()  # of these, what is known to depend on the input
-        self._held = {id(t) for module in model.modules() for t in tensors_of(vars(module))}
+        self._held = _held_tensors(model)
         stack.watchers.append(self)
 
     # --- modules -------------------------------------------------------------------------------------
@@ -574,7 +569,7 @@ class Recorder(WatchMode):
         return self._part_of(Passage(Visit("", None), node.meta[CALL], node=node), tensor)
 
     def _create(self, kind: str, target: Any, args: Any = (), kwargs: Any = None) -> fx.Node:
-        return self.graph.create_node(kind, target, args, kwargs or {})
+        return self.graph.create_node(kind, target, args, kwargs or {}, _node_name(target))
 
     # --- calls ---------------------------------------------------------------------------------------
 
@@ -583,8 +578,12 @@ class Recorder(WatchMode):
         site = self.stack.next_call(op)
         tensors = tensors_of((args, kwargs))
         versions = [version_of(t) for t in tensors]
-        result = func(*args, **kwargs)
+        result = stand_in(func, args, kwargs) if self.quick else None
+        if result is None:
+            result = func(*args, **kwargs)
         outputs = tensors_of(result)
+        if self.quick:
+            self._stop_at_content(op, tensors, result, outputs)
         self._note_foreign(site.path, [*tensors, *outputs])
         if not tensors and not outputs:
             return result
@@ -599,6 +598,13 @@ class Recorder(WatchMode):
             self._write(node, written)
         self._note_outputs(node, result, outputs, tensors, written)
         return result
+
+    def _stop_at_content(self, op: str, tensors: list[Tensor], result: Any, outputs: list[Tensor]) -> None:
+        """End a quick run where the network asks for what is in a tensor."""
+        dynamic = [t for t in tensors if self._nodes.get(t) in self._dynamic]
+        if looks_inside(op, dynamic, result, outputs):
+            self.asked_content = True
+            raise ContentAsked
 
     def on_address(self, args: Any) -> None:
         """The address of a tensor is asked for: what is done with it is not seen."""
@@ -722,6 +728,10 @@ class Passage:
         return [t for t, v in zip(self.entering, self.versions, strict=True) if version_of(t) != v]
 
 
+class ContentAsked(BaseException):
+    """The network asks for what is in a tensor; no code that catches errors may catch this."""
+
+
 class NotWatched(Exception):
     """A network cannot be watched for what happens in the module ``path``."""
 
@@ -767,7 +777,9 @@ def _watched(
     unseen: Container[tuple[str, int]] | None = None,
 ) -> Record:
     """One run; ``unseen`` are the tensors that depend on the input though no call made them, once that is known."""
-    recorder = _recorded(model, inputs, parts, training=training, unseen=unseen or ())
+    recorder = _recorded_quickly(model, inputs, parts, training=training) if unseen is None else None
+    if recorder is None:
+        recorder = _recorded(model, inputs, parts, training=training, unseen=unseen or ())
     if any(recorder.foreign):
         raise NotWatched(foreign_parts(recorder))
     if recorder.strangers and unseen is None:
@@ -777,7 +789,33 @@ def _watched(
             raise NotWatched(within)
         if depending:
             return _watched(model, inputs, parts, training=training, unseen=depending)
-    return Record(model, recorder.finish(), training, recorder.constants, recorder.visits, dict(parts))
+    return Record(
+        model,
+        recorder.finish(),
+        training,
+        recorder.constants,
+        recorder.visits,
+        dict(parts),
+        recorder.reads_mode,
+        recorder.quick,
+    )
+
+
+def _recorded_quickly(
+    model: nn.Module, inputs: tuple[Any, ...], parts: Parts, *, training: bool
+) -> Recorder | None:
+    """Record without computing what costs most.
+
+    None where the network asks for what is in its tensors, or anything is out of the ordinary.
+    """
+    if parts:
+        return None
+    try:
+        recorder = _recorded(model, inputs, parts, training=training, quick=True)
+    except (ContentAsked, NotWatched, TraceError):
+        return None
+    plain = not (recorder.asked_content or recorder.foreign or recorder.strangers)
+    return recorder if plain else None
 
 
 def _recorded(
@@ -787,16 +825,18 @@ def _recorded(
     *,
     training: bool,
     unseen: Container[tuple[str, int]] = (),
+    quick: bool = False,
 ) -> Recorder:
     stack = ModuleStack(model, parts)
-    recorder = Recorder(model, stack)
+    recorder = Recorder(model, stack, quick=quick)
     recorder.unseen = unseen
     for number, tensor in enumerate(tensors_of(inputs)):
         recorder.input(tensor, f"input_{number}")
     with untouched(model), torch.no_grad():
         model.train(training)
         try:
-            output = run_watched(model, inputs, recorder)
+            with mode_reads(model) as reads:
+                output = run_watched(model, inputs, recorder)
         except TraceError as error:
             cause = error.__cause__
             if cause is None:
@@ -807,6 +847,7 @@ def _recorded(
             reason = f"it cannot be watched ({type(cause).__name__}: {first_line(cause)})"
             raise NotWatched({path: Opaque(reason, unwatched=True)}, error) from error
         recorder.output(output)
+    recorder.reads_mode = reads.differs
     return recorder
 
 
@@ -926,6 +967,12 @@ def run_watched(model: nn.Module, inputs: tuple[Any, ...], mode: WatchMode) -> A
         ) from error
 
 
+@lru_cache(maxsize=1 << 14)
+def _node_name(target: Any) -> str:
+    """Return what torch.fx names nodes of ``target`` after; it would look for it by regular expressions each time."""
+    return fx.Graph()._target_to_str(target)
+
+
 # --- small things --------------------------------------------------------------------------------------
 
 
@@ -973,25 +1020,52 @@ def _mapped(value: Any, function: Any) -> Any:
     return value
 
 
-def tensors_of(value: Any, _depth: int = 0) -> list[Tensor]:
+def _held_tensors(model: nn.Module) -> set[int]:
+    """The ids of all tensors that modules hold, in attributes of any kind."""
+    held: set[int] = set()
+    for module in model.modules():
+        for name, value in vars(module).items():
+            kind = type(value)
+            if kind in _WITHOUT_TENSORS or name == "_modules" or (kind in _CONTAINERS and not value):
+                continue
+            held.update(map(id, tensors_of(value)))
+    return held
+
+
+def tensors_of(value: Any) -> list[Tensor]:
     """All tensors of nested containers, dataclasses and plain objects, in order."""
+    tensors: list[Tensor] = []
+    _collect(value, tensors, 0)
+    return tensors
+
+
+def _collect(value: Any, tensors: list[Tensor], depth: int) -> None:
     if isinstance(value, Tensor):
-        return [value]
-    if (
-        isinstance(
-            value, (str, bytes, int, float, bool, type(None), torch.dtype, torch.device, nn.Module, type)
-        )
-        or _depth > 8
-    ):
-        return []
+        tensors.append(value)
+        return
+    if type(value) in _WITHOUT_TENSORS or depth > _DEEPEST:
+        return
+    items: Any
     if isinstance(value, dict):
-        return [t for v in value.values() for t in tensors_of(v, _depth + 1)]
-    if isinstance(value, (tuple, list, set, frozenset)):
-        return [t for v in value for t in tensors_of(v, _depth + 1)]
-    if isinstance(value, slice):
-        return tensors_of((value.start, value.stop, value.step), _depth + 1)
-    state = getattr(value, "__dict__", None)
-    return tensors_of(state, _depth + 1) if isinstance(state, dict) and not callable(value) else []
+        items = value.values()
+    elif isinstance(value, (tuple, list, set, frozenset)):
+        items = value
+    elif isinstance(value, slice):
+        items = value.start, value.stop, value.step
+    elif isinstance(value, (str, bytes, int, float, nn.Module, type)):
+        return
+    else:
+        state = getattr(value, "__dict__", None)
+        if not isinstance(state, dict) or callable(value):
+            return
+        items = state.values()
+    for item in items:
+        _collect(item, tensors, depth + 1)
+
+
+def is_call(func: Any, op: str, args: Any) -> bool:
+    """Whether ``func``, known as ``op``, is a call of the network: no question about a tensor, no count of batches."""
+    return op not in QUESTIONS and not (op == "add" and _is_counter(func, args))
 
 
 def _is_counter(func: Any, args: Any) -> bool:

@@ -29,6 +29,7 @@ from edgeprune.graph.survivors import BROKEN, Survivors
 from edgeprune.recording.opaque import WHY
 from edgeprune.recording.record import CALL, Record, Visit
 from edgeprune.recording.recorder import (
+    ContentAsked,
     ModuleStack,
     WatchMode,
     first_line,
@@ -36,6 +37,7 @@ from edgeprune.recording.recorder import (
     run_watched,
     tensors_of,
 )
+from edgeprune.recording.standins import stand_in
 from edgeprune.recording.untouched import untouched
 from edgeprune.rewrite.choices import replay_of
 
@@ -76,8 +78,11 @@ class Checker(WatchMode):
         survivors: Survivors,
         stack: ModuleStack,
         rewritten: Collection[str],
+        *,
+        quick: bool = False,
     ) -> None:
         super().__init__(stack)
+        self.quick = quick  # costly calls are not computed
         self.graph, self.flow, self.survivors, self.rewritten = (
             graph,
             graph.flow_of(record),
@@ -193,8 +198,12 @@ class Checker(WatchMode):
         if self._running and self._running[-1][0]:
             return func(*args, **kwargs)
         node = self.nodes.get((site.path, site.number - self._added[site.path]))
+        if self.quick and (node is None or node.meta[CALL].op != op):
+            raise ContentAsked  # whether a call adds anything is seen by what it gives
         try:
-            result = func(*args, **kwargs)
+            result = stand_in(func, args, kwargs) if self.quick else None
+            if result is None:
+                result = func(*args, **kwargs)
         except Exception as error:
             if node is None:  # it failed before, too
                 raise
@@ -438,8 +447,10 @@ def check(
     record: Record,
     survivors: Survivors,
     rewritten: Collection[str],
-) -> list[Tensor]:
+) -> list[Tensor] | None:
     """Run the cut ``model`` in the record's mode; raise Diverged at the first call that is not the original's.
+
+    What it computes is not looked at where the original does nothing but what shapes ask for.
 
     Args:
         model: the cut network.
@@ -450,10 +461,30 @@ def check(
         rewritten: the modules whose forward was written anew.
 
     Returns:
-        The tensors by which something was chosen, and those that came out.
+        The tensors by which something was chosen, and those that came out; None where they were not computed.
     """
-    stack = ModuleStack(model, record.parts)
-    checker = Checker(graph, record, survivors, stack, rewritten)
+    if record.content_free:
+        try:
+            _followed(model, inputs, graph, record, survivors, rewritten, quick=True)
+        except ContentAsked:
+            pass
+        else:
+            return None
+    return _followed(model, inputs, graph, record, survivors, rewritten, quick=False)
+
+
+def _followed(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    graph: Graph,
+    record: Record,
+    survivors: Survivors,
+    rewritten: Collection[str],
+    *,
+    quick: bool,
+) -> list[Tensor]:
+    """One run of the cut network along the record; the arguments are those of `check`."""
+    checker = Checker(graph, record, survivors, ModuleStack(model, record.parts), rewritten, quick=quick)
     placeholders = [n for n in record.graph.nodes if n.op == "placeholder"]
     for tensor, node in zip(tensors_of(inputs), placeholders, strict=True):
         checker.actual[tensor] = checker.flow.values[node]

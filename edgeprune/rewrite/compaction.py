@@ -24,7 +24,7 @@ from edgeprune.rewrite.emptied import emptied_modules
 from edgeprune.rewrite.forward import NotRewritable, Request, rewrite
 from edgeprune.rewrite.history import remember
 from edgeprune.rewrite.proof import OneSize, prove
-from edgeprune.rewrite.tensors import cut_tensors
+from edgeprune.rewrite.tensors import cut_copy
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
 
 
 def _prove(
-    graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...], outputs: list[list[Tensor]]
+    graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...], outputs: list[list[Tensor] | None]
 ) -> None:
     """Prove what was cut; what only a rewriting could cut stays where that would hold at one image size alone."""
     try:
@@ -111,7 +111,7 @@ class _Cut:
         self.causes: dict[str, Ints] = {}
         self._visited = {visit.path for flow in graph.flows for visit in flow.module.visits}  # type: ignore[union-attr]
 
-    def run(self) -> tuple[nn.Module, dict[str, str], list[list[Tensor]]]:
+    def run(self) -> tuple[nn.Module, dict[str, str], list[list[Tensor] | None]]:
         """The cut network, the modules whose forward is another, with the reasons, and what came out in each mode.
 
         Raises:
@@ -133,7 +133,7 @@ class _Cut:
             except Diverged as diverged:
                 self._escalate(diverged)
 
-    def _check(self, model: nn.Module, flow: Flow) -> list[Tensor]:
+    def _check(self, model: nn.Module, flow: Flow) -> list[Tensor] | None:
         record = flow.module
         inputs = self.graph.inputs_of(record)  # type: ignore[arg-type]
         return check(model, inputs, self.graph, record, self.survivors, self.needed)  # type: ignore[arg-type]
@@ -143,8 +143,7 @@ class _Cut:
         if self.keep.all():
             return duplicate(self.graph.model)
         while True:
-            model = duplicate(self.graph.model)
-            cut_tensors(model, self.graph, self.keep, self.orders)
+            model = cut_copy(self.graph, self.keep, self.orders)
             request = Request(
                 self.graph,
                 model,

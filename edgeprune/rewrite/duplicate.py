@@ -3,7 +3,7 @@
 import copy
 import types
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -16,11 +16,15 @@ Module = TypeVar("Module", bound=nn.Module)
 _ATOMS = frozenset([bool, int, float, str, type(None)])
 
 
-def duplicate(model: Module) -> Module:
+def duplicate(model: Module, tensors: Mapping[int, torch.Tensor] | None = None) -> Module:
     """Return a deep copy of ``model``; hooks that close over it come to close over the copy.
 
     ``copy.deepcopy`` takes functions as they are, so a hook written as a lambda would go on writing into the
     original network.
+
+    Args:
+        model: the network.
+        tensors: by the id of a parameter or buffer, what the copy has in its place.
 
     Raises:
         ModelError: the model holds something that cannot be copied.
@@ -30,7 +34,7 @@ def duplicate(model: Module) -> Module:
         # With gradients on, torch's copy of a scripted module would be computed from the original's parameters.
         kinds = {type(module) for module in model.modules()}
         with _copying(own, kinds), torch.no_grad():
-            new = copy.deepcopy(model)
+            new = copy.deepcopy(model, dict(tensors or {}))
     except Exception as error:  # whatever an attribute's own copying raises
         text = (str(error).splitlines() or [""])[0]
         raise ModelError(

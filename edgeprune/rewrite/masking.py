@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.fate import fate_of
-from edgeprune.graph.flow import Flow
+from edgeprune.graph.flow import Flow, Reader, weight_node
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import nodes_in
+from edgeprune.graph.ops import nodes_in, op_name
 from edgeprune.graph.rewrite import left_out
 from edgeprune.plan import Plan
 from edgeprune.recording.opaque import Parts
@@ -56,6 +56,51 @@ def masks(graph: Graph, flow: Flow, plan: Plan) -> Taps:
         for node, operand in left_out(flow, fate_of(flow, graph.class_of, plan.keep)):
             taps.add_before(node, torch.zeros_like, _place(flow, node, operand))
     return taps
+
+
+def masked_weights(graph: Graph, flow: Flow, plan: Plan) -> dict[str, Tensor] | None:
+    """Weights that read no dropped channel, by the parameter's name: what masks at their calls come to.
+
+    None where a call mixes channels by something else than a layer's own weight of one group.
+    """
+    if plan.bypass:
+        return None
+    columns: dict[str, tuple[int, Tensor]] = {}
+    for reader in flow.readers:
+        alive = torch.from_numpy(np.append(plan.keep, True)[graph.classes_of(reader.labels)])
+        axis = _reading_axis(flow, reader)
+        if axis is None:
+            if bool(alive.all()):
+                continue
+            return None
+        known = columns.setdefault(reader.weight, (axis, alive))  # type: ignore[arg-type]
+        if known[0] != axis or not torch.equal(known[1], alive):
+            return None
+    tensors = dict(graph.model.named_parameters())
+    weights = {}
+    for name, (axis, alive) in columns.items():
+        weight = tensors.get(name)
+        if weight is None or weight.dim() <= axis or weight.shape[axis] != len(alive):
+            return None
+        if not bool(alive.all()):
+            dropped = (~alive).nonzero().reshape(-1).to(weight.device)
+            weights[name] = weight.detach().index_fill(axis, dropped, 0.0)
+    return weights
+
+
+def _reading_axis(flow: Flow, reader: Reader) -> int | None:
+    """The axis along which a layer's own weight reads channels, where nothing else uses the weight."""
+    node = reader.node
+    weight, name = weight_node(node), op_name(node)
+    if reader.weight is None or flow.attribute(weight) != reader.weight or reader.weight in flow.partners:
+        return None
+    readers = {other.node for other in flow.readers if other.weight == reader.weight}
+    if not set(weight.users) <= readers:
+        return None
+    if name == "linear":
+        return 1
+    groups = node.args[6] if len(node.args) > 6 else node.kwargs.get("groups", 1)
+    return 1 if name in ("conv1d", "conv2d", "conv3d") and groups == 1 else None
 
 
 class _Mask:

@@ -3,23 +3,29 @@
 Labels prove where channels went; they are blind to a rule that is wrong. Numbers are not.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.ops import spec_of
 from edgeprune.plan import Plan
-from edgeprune.recording.record import Record
-from edgeprune.recording.recorder import WatchMode, tensors_of
+from edgeprune.recording.names import name_of
+from edgeprune.recording.record import CALL, Record
+from edgeprune.recording.recorder import WatchMode, is_call, tensors_of
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.recording.untouched import untouched
 from edgeprune.rewrite.choices import replay_of
-from edgeprune.rewrite.masking import masks, parts_of
+from edgeprune.rewrite.masking import masked_weights, masks, parts_of
 
+REDUCED = 0.4  # of the sides of an image, where the numbers of two networks are compared
+SMALLEST_REDUCED = 64  # pixels of a side; smaller images are quick as they are
 LARGEST_SECOND = 512  # pixels: the second size that is tried is no larger
 # Of the largest value of an output. Rounding in float32 stays far below, a channel in the wrong place far above.
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 5e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
@@ -30,7 +36,7 @@ def prove(
     plan: Plan,
     model: nn.Module,
     rewritten: tuple[str, ...],
-    outputs: list[list[Tensor]] | None = None,
+    outputs: list[list[Tensor] | None] | None = None,
 ) -> None:
     """Compare the cut ``model`` with the masked original, in each mode that draws no random numbers.
 
@@ -39,7 +45,7 @@ def prove(
         plan: what was cut.
         model: the cut network.
         rewritten: its modules whose forward was written anew.
-        outputs: what the cut model gave when it was watched, for each of the graph's flows; None to run it once more.
+        outputs: what the cut model gave when it was watched, for each of the graph's flows; None where it is run.
 
     Raises:
         PlanError: they differ: a rule of edgeprune's is wrong for this network.
@@ -52,9 +58,67 @@ def prove(
         stochastic = any(spec_of(n).random for n in record.graph.nodes)
         if record.training and stochastic:
             continue
-        _compare(*compared(graph, flow, plan, model, rewritten, result), type(graph.model).__name__)
+        small = None if rewritten else _compared_on_small(graph, flow, plan, model)
+        pair = small or compared(graph, flow, plan, model, rewritten, result)
+        _compare(*pair, type(graph.model).__name__)
     if rewritten:
         _prove_at_second_size(graph, plan, model)
+
+
+def _compared_on_small(
+    graph: Graph, flow: Flow, plan: Plan, model: nn.Module
+) -> tuple[list[Tensor], list[Tensor]] | None:
+    """What both networks give for smaller images of random numbers; None where they take another path there.
+
+    The labels were held against the calls at the example's size; a rule that is wrong shows at any, and large images
+    take most of the time.
+    """
+    record = flow.module
+    assert isinstance(record, Record)
+    example = graph.inputs_of(record)
+    inputs = tuple(_reduced(value) for value in example)
+    weights = masked_weights(graph, flow, plan) if record.content_free else None
+    if weights is None or all(a is b for a, b in zip(inputs, example, strict=True)):
+        return None
+    calls = Calls()
+    try:
+        with _in_place_of(graph.model, weights):
+            wanted = _run(graph.model, inputs, record.training, Taps(), calls=calls)
+        result = _run(model, inputs, record.training, Taps())
+    except Exception:  # the network does not take the size
+        return None
+    path = [node.meta[CALL].op for node in record.graph.nodes if CALL in node.meta]
+    if calls.names != path or not all(bool(torch.isfinite(t).all()) for t in wanted):
+        return None
+    return wanted, result
+
+
+class Calls(TorchFunctionMode):
+    """Notes which calls a network makes, by their names, as its record does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        op = name_of(func)
+        if is_call(func, op, args) and tensors_of((args, kwargs, result)):
+            self.names.append(op)
+        return result
+
+
+def _reduced(value: Any) -> Any:
+    """A smaller image of random numbers in place of a large one; anything else as it is."""
+    if not isinstance(value, Tensor) or value.dim() != 4 or min(value.shape[2:]) < SMALLEST_REDUCED:
+        return value
+    if not value.is_floating_point() or value.device.type != "cpu":
+        return value
+    sides = [32 * max(1, round(REDUCED * side / 32)) for side in value.shape[2:]]
+    numbers = torch.randn(*value.shape[:2], *sides, generator=torch.Generator().manual_seed(0))
+    image = numbers.to(value.dtype)
+    channels_last = not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last)
+    return image.contiguous(memory_format=torch.channels_last) if channels_last else image
 
 
 def _prove_at_second_size(graph: Graph, plan: Plan, model: nn.Module) -> None:
@@ -113,15 +177,34 @@ def compared(
     record = flow.module
     assert isinstance(record, Record)
     inputs = graph.inputs_of(record)
-    taps = masks(graph, flow, plan)
-    taps.replay = replay_of(graph, flow, rewritten)
-    wanted = _run(graph.model, inputs, record.training, taps)
+    weights = masked_weights(graph, flow, plan) if record.content_free else None
+    if weights is not None:
+        with _in_place_of(graph.model, weights):
+            wanted = _run(graph.model, inputs, record.training, Taps())
+    else:
+        taps = masks(graph, flow, plan)
+        taps.replay = replay_of(graph, flow, rewritten)
+        wanted = _run(graph.model, inputs, record.training, taps)
     if result is None:
         again = Taps(parts=parts_of(flow), replay=replay_of(graph, flow, rewritten))
         result = _run(model, inputs, record.training, again)
     if parts_of(flow) and not _are_close(wanted, result):
         wanted, result = _around_parts(graph, flow, plan, model, rewritten)
     return wanted, result
+
+
+@contextmanager
+def _in_place_of(model: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
+    """Let parameters have other numbers in the block, wherever they are used."""
+    parameters = {name: model.get_parameter(name) for name in weights}
+    originals = {name: parameter.data for name, parameter in parameters.items()}
+    try:
+        for name, parameter in parameters.items():
+            parameter.data = weights[name]
+        yield
+    finally:
+        for name, parameter in parameters.items():
+            parameter.data = originals[name]
 
 
 class Passing(WatchMode):
@@ -173,6 +256,7 @@ def _run(
     training: bool,
     taps: Taps,
     passing: Passing | None = None,
+    calls: Calls | None = None,
 ) -> list[Tensor]:
     """Return the tensors by which something was chosen, and the outputs."""
     with untouched(model), torch.no_grad():
@@ -180,7 +264,8 @@ def _run(
         if taps.ops or taps.replay.contents or passing is not None:
             output = run_tapped(model, inputs, taps, watchers=() if passing is None else (passing,))
         else:
-            output = model(*inputs)
+            with calls or nullcontext():
+                output = model(*inputs)
     return [*taps.replay.entering, *(t.detach() for t in tensors_of(output))]
 
 

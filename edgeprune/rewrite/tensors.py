@@ -16,6 +16,7 @@ from edgeprune.graph.survivors import Survivors
 from edgeprune.recording.opaque import Parts, modules_in
 from edgeprune.recording.record import CALL
 from edgeprune.recording.untouched import untouched
+from edgeprune.rewrite.duplicate import duplicate
 
 
 def kept_indices(graph: Graph, keep: Bools, orders: Orders) -> dict[str, dict[int, Ints]]:
@@ -44,26 +45,24 @@ def cut(tensor: Tensor, axes: dict[int, Ints]) -> Tensor:
     return part
 
 
-def cut_tensors(model: nn.Module, graph: Graph, keep: Bools, orders: Orders) -> None:
-    """Cut the parameters and buffers of ``model``, which has the original's names, and set its layers' numbers.
+def cut_copy(graph: Graph, keep: Bools, orders: Orders) -> nn.Module:
+    """Copy the network with its parameters and buffers cut, and its layers' numbers made to agree with them.
 
     Args:
-        model: a copy of the original.
         graph: of the original.
         keep: which classes stay.
         orders: in which order channels are written.
     """
-    indices = kept_indices(graph, keep, orders)
-    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(
-        model.named_buffers(remove_duplicate=False)
-    )
-    for name, axes in indices.items():
+    model = graph.model
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    cut_ones: dict[int, Tensor] = {}
+    for name, axes in kept_indices(graph, keep, orders).items():
         old = tensors[name]
         part = cut(old, axes)
-        new: Any = nn.Parameter(part, old.requires_grad) if isinstance(old, nn.Parameter) else part
-        for alias in graph.flow.aliases[name]:
-            put(model, alias, new)
-    set_sizes(model, channels_at_layers(graph.flows, Survivors(graph, keep, orders)), graph.parts)
+        cut_ones[id(old)] = nn.Parameter(part, old.requires_grad) if isinstance(old, nn.Parameter) else part
+    small = duplicate(model, cut_ones)
+    set_sizes(small, channels_at_layers(graph.flows, Survivors(graph, keep, orders)), graph.parts)
+    return small
 
 
 def put(model: nn.Module, name: str, tensor: Tensor) -> None:
