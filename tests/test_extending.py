@@ -6,18 +6,22 @@ taken back after the test.
 
 import inspect
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch.nn.functional as F
 
-from edgeprune import importance, methods, resources, tasks
+from edgeprune import backends, importance, methods, resources, tasks
+from edgeprune.bench import bench_run
+from edgeprune.errors import RunError
 from edgeprune.pipeline import train_prune
 from edgeprune.recipe import TrainPruneOptions
+from edgeprune.runs import Run
 from edgeprune.training import Extra
 
 MOST_LINES = 40
@@ -106,19 +110,54 @@ def add_task() -> Callable[[], None]:
     return lambda: tasks.TASKS.unregister("toy-task")
 
 
+@addition
+def add_backend() -> Callable[[], None]:
+    """ONNX files turned around byte by byte, and a runtime that turns them back."""
+    folder = tempfile.TemporaryDirectory()
+    target_side = Path(folder.name) / "toy_runtime.py"
+    target_side.write_text(
+        "import onnxruntime\n"
+        "from edgeprune_target.runtimes import Runtime, register\n"
+        "@register\n"
+        "class Toy(Runtime):\n"
+        "    name, library = 'toy', 'onnxruntime'\n"
+        "    def load(self):\n"
+        "        self.session = onnxruntime.InferenceSession(open(self.model, 'rb').read()[::-1])\n"
+        "        one = self.session.get_inputs()[0]\n"
+        "        shape = tuple(n if isinstance(n, int) else None for n in one.shape)\n"
+        "        self.inputs = {one.name: (shape, 'float32')}\n"
+        "    def infer(self, feed):\n"
+        "        return {'logits': self.session.run(None, feed)[0]}\n"
+    )
+
+    class Toy(backends.Backend):
+        name, title, runtime, runtime_file = "toy", "Toy", "toy", target_side
+        needs: ClassVar[dict[str, tuple[str, ...]]] = {"fp32": ("onnx",)}
+
+        def convert(self, job: Any, path: Path) -> dict[str, Any]:
+            path.write_bytes((job.folder / f"{job.name}.onnx").read_bytes()[::-1])
+            return {"turned": True}
+
+    backends.register(Toy)
+
+    def take_back() -> None:
+        backends.unregister("toy")
+        folder.cleanup()
+
+    return take_back
+
+
 @pytest.fixture
 def added() -> Iterator[None]:
-    """Everything that `train-prune` asks, from outside."""
-    take_back = [add() for add in (add_criterion, add_method, add_resource, add_task)]
+    """Everything that `train-prune`, `export` and `bench` ask, from outside."""
+    take_back = [add() for add in (add_criterion, add_method, add_resource, add_task, add_backend)]
     yield
     for undo in take_back:
         undo()
 
 
 @pytest.mark.usefixtures("added", "here")
-def test_one_run_uses_a_criterion_a_method_a_resource_and_a_task_from_outside(
-    tmp_path: Path, options: TrainPruneOptions
-) -> None:
+def test_one_run_uses_everything_from_outside(tmp_path: Path, options: TrainPruneOptions) -> None:
     toys = replace(options, method="toy-method", target="toy-channels=0.6", task="toy-task", prune_steps=2)
     summary = train_prune(tmp_path / "run", toys)
     assert summary["target"]["kind"] == "toy-channels"
@@ -133,6 +172,24 @@ def test_one_run_uses_a_criterion_a_method_a_resource_and_a_task_from_outside(
     assert any("toy_steps" in line for line in lines) and any("val_toy_error" in line for line in lines)
     again = train_prune(tmp_path / "run", resume=True)
     assert again == summary
+    _export_and_measure(tmp_path / "run")
+
+
+def _export_and_measure(run: Path) -> None:
+    record = backends.export_run(run, to=["toy"], images=8)
+    made = {(one["backend"], one["model"]): one for one in record["artifacts"]}
+    assert set(made) == {(backend, model) for backend in ("onnx", "toy") for model in backends.MODELS}
+    toy = made["toy", "pruned"]
+    assert (toy["file"], toy["details"], toy["parity"]) == ("pruned.toy", {"turned": True}, None)
+    result = bench_run(run, device="cpu", runtime="toy", seconds=1)
+    assert result["settings"]["runtime"] == "toy"
+    assert result["models"]["pruned"]["latency_ms"]["p50"] > 0
+    Run.check_free(
+        run, force=True
+    )  # the toy's files are the run's own, as long as they are what was exported
+    (run / "export" / "pruned.toy").write_text("a letter")
+    with pytest.raises(RunError, match=r"export/pruned\.toy"):
+        Run.check_free(run, force=True)
 
 
 @pytest.mark.parametrize("addition", ADDITIONS)
