@@ -214,7 +214,7 @@ def arm(point, kind):
         "plan": (runs.Run, "save_plans", True),         # model.json there, settled.safetensors not
         "tensors": (runs.Run, "save_tensors", True),    # a stage is over, the next has no checkpoint
         "tensors_before": (runs.Run, "save_tensors", False),
-        "judge": (training, "accuracy", True),
+        "judge": (training, "evaluate", True),
     }[name]
     real, calls = getattr(owner, attribute), itertools.count(1)
     def wrapped(*args, **kwargs):
@@ -320,7 +320,7 @@ def test_killed_anywhere_a_run_ends_bit_identical(
 def test_killed_at_every_write_and_every_step(
     tmp_path: Path, place: Path, options: TrainPruneOptions, finished: Path
 ) -> None:
-    points = [("fsync", n) for n in range(2, 14)]
+    points = [("fsync", n) for n in range(3, 15)]  # before, there is no run folder yet to go on with
     points += [(stage, n) for stage in ("baseline", "prune", "finetune") for n in range(1, 11)]
     jobs = [job(tmp_path / f"{n}-{k}", options, (n, k), every=4) for n, k in points]
     assert kill_and_resume(place, jobs) == [[-9, 0]] * len(jobs)
