@@ -1,6 +1,6 @@
 """Named objects of one kind: those of the house, those that a user registers, those that other packages bring."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -93,3 +93,50 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self.names())
+
+
+class ObjectRegistry(Registry[T]):
+    """A registry of objects of one class, each under its own ``name``; a subclass of it stands for what it makes.
+
+    Args:
+        kind: what the objects are, for messages.
+        group: name of the entry points; the module that ``base`` is public in.
+        error: class of the mistakes.
+        base: class of the objects.
+        check: raises an error of that class for an object that cannot be used.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        error: type[EdgePruneError],
+        base: type[T],
+        check: Callable[[T], None] = lambda entry: None,  # noqa: ARG005
+    ) -> None:
+        super().__init__(kind, group, error)
+        self.base, self._check = base, check
+
+    def add(self, entry: T | type[T], *, replace: bool = False) -> T:
+        """Add an object under its own name, and return it.
+
+        Args:
+            entry: an object, or a class that is made without arguments.
+            replace: whether it may take the place of another.
+
+        Raises:
+            EdgePruneError: it is of another class or cannot be used, has no name, or the name is taken.
+        """
+        made = self._made(entry)
+        return self.register(made.name, made, replace=replace)  # type: ignore[attr-defined]
+
+    def _made(self, entry: object) -> T:
+        made = entry() if isinstance(entry, type) and issubclass(entry, self.base) else entry
+        if not isinstance(made, self.base):
+            name = self.base.__name__
+            raise self.error(f"{made!r} is not a {name.lower()}: derive it from {self.group}.{name}")
+        self._check(made)
+        return made
+
+    def _load(self, point: "EntryPoint") -> T:
+        return self._made(super()._load(point))

@@ -11,38 +11,16 @@ from edgeprune.methods.given_plan import GivenPlan
 from edgeprune.methods.learned import Learned
 from edgeprune.methods.options import MethodOptions, dashed
 from edgeprune.methods.schedules import SCHEDULES, Schedule
-from edgeprune.registry import Registry
+from edgeprune.registry import ObjectRegistry
 
 __all__ = [
     "METHODS", "SCHEDULES", "ByCriterion", "Method", "MethodOptions", "Schedule",
     "chosen_method", "dashed", "get", "names", "register",
 ]  # fmt: skip
 
-METHODS: Registry[Method | type[Method]] = Registry("method", "edgeprune.methods", TrainError)
+METHODS = ObjectRegistry("method", "edgeprune.methods", TrainError, Method)
+register = METHODS.add
 _PLAN = GivenPlan()
-
-
-def register(method: Method | type[Method], *, replace: bool = False) -> Method:
-    """Add a method under its own name, and return it.
-
-    Args:
-        method: an object, or a class that is made without arguments.
-        replace: whether it may take the place of another.
-
-    Raises:
-        TrainError: it is not a `Method`, has no name, or the name is taken.
-    """
-    made = _made(method)
-    METHODS.register(made.name, made, replace=replace)
-    return made
-
-
-def _made(method: object) -> Method:
-    made = method() if isinstance(method, type) and issubclass(method, Method) else method
-    if not isinstance(made, Method):
-        raise TrainError(f"{made!r} is not a method: derive it from edgeprune.methods.Method")
-    return made
-
 
 for _method in (Learned(), *BY_CRITERIA):
     register(_method)
@@ -59,7 +37,7 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Method:
     """Return the method of that name; raises TrainError for an unknown one."""
     if name in METHODS:
-        return _made(METHODS[name])
+        return METHODS[name]
     from edgeprune.importance import CRITERIA
 
     if name not in CRITERIA:
