@@ -13,10 +13,9 @@ from edgeprune.anchors import check_in_place
 from edgeprune.errors import EdgePruneError, RunError, StorageError
 from edgeprune.files import explain_os_error, explained, is_leftover, is_part, read_json, sha256
 from edgeprune.locks import LOCK, check_unused, held, is_held
-from edgeprune.records.export import read_export
+from edgeprune.records import export
 
 OLD = ".old.part"  # what a folder that is being replaced is called meanwhile
-EXPORT_RECORD = "export.json"
 SHOWN = 3  # files that a message names
 LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
@@ -64,7 +63,7 @@ class Kind:
             strange += [
                 str(here / name)
                 for name in files
-                if not self.owns(here / name) and not _is_exported(path / here / name)
+                if not self.owns(here / name) and not _is_in_export_record(path / here / name)
             ]
             strange += [str(here / name) for name in links if not self._owns_folder(here / name)]
         return sorted(strange)
@@ -74,12 +73,12 @@ class Kind:
         return any(_fits(relative.parts, tuple(pattern.split("/"))[:count]) for pattern in self.own)
 
 
-def _is_exported(path: Path) -> bool:
+def _is_in_export_record(path: Path) -> bool:
     """Return whether the record of an export beside a file names it, as it is: another package's backend wrote it."""
-    if path.is_symlink() or not path.with_name(EXPORT_RECORD).is_file():
+    if path.is_symlink() or not path.with_name(export.FILE).is_file():
         return False
     try:
-        artifacts = read_export(path.with_name(EXPORT_RECORD))["artifacts"]
+        artifacts = export.read_export(path.with_name(export.FILE))["artifacts"]
         digests = [one["sha256"] for one in artifacts if one["file"] == path.name]
         return bool(digests) and path.is_file() and sha256(path) in digests
     except (EdgePruneError, OSError):

@@ -38,7 +38,6 @@ __all__ = [
     "for_runtime",
     "get",
     "names",
-    "patterns",
     "register",
     "runtime_files",
     "runtimes",
@@ -128,20 +127,6 @@ def runtime_files(wanted: Iterable[str]) -> list[Path]:
     backends = [for_runtime(runtime) for runtime in dict.fromkeys(wanted)]
     files = [backend.runtime_file for backend in backends if backend is not None]
     return list(dict.fromkeys(file for file in files if file is not None))
-
-
-def patterns() -> tuple[str, ...]:
-    """Return patterns of the names of all files that backends write; those that cannot be imported are left out."""
-    ends = []
-    for name in names():
-        try:
-            backend = get(name)
-        except ExportError:
-            continue
-        for precision in backend.precisions:
-            suffix = backend(precision).suffix
-            ends += [suffix, *(suffix + more for more in backend.sidecars)]
-    return tuple(f"*{end}" for end in ends)
 
 
 for _backend in (Onnx, OnnxFp16, OnnxInt8, TensorRt):

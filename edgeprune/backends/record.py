@@ -8,9 +8,7 @@ from typing import Any
 from edgeprune.backends.base import MODELS, Artifact, Backend
 from edgeprune.errors import EdgePruneError, ExportError, RunError
 from edgeprune.records.checking import HINT
-from edgeprune.records.export import SCHEMA, read_export
-
-FILE = "export.json"
+from edgeprune.records.export import FILE, SCHEMA, read_export
 
 
 @dataclass(frozen=True)

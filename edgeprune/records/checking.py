@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def read_record(
     schema: int = 1,
     error: type[EdgePruneError] = RunError,
     hint: str = HINT,
+    upgrade: Callable[[Any], Any] = lambda value: value,
 ) -> dict[str, Any]:
     """Read a JSON file that holds an object of a known schema.
 
@@ -38,6 +40,7 @@ def read_record(
         schema: the number that this edgeprune writes, and the newest it reads.
         error: what to raise.
         hint: what to do about a file that does not fit, put after the fault.
+        upgrade: makes a value of an earlier schema one of this; any other it returns as it is.
 
     Returns:
         The object as a dict, with keys that the schema does not know.
@@ -49,6 +52,7 @@ def read_record(
         value = read_json(path)
     except EdgePruneError as fault:
         raise error(str(fault) if hint == HINT else f"{fault}; {hint}") from fault
+    value = upgrade(value)
     check_schema(value, path, schema=schema, error=error, hint=hint)
     return check(value, kind, path, error=error, hint=hint)
 

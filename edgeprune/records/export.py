@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from edgeprune.errors import EdgePruneError, RunError
-from edgeprune.files import read_json
-from edgeprune.records.checking import HINT, check, check_schema
+from edgeprune.records.checking import HINT, check, read_record
 from edgeprune.records.fields import Amount, Count, Digest, Name, Positive, Share
 
+FILE = "export.json"
 SCHEMA = 2
 FileName = Annotated[str, Meta(pattern=r"^(?!\.\.?$)[^/\\]+$", max_length=255)]
 Which = Literal["baseline", "pruned"]
@@ -127,15 +127,13 @@ def read_export(path: Path, *, error: type[EdgePruneError] = RunError, hint: str
     Raises:
         EdgePruneError: of class ``error``: no such file, no JSON, or it does not fit.
     """
-    try:
-        value = read_json(path)
-    except EdgePruneError as fault:
-        raise error(str(fault) if hint == HINT else f"{fault}; {hint}") from fault
-    if isinstance(value, dict) and value.get("schema") == 1 and value["schema"] is not True:
-        value = upgraded(check(value, ExportRecord1, path, error=error, hint=hint))
-    check_schema(value, path, schema=SCHEMA, error=error, hint=hint)
-    checked: dict[str, Any] = check(value, ExportRecord, path, error=error, hint=hint)
-    return checked
+
+    def upgrade(value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("schema") != 1 or value["schema"] is True:
+            return value
+        return upgraded(check(value, ExportRecord1, path, error=error, hint=hint))
+
+    return read_record(path, ExportRecord, schema=SCHEMA, error=error, hint=hint, upgrade=upgrade)
 
 
 def upgraded(record: dict[str, Any]) -> dict[str, Any]:
