@@ -28,14 +28,15 @@ def decided(op: str, tensors: list[Tensor], result: Any) -> Any:
     if op.startswith("unique"):
         return _copied(result)
     if isinstance(result, Tensor):
-        return _copied(result) if _is_discrete(result) else None
+        return _copied(result) if is_discrete(result) else None
     if isinstance(result, (tuple, list)) and any(isinstance(item, Tensor) for item in result):
-        parts = [_copied(t) if isinstance(t, Tensor) and _is_discrete(t) else None for t in result]
+        parts = [_copied(t) if isinstance(t, Tensor) and is_discrete(t) else None for t in result]
         return parts if any(part is not None for part in parts) else None
     return _plain(result)
 
 
-def _is_discrete(tensor: Tensor) -> bool:
+def is_discrete(tensor: Tensor) -> bool:
+    """Tell whether a tensor holds places or flags, and no measured numbers."""
     return not (tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized)
 
 

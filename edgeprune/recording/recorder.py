@@ -29,7 +29,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.errors import TraceError
 from edgeprune.recording.checkpoints import nothing_recomputed
-from edgeprune.recording.contents import CONTENT, decided
+from edgeprune.recording.contents import CONTENT, decided, is_discrete
 from edgeprune.recording.flops import flops_of
 from edgeprune.recording.modes import mode_reads
 from edgeprune.recording.names import name_of
@@ -46,7 +46,7 @@ from edgeprune.recording.opaque import (
     tensors_within,
 )
 from edgeprune.recording.record import CALL, SIZED, VALUE, WRITES, CallSite, Record, Visit, container
-from edgeprune.recording.standins import looks_inside, stand_in
+from edgeprune.recording.uncomputed import stand_in
 from edgeprune.recording.untouched import untouched
 
 # Questions about a tensor that its content does not answer: not calls of the network.
@@ -582,8 +582,6 @@ class Recorder(WatchMode):
         if result is None:
             result = func(*args, **kwargs)
         outputs = tensors_of(result)
-        if self.quick:
-            self._stop_at_content(op, tensors, result, outputs)
         self._note_foreign(site.path, [*tensors, *outputs])
         if not tensors and not outputs:
             return result
@@ -597,12 +595,15 @@ class Recorder(WatchMode):
         if written is not None:
             self._write(node, written)
         self._note_outputs(node, result, outputs, tensors, written)
+        if self.quick:
+            self._stop_at_content(node, result, outputs)
         return result
 
-    def _stop_at_content(self, op: str, tensors: list[Tensor], result: Any, outputs: list[Tensor]) -> None:
-        """End a quick run where the network asks for what is in a tensor."""
-        dynamic = [t for t in tensors if self._nodes.get(t) in self._dynamic]
-        if looks_inside(op, dynamic, result, outputs):
+    def _stop_at_content(self, node: fx.Node, result: Any, outputs: list[Tensor]) -> None:
+        """End a quick run where the network asks for what is in a tensor: there may be zeros in place of numbers."""
+        sources = [n for n in node.all_input_nodes if n in self._dynamic]
+        picks = any(is_discrete(tensor) for n in sources for tensor in tensors_of(n.meta[VALUE]))
+        if sources and (CONTENT in node.meta or picks or (not outputs and result is not None)):
             self.asked_content = True
             raise ContentAsked
 
@@ -1064,7 +1065,7 @@ def _collect(value: Any, tensors: list[Tensor], depth: int) -> None:
 
 
 def is_call(func: Any, op: str, args: Any) -> bool:
-    """Whether ``func``, known as ``op``, is a call of the network: no question about a tensor, no count of batches."""
+    """Tell whether ``func``, known as ``op``, is a call of the network: no question, and no count of batches."""
     return op not in QUESTIONS and not (op == "add" and _is_counter(func, args))
 
 

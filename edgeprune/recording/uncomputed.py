@@ -26,24 +26,6 @@ _ALIKE = {
     F.relu,
 }
 _CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
-# They look at what is in a tensor, though tensors come out.
-_LOOKING = frozenset(
-    [
-        "nonzero",
-        "argwhere",
-        "unique",
-        "unique_consecutive",
-        "masked_select",
-        "nms",
-        "multinomial",
-        "bincount",
-        "histc",
-        "repeat_interleave",
-        "grid_sample",
-        "embedding",
-        "autograd_grad",
-    ]
-)
 
 
 def stand_in(func: Any, args: Any, kwargs: Any) -> Tensor | None:
@@ -60,22 +42,6 @@ def stand_in(func: Any, args: Any, kwargs: Any) -> Tensor | None:
         plain = len(args) == 1 and not kwargs.get("inplace") and "out" not in kwargs and _is_plain(args[0])
         return torch.zeros_like(args[0]) if plain else None
     return None
-
-
-def looks_inside(op: str, dynamic: list[Tensor], result: Any, outputs: list[Tensor]) -> bool:
-    """Tell whether a call may do, or give, something else for other numbers in the tensors ``dynamic``.
-
-    Args:
-        op: canonical name of the call.
-        dynamic: the tensors among its arguments that depend on the input.
-        result: what it gave.
-        outputs: the tensors in it.
-    """
-    if not dynamic:
-        return False
-    if op in _LOOKING or any(not tensor.is_floating_point() for tensor in [*dynamic, *outputs]):
-        return True
-    return not outputs and result is not None
 
 
 def _is_plain(tensor: Any) -> bool:

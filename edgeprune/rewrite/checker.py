@@ -6,6 +6,7 @@ is run; where a width is written into it, a call raises or gives other labels, a
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import torch
@@ -37,7 +38,7 @@ from edgeprune.recording.recorder import (
     run_watched,
     tensors_of,
 )
-from edgeprune.recording.standins import stand_in
+from edgeprune.recording.uncomputed import stand_in
 from edgeprune.recording.untouched import untouched
 from edgeprune.rewrite.choices import replay_of
 
@@ -463,28 +464,27 @@ def check(
     Returns:
         The tensors by which something was chosen, and those that came out; None where they were not computed.
     """
+
+    def checker(*, quick: bool) -> Checker:
+        stack = ModuleStack(model, record.parts)
+        return Checker(graph, record, survivors, stack, rewritten, quick=quick)
+
     if record.content_free:
-        try:
-            _followed(model, inputs, graph, record, survivors, rewritten, quick=True)
-        except ContentAsked:
-            pass
-        else:
+        with suppress(ContentAsked):
+            _follow(checker(quick=True), model, inputs, record)
             return None
-    return _followed(model, inputs, graph, record, survivors, rewritten, quick=False)
+    return _follow(checker(quick=False), model, inputs, record)
 
 
-def _followed(
-    model: nn.Module,
-    inputs: tuple[Any, ...],
-    graph: Graph,
-    record: Record,
-    survivors: Survivors,
-    rewritten: Collection[str],
-    *,
-    quick: bool,
-) -> list[Tensor]:
-    """One run of the cut network along the record; the arguments are those of `check`."""
-    checker = Checker(graph, record, survivors, ModuleStack(model, record.parts), rewritten, quick=quick)
+def _follow(checker: Checker, model: nn.Module, inputs: tuple[Any, ...], record: Record) -> list[Tensor]:
+    """Run the cut network along the record; return the tensors by which something was chosen, and its outputs.
+
+    Args:
+        checker: holds it against the record.
+        model: the cut network.
+        inputs: what the record was made on.
+        record: of the original.
+    """
     placeholders = [n for n in record.graph.nodes if n.op == "placeholder"]
     for tensor, node in zip(tensors_of(inputs), placeholders, strict=True):
         checker.actual[tensor] = checker.flow.values[node]

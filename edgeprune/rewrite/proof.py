@@ -5,6 +5,8 @@ Labels prove where channels went; they are blind to a rule that is wrong. Number
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from edgeprune.graph.classes import Graph
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.ops import spec_of
 from edgeprune.plan import Plan
+from edgeprune.recording.contents import Replay
 from edgeprune.recording.names import name_of
 from edgeprune.recording.record import CALL, Record
 from edgeprune.recording.recorder import WatchMode, is_call, tensors_of
@@ -58,32 +61,86 @@ def prove(
         stochastic = any(spec_of(n).random for n in record.graph.nodes)
         if record.training and stochastic:
             continue
-        small = None if rewritten else _compared_on_small(graph, flow, plan, model)
-        pair = small or compared(graph, flow, plan, model, rewritten, result)
+        original = MaskedOriginal(graph, flow, plan, rewritten)
+        pair = compared_on_small(original, model) or compared(original, model, result)
         _compare(*pair, type(graph.model).__name__)
     if rewritten:
         _prove_at_second_size(graph, plan, model)
 
 
-def _compared_on_small(
-    graph: Graph, flow: Flow, plan: Plan, model: nn.Module
-) -> tuple[list[Tensor], list[Tensor]] | None:
-    """What both networks give for smaller images of random numbers; None where they take another path there.
+@dataclass(frozen=True)
+class MaskedOriginal:
+    """The network with dropped channels at zero, in one mode: what a cut one must agree with.
+
+    Attributes:
+        graph: of the network.
+        flow: the mode's.
+        plan: what is dropped.
+        rewritten: modules whose forward is another in the cut network.
+    """
+
+    graph: Graph
+    flow: Flow
+    plan: Plan
+    rewritten: tuple[str, ...]
+
+    @property
+    def record(self) -> Record:
+        """What was watched in that mode."""
+        assert isinstance(self.flow.module, Record)
+        return self.flow.module
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor] | None:
+        """Weights that come to the same as masks, where there are any."""
+        return masked_weights(self.graph, self.flow, self.plan) if self.record.content_free else None
+
+    def replaying(self) -> Taps:
+        """Return taps for the cut network that put in what content decided when the original was watched."""
+        return Taps(parts=parts_of(self.flow), replay=self._replay())
+
+    def _replay(self) -> Replay:
+        return replay_of(self.graph, self.flow, self.rewritten)
+
+    def run(
+        self, inputs: tuple[Any, ...], *, passing: "Passing | None" = None, calls: "Calls | None" = None
+    ) -> list[Tensor]:
+        """Return the tensors by which something was chosen, and the outputs.
+
+        Args:
+            inputs: the arguments of forward.
+            passing: told what parts that are kept whole are given and give.
+            calls: notes the calls, where there are `weights`.
+        """
+        model, training = self.graph.model, self.record.training
+        if self.weights is not None:
+            with _in_place_of(model, self.weights):
+                return _run(model, inputs, training, Taps(), calls=calls)
+        taps = masks(self.graph, self.flow, self.plan)
+        taps.replay = self._replay()
+        return _run(model, inputs, training, taps, passing)
+
+
+def compared_on_small(original: MaskedOriginal, model: nn.Module) -> tuple[list[Tensor], list[Tensor]] | None:
+    """Return what both networks give for smaller images of random numbers; None where they take another path there.
 
     The labels were held against the calls at the example's size; a rule that is wrong shows at any, and large images
     take most of the time.
+
+    Args:
+        original: masked.
+        model: the cut network.
     """
-    record = flow.module
-    assert isinstance(record, Record)
-    example = graph.inputs_of(record)
+    record = original.record
+    example = original.graph.inputs_of(record)
     inputs = tuple(_reduced(value) for value in example)
-    weights = masked_weights(graph, flow, plan) if record.content_free else None
-    if weights is None or all(a is b for a, b in zip(inputs, example, strict=True)):
+    if original.rewritten or all(a is b for a, b in zip(inputs, example, strict=True)):
+        return None
+    if original.weights is None:
         return None
     calls = Calls()
     try:
-        with _in_place_of(graph.model, weights):
-            wanted = _run(graph.model, inputs, record.training, Taps(), calls=calls)
+        wanted = original.run(inputs, calls=calls)
         result = _run(model, inputs, record.training, Taps())
     except Exception:  # the network does not take the size
         return None
@@ -154,12 +211,7 @@ def enlarged(value: Any) -> Any:
 
 
 def compared(
-    graph: Graph,
-    flow: Flow,
-    plan: Plan,
-    model: nn.Module,
-    rewritten: tuple[str, ...],
-    result: list[Tensor] | None = None,
+    original: MaskedOriginal, model: nn.Module, result: list[Tensor] | None = None
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return what the masked network and the cut one give in one mode.
 
@@ -167,29 +219,16 @@ def compared(
     what they would have picked by is compared too.
 
     Args:
-        graph: of the original.
-        flow: the mode's.
-        plan: what was cut.
+        original: masked.
         model: the cut network.
-        rewritten: its modules whose forward was written anew.
         result: what the cut network gave, if that is known.
     """
-    record = flow.module
-    assert isinstance(record, Record)
-    inputs = graph.inputs_of(record)
-    weights = masked_weights(graph, flow, plan) if record.content_free else None
-    if weights is not None:
-        with _in_place_of(graph.model, weights):
-            wanted = _run(graph.model, inputs, record.training, Taps())
-    else:
-        taps = masks(graph, flow, plan)
-        taps.replay = replay_of(graph, flow, rewritten)
-        wanted = _run(graph.model, inputs, record.training, taps)
+    inputs = original.graph.inputs_of(original.record)
+    wanted = original.run(inputs)
     if result is None:
-        again = Taps(parts=parts_of(flow), replay=replay_of(graph, flow, rewritten))
-        result = _run(model, inputs, record.training, again)
-    if parts_of(flow) and not _are_close(wanted, result):
-        wanted, result = _around_parts(graph, flow, plan, model, rewritten)
+        result = _run(model, inputs, original.record.training, original.replaying())
+    if parts_of(original.flow) and not _are_close(wanted, result):
+        return _around_parts(original, model)
     return wanted, result
 
 
@@ -230,18 +269,13 @@ class Passing(WatchMode):
         return None
 
 
-def _around_parts(
-    graph: Graph, flow: Flow, plan: Plan, model: nn.Module, rewritten: tuple[str, ...]
-) -> tuple[list[Tensor], list[Tensor]]:
+def _around_parts(original: MaskedOriginal, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """What enters the parts that are kept whole and what the network makes of equal results of theirs."""
-    record = flow.module
-    inputs = graph.inputs_of(record)  # type: ignore[arg-type]
-    first, taps = Passing(), masks(graph, flow, plan)
-    taps.replay = replay_of(graph, flow, rewritten)
-    wanted = _run(graph.model, inputs, record.training, taps, first)
+    first = Passing()
+    inputs = original.graph.inputs_of(original.record)
+    wanted = original.run(inputs, passing=first)
     second = Passing(list(first.results))
-    again = Taps(parts=parts_of(flow), replay=replay_of(graph, flow, rewritten))
-    result = _run(model, inputs, record.training, again, second)
+    result = _run(model, inputs, original.record.training, original.replaying(), second)
     return [*first.entering, *wanted], [*second.entering, *result]
 
 

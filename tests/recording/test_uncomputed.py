@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from edgeprune.graph.classes import build_graph
 from edgeprune.recording.record import VALUE
 from edgeprune.recording.recorder import watch
-from edgeprune.recording.standins import stand_in
+from edgeprune.recording.uncomputed import stand_in
 
 CONVOLUTIONS: list[tuple[Any, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     (torch.conv2d, (2, 4, 9, 11), (6, 4, 3, 3), {}),

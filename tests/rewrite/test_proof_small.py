@@ -10,7 +10,7 @@ from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import score
 from edgeprune.plan import Plan
 from edgeprune.rewrite import proof
-from edgeprune.rewrite.compaction import compact
+from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.masking import mask, masked_weights
 
 
@@ -29,6 +29,10 @@ class Net(nn.Module):
 def _planned(model: nn.Module, side: int) -> tuple[Graph, Plan]:
     graph = build_graph(model.eval(), torch.zeros(1, 3, side, side))
     return graph, select(graph, score(graph, "l1"), "flops=0.5")
+
+
+def _on_small(graph: Graph, small: Compacted) -> tuple[list[Tensor], list[Tensor]] | None:
+    return proof.compared_on_small(proof.MaskedOriginal(graph, graph.flow, small.plan, ()), small.model)
 
 
 @pytest.mark.parametrize("side", [16, 96])
@@ -74,7 +78,7 @@ def test_the_example_counts_where_the_path_depends_on_the_size() -> None:
 
     graph, plan = _planned(Sized(), 96)
     small = compact(graph, plan)
-    assert proof._compared_on_small(graph, graph.flow, small.plan, small.model) is None
+    assert _on_small(graph, small) is None
     graph, plan = _planned(Net(), 96)
     small = compact(graph, plan)
-    assert proof._compared_on_small(graph, graph.flow, small.plan, small.model) is not None
+    assert _on_small(graph, small) is not None
