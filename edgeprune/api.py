@@ -253,7 +253,7 @@ def _report(graph: Graph, done: compaction.Compacted, targets: tuple[Target, ...
 
 
 def _got(graph: Graph, plan: Plan, target: Target) -> float:
-    """What remains of the first target's quantity; of the FLOPs for what a device tells, which is in the notes."""
+    """Return what remains of the first target's quantity; of the FLOPs for what a device tells, as the notes say."""
     resource = resources.get("flops") if target.resource.needs_device else target.resource
     return _share(resource.cost(graph, plan.keep), resource.cost(graph))
 

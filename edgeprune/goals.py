@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from edgeprune.bench.hosts import Host
-from edgeprune.budget import Budget, GivenPlan, parse_targets
+from edgeprune.budget import Budget, PlanSolver, parse_targets
 from edgeprune.graph.classes import Graph
 from edgeprune.latency import Site, device_budget
 from edgeprune.recipe import TrainPruneOptions, on_device
@@ -39,7 +39,7 @@ def make_budget(
     """
     if plan is not None:
         originals = {"flops": float(graph.flops())}
-        return Budget(parse_targets(options.target), originals, solver=GivenPlan(plan))
+        return Budget(parse_targets(options.target), originals, solver=PlanSolver(plan))
     if not on_device(options):
         return Budget.of(options.target, graph, options.align, options.floor)
     return device_budget(

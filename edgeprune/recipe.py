@@ -122,8 +122,8 @@ def _check_removals(method: Method, options: TrainPruneOptions) -> None:
 def course_of(options: TrainPruneOptions, data: DataBundle) -> Course:
     """Return where the removals of a run fall; ``options`` are resolved ones."""
     per_epoch = data.steps(options.batch_size or 1)
-    whole = per_epoch * (options.epochs or 0)
-    return chosen_method(options).course(options, per_epoch=per_epoch, whole=whole)
+    total = per_epoch * (options.epochs or 0)
+    return chosen_method(options).course(options, per_epoch=per_epoch, total=total)
 
 
 COUNTS = (

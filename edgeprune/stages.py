@@ -160,14 +160,14 @@ class Stages:
         options = self._train_options(self.options.lr or 0.01, self.options.schedule or "thesis")
         torch.manual_seed(self.options.seed + 1)  # what the method puts into the network begins at random
         model, momentum = self.run.load_removal()
-        context = self._context(model, options, removal.step - start, (start, course.whole))
+        context = self._context(model, options, removal.step - start, (start, course.total))
         phase = chosen_method(self.options).phase(context, removal)
         stage = self._stage(
             f"prune {len(plans) + 1}" if plans else "prune",
             phase.model,
             options,
             context.steps,
-            span=(start, course.whole),
+            span=(start, course.total),
             momentum=momentum,
             recalibrate_for_evaluation=phase.recalibrates,
         )

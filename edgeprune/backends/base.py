@@ -1,4 +1,4 @@
-"""What a backend is: the base class of all of them, what it exports from, and the record of what it exported."""
+"""Define a backend: the base class of all of them, what it exports from, and the record of what it exported."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields

@@ -1,4 +1,4 @@
-"""What of an earlier export stays when a run is exported again: files of the same weights, from the same sources."""
+"""Tell what of an earlier export stays when a run is exported again: files of the same weights and sources."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

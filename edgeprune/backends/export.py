@@ -78,19 +78,19 @@ def with_needs(wanted: Iterable[Backend]) -> list[Backend]:
     """Return the backends in an order in which each comes after those that it needs.
 
     Raises:
-        ExportError: one is asked for with several options, or there are none.
+        ExportError: one is by_name for with several options, or there are none.
     """
-    asked = {(one.name, one.precision): one for one in wanted}
-    if not asked:
+    by_name = {(one.name, one.precision): one for one in wanted}
+    if not by_name:
         raise ExportError(f"nothing to export to: name backends, of {', '.join(backends.names())}")
     ordered: dict[str, Backend] = {}
 
     def add(backend: Backend) -> None:
         for name in backend.needs.get(backend.numbers, ()):
-            add(next((one for one in asked.values() if one.name == name), None) or backends.get(name)())
+            add(next((one for one in by_name.values() if one.name == name), None) or backends.get(name)())
         ordered.setdefault(f"{backend.name} {backend.precision}", backend)
 
-    for backend in asked.values():
+    for backend in by_name.values():
         add(backend)
     return list(ordered.values())
 

@@ -1,4 +1,4 @@
-"""What a person reads of an export: a table of its files, and lines about what was skipped."""
+"""Describe an export to a person: a table of its files, and lines about what was skipped."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,17 +31,17 @@ def _row(artifact: Artifact) -> list[str]:
 
 def lines(record: ExportRecord) -> list[str]:
     """Return why artifacts were skipped, and what backends say of theirs."""
-    found = []
+    texts = []
     for artifact in record.artifacts:
         backend = _backend(artifact)
         title = backend.title if backend and backend.title else artifact.backend
         if artifact.skipped_because:
             alike = [one for one in record.artifacts if _reason(one) == _reason(artifact)]
             of = "" if len(alike) == len(MODELS) else f" of {artifact.model}"
-            found.append(f"{title}{of} skipped, because {artifact.skipped_because}")
+            texts.append(f"{title}{of} skipped, because {artifact.skipped_because}")
         elif backend:
-            found += backend.describe(artifact)
-    return list(dict.fromkeys(found))
+            texts += backend.describe(artifact)
+    return list(dict.fromkeys(texts))
 
 
 def _reason(artifact: Artifact) -> Sequence[str | None]:

@@ -29,7 +29,7 @@ TRACED_BATCH = 2  # torch.export takes a batch of 1 for a constant
 
 
 class OnnxFileBackend(Backend):
-    """What all backends share whose files ONNX Runtime runs."""
+    """Share what all backends have in common whose files ONNX Runtime runs."""
 
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
     runtime = "onnxruntime"
@@ -78,7 +78,7 @@ class Onnx(OnnxFileBackend):
 
 
 class FromOnnx(OnnxFileBackend):
-    """What is made from the float32 ONNX file, and held against it."""
+    """Make a file from the float32 ONNX file, and hold it against that one."""
 
     compared_with = "ONNX Runtime"
 

@@ -78,19 +78,19 @@ def bench_run(
             measuring), or a runner that failed. InUseError: another process works on the run.
     """
     run = Path(run_path)
-    transport, found = reached(device, host, assume=assume_device)
+    transport, profile = reached(device, host, assume=assume_device)
     name = host.name if host else None
-    found = measuring_with(found, runtime, precision)
-    options = BenchOptions(found, batch=batch, threads=threads, seconds=seconds, host=name)
+    profile = measuring_with(profile, runtime, precision)
+    options = BenchOptions(profile, batch=batch, threads=threads, seconds=seconds, host=name)
     models = exported_models(run)
-    label = ".".join(filter(None, (found.name, "-".join(filter(None, (runtime, precision))))))
+    label = ".".join(filter(None, (profile.name, "-".join(filter(None, (runtime, precision))))))
     place = run / "bench" / f"{label}.json"
     places = [place] if json_path is None else [place, Path(json_path)]
     for path in places:
         check_writable(path)
     with held(run):
         if host:
-            host.leave_profile(found, transport)
+            host.leave_profile(profile, transport)
         partial = place.with_name(f"{place.name}.partial")
         journal = Journal(place.with_name(f"{label}.rounds.jsonl"), resume)
         result = bench_models(

@@ -9,13 +9,13 @@ from edgeprune.arguments import check_graph
 from edgeprune.budget.budgets import Budget
 from edgeprune.budget.greedy import TOLERANCE, Greedy, evened, floors_of, level_scores
 from edgeprune.budget.scores import as_scores, checked_scores
-from edgeprune.budget.solvers import GivenPlan, Solver
+from edgeprune.budget.solvers import PlanSolver, Solver
 from edgeprune.budget.targets import Target, need_device, parse_targets
 from edgeprune.graph.classes import Graph
 from edgeprune.plan import Plan
 
 __all__ = [
-    "TOLERANCE", "Budget", "GivenPlan", "Greedy", "Solver", "Target", "as_scores", "checked_scores", "evened",
+    "TOLERANCE", "Budget", "PlanSolver", "Greedy", "Solver", "Target", "as_scores", "checked_scores", "evened",
     "floors_of", "level_scores", "need_device", "parse_targets", "select",
 ]  # fmt: skip
 

@@ -73,9 +73,9 @@ class Budget:
     def goals(self) -> dict[str, float]:
         """The most of each kind, so far on the way."""
         return {
-            one.kind: whole - (whole - min(whole, one.goal(whole))) * self.way
+            one.kind: original - (original - min(original, one.goal(original))) * self.way
             for one in self.targets
-            for whole in [self.originals[one.kind]]
+            for original in [self.originals[one.kind]]
         }
 
     def at(self, way: float) -> "Budget":
@@ -119,8 +119,8 @@ class Budget:
         """
         parts = []
         for kind, goal in self.goals.items():
-            whole = self.originals[kind]
-            parts.append((whole - self.cost(kind, graph, keep)) / max(whole - goal, 1e-9 * whole))
+            original = self.originals[kind]
+            parts.append((original - self.cost(kind, graph, keep)) / max(original - goal, 1e-9 * original))
         return 1 - min(parts) * (1 - self.fraction())
 
     def select(

@@ -211,6 +211,6 @@ def _shares(graph: Graph, ratios: Mapping[str, float]) -> dict[int, float]:
 
 
 def _agreeing(tied: TiedGroups, shares: Mapping[int, float]) -> list[TiedGroups]:
-    """Return tied groups, or each group alone where they are asked for different shares."""
-    asked = {shares[index] for index in tied.indices if index in shares}
-    return [tied] if len(asked) < 2 else [TiedGroups((g,), ((g.classes,),)) for g in tied.groups]
+    """Return tied groups, or each group alone where they are different for different shares."""
+    different = {shares[index] for index in tied.indices if index in shares}
+    return [tied] if len(different) < 2 else [TiedGroups((g,), ((g.classes,),)) for g in tied.groups]

@@ -69,7 +69,7 @@ class Solver:
 
 
 @dataclass(frozen=True)
-class GivenPlan(Solver):
+class PlanSolver(Solver):
     """A plan that somebody made, in the place of a choice.
 
     Attributes:

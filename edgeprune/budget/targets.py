@@ -85,12 +85,12 @@ def parse_targets(text: "str | Target") -> tuple[Target, ...]:
     """
     if isinstance(text, Target):
         return (text,)
-    found = tuple(Target.parse(part) for part in str(text).split(","))
-    kinds = [target.kind for target in found]
+    targets = tuple(Target.parse(part) for part in str(text).split(","))
+    kinds = [target.kind for target in targets]
     for kind in kinds:
         if kinds.count(kind) > 1:
             raise TargetError(f"target {text!r} names {kind} twice")
-    return found
+    return targets
 
 
 def need_device(targets: tuple[Target, ...]) -> bool:

@@ -209,8 +209,8 @@ def _cut_of(node: fx.Node) -> _Cut | None:
         number = _sections(node) if name in ("chunk", "tensor_split") else None
         counted = isinstance(number, int)
         # chunk(6) of 8 channels gives 4 pieces; of 6 it would give 6.
-        whole = len(set(lengths)) == 1 < len(lengths) and (not counted or number == len(lengths))
-        return _Cut(axis, lengths[0], counted) if whole else None
+        are_equal = len(set(lengths)) == 1 < len(lengths) and (not counted or number == len(lengths))
+        return _Cut(axis, lengths[0], counted) if are_equal else None
     if name == "narrow":
         axis, start, length = (
             _argument(node, i, key) for i, key in ((1, "dim"), (2, "start"), (3, "length"))

@@ -102,13 +102,13 @@ def budget_on(
         TargetError: the model is within the time already.
     """
     graph, bound = pricing.original, {LATENCY: LatencyOn(pricing)}
-    whole = bound[LATENCY].cost(graph)
+    unpruned_ms = bound[LATENCY].cost(graph)
     for target in targets:
-        if target.kind == LATENCY and target.goal(whole) > whole:
-            why = f"the unpruned model takes {whole:.3g} ms already"
+        if target.kind == LATENCY and target.goal(unpruned_ms) > unpruned_ms:
+            why = f"the unpruned model takes {unpruned_ms:.3g} ms already"
             raise TargetError(f"{target}: {why}; nothing to prune")
     kinds = {"flops", *(target.kind for target in targets)} - {LATENCY}
-    originals = {LATENCY: whole, **{kind: resources.get(kind).cost(graph) for kind in kinds}}
+    originals = {LATENCY: unpruned_ms, **{kind: resources.get(kind).cost(graph) for kind in kinds}}
     solver = (TimeSolver if need_device(targets) else EfficiencySolver)(pricing, measure, [], tell)
     return Budget(targets, originals, align, floor, bound=bound, solver=solver)
 
@@ -186,8 +186,8 @@ class TimeSolver(Solver):
             return Plan.everything(graph)
         costs: dict[str, Any] = {kind: budget.resource(kind).by_widths(graph) for kind in plain}
         if PER_FLOP in goals:
-            whole = budget.originals[LATENCY], budget.originals["flops"]
-            costs[PER_FLOP] = PerFlop(costs[LATENCY], graph.by_widths("flops"), *whole)
+            originals = budget.originals[LATENCY], budget.originals["flops"]
+            costs[PER_FLOP] = PerFlop(costs[LATENCY], graph.by_widths("flops"), *originals)
         # A knapsack adds importance up: nothing may count against being kept, or beyond all measure.
         finite = np.nan_to_num(scores, posinf=np.abs(scores[np.isfinite(scores)]).sum() + 1)
         scores = finite - min(0.0, float(finite.min(initial=0.0)))
@@ -265,8 +265,8 @@ class TimeSolver(Solver):
         """Why a target of time was not met."""
         slow = "none of the plans that were tried is faster"
         why = "the device's steps leave no plan nearer" if best.ratio < 1 else slow
-        asked = ", ".join(map(str, budget.targets))
-        return f"{asked} was missed by {100 * abs(best.ratio - 1):.1f} %: {why}"
+        targets = ", ".join(map(str, budget.targets))
+        return f"{targets} was missed by {100 * abs(best.ratio - 1):.1f} %: {why}"
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ class Sampler:
     ) -> list[Sequence[dict[str, Any]]]:
         """The layers of a model file, timed a few times over; undisturbed, where the runtime tells that."""
         remote = self.transport.send(path)
-        told = model_words(self.transport, self.device, self.batch, self.threads)
-        words = ["--model", remote, *told, "--seconds", str(seconds)]
+        model_options = model_words(self.transport, self.device, self.batch, self.threads)
+        words = ["--model", remote, *model_options, "--seconds", str(seconds)]
         found = [call(self.transport, "layers", words)["layers"] for _ in range(count)]
         return [[{**layer, "ms": layer.get("quiet_ms", layer["ms"])} for layer in one] for one in found]
 

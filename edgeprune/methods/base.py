@@ -121,13 +121,13 @@ class Method:
 
     # --- pruning -------------------------------------------------------------------------------------
 
-    def course(self, options: MethodOptions, *, per_epoch: int, whole: int) -> Course:
+    def course(self, options: MethodOptions, *, per_epoch: int, total: int) -> Course:
         """Return where the removals fall.
 
         Args:
             options: resolved ones.
             per_epoch: steps of an epoch.
-            whole: steps of the run, fine-tuning included.
+            total: steps of the run, fine-tuning included.
 
         Raises:
             TrainError: the moment and the phase do not fit into the run.
@@ -137,7 +137,7 @@ class Method:
             schedule=SCHEDULES[options.prune_schedule or self.schedule],
             moment=options.moment,
             per_epoch=per_epoch,
-            whole=whole,
+            total=total,
             window=options.prune_iterations or 1,
             count=options.prune_steps,
             switch=options.switch,

@@ -31,7 +31,7 @@ class Course:
         schedule: how the removals follow each other.
         moment: 'start', 'epoch:N', 'plateau' (once the loss levels off) or 'end'.
         per_epoch: steps of an epoch.
-        whole: steps of the whole run, fine-tuning included.
+        total: steps of the run, fine-tuning included.
         window: steps from the moment to the end of pruning, for a schedule that takes time.
         count: removals of an iterative schedule.
         switch: share of the removals that are made by the first criterion, where there are two.
@@ -41,7 +41,7 @@ class Course:
     schedule: "Schedule"
     moment: str
     per_epoch: int
-    whole: int
+    total: int
     window: int
     count: int
     switch: float
@@ -49,10 +49,10 @@ class Course:
     def __post_init__(self) -> None:
         needs = self._needs
         latest = self.moment_step
-        if latest is not None and latest + needs > self.whole:
+        if latest is not None and latest + needs > self.total:
             what = f"--moment {self.moment}" + (f" and --prune-iterations {needs}" if needs else "")
             raise TrainError(
-                f"{what}: that is beyond the {self.whole} steps of this run ({self.per_epoch} an epoch); "
+                f"{what}: that is beyond the {self.total} steps of this run ({self.per_epoch} an epoch); "
                 "raise --epochs, or prune earlier"
             )
 
@@ -68,12 +68,12 @@ class Course:
             return None
         if self.moment.startswith("epoch:"):
             return int(self.moment.removeprefix("epoch:")) * self.per_epoch
-        return {"start": 0, "end": self.whole}[self.moment]
+        return {"start": 0, "end": self.total}[self.moment]
 
     @property
     def longest_lead(self) -> int:
         """Steps by which a plateau is taken as reached."""
-        return max(0, min(round(PLATEAU_SHARE * self.whole), self.whole - self._needs))
+        return max(0, min(round(PLATEAU_SHARE * self.total), self.total - self._needs))
 
     @property
     def lead(self) -> Removal:

@@ -49,10 +49,10 @@ class Learned(Method):
         idle = dict.fromkeys(("prune_steps", "switch", "shrink"), "the learned method has a phase of its own")
         return {**idle, **NOT_SCORED}
 
-    def course(self, options: MethodOptions, *, per_epoch: int, whole: int) -> Course:
+    def course(self, options: MethodOptions, *, per_epoch: int, total: int) -> Course:
         """Return one removal, at the end of the phase."""
         window = options.prune_iterations or 1
-        return Course((self.name,), Schedule(), "start", per_epoch, whole, window, count=1, switch=1.0)
+        return Course((self.name,), Schedule(), "start", per_epoch, total, window, count=1, switch=1.0)
 
     def prunable(self, model: "nn.Module", example: "Tensor", opaque: Iterable[str] = ()) -> "Graph":
         """Return the graph that the masks are of."""

@@ -50,8 +50,8 @@ class MaskedPhase(Phase):
         context, manual = self.context, self.controlled.manual
         plan = self.analyser.settle(None if manual else context.budget())
         if manual:
-            asked = ",".join(map(str, context.budget().targets))
-            note = f"steered by hand to the end: the masks are as they came out, {asked} was not enforced"
+            targets = ",".join(map(str, context.budget().targets))
+            note = f"steered by hand to the end: the masks are as they came out, {targets} was not enforced"
             plan = replace(plan, notes=(*plan.notes, note))
         done = self.analyser.finish(plan)
         restore_scale(done.model, context.example, dict(context.original()))

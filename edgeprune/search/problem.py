@@ -299,13 +299,13 @@ class Problem:
         if not isinstance(solver, TimeSolver) or solver.measure is None:
             return None
         progress(0, 1, "measuring the best model whole")
-        found = solver.measure(self.variables.graph, self.variables.plan(widths))
-        asked = self.wall.goals.get(LATENCY)
-        if asked is not None:
-            ratio = found.share / (asked / self.wall.costs[LATENCY](self.wall.sizes))
+        measured = solver.measure(self.variables.graph, self.variables.plan(widths))
+        goal_ms = self.wall.goals.get(LATENCY)
+        if goal_ms is not None:
+            ratio = measured.share / (goal_ms / self.wall.costs[LATENCY](self.wall.sizes))
             if ratio > 1.03:
                 self.notes.append(
                     f"measured whole, the best policy takes {100 * (ratio - 1):.1f} % more time than asked: "
                     "the table is off by that; ask for so much less"
                 )
-        return found.to_dict()
+        return measured.to_dict()

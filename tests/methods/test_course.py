@@ -12,7 +12,7 @@ from edgeprune.methods.course import Course, Removal, check_moment
 
 def course(**more: Any) -> Course:
     given: dict[str, Any] = {
-        "criteria": ("l1",), "schedule": "one-shot", "moment": "start", "per_epoch": 10, "whole": 100,
+        "criteria": ("l1",), "schedule": "one-shot", "moment": "start", "per_epoch": 10, "total": 100,
         "window": 40, "count": 4, "switch": 0.5,
     }  # fmt: skip
     given |= more
@@ -81,7 +81,7 @@ def test_every_method_has_a_known_schedule() -> None:
 
 def test_the_learned_method_is_one_removal_at_the_end_of_its_phase() -> None:
     options = MethodOptions(method="learned", prune_iterations=40)
-    learned = methods.get("learned").course(options, per_epoch=10, whole=100)
+    learned = methods.get("learned").course(options, per_epoch=10, total=100)
     assert learned.next_after([]) == Removal(40, 1.0, "learned")
     assert learned.next_after([40]) is None
 
