@@ -11,7 +11,7 @@ from edgeprune.bounds import short
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, TraceError
 from edgeprune.graph.classes import Graph
 from edgeprune.plan import Plan
-from edgeprune.recording.recorder import tensors_of
+from edgeprune.recording.values import tensors_of
 from edgeprune.text import one_line
 
 

@@ -17,8 +17,8 @@ from edgeprune.bounds import short
 from edgeprune.errors import EdgePruneError, ModelError, TraceError, WeightsError
 from edgeprune.graph.symbolic import trace
 from edgeprune.graph_record import read_record
-from edgeprune.recording.recorder import tensors_of
 from edgeprune.recording.untouched import untouched
+from edgeprune.recording.values import tensors_of
 from edgeprune.records.saved import SCHEMA, SavedPlans, read_saved
 from edgeprune.restoring import restore, tensor_table
 from edgeprune.rewrite.history import HISTORY, History, example_of, history_of

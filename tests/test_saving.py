@@ -19,7 +19,7 @@ import edgeprune
 from edgeprune.errors import EdgePruneError, ModelError
 from edgeprune.graph.classes import build_graph
 from edgeprune.plan import Plan
-from edgeprune.recording.recorder import tensors_of
+from edgeprune.recording.values import tensors_of
 from edgeprune.rewrite.compaction import compact
 
 Inputs = tuple[Any, ...]

@@ -28,9 +28,10 @@ from edgeprune.graph.memory import BYTES
 from edgeprune.graph.ops import spec_of
 from edgeprune.graph.pieces import TiedGroups, tied_groups
 from edgeprune.graph.rules import apply_rule, has_rule
+from edgeprune.recording.network import watch
 from edgeprune.recording.opaque import CHOSEN, FLOPS, Opaque, Parts, chosen_parts, outermost
 from edgeprune.recording.record import CALL, VALUE, Record
-from edgeprune.recording.recorder import tensors_of, watch
+from edgeprune.recording.values import tensors_of
 
 __all__ = [
     "Bools",

@@ -14,9 +14,9 @@ from edgeprune.graph.classes import Graph, Ints
 from edgeprune.graph.flow import layer_name, weight_node
 from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.importance.batches import Inputs, mapped, tensors_among
+from edgeprune.recording.lines import first_line, raised_at
 from edgeprune.recording.operands import operands
 from edgeprune.recording.record import CALL, VALUE
-from edgeprune.recording.recorder import first_line, raised_at
 from edgeprune.recording.taps import Tap, Taps, run_tapped
 from edgeprune.recording.untouched import untouched
 

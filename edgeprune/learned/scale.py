@@ -7,8 +7,8 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph.ops import op_name
+from edgeprune.recording.network import watch
 from edgeprune.recording.record import VALUE
-from edgeprune.recording.recorder import watch
 
 
 def restore_scale(model: nn.Module, example: Tensor, reference: dict[str, Tensor]) -> None:

@@ -19,7 +19,8 @@ from edgeprune.recording.contents import Replay
 from edgeprune.recording.opaque import Parts
 from edgeprune.recording.operands import map_arguments, tensors_in
 from edgeprune.recording.record import CALL, CallSite
-from edgeprune.recording.recorder import Below, ModuleStack, WatchMode, version_of
+from edgeprune.recording.values import version_of
+from edgeprune.recording.watching import Below, ModuleStack, WatchMode
 
 Tap = Callable[[Tensor], "Tensor | None"]
 

@@ -27,19 +27,13 @@ from edgeprune.graph.movers import (
 )
 from edgeprune.graph.ops import OPS, source_of
 from edgeprune.graph.survivors import BROKEN, Survivors
+from edgeprune.recording.lines import first_line
 from edgeprune.recording.opaque import WHY
 from edgeprune.recording.record import CALL, Record, Visit
-from edgeprune.recording.recorder import (
-    ContentAsked,
-    ModuleStack,
-    WatchMode,
-    first_line,
-    is_library,
-    run_watched,
-    tensors_of,
-)
 from edgeprune.recording.uncomputed import stand_in
 from edgeprune.recording.untouched import untouched
+from edgeprune.recording.values import tensors_of
+from edgeprune.recording.watching import ContentAsked, ModuleStack, WatchMode, is_library, run_watched
 from edgeprune.rewrite.choices import replay_of
 
 # Their sizes are held against the labels, so that the numbers need not be.

@@ -15,9 +15,9 @@ from edgeprune.graph.labels import core, tensors_in
 from edgeprune.graph.ordering import Orders, channel_orders
 from edgeprune.graph.survivors import Immovable, Survivors
 from edgeprune.plan import Plan
+from edgeprune.recording.lines import with_code
 from edgeprune.recording.paths import is_inside
 from edgeprune.recording.record import CALL, container
-from edgeprune.recording.recorder import with_code
 from edgeprune.rewrite.checker import Diverged, check
 from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.rewrite.emptied import emptied_modules

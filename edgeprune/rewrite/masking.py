@@ -16,8 +16,8 @@ from edgeprune.graph.rewrite import left_out
 from edgeprune.plan import Plan
 from edgeprune.recording.opaque import Parts
 from edgeprune.recording.record import Record
-from edgeprune.recording.recorder import tensors_of
 from edgeprune.recording.taps import Taps, run_tapped
+from edgeprune.recording.values import tensors_of
 from edgeprune.rewrite.duplicate import duplicate
 
 

@@ -21,9 +21,10 @@ from edgeprune.plan import Plan
 from edgeprune.recording.contents import Replay
 from edgeprune.recording.names import name_of
 from edgeprune.recording.record import CALL, Record
-from edgeprune.recording.recorder import WatchMode, is_call, tensors_of
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.recording.untouched import untouched
+from edgeprune.recording.values import tensors_of
+from edgeprune.recording.watching import WatchMode, is_call
 from edgeprune.rewrite.choices import replay_of
 from edgeprune.rewrite.masking import masked_weights, masks, parts_of
 

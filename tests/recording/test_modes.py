@@ -8,7 +8,7 @@ from torchvision.ops import StochasticDepth
 
 from edgeprune.graph.classes import build_graph
 from edgeprune.recording.modes import mode_reads
-from edgeprune.recording.recorder import watch
+from edgeprune.recording.network import watch
 
 
 class Plain(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-from edgeprune.recording.recorder import watch
+from edgeprune.recording.network import watch
 
 
 def test_no_hook_of_torch_stays() -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeprune.graph.classes import build_graph
+from edgeprune.recording.network import watch
 from edgeprune.recording.record import VALUE
-from edgeprune.recording.recorder import watch
 from edgeprune.recording.uncomputed import stand_in
 
 CONVOLUTIONS: list[tuple[Any, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [

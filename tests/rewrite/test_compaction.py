@@ -13,7 +13,7 @@ from edgeprune.graph.ops import op_name
 from edgeprune.latency.blocks import removable
 from edgeprune.models import build
 from edgeprune.plan import Plan
-from edgeprune.recording.recorder import watch
+from edgeprune.recording.network import watch
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.masking import mask
 

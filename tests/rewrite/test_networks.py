@@ -18,7 +18,7 @@ import edgeprune
 from edgeprune.errors import WeightsError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.plan import Plan
-from edgeprune.recording.recorder import tensors_of
+from edgeprune.recording.values import tensors_of
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.masking import mask
 from rewrite import choosing_networks, computed_networks, keeping_networks, strangers

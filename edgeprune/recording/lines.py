@@ -1,0 +1,45 @@
+"""Lines of the user's code, for messages."""
+
+import linecache
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+_OWN = f"{Path(torch.__file__).parent}{os.sep}"
+_HERE = tuple(f"{Path(__file__).parents[1] / room}{os.sep}" for room in ("recording", "graph", "rewrite"))
+
+
+def user_line() -> str:
+    """Return 'file:line: code' of the innermost running frame that is neither torch's nor ours."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith((_OWN, *_HERE, "<")):
+            return f"{name}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""
+
+
+def with_code(line: str) -> str:
+    """Add the code to 'file:line'."""
+    name, _, number = line.rpartition(":")
+    code = linecache.getline(name, int(number)).strip() if number.isdigit() else ""
+    return f"{line}: {code}" if code else line or "an unknown line"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def raised_at(error: BaseException) -> str:
+    """The innermost frame of an error's traceback that is the user's own code."""
+    import traceback
+
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith((_OWN, *_HERE, "<")):
+            return f"{frame.filename}:{frame.lineno}: {frame.line}"
+    return "an unknown line"
