@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import edgeprune
-from edgeprune.files import read_json, write_json
-from edgeprune.runs import Run
+from edgeprune.files.reading import read_json
+from edgeprune.files.writing import write_json
+from edgeprune.runs.run import Run
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -21,11 +21,11 @@ import torch
 from measuring import SURE, Row, Rows, network, quiet
 
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.plan import Plan
 from edgeprune.latency import Site, build_table
 from edgeprune.latency.device import Pricing
 from edgeprune.latency.shapes import read_model
 from edgeprune.latency.whole import Whole
-from edgeprune.plan import Plan
 from edgeprune.rewrite.compaction import compact
 
 LEAST, MOST = 0.25, 1.0  # of a group's width

@@ -12,12 +12,12 @@ import torch
 from edgeprune_target.fingerprint import cpu_model
 from torch import nn
 
-from edgeprune.files import write_json
+from edgeprune.files.writing import write_json
 from edgeprune.latency import Site
 from edgeprune.latency.whole import Times, Whole
 from edgeprune.models import build, is_cifar_sized, load_weights
-from edgeprune.pipeline import train_prune
-from edgeprune.recipe import TrainPruneOptions
+from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.train_prune.pipeline import train_prune
 
 Row = dict[str, Any]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from measuring import Row, Rows, trained
 
-from edgeprune.recipe import TrainPruneOptions
 from edgeprune.search import SearchOptions, search
+from edgeprune.train_prune.options import TrainPruneOptions
 
 WAYS = ("searched", "uniform", "l1", "learned")
 

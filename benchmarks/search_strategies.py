@@ -13,7 +13,7 @@ from typing import Any
 
 from measuring import machine
 
-from edgeprune.files import write_json, written_aside
+from edgeprune.files.writing import write_json, written_aside
 from edgeprune.search import SearchOptions, search
 from edgeprune.search.pictures import progress, strategy_of
 

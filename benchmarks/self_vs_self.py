@@ -31,7 +31,7 @@ from edgeprune.bench import BenchOptions, bench_models
 from edgeprune.bench.local import LocalTransport
 from edgeprune.bench.process import OnEvent, ignore_event
 from edgeprune.devices import load_device
-from edgeprune.files import write_json
+from edgeprune.files.writing import write_json
 
 RUNS = 20
 NEEDED = 0.9  # of the runs must have 1.0 in their interval

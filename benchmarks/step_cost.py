@@ -26,7 +26,7 @@ from edgeprune_target.fingerprint import cpu_model
 from torch import Tensor, nn
 
 from edgeprune.budget import Budget
-from edgeprune.files import write_json
+from edgeprune.files.writing import write_json
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.learned.pruning_model import PruningModel

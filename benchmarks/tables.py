@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.comparison import remarks, table
-from edgeprune.report import bench_rows, percent, size_rows, speedup_line
+from edgeprune.reporting.rows import bench_rows, percent, size_rows, speedup_line
 from edgeprune.search.pictures import strategy_of
 
 ROOT = Path(__file__).parents[1]

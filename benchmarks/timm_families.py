@@ -19,7 +19,7 @@ import torch
 from edgeprune.errors import EdgePruneError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.labels import tensors_in
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.masking import mask
 

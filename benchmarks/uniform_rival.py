@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from measuring import machine, timed, trained
 
-from edgeprune.files import write_json
+from edgeprune.files.writing import write_json
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.plan import Plan
 from edgeprune.importance import score
 from edgeprune.latency import Site
 from edgeprune.latency.whole import Whole
-from edgeprune.plan import Plan
-from edgeprune.recipe import TrainPruneOptions
-from edgeprune.runs import Run
+from edgeprune.runs.run import Run
+from edgeprune.train_prune.options import TrainPruneOptions
 
 SHARES = tuple(k / 16 for k in range(3, 16))  # every width that a stream of 16 channels can have
 

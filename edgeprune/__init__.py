@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeprune.api import compact, load, mask, prune, save, select, trace
     from edgeprune.errors import EdgePruneError
-    from edgeprune.graph.ops import OpSpec, register_op
-    from edgeprune.trust import trusting
+    from edgeprune.graph.ops import OpSpec, register_op, unregister_op
+    from edgeprune.records.trust import trusting
 
 __all__ = [
     "EdgePruneError", "OpSpec", "compact", "load", "mask", "prune", "register_op", "save", "select", "trace",
-    "trusting",
+    "trusting", "unregister_op",
 ]  # fmt: skip
 
 
@@ -27,6 +27,7 @@ def __getattr__(name: str) -> Any:
         "EdgePruneError": "edgeprune.errors",
         "OpSpec": "edgeprune.graph.rules",  # which fills the table first
         "register_op": "edgeprune.graph.rules",
-        "trusting": "edgeprune.trust",
+        "unregister_op": "edgeprune.graph.ops",
+        "trusting": "edgeprune.records.trust",
     }
     return getattr(importlib.import_module(homes.get(name, "edgeprune.api")), name)

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from edgeprune import resources, saving
-from edgeprune.arguments import (
+from edgeprune import resources
+from edgeprune.bench.session import Progress
+from edgeprune.budget import Budget, Target, need_device, parse_targets, select
+from edgeprune.errors import EdgePruneError, ModelError, PlanError, TargetError, one_line
+from edgeprune.graph.arguments import (
     check_example,
     check_graph,
     check_model,
@@ -22,20 +25,17 @@ from edgeprune.arguments import (
     parts_of,
     path_of,
 )
-from edgeprune.bench.session import Progress
-from edgeprune.bounds import short
-from edgeprune.budget import Budget, Target, need_device, parse_targets, select
-from edgeprune.errors import EdgePruneError, ModelError, PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph, shapes_of
 from edgeprune.graph.heap import collecting_later
+from edgeprune.graph.plan import Plan
 from edgeprune.importance import Batches, score
 from edgeprune.latency import Site, device_budget
-from edgeprune.plan import Plan
+from edgeprune.options.bounds import short
+from edgeprune.records.trust import trusting
 from edgeprune.rewrite import compaction, masking
 from edgeprune.rewrite.inplace import move_into
-from edgeprune.runs import Run
-from edgeprune.text import one_line
-from edgeprune.trust import trusting
+from edgeprune.runs.run import Run
+from edgeprune.saving import networks as saving
 
 __all__ = ["Pruned", "Report", "compact", "load", "mask", "prune", "save", "select", "trace"]
 

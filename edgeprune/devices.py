@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import BenchError, known
-from edgeprune.files import parse_toml
+from edgeprune.errors import BenchError, known, one_line
+from edgeprune.files.reading import parse_toml, read_bytes
 from edgeprune.records import check
 from edgeprune.records.profiles import ProfileRecord
+from edgeprune.registry import ObjectRegistry
 
 KINDS = ("measured_input", "rail_sum")
 JETSON = "jetson"  # as a name: whichever Jetson this is
@@ -106,33 +109,73 @@ class Device:
         )
 
 
+@cache
+def _registry() -> ObjectRegistry[Device]:
+    """Return the table of profiles: those of edgeprune first, which are read once."""
+    registry = ObjectRegistry("device", "edgeprune.profiles", BenchError, Device)
+    for entry in sorted(files("edgeprune.profiles").iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".toml"):
+            text = entry.read_text(encoding="utf-8")
+            registry.add(parse_device(entry.name.removesuffix(".toml"), parse_toml(text)))
+    return registry
+
+
+def register(profile: Device | str | Path, *, replace: bool = False) -> Device:
+    """Add a device, by which `bench`, latency tables and targets can then be asked for, and return it.
+
+    Args:
+        profile: a `Device`, or the path of a TOML file like those in profiles/, whose stem is the name.
+        replace: whether it may take the place of another.
+
+    Raises:
+        BenchError: the file cannot be read or is not a profile, or the name is taken.
+    """
+    device = profile if isinstance(profile, Device) else _read_profile(Path(profile))
+    return _registry().add(device, replace=replace)
+
+
+def unregister(name: str) -> None:
+    """Take out what `register` added; nothing where it is not there."""
+    _registry().unregister(name)
+
+
 def device_names() -> list[str]:
-    """Names of all profiles, sorted."""
-    folder = files("edgeprune.profiles")
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
-    )
+    """Return the names of all profiles, sorted."""
+    return sorted(_registry().names())
 
 
 def load_device(name: str) -> Device:
-    """The profile ``name``.
+    """Return the profile ``name``, or the one in a file of the user's own, as in ``my-board.toml``.
 
     Raises:
-        BenchError: there is none of that name; the message lists those there are.
+        BenchError: there is none of that name; the message lists those there are. The file is not a profile.
     """
-    if name not in device_names():
+    if name.endswith(".toml"):
+        return _read_profile(Path(name))
+    if name not in _registry():
         raise BenchError(known("device", name, [*device_names(), JETSON, AUTO]))
-    text = (files("edgeprune.profiles") / f"{name}.toml").read_text(encoding="utf-8")
-    return parse_device(name, parse_toml(text))
+    return _registry()[name]
 
 
 def all_devices() -> list[Device]:
-    """Every profile, by name."""
+    """Return every profile, by name."""
     return [load_device(name) for name in device_names()]
 
 
+def _read_profile(path: Path) -> Device:
+    try:
+        content = parse_toml(read_bytes(path).decode())
+    except OSError as error:
+        raise BenchError(f"cannot read the profile {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise BenchError(
+            f"{path} is not a profile in TOML ({one_line(error)}): compare it with one in profiles/"
+        ) from error
+    return parse_device(path.stem, content)
+
+
 def parse_device(name: str, profile: Mapping[str, Any]) -> Device:
-    """A profile's TOML as a ``Device``; an unknown key is an error, so that no typing slip goes unseen."""
+    """Return a profile's TOML as a ``Device``; an unknown key is an error, so that no typing slip goes unseen."""
     check(
         profile, ProfileRecord, f"profile {name}.toml is not right", error=BenchError, hint="mend the profile"
     )
@@ -161,7 +204,7 @@ def parse_device(name: str, profile: Mapping[str, Any]) -> Device:
 
 
 def detect(board: Mapping[str, Any]) -> Device | None:
-    """The profile of the machine that the runner describes by ``board`` (see ``edgeprune_target.board``).
+    """Return the profile of the machine that the runner describes by ``board`` (see ``edgeprune_target.board``).
 
     An exact part number counts before a name, and a name only on the right chip. None: a Jetson, a
     Raspberry Pi or another board that no profile is for; a machine that is no board is "cpu", or

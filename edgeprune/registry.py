@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from edgeprune.errors import EdgePruneError, known
-from edgeprune.text import one_line
+from edgeprune.errors import EdgePruneError, known, one_line
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

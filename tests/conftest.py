@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgeprune.recipe import TrainPruneOptions
+from edgeprune.train_prune.options import TrainPruneOptions
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,6 +64,13 @@ def linear(num_classes): return nn.Sequential(
     nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, num_classes))
 def no_batch_norm(num_classes): return nn.Sequential(
     nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, num_classes))
+def lower(num_classes):
+    class Lower(Tiny):
+        def forward(self, x):
+            x = self.norm(self.stem(x)).relu()
+            x = (x + self.back(torch.tril(self.inner(self.inside(x)).relu()))).relu()
+            return self.linear(self.drop(x).mean((2, 3)))
+    return Lower(num_classes)
 def explodes(num_classes):
     class Breaks(Tiny):
         def forward(self, x): return super().forward(x) * (float("nan") if self.training else 1)

@@ -23,8 +23,8 @@ from edgeprune.errors import (
     TraceError,
     WeightsError,
 )
+from edgeprune.graph.plan import Plan
 from edgeprune.models import build
-from edgeprune.plan import Plan
 
 
 class Small(nn.Module):

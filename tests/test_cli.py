@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from edgeprune.cli import free_place, latest_run, main
 from edgeprune.errors import RunError
-from edgeprune.runs import Run
+from edgeprune.runs.run import Run
 
 HEAVY = (
     "torch",

@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from edgeprune.devices import (
     device_rows,
     load_device,
     parse_device,
+    register,
     resolve,
+    unregister,
 )
 from edgeprune.errors import BenchError
 
@@ -272,3 +275,48 @@ def test_runtime_by_what_is_there() -> None:
         device.running_on({})
     plain = Device("x", "X", "fake")
     assert plain.running_on({}) is plain
+
+
+PROFILE = 'title = "My board"\nbatch = 1\n[runtimes]\nonnxruntime = "fp32"\n[alignment]\nfp32 = 8\n'
+
+
+def test_a_profile_of_ones_own_is_asked_for_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(PROFILE)
+    device = load_device(str(tmp_path / "mine.toml"))
+    assert (device.name, device.title, device.alignment) == ("mine", "My board", {"fp32": 8})
+    assert "mine" not in device_names()
+
+
+def test_a_profile_of_ones_own_is_registered_once(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(PROFILE)
+    device = register(tmp_path / "mine.toml")
+    try:
+        assert "mine" in device_names() and load_device("mine") is device
+        with pytest.raises(BenchError, match="there is a device 'mine' already"):
+            register(device)
+    finally:
+        unregister("mine")
+    with pytest.raises(BenchError, match="unknown device 'mine'"):
+        load_device("mine")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"title = ", "is not a profile in TOML"),
+        (b"\xff\xfe", "is not a profile in TOML"),
+        (b'title = "x"\nbatch = 1\n', "mine.toml is not right"),
+        (PROFILE.encode() + b"[nonsense]\n", "mine.toml is not right"),
+    ],
+)
+def test_a_profile_that_is_none_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "mine.toml").write_bytes(content)
+    with pytest.raises(BenchError, match=words) as error:
+        register(tmp_path / "mine.toml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_profile_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", Path("/dev/zero")):
+        with pytest.raises(BenchError, match=f"cannot read the profile {path}"):
+            register(path)

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 import torch.nn.functional as F
 
-from edgeprune import backends, importance, methods, resources, tasks
+import edgeprune
+from edgeprune import backends, devices, importance, methods, resources, tasks
 from edgeprune.bench import bench_run
 from edgeprune.errors import RunError
-from edgeprune.pipeline import train_prune
-from edgeprune.recipe import TrainPruneOptions
-from edgeprune.runs import Run
+from edgeprune.graph.pointwise import pointwise
+from edgeprune.runs.run import Run
+from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.train_prune.pipeline import train_prune
 from edgeprune.training import Extra
 
 MOST_LINES = 40
@@ -111,6 +113,23 @@ def add_task() -> Callable[[], None]:
 
 
 @addition
+def add_operation() -> Callable[[], None]:
+    """The lower triangle of each map: channels pass one by one, and zeros stay zeros."""
+    edgeprune.register_op(edgeprune.OpSpec("tril", pointwise, keeps_zero=True))
+    return lambda: edgeprune.unregister_op("tril")
+
+
+@addition
+def add_device() -> Callable[[], None]:
+    """A board of one's own, by its profile."""
+    with tempfile.TemporaryDirectory() as folder:
+        profile = Path(folder) / "toy-board.toml"
+        profile.write_text('title = "Toy board"\nbatch = 1\n[runtimes]\nonnxruntime = "fp32"\n')
+        devices.register(profile)
+    return lambda: devices.unregister("toy-board")
+
+
+@addition
 def add_backend() -> Callable[[], None]:
     """ONNX files turned around byte by byte, and a runtime that turns them back."""
     folder = tempfile.TemporaryDirectory()
@@ -150,7 +169,7 @@ def add_backend() -> Callable[[], None]:
 @pytest.fixture
 def added() -> Iterator[None]:
     """Everything that `train-prune`, `export` and `bench` ask, from outside."""
-    take_back = [add() for add in (add_criterion, add_method, add_resource, add_task, add_backend)]
+    take_back = [add() for add in ADDITIONS]
     yield
     for undo in take_back:
         undo()
@@ -158,7 +177,14 @@ def added() -> Iterator[None]:
 
 @pytest.mark.usefixtures("added", "here")
 def test_one_run_uses_everything_from_outside(tmp_path: Path, options: TrainPruneOptions) -> None:
-    toys = replace(options, method="toy-method", target="toy-channels=0.6", task="toy-task", prune_steps=2)
+    toys = replace(
+        options,
+        model="tiny_nets:lower",
+        method="toy-method",
+        target="toy-channels=0.6",
+        task="toy-task",
+        prune_steps=2,
+    )
     summary = train_prune(tmp_path / "run", toys)
     assert summary["target"]["kind"] == "toy-channels"
     assert 0.5 < summary["target"]["got_fraction"] <= 0.6 == summary["target"]["fraction"]
@@ -166,6 +192,7 @@ def test_one_run_uses_everything_from_outside(tmp_path: Path, options: TrainPrun
     assert summary["models"]["pruned"]["toy_error"] > 0
     plans = json.loads((tmp_path / "run" / "model.json").read_text())["plans"]
     assert len(plans) == 2
+    assert "inside" in [group["name"] for group in plans[0]["groups"]]  # which lies before the operation
     kept = [group["kept"] for group in plans[0]["groups"]]
     assert any(len(one) > 1 for one in kept) and all(one == list(range(len(one))) for one in kept)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -181,8 +208,9 @@ def _export_and_measure(run: Path) -> None:
     assert set(made) == {(backend, model) for backend in ("onnx", "toy") for model in backends.MODELS}
     toy = made["toy", "pruned"]
     assert (toy["file"], toy["details"], toy["parity"]) == ("pruned.toy", {"turned": True}, None)
-    result = bench_run(run, device="cpu", runtime="toy", seconds=1)
+    result = bench_run(run, device="toy-board", runtime="toy", seconds=1)
     assert result["settings"]["runtime"] == "toy"
+    assert result["device"]["name"] == "toy-board"
     assert result["models"]["pruned"]["latency_ms"]["p50"] > 0
     Run.check_free(
         run, force=True

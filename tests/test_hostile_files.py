@@ -200,7 +200,7 @@ def hostile_run(folder: Path, factory: str, mark: Path, **options: Any) -> Path:
     """A run folder that names a factory, with a module of its own, as if it were finished."""
     from dataclasses import asdict
 
-    from edgeprune.recipe import TrainPruneOptions
+    from edgeprune.train_prune.options import TrainPruneOptions
 
     folder.mkdir(parents=True)
     (folder / "evil_nets.py").write_text(EVIL.format(mark=str(mark)))
@@ -239,7 +239,7 @@ FACTORIES = {
     "a program": ("os:system", "--trust os"),
     "a module in the folder": ("evil_nets:make", "--trust evil_nets"),
     "a module of the standard library": ("subprocess:Popen", "--trust subprocess"),
-    "the library itself": ("edgeprune.files:write_bytes", "--trust edgeprune"),
+    "the library itself": ("edgeprune.files.writing:write_bytes", "--trust edgeprune"),
     "an import of the zoo": ("edgeprune.models.factory:importlib.import_module", "--trust edgeprune"),
     "an import of torchvision": ("torchvision.models.resnet:torch.load", "--trust torchvision"),
     "a file of torchvision": ("torchvision.io:write_file", "--trust torchvision"),
@@ -282,7 +282,7 @@ def test_no_command_imports_what_a_run_folder_names(
 ) -> None:
     run = hostile_run(tmp_path / "run", factory, mark)
     monkeypatch.chdir(run)
-    monkeypatch.setattr("edgeprune.runs.Run.data", lambda self: None)  # what is asked of it comes later
+    monkeypatch.setattr("edgeprune.runs.run.Run.data", lambda self: None)  # what is asked of it comes later
     assert "--trust" in refused(*COMMANDS[command](str(run)))
     assert not mark.exists()
 
@@ -384,7 +384,7 @@ def test_links_that_lead_out_of_a_run_folder(name: str, tmp_path: Path, mark: Pa
 
 
 def test_links_within_a_run_folder_and_to_it_are_fine(tmp_path: Path, mark: Path) -> None:
-    from edgeprune.runs import Run
+    from edgeprune.runs.run import Run
 
     run = hostile_run(tmp_path / "run", "resnet8", mark)
     (run / "latest.safetensors").symlink_to(run / "pruned.safetensors")
@@ -422,8 +422,8 @@ def test_a_record_that_names_files_elsewhere(tmp_path: Path, mark: Path) -> None
     parity = {"top1_agreement": 1.0, "max_rel_diff": 0.0, "max_abs_diff": 0.0}
     model = {"file": "baseline.onnx", "sha256": "0" * 64, "size_bytes": 1, "params": 1, "parity": parity}
     models = {"baseline": model, "pruned": {**model, "file": "../../../../../../../../dev/zero"}}
-    from edgeprune import verification
-    from edgeprune.runs import Run
+    from edgeprune.runs import verification
+    from edgeprune.runs.run import Run
 
     (run / "export" / "export.json").write_text(json.dumps({"schema": 1, "models": models}))
     said = verification._export(Run.open(run))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import edgeprune
 from edgeprune.errors import EdgePruneError
 from edgeprune.graph.classes import build_graph
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.records import saved as schema
 from edgeprune.rewrite.compaction import compact
 

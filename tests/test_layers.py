@@ -1,78 +1,39 @@
 """Imports run downwards only: the house stays easy to see."""
 
 import ast
+import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "edgeprune"
-
-# Rooms from the ground up, as in CONTRIBUTING.md. A room may import what stands on a lower line, and itself.
-FLOORS = [
-    ["errors", "text", "pure"],
-    ["ranks", "signals", "anchors", "registry"],
-    ["files", "bounds", "limits", "graph_record", "recurrent", "trust"],
-    ["locks", "records"],
-    ["folders", "tensorfile", "earlier"],
-    ["devices", "plan", "models", "data", "recording"],
-    ["graph", "tasks"],
-    ["rewrite", "arguments", "resources", "report"],
-    ["budget", "importance", "backends", "console"],
-    ["bench"],
-    ["latency"],
-    ["runs", "reconstruct"],
-    ["training", "serialize", "restoring", "verification"],
-    ["learned", "saving"],
-    ["methods"],
-    ["recipe", "steering"],
-    ["goals", "judging", "effects"],
-    ["stages"],
-    ["pipeline", "inspection"],
-    ["api", "host_options", "luts"],
-    ["comparison"],
-    ["search"],
-    ["cli"],
-    ["__main__"],
-]
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-
-# Stated exceptions: (room, what it may import although it is not below), each with its reason.
-EXCEPTIONS = {
-    ("plan", "graph"): "for type checking only",
-    ("backends", "runs"): "opens the run it is given by path, inside one function",
-    ("bench", "runs"): "opens the run it is given by path, inside one function",
-}
 
 
-def room_of(path: Path) -> str:
-    relative = path.relative_to(PACKAGE)
-    return relative.parts[0].removesuffix(".py")
+def _house() -> Any:
+    spec = importlib.util.spec_from_file_location("rooms", ROOT / "docs" / "rooms.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module == "edgeprune":
-            names += [f"edgeprune.{alias.name}" for alias in node.names]
-        found |= {name.split(".")[1] for name in names if name.startswith("edgeprune.")}
-        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: relative import"
-    return found
+HOUSE = _house()
 
 
-def modules() -> list[Path]:
-    return sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", HOUSE.modules(), ids=lambda path: str(path.relative_to(HOUSE.PACKAGE)))
 def test_imports_run_downwards(path: Path) -> None:
-    room = room_of(path)
-    assert room in FLOOR_OF, f"room {room!r} has no floor yet: add it to FLOORS"
-    for other in imports(path) - {room}:
-        allowed = FLOOR_OF[other] < FLOOR_OF[room] or (room, other) in EXCEPTIONS
+    room = HOUSE.room_of(path)
+    assert room in HOUSE.FLOOR_OF, f"room {room!r} has no floor yet: add it to FLOORS in docs/rooms.py"
+    for other in HOUSE.imported_rooms(path) - {room}:
+        allowed = HOUSE.FLOOR_OF[other] < HOUSE.FLOOR_OF[room] or (room, other) in HOUSE.EXCEPTIONS
         assert allowed, f"{path.name} (in {room}) imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize("path", HOUSE.modules(), ids=lambda path: str(path.relative_to(HOUSE.PACKAGE)))
+def test_imports_are_absolute(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: relative import"
 
 
 def test_the_runner_never_imports_edgeprune() -> None:
@@ -84,8 +45,14 @@ def test_the_runner_never_imports_edgeprune() -> None:
                 assert name != "edgeprune" and not name.startswith("edgeprune."), f"{path} imports {name}"
 
 
-def test_every_room_is_in_the_house_plan() -> None:
-    plan = (ROOT / "CONTRIBUTING.md").read_text()
-    rooms = {room_of(p) for p in modules()}
-    missing = [room for room in rooms if f"`{room}" not in plan]
-    assert not missing, f"CONTRIBUTING.md's table of rooms lacks {missing}"
+def test_the_plan_of_the_house_is_up_to_date() -> None:
+    """The table in docs/architecture.md and the picture are what docs/rooms.py makes of today's tree."""
+    rooms = {HOUSE.room_of(path) for path in HOUSE.modules()}
+    assert rooms == set(HOUSE.FLOOR_OF)
+    assert HOUSE.page() == HOUSE.PAGE.read_text(), "run: python docs/rooms.py"
+    assert HOUSE.svg() == HOUSE.PICTURE.read_text(), "run: python docs/rooms.py"
+
+
+def test_every_exception_is_needed() -> None:
+    uses = HOUSE.arrows()
+    assert all(other in uses[room] for room, other in HOUSE.EXCEPTIONS)

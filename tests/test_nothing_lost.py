@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from edgeprune import runs
 from edgeprune.errors import InUseError, MovedError, RunError, StorageError
-from edgeprune.locks import held
-from edgeprune.pipeline import train_baseline, train_prune
-from edgeprune.recipe import TrainPruneOptions
-from edgeprune.runs import Run
-from edgeprune.signals import exit_code, stop_at_once
+from edgeprune.files.locks import held
+from edgeprune.processes.signals import exit_code, stop_at_once
+from edgeprune.runs import run as runs
+from edgeprune.runs.run import Run
+from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.train_prune.pipeline import train_baseline, train_prune
 from edgeprune.training import Interrupted
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -126,7 +126,7 @@ def test_a_baseline_is_trained_once(
         (out / "baseline.safetensors").write_bytes(trained)
         first.__exit__(None, None, None)
 
-    monkeypatch.setattr("edgeprune.locks.time.sleep", finish)
+    monkeypatch.setattr("edgeprune.files.locks.time.sleep", finish)
     train_baseline(out, lambda done, total, text: told.append(text), wait=True)
     assert len(told) == 1 and told[0].startswith("baseline: waiting for process ")
     assert (out / "baseline.safetensors").read_bytes() == trained

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeprune.backends.parity import Parity, Tolerance, parity_of, torch_outputs
 from edgeprune.errors import ExportError, known
-from edgeprune.files import sha256
+from edgeprune.files.reading import sha256
 
 if TYPE_CHECKING:
     from torch import nn

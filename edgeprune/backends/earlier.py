@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.backends.base import MODELS, Artifact, Backend
-from edgeprune.files import sha256
+from edgeprune.files.reading import sha256
 
 
 @dataclass(frozen=True)

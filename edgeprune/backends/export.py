@@ -15,8 +15,9 @@ from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.record import FILE, ExportRecord
 from edgeprune.data import DataBundle
 from edgeprune.errors import ExportError, RunError
-from edgeprune.files import explained, write_json
-from edgeprune.locks import held
+from edgeprune.files.locks import held
+from edgeprune.files.paths import explained
+from edgeprune.files.writing import write_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,7 +56,7 @@ def export_run(
     if images < 1:
         raise ExportError(f"images must be at least 1, not {images}: the export is checked on them")
     wanted = with_needs([backends.get(one)() if isinstance(one, str) else one for one in to])
-    from edgeprune.runs import Run
+    from edgeprune.runs.run import Run
 
     run = Run.open(Path(run_path))
     data = run.data()

@@ -15,7 +15,7 @@ from edgeprune_target.scratch import scratch_folder
 from edgeprune.backends.base import BATCH, INPUT, OUTPUT, Backend, Job
 from edgeprune.backends.parity import SAME_NUMBERS, Parity, Tolerance, parity_of, torch_outputs
 from edgeprune.errors import BenchError, ExportError
-from edgeprune.files import write_bytes
+from edgeprune.files.writing import write_bytes
 
 if TYPE_CHECKING:
     import torch

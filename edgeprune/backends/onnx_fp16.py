@@ -14,7 +14,7 @@ import numpy as np
 from edgeprune.backends.base import Job
 from edgeprune.backends.onnx import FromOnnx
 from edgeprune.errors import ExportError
-from edgeprune.files import write_bytes
+from edgeprune.files.writing import write_bytes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgeprune_target.scratch import scratch_folder
 
 from edgeprune.errors import BenchError
-from edgeprune.files import sha256
+from edgeprune.files.reading import sha256
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import BenchError, EdgePruneError
-from edgeprune.files import append_line, explained, read_lines
+from edgeprune.files.paths import explained
+from edgeprune.files.reading import read_lines
+from edgeprune.files.writing import append_line
 from edgeprune.records import check, check_schema
 from edgeprune.records.rounds import FirstLine, PairLine
 

@@ -5,10 +5,10 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeprune.bounds import check_count, check_quantity
 from edgeprune.devices import Device
 from edgeprune.errors import BenchError
-from edgeprune.files import explain_os_error, is_stream, link_target, part_name
+from edgeprune.files.paths import explain_os_error, is_stream, link_target, part_name
+from edgeprune.options.bounds import check_count, check_quantity
 
 ROUND_S = 1.0  # long enough that a round's median is steady, short enough that drift within a pair is small
 MIN_ROUNDS = 8  # with fewer pairs a bootstrap interval holds the truth less often than it says

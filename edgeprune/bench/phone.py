@@ -9,7 +9,7 @@ from edgeprune_target.scratch import scratch_folder
 from edgeprune_target.state import state
 
 from edgeprune.bench.adb import PERF_TEST, AdbTransport
-from edgeprune.files import write_bytes
+from edgeprune.files.writing import write_bytes
 
 # One grep reads them all: a process for each of a thousand files would take seconds, and warm the phone up.
 FILES = (

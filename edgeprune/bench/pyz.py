@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 from edgeprune.bench.local import runner_folder
-from edgeprune.files import write_bytes
+from edgeprune.files.writing import write_bytes
 
 PACKAGE = "edgeprune_target"
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file knows

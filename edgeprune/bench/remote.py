@@ -16,7 +16,7 @@ from edgeprune_target.scratch import scratch_folder
 from edgeprune.bench.process import OnEvent, ask, how_it_ended, ignore_event, last_of, one_line, words_of
 from edgeprune.bench.pyz import write_runner
 from edgeprune.errors import BenchError, ConnectionLost
-from edgeprune.files import sha256
+from edgeprune.files.reading import sha256
 
 MARGIN_BYTES = 1 << 20  # for what a file system needs beside the content
 DIGITS = 12  # of the sha256: 2^48 files until two are taken for each other

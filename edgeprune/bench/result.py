@@ -12,7 +12,7 @@ from edgeprune_target.caution import cautions
 from edgeprune.bench import stats
 from edgeprune.bench.compare import why_not_comparable
 from edgeprune.bench.options import BenchOptions
-from edgeprune.files import sha256
+from edgeprune.files.reading import sha256
 
 SCHEMA = 1
 MIN_WINDOW_S = 1.0  # below it, the energy of a piece of work drowns in that of everything around

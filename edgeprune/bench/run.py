@@ -19,8 +19,9 @@ from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
 from edgeprune.bench.session import NAMES, Progress, Session, interruption
 from edgeprune.devices import CPU, Device, confirm, load_device
-from edgeprune.files import explained, write_json
-from edgeprune.locks import held
+from edgeprune.files.locks import held
+from edgeprune.files.paths import explained
+from edgeprune.files.writing import write_json
 
 Save = Callable[[dict[str, Any]], None]
 
@@ -289,7 +290,7 @@ def exported_models(run: Path) -> Mapping[str, str | Path] | Files:
 
 def test_batches(run: Path) -> Batches:
     """The run's normalised test images, in their fixed order."""
-    from edgeprune.runs import Run
+    from edgeprune.runs.run import Run
 
     return Run.open(run).data().batches("test")
 

@@ -15,7 +15,7 @@ from edgeprune.bench.options import BenchOptions, schedule
 from edgeprune.bench.replies import call
 from edgeprune.bench.words import engine_words, model_words, runtime_words
 from edgeprune.errors import BenchError, ConnectionLost
-from edgeprune.files import sha256
+from edgeprune.files.reading import sha256
 
 NAMES = MODELS
 MOST_PAUSED = 0.01  # of a round's time: more would show in the throughput

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.arguments import check_graph
 from edgeprune.budget.budgets import Budget
 from edgeprune.budget.greedy import TOLERANCE, Greedy, evened, floors_of, level_scores
 from edgeprune.budget.scores import as_scores, checked_scores
 from edgeprune.budget.solvers import PlanSolver, Solver
 from edgeprune.budget.targets import Target, need_device, parse_targets
+from edgeprune.graph.arguments import check_graph
 from edgeprune.graph.classes import Graph
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 
 __all__ = [
     "TOLERANCE", "Budget", "PlanSolver", "Greedy", "Solver", "Target", "as_scores", "checked_scores", "evened",

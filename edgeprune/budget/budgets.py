@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune import resources
-from edgeprune.bounds import check_count
 from edgeprune.budget.greedy import Greedy
 from edgeprune.budget.scores import checked_scores
 from edgeprune.budget.solvers import Solver
 from edgeprune.budget.targets import Target, parse_targets
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Bools, Graph, Ints
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
+from edgeprune.options.bounds import check_count
 from edgeprune.resources import Resource
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.arguments import kind_of
-from edgeprune.bounds import check_quantity
 from edgeprune.budget.solvers import Solver
 from edgeprune.budget.targets import Target
 from edgeprune.errors import PlanError, TargetError, known
+from edgeprune.graph.arguments import kind_of
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.pieces import TiedGroups
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
+from edgeprune.options.bounds import check_quantity
 
 if TYPE_CHECKING:
     from edgeprune.budget.budgets import Budget

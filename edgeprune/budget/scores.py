@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.errors import PlanError
+from edgeprune.errors import PlanError, one_line
 from edgeprune.graph.classes import Graph
-from edgeprune.text import one_line
 
 
 def checked_scores(graph: Graph, scores: NDArray[np.float64]) -> NDArray[np.float64]:

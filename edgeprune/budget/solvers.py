@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.graph.classes import Graph
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 
 if TYPE_CHECKING:
     from edgeprune.budget.budgets import Budget

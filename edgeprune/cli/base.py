@@ -13,9 +13,8 @@ import click
 
 from edgeprune.cli.checking import CheckedCommand
 from edgeprune.cli.failures import as_one_line
-from edgeprune.errors import RunError
-from edgeprune.signals import exit_code, stop_at_once
-from edgeprune.text import printable
+from edgeprune.errors import RunError, printable
+from edgeprune.processes.signals import exit_code, stop_at_once
 
 RUNS = Path("runs")
 
@@ -86,7 +85,7 @@ def trusts(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def command(*args: Any, trust: tuple[str, ...], **options: Any) -> Any:
-        from edgeprune.trust import trusting
+        from edgeprune.records.trust import trusting
 
         with trusting(*trust):
             return function(*args, **options)

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from edgeprune.bounds import COUNTS, QUANTITIES, check_count, check_quantity
 from edgeprune.errors import EdgePruneError
+from edgeprune.options.bounds import COUNTS, QUANTITIES, check_count, check_quantity
 
 
 class CheckedCommand(click.Command):

@@ -19,7 +19,7 @@ from edgeprune.cli.base import (
     trusts,
     weights_key,
 )
-from edgeprune.host_options import assume_device, host_words, on_host
+from edgeprune.cli.host_options import assume_device, host_words, on_host
 
 
 @main.command()
@@ -72,10 +72,10 @@ def compare(
     from dataclasses import asdict
 
     from edgeprune import comparison
-    from edgeprune.console import print_lines, print_table, progress_bars
-    from edgeprune.signals import exit_code
+    from edgeprune.processes.signals import exit_code
+    from edgeprune.records.trust import trust_words
+    from edgeprune.reporting.console import print_lines, print_table, progress_bars
     from edgeprune.training import Interrupted
-    from edgeprune.trust import trust_words
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
@@ -135,8 +135,8 @@ def verify(
     edgeprune verify --budget budget.toml
     edgeprune verify runs/mine --budget budget.toml --device jetson-orin-nano --junit verify.xml
     """
-    from edgeprune import verification
-    from edgeprune.console import print_lines, print_table
+    from edgeprune.reporting.console import print_lines, print_table
+    from edgeprune.runs import verification
 
     result = verification.verify(latest_run(run), budget, device=device)
     if junit:

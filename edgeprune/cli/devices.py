@@ -6,15 +6,15 @@ from typing import Any
 import click
 
 from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
-from edgeprune.host_options import assume_device as can_assume_device
-from edgeprune.host_options import on_host
+from edgeprune.cli.host_options import assume_device as can_assume_device
+from edgeprune.cli.host_options import on_host
 
 
 @main.command()
 @click.argument("run", required=False)
 @click.option(
     "--device",
-    help="A profile of 'edgeprune devices'; jetson finds out which Jetson it is, auto which board  "
+    help="A profile of 'edgeprune devices', or a TOML file like one; jetson finds out which Jetson it is, auto which board  "
     "[default: cpu; auto with --host].",
 )
 @on_host
@@ -46,9 +46,9 @@ def bench(
     edgeprune bench runs/mine --device jetson --host user@board
     """
     from edgeprune.bench import bench_run
-    from edgeprune.console import print_rows, print_table, progress_bars
     from edgeprune.latency.standing import standing_of
-    from edgeprune.report import (
+    from edgeprune.reporting.console import print_rows, print_table, progress_bars
+    from edgeprune.reporting.rows import (
         bench_rows,
         layer_table,
         layers_title,
@@ -57,7 +57,7 @@ def bench(
         speedup_line,
         widths_line,
     )  # fmt: skip
-    from edgeprune.runs import Run
+    from edgeprune.runs.run import Run
 
     place = latest_run(run)
     summary = Run.open(place).summary()  # raises for a run that is not finished: before minutes of measuring
@@ -94,8 +94,8 @@ def devices(detect: bool, to_json: bool, there: Any) -> None:
     edgeprune devices --detect
     edgeprune devices --detect --host user@board
     """
-    from edgeprune.console import print_table
-    from edgeprune.report import detection_lines, device_table
+    from edgeprune.reporting.console import print_table
+    from edgeprune.reporting.rows import detection_lines, device_table
 
     if detect or there:
         from edgeprune.bench import detect_report
@@ -129,7 +129,7 @@ def lut() -> None:
 @click.option("--model", required=True, help="Zoo or torchvision name, package.module:factory, or a run.")
 @click.option("--input", "shape", help="Of an image  [default: 3x32x32 for CIFAR models, else 3x224x224].")
 @click.option("--classes", type=int, help="Number of classes the model is built with.")
-@click.option("--device", help="A profile of 'edgeprune devices'  [default: cpu; auto with --host].")
+@click.option("--device", help="A profile of 'edgeprune devices', or a TOML file like one  [default: cpu; auto with --host].")
 @on_host
 @can_assume_device
 @click.option("--precision", help="fp32, or fp16 with TensorRT  [default: the profile's].")
@@ -152,11 +152,11 @@ def lut_build(
     edgeprune lut build --model resnet56
     edgeprune lut build --model torchvision:resnet50 --device jetson --host user@board --batch 8
     """
-    from edgeprune import luts
-    from edgeprune.console import progress_bars
+    from edgeprune.reporting.console import progress_bars
+    from edgeprune.runs import latency_tables
 
     with progress_bars() as progress:
-        found = luts.build(
+        found = latency_tables.build(
             model, shape=shape, classes=classes, device=device, host=there, precision=precision, batch=batch,
             threads=threads, out=out, assume_device=assume_device, progress=progress,
         )  # fmt: skip
@@ -175,14 +175,14 @@ def lut_show(source: str | None, to_json: bool) -> None:
     edgeprune lut show
     edgeprune lut show runs/mine
     """
-    from edgeprune import luts
-    from edgeprune.console import print_table
-    from edgeprune.report import widths_line, widths_table
+    from edgeprune.reporting.console import print_table
+    from edgeprune.reporting.rows import widths_line, widths_table
+    from edgeprune.runs import latency_tables
 
     if source is None or not Path(source).is_dir():
-        _say_lut(luts.show(source), to_json)
+        _say_lut(latency_tables.show(source), to_json)
         return
-    found = luts.of_run(source)
+    found = latency_tables.of_run(source)
     if to_json:
         say(found)
     elif found["rows"] is None:
@@ -193,8 +193,8 @@ def lut_show(source: str | None, to_json: bool) -> None:
 
 
 def _say_lut(found: dict[str, Any], to_json: bool) -> None:
-    from edgeprune.console import print_table
-    from edgeprune.report import lut_table
+    from edgeprune.reporting.console import print_table
+    from edgeprune.reporting.rows import lut_table
 
     if to_json:
         say(found)

@@ -6,8 +6,7 @@ import os
 import sys
 from typing import TextIO
 
-from edgeprune.errors import EdgePruneError
-from edgeprune.text import one_line
+from edgeprune.errors import EdgePruneError, one_line
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad allocation")
 NO_MEMORY = "the machine's memory does not suffice: take a smaller batch, image or model"

@@ -41,8 +41,8 @@ def inspect(
     edgeprune inspect runs/mine
     """
     from edgeprune.api import describe
-    from edgeprune.console import print_table
-    from edgeprune.inspection import group_rows, inspected_graph, protected_rows
+    from edgeprune.reporting.console import print_table
+    from edgeprune.runs.inspection import group_rows, inspected_graph, protected_rows
 
     graph = inspected_graph(model, shape, classes, ignore, opaque)
     found = describe(graph)
@@ -133,7 +133,7 @@ def export(
     """
     from edgeprune.backends import ExportRecord, export_run
     from edgeprune.backends.listing import lines, table
-    from edgeprune.console import print_table, progress_bars
+    from edgeprune.reporting.console import print_table, progress_bars
 
     chosen = chosen_backends(to, trt, opset, engines)
     place = latest_run(run)

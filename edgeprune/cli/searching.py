@@ -17,7 +17,7 @@ from edgeprune.cli.base import (
     trusts,
     weights_key,
 )
-from edgeprune.host_options import assume_device, host_words, on_host
+from edgeprune.cli.host_options import assume_device, host_words, on_host
 
 
 @main.command()
@@ -93,10 +93,10 @@ def search(
     from dataclasses import asdict
 
     from edgeprune import search as room
-    from edgeprune.console import print_lines, print_table, progress_bars
-    from edgeprune.signals import exit_code
+    from edgeprune.processes.signals import exit_code
+    from edgeprune.records.trust import trust_words
+    from edgeprune.reporting.console import print_lines, print_table, progress_bars
     from edgeprune.training import Interrupted
-    from edgeprune.trust import trust_words
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")

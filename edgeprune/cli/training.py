@@ -20,7 +20,7 @@ from edgeprune.cli.base import (
     trusts,
     weights_key,
 )
-from edgeprune.host_options import assume_device, host_words, on_host
+from edgeprune.cli.host_options import assume_device, host_words, on_host
 from edgeprune.methods import METHODS, SCHEDULES
 from edgeprune.resources import RESOURCES
 
@@ -205,15 +205,15 @@ def train_prune(
     """
     from dataclasses import asdict
 
-    from edgeprune import pipeline
-    from edgeprune.console import print_rows, progress_bars
-    from edgeprune.effects import check_effect
-    from edgeprune.ranks import ranks
-    from edgeprune.recipe import TrainPruneOptions
-    from edgeprune.report import size_rows
-    from edgeprune.signals import exit_code
+    from edgeprune.processes.ranks import ranks
+    from edgeprune.processes.signals import exit_code
+    from edgeprune.records.trust import trust_words
+    from edgeprune.reporting.console import print_rows, progress_bars
+    from edgeprune.reporting.rows import size_rows
+    from edgeprune.train_prune import pipeline
+    from edgeprune.train_prune.effects import check_effect
+    from edgeprune.train_prune.options import TrainPruneOptions
     from edgeprune.training import Interrupted
-    from edgeprune.trust import trust_words
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
@@ -256,7 +256,7 @@ def steer(run: str | None, interacting: str | None, auto: bool, show: bool, to_j
     edgeprune steer runs/mine --interacting +200
     edgeprune steer runs/mine --auto
     """
-    from edgeprune.steering import send, status
+    from edgeprune.train_prune.steering import send, status
 
     place = latest_run(run)
     if interacting is None and not auto and not show:

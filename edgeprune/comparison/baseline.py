@@ -6,9 +6,9 @@ It is the first stage of `train-prune` and nothing more; the folder is an unfini
 from pathlib import Path
 from typing import Any
 
-from edgeprune import pipeline
 from edgeprune.errors import DataError, EdgePruneError, RunError, StorageError, TargetError, WeightsError
-from edgeprune.recipe import TrainPruneOptions
+from edgeprune.train_prune import pipeline
+from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.training import Progress
 
 # What no choice of method can mend.

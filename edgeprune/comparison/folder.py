@@ -18,19 +18,14 @@ from typing import Any
 
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.errors import RunError
-from edgeprune.files import (
-    append_line,
-    check_links,
-    explained,
-    write_bytes,
-    write_json,
-)
-from edgeprune.folders import Kind, check_folder_free, folder_aside
-from edgeprune.recipe import TrainPruneOptions
+from edgeprune.files.paths import check_links, explained
+from edgeprune.files.writing import append_line, write_bytes, write_json
 from edgeprune.records import check, good_lines, read_record
 from edgeprune.records.comparison import AttemptLine
-from edgeprune.runs import RUN
-from edgeprune.trust import check_options
+from edgeprune.records.trust import check_options
+from edgeprune.runs.folders import Kind, check_folder_free, folder_aside
+from edgeprune.runs.run import RUN
+from edgeprune.train_prune.options import TrainPruneOptions
 
 SCHEMA = 1
 ASKED = "compare.json"

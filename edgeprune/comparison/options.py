@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.bench import BenchOptions
-from edgeprune.bounds import check_count
 from edgeprune.devices import load_device
-from edgeprune.effects import check_effect
 from edgeprune.errors import TrainError, known
 from edgeprune.methods import dashed, names
-from edgeprune.recipe import TrainPruneOptions
+from edgeprune.options.bounds import check_count
+from edgeprune.train_prune.effects import check_effect
+from edgeprune.train_prune.options import TrainPruneOptions
 
 ALL = "all"
 MOMENTS = ("start", "epoch:N", "plateau", "end")

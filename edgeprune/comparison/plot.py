@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.files import written_aside
+from edgeprune.files.writing import written_aside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

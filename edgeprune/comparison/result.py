@@ -13,8 +13,8 @@ from edgeprune.comparison.latency import is_measured, measured
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.comparison.rows import Row
 from edgeprune.comparison.spread import spread
-from edgeprune.recipe import TrainPruneOptions
-from edgeprune.runs import Run
+from edgeprune.runs.run import Run
+from edgeprune.train_prune.options import TrainPruneOptions
 
 PRIVATE = ("weights", "data_root", "download")  # settings that say where things lie, not what was done
 NOT_ASKED = "not asked for (--no-latency)"

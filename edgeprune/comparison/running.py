@@ -14,12 +14,12 @@ from edgeprune.comparison.result import gathered
 from edgeprune.comparison.rows import Row, planned_rows
 from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import MovedError, RunError, StorageError, TrainError
-from edgeprune.files import write_json
-from edgeprune.locks import held
-from edgeprune.pipeline import train_baseline, train_prune
-from edgeprune.recipe import TrainPruneOptions
+from edgeprune.files.locks import held
+from edgeprune.files.writing import write_json
+from edgeprune.records.trust import vouch_for
+from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.train_prune.pipeline import train_baseline, train_prune
 from edgeprune.training import Interrupted, Progress
-from edgeprune.trust import vouch_for
 
 
 def compare(

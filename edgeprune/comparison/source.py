@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.data import data_names
-from edgeprune.effects import typed_options
 from edgeprune.errors import RunError, TrainError
 from edgeprune.methods import dashed
-from edgeprune.pipeline import same_option, stored_options
-from edgeprune.recipe import TrainPruneOptions
-from edgeprune.runs import Run
-from edgeprune.trust import check_options
+from edgeprune.records.trust import check_options
+from edgeprune.runs.run import Run
+from edgeprune.train_prune.effects import typed_options
+from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.train_prune.pipeline import same_option, stored_options
 
 # Of a run, what belongs to its own way of pruning, or to its baseline, which is trained already.
 OWN = (

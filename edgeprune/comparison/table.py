@@ -3,7 +3,7 @@
 from typing import Any
 
 from edgeprune.comparison.result import NOT_ASKED
-from edgeprune.report import Table
+from edgeprune.reporting.rows import Table
 
 
 def table(result: dict[str, Any]) -> Table:

@@ -95,6 +95,13 @@ def register_op(spec: OpSpec, *, replace: bool = False) -> OpSpec:
     return spec
 
 
+def unregister_op(name: str) -> None:
+    """Take out what `register_op` entered; nothing where it is not there."""
+    spec = OPS.pop(name, None)
+    for layer in spec.layers if spec else ():
+        _LAYERS.pop(layer, None)
+
+
 def spec_of(node: fx.Node, layer: nn.Module | None = None) -> OpSpec:
     """Return what is known of a call; an empty record, with the call's name, where nothing is."""
     if layer is not None:

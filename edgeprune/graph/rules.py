@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from edgeprune.errors import one_line
 from edgeprune.graph import labels as lb
 from edgeprune.graph import mixers, movers, norms, pointwise
 from edgeprune.graph.flow import Call, Flow, reason_unknown
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import OPS, OpSpec, op_name, register_op, spec_of, title
 from edgeprune.recording.opaque import FLOPS, OPAQUE, WHY
-from edgeprune.text import one_line
 
 _POOLS = nn.modules.pooling
 _PADS = nn.modules.padding

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.arguments import check_graph, kind_of
 from edgeprune.errors import PlanError, known
+from edgeprune.graph.arguments import check_graph, kind_of
 from edgeprune.graph.classes import Graph
 from edgeprune.importance.activations import chip, fma, hrank
 from edgeprune.importance.batches import Batches

@@ -13,7 +13,7 @@ from edgeprune.latency.device import Pricing, budget_on
 from edgeprune.latency.shapes import read_model
 from edgeprune.latency.site import Site
 from edgeprune.latency.whole import Whole
-from edgeprune.ranks import ranks
+from edgeprune.processes.ranks import ranks
 
 
 def device_budget(

@@ -11,13 +11,13 @@ from edgeprune.bench.graph import read_graph
 from edgeprune.bench.layers import parts_of
 from edgeprune.bench.options import check_writable
 from edgeprune.bench.session import Progress
+from edgeprune.files.locks import held_file
 from edgeprune.latency.grid import WINDOW, Line, find_rough, find_step, first_grid, probe_widths
 from edgeprune.latency.samples import Point
 from edgeprune.latency.sampling import Sampler, time_of
 from edgeprune.latency.shapes import DEPTHWISE, Layer, Model, Shape, read_model
 from edgeprune.latency.site import Site
 from edgeprune.latency.table import ASSUMED_ON, AXES, Entry, Table
-from edgeprune.locks import held_file
 
 REFINEMENTS = 3  # rounds of points between points
 ODD = 0.6  # of the full width: where a width between two steps is timed

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from edgeprune.budget import floors_of
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Graph
+from edgeprune.graph.plan import Plan
 from edgeprune.latency.blocks import removable
-from edgeprune.plan import Plan
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

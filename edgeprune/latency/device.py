@@ -12,12 +12,12 @@ from edgeprune import resources
 from edgeprune.budget import Budget, Solver, Target, need_device
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Bools, Graph, Ints
+from edgeprune.graph.plan import Plan
 from edgeprune.latency.choose import Chooser, PerFlop
 from edgeprune.latency.meet import Attempt, Measured, meet
 from edgeprune.latency.predict import LatencyModel, MsByWidths
 from edgeprune.latency.shapes import Model
 from edgeprune.latency.table import ASSUMED_ON, Table
-from edgeprune.plan import Plan
 from edgeprune.resources.latency import LATENCY, Latency
 
 Floats = NDArray[np.float64]

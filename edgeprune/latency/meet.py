@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeprune.errors import TargetError
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 
 WITHIN = 0.03  # of the time that was asked for
 AIM = 0.985  # of it: a target is a limit, and measuring has its doubt

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import LatencyError
-from edgeprune.files import write_json
+from edgeprune.files.writing import write_json
 from edgeprune.latency.shapes import DEPTHWISE, Shape
 from edgeprune.records import read_record
 from edgeprune.records.tables import TableRecord, shape_fault

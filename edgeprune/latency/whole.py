@@ -14,10 +14,10 @@ from edgeprune.bench.options import BenchOptions, rounds_for
 from edgeprune.bench.run import bench_models
 from edgeprune.bench.session import NAMES
 from edgeprune.graph.classes import Graph
+from edgeprune.graph.plan import Plan
 from edgeprune.latency.meet import Measured
 from edgeprune.latency.site import Site
-from edgeprune.plan import Plan
-from edgeprune.ranks import ranks
+from edgeprune.processes.ranks import ranks
 from edgeprune.rewrite.compaction import compact
 
 SECONDS = 4.0  # of timed inference per model

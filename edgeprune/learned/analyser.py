@@ -18,11 +18,11 @@ from edgeprune.budget import Budget, evened
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.flow import Reader
+from edgeprune.graph.plan import Plan
 from edgeprune.learned.conv import Gate, PruningConv2d, is_prunable
 from edgeprune.learned.mask import OFFSET, continuous_mask, evidence, shared_mask, with_floor
 from edgeprune.learned.pruning_model import PruningModelBank
-from edgeprune.plan import Plan
-from edgeprune.ranks import ranks
+from edgeprune.processes.ranks import ranks
 from edgeprune.recording.record import CALL
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.rewrite.compaction import Compacted, compact

@@ -8,8 +8,8 @@ import torch
 from edgeprune.budget import Budget
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.controller import Controller
-from edgeprune.ranks import ranks
-from edgeprune.runs import Run
+from edgeprune.processes.ranks import ranks
+from edgeprune.runs.run import Run
 from edgeprune.training.extras import Extra
 
 

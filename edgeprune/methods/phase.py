@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from edgeprune.budget import Budget
 from edgeprune.data import Batch
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.plan import Plan
 from edgeprune.importance import accepts, needs_batches, score
 from edgeprune.learned.scale import restore_scale
 from edgeprune.methods.course import Removal
@@ -16,8 +17,7 @@ from edgeprune.methods.options import MethodOptions
 from edgeprune.methods.penalties import travel
 from edgeprune.methods.removal import Removed, Scorer, Scores, remove
 from edgeprune.methods.schedules import SCHEDULES, Schedule
-from edgeprune.plan import Plan
-from edgeprune.runs import Run
+from edgeprune.runs.run import Run
 from edgeprune.training import Extra, Plateau
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from edgeprune.budget import Budget
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.ordering import channel_orders
+from edgeprune.graph.plan import Plan
 from edgeprune.importance import Batches
-from edgeprune.plan import Plan
 from edgeprune.reconstruct import reconstruct
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.tensors import cut, kept_indices

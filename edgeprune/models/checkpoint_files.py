@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeprune.bounds import short
-from edgeprune.errors import WeightsError
-from edgeprune.text import printable
+from edgeprune.errors import WeightsError, printable
+from edgeprune.options.bounds import short
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")  # .pth.tar among the last
 SAVE = "save model.state_dict(), or {'state_dict': ...}"

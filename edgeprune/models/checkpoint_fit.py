@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from edgeprune.bounds import short
-from edgeprune.errors import WeightsError
+from edgeprune.errors import WeightsError, printable
 from edgeprune.models.checkpoint_files import Holdings
-from edgeprune.text import printable
+from edgeprune.options.bounds import short
 
 # Segments that wrappers of modules put into names: DataParallel and DDP, torch.compile, FSDP, checkpoint_wrapper.
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")

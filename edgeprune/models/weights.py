@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from edgeprune.errors import WeightsError
+from edgeprune.errors import WeightsError, printable
 from edgeprune.models.checkpoint_files import SAVE, joined, read_checkpoint
 from edgeprune.models.checkpoint_fit import COUNTER, Fit, Matcher, choose, elsewhere, where
-from edgeprune.text import printable
 
 SHOWN = 3  # names in a message
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # fp8 needs a scale that no file names

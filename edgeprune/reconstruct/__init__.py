@@ -2,8 +2,8 @@
 
 from edgeprune.errors import PlanError, known
 from edgeprune.graph.classes import Graph
+from edgeprune.graph.plan import Plan
 from edgeprune.importance.batches import Batches
-from edgeprune.plan import Plan
 from edgeprune.reconstruct.kernel import Grams, by_kernel
 from edgeprune.reconstruct.scale import by_scale
 from edgeprune.reconstruct.sequential import Sequential

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from edgeprune.errors import EdgePruneError, RunError
-from edgeprune.files import numbered_lines, parse_json_object, read_json
+from edgeprune.files.reading import numbered_lines, parse_json_object, read_json
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from edgeprune.bounds import short
-from edgeprune.errors import WeightsError
-from edgeprune.files import parse_json
+from edgeprune.errors import WeightsError, one_line
+from edgeprune.files.reading import parse_json
+from edgeprune.options.bounds import short
 from edgeprune.records.checking import HINT, check, check_schema
 from edgeprune.records.fields import Index, Name, Width
-from edgeprune.text import one_line
 
 SCHEMA = 1
 LARGEST_TEXT = 64 * 2**20  # characters

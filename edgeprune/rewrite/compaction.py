@@ -13,8 +13,8 @@ from edgeprune.graph.flow import Flow, layer_name
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.labels import core, tensors_in
 from edgeprune.graph.ordering import Orders, channel_orders
+from edgeprune.graph.plan import Plan
 from edgeprune.graph.survivors import Immovable, Survivors
-from edgeprune.plan import Plan
 from edgeprune.recording.lines import with_code
 from edgeprune.recording.paths import is_inside
 from edgeprune.recording.record import CALL, container

@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
-from edgeprune.errors import TraceError
+from edgeprune.errors import TraceError, one_line
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.editor import put_new
@@ -33,7 +33,6 @@ from edgeprune.recording.record import CALL, VALUE, Visit
 from edgeprune.recording.untouched import untouched
 from edgeprune.rewrite.checker import fx_nodes
 from edgeprune.rewrite.memos import State, are_memos, empty, held_tensors
-from edgeprune.text import one_line
 
 
 class NotRewritable(Exception):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.recording.opaque import CHOSEN
 from edgeprune.records.saved import (
     DTYPES,

@@ -12,8 +12,8 @@ from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import Flow, Reader, weight_node
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import nodes_in, op_name
+from edgeprune.graph.plan import Plan
 from edgeprune.graph.rewrite import left_out
-from edgeprune.plan import Plan
 from edgeprune.recording.opaque import Parts
 from edgeprune.recording.record import Record
 from edgeprune.recording.taps import Taps, run_tapped

@@ -17,7 +17,7 @@ from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.ops import spec_of
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.recording.contents import Replay
 from edgeprune.recording.names import name_of
 from edgeprune.recording.record import CALL, Record

@@ -13,7 +13,7 @@ from edgeprune import training
 from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import SearchError
 from edgeprune.graph.classes import Ints
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES, Grams, Sequential
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.duplicate import duplicate

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import RunError
-from edgeprune.files import check_links, write_json
-from edgeprune.folders import Kind
-from edgeprune.recipe import TrainPruneOptions
+from edgeprune.files.paths import check_links
+from edgeprune.files.writing import write_json
 from edgeprune.records import check, read_record
-from edgeprune.runs import RUN, Run
+from edgeprune.records.trust import check_options
+from edgeprune.runs.folders import Kind
+from edgeprune.runs.run import RUN, Run
 from edgeprune.search.options import SearchOptions
-from edgeprune.trust import check_options
+from edgeprune.train_prune.options import TrainPruneOptions
 
 SCHEMA = 1
 ASKED = "search.json"

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from edgeprune.bounds import check_count, check_quantity
-from edgeprune.effects import check_effect
 from edgeprune.errors import SearchError, TrainError, known
 from edgeprune.importance import CRITERIA
 from edgeprune.methods import dashed
-from edgeprune.recipe import TrainPruneOptions
+from edgeprune.options.bounds import check_count, check_quantity
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES
 from edgeprune.search.evaluate import FITS
+from edgeprune.train_prune.effects import check_effect
+from edgeprune.train_prune.options import TrainPruneOptions
 
 SAMPLERS = ("gp", "tpe", "random", "uniform", "sensitivity")
 STUDIED = ("gp", "tpe", "random")  # those that learn from, or at least repeat, many policies

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeprune.files import written_aside
+from edgeprune.files.writing import written_aside
 from edgeprune.search.folder import Folder
 from edgeprune.search.result import best_trials
 

@@ -13,13 +13,11 @@ import torch
 from edgeprune import tasks
 from edgeprune.budget import Budget, parse_targets
 from edgeprune.errors import SearchError
-from edgeprune.files import sha256, write_json
-from edgeprune.goals import make_budget
+from edgeprune.files.reading import sha256
+from edgeprune.files.writing import write_json
 from edgeprune.graph.classes import Graph, Ints, build_graph
 from edgeprune.importance import score
 from edgeprune.latency.device import TimeSolver
-from edgeprune.pipeline import stored_options
-from edgeprune.recipe import TrainPruneOptions
 from edgeprune.resources import LATENCY
 from edgeprune.search import pictures
 from edgeprune.search.clusters import Dendrogram
@@ -32,6 +30,9 @@ from edgeprune.search.sampler import PROBE, RATIOS, PolicySampler, finished
 from edgeprune.search.strategy import Stage, Strategy
 from edgeprune.search.variables import Floats, Variables
 from edgeprune.search.wall import Wall
+from edgeprune.train_prune.budgets import make_budget
+from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.train_prune.pipeline import stored_options
 from edgeprune.training import Progress
 
 NEAR_BY, STRAY = 20, 0.02  # tries for a policy that is new, each straying further by so much

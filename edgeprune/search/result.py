@@ -9,7 +9,7 @@ import optuna
 from edgeprune_target.fingerprint import cpu_model
 from optuna.trial import FrozenTrial
 
-from edgeprune.report import Table
+from edgeprune.reporting.rows import Table
 from edgeprune.search.sampler import RATIOS, finished
 from edgeprune.search.wall import Wall
 

@@ -11,12 +11,11 @@ import torch
 
 from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import RunError, SearchError
-from edgeprune.folders import folder_aside
-from edgeprune.goals import make_budget
+from edgeprune.files.locks import shared
 from edgeprune.graph.classes import build_graph
-from edgeprune.locks import shared
-from edgeprune.pipeline import begin, stored_options, train_baseline
-from edgeprune.recipe import TrainPruneOptions
+from edgeprune.processes.signals import stop_on_interrupt
+from edgeprune.records.trust import vouch_for
+from edgeprune.runs.folders import folder_aside
 from edgeprune.search.clusters import check_clusters
 from edgeprune.search.folder import SEARCH, Folder
 from edgeprune.search.ledger import HEARTBEAT_S, Ledger
@@ -24,9 +23,10 @@ from edgeprune.search.options import STUDIED, SearchOptions
 from edgeprune.search.problem import Problem, variables_of, wall_of
 from edgeprune.search.result import STAGE, best_of
 from edgeprune.search.storage import check_storage, redacted
-from edgeprune.signals import stop_on_interrupt
+from edgeprune.train_prune.budgets import make_budget
+from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.train_prune.pipeline import begin, stored_options, train_baseline
 from edgeprune.training import Interrupted, Progress
-from edgeprune.trust import vouch_for
 
 
 def search(

@@ -11,8 +11,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 
-from edgeprune.errors import SearchError
-from edgeprune.text import one_line
+from edgeprune.errors import SearchError, one_line
 
 DEAD_AFTER = 4  # heartbeats that were missed
 REACH_S = 10.0  # for a server to accept a connection; a driver alone would wait for minutes

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edgeprune.budget import floors_of
 from edgeprune.graph.classes import Graph, Ints
 from edgeprune.graph.pieces import TiedGroups
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 
 Floats = NDArray[np.float64]
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import RunError, TrainError
-from edgeprune.ranks import ranks
-from edgeprune.runs import Run
+from edgeprune.processes.ranks import ranks
+from edgeprune.runs.run import Run
 from edgeprune.tasks import Classification, Task
 from edgeprune.training.average import Average
 from edgeprune.training.evaluation import evaluate, recalibrate

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeprune.ranks import ranks
+from edgeprune.processes.ranks import ranks
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def digits() -> DataBundle:
 
 @pytest.fixture
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: DataBundle) -> StubRun:
-    """A run folder, and in the place of `edgeprune.runs` what opens it."""
+    """A run folder, and in the place of `edgeprune.runs.run` what opens it."""
     run = StubRun()
     run.path, run.digits = tmp_path / "run", digits
     run.path.mkdir()
@@ -42,7 +42,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: DataBundle) ->
         "baseline": nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(3600, 10)),
         "pruned": nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(192, 10)),
     }
-    runs = ModuleType("edgeprune.runs")
+    runs = ModuleType("edgeprune.runs.run")
     runs.Run = SimpleNamespace(open=lambda path: run)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "edgeprune.runs", runs)
+    monkeypatch.setitem(sys.modules, "edgeprune.runs.run", runs)
     return run

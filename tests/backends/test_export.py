@@ -12,7 +12,7 @@ from edgeprune.backends import export_run
 from edgeprune.backends import onnx as onnx_module
 from edgeprune.backends.parity import Parity
 from edgeprune.errors import EdgePruneError, ExportError, InUseError, MovedError, StorageError
-from edgeprune.locks import held
+from edgeprune.files.locks import held
 
 
 def names(folder: Path) -> list[str]:

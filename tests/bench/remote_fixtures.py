@@ -6,8 +6,9 @@ import numpy as np
 
 from edgeprune.backends import MODELS, Artifact, ExportRecord
 from edgeprune.data import load_data
-from edgeprune.files import sha256, write_json
-from edgeprune.runs import Run
+from edgeprune.files.reading import sha256
+from edgeprune.files.writing import write_json
+from edgeprune.runs.run import Run
 
 
 def linear_onnx(path: Path, *, layers: int, seed: int = 0) -> Path:

@@ -11,7 +11,7 @@ from bench.conftest import Scripted
 from edgeprune.bench import BenchOptions, bench_models
 from edgeprune.bench.copies import changed_since, external_files, private_copies
 from edgeprune.errors import BenchError
-from edgeprune.files import sha256
+from edgeprune.files.reading import sha256
 
 
 class Replacing(Scripted):

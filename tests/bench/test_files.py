@@ -12,7 +12,7 @@ from edgeprune.backends.tensorrt import TensorRt
 from edgeprune.bench.files import LooseFiles, exported_files, loose_files, measuring_with
 from edgeprune.devices import Device, load_device
 from edgeprune.errors import BenchError
-from edgeprune.files import write_json
+from edgeprune.files.writing import write_json
 
 
 def exported(run: Path, *models: str) -> Path:

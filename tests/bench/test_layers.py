@@ -12,7 +12,7 @@ from bench.conftest import FAKE
 from edgeprune.bench import BenchOptions, bench_models
 from edgeprune.bench.graph import Graph, read_graph
 from edgeprune.bench.layers import Part, compared, group_of, padded, parts_of, verdict
-from edgeprune.report import layer_table, layers_title
+from edgeprune.reporting.rows import layer_table, layers_title
 
 NODES = {"conv1": "Conv", "relu1": "Relu", "fc": "Gemm"}
 GRAPH = Graph(NODES, {"y": "conv1", "r": "relu1"}, {"relu1": "y"}, {name: name for name in NODES}, {})

@@ -15,7 +15,7 @@ from edgeprune.bench import BenchOptions, Host, bench_models, bench_run
 from edgeprune.bench import run as bench_module
 from edgeprune.cli import main
 from edgeprune.errors import BenchError, InUseError
-from edgeprune.locks import held
+from edgeprune.files.locks import held
 
 MODEL_KEYS = {
     "file",
@@ -55,11 +55,11 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
 
 @pytest.fixture
 def fake_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stands in for edgeprune.runs: a run whose test images are two."""
+    """Stands in for edgeprune.runs.run: a run whose test images are two."""
     bundle = SimpleNamespace(batches=lambda split: two_images() if split == "test" else [])
-    module: Any = ModuleType("edgeprune.runs")
+    module: Any = ModuleType("edgeprune.runs.run")
     module.Run = SimpleNamespace(open=lambda path: SimpleNamespace(data=lambda: bundle))
-    monkeypatch.setitem(sys.modules, "edgeprune.runs", module)
+    monkeypatch.setitem(sys.modules, "edgeprune.runs.run", module)
 
 
 def test_half_the_latency_is_twice_the_speed(fake_models, quick: BenchOptions) -> None:

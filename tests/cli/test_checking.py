@@ -7,8 +7,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from edgeprune.bounds import COUNTS, QUANTITIES
 from edgeprune.cli import main
+from edgeprune.options.bounds import COUNTS, QUANTITIES
 
 REQUIRED = {"inspect": ["resnet8"], "verify": ["--budget", "b.toml"], "lut build": ["--model", "resnet8"]}
 CARRIED = {"inspect": ["model"], "verify": ["budget"], "lut build": ["model"]}

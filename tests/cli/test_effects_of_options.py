@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from edgeprune.cli import main
 from edgeprune.data import load_data
-from edgeprune.runs import Run
+from edgeprune.runs.run import Run
 
 LEARNED = ["train-prune"]
 L1 = ["train-prune", "--method", "l1"]

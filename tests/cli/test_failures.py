@@ -129,7 +129,7 @@ def test_a_terminal_that_knows_little(environment: dict[str, str]) -> None:
 def test_an_environment_variable_that_is_no_number(
     name: str, value: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeprune.ranks import ranks
+    from edgeprune.processes.ranks import ranks
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(name, value)

@@ -5,7 +5,7 @@ import pytest
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.comparison.rows import Row, planned_rows
 from edgeprune.methods import METHODS
-from edgeprune.recipe import TrainPruneOptions
+from edgeprune.train_prune.options import TrainPruneOptions
 
 
 def test_every_method_comes_once_before_the_next_seed() -> None:

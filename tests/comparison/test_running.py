@@ -25,11 +25,11 @@ from edgeprune.errors import (
     TrainError,
     WeightsError,
 )
-from edgeprune.locks import held
+from edgeprune.files.locks import held
 from edgeprune.methods import METHODS
 from edgeprune.models import build
-from edgeprune.recipe import TrainPruneOptions
-from edgeprune.runs import Run
+from edgeprune.runs.run import Run
+from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.training import Interrupted
 
 HAS_MOMENTS = "moment" in {field.name for field in fields(TrainPruneOptions)}

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from edgeprune import pipeline
 from edgeprune.comparison.source import anchored, shared_training
 from edgeprune.errors import EdgePruneError, RunError, TrainError
-from edgeprune.recipe import TrainPruneOptions, resolve
-from edgeprune.runs import Run
+from edgeprune.runs.run import Run
+from edgeprune.train_prune import pipeline
+from edgeprune.train_prune.options import TrainPruneOptions, resolve
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from bench.conftest import a_round
 
 import edgeprune
 from edgeprune.backends import MODELS, Artifact, ExportRecord, Parity
-from edgeprune.files import append_line, write_json
+from edgeprune.files.writing import append_line, write_json
 from edgeprune.graph.classes import build_graph
+from edgeprune.graph.plan import Plan
 from edgeprune.latency.shapes import Shape
 from edgeprune.latency.table import Entry, Table
-from edgeprune.plan import Plan
-from edgeprune.recipe import TrainPruneOptions
 from edgeprune.rewrite.compaction import compact
-from edgeprune.runs import Run
+from edgeprune.runs.run import Run
+from edgeprune.train_prune.options import TrainPruneOptions
 
 SIDE = 8
 DIGEST = "0" * 64

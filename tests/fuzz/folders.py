@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.recipe import TrainPruneOptions
+from edgeprune.train_prune.options import TrainPruneOptions
 
 BUDGET = """device = "cpu"
 accuracy = 0.01
@@ -52,7 +52,7 @@ def images(folder: Path) -> None:
 def _runs(place: Path, options: TrainPruneOptions) -> None:
     from edgeprune.backends import export_run
     from edgeprune.bench import bench_run
-    from edgeprune.pipeline import train_prune
+    from edgeprune.train_prune.pipeline import train_prune
 
     train_prune(place / "run", options)
     export_run(place / "run", images=8)

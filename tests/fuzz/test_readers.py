@@ -21,19 +21,20 @@ from edgeprune.comparison.folder import Folder as ComparisonFolder
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.devices import parse_device
 from edgeprune.errors import EdgePruneError
-from edgeprune.files import parse_toml, read_json, write_json
+from edgeprune.files.reading import parse_toml, read_json
+from edgeprune.files.writing import write_json
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.plan import Plan
 from edgeprune.latency.table import Table
 from edgeprune.models import build
-from edgeprune.pipeline import check_same_options
-from edgeprune.plan import Plan
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
-from edgeprune.runs import Run
+from edgeprune.runs.run import Run
+from edgeprune.runs.verification import read_budget
 from edgeprune.search.folder import Folder as SearchFolder
 from edgeprune.search.options import SearchOptions
-from edgeprune.steering import status
-from edgeprune.verification import read_budget
+from edgeprune.train_prune.pipeline import check_same_options
+from edgeprune.train_prune.steering import status
 from fuzz.conftest import NeedsClass
 from fuzz.mutate import changed_json, mutated
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph, build_graph
 from edgeprune.graph.labels import tensors_in
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.masking import mask
 

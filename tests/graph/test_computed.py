@@ -14,7 +14,7 @@ import edgeprune
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.computed import layer_of
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.masking import mask
 from graph.checks import random_keep

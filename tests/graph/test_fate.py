@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.fate import fate_of
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.rewrite.compaction import compact
 from graph.checks import disagreement, parameters, randomise
 

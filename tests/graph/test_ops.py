@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import edgeprune
 from edgeprune.graph import pointwise
 from edgeprune.graph.ops import OPS, spec_of_layer
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 
 
 @torch.library.custom_op("edgeprune_tests::twice", mutates_args=())

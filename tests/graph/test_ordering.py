@@ -6,8 +6,8 @@ import torch
 
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.ordering import channel_orders
+from edgeprune.graph.plan import Plan
 from edgeprune.models import build
-from edgeprune.plan import Plan
 from edgeprune.rewrite.compaction import compact
 from graph.checks import disagreement, random_keep, randomise
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import build_graph
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.rewrite.compaction import compact
 from graph.checks import TOLERANCE, disagreement, fvcore_flops, parameters, random_keep, randomise
 

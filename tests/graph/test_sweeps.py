@@ -14,7 +14,7 @@ import torch
 from torchvision import models
 
 from edgeprune.graph.classes import build_graph
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.rewrite.compaction import compact
 from graph.checks import Outcome, fvcore_flops, onnx_error, random_keep, randomise, sweep_one
 

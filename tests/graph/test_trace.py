@@ -11,7 +11,7 @@ from edgeprune.errors import TraceError
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.masking import mask
 from graph.checks import error

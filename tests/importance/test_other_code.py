@@ -16,9 +16,9 @@ from torch.utils.checkpoint import checkpoint
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.ops import op_name
+from edgeprune.graph.plan import Plan
 from edgeprune.importance import CRITERIA, needs_batches, score
 from edgeprune.importance.sites import written_sites
-from edgeprune.plan import Plan
 from edgeprune.reconstruct import reconstruct
 
 EVERY = [(name, {}) for name in CRITERIA] + [("taylor", {"form": "map"})]

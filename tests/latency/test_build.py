@@ -9,6 +9,7 @@ import pytest
 from edgeprune.backends.onnx import export_model
 from edgeprune.errors import LatencyError
 from edgeprune.graph.classes import Graph
+from edgeprune.graph.plan import Plan
 from edgeprune.latency import build as module
 from edgeprune.latency.build import build_table
 from edgeprune.latency.choose import Chooser
@@ -16,7 +17,6 @@ from edgeprune.latency.predict import LatencyModel
 from edgeprune.latency.shapes import read_model
 from edgeprune.latency.site import Site
 from edgeprune.latency.table import Table
-from edgeprune.plan import Plan
 from edgeprune.rewrite.compaction import compact
 from latency.conftest import Board, truth
 

@@ -14,12 +14,12 @@ from edgeprune.backends.onnx import export_model
 from edgeprune.budget import Budget
 from edgeprune.errors import LatencyError, PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.plan import Plan
 from edgeprune.importance import score
 from edgeprune.latency import Site, device_budget
 from edgeprune.latency.meet import Attempt, Measured
 from edgeprune.latency.whole import Times, Whole
 from edgeprune.methods.removal import remove
-from edgeprune.plan import Plan
 from edgeprune.rewrite.compaction import compact
 from latency.conftest import Board, Net, truth
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from edgeprune.errors import TargetError
+from edgeprune.graph.plan import Plan
 from edgeprune.latency.meet import AIM, WITHIN, Measured, meet
-from edgeprune.plan import Plan
 
 
 def device(truth, step: float = 0.0, least: float = 0.0):

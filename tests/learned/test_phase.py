@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from edgeprune.budget import Budget
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
-from edgeprune.runs import Run
+from edgeprune.runs.run import Run
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from edgeprune.budget import Budget, Target
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.plan import Plan
 from edgeprune.importance import score
 from edgeprune.methods.removal import keep_all, remove, sliced
 from edgeprune.models import build
-from edgeprune.plan import Plan
 
 IMAGE = torch.zeros(1, 3, 16, 16)
 

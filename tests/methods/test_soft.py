@@ -6,10 +6,10 @@ from torch import nn
 
 from edgeprune.budget import Budget
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.plan import Plan
 from edgeprune.importance import score
 from edgeprune.methods.soft import SoftPruning, zero
 from edgeprune.models import build
-from edgeprune.plan import Plan
 from edgeprune.rewrite.compaction import compact
 
 IMAGE = torch.zeros(1, 3, 16, 16)

@@ -7,8 +7,8 @@ from torch import nn
 
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.plan import Plan
 from edgeprune.models import build
-from edgeprune.plan import Plan
 from edgeprune.reconstruct import Grams, Sequential, reconstruct, sequential
 from edgeprune.rewrite.compaction import compact
 

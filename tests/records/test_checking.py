@@ -9,7 +9,7 @@ import pytest
 from msgspec import Meta, Struct
 
 from edgeprune.errors import EdgePruneError, LatencyError, RunError
-from edgeprune.files import DEEPEST, parse_json, parse_toml
+from edgeprune.files.reading import DEEPEST, parse_json, parse_toml
 from edgeprune.records import check, good_lines, read_record
 
 

@@ -10,9 +10,9 @@ from torchvision.models import mobilenet_v2, mobilenet_v3_small, resnet18, shuff
 
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.ops import op_name
+from edgeprune.graph.plan import Plan
 from edgeprune.latency.blocks import removable
 from edgeprune.models import build
-from edgeprune.plan import Plan
 from edgeprune.recording.network import watch
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.masking import mask

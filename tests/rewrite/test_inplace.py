@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import edgeprune
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 
 X = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 

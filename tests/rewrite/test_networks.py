@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import edgeprune
 from edgeprune.errors import WeightsError
 from edgeprune.graph.classes import Graph, build_graph
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.recording.values import tensors_of
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.masking import mask

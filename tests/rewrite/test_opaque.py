@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import edgeprune
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph, build_graph
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.masking import mask
 from rewrite.opaque_networks import CASES, images

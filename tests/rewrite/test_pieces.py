@@ -10,7 +10,7 @@ from graph.cut_apart import TIED, CutApart
 
 from edgeprune.budget import select
 from edgeprune.graph.classes import Graph, build_graph
-from edgeprune.plan import Plan
+from edgeprune.graph.plan import Plan
 from edgeprune.rewrite.compaction import compact
 
 IMAGES = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(3))

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from edgeprune.budget import select
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.plan import Plan
 from edgeprune.importance import score
-from edgeprune.plan import Plan
 from edgeprune.rewrite import proof
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.masking import mask, masked_weights

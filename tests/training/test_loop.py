@@ -15,7 +15,7 @@ from edgeprune import training
 from edgeprune.data import DataBundle, load_data
 from edgeprune.errors import EdgePruneError, TrainError
 from edgeprune.models import build
-from edgeprune.runs import Run
+from edgeprune.runs.run import Run
 from edgeprune.tasks import Classification
 from edgeprune.training import (
     Extra,

@@ -15,7 +15,7 @@ TRAIN = """
 import sys, json, torch
 from torch import nn
 torch.set_num_threads(1)
-from edgeprune.ranks import ranks
+from edgeprune.processes.ranks import ranks
 from edgeprune.training.norms import shared_statistics
 
 def net():

@@ -1,0 +1,1 @@
+"""Files written aside and renamed, read within bounds, and locked."""

@@ -1,0 +1,129 @@
+"""Writing files so that a reader sees the old content or the new, and never a part."""
+
+import json
+import os
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from edgeprune.files.anchors import check_in_place
+from edgeprune.files.paths import (
+    _descriptor_of,
+    explain_os_error,
+    explained,
+    is_stream,
+    link_target,
+    part_name,
+)
+
+PART_AGE_S = 60.0  # a write that lives touches its file more often than this
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; on success its content becomes that of ``path``, else it is removed.
+
+    A regular file is replaced in one step and keeps its permissions. A symbolic link is followed and stays.
+    What is written to a device, a pipe or a descriptor (`/dev/stdout`) goes into it.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    check_in_place(path)
+    try:
+        stream = is_stream(path)
+        target = path if stream else link_target(path)
+        folder = Path(tempfile.gettempdir()) if stream else target.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / part_name(target)
+        _sweep_parts_of(aside)
+        try:
+            yield aside
+            _copy_into(aside, path) if stream else _rename_onto(aside, target)
+        finally:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+    except OSError as error:
+        check_in_place(path)
+        raise explain_os_error(error, path) from error
+
+
+def _copy_into(aside: Path, path: Path) -> None:
+    """Write the content of ``aside`` to a device, a pipe or a descriptor."""
+    number = _descriptor_of(path)
+    if number is None:
+        descriptor = os.open(path, os.O_WRONLY)
+    else:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what was printed earlier comes first
+        descriptor = os.dup(number)
+    with aside.open("rb") as source, os.fdopen(descriptor, "wb", buffering=0) as sink:
+        for block in iter(lambda: source.read(1 << 20), b""):
+            while block:
+                block = block[sink.write(block) or 0 :]
+
+
+def _rename_onto(aside: Path, target: Path) -> None:
+    """Make ``aside``'s content that of ``target``, with the permissions that it has."""
+    with aside.open("rb") as handle:
+        os.fsync(handle.fileno())
+    with suppress(FileNotFoundError):
+        before = target.stat()
+        aside.chmod(stat.S_IMODE(before.st_mode))
+        with suppress(OSError):  # only root may give files away
+            os.chown(aside, before.st_uid, before.st_gid)
+    aside.replace(target)
+
+
+def _sweep_parts_of(aside: Path) -> None:
+    """Remove what killed processes of this machine left of the same file."""
+    start = aside.name.removesuffix(f"{os.getpid()}.part")
+    with suppress(OSError):
+        for name in os.listdir(aside.parent):  # noqa: PTH208 (names alone, since a folder may be large)
+            number = name.removeprefix(start).removesuffix(".part")
+            if name == f"{start}{number}.part" and number.isdecimal():
+                part = aside.with_name(name)
+                if _is_abandoned(part, int(number)):
+                    part.unlink()
+
+
+def _is_abandoned(path: Path, pid: int) -> bool:
+    """Return whether the process that wrote ``path`` is gone; one of another machine writes every minute."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return time.time() - path.stat().st_mtime > PART_AGE_S
+    except OSError:
+        return False
+    return False
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` aside and rename it into place."""
+    with written_aside(path) as aside:
+        aside.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, aside and renamed."""
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Append one JSON line in a single write, whole or not at all."""
+    check_in_place(path)
+    line = (json.dumps(record) + "\n").encode()
+    with explained(path), path.open("ab", buffering=0) as handle:
+        size = handle.seek(0, os.SEEK_END)
+        try:
+            written = handle.write(line)
+            if written < len(line):
+                handle.write(line[written:])  # a disk that was just filled says so here
+        except OSError:
+            handle.truncate(size)
+            raise

@@ -1,0 +1,1 @@
+"""Bounds of options, and the checks against them."""

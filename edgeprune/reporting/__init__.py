@@ -1,0 +1,1 @@
+"""What a person reads: rows of text, tables, progress bars."""

@@ -1,0 +1,102 @@
+"""What `edgeprune inspect` looks at: a model by any name, as its channel graph."""
+
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.options.bounds import MAX_ELEMENTS, check_count, short
+from edgeprune.errors import ModelError
+from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.models import build, is_cifar_sized
+from edgeprune.runs.run import Run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_SHAPE = re.compile("[0-9]{1,9}(x[0-9]{1,9}){0,4}")
+
+
+def inspected_graph(
+    name: str,
+    shape: str | None,
+    classes: int | None,
+    ignore: tuple[str, ...] = (),
+    opaque: list[str] | None = None,
+) -> Graph:
+    """Trace a zoo model, a torchvision model, a user's factory, or the unpruned model of a run.
+
+    Args:
+        name: of the model, or the run's folder.
+        shape: (C, H, W) of an image, as 3x224x224.
+        classes: how many the model is built with.
+        ignore: layers whose output channels stay.
+        opaque: modules that are kept whole; None for those of the run.
+
+    Raises:
+        ModelError: unknown name, or a shape that is not like 3x224x224. TraceError: it cannot be traced.
+    """
+    import torch
+
+    model, size = named_model(name, shape, classes)
+    if opaque is None and Path(name).is_dir():
+        opaque = [*Run.open(name).opaque]
+    return build_graph(model, torch.zeros(1, *size), ignore, opaque or ())
+
+
+def named_model(name: str, shape: str | None, classes: int | None) -> "tuple[nn.Module, tuple[int, ...]]":
+    """A zoo model, torchvision's, a user's factory, or a run's unpruned model; and an image's (C, H, W).
+
+    Raises:
+        ModelError: unknown name, or a shape that is not like 3x224x224.
+    """
+    if Path(name).is_dir():
+        for option, value in (("--input", shape), ("--classes", classes)):
+            if value is not None:
+                raise ModelError(f"{name} is a run folder and brings its own: leave {option} out")
+        run = Run.open(name)
+        return run.build(), tuple(run.config["input_shape"])
+    cifar = is_cifar_sized(name)
+    size = parse_shape(("3x32x32" if cifar else "3x224x224") if shape is None else shape)
+    classes = (10 if cifar else 1000) if classes is None else classes
+    check_count("classes", classes, ModelError)
+    return build(name, num_classes=classes, in_channels=size[0]), size
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """'3x224x224' -> (3, 224, 224): one example without its batch axis."""
+    if not _SHAPE.fullmatch(text) or 0 in (sizes := tuple(int(part) for part in text.split("x"))):
+        raise ModelError(f"input shape {short(text)!r} is not of the form 3x224x224")
+    if math.prod(sizes) > MAX_ELEMENTS:
+        raise ModelError(
+            f"input shape {text} has {math.prod(sizes):,} values: at most {MAX_ELEMENTS:,} are taken"
+        )
+    return sizes
+
+
+def group_rows(found: dict[str, Any]) -> list[list[str]]:
+    """Rows of the table of groups."""
+    return [
+        [
+            group["name"],
+            str(group["classes"]),
+            _some(group["producers"]),
+            _some(group["readers"]),
+            f"{100 * group['params_share']:.1f} %",
+            f"{100 * group['flops_share']:.1f} %",
+        ]
+        for group in found["groups"]
+    ]
+
+
+def protected_rows(found: dict[str, Any]) -> list[list[str]]:
+    """Rows of the table of what stays."""
+    return [
+        [_some(p["layers"]), str(p["channels"]), f"{p['reason']} (at {p['where']})"]
+        for p in found["protected"]
+    ]
+
+
+def _some(names: list[str], shown: int = 3) -> str:
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,104 @@
+"""Latency tables by the names that people give: of a model, of a file, of a run."""
+
+from pathlib import Path
+from typing import Any
+
+from edgeprune_target.scratch import scratch_folder
+
+from edgeprune.backends.onnx import export_model
+from edgeprune.bench.files import exported_files
+from edgeprune.bench.hosts import Host
+from edgeprune.bench.options import check_writable
+from edgeprune.bench.session import Progress
+from edgeprune.errors import LatencyError
+from edgeprune.runs.inspection import named_model
+from edgeprune.latency.build import build_table
+from edgeprune.latency.site import LUTS, Site
+from edgeprune.latency.standing import standing_of
+from edgeprune.latency.table import Table
+from edgeprune.records import read_record
+from edgeprune.records.bench import BenchResult
+
+
+def build(
+    model: str,
+    *,
+    shape: str | None = None,
+    classes: int | None = None,
+    device: str | None = None,
+    host: Host | None = None,
+    precision: str | None = None,
+    batch: int = 1,
+    threads: int | None = None,
+    out: str | None = None,
+    assume_device: bool = False,
+    progress: Progress = lambda done, total, text: None,  # noqa: ARG005
+) -> dict[str, Any]:
+    """Time a model's layers on a device, and keep the table; what `show` says of it.
+
+    Raises:
+        ModelError, ExportError: no such model, or it cannot be exported. BenchError: the device cannot be
+            reached, or is another one. LatencyError: the table that is there is of other conditions.
+    """
+    if out:
+        check_writable(Path(out))
+        if Path(out).exists():
+            Table.load(Path(out))  # raises for what cannot be added to
+    module, size = named_model(model, shape, classes)
+    site = Site.reach(
+        device, host, precision=precision, batch=batch, threads=threads, assume_device=assume_device
+    )
+    place = Path(out) if out else site.lut
+    check_writable(place)
+    with scratch_folder() as folder:
+        file = export_model(module, size, Path(folder) / "baseline.onnx").path
+        build_table(file, site, place, progress=progress)
+    return show(str(place))
+
+
+def show(file: str | None = None) -> dict[str, Any]:
+    """A table's conditions, and a row for each shape of a layer.
+
+    Args:
+        file: the table; None for the latest under luts/.
+
+    Raises:
+        LatencyError: there is none, or it is damaged.
+    """
+    place = Path(file) if file else _latest()
+    table = Table.load(place)
+    shapes = []
+    for key, entry in sorted(table.entries.items()):
+        if entry.ms:
+            widest = max(entry.ms)
+            shapes.append(
+                {
+                    "shape": key,
+                    "steps": entry.steps,
+                    "points": len(entry.ms),
+                    "widest": list(widest),
+                    "ms": entry.ms[widest],
+                }
+            )
+    return {"file": str(place), "created": table.created, "conditions": table.conditions, "shapes": shapes}
+
+
+def of_run(run: str) -> dict[str, Any]:
+    """Where the layers of a run's pruned model stand on its device's steps; see `standing_of`.
+
+    Raises:
+        LatencyError: the run was not measured.
+    """
+    measured = sorted((Path(run) / "bench").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not measured:
+        raise LatencyError(f"{run} was not measured yet, so no device is known: edgeprune bench {run}")
+    hint = f"measure again with: edgeprune bench {run}"
+    result = read_record(measured[-1], BenchResult, error=LatencyError, hint=hint)
+    return standing_of(exported_files(Path(run)).onnx("pruned"), result)
+
+
+def _latest() -> Path:
+    found = sorted(LUTS.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise LatencyError(f"no table under {LUTS}/ yet: edgeprune lut build --model NAME")
+    return found[-1]

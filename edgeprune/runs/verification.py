@@ -1,0 +1,261 @@
+"""`edgeprune verify`: a run held against limits that somebody wrote down; for a team's own CI."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from edgeprune.backends import ExportRecord
+from edgeprune.backends.base import MODELS, Artifact
+from edgeprune.backends.onnx import Onnx
+from edgeprune.backends.record import FILE as EXPORT
+from edgeprune.devices import contradiction, device_names, load_device
+from edgeprune.errors import BudgetError, RunError, known
+from edgeprune.files.reading import parse_toml
+from edgeprune.files.reading import read_bytes
+from edgeprune.files.reading import sha256
+from edgeprune.files.writing import write_bytes
+from edgeprune.runs.limits import BENCH, LIMITS, Found, Limit, is_number, shortened
+from edgeprune.records import read_record
+from edgeprune.records.bench import BenchResult
+from edgeprune.reporting.rows import Table
+from edgeprune.runs.run import Run
+
+MET, MISSED, UNKNOWN = "met", "missed", "not measured"
+DEVICE = "device"  # the one key of a budget that is no limit
+
+AGAIN = {  # what makes a value anew that cannot be
+    "summary": "prune again",
+    "export": "export again",
+    BENCH: "measure again",
+}
+
+
+def read_budget(path: Path) -> tuple[dict[str, float], str | None]:
+    """The limits of a budget file, in its order, and the device whose measurement counts, if it names one.
+
+    Raises:
+        BudgetError: no such file, no TOML, a key that is no limit, a value that is no number, or no limit.
+    """
+    try:
+        content = parse_toml(read_bytes(path).decode())
+    except FileNotFoundError as error:
+        raise BudgetError(f"no such budget file: {path}") from error
+    except (OSError, ValueError) as error:
+        hint = "write lines such as accuracy_drop_points = 1.0"
+        raise BudgetError(f"{path} is no TOML file ({error}): {hint}") from error
+    device = content.pop(DEVICE, None)
+    if device is not None and not isinstance(device, str):
+        raise BudgetError(f"{path}: device is {device!r}, which is no name; see 'edgeprune devices'")
+    for name, value in content.items():
+        if name not in LIMITS:
+            raise BudgetError(f"{path}: {known('limit', name, [*LIMITS, DEVICE])}")
+        if not is_number(value):
+            raise BudgetError(f"{path}: {name} is {shortened(value)}: a limit is a number")
+        if value < 0 and not LIMITS[name].may_be_negative:
+            raise BudgetError(f"{path}: {name} is {value:g}: it is never below 0, so give a limit above")
+    if not content:
+        raise BudgetError(f"{path} limits nothing: write lines such as accuracy_drop_points = 1.0")
+    return content, device
+
+
+def verify(run_path: str | Path, budget: str | Path, *, device: str | None = None) -> dict[str, Any]:
+    """Hold a run against a budget.
+
+    A limit on what was not measured, or was measured on other files than those exported last, is not met.
+
+    Args:
+        run_path: the run folder.
+        budget: a TOML file of limits; see `LIMITS` for their names.
+        device: whose measurement counts; None for the budget's, or else the only one there is.
+
+    Returns:
+        ``{"schema", "run", "budget", "device", "device_assumed", "passed", "checks"}``; ``device_assumed``
+        says what the machine was, where it contradicted the profile and its user insisted on that.
+
+    Raises:
+        BudgetError: see `read_budget`; or several devices were measured and none is named.
+        RunError: no run, or an unfinished one.
+    """
+    run = Run.open(run_path)
+    limits, named = read_budget(Path(budget))
+    sources: dict[str, Found | str] = {"summary": _summary(run), "export": _export(run)}
+    measured = None
+    if any(LIMITS[name].source == "bench" for name in limits):
+        measured = device or named or _only_device(run)
+        sources["bench"] = _bench(run, measured)
+    checks = [_check(LIMITS[name], limit, sources[LIMITS[name].source]) for name, limit in limits.items()]
+    return {
+        "schema": 1,
+        "run": str(run.path),
+        "budget": str(budget),
+        "device": measured,
+        "device_assumed": _assumed(sources.get("bench")),
+        "passed": all(check["verdict"] == MET for check in checks),
+        "checks": checks,
+    }
+
+
+def _check(limit: Limit, bound: float, source: Found | str) -> dict[str, Any]:
+    """One limit and what was found; ``source`` is a reason where there is nothing to read."""
+    value, reason = (None, source) if isinstance(source, str) else limit.read(source)
+    if value is not None and (wrong := limit.why_impossible(value)) is not None:
+        value, reason = None, f"{wrong}: {AGAIN[limit.source]}"
+    if value is None:
+        verdict = UNKNOWN
+    else:
+        verdict = MET if (value <= bound if limit.at_most else value >= bound) else MISSED
+    return {
+        "name": limit.name, limit.side: float(bound), "unit": limit.unit, "value": value,
+        "verdict": verdict, "reason": reason or None,
+    }  # fmt: skip
+
+
+def _summary(run: Run) -> Found | str:
+    """Return the summary, or what is wrong with it; raises RunError for a run that is not finished."""
+    try:
+        return run.summary()
+    except RunError as error:
+        if not run.has("summary.json"):
+            raise
+        return f"{error}; prune again"
+
+
+def _record(run: Run) -> ExportRecord | str:
+    """Return the record of a run's export, or what is wrong with it."""
+    command = f"edgeprune export {run.path}"
+    if not (run.path / "export" / EXPORT).is_file():
+        return f"the run has not been exported: {command}"
+    try:
+        return ExportRecord.read(run.path / "export", hint=f"export again with: {command}")
+    except RunError as error:
+        return str(error)
+
+
+def _export(run: Run) -> Found | str:
+    """Return {"models": {model: its ONNX artifact}}, or what is wrong with the export."""
+    record = _record(run)
+    if isinstance(record, str):
+        return record
+    artifacts = record.of(Onnx())
+    for model in MODELS:
+        if model not in artifacts:
+            return f"the {model} model has not been exported to ONNX: edgeprune export {run.path}"
+        if _digest(run, artifacts[model]) != artifacts[model].sha256:
+            name = artifacts[model].file
+            return f"export/{name} is not what {EXPORT} describes: edgeprune export {run.path}"
+    return {"models": {model: artifact.to_dict() for model, artifact in artifacts.items()}}
+
+
+def _digest(run: Run, artifact: Artifact) -> str:
+    """Return the sha256 of an artifact's file as it is now, empty where it is gone."""
+    file = run.path / "export" / Path(artifact.file or "").name  # whatever the record says, beside it
+    return sha256(file) if file.is_file() else ""
+
+
+def _is_exported(run: Run, model: str, digest: str) -> bool:
+    """Return whether a file of this sha256 lies in the export folder as one of a model's artifacts."""
+    record = _record(run)
+    artifacts = () if isinstance(record, str) else record.artifacts
+    return any(one.model == model and _digest(run, one) == digest for one in artifacts)
+
+
+def _only_device(run: Run) -> str | None:
+    names = sorted(path.stem for path in (run.path / "bench").glob("*.json"))
+    if len(names) > 1:
+        raise BudgetError(
+            f"{run.path} was measured on {', '.join(names)}: say which counts, by --device or as device = "
+            f'"{names[0]}" in the budget'
+        )
+    return names[0] if names else None
+
+
+def _bench(run: Run, device: str | None) -> Found | str:
+    on = f" --device {device.partition('.')[0]}" if device else ""
+    command = f"edgeprune bench {run.path}{on}"
+    path = run.path / "bench" / f"{Path(device or '').name}.json"
+    if device is None or not path.is_file():
+        return f"nothing was measured{f' on {device}' if device else ''}: {command}"
+    try:
+        found: Found = read_record(path, BenchResult, hint=f"measure again with: {command}")
+    except RunError as error:
+        return str(error)
+    if found.get("complete") is False:
+        return f"bench/{path.name} is of a measurement that was cut: {command}"
+    machine = _contradicted(found)
+    if machine is not None and not _assumed(found):
+        return f"bench/{path.name} was not measured on that device but on {machine}: measure again there"
+    for name, model in found["models"].items():
+        if not _is_exported(run, name, model["sha256"]):
+            return f"bench/{path.name} measured another {name} model than is exported now: {command}"
+    return found
+
+
+def _assumed(bench: Found | str | None) -> str | None:
+    """Return what the machine was, where a measurement's profile was assumed."""
+    if bench is None or isinstance(bench, str):
+        return None
+    machine = bench.get("device", {}).get("assumed")
+    return None if machine is None else str(machine)
+
+
+def _contradicted(bench: Found) -> str | None:
+    """Return what the machine was if it contradicts the profile, which older versions did not look at."""
+    device = bench.get("device", {})
+    board = device.get("fingerprint", {}).get("board")
+    if board is None or device["name"] not in device_names():
+        return None
+    return contradiction(load_device(device["name"]), board)
+
+
+def write_junit(result: Mapping[str, Any], path: Path) -> None:
+    """``result`` of `verify` as a JUnit report, which CI systems show: a test case for each limit."""
+    checks = result["checks"]
+    failed = [check for check in checks if check["verdict"] != MET]
+    about = {"name": f"edgeprune verify {result['run']}", "tests": str(len(checks))}
+    suite = ElementTree.Element("testsuite", {**about, "failures": str(len(failed)), "errors": "0"})
+    for check in checks:
+        case = ElementTree.SubElement(suite, "testcase", classname="edgeprune.verify", name=check["name"])
+        if check["verdict"] != MET:
+            ElementTree.SubElement(case, "failure", message=sentence(check))
+    tree = ElementTree.Element("testsuites")
+    tree.append(suite)
+    for remark in remarks(result):
+        ElementTree.SubElement(suite, "system-out").text = remark
+    ElementTree.indent(tree)
+    write_bytes(path, ElementTree.tostring(tree, encoding="utf-8", xml_declaration=True) + b"\n")
+
+
+def remarks(result: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of the verdicts should know."""
+    if result["device_assumed"] is None:
+        return []
+    return [
+        f"{result['device']} was assumed when measuring (--assume-device): the machine was "
+        f"{result['device_assumed']}"
+    ]
+
+
+def sentence(check: Mapping[str, Any]) -> str:
+    """'latency_p50_ms is 5.2 ms, at most 5 was allowed', or why it is not known."""
+    if check["value"] is None:
+        return f"{check['name']} is not known: {check['reason']}"
+    side = LIMITS[check["name"]].side
+    asked = "allowed" if side == "at_most" else "asked"
+    return f"{check['name']} is {_value(check)}, {side.replace('_', ' ')} {check[side]:g} was {asked}"
+
+
+def table(result: Mapping[str, Any]) -> Table:
+    """Columns and cells."""
+    heads = [("", "left"), ("found", "right"), ("limit", "right"), ("verdict", "left")]
+    rows = []
+    for check in result["checks"]:
+        side = LIMITS[check["name"]].side
+        bound = f"{'<=' if side == 'at_most' else '>='} {check[side]:g}"
+        why = f": {check['reason']}" if check["reason"] else ""
+        rows.append([check["name"], _value(check), bound, check["verdict"] + why])
+    return heads, rows
+
+
+def _value(check: Mapping[str, Any]) -> str:
+    return "-" if check["value"] is None else f"{check['value']:.6g} {check['unit']}".rstrip()

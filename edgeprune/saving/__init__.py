@@ -1,0 +1,1 @@
+"""A pruned network as one file: weights, keep-plans and, where it can be written down, its graph."""

@@ -1,0 +1,1 @@
+"""`train-prune`: options, stages, budgets and the summary of a run."""

@@ -1,0 +1,69 @@
+"""What a run may leave of its model: from its options to a budget, plain or of a device."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgeprune.bench.hosts import Host
+from edgeprune.budget import Budget, PlanSolver, parse_targets
+from edgeprune.graph.classes import Graph
+from edgeprune.latency import Site, device_budget
+from edgeprune.records.trust import check_host
+from edgeprune.train_prune.options import TrainPruneOptions, on_device
+from edgeprune.training import Progress
+
+
+def make_budget(
+    model: nn.Module,
+    graph: Graph,
+    options: TrainPruneOptions,
+    *,
+    progress: Progress,
+    check: bool = True,
+    plan: Mapping[str, Any] | None = None,
+) -> Budget:
+    """The budget of an unpruned model.
+
+    Args:
+        model: the unpruned one.
+        graph: of it.
+        options: resolved ones.
+        progress: told ``(done, total, text)`` while a latency table is built.
+        check: whether the widths that are settled on are measured on the device.
+        plan: that was given, in the place of a choice.
+
+    Raises:
+        TargetError, LatencyError, BenchError: see `edgeprune.latency.device_budget`.
+    """
+    if plan is not None:
+        originals = {"flops": float(graph.flops())}
+        return Budget(parse_targets(options.target), originals, solver=PlanSolver(plan))
+    if not on_device(options):
+        return Budget.of(options.target, graph, options.align, options.floor)
+    return device_budget(
+        model,
+        tuple(graph.inputs[0].shape[1:]),
+        options.target,
+        site_of(options),
+        lut=Path(options.lut) if options.lut else None,
+        align=options.align,
+        floor=options.floor,
+        check=check,
+        graph=graph,
+        progress=progress,
+    )
+
+
+def site_of(options: TrainPruneOptions) -> Site:
+    """The device that a run is for."""
+    host = None
+    if options.host is not None:
+        check_host(options.host, Path("this run"))
+        host = Host(**{**options.host, "ssh_options": tuple(options.host["ssh_options"])})
+    batch = options.target_batch or 1
+    return Site.reach(
+        options.target_device, host, batch=batch, threads=options.target_threads,
+        assume_device=options.assume_device,
+    )  # fmt: skip

@@ -1,0 +1,73 @@
+"""Options of `train-prune` that do nothing beside the others, and those that a person typed for a run."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from edgeprune.errors import TrainError
+from edgeprune.methods import chosen_method, dashed
+from edgeprune.train_prune.options import TrainPruneOptions
+
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainPruneOptions)}
+TORCHVISION_DATA = ("cifar10", "cifar100")
+# Of runs that were made before config.json said which options were typed: what another method, another
+# start or another machine resolves otherwise.
+MAY_BE_RESOLVED = ("reconstruct", "distill", "device", "precision")
+
+
+def typed_names(options: TrainPruneOptions) -> list[str]:
+    """Return the names of options that differ from their defaults; of options before `resolve`."""
+    return [name for name, default in DEFAULTS.items() if getattr(options, name) != default]
+
+
+def typed_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a person chose of a run's options, from the content of its config.json.
+
+    The rest was filled in for the run's own method, data and machine. The target always belongs to it: of a
+    run by a plan it says what the plan leaves.
+
+    Raises:
+        KeyError, TypeError: the file is of another version.
+    """
+    stored = dict(config["options"])
+    names = config.get("typed")
+    if names is None:
+        return {name: value for name, value in stored.items() if name not in MAY_BE_RESOLVED}
+    return {name: stored[name] for name in stored if name in (*names, "model", "data", "target")}
+
+
+def idle_options(options: TrainPruneOptions) -> dict[str, str]:
+    """Return the options that change nothing beside the others, each with the reason.
+
+    ``options`` are those before `resolve`, or after it.
+    """
+    try:
+        idle = dict(chosen_method(options).idle(options))
+    except TrainError:  # an unknown method: the check of all options names those that there are
+        return {}
+    if options.init == "random":
+        idle["baseline_lr"] = "--init random trains no baseline"
+    if options.weights is None:
+        idle["weights_key"] = "there is no --weights"
+    if options.momentum == 0:
+        idle["nesterov"] = "it needs a --momentum above 0"
+    if options.data not in TORCHVISION_DATA:
+        reason = f"only {' and '.join(TORCHVISION_DATA)} are fetched by torchvision"
+        idle |= {"download": reason, "data_root": reason}
+    return idle
+
+
+def check_effect(rows: Iterable[TrainPruneOptions], typed: Iterable[str]) -> None:
+    """Refuse options that were typed and change nothing.
+
+    Args:
+        rows: the options of each run they are for; it is enough that one of them uses an option.
+        typed: names of fields of `TrainPruneOptions`.
+
+    Raises:
+        TrainError: names the option and says why it has no effect.
+    """
+    reasons = [idle_options(options) for options in rows]
+    for name in typed:
+        if reasons and all(name in reason for reason in reasons):
+            raise TrainError(f"--{dashed(name)} has no effect here: {reasons[0][name]}; leave it out")

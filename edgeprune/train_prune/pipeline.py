@@ -1,0 +1,298 @@
+"""train-prune: baseline, pruning, fine-tuning, one look at the test images; resumable at any point."""
+
+import contextlib
+import platform
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgeprune import tasks
+from edgeprune.budget import parse_targets
+from edgeprune.data import DataBundle, load_data
+from edgeprune.errors import EdgePruneError, ModelError, PlanError, RunError, TrainError
+from edgeprune.files.locks import held
+from edgeprune.files.paths import explained
+from edgeprune.files.reading import read_json, sha256
+from edgeprune.methods import chosen_method, dashed
+from edgeprune.models import build, load_weights
+from edgeprune.processes.ranks import ranks
+from edgeprune.processes.signals import stop_on_interrupt
+from edgeprune.records import check
+from edgeprune.records.runs import check_plan
+from edgeprune.records.trust import check_options, same_host, vouch_for
+from edgeprune.rewrite.compaction import compact
+from edgeprune.runs.run import Run
+from edgeprune.train_prune.budgets import make_budget
+from edgeprune.train_prune.effects import typed_names
+from edgeprune.train_prune.options import TrainPruneOptions, check_choices, check_device_here, resolve
+from edgeprune.train_prune.stages import Stages
+from edgeprune.training import Progress
+from edgeprune.training.loop import checkpoint_seconds
+
+
+def train_prune(
+    out: str | Path,
+    options: TrainPruneOptions | None = None,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress = lambda done, total, text: None,  # noqa: ARG005
+) -> dict[str, Any]:
+    """Train (unless weights are given), prune, fine-tune and judge a model; leaves a run folder.
+
+    Args:
+        out: the run folder.
+        options: what to do. With ``resume``, the run's own stand, and these are not looked at.
+        resume: go on where an interrupted run stopped.
+        force: replace a run of that name.
+        progress: called with (done, total, text).
+
+    Returns:
+        The summary, as in summary.json.
+
+    Raises:
+        EdgePruneError: any mistake in the input; nothing is written before all of it is checked.
+        InUseError: another process works on that run. MovedError: the run was moved or removed meanwhile.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP; a checkpoint is left.
+    """
+    if resume:
+        run = Run.open(out)
+        if run.has("summary.json"):
+            return run.summary()
+    else:
+        run, data, chosen = begin(Path(out), options or TrainPruneOptions(), force, progress)
+    with held(out):
+        if resume:
+            if run.has("summary.json"):  # the process that held the run has finished it
+                return run.summary()
+            chosen = _options_to_resume(run)
+            check_options(asdict(chosen), run.path)
+            data = run.data()
+        with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
+            return Stages(run, data, chosen, progress, stop, scalars).execute()
+
+
+def train_baseline(path: str | Path, progress: Progress, *, wait: bool = False) -> None:
+    """Train the first stage alone, of a run that `begin` made; goes on where it was interrupted.
+
+    Args:
+        path: the run folder.
+        progress: called with (done, total, text).
+        wait: let another process that trains it finish, instead of refusing.
+
+    Raises:
+        InUseError: another process trains it. TrainError: the loss is no longer a number.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP; a checkpoint is left.
+    """
+
+    def waiting(text: str) -> None:
+        progress(0, 1, f"baseline: {text}")
+
+    run = Run.open(path)
+    with held(path, wait=waiting if wait else None):
+        with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
+            Stages(run, run.data(), _options_to_resume(run), progress, stop, scalars).baseline()
+        run.drop_checkpoint()
+
+
+def begin(
+    out: Path, options: TrainPruneOptions, force: bool, progress: Progress
+) -> tuple[Run, DataBundle, TrainPruneOptions]:
+    """Check everything, then make the run folder.
+
+    Raises:
+        EdgePruneError: any mistake in the input; nothing is written then.
+    """
+    vouch_for(asdict(options))
+    if ranks().main:
+        Run.check_free(out, force=force, inputs=(options.weights, options.plan, options.lut, options.data))
+    _check_names(options)
+    data = load_data(
+        options.data, root=options.data_root, download=options.download, image_size=options.image_size,
+        val_fraction=options.val_fraction, seed=options.seed, progress=progress,
+    )  # fmt: skip
+    typed = typed_names(options)
+    options = resolve(options, data)
+    args = tasks.get(options.task).model_args(data)
+    torch.manual_seed(options.seed)
+    model = build(options.model, **args)
+    if options.weights:
+        load_weights(model, options.weights, key=options.weights_key)
+    _check_output(model, data, options)
+    plan = _read_plan(options.plan) if options.plan else None
+    options = _reachable(model, data, options, plan, progress)
+    config = {**_config(options, data, args), "typed": typed, "plan": plan}
+    ranks().wait()  # every process has found its options in order
+    if ranks().main:
+        tensors = {"baseline": model.state_dict()} if options.weights else None
+        Run.create(out, config, force=force, tensors=tensors)
+    ranks().wait()
+    return Run.open(out), data, options
+
+
+def _check_names(options: TrainPruneOptions) -> None:
+    """What can be known to be wrong before any data is read."""
+    check_choices(options)
+    check_device_here(options.device)
+    checkpoint_seconds()  # raises where the environment's is no number
+    if ":" not in options.model:  # a factory may refuse a made-up number of classes
+        build(options.model, num_classes=10)
+    if options.weights is not None:
+        for name in ("baseline_epochs", "baseline_lr"):
+            if getattr(options, name) is not None:
+                raise TrainError(
+                    f"--{dashed(name)} and --weights exclude each other: the weights are the baseline"
+                )
+
+
+def _check_output(model: nn.Module, data: DataBundle, options: TrainPruneOptions) -> None:
+    """The model must run on the data's images, and give what the task needs."""
+    mode, images = model.training, 2
+    with torch.no_grad():
+        try:
+            output = model.eval()(torch.zeros(images, *data.shape))
+        except Exception as error:  # the user's own code
+            why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            raise ModelError(
+                f"{options.model} does not run on images of shape {data.shape}: {why}"
+            ) from error
+    model.train(mode)
+    tasks.get(options.task).check_output(output, data, images=images, model=options.model)
+
+
+def _read_plan(path: str) -> dict[str, Any]:
+    try:
+        plan = read_json(Path(path))
+    except EdgePruneError as error:
+        raise PlanError(str(error)) from error
+    return check_plan(plan, f"{path} is not a keep-plan")
+
+
+def _reachable(
+    model: nn.Module,
+    data: DataBundle,
+    options: TrainPruneOptions,
+    plan: dict[str, Any] | None,
+    progress: Progress,
+) -> TrainPruneOptions:
+    """Try the whole way, with made-up scores, before hours go into training.
+
+    For a device this is also where its latency table is built. Of a plan that was given, the target is what
+    it leaves.
+    """
+    example = torch.zeros(1, *data.shape)
+    graph = chosen_method(options).prunable(model, example, options.opaque or ())
+    budget = make_budget(model, graph, options, check=False, plan=plan, progress=progress)
+    done = compact(graph, budget.select(graph, np.arange(graph.classes, dtype=float)))
+    if plan is None:
+        return options
+    return replace(options, target=f"flops={graph.flops(done.plan.keep) / graph.flops():.6g}")
+
+
+def _config(options: TrainPruneOptions, data: DataBundle, args: dict[str, Any]) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    packages = ("edgeprune", "torch", "torchvision", "numpy")
+    return {
+        "options": asdict(options),
+        "model": {"factory": options.model, "args": args},
+        "data_spec": data.spec(),
+        "input_shape": list(data.shape),
+        "classes": list(data.classes),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "weights_sha256": sha256(options.weights) if options.weights else None,
+        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
+        "machine": {"cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
+    }
+
+
+def check_same_options(run_path: str | Path, given: dict[str, Any]) -> None:
+    """With --resume, options that were given must be those the run was started with."""
+    vouch_for(given)
+    stored = asdict(stored_options(Run.open(run_path)))
+    for name, value in given.items():
+        if name in stored and value != "auto" and not same_option(name, stored[name], value):
+            raise RunError(
+                f"this run was started with {name}={stored[name]}, not {value}: leave --{dashed(name)} out, "
+                "or start another run"
+            )
+
+
+def same_option(name: str, stored: Any, given: Any) -> bool:
+    """Whether an option was given as it is stored; a target may be written in several ways."""
+    if name == "target":
+        return parse_targets(stored) == parse_targets(given)
+    if name == "host":
+        return same_host(stored, given)
+    return bool(stored == given)
+
+
+def stored_options(run: Run) -> TrainPruneOptions:
+    """Return the options a run was begun with; raises RunError where its config.json does not hold such."""
+    options = run.config.get("options")
+    check(options, TrainPruneOptions, f"{run.path / 'config.json'} options", hint="was it edited?")
+    try:
+        stored = TrainPruneOptions(**(options or {}))
+    except TypeError as error:
+        raise RunError(
+            f"{run.path} was made by another version of edgeprune ({error}): start another run"
+        ) from error
+    check_choices(stored)
+    return stored
+
+
+def _options_to_resume(run: Run) -> TrainPruneOptions:
+    """Return the options of a run that is trained on here, with the device it was begun on."""
+    stored = stored_options(run)
+    check_device_here(stored.device, "the run was begun on one: resume it there, or start another run")
+    return stored
+
+
+@contextlib.contextmanager
+def _scalar_writer(run: Run) -> Iterator[Callable[[str, float, int], None]]:
+    """TensorBoard events under the run; a viewer shows the latest where a resumed run repeats steps."""
+    if not ranks().main:
+        yield lambda tag, value, step: None  # noqa: ARG005
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    place = run.path / "tensorboard"
+
+    def add(tag: str, value: float, step: int) -> None:
+        with explained(place):
+            writer.add_scalar(tag, value, step)
+
+    with _quiet_writer_thread():
+        with explained(place):
+            writer = SummaryWriter(str(place))
+        try:
+            yield add
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error says more
+                writer.close()
+            raise
+        with explained(place):
+            writer.close()
+
+
+@contextlib.contextmanager
+def _quiet_writer_thread() -> Iterator[None]:
+    """Let TensorBoard's thread end without a traceback when the disk refuses; `add_scalar` raises then."""
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not (isinstance(arguments.exc_value, OSError) and "Writer" in type(arguments.thread).__name__):
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before

@@ -1,0 +1,53 @@
+"""edgeprune inspect: any model by name."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from edgeprune.cli import main
+from edgeprune.errors import ModelError
+from edgeprune.runs.inspection import inspected_graph, parse_shape
+
+
+def test_a_zoo_model_as_json() -> None:
+    result = CliRunner().invoke(main, ["inspect", "resnet20", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    # ResNet-20: three streams of 16/32/64 and nine block insides, three of each width.
+    assert found["classes"] == 4 * (16 + 32 + 64)
+    assert len(found["groups"]) == 12
+    assert found["params"] == 269_722
+    assert found["protected"] == [
+        {"layers": ["linear"], "channels": 10, "reason": "output of the network", "where": "output"}
+    ]
+    shares = [group["flops_share"] for group in found["groups"]]
+    assert all(0 < share < 1 for share in shares)
+
+
+def test_the_table_names_layers_and_reasons() -> None:
+    result = CliRunner().invoke(main, ["inspect", "resnet20", "--ignore", "layer1"])
+    assert result.exit_code == 0, result.output
+    assert "on the ignore list" in result.stdout
+    assert "layer2.0.conv1" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    # The sizes decide nothing here but that the model runs: the number of classes does, 10 or 1000.
+    [("vgg16_cifar", 14_987_210), ("mobilenetv1_cifar", 3_217_226), ("mobilenetv1", 4_231_976)],
+)
+def test_models_come_with_their_own_example(name: str, params: int) -> None:
+    assert inspected_graph(name, None, None).params() == params
+
+
+@pytest.mark.parametrize("text", ["", "3x", "3x0x4", "3,224,224", "ax2"])
+def test_a_shape_that_is_none(text: str) -> None:
+    with pytest.raises(ModelError, match="3x224x224"):
+        parse_shape(text)
+
+
+def test_unknown_and_untraceable() -> None:
+    assert CliRunner().invoke(main, ["inspect", "resnet21"]).exit_code == 1
+    with pytest.raises(ModelError):
+        inspected_graph("torchvision:resnet18", "3x1x", None)

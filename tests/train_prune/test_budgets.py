@@ -1,0 +1,239 @@
+"""Runs whose target is a device's: a board made by hand tells the times."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from latency import conftest as made
+from latency.conftest import Board, truth
+
+from edgeprune.budget import Budget
+from edgeprune.cli import main
+from edgeprune.errors import EdgePruneError, LatencyError, TargetError, TrainError
+from edgeprune.latency.whole import Times, Whole
+from edgeprune.runs import latency_tables
+from edgeprune.runs.run import Run
+from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.train_prune.pipeline import train_prune
+
+pytestmark = pytest.mark.usefixtures("here")
+
+
+@pytest.fixture(autouse=True)
+def board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Board:
+    """This machine, with steps of 4: the networks here are narrow."""
+    found = Board()
+    monkeypatch.setattr(made, "STEP", 4)
+    monkeypatch.setattr("edgeprune.bench.run.LocalTransport", lambda: found)
+
+    def times(self: Whole, pruned: Path) -> list[Times]:
+        base, after = truth(self.baseline_file), truth(pruned)
+        found.measured.append(after / base)
+        return [Times(base, after, base / after, 0.99 * base / after, 1.01 * base / after, 50)]
+
+    monkeypatch.setattr(Whole, "_times", times)
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+@pytest.fixture
+def asked(options: TrainPruneOptions) -> TrainPruneOptions:
+    return replace(options, target="latency=0.8", epochs=3, prune_iterations=6, baseline_epochs=1)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"method": "learned"},
+        {"method": "l1"},
+        {"method": "l2", "prune_schedule": "iterative", "prune_steps": 2},
+        {"method": "l2", "prune_schedule": "soft"},
+    ],
+    ids=lambda more: " ".join(map(str, more.values())),
+)
+def test_every_kind_of_run_settles_on_the_device(
+    asked: TrainPruneOptions, board: Board, more: dict[str, object]
+) -> None:
+    summary = train_prune("run", replace(asked, **more))
+    assert summary["target"]["asked"] == "latency=0.8" and summary["target"]["fraction"] == 0.8
+    assert summary["target"]["got_fraction"] == pytest.approx(board.measured[-1]) or len(board.measured) > 1
+    assert summary["target"]["got_fraction"] <= 0.8 * 1.015
+    assert any("measured whole" in note for note in summary["notes"])
+    record = Run.open("run").times()
+    assert record is not None and record["conditions"]["device"] == "cpu"
+    assert sum(one["chosen"] for one in record["attempts"]) == 1
+
+
+def test_an_assumed_device_is_said_in_the_summary_and_the_table(asked: TrainPruneOptions) -> None:
+    """The board has no TensorRT, so that ONNX Runtime stands in, as it would on the real one."""
+    device = {"target_device": "jetson-nano", "assume_device": True, "method": "l1"}
+    summary = train_prune("run", replace(asked, **device))
+    said = "the jetson-nano that was asked for was assumed (--assume-device): all times are of a machine"
+    assert any(note.startswith(said) for note in summary["notes"])
+    record = Run.open("run").times()
+    assert record is not None and "machine" in record["conditions"]["device_assumed_on"]
+    (place,) = Path("luts").iterdir()
+    assert "machine" in latency_tables.show(str(place))["conditions"]["device_assumed_on"]
+
+
+def test_several_targets_without_a_device(asked: TrainPruneOptions, board: Board) -> None:
+    summary = train_prune("run", replace(asked, target="flops=0.7,memory=0.9", method="l1"))
+    assert [one["kind"] for one in summary["targets"]] == ["flops", "memory"]
+    assert all(one["got_fraction"] <= one["fraction"] for one in summary["targets"])
+    assert board.timed == [] and not Path("luts").exists()
+
+
+def test_a_run_that_was_killed_goes_on_with_its_table(
+    asked: TrainPruneOptions, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is timed again, and the same plan comes out."""
+    options = replace(asked, method="l1")
+    whole = train_prune("straight", options)
+    settle, left = Budget.at, [1]
+
+    def killed(self: Budget, way: float) -> Budget:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise KeyboardInterrupt
+        return settle(self, way)
+
+    monkeypatch.setattr(Budget, "at", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_prune("killed", options)
+    timed = len(board.timed)
+    again = train_prune("killed", resume=True)
+    assert len(board.timed) == timed
+    assert again["models"]["pruned"]["params"] == whole["models"]["pruned"]["params"]
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "said"),
+    [
+        ({"target": "latency=0.001"}, TargetError, "cannot be reached: floors, the device's steps"),
+        ({"target": "latency=1000ms"}, TargetError, "already; nothing to prune"),
+        ({"target": "latency=0.5,latency=8ms"}, TargetError, "names latency twice"),
+        ({"target": "latency=8"}, TargetError, "for an amount say its unit, one of us, ms, s"),
+        ({"target": "latency=8min"}, TargetError, "unknown unit 'min'"),
+        ({"target": "flops=8ms"}, TargetError, "flops takes a fraction"),
+        ({"target_device": "jetsom"}, EdgePruneError, "did you mean 'jetson'"),
+        ({"target_device": "jetson-nano"}, EdgePruneError, "is not what this is: .*--assume-device"),
+        ({"assume_device": True, "target": "flops=0.5"}, TrainError, "--assume-device is of a device's"),
+        ({"target": "flops=0.5", "lut": "a.json"}, TrainError, "--lut is of a device's budget"),
+        ({"target": "flops=0.5", "target_batch": 4}, TrainError, "--target-batch is of a device's budget"),
+        ({"target_batch": 0}, TrainError, "--target-batch must be at least 1"),
+        ({"lut": "."}, EdgePruneError, r"\."),
+    ],
+)
+def test_mistakes_leave_no_run(
+    asked: TrainPruneOptions, more: dict[str, object], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        train_prune("run", replace(asked, method="l1", **more))
+    assert not Path("run").exists()
+
+
+def test_a_table_of_another_device_is_refused_by_name(asked: TrainPruneOptions, board: Board) -> None:
+    table = Path("t.json")
+    train_prune("run", replace(asked, method="l1", lut=str(table)))
+    content = json.loads(table.read_text())
+    content["conditions"]["processor"] = "another"
+    table.write_text(json.dumps(content))
+    with pytest.raises(LatencyError, match="measured with processor another, not made up"):
+        train_prune("other", replace(asked, method="l1", lut=str(table)))
+
+
+def test_a_table_with_nan_is_found_before_training(asked: TrainPruneOptions) -> None:
+    table = Path("t.json")
+    train_prune("run", replace(asked, method="l1", lut=str(table)))
+    content = json.loads(table.read_text())
+    next(iter(content["shapes"].values()))["points"][0][2] = float("nan")
+    table.write_text(json.dumps(content))
+    with pytest.raises(LatencyError, match="t.json.*remove it, and build it again"):
+        train_prune("other", replace(asked, method="l1", lut=str(table)))
+    assert not Path("other").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "."], "it is a folder"),
+        (["--out", "file/t.json"], "a part of that path is a file"),
+        (["--out", "broken.json"], "remove it, and build it again"),
+        (["--device", "jetson-nano"], "--device jetson-nano is not what this is"),
+    ],
+)
+def test_lut_build_says_what_cannot_be_before_it_begins(
+    board: Board, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    Path("file").write_text("")
+    Path("broken.json").write_text('{"schema": 2}')
+    monkeypatch.setattr("edgeprune.runs.latency_tables.export_model", lambda *_: pytest.fail("it began"))
+    code, _, error = cli("lut", "build", "--model", "resnet20", *words)
+    assert code == 1 and said in error and error.count("\n") == 1
+    assert board.timed == []
+
+
+def cli(*words: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, list(words))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_lut_on_the_command_line(board: Board) -> None:
+    code, _, said = cli("lut", "show")
+    assert code == 1 and "no table under luts/ yet: edgeprune lut build" in said
+    words = ("lut", "build", "--model", "tiny_nets:tiny", "--input", "3x8x8", "--classes", "3")
+    code, out, said = cli(*words, "--json")
+    assert code == 0, said
+    found = json.loads(out)
+    assert found["file"] == "luts/cpu-onnxruntime-fp32-b1-t2.json"
+    assert found["conditions"]["processor"] == "made up"
+    assert {one["steps"]["outputs"] for one in found["shapes"] if "3x3" in one["shape"]} == {4}
+    timed = len(board.timed)
+    code, out, _ = cli(*words)
+    assert code == 0 and "conv 3x3 on 8x8" in out and len(board.timed) == timed
+    code, out, _ = cli("lut", "show")
+    assert code == 0 and "made up" in out
+    code, _, said = cli("lut", "show", "nowhere.json")
+    assert code == 1 and "no such file" in said and len(said.splitlines()) == 1
+    Path("text.json").write_text("{}")
+    code, _, said = cli("lut", "show", "text.json")
+    assert code == 1 and "`schema`" in said and "edgeprune lut build" in said
+
+
+def test_where_the_layers_of_a_run_stand(asked: TrainPruneOptions, board: Board) -> None:
+    from edgeprune.backends import export_run
+    from edgeprune.latency.standing import standing_of
+
+    train_prune("run", replace(asked, method="l1"))
+    export_run("run", images=4)
+    code, _, said = cli("lut", "show", "run")
+    assert code == 1 and "was not measured yet" in said
+    fingerprint = board.call("probe", [])
+    settings = {"runtime": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 2, "seconds": 1.0}
+    model = {
+        "file": "x.onnx", "sha256": "0" * 64, "size_bytes": 10, "throughput_ips": 250.0, "versions": {},
+        "latency_ms": {"p50": 4.0, "p90": 5.0, "p99": 8.0}, "memory_peak_bytes": None, "memory_reason": "no",
+        "energy_mj_per_inference": None, "energy_reason": "no", "accuracy": None, "accuracy_reason": "no",
+    }  # fmt: skip
+    result = {
+        "schema": 1,
+        "models": {"baseline": model, "pruned": model},
+        "speedup": {"value": 1.0, "low": 0.9, "high": 1.1, "confidence": 0.95, "pairs": 10},
+        "device": {"name": "cpu", "title": "CPU", "fingerprint": fingerprint},
+        "settings": settings,
+        "warnings": [],
+    }
+    found = standing_of(Path("run/export/pruned.onnx"), result)
+    assert found["reason"] is None
+    rows = {row["layer"]: row for row in found["rows"]}
+    assert all(row["outputs"] % 4 == 0 or row["layer"] == "linear" for row in found["rows"])
+    assert rows["linear"]["outputs"] == 3 and rows["linear"]["reason"] is None
+    (Path("run") / "bench").mkdir()
+    (Path("run") / "bench" / "cpu.json").write_text(json.dumps(result))
+    code, out, _ = cli("lut", "show", "run")
+    assert code == 0 and "stem" in out
+    Path("luts/cpu-onnxruntime-fp32-b1-t2.json").unlink()
+    code, out, _ = cli("lut", "show", "run")
+    assert code == 0 and "make it with edgeprune lut build" in out
