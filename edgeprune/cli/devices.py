@@ -14,8 +14,8 @@ from edgeprune.cli.host_options import on_host
 @click.argument("run", required=False)
 @click.option(
     "--device",
-    help="A profile of 'edgeprune devices', or a TOML file like one; jetson finds out which Jetson it is, auto which board  "
-    "[default: cpu; auto with --host].",
+    help="A profile of 'edgeprune devices', or a TOML file like one; jetson finds out which Jetson it is, "
+    "auto which board  [default: cpu; auto with --host].",
 )
 @on_host
 @can_assume_device
@@ -129,7 +129,10 @@ def lut() -> None:
 @click.option("--model", required=True, help="Zoo or torchvision name, package.module:factory, or a run.")
 @click.option("--input", "shape", help="Of an image  [default: 3x32x32 for CIFAR models, else 3x224x224].")
 @click.option("--classes", type=int, help="Number of classes the model is built with.")
-@click.option("--device", help="A profile of 'edgeprune devices', or a TOML file like one  [default: cpu; auto with --host].")
+@click.option(
+    "--device",
+    help="A profile of 'edgeprune devices', or a TOML file like one  [default: cpu; auto with --host].",
+)
 @on_host
 @can_assume_device
 @click.option("--precision", help="fp32, or fp16 with TensorRT  [default: the profile's].")
