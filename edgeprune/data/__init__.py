@@ -21,7 +21,7 @@ HELD_OUT = 0.2  # of a folder without a test part
 
 
 def data_names() -> list[str]:
-    """Data sets known by name; any other is the path of a folder."""
+    """Return the names of the built-in data sets; any other name is the path of a folder."""
     return sorted(READERS)
 
 
@@ -41,11 +41,11 @@ def load_data(
         name_or_path: one of `data_names`, or a folder with train/CLASS/* and test/CLASS/* (or val/),
             or with CLASS/* alone, of which a fifth is then held out as test images.
         root: where torchvision's data sets are kept; ~/.cache/edgeprune by default.
-        download: whether they may be fetched.
+        download: whether they may be downloaded.
         image_size: side in pixels given to the model; by default the images' own where all are
             small and equal, else 224.
         val_fraction: share of the training images held out for validation, per class.
-        seed: of that choice; the test images never depend on it.
+        seed: seed of that choice; the test images never depend on it.
         progress: called with (done, total, text) while files are decoded.
 
     Raises:
@@ -70,7 +70,7 @@ def load_data(
 
 
 def load_from_spec(spec: dict[str, Any], *, progress: Progress | None = None) -> DataBundle:
-    """Rebuild the bundle whose `DataBundle.spec` this is; a folder's images are decoded at first use.
+    """Rebuild a bundle from its `DataBundle.spec`; a folder's images are decoded at first use.
 
     Raises:
         DataError: when the data set is gone, or no longer holds the same images.
@@ -101,7 +101,7 @@ def _check(image_size: int | None, val_fraction: float) -> None:
 
 
 def _read(name_or_path: str, options: ReadOptions) -> tuple[str, Source]:
-    """The source, and the name or absolute path under which it will be found again."""
+    """Return the name or absolute path under which the source can be read again, and the source."""
     if name_or_path in READERS:
         return name_or_path, READERS[name_or_path](options)
     folder = Path(name_or_path).expanduser().absolute()
@@ -134,14 +134,14 @@ def _bundle(source: Source, recipe: dict[str, Any]) -> DataBundle:
 
 
 def _present(positions: np.ndarray, absent: np.ndarray) -> np.ndarray:
-    """The positions without those that are left out."""
+    """Drop the positions of images that are left out."""
     return positions[~absent[positions]] if absent.any() else positions
 
 
 def _replaced(positions: np.ndarray, labels: np.ndarray, absent: np.ndarray) -> np.ndarray:
-    """The positions, with another image of its class in the place of each that is left out.
+    """Replace each image that is left out by another one of its class.
 
-    So an epoch keeps its steps, and a run in which a file breaks goes on where it was.
+    An epoch therefore keeps its number of steps, and a run in which a file breaks can resume where it stopped.
     """
     if not absent.any():
         return positions
@@ -169,5 +169,5 @@ def _hold_out(
 
 
 def _mixed(positions: np.ndarray) -> np.ndarray:
-    """A fixed order in which classes are mixed, so that a prefix stands for the whole."""
+    """Shuffle positions in a fixed order that mixes the classes, so that a prefix represents the split."""
     return positions[np.random.RandomState(0).permutation(len(positions))]

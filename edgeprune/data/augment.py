@@ -11,13 +11,13 @@ RGB_STD = (0.229, 0.224, 0.225)
 
 
 def generator_for(*key: int) -> torch.Generator:
-    """A generator that depends on ``key`` alone, so that step 700 can be replayed without 0..699."""
+    """Return a generator that depends on ``key`` alone, so that step 700 can be replayed without 0..699."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def shifted(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
-    """Crop each image at its own random place after padding it with ``pad`` black pixels.
+    """Crop each image at its own random offset after padding it with ``pad`` black pixels.
 
     Args:
         images: any dtype, shape (N, C, H, W).
@@ -29,8 +29,8 @@ def shifted(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
     """
     count, _, height, width = images.shape
     windows = F.pad(images, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
-    places = torch.randint(0, 2 * pad + 1, (2, count), generator=generator)
-    return windows[torch.arange(count), :, places[0], places[1]]
+    offsets = torch.randint(0, 2 * pad + 1, (2, count), generator=generator)
+    return windows[torch.arange(count), :, offsets[0], offsets[1]]
 
 
 def mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -40,10 +40,15 @@ def mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def crop_box(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """A random box of 8 to 100 % of the area and of aspect 3/4 to 4/3 (Szegedy et al., 2015).
+    """Draw a random box of 8 to 100 % of the area and of aspect 3/4 to 4/3 (Szegedy et al., 2015).
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        generator: source of the draws.
 
     Returns:
-        (top, left, height, width) in pixels; the largest central square where ten tries find none.
+        (top, left, height, width) in pixels; the largest central square if ten draws do not fit the image.
     """
     for _ in range(10):
         share, stretch = torch.rand(2, generator=generator).tolist()
@@ -59,14 +64,20 @@ def crop_box(height: int, width: int, generator: torch.Generator) -> tuple[int, 
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 images (N, C, H, W) at another (height, width), bilinear, antialiased; same dtype."""
+    """Resize uint8 images (N, C, H, W) to another (height, width), bilinear and antialiased; the dtype stays."""
     if tuple(images.shape[2:]) == tuple(size):
         return images
-    grown = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)
-    return grown.round_().clamp_(0, 255).to(torch.uint8)
+    interpolated = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)
+    return interpolated.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """uint8 (N, C, H, W) to float32 ``(image / 255 - mean) / std``, per channel."""
+    """Convert uint8 images to float32 ``(image / 255 - mean) / std``, per channel.
+
+    Args:
+        images: uint8, shape (N, C, H, W).
+        mean: of each channel, for images in [0, 1].
+        std: standard deviation of each channel, likewise.
+    """
     shift, scale = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, std))
     return images.float().div_(255).sub_(shift).div_(scale)

@@ -19,20 +19,20 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Some positions of some images, in the fixed order in which they are given out."""
+    """Positions of images, in the fixed order in which they are read."""
 
     images: Images
     positions: np.ndarray
 
     @property
     def labels(self) -> np.ndarray:
-        """int64, in the order of ``positions``."""
+        """Labels in the order of ``positions``, int64."""
         return self.images.labels[self.positions]
 
 
 @dataclass(frozen=True, eq=False)
 class DataBundle:
-    """A data set: what a model must know of it, and its batches.
+    """A data set: its classes, shape and statistics, and its batches.
 
     ``shape`` is (C, H, W) of one image, ``mean`` and ``std`` are per channel for images in [0, 1];
     ``notes`` are remarks a user should see, such as how a test split came about.
@@ -53,21 +53,21 @@ class DataBundle:
         return {name: len(split.positions) for name, split in self.splits.items()}
 
     def spec(self) -> dict[str, Any]:
-        """What `load_from_spec` needs to rebuild this bundle, split included; JSON-able."""
+        """Return what `load_from_spec` needs to rebuild this bundle, its splits included, as plain JSON values."""
         return dict(self.recipe)
 
     def steps(self, batch_size: int) -> int:
-        """Batches per training epoch: the short last one is dropped, unless it is the only one."""
+        """Return the batches per training epoch: a short last batch is dropped, unless it is the only one."""
         return max(1, self.sizes["train"] // batch_size)
 
     def train_batches(self, epoch: int, *, batch_size: int, seed: int, skip: int = 0) -> Iterator[Batch]:
-        """Shuffled, augmented training batches: a pure function of (seed, epoch, position).
+        """Yield shuffled, augmented training batches, a pure function of (seed, epoch, position).
 
         Args:
             epoch: which pass over the images, from 0.
-            batch_size: images per batch; all of them, once, where the split has fewer.
-            seed: of shuffling and augmentation.
-            skip: batches to leave out at the start, for a resumed epoch; they are not even read.
+            batch_size: images per batch; if the split has fewer, all of them form the only batch.
+            seed: seed of shuffling and augmentation.
+            skip: batches to leave out at the start of a resumed epoch; they are not read.
 
         Yields:
             (float32 (N, C, H, W) normalised, int64 labels (N,)).
@@ -82,12 +82,12 @@ class DataBundle:
         return _fetched(jobs, ahead=split.images.ahead)
 
     def batches(self, split: str, *, batch_size: int = 256, limit: int | None = None) -> Iterator[Batch]:
-        """Batches in a fixed order that mixes the classes, without augmentation.
+        """Yield batches in a fixed order that mixes the classes, without augmentation.
 
         Args:
             split: "train", "val" or "test".
             batch_size: images per batch; the last may be shorter.
-            limit: only the first so many images.
+            limit: use only the first ``limit`` images; all by default.
 
         Yields:
             (float32 (N, C, H, W) normalised, int64 labels (N,)).
@@ -113,7 +113,7 @@ def _draw(images: Images, positions: np.ndarray, key: tuple[int, ...]) -> Tensor
 
 
 def _fetched(jobs: Sequence[Callable[[], Batch]], *, ahead: bool) -> Iterator[Batch]:
-    """Run the jobs in order; with ``ahead`` the next runs in a thread while one is being used."""
+    """Run the jobs in order; with ``ahead`` the next batch is read in a thread while one is being used."""
     if not ahead:
         for job in jobs:
             yield job()
@@ -121,9 +121,9 @@ def _fetched(jobs: Sequence[Callable[[], Batch]], *, ahead: bool) -> Iterator[Ba
     with ThreadPoolExecutor(1) as pool:
         pending = None
         for job in jobs:
-            coming = pool.submit(job)
+            next_batch = pool.submit(job)
             if pending is not None:
                 yield pending.result()
-            pending = coming
+            pending = next_batch
         if pending is not None:
             yield pending.result()

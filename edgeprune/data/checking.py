@@ -1,4 +1,4 @@
-"""Every image of a folder examined before hours go into training: is it complete, how large, how deep?"""
+"""Examine every image of a folder before training starts: is it complete, how large, how many bits per channel?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Survey:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was concluded of deep images, where it is not what their format says."""
+        """Remarks on images of more than 8 bits whose value of white differs from what their format says."""
         return tuple(
             f"{kind} images use {white.bit_length()} bits: {white} is white"
             for kind, white in self.whites.items()
@@ -36,10 +36,10 @@ class Survey:
 
 
 def survey(paths: Sequence[Path], progress: Progress | None = None) -> Survey:
-    """Examine all files; truncated ones are found by their ends, where their format has one.
+    """Examine all files; where the format has an end marker, truncated files are recognised by its absence.
 
     Raises:
-        DataError: files are broken (names them), or the range of their values is not known.
+        DataError: files are broken (the message names them), or the range of their values is not known.
     """
     sizes: set[Size] = set()
     extents: dict[str, list[Extent]] = {}
@@ -83,7 +83,7 @@ def _examine_chunk(paths: Sequence[Path], start: int) -> _Chunk:
 
 
 def _ends_well(path: Path, image_format: str) -> bool:
-    """Whether the file has its format's end; where not, decoding it says whether it is complete."""
+    """Return whether the file has its format's end marker; if not, only decoding shows whether it is complete."""
     with path.open("rb") as file:
         head = file.read(12)
         size = file.seek(0, 2)

@@ -1,4 +1,4 @@
-"""Image files to uint8 pixels; every broken file becomes an error that names it."""
+"""Decode image files to uint8 pixels; every broken file becomes an error that names it."""
 
 import os
 import warnings
@@ -42,19 +42,23 @@ class BrokenImage(DataError):
 
 
 def leave_out(path: Path) -> str:
-    """Advice that works before a run and in the middle of it: deleting a file would change the data set."""
+    """Return a remedy that works before and during a run: deleting a file would change the data set."""
     return f"replace it, or rename it to {shown(Path(path.name))}{LEFT_OUT} to leave it out"
 
 
 def shown(path: Path) -> str:
-    """A path fit for one line of a message, whatever its bytes are."""
+    """Return a path fit for one line of a message, whatever its bytes are."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator["Image"]:
-    """An image file, its header read; DataError names it whatever goes wrong inside."""
+    """Open an image file and read its header.
+
+    Raises:
+        DataError: the file cannot be read or decoded, here or in the body of the with-statement; it is named.
+    """
     from PIL import Image
 
     try:
@@ -82,7 +86,8 @@ def _reason(path: Path, error: Exception) -> str:
 def open_rgb(path: Path, rendering: Rendering | None = None) -> "Image":
     """Decode one file to an RGB image, as an image viewer shows it: upright, on white where transparent.
 
-    Raises DataError, naming the file, when it is broken or not an image.
+    Raises:
+        DataError: the file is broken or not an image; the message names it.
     """
     rendering = rendering or Rendering()
     with opened(path) as image:
@@ -99,7 +104,7 @@ def open_rgb(path: Path, rendering: Rendering | None = None) -> "Image":
 
 
 def _on_white(image: "Image") -> "Image":
-    """RGB; transparent pixels often have the colour black, which no viewer shows."""
+    """Convert to RGB on a white background; transparent pixels often have the colour black, which no viewer shows."""
     from PIL import Image
 
     if "A" not in image.getbands() and "a" not in image.getbands() and "transparency" not in image.info:
@@ -109,9 +114,9 @@ def _on_white(image: "Image") -> "Image":
 
 
 def orientation_of(image: "Image") -> int:
-    """EXIF's orientation, 1 (upright) to 8; Pillow turns TIFF by itself."""
+    """Return EXIF's orientation, 1 (upright) to 8; always 1 for TIFF, which Pillow rotates itself."""
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
-        return 1  # asking Pillow would decode a PNG, in which the block may come last
+        return 1  # Pillow would decode the entire PNG, in which the EXIF block may come last
     try:
         orientation = int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # a damaged EXIF block says nothing about the pixels
@@ -120,25 +125,29 @@ def orientation_of(image: "Image") -> int:
 
 
 def size_of(image: "Image") -> tuple[int, int]:
-    """(height, width) in pixels as shown, from the header alone."""
+    """Return (height, width) in pixels as displayed, from the header alone."""
     return (image.width, image.height) if orientation_of(image) >= 5 else (image.height, image.width)
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels, from the header alone; DataError names a broken file."""
+    """Return (height, width) in pixels, from the header alone.
+
+    Raises:
+        DataError: the file is broken; the message names it.
+    """
     with opened(path) as image:
         return size_of(image)
 
 
 def read_sizes(paths: Sequence[Path]) -> set[tuple[int, int]]:
-    """The distinct (height, width) among ``paths``."""
+    """Return the distinct (height, width) among ``paths``."""
     with quiet_pool() as pool:
         return set(pool.map(read_size, paths))
 
 
 @contextmanager
 def quiet_pool() -> Iterator[ThreadPoolExecutor]:
-    """Give threads to read images in, while Pillow's warnings of sizes and metadata are silent."""
+    """Open a pool of threads that read images, with Pillow's warnings about sizes and metadata silenced."""
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield pool
@@ -157,11 +166,12 @@ def decode_all(
     Args:
         paths: the files.
         size: (height, width) of all of them.
-        rendering: how they become 8 bits.
+        rendering: how they are converted to 8 bits.
         progress: called with (done, total, ``text``).
-        text: what is being done.
+        text: what is being done, for ``progress``.
 
-    Raises DataError for a broken file, and for one of another size.
+    Raises:
+        DataError: a file is broken, or of another size.
     """
     pixels = np.empty((len(paths), *size, 3), np.uint8)
     starts = range(0, len(paths), CHUNK)

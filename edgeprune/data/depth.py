@@ -1,6 +1,6 @@
-"""Images of more than 8 bits: what their white is, and how they become 8 bits.
+"""Convert images of more than 8 bits to 8 bits, with one value of white for a folder.
 
-The value of white is a property of the whole folder: 12 bits are commonly stored in 16, which no header says.
+The value of white is a property of the folder: 12 bits are commonly stored in 16, which no header says.
 It follows from the largest value of all images, so that it is the same in training, export and measurement.
 """
 
@@ -21,7 +21,7 @@ COLOUR = "16-bit colour"  # Pillow gives its high bytes alone
 FLOAT = "float"
 INTEGER = "integer"  # Pillow's mode I: 32 bits, signed 16 bits, and 16-bit PGM
 GREY = "16-bit grey"
-# How runs were made before the folder was looked at; Pillow itself clips floats to 0..255.
+# The values of runs from before the folder was examined; Pillow itself clips floats to 0..255.
 BY_MODE = {GREY: 65535, INTEGER: 65535, FLOAT: 255, COLOUR: 65535}
 _MIN_IS_WHITE = 0  # TIFF's photometric interpretation, which Pillow undoes for 8 bits alone
 
@@ -52,7 +52,7 @@ class Extent:
 
 
 def kind_of(image: "Image") -> str | None:
-    """The kind of an opened image of more than 8 bits a channel; None for others."""
+    """Return the kind of an opened image of more than 8 bits a channel; None for others."""
     if image.mode.startswith("I;16"):
         return GREY
     if image.mode == "I":
@@ -63,7 +63,7 @@ def kind_of(image: "Image") -> str | None:
 
 
 def extent_of(image: "Image") -> Extent | None:
-    """Least and largest value of a deep image, which is decoded for that; None for others."""
+    """Decode an image of more than 8 bits and return its least and largest value; None for other images."""
     kind = kind_of(image)
     if kind is None or _is_scaled(image):
         return None
@@ -72,15 +72,15 @@ def extent_of(image: "Image") -> Extent | None:
 
 
 def _is_scaled(image: "Image") -> bool:
-    """Whether the header names the largest value, by which Pillow scales: PGM and PPM of 9 to 15 bits."""
+    """Return whether the header names the largest value, by which Pillow scales: PGM and PPM of 9 to 15 bits."""
     return image.format == "PPM" and "ppm" in str(getattr(image, "tile", ""))
 
 
 def white_of(kind: str, extents: Iterable[Extent]) -> int:
-    """The value of white of all images of one kind.
+    """Return the value of white of all images of one kind.
 
     Raises:
-        DataError: their values are of no range that is known.
+        DataError: the range of their values is unknown.
     """
     extents = list(extents)
     least, largest = min(e.least for e in extents), max(e.largest for e in extents)
@@ -109,13 +109,13 @@ def _float_white(largest: float) -> int:
 
 
 def _container_bits(largest: int) -> int:
-    """Bits of the values: sensors give 8, 10, 12, 14 or 16; what is outside of that is taken as it is."""
+    """Round up to the bits that sensors give, 8, 10, 12, 14 or 16; other bit counts stay as they are."""
     bits = max(1, largest.bit_length())
     return bits + bits % 2 if 8 < bits < 16 else bits
 
 
 def to_8_bits(image: "Image", whites: Mapping[str, int]) -> "Image":
-    """An image of 8 bits a channel, its white at 255; one that is so already stays as it is.
+    """Convert an image to 8 bits a channel with white at 255; an image of 8 bits is returned unchanged.
 
     Raises:
         UnknownWhite: ``whites`` does not have its kind.
@@ -132,7 +132,7 @@ def to_8_bits(image: "Image", whites: Mapping[str, int]) -> "Image":
 
 
 def scaled(values: NDArray[Any], white: int) -> NDArray[np.uint8]:
-    """Values from 0 to ``white`` as 0 to 255; beyond that they are clipped, and no number is 0."""
+    """Scale values from 0..``white`` to 0..255; values outside are clipped, and NaN becomes 0."""
     if values.dtype.kind == "f":
         return (np.nan_to_num(values).clip(0, white) * (255 / white)).round().astype(np.uint8)
     values = values.astype(np.int64).clip(0, white)

@@ -1,4 +1,4 @@
-"""A folder of images as a data source: small ones of one size in memory, others read file by file."""
+"""Read a folder of images: small images of one size into memory, others file by file."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,30 +20,31 @@ Size = tuple[int, int]  # (height, width) in pixels
 
 SMALL_SIDE = 96  # pixels: up to here a random crop is a shift, as for CIFAR; above, a resized box
 MEMORY_LIMIT_BYTES = 1_500_000_000
-PROBED = 200  # headers read to guess whether all images are of one size
+PROBED = 200  # headers that are read to guess whether all images are of one size
 DEFAULT_SIDE = 224
 
 
 def read_folder(folder: Path, options: ReadOptions) -> Source:
-    """Read a folder of images; small ones of one size into memory, others file by file.
+    """Read a folder of images: small images of one size into memory, others file by file.
 
-    Raises DataError for a folder that is missing, empty, half a data set, or with broken images.
+    Raises:
+        DataError: the folder is missing, empty, half a data set, or has broken images.
     """
     layout = scan(folder)
     images = _stored(layout, options) if options.stored else _examined(layout, options)
     side = options.image_size or DEFAULT_SIDE
-    given = (side, side) if options.image_size or not images.native else images.native
+    size = (side, side) if options.image_size or not images.native else images.native
     test_left_out = layout.test.left_out if layout.test else np.zeros(0, bool)
     return Source(
         name=folder.name,
         classes=layout.train.classes,
-        shape=(3, *given),
+        shape=(3, *size),
         mean=RGB_MEAN,
         std=RGB_STD,
         train=images.train,
         test=images.test,
         fingerprint=fingerprint_of(str(path.relative_to(folder)) for path in layout.paths),
-        notes=layout.notes + images.notes + _size_notes(images.native, given),
+        notes=layout.notes + images.notes + _size_notes(images.native, size),
         native=images.native,
         rendering=images.rendering,
         left_out=(layout.train.left_out, test_left_out),
@@ -52,7 +53,7 @@ def read_folder(folder: Path, options: ReadOptions) -> Source:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Train and test images, how they are decoded, and the size at which they are in memory, if they are."""
+    """Train and test images, how they are decoded, and their size in memory (None if read file by file)."""
 
     train: Images
     test: Images | None
@@ -62,16 +63,16 @@ class _Parts:
 
 
 def _stored(layout: Layout, options: ReadOptions) -> _Parts:
-    """The images as a run has them; they were examined when it began, and are decoded at first use."""
+    """Return the images of an existing run; they were examined when it began, and are decoded at first use."""
     stored = options.stored or {}
     native = stored["native_size"]
-    # Runs of before had no such keys, and go on as they were.
+    # Runs of earlier versions have no such keys, and keep their rendering.
     rendering = Rendering(stored.get("whites", BY_MODE), stored.get("as_shown", False))
     return _parts(layout, (native[0], native[1]) if native else None, rendering, options)
 
 
 def _examined(layout: Layout, options: ReadOptions) -> _Parts:
-    """The images of a new run: all are decoded into memory, or checked one by one."""
+    """Return the images of a new run: all are decoded into memory, or checked one by one."""
     native = _common_size(layout)
     if native is not None:
         try:
@@ -82,7 +83,7 @@ def _examined(layout: Layout, options: ReadOptions) -> _Parts:
         except (OddSize, UnknownWhite):
             pass
         except BrokenImage:
-            survey(layout.usable, options.progress)  # names all that are broken, instead of the first
+            survey(layout.usable, options.progress)  # its error names all broken files, not only the first
             raise
         else:
             return parts
@@ -96,27 +97,27 @@ def _parts(layout: Layout, native: Size | None, rendering: Rendering, options: R
     def images(part: Listing) -> Images:
         if native is None:
             return FileImages(part.labels, part.paths, options.image_size or DEFAULT_SIDE, rendering)
-        given = (options.image_size, options.image_size) if options.image_size else native
+        size = (options.image_size, options.image_size) if options.image_size else native
         read = partial(_decode, part, native, rendering, options.progress)
-        return MemoryImages(part.labels, read, size=given, pad=max(1, min(native) // 8), flip=True)
+        return MemoryImages(part.labels, read, size=size, pad=max(1, min(native) // 8), flip=True)
 
     test = images(layout.test) if layout.test else None
     return _Parts(images(layout.train), test, rendering, native)
 
 
 def _decode(part: Listing, native: Size, rendering: Rendering, progress: Progress | None) -> Tensor:
-    """All pixels of a part; black for images that are left out."""
+    """Decode all pixels of a part; images that are left out are black."""
     text = f"reading {part.folder.name}"
     pixels = decode_all(part.usable, native, rendering=rendering, progress=progress, text=text)
     if not part.left_out.any():
         return pixels
-    every = torch.zeros(len(part.paths), *pixels.shape[1:], dtype=torch.uint8)
-    every[torch.from_numpy(~part.left_out)] = pixels
-    return every
+    all_pixels = torch.zeros(len(part.paths), *pixels.shape[1:], dtype=torch.uint8)
+    all_pixels[torch.from_numpy(~part.left_out)] = pixels
+    return all_pixels
 
 
 def _common_size(layout: Layout) -> Size | None:
-    """The size of all images, guessed from some, if they can be held in memory; else None."""
+    """Return the size of all images, guessed from a sample, if they fit into memory; else None."""
     sizes = read_sizes(_spread(layout.usable, PROBED))
     if len(sizes) > 1:
         return None
@@ -126,11 +127,11 @@ def _common_size(layout: Layout) -> Size | None:
 
 
 def _spread(paths: tuple[Path, ...], count: int) -> tuple[Path, ...]:
-    """At most ``count`` of the paths, evenly spaced."""
+    """Return at most ``count`` of the paths, evenly spaced."""
     return paths[:: max(1, -(-len(paths) // count))]
 
 
-def _size_notes(native: Size | None, given: Size) -> tuple[str, ...]:
+def _size_notes(native: Size | None, size: Size) -> tuple[str, ...]:
     if native is not None:
         return ()
-    return (f"images are cropped to {given[0]}x{given[1]} as they are read; image_size changes that",)
+    return (f"images are cropped to {size[0]}x{size[1]} as they are read; image_size changes that",)

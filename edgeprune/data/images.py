@@ -1,4 +1,4 @@
-"""Where pixels come from: held in memory as one uint8 tensor, or read from files batch by batch."""
+"""Sources of pixels: held in memory as one uint8 tensor, or read from files batch by batch."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,19 +23,19 @@ EVAL_MARGIN = 256 / 224  # the shorter side before the central crop, as torchvis
 
 
 class Images(Protocol):
-    """Labelled images that can be asked for by position."""
+    """Labelled images, read by position."""
 
     labels: np.ndarray
-    ahead: bool  # whether reading is slow enough that the next batch should be fetched meanwhile
+    ahead: bool  # whether reading is slow enough that the next batch should be read in the background
 
     def plain(self, positions: np.ndarray) -> Tensor:
-        """uint8 (N, C, H, W), without augmentation."""
+        """Return images as uint8 (N, C, H, W), without augmentation."""
 
     def augmented(self, positions: np.ndarray, generator: torch.Generator) -> Tensor:
-        """uint8 (N, C, H, W), augmented by draws from ``generator`` alone."""
+        """Return images as uint8 (N, C, H, W), augmented by draws from ``generator`` alone."""
 
     def prepare(self) -> None:
-        """Read now what would be read at first use, so that a broken file shows early."""
+        """Read now what would be read at first use, so that a broken file is reported early."""
 
 
 class MemoryImages:
@@ -43,10 +43,10 @@ class MemoryImages:
 
     Args:
         labels: int64, shape (N,).
-        read: gives all pixels, uint8 (N, C, H, W).
-        size: (height, width) to give out; pixels are kept at their own.
-        pad: largest random shift in pixels of the kept images.
-        flip: whether a mirrored image is still one of its class.
+        read: returns all pixels, uint8 (N, C, H, W).
+        size: (height, width) of the images that are returned; in memory they have their own size.
+        pad: largest random shift, in pixels of the images in memory.
+        flip: whether a mirrored image still belongs to its class.
     """
 
     ahead = False
@@ -63,15 +63,15 @@ class MemoryImages:
         return self._read()
 
     def prepare(self) -> None:
-        """Decode now."""
+        """Decode all images now."""
         assert len(self.pixels) == len(self.labels)
 
     def plain(self, positions: np.ndarray) -> Tensor:
-        """uint8 (N, C, H, W), without augmentation."""
+        """Return images as uint8 (N, C, H, W), without augmentation."""
         return resized(self.pixels[torch.from_numpy(positions)], self._size)
 
     def augmented(self, positions: np.ndarray, generator: torch.Generator) -> Tensor:
-        """uint8 (N, C, H, W), shifted and perhaps flipped."""
+        """Return images as uint8 (N, C, H, W), shifted and randomly flipped."""
         images = shifted(self.pixels[torch.from_numpy(positions)], self._pad, generator)
         return resized(mirrored(images, generator) if self._flip else images, self._size)
 
@@ -82,19 +82,19 @@ class FileImages:
 
     labels: np.ndarray
     paths: Sequence[Path]
-    side: int  # of the square given out, in pixels
+    side: int  # of the square that is returned, in pixels
     rendering: Rendering | None = None
     ahead: bool = field(default=True, init=False)
 
     def prepare(self) -> None:
-        """Nothing: each file is read when its turn comes."""
+        """Do nothing: each file is read for its batch."""
 
     def plain(self, positions: np.ndarray) -> Tensor:
-        """uint8 (N, 3, side, side): the shorter side resized, the centre cropped."""
+        """Return uint8 (N, 3, side, side): the shorter side resized, the centre cropped."""
         return self._map(self._centre, [(self.paths[position],) for position in positions])
 
     def augmented(self, positions: np.ndarray, generator: torch.Generator) -> Tensor:
-        """uint8 (N, 3, side, side): a random box resized, perhaps flipped."""
+        """Return uint8 (N, 3, side, side): a random box resized, randomly flipped."""
         seeds = torch.randint(0, 2**62, (len(positions),), generator=generator).tolist()
         jobs = [(self.paths[position], seed) for position, seed in zip(positions, seeds, strict=True)]
         return self._map(self._random_box, jobs)

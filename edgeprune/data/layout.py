@@ -1,4 +1,4 @@
-"""Finding images: DIR/train/CLASS/* with DIR/test or DIR/val, or DIR/CLASS/* alone."""
+"""Find images: DIR/train/CLASS/* with DIR/test or DIR/val, or DIR/CLASS/* alone."""
 
 import os
 import stat
@@ -13,16 +13,16 @@ from edgeprune.data.decode import LEFT_OUT, shown
 from edgeprune.errors import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"}
-# Images of other kinds, which users may think are read.
+# Images of other kinds, which users may expect to be read.
 UNREAD = {".avif", ".dcm", ".exr", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".npy", ".tga"}
-Folder = tuple[int, int]  # device and inode
+FolderIdentity = tuple[int, int]  # device and inode
 
 
 @dataclass(frozen=True)
 class Listing:
     """The files of one part of a data set, class by class in the order of ``classes``.
 
-    ``left_out[i]`` says that ``paths[i]`` was renamed to be left out: it counts in the order alone.
+    ``left_out[i]`` says that ``paths[i]`` was renamed to be left out: it keeps its position, but is not read.
     """
 
     folder: Path
@@ -34,7 +34,7 @@ class Listing:
 
     @property
     def usable(self) -> tuple[Path, ...]:
-        """The files that are there to be read."""
+        """The files to read."""
         return tuple(path for path, out in zip(self.paths, self.left_out, strict=True) if not out)
 
 
@@ -53,12 +53,16 @@ class Layout:
 
     @property
     def usable(self) -> tuple[Path, ...]:
-        """Those of both parts that are there to be read."""
+        """The files of both parts to read."""
         return self.train.usable + (self.test.usable if self.test else ())
 
 
 def scan(folder: Path) -> Layout:
-    """Find classes and files, without opening any; DataError says what is missing."""
+    """Find classes and files without opening any.
+
+    Raises:
+        DataError: the folder or a part of it is missing, or train and test classes differ.
+    """
     if not folder.exists():
         raise DataError(f"no such data folder: {folder}")
     if not folder.is_dir():
@@ -99,11 +103,15 @@ def _notes(*parts: Listing) -> tuple[str, ...]:
 
 
 def listing(folder: Path) -> Listing:
-    """The classes (sub-folders, sorted) of ``folder`` and their images; DataError if there are none."""
+    """Return the classes (sub-folders, sorted) of ``folder`` and their images.
+
+    Raises:
+        DataError: there are no classes or no images, a class name cannot be printed, or two classes share images.
+    """
     try:
         classes = sorted(entry.name for entry in folder.iterdir() if _visible(entry.name) and entry.is_dir())
         _check_names(folder, classes)
-        owners: dict[Folder, str] = {}
+        owners: dict[FolderIdentity, str] = {}
         walks = [_Walk(folder, name, owners) for name in classes]
     except OSError as error:
         place = shown(Path(error.filename or folder))
@@ -122,7 +130,7 @@ def listing(folder: Path) -> Listing:
 
 
 def _check_names(folder: Path, classes: list[str]) -> None:
-    """Class names go into JSON, tables and pictures."""
+    """Refuse class names that cannot be printed: they are written to JSON, tables and plots."""
     for name in classes:
         # Bytes that are not UTF-8 are lone surrogates (Cs) here; Cc are control characters.
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
@@ -134,11 +142,11 @@ def _check_names(folder: Path, classes: list[str]) -> None:
 class _Walk:
     """The images of one class, in its folder and those below; links are followed, each folder once.
 
-    ``images`` says of each path whether it is left out. A folder belongs to one class: ``owners`` has those
-    of the classes before, by device and inode.
+    ``images`` maps each path to whether it is left out. A folder belongs to one class: ``owners`` maps the
+    folders of earlier classes to those classes.
     """
 
-    def __init__(self, folder: Path, name: str, owners: dict[Folder, str]) -> None:
+    def __init__(self, folder: Path, name: str, owners: dict[FolderIdentity, str]) -> None:
         self.folder, self.name, self._owners = folder / name, name, owners
         self.images: dict[Path, bool] = {}
         self.unread: Counter[str] = Counter()
@@ -149,7 +157,7 @@ class _Walk:
             waiting += self._enter(waiting.popleft())
 
     def _enter(self, folder: Path) -> list[Path]:
-        """Take the images of one folder; gives its sub-folders."""
+        """Collect the images of one folder and return its sub-folders."""
         identity = _identity(folder)
         if identity in self._seen:
             return []
@@ -160,7 +168,7 @@ class _Walk:
                 f"{shown(folder)} is a link to images of class {owner!r}: an image belongs to one class only"
             )
         with os.scandir(folder) as scanned:
-            # Where a folder is met twice, its own place counts rather than a link's, on every file system.
+            # If a folder is reached twice, its own path is used rather than a link's, on every file system.
             entries = sorted(scanned, key=lambda entry: (entry.is_symlink(), entry.name))
         folders = [Path(entry.path) for entry in entries if entry.is_dir()]
         for entry in entries:
@@ -177,25 +185,25 @@ class _Walk:
         path = Path(entry.path.removesuffix(LEFT_OUT))
         if name == entry.name:
             _check_is_file(entry)
-            self.images[path] = False  # a readable one in its place counts
+            self.images[path] = False  # a readable file of the same name takes precedence
         else:
             self.images.setdefault(path, True)
 
     def check(self) -> None:
-        """Raise DataError unless there is an image to read."""
+        """Raise DataError if there is no image to read."""
         if all(self.images.values()):
             kinds = ", ".join(sorted(self.unread))
             why = f" (its {kinds} files are of kinds that are not read)" if kinds else ""
             raise DataError(f"no images in {shown(self.folder)}{why}: add some, or remove that class folder")
 
 
-def _identity(folder: Path) -> Folder:
+def _identity(folder: Path) -> FolderIdentity:
     status = folder.stat()
     return status.st_dev, status.st_ino
 
 
 def _check_is_file(entry: os.DirEntry[str]) -> None:
-    """Reading a fifo or a device may wait for ever; a link that leads nowhere shows when it is read."""
+    """Refuse fifos and devices, whose reading may block forever; a broken link is reported when it is read."""
     if entry.is_file():
         return
     try:

@@ -22,12 +22,12 @@ DIGITS_SHIFT = 3  # pixels of 32: the strokes fill the frame, so the usual 4 wou
 
 
 def read_digits(options: ReadOptions) -> Source:
-    """scikit-learn's 1797 handwritten digits, 8x8 grey grown to 32x32 in three equal channels."""
+    """Read scikit-learn's 1797 handwritten digits, 8x8 grey enlarged to 32x32 in three equal channels."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     labels = digits.target.astype(np.int64)
-    pixels = _grown(torch.from_numpy(digits.images).float())
+    pixels = _enlarged(torch.from_numpy(digits.images).float())
     train, test = stratified_split(labels, DIGITS_TEST, seed=0)
     side = options.image_size or 32
     mean, std = _grey_statistics(pixels[train])
@@ -49,20 +49,20 @@ def read_digits(options: ReadOptions) -> Source:
     )
 
 
-def _grown(grey: Tensor) -> Tensor:
-    """Values 0..16, (N, 8, 8), to uint8 (N, 3, 32, 32) by bilinear interpolation."""
+def _enlarged(grey: Tensor) -> Tensor:
+    """Enlarge values 0..16, (N, 8, 8), to uint8 (N, 3, 32, 32) by bilinear interpolation."""
     large = F.interpolate(grey[:, None] * (255 / 16), size=(32, 32), mode="bilinear")
     return large.round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
 
 
 def _grey_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     values = pixels[:, 0].double() / 255
-    # Four digits, so that another summation order on another machine gives the same numbers.
+    # Four digits, so that the summation order of another machine does not change the numbers.
     return (round(values.mean().item(), 4),) * 3, (round(values.std().item(), 4),) * 3
 
 
 def read_cifar(dataset: str, options: ReadOptions) -> Source:
-    """CIFAR-10 or -100 (``dataset`` is torchvision's class name), 32x32 RGB, Krizhevsky 2009."""
+    """Read CIFAR-10 or -100 (``dataset`` is torchvision's class name), 32x32 RGB, Krizhevsky 2009."""
     train = _torchvision(dataset, True, options)
     test = _torchvision(dataset, False, options)
     side = options.image_size or 32

@@ -1,4 +1,4 @@
-"""What a reader of data hands over, before any validation split is made."""
+"""The result of a data reader, before the validation split is made."""
 
 import hashlib
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from edgeprune.data.images import Images
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read: where downloads live, whether to fetch, which size, what an earlier run saw."""
+    """How to read: where downloads are kept, whether to download, which size, the spec of an earlier run."""
 
     root: Path | None = None
     download: bool = False
@@ -27,7 +27,7 @@ class ReadOptions:
 class Source:
     """Train and test images; ``test`` is None where it must be held out of ``train``.
 
-    ``left_out`` says of each image of train, and of test, whether it is in the order but not to be read.
+    ``left_out`` marks each image of train, and of test, that keeps its position but is not read.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Source:
 
 
 def fingerprint_of(parts: Iterable[str]) -> str:
-    """sha256 of the parts in order: tells whether a data set still holds the same images."""
+    """Return the sha256 of the parts in order, which shows whether a data set still has the same images."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode("utf-8", "surrogateescape") + b"\0")  # a file name may be any bytes

@@ -1,4 +1,4 @@
-"""Which images are held out: a stratified choice, as pure functions of labels and seed."""
+"""Choose the images to hold out, stratified by class, as pure functions of labels and seed."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ def stratified_split(labels: np.ndarray, count: int, *, seed: int) -> tuple[np.n
 
     Args:
         labels: class of each image, int, shape (N,).
-        count: images to hold out; fewer are taken where single-image classes leave no more.
+        count: images to hold out; fewer are held out where single-image classes leave no more.
         seed: the same seed gives the same choice, on every machine and numpy version.
 
     Returns:
@@ -28,7 +28,7 @@ def shares(sizes: np.ndarray, count: int) -> np.ndarray:
 
     Args:
         sizes: images per class, int, shape (K,).
-        count: how many to take in all.
+        count: images to take from all classes together.
 
     Returns:
         Images to take from each class, int, shape (K,); the first class wins a tie.

@@ -22,15 +22,15 @@ ELSEWHERE = "or torchvision:NAME for its other classifiers, or package.module:fa
 
 
 def model_names() -> list[str]:
-    """Models known by a plain name: those for CIFAR sizes, then those for ImageNet sizes.
+    """Return the names of the built-in models: those for CIFAR sizes, then those for ImageNet sizes.
 
-    Listing them imports nothing heavy.
+    No heavy package is imported.
     """
     return [*CIFAR_DEPTHS, *CIFAR_OTHERS, *IMAGENET, *TORCHVISION]
 
 
 def is_cifar_sized(name: str) -> bool:
-    """Whether the model is meant for images of 32x32; all others are for 224x224."""
+    """Return whether the model is for images of 32x32; all others are for 224x224."""
     return name in CIFAR_DEPTHS or name in CIFAR_OTHERS
 
 
@@ -39,12 +39,12 @@ def build(name: str, *, num_classes: int, in_channels: int = 3, **args: Any) -> 
 
     Args:
         name: one of `model_names`, ``torchvision:NAME`` or ``package.module:factory``.
-        num_classes: width of the logits, at least 2.
+        num_classes: number of logits, at least 2.
         in_channels: channels of the images.
         **args: passed on to the model or factory.
 
     Raises:
-        ModelError: for an unknown name, arguments that do not fit, or a factory that fails.
+        ModelError: for an unknown name, unsupported arguments, or a factory that fails.
     """
     if num_classes < 2:
         raise ModelError(f"a classifier needs at least 2 classes, not {num_classes}")
@@ -57,7 +57,7 @@ def _builder(name: str) -> Callable[..., nn.Module]:
 
         return partial(cifar_resnet, CIFAR_DEPTHS[name])
     if name in CIFAR_OTHERS or name in IMAGENET:
-        return _plain(name)
+        return _built_in(name)
     if name in TORCHVISION or name.startswith("torchvision:"):
         from edgeprune.models.vision import torchvision_model
 
@@ -69,7 +69,7 @@ def _builder(name: str) -> Callable[..., nn.Module]:
     raise ModelError(f"{known('model', name, model_names())}; {ELSEWHERE}")
 
 
-def _plain(name: str) -> Callable[..., nn.Module]:
+def _built_in(name: str) -> Callable[..., nn.Module]:
     from edgeprune.models import mobilenet, vgg
 
     builders: dict[str, Callable[..., nn.Module]] = {
@@ -85,9 +85,9 @@ def load_weights(model: nn.Module, path: str | Path, *, key: str | None = None) 
     """Load a checkpoint in place; see `edgeprune.models.weights.load_weights`.
 
     Args:
-        model: it gets the weights.
-        path: of the file.
-        key: where in the file they are, if several sets of weights fit.
+        model: receives the weights.
+        path: the checkpoint file.
+        key: where in the file the weights are, if several sets fit.
     """
     from edgeprune.models.weights import load_weights as load
 

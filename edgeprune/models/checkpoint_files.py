@@ -1,4 +1,4 @@
-"""Reading a checkpoint file: every tensor in it by its dotted name, and nothing of it is ever run."""
+"""Read a checkpoint file: every tensor in it by its dotted name, without running any code of the file."""
 
 import pickle
 import re
@@ -19,8 +19,8 @@ TORCH_SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")  # .pth.tar amo
 SAVE = "save model.state_dict(), or {'state_dict': ...}"
 MAX_DEPTH, MAX_ENTRIES = 32, 1_000_000  # of dicts in dicts; a damaged file may refer to itself
 
-# What training scripts put beside their weights. It is read as an empty object of the same name, so that nothing
-# of argparse, numpy or pathlib is called with what a file says.
+# Objects that training scripts save beside their weights. They are read as empty objects of the same name, so that
+# argparse, numpy and pathlib are never called with a file's content.
 _IGNORED = (
     "argparse.Namespace",
     "numpy.dtype",
@@ -35,14 +35,14 @@ _IGNORED = (
 
 @dataclass(frozen=True)
 class Holdings:
-    """What a checkpoint file holds.
+    """The content of a checkpoint file.
 
     Attributes:
-        path: of the file.
-        tensors: by the keys of all dicts that lead to them, joined by dots: ``state_dict.conv1.weight``.
-        homes: the dict that each of them lies in, in the same notation; "" is the file itself.
-        others: the type's name of everything else that has a name, the dicts among it.
-        unnamed: a tensor's key that is not text, with its type's name, if there is one.
+        path: the file.
+        tensors: each tensor by the keys of all dicts that lead to it, joined by dots: ``state_dict.conv1.weight``.
+        homes: the dict that contains each tensor, in the same notation; "" is the file itself.
+        others: the type's name of every other entry, including the dicts.
+        unnamed: keys of tensors that are not text, each with its type's name.
     """
 
     path: Path
@@ -52,15 +52,15 @@ class Holdings:
     unnamed: list[str] = field(default_factory=list)
 
     def add(self, content: Mapping[Any, Any], home: str = "", depth: int = 0) -> None:
-        """Take in a dict and those inside of it.
+        """Add a dict and those nested in it.
 
         Args:
             content: the dict.
-            home: its own name.
-            depth: how many dicts it lies in.
+            home: its dotted name; "" for the file itself.
+            depth: number of dicts around it.
 
         Raises:
-            WeightsError: a name stands for two things, or dicts are nested without end.
+            WeightsError: two entries have one name, there are too many of them, or dicts are nested too deeply.
         """
         for key, value in content.items():
             name = joined(home, key if isinstance(key, str) else str(key))
@@ -83,20 +83,20 @@ class Holdings:
                     self.add(part, name if part is value else f"{name}.{number}", depth + 1)
 
     def named(self, name: str) -> bool:
-        """Return whether a dict, or the beginning of tensors' names, has this name; "" is the file itself."""
+        """Return whether a dict, or a prefix of tensors' names, has this name; "" is the file itself."""
         return not name or any(tensor.startswith(f"{name}.") for tensor in self.tensors)
 
 
 def joined(*parts: str) -> str:
-    """Return the parts of a dotted name as one; empty ones are left out."""
+    """Join the parts of a dotted name; empty parts are left out."""
     return ".".join(part for part in parts if part)
 
 
 def read_checkpoint(path: Path) -> Holdings:
-    """Return what a checkpoint file holds.
+    """Read a checkpoint file.
 
     Raises:
-        WeightsError: it is missing, a folder, truncated, of no known kind, without tensors, or needs code to be read.
+        WeightsError: it is missing, a folder, truncated, of an unknown kind, without tensors, or needs code to be read.
     """
     if not path.exists():
         raise WeightsError(f"no such weights file: {path}")
@@ -133,7 +133,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings(), _ignored_names():
-            warnings.simplefilter("ignore")  # torch remarks on the pickle protocol before it refuses
+            warnings.simplefilter("ignore")  # torch warns about the pickle protocol before it refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         needed = re.search(r"GLOBAL (\S+)", str(error))
@@ -152,31 +152,31 @@ def _read_torch(path: Path) -> Any:
 
 
 class _Ignored:
-    """Stands for an object beside the weights, without any of its content."""
+    """Placeholder for an object beside the weights, without its content."""
 
     def __new__(cls, *_arguments: Any, **_keywords: Any) -> "_Ignored":
         return super().__new__(cls)
 
     def __init__(self, *_arguments: Any, **_keywords: Any) -> None:
-        """Take whatever a file gives, and keep none of it."""
+        """Discard the arguments that the file gives."""
 
     def __setstate__(self, _state: Any) -> None:
-        """Keep nothing."""
+        """Discard the state that the file gives."""
 
 
-def _stand_in(full_name: str) -> type[_Ignored]:
+def _placeholder(full_name: str) -> type[_Ignored]:
     module, _, name = full_name.rpartition(".")
     return type(name, (_Ignored,), {"__module__": module})
 
 
-_STAND_INS: list[Any] = [_stand_in(name) for name in _IGNORED]
+_PLACEHOLDERS: list[Any] = [_placeholder(name) for name in _IGNORED]
 
 
 @contextmanager
 def _ignored_names() -> Iterator[None]:
-    """Let torch's reader pass over the names of `_IGNORED`; what was allowed before is again, afterwards."""
+    """Let torch's reader skip the classes of `_IGNORED`; afterwards the earlier list of allowed classes is restored."""
     allowed = torch.serialization.get_safe_globals()
-    torch.serialization.add_safe_globals(_STAND_INS)
+    torch.serialization.add_safe_globals(_PLACEHOLDERS)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint file are a model's: found by the model's own names and shapes."""
+"""Match the tensors of a checkpoint file to a model by the model's own names and shapes."""
 
 import shlex
 from collections import Counter
@@ -14,7 +14,7 @@ from edgeprune.errors import WeightsError, printable
 from edgeprune.models.checkpoint_files import Holdings
 from edgeprune.options.bounds import short
 
-# Segments that wrappers of modules put into names: DataParallel and DDP, torch.compile, FSDP, checkpoint_wrapper.
+# Segments that module wrappers add to names: DataParallel and DDP, torch.compile, FSDP, checkpoint_wrapper.
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 COUNTER = "num_batches_tracked"  # BatchNorm's, which old checkpoints lack
 SHOWN = 6  # sets of weights in a message
@@ -23,13 +23,13 @@ LONGEST = 200  # of a key in a message
 
 @dataclass(frozen=True)
 class Fit:
-    """The tensors below one dotted name, held against a model.
+    """The tensors below one dotted name, matched to a model.
 
     Attributes:
         key: that name; "" is the file itself.
         names: the model's name of a tensor -> its name in the file.
         extra: names below ``key`` that the model lacks, without the key.
-        complete: every tensor of the model is there, in its shape.
+        complete: whether every tensor of the model is present, with its shape.
     """
 
     key: str
@@ -39,7 +39,7 @@ class Fit:
 
     @property
     def label(self) -> str:
-        """How a person picks it: without the wrappers at the end, and "." for the file itself."""
+        """The key as a user types it: without the wrappers at its end, and "." for the file itself."""
         return without_wrappers(self.key) or "."
 
 
@@ -56,12 +56,12 @@ def _plain(parts: Iterable[str]) -> str:
 
 
 class Matcher:
-    """A file's tensors, held against a model's.
+    """Matches a file's tensors to a model's.
 
     Attributes:
         own: the model's tensors by name.
-        required: those of them that must be in the file; of tensors that are one in the model, any will do.
-        holdings: of the file.
+        required: groups of names; the file must have at least one of each group (tied tensors form a group).
+        holdings: the content of the file.
     """
 
     def __init__(self, own: dict[str, Tensor], required: list[set[str]], holdings: Holdings) -> None:
@@ -69,8 +69,8 @@ class Matcher:
 
         Args:
             own: the model's tensors by name.
-            required: names of which at least one each must be there.
-            holdings: of the file.
+            required: groups of names; the file must have at least one of each group.
+            holdings: the content of the file.
         """
         self.own, self.required, self.holdings = own, required, holdings
         plain = Counter(_plain(name.split(".")) for name in own)
@@ -81,7 +81,7 @@ class Matcher:
             self._match(name)
 
     def _match(self, name: str) -> None:
-        """Enter a tensor under each key that makes the rest of its name one of the model's."""
+        """Record a tensor under each key that makes the rest of its name one of the model's."""
         parts = name.split(".")
         for start, first in enumerate(parts):
             tail = ".".join(parts[start:])
@@ -97,7 +97,7 @@ class Matcher:
 
     @cached_property
     def complete_keys(self) -> list[str]:
-        """The keys below which every tensor of the model is, in its shape."""
+        """The keys below which every tensor of the model is present, with its shape."""
         return [key for key, names in self.matched.items() if self._is_complete(names)]
 
     def _is_complete(self, names: dict[str, str]) -> bool:
@@ -106,12 +106,12 @@ class Matcher:
         return all(self.fits(own, self.holdings.tensors[name]) for own, name in names.items())
 
     def fits(self, name: str, tensor: Tensor) -> bool:
-        """Return whether a tensor has the shape of the model's; one that has no shape yet takes any."""
+        """Return whether a tensor has the shape of the model's; a lazy parameter accepts any shape."""
         own = self.own[name]
         return is_lazy(own) or own.shape == tensor.shape
 
     def fit(self, key: str) -> Fit:
-        """Return what is below a key, held against the model."""
+        """Return the tensors below a key, matched to the model."""
         names = self.matched.get(key, {})
         used = set(names.values())
         start = f"{key}." if key else ""
@@ -123,34 +123,44 @@ class Matcher:
         return Fit(key, names, extra, key in self.complete_keys)
 
     def _is_elsewhere(self, name: str, key: str, start: str) -> bool:
-        """Return whether a tensor below a key is no part of its weights: an optimizer's, or other whole weights."""
+        """Return whether a tensor below a key belongs to an optimizer or to another complete set of weights."""
         home = self.holdings.homes[name]
         if len(home) > len(key) and name[len(start) :].split(".")[0] not in self._heads:
             return True
         return any(name.startswith(f"{other}.") for other in self.complete_keys if len(other) > len(key))
 
     def within(self, key: str | None) -> list[str]:
-        """Return the complete keys at or below one that was typed; all of them for None."""
+        """Return the complete keys at or below a key that the user typed; all of them for None."""
         if key is None:
             return self.complete_keys
-        below = [one for one in self.complete_keys if not key or one == key or one.startswith(f"{key}.")]
-        at = [one for one in below if one == key or without_wrappers(one) == without_wrappers(key)]
+        below = [
+            complete
+            for complete in self.complete_keys
+            if not key or complete == key or complete.startswith(f"{key}.")
+        ]
+        at = [
+            complete
+            for complete in below
+            if complete == key or without_wrappers(complete) == without_wrappers(key)
+        ]
         return at or below
 
     def nearest(self, key: str | None) -> Fit:
-        """Return the tensors that come nearest to the model, at or below a key, for a message."""
-        keys = [one for one in self.matched if not key or one == key or one.startswith(f"{key}.")]
-        if keys:
-            most = max(len(self.matched[one]) for one in keys)
-            fits = [self.fit(one) for one in [one for one in keys if len(self.matched[one]) == most][:SHOWN]]
-            return min(fits, key=lambda fit: len(fit.extra))
+        """Return the tensors that match the model best, at or below a key, for a message."""
+        prefixes = [
+            prefix for prefix in self.matched if not key or prefix == key or prefix.startswith(f"{key}.")
+        ]
+        if prefixes:
+            most = max(len(self.matched[prefix]) for prefix in prefixes)
+            best = [prefix for prefix in prefixes if len(self.matched[prefix]) == most]
+            return min(map(self.fit, best[:SHOWN]), key=lambda fit: len(fit.extra))
         homes = Counter(
             home for home in self.holdings.homes.values() if not key or f"{home}.".startswith(f"{key}.")
         )
         return self.fit(max(homes, key=lambda home: homes[home]) if homes else key or "")
 
     def sets(self) -> dict[str, int]:
-        """Return what the file holds: labels, with the number of tensors of each."""
+        """Return the sets of weights in the file: label -> number of tensors."""
         half = sum(map(len, self.required)) / 2
         keys = sorted((key for key, names in self.matched.items() if len(names) >= max(half, 1)), key=len)
         counts = Counter(dict.fromkeys((without_wrappers(key) or "." for key in keys), 0))
@@ -173,11 +183,11 @@ def _without_numbers(home: str) -> str:
 
 
 def choose(matcher: Matcher, key: str | None) -> Fit | None:
-    """Return the tensors that are the model's; None where none are.
+    """Choose the set of tensors that fits the model exactly; None if there is none.
 
     Args:
         matcher: of a file and a model.
-        key: below which they are, "" for the file itself; None where the file decides.
+        key: the name below which to search; "" is the file itself, None searches everywhere.
 
     Raises:
         WeightsError: nothing has that key, or several different sets of weights fit.
@@ -187,16 +197,16 @@ def choose(matcher: Matcher, key: str | None) -> Fit | None:
         raise WeightsError(f"{path} has no tensors under {short(printable(key))!r}; {_listed(matcher)}")
     exact = _distinct(matcher, matcher.within(key))
     if len(exact) > 1:
-        ways = " or ".join(f"--weights-key {_quoted(fit.label)}" for fit in exact)
+        choices = " or ".join(f"--weights-key {_quoted(fit.label)}" for fit in exact)
         raise WeightsError(
-            f"{path} holds several sets of weights that fit and differ: say {ways} (key= in Python); "
+            f"{path} holds several sets of weights that fit and differ: say {choices} (key= in Python); "
             f"{_listed(matcher)}"
         )
     return exact[0] if exact else None
 
 
 def _distinct(matcher: Matcher, keys: Iterable[str]) -> list[Fit]:
-    """Return the exact fits below some keys, one of each that hold the same numbers, and no more than are shown."""
+    """Return the exact fits below some keys, without those of equal numbers, and at most ``SHOWN``."""
     distinct: list[Fit] = []
     for fit in map(matcher.fit, keys):
         if not fit.extra and not any(_same(matcher, fit, other) for other in distinct):
@@ -206,18 +216,18 @@ def _distinct(matcher: Matcher, keys: Iterable[str]) -> list[Fit]:
     return distinct
 
 
-def _same(matcher: Matcher, one: Fit, other: Fit) -> bool:
+def _same(matcher: Matcher, fit: Fit, other: Fit) -> bool:
     tensors = matcher.holdings.tensors
-    return one.names.keys() == other.names.keys() and all(
-        _equal(tensors[name], tensors[other.names[own]]) for own, name in one.names.items()
+    return fit.names.keys() == other.names.keys() and all(
+        _equal(tensors[name], tensors[other.names[own]]) for own, name in fit.names.items()
     )
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
-    if one is other:
+def _equal(tensor: Tensor, other: Tensor) -> bool:
+    if tensor is other:
         return True
-    unusual = [t for t in (one, other) if t.is_meta or t.is_quantized or t.layout != torch.strided]
-    return not unusual and one.dtype == other.dtype and torch.equal(one, other)
+    unusual = [t for t in (tensor, other) if t.is_meta or t.is_quantized or t.layout != torch.strided]
+    return not unusual and tensor.dtype == other.dtype and torch.equal(tensor, other)
 
 
 def _listed(matcher: Matcher) -> str:
@@ -231,13 +241,13 @@ def _listed(matcher: Matcher) -> str:
 
 
 def where(matcher: Matcher, fit: Fit) -> str:
-    """Return the file as a message names it, with the key that was looked at."""
+    """Return the file's name for a message, with the key of the fit."""
     label = "" if fit.label == "." else f" ({_quoted(fit.label)})"
     return f"{matcher.holdings.path}{label}"
 
 
 def elsewhere(matcher: Matcher) -> str:
-    """Return what else the file holds and how to pick it, for the end of a message; "" if it is one set."""
+    """Return what else the file holds and how to pick it, for the end of a message; "" if it has one set only."""
     if len(matcher.sets()) < 2:
         return ""
     return f"{_listed(matcher)}, and --weights-key picks one"

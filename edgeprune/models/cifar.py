@@ -10,7 +10,7 @@ from edgeprune.errors import ModelError
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions; where the width grows, the shortcut is subsampled and zero-padded."""
+    """Two 3x3 convolutions; where the number of channels grows, the shortcut is subsampled and zero-padded."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -23,23 +23,23 @@ class Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""
+        """Map (N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""
         inner = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(inner)) + self.shortcut(x))
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """``x`` itself, or every second pixel of it between zero channels."""
+        """Return ``x`` itself, or every second pixel of it between zero channels."""
         if self.stride == 1:
             return x
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
 
 
 class CifarResNet(nn.Module):
-    """Stem, three stages of ``blocks`` blocks at widths w, 2w, 4w, global mean, one linear layer.
+    """Stem, three stages of ``blocks`` blocks with w, 2w, 4w channels, global mean, one linear layer.
 
     Args:
         blocks: per stage; the depth is 6 * blocks + 2.
-        num_classes: width of the logits.
+        num_classes: number of logits.
         in_channels: channels of the images.
         width: channels of the first stage; 16 in the paper.
     """
@@ -55,7 +55,7 @@ class CifarResNet(nn.Module):
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to logits (N, num_classes)."""
+        """Map (N, in_channels, H, W) to logits (N, num_classes)."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         x = torch.flatten(F.adaptive_avg_pool2d(x, 1), 1)
@@ -73,7 +73,11 @@ def _initialise(module: nn.Module) -> None:
 
 
 def cifar_resnet(depth: int, /, **args: Any) -> CifarResNet:
-    """ResNet of ``depth`` = 6n + 2 layers; ModelError for arguments it does not take."""
+    """Build a ResNet of ``depth`` = 6n + 2 layers.
+
+    Raises:
+        ModelError: for arguments that it does not take.
+    """
     try:
         return CifarResNet((depth - 2) // 6, **args)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""A user's own model: ``package.module:factory``, imported from the path or the working folder."""
+"""Build a user's own model: ``package.module:factory``, imported from the path or the working folder."""
 
 import importlib
 import inspect
@@ -17,16 +17,20 @@ from edgeprune.errors import ModelError
 def from_factory(name: str, /, *, num_classes: int, in_channels: int = 3, **args: Any) -> nn.Module:
     """Import ``package.module:factory`` and call it.
 
-    ``num_classes`` and ``in_channels`` are passed if the factory accepts them, ``args`` always.
+    Args:
+        name: ``package.module:factory``; the factory may be a dotted path.
+        num_classes: number of logits, passed if the factory accepts it.
+        in_channels: channels of the images, passed if the factory accepts it.
+        **args: always passed.
 
     Raises:
-        ModelError: when the module or attribute is not there, or the factory fails or gives no nn.Module.
+        ModelError: the module or attribute does not exist, or the factory fails or returns no nn.Module.
     """
     module, _, attribute = name.partition(":")
     with _working_folder_importable():
         factory = _attribute(_import(module, name), attribute, name)
-        offered = {"num_classes": num_classes, "in_channels": in_channels}
-        model = _call(factory, {**_accepted(factory, offered), **args}, name)
+        standard_args = {"num_classes": num_classes, "in_channels": in_channels}
+        model = _call(factory, {**_accepted(factory, standard_args), **args}, name)
     if not isinstance(model, nn.Module):
         raise ModelError(f"{name} returned a {type(model).__name__}: it must return a torch.nn.Module")
     return model
@@ -34,7 +38,7 @@ def from_factory(name: str, /, *, num_classes: int, in_channels: int = 3, **args
 
 @contextmanager
 def _working_folder_importable() -> Iterator[None]:
-    """A console script, unlike ``python -m``, does not look for modules in the working folder."""
+    """Add the working folder to the import path: a console script, unlike ``python -m``, does not search it."""
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     try:
@@ -55,30 +59,32 @@ def _import(module: str, name: str) -> Any:
                 f"no module {error.name!r} for {name}: run from the folder that holds it, or install it"
             ) from error
         raise ModelError(f"{module} needs a module that is not installed: {error.name}") from error
-    except Exception as error:  # whatever the user's module does while it is imported
+    except Exception as error:  # the user's module may raise anything while it is imported
         raise ModelError(f"{module} cannot be imported: {_one_line(error)}") from error
 
 
 def _attribute(module: Any, attribute: str, name: str) -> Callable[..., Any]:
     try:
-        found = reduce(getattr, attribute.split("."), module)
+        factory = reduce(getattr, attribute.split("."), module)
     except AttributeError as error:
         raise ModelError(f"{module.__name__} has no {attribute!r}: is {name} spelt right?") from error
-    if isinstance(found, nn.Module) or not callable(found):
-        raise ModelError(f"{name} is a {type(found).__name__}: name a function or class that makes the model")
-    return found
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise ModelError(
+            f"{name} is a {type(factory).__name__}: name a function or class that makes the model"
+        )
+    return factory
 
 
-def _accepted(factory: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
-    """Those of the offered arguments that the factory's signature has a place for."""
+def _accepted(factory: Callable[..., Any], standard_args: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that the factory's signature accepts."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
         return {}
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return offered
+        return standard_args
     names = {parameter.name for parameter in parameters if parameter.kind is not parameter.POSITIONAL_ONLY}
-    return {key: value for key, value in offered.items() if key in names}
+    return {key: value for key, value in standard_args.items() if key in names}
 
 
 def _call(factory: Callable[..., Any], args: dict[str, Any], name: str) -> Any:

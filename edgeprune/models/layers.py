@@ -1,4 +1,4 @@
-"""What VGG and the MobileNets of the zoo share: a convolution's surroundings, first weights, arguments."""
+"""Shared parts of the built-in VGG and MobileNets: convolution blocks, initial weights, argument checks."""
 
 import math
 from typing import Any
@@ -8,14 +8,22 @@ from torch import nn
 from edgeprune.errors import ModelError
 
 
-def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """A convolution that keeps the size (but for its stride), BatchNorm in place of its bias, and ReLU."""
+def conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """Build a convolution that keeps the image size (but for its stride), BatchNorm in place of a bias, and ReLU.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        kernel: odd side length.
+        stride: of the convolution.
+        groups: of the convolution; ``inputs`` for a depthwise one.
+    """
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
 def initialise(module: nn.Module) -> None:
-    """First weights as torchvision's VGG and MobileNetV2 have them; for `nn.Module.apply`."""
+    """Initialise weights as torchvision's VGG and MobileNetV2 do; for `nn.Module.apply`."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out")
     elif isinstance(module, nn.Linear):
@@ -33,7 +41,18 @@ def check_arguments(
     width: float = 1.0,
     **other: Any,
 ) -> None:
-    """Raise ModelError for arguments that the model ``name`` does not take, or a width that is none."""
+    """Check the arguments of a built-in model.
+
+    Args:
+        name: of the model, for messages.
+        num_classes: any value; required.
+        in_channels: any value.
+        width: factor on the numbers of channels, above 0.
+        **other: arguments that the model does not take.
+
+    Raises:
+        ModelError: there are other arguments, or ``width`` is not a finite number above 0.
+    """
     if other:
         raise ModelError(f"{name} takes num_classes, in_channels and width, not {', '.join(other)}")
     if not (isinstance(width, int | float) and 0 < width < math.inf):

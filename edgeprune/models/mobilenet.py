@@ -4,7 +4,7 @@ V1: Howard et al. 2017, "MobileNets: Efficient Convolutional Neural Networks for
 table 1. Its last depthwise convolution has stride 1: the table's "s2" does not fit the sizes the table gives.
 V2: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", table 2.
 
-For CIFAR the papers have no model. As is usual (kuangliu/pytorch-cifar), the first layers do not subsample:
+The papers define no model for CIFAR. As is usual (kuangliu/pytorch-cifar), the first layers do not subsample:
 the stem of V1; the stem and the stage of 24 channels of V2. So 32x32 images end as maps of 2x2 and 4x4.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgeprune.models.layers import check_arguments, convolution, initialise
+from edgeprune.models.layers import check_arguments, conv_bn_relu, initialise
 
 STEM = 32
 BLOCKS = (
@@ -24,16 +24,16 @@ BLOCKS = (
 INVERTED = [
     [1, 16, 1, 1], [6, 24, 2, 1], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1],
 ]  # fmt: skip
-LEAST = 8  # channels, however small the width: the authors' own code has it so
+MIN_CHANNELS = 8  # for any width factor, as in the authors' own code
 
 
 class MobileNetV1(nn.Module):
     """A stem, thirteen blocks of a depthwise and a pointwise convolution, global mean, one linear layer.
 
     Args:
-        num_classes: width of the logits.
+        num_classes: number of logits.
         in_channels: channels of the images.
-        width: factor on all widths (the paper's alpha).
+        width: factor on all numbers of channels (the paper's alpha).
         stem_stride: 2 for ImageNet, 1 for CIFAR sizes.
     """
 
@@ -41,10 +41,10 @@ class MobileNetV1(nn.Module):
         self, *, num_classes: int, in_channels: int = 3, width: float = 1.0, stem_stride: int = 2
     ) -> None:
         super().__init__()
-        channels = max(LEAST, int(STEM * width))
-        blocks = [nn.Sequential(*convolution(in_channels, channels, 3, stem_stride))]
+        channels = max(MIN_CHANNELS, int(STEM * width))
+        blocks = [nn.Sequential(*conv_bn_relu(in_channels, channels, 3, stem_stride))]
         for outputs, stride in BLOCKS:
-            scaled = max(LEAST, int(outputs * width))
+            scaled = max(MIN_CHANNELS, int(outputs * width))
             blocks.append(_separable(channels, scaled, stride))
             channels = scaled
         self.features = nn.Sequential(*blocks)
@@ -52,33 +52,44 @@ class MobileNetV1(nn.Module):
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to logits (N, num_classes)."""
+        """Map (N, in_channels, H, W) to logits (N, num_classes)."""
         x = F.adaptive_avg_pool2d(self.features(x), 1)
         return self.classifier(torch.flatten(x, 1))
 
 
 def _separable(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """A 3x3 convolution of each channel by itself, then a 1x1 convolution across them."""
-    return nn.Sequential(*convolution(inputs, inputs, 3, stride, inputs), *convolution(inputs, outputs, 1))
+    """Build a depthwise 3x3 convolution, then a pointwise one."""
+    return nn.Sequential(*conv_bn_relu(inputs, inputs, 3, stride, inputs), *conv_bn_relu(inputs, outputs, 1))
 
 
 def mobilenetv1(**args: Any) -> MobileNetV1:
-    """For ImageNet sizes; ModelError for arguments it does not take."""
+    """Build MobileNetV1 for ImageNet sizes.
+
+    Raises:
+        ModelError: for arguments that it does not take.
+    """
     check_arguments("mobilenetv1", **args)
     return MobileNetV1(**args)
 
 
 def mobilenetv1_cifar(**args: Any) -> MobileNetV1:
-    """For CIFAR sizes; ModelError for arguments it does not take."""
+    """Build MobileNetV1 for CIFAR sizes.
+
+    Raises:
+        ModelError: for arguments that it does not take.
+    """
     check_arguments("mobilenetv1_cifar", **args)
     return MobileNetV1(stem_stride=1, **args)
 
 
 def mobilenetv2_cifar(**args: Any) -> nn.Module:
-    """torchvision's MobileNetV2, of which the first layers do not subsample.
+    """Build torchvision's MobileNetV2 with first layers that do not subsample.
 
-    ``width`` is the factor on all widths; they are rounded to multiples of 8, as in the paper's code, and
-    the last convolution has at least 1280. ModelError for arguments it does not take.
+    ``width`` is the factor on all numbers of channels; they are rounded to multiples of 8, as in the paper's code,
+    and the last convolution has at least 1280.
+
+    Raises:
+        ModelError: for arguments that it does not take.
     """
     from torchvision.models import MobileNetV2
 

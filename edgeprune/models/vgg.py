@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgeprune.models.layers import check_arguments, convolution, initialise
+from edgeprune.models.layers import check_arguments, conv_bn_relu, initialise
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions; each ends in a pooling
 HIDDEN = 512
@@ -21,9 +21,9 @@ class CifarVGG16(nn.Module):
     """Five stages, each halving the image, then two linear layers.
 
     Args:
-        num_classes: width of the logits.
+        num_classes: number of logits.
         in_channels: channels of the images, which have at least 32x32 pixels: five poolings leave one.
-        width: factor on all widths; 1 in the paper.
+        width: factor on all numbers of channels; 1 in the paper.
     """
 
     def __init__(self, *, num_classes: int, in_channels: int = 3, width: float = 1.0) -> None:
@@ -33,7 +33,7 @@ class CifarVGG16(nn.Module):
         for outputs, count in STAGES:
             for _ in range(count):
                 scaled = max(1, int(outputs * width))
-                layers += convolution(channels, scaled, 3)
+                layers += conv_bn_relu(channels, scaled, 3)
                 channels = scaled
             layers.append(nn.MaxPool2d(2))
         hidden = max(1, int(HIDDEN * width))
@@ -47,12 +47,16 @@ class CifarVGG16(nn.Module):
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W), H and W at least 32, to logits (N, num_classes)."""
+        """Map (N, in_channels, H, W), H and W at least 32, to logits (N, num_classes)."""
         x = F.adaptive_avg_pool2d(self.features(x), 1)
         return self.classifier(torch.flatten(x, 1))
 
 
 def vgg16_cifar(**args: Any) -> CifarVGG16:
-    """VGG-16 for CIFAR sizes; ModelError for arguments it does not take."""
+    """Build VGG-16 for CIFAR sizes.
+
+    Raises:
+        ModelError: for arguments that it does not take.
+    """
     check_arguments("vgg16_cifar", **args)
     return CifarVGG16(**args)

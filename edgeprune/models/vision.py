@@ -1,4 +1,4 @@
-"""torchvision's classification models, by torchvision's own names, without its weights."""
+"""Build torchvision's classification models by torchvision's own names, without its weights."""
 
 from typing import Any
 
@@ -13,7 +13,14 @@ DEFAULTS = {name: {"aux_logits": False, "init_weights": True} for name in ("goog
 def torchvision_model(name: str, /, *, num_classes: int, in_channels: int = 3, **args: Any) -> nn.Module:
     """Build ``torchvision.models.NAME`` with random weights.
 
-    Raises ModelError for a name torchvision does not have, or arguments it does not take.
+    Args:
+        name: torchvision's name of a classifier.
+        num_classes: number of logits.
+        in_channels: channels of the images, 3.
+        **args: passed to torchvision.
+
+    Raises:
+        ModelError: torchvision has no such model, or does not accept the arguments.
     """
     from torchvision import models
 

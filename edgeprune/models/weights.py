@@ -1,4 +1,4 @@
-"""Loading a checkpoint into a model, in place, without ever running code that a file holds."""
+"""Load a checkpoint into a model in place, without running any code of the file."""
 
 from pathlib import Path
 from typing import NoReturn
@@ -12,27 +12,26 @@ from edgeprune.models.checkpoint_files import SAVE, joined, read_checkpoint
 from edgeprune.models.checkpoint_fit import COUNTER, Fit, Matcher, choose, elsewhere, where
 
 SHOWN = 3  # names in a message
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # fp8 needs a scale that no file names
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # fp8 needs a scale, which files lack
 
 
 def load_weights(model: nn.Module, path: str | Path, *, key: str | None = None) -> None:
     """Copy the tensors of a checkpoint into ``model``; on error the model is as it was.
 
-    Which tensors of the file these are is decided by the model's own names and shapes: they may lie in dicts
-    (``state_dict``, ``model``, ``net``), below the prefixes of wrappers and trainers (``module.``,
-    ``_orig_mod.``, ``model.``), and beside an optimizer's.
+    The tensors are selected by the model's own names and shapes: they may be nested in dicts (``state_dict``,
+    ``model``, ``net``), have prefixes of wrappers and trainers (``module.``, ``_orig_mod.``, ``model.``), and
+    stand beside an optimizer's.
 
     Args:
         model: every parameter and buffer of it must be in the file, but for BatchNorm's step
             counters, which old checkpoints lack.
         path: a .safetensors file, or one saved by torch: .pt, .pth, .th, .ckpt, .bin, .pth.tar.
         key: where in the file the weights are, with dots between the keys of dicts ("state_dict_ema", "." for
-            the file itself); needed where several sets of weights fit.
+            the file itself); needed if several sets of weights fit.
 
     Raises:
-        WeightsError: for a file that is missing, truncated, foreign, a pickle of more than tensors,
-            of another model or class count, with several sets of weights that fit, or with values that no
-            model can compute with.
+        WeightsError: the file is missing, truncated, of another format, a pickle of more than tensors, or of
+            another model or class count; several sets of weights fit; or values are not finite or invalid.
     """
     path = Path(path)
     if key is not None:
@@ -49,7 +48,7 @@ def load_weights(model: nn.Module, path: str | Path, *, key: str | None = None) 
 
 
 def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state by name; raises WeightsError where a part of it is not a tensor."""
+    """Return the model's state by name; raises WeightsError if a part of it is not a tensor."""
     own = model.state_dict()
     for name, value in own.items():
         if not isinstance(value, Tensor):
@@ -61,7 +60,7 @@ def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _required(model: nn.Module, own: dict[str, Tensor]) -> list[set[str]]:
-    """Names of which at least one each must be in a file: tensors that are one in the model go together."""
+    """Return groups of names, of which a file must have at least one each: tied tensors form a group."""
     groups: dict[int, set[str]] = {}
     shared = dict(model.named_parameters(remove_duplicate=False))
     for name in own:
@@ -71,15 +70,15 @@ def _required(model: nn.Module, own: dict[str, Tensor]) -> list[set[str]]:
 
 
 def check_values(weights: dict[str, Tensor], own: dict[str, Tensor], path: Path) -> None:
-    """Refuse tensors that would spoil a model although their names and shapes fit.
+    """Refuse tensors that would break a model although their names and shapes fit.
 
     Args:
         weights: tensors of a file, by name.
-        own: the model's; names that it lacks are passed over.
+        own: the model's tensors; names that it lacks are ignored.
         path: the file, for messages.
 
     Raises:
-        WeightsError: a tensor is not a dense one of plain numbers, or of another kind than the model's;
+        WeightsError: a tensor is quantised, sparse, without values or of another kind than the model's;
             numbers are not finite, or variances are negative.
     """
     weights = {name: tensor for name, tensor in weights.items() if name in own}
@@ -100,7 +99,7 @@ def check_values(weights: dict[str, Tensor], own: dict[str, Tensor], path: Path)
 
 
 def _check_kind(name: str, tensor: Tensor, own: Tensor, path: Path) -> None:
-    """Refuse a tensor of another kind than the model's; floats of other widths are rounded, as always."""
+    """Refuse a tensor of another kind than the model's; floats of another precision are rounded, as in torch."""
     kind = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_quantized or kind.startswith("q"):
         problem, remedy = f"a quantised tensor ({kind})", "save the float model's state dict"
@@ -109,20 +108,20 @@ def _check_kind(name: str, tensor: Tensor, own: Tensor, path: Path) -> None:
     elif tensor.layout != torch.strided:
         problem, remedy = f"a sparse tensor ({tensor.layout})", "save it with .to_dense()"
     elif own.is_floating_point() and tensor.dtype not in FLOATS:
-        problem, remedy = f"{kind}, where the model has {_plain(own)}", "save it with .float()"
+        problem, remedy = f"{kind}, where the model has {_dtype_name(own)}", "save it with .float()"
     elif _loses(name, tensor, own):
-        problem, remedy = f"{kind}, where the model has {_plain(own)}", "save it as the model has it"
+        problem, remedy = f"{kind}, where the model has {_dtype_name(own)}", "save it as the model has it"
     else:
         return
     raise WeightsError(f"{path}: {name} is {problem}: {remedy}")
 
 
-def _plain(tensor: Tensor) -> str:
+def _dtype_name(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
 def _loses(name: str, tensor: Tensor, own: Tensor) -> bool:
-    """Whether a cast to the model's kind would lose more than digits; BatchNorm's step counters are whole."""
+    """Return whether a cast to the model's kind would lose more than digits; BatchNorm's step counters are integers."""
     if own.is_floating_point() or name.endswith("num_batches_tracked"):
         return tensor.is_complex()
     fractions = tensor.is_floating_point() and not own.is_complex()
@@ -134,8 +133,8 @@ def _loses(name: str, tensor: Tensor, own: Tensor) -> bool:
 
 
 def _not_finite(tensor: Tensor, own: Tensor) -> int:
-    """Count the numbers that are NaN or infinite as the model will have them; masks of -inf are its own."""
-    if is_lazy(own):  # it has no numbers yet, and takes the file's
+    """Count the numbers that are NaN or infinite in the model's dtype; where the model itself has -inf, none."""
+    if is_lazy(own):  # it has no numbers yet, and keeps the file's dtype
         return tensor.numel() - int(torch.isfinite(tensor).sum())
     if not (own.is_floating_point() or own.is_complex()) or (
         own.numel() and not own.is_meta and not bool(torch.isfinite(own).all())
@@ -151,9 +150,9 @@ def _counted(tensors: dict[str, int]) -> str:
 
 
 def _fill_tied(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Parameters that are one in the model must be equal in the file, or the last would silently win.
+    """Check that tied parameters are equal in the file: otherwise the last would silently win.
 
-    Some writers store such a parameter once; its other names are added to ``weights``.
+    Some writers store a tied parameter once; its other names are added to ``weights``.
     """
     first: dict[int, str] = {}
     parameters = dict(model.named_parameters(remove_duplicate=False))
@@ -164,7 +163,7 @@ def _fill_tied(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None
 
 
 def _refuse(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn:
-    """Say why the tensors that come nearest to the model are not its own."""
+    """Raise an error that says why the tensors that match the model best do not fit it."""
     holdings = matcher.holdings
     if not nearest.names and holdings.unnamed:
         raise WeightsError(f"{holdings.path} has {holdings.unnamed[0]}: {SAVE}")
@@ -195,7 +194,7 @@ def _listed(names: list[str], what: str) -> str:
 
 
 def _refuse_shapes(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn:
-    """Say which shapes differ, and what to do where it is only the classifier's."""
+    """Raise an error that says which shapes differ, and what to do if only the classifier's do."""
     tensors = {
         name: matcher.holdings.tensors[nearest.names[name]] for name in matcher.own if name in nearest.names
     }
@@ -204,7 +203,7 @@ def _refuse_shapes(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn
         for name, tensor in tensors.items()
         if not matcher.fits(name, tensor)
     }
-    differ = [f"{name} is {there}, not {here}" for name, (there, here) in list(shapes.items())[:SHOWN]]
+    differ = [f"{name} is {stored}, not {own}" for name, (stored, own) in list(shapes.items())[:SHOWN]]
     more = f" and {len(shapes) - SHOWN} more" if len(shapes) > SHOWN else ""
     text, place = f"{', '.join(differ)}{more}", where(matcher, nearest)
     counts = _class_counts(model, shapes)
@@ -222,17 +221,17 @@ def _refuse_shapes(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn
 def _class_counts(
     model: nn.Module, shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
 ) -> tuple[int, int] | None:
-    """The file's number of classes and the model's, where only layers that give logits differ; else None."""
+    """Return (classes of the file, classes of the model) if only layers that give logits differ; else None."""
     layers = dict(model.named_modules())
-    counts = {(there[:1], here[:1]) for there, here in shapes.values()}
-    heads = all(
-        isinstance(layers.get(_layer(name)), nn.Linear | nn.Conv2d) and there[1:] == here[1:]
-        for name, (there, here) in shapes.items()
+    counts = {(stored[:1], own[:1]) for stored, own in shapes.values()}
+    only_heads = all(
+        isinstance(layers.get(_layer(name)), nn.Linear | nn.Conv2d) and stored[1:] == own[1:]
+        for name, (stored, own) in shapes.items()
     )
-    if not heads or len(counts) != 1:
+    if not only_heads or len(counts) != 1:
         return None
-    there, here = next(iter(counts))
-    return (there[0], here[0]) if there and here else None
+    stored, own = next(iter(counts))
+    return (stored[0], own[0]) if stored and own else None
 
 
 def _layer(name: str) -> str:
