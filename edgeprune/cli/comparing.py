@@ -144,7 +144,7 @@ def verify(
     if to_json:
         say(result)
     else:
-        print_table(result["run"], *verification.table(result))
-        print_lines(verification.remarks(result))
+        print_table(result["run"], *verification.verdict_table(result))
+        print_lines(verification.verdict_remarks(result))
         echo("all limits are met" if result["passed"] else "not all limits are met")
     ctx.exit(0 if result["passed"] else 1)

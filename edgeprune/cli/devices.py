@@ -159,7 +159,7 @@ def lut_build(
     from edgeprune.runs import latency_tables
 
     with progress_bars() as progress:
-        found = latency_tables.build(
+        found = latency_tables.build_latency_table(
             model, shape=shape, classes=classes, device=device, host=there, precision=precision, batch=batch,
             threads=threads, out=out, assume_device=assume_device, progress=progress,
         )  # fmt: skip

@@ -39,7 +39,7 @@ def shared_training(source: str, given: dict[str, Any], *, needs_baseline: bool 
     run = Run.open(source)
     for name in FIXED:
         if name in given:
-            raise TrainError(f"{source} is a run folder and brings its own: leave --{dashed(name)} out")
+            raise TrainError(f"{source} is a run folder, which defines it: leave --{dashed(name)} out")
     training = _options_of(run)
     check_options({**training, **given}, run.path)
     if {"epochs", "batch_size"} & given.keys():

@@ -1,4 +1,4 @@
-"""Folders that are made beside their place and renamed into it; what `--force` may replace, and what not."""
+"""Write folders beside their path and rename them into place; decide what `--force` may replace."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from edgeprune.files.reading import sha256
 from edgeprune.files.locks import LOCK, check_unused, held, is_held
 from edgeprune.records import export
 
-OLD = ".old.part"  # what a folder that is being replaced is called meanwhile
+OLD = ".old.part"  # suffix of a folder while it is being replaced
 SHOWN = 3  # files that a message names
 LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
@@ -29,12 +29,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Kind:
-    """What a folder of edgeprune's looks like.
+    """A kind of folder that edgeprune writes.
 
     Attributes:
         name: for messages, as in "is not a run folder".
-        marker: the JSON file, with a schema in it, by which the kind is known.
-        own: patterns of the paths in it that edgeprune wrote, such as "export/*.onnx".
+        marker: the JSON file with a schema that identifies the kind.
+        own: patterns of the relative paths that edgeprune writes, such as "export/*.onnx".
     """
 
     name: str
@@ -42,11 +42,11 @@ class Kind:
     own: tuple[str, ...]
 
     def within(self, folder: str) -> tuple[str, ...]:
-        """Return the patterns for a folder of this kind that lies in ``folder`` of another."""
+        """Return the patterns for a folder of this kind that is nested in another as ``folder``."""
         return tuple(f"{folder}/{pattern}" for pattern in self.own)
 
     def matches(self, path: Path) -> bool:
-        """Return whether there is a folder of this kind at ``path``."""
+        """Return whether the folder at ``path`` is of this kind."""
         try:
             content = read_json(path / self.marker)
         except (EdgePruneError, OSError):
@@ -54,7 +54,7 @@ class Kind:
         return isinstance(content, dict) and "schema" in content
 
     def owns(self, relative: Path) -> bool:
-        """Return whether edgeprune wrote a file of this relative path."""
+        """Return whether edgeprune writes files of this relative path."""
         if any(is_leftover(Path(part)) for part in relative.parts) or relative.name in LEFT_BY_SYSTEMS:
             return True
         return any(_fits(relative.parts, tuple(pattern.split("/"))) for pattern in self.own)
@@ -62,7 +62,7 @@ class Kind:
     def strangers(self, path: Path) -> list[str]:
         """Return the relative paths of files in the folder at ``path`` that edgeprune did not write."""
         strange = []
-        for folder, folders, files in os.walk(path):  # links to folders are listed, and not followed
+        for folder, folders, files in os.walk(path):  # links to folders are listed, but not followed
             here = Path(folder).relative_to(path)
             links = [name for name in folders if (Path(folder) / name).is_symlink()]
             strange += [
@@ -79,25 +79,28 @@ class Kind:
 
 
 def _is_in_export_record(path: Path) -> bool:
-    """Return whether the record of an export beside a file names it, as it is: another package's backend wrote it."""
+    """Return whether the export record beside a file lists it with its digest: another package's backend wrote it."""
     if path.is_symlink() or not path.with_name(export.FILE).is_file():
         return False
     try:
         artifacts = export.read_export(path.with_name(export.FILE))["artifacts"]
-        digests = [one["sha256"] for one in artifacts if one["file"] == path.name]
+        digests = [artifact["sha256"] for artifact in artifacts if artifact["file"] == path.name]
         return bool(digests) and path.is_file() and sha256(path) in digests
     except (EdgePruneError, OSError):
         return False
 
 
 def check_folder_free(path: Path, kind: Kind, *, force: bool, inputs: Iterable[str | None] = ()) -> None:
-    """Raise RunError unless `folder_aside` may make a folder at ``path``; nothing is changed.
+    """Check that `folder_aside` may make a folder at ``path``; nothing is changed.
 
     Args:
-        path: where it is to be.
+        path: of the new folder.
         kind: of folder.
-        force: whether one of that kind may be replaced.
-        inputs: paths that are read while the folder is made, or later: they must not go with the old one.
+        force: whether a folder of that kind may be replaced.
+        inputs: paths that are read while the folder is made, or later: they must not be deleted with the old one.
+
+    Raises:
+        RunError: something else is at ``path``, ``force`` is off, or the folder may not be replaced.
     """
     with explained(path):
         if not is_occupied(path) and not is_occupied(path.resolve()):  # "missing/.." is this folder
@@ -120,7 +123,7 @@ def is_occupied(path: Path) -> bool:
 
 
 def _check_replaceable(path: Path, kind: Kind, inputs: Iterable[str | None]) -> None:
-    """Raise RunError where replacing the folder at ``path`` would take more than itself."""
+    """Raise RunError if replacing the folder at ``path`` would delete more than edgeprune's own files."""
     instead = "choose another --out"
     if path.is_symlink():
         raise RunError(f"{path} is a symbolic link, which --force does not replace: name {path.resolve()}")
@@ -147,18 +150,18 @@ def _check_replaceable(path: Path, kind: Kind, inputs: Iterable[str | None]) -> 
 def folder_aside(path: Path, kind: Kind, *, force: bool, inputs: Iterable[str | None] = ()) -> Iterator[Path]:
     """Yield a new folder beside ``path``, which is renamed into place when the block ends without an error.
 
-    What is replaced is moved aside first, and deleted once the new folder stands. A folder that is there and
-    empty is filled instead: it may be the one the user is in, or a mount point.
+    A folder that is replaced is moved aside first, and deleted once the new folder is in place. An existing empty
+    folder is filled instead: it may be the working folder or a mount point.
 
     Args:
-        path: where it is to be.
+        path: of the new folder.
         kind: of folder.
-        force: whether one of that kind may be replaced.
-        inputs: paths that must not go with the old one.
+        force: whether a folder of that kind may be replaced.
+        inputs: paths that must not be deleted with the old one.
 
     Raises:
-        RunError: there is one and ``force`` is off, or it may not be replaced.
-        StorageError: the disk refuses.
+        RunError: a folder exists and ``force`` is off, or it may not be replaced.
+        StorageError: the file system fails.
     """
     check_in_place(path)
     check_folder_free(path, kind, force=force, inputs=inputs)
@@ -175,17 +178,17 @@ def folder_aside(path: Path, kind: Kind, *, force: bool, inputs: Iterable[str | 
         with held(aside, sweep=False):
             yield aside
         _publish(aside, path, place, kind, force=force, filled=filled)
-    except StorageError as error:  # of the place that the user knows
+    except StorageError as error:  # names the path that the user gave
         raise StorageError(str(error).replace(str(aside), str(path))) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-        with suppress(OSError):  # one that holds something stays, and those above it
+        with suppress(OSError):  # a folder that is not empty stays, and so do its parents
             for parent in parents:
                 parent.rmdir()
 
 
 def _publish(aside: Path, path: Path, place: Path, kind: Kind, *, force: bool, filled: bool) -> None:
-    """Put the finished folder in its place."""
+    """Move the finished folder into place."""
     check_folder_free(path, kind, force=force)  # minutes may have passed
     with explained(path), ExitStack() as stack:
         if filled:
@@ -217,14 +220,14 @@ def _remove_old(old: Path) -> None:
 
 
 def _sweep_beside(place: Path) -> None:
-    """Remove what killed processes left of a folder at ``place``; one that they moved aside comes back."""
+    """Remove what killed processes left of a folder at ``place``; a folder that they moved aside is restored."""
     with suppress(OSError, StorageError):
         for item in sorted([*place.parent.glob(f".{place.name}.*.part"), *place.glob(".*.part")]):
             if item.is_symlink() or not item.is_dir() or is_held(item):
                 continue
             if item.name.endswith(OLD) and not place.exists():
                 item.replace(place)
-            elif item.name.endswith(OLD) or (item / LOCK).exists():  # ours have a lock
+            elif item.name.endswith(OLD) or (item / LOCK).exists():  # edgeprune's have a lock
                 shutil.rmtree(item, ignore_errors=True)
 
 

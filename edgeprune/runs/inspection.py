@@ -1,4 +1,4 @@
-"""What `edgeprune inspect` looks at: a model by any name, as its channel graph."""
+"""Build the channel graph of a model by any name, for `edgeprune inspect`."""
 
 import math
 import re
@@ -28,13 +28,14 @@ def inspected_graph(
 
     Args:
         name: of the model, or the run's folder.
-        shape: (C, H, W) of an image, as 3x224x224.
-        classes: how many the model is built with.
-        ignore: layers whose output channels stay.
-        opaque: modules that are kept whole; None for those of the run.
+        shape: (C, H, W) of an image, as 3x224x224; by default that of the run or of the model's family.
+        classes: number of logits; 10 by default for models of CIFAR size, else 1000.
+        ignore: layers whose output channels are all kept.
+        opaque: modules that are not traced and not pruned; None for those of the run.
 
     Raises:
-        ModelError: unknown name, or a shape that is not like 3x224x224. TraceError: it cannot be traced.
+        ModelError: unknown name, or a shape that is not like 3x224x224.
+        TraceError: the model cannot be traced.
     """
     import torch
 
@@ -45,7 +46,15 @@ def inspected_graph(
 
 
 def named_model(name: str, shape: str | None, classes: int | None) -> "tuple[nn.Module, tuple[int, ...]]":
-    """A zoo model, torchvision's, a user's factory, or a run's unpruned model; and an image's (C, H, W).
+    """Build a zoo model, a torchvision model, a user's factory, or a run's unpruned model.
+
+    Args:
+        name: of the model, or the run's folder.
+        shape: (C, H, W) of an image, as 3x224x224; None for the default of the model's family.
+        classes: number of logits; None for 10 (models of CIFAR size) or 1000.
+
+    Returns:
+        The model, and (C, H, W) of an image.
 
     Raises:
         ModelError: unknown name, or a shape that is not like 3x224x224.
@@ -53,7 +62,7 @@ def named_model(name: str, shape: str | None, classes: int | None) -> "tuple[nn.
     if Path(name).is_dir():
         for option, value in (("--input", shape), ("--classes", classes)):
             if value is not None:
-                raise ModelError(f"{name} is a run folder and brings its own: leave {option} out")
+                raise ModelError(f"{name} is a run folder, which defines it: leave {option} out")
         run = Run.open(name)
         return run.build(), tuple(run.config["input_shape"])
     cifar = is_cifar_sized(name)
@@ -64,7 +73,11 @@ def named_model(name: str, shape: str | None, classes: int | None) -> "tuple[nn.
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """'3x224x224' -> (3, 224, 224): one example without its batch axis."""
+    """Parse '3x224x224' to (3, 224, 224), the shape of one example without its batch axis.
+
+    Raises:
+        ModelError: the text has another form, or the shape too many values.
+    """
     if not _SHAPE.fullmatch(text) or 0 in (sizes := tuple(int(part) for part in text.split("x"))):
         raise ModelError(f"input shape {short(text)!r} is not of the form 3x224x224")
     if math.prod(sizes) > MAX_ELEMENTS:
@@ -74,8 +87,8 @@ def parse_shape(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def group_rows(found: dict[str, Any]) -> list[list[str]]:
-    """Rows of the table of groups."""
+def group_rows(graph: dict[str, Any]) -> list[list[str]]:
+    """Return the rows of the table of groups, from the JSON of `edgeprune inspect`."""
     return [
         [
             group["name"],
@@ -85,15 +98,15 @@ def group_rows(found: dict[str, Any]) -> list[list[str]]:
             f"{100 * group['params_share']:.1f} %",
             f"{100 * group['flops_share']:.1f} %",
         ]
-        for group in found["groups"]
+        for group in graph["groups"]
     ]
 
 
-def protected_rows(found: dict[str, Any]) -> list[list[str]]:
-    """Rows of the table of what stays."""
+def protected_rows(graph: dict[str, Any]) -> list[list[str]]:
+    """Return the rows of the table of protected channels, from the JSON of `edgeprune inspect`."""
     return [
         [_some(p["layers"]), str(p["channels"]), f"{p['reason']} (at {p['where']})"]
-        for p in found["protected"]
+        for p in graph["protected"]
     ]
 
 

@@ -1,4 +1,4 @@
-"""Latency tables by the names that people give: of a model, of a file, of a run."""
+"""Build and show latency tables, named by a model, a file or a run."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
 
 
-def build(
+def build_latency_table(
     model: str,
     *,
     shape: str | None = None,
@@ -34,16 +34,34 @@ def build(
     assume_device: bool = False,
     progress: Progress = lambda done, total, text: None,  # noqa: ARG005
 ) -> dict[str, Any]:
-    """Time a model's layers on a device, and keep the table; what `show` says of it.
+    """Measure a model's layers on a device and save the table.
+
+    Args:
+        model: zoo or torchvision name, a factory, or a run's folder.
+        shape: (C, H, W) of an image, as 3x224x224; None for the model's default.
+        classes: number of logits; None for the model's default.
+        device: name of a device profile; None for this machine.
+        host: where to measure; None for this machine.
+        precision: of the engine or runtime; None for the device's default.
+        batch: images per inference.
+        threads: of the runtime; None for the device's default.
+        out: file of the table, which is extended if it exists; by default under luts/.
+        assume_device: measure even though the machine contradicts the profile.
+        progress: called with (done, total, text).
+
+    Returns:
+        The table as `show` describes it.
 
     Raises:
-        ModelError, ExportError: no such model, or it cannot be exported. BenchError: the device cannot be
-            reached, or is another one. LatencyError: the table that is there is of other conditions.
+        ModelError: no such model.
+        ExportError: the model cannot be exported.
+        BenchError: the device cannot be reached, or is another one.
+        LatencyError: the existing table has other conditions.
     """
     if out:
         check_writable(Path(out))
         if Path(out).exists():
-            Table.load(Path(out))  # raises for what cannot be added to
+            Table.load(Path(out))  # raises if the table cannot be extended
     module, size = named_model(model, shape, classes)
     site = Site.reach(
         device, host, precision=precision, batch=batch, threads=threads, assume_device=assume_device
@@ -57,13 +75,13 @@ def build(
 
 
 def show(file: str | None = None) -> dict[str, Any]:
-    """A table's conditions, and a row for each shape of a layer.
+    """Return a table's conditions, and a row for each shape of a layer.
 
     Args:
         file: the table; None for the latest under luts/.
 
     Raises:
-        LatencyError: there is none, or it is damaged.
+        LatencyError: there is no table, or it is damaged.
     """
     place = Path(file) if file else _latest()
     table = Table.load(place)
@@ -84,7 +102,7 @@ def show(file: str | None = None) -> dict[str, Any]:
 
 
 def of_run(run: str) -> dict[str, Any]:
-    """Where the layers of a run's pruned model stand on its device's steps; see `standing_of`.
+    """Return how the layers of a run's pruned model lie between the latency steps of its device; see `standing_of`.
 
     Raises:
         LatencyError: the run was not measured.
@@ -98,7 +116,7 @@ def of_run(run: str) -> dict[str, Any]:
 
 
 def _latest() -> Path:
-    found = sorted(LUTS.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
+    tables = sorted(LUTS.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not tables:
         raise LatencyError(f"no table under {LUTS}/ yet: edgeprune lut build --model NAME")
-    return found[-1]
+    return tables[-1]

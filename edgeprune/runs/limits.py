@@ -1,4 +1,4 @@
-"""What `edgeprune verify` can hold a run against: each limit, where its value is, and what it can be."""
+"""The limits that `edgeprune verify` can check: where each value is read, and which values are possible."""
 
 import math
 import sys
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 BENCH = "bench"
-Found = Mapping[str, Any]
-Reading = tuple[Any, str]  # a value as it stands in the file, or None and why there is none
+Source = Mapping[str, Any]  # the content of summary.json, export.json or a file of bench/
+ValueOrReason = tuple[Any, str]  # the value in the file, or None and the reason why it is missing
 
 
 def is_number(value: Any) -> bool:
     """Return whether this is a finite number that fits into a float."""
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return plain and abs(value) <= sys.float_info.max  # NaN is at most nothing
+    return plain and abs(value) <= sys.float_info.max  # False for NaN
 
 
 def shortened(value: Any) -> str:
-    """Return a value as a message shows it."""
+    """Return a short text of a value, for a message."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > sys.float_info.max:
         return "too large"
     return repr(value)[:60]
@@ -26,33 +26,33 @@ def shortened(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Limit:
-    """One thing that can be limited.
+    """A value that a budget can limit.
 
     Attributes:
         name: its key in a budget.
-        source: the file it is read from: "summary", "export" or "bench".
+        source: the file from which it is read: "summary", "export" or "bench".
         at_most: whether smaller is better.
-        unit: for people.
+        unit: for messages.
         read: the source's content -> the value, or None and a reason.
-        least: a value below it, cannot be; None: it may be negative.
-        most: a value above it cannot be.
+        least: smallest possible value; None: it may be negative.
+        most: largest possible value.
     """
 
     name: str
     source: str
     at_most: bool
     unit: str
-    read: Callable[[Found], Reading]
+    read: Callable[[Source], ValueOrReason]
     least: float | None = 0.0
     most: float = math.inf
 
     @property
     def may_be_negative(self) -> bool:
-        """Whether a value below 0 makes sense."""
+        """Whether a value below 0 is possible."""
         return self.least is None
 
     def why_impossible(self, value: Any) -> str | None:
-        """Return what is wrong with a value that no measurement can give; None where it can be.
+        """Return what is wrong with an impossible value; None for a possible one.
 
         Times, rates, memory and energy of an inference are above 0; shares and accuracies are 0 to 1.
         """
@@ -70,9 +70,9 @@ class Limit:
 
 
 def _of(function: Callable[..., float], *values: Any) -> Any:
-    """Return ``function`` of numbers; of anything else, NaN among it, the first that is no number.
+    """Return ``function`` of the values if all are finite numbers, else the first that is not.
 
-    A division by zero gives NaN. Without this, NaN hides behind a number in `max`.
+    A division by zero gives NaN. Without this check, `max` could hide a NaN behind a number.
     """
     for value in values:
         if not is_number(value):
@@ -83,11 +83,11 @@ def _of(function: Callable[..., float], *values: Any) -> Any:
         return math.nan
 
 
-def _measured(*keys: str, scale: float = 1.0, reason: str | None = None) -> Callable[[Found], Reading]:
-    """Reader of one number of the pruned model; ``reason`` is the key that says why it may be missing."""
+def _measured(*keys: str, scale: float = 1.0, reason: str | None = None) -> Callable[[Source], ValueOrReason]:
+    """Return a reader of one number of the pruned model; ``reason`` is the key of the reason why it is missing."""
 
-    def read(found: Found) -> Reading:
-        model = value = found["models"]["pruned"]
+    def read(source: Source) -> ValueOrReason:
+        model = value = source["models"]["pruned"]
         for key in keys:
             value = value[key]
         why = str(model.get(reason) or "it was not measured") if reason else "it was not measured"
@@ -96,28 +96,28 @@ def _measured(*keys: str, scale: float = 1.0, reason: str | None = None) -> Call
     return read
 
 
-def _share(key: str) -> Callable[[Found], Reading]:
-    def read(summary: Found) -> Reading:
+def _share(key: str) -> Callable[[Source], ValueOrReason]:
+    def read(summary: Source) -> ValueOrReason:
         models = summary["models"]
         return _of(lambda a, b: a / b, models["pruned"][key], models["baseline"][key]), ""
 
     return read
 
 
-def _drop(summary: Found) -> Reading:
+def _drop(summary: Source) -> ValueOrReason:
     drop, why = _accuracy(summary, "accuracy_drop")
     return (None, why) if drop is None else (_of(lambda drop: 100 * drop, drop), "")
 
 
-def _accuracy(record: Found, key: str) -> Reading:
-    """Read what only runs of classification have."""
+def _accuracy(record: Source, key: str) -> ValueOrReason:
+    """Read a value that only classification runs have."""
     return (record[key], "") if key in record else (None, "the run's task is not classification")
 
 
-def _worst(key: str, worst: Callable[..., float], most: float = math.inf) -> Callable[[Found], Reading]:
-    """Of both exported files, since a baseline that is wrong makes every comparison wrong."""
+def _worst(key: str, worst: Callable[..., float], most: float = math.inf) -> Callable[[Source], ValueOrReason]:
+    """Return a reader of the worst value of both exported files: a wrong baseline invalidates every comparison."""
 
-    def read(export: Found) -> Reading:
+    def read(export: Source) -> ValueOrReason:
         values = [model["parity"][key] for model in export["models"].values()]
         wrong = [value for value in values if is_number(value) and not 0 <= value <= most]
         return (wrong[0] if wrong else _of(worst, *values)), ""
@@ -125,7 +125,7 @@ def _worst(key: str, worst: Callable[..., float], most: float = math.inf) -> Cal
     return read
 
 
-def _energy_fraction(bench: Found) -> Reading:
+def _energy_fraction(bench: Source) -> ValueOrReason:
     base, pruned = (bench["models"][n]["energy_mj_per_inference"] for n in ("baseline", "pruned"))
     if base is None or pruned is None:
         return None, str(bench["models"]["pruned"]["energy_reason"] or "it was not measured")
@@ -150,7 +150,7 @@ LIMITS = {
         Limit("latency_p90_ms", "bench", True, "ms", _measured("latency_ms", "p90")),
         Limit("latency_p99_ms", "bench", True, "ms", _measured("latency_ms", "p99")),
         Limit("throughput_ips", "bench", False, "images/s", _measured("throughput_ips")),
-        # What is claimed must hold with its doubt: the lower end of the interval has to reach the limit.
+        # The claim must hold despite the uncertainty: the lower end of the interval has to reach the limit.
         Limit("speedup", "bench", False, "x", lambda b: (b["speedup"]["low"], "")),
         Limit("memory_peak_mb", "bench", True, "MB",
               _measured("memory_peak_bytes", scale=1e6, reason="memory_reason")),

@@ -1,4 +1,4 @@
-"""The run folder: the only place that knows its file names and formats.
+"""The run folder: only this module knows its file names and formats.
 
 config.json            every option as resolved, versions
 model.json             how to rebuild the dense model: factory, arguments, keep-plans in order, preprocessing
@@ -6,10 +6,10 @@ removed-N.safetensors  the model right after its Nth removal, while more are to 
 baseline.safetensors   the unpruned weights
 settled.safetensors    the pruned model before fine-tuning
 pruned.safetensors     the pruned model
-checkpoint.safetensors where training stands; gone when it is done
-metrics.jsonl          one JSON object a line
-steer.jsonl            what `edgeprune steer` asked for
-summary.json           what came out
+checkpoint.safetensors the state of training; deleted when training is finished
+metrics.jsonl          one JSON object per line
+steer.jsonl            the commands of `edgeprune steer`
+summary.json           the result
 tensorboard/  export/  bench/
 """
 
@@ -68,16 +68,20 @@ RUN = Kind(
 
 
 class Run:
-    """One run folder. Make it with `create`, find it with `open`."""
+    """A run folder, made by `create` or opened by `open`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    # --- finding and making ------------------------------------------------------------------------
+    # --- opening and creating ----------------------------------------------------------------------
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """An existing run; raises RunError when ``path`` is none."""
+        """Open an existing run.
+
+        Raises:
+            RunError: ``path`` is not a run folder, or its config.json is damaged.
+        """
         run = cls(Path(path))
         try:
             exists = run.path.exists()
@@ -88,17 +92,20 @@ class Run:
         if not (run.path / "config.json").is_file():
             raise RunError(f"{path} is not a run folder (no config.json of edgeprune's in it)")
         check_links(run.path)
-        _ = run.config  # raises RunError for one that is damaged
+        _ = run.config  # raises RunError if it is damaged
         return run
 
     @classmethod
     def check_free(cls, path: str | Path, *, force: bool = False, inputs: Iterable[str | None] = ()) -> None:
-        """Raise RunError unless `create` may make a run at ``path``; nothing is changed.
+        """Check that `create` may make a run at ``path``; nothing is changed.
 
         Args:
             path: of the run folder.
             force: whether a run may be replaced.
             inputs: paths that are read: they must not lie in a run that is replaced.
+
+        Raises:
+            RunError: something is at ``path`` that may not be replaced.
         """
         check_folder_free(Path(path), RUN, force=force, inputs=inputs)
 
@@ -111,17 +118,17 @@ class Run:
         force: bool = False,
         tensors: "Mapping[str, dict[str, Tensor]] | None" = None,
     ) -> "Run":
-        """Make a run folder that holds ``config``.
+        """Make a run folder with ``config``.
 
         Args:
             path: of the run folder.
             config: all options, as resolved.
-            force: replace a run; it is deleted once the new one stands.
-            tensors: models to begin with, by the name of their file.
+            force: replace an existing run; it is deleted once the new one is in place.
+            tensors: state dicts to start with, by the stem of their file.
 
         Raises:
-            RunError: the folder exists and ``force`` is off, or may not be replaced.
-            StorageError: the place is not writable.
+            RunError: the folder exists and ``force`` is off, or it may not be replaced.
+            StorageError: the folder cannot be written.
         """
         with folder_aside(Path(path), RUN, force=force) as aside:
             for which, state in (tensors or {}).items():
@@ -130,15 +137,15 @@ class Run:
         return cls(Path(path))
 
     def sweep(self) -> None:
-        """Remove what a killed process left half-written. Not while another one trains here."""
+        """Remove half-written files of a killed process. Not to be called while another process trains here."""
         if ranks().main:
             sweep_parts(self.path)
 
-    # --- what is in it -------------------------------------------------------------------------------
+    # --- contents ------------------------------------------------------------------------------------
 
     @property
     def config(self) -> dict[str, Any]:
-        """Options as resolved when the run was made."""
+        """Options as resolved when the run was created."""
         path = self.path / "config.json"
         config = read_record(
             path, Config, schema=SCHEMA, hint="was it edited, or made by another version of edgeprune?"
@@ -148,14 +155,18 @@ class Run:
         return config
 
     def summary(self) -> dict[str, Any]:
-        """What came out; raises RunError while training is not finished."""
+        """Return the result of the run.
+
+        Raises:
+            RunError: training is not finished, or the file is damaged.
+        """
         if not (self.path / "summary.json").is_file():
             hint = f"go on with 'edgeprune train-prune --out {self.path} --resume'"
             raise RunError(f"{self.path} is not finished: {hint}")
         return read_record(self.path / "summary.json", Summary, schema=SCHEMA)
 
     def data(self) -> "DataBundle":
-        """The data set the run was trained on, split as then."""
+        """Load the data set that the run was trained on, with the same splits."""
         from edgeprune.data import load_from_spec
 
         return load_from_spec(self._setting("data_spec"))
@@ -168,16 +179,16 @@ class Run:
         return config[name]
 
     def has(self, name: str) -> bool:
-        """Whether a file of this name is there."""
+        """Return whether the folder has a file of this name."""
         return (self.path / name).is_file()
 
     # --- models --------------------------------------------------------------------------------------
 
     def build(self) -> "nn.Module":
-        """The unpruned architecture with random weights.
+        """Build the unpruned architecture with random weights.
 
         Raises:
-            ModelError: it is made by code that nobody has vouched for; see `edgeprune.records.trust`.
+            ModelError: the code that builds it is not trusted; see `edgeprune.records.trust`.
         """
         from edgeprune.models import build
 
@@ -193,11 +204,11 @@ class Run:
         ranks().wait()
 
     def save_plans(self, plans: "list[dict[str, Any]]", steps: list[int]) -> None:
-        """Write model.json: all that is needed to rebuild the dense model, without the training code.
+        """Write model.json: everything that is needed to rebuild the dense model without the training code.
 
         Args:
-            plans: keep-plans in the order in which they were carried out, each for the graph of the model
-                that the one before it left.
+            plans: keep-plans in the order in which they were applied, each for the graph of the model that its
+                predecessor produced.
             steps: training steps taken before each.
         """
         fields = {k: self._setting(k) for k in ("model", "input_shape", "classes", "mean", "std")}
@@ -209,12 +220,12 @@ class Run:
     def save_removal(
         self, state: "dict[str, Tensor]", momentum: "dict[str, Tensor]", plan: dict[str, Any], step: int
     ) -> None:
-        """The model after one more removal, of which there may be several; its plan goes into model.json.
+        """Save the model after another removal of channels; its plan is added to model.json.
 
         Args:
-            state: the smaller model's.
-            momentum: what its optimizer starts with, by parameter name.
-            plan: for the graph of the model before.
+            state: state dict of the smaller model.
+            momentum: initial momentum of its optimizer, by parameter name.
+            plan: keep-plan for the graph of the larger model.
             step: training steps taken so far.
         """
         plans, steps = self.removals()
@@ -225,7 +236,7 @@ class Run:
         self.save_plans([*plans, plan], [*steps, step])
 
     def load_removal(self) -> "tuple[nn.Module, dict[str, Tensor]]":
-        """The model after the latest removal, and its optimizer's momentum; the baseline before the first."""
+        """Load the model after the latest removal and its optimizer's momentum; the baseline if there was no removal."""
         plans, _ = self.removals()
         if not plans:
             return self.load("baseline"), {}
@@ -243,24 +254,28 @@ class Run:
         return model, momentum
 
     def removals(self) -> tuple[list[dict[str, Any]], list[int]]:
-        """The keep-plans carried out so far, and the training steps taken before each."""
+        """Return the keep-plans applied so far, and the training steps taken before each."""
         if not self.has("model.json"):
             return [], []
         record = self._model_record()
         return record["plans"], record["steps"]
 
     def drop_removals(self) -> None:
-        """Forget the models between removals: the last one is saved as 'settled'."""
+        """Delete the models between removals: the last one is saved as 'settled'."""
         if ranks().main:
             with explained(self.path):
                 for path in self.path.glob("removed-*.safetensors"):
                     path.unlink(missing_ok=True)
 
     def load(self, which: str = "pruned") -> "nn.Module":
-        """'baseline', 'settled' (pruned, not fine-tuned) or 'pruned', in eval mode on the CPU.
+        """Load a model in eval mode on the CPU.
+
+        Args:
+            which: 'baseline', 'settled' (pruned, not fine-tuned) or 'pruned'.
 
         Raises:
-            RunError: it is not there (yet). WeightsError: its file is damaged.
+            RunError: the run has no such model (yet).
+            WeightsError: its file is damaged.
         """
         if which not in WHICH:
             raise RunError(f"no model {which!r} in a run; there are {', '.join(WHICH)}")
@@ -269,7 +284,7 @@ class Run:
         path = self.path / f"{which}.safetensors"
         if not path.is_file():
             raise RunError(f"{self.path} has no {which} model yet: finish it with --resume")
-        tensors = read_tensors(path)  # first: a damaged file is found without building anything
+        tensors = read_tensors(path)  # first: a damaged file is reported before anything is built
         model = self.build() if which == "baseline" else self._dense()
         tensors = tensors if which == "baseline" else named_now(tensors, model.state_dict())
         check_values(tensors, model.state_dict(), path)
@@ -286,19 +301,19 @@ class Run:
 
     @property
     def opaque(self) -> tuple[str, ...]:
-        """The modules that are kept whole in it."""
+        """Names of the modules that are neither traced nor pruned."""
         options = self.config.get("options")
         names = options.get("opaque") if isinstance(options, dict) else None
         if names is None:
             return ()
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise RunError(
-                f"{self.path / 'config.json'} options: `opaque` is no list of names: was it edited?"
+                f"{self.path / 'config.json'} options: `opaque` is not a list of names: was it edited?"
             )
         return tuple(names)
 
     def plans(self) -> "Iterator[tuple[Graph, Plan]]":
-        """Each keep-plan with the graph of the model it applies to, the unpruned architecture's first."""
+        """Yield each keep-plan with the graph of the model that it applies to, starting with the unpruned one."""
         import torch
 
         from edgeprune.graph.classes import build_graph
@@ -314,7 +329,7 @@ class Run:
             model = compact(graph, plan).model
 
     def notes(self) -> list[str]:
-        """What the removals left alone, and why."""
+        """Return the notes of the keep-plans: what they left unpruned, and why."""
         return [note for plan in self._model_record()["plans"] for note in plan.get("notes", [])]
 
     def _model_record(self) -> dict[str, Any]:
@@ -322,20 +337,20 @@ class Run:
         return check_model_record(read_record(path, ModelRecord, schema=SCHEMA), str(path))
 
     def save_times(self, record: dict[str, Any]) -> None:
-        """What was measured when the widths were settled for a device."""
+        """Save the latencies that were measured when the channel counts were chosen for a device."""
         if ranks().main:
             write_json(self.path / "latency.json", record)
 
     def times(self) -> dict[str, Any] | None:
-        """What `save_times` wrote; None where no device was asked."""
-        place = self.path / "latency.json"
-        return read_record(place, Times, schema=SCHEMA) if place.is_file() else None
+        """Return what `save_times` wrote; None if nothing was measured."""
+        path = self.path / "latency.json"
+        return read_record(path, Times, schema=SCHEMA) if path.is_file() else None
 
     # --- training state ------------------------------------------------------------------------------
 
     @property
     def metrics_path(self) -> Path:
-        """One JSON object a line."""
+        """The file of metrics, one JSON object per line."""
         return self.path / "metrics.jsonl"
 
     def log(self, record: dict[str, Any]) -> None:
@@ -344,11 +359,11 @@ class Run:
             append_line(self.metrics_path, record)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return all records so far; damaged lines are left out, with a warning."""
+        """Return all records so far; damaged lines are skipped with a warning."""
         return good_lines(self.metrics_path, MetricLine)
 
     def save_checkpoint(self, tensors: "dict[str, Tensor]", state: dict[str, Any]) -> None:
-        """Remember where training stands; the metrics written so far belong to it."""
+        """Save the state of training, with the length of the metrics file that belongs to it."""
         if not ranks().main:
             return
         size = self.metrics_path.stat().st_size if self.metrics_path.exists() else 0
@@ -356,20 +371,24 @@ class Run:
         save_tensors(self.path / "checkpoint.safetensors", tensors, {"state": json.dumps(state)})
 
     def load_checkpoint(self, stage: str) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
-        """Where ``stage`` stands, or None when it has no checkpoint of its own.
+        """Return the checkpoint of ``stage``, or None if it has none.
 
-        Its later metrics (all of them, without a checkpoint) are cut off, since they will be written again.
+        Metrics of the stage after the checkpoint (all of them, if there is none) are truncated, since they will be
+        written again.
+
+        Returns:
+            Tensors by name, and the remaining state.
 
         Raises:
             RunError: the checkpoint is damaged.
         """
         path = self.path / "checkpoint.safetensors"
-        found = self._read_checkpoint(path) if path.is_file() else None
-        if found is None or found[1]["stage"] != stage:
+        checkpoint = self._read_checkpoint(path) if path.is_file() else None
+        if checkpoint is None or checkpoint[1]["stage"] != stage:
             self._cut_metrics(self._metrics_before(stage))
             return None
-        self._cut_metrics(found[1]["metrics_bytes"])
-        return found
+        self._cut_metrics(checkpoint[1]["metrics_bytes"])
+        return checkpoint
 
     def _read_checkpoint(self, path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
         try:
@@ -380,7 +399,7 @@ class Run:
         return tensors, _checkpoint_state(path, texts)
 
     def _metrics_before(self, stage: str) -> int:
-        """Bytes of whole records ahead of the stage's first one."""
+        """Return the size in bytes of the complete records before the stage's first record."""
         if not self.metrics_path.exists():
             return 0
         size = 0
@@ -396,18 +415,18 @@ class Run:
                 os.truncate(self.metrics_path, size)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write what came out; the checkpoint is no longer wanted."""
+        """Write the result and delete the checkpoint."""
         if ranks().main:
             write_json(self.path / "summary.json", summary)
         ranks().wait()
         self.drop_checkpoint()
 
     def has_checkpoint(self) -> bool:
-        """Whether training has left a place to go on from."""
+        """Return whether there is a checkpoint to resume from."""
         return self.has("checkpoint.safetensors")
 
     def drop_checkpoint(self) -> None:
-        """Training is done."""
+        """Delete the checkpoint."""
         if ranks().main:
             with explained(self.path):
                 (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -415,15 +434,15 @@ class Run:
     # --- steering ------------------------------------------------------------------------------------
 
     def steer(self, command: dict[str, Any]) -> None:
-        """Leave a command for the training process."""
+        """Append a command for the training process."""
         append_line(self.path / "steer.jsonl", command)
 
     def steering(self) -> list[dict[str, Any]]:
-        """Return all commands so far, oldest first; damaged lines are left out, with a warning."""
+        """Return all commands so far, oldest first; damaged lines are skipped with a warning."""
         return good_lines(self.path / "steer.jsonl", SteeringLine)
 
     def steering_bytes(self) -> int:
-        """Size of all commands so far: whether there is a new one, without reading them."""
+        """Return the size of all commands so far, to detect a new one without reading them."""
         try:
             return (self.path / "steer.jsonl").stat().st_size
         except FileNotFoundError:
@@ -431,7 +450,7 @@ class Run:
 
 
 def _stage_of(line: bytes) -> Any:
-    """Return the stage that a line of metrics is of; None for a damaged line."""
+    """Return the stage of a line of metrics; None for a damaged line."""
     try:
         return parse_json_object(line).get("stage")
     except ValueError:
@@ -439,7 +458,7 @@ def _stage_of(line: bytes) -> Any:
 
 
 def _checkpoint_state(path: Path, texts: dict[str, str]) -> dict[str, Any]:
-    """Read the state that a checkpoint holds beside its tensors; raises RunError, with what to do."""
+    """Parse the state beside a checkpoint's tensors; raises RunError if it is damaged."""
     hint = "delete it, and --resume starts this stage again"
     try:
         state = parse_json(texts["state"])

@@ -1,4 +1,4 @@
-"""`edgeprune verify`: a run held against limits that somebody wrote down; for a team's own CI."""
+"""Check a run against the limits of a budget file (`edgeprune verify`), for a team's own CI."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,16 +15,16 @@ from edgeprune.files.reading import parse_toml
 from edgeprune.files.reading import read_bytes
 from edgeprune.files.reading import sha256
 from edgeprune.files.writing import write_bytes
-from edgeprune.runs.limits import BENCH, LIMITS, Found, Limit, is_number, shortened
+from edgeprune.runs.limits import BENCH, LIMITS, Source, Limit, is_number, shortened
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
 from edgeprune.reporting.rows import Table
 from edgeprune.runs.run import Run
 
 MET, MISSED, UNKNOWN = "met", "missed", "not measured"
-DEVICE = "device"  # the one key of a budget that is no limit
+DEVICE = "device"  # the only key of a budget that is not a limit
 
-AGAIN = {  # what makes a value anew that cannot be
+AGAIN = {  # remedy for an impossible value, by its source
     "summary": "prune again",
     "export": "export again",
     BENCH: "measure again",
@@ -32,10 +32,13 @@ AGAIN = {  # what makes a value anew that cannot be
 
 
 def read_budget(path: Path) -> tuple[dict[str, float], str | None]:
-    """The limits of a budget file, in its order, and the device whose measurement counts, if it names one.
+    """Read a budget file.
+
+    Returns:
+        The limits in the file's order, and the device whose measurement counts (None if the file names none).
 
     Raises:
-        BudgetError: no such file, no TOML, a key that is no limit, a value that is no number, or no limit.
+        BudgetError: no such file, invalid TOML, an unknown key, a value that is not a number, or no limit at all.
     """
     try:
         content = parse_toml(read_bytes(path).decode())
@@ -60,18 +63,18 @@ def read_budget(path: Path) -> tuple[dict[str, float], str | None]:
 
 
 def verify(run_path: str | Path, budget: str | Path, *, device: str | None = None) -> dict[str, Any]:
-    """Hold a run against a budget.
+    """Check a run against a budget.
 
-    A limit on what was not measured, or was measured on other files than those exported last, is not met.
+    A limit fails if its value was not measured, or was measured on other files than those exported last.
 
     Args:
         run_path: the run folder.
         budget: a TOML file of limits; see `LIMITS` for their names.
-        device: whose measurement counts; None for the budget's, or else the only one there is.
+        device: whose measurement counts; None for the budget's device, or else the only measured one.
 
     Returns:
         ``{"schema", "run", "budget", "device", "device_assumed", "passed", "checks"}``; ``device_assumed``
-        says what the machine was, where it contradicted the profile and its user insisted on that.
+        is the actual machine if it contradicted the profile and was measured with --assume-device.
 
     Raises:
         BudgetError: see `read_budget`; or several devices were measured and none is named.
@@ -79,7 +82,7 @@ def verify(run_path: str | Path, budget: str | Path, *, device: str | None = Non
     """
     run = Run.open(run_path)
     limits, named = read_budget(Path(budget))
-    sources: dict[str, Found | str] = {"summary": _summary(run), "export": _export(run)}
+    sources: dict[str, Source | str] = {"summary": _summary(run), "export": _export(run)}
     measured = None
     if any(LIMITS[name].source == "bench" for name in limits):
         measured = device or named or _only_device(run)
@@ -96,8 +99,8 @@ def verify(run_path: str | Path, budget: str | Path, *, device: str | None = Non
     }
 
 
-def _check(limit: Limit, bound: float, source: Found | str) -> dict[str, Any]:
-    """One limit and what was found; ``source`` is a reason where there is nothing to read."""
+def _check(limit: Limit, bound: float, source: Source | str) -> dict[str, Any]:
+    """Check one limit; ``source`` is a reason (a str) if there is nothing to read."""
     value, reason = (None, source) if isinstance(source, str) else limit.read(source)
     if value is not None and (wrong := limit.why_impossible(value)) is not None:
         value, reason = None, f"{wrong}: {AGAIN[limit.source]}"
@@ -111,8 +114,8 @@ def _check(limit: Limit, bound: float, source: Found | str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _summary(run: Run) -> Found | str:
-    """Return the summary, or what is wrong with it; raises RunError for a run that is not finished."""
+def _summary(run: Run) -> Source | str:
+    """Return the summary, or a message if it is damaged; raises RunError for a run that is not finished."""
     try:
         return run.summary()
     except RunError as error:
@@ -122,7 +125,7 @@ def _summary(run: Run) -> Found | str:
 
 
 def _record(run: Run) -> ExportRecord | str:
-    """Return the record of a run's export, or what is wrong with it."""
+    """Return the record of a run's export, or a message if it is missing or damaged."""
     command = f"edgeprune export {run.path}"
     if not (run.path / "export" / EXPORT).is_file():
         return f"the run has not been exported: {command}"
@@ -132,8 +135,8 @@ def _record(run: Run) -> ExportRecord | str:
         return str(error)
 
 
-def _export(run: Run) -> Found | str:
-    """Return {"models": {model: its ONNX artifact}}, or what is wrong with the export."""
+def _export(run: Run) -> Source | str:
+    """Return {"models": {model: its ONNX artifact}}, or a message if the export is incomplete or damaged."""
     record = _record(run)
     if isinstance(record, str):
         return record
@@ -148,16 +151,16 @@ def _export(run: Run) -> Found | str:
 
 
 def _digest(run: Run, artifact: Artifact) -> str:
-    """Return the sha256 of an artifact's file as it is now, empty where it is gone."""
-    file = run.path / "export" / Path(artifact.file or "").name  # whatever the record says, beside it
+    """Return the sha256 of an artifact's file as it is now; "" if it is missing."""
+    file = run.path / "export" / Path(artifact.file or "").name  # beside the record, whatever path it names
     return sha256(file) if file.is_file() else ""
 
 
 def _is_exported(run: Run, model: str, digest: str) -> bool:
-    """Return whether a file of this sha256 lies in the export folder as one of a model's artifacts."""
+    """Return whether the export folder has a file of this sha256 as one of a model's artifacts."""
     record = _record(run)
     artifacts = () if isinstance(record, str) else record.artifacts
-    return any(one.model == model and _digest(run, one) == digest for one in artifacts)
+    return any(artifact.model == model and _digest(run, artifact) == digest for artifact in artifacts)
 
 
 def _only_device(run: Run) -> str | None:
@@ -170,37 +173,37 @@ def _only_device(run: Run) -> str | None:
     return names[0] if names else None
 
 
-def _bench(run: Run, device: str | None) -> Found | str:
+def _bench(run: Run, device: str | None) -> Source | str:
     on = f" --device {device.partition('.')[0]}" if device else ""
     command = f"edgeprune bench {run.path}{on}"
     path = run.path / "bench" / f"{Path(device or '').name}.json"
     if device is None or not path.is_file():
         return f"nothing was measured{f' on {device}' if device else ''}: {command}"
     try:
-        found: Found = read_record(path, BenchResult, hint=f"measure again with: {command}")
+        bench: Source = read_record(path, BenchResult, hint=f"measure again with: {command}")
     except RunError as error:
         return str(error)
-    if found.get("complete") is False:
+    if bench.get("complete") is False:
         return f"bench/{path.name} is of a measurement that was cut: {command}"
-    machine = _contradicted(found)
-    if machine is not None and not _assumed(found):
+    machine = _contradicted(bench)
+    if machine is not None and not _assumed(bench):
         return f"bench/{path.name} was not measured on that device but on {machine}: measure again there"
-    for name, model in found["models"].items():
+    for name, model in bench["models"].items():
         if not _is_exported(run, name, model["sha256"]):
             return f"bench/{path.name} measured another {name} model than is exported now: {command}"
-    return found
+    return bench
 
 
-def _assumed(bench: Found | str | None) -> str | None:
-    """Return what the machine was, where a measurement's profile was assumed."""
+def _assumed(bench: Source | str | None) -> str | None:
+    """Return the actual machine if the profile was assumed for a measurement; else None."""
     if bench is None or isinstance(bench, str):
         return None
     machine = bench.get("device", {}).get("assumed")
     return None if machine is None else str(machine)
 
 
-def _contradicted(bench: Found) -> str | None:
-    """Return what the machine was if it contradicts the profile, which older versions did not look at."""
+def _contradicted(bench: Source) -> str | None:
+    """Return the actual machine if it contradicts the profile, which earlier versions did not check; else None."""
     device = bench.get("device", {})
     board = device.get("fingerprint", {}).get("board")
     if board is None or device["name"] not in device_names():
@@ -209,7 +212,7 @@ def _contradicted(bench: Found) -> str | None:
 
 
 def write_junit(result: Mapping[str, Any], path: Path) -> None:
-    """``result`` of `verify` as a JUnit report, which CI systems show: a test case for each limit."""
+    """Write ``result`` of `verify` as a JUnit report, which CI systems display: a test case for each limit."""
     checks = result["checks"]
     failed = [check for check in checks if check["verdict"] != MET]
     about = {"name": f"edgeprune verify {result['run']}", "tests": str(len(checks))}
@@ -220,14 +223,14 @@ def write_junit(result: Mapping[str, Any], path: Path) -> None:
             ElementTree.SubElement(case, "failure", message=sentence(check))
     tree = ElementTree.Element("testsuites")
     tree.append(suite)
-    for remark in remarks(result):
+    for remark in verdict_remarks(result):
         ElementTree.SubElement(suite, "system-out").text = remark
     ElementTree.indent(tree)
     write_bytes(path, ElementTree.tostring(tree, encoding="utf-8", xml_declaration=True) + b"\n")
 
 
-def remarks(result: Mapping[str, Any]) -> list[str]:
-    """Return what a reader of the verdicts should know."""
+def verdict_remarks(result: Mapping[str, Any]) -> list[str]:
+    """Return remarks on how the verdicts came about."""
     if result["device_assumed"] is None:
         return []
     return [
@@ -237,16 +240,16 @@ def remarks(result: Mapping[str, Any]) -> list[str]:
 
 
 def sentence(check: Mapping[str, Any]) -> str:
-    """'latency_p50_ms is 5.2 ms, at most 5 was allowed', or why it is not known."""
+    """Return 'latency_p50_ms is 5.2 ms, at most 5 was allowed', or why the value is unknown."""
     if check["value"] is None:
         return f"{check['name']} is not known: {check['reason']}"
     side = LIMITS[check["name"]].side
-    asked = "allowed" if side == "at_most" else "asked"
-    return f"{check['name']} is {_value(check)}, {side.replace('_', ' ')} {check[side]:g} was {asked}"
+    verb = "allowed" if side == "at_most" else "asked"
+    return f"{check['name']} is {_value(check)}, {side.replace('_', ' ')} {check[side]:g} was {verb}"
 
 
-def table(result: Mapping[str, Any]) -> Table:
-    """Columns and cells."""
+def verdict_table(result: Mapping[str, Any]) -> Table:
+    """Return the columns and cells of the table of limits."""
     heads = [("", "left"), ("found", "right"), ("limit", "right"), ("verdict", "left")]
     rows = []
     for check in result["checks"]:

@@ -102,7 +102,7 @@ def run(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", [["inspect"], ["lut", "build", "--model"]])
 def test_a_run_brings_its_input_and_classes(command: list[str], option: list[str], run: Path) -> None:
     result = CliRunner().invoke(main, [*command, str(run), *option])
-    assert result.exit_code == 1 and f"brings its own: leave {option[0]} out" in result.stderr
+    assert result.exit_code == 1 and f"which defines it: leave {option[0]} out" in result.stderr
 
 
 def test_markup_in_the_name_of_a_run(run: Path) -> None:

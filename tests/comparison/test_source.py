@@ -53,7 +53,7 @@ def test_a_run_without_a_baseline(run: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"data": "digits"}, "is a run folder and brings its own: leave --data out"),
+        ({"data": "digits"}, "is a run folder, which defines it: leave --data out"),
         ({"weights": "w.pt"}, "leave --weights out"),
         ({"weights_key": "ema"}, "leave --weights-key out"),
         ({"baseline_epochs": 3}, "leave --baseline-epochs out"),
