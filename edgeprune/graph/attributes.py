@@ -8,6 +8,7 @@ from torch import nn
 from edgeprune.graph.flow import Flow
 from edgeprune.recording.opaque import tensors_within
 from edgeprune.recording.record import VALUE, Record
+from edgeprune.recording.walks import named_parameters
 
 Ints = NDArray[np.int64]
 
@@ -68,7 +69,7 @@ def unused_parts(model: nn.Module, records: list[Record]) -> tuple[str, ...]:
     """Notes on parts with parameters that forward uses in neither mode."""
     used = {id(n.meta[VALUE]) for record in records for n in record.graph.nodes if n.op == "get_attr"}
     used |= tensors_within(model, [path for record in records for path in record.parts])
-    if all(id(parameter) in used for parameter in model.parameters()):
+    if all(id(parameter) in used for parameter in named_parameters(model).values()):
         return ()
     names: list[str] = []
     _collect(model, "", used, names)

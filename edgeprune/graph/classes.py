@@ -32,6 +32,7 @@ from edgeprune.recording.network import watch
 from edgeprune.recording.opaque import CHOSEN, FLOPS, Opaque, Parts, chosen_parts, outermost
 from edgeprune.recording.record import CALL, VALUE, Record
 from edgeprune.recording.values import tensors_of
+from edgeprune.recording.walks import named_modules
 
 __all__ = [
     "Bools",
@@ -284,7 +285,7 @@ def build_graph(
 def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor that a state_dict has, under all its names; of lazy ones none yet."""
     shapes = {}
-    for path, module in model.named_modules(remove_duplicate=False):
+    for path, module in named_modules(model, repeated=True):
         for name, tensor in {**module._parameters, **module._buffers}.items():
             passing = name in module._non_persistent_buffers_set
             if isinstance(tensor, Tensor) and not passing and not nn.parameter.is_lazy(tensor):

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrize, prune
 
 from edgeprune.recording.record import CALL, Record
+from edgeprune.recording.walks import named_modules
 
 COMPUTED = (
     "the weight of this layer is computed from a parameter, and not one itself: "
@@ -69,7 +70,7 @@ def _is_quantised(model: nn.Module, path: str) -> bool:
 
 def quantised_parts(model: nn.Module) -> tuple[str, ...]:
     """Return a note on the parts that are prepared for quantisation, if there are such."""
-    parts = [name for name, part in model.named_modules() if name and _is_tools(part)]
+    parts = [name for name, part in named_modules(model) if name and _is_tools(part)]
     if not parts:
         return ()
     more = f" and {len(parts) - 1} other parts are" if len(parts) > 1 else " is"

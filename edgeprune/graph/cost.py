@@ -14,6 +14,7 @@ from edgeprune.graph.flow import Flow, layer_name, parameters_of
 from edgeprune.graph.labels import core, tensors_in, vector_along
 from edgeprune.graph.memory import BYTES, buffers_of
 from edgeprune.recording.record import Record
+from edgeprune.recording.walks import named_parameters
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -80,7 +81,8 @@ class CostModel:
         table = _Axes(classes)
         users = _users(flow)
         params: list[Row] = []
-        for name, tensor in module.named_parameters():
+        model = module.model if isinstance(module, Record) else module
+        for name, tensor in named_parameters(model).items():
             axes = [table.index(slots.get((name, axis)), size) for axis, size in enumerate(tensor.shape)]
             params.append((1.0, axes, tuple(users[name])))
         flops: list[Row] = []

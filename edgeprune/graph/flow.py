@@ -19,6 +19,7 @@ from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name, source_of, spec_of, title
 from edgeprune.recording.opaque import OPAQUE, tensors_within
 from edgeprune.recording.record import CALL, VALUE, WRITES, Record
+from edgeprune.recording.walks import named_buffers, named_modules, named_parameters
 
 Shape = tuple[int, ...]
 OUTPUT = "output of the network"
@@ -147,17 +148,18 @@ class Flow:
 
     def __post_init__(self) -> None:
         nodes = [node for node in self.module.graph.nodes if node.op == "call_module"]
-        layers = dict(self.module.named_modules(remove_duplicate=False))
+        model = self.module.model if isinstance(self.module, Record) else self.module
+        layers = dict(named_modules(model, repeated=True)) if nodes else {}
         self.layers = {node: layers[str(node.target)] for node in nodes}
         self._canonical: dict[int, str] = {}
         self.aliases: dict[str, list[str]] = defaultdict(list)
-        named: list[tuple[str, Tensor]] = [*self.module.named_parameters(remove_duplicate=False)]
-        named += list(self.module.named_buffers(remove_duplicate=False))
-        self._tensors: dict[str, Tensor] = {}
-        for name, tensor in named:
+        self._tensors: dict[str, Tensor] = {
+            **named_parameters(model, repeated=True),
+            **named_buffers(model, repeated=True),
+        }
+        for name, tensor in self._tensors.items():
             first = self._canonical.setdefault(id(tensor), name)
             self.aliases[first].append(name)
-            self._tensors[name] = tensor
         # Weights that are computed element by element go by the name of one of the tensors they are made of.
         self.elementwise: dict[Any, str] = {}
         self.partners: dict[str, list[str]] = {}
@@ -312,8 +314,13 @@ class Flow:
     def run(self, apply_rule: "Callable[[Flow, Call], Any]") -> "Flow":
         """Visit every node in order; ``apply_rule`` gives the labels of a call's result."""
         self._find_static()
+        compressed: set[int] = set()  # ids of what is among the values
         for node in self.module.graph.nodes:
-            self.values[node] = lb.compress(self._step(node, apply_rule))
+            labels = self._step(node, apply_rule)
+            if id(labels) not in compressed:
+                labels = lb.compress(labels)
+                compressed.add(id(labels))
+            self.values[node] = labels
         return self
 
     def _step(self, node: fx.Node, apply_rule: "Callable[[Flow, Call], Any]") -> Any:

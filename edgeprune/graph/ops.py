@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def spec_of(node: fx.Node, layer: nn.Module | None = None) -> OpSpec:
     if layer is not None:
         return spec_of_layer(layer)
     name = op_name(node)
-    return OPS.get(name) or OpSpec(name)
+    return OPS.get(name) or _unknown(name)
 
 
 def spec_of_layer(layer: nn.Module) -> OpSpec:
@@ -116,7 +117,12 @@ def spec_of_layer(layer: nn.Module) -> OpSpec:
         spec = _LAYERS.get(kind) or _LAYERS.get(kind.__name__)
         if spec is not None:
             return spec
-    return OpSpec("")
+    return _unknown("")
+
+
+@cache
+def _unknown(name: str) -> OpSpec:
+    return OpSpec(name)
 
 
 _SPACES = (torch, F, operator, torch._C._nn, torch.special, torch.Tensor)

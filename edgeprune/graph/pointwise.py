@@ -19,8 +19,10 @@ def pointwise(flow: Flow, call: Call) -> Any:
     if not isinstance(call.value, Tensor):  # torch.where(condition) gives places
         return flow.stop(call, f"what {call.kind} gives depends on the content")
     flow.pointwise.add(call.node)
-    shape = call.shape
-    tensors = [t[(None,) * (len(shape) - t.dim())] for t in tensors_in([call.args, call.kwargs])]
+    shape, operands = call.shape, tensors_in([call.args, call.kwargs])
+    if len(operands) == 1:
+        return operands[0] if operands[0].shape == shape else operands[0].expand(shape)
+    tensors = [t[(None,) * (len(shape) - t.dim())] for t in operands]
     result = torch.zeros((), dtype=torch.long)
     for tensor in tensors:
         if _is_broadcast(tensor, tensors):

@@ -39,7 +39,9 @@ class Survivors:
 
     def __init__(self, graph: Graph, keep: Bools, orders: Orders) -> None:
         self.graph, self.orders = graph, orders
+        # By the ids of label tensors, which are kept, since other tensors may come to have their ids.
         self._known: dict[int, tuple[Tensor, list[Tensor] | None]] = {}
+        self._left: dict[int, tuple[Tensor, Any]] = {}
         self._alive = torch.from_numpy(
             np.concatenate([keep, [True]])[graph.class_of]
         )  # by label; class -1 stays
@@ -73,7 +75,12 @@ class Survivors:
 
     def of(self, labels: Any) -> Any:
         """The label tensor(s) that must arrive after rewriting; BROKEN where there is no grid."""
-        return lb.mapped(labels, lambda leaf: self._of_tensor(leaf) if isinstance(leaf, Tensor) else leaf)
+        if isinstance(labels, Tensor):
+            known = self._left.get(id(labels))
+            if known is None:
+                known = self._left[id(labels)] = (labels, self._of_tensor(labels))
+            return known[1]
+        return lb.mapped(labels, lambda leaf: self.of(leaf) if isinstance(leaf, Tensor) else leaf)
 
     def _of_tensor(self, labels: Tensor) -> Any:
         axes = self.index(labels)

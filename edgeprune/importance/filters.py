@@ -11,6 +11,7 @@ from torch import Tensor
 from edgeprune.graph.classes import Graph, Ints
 from edgeprune.graph.flow import Reader, weight_node
 from edgeprune.recording.record import VALUE
+from edgeprune.recording.walks import named_parameters
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _static_value(graph: Graph, node: fx.Node) -> Any:
 
 def written_filters(graph: Graph) -> list[Filters]:
     """One entry for each layer that writes channels: its filters."""
-    tensors = dict(graph.model.named_parameters())
+    tensors = named_parameters(graph.model)
     return [
         Filters(name, _by_channel(tensors[name], axis), graph.slots[name, axis])
         for name, axis in graph.flow.outputs.items()
@@ -88,7 +89,7 @@ def read_filters(graph: Graph) -> list[Filters]:
     Where a layer reads one channel at many places (a linear layer after a flatten), they are that channel's
     kernel positions.
     """
-    tensors = dict(graph.model.named_parameters())
+    tensors = named_parameters(graph.model)
     found = []
     for (name, axis), classes in graph.slots.items():
         if name in tensors and graph.flow.outputs.get(name, axis) != axis:

@@ -3,6 +3,7 @@
 import linecache
 import os
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -16,10 +17,16 @@ def user_line() -> str:
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith((_OWN, *_HERE, "<")):
+        if not _is_passed(name):
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return ""
+
+
+@lru_cache(maxsize=1 << 12)
+def _is_passed(name: str) -> bool:
+    """Whether a file's frames are torch's, ours, or of no file."""
+    return name.startswith((_OWN, *_HERE, "<"))
 
 
 def with_code(line: str) -> str:
@@ -40,6 +47,6 @@ def raised_at(error: BaseException) -> str:
     import traceback
 
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((_OWN, *_HERE, "<")):
+        if not _is_passed(frame.filename):
             return f"{frame.filename}:{frame.lineno}: {frame.line}"
     return "an unknown line"

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgeprune.recording.walks import modules
+
 
 class ModeReads:
     """Which code has read the training flag of a module; ``differs`` once one has that we do not know."""
@@ -52,7 +54,7 @@ def mode_reads(model: nn.Module) -> Iterator[ModeReads]:
     """
     reads = ModeReads()
     before = vars(nn.Module).get("training")
-    if before is not None or any(_has_own_mode(module) for module in model.modules()):
+    if before is not None or any(_has_own_mode(module) for module in modules(model)):
         reads.differs = True
         yield reads
         return

@@ -10,6 +10,7 @@ from torch import nn
 
 from edgeprune.errors import TraceError
 from edgeprune.recording.paths import is_inside
+from edgeprune.recording.walks import named_modules
 
 OPAQUE = "opaque"  # the name of the one call that such a part is in a record
 WHY = "why"  # node.meta: why the part of such a call is kept whole
@@ -56,7 +57,7 @@ def chosen_parts(model: nn.Module, choice: Iterable[str | type]) -> dict[str, Op
 def scripted_parts(model: nn.Module) -> dict[str, Opaque]:
     """Find TorchScript modules with weights: neither their code nor their weights can be changed from Python."""
     parts: dict[str, Opaque] = {}
-    for path, module in model.named_modules():
+    for path, module in named_modules(model):
         if not path or not isinstance(module, torch.jit.ScriptModule) or outer_part(path, parts):
             continue
         if any(True for _ in module.parameters()) or any(True for _ in module.buffers()):

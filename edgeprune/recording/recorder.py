@@ -3,7 +3,7 @@
 import operator
 from collections import defaultdict
 from collections.abc import Container
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -35,7 +35,8 @@ from edgeprune.recording.values import (
     tensors_of,
     version_of,
 )
-from edgeprune.recording.watching import ContentAsked, ModuleStack, WatchMode, is_library
+from edgeprune.recording.walks import named_buffers, named_parameters
+from edgeprune.recording.watching import ContentAsked, ModuleStack, WatchMode
 
 
 class Recorder(WatchMode):
@@ -49,7 +50,7 @@ class Recorder(WatchMode):
         self.constants: dict[str, Tensor] = {}
         self._nodes = WeakIdKeyDictionary()
         self._attributes: dict[int, str] = {}
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        for name, tensor in {**named_parameters(model), **named_buffers(model)}.items():
             self._attributes.setdefault(id(tensor), name)
         self._dynamic: set[fx.Node] = set()  # depends on the input
         self._memory: dict[fx.Node, fx.Node] = {}  # the first node in the same memory
@@ -73,20 +74,20 @@ class Recorder(WatchMode):
 
     # --- modules -------------------------------------------------------------------------------------
 
-    def entered(self, module: nn.Module, path: str | None, args: Any, kwargs: Any) -> None:
+    def entered(self, _: nn.Module, path: str | None, args: Any, kwargs: Any) -> None:
         """A module begins to run."""
         visit = Visit("" if path is None else path, None, first=len(self.graph.nodes))
-        if path is not None and not is_library(module):  # torch's own layers are never rewritten
+        if path is not None and not self.stack.is_library(path):  # torch's own layers are never rewritten
             visit.args, visit.kwargs = self._structure(tuple(args)), self._structure(dict(kwargs))
             visit.tensors = tensors_of((args, kwargs))
             self.visits.append(visit)
         self._running.append(visit)
 
-    def left(self, module: nn.Module, path: str | None, arguments: tuple[Any, Any], result: Any) -> None:
+    def left(self, _: nn.Module, path: str | None, arguments: tuple[Any, Any], result: Any) -> None:
         """A module has run, with the arguments that its own hooks made of those it was called with."""
         visit = self._running.pop()
         visit.last = len(self.graph.nodes)
-        if path is None or is_library(module):
+        if path is None or self.stack.is_library(path):
             return
         visit.result = self._structure(result)
         visit.own_arguments = [id(t) for t in tensors_of(arguments)] == [id(t) for t in visit.tensors]
@@ -99,7 +100,7 @@ class Recorder(WatchMode):
         visit = Visit(path, self._structure(tuple(args)), first=len(self.graph.nodes))
         visit.kwargs = self._structure(dict(kwargs))
         self.visits.append(visit)
-        site = replace(self.stack.next_part(path), line=user_line())
+        site = self.stack.next_part(path, user_line())
         self._passage = Passage(visit, site)
         for tensor in tensors_of((args, kwargs)):
             self._passage.admit(tensor)
@@ -249,7 +250,7 @@ class Recorder(WatchMode):
 
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
         """Carry out one call and note it."""
-        site = self.stack.next_call(op)
+        site = self.stack.next_call(op, user_line())
         tensors = tensors_of((args, kwargs))
         versions = [version_of(t) for t in tensors]
         result = stand_in(func, args, kwargs) if self.quick else None
@@ -263,7 +264,7 @@ class Recorder(WatchMode):
         if op in ("batch_norm", "instance_norm"):  # running statistics follow the data; that is not a write
             written = None
         node = self._create("call_function", func, self._argument(tuple(args)), self._argument(dict(kwargs)))
-        node.meta[CALL] = replace(site, line=user_line())
+        node.meta[CALL] = site
         if any(n in self._dynamic for n in node.all_input_nodes):
             self._dynamic.add(node)
         if written is not None:

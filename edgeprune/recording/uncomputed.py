@@ -4,8 +4,10 @@ A record holds no numbers that depend on the input. So a convolution need not be
 as nothing in the network asks for what is in a tensor: then it is recorded again, on its own numbers.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,6 +27,7 @@ _ALIKE = {
     torch.relu,
     F.relu,
 }
+_TYPES: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
 _CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
 
 
@@ -40,25 +43,34 @@ def stand_in(func: Any, args: Any, kwargs: Any) -> Tensor | None:
         return _linear(*args, **kwargs)
     if func in _ALIKE:
         plain = len(args) == 1 and not kwargs.get("inplace") and "out" not in kwargs and _is_plain(args[0])
-        return torch.zeros_like(args[0]) if plain else None
+        return _zeros(args[0].shape, args[0]) if plain else None
     return None
 
 
+def _zeros(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Zeros of the type of ``like``; on a CPU they take no memory until they are written into."""
+    if like.is_cpu:
+        return torch.from_numpy(np.zeros(shape, _TYPES[like.dtype]))
+    return like.new_zeros(shape)
+
+
 def _is_plain(tensor: Any) -> bool:
+    return _is_stored_plainly(tensor) and not torch.is_autocast_enabled(tensor.device.type)
+
+
+def _is_stored_plainly(tensor: Any) -> bool:
     return (
-        isinstance(tensor, Tensor)
-        and type(tensor) in (Tensor, nn.Parameter)
+        type(tensor) in (Tensor, nn.Parameter)
+        and tensor.dtype in _TYPES
         and tensor.layout is torch.strided
-        and tensor.dtype in (torch.float32, torch.float64)
         and tensor.is_contiguous()
-        and not torch.is_autocast_enabled(tensor.device.type)
     )
 
 
 def _agree(x: Any, weight: Any, bias: Any) -> bool:
     return (
         _is_plain(x)
-        and _is_plain(weight)
+        and _is_stored_plainly(weight)
         and x.dtype == weight.dtype
         and x.device == weight.device
         and (bias is None or (bias.shape == weight.shape[:1] and bias.dtype == x.dtype))
@@ -84,7 +96,7 @@ def _convolution(
         (size + 2 * pad - gap * (kernel - 1) - 1) // step + 1
         for size, kernel, step, pad, gap in zip(x.shape[2:], weight.shape[2:], steps, pads, gaps, strict=True)
     ]
-    return x.new_zeros((x.shape[0], weight.shape[0], *sides)) if min(sides) > 0 else None
+    return _zeros((x.shape[0], weight.shape[0], *sides), x) if min(sides) > 0 else None
 
 
 def _each(value: Any, axes: int) -> tuple[int, ...]:
@@ -95,7 +107,7 @@ def _linear(x: Any, weight: Any, bias: Any = None) -> Tensor | None:
     fits = _agree(x, weight, bias) and weight.dim() == 2 and x.dim() >= 1
     if not fits or x.shape[-1] != weight.shape[1]:
         return None
-    return x.new_zeros((*x.shape[:-1], weight.shape[0]))
+    return _zeros((*x.shape[:-1], weight.shape[0]), x)
 
 
 def _batch_norm(
@@ -112,5 +124,6 @@ def _batch_norm(
     if training or not _is_plain(x) or x.dim() < 2:
         return None
     vectors = [v for v in (running_mean, running_var, weight, bias) if v is not None]
-    fits = all(_is_plain(v) and v.shape == x.shape[1:2] and v.dtype == x.dtype for v in vectors)
-    return torch.zeros_like(x) if fits else None
+    size = x.shape[1:2]
+    fits = all(_is_stored_plainly(v) and v.shape == size and v.dtype == x.dtype for v in vectors)
+    return _zeros(x.shape, x) if fits else None

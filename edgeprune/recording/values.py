@@ -1,10 +1,13 @@
 """What a network computes with: tensors in any container, their shapes without their memory, where they lie."""
 
 from collections import OrderedDict
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from edgeprune.recording.walks import modules
 
 _WITHOUT_TENSORS = frozenset([str, bytes, int, float, bool, type(None), torch.dtype, torch.device])
 _CONTAINERS = frozenset([dict, OrderedDict, list, tuple, set])
@@ -45,7 +48,7 @@ def _collect(value: Any, tensors: list[Tensor], depth: int) -> None:
 def held_ids(model: nn.Module) -> set[int]:
     """The ids of all tensors that modules hold, in attributes of any kind."""
     held: set[int] = set()
-    for module in model.modules():
+    for module in modules(model):
         for name, value in vars(module).items():
             kind = type(value)
             if kind in _WITHOUT_TENSORS or name == "_modules" or (kind in _CONTAINERS and not value):
@@ -62,7 +65,12 @@ def hollow(value: Any) -> Any:
 def _hollow_tensor(t: Tensor) -> Tensor:
     if is_foreign(t):
         return torch.zeros(()).expand(() if t.is_nested else t.shape)
-    return torch.zeros((), dtype=torch.int8 if t.is_quantized else t.dtype).expand(t.shape)
+    return _zero(torch.int8 if t.is_quantized else t.dtype).expand(t.shape)
+
+
+@cache
+def _zero(dtype: torch.dtype) -> Tensor:
+    return torch.zeros((), dtype=dtype)
 
 
 def mapped(value: Any, function: Any) -> Any:

@@ -28,6 +28,7 @@ from edgeprune.recording.opaque import (
     modules_in,
 )
 from edgeprune.recording.record import CallSite
+from edgeprune.recording.walks import named_modules
 
 # Questions about a tensor that its content does not answer: not calls of the network.
 QUESTIONS = frozenset(
@@ -139,9 +140,10 @@ class ModuleStack:
         )
         self._owners = modules_in(model, self.parts)
         self._suspended = Suspended()
-        self._names = {id(module): name for name, module in model.named_modules()}
-        self._leaves = {name for name, module in model.named_modules() if not module._modules}
-        self._library = {name for name, module in model.named_modules() if is_library(module)}
+        walked = named_modules(model)
+        self._names = {id(module): name for name, module in walked}
+        self._leaves = {name for name, module in walked if not module._modules}
+        self._library = {name for name, module in walked if is_library(module)}
         self._counts: dict[str, int] = defaultdict(int)
 
     @contextmanager
@@ -217,18 +219,22 @@ class ModuleStack:
             if self.mode is not None:
                 self.mode.depth -= 1
 
-    def next_call(self, op: str) -> CallSite:
-        """Return the place of the call that is being made, without its line."""
+    def is_library(self, path: str) -> bool:
+        """Tell whether the module of that name is one of torch's own layers."""
+        return path in self._library
+
+    def next_call(self, op: str, line: str = "") -> CallSite:
+        """Return the place of the call that is being made, at ``line`` of the user's code."""
         path = self.paths[-1]
         number = self._counts[path]
         self._counts[path] += 1
-        return CallSite(path, number, op, path in self._leaves, path in self._library)
+        return CallSite(path, number, op, path in self._leaves, path in self._library, line)
 
-    def next_part(self, path: str) -> CallSite:
+    def next_part(self, path: str, line: str = "") -> CallSite:
         """Return the place of the run of a part that is kept whole: for the network it is one layer."""
         number = self._counts[path]
         self._counts[path] += 1
-        return CallSite(path, number, OPAQUE, in_layer=True, in_library=True)
+        return CallSite(path, number, OPAQUE, in_layer=True, in_library=True, line=line)
 
 
 class Suspended:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from edgeprune.errors import ModelError
+from edgeprune.recording.walks import modules
 
 Module = TypeVar("Module", bound=nn.Module)
 _ATOMS = frozenset([bool, int, float, str, type(None)])
@@ -29,10 +30,10 @@ def duplicate(model: Module, tensors: Mapping[int, torch.Tensor] | None = None) 
     Raises:
         ModelError: the model holds something that cannot be copied.
     """
-    own = {id(module) for module in model.modules()}
+    parts = modules(model)
+    own, kinds = {id(part) for part in parts}, {type(part) for part in parts}
     try:
         # With gradients on, torch's copy of a scripted module would be computed from the original's parameters.
-        kinds = {type(module) for module in model.modules()}
         with _copying(own, kinds), torch.no_grad():
             new = copy.deepcopy(model, dict(tensors or {}))
     except Exception as error:  # whatever an attribute's own copying raises
@@ -41,11 +42,17 @@ def duplicate(model: Module, tensors: Mapping[int, torch.Tensor] | None = None) 
             f"{type(model).__name__} cannot be copied ({type(error).__name__}: {text}): "
             "remove the attribute that cannot be copied, and set it again on the pruned network"
         ) from error
-    for old, part in zip(model.modules(), new.modules(), strict=True):
+    if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
+        _copy_flags(parts, modules(new))
+    return new
+
+
+def _copy_flags(parts: list[nn.Module], copies: list[nn.Module]) -> None:
+    """Let the parameters of scripted modules have gradients where those of the original have."""
+    for old, part in zip(parts, copies, strict=True):
         if isinstance(old, torch.jit.ScriptModule):
             for before, parameter in zip(old.parameters(), part.parameters(), strict=True):
                 parameter.requires_grad_(before.requires_grad)
-    return new
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from edgeprune.recording.opaque import Parts
 from edgeprune.recording.record import Record
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.recording.values import tensors_of
+from edgeprune.recording.walks import named_parameters
 from edgeprune.rewrite.duplicate import duplicate
 
 
@@ -76,7 +77,7 @@ def masked_weights(graph: Graph, flow: Flow, plan: Plan) -> dict[str, Tensor] | 
         known = columns.setdefault(reader.weight, (axis, alive))  # type: ignore[arg-type]
         if known[0] != axis or not torch.equal(known[1], alive):
             return None
-    tensors = dict(graph.model.named_parameters())
+    tensors = named_parameters(graph.model)
     weights = {}
     for name, (axis, alive) in columns.items():
         weight = tensors.get(name)

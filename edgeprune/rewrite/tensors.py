@@ -16,6 +16,7 @@ from edgeprune.graph.survivors import Survivors
 from edgeprune.recording.opaque import Parts, modules_in
 from edgeprune.recording.record import CALL
 from edgeprune.recording.untouched import untouched
+from edgeprune.recording.walks import named_buffers, named_modules, named_parameters
 from edgeprune.rewrite.duplicate import duplicate
 
 
@@ -54,7 +55,7 @@ def cut_copy(graph: Graph, keep: Bools, orders: Orders) -> nn.Module:
         orders: in which order channels are written.
     """
     model = graph.model
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = {**named_parameters(model), **named_buffers(model)}
     cut_ones: dict[int, Tensor] = {}
     for name, axes in kept_indices(graph, keep, orders).items():
         old = tensors[name]
@@ -84,15 +85,16 @@ def set_sizes(
         parts: modules that are left as they are.
     """
     kept = modules_in(module, parts or {})
-    shapes = _weight_shapes(module, kept)
-    for name, layer in module.named_modules():
+    layers = named_modules(module)
+    shapes = _weight_shapes(layers, kept)
+    for name, layer in layers:
         if id(layer) in kept:
             continue
         before, after = (widths or {}).get(name, (None, None))
         weight = shapes.get(name)
         if weight is not None and isinstance(layer, nn.modules.conv._ConvNd):
             _size_convolution(layer, weight)
-        elif weight is not None:
+        elif weight is not None and isinstance(layer, nn.Linear):
             layer.out_features, layer.in_features = weight
         elif isinstance(layer, nn.PReLU):
             layer.num_parameters = layer.weight.numel()
@@ -112,10 +114,10 @@ def set_sizes(
                 layer.num_features = after
 
 
-def _weight_shapes(module: nn.Module, kept: Collection[int]) -> dict[str, torch.Size]:
+def _weight_shapes(layers: list[tuple[str, nn.Module]], kept: Collection[int]) -> dict[str, torch.Size]:
     """The shape of each convolution's and linear layer's weight, also where it is computed; not of ``kept`` ones."""
     found = {}
-    for name, layer in module.named_modules():
+    for name, layer in layers:
         if id(layer) in kept or not isinstance(layer, (nn.modules.conv._ConvNd, nn.Linear)):
             continue
         _refresh(layer)

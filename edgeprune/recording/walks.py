@@ -1,0 +1,57 @@
+"""The modules and tensors of a network with their names, as torch's own walks give them, in one quick loop."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def named_modules(model: nn.Module, *, repeated: bool = False) -> list[tuple[str, nn.Module]]:
+    """Return what ``model.named_modules()`` yields, in its order.
+
+    Args:
+        model: the network.
+        repeated: whether a module that is there under several names comes under each.
+    """
+    found = [("", model)]
+    seen = {id(model)}
+
+    def visit(module: nn.Module, prefix: str) -> None:
+        for name, part in module._modules.items():
+            if part is None or id(part) in seen:
+                continue
+            if not repeated:
+                seen.add(id(part))
+            found.append((prefix + name, part))
+            if part._modules:
+                visit(part, f"{prefix}{name}.")
+
+    visit(model, "")
+    return found
+
+
+def modules(model: nn.Module) -> list[nn.Module]:
+    """Return what ``model.modules()`` yields."""
+    return [module for _, module in named_modules(model)]
+
+
+def named_parameters(model: nn.Module, *, repeated: bool = False) -> dict[str, nn.Parameter]:
+    """Return what ``model.named_parameters()`` yields; ``repeated`` gives a shared one under all its names."""
+    return _named(model, "_parameters", repeated=repeated)
+
+
+def named_buffers(model: nn.Module, *, repeated: bool = False) -> dict[str, Tensor]:
+    """Return what ``model.named_buffers()`` yields; ``repeated`` gives a shared one under all its names."""
+    return _named(model, "_buffers", repeated=repeated)
+
+
+def _named(model: nn.Module, holder: str, *, repeated: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+    for path, module in named_modules(model, repeated=repeated):
+        prefix = f"{path}." if path else ""
+        for name, tensor in getattr(module, holder).items():
+            if tensor is not None and id(tensor) not in seen:
+                found[prefix + name] = tensor
+                if not repeated:
+                    seen.add(id(tensor))
+    return found
