@@ -52,9 +52,9 @@ def bench(
         bench_rows,
         layer_table,
         layers_title,
-        remarks,
         size_rows,
         speedup_line,
+        warning_lines,
         widths_line,
     )  # fmt: skip
     from edgeprune.runs.run import Run
@@ -77,7 +77,7 @@ def bench(
     settings = result["settings"]
     with_runtime = f"{settings['runtime']} {settings['precision']}, " if runtime or precision else ""
     title = f"{place} on {result['device']['title']}{assumed} ({with_runtime}{settings['threads']} threads)"
-    print_rows(title, rows, [speedup_line(result), widths_line(result["widths"]), *remarks(result)])
+    print_rows(title, rows, [speedup_line(result), widths_line(result["widths"]), *warning_lines(result)])
     if layers:
         print_table(layers_title(result["layers"]), *layer_table(result["layers"]))
 

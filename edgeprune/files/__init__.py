@@ -1,1 +1,1 @@
-"""Files written aside and renamed, read within bounds, and locked."""
+"""Files: written under a temporary name and renamed, read within bounds, locked."""

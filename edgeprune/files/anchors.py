@@ -1,4 +1,4 @@
-"""Folders that a process works in: one that is moved or removed is not made anew in its old place."""
+"""Watch the folders that a process works in: one that is moved or removed must not be made again at its old path."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _anchored: list[tuple[Path, tuple[int, int] | None]] = []
 
 @contextmanager
 def anchored(folder: Path) -> Iterator[None]:
-    """Remember which folder is meant, for `check_in_place` while the block lasts."""
+    """Remember the folder's identity for `check_in_place` while the block lasts."""
     place = _absolute(folder)
     entry = (place, identity_of(place))
     _anchored.append(entry)
@@ -23,7 +23,7 @@ def anchored(folder: Path) -> Iterator[None]:
 
 
 def check_in_place(path: Path) -> None:
-    """Raise MovedError when ``path`` lies in a folder that was moved or removed since work in it began."""
+    """Raise MovedError if ``path`` is in a folder that was moved or removed since work in it began."""
     place = _absolute(path)
     for folder, identity in _anchored:
         inside = folder == place or folder in place.parents
@@ -40,7 +40,7 @@ def _absolute(path: Path) -> Path:
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file or folder apart from another at the same path; None where there is none."""
+    """Return (device, inode), which identify a file or folder beyond its path; None if there is none."""
     try:
         status = path.stat()
     except OSError:

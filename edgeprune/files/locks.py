@@ -1,7 +1,7 @@
-"""One process at a time: a lock in a folder that says who holds it, and ends with its process.
+"""Lock a folder for one process at a time, with a record of who holds the lock.
 
-The lock is the operating system's, on the file `.lock`, so that it is freed however its holder ends. Who that
-is stands beside it. Both files are gone once the folder is free. Readers need no lock.
+The lock is the operating system's, on the file `.lock`, so that it is released however its holder ends. A file beside
+it names the holder. Both files are removed when the folder is released. Readers need no lock.
 """
 
 import errno
@@ -31,13 +31,12 @@ POLL_S = 0.5
 TRIES = 3  # a lock file may vanish between being opened and being locked
 UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
-Tell = Callable[[str], None]
 
 _log = logging.getLogger(__name__)
 
 
 class FolderLock:
-    """A folder that this process holds; `release` frees it."""
+    """A lock on a folder, taken by `acquire` and freed by `release`."""
 
     def __init__(self, folder: Path, name: str = LOCK) -> None:
         self.folder, self.path = folder, folder / name
@@ -45,10 +44,10 @@ class FolderLock:
         self._identity: tuple[int, int] | None = None
 
     def acquire(self) -> bool:
-        """Take the lock; returns False where another process has it.
+        """Take the lock; return False if another process has it.
 
         Raises:
-            StorageError: the folder may not be written.
+            StorageError: the folder cannot be written.
         """
         from filelock import FileLock, Timeout
 
@@ -85,7 +84,7 @@ class FolderLock:
         self._lock = None
 
     def holder(self) -> str:
-        """Return who holds the lock, as far as it is known."""
+        """Describe who holds the lock, as far as it is known."""
         return _described(self._holder_path)
 
     @property
@@ -94,18 +93,21 @@ class FolderLock:
 
 
 @contextmanager
-def held(folder: str | Path, *, wait: Tell | None = None, sweep: bool = True) -> Iterator[None]:
-    """Hold a folder; what killed processes left half-written in it is swept first.
+def held(
+    folder: str | Path, *, wait: Callable[[str], None] | None = None, sweep: bool = True
+) -> Iterator[None]:
+    """Hold a folder's lock during the block, after removing half-written files of killed processes.
 
-    Of processes that train together, the first holds the folder for all.
+    Of processes that train together, the first holds the lock for all.
 
     Args:
-        folder: it must exist.
-        wait: wait until the folder is free instead of refusing; called with one line that says for whom.
-        sweep: whether to remove half-written files; not in folders that hold other things too.
+        folder: must exist.
+        wait: wait for the lock instead of refusing; called with one line that names the holder.
+        sweep: whether to remove half-written files; not for folders with other contents.
 
     Raises:
-        InUseError: another process holds it. StorageError: it may not be written.
+        InUseError: another process holds the lock.
+        StorageError: the folder cannot be written.
     """
     folder = Path(folder)
     if not ranks().main:
@@ -124,10 +126,11 @@ def held(folder: str | Path, *, wait: Tell | None = None, sweep: bool = True) ->
 
 @contextmanager
 def held_file(path: Path) -> Iterator[None]:
-    """Hold one file in a folder that holds others too; it need not exist yet.
+    """Hold a lock on a single file during the block; the file need not exist yet.
 
     Raises:
-        InUseError: another process holds it. StorageError: its folder may not be written.
+        InUseError: another process holds it.
+        StorageError: its folder cannot be written.
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +145,7 @@ def held_file(path: Path) -> Iterator[None]:
 
 @contextmanager
 def shared(folder: str | Path) -> Iterator[None]:
-    """Take part in a folder that several processes work in, so that nobody replaces it meanwhile."""
+    """Register as one of several processes that work in a folder, so that nobody replaces it meanwhile."""
     folder = Path(folder)
     free_dead_workers(folder)
     lock = FolderLock(folder, f"{WORKER}-{socket.gethostname()}-{os.getpid()}{LOCK}")
@@ -155,12 +158,12 @@ def shared(folder: str | Path) -> Iterator[None]:
 
 
 def check_unused(folder: Path) -> None:
-    """Raise InUseError when a process works in ``folder``, or in a folder within it."""
+    """Raise InUseError if a process works in ``folder``, or in a folder within it."""
     for path in _lock_files(folder):
         lock = FolderLock(path.parent, path.name)
-        who = lock.holder()
+        holder = lock.holder()
         if not lock.acquire():
-            raise InUseError(_refusal(path.parent, lock, who))
+            raise InUseError(_refusal(path.parent, lock, holder))
         lock.release()
 
 
@@ -176,7 +179,7 @@ def is_held(folder: Path) -> bool:
 
 
 def free_dead_workers(folder: Path) -> None:
-    """Remove the locks that killed workers left."""
+    """Remove the locks of killed workers."""
     for path in folder.glob(f"{WORKER}-*{LOCK}"):
         lock = FolderLock(folder, path.name)
         with suppress(OSError):
@@ -185,7 +188,7 @@ def free_dead_workers(folder: Path) -> None:
 
 
 def sweep_parts(folder: Path) -> None:
-    """Remove what a killed process left half-written in a folder that this one holds."""
+    """Remove half-written files of killed processes from a folder that this process holds."""
     for place in (folder, folder / "export", folder / "bench"):
         with suppress(OSError):
             for item in place.iterdir():
@@ -197,7 +200,7 @@ def _lock_files(folder: Path) -> list[Path]:
     return sorted([*folder.rglob(LOCK), *folder.rglob(f"{WORKER}-*{LOCK}")])
 
 
-def _take(lock: FolderLock, wait: Tell | None) -> None:
+def _take(lock: FolderLock, wait: Callable[[str], None] | None) -> None:
     while not lock.acquire():
         if wait is None:
             raise InUseError(_refusal(lock.folder, lock))
@@ -205,13 +208,13 @@ def _take(lock: FolderLock, wait: Tell | None) -> None:
         time.sleep(POLL_S)
 
 
-def _refusal(place: Path, lock: FolderLock, who: str = "") -> str:
-    return f"{place} is in use by {who or lock.holder()}: wait until it ends, or stop it"
+def _refusal(path: Path, lock: FolderLock, holder: str = "") -> str:
+    return f"{path} is in use by {holder or lock.holder()}: wait until it ends, or stop it"
 
 
 def _this_process() -> dict[str, Any]:
     verb = next((word for word in sys.argv[1:2] if not word.startswith("-")), "")
-    command = f"{Path(sys.argv[0]).name} {verb}".strip()  # no more of it: options may hold passwords
+    command = f"{Path(sys.argv[0]).name} {verb}".strip()  # without options, which may contain passwords
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     return {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": since}
 

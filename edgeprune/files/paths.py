@@ -1,4 +1,4 @@
-"""Paths: what they mean behind links, what a disk refuses, and trees that are removed."""
+"""Resolve links, explain errors of the file system, and remove trees."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from edgeprune.files.anchors import check_in_place
 
 
 def explain_os_error(error: OSError, path: Path) -> StorageError:
-    """Say in one line why a disk refused to write ``path``."""
+    """Return an error that says in one line why ``path`` could not be written."""
     reasons = {
         errno.ENOSPC: "the disk is full: free some space, then run the command again",
         errno.EDQUOT: "your disk quota is used up: free some space, then run the command again",
@@ -31,12 +31,12 @@ def explain_os_error(error: OSError, path: Path) -> StorageError:
 
 
 def part_name(path: Path) -> str:
-    """Return the name under which this process writes what is to become ``path``."""
+    """Return the temporary name under which this process writes ``path``."""
     return f".{path.name}.{os.getpid()}.part"
 
 
 def is_stream(path: Path) -> bool:
-    """Return whether ``path`` takes bytes without being a file that could be replaced."""
+    """Return whether ``path`` is a device, pipe or descriptor, which is written to instead of being replaced."""
     if _descriptor_of(path) is not None:
         return True
     try:
@@ -47,10 +47,10 @@ def is_stream(path: Path) -> bool:
 
 
 def link_target(path: Path) -> Path:
-    """Return the file that ``path`` means, behind all symbolic links; it need not exist.
+    """Return the file that ``path`` refers to, with all symbolic links resolved; it need not exist.
 
     Raises:
-        OSError: the links lead in a circle, or the file exists and may not be written.
+        OSError: the links form a cycle, or the file exists and is not writable.
     """
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
     if target.is_symlink():
@@ -63,7 +63,7 @@ def link_target(path: Path) -> Path:
 
 
 def _descriptor_of(path: Path) -> int | None:
-    """Return the number of this process's descriptor that a name such as /dev/stdout stands for."""
+    """Return the number of this process's descriptor that a name such as /dev/stdout denotes."""
     names = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
     if str(path) in names:
         return names[str(path)]
@@ -73,7 +73,7 @@ def _descriptor_of(path: Path) -> int | None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what the disk says while ``path`` is written into a StorageError."""
+    """Turn an OSError while ``path`` is written into a StorageError."""
     try:
         yield
     except OSError as error:
@@ -82,17 +82,17 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def is_part(path: Path) -> bool:
-    """Return whether this is a file or folder that was not finished."""
+    """Return whether this is the name of an unfinished file or folder."""
     return path.name.startswith(".") and path.name.endswith(".part")
 
 
 def is_leftover(path: Path) -> bool:
-    """Return whether this is a part, or a lock: neither is content."""
+    """Return whether this is the name of an unfinished file or a lock, which are not contents."""
     return path.name.startswith(".") and path.name.endswith((".part", ".lock", ".lock.json"))
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file, a symbolic link (never what it leads to) or a folder with all that is in it."""
+    """Remove a file, a symbolic link (never its target) or a folder with its contents."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -100,7 +100,7 @@ def remove_tree(path: Path) -> None:
 
 
 def check_links(folder: Path) -> None:
-    """Raise RunError where a link inside of ``folder`` leads out of it, to what would be written to."""
+    """Raise RunError if a link inside ``folder`` points outside, where files would be written."""
     home = folder.resolve()
     places = [folder, *(folder / name for name in ("export", "bench", "tensorboard"))]
     items = [item for place in places if place.is_dir() for item in place.iterdir()]

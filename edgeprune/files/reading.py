@@ -1,4 +1,4 @@
-"""Reading JSON, TOML and lines of JSON from files that anybody may have made: bounded, and refused in one line."""
+"""Read JSON, TOML and lines of JSON from untrusted files, with bounds and one-line errors."""
 
 import errno
 import hashlib
@@ -11,24 +11,20 @@ from typing import Any
 
 from edgeprune.errors import EdgePruneError
 
-# Zero, and halves of characters; but not those that stand for bytes of a file name that is not UTF-8.
+# NUL and lone surrogates, except those that represent bytes of a file name that is not UTF-8.
 _NO_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
 
-DEEPEST = 64  # lists and objects in each other; edgeprune writes 8 at most
-
-
+DEEPEST = 64  # nesting of lists and objects; edgeprune writes 8 at most
 LARGEST_INT = 2**63
-
-
 LARGEST_FILE = 2**30  # bytes of JSON or TOML that are read at once; metrics of a long run are some 10 MB
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a whole regular file.
+    """Read a regular file.
 
     Raises:
-        OSError: it cannot be read, is a device or a fifo, which may never end, or is above `LARGEST_FILE`.
+        OSError: it cannot be read, is a device or a fifo, which may never end, or is larger than `LARGEST_FILE`.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):  # a folder has its own error
@@ -39,7 +35,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a broken one is an EdgePruneError that names it."""
+    """Read a JSON file.
+
+    Raises:
+        EdgePruneError: the file is missing, cannot be read, or is not JSON; the message names it.
+    """
     try:
         return parse_json(read_bytes(path))
     except FileNotFoundError as error:
@@ -53,9 +53,8 @@ def read_json(path: Path) -> Any:
 def parse_json(content: str | bytes) -> Any:
     """Parse JSON strictly.
 
-    Refused, though Python's parser lets it pass: numbers that are not finite or do not fit 64 bits, a key
-    that stands twice in an object, zero characters and halves of characters in text, and nesting beyond
-    `DEEPEST`.
+    Unlike Python's parser, this one refuses numbers that are not finite or do not fit 64 bits, duplicate keys, NUL
+    characters and lone surrogates in text, and nesting beyond `DEEPEST`.
 
     Raises:
         ValueError: it is not such JSON.
@@ -78,7 +77,7 @@ def parse_json(content: str | bytes) -> Any:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        seen: set[str] = set()  # a set: a count for each of a million keys would take for ever
+        seen: set[str] = set()  # counting each of a million keys in a list would take too long
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice[:40]!r} stands twice")
     return value
@@ -102,7 +101,7 @@ def _bounded(text: str) -> int:
 
 
 def _check_nesting(value: Any) -> None:
-    """Raise ValueError for values nested beyond `DEEPEST`, and for characters that no text has."""
+    """Raise ValueError for values nested beyond `DEEPEST`, and for NUL or lone surrogates in text."""
     level, depth = [value], 0
     while level:
         below: list[Any] = []
@@ -120,8 +119,8 @@ def _check_nesting(value: Any) -> None:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """TOML; raises ValueError where it is none. The parser is in the standard library from 3.11 on."""
-    if sys.version_info >= (3, 11):
+    """Parse TOML; raises ValueError if it is invalid."""
+    if sys.version_info >= (3, 11):  # in the standard library from 3.11 on
         import tomllib
     else:
         import tomli as tomllib
@@ -132,7 +131,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def sha256(path: str | Path) -> str:
-    """Hash of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as handle:
         for block in iter(lambda: handle.read(1 << 20), b""):
@@ -141,7 +140,7 @@ def sha256(path: str | Path) -> str:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the JSON objects of a file, one a line; a last line that was cut is left out.
+    """Read the JSON objects of a file, one per line; an incomplete last line is left out.
 
     Raises:
         EdgePruneError: a line is not a JSON object.
@@ -157,19 +156,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def numbered_lines(path: Path) -> list[tuple[int, bytes]]:
-    """Return the complete lines of a file with their numbers, from 1 on; none if there is no such file."""
+    """Return the complete lines of a file with their numbers, from 1; none if there is no such file."""
     try:
         content = read_bytes(path)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise EdgePruneError(f"cannot read {path}: {error.strerror or error}") from error
-    lines = content.split(b"\n")[:-1]  # what follows the last end of line was cut
+    lines = content.split(b"\n")[:-1]  # what follows the last newline is incomplete
     return list(enumerate(lines, start=1))
 
 
 def parse_json_object(line: bytes) -> dict[str, Any]:
-    """Parse a line that holds a JSON object; raises ValueError."""
+    """Parse a line as a JSON object; raises ValueError if it is not one."""
     value = parse_json(line)
     if not isinstance(value, dict):
         raise ValueError("it is not an object")

@@ -1,4 +1,4 @@
-"""Tensors in a safetensors file, with a digest of everything in it, so that a damaged file is found."""
+"""Write and read tensors as safetensors files, with a digest of the content that reveals damage."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 DIGEST = "sha256"  # its key in a file's metadata
-CHANNELS_LAST = "channels-last"  # names of the tensors of that layout, which the file's bytes do not have
+CHANNELS_LAST = "channels-last"  # names of the tensors of that layout, which the file's bytes do not preserve
 
 
 def save_tensors(
@@ -25,17 +25,18 @@ def save_tensors(
     *,
     layouts: bool = False,
 ) -> None:
-    """Write a safetensors file with its digest, aside and renamed.
+    """Write a safetensors file with its digest under a temporary name and rename it into place.
 
     Args:
-        path: where.
+        path: of the file.
         tensors: by name; of any layout and on any device.
-        metadata: texts to keep beside them.
-        layouts: note which tensors are channels_last. Not in a run's files: training chooses the layout, and equal
-            weights are equal files.
+        metadata: texts to store beside them.
+        layouts: record which tensors are channels_last. Not in a run's files: training chooses the layout, and equal
+            weights give equal files.
 
     Raises:
         WeightsError: a tensor is of a type that such a file cannot hold.
+        StorageError: the file cannot be written.
     """
     from safetensors.torch import save
 
@@ -44,10 +45,10 @@ def save_tensors(
     channels_last = [name for name, tensor in tensors.items() if _is_channels_last(tensor)]
     if channels_last and layouts:
         texts[CHANNELS_LAST] = json.dumps(channels_last)
-    # Written by Python and not by safetensors, whose errors do not say that the disk is full.
+    # Written by Python instead of safetensors, whose errors do not say that the disk is full.
     try:
         content = save(plain, {**texts, DIGEST: digest_of(plain, texts)})
-    except KeyError as error:  # what safetensors says of a type it does not know: complex128
+    except KeyError as error:  # safetensors' error for an unsupported type: complex128
         name = next((name for name, tensor in plain.items() if tensor.dtype in error.args), "a tensor")
         raise WeightsError(
             f"{path}: {name} is of type {error}, which a safetensors file cannot hold: convert the network first"
@@ -55,8 +56,8 @@ def save_tensors(
     write_bytes(path, content)
 
 
-def check_plain(name: str, tensor: "Tensor") -> None:
-    """Raise ModelError where a tensor of a model cannot be written into a file."""
+def check_savable(name: str, tensor: "Tensor") -> None:
+    """Raise ModelError if a tensor of a model cannot be stored in a file."""
     import torch
 
     if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
@@ -72,7 +73,7 @@ def read_tensor_file(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     """Read a safetensors file: its tensors, and its texts without the digest.
 
     Raises:
-        WeightsError: no such file, it is truncated or none, or its content is not what its digest says.
+        WeightsError: the file is missing, truncated, of another format, or does not match its digest.
     """
     from safetensors import SafetensorError
     from safetensors.torch import safe_open
@@ -109,7 +110,7 @@ def _channels_last(dimensions: int) -> Any:
 
 
 def _restore_layout(tensors: "dict[str, Tensor]", text: str, path: Path) -> None:
-    """Give back the layout that the file's bytes do not have."""
+    """Restore the layout that the file's bytes do not preserve."""
     try:
         names = msgspec.json.decode(text, type=list[str])
         for name in names:
@@ -135,16 +136,16 @@ def digest_of(tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]) -> s
 
 
 def load_exactly(model: "nn.Module", tensors: "Mapping[str, Tensor]", path: Path, what: str) -> None:
-    """Give a model tensors that fit it in name, shape and type, and are finite where its own are.
+    """Load tensors into a model that match its own in name, shape and type, and are finite where its own are.
 
     Args:
-        model: takes them in place.
+        model: changed in place.
         tensors: by the names of its state.
         path: their file, for the message.
-        what: what they do not fit, for the message: "model.json", say.
+        what: the file that describes the model, such as "model.json", for the message.
 
     Raises:
-        WeightsError: they do not fit; the first difference is named.
+        WeightsError: they do not match; the first difference is named.
     """
     own = model.state_dict()
     fault = next(_differences(own, tensors), None)
@@ -169,12 +170,15 @@ def _differences(own: "Mapping[str, Tensor]", tensors: "Mapping[str, Tensor]") -
 
 
 def check_momentum(model: "nn.Module", momentum: "Mapping[str, Tensor]", path: Path) -> None:
-    """Raise WeightsError unless an optimizer's momentum, by parameter name, fits the model.
+    """Check that an optimizer's momentum fits the model.
 
     Args:
-        model: whose parameters it belongs to.
-        momentum: some parameters may have none.
+        model: the model of the optimizer.
+        momentum: by parameter name; some parameters may have none.
         path: its file, for the message.
+
+    Raises:
+        WeightsError: it belongs to another model, or is not finite.
     """
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     for name, value in momentum.items():

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, and never a part."""
+"""Write files so that a reader sees either the old content or the new, and never a part of it."""
 
 import json
 import os
@@ -21,18 +21,18 @@ from edgeprune.files.paths import (
     part_name,
 )
 
-PART_AGE_S = 60.0  # a write that lives touches its file more often than this
+PART_AGE_S = 60.0  # a living process touches its file more often than this
 
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; on success its content becomes that of ``path``, else it is removed.
+    """Yield a temporary path; on success its content becomes that of ``path``, otherwise it is removed.
 
-    A regular file is replaced in one step and keeps its permissions. A symbolic link is followed and stays.
-    What is written to a device, a pipe or a descriptor (`/dev/stdout`) goes into it.
+    A regular file is replaced atomically and keeps its permissions. A symbolic link is followed and kept.
+    For a device, a pipe or a descriptor (`/dev/stdout`), the content is copied into it.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: the file cannot be written.
     """
     check_in_place(path)
     try:
@@ -60,7 +60,7 @@ def _copy_into(aside: Path, path: Path) -> None:
         descriptor = os.open(path, os.O_WRONLY)
     else:
         if sys.stdout is not None:
-            sys.stdout.flush()  # what was printed earlier comes first
+            sys.stdout.flush()  # earlier output comes first
         descriptor = os.dup(number)
     with aside.open("rb") as source, os.fdopen(descriptor, "wb", buffering=0) as sink:
         for block in iter(lambda: source.read(1 << 20), b""):
@@ -69,22 +69,22 @@ def _copy_into(aside: Path, path: Path) -> None:
 
 
 def _rename_onto(aside: Path, target: Path) -> None:
-    """Make ``aside``'s content that of ``target``, with the permissions that it has."""
+    """Replace ``target`` by ``aside``, keeping its permissions."""
     with aside.open("rb") as handle:
         os.fsync(handle.fileno())
     with suppress(FileNotFoundError):
         before = target.stat()
         aside.chmod(stat.S_IMODE(before.st_mode))
-        with suppress(OSError):  # only root may give files away
+        with suppress(OSError):  # only root may change a file's owner
             os.chown(aside, before.st_uid, before.st_gid)
     aside.replace(target)
 
 
 def _sweep_parts_of(aside: Path) -> None:
-    """Remove what killed processes of this machine left of the same file."""
+    """Remove unfinished copies of the same file by killed processes of this machine."""
     start = aside.name.removesuffix(f"{os.getpid()}.part")
     with suppress(OSError):
-        for name in os.listdir(aside.parent):  # noqa: PTH208 (names alone, since a folder may be large)
+        for name in os.listdir(aside.parent):  # noqa: PTH208 (names only, since a folder may be large)
             number = name.removeprefix(start).removesuffix(".part")
             if name == f"{start}{number}.part" and number.isdecimal():
                 part = aside.with_name(name)
@@ -93,7 +93,7 @@ def _sweep_parts_of(aside: Path) -> None:
 
 
 def _is_abandoned(path: Path, pid: int) -> bool:
-    """Return whether the process that wrote ``path`` is gone; one of another machine writes every minute."""
+    """Return whether the process that wrote ``path`` has ended; a process of another machine writes every minute."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -104,18 +104,18 @@ def _is_abandoned(path: Path, pid: int) -> bool:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` aside and rename it into place."""
+    """Write ``content`` to a temporary file and rename it to ``path``."""
     with written_aside(path) as aside:
         aside.write_bytes(content)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, aside and renamed."""
+    """Write ``value`` as indented JSON to a temporary file and rename it to ``path``."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line in a single write, whole or not at all."""
+    """Append one JSON line in a single write, completely or not at all."""
     check_in_place(path)
     line = (json.dumps(record) + "\n").encode()
     with explained(path), path.open("ab", buffering=0) as handle:
@@ -123,7 +123,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
         try:
             written = handle.write(line)
             if written < len(line):
-                handle.write(line[written:])  # a disk that was just filled says so here
+                handle.write(line[written:])  # raises if the disk is full
         except OSError:
             handle.truncate(size)
             raise

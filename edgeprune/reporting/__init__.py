@@ -1,1 +1,1 @@
-"""What a person reads: rows of text, tables, progress bars."""
+"""Output for users: rows of text, tables, progress bars."""

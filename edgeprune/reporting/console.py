@@ -1,4 +1,4 @@
-"""Tables and progress bars for the command line. Progress goes to stderr, results to stdout."""
+"""Print tables and progress bars on the command line: progress to stderr, results to stdout."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -10,21 +10,21 @@ from edgeprune.errors import one_line, printable
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from edgeprune.reporting.rows import Row
+    from edgeprune.reporting.rows import ComparisonRow
 
 Progress = Callable[[float, float, str], None]
 
-NARROW, WIDE = 20, 1000  # columns of a terminal
+MIN_COLUMNS, MAX_COLUMNS = 20, 1000  # of a terminal
 ROW = ("", "baseline", "pruned", "change")
-NAMES = ("name", "method", "when")  # columns that are never folded
+UNFOLDED = ("name", "method", "when")  # headings of columns that are never folded
 
 
 @contextmanager
 def progress_bars(*kinds: str, shown: bool = True) -> Iterator[Progress]:
-    """A callback (done, total, text) that draws a bar on stderr; nothing is drawn before its first call.
+    """Yield a callback (done, total, text) that draws a bar on stderr; nothing is drawn before its first call.
 
-    Texts that begin with one of ``kinds`` get a bar of their own; all others share one. Nothing at all is
-    drawn unless ``shown``.
+    Texts that begin with one of ``kinds`` get a bar of their own; all others share one. Without ``shown``, nothing
+    is drawn.
     """
     if not shown:
         yield lambda done, total, text: None  # noqa: ARG005
@@ -44,7 +44,7 @@ def progress_bars(*kinds: str, shown: bool = True) -> Iterator[Progress]:
 
     def report(done: float, total: float, text: str) -> None:
         key = next((kind for kind in kinds if text.startswith(kind)), "")
-        with suppress(OSError):  # a terminal that was closed must not stop the work
+        with suppress(OSError):  # a closed terminal must not stop the work
             if not tasks:
                 bars.start()
             if key not in tasks:
@@ -59,15 +59,21 @@ def progress_bars(*kinds: str, shown: bool = True) -> Iterator[Progress]:
                 bars.stop()
 
 
-def print_rows(title: str, rows: "list[Row]", lines: list[str]) -> None:
-    """A comparison as a table on stdout, remarks below it."""
+def print_rows(title: str, rows: "list[ComparisonRow]", lines: list[str]) -> None:
+    """Print a comparison of baseline and pruned model as a table on stdout.
+
+    Args:
+        title: above the table.
+        rows: of the table.
+        lines: remarks below the table.
+    """
     columns = [(name, "left" if name in ("", "change") else "right") for name in ROW]
     print_table(title, columns, [[row.what, row.baseline, row.pruned, row.change] for row in rows])
     print_lines(lines)
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print remarks on stdout, each on one line; a terminal obeys nothing in them."""
+    """Print remarks on stdout, each on one line; control characters are escaped."""
     import click
 
     for line in lines:
@@ -75,23 +81,31 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]]) -> None:
-    """A plain table; ``columns`` are (heading, 'left' or 'right')."""
+    """Print a plain table on stdout.
+
+    Args:
+        title: above the table.
+        columns: (heading, 'left' or 'right') of each.
+        rows: cells of each row, shown as text.
+    """
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    if not NARROW <= console.width <= WIDE:  # COLUMNS may say anything; rich prints nothing into none
-        console = Console(width=max(NARROW, min(WIDE, console.width)))
+    if (
+        not MIN_COLUMNS <= console.width <= MAX_COLUMNS
+    ):  # COLUMNS can be any number; rich prints nothing into 0
+        console = Console(width=max(MIN_COLUMNS, min(MAX_COLUMNS, console.width)))
     table = Table(title=as_text(title), title_justify="left", title_style="bold")
     for heading, side in columns:
-        table.add_column(heading, justify=side, overflow="fold", no_wrap=heading in NAMES)  # type: ignore[arg-type]
+        table.add_column(heading, justify=side, overflow="fold", no_wrap=heading in UNFOLDED)  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*[as_text(cell) for cell in row])
     console.print(table)
 
 
 def as_text(value: object) -> "Text":
-    """Return a value for rich as it stands: '[/b]' in a name is no markup, an escape sequence no command."""
+    """Return a value as literal text for rich: neither markup ('[/b]') nor escape sequences in it have an effect."""
     from rich.text import Text
 
     return Text(printable(value, keep="\n"))

@@ -1,4 +1,4 @@
-"""What a person reads: the baseline beside the pruned model, as rows of text."""
+"""Format results as rows of text: the baseline beside the pruned model, devices, layers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +7,8 @@ from edgeprune.tasks import metric_of
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of a comparison; ``change`` says what the pruned model gained or lost."""
+class ComparisonRow:
+    """One line of a comparison; ``change`` is the gain or loss of the pruned model."""
 
     what: str
     baseline: str
@@ -17,17 +17,33 @@ class Row:
 
 
 def percent(value: float | None) -> str:
-    """A share as '12.34 %'; '-' when it is not known."""
+    """Format a fraction as '12.34 %'; '-' if it is unknown."""
     return "-" if value is None else f"{100 * value:.2f} %"
 
 
 def quantity(value: float | None, unit: str, scale: float = 1.0, digits: int = 2) -> str:
-    """A value in ``unit``; '-' when it is not known."""
+    """Format a value with its unit.
+
+    Args:
+        value: None if it is unknown, which gives '-'.
+        unit: after the number; may be empty.
+        scale: what the value is divided by.
+        digits: after the decimal point.
+    """
     return "-" if value is None else f"{value / scale:,.{digits}f} {unit}".rstrip()
 
 
 def times(baseline: float | None, pruned: float | None, less: bool = True) -> str:
-    """'2.00x less' (or 'more'), from two values; '' when one is missing."""
+    """Format a ratio as '2.00x less' or '2.00x more'.
+
+    Args:
+        baseline: the unpruned model's value; None if it is unknown.
+        pruned: the pruned model's.
+        less: whether a reduction is the expected direction.
+
+    Returns:
+        The text; '' if a value is missing or 0.
+    """
     if not baseline or not pruned:
         return ""
     ratio = baseline / pruned if less else pruned / baseline
@@ -35,26 +51,26 @@ def times(baseline: float | None, pruned: float | None, less: bool = True) -> st
     return f"{ratio:.2f}x {word}" if ratio >= 1 else f"{1 / ratio:.2f}x {'more' if less else 'less'}"
 
 
-def size_rows(summary: dict[str, Any]) -> list[Row]:
-    """The task's metric, parameters and FLOPs of a run's summary."""
+def size_rows(summary: dict[str, Any]) -> list[ComparisonRow]:
+    """Return rows of the task's metric, parameters and FLOPs, from a run's summary."""
     base, pruned = summary["models"]["baseline"], summary["models"]["pruned"]
     metric = metric_of(summary)
     before, after = base[metric.name], pruned[metric.name]
     change, unit = metric.scale * (after - before), "points" if metric.unit == "%" else metric.unit
     return [
-        Row(
+        ComparisonRow(
             f"{metric.name} ({base['test_images']:,} test images)",
             metric.text(before),
             metric.text(after),
             f"{change:+.2f} {unit}".rstrip(),
         ),
-        Row(
+        ComparisonRow(
             "parameters",
             f"{base['params']:,}",
             f"{pruned['params']:,}",
             times(base["params"], pruned["params"]),
         ),
-        Row(
+        ComparisonRow(
             "FLOPs (multiply-adds, fvcore)",
             quantity(base["flops"], "M", 1e6),
             quantity(pruned["flops"], "M", 1e6),
@@ -63,44 +79,50 @@ def size_rows(summary: dict[str, Any]) -> list[Row]:
     ]
 
 
-def bench_rows(result: dict[str, Any]) -> list[Row]:
-    """File size, accuracy of the files, latency, throughput, memory and energy of a measurement."""
+def bench_rows(result: dict[str, Any]) -> list[ComparisonRow]:
+    """Return rows of file size, accuracy, latency, throughput, memory and energy, from a measurement."""
     base, pruned = result["models"]["baseline"], result["models"]["pruned"]
     rows = [_pair("file size", base, pruned, "size_bytes", "kB", 1e3)]
     if base.get("accuracy") is not None and pruned.get("accuracy") is not None:
         change = f"{100 * (pruned['accuracy'] - base['accuracy']):+.2f} points"
         rows.append(
-            Row("accuracy of the ONNX file", percent(base["accuracy"]), percent(pruned["accuracy"]), change)
+            ComparisonRow(
+                "accuracy of the ONNX file", percent(base["accuracy"]), percent(pruned["accuracy"]), change
+            )
         )
     for name in ("p50", "p99"):
         a, b = base["latency_ms"][name], pruned["latency_ms"][name]
         label = f"latency {name}, batch {result['settings']['batch']}"
-        rows.append(Row(label, quantity(a, "ms", digits=3), quantity(b, "ms", digits=3), times(a, b)))
+        rows.append(
+            ComparisonRow(label, quantity(a, "ms", digits=3), quantity(b, "ms", digits=3), times(a, b))
+        )
     rows.append(_pair("throughput", base, pruned, "throughput_ips", "images/s", 1.0, 0, less=False))
     rows.append(_pair("peak memory", base, pruned, "memory_peak_bytes", "MB", 1e6))
     energy = _pair("energy per inference", base, pruned, "energy_mj_per_inference", "mJ", 1.0)
     if base["energy_mj_per_inference"] is None:
-        energy = Row(energy.what, "-", "-", "not measured")
+        energy = ComparisonRow(energy.what, "-", "-", "not measured")
     rows.append(energy)
     return rows
 
 
 def _pair(
     what: str, base: Any, pruned: Any, key: str, unit: str, scale: float, digits: int = 2, less: bool = True
-) -> Row:
+) -> ComparisonRow:
     a, b = base[key], pruned[key]
-    return Row(what, quantity(a, unit, scale, digits), quantity(b, unit, scale, digits), times(a, b, less))
+    return ComparisonRow(
+        what, quantity(a, unit, scale, digits), quantity(b, unit, scale, digits), times(a, b, less)
+    )
 
 
 def speedup_line(result: dict[str, Any]) -> str:
-    """'speedup 1.85x (95 % interval 1.83 to 1.87, 10 pairs of rounds)'."""
+    """Format the speedup: 'speedup 1.85x (95 % interval 1.83 to 1.87, 10 pairs of rounds)'."""
     s = result["speedup"]
     interval = f"{100 * s['confidence']:.0f} % interval {s['low']:.2f} to {s['high']:.2f}"
     return f"speedup {s['value']:.2f}x ({interval}, {s['pairs']} pairs of rounds)"
 
 
-def remarks(result: dict[str, Any]) -> list[str]:
-    """The measurement's warnings, energy's reason among them."""
+def warning_lines(result: dict[str, Any]) -> list[str]:
+    """Return the warnings of a measurement or detection, one line each."""
     return [f"{warning['code']}: {warning['message']}" for warning in result["warnings"]]
 
 
@@ -108,7 +130,7 @@ Table = tuple[list[tuple[str, str]], list[list[str]]]
 
 
 def device_table(rows: list[dict[str, Any]]) -> Table:
-    """Columns and cells of the list of device profiles."""
+    """Return the columns and cells of the list of device profiles."""
     heads = [
         ("name", "left"),
         ("runtimes", "left"),
@@ -129,33 +151,35 @@ def device_table(rows: list[dict[str, Any]]) -> Table:
     return heads, cells
 
 
-def detection_lines(found: dict[str, Any]) -> list[str]:
-    """What this machine is, in lines."""
-    lines = [
-        f"device: {found['device']} ({found['title']})" if found["device"] else f"device: {found['reason']}"
-    ]
-    runtime = found["runtime"] or found["runtime_reason"]
+def detection_lines(detection: dict[str, Any]) -> list[str]:
+    """Describe the detected device, runtime and power sensors, with warnings, one line each."""
+    device = detection["device"]
+    lines = [f"device: {device} ({detection['title']})" if device else f"device: {detection['reason']}"]
+    runtime = detection["runtime"] or detection["runtime_reason"]
     lines.append(f"runtime: {runtime}")
-    for sensor in found["sensors"]:
+    for sensor in detection["sensors"]:
         answer = f"answers in {sensor['unit']}" if sensor["answers"] else f"no: {sensor['reason']}"
         lines.append(f"power sensor {sensor['sensor']}: {answer}")
-    return lines + [f"{warning['code']}: {warning['message']}" for warning in found["warnings"]]
+    return lines + warning_lines(detection)
 
 
-def widths_line(found: dict[str, Any]) -> str:
-    """Which layers stand between two steps of the device, and what they might have for nothing."""
-    if found["rows"] is None:
-        return f"steps of the widths are not known: {found['reason']}"
-    rows = [row for row in found["rows"] if row["step"]]
+def widths_line(utilization: dict[str, Any]) -> str:
+    """Describe which layers lie below a latency step of the device and could have more channels at equal latency."""
+    if utilization["rows"] is None:
+        return f"steps of the widths are not known: {utilization['reason']}"
+    rows = [row for row in utilization["rows"] if row["step"]]
     free = [f"{row['layer']} {row['outputs']} -> {row['free_to']}" for row in rows if row["free_to"]]
+    source = f"by {utilization['lut']}"
     if not free:
-        return f"none of the {len(rows)} layers could be wider at the same time, by {found['lut']}"
+        return f"none of the {len(rows)} layers could have more channels at the same latency, {source}"
     shown = ", ".join(free[:6]) + (f" and {len(free) - 6} more" if len(free) > 6 else "")
-    return f"{len(free)} of {len(rows)} layers could be wider at the same time, by {found['lut']}: {shown}"
+    return (
+        f"{len(free)} of {len(rows)} layers could have more channels at the same latency, {source}: {shown}"
+    )
 
 
 def widths_table(rows: list[dict[str, Any]]) -> Table:
-    """Columns and cells: layers, the steps they stand on, and which widths would be free."""
+    """Return columns and cells of layers, their latency steps, and the channel counts of equal latency."""
     heads = [("layer", "left"), ("shape", "left"), ("in", "right"), ("out", "right"), ("step", "right")]
     heads += [("ms", "right"), ("free to", "right")]
     return heads, [
@@ -173,30 +197,30 @@ def widths_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def lut_table(shapes: list[dict[str, Any]]) -> Table:
-    """Columns and cells: shapes of layers, the slowest first."""
+    """Return columns and cells of a latency table: shapes of layers, the slowest first."""
     heads = [("shape", "left"), ("steps in", "right"), ("out", "right"), ("points", "right")]
     heads += [("widest", "right"), ("ms", "right")]
     return heads, [
         [
-            one["shape"],
-            str(one["steps"]["inputs"]),
-            str(one["steps"]["outputs"]),
-            str(one["points"]),
-            " -> ".join(map(str, one["widest"])),
-            f"{one['ms']:.4f}",
+            shape["shape"],
+            str(shape["steps"]["inputs"]),
+            str(shape["steps"]["outputs"]),
+            str(shape["points"]),
+            " -> ".join(map(str, shape["widest"])),
+            f"{shape['ms']:.4f}",
         ]
-        for one in sorted(shapes, key=lambda one: -one["ms"])
+        for shape in sorted(shapes, key=lambda shape: -shape["ms"])
     ]
 
 
-def layers_title(found: dict[str, Any]) -> str:
-    """The sums, and why they are not the latency."""
-    base, pruned = found["total_ms"]["baseline"], found["total_ms"]["pruned"]
-    return f"layer by layer: {base:.3f} ms, pruned {pruned:.3f} ms ({found['note']})"
+def layers_title(comparison: dict[str, Any]) -> str:
+    """Describe the sums over layers, and why they differ from the latency."""
+    base, pruned = comparison["total_ms"]["baseline"], comparison["total_ms"]["pruned"]
+    return f"layer by layer: {base:.3f} ms, pruned {pruned:.3f} ms ({comparison['note']})"
 
 
-def layer_table(found: dict[str, Any]) -> Table:
-    """Columns and cells: layers by ONNX name, the slowest of the baseline first."""
+def layer_table(comparison: dict[str, Any]) -> Table:
+    """Return columns and cells of a layer comparison: layers by ONNX name, the slowest of the baseline first."""
     heads = [
         ("layer", "left"),
         ("baseline ms", "right"),
@@ -204,7 +228,7 @@ def layer_table(found: dict[str, Any]) -> Table:
         ("verdict", "left"),
         ("remarks", "left"),
     ]
-    rows = sorted(found["rows"], key=lambda row: -(row["baseline"] or row["pruned"])["ms"])
+    rows = sorted(comparison["rows"], key=lambda row: -(row["baseline"] or row["pruned"])["ms"])
     return heads, [
         [
             " + ".join(row["onnx"]),
@@ -218,7 +242,7 @@ def layer_table(found: dict[str, Any]) -> Table:
 
 
 def layer_remarks(row: dict[str, Any]) -> list[str]:
-    """What stands out: padding, and changes of format that pruning brought."""
+    """Return remarks on a layer: padding, and reformats that pruning added."""
     remarks = [
         f"{name}: {row[name]['padded']}"
         for name in ("baseline", "pruned")

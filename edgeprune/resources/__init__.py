@@ -1,7 +1,7 @@
-"""Resources by name: what a network takes, of which a target says how much may remain.
+"""Resources by name: what a network consumes, limited by targets.
 
-`names` lists them, `get` gives one, `register` adds one, as does an entry point of the group ``edgeprune.resources`` (a
-`Resource`, or a subclass of it).
+`names` lists them, `get` returns one, `register` adds one, as does an entry point of the group
+``edgeprune.resources`` (a `Resource`, or a subclass of it).
 """
 
 from edgeprune.errors import TargetError

@@ -1,4 +1,4 @@
-"""The interface of a resource: what a network takes of it, and how it is written."""
+"""The interface of a resource: its cost for a network, and how amounts are written."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class Resource:
-    """Something that a network takes, of which a target says how much may remain.
+    """Something that a network consumes, limited by a target.
 
-    The least that a resource of its own says is its `name` and `cost`.
+    A subclass defines at least `name` and `cost`.
 
     Attributes:
-        name: by which a target asks for it.
+        name: by which a target refers to it.
         unit: in which it is counted, such as "bytes"; empty for a plain count.
-        units: what an amount may be given in, each in terms of `unit`; empty where only fractions make sense.
-        shown: the one of `units` in which an amount is written.
-        needs_device: whether only a device tells it, so that it is bound to one before it has a cost.
+        units: units of amounts in targets, each as a multiple of `unit`; empty if only fractions make sense.
+        shown: the one of `units` in which amounts are displayed.
+        needs_device: whether it can only be measured on a device, and must be bound to one before it has a cost.
     """
 
     name: str = ""
@@ -34,13 +34,13 @@ class Resource:
     shown: str = ""
     needs_device: ClassVar[bool] = False
 
-    # --- writing -------------------------------------------------------------------------------------
+    # --- amounts -------------------------------------------------------------------------------------
 
     def amount(self, value: float, unit: str) -> float:
-        """Return an amount in terms of `unit`.
+        """Convert an amount to `unit`.
 
         Raises:
-            TargetError: it has no amounts, or none in that unit.
+            TargetError: the resource has only fractions, or does not know that unit.
         """
         if not self.units:
             raise TargetError(f"{self.name} takes a fraction that remains, as in {self.name}=0.5")
@@ -49,30 +49,30 @@ class Resource:
         return value * self.units[unit]
 
     def text(self, amount: float) -> str:
-        """Return an amount as it may be given."""
+        """Format an amount as a target may contain it."""
         return f"{amount / self.units[self.shown]:g}{self.shown}"
 
     @property
     def example(self) -> str:
-        """How a target of it is written, for a help text."""
+        """The form of its targets, for a help text."""
         return f"{self.name}=F" + (f" or 20{self.shown}" if self.units else "")
 
     # --- costs ---------------------------------------------------------------------------------------
 
     def cost(self, graph: "Graph", keep: "Bools | None" = None) -> float:
-        """Return what a (perhaps already pruned) model takes.
+        """Return the cost of a (possibly already pruned) model in `unit`.
 
         Args:
             graph: of the model.
-            keep: (classes,) which channels stay; None for all.
+            keep: which channels are kept, bool, (classes,); None for all.
         """
         raise NotImplementedError
 
     def by_widths(self, graph: "Graph") -> "WidthCost":
-        """Return the cost as a function of the groups' widths, (groups,), for a search that asks often.
+        """Return the cost as a function of the channels per group, int, (groups,), for a search with many calls.
 
-        It may have a method ``moved`` too, which tells the cost after a move by what changes: see
-        `edgeprune.latency.choose.Cost`. By default the first channels of each group are those that stay.
+        The function may have a method ``moved`` too, which updates the cost after a move instead of computing it
+        anew: see `edgeprune.latency.choose.Cost`. By default the first channels of each group are kept.
         """
         import numpy as np
 
@@ -85,48 +85,48 @@ class Resource:
         return at
 
     def growing(self, graph: "Graph", keep: "Bools") -> "GrowingCost":
-        """Return the running cost of a keep-set that grows from ``keep``, (classes,)."""
+        """Return the running cost of a keep-mask that grows from ``keep``, bool, (classes,)."""
         return GrowingCost(self, graph, keep)
 
     def steps(self, graph: "Graph") -> "Ints | None":  # noqa: ARG002
-        """Return for each group the multiple that its widths are best kept at; None where any will do."""
+        """Return for each group the multiple to which its channel counts should be aligned; None for no alignment."""
         return None
 
     # --- measuring -----------------------------------------------------------------------------------
 
     def measure(self, model: "nn.Module", example: "Tensor", opaque: "Iterable[str]" = ()) -> float:
-        """Return what a finished model takes.
+        """Return the cost of a finished model in `unit`.
 
         Args:
             model: on the CPU.
             example: an input, batch included.
-            opaque: modules that are kept whole.
+            opaque: modules that are neither traced nor pruned.
         """
         from edgeprune.graph.classes import build_graph
 
         return self.cost(build_graph(model, example, opaque=opaque))
 
     def measured_on_device(self, record: Mapping[str, Any] | None) -> tuple[float, float] | None:  # noqa: ARG002
-        """Return what the unpruned and the pruned model took on the device; None where that was not measured.
+        """Return the costs of the unpruned and the pruned model as measured on the device; None without measurement.
 
         Args:
-            record: of the run's settling on its device, as latency.json holds it.
+            record: the content of the run's latency.json; None if there is none.
         """
         return None
 
 
 class GrowingCost:
-    """The running cost of a keep-set that grows."""
+    """The running cost of a keep-mask that grows."""
 
     def __init__(self, resource: Resource, graph: "Graph", keep: "Bools") -> None:
         self.resource, self.graph, self.keep = resource, graph, keep.copy()
 
     def after(self, classes: "Ints") -> tuple[float, Any]:
-        """Return the cost with ``classes`` too, and what `take` needs to go on from there."""
+        """Return the cost if ``classes`` are added, and the state that `take` needs to add them."""
         keep = self.keep.copy()
         keep[classes] = True
         return self.resource.cost(self.graph, keep), keep
 
     def take(self, after: Any) -> None:
-        """Go on from there."""
+        """Add the classes of an earlier call of `after`, given the state that it returned."""
         self.keep = after

@@ -1,4 +1,4 @@
-"""What is counted in the graph: FLOPs, parameters, bytes of memory."""
+"""Resources that are counted in the graph: FLOPs, parameters, bytes of memory."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,34 +14,34 @@ if TYPE_CHECKING:
 
 
 class Counted(Resource):
-    """A total that the graph keeps by its name."""
+    """A total that the graph computes, in its method of the resource's name."""
 
     def cost(self, graph: "Graph", keep: "Bools | None" = None) -> float:
-        """Return the total when (classes,) ``keep`` stay."""
+        """Return the total of the channels in ``keep``, bool, (classes,); None for all."""
         return float(getattr(graph, self.name)(keep))
 
     def by_widths(self, graph: "Graph") -> "WidthCost":
-        """Return the total by widths, with `moved`."""
+        """Return the total as a function of the channels per group, with a method `moved`."""
         return graph.by_widths(self.name)
 
     def growing(self, graph: "Graph", keep: "Bools") -> GrowingCost:
-        """Return the running total, which costs no more than the axes that grow."""
+        """Return the running total, whose updates compute only the axes that grow."""
         return GrowingTotal(self, graph, keep)
 
 
 class GrowingTotal(GrowingCost):
-    """A running total of the graph's."""
+    """A running total of the graph."""
 
     def __init__(self, resource: Resource, graph: "Graph", keep: "Bools") -> None:
         self.name, self.meter = resource.name, graph.meter([resource.name], keep)
 
     def after(self, classes: "Ints") -> tuple[float, Any]:
-        """Return the total with ``classes`` too, and what `take` needs to go on from there."""
+        """Return the total if ``classes`` are added, and the state that `take` needs to add them."""
         costs, kept = self.meter.after(classes)
         return float(round(costs[self.name])), kept
 
     def take(self, after: Any) -> None:
-        """Go on from there."""
+        """Add the classes of an earlier call of `after`, given the state that it returned."""
         self.meter.take(after)
 
 
@@ -51,14 +51,18 @@ class Flops(Counted):
     name = "flops"
 
     def measure(self, model: "nn.Module", example: "Tensor", opaque: "Iterable[str]" = ()) -> float:  # noqa: ARG002
-        """Return the multiply-adds of one forward pass, as fvcore counts them (batch included)."""
+        """Return the multiply-adds of one forward pass, as fvcore counts them.
+
+        Args:
+            model: on the CPU; it is set to eval mode.
+            example: an input; its batch counts.
+            opaque: unused.
+        """
         import logging
         import warnings
 
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # of torch's, at what fvcore does when it is imported
+            warnings.simplefilter("ignore", FutureWarning)  # torch's, caused by the import of fvcore
             from fvcore.nn import FlopCountAnalysis
 
         analysis = FlopCountAnalysis(model.eval(), example)
@@ -73,12 +77,18 @@ class Params(Counted):
     name = "params"
 
     def measure(self, model: "nn.Module", example: "Tensor", opaque: "Iterable[str]" = ()) -> float:  # noqa: ARG002
-        """Return how many parameters a model has."""
+        """Return the number of a model's parameters.
+
+        Args:
+            model: on any device.
+            example: unused.
+            opaque: unused.
+        """
         return float(sum(parameter.numel() for parameter in model.parameters()))
 
 
 class Memory(Counted):
-    """Bytes of the weights and of the activations that are there at once, in float32."""
+    """Peak bytes of weights and simultaneously live activations, in float32."""
 
     name = "memory"
     unit = "bytes"

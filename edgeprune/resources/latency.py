@@ -1,4 +1,4 @@
-"""Time of one inference, which only a device tells."""
+"""Latency of one inference, which is measured on a device."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,14 +22,14 @@ class Latency(Resource):
     needs_device = True
 
     def cost(self, graph: "Graph", keep: "Bools | None" = None) -> float:  # noqa: ARG002
-        """Raise TargetError: without a device there is no time."""
+        """Raise TargetError: a latency needs a device."""
         raise TargetError(
             "latency needs a device's latency table: use edgeprune.latency.device_budget, or train-prune with "
             "--target-device"
         )
 
     def measured_on_device(self, record: Mapping[str, Any] | None) -> tuple[float, float] | None:
-        """Return the ms of the plan that was chosen when the widths were settled."""
+        """Return the latencies in ms of the baseline and of the chosen plan."""
         for attempt in (record or {}).get("attempts", ()):
             if attempt["chosen"]:
                 return attempt["baseline_ms"], attempt["pruned_ms"]

@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from edgeprune.files.anchors import check_in_place
 from edgeprune.errors import EdgePruneError, RunError, StorageError
-from edgeprune.files.paths import explain_os_error
-from edgeprune.files.paths import explained
-from edgeprune.files.paths import is_leftover
-from edgeprune.files.paths import is_part
-from edgeprune.files.reading import read_json
-from edgeprune.files.reading import sha256
+from edgeprune.files.anchors import check_in_place
 from edgeprune.files.locks import LOCK, check_unused, held, is_held
+from edgeprune.files.paths import explain_os_error, explained, is_leftover, is_part
+from edgeprune.files.reading import read_json, sha256
 from edgeprune.records import export
 
 OLD = ".old.part"  # suffix of a folder while it is being replaced

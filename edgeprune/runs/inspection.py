@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.options.bounds import MAX_ELEMENTS, check_count, short
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.models import build, is_cifar_sized
+from edgeprune.options.bounds import MAX_ELEMENTS, check_count, short
 from edgeprune.runs.run import Run
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from edgeprune.bench.hosts import Host
 from edgeprune.bench.options import check_writable
 from edgeprune.bench.session import Progress
 from edgeprune.errors import LatencyError
-from edgeprune.runs.inspection import named_model
 from edgeprune.latency.build import build_table
 from edgeprune.latency.site import LUTS, Site
 from edgeprune.latency.standing import standing_of
 from edgeprune.latency.table import Table
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
+from edgeprune.runs.inspection import named_model
 
 
 def build_latency_table(

@@ -114,7 +114,9 @@ def _accuracy(record: Source, key: str) -> ValueOrReason:
     return (record[key], "") if key in record else (None, "the run's task is not classification")
 
 
-def _worst(key: str, worst: Callable[..., float], most: float = math.inf) -> Callable[[Source], ValueOrReason]:
+def _worst(
+    key: str, worst: Callable[..., float], most: float = math.inf
+) -> Callable[[Source], ValueOrReason]:
     """Return a reader of the worst value of both exported files: a wrong baseline invalidates every comparison."""
 
     def read(export: Source) -> ValueOrReason:

@@ -19,18 +19,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.records.earlier import named_now
 from edgeprune.errors import RunError, WeightsError
-from edgeprune.files.writing import append_line
-from edgeprune.files.paths import check_links
-from edgeprune.files.paths import explained
-from edgeprune.files.reading import parse_json
-from edgeprune.files.reading import parse_json_object
-from edgeprune.files.writing import write_json
-from edgeprune.runs.folders import Kind, check_folder_free, folder_aside
 from edgeprune.files.locks import sweep_parts
+from edgeprune.files.paths import check_links, explained
+from edgeprune.files.reading import parse_json, parse_json_object
+from edgeprune.files.tensors import check_momentum, load_exactly, read_tensor_file, read_tensors, save_tensors
+from edgeprune.files.writing import append_line, write_json
 from edgeprune.processes.ranks import ranks
 from edgeprune.records import check, check_schema, good_lines, read_record
+from edgeprune.records.earlier import named_now
 from edgeprune.records.runs import (
     CheckpointState,
     Config,
@@ -42,8 +39,8 @@ from edgeprune.records.runs import (
     check_image_fields,
     check_model_record,
 )
-from edgeprune.files.tensors import check_momentum, load_exactly, read_tensor_file, read_tensors, save_tensors
 from edgeprune.records.trust import check_factory, named_folders
+from edgeprune.runs.folders import Kind, check_folder_free, folder_aside
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -236,7 +233,7 @@ class Run:
         self.save_plans([*plans, plan], [*steps, step])
 
     def load_removal(self) -> "tuple[nn.Module, dict[str, Tensor]]":
-        """Load the model after the latest removal and its optimizer's momentum; the baseline if there was no removal."""
+        """Load the model after the latest removal, and its optimizer's momentum; the baseline before the first."""
         plans, _ = self.removals()
         if not plans:
             return self.load("baseline"), {}

@@ -11,14 +11,12 @@ from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.record import FILE as EXPORT
 from edgeprune.devices import contradiction, device_names, load_device
 from edgeprune.errors import BudgetError, RunError, known
-from edgeprune.files.reading import parse_toml
-from edgeprune.files.reading import read_bytes
-from edgeprune.files.reading import sha256
+from edgeprune.files.reading import parse_toml, read_bytes, sha256
 from edgeprune.files.writing import write_bytes
-from edgeprune.runs.limits import BENCH, LIMITS, Source, Limit, is_number, shortened
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
 from edgeprune.reporting.rows import Table
+from edgeprune.runs.limits import BENCH, LIMITS, Limit, Source, is_number, shortened
 from edgeprune.runs.run import Run
 
 MET, MISSED, UNKNOWN = "met", "missed", "not measured"

@@ -1,7 +1,7 @@
-"""What a saved graph may name: a closed list of functions, methods, attributes and layers that only compute.
+"""The closed list of functions, methods, attributes and layers that a saved graph may name.
 
-None of them reads or writes a file, starts a program, or calls a function that it is given. What is not
-listed here, a file cannot reach, whatever torch itself may offer.
+None of them reads or writes a file, starts a program, or calls a function that is passed to it. A file cannot
+reach anything that is not listed here, whatever torch itself offers.
 """
 
 import math
@@ -91,7 +91,7 @@ _MATH = _words(
     isfinite isinf isnan isqrt log log10 log1p log2 pow prod radians sin sinh sqrt tan tanh trunc
     """
 )
-# Functions of torchvision that stand in a graph as they are, because torchvision asks torch.fx for it.
+# Functions of torchvision that torch.fx does not trace into, because torchvision wraps them.
 _TORCHVISION = {
     "torchvision.ops.stochastic_depth": "stochastic_depth",
     "torchvision.ops.drop_block": "drop_block2d drop_block3d",
@@ -139,25 +139,25 @@ _OWN = ("torch", "torchvision", "operator", "_operator", "math", "builtins")
 
 
 def is_own(module: str) -> bool:
-    """Whether a module is of a package for which the closed list decides, whatever else is allowed."""
+    """Return whether a module belongs to a package for which only the closed list counts, whatever else is allowed."""
     return module in SPACES or module.split(".")[0] in _OWN
 
 
 def pure_function(space: str, name: str) -> Callable[..., Any] | None:
-    """The listed function of that name, in-place ones included; None for any other."""
+    """Return the listed function of that name, in-place ones included; None for any other."""
     if (space, name) == ("builtins", "getattr"):
         return getattr
     if not _is_listed(name, _LISTED.get(space, frozenset())):
         return None
     if space == "torch.ops.torchvision":
-        import_module("torchvision")  # which registers its operators
+        import_module("torchvision")  # registers its operators
     home = SPACES[space] if space in SPACES else import_module(space)
     function: Callable[..., Any] | None = getattr(home, name, None)
     return function
 
 
 def is_pure_method(name: str) -> bool:
-    """Whether a graph may call a tensor's method of that name, in-place ones included."""
+    """Return whether a graph may call a tensor's method of that name, in-place ones included."""
     return _is_listed(name, _TENSOR_METHODS)
 
 
@@ -168,8 +168,8 @@ def _is_listed(name: str, listed: frozenset[str]) -> bool:
 
 @cache
 def pure_layers() -> dict[str, type[nn.Module]]:
-    """'module:Class' -> the class, of every layer that a saved graph may hold."""
-    from torch.nn.modules.linear import NonDynamicallyQuantizableLinear  # inside of nn.MultiheadAttention
+    """Return every layer class that a saved graph may contain: 'module:Class' -> class."""
+    from torch.nn.modules.linear import NonDynamicallyQuantizableLinear  # part of nn.MultiheadAttention
     from torchvision import ops
 
     kinds = [getattr(nn, name, None) for name in _NN] + [getattr(ops, name, None) for name in _VISION_LAYERS]

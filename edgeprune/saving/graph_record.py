@@ -1,7 +1,7 @@
-"""What a file says of a saved graph, checked before anything is made of it.
+"""The record of a saved graph, validated before anything is built from it.
 
-torch.fx turns names of nodes, targets and keywords into Python source. So each is held against Python's
-grammar here, and against what a graph that was traced can have.
+torch.fx turns names of nodes, targets and keywords into Python source. Therefore each is checked against Python's
+grammar here, and against what a traced graph can contain.
 """
 
 import builtins
@@ -20,7 +20,7 @@ MAX_NAME, MAX_TEXT, MAX_COUNT, MAX_DEPTH = 512, 1024, 1_000_000, 32
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _PART = re.compile(r"[0-9]+|[A-Za-z0-9]+(-[A-Za-z0-9_]+)+", re.ASCII)
 _DUNDER = re.compile(r"__.*__")
-# What stands for something else in the source that torch.fx writes.
+# Names that have another meaning in the source that torch.fx writes.
 _TAKEN = {*keyword.kwlist, *dir(builtins), "self", "torch", "device", "inf", "nan", "NoneType", "fx_pytree"}
 
 
@@ -35,9 +35,9 @@ class NodeRecord(msgspec.Struct):
 
 
 class LayerRecord(msgspec.Struct):
-    """A layer: its class, its plain attributes, and the parameters and buffers that it does without.
+    """A layer: its class, its plain attributes, and its parameters and buffers that are None.
 
-    ``training`` is its mode where that is not the whole model's.
+    ``training`` is its mode if it differs from the model's.
     """
 
     kind: str = msgspec.field(name="class")
@@ -47,7 +47,7 @@ class LayerRecord(msgspec.Struct):
 
 
 class GraphRecord(msgspec.Struct):
-    """A whole model but for its tensors."""
+    """A model without its tensors."""
 
     format: str
     schema: int
@@ -58,16 +58,17 @@ class GraphRecord(msgspec.Struct):
     tensors: dict[str, tuple[str, Literal["parameter", "frozen", "buffer"]]]
 
 
-def read_record(text: str, stored: set[str], path: Any) -> GraphRecord:
+def parse_graph_record(text: str, stored: set[str], path: Any) -> GraphRecord:
     """Parse and check the JSON of a saved model.
 
     Args:
         text: the JSON.
-        stored: names of the tensors that the file holds.
+        stored: names of the tensors in the file.
         path: of the file, for messages.
 
     Raises:
-        WeightsError: it is damaged, or of another format. ModelError: it names what no traced graph has.
+        WeightsError: it is damaged, or of another format.
+        ModelError: it has parts that no traced graph has.
     """
     try:
         record = msgspec.json.decode(text, type=GraphRecord)
@@ -92,9 +93,12 @@ def read_record(text: str, stored: set[str], path: Any) -> GraphRecord:
 
 
 def check_record(record: GraphRecord, stored: set[str]) -> None:
-    """Raise ModelError unless a record holds nothing but what a traced graph can have.
+    """Check that a record has only what a traced graph can have.
 
-    Functions and layers are left to the closed lists of `edgeprune.saving.allowed`; their names are checked here.
+    Only names of functions and layers are checked here; the closed lists are in `edgeprune.saving.allowed`.
+
+    Raises:
+        ModelError: it has other parts, or too many.
     """
     if len(record.nodes) + len(record.layers) + len(record.tensors) > MAX_COUNT:
         raise ModelError(f"it has more than {MAX_COUNT:,} parts")
@@ -105,36 +109,36 @@ def check_record(record: GraphRecord, stored: set[str]) -> None:
 
 
 def check_word(name: str, what: str) -> None:
-    """Raise ModelError unless ``name`` is an identifier, neither reserved nor one of Python's own dunders."""
+    """Raise ModelError unless ``name`` is an identifier, neither reserved nor a dunder."""
     if len(name) > MAX_NAME or not _WORD.fullmatch(name) or keyword.iskeyword(name) or _DUNDER.match(name):
         raise ModelError(f"{_shown(name)} is no name for a {what}")
 
 
 def check_path(path: str, what: str) -> None:
-    """The same of a dotted path, whose parts may be numbers or have hyphens."""
+    """Raise ModelError unless each part of a dotted path is an identifier or a number; hyphens are allowed."""
     for part in path.split("."):
         if len(part) > MAX_NAME or not _PART.fullmatch(part):
             check_word(part, what)
 
 
 def check_function(target: str) -> None:
-    """The same of 'package.module:qualified.name'."""
+    """Raise ModelError unless the target is 'package.module:qualified.name' of identifiers."""
     space, _, name = target.partition(":")
     for part in (*space.split("."), *name.split(".")):
         check_word(part, "function or layer")
 
 
-def check_plain(value: Any, depth: int = 0) -> None:
-    """Raise ModelError unless an argument is made of numbers, short texts and lists or '$' dicts of them."""
+def check_argument(value: Any, depth: int = 0) -> None:
+    """Raise ModelError unless an argument consists of numbers, short texts, and lists or '$' dicts of them."""
     if depth > MAX_DEPTH:
         raise ModelError("an argument is nested too deeply")
     if isinstance(value, list):
         for item in value:
-            check_plain(item, depth + 1)
+            check_argument(item, depth + 1)
     elif isinstance(value, dict):
         if len(value) != 1 or not next(iter(value)).startswith("$"):
             raise ModelError(f"{_shown(value)} is no plain argument")
-        check_plain(next(iter(value.values())), depth + 1)
+        check_argument(next(iter(value.values())), depth + 1)
     elif isinstance(value, str) and (len(value) > MAX_TEXT or not value.isprintable()):
         raise ModelError(f"{_shown(value)} is no plain argument")
     elif isinstance(value, int) and abs(value) >= 1 << 63:
@@ -147,7 +151,7 @@ def _check_layers(record: GraphRecord) -> None:
         check_function(layer.kind)
         for name in (*layer.attributes, *layer.empty.get("parameters", ()), *layer.empty.get("buffers", ())):
             check_word(name, "layer's attribute")
-        check_plain([*layer.attributes.values()])
+        check_argument([*layer.attributes.values()])
 
 
 def _check_tensors(record: GraphRecord, stored: set[str]) -> None:
@@ -169,7 +173,7 @@ def _check_nodes(record: GraphRecord) -> None:
             raise ModelError("there is an output before the last node")
         for name in node.kwargs:
             check_word(name, "keyword")
-        check_plain([node.args, *node.kwargs.values()])
+        check_argument([node.args, *node.kwargs.values()])
         _check_target(node, record)
         earlier.add(node.name)
     if outputs != 1:

@@ -1,8 +1,8 @@
-"""Save a traced model as one safetensors file, and load it where its class cannot be imported.
+"""Save a traced model as one safetensors file, and load it without its class.
 
 The file's metadata holds the graph as JSON: operations by name, layers by class name and plain
 attributes. Nothing in it is code: only listed functions and layers of torch and torchvision (see
-`edgeprune.saving.allowed`) are looked up, unless the reader allows other packages by name.
+`edgeprune.saving.allowed`) are looked up, unless the user allows other packages by name.
 """
 
 import importlib
@@ -17,7 +17,7 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.errors import ModelError, WeightsError
-from edgeprune.files.tensors import check_plain, save_tensors
+from edgeprune.files.tensors import check_savable, save_tensors
 from edgeprune.saving.allowed import SPACES, is_own, pure_function, pure_layers
 from edgeprune.saving.graph_record import (
     FORMAT,
@@ -25,12 +25,12 @@ from edgeprune.saving.graph_record import (
     GraphRecord,
     LayerRecord,
     check_record,
-    read_record,
+    parse_graph_record,
 )
 from edgeprune.saving.recurrent import DERIVED, revive
 
 _MODULE_STATE = frozenset(nn.Module().__dict__) - {"training"}
-# What goes wrong where parts of a file do not fit each other.
+# Errors that arise if parts of a file do not fit each other.
 _MISFITS = (
     AttributeError, IndexError, KeyError, MemoryError, OverflowError, RecursionError, RuntimeError,
     SyntaxError, TypeError, ValueError,
@@ -47,10 +47,10 @@ _PRIVATE = {
 
 
 def describe_module(module: fx.GraphModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return ``module`` as data: its graph and layers, and the tensors they name.
+    """Return ``module`` as data: its graph and layers, and the tensors they use.
 
     Raises:
-        ModelError: it holds something that cannot be written down as data. StorageError: the disk refuses.
+        ModelError: a part of it cannot be represented as data.
     """
     record = {
         "format": FORMAT,
@@ -64,19 +64,29 @@ def describe_module(module: fx.GraphModule) -> tuple[dict[str, Any], dict[str, T
     state = _first_tensors(module)
     _check_loadable(record, set(state))
     for name, tensor in state.items():
-        check_plain(name, tensor)
+        check_savable(name, tensor)
     return record, state
 
 
 def write_module(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
-    """Write tensors and metadata to ``path`` (.safetensors), aside and renamed."""
+    """Write a safetensors file under a temporary name and rename it into place.
+
+    Args:
+        path: of the file.
+        tensors: by name.
+        metadata: texts beside them.
+
+    Raises:
+        WeightsError: a tensor is of a type that such a file cannot hold.
+        StorageError: the file cannot be written.
+    """
     path = Path(path)
     save_tensors(path, tensors, metadata, layouts=True)
     return path
 
 
 def _check_loadable(record: dict[str, Any], stored: set[str]) -> None:
-    """Raise ModelError for what `load_module` would refuse: better now than when the model is gone."""
+    """Raise ModelError if `load_module` would refuse the record: better now than when the model is lost."""
     try:
         checked = msgspec.convert(record, GraphRecord)
         check_record(checked, stored)
@@ -95,35 +105,36 @@ def _check_loadable(record: dict[str, Any], stored: set[str]) -> None:
 def load_module(
     path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], allow: tuple[str, ...] = ()
 ) -> fx.GraphModule:
-    """Make the model that a file holds as data.
+    """Build the model from the graph in a file.
 
     Args:
         path: the file, for messages.
-        tensors: what is in it.
+        tensors: its tensors.
         metadata: its texts.
         allow: packages besides torch and torchvision whose layers and functions may be imported.
 
     Raises:
-        WeightsError: a truncated or foreign file. ModelError: it needs a package not allowed.
+        WeightsError: the file is truncated or of another origin.
+        ModelError: the graph is invalid, or needs a package that is not allowed.
     """
     if "edgeprune" not in metadata:
         raise WeightsError(f"{path} holds weights, but no model that edgeprune.save wrote")
-    return rebuilt(read_record(metadata["edgeprune"], set(tensors), path), tensors, allow, path)
+    return rebuilt(parse_graph_record(metadata["edgeprune"], set(tensors), path), tensors, allow, path)
 
 
 def rebuilt(
     record: GraphRecord, tensors: dict[str, Tensor], allow: tuple[str, ...], where: Any
 ) -> fx.GraphModule:
-    """Make a model of a checked record and its tensors.
+    """Build a model from a checked record and its tensors.
 
     Args:
         record: the graph and the layers.
-        tensors: by the names they are stored under.
+        tensors: by their names in the file.
         allow: packages besides torch and torchvision whose layers and functions may be imported.
         where: the file, for messages.
 
     Raises:
-        ModelError: parts of it do not fit each other, or it needs a package not allowed.
+        ModelError: its parts do not fit each other, or it needs a package that is not allowed.
     """
     try:
         return _rebuild(record, tensors, allow)
@@ -135,7 +146,7 @@ def rebuilt(
 
 
 def packages_of(record: GraphRecord) -> tuple[str, ...]:
-    """Return the packages that a record names functions or layers of."""
+    """Return the packages of the functions and layers that a record names."""
     names = [node.target for node in record.nodes if node.op == "call_function"]
     names += [layer.kind for layer in record.layers.values()]
     return tuple(sorted({name.split(":")[0].split(".")[0] for name in names}))
@@ -196,7 +207,7 @@ def _function_name(function: Any) -> str:
 
 
 def _function(target: str, allowed: tuple[str, ...]) -> Callable[..., Any]:
-    """The function of that name, if it is one that computes: torch.load and its like are not."""
+    """Return the function of that name if it only computes; torch.load and its like are refused."""
     space, _, name = target.partition(":")
     function = pure_function(space, name) if is_own(space) else _lookup(space, name, allowed)
     if function is None:
@@ -207,7 +218,7 @@ def _function(target: str, allowed: tuple[str, ...]) -> Callable[..., Any]:
 
 
 def _lookup(module: str, qualname: str, allowed: tuple[str, ...]) -> Any:
-    """A function or class of an allowed package, made there and not imported from elsewhere."""
+    """Return a function or class that an allowed package defines itself rather than imports."""
     package = module.split(".")[0]
     if package not in allowed:
         raise ModelError(
@@ -226,7 +237,7 @@ def _lookup(module: str, qualname: str, allowed: tuple[str, ...]) -> Any:
 
 
 def _encode(value: Any, node: fx.Node) -> Any:
-    """JSON for an argument; anything but plain values is a dict with one key that starts with '$'."""
+    """Encode an argument as JSON; anything but plain values becomes a dict with one key that starts with '$'."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -249,17 +260,17 @@ def _encode(value: Any, node: fx.Node) -> Any:
 
 
 def _decode(value: Any, nodes: dict[str, fx.Node]) -> Any:
-    again = lambda item: _decode(item, nodes)  # noqa: E731
+    decode = lambda item: _decode(item, nodes)  # noqa: E731
     if isinstance(value, list):
-        return [again(item) for item in value]
+        return [decode(item) for item in value]
     if not isinstance(value, dict):
         return value
     ((key, inside),) = value.items()
     simple: dict[str, Callable[[], Any]] = {
         "$node": lambda: nodes[inside],
-        "$tuple": lambda: tuple(again(item) for item in inside),
-        "$dict": lambda: {again(k): again(v) for k, v in inside},
-        "$slice": lambda: slice(*[again(item) for item in inside]),
+        "$tuple": lambda: tuple(decode(item) for item in inside),
+        "$dict": lambda: {decode(k): decode(v) for k, v in inside},
+        "$slice": lambda: slice(*[decode(item) for item in inside]),
         "$ellipsis": lambda: Ellipsis,
         "$float": lambda: float(inside),
         "$device": lambda: torch.device(inside),
@@ -276,21 +287,21 @@ def _decode(value: Any, nodes: dict[str, fx.Node]) -> Any:
 
 
 def _layers(module: fx.GraphModule) -> dict[str, Any]:
-    """Every submodule by path, parents first; containers become plain modules."""
+    """Return the records of all submodules by path, parents first; containers become plain modules."""
     leaves = {str(node.target) for node in module.graph.nodes if node.op == "call_module"}
-    found = {}
+    records = {}
     for path, layer in module.named_modules(remove_duplicate=False):
         if path and _is_within(path, leaves):
-            found[path] = _layer_record(path, layer)
+            records[path] = _layer_record(path, layer)
         elif path:
-            found[path] = {"class": "torch.nn.modules.module:Module", "attributes": {}, "empty": {}}
+            records[path] = {"class": "torch.nn.modules.module:Module", "attributes": {}, "empty": {}}
         if path and layer.training != module.training:  # a frozen BatchNorm in a training network
-            found[path]["training"] = layer.training
-    return found
+            records[path]["training"] = layer.training
+    return records
 
 
 def _is_within(path: str, leaves: set[str]) -> bool:
-    """Whether a submodule is a leaf of the graph or a part of one."""
+    """Return whether a submodule is a leaf of the graph or a part of one."""
     parts = path.split(".")
     return any(".".join(parts[: end + 1]) in leaves for end in range(len(parts)))
 
@@ -356,7 +367,7 @@ def _named(module: nn.Module) -> list[tuple[str, Tensor, str]]:
 
 
 def _first_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Each distinct tensor once, under its first name."""
+    """Return each distinct tensor once, under its first name."""
     first: dict[int, str] = {}
     for name, tensor, _ in _named(module):
         first.setdefault(id(tensor), name)
@@ -364,7 +375,7 @@ def _first_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _tensor_table(module: nn.Module) -> dict[str, tuple[str, str]]:
-    """name -> (the name it is stored under, parameter | frozen | buffer)."""
+    """Return for each name: (its name in the file, parameter | frozen | buffer)."""
     first = {id(tensor): name for name, tensor in _first_tensors(module).items()}
     return {name: (first[id(tensor)], kind) for name, tensor, kind in _named(module)}
 

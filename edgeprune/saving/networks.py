@@ -1,7 +1,7 @@
-"""Save a pruned network as one file, and load it where its class is known or where it is not.
+"""Save a pruned network as one file, and load it with or without its class.
 
-A file holds the weights, the keep-plans that made the network, and, where the network can be written down as data, its
-graph. The graph is loaded without the network's class; the plans are applied to a fresh instance of it.
+A file holds the weights, the keep-plans by which the network was pruned, and its graph, if the network can be
+represented as data. The graph is loaded without the network's class; the plans are applied to a fresh instance of it.
 """
 
 import json
@@ -22,7 +22,7 @@ from edgeprune.recording.values import tensors_of
 from edgeprune.records.saved import SCHEMA, SavedPlans, read_saved
 from edgeprune.rewrite.history import HISTORY, History, example_of, history_of
 from edgeprune.rewrite.proof import enlarged
-from edgeprune.saving.graph_record import read_record
+from edgeprune.saving.graph_record import parse_graph_record
 from edgeprune.saving.graphs import describe_module, load_module, packages_of, rebuilt, write_module
 from edgeprune.saving.restoring import restore, tensor_table
 
@@ -35,13 +35,14 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 0.05, to
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
-    """Write a pruned network to ``path`` (.safetensors), aside and renamed.
+    """Write a pruned network to ``path`` (.safetensors) under a temporary name and rename it into place.
 
-    Where its forward can be traced, the file loads without its class; that it then gives the same outputs is checked
-    before the file is written. Else it loads by ``load(path, into=MyNet())``.
+    If its forward can be traced, the file loads without its class; before the file is written, the loaded network's
+    outputs are compared with the original's. Otherwise it loads by ``load(path, into=MyNet())``.
 
     Raises:
-        ModelError: the network was not pruned by edgeprune. EdgePruneError: the place cannot be written.
+        ModelError: the network was not pruned by edgeprune.
+        EdgePruneError: the file cannot be written.
     """
     model = _unwrapped(model)
     history = history_of(model)
@@ -69,7 +70,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """The network itself, of what torch.compile and data parallelism wrap around it."""
+    """Return the network inside the wrappers of torch.compile and data parallelism."""
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     while isinstance(model, wrappers) or isinstance(getattr(model, "_orig_mod", None), nn.Module):
         model = model.module if isinstance(model, wrappers) else model._orig_mod  # type: ignore[assignment]
@@ -77,7 +78,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _check_plans(model: nn.Module, history: History, text: str, path: Path) -> None:
-    """Raise ModelError where the file could not be loaded with the network's class either."""
+    """Raise ModelError if the file could not be loaded with the network's class either."""
     try:
         read_saved(text, path)
         _examples(history, model)
@@ -91,10 +92,11 @@ def _check_plans(model: nn.Module, history: History, text: str, path: Path) -> N
 def _as_graph(
     model: nn.Module, history: History, own: dict[str, Tensor]
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The network as data: the file's texts, and tensors. What is loaded of them computes the same.
+    """Return the network as data, texts and tensors, after a check that the loaded network computes the same.
 
     Raises:
-        TraceError, ModelError: it cannot be written down so.
+        TraceError: it cannot be traced.
+        ModelError: it cannot be represented as data, or its graph computes something else.
     """
     if history.closed:
         raise ModelError(f"{history.closed[0]} is kept whole, and its code is no data")
@@ -106,16 +108,16 @@ def _as_graph(
         if name in own and not _is_same(own[name], tensor):
             raise ModelError(f"it has two tensors of the name {name}")
     text = json.dumps(record)
-    again = _read_back(text, tensors)
+    loaded = _read_back(text, tensors)
     for inputs in examples:
-        if not _agree(model, again, inputs, training=False):
+        if not _agree(model, loaded, inputs, training=False):
             raise ModelError("its traced graph gives other outputs than its own forward")
-    trains = any(_agree(model, again, inputs, training=True) for inputs in examples)
+    trains = any(_agree(model, loaded, inputs, training=True) for inputs in examples)
     return {GRAPH: text} | ({} if trains else {NO_TRAINING: "yes"}), tensors
 
 
 def _examples(history: History, model: nn.Module) -> list[tuple[Any, ...]]:
-    """The example, twice its batch, and another image size."""
+    """Return the example, the example with twice its batch, and with another image size."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     inputs = example_of(history.steps[-1], like)
     more = [tuple(_doubled(value) for value in inputs), tuple(enlarged(value) for value in inputs)]
@@ -131,26 +133,28 @@ def _is_same(a: Tensor, b: Tensor) -> bool:
 
 
 def _read_back(text: str, tensors: dict[str, Tensor]) -> nn.Module:
-    """The network that `load` would make of the text, with tensors of its own."""
+    """Build the network as `load` would, with copies of the tensors."""
     copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-    record = read_record(text, {*copies}, "this model")
+    record = parse_graph_record(text, {*copies}, "this model")
     try:
         return rebuilt(record, copies, packages_of(record), "this model")
     except EdgePruneError as error:
         raise ModelError(f"cannot save this model: {one_line(error)}") from error
 
 
-def _agree(model: nn.Module, again: nn.Module, inputs: tuple[Any, ...], *, training: bool) -> bool:
-    """Whether both give the same, or the network itself does not take such inputs."""
+def _agree(model: nn.Module, loaded: nn.Module, inputs: tuple[Any, ...], *, training: bool) -> bool:
+    """Return whether both give the same outputs, or the network itself does not accept such inputs."""
     try:
-        wanted = _outputs(model, inputs, training)
+        expected = _outputs(model, inputs, training)
     except Exception:  # of another batch or size, or in training
         return not training
     try:
-        result = _outputs(again, inputs, training)
-    except Exception:  # whatever a graph with sizes written into it may raise
+        outputs = _outputs(loaded, inputs, training)
+    except Exception:  # a graph with constant sizes may raise anything
         return False
-    return len(wanted) == len(result) and all(_is_close(a, b) for a, b in zip(wanted, result, strict=True))
+    return len(expected) == len(outputs) and all(
+        _is_close(a, b) for a, b in zip(expected, outputs, strict=True)
+    )
 
 
 def _outputs(model: nn.Module, inputs: tuple[Any, ...], training: bool) -> list[Tensor]:
@@ -176,16 +180,17 @@ def _is_close(a: Tensor, b: Tensor) -> bool:
 
 
 def load(path: str | Path, allow: tuple[str, ...] = (), into: nn.Module | None = None) -> nn.Module:
-    """Read a network that `save` wrote.
+    """Load a network that `save` wrote.
 
     Args:
         path: the file.
         allow: packages besides torch and torchvision whose layers the file's graph may name.
-        into: a fresh instance of the network's class; it is pruned by the file's plans and given its weights.
+        into: a fresh instance of the network's class; it is pruned by the file's plans and receives its weights.
 
     Raises:
-        WeightsError: no such file, a damaged or foreign one. ModelError: it holds no graph, and ``into`` is not given.
-        PlanError: ``into`` is of another network.
+        WeightsError: there is no such file, or it is damaged or of another origin.
+        ModelError: it has no graph, and ``into`` is not given.
+        PlanError: ``into`` is another network.
     """
     path = Path(path)
     tensors, metadata = read_tensor_file(path)
@@ -198,7 +203,7 @@ def load(path: str | Path, allow: tuple[str, ...] = (), into: nn.Module | None =
         )
     if NO_TRAINING in metadata:
         logger.warning(
-            "%s: in training this network does more than its graph says: to train it, load it with into=MyNet()",
+            "%s: in training mode this network does more than its graph: to train it, load it with into=MyNet()",
             path,
         )
     return load_module(path, tensors, metadata, allow)
@@ -214,7 +219,7 @@ def _load_into(
     saved = read_saved(metadata[PLANS], path)
     known = {entry.stored for entry in saved.tensors.values()}
     if GRAPH in metadata:
-        record = read_record(metadata[GRAPH], {*tensors}, path)
+        record = parse_graph_record(metadata[GRAPH], {*tensors}, path)
         known |= {stored for stored, _ in record.tensors.values()}
     foreign = sorted(tensors.keys() - known)
     if foreign:

@@ -1,4 +1,4 @@
-"""What a recurrent layer keeps besides its numbers and parameters: lists of these, made again when it is loaded."""
+"""Rebuild the lists of weights that a recurrent layer keeps besides its hyperparameters and parameters."""
 
 import weakref
 from typing import Any
@@ -8,30 +8,30 @@ from torch import nn
 from edgeprune.errors import ModelError
 
 DERIVED = frozenset(["_flat_weights", "_flat_weights_names", "_flat_weight_refs", "_all_weights"])
-_NUMBERS = (
+_HYPERPARAMETERS = (
     "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size",
 )  # fmt: skip
 
 
 def revive(layer: nn.RNNBase, path: str) -> None:
-    """Give a layer that was put together from its numbers and parameters the lists that its forward reads.
+    """Add to a layer that was built from its hyperparameters and parameters the lists that its forward reads.
 
     Args:
         layer: of the exact class nn.RNN, nn.LSTM or nn.GRU.
         path: its name, for the message.
 
     Raises:
-        ModelError: its parameters are not those that its numbers ask for.
+        ModelError: its parameters do not match its hyperparameters.
     """
-    values = {name: vars(layer).get(name) for name in _NUMBERS}
+    values = {name: vars(layer).get(name) for name in _HYPERPARAMETERS}
     count = values["num_layers"]
     if isinstance(count, bool) or not isinstance(count, int) or count > len(layer._parameters):
         raise ModelError(f"layer {path} lacks parameters of its layers")
     fresh = _of(layer, values)
-    wanted = {name: value.shape for name, value in fresh.named_parameters()}
+    expected = {name: value.shape for name, value in fresh.named_parameters()}
     own = {name: value.shape for name, value in layer._parameters.items() if value is not None}
-    if own != wanted or vars(layer).get("mode") != fresh.mode:
-        name = next((n for n in (*wanted, *own) if own.get(n) != wanted.get(n)), "mode")
+    if own != expected or vars(layer).get("mode") != fresh.mode:
+        name = next((n for n in (*expected, *own) if own.get(n) != expected.get(n)), "mode")
         raise ModelError(f"layer {path} has another {name} than its numbers ask for")
     layer._flat_weights_names = fresh._flat_weights_names
     layer._all_weights = fresh._all_weights
@@ -41,7 +41,7 @@ def revive(layer: nn.RNNBase, path: str) -> None:
 
 
 def _of(layer: nn.RNNBase, values: dict[str, Any]) -> nn.RNNBase:
-    """A layer of the same numbers, without values."""
+    """Build a layer of the same hyperparameters on the meta device."""
     kind = type(layer)
     if kind is not nn.LSTM and values.pop("proj_size") != 0:
         raise ModelError(f"a projection belongs to an LSTM, not to a {kind.__name__}")

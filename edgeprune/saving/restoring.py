@@ -1,4 +1,4 @@
-"""Make a fresh instance of a network's class what a saved one was: prune it by the same plans, and fill it."""
+"""Restore a saved network into a fresh instance of its class: prune it by the same plans, and load the weights."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, WeightsError, one_line
-from edgeprune.files.tensors import check_plain
+from edgeprune.files.tensors import check_savable
 from edgeprune.graph.classes import Graph, build_graph, shapes_of
 from edgeprune.options.bounds import short
 from edgeprune.records.saved import SavedPlans, Step, StoredTensor
@@ -22,10 +22,10 @@ Table = dict[str, tuple[StoredTensor, Tensor]]
 
 
 def tensor_table(model: nn.Module) -> Table:
-    """Return every parameter, buffer and extra state by name, with what a file says of it.
+    """Return every parameter, buffer and extra state by name, with its entry in the file.
 
     Raises:
-        ModelError: one of them cannot be written into a file of tensors.
+        ModelError: one of them cannot be stored in a file of tensors.
     """
     table: Table = {}
     first: dict[int, str] = {}
@@ -34,7 +34,7 @@ def tensor_table(model: nn.Module) -> Table:
             raise ModelError(
                 f"cannot save this model: {name} is of type {type(tensor).__name__}, and a file holds tensors alone"
             )
-        check_plain(name, tensor)
+        check_savable(name, tensor)
         table[name] = StoredTensor(first.setdefault(id(tensor), name), kind), tensor
     return table
 
@@ -54,11 +54,11 @@ def _named(model: nn.Module) -> Iterator[tuple[str, Any, Any]]:
 
 
 def restore(saved: SavedPlans, tensors: dict[str, Tensor], into: nn.Module, path: Path) -> nn.Module:
-    """Prune ``into`` by the plans of a file and give it the file's tensors; unless all fits, it is not touched.
+    """Prune ``into`` by the plans of a file and load the file's tensors; unless everything fits, it stays unchanged.
 
     Args:
-        saved: what the file says.
-        tensors: by the names they are stored under.
+        saved: the file's plans and table of tensors.
+        tensors: by their names in the file.
         into: a fresh instance of the network's class.
         path: the file, for messages.
 
@@ -66,7 +66,9 @@ def restore(saved: SavedPlans, tensors: dict[str, Tensor], into: nn.Module, path
         ``into``.
 
     Raises:
-        ModelError, WeightsError, PlanError: it is not such an instance; the first layer that differs is named.
+        ModelError: ``into`` was pruned already, or is on the meta device.
+        WeightsError: ``into`` is another network; the first layer that differs is named.
+        PlanError: the plans do not fit ``into``.
     """
     _check_fresh(saved, into, path)
     model = into
@@ -81,7 +83,7 @@ def restore(saved: SavedPlans, tensors: dict[str, Tensor], into: nn.Module, path
     return into.eval()
 
 
-# --- before anything is cut --------------------------------------------------------------------------
+# --- checks before pruning ---------------------------------------------------------------------------
 
 
 def _check_fresh(saved: SavedPlans, into: nn.Module, path: Path) -> None:
@@ -98,14 +100,14 @@ def _check_fresh(saved: SavedPlans, into: nn.Module, path: Path) -> None:
         raise ModelError(f"this {kind} is on the meta device: make it where its weights have values")
 
 
-def _other_shapes(wanted: dict[str, list[int]], own: dict[str, tuple[int, ...]]) -> Iterator[str]:
-    for name in sorted(wanted.keys() - own.keys()):
+def _other_shapes(saved: dict[str, list[int]], own: dict[str, tuple[int, ...]]) -> Iterator[str]:
+    for name in sorted(saved.keys() - own.keys()):
         yield f"it had {_shown(name)}, which this one does not have"
-    for name in sorted(own.keys() - wanted.keys()):
+    for name in sorted(own.keys() - saved.keys()):
         yield f"it did not have {name}"
     for name, shape in own.items():
-        if tuple(wanted[name]) != shape:
-            yield f"{name} had shape {tuple(wanted[name])} before it was pruned, this one's has {shape}"
+        if tuple(saved[name]) != shape:
+            yield f"{name} had shape {tuple(saved[name])} before it was pruned, this one's has {shape}"
 
 
 def _shown(name: str) -> str:
@@ -130,22 +132,20 @@ def _pruned(model: nn.Module, step: Step, where: str) -> nn.Module:
         raise PlanError(
             f"{where} was made for another network than this {kind}: its layers are connected in another way"
         ) from error
-    done = compact(graph, plan)
-    if not np.array_equal(done.plan.keep, plan.keep):
-        raise PlanError(
-            f"{where} cannot be carried out on this {type(model).__name__}: {done.plan.notes[-1]}"
-        )
-    return done.model
+    compaction = compact(graph, plan)
+    if not np.array_equal(compaction.plan.keep, plan.keep):
+        raise PlanError(f"{where} cannot be carried out on this {kind}: {compaction.plan.notes[-1]}")
+    return compaction.model
 
 
 def _difference(step: Step, graph: Graph) -> str:
-    """The first group of channels that a plan and a graph do not share; they differ in one."""
+    """Return the first group of channels in which a plan and a graph differ; there is one."""
     own = {group.name: group.size for group in graph.groups}
-    wanted = {group.name: group.size for group in step.plan.groups}
-    for name in sorted(wanted.keys() | own.keys()):
-        if wanted.get(name) != own.get(name):
-            there, here = wanted.get(name, "no"), own.get(name, "no")
-            return f"there {_shown(name)} has {there} channels to choose from, here {here}"
+    saved = {group.name: group.size for group in step.plan.groups}
+    for name in sorted(saved.keys() | own.keys()):
+        if saved.get(name) != own.get(name):
+            saved_size, own_size = saved.get(name, "no"), own.get(name, "no")
+            return f"there {_shown(name)} has {saved_size} channels to choose from, here {own_size}"
     return "its groups of channels come in another order"
 
 
@@ -184,7 +184,7 @@ def _misfit(name: str, value: Tensor, own: Tensor, kind: str) -> Iterator[str]:
 
 
 def _other_ties(saved: SavedPlans, table: Table) -> Iterator[str]:
-    """Tensors that are one in the file and two here, or the other way round."""
+    """Yield tensors that are tied in the file but not here, or the other way round."""
     for name, (own, _) in table.items():
         entry = saved.tensors.get(name)
         if entry is None or own.kind in ("passing", "state") or entry.stored == own.stored:
@@ -199,7 +199,7 @@ def _group(kind: str) -> str:
 
 
 def _family(dtype: torch.dtype) -> str:
-    """Types that take each other's values: a network in half precision goes into a fresh one in single."""
+    """Return a name shared by dtypes whose values may replace each other, such as half and single precision."""
     return "floating" if dtype.is_floating_point else "complex" if dtype.is_complex else str(dtype)
 
 
@@ -222,7 +222,7 @@ def _fill(model: nn.Module, saved: SavedPlans, tensors: dict[str, Tensor], table
 
 def _put_buffer(module: nn.Module, leaf: str, own: Tensor, value: Tensor) -> None:
     if isinstance(module, torch.jit.ScriptModule):
-        with torch.no_grad():  # it may be a parameter, which is no nn.Parameter there
+        with torch.no_grad():  # it may be a parameter, which is not an nn.Parameter in a ScriptModule
             own.copy_(value)
     else:
         module._buffers[leaf] = value.to(own.device)

@@ -1,6 +1,6 @@
 """Tasks by name: what a network is for.
 
-`names` lists them, `get` gives one, `register` adds one, as does an entry point of the group ``edgeprune.tasks`` (a
+`names` lists them, `get` returns one, `register` adds one, as does an entry point of the group ``edgeprune.tasks`` (a
 `Task`, or a subclass of it).
 """
 
@@ -9,15 +9,27 @@ from typing import Any
 
 from edgeprune.errors import TrainError
 from edgeprune.registry import ObjectRegistry
-from edgeprune.tasks.base import Meter, Metric, Task
+from edgeprune.tasks.base import Metric, MetricAverager, Task
 from edgeprune.tasks.classification import ACCURACY, Classification
 
-__all__ = ["TASKS", "Classification", "Meter", "Metric", "Task", "get", "metric_of", "names", "register"]
+__all__ = [
+    "TASKS",
+    "Classification",
+    "Metric",
+    "MetricAverager",
+    "Task",
+    "get",
+    "metric_of",
+    "names",
+    "register",
+]
 
 
 def _check_metrics(task: Task) -> None:
     if not task.metrics:
-        raise TrainError(f"the task {task.name!r} has no metric: say by which number models are compared")
+        raise TrainError(
+            f"the task {task.name!r} has no metric: define the number by which models are compared"
+        )
 
 
 TASKS = ObjectRegistry("task", "edgeprune.tasks", TrainError, Task, _check_metrics)
@@ -27,6 +39,6 @@ register(Classification())
 
 
 def metric_of(summary: Mapping[str, Any]) -> Metric:
-    """Return the metric by which a run's models were compared; a summary of an earlier version is of accuracy."""
+    """Return the metric by which a run's models were compared; accuracy for summaries of earlier versions."""
     stored = summary.get("metric")
     return Metric(**stored) if stored else ACCURACY

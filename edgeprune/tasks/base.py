@@ -1,4 +1,4 @@
-"""The interface of a task: what training minimises, how good an output is, when two outputs agree."""
+"""The interface of a task: its loss, its metrics, and when two outputs agree."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
     from edgeprune.data import DataBundle
 
-WEIGHT = 0.9  # of what the teacher says; methods.md, section 6: measured for small students
+WEIGHT = 0.9  # of the distillation loss; methods.md, section 6: measured for small students
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How good a model is, as one number.
+    """A number that says how good a model is.
 
     Attributes:
-        name: the key under which files hold it.
-        unit: in which it is shown.
-        scale: by which it is multiplied where it is shown.
+        name: its key in files.
+        unit: in which it is displayed.
+        scale: factor for display.
         higher_is_better: its direction.
     """
 
@@ -30,25 +30,25 @@ class Metric:
     higher_is_better: bool = True
 
     def text(self, value: float | None) -> str:
-        """Return a value as it is shown; '-' where it is not known."""
+        """Format a value for display; '-' if it is unknown."""
         return "-" if value is None else f"{self.scale * value:.2f} {self.unit}".rstrip()
 
     def worth(self, value: float) -> float:
-        """Return a number that is the higher the better."""
+        """Return the value with its sign chosen so that higher is better."""
         return value if self.higher_is_better else -value
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the metric as plain JSON values."""
         return {
             "name": self.name, "unit": self.unit, "scale": self.scale, "higher_is_better": self.higher_is_better,
         }  # fmt: skip
 
 
-class Meter:
-    """Adds up what a task's metrics are made of, batch after batch: by default means over items.
+class MetricAverager:
+    """Accumulates a task's metrics over batches: by default means over items.
 
     Args:
-        task: whose `measures` are taken.
+        task: whose `measures` are averaged.
     """
 
     def __init__(self, task: "Task") -> None:
@@ -56,7 +56,7 @@ class Meter:
         self.totals: dict[str, float] = {metric.name: 0.0 for metric in task.metrics}
 
     def add(self, output: Any, target: Any) -> None:
-        """Take a batch's outputs and what they should be."""
+        """Add a batch of outputs and their targets."""
         for name, values in self.task.measures(output, target).items():
             self.totals[name] += float(values.sum())
         self.items += len(target)
@@ -69,14 +69,14 @@ class Meter:
 class Task:
     """What a network is for.
 
-    The least that a task of its own says is its `name`, `metrics`, `loss` and `measures`.
+    A subclass defines at least `name`, `metrics`, `loss` and `measures`.
 
     Attributes:
-        name: by which it is asked for.
+        name: by which it is selected.
         help: one line.
-        metrics: the first is the one by which models are compared.
+        metrics: models are compared by the first.
         distills: whether a student can learn from its outputs.
-        target_scorer: what scores outputs on a device, a name that the runner there knows; None where nothing does.
+        target_scorer: name of the runner's function that scores outputs on a device; None if it has none.
     """
 
     name: str = ""
@@ -87,7 +87,7 @@ class Task:
 
     @property
     def metric(self) -> Metric:
-        """The one by which models are compared."""
+        """The metric by which models are compared."""
         return self.metrics[0]
 
     # --- training ------------------------------------------------------------------------------------
@@ -97,25 +97,25 @@ class Task:
 
         Args:
             output: the model's.
-            target: what the data gives for it.
-            label_smoothing: where the task has labels.
+            target: the data's, for the same batch.
+            label_smoothing: for tasks with labels, 0 to 1.
         """
         raise NotImplementedError
 
     def distill(self, output: Any, teacher: Any) -> "Tensor":
-        """Return how far an output is from the teacher's, a scalar; for a task that `distills`."""
+        """Return the distance of an output from the teacher's, a scalar; for a task that `distills`."""
         raise NotImplementedError
 
     def total_loss(
         self, output: Any, target: Any, teacher: Any = None, *, label_smoothing: float = 0.0
     ) -> "Tensor":
-        """Return what a training step minimises.
+        """Return the loss of a training step, a scalar.
 
         Args:
             output: the model's.
-            target: what the data gives for it.
-            teacher: the output of a trained network to distil from; None for none.
-            label_smoothing: where the task has labels.
+            target: the data's, for the same batch.
+            teacher: the output of a trained network to distil from; None to train without a teacher.
+            label_smoothing: for tasks with labels, 0 to 1.
         """
         hard = self.loss(output, target, label_smoothing=label_smoothing)
         if teacher is None:
@@ -125,20 +125,20 @@ class Task:
     # --- models --------------------------------------------------------------------------------------
 
     def model_args(self, data: "DataBundle") -> dict[str, Any]:
-        """Return what a model's factory is told of the data."""
+        """Return the arguments of a model's factory that follow from the data."""
         return {"num_classes": len(data.classes), "in_channels": data.shape[0]}
 
     def check_output(self, output: Any, data: "DataBundle", *, images: int, model: str) -> None:  # noqa: ARG002
-        """Refuse a model that is not for this task and data.
+        """Refuse a model that does not fit this task and data.
 
         Args:
             output: of the model, for blank images.
-            data: that it is to be trained on.
-            images: how many there were.
-            model: its name.
+            data: the data set to train on.
+            images: number of blank images.
+            model: its name, for the message.
 
         Raises:
-            ModelError: says what it gives and what it should.
+            ModelError: says what the model returns and what it should return.
         """
         from torch import Tensor
 
@@ -148,23 +148,23 @@ class Task:
                 f"{model} gives {got} for {images} images: it must return a tensor with a row for each"
             )
 
-    # --- judging -------------------------------------------------------------------------------------
+    # --- evaluation ----------------------------------------------------------------------------------
 
     def measures(self, output: Any, target: Any) -> "dict[str, Tensor]":
-        """Return for each metric a number for each item of a batch, whose mean over all items it is.
+        """Return for each metric one number per item of a batch; the metric is their mean over all items.
 
         Args:
             output: the model's, on any device.
-            target: what the data gives for it, on the CPU.
+            target: the data's, on the CPU.
         """
         raise NotImplementedError
 
-    def meter(self) -> Meter:
-        """Return what adds up the metrics; override it for one that is not a mean over items."""
-        return Meter(self)
+    def meter(self) -> MetricAverager:
+        """Return an accumulator of the metrics; override it for metrics that are not means over items."""
+        return MetricAverager(self)
 
     def agreement(self, outputs: "Tensor", others: "Tensor") -> float:
-        """Return the share of items for which two outputs say the same, for parity of exported files.
+        """Return the share of items on which two outputs agree, for parity of exported files.
 
         Args:
             outputs: (N, ...) of one model.
@@ -177,5 +177,5 @@ class Task:
 
 
 def finite_rows(output: "Tensor") -> "Tensor":
-    """Return (N,) whether an item's output has no NaN in it."""
+    """Return for each item whether its output has no NaN, bool, shape (N,)."""
     return ~output.isnan().reshape(len(output), -1).any(1)

@@ -23,19 +23,35 @@ class Classification(Task):
     target_scorer = "classification"
 
     def loss(self, output: "Tensor", target: "Tensor", *, label_smoothing: float = 0.0) -> "Tensor":
-        """Return the mean cross-entropy of (N, classes) logits and (N,) labels."""
+        """Return the mean cross-entropy over a batch, a scalar.
+
+        Args:
+            output: logits, shape (N, classes).
+            target: labels, int64, shape (N,).
+            label_smoothing: share of the target distribution that is spread over all classes, 0 to 1.
+        """
         import torch.nn.functional as F
 
         return F.cross_entropy(output.float(), target, label_smoothing=label_smoothing)
 
     def distill(self, output: "Tensor", teacher: "Tensor") -> "Tensor":
-        """Return the divergence from (N, classes) logits of a teacher."""
+        """Return the divergence from a teacher's logits, (N, classes), a scalar."""
         from edgeprune.tasks.losses import soft_labels_loss
 
         return soft_labels_loss(output, teacher)
 
     def check_output(self, output: Any, data: "DataBundle", *, images: int, model: str) -> None:
-        """Refuse a model that does not give one logit for each class of the data."""
+        """Refuse a model that does not return one logit for each class of the data.
+
+        Args:
+            output: of the model, for blank images.
+            data: the data set to train on.
+            images: number of blank images.
+            model: its name, for the message.
+
+        Raises:
+            ModelError: the output has another shape.
+        """
         from torch import Tensor
 
         if isinstance(output, Tensor) and output.shape == (images, len(data.classes)):
@@ -48,7 +64,7 @@ class Classification(Task):
 
     def measures(self, output: "Tensor", target: "Tensor") -> "dict[str, Tensor]":
         """Return for each image whether its largest logit is its label's."""
-        # The largest of logits with a NaN among them is the NaN, whichever class stands there.
+        # argmax returns the position of a NaN, which could be the label's by chance.
         return {ACCURACY.name: (output.argmax(1).cpu() == target) & finite_rows(output).cpu()}
 
     def agreement(self, outputs: "Tensor", others: "Tensor") -> float:

@@ -1,4 +1,4 @@
-"""What a student learns from a teacher's logits."""
+"""Distillation losses: a student learns from a teacher's logits."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,8 +13,8 @@ def soft_labels_loss(logits: Tensor, teacher: Tensor) -> Tensor:
 
     Args:
         logits: (N, classes).
-        teacher: (N, classes) to learn from.
+        teacher: the teacher's logits, (N, classes).
     """
     student = F.log_softmax(logits.float() / TEMPERATURE, dim=1)
-    wanted = F.log_softmax(teacher.float() / TEMPERATURE, dim=1)
-    return F.kl_div(student, wanted, log_target=True, reduction="batchmean") * TEMPERATURE**2
+    soft_labels = F.log_softmax(teacher.float() / TEMPERATURE, dim=1)
+    return F.kl_div(student, soft_labels, log_target=True, reduction="batchmean") * TEMPERATURE**2

@@ -3,7 +3,7 @@
 import pytest
 
 from edgeprune.reporting.console import print_rows, print_table, progress_bars
-from edgeprune.reporting.rows import Row
+from edgeprune.reporting.rows import ComparisonRow
 
 
 def test_no_bar_without_progress(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,7 +23,7 @@ def test_bars_are_on_stderr_one_for_each_kind(capsys: pytest.CaptureFixture[str]
 
 
 def test_tables_are_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
-    print_rows("a run", [Row("parameters", "200", "100", "2.00x less")], ["remark [with brackets]"])
+    print_rows("a run", [ComparisonRow("parameters", "200", "100", "2.00x less")], ["remark [with brackets]"])
     print_table("layers", [("name", "left"), ("count", "right")], [["conv1", 16]])
     out, err = capsys.readouterr()
     assert err == ""
@@ -36,7 +36,7 @@ def test_a_name_is_no_markup(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    print_rows(name, [Row(name, name, name, name)], [name])
+    print_rows(name, [ComparisonRow(name, name, name, name)], [name])
     print_table(name, [("name", "left")], [[name]])
     with progress_bars() as report:
         report(1, 2, name)
@@ -46,7 +46,7 @@ def test_a_name_is_no_markup(
 
 def test_a_terminal_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     name = "\x1b]0;owned\x07\x1b[2J"
-    print_rows(name, [Row(name, "1", "1")], [f"{name}\nsecond line"])
+    print_rows(name, [ComparisonRow(name, "1", "1")], [f"{name}\nsecond line"])
     print_table(name, [("name", "left")], [[name]])
     with progress_bars() as report:
         report(1, 2, name)

@@ -3,14 +3,14 @@
 import pytest
 
 from edgeprune.reporting.rows import (
-    Row,
+    ComparisonRow,
     bench_rows,
     percent,
     quantity,
-    remarks,
     size_rows,
     speedup_line,
     times,
+    warning_lines,
 )
 
 
@@ -47,9 +47,9 @@ SUMMARY = {
 
 def test_size_rows() -> None:
     assert size_rows(SUMMARY) == [
-        Row("accuracy (1,000 test images)", "90.00 %", "88.50 %", "-1.50 points"),
-        Row("parameters", "200", "50", "4.00x less"),
-        Row("FLOPs (multiply-adds, fvcore)", "4.00 M", "2.00 M", "2.00x less"),
+        ComparisonRow("accuracy (1,000 test images)", "90.00 %", "88.50 %", "-1.50 points"),
+        ComparisonRow("parameters", "200", "50", "4.00x less"),
+        ComparisonRow("FLOPs (multiply-adds, fvcore)", "4.00 M", "2.00 M", "2.00x less"),
     ]
 
 
@@ -75,10 +75,12 @@ def result(energy: float | None = None, accuracy: float | None = None) -> dict:
 
 def test_bench_rows() -> None:
     rows = {row.what: row for row in bench_rows(result())}
-    assert rows["latency p50, batch 1"] == Row("latency p50, batch 1", "2.000 ms", "1.000 ms", "2.00x less")
+    assert rows["latency p50, batch 1"] == ComparisonRow(
+        "latency p50, batch 1", "2.000 ms", "1.000 ms", "2.00x less"
+    )
     assert rows["throughput"].change == "2.00x more"
-    assert rows["peak memory"] == Row("peak memory", "-", "-", "")
-    assert rows["energy per inference"] == Row("energy per inference", "-", "-", "not measured")
+    assert rows["peak memory"] == ComparisonRow("peak memory", "-", "-", "")
+    assert rows["energy per inference"] == ComparisonRow("energy per inference", "-", "-", "not measured")
     assert "accuracy of the ONNX file" not in rows
 
 
@@ -90,4 +92,4 @@ def test_bench_rows_with_energy_and_accuracy() -> None:
 
 def test_lines_below_the_table() -> None:
     assert speedup_line(result()) == "speedup 2.00x (95 % interval 1.90 to 2.10, 8 pairs of rounds)"
-    assert remarks(result()) == ["noisy: close other programs"]
+    assert warning_lines(result()) == ["noisy: close other programs"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from edgeprune.runs import folders
 from edgeprune.errors import EdgePruneError, InUseError, RunError, StorageError
-from edgeprune.runs.folders import Kind, folder_aside
 from edgeprune.files.locks import held
+from edgeprune.runs import folders
+from edgeprune.runs.folders import Kind, folder_aside
 
 KIND = Kind("test folder", "marker.json", ("marker.json", "*.txt", "deep/*.bin", "rows/*/row.json"))
 

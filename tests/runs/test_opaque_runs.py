@@ -12,12 +12,12 @@ from edgeprune.cli import main
 from edgeprune.cli.base import main as commands
 from edgeprune.comparison.source import shared_training
 from edgeprune.errors import RunError, TraceError, TrainError
-from edgeprune.runs.inspection import inspected_graph
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.models import build
-from edgeprune.train_prune.pipeline import check_same_options, stored_options, train_prune
-from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.runs.inspection import inspected_graph
 from edgeprune.runs.run import Run
+from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.train_prune.pipeline import check_same_options, stored_options, train_prune
 
 pytestmark = pytest.mark.usefixtures("here")
 NOTE = "norm is kept whole because it was asked for"
