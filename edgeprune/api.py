@@ -1,4 +1,4 @@
-"""The library's verbs: trace, select, mask, compact; prune in one call; save and load without pickle."""
+"""The library's main functions: trace, select, mask, compact; prune in one call; save and load without pickle."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -44,11 +44,11 @@ Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
 
 @dataclass(frozen=True)
 class Report:
-    """What was asked and what was got. Counts are (before, after); bytes are of the parameters and buffers.
+    """The target and the result. Counts are (before, after); bytes are of the parameters and buffers.
 
-    ``layers`` gives (before, after) output channels for every layer that changed; ``notes`` says what was
-    left alone and why. ``rewritten`` names the modules whose forward had to be written anew, since a width
-    stands in their code or a branch in them has gone; all others run the user's own code.
+    ``layers`` has (before, after) output channels for every layer that changed; ``notes`` say what was not pruned and
+    why. ``rewritten`` names the modules whose forward had to be rewritten, since their code contains a channel count
+    or a branch of them was removed; all others run the user's own code.
     """
 
     target: str
@@ -75,14 +75,14 @@ class Report:
         return "\n".join([*lines, *self.notes])
 
 
-def _share(part: float, whole: float) -> float:
-    """Return what is left of a cost; 1 of a network whose weights are hidden in objects, as quantised ones are."""
-    return part / whole if whole else 1.0
+def _share(pruned: float, baseline: float) -> float:
+    """Return the remaining fraction of a cost; 1 for a network with packed weights, such as a quantised one."""
+    return pruned / baseline if baseline else 1.0
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """A dense, smaller model with its report, the plan it was made by and the graph of the original."""
+    """A dense, smaller model with its report, its keep-plan and the graph of the original."""
 
     model: nn.Module
     report: Report
@@ -96,19 +96,19 @@ def trace(
     ignore: Iterable[str] = (),
     opaque: Iterable[str | type[nn.Module]] = (),
 ) -> Graph:
-    """Find the classes of coupled channels of ``model``; it is not changed.
+    """Find the coupled channels of ``model``; it is not changed.
 
     Args:
         model: any network.
-        example_input: a tensor, or a tuple with what each argument of forward is given: tensors, batch included, or
-            lists, dicts and dataclasses of them. A detector's list of images is one argument: ``([image],)``.
-        ignore: layers (or prefixes of their names) whose output channels all stay.
-        opaque: modules to keep whole, by name ("model.22"), class or name of a class: they are not looked
-            into, so they may hold any code; what enters and leaves them stays, and so do their weights.
+        example_input: a tensor, or a tuple of forward's arguments: tensors, batch included, or lists, dicts and
+            dataclasses of them. A detector's list of images is one argument: ``([image],)``.
+        ignore: layers (or prefixes of their names) whose output channels are all kept.
+        opaque: modules that are neither traced nor pruned, by name ("model.22"), class or class name: they may
+            contain any code; their inputs, outputs and weights stay as they are.
 
     Raises:
         ModelError: ``model`` is not a module.
-        TraceError: the model does not run on the example (names the line), or has no such modules.
+        TraceError: the model does not run on the example (the message names the line), or has no such modules.
     """
     check_model(model)
     check_example(example_input)
@@ -116,7 +116,12 @@ def trace(
 
 
 def mask(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
-    """A copy of ``model`` in which the dropped channels are multiplied by zero wherever they are read.
+    """Return a copy of ``model`` in which the pruned channels are multiplied by zero wherever they are read.
+
+    Args:
+        model: the network that ``graph`` was traced from.
+        graph: its coupled channels.
+        plan: which of them are kept.
 
     Raises:
         PlanError: the plan was made for another model.
@@ -125,26 +130,26 @@ def mask(model: nn.Module, graph: Graph, plan: Plan) -> nn.Module:
 
 
 def compact(model: nn.Module, graph: Graph, plan: Plan, *, in_place: bool = False) -> nn.Module:
-    """The dense model without the dropped channels: what `mask` computes, smaller.
+    """Return the dense model without the pruned channels, which computes the same as `mask`.
 
     Args:
         model: the network that ``graph`` was traced from.
-        graph: its classes of coupled channels.
-        plan: which of them stay.
-        in_place: cut ``model`` itself, and return it, once a copy of it has been cut and proved: modules and parameters
-            stay the objects they are. Trace it again before it is pruned again. Else ``model`` is not changed.
+        graph: its coupled channels.
+        plan: which of them are kept.
+        in_place: prune ``model`` itself and return it, after a copy of it has been pruned and verified: modules and
+            parameters keep their identity. Trace it again before pruning it again. Otherwise ``model`` is not changed.
 
     Raises:
-        PlanError: the plan was made for another model, or some of its channels cannot be removed exactly; nothing of
-            ``model`` has changed then.
+        PlanError: the plan was made for another model, or some of its channels cannot be removed exactly; ``model``
+            is unchanged then.
     """
-    done = compaction.compact(_graph_for(model, graph, plan), plan)
-    if not np.array_equal(done.plan.keep, plan.keep):
+    compacted = compaction.compact(_graph_for(model, graph, plan), plan)
+    if not np.array_equal(compacted.plan.keep, plan.keep):
         raise PlanError(
-            f"this plan cannot be carried out exactly ({done.plan.notes[-1]}): edgeprune.prune keeps those channels, "
-            "or protect the layer with ignore="
+            f"this plan cannot be carried out exactly ({compacted.plan.notes[-1]}): edgeprune.prune keeps those "
+            "channels, or protect the layer with ignore="
         )
-    return _placed(model, done.model) if in_place else done.model
+    return _placed(model, compacted.model) if in_place else compacted.model
 
 
 def _placed(model: nn.Module, dense: nn.Module) -> nn.Module:
@@ -153,7 +158,7 @@ def _placed(model: nn.Module, dense: nn.Module) -> nn.Module:
 
 
 def _graph_for(model: nn.Module, graph: Graph, plan: Plan) -> Graph:
-    """Return ``graph`` if it is this very model's, else one of its own; all are checked."""
+    """Check the arguments, and return ``graph`` if it was traced from this model, otherwise a new graph."""
     check_model(model)
     check_graph(graph)
     check_plan(plan)
@@ -187,24 +192,27 @@ def prune(
         model: any network; it is not changed unless ``in_place`` says so.
         example_input: as for `trace`.
         criterion: a name in `edgeprune.importance.CRITERIA`, or a function graph -> (classes,) scores.
-        batches: an iterable of (x, y), or a function that gives one, for a criterion that looks at data.
-        options: the criterion's own, by name: {"reduction": "max"}, say.
-        target: what remains: 'flops=0.5', 'params=0.3', 'memory=20MB', 'latency=0.5', 'latency=8ms', or
-            several with commas between.
-        device: what it is pruned for: a profile's name, or an `edgeprune.latency.Site` for one that is
-            elsewhere or of another batch; its latency table is built where it is missing. None for none,
-            and for "cpu" with a target of latency.
-        align: widths become multiples of this (8 suits most hardware).
-        floor: no layer keeps fewer channels.
-        ratios: share of channels to keep for single groups, by name (see `edgeprune inspect`).
-        ignore: layers whose output channels all stay.
-        opaque: modules to keep whole, as for `trace`.
-        in_place: cut ``model`` itself; see `compact`.
-        progress: told ``(done, total, text)`` while a device is timed.
+        batches: an iterable of (x, y), or a function that returns one, for a criterion that uses data.
+        options: options of the criterion by name, such as {"reduction": "max"}.
+        target: the remaining cost: 'flops=0.5', 'params=0.3', 'memory=20MB', 'latency=0.5', 'latency=8ms', or
+            several, separated by commas.
+        device: the device to prune for: a profile's name, or an `edgeprune.latency.Site` for a remote device or
+            another batch size; its latency table is built if it is missing. None for no device, or for "cpu" with a
+            latency target.
+        align: numbers of channels become multiples of this (8 suits most hardware).
+        floor: minimum number of channels of each layer.
+        ratios: fraction of channels to keep for single groups, by name (see `edgeprune inspect`).
+        ignore: layers whose output channels are all kept.
+        opaque: modules that are neither traced nor pruned, as for `trace`.
+        in_place: prune ``model`` itself; see `compact`.
+        progress: called with ``(done, total, text)`` while a device is measured.
 
     Raises:
-        TraceError, TargetError, PlanError: see `trace`, `edgeprune.importance.score` and `select`.
-        LatencyError, BenchError: the device cannot be timed.
+        TraceError: see `trace`.
+        TargetError: see `edgeprune.importance.score` and `select`.
+        PlanError: see `select`.
+        LatencyError: the device's latency table cannot be used.
+        BenchError: the device cannot be measured.
     """
     targets = parse_targets(target)
     graph = trace(model, example_input, ignore, opaque)
@@ -229,13 +237,14 @@ def prune(
             model, shape, target, site, align=align, floor=floor, graph=graph, progress=progress
         )
         plan = budget.settle(graph, scores)
-    done = compaction.compact(graph, plan)
-    report = _report(graph, done, targets)
-    return Pruned(_placed(model, done.model) if in_place else done.model, report, done.plan, graph)
+    compacted = compaction.compact(graph, plan)
+    report = _report(graph, compacted, targets)
+    dense = _placed(model, compacted.model) if in_place else compacted.model
+    return Pruned(dense, report, compacted.plan, graph)
 
 
-def _report(graph: Graph, done: compaction.Compacted, targets: tuple[Target, ...]) -> Report:
-    dense, plan = done.model, done.plan
+def _report(graph: Graph, compacted: compaction.Compacted, targets: tuple[Target, ...]) -> Report:
+    dense, plan = compacted.model, compacted.plan
     before, after = _widths(graph.model), _widths(dense)
     return Report(
         target=",".join(map(str, targets)),
@@ -248,18 +257,18 @@ def _report(graph: Graph, done: compaction.Compacted, targets: tuple[Target, ...
             name: (width, after.get(name, 0)) for name, width in before.items() if after.get(name, 0) != width
         },
         notes=(*plan.notes, *graph.notes),
-        rewritten=done.rewritten,
+        rewritten=compacted.rewritten,
     )
 
 
 def _got(graph: Graph, plan: Plan, target: Target) -> float:
-    """Return what remains of the first target's quantity; of the FLOPs for what a device tells, as the notes say."""
+    """Return the remaining fraction of the first target's cost; of the FLOPs if it is measured on a device."""
     resource = resources.get("flops") if target.resource.needs_device else target.resource
     return _share(resource.cost(graph, plan.keep), resource.cost(graph))
 
 
 def _widths(model: nn.Module) -> dict[str, int]:
-    """Output channels of every convolution and linear layer."""
+    """Return the output channels of every convolution and linear layer."""
     kinds = (nn.modules.conv._ConvNd, nn.Linear)
     return {
         name: layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
@@ -274,10 +283,11 @@ def _bytes(model: nn.Module) -> int:
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
-    """Write a pruned network as one .safetensors file: weights, keep-plans and, where it can be traced, its graph.
+    """Write a pruned network as one .safetensors file: weights, keep-plans and, if it can be traced, its graph.
 
     Raises:
-        ModelError: ``model`` was not pruned by edgeprune. EdgePruneError: the place cannot be written.
+        ModelError: ``model`` was not pruned by edgeprune.
+        EdgePruneError: the file cannot be written.
     """
     check_model(model)
     place = path_of(path, "the model's file")
@@ -294,16 +304,19 @@ def save(model: nn.Module, path: str | Path) -> Path:
 def load(
     path: str | Path, which: str = "pruned", allow: tuple[str, ...] = (), into: nn.Module | None = None
 ) -> nn.Module:
-    """Return the dense network of a run folder or of a file that `save` wrote; nothing is unpickled.
+    """Load the dense network of a run folder or of a file that `save` wrote; nothing is unpickled.
 
     Args:
         path: a run folder, or a .safetensors file of `save`.
-        which: of a run: 'pruned' (the default), 'settled' (before fine-tuning) or 'baseline'.
-        allow: packages besides torch and torchvision that a file may import layers from, or a run its model.
-        into: of a file: a fresh instance of the network's class, which is pruned as the saved one was.
+        which: the model of a run: 'pruned' (the default), 'settled' (before fine-tuning) or 'baseline'.
+        allow: packages besides torch and torchvision from which a file may import layers, or a run its model.
+        into: for a file: a fresh instance of the network's class, which is pruned as the saved one was.
 
     Raises:
-        RunError, WeightsError, ModelError: it is neither, or damaged. PlanError: ``into`` is another network.
+        RunError: the run folder is missing or damaged.
+        WeightsError: the file is missing or damaged.
+        ModelError: the model needs its class, or a package that is not allowed.
+        PlanError: ``into`` is another network.
     """
     path = path_of(path, "a run folder, or a model's file")
     if into is not None and not isinstance(into, nn.Module):
@@ -322,9 +335,9 @@ def load(
 
 @collecting_later
 def describe(graph: Graph) -> dict[str, Any]:
-    """What `edgeprune inspect` shows: groups of coupled channels and what is protected, with reasons."""
+    """Return the JSON of `edgeprune inspect`: groups of coupled channels, and protected channels with reasons."""
     params, flops = graph.marginal_params(), graph.marginal_flops()
-    all_params, all_flops = graph.params(), graph.flops()  # each goes through all layers
+    all_params, all_flops = graph.params(), graph.flops()  # computed once: each visits all layers
     groups = [
         {
             "name": group.name,

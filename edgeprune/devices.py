@@ -1,4 +1,4 @@
-"""What a device is: its runtimes, its alignment, its power sensors; read from profiles/*.toml."""
+"""Device profiles: runtimes, alignment and power sensors of each device, read from profiles/*.toml."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,18 +14,18 @@ from edgeprune.records.profiles import ProfileRecord
 from edgeprune.registry import ObjectRegistry
 
 KINDS = ("measured_input", "rail_sum")
-JETSON = "jetson"  # as a name: whichever Jetson this is
-AUTO = "auto"  # as a name: whatever this machine is
+JETSON = "jetson"  # as a name: the Jetson that is detected
+AUTO = "auto"  # as a name: the device that is detected
 X86_NVIDIA, PHONE, CPU = "x86-nvidia", "android-phone", "cpu"
 
 
 @dataclass(frozen=True)
 class Total:
-    """What stands for the whole of a device's power.
+    """A definition of a device's total power.
 
     Attributes:
-        kind: "measured_input" (one sensor in the supply line) or "rail_sum" (parts added up).
-        rails: that are added; "*" is every rail there is.
+        kind: "measured_input" (one sensor in the supply line) or "rail_sum" (sum of rails).
+        rails: the rails to add; "*" is every rail.
     """
 
     kind: str
@@ -36,32 +36,32 @@ class Total:
             raise ValueError(f"a total needs a kind ({' or '.join(KINDS)}) and rails")
 
     def __str__(self) -> str:
-        """As the runner takes it: ``rail_sum=GPU+CPU``."""
+        """Return the form that the runner parses: ``rail_sum=GPU+CPU``."""
         return f"{self.kind}={'+'.join(self.rails)}"
 
 
 @dataclass(frozen=True)
 class Device:
-    """One profile.
+    """A device profile.
 
     Attributes:
         name: of the profile, as in ``--device NAME``.
-        title: for people.
-        runtime: of the target-side runner: the one preferred, or the one chosen by ``running_on``.
-        precision: of the numbers, by default.
-        runtimes: runtime -> its default precision, in order of preference; empty where there is no choice.
-        batch: images per inference, by default.
-        alignment: precision -> the multiple that channel counts are best kept at.
-        sensors: of power, in the order they are tried; each is a sensor of the runner.
-        rails: of power that the board has, as far as is known.
-        totals: what stands for the whole; the first all of whose rails answer.
-        soc: the chip, as in "tegra234".
+        title: full name, for messages.
+        runtime: of the target-side runner: the preferred one, or the one chosen by ``running_on``.
+        precision: default precision of that runtime.
+        runtimes: runtime -> its default precision, in order of preference; empty if there is no choice.
+        batch: default number of images per inference.
+        alignment: precision -> the multiple to which channel counts should be aligned.
+        sensors: names of the runner's power sensors, in the order in which they are tried.
+        rails: known power rails of the board.
+        totals: definitions of the total power; the first whose rails all answer is used.
+        soc: the chip, such as "tegra234".
         compute: the GPU's CUDA compute capability.
-        memory_gb: sizes it is sold with, the commonest first.
-        jetpack: JetPack -> TensorRT.
-        parts: words of the device tree's ``compatible`` that name exactly this board.
-        models: words of the device tree's ``model`` that name it.
-        assumed: what the machine is instead, where its user insisted on this profile; None in a profile.
+        memory_gb: memory sizes on the market, the most common first.
+        jetpack: JetPack version -> TensorRT version.
+        parts: words of the device tree's ``compatible`` that identify exactly this board.
+        models: words of the device tree's ``model`` that identify it.
+        assumed: the actual machine, if the user insisted on this profile; None in a profile.
     """
 
     name: str
@@ -84,24 +84,27 @@ class Device:
 
     @property
     def recognisable(self) -> bool:
-        """Whether a machine can say that it is this device, or another."""
+        """Whether a machine can be recognised as this device."""
         return bool(self.parts or self.models or self.soc) or self.name in (X86_NVIDIA, PHONE)
 
     @property
     def is_jetson(self) -> bool:
-        """Whether NVIDIA's tools for Jetson are to be expected."""
+        """Whether NVIDIA's tools for Jetson are expected."""
         return (self.soc or "").startswith("tegra")
 
-    def running_on(self, there: Mapping[str, str | None]) -> "Device":
-        """This device with the first of its runtimes that ``there`` (library -> version or None) has.
+    def running_on(self, versions: Mapping[str, str | None]) -> "Device":
+        """Return this device with the first of its runtimes that is installed.
+
+        Args:
+            versions: runtime -> its version on the machine, None if it is not installed.
 
         Raises:
-            BenchError: it has none of them.
+            BenchError: none of them is installed.
         """
         if not self.runtimes:
             return self
         for runtime, precision in self.runtimes.items():
-            if there.get(runtime):
+            if versions.get(runtime):
                 return replace(self, runtime=runtime, precision=precision)
         names = list(self.runtimes)
         raise BenchError(
@@ -111,7 +114,7 @@ class Device:
 
 @cache
 def _registry() -> ObjectRegistry[Device]:
-    """Return the table of profiles: those of edgeprune first, which are read once."""
+    """Return the registry of profiles; those of edgeprune are read once."""
     registry = ObjectRegistry("device", "edgeprune.profiles", BenchError, Device)
     for entry in sorted(files("edgeprune.profiles").iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith(".toml"):
@@ -121,11 +124,11 @@ def _registry() -> ObjectRegistry[Device]:
 
 
 def register(profile: Device | str | Path, *, replace: bool = False) -> Device:
-    """Add a device, by which `bench`, latency tables and targets can then be asked for, and return it.
+    """Add a device for `bench`, latency tables and targets, and return it.
 
     Args:
         profile: a `Device`, or the path of a TOML file like those in profiles/, whose stem is the name.
-        replace: whether it may take the place of another.
+        replace: whether it may replace another of its name.
 
     Raises:
         BenchError: the file cannot be read or is not a profile, or the name is taken.
@@ -135,7 +138,7 @@ def register(profile: Device | str | Path, *, replace: bool = False) -> Device:
 
 
 def unregister(name: str) -> None:
-    """Take out what `register` added; nothing where it is not there."""
+    """Remove a device that `register` added; do nothing if there is none of that name."""
     _registry().unregister(name)
 
 
@@ -145,10 +148,10 @@ def device_names() -> list[str]:
 
 
 def load_device(name: str) -> Device:
-    """Return the profile ``name``, or the one in a file of the user's own, as in ``my-board.toml``.
+    """Return the profile ``name``, or the profile in a user's file such as ``my-board.toml``.
 
     Raises:
-        BenchError: there is none of that name; the message lists those there are. The file is not a profile.
+        BenchError: no profile has that name (the message lists all), or the file is not a profile.
     """
     if name.endswith(".toml"):
         return _read_profile(Path(name))
@@ -175,7 +178,11 @@ def _read_profile(path: Path) -> Device:
 
 
 def parse_device(name: str, profile: Mapping[str, Any]) -> Device:
-    """Return a profile's TOML as a ``Device``; an unknown key is an error, so that no typing slip goes unseen."""
+    """Make a ``Device`` of a profile's TOML.
+
+    Raises:
+        BenchError: a value is missing or invalid, or a key is unknown (it may be mistyped).
+    """
     check(
         profile, ProfileRecord, f"profile {name}.toml is not right", error=BenchError, hint="mend the profile"
     )
@@ -206,9 +213,9 @@ def parse_device(name: str, profile: Mapping[str, Any]) -> Device:
 def detect(board: Mapping[str, Any]) -> Device | None:
     """Return the profile of the machine that the runner describes by ``board`` (see ``edgeprune_target.board``).
 
-    An exact part number counts before a name, and a name only on the right chip. None: a Jetson, a
-    Raspberry Pi or another board that no profile is for; a machine that is no board is "cpu", or
-    "x86-nvidia" where NVML lists a card.
+    An exact part number has priority over a model name, which counts only on the right chip. The result is None for
+    a Jetson, a Raspberry Pi or another board without a profile. Other machines are "cpu", or "x86-nvidia" if NVML
+    lists a card.
     """
     devices = all_devices()
     for device in devices:
@@ -226,28 +233,28 @@ def detect(board: Mapping[str, Any]) -> Device | None:
 
 
 def contradiction(device: Device, board: Mapping[str, Any]) -> str | None:
-    """What the machine described by ``board`` is, if that is not ``device``; None if it may be the device.
+    """Return the name of the machine that ``board`` describes if it is not ``device``; None if it may be the device.
 
-    Any machine has a processor to measure, so "cpu" is never contradicted. A Jetson that no profile is for
-    may be measured with any profile of its chip.
+    Any machine has a processor to measure, so "cpu" is never contradicted. A Jetson without a profile may be measured
+    with any profile of its chip.
     """
     if not device.recognisable:
         return None
     detected = detect(board)
     if detected is not None:
-        return None if detected.name == device.name else f"{_seen(board)} ({detected.title})"
+        return None if detected.name == device.name else f"{_machine_name(board)} ({detected.title})"
     if device.is_jetson and (board["soc"] == device.soc or (board["l4t"] and not board["soc"])):
         return None
-    return _seen(board)
+    return _machine_name(board)
 
 
 def confirm(device: Device, board: Mapping[str, Any], *, assume: bool = False) -> Device:
-    """Return ``device`` if the machine may be it; if it is not, only for a user who insists.
+    """Return ``device`` if the machine may be that device, or if the user insists.
 
     Args:
-        device: the profile that was asked for.
-        board: what the machine says of itself.
-        assume: return it all the same, with what the machine is as its ``assumed``.
+        device: the profile that the user chose.
+        board: the runner's description of the machine.
+        assume: return the profile even if the machine contradicts it, with the actual machine as ``assumed``.
 
     Raises:
         BenchError: the machine is another one, and ``assume`` is off.
@@ -264,40 +271,42 @@ def confirm(device: Device, board: Mapping[str, Any], *, assume: bool = False) -
     )
 
 
-def _seen(board: Mapping[str, Any]) -> str:
+def _machine_name(board: Mapping[str, Any]) -> str:
     return board["model"] or "a machine without a device tree"
 
 
 def resolve(name: str, board: Mapping[str, Any], *, assume: bool = False) -> Device:
-    """Return the profile for ``--device``: "jetson" is the Jetson that was found, "auto" whatever was found.
+    """Return the profile for ``--device``: "jetson" is the detected Jetson, "auto" the detected device.
 
     Args:
         name: of a profile, or "jetson" or "auto".
-        board: what the machine says of itself.
-        assume: take a profile that the machine contradicts; see `confirm`.
+        board: the runner's description of the machine.
+        assume: use a profile that the machine contradicts; see `confirm`.
 
     Raises:
-        BenchError: it is no Jetson, no profile is for it, or it contradicts the profile.
+        BenchError: it is not a Jetson, has no profile, or contradicts the profile.
     """
     if name not in (JETSON, AUTO):
         return confirm(load_device(name), board, assume=assume)
-    found = detect(board)
-    if found is not None and (name == AUTO or found.is_jetson):
-        return found
-    seen = _seen(board)
+    detected = detect(board)
+    if detected is not None and (name == AUTO or detected.is_jetson):
+        return detected
+    machine = _machine_name(board)
     jetsons = [device.name for device in all_devices() if device.is_jetson]
-    if found is None and (board["soc"] or board["l4t"]):
-        raise BenchError(f"no profile is for {seen}: name the nearest of {', '.join(jetsons)}")
-    if found is None:
+    if detected is None and (board["soc"] or board["l4t"]):
+        raise BenchError(f"no profile is for {machine}: name the nearest of {', '.join(jetsons)}")
+    if detected is None:
         raise BenchError(
-            f"no profile is for {seen}: measure its processor with --device {CPU}, or give the nearest of "
+            f"no profile is for {machine}: measure its processor with --device {CPU}, or give the nearest of "
             f"{', '.join(device_names())} with --assume-device"
         )
-    raise BenchError(f"this is no Jetson but {seen} ({found.title}): name it, as in --device {found.name}")
+    raise BenchError(
+        f"this is not a Jetson but {machine} ({detected.title}): name it, as in --device {detected.name}"
+    )
 
 
 def device_rows() -> list[dict[str, Any]]:
-    """One row per profile, for a list: plain values, None where there is nothing to say."""
+    """Return a row per profile for a list, as plain JSON values; unknown values are None."""
     return [
         {
             "name": device.name,
@@ -318,5 +327,5 @@ def device_rows() -> list[dict[str, Any]]:
 
 
 def _frozen(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists as tuples, as a frozen dataclass wants them."""
+    """Convert lists to tuples, for a frozen dataclass."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}

@@ -1,23 +1,23 @@
-"""The one exception tree. A user's mistake is an `EdgePruneError`; anything else is a bug.
+"""The tree of exceptions. A user's mistake is an `EdgePruneError`; anything else is a bug.
 
     EdgePruneError
     ├── DataError      a data set that is missing, broken or does not fit
     ├── ModelError     a model that is unknown, cannot be built or cannot be traced
-    │   └── TraceError the model's own code stands in the way; names the line
+    │   └── TraceError a model whose code cannot be traced; names the line
     ├── WeightsError   a checkpoint that is foreign, truncated or of another model
     ├── TargetError    a budget that is malformed or cannot be reached
     ├── PlanError      a keep-plan that does not belong to this model
     ├── RunError       a run folder that exists, is missing or is not one
     │   ├── InUseError   a folder that another process works on
     │   └── MovedError   a folder that was moved or removed while it was written
-    ├── StorageError   a disk that is full, read-only or broken, or a place without permission
-    ├── TrainError     training that cannot go on (a loss that is not a number)
+    ├── StorageError   a disk that is full, read-only or broken, or a path without permission
+    ├── TrainError     training that cannot continue (a loss that is not a number)
     ├── BudgetError    a file of limits that `verify` cannot use
     ├── ExportError    an export that failed or disagrees with the model
-    ├── SearchError    a search of keep ratios that cannot be made, or gone on with
+    ├── SearchError    a search that cannot be started or resumed
     ├── LatencyError   a latency table that is missing, damaged, or of another device
     └── BenchError     a measurement that could not be made
-        └── ConnectionLost  a device that is out of reach, or was lost on the way
+        └── ConnectionLost  a device that is unreachable, or whose connection was lost
 
 Every message is one line: what is wrong, where, and what to do next. The command line prints it
 after ``error:`` and exits with 1.
@@ -29,7 +29,7 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, invisible formats, lone su
 
 
 class EdgePruneError(Exception):
-    """Root of every error a user can cause and mend."""
+    """Root of all errors that a user can cause and correct."""
 
 
 class DataError(EdgePruneError):
@@ -69,11 +69,11 @@ class MovedError(RunError):
 
 
 class StorageError(EdgePruneError):
-    """A disk that is full, read-only or broken, or a place that may not be written."""
+    """A disk that is full, read-only or broken, or a path without permission."""
 
 
 class TrainError(EdgePruneError):
-    """Training that cannot go on."""
+    """Training that cannot continue."""
 
 
 class BudgetError(EdgePruneError):
@@ -85,7 +85,7 @@ class ExportError(EdgePruneError):
 
 
 class SearchError(EdgePruneError):
-    """A search of keep ratios that cannot be made, or gone on with."""
+    """A search that cannot be started or resumed."""
 
 
 class LatencyError(EdgePruneError):
@@ -97,29 +97,37 @@ class BenchError(EdgePruneError):
 
 
 class ConnectionLost(BenchError):
-    """A device that is out of reach, or was lost on the way: what was measured before is still good."""
+    """A device that is unreachable, or whose connection was lost: earlier measurements remain valid."""
 
 
 def known(kind: str, name: str, names: list[str]) -> str:
-    """Message for an unknown name: what was asked, the near miss if any, and all known ones."""
+    """Return the message for an unknown name: the name, a similar one if any, and all known ones.
+
+    Args:
+        kind: what is named, such as "model".
+        name: the unknown name.
+        names: all known names.
+    """
     import difflib
     import os.path
 
     def likeness(other: str) -> tuple[float, int]:
         ratio = difflib.SequenceMatcher(None, name, other).ratio()
-        return ratio, len(os.path.commonprefix([name, other]))  # resnet2O is resnet20 rather than resnet32
+        return ratio, len(
+            os.path.commonprefix([name, other])
+        )  # resnet2O is closer to resnet20 than to resnet32
 
-    near = max(difflib.get_close_matches(name, names), key=likeness, default=None)
-    hint = f" (did you mean {near!r}?)" if near else ""
+    nearest = max(difflib.get_close_matches(name, names), key=likeness, default=None)
+    hint = f" (did you mean {nearest!r}?)" if nearest else ""
     return f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(names))}"
 
 
 def printable(text: object, *, keep: str = "") -> str:
-    """Return ``text`` with control characters written out, so that a terminal obeys none of them.
+    """Return ``text`` with control characters escaped, so that they have no effect on a terminal.
 
     Args:
-        text: anything; `str` of it is shown.
-        keep: control characters that stay, such as a newline between lines of one's own.
+        text: anything; it is converted by `str`.
+        keep: control characters that stay, such as a newline.
     """
     return "".join(
         sign if sign in keep or unicodedata.category(sign) not in _HIDDEN else _written_out(sign)
@@ -128,7 +136,7 @@ def printable(text: object, *, keep: str = "") -> str:
 
 
 def one_line(text: object) -> str:
-    """Return ``text`` on one line: newlines become blanks, other control characters are written out."""
+    """Return ``text`` on one line: newlines become spaces, other control characters are escaped."""
     return printable(" ".join(str(text).split("\n")).strip())
 
 

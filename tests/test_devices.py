@@ -219,11 +219,11 @@ def test_resolve(asked: str, facts: dict, name: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "facts", "message"),
     [
-        ("jetson", {}, "no Jetson but a machine without a device tree .*--device cpu"),
+        ("jetson", {}, "not a Jetson but a machine without a device tree .*--device cpu"),
         (
             "jetson",
             {"model": "Raspberry Pi 5 Model B"},
-            "no Jetson but Raspberry Pi 5 .*--device raspberry-pi-5",
+            "not a Jetson but Raspberry Pi 5 .*--device raspberry-pi-5",
         ),
         (
             "jetson",

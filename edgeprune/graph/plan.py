@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.errors import PlanError
-from edgeprune.records.runs import check_plan
+from edgeprune.records.runs import check_plan_record
 
 if TYPE_CHECKING:
     from edgeprune.graph.classes import Graph
@@ -63,7 +63,7 @@ class Plan:
     @classmethod
     def from_dict(cls, graph: "Graph", value: dict[str, Any]) -> "Plan":
         """Read `to_dict`'s form back; raises PlanError when it is malformed or of another model."""
-        check_plan(value, "this is not a keep-plan")
+        check_plan_record(value, "this is not a keep-plan")
         groups, fingerprint = value["groups"], value["fingerprint"]
         if fingerprint != graph.fingerprint or len(groups) != len(graph.groups):
             raise PlanError(

@@ -1,6 +1,6 @@
-"""What every file that edgeprune reads must hold: a schema for each, and the one function that checks it.
+"""Schemas of all files that edgeprune reads, and the function that validates a file against its schema.
 
-checking.py  a value or a JSON file against its schema; the message names file, field and what to do
+checking.py  validates a value or a JSON file; the message names file, field and remedy
 fields.py    kinds of fields that several schemas share, with their ranges
 runs.py      a run folder: configuration, model, keep-plans, summary, times, lines of metrics, checkpoint
 export.py    an export's record
@@ -8,8 +8,8 @@ bench.py     a measurement, the rounds of one under way
 tables.py    latency tables
 profiles.py  device profiles
 
-A schema lists what is read, not all that is written: unknown keys pass, so that a file of an edgeprune that
-writes more still loads. A file whose ``schema`` number is newer than known is refused.
+A schema lists the fields that are read, not all that are written: unknown keys are ignored, so that a file of an
+edgeprune that writes more still loads. A file whose ``schema`` number is newer than known is refused.
 """
 
 from edgeprune.records.checking import check, check_schema, good_lines, read_record

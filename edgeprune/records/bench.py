@@ -9,8 +9,8 @@ from edgeprune.records.fields import Above0, Amount, Count, Digest, Name, Positi
 Samples = Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1)]
 
 
-class Latency(Struct):
-    """Percentiles of a model's time."""
+class LatencyRecord(Struct):
+    """Percentiles of a model's latency in ms."""
 
     p50: Above0
     p90: Above0
@@ -18,12 +18,12 @@ class Latency(Struct):
 
 
 class MeasuredModel(Struct):
-    """One measured model: what is read of it."""
+    """The fields that are read of a measured model."""
 
     file: Name
     sha256: Digest
     size_bytes: Positive
-    latency_ms: Latency
+    latency_ms: LatencyRecord
     throughput_ips: Above0
     memory_peak_bytes: Amount | None
     memory_reason: str | None
@@ -52,7 +52,7 @@ class SpeedupRange(Struct):
 
 
 class Settings(Struct):
-    """What a measurement was made with."""
+    """The settings of a measurement."""
 
     runtime: Name
     precision: Name
@@ -61,8 +61,8 @@ class Settings(Struct):
     seconds: Above0
 
 
-class Board(Struct):
-    """What the runner found of a board."""
+class MeasuredBoard(Struct):
+    """A board as the runner describes it."""
 
     model: str | None
     compatible: list[str]
@@ -73,9 +73,9 @@ class Board(Struct):
 
 
 class Fingerprint(Struct):
-    """What the runner found of a machine."""
+    """A machine as the runner describes it."""
 
-    board: Board
+    board: MeasuredBoard
     runtimes: dict[str, str | None]
     cpu_model: str | None = None
 
@@ -89,7 +89,7 @@ class MeasuredDevice(Struct):
     assumed: str | None = None
 
 
-class Warned(Struct):
+class WarningRecord(Struct):
     """A warning of a measurement."""
 
     code: str
@@ -103,5 +103,5 @@ class BenchResult(Struct):
     speedup: SpeedupRange
     settings: Settings
     device: MeasuredDevice
-    warnings: list[Warned]
+    warnings: list[WarningRecord]
     complete: bool = True

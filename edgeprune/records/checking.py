@@ -1,4 +1,4 @@
-"""Check a value or a JSON file against its schema; an error names the file, the field and what to do."""
+"""Check a value or a JSON file against its schema; an error names the file, the field and the remedy."""
 
 import logging
 import re
@@ -32,21 +32,21 @@ def read_record(
     hint: str = HINT,
     upgrade: Callable[[Any], Any] = lambda value: value,
 ) -> dict[str, Any]:
-    """Read a JSON file that holds an object of a known schema.
+    """Read a JSON object and check it against its schema.
 
     Args:
         path: the file.
         kind: the schema: a msgspec struct, or a dataclass.
-        schema: the number that this edgeprune writes, and the newest it reads.
-        error: what to raise.
-        hint: what to do about a file that does not fit, put after the fault.
-        upgrade: makes a value of an earlier schema one of this; any other it returns as it is.
+        schema: the schema number that this edgeprune writes, which is the newest it reads.
+        error: class of the errors.
+        hint: the remedy for an invalid file, added to the message.
+        upgrade: converts a value of an earlier schema to this one, and returns any other unchanged.
 
     Returns:
-        The object as a dict, with keys that the schema does not know.
+        The object as a dict, including keys that the schema does not know.
 
     Raises:
-        EdgePruneError: of class ``error``: no such file, no JSON, or it does not fit.
+        EdgePruneError: of class ``error``: the file is missing, not JSON, or does not match the schema.
     """
     try:
         value = read_json(path)
@@ -65,25 +65,30 @@ def check_schema(
     error: type[EdgePruneError] = RunError,
     hint: str = HINT,
 ) -> None:
-    """Raise ``error`` unless ``value`` is an object whose schema number is ``schema``.
+    """Check that ``value`` is an object whose schema number is ``schema``.
 
     Args:
         value: as read.
         where: the file, for the message.
         schema: the number that this edgeprune reads.
-        error: what to raise.
-        hint: what to do about a value without a number.
+        error: class of the errors.
+        hint: the remedy for a value without a valid number, added to the message.
+
+    Raises:
+        EdgePruneError: of class ``error``: it is not an object, or has no such number.
     """
     if not isinstance(value, dict):
         raise error(f"{where} does not hold a JSON object: {hint}")
     number = value.get("schema")
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise error(f"{where}: `schema` must be the number {schema} (it is {_short(number)}): {hint}")
-    this_one = f"this edgeprune reads {schema}"
+    own_schema = f"this edgeprune reads {schema}"
     if number > schema:
-        raise error(f"{where} has schema {number}, made by a newer edgeprune ({this_one}): update edgeprune")
+        raise error(
+            f"{where} has schema {number}, made by a newer edgeprune ({own_schema}): update edgeprune"
+        )
     if number < schema:
-        raise error(f"{where} has schema {number}, made by an older edgeprune ({this_one}): {hint}")
+        raise error(f"{where} has schema {number}, made by an older edgeprune ({own_schema}): {hint}")
 
 
 def check(
@@ -94,17 +99,17 @@ def check(
     error: type[EdgePruneError] = RunError,
     hint: str = HINT,
 ) -> Any:
-    """Return ``value`` as it is, after checking that it fits the schema ``kind``.
+    """Check that ``value`` matches the schema ``kind``, and return it unchanged.
 
     Args:
-        value: what a JSON or TOML file holds.
+        value: the content of a JSON or TOML file.
         kind: a type that msgspec knows.
         where: the file, for the message.
-        error: what to raise.
-        hint: what to do, put after the fault.
+        error: class of the errors.
+        hint: the remedy, added to the message.
 
     Raises:
-        EdgePruneError: of class ``error``, when it does not fit.
+        EdgePruneError: of class ``error``: the value does not match the schema.
     """
     try:
         msgspec.convert(value, kind)
@@ -116,9 +121,9 @@ def check(
 
 
 def good_lines(path: Path, kind: Any) -> list[dict[str, Any]]:
-    """Return the objects of a file, one a line; lines that do not fit ``kind`` are left out, with a warning.
+    """Return the JSON objects of a file, one per line; lines that do not match ``kind`` are skipped with a warning.
 
-    A last line that was cut is left out without one: a process that was killed leaves it.
+    An incomplete last line is skipped without a warning: killed processes leave one.
     """
     objects, damaged = [], []
     for number, line in numbered_lines(path):
@@ -136,7 +141,7 @@ def good_lines(path: Path, kind: Any) -> list[dict[str, Any]]:
 
 
 def explain(fault: str, value: Any) -> str:
-    """Return msgspec's message about ``value`` as a sentence: which field must be what, and what it is."""
+    """Rewrite msgspec's message about ``value`` as a sentence: the field, what it must be, and what it is."""
     parts = _PLACE.fullmatch(fault)
     assert parts is not None
     what, place = parts["fault"], (parts["place"] or "$").removeprefix("$").removeprefix(".")
@@ -155,11 +160,11 @@ def explain(fault: str, value: Any) -> str:
     expected = _GOT.sub("", what.removeprefix("Expected "))
     for word, plain in _WORDS.items():
         expected = expected.replace(word, plain)
-    return f"{subject} must be {expected}{_it_is(value, place, parts['kind'])}"
+    return f"{subject} must be {expected}{_actual(value, place, parts['kind'])}"
 
 
-def _it_is(value: Any, place: str, is_key: str | None) -> str:
-    """Return ' (it is VALUE)', or '' where the message does not say which value is meant."""
+def _actual(value: Any, place: str, is_key: str | None) -> str:
+    """Return ' (it is VALUE)', or '' if the message does not identify the value."""
     if is_key or "..." in place:
         return ""
     for name, index in _STEP.findall(f".{place}" if place else ""):

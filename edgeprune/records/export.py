@@ -1,4 +1,4 @@
-"""Schemas of an export's record: the present one, and the first, which is read and upgraded."""
+"""Schemas of an export's record: the current one, and schema 1, which is read and upgraded."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +17,7 @@ Versions = dict[str, str | None]
 
 
 class ExportParity(Struct):
-    """How far the outputs of an exported file are from the reference's."""
+    """Agreement of an exported file's outputs with the reference's."""
 
     top1_agreement: Share
     max_rel_diff: Amount
@@ -27,7 +27,7 @@ class ExportParity(Struct):
 
 
 class ArtifactRecord(Struct):
-    """One exported file, or why there is none."""
+    """An exported file, or the reason why it was skipped."""
 
     backend: Name
     precision: Name
@@ -48,7 +48,7 @@ class ArtifactRecord(Struct):
             raise ValueError("an artifact has either a file or a reason why it was skipped")
 
 
-class ExportRecord(Struct):
+class ExportFile(Struct):
     """export.json."""
 
     artifacts: list[ArtifactRecord]
@@ -77,7 +77,7 @@ class OnnxModels1(Struct, forbid_unknown_fields=True):
 
 
 class TypedFile1(Struct):
-    """One ONNX file that has the precision itself, in schema 1."""
+    """An ONNX file in the engine's precision, in schema 1."""
 
     file: FileName | None
     reason: str | None = None
@@ -95,7 +95,7 @@ class Engine1(Struct):
 
 
 class TensorRt1(Struct):
-    """What was exported for TensorRT, in schema 1."""
+    """The export for TensorRT, in schema 1."""
 
     built: bool
     precision: Literal["fp32", "fp16", "int8"] = "fp16"
@@ -104,7 +104,7 @@ class TensorRt1(Struct):
     models: dict[Which, Engine1] | None = None
 
 
-class ExportRecord1(Struct):
+class ExportFile1(Struct):
     """export.json of schema 1."""
 
     models: OnnxModels1
@@ -114,32 +114,32 @@ class ExportRecord1(Struct):
 
 
 def read_export(path: Path, *, error: type[EdgePruneError] = RunError, hint: str = HINT) -> dict[str, Any]:
-    """Read an export.json of any schema so far.
+    """Read an export.json of the current or an earlier schema.
 
     Args:
         path: the file.
-        error: what to raise.
-        hint: what to do about a file that does not fit, put after the fault.
+        error: class of the errors.
+        hint: the remedy for an invalid file, added to the message.
 
     Returns:
-        The content in the present schema.
+        The content in the current schema.
 
     Raises:
-        EdgePruneError: of class ``error``: no such file, no JSON, or it does not fit.
+        EdgePruneError: of class ``error``: the file is missing, not JSON, or does not match the schema.
     """
 
     def upgrade(value: Any) -> Any:
         if not isinstance(value, dict) or value.get("schema") != 1 or value["schema"] is True:
             return value
-        return upgraded(check(value, ExportRecord1, path, error=error, hint=hint))
+        return upgraded(check(value, ExportFile1, path, error=error, hint=hint))
 
-    return read_record(path, ExportRecord, schema=SCHEMA, error=error, hint=hint, upgrade=upgrade)
+    return read_record(path, ExportFile, schema=SCHEMA, error=error, hint=hint, upgrade=upgrade)
 
 
 def upgraded(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a checked record of schema 1 in schema 2.
+    """Convert a checked record of schema 1 to schema 2.
 
-    Schema 1 noted no digest of ONNX files in fp16 and int8, and no digest of the weights: they are None.
+    Schema 1 has no digest of ONNX files in fp16 and int8, and no digest of the weights: they are None.
     """
     about = ("versions", "settings", "input", "output", "classes")
     shared: dict[str, Any] = {str(key): record[key] for key in about if key in record}
@@ -171,7 +171,7 @@ def _onnx(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _typed(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the files that have the precision themselves; in fp32 they are the plain ONNX files."""
+    """Return the ONNX files in the engine's precision; none in fp32, where they are the plain ONNX files."""
     about = record.get("tensorrt") or {}
     precision = about.get("precision", "fp16")
     if precision == "fp32":

@@ -1,7 +1,7 @@
 """Kinds of fields that several schemas share, with their ranges.
 
-Upper ends are far beyond what a network or a measurement has: they keep a damaged number from becoming
-an allocation of terabytes or a loop of years.
+Upper limits are far beyond any network or measurement: they keep a damaged number from causing an allocation of
+terabytes or a loop of years.
 """
 
 from typing import Annotated

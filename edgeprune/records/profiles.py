@@ -10,7 +10,7 @@ Names = list[Name]
 
 
 class TotalRecord(Struct, forbid_unknown_fields=True):
-    """What stands for the whole of a device's power."""
+    """A definition of a device's total power."""
 
     kind: Name
     rails: Names
@@ -25,7 +25,7 @@ class PowerRecord(Struct, forbid_unknown_fields=True):
 
 
 class BoardRecord(Struct, forbid_unknown_fields=True):
-    """The board."""
+    """Properties of a board."""
 
     soc: str | None = None
     compute: str | None = None
@@ -34,7 +34,7 @@ class BoardRecord(Struct, forbid_unknown_fields=True):
 
 
 class DetectRecord(Struct, forbid_unknown_fields=True):
-    """Words by which the board is known."""
+    """Words of the device tree by which the board is recognised."""
 
     parts: Names = []
     models: Names = []

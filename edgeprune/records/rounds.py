@@ -1,17 +1,17 @@
-"""Schema of one round of a measurement, as the runner answers it and the journal keeps it."""
+"""Schema of one round of a measurement, in the runner's reply and in the journal."""
 
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from edgeprune.records.bench import Samples, Warned
+from edgeprune.records.bench import Samples, WarningRecord
 from edgeprune.records.fields import Amount, Count, Positive
 
 Clock = dict[str, int | float | str | None]
 
 
-class Energy(Struct):
-    """What the power sensors said during a round."""
+class EnergyRecord(Struct):
+    """Energy by the power sensors during a round."""
 
     sensor: str
     unit: str
@@ -34,14 +34,14 @@ class Processors(Struct):
     clocks: list[Clock]
 
 
-class PowerMode(Struct):
+class PowerModeRecord(Struct):
     """The power mode of a board."""
 
     name: str | None
     modes: dict[str, str]
 
 
-class Cooling(Struct):
+class CoolingRecord(Struct):
     """A cooling device."""
 
     type: str
@@ -49,32 +49,32 @@ class Cooling(Struct):
     max: int | None
 
 
-class Card(Struct):
+class CardRecord(Struct):
     """A graphics card."""
 
     name: str
     slowed_by: list[str]
 
 
-class State(Struct):
+class StateRecord(Struct):
     """The machine at one moment."""
 
     monotonic_s: float
     cpu: Processors
     gpu: Clock | None
-    power_mode: PowerMode
+    power_mode: PowerModeRecord
     temperatures_c: dict[str, float]
     passive_trips_c: dict[str, float]
-    cooling: list[Cooling]
+    cooling: list[CoolingRecord]
     over_current: dict[str, int]
     alarms: list[str]
     swap_used_bytes: int | None
     pi_throttled: int | None
-    nvidia: list[Card]
+    nvidia: list[CardRecord]
 
 
-class Watched(Struct):
-    """What was seen while a round ran."""
+class WatchedRecord(Struct):
+    """Extremes observed while a round ran."""
 
     gpu_hz: list[float]
     warmest_c: dict[str, float]
@@ -82,7 +82,7 @@ class Watched(Struct):
 
 
 class WarmUp(Struct):
-    """What ran before the timed stretch."""
+    """The runs before the timed ones."""
 
     runs: Count
     seconds: Amount
@@ -98,20 +98,20 @@ class Round(Struct):
     warm_up: WarmUp | None
     memory_peak_bytes: Amount | None
     memory_reason: str | None
-    energy: Energy
+    energy: EnergyRecord
     uses_gpu: bool
-    before: State
-    watched: Watched
-    after: State
+    before: StateRecord
+    watched: WatchedRecord
+    after: StateRecord
     window_runs: Positive | None = None
     gpu_ns: list[Amount] | None = None
     enqueue_ns: list[Amount] | None = None
-    engine_warnings: list[Warned] = []
+    engine_warnings: list[WarningRecord] = []
     stretch: Annotated[int, Meta(ge=0, le=10**6)] = 0
 
 
 class Pair(Struct):
-    """Two rounds that followed each other."""
+    """Two consecutive rounds, one of each model."""
 
     baseline: Round
     pruned: Round
@@ -124,6 +124,6 @@ class PairLine(Struct):
 
 
 class FirstLine(Struct):
-    """The first line of a journal: what is measured."""
+    """The first line of a journal: the models and settings of the measurement."""
 
     about: dict[str, Any]

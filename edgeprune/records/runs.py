@@ -3,7 +3,7 @@
 from math import prod
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from edgeprune.errors import EdgePruneError, PlanError, RunError
 from edgeprune.records.checking import check, check_schema
@@ -38,7 +38,7 @@ class Factory(Struct):
 
 
 class KeptGroup(Struct):
-    """The channels of one group that stay."""
+    """The channels of one group that are kept."""
 
     name: str
     kept: list[Index]
@@ -67,7 +67,7 @@ class DataSpec(Struct):
 
 
 class Config(Struct):
-    """config.json; its options are checked by whoever knows them, missing fields when they are read."""
+    """config.json; its options are checked where they are used, missing fields when they are read."""
 
     options: dict[str, Any] | UnsetType = UNSET
     model: Factory | UnsetType = UNSET
@@ -95,7 +95,7 @@ class ModelRecord(Struct):
 
 
 class JudgedModel(Struct):
-    """One model of a summary; the metrics of a task that is not classification stand beside these."""
+    """One model of a summary; metrics of other tasks than classification are further keys."""
 
     test_images: Count
     params: Positive
@@ -105,7 +105,7 @@ class JudgedModel(Struct):
 
 
 class StoredMetric(Struct):
-    """By what a run's models were compared."""
+    """The metric by which a run's models were compared."""
 
     name: Name
     unit: str
@@ -122,10 +122,10 @@ class JudgedModels(Struct):
 
 
 class Outcome(Struct):
-    """One target."""
+    """A target and the fraction that was reached."""
 
     kind: str
-    asked: str
+    target: str = field(name="asked")
     fraction: Amount | None
     got_fraction: Amount | None
 
@@ -152,7 +152,7 @@ class TimedAttempt(Struct):
     chosen: bool
 
 
-class Times(Struct):
+class TimesRecord(Struct):
     """latency.json."""
 
     attempts: list[TimedAttempt]
@@ -176,7 +176,7 @@ class SteeringLine(Struct):
 
 
 class CheckpointState(Struct):
-    """Where training stands, beside the tensors of a checkpoint."""
+    """The state of training, beside the tensors of a checkpoint."""
 
     stage: str
     step: Steps
@@ -187,15 +187,15 @@ class CheckpointState(Struct):
     extra: dict[str, Any] = {}
 
 
-def check_plan(value: Any, where: str) -> dict[str, Any]:
-    """Return a keep-plan's JSON form after checking all that can be known without its model's graph.
+def check_plan_record(value: Any, where: str) -> dict[str, Any]:
+    """Check the JSON form of a keep-plan, as far as possible without its model's graph, and return it.
 
     Args:
         value: as read.
         where: the file, for the message.
 
     Raises:
-        PlanError: it does not fit, or a channel is kept twice or lies beyond its group.
+        PlanError: it does not match the schema, or a channel is kept twice or is outside its group.
     """
     hint = "a keep-plan is what 'edgeprune search' or Plan.to_dict writes"
     if isinstance(value, dict) and "schema" in value:
@@ -206,7 +206,11 @@ def check_plan(value: Any, where: str) -> dict[str, Any]:
 
 
 def check_model_record(record: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return a model.json's content after checking what its fields must have in common; raises RunError."""
+    """Check the consistency of a model.json's fields, and return its content.
+
+    Raises:
+        RunError: its fields contradict each other.
+    """
     hint = "was it cut or edited?"
     for plan in record["plans"]:
         _check_kept(plan, where, RunError)
@@ -218,7 +222,7 @@ def check_model_record(record: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def check_image_fields(record: dict[str, Any], where: str) -> None:
-    """Raise RunError unless mean, standard deviation and input have as many channels."""
+    """Raise RunError unless mean, standard deviation, input and model agree in channels and classes."""
     channels = record["input_shape"][0]
     for name in ("mean", "std"):
         if len(record[name]) != channels:
@@ -230,12 +234,12 @@ def check_image_fields(record: dict[str, Any], where: str) -> None:
         raise RunError(
             f"{where}: `input_shape` is {record['input_shape']}, more than an image has: was it edited?"
         )
-    facts = {"num_classes": len(record.get("classes", ())), "in_channels": channels}
+    expected = {"num_classes": len(record.get("classes", ())), "in_channels": channels}
     args = record["model"]["args"] if "model" in record else {}
-    for name, fact in facts.items():
-        if name in args and fact and args[name] != fact:
+    for name, count in expected.items():
+        if name in args and count and args[name] != count:
             raise RunError(
-                f"{where}: `model.args.{name}` must be {fact}, as the data has it (it is {args[name]!r}): "
+                f"{where}: `model.args.{name}` must be {count}, as the data has it (it is {args[name]!r}): "
                 "was it cut or edited?"
             )
 

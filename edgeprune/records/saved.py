@@ -1,4 +1,4 @@
-"""Schema of what a file of `edgeprune.save` says of a network that needs its class: the keep-plans and the tensors."""
+"""Schema of the keep-plans and the table of tensors in a file of `edgeprune.save`."""
 
 import keyword
 import math
@@ -26,7 +26,7 @@ Size = Annotated[int, Meta(ge=0, le=10**7)]
 Sizes = Annotated[list[Size], Meta(max_length=16)]
 Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Text = Annotated[str, Meta(max_length=256)]
-# A network may pass a dict on as keywords, which become source code where a forward is written anew.
+# A network may pass a dict as keywords, which become source code where a forward is rewritten.
 Key = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,255}\Z")]
 
 
@@ -57,7 +57,7 @@ class PlainInput(Struct, forbid_unknown_fields=True, tag_field="kind", tag="plai
 
 
 class ObjectInput(Struct, forbid_unknown_fields=True, tag_field="kind", tag="object"):
-    """What a file cannot hold: an object of a class."""
+    """An object of another class, which a file cannot contain."""
 
     name: Text
 
@@ -66,7 +66,7 @@ Input = TensorInput | ListInput | DictInput | PlainInput | ObjectInput
 
 
 class SavedGroup(Struct, forbid_unknown_fields=True):
-    """The channels of one group that stay."""
+    """The channels of one group that are kept."""
 
     name: Name
     size: Width
@@ -82,19 +82,19 @@ class SavedPlan(Struct, forbid_unknown_fields=True):
 
 
 class Step(Struct, forbid_unknown_fields=True):
-    """One keep-plan, and what the network was watched with when it was made."""
+    """A keep-plan, and the example and options with which the network was traced for it."""
 
     inputs: Annotated[list[Input], Meta(min_length=1, max_length=1000)]
     dtype: Text  # of the network then
     ignore: list[Name]
     plan: SavedPlan
-    opaque: list[Name] = []  # what was asked to be kept whole
+    opaque: list[Name] = []  # modules that were neither traced nor pruned
 
 
 class StoredTensor(Struct, forbid_unknown_fields=True):
-    """A parameter or buffer: the name it is stored under, and what it is.
+    """A parameter or buffer: its name in the file, and its kind.
 
-    Tensors that are one in the network have one stored name. A ``passing`` buffer is one that no state_dict has.
+    Tied tensors have one name in the file. A ``passing`` buffer is a non-persistent one, which no state_dict has.
     """
 
     stored: Name
@@ -102,7 +102,7 @@ class StoredTensor(Struct, forbid_unknown_fields=True):
 
 
 class SavedPlans(Struct, forbid_unknown_fields=True):
-    """All of it. ``shapes`` are those of the unpruned network."""
+    """All keep-plans and tensors of a file. ``shapes`` are those of the unpruned network."""
 
     schema: int
     name: Name
@@ -112,14 +112,14 @@ class SavedPlans(Struct, forbid_unknown_fields=True):
 
 
 def read_saved(text: str, path: Path) -> SavedPlans:
-    """Parse and check the keep-plans of a file, as far as can be without its network.
+    """Parse and check the keep-plans of a file, as far as possible without its network.
 
     Args:
         text: JSON.
         path: of the file, for messages.
 
     Raises:
-        WeightsError: it does not fit.
+        WeightsError: it is not such a record.
     """
     where = f"{one_line(short(str(path)))}, keep-plans"
     if len(text) > LARGEST_TEXT:
@@ -171,5 +171,5 @@ def keys_of(inputs: Any) -> list[str]:
 
 
 def is_key(key: Any) -> bool:
-    """Whether a dict with this key can be kept: it may become a keyword."""
+    """Return whether a dict with this key can be saved: the key may become a keyword argument."""
     return isinstance(key, str) and key.isidentifier() and key.isascii() and not keyword.iskeyword(key)

@@ -11,7 +11,7 @@ Pads = Annotated[list[Annotated[int, Meta(ge=0, le=10**5)]], Meta(max_length=6)]
 
 
 class ShapeRecord(Struct, forbid_unknown_fields=True):
-    """A layer but for its channels."""
+    """A layer without its channel counts."""
 
     op: Name
     size: Sides = []
@@ -24,14 +24,14 @@ class ShapeRecord(Struct, forbid_unknown_fields=True):
 
 
 class Axes(Struct):
-    """The multiple that widths are best kept at."""
+    """The multiples to which channel counts should be aligned."""
 
     inputs: Positive
     outputs: Positive
 
 
 class Roughness(Struct):
-    """How many times longer a width between two steps takes."""
+    """Misalignment penalty: factor on the latency of channel counts between two steps."""
 
     inputs: Above0
     outputs: Above0
@@ -39,7 +39,7 @@ class Roughness(Struct):
 
 
 class EntryRecord(Struct):
-    """What is known of one shape."""
+    """The measured points of one shape."""
 
     shape: ShapeRecord
     steps: Axes
@@ -48,7 +48,7 @@ class EntryRecord(Struct):
 
 
 class Conditions(Struct):
-    """What a table was measured on."""
+    """The conditions under which a table was measured."""
 
     device: Name
     runtime: Name
@@ -70,10 +70,10 @@ class TableRecord(Struct):
 
 
 def shape_fault(shape: dict[str, Any]) -> str | None:
-    """Return why the sizes of a shape do not belong together, or None."""
+    """Return how the sizes of a shape contradict each other, or None."""
     axes = len(shape.get("size", ()))
-    wanted = {"kernel": axes, "strides": axes, "dilations": axes, "pads": 2 * axes}
-    for name, count in wanted.items():
+    expected = {"kernel": axes, "strides": axes, "dilations": axes, "pads": 2 * axes}
+    for name, count in expected.items():
         if len(shape.get(name, ())) != count:
             return f"`{name}` must hold {count} numbers for a `size` of {axes}"
     return None

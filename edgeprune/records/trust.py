@@ -1,7 +1,7 @@
-"""What a person vouches for, as against what a file from elsewhere says.
+"""Trust only factories and hosts that the user typed, not those that a file names.
 
-A run folder names the factory of its model, and the host of its device with options for ssh. Both end in
-programs that run. So they count only if they were typed: in this process, or for the file (``--trust``).
+A run folder names the factory of its model, and the host of its device with options for ssh. Both can run arbitrary
+programs. Therefore they are used only if the user typed them in this process, or trusts their package (``--trust``).
 """
 
 import importlib
@@ -27,10 +27,10 @@ _PLAIN_ARGS = ("num_classes", "in_channels")
 
 @contextmanager
 def trusting(*packages: str) -> Iterator[None]:
-    """Let factories of these packages be imported from run folders within the block.
+    """Allow run folders to name factories of these packages during the block.
 
     Raises:
-        ModelError: a name that is not a package's.
+        ModelError: a name cannot be that of a package.
     """
     for package in packages:
         if not re.fullmatch(rf"{_WORD}(\.{_WORD})*", package):
@@ -43,27 +43,27 @@ def trusting(*packages: str) -> Iterator[None]:
 
 
 def vouch_for_factory(name: str) -> None:
-    """Remember a factory that was typed: runs made with it need no more."""
+    """Trust a factory that the user typed: runs made with it need no --trust."""
     _typed_factories.add(name)
 
 
 def vouch_for_host(host: Mapping[str, Any] | None) -> None:
-    """Remember a host that was typed, with its options."""
+    """Trust a host that the user typed, with its options."""
     if host is not None:
         _typed_hosts.append(_comparable(host))
 
 
 def vouch_for(typed: Mapping[str, Any]) -> None:
-    """The same of what was typed by name: a ``model`` or ``source``, and a ``host``."""
+    """Trust the ``model`` or ``source`` and the ``host`` among options that the user typed."""
     for name in ("model", "source"):
         if isinstance(typed.get(name), str):
             vouch_for_factory(typed[name])
     vouch_for_host(typed.get("host"))
 
 
-def same_host(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
-    """Whether two hosts are reached in the same way."""
-    return (one and _comparable(one)) == (other and _comparable(other))
+def same_host(host: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Return whether two hosts are reached in the same way."""
+    return (host and _comparable(host)) == (other and _comparable(other))
 
 
 def trust_words(model: str | None = None) -> str:
@@ -74,14 +74,15 @@ def trust_words(model: str | None = None) -> str:
 
 
 def check_options(options: Mapping[str, Any], where: Path) -> None:
-    """Raise unless the model and the host among a file's options were vouched for.
+    """Check that the user trusts the model and the host among a file's options.
 
     Args:
-        options: fields of `TrainPruneOptions`, as a file has them.
+        options: fields of `TrainPruneOptions`, as in the file.
         where: the folder of that file.
 
     Raises:
-        ModelError, RunError: with what to type.
+        ModelError: the model is not trusted; the message says what to type.
+        RunError: likewise for the host.
     """
     if "model" in options:
         check_factory(options["model"], {}, where, named_folders(options))
@@ -103,16 +104,16 @@ def check_host(host: Mapping[str, Any] | None, where: Path) -> None:
 
 
 def check_factory(name: Any, args: Mapping[str, Any], where: Path, folders: Iterable[Path] = ()) -> None:
-    """Raise ModelError unless the factory that a file names may be imported.
+    """Check that the factory that a file names may be imported.
 
     Args:
         name: a model's name, or 'package.module:factory'.
-        args: that the file gives to it.
-        where: the folder of that file; nothing is imported from inside of it.
-        folders: others of which the same is true.
+        args: the file's arguments for the factory.
+        where: the folder of that file; nothing is imported from it.
+        folders: further folders from which nothing is imported.
 
     Raises:
-        ModelError: with what to type.
+        ModelError: it is not trusted; the message says what to type.
     """
     if not isinstance(name, str):
         raise ModelError(f"{where} does not say which model it holds: was it edited?")
@@ -132,7 +133,7 @@ def check_factory(name: Any, args: Mapping[str, Any], where: Path, folders: Iter
 
 
 def named_folders(options: Mapping[str, Any]) -> list[Path]:
-    """The folders of data that a file names."""
+    """Return the data folders that a file's options name."""
     named = (options.get(name) for name in ("data", "data_root"))
     paths = [Path(value).expanduser() for value in named if isinstance(value, str)]
     return [path for path in paths if path.is_dir()]
@@ -144,7 +145,7 @@ def _comparable(host: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_registered(name: str) -> bool:
-    """Whether torchvision or timm lists a factory as one of its models."""
+    """Return whether torchvision or timm lists a factory as one of its models."""
     module, _, function = name.partition(":")
     package = module.split(".")[0]
     if not f"{module}.".startswith((f"{package}.models.",)) or package not in ("torchvision", "timm"):
@@ -160,10 +161,10 @@ def _is_registered(name: str) -> bool:
 
 
 def _check_place(package: str, folders: Iterable[Path]) -> None:
-    """Raise ModelError where a package would be imported from a folder that came with the file."""
+    """Raise ModelError if a package would be imported from a folder that came with the file."""
     if package in sys.modules:
         return
-    sys.path.insert(0, str(Path.cwd()))  # as the factory will be looked for
+    sys.path.insert(0, str(Path.cwd()))  # as when the factory is imported
     try:
         importlib.invalidate_caches()
         spec = importlib.util.find_spec(package)

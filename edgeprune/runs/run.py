@@ -35,7 +35,7 @@ from edgeprune.records.runs import (
     ModelRecord,
     SteeringLine,
     Summary,
-    Times,
+    TimesRecord,
     check_image_fields,
     check_model_record,
 )
@@ -341,7 +341,7 @@ class Run:
     def times(self) -> dict[str, Any] | None:
         """Return what `save_times` wrote; None if nothing was measured."""
         path = self.path / "latency.json"
-        return read_record(path, Times, schema=SCHEMA) if path.is_file() else None
+        return read_record(path, TimesRecord, schema=SCHEMA) if path.is_file() else None
 
     # --- training state ------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from edgeprune.models import build, load_weights
 from edgeprune.processes.ranks import ranks
 from edgeprune.processes.signals import stop_on_interrupt
 from edgeprune.records import check
-from edgeprune.records.runs import check_plan
+from edgeprune.records.runs import check_plan_record
 from edgeprune.records.trust import check_options, same_host, vouch_for
 from edgeprune.rewrite.compaction import compact
 from edgeprune.runs.run import Run
@@ -171,7 +171,7 @@ def _read_plan(path: str) -> dict[str, Any]:
         plan = read_json(Path(path))
     except EdgePruneError as error:
         raise PlanError(str(error)) from error
-    return check_plan(plan, f"{path} is not a keep-plan")
+    return check_plan_record(plan, f"{path} is not a keep-plan")
 
 
 def _reachable(

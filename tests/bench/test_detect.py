@@ -77,7 +77,7 @@ def test_a_named_profile_is_confirmed_by_the_machine(tmp_path: Path) -> None:
 
 
 def test_no_jetson() -> None:
-    with pytest.raises(BenchError, match="this is no Jetson but a machine .*--device cpu"):
+    with pytest.raises(BenchError, match="this is not a Jetson but a machine .*--device cpu"):
         find_device("jetson", Scripted())
 
 
