@@ -1,23 +1,30 @@
 """Host side of a measurement: baseline and pruned on one device, in turn, paired.
 
-options.py   what is asked for, checked before anything is measured
-process.py   one child process that answers in JSON lines
-local.py     transports: how the runner is reached (this machine)
-remote.py    what ssh and adb share: files by content, the runner started over there
+options.py   options, validated before anything is measured
+process.py   run a child process that answers in JSON lines
+local.py     transports to the runner; the one on this machine
+remote.py    what ssh and adb share: files by content, the runner started on the device
 ssh.py       a board over the system's ssh and scp
 adb.py       an Android phone
-perf_test.py onnxruntime_perf_test in the runner's place, on a phone without a Python
-phone.py     what such a phone says of itself
-hosts.py     from --host to one of them
+perf_test.py onnxruntime_perf_test instead of the runner, on a phone without a Python
+phone.py     fingerprint of such a phone
+hosts.py     from --host to a transport
 pyz.py       the runner as one file
-journal.py   rounds kept in a file, to go on with after a cut
+words.py     the runner's arguments
+replies.py   the runner's answers, validated
+files.py     the files to measure
+copies.py    private copies of them
+session.py   a measurement in progress
+journal.py   rounds kept in a file, to continue an interrupted measurement
 detect.py    what a machine is, and which of its sensors answer
-compare.py   whether two energies may be set side by side
+compare.py   whether two energies may be compared
 stats.py     pure statistics: quantiles, paired speedup with its interval
-result.py    rounds -> the JSON that people and the report read
-advice.py    warnings, as values
+result.py    from rounds to the JSON that people and the report read
+warnings.py  warnings, as values
 accuracy.py  top-1 of the exported files on the test images
-run.py       the order of it all
+graph.py     labels of ONNX nodes that two files share
+layers.py    both models layer by layer
+run.py       a whole measurement
 """
 
 from edgeprune.bench.compare import energy_ratio

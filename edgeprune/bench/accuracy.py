@@ -1,4 +1,4 @@
-"""Top-1 of the exported files on the test images, by the runner, in pieces that fit a small disk."""
+"""Score top-1 accuracy of the exported files on the test images, in pieces that fit a small disk."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ PIECE_BYTES = 128 << 20  # of images written at a time; all of ImageNet's would 
 BATCH = 64
 
 Batches = Iterable[tuple[Any, Any]]
-Told = Callable[[str, int], None]
+ScoreProgress = Callable[[str, int], None]  # (model name, images scored so far)
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Score:
     not_finite: int = 0
 
     def __add__(self, part: dict[str, int]) -> "Score":
-        """With the runner's counts for one piece."""
+        """Add the runner's counts for one piece."""
         return Score(
             self.correct + part["correct"], self.count + part["count"], self.not_finite + part["not_finite"]
         )
 
     def report(self) -> dict[str, Any]:
-        """``accuracy`` as a fraction, or None and the reason."""
+        """Return ``accuracy`` as a fraction, or None with the reason."""
         reason = None
         if self.count == 0:
             reason = "the data set has no test images"
@@ -53,27 +53,32 @@ class Scorer:
     """Scores files through one transport, with one runtime.
 
     Attributes:
-        transport: to the runner.
-        runtime: of the runner.
-        threads: of the runtime.
-        told: called with (model name, images done so far).
-        batch: images per call; an engine has but one.
-        words: more for the runner, of the runtime.
+        transport: reaches the runner.
+        runtime: name of the runner's runtime.
+        threads: threads of the runtime.
+        progress: called with (model name, images scored so far).
+        batch: images per call; an engine may have been built for a single batch size.
+        words: further arguments of the runner, specific to the runtime.
     """
 
     transport: Transport
     runtime: str
     threads: int
-    told: Told
+    progress: ScoreProgress
     batch: int = BATCH
     words: tuple[str, ...] = ()
 
     def score_all(
         self, models: Mapping[str, Path], batches: Callable[[], Batches]
     ) -> dict[str, dict[str, Any]]:
-        """``Score.report()`` for each model; where the images cannot be had, None with the reason.
+        """Return ``Score.report()`` for each model; without test images, None with the reason.
 
-        ``batches`` gives (float32 N x C x H x W, labels N) batches of normalised test images.
+        Args:
+            models: name -> model file.
+            batches: gives (float32 (N, C, H, W), labels (N,)) batches of normalised test images.
+
+        Raises:
+            ConnectionLost: the device is gone; every other failure becomes a reason.
         """
         reason = getattr(self.transport, "why_no_accuracy", None)
         if reason is not None:
@@ -81,9 +86,9 @@ class Scorer:
         scores = {name: Score() for name in models}
         try:
             for images, labels in pieces_on_disk(batches()):
-                with self.sent(images, labels) as there:
+                with self.sent(images, labels) as remote_paths:
                     for name, path in models.items():
-                        files = (self.transport.send(path), *there)
+                        files = (self.transport.send(path), *remote_paths)
                         scores[name] += self.score_piece(name, scores[name].count, files)
         except OSError as error:
             return no_accuracy(models, f"the test images could not be written or read: {error}")
@@ -95,18 +100,27 @@ class Scorer:
 
     @contextmanager
     def sent(self, images: Path, labels: Path) -> Iterator[tuple[str, str]]:
-        """Both files where the runner is, while the block lasts."""
-        there: list[str] = []
+        """Send both files to the runner's machine and remove them when the block ends."""
+        remote_paths: list[str] = []
         try:
-            there += [self.transport.send(images)]
-            there += [self.transport.send(labels)]
-            yield there[0], there[1]
+            remote_paths += [self.transport.send(images)]
+            remote_paths += [self.transport.send(labels)]
+            yield remote_paths[0], remote_paths[1]
         finally:
-            for remote in there:
+            for remote in remote_paths:
                 self.transport.remove(remote)
 
     def score_piece(self, name: str, before: int, files: tuple[str, str, str]) -> dict[str, int]:
-        """The runner's counts for (model, images, labels), paths there; ``before`` images were done."""
+        """Return the runner's counts for one piece of the test images.
+
+        Args:
+            name: of the model, for the progress.
+            before: images that were scored in earlier pieces.
+            files: (model, images, labels): paths on the runner's machine.
+
+        Raises:
+            BenchError: the runner failed.
+        """
         model, images, labels = files
         arguments = [
             *("--model", model, "--images", images, "--labels", labels),
@@ -114,38 +128,38 @@ class Scorer:
             *self.words,
         ]
 
-        def tell(event: dict[str, Any]) -> None:
+        def on_event(event: dict[str, Any]) -> None:
             done = event.get("done")
-            self.told(name, before + (done if isinstance(done, int) and 0 <= done < 2**31 else 0))
+            self.progress(name, before + (done if isinstance(done, int) and 0 <= done < 2**31 else 0))
 
-        part: dict[str, int] = call(self.transport, "accuracy", arguments, tell)
+        part: dict[str, int] = call(self.transport, "accuracy", arguments, on_event)
         return part
 
 
 def no_accuracy(models: Iterable[str], reason: str) -> dict[str, dict[str, Any]]:
-    """The report for every model when there is none."""
+    """Return the report of every model when accuracy could not be measured."""
     return {name: {"accuracy": None, "accuracy_reason": reason, "accuracy_images": 0} for name in models}
 
 
 def pieces_on_disk(batches: Batches) -> Iterator[tuple[Path, Path]]:
-    """Write the images as pairs of .npy files of some ``PIECE_BYTES``; one is gone when the next is there."""
+    """Write the images as pairs of .npy files of about ``PIECE_BYTES``; each pair replaces the last."""
     with scratch_folder() as folder:
         images, labels = Path(folder) / "images.npy", Path(folder) / "labels.npy"
-        for pictures, truth in pieces(batches, PIECE_BYTES):
-            np.save(images, pictures)
-            np.save(labels, truth)
+        for image_array, label_array in pieces(batches, PIECE_BYTES):
+            np.save(images, image_array)
+            np.save(labels, label_array)
             yield images, labels
 
 
 def pieces(batches: Batches, limit_bytes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Join batches until they reach ``limit_bytes``: (float32 images, int64 labels)."""
-    pictures: list[np.ndarray] = []
-    truth: list[np.ndarray] = []
-    for one, labels in batches:
-        pictures.append(np.asarray(one, dtype=np.float32))
-        truth.append(np.asarray(labels, dtype=np.int64))
-        if sum(part.nbytes for part in pictures) >= limit_bytes:
-            yield np.concatenate(pictures), np.concatenate(truth)
-            pictures, truth = [], []
-    if pictures:
-        yield np.concatenate(pictures), np.concatenate(truth)
+    images: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    for batch, labels in batches:
+        images.append(np.asarray(batch, dtype=np.float32))
+        targets.append(np.asarray(labels, dtype=np.int64))
+        if sum(part.nbytes for part in images) >= limit_bytes:
+            yield np.concatenate(images), np.concatenate(targets)
+            images, targets = [], []
+    if images:
+        yield np.concatenate(images), np.concatenate(targets)

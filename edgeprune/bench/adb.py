@@ -46,27 +46,35 @@ class AdbTransport(RemoteTransport):
         self.words = ["adb", *(["-s", serial] if serial else [])]
 
     def shell(self, script: str) -> list[str]:
-        """Through the phone's own ``sh``."""
+        """Return the command that runs a script in the phone's own ``sh``."""
         return [*self.words, "shell", f"sh -c {shlex.quote(script)}"]
 
     def copy(self, path: Path, remote: str) -> list[str]:
-        """Files of the phone's shell user."""
+        """Return the command that pushes a file as the phone's shell user."""
         return [*self.words, "push", str(path.resolve()), remote]
 
     def call(self, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
-        """Run the runner on the phone, which may not read the file that tells Android; adb tells it."""
+        """Run the runner on the phone, and mark the board as Android in its ``probe`` answer.
+
+        The shell's user may not read the file by which the runner recognises Android; adb implies it.
+
+        Args:
+            verb: of the runner's command line.
+            arguments: after the verb.
+            on_event: called with each progress event.
+        """
         answer = super().call(verb, arguments, on_event)
         if verb == "probe" and isinstance(answer, dict) and isinstance(answer.get("board"), dict):
             answer["board"]["android"] = True
         return answer
 
     def pythons(self) -> list[str]:
-        """On PATH (a rooted phone, or one with a Python of its own), or Termux's."""
+        """Return a Python on PATH (a rooted phone, or one with its own), then Termux's."""
         return ["python3", TERMUX]
 
     def no_python(self) -> str:
-        """What to push."""
-        if self.wish:
+        """Return a message that names what to push."""
+        if self.requested_python:
             return super().no_python()
         push = shlex.join([*self.words, "push", PERF_TEST, "libonnxruntime.so", f"{self.folder}/"])
         return (

@@ -1,4 +1,4 @@
-"""Whether two energies may be set side by side."""
+"""Decide whether two energies may be compared."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,10 @@ from edgeprune.errors import BenchError
 
 
 def why_not_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
-    """None when two energies count the same thing, else the reason.
+    """Return the reason why two energies cannot be compared; None when they count the same thing.
 
-    Each has ``total_kind`` and ``total_rails``. A measured input is a measured input, whatever its rail is
-    called. Sums of rails are alike only when they are of the same rails: what is left out differs otherwise.
+    Each has ``total_kind`` and ``total_rails``. Measured inputs are comparable whatever their rails are
+    called. Sums of rails are comparable only over the same rails, since what is left out differs otherwise.
     """
     kinds = first["total_kind"], second["total_kind"]
     if "none" in kinds:
@@ -23,7 +23,7 @@ def why_not_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> s
 
 
 def energy_ratio(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
-    """How many times the energy per inference of ``second`` that of ``first`` is: above 1, ``second`` saves.
+    """Return the energy per inference of ``first`` over that of ``second``; above 1, ``second`` saves.
 
     Args:
         first: one model of a result, as in ``result["models"]["baseline"]``.
@@ -42,14 +42,14 @@ def energy_ratio(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
 
 
 def refuse_mixed_energy(models: dict[str, dict[str, Any]]) -> None:
-    """Take the energies out of ``models``, of one result, when they do not count the same thing."""
+    """Remove the energies from ``models``, of one result, when they do not count the same thing."""
     with_energy = [model for model in models.values() if model["energy_mj_per_inference"] is not None]
     for model in with_energy[1:]:
         reason = why_not_comparable(with_energy[0]["energy"], model["energy"])
         if reason is not None:
-            for one in with_energy:
-                one["energy_mj_per_inference"] = one["energy_net_mj_per_inference"] = None
-                one["energy_reason"] = f"the models' energies cannot be compared: {reason}"
+            for affected in with_energy:
+                affected["energy_mj_per_inference"] = affected["energy_net_mj_per_inference"] = None
+                affected["energy_reason"] = f"the models' energies cannot be compared: {reason}"
             return
 
 

@@ -50,7 +50,7 @@ def external_files(path: Path) -> list[Path]:
         graph = onnx.load(path, load_external_data=False).graph
     except Exception:  # the runtime says what is wrong with the file, and onnx has no exception of its own
         return []
-    names = {ExternalDataInfo(one).location for one in graph.initializer if uses_external_data(one)}
+    names = {ExternalDataInfo(tensor).location for tensor in graph.initializer if uses_external_data(tensor)}
     places = [
         path.parent / name for name in sorted(names) if not Path(name).is_absolute() and ".." not in name
     ]

@@ -1,4 +1,4 @@
-"""What a machine is: its profile, and which of its sensors answer."""
+"""Detect what a machine is: its profile, and which of its sensors answer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ SCHEMA = 1
 
 
 def find_device(name: str, transport: Transport | None = None, *, assume: bool = False) -> Device:
-    """Return the profile that ``--device NAME`` means on the machine; it is asked unless any machine fits.
+    """Return the profile that ``--device NAME`` means on the machine, which is probed where needed.
 
     Args:
         name: of a profile, or "jetson" or "auto".
@@ -32,18 +32,18 @@ def find_device(name: str, transport: Transport | None = None, *, assume: bool =
 
 
 def detect_report(transport: Transport | None = None) -> dict[str, Any]:
-    """What this machine is, as JSON, for ``edgeprune devices --detect``.
+    """Return what this machine is, as JSON, for ``edgeprune devices --detect``.
 
-    ``device`` is the profile's name, or None with a ``reason``; ``runtime`` what it would be measured with;
-    ``sensors`` what each of the profile's sensors said, in the order they are tried; ``total_kind`` and
-    ``total_rails`` what an energy would be the energy of.
+    ``device`` is the profile's name, or None with a ``reason``; ``runtime`` the one that a measurement would
+    use; ``sensors`` the answer of each of the profile's sensors, in the order in which they are tried;
+    ``total_kind`` and ``total_rails`` say what a measured energy would cover.
     """
     transport = transport or LocalTransport()
     fingerprint = call(transport, "probe", ["--sensors", "none"])
     board, state = fingerprint["board"], fingerprint["state"]
     device = detect(board)
     runtime, no_runtime = _runtime(device, fingerprint)
-    sensors = _roll_call(device, transport)
+    sensors = _probe_all(device, transport)
     kind, rails = _total(device, sensors)
     nothing_seen: dict[str, Any] = {"gpu_hz": [], "warmest_c": {}}
     return {
@@ -63,11 +63,11 @@ def detect_report(transport: Transport | None = None) -> dict[str, Any]:
     }
 
 
-def _roll_call(device: Device | None, transport: Transport) -> list[dict[str, Any]]:
+def _probe_all(device: Device | None, transport: Transport) -> list[dict[str, Any]]:
     if device is None or not device.sensors:
         return []
-    said: list[dict[str, Any]] = call(transport, "sensors", ["--sensors", ",".join(device.sensors)])
-    return said
+    sensors: list[dict[str, Any]] = call(transport, "sensors", ["--sensors", ",".join(device.sensors)])
+    return sensors
 
 
 def _runtime(device: Device | None, fingerprint: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -80,8 +80,8 @@ def _runtime(device: Device | None, fingerprint: Mapping[str, Any]) -> tuple[str
 
 
 def _total(device: Device | None, sensors: list[dict[str, Any]]) -> tuple[str, list[str]]:
-    """Of the first sensor that answers, as a measurement would take it."""
-    rails = next((list(one["rails"]) for one in sensors if one["answers"]), [])
+    """Return the total of the first sensor that answers, as a measurement would use it."""
+    rails = next((list(sensor["rails"]) for sensor in sensors if sensor["answers"]), [])
     totals = [(total.kind, list(total.rails)) for total in device.totals] if device else []
     kind, names = choose_total(totals, rails)
     return kind, names

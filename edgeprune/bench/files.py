@@ -1,4 +1,4 @@
-"""Which files are measured: of a run the artifacts that the device's runtime loads, else the files that were given."""
+"""Choose the files to measure: a run's artifacts for the device's runtime, or files that the caller names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -49,14 +49,14 @@ class LooseFiles:
     paths: Mapping[str, Path]
 
     def of(self, backend: Backend, runtime: str) -> Mapping[str, Path]:
-        """Return {model: file}: those given, or for an ONNX file in another precision the one beside it.
+        """Return {model: file}: the files themselves, or the one in another precision beside an ONNX file.
 
         Args:
             backend: whose files the runtime loads.
             runtime: with its version, for the message.
 
         Raises:
-            BenchError: there is none beside it.
+            BenchError: there is no such file beside it.
         """
         onnx = Onnx().suffix
         files = {}
@@ -85,7 +85,8 @@ def exported_files(run: Path) -> ExportedFiles:
     """Return what was exported of a run.
 
     Raises:
-        BenchError: nothing was, the record is damaged, or its ONNX files are not there; names the command.
+        BenchError: nothing was exported, the record is damaged, or its ONNX files are missing; names the
+            command.
     """
     if not run.is_dir():
         raise BenchError(f"no such run folder: {run}")
@@ -102,10 +103,10 @@ def exported_files(run: Path) -> ExportedFiles:
 
 
 def loose_files(models: Mapping[str, str | Path]) -> LooseFiles:
-    """Return files by the names of both models.
+    """Return the files of both models by name.
 
     Raises:
-        BenchError: one is not named, or not there.
+        BenchError: a model is not named, or its file is missing.
     """
     for name in MODELS:
         if name not in models:

@@ -1,8 +1,8 @@
-"""What the ONNX file knows of a layer that a runtime names: which nodes, by names that two files share.
+"""Map the layers that a runtime names to ONNX nodes, by labels that two files share.
 
 torch numbers the nodes of each file by itself, so that "node_Conv_403" is one convolution in the baseline
-and another in the pruned model. What both have in common is the name of the weight: a node goes by the
-module that its weight belongs to, "layer1.0.conv1", and one without a weight by what it follows,
+and another in the pruned model. What both have in common is the name of the weight: a node is labelled with
+the module that its weight belongs to, "layer1.0.conv1", and one without a weight with what it follows,
 "layer1.0.conv1/Relu".
 """
 
@@ -24,15 +24,15 @@ SCOPED = "/"  # torch's older exporter begins every name so, and makes them of m
 
 
 @dataclass(frozen=True)
-class Graph:
+class OnnxGraph:
     """One ONNX file.
 
     Attributes:
         kinds: node -> operator.
         makers: tensor -> the node that makes it.
         first_inputs: node -> its first input.
-        labels: node -> what it goes by, in every file alike.
-        channels: label -> size of the second axis of what it gives, where it has one.
+        labels: node -> its label, the same in every file of this network.
+        channels: label -> size of the second axis of its output, where it has one.
     """
 
     kinds: dict[str, str]
@@ -42,30 +42,30 @@ class Graph:
     channels: dict[str, int]
 
     def nodes_of(self, name: str, kind: str | None, named: Iterable[str]) -> frozenset[str]:
-        """Labels of the nodes that a layer stands for; its own name where none can be found.
+        """Return the labels of the nodes that a layer stands for; its own name where none are known.
 
         Args:
-            name: the layer's, by the runtime.
-            kind: what it computes, by the runtime.
+            name: the layer's, as the runtime gives it.
+            kind: what it computes, as the runtime gives it.
             named: nodes that the runtime itself names.
         """
-        found = [node for node in named if node in self.kinds]
+        nodes = [node for node in named if node in self.kinds]
         plain = name.removesuffix(BLOCKED).removeprefix(FUSED)
         last = plain if plain in self.kinds else self.makers.get(plain)
-        if not found and last:
-            found = self._back_to(last, kind)
-        return frozenset(self.labels[node] for node in found) or frozenset([name])
+        if not nodes and last:
+            nodes = self._back_to(last, kind)
+        return frozenset(self.labels[node] for node in nodes) or frozenset([name])
 
     def knows(self, nodes: Iterable[str]) -> bool:
-        """Whether any of these is a label of this file."""
+        """Return whether any of these is a label of this file."""
         return not set(self.labels.values()).isdisjoint(nodes)
 
     def channels_of(self, nodes: Iterable[str]) -> set[int]:
-        """Every number of channels that the nodes of these labels give."""
+        """Return every number of output channels among the nodes of these labels."""
         return {self.channels[node] for node in nodes if node in self.channels}
 
     def _back_to(self, node: str, kind: str | None) -> list[str]:
-        """``node``, and what was fused into it: back along first inputs to the operator that it runs as."""
+        """Return ``node`` and what was fused into it: back along first inputs to the operator it runs as."""
         path = [node]
         while self.kinds[path[-1]] != kind:
             before = self.makers.get(self.first_inputs.get(path[-1], ""))
@@ -75,20 +75,20 @@ class Graph:
         return path
 
 
-def read_graph(path: Path) -> Graph:
-    """The graph of an ONNX file, its shapes inferred; a file that is none has no nodes."""
+def read_graph(path: Path) -> OnnxGraph:
+    """Read the graph of an ONNX file, its shapes inferred; a file of another kind has no nodes."""
     import onnx
     from onnx import shape_inference
 
     try:
         graph = shape_inference.infer_shapes(onnx.load(str(path), load_external_data=False)).graph
     except Exception:  # protobuf's and onnx's own: a runtime may take files that are no ONNX
-        return Graph({}, {}, {}, {}, {})
-    sizes = {one.name: _second(one) for one in [*graph.value_info, *graph.output]}
+        return OnnxGraph({}, {}, {}, {}, {})
+    sizes = {value.name: _second(value) for value in [*graph.value_info, *graph.output]}
     nodes = [node for node in graph.node if node.name]
     makers = {name: node.name for node in nodes for name in node.output}
     labels = _labels(graph, nodes, makers)
-    return Graph(
+    return OnnxGraph(
         kinds={node.name: node.op_type for node in nodes},
         makers=makers,
         first_inputs={node.name: node.input[0] for node in nodes if node.input},
@@ -98,8 +98,8 @@ def read_graph(path: Path) -> Graph:
 
 
 def _labels(graph: "GraphProto", nodes: list["NodeProto"], makers: dict[str, str]) -> dict[str, str]:
-    """{node: label}; ``nodes`` are in an order that can be run, as ONNX demands."""
-    stored = {one.name for one in graph.initializer}
+    """Return {node: label}; ``nodes`` are in an executable order, as ONNX demands."""
+    stored = {tensor.name for tensor in graph.initializer}
     labels: dict[str, str] = {}
     taken: dict[str, int] = {}
     for node in nodes:
@@ -110,7 +110,7 @@ def _labels(graph: "GraphProto", nodes: list["NodeProto"], makers: dict[str, str
 
 
 def _label(node: "NodeProto", stored: set[str], makers: dict[str, str], labels: dict[str, str]) -> str:
-    weights = [found for name in node.input[1:] if (found := WEIGHT.fullmatch(name))]
+    weights = [match for name in node.input[1:] if (match := WEIGHT.fullmatch(name))]
     if weights:
         return weights[0].group(1)
     source = next((name for name in node.input if name and name not in stored), "")

@@ -1,4 +1,4 @@
-"""From ``--host`` to a transport: a board over ssh, a phone over adb."""
+"""Turn ``--host`` into a transport: a board over ssh, a phone over adb."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +36,14 @@ class Host:
         """Whether adb leads there."""
         return self.name.startswith(ADB)
 
-    def device(self, asked: str | None) -> str:
-        """The name of the profile: what was asked for, else what answers; adb reaches a phone."""
+    def device(self, name: str | None) -> str:
+        """Return the profile's name: the requested one, else "auto"; over adb, that of a phone."""
         if self.is_phone:
-            return PHONE if asked is None or asked == AUTO else asked
-        return asked or AUTO
+            return PHONE if name is None or name == AUTO else name
+        return name or AUTO
 
     def connect(self) -> Transport:
-        """Look at the machine, and give it the runner.
+        """Connect to the machine, and send it the runner.
 
         Raises:
             BenchError: it cannot be reached, or has nothing to run the runner with.
@@ -55,9 +55,9 @@ class Host:
         return board
 
     def leave_profile(self, device: Device, transport: Transport) -> None:
-        """Lay the profile beside the runner, in the runner's words, for a person to measure by hand.
+        """Write the profile beside the runner, as its arguments, for a person to measure by hand.
 
-        That is ``python3 RUNNER measure --model FILE @PROFILE``.
+        The command is ``python3 RUNNER measure --model FILE @PROFILE``.
         """
         if not isinstance(transport, RemoteTransport):
             return
@@ -76,6 +76,6 @@ class Host:
 
 
 def runner_words(device: Device) -> list[str]:
-    """A profile as arguments of the runner's ``measure``, one a line."""
+    """Return a profile as arguments of the runner's ``measure``, one per line of its file."""
     sensors = ["--sensors", ",".join(device.sensors)] if device.sensors else []
     return [*sensors, *(word for total in device.totals for word in ("--total", str(total)))]

@@ -1,4 +1,4 @@
-"""The rounds so far, in a file, so that a measurement that was cut goes on where it stood.
+"""Keep the rounds so far in a file, so that an interrupted measurement can continue.
 
 The first line says what is measured, each later one holds a pair of rounds. Half a pair is measured again:
 its two rounds must follow each other.
@@ -20,18 +20,18 @@ Pair = dict[str, dict[str, Any]]  # name -> one round
 
 
 class Journal:
-    """One file; made by ``begin``, and gone once the result is whole."""
+    """One file; made by ``begin``, and removed once the result is complete."""
 
     def __init__(self, path: Path, resume: bool = False) -> None:
-        """``resume`` asks for what the file holds; without it the file starts anew."""
+        """Set the file up; with ``resume`` its pairs are read, without it the file starts anew."""
         self.path = path
         self.resume = resume
 
     def begin(self, about: Mapping[str, Any]) -> list[Pair]:
-        """Start the file, or go on with it; the pairs that it holds.
+        """Start the file, or continue it; return the pairs that it holds.
 
         Args:
-            about: what is measured, as JSON; pairs of anything else are not taken.
+            about: what is measured, as JSON; a file about anything else is refused.
 
         Raises:
             BenchError: there is nothing to resume, or it is of something else.
@@ -68,26 +68,26 @@ class Journal:
         return lines
 
     def add(self, pair: Pair) -> None:
-        """Keep one more."""
+        """Append one pair of rounds."""
         append_line(self.path, {"pair": pair})
 
     def drop(self) -> None:
-        """The measurement is over."""
+        """Remove the file, once the measurement is complete."""
         with explained(self.path):
             self.path.unlink(missing_ok=True)
 
     def _cut(self) -> None:
-        """Take away a last line that was cut, so that the next one is not joined to it."""
+        """Truncate an incomplete last line, so that the next one is not joined to it."""
         with explained(self.path):
             content = self.path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
+            end = content.rfind(b"\n") + 1
+            if end < len(content):
                 with self.path.open("r+b") as handle:
-                    handle.truncate(whole)
+                    handle.truncate(end)
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is not as it was, a line each."""
+    """Return what has changed, one line for each."""
     return [
         f"{name} was {then.get(name)}, and is {now.get(name)}"
         for name in [*then, *(name for name in now if name not in then)]

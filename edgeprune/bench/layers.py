@@ -1,9 +1,8 @@
-"""Baseline and pruned model layer by layer, joined by names that both ONNX files have; see graph.py.
+"""Compare baseline and pruned model layer by layer, joined by names that both ONNX files have; see graph.py.
 
-Each was timed in a few passes of their own, in turn. A layer counts as faster only when its slowest pass in
-the pruned model is faster than its fastest in the baseline; of layers that are alike, 1 in 70 is so called
-by chance with four passes each (the ways to choose which four of eight are the fastest), and 1 in 70
-slower.
+Each was timed in a few separate passes, in turn. A layer counts as faster only when its slowest pass in the
+pruned model is faster than its fastest in the baseline. With four passes each, 1 in 70 layers of equal speed
+is called faster by chance (the ways to choose which four of eight are the fastest), and 1 in 70 slower.
 """
 
 import re
@@ -13,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from edgeprune.bench.graph import Graph, read_graph
+from edgeprune.bench.graph import OnnxGraph, read_graph
 from edgeprune.bench.session import NAMES, Session
 
 PASSES = 4
@@ -29,15 +28,15 @@ Layers = Sequence[dict[str, Any]]
 
 
 @dataclass
-class Part:
-    """One layer of one model.
+class TimedLayer:
+    """One layer of one model, timed in several passes.
 
     Attributes:
-        nodes: ONNX nodes it was made from, by their labels.
-        kind: what it is, by the runtime.
-        ms: its time in each pass, with that of its reformats.
+        nodes: labels of the ONNX nodes that it was made from.
+        kind: operator or layer type, as the runtime names it.
+        ms: its time in each pass, reformats included.
         padded: "13 channels computed as 16", or None.
-        reformats: how many changes of format go with it.
+        reformats: number of changes of format that are made for it.
         reformat_ms: their time in each pass.
     """
 
@@ -48,9 +47,9 @@ class Part:
     reformats: int = 0
     reformat_ms: list[float] = field(default_factory=list)
 
-    def join(self, other: "Part") -> "Part":
-        """Both as one."""
-        return Part(
+    def join(self, other: "TimedLayer") -> "TimedLayer":
+        """Return both as a single layer."""
+        return TimedLayer(
             self.nodes | other.nodes,
             self.kind,
             _sum(self.ms, other.ms),
@@ -59,14 +58,14 @@ class Part:
             _sum(self.reformat_ms, other.reformat_ms),
         )
 
-    def take(self, copy: "Part") -> None:
-        """A change of format that is made for this layer's sake."""
+    def take(self, copy: "TimedLayer") -> None:
+        """Add a change of format that is made for this layer."""
         self.ms = _sum(self.ms, copy.ms)
         self.reformat_ms = _sum(self.reformat_ms, copy.ms)
         self.reformats += 1
 
     def report(self) -> dict[str, Any]:
-        """As JSON; times are the median of the passes, with the lowest and the highest."""
+        """Return it as JSON; times are the median of the passes, with the lowest and the highest."""
         return {
             "ms": _middle(self.ms),
             "low_ms": min(self.ms),
@@ -78,7 +77,7 @@ class Part:
 
 
 def measure_layers(session: Session, threads: int) -> dict[str, Any]:
-    """Time the layers of both models, in turn, and set them side by side; see ``compared``."""
+    """Time the layers of both models, in turn, and compare them; see ``compare_layers``."""
     seconds = min(MOST_SECONDS, session.options.round_seconds)
     passes: dict[str, list[Layers]] = {name: [] for name in NAMES}
     for index in range(2 * PASSES):
@@ -86,8 +85,8 @@ def measure_layers(session: Session, threads: int) -> dict[str, Any]:
         session.progress(session.total, session.total, f"{name}: layers, pass {len(passes[name]) + 1}")
         passes[name].append(session.layers(name, threads, seconds))
     graphs = {name: read_graph(Path(session.files[name])) for name in NAMES}
-    parts = {name: parts_of(passes[name], graphs[name]) for name in NAMES}
-    rows = compared(parts["baseline"], parts["pruned"], graphs)
+    parts = {name: timed_layers(passes[name], graphs[name]) for name in NAMES}
+    rows = compare_layers(parts["baseline"], parts["pruned"], graphs)
     return {
         "passes": PASSES,
         "seconds": seconds,
@@ -97,18 +96,23 @@ def measure_layers(session: Session, threads: int) -> dict[str, Any]:
     }
 
 
-def parts_of(passes: Sequence[Layers], graph: Graph) -> list[Part]:
-    """The layers of one model, over its passes; changes of format go with the layer they are made for."""
-    times = [{layer["name"]: layer["ms"] for layer in one} for one in passes]
-    parts: list[Part] = []
-    waiting: list[Part] = []
-    targets: list[tuple[Part, frozenset[str]]] = []
+def timed_layers(passes: Sequence[Layers], graph: OnnxGraph) -> list[TimedLayer]:
+    """Return the layers of one model over its passes; a change of format counts with its layer.
+
+    Args:
+        passes: of the model, each with all layers.
+        graph: of its ONNX file.
+    """
+    times = [{layer["name"]: layer["ms"] for layer in pass_ms} for pass_ms in passes]
+    parts: list[TimedLayer] = []
+    waiting: list[TimedLayer] = []
+    targets: list[tuple[TimedLayer, frozenset[str]]] = []
     for layer in passes[0]:
-        ms = [one.get(layer["name"]) for one in times]
+        ms = [pass_ms.get(layer["name"]) for pass_ms in times]
         if any(value is None for value in ms):
             continue
         nodes = graph.nodes_of(layer["name"], layer["kind"], layer["onnx"])
-        part = Part(nodes, layer["kind"], [float(value) for value in ms if value is not None])
+        part = TimedLayer(nodes, layer["kind"], [float(value) for value in ms if value is not None])
         if not layer["reformat"]:
             part.padded = padded(layer, graph.channels_of(nodes))
             for copy in waiting:
@@ -128,7 +132,7 @@ def parts_of(passes: Sequence[Layers], graph: Graph) -> list[Part]:
 
 
 def padded(layer: dict[str, Any], real: set[int]) -> str | None:
-    """Whether more channels are computed than the model has, as far as the runtime says.
+    """Return what says that more channels are computed than the model has; None where none are known to be.
 
     Args:
         layer: with the shapes and formats of its outputs.
@@ -139,36 +143,46 @@ def padded(layer: dict[str, Any], real: set[int]) -> str | None:
         if len(shape) < 2:
             continue
         group, channels = group_of(form), shape[1]
-        whole = -(-channels // group) * group
-        if whole != channels:
-            return f"{channels} channels computed as {whole}"
+        computed = -(-channels // group) * group
+        if computed != channels:
+            return f"{channels} channels computed as {computed}"
         if real and channels not in real and channels > max(real):
             return f"{max(real)} channels computed as {channels}"
     return None
 
 
 def group_of(form: str) -> int:
-    """How many channels go together in a format of TensorRT's; 1 where it says nothing of it."""
+    """Return how many channels are packed together in a TensorRT format; 1 where it does not say."""
     divides, wide = DIVIDES.search(form), IN_GROUPS.search(form)
     if divides:
         return int(divides.group(1))
     return WIDE[wide.group(1)] if wide else 1
 
 
-def compared(
-    baseline: Iterable[Part], pruned: Iterable[Part], graphs: Mapping[str, Graph] | None = None
+def compare_layers(
+    baseline: Iterable[TimedLayer],
+    pruned: Iterable[TimedLayer],
+    graphs: Mapping[str, OnnxGraph] | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows: layers of both that share an ONNX node are one, whatever each runtime fused into them.
+    """Join the layers of both models that share an ONNX node into rows, and compare each row.
 
     ``verdict`` is "faster", "slower" or "same" for the pruned model. What only one of them runs is "only in"
     it or, where the other's file among ``graphs`` has such a node too, "fused in" the other: there it is
     computed as a part of another layer, or beforehand.
+
+    Args:
+        baseline: its layers.
+        pruned: its layers.
+        graphs: name -> graph of the ONNX file; None leaves "fused in" out.
+
+    Returns:
+        A row for each group of layers, in the order of running.
     """
     sides = [("baseline", part) for part in baseline] + [("pruned", part) for part in pruned]
-    rows: list[dict[str, Part]] = []
+    rows: list[dict[str, TimedLayer]] = []
     for side, part in sides:
         touching = [row for row in rows if any(part.nodes & other.nodes for other in row.values())]
-        merged: dict[str, Part] = {side: part}
+        merged: dict[str, TimedLayer] = {side: part}
         for row in touching:
             for name, other in row.items():
                 merged[name] = other.join(merged[name]) if name in merged else other
@@ -178,20 +192,22 @@ def compared(
     return [_row(row.get("baseline"), row.get("pruned"), graphs or {}) for row in rows]
 
 
-def _row(baseline: Part | None, pruned: Part | None, graphs: Mapping[str, Graph]) -> dict[str, Any]:
-    some = [part for part in (baseline, pruned) if part is not None]
-    nodes = frozenset[str]().union(*(part.nodes for part in some))
-    said = verdict(baseline.ms if baseline else None, pruned.ms if pruned else None)
+def _row(
+    baseline: TimedLayer | None, pruned: TimedLayer | None, graphs: Mapping[str, OnnxGraph]
+) -> dict[str, Any]:
+    present = [part for part in (baseline, pruned) if part is not None]
+    nodes = frozenset[str]().union(*(part.nodes for part in present))
+    row_verdict = verdict(baseline.ms if baseline else None, pruned.ms if pruned else None)
     missing = "pruned" if pruned is None else "baseline" if baseline is None else ""
     if missing in graphs and graphs[missing].knows(nodes):
-        said = f"fused in {missing}"
+        row_verdict = f"fused in {missing}"
     ratio = None
     if baseline is not None and pruned is not None and _middle(pruned.ms) > 0:
         ratio = _middle(baseline.ms) / _middle(pruned.ms)
     return {
         "onnx": sorted(nodes),
-        "kind": some[0].kind,
-        "verdict": said,
+        "kind": present[0].kind,
+        "verdict": row_verdict,
         "ratio": ratio,
         "gained_reformat": (pruned.reformats if pruned else 0) > (baseline.reformats if baseline else 0),
         "baseline": baseline.report() if baseline else None,
@@ -200,7 +216,7 @@ def _row(baseline: Part | None, pruned: Part | None, graphs: Mapping[str, Graph]
 
 
 def verdict(baseline: Sequence[float] | None, pruned: Sequence[float] | None) -> str:
-    """Of the passes' times; see the top of this file."""
+    """Compare the passes' times; see the top of this file."""
     if baseline is None or pruned is None:
         return f"only in {'pruned' if baseline is None else 'baseline'}"
     if max(pruned) < min(baseline):

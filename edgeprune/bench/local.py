@@ -1,4 +1,4 @@
-"""Transports: how the target-side runner is reached. This machine; remote.py has the others."""
+"""Reach the target-side runner on this machine; remote.py has the other transports."""
 
 import os
 import sys
@@ -16,49 +16,67 @@ VERBS_WITH_ROOT = ("probe", "sensors", "build", "measure", "layers")
 
 
 class Transport(Protocol):
-    """A way to a machine that has, or is given, the runner."""
+    """Reaches a machine that has, or is sent, the runner."""
 
     def send(self, path: Path) -> str:
-        """Make a file readable there; its path there."""
+        """Make a file readable on the machine; return its path there."""
 
     def call(self, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
-        """Run the runner there once, in a fresh process; its result. BenchError when it gives none."""
+        """Run the runner once, in a fresh process; return its result.
+
+        Args:
+            verb: of the runner's command line.
+            arguments: after the verb.
+            on_event: called with each progress event.
+
+        Raises:
+            BenchError: it gives no result.
+        """
 
     def remove(self, remote: str) -> None:
-        """Delete what ``send`` made there, and nothing that was there before."""
+        """Delete what ``send`` created, and no file that existed before."""
 
 
 class LocalTransport:
-    """The runner as a child process of this one."""
+    """Runs the runner as a child process."""
 
     def __init__(self, python: str = sys.executable, root: str = "/") -> None:
-        """``python`` is the interpreter that runs it; ``root`` stands for ``/`` (a stand-in board's tree)."""
+        """Take ``python``, the interpreter, and ``root``, a folder to read in place of ``/``."""
         self.python = python
         self.root = root
 
     def send(self, path: Path) -> str:
-        """The file is here already."""
+        """Return the path: the file is on this machine already."""
         return str(path.resolve())
 
     def call(self, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
-        """One fresh process."""
+        """Run the runner in a fresh process; return its result.
+
+        Args:
+            verb: of the runner's command line.
+            arguments: after the verb.
+            on_event: called with each progress event.
+
+        Raises:
+            BenchError: it gives no result.
+        """
         where = ["--root", self.root] if self.root != "/" and verb in VERBS_WITH_ROOT else []
         command = [self.python, "-m", "edgeprune_target", verb, *arguments, *where]
         return ask(command, env=runner_environment(), on_event=on_event)
 
     def remove(self, remote: str) -> None:
-        """Nothing was made."""
+        """Do nothing: ``send`` created no file."""
 
 
 def runner_environment() -> dict[str, str]:
-    """This process's environment, with the runner's package found first, and whom it is to end with."""
+    """Return this process's environment, with the runner's package on the path and the parent's id."""
     path = [str(runner_folder()), os.environ.get("PYTHONPATH", "")]
     joined = os.pathsep.join(part for part in path if part)
     return {**os.environ, "PYTHONPATH": joined, VARIABLE: str(os.getpid())}
 
 
 def runner_folder() -> Path:
-    """The folder that holds the package ``edgeprune_target``.
+    """Return the folder that holds the package ``edgeprune_target``.
 
     Raises:
         BenchError: it is not installed.

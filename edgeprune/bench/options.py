@@ -1,4 +1,4 @@
-"""What is asked for, checked before anything is measured."""
+"""Options of a measurement, validated before anything is measured."""
 
 import contextlib
 import math
@@ -20,15 +20,15 @@ class BenchOptions:
     """One measurement.
 
     Attributes:
-        device: where.
+        device: profile of the device.
         batch: images per inference.
-        threads: of the runtime; None for all physical cores the process may use there.
-        seconds: of timed inference per model, over all rounds; loading and warm-up come on top.
-        rounds: per model; None chooses by ``seconds``.
+        threads: of the runtime; None for all physical cores that the process may use on the device.
+        seconds: of timed inference per model, over all rounds; loading and warm-up are extra.
+        rounds: per model; None derives them from ``seconds``.
         host: how the device is reached, as in ``user@board``; None where it is this machine.
 
     Raises:
-        BenchError: a number that cannot be measured with.
+        BenchError: a number is out of range.
     """
 
     device: Device
@@ -68,16 +68,20 @@ class BenchOptions:
 
 
 def rounds_for(seconds: float) -> int:
-    """About one per ``ROUND_S``, within the limits, and even: so that each model goes first equally often."""
+    """Return an even number within the limits, about one per ``ROUND_S``: each model goes first as often."""
     even = 2 * round(seconds / ROUND_S / 2)
     return max(MIN_ROUNDS, min(MAX_ROUNDS, even))
 
 
 def schedule(rounds: int, names: tuple[str, str]) -> list[tuple[str, str]]:
-    """The order within each pair: AB BA AB BA ..., so that a steady drift helps neither.
+    """Return the order within each pair: AB BA AB BA ..., so that a steady drift favours neither.
 
     >>> schedule(2, ("a", "b"))
     [('a', 'b'), ('b', 'a')]
+
+    Args:
+        rounds: number of pairs.
+        names: of both models.
     """
     return [names if index % 2 == 0 else (names[1], names[0]) for index in range(rounds)]
 

@@ -1,4 +1,4 @@
-"""A phone without a Python: ONNX Runtime's ``onnxruntime_perf_test`` in the runner's place.
+"""Measure on a phone without a Python: ONNX Runtime's ``onnxruntime_perf_test`` replaces the runner.
 
 It gives the times of single inferences, as the runner does. What it cannot give is None, with the reason.
 """
@@ -19,7 +19,7 @@ from edgeprune_target.window import Window, energy_report
 
 from edgeprune.bench.adb import PERF_TEST, AdbTransport
 from edgeprune.bench.phone import fingerprint, state_of, tree_of
-from edgeprune.bench.process import OnEvent, ignore_event, last_of
+from edgeprune.bench.process import OnEvent, ignore_event, last_line
 from edgeprune.errors import BenchError
 
 WARM_UP_S = 1.0  # on top of the time asked for; what is needed of it is left out
@@ -42,32 +42,36 @@ LOADED = re.compile(r"Session creation time cost: ([\d.e+-]+) s")
 
 
 class PerfTestTransport:
-    """Answers the runner's questions, as far as that program can."""
+    """Answers the runner's verbs, as far as that program can."""
 
     why_no_accuracy = f"{PERF_TEST} gives times alone: an accuracy needs a Python on the phone"
 
     def __init__(self, phone: AdbTransport) -> None:
-        """``phone`` has been looked at, and has the program in its folder."""
+        """Wrap ``phone``, which has been inspected and has the program in its folder."""
         self.phone = phone
         self.name = phone.name
         self.sent: dict[str, Path] = {}
         self.version: str | None = None
 
     def send(self, path: Path) -> str:
-        """To the phone's folder."""
+        """Send a file to the phone's folder; return its path there."""
         remote = self.phone.send(path)
         self.sent[remote] = path
         return remote
 
     def remove(self, remote: str) -> None:
-        """From it."""
+        """Delete a file from the phone's folder."""
         self.phone.remove(remote)
 
     def call(self, verb: str, arguments: Sequence[str], _on_event: OnEvent = ignore_event) -> Any:
-        """The verbs ``probe`` and ``measure``.
+        """Answer the verbs ``probe`` and ``measure``.
+
+        Args:
+            verb: of the runner's command line.
+            arguments: after the verb.
 
         Raises:
-            BenchError: the program failed, or cannot do what is asked.
+            BenchError: the program failed, or cannot do what the verb needs.
         """
         if verb == "probe":
             return self.probe()
@@ -76,13 +80,13 @@ class PerfTestTransport:
         raise BenchError(f"{PERF_TEST} gives times alone: for {verb} there must be a Python on the phone")
 
     def probe(self) -> dict[str, Any]:
-        """What the phone is; ``runtimes`` has ONNX Runtime's version as its library says it."""
-        found = fingerprint(self.phone)
-        self.version = found["runtimes"]["onnxruntime"]
-        return found
+        """Return what the phone is; ``runtimes`` has the version of ONNX Runtime's library."""
+        answer = fingerprint(self.phone)
+        self.version = answer["runtimes"]["onnxruntime"]
+        return answer
 
     def measure(self, options: Any) -> dict[str, Any]:
-        """One round, in the runner's form."""
+        """Measure one round, and return it in the runner's form."""
         name, shape, free = input_of(self.sent[options.model], options.batch)
         script = RUN.format(
             folder=self.phone.folder,
@@ -94,9 +98,9 @@ class PerfTestTransport:
             model=shlex.quote(options.model),
         )
         before = self.state()
-        said = self.phone.run(script, f"running {PERF_TEST} on {self.name}")
+        output_lines = self.phone.run(script, f"running {PERF_TEST} on {self.name}")
         after = self.state()
-        samples, warm_up = split_warm_up(times_ns(said), options.seconds)
+        samples, warm_up = split_warm_up(times_ns(output_lines), options.seconds)
         return {
             "model": options.model,
             "runtime": options.runtime,
@@ -104,7 +108,7 @@ class PerfTestTransport:
             "batch": options.batch,
             "threads": options.threads,
             "feed": {name: shape},
-            "load_ns": load_ns(said),
+            "load_ns": load_ns(output_lines),
             "warm_up": warm_up,
             "window_s": sum(samples) / 1e9,
             "samples_ns": samples,
@@ -118,46 +122,56 @@ class PerfTestTransport:
         }
 
     def state(self) -> dict[str, Any]:
-        """The phone's clocks, temperatures and memory, read from copies of its files."""
+        """Return the phone's clocks, temperatures and memory, read from copies of its files."""
         with scratch_folder() as folder:
             return state_of(tree_of(self.phone, Path(folder)))
 
 
 def input_of(path: Path, batch: int) -> tuple[str, list[int], str | None]:
-    """(name, shape, name of a free first size or None) of the model's only input, fed with ``batch`` images.
+    """Return (name, shape, name of a free first size or None) of the model's only input.
+
+    Args:
+        path: of the ONNX file.
+        batch: images per inference.
 
     Raises:
-        BenchError: the model has another batch, several inputs, or sizes that nobody gave.
+        BenchError: the model has another batch, several inputs, or other free sizes.
     """
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
-    weights = {tensor.name for tensor in graph.initializer}
-    inputs = [one for one in graph.input if one.name not in weights]
-    sizes = [(size.dim_param, size.dim_value) for one in inputs for size in one.type.tensor_type.shape.dim]
+    weights = {weight.name for weight in graph.initializer}
+    inputs = [tensor for tensor in graph.input if tensor.name not in weights]
+    sizes = [
+        (size.dim_param, size.dim_value) for tensor in inputs for size in tensor.type.tensor_type.shape.dim
+    ]
     if len(inputs) != 1 or any(value < 1 for _, value in sizes[1:]):
-        raise BenchError(f"{path.name} has several inputs or free sizes: {PERF_TEST} cannot be told them")
+        raise BenchError(f"{path.name} has several inputs or free sizes, which {PERF_TEST} cannot set")
     free, fixed = sizes[0]
     if fixed not in (0, batch):
         raise BenchError(f"{path.name} has the fixed batch {fixed}: measure with that batch, not {batch}")
     return inputs[0].name, [batch, *(value for _, value in sizes[1:])], free or None
 
 
-def times_ns(said: Sequence[str]) -> list[int]:
-    """Of each inference, in order, from the rows of the table.
+def times_ns(output_lines: Sequence[str]) -> list[int]:
+    """Return the time of each inference in ns, in order, from the rows of the table.
 
     Raises:
         BenchError: there are no rows.
     """
-    rows = [found for found in map(ROW.match, said) if found]
+    rows = [match for match in map(ROW.match, output_lines) if match]
     if not rows:
-        raise BenchError(f"{PERF_TEST} gave no times: {last_of(said)}")
+        raise BenchError(f"{PERF_TEST} gave no times: {last_line(output_lines)}")
     rows.sort(key=lambda row: int(row.group(2)))
     return [round(float(row.group(1)) * 1e9) for row in rows]
 
 
 def split_warm_up(times: Sequence[int], seconds: float) -> tuple[list[int], dict[str, Any]]:
-    """(samples, what was left out as warm-up, by the runner's rule); samples stop at ``seconds``.
+    """Return the samples, and how much was left out as warm-up by the runner's rule.
+
+    Args:
+        times: of all inferences, ns.
+        seconds: of samples to keep.
 
     Raises:
         BenchError: nothing is left.
@@ -178,19 +192,19 @@ def split_warm_up(times: Sequence[int], seconds: float) -> tuple[list[int], dict
     return samples, {"runs": runs, "seconds": elapsed_s}
 
 
-def load_ns(said: Sequence[str]) -> int:
-    """What making the session took.
+def load_ns(output_lines: Sequence[str]) -> int:
+    """Return the time that creating the session took, ns.
 
     Raises:
-        BenchError: it was not said.
+        BenchError: the program did not print it.
     """
-    found = next((match for match in map(LOADED.search, said) if match), None)
-    if found is None:
-        raise BenchError(f"{PERF_TEST} did not say how long loading took: {last_of(said)}")
-    return round(float(found.group(1)) * 1e9)
+    match = next((line_match for line_match in map(LOADED.search, output_lines) if line_match), None)
+    if match is None:
+        raise BenchError(f"{PERF_TEST} did not print how long loading took: {last_line(output_lines)}")
+    return round(float(match.group(1)) * 1e9)
 
 
 def no_energy() -> dict[str, Any]:
-    """In the runner's form."""
+    """Return an energy report in the runner's form, without an energy."""
     sensor, _ = first_that_answers(["none"])
     return energy_report(Window(sensor), None, [NO_ENERGY])

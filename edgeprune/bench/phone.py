@@ -1,4 +1,4 @@
-"""What a phone says of itself where no Python runs on it: copies of its files, read as a board's are."""
+"""Fingerprint a phone without a Python: copy its files, and read them as a board's."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ echo "version=$(cd {folder} && grep -s -a -o -m 1 'VERS_[0-9.]*[0-9]' libonnxrun
 
 
 def tree_of(phone: AdbTransport, folder: Path) -> Path:
-    """Copy what the phone shows of its /proc and /sys below ``folder``, which is then its ``/``."""
+    """Copy what the phone shows of /proc and /sys below ``folder``, and return it to serve as ``/``."""
     content: dict[str, list[str]] = {}
     for line in phone.run(READ, f"reading the state of {phone.name}"):
         name, colon, rest = line.partition(":")
@@ -52,41 +52,41 @@ def tree_of(phone: AdbTransport, folder: Path) -> Path:
 
 
 def state_of(tree: Path) -> dict[str, Any]:
-    """The runner's ``state()`` of such a copy."""
-    found: dict[str, Any] = state(str(tree))
-    return found
+    """Return the runner's ``state()`` of such a copy."""
+    answer: dict[str, Any] = state(str(tree))
+    return answer
 
 
 def fingerprint(phone: AdbTransport) -> dict[str, Any]:
-    """The runner's ``probe()``, as far as files tell it; the rest is None."""
+    """Return the runner's ``probe()``, as far as files contain it; the rest is None."""
     lines = phone.run(ASK.format(folder=phone.folder), f"asking what {phone.name} is")
-    said = dict(line.split("=", 1) for line in lines if "=" in line)
+    answers = dict(line.split("=", 1) for line in lines if "=" in line)
     with scratch_folder() as folder:
         tree = tree_of(phone, Path(folder))
         load = reading.text(tree / "proc/loadavg").split()[:3]
-        cores = int(said["cores"])
+        cores = int(answers["cores"])
         return {
             "runner_version": None,
             "python": None,
-            "system": f"Android {said['android']}, Linux {said['kernel']}",
-            "machine": said["abi"],
-            "board": {**board(str(tree)), "model": said["model"] or None, "android": True},
-            "cpu_model": said["chip"] or reading.cpu_model(tree),
+            "system": f"Android {answers['android']}, Linux {answers['kernel']}",
+            "machine": answers["abi"],
+            "board": {**board(str(tree)), "model": answers["model"] or None, "android": True},
+            "cpu_model": answers["chip"] or reading.cpu_model(tree),
             "cores_online": cores,
             "cores_available": cores,
             "cores_physical": cores,
             "memory_total_bytes": reading.memory_total_bytes(tree),
-            "runtimes": {"onnxruntime": version_of(said["version"])},
+            "runtimes": {"onnxruntime": symbol_version(answers["version"])},
             "governors": reading.governors(tree),
             "clock_khz": reading.clocks(tree),
             "load_average": [float(word) for word in load] or None,
-            "busy_cores": reading.busy_between(said["before"], said["after"], cores),
+            "busy_cores": reading.busy_between(answers["before"], answers["after"], cores),
             "sensor": "none",
             "sensor_reasons": [],
             "state": state_of(tree),
         }
 
 
-def version_of(symbol: str) -> str:
-    """``VERS_1.23.2``, the version of the library's symbols, as ``1.23.2``; else whose program it is."""
+def symbol_version(symbol: str) -> str:
+    """Return ``1.23.2`` for ``VERS_1.23.2``, the library's symbol version; without one, "unknown"."""
     return symbol.removeprefix("VERS_") or f"unknown ({PERF_TEST})"

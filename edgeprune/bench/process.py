@@ -1,4 +1,4 @@
-"""One child process that answers in JSON lines, and never outlives the question."""
+"""Run a child process that answers in JSON lines, and never let it outlive the call."""
 
 import json
 import signal
@@ -17,7 +17,7 @@ Ended = Callable[[int, Sequence[str]], BenchError]
 
 
 def ignore_event(event: dict[str, Any]) -> None:
-    """For callers that do not show progress."""
+    """Ignore an event: for callers that do not show progress."""
 
 
 def ask(
@@ -36,48 +36,58 @@ def ask(
     Args:
         command: the program and its arguments.
         env: the child's environment; None for ours.
-        on_event: told of every event but the last.
-        ended: makes the error for a child that gave no answer, from its exit code and its last words.
+        on_event: called with every event but the last.
+        ended: makes the error for a child that gave no answer, from its exit code and its last lines.
         hold: keep the child's standard input open until it ends, so that it can see when we are gone.
 
     Raises:
         BenchError: the child reports an error, ends without a result, or cannot be started.
     """
     with tempfile.TemporaryFile() as stderr:
-        child = started(command, subprocess.PIPE if hold else subprocess.DEVNULL, stderr, env)
+        child = start_child(command, subprocess.PIPE if hold else subprocess.DEVNULL, stderr, env)
         with EndedWithUs(child) as stdout:
             last = follow(stdout, on_event)
             code = child.wait()
         if last.get("event") == "result" and code == 0 and "result" in last:
             return last["result"]
         if last.get("event") == "error" and last.get("message"):
-            raise BenchError(one_line(str(last["message"])))
-        raise (ended or how_it_ended)(code, end_of(stderr).splitlines())
+            raise BenchError(printable_line(str(last["message"])))
+        raise (ended or exit_error)(code, output_tail(stderr).splitlines())
 
 
-def end_of(file: IO[bytes]) -> str:
-    """Return the last of what a child wrote, however much it was."""
+def output_tail(file: IO[bytes]) -> str:
+    """Return the end of what a child wrote, at most ``LAST_WORDS_BYTES`` of it."""
     size = file.seek(0, 2)
     file.seek(max(0, size - LAST_WORDS_BYTES))
     return file.read().decode(errors="replace")
 
 
-def words_of(command: Sequence[str]) -> tuple[int, list[str]]:
-    """Run ``command`` to its end: its exit code, and the lines of both its outputs, mixed.
+def run_to_end(command: Sequence[str]) -> tuple[int, list[str]]:
+    """Run ``command`` to its end; return its exit code, and the lines of both its outputs, mixed.
 
     Raises:
         BenchError: it cannot be started.
     """
-    child = started(command, subprocess.DEVNULL, subprocess.STDOUT)
+    child = start_child(command, subprocess.DEVNULL, subprocess.STDOUT)
     with EndedWithUs(child) as stdout:
-        said = [line.rstrip("\r\n") for line in lines_of(stdout)]
-        return child.wait(), said
+        output_lines = [line.rstrip("\r\n") for line in lines_of(stdout)]
+        return child.wait(), output_lines
 
 
-def started(
+def start_child(
     command: Sequence[str], stdin: int, stderr: int | IO[bytes], env: Mapping[str, str] | None = None
 ) -> "subprocess.Popen[str]":
-    """A child in a session of its own, its standard output a pipe."""
+    """Start a child in a session of its own, its standard output a pipe.
+
+    Args:
+        command: the program and its arguments.
+        stdin: as for ``subprocess.Popen``.
+        stderr: as for ``subprocess.Popen``.
+        env: the child's environment; None for ours.
+
+    Raises:
+        BenchError: it cannot be started.
+    """
     try:
         return subprocess.Popen(
             list(command),
@@ -113,7 +123,7 @@ class EndedWithUs:
 
 
 def follow(lines: IO[str], on_event: OnEvent) -> dict[str, Any]:
-    """Read events to the end; the last result or error is returned, the others are passed on."""
+    """Read events to the end; return the last result or error, and pass the others on."""
     last: dict[str, Any] = {}
     for line in lines_of(lines):
         try:
@@ -138,13 +148,13 @@ def lines_of(stdout: IO[str]) -> Iterator[str]:
         total += len(line)
         if total >= MOST_CHARACTERS:
             raise BenchError(
-                f"it printed more than {MOST_CHARACTERS / 1e6:g} MB ({one_line(line, 40)}): what answers "
+                f"it printed more than {MOST_CHARACTERS / 1e6:g} MB ({printable_line(line, 40)}): what answers "
                 "there is not edgeprune's runner"
             )
         yield line
 
 
-def one_line(text: str, most: int = 500) -> str:
+def printable_line(text: str, most: int = 500) -> str:
     """Return text without control characters, which a terminal would obey, as one line of bounded length.
 
     Args:
@@ -156,9 +166,9 @@ def one_line(text: str, most: int = 500) -> str:
     return line if len(line) <= most else f"{line[:most]} ..."
 
 
-def how_it_ended(code: int, said: Sequence[str]) -> BenchError:
-    """One line on a child that gave no answer: the signal or exit code, and its last words."""
-    last = last_of(said)
+def exit_error(code: int, output_lines: Sequence[str]) -> BenchError:
+    """Return the error for a child that gave no answer: signal or exit code, and its last line."""
+    last = last_line(output_lines)
     if code == -signal.SIGKILL:
         return BenchError(
             f"the runner was killed from outside ({last}): most often the memory ran out; try a smaller batch"
@@ -176,6 +186,6 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def last_of(said: Sequence[str]) -> str:
-    """The last line that is not empty."""
-    return next((line for line in map(one_line, reversed(said)) if line), "it printed nothing")
+def last_line(output_lines: Sequence[str]) -> str:
+    """Return the last line that is not empty."""
+    return next((line for line in map(printable_line, reversed(output_lines)) if line), "it printed nothing")

@@ -1,4 +1,4 @@
-"""The runner as one file that any Python 3.8 runs: the same bytes for the same sources, always."""
+"""Pack the runner into one file that any Python 3.8 runs: equal sources always give equal bytes."""
 
 import io
 import zipfile
@@ -10,17 +10,17 @@ from edgeprune.files.writing import write_bytes
 PACKAGE = "edgeprune_target"
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file knows
 
-# Runs on any Python 3, so that an old one is told so: the package itself does not even compile there.
+# Runs on any Python 3, so that an old one gets a message: the package itself does not even compile there.
 START = """\
 import sys
 
 if sys.version_info < (3, 8):
     import json
 
-    found = ".".join(map(str, sys.version_info[:3]))
-    said = "Python " + found + " is too old on this machine: the runner needs 3.8 or newer; "
-    said += "install one there, and name it with --host-python, as in --host-python python3.8"
-    print(json.dumps({"event": "error", "message": said}))
+    version = ".".join(map(str, sys.version_info[:3]))
+    message = "Python " + version + " is too old on this machine: the runner needs 3.8 or newer; "
+    message += "install one there, and name it with --host-python, as in --host-python python3.8"
+    print(json.dumps({"event": "error", "message": message}))
     sys.exit(1)
 
 from edgeprune_target.__main__ import run
@@ -30,7 +30,7 @@ run()
 
 
 def runner_bytes() -> bytes:
-    """The package ``edgeprune_target`` as a zip that Python runs.
+    """Pack the package ``edgeprune_target`` into a zip that Python runs.
 
     Files are in the order of their names, uncompressed (compressors differ by version) and of one time, so
     that equal sources give equal bytes and a device that has the file need not be sent it again.
@@ -53,7 +53,7 @@ def runner_bytes() -> bytes:
 
 
 def write_runner(folder: Path) -> Path:
-    """Write the runner to ``folder/edgeprune_target.pyz``; its path."""
+    """Write the runner to ``folder/edgeprune_target.pyz``; return its path."""
     path = folder / f"{PACKAGE}.pyz"
     write_bytes(path, runner_bytes())
     return path

@@ -1,7 +1,7 @@
-"""What ssh and adb share: files kept on the device by their content, and the runner started over there.
+"""Share what ssh and adb have in common: files stored by content on the device, and the runner started there.
 
 On the device there is one folder. It holds the runner as one .pyz and the models, each under the beginning of
-its sha256, so that what is there already is not sent again, and a file that was sent by half is never used.
+its sha256, so that no file is sent twice, and an incomplete copy is never used.
 """
 
 import re
@@ -13,7 +13,15 @@ from typing import Any
 
 from edgeprune_target.scratch import scratch_folder
 
-from edgeprune.bench.process import OnEvent, ask, how_it_ended, ignore_event, last_of, one_line, words_of
+from edgeprune.bench.process import (
+    OnEvent,
+    ask,
+    exit_error,
+    ignore_event,
+    last_line,
+    printable_line,
+    run_to_end,
+)
 from edgeprune.bench.pyz import write_runner
 from edgeprune.errors import BenchError, ConnectionLost
 from edgeprune.files.reading import sha256
@@ -60,21 +68,21 @@ class RemoteTransport(ABC):
     """A device that is reached by a program here: ssh or adb."""
 
     name: str  # of the device, for messages
-    home: str  # the folder on the device, where none is given
-    causes: Mapping[str, str]  # what the program prints -> what to do about it; looked for in this order
-    broken: str  # the line for a connection that was there and broke
+    home: str  # the default folder on the device
+    causes: Mapping[str, str]  # what the program prints -> what to do about it; searched in this order
+    broken: str  # the message for a connection that broke
 
     def __init__(self, python: str | None = None, folder: str | None = None) -> None:
-        """Settings only; ``connect`` looks at the device.
+        """Store the settings; ``connect`` inspects the device.
 
         Args:
-            python: the command that starts Python there, as in ``taskset f0 python3``; None looks for one.
-            folder: where files go there.
+            python: the command that starts Python there, as in ``taskset f0 python3``; None searches for one.
+            folder: for files there; None for ``home``.
 
         Raises:
-            BenchError: a folder that cannot be named to every program.
+            BenchError: a folder name that some program there would misread.
         """
-        self.wish = python
+        self.requested_python = python
         self.folder = folder or self.home
         if not SAFE.fullmatch(self.folder) or self.folder.startswith("-"):
             raise BenchError(
@@ -89,20 +97,20 @@ class RemoteTransport(ABC):
 
     @abstractmethod
     def shell(self, script: str) -> list[str]:
-        """The command, here, that runs a script of ``sh`` there."""
+        """Return the local command that runs a script of ``sh`` on the device."""
 
     @abstractmethod
     def copy(self, path: Path, remote: str) -> list[str]:
-        """The command, here, that copies a file there."""
+        """Return the local command that copies a file to the device."""
 
     @abstractmethod
     def pythons(self) -> list[str]:
-        """Commands to try for Python, when none was named."""
+        """Return commands to try for Python when none was named."""
 
     # --- the transport ------------------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Look at the device, and send the runner.
+        """Inspect the device, and send the runner.
 
         Raises:
             BenchError: it cannot be reached, has no Python, or its disk is full.
@@ -111,59 +119,70 @@ class RemoteTransport(ABC):
         self.get_ready()
 
     def get_ready(self) -> None:
-        """Once looked at: send the runner, which needs a Python."""
+        """Send the runner, which needs a Python; the device has been inspected.
+
+        Raises:
+            BenchError: there is no Python.
+        """
         if not self.python:
             raise BenchError(self.no_python())
         self.send_runner()
 
     def look(self) -> None:
-        """Learn the folder's full path, what is free and what is there, and which Python there is."""
-        wanted = [self.wish] if self.wish else self.pythons()
+        """Learn the folder's full path, its files, the free space, and which Python there is."""
+        candidates = [self.requested_python] if self.requested_python else self.pythons()
         script = LOOK.format(
-            folder=quoted(self.folder), stale_minutes=STALE_MINUTES, pythons="\n".join(map(look_for, wanted))
+            folder=quoted(self.folder),
+            stale_minutes=STALE_MINUTES,
+            pythons="\n".join(map(look_for, candidates)),
         )
-        said = self.run(script, f"looking at {self.name}")
-        told = [line.split(" ", 2) for line in said if line.startswith("edgeprune ")]
-        found = {words[1]: words[2] for words in told if len(words) == 3}
-        if "folder" not in found or "free" not in found:
-            raise BenchError(f"{self.name} did not say what it has: {last_of(said)}")
-        if not SAFE.fullmatch(found["folder"]):
+        output_lines = self.run(script, f"looking at {self.name}")
+        tagged = [line.split(" ", 2) for line in output_lines if line.startswith("edgeprune ")]
+        facts = {words[1]: words[2] for words in tagged if len(words) == 3}
+        if "folder" not in facts or "free" not in facts:
+            raise BenchError(f"{self.name} did not say what it has: {last_line(output_lines)}")
+        if not SAFE.fullmatch(facts["folder"]):
             raise BenchError(
-                f"{self.name} has its files in {one_line(found['folder'], 100)!r}: choose a --host-folder of "
+                f"{self.name} has its files in {printable_line(facts['folder'], 100)!r}: choose a --host-folder of "
                 "letters, digits and / . _ + @ - alone"
             )
-        self.folder = found["folder"]
-        self.free_bytes = free_bytes(found["free"])
-        listed = [LISTED.fullmatch(line) for line in said]
+        self.folder = facts["folder"]
+        self.free_bytes = free_bytes(facts["free"])
+        listed = [LISTED.fullmatch(line) for line in output_lines]
         self.files = {line.group(2): int(line.group(1)) for line in listed if line}
-        self.python = next((one for one in wanted if f"edgeprune python {first_word(one)}" in said), "")
+        self.python = next(
+            (python for python in candidates if f"edgeprune python {first_word(python)}" in output_lines), ""
+        )
 
-    def why_lost(self, said: Sequence[str]) -> str:
-        """One line for a command that did not get through, from the lines it printed."""
+    def why_lost(self, output_lines: Sequence[str]) -> str:
+        """Return one line for a command that did not get through, from the lines it printed."""
         for words, advice in self.causes.items():
-            line = next((line.strip() for line in said if words in line), None)
+            line = next((line.strip() for line in output_lines if words in line), None)
             if line is not None:
                 return f"cannot reach {self.name}: {advice.format(host=self.name)} ({line})"
-        return self.broken.format(host=self.name, last=last_of(said))
+        return self.broken.format(host=self.name, last=last_line(output_lines))
 
     def no_python(self) -> str:
-        """The line for a device without one."""
-        if self.wish:
-            return (
-                f"{self.name} has no {first_word(self.wish)}: give another --host-python, or install it there"
-            )
+        """Return the message for a device without a Python."""
+        if self.requested_python:
+            program = first_word(self.requested_python)
+            return f"{self.name} has no {program}: give another --host-python, or install it there"
         return (
             f"{self.name} has no python3: install Python 3.8 or newer and numpy there, or name one with "
             "--host-python"
         )
 
     def send_runner(self) -> None:
-        """The .pyz, unless just this one is there."""
+        """Send the .pyz, unless the device has this very file."""
         with scratch_folder() as folder:
             self.runner = self.send(write_runner(Path(folder)))
 
     def send(self, path: Path) -> str:
-        """Copy a file there under its sha256, unless it is there; its path there."""
+        """Copy a file to the device under its sha256, unless it is there; return its path there.
+
+        Raises:
+            BenchError: the disk is full, or the copy failed.
+        """
         size = path.stat().st_size
         name = f"{sha256(path)[:DIGITS]}-{UNSAFE.sub('_', path.name)}"
         remote = f"{self.folder}/{name}"
@@ -172,79 +191,95 @@ class RemoteTransport(ABC):
         if size + MARGIN_BYTES > self.free_bytes:
             raise BenchError(self.too_full(path.name, size))
         part = f"{remote}.part"
-        done, said = words_of(self.copy(path, part))
-        if done != 0:
-            raise self.why_not_sent(path.name, size, part, said)
-        whole = f'[ "$(wc -c < {part})" -eq {size} ] && mv {part} {remote}'
-        self.run(whole, f"sending {path.name} to {self.name}")
+        exit_code, output_lines = run_to_end(self.copy(path, part))
+        if exit_code != 0:
+            raise self.why_not_sent(path.name, size, part, output_lines)
+        rename_if_complete = f'[ "$(wc -c < {part})" -eq {size} ] && mv {part} {remote}'
+        self.run(rename_if_complete, f"sending {path.name} to {self.name}")
         self.files[name] = size
         self.free_bytes -= size
         return remote
 
     def remove(self, remote: str) -> None:
-        """Delete what ``send`` made there."""
+        """Delete a file that ``send`` copied."""
         self.run(f"rm -f {shlex.quote(remote)}", f"removing a file from {self.name}")
         self.free_bytes += self.files.pop(remote.rpartition("/")[2], 0)
 
     def call(self, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
         """Run the runner there once; when the connection breaks, it is ended there too.
 
+        Args:
+            verb: of the runner's command line.
+            arguments: after the verb.
+            on_event: called with each progress event.
+
         Raises:
-            ConnectionLost: no word came of how the runner ended.
+            ConnectionLost: nothing says how the runner ended.
             BenchError: the runner failed.
         """
         words = shlex.join([verb, *arguments])
         script = START.format(python=command(self.python), runner=shlex.quote(self.runner), words=words)
         codes: list[int] = []
 
-        def event(told: dict[str, Any]) -> None:
-            code = told.get("code")
-            if told.get("event") != "exit":
-                on_event(told)
+        def pass_on(event: dict[str, Any]) -> None:
+            code = event.get("code")
+            if event.get("event") != "exit":
+                on_event(event)
             elif isinstance(code, int) and -256 < code < 256:
                 codes.append(code)
 
-        def ended(_code: int, said: Sequence[str]) -> BenchError:
+        def ended(_code: int, output_lines: Sequence[str]) -> BenchError:
             if not codes:
-                return ConnectionLost(self.why_lost(said))
-            return how_it_ended(-signal_of(codes[-1]) or codes[-1], said)
+                return ConnectionLost(self.why_lost(output_lines))
+            return exit_error(-signal_of(codes[-1]) or codes[-1], output_lines)
 
-        return ask(self.shell(script), on_event=event, ended=ended, hold=True)
+        return ask(self.shell(script), on_event=pass_on, ended=ended, hold=True)
 
     # --- parts --------------------------------------------------------------------------------------------
 
     def run(self, script: str, doing: str) -> list[str]:
-        """Lines that a script printed there; ``doing`` is for the error's line.
+        """Run a script there; return the lines it printed.
+
+        Args:
+            script: of ``sh``.
+            doing: what it does, for error messages.
 
         Raises:
-            ConnectionLost: no word came of how it ended.
+            ConnectionLost: nothing says how it ended.
             BenchError: it failed.
         """
-        _, said = words_of(self.shell(f"({script})\necho {CODE}$?\n"))
-        codes = [line.removeprefix(CODE) for line in said if line.startswith(CODE)]
+        _, output_lines = run_to_end(self.shell(f"({script})\necho {CODE}$?\n"))
+        codes = [line.removeprefix(CODE) for line in output_lines if line.startswith(CODE)]
         if not codes:
-            raise ConnectionLost(self.why_lost(said))
-        said = [line for line in said if not line.startswith(CODE)]
+            raise ConnectionLost(self.why_lost(output_lines))
+        output_lines = [line for line in output_lines if not line.startswith(CODE)]
         if codes[-1] == "0":
-            return said
-        if any(words in line for line in said for words in DISK_FULL):
+            return output_lines
+        if any(words in line for line in output_lines for words in DISK_FULL):
             raise BenchError(
                 f"{doing}: its disk is full; free some space there, or give another --host-folder"
             )
-        raise BenchError(f"{doing} failed: {last_of(said)}")
+        raise BenchError(f"{doing} failed: {last_line(output_lines)}")
 
-    def why_not_sent(self, name: str, size: int, part: str, said: Sequence[str]) -> BenchError:
-        """A copy that failed: mostly the disk, of which sftp says nothing but "Failure"."""
+    def why_not_sent(self, name: str, size: int, part: str, output_lines: Sequence[str]) -> BenchError:
+        """Return the error for a copy that failed: mostly the disk, for which sftp prints only "Failure".
+
+        Args:
+            name: of the file.
+            size: of the file, bytes.
+            part: path of the incomplete copy.
+            output_lines: what the copying program printed.
+        """
         left = self.run(f"df -Pk {self.folder} | tail -n 1; rm -f {part}", f"sending {name} to {self.name}")
-        self.free_bytes = free_bytes(last_of(left))
+        self.free_bytes = free_bytes(last_line(left))
         if self.free_bytes < MARGIN_BYTES:  # the part that was sent counts
             return BenchError(self.too_full(name, size))
-        if any(words in line for line in said for words in CUT):
-            return ConnectionLost(self.why_lost(said))
-        return BenchError(f"sending {name} to {self.name} failed: {last_of(said)}")
+        if any(words in line for line in output_lines for words in CUT):
+            return ConnectionLost(self.why_lost(output_lines))
+        return BenchError(f"sending {name} to {self.name} failed: {last_line(output_lines)}")
 
     def too_full(self, name: str, size: int) -> str:
-        """The line for a disk without room."""
+        """Return the message for a disk without room."""
         return (
             f"the disk of {self.name} is full: {name} needs {megabytes(size)}, {self.folder} has "
             f"{megabytes(self.free_bytes)} free; free some space there, or give another --host-folder"
@@ -252,31 +287,31 @@ class RemoteTransport(ABC):
 
 
 def look_for(python: str) -> str:
-    """A line for a shell there that says whether the command's program is there."""
+    """Return a line of ``sh`` that prints whether the command's program is there."""
     word = first_word(python)
     return f"command -v {quoted(word)} > /dev/null && echo {shlex.quote(f'edgeprune python {word}')}"
 
 
 def signal_of(code: int) -> int:
-    """The signal behind a shell's exit code, else 0."""
+    """Return the signal behind a shell's exit code, else 0."""
     return code - 128 if 128 < code < 128 + 32 else 0
 
 
 def quoted(folder: str) -> str:
-    """A folder for a shell there, which replaces a ``~`` at its beginning."""
+    """Quote a folder for a shell there, which expands a ``~`` at its beginning."""
     return f'"$HOME"{shlex.quote(folder[1:])}' if folder.startswith("~/") else shlex.quote(folder)
 
 
 def command(python: str) -> str:
-    """Words for a shell there: each quoted, a ``~`` at the beginning of one replaced."""
+    """Quote each word of a command for a shell there; a ``~`` at the beginning of a word is expanded."""
     return " ".join(quoted(word) for word in shlex.split(python))
 
 
 def first_word(python: str) -> str:
-    """The program of a command.
+    """Return the program of a command.
 
     Raises:
-        BenchError: there is none.
+        BenchError: the command is empty or has an open quote.
     """
     try:
         words = shlex.split(python)
@@ -288,11 +323,14 @@ def first_word(python: str) -> str:
 
 
 def free_bytes(line: str) -> int:
-    """Of a line of ``df -Pk``: file system, kB in all, used, available, used in percent, mounted on."""
-    found = re.search(r"(\d{1,18})\s+(-?\d{1,18})\s+(-?\d{1,18})\s+\S+%", line)
-    return int(found.group(3)) * 1024 if found else 0
+    """Return the free bytes from a line of ``df -Pk``; 0 where it cannot be read.
+
+    Its columns: file system, kB in all, used, available, used in percent, mounted on.
+    """
+    match = re.search(r"(\d{1,18})\s+(-?\d{1,18})\s+(-?\d{1,18})\s+\S+%", line)
+    return int(match.group(3)) * 1024 if match else 0
 
 
 def megabytes(size: int) -> str:
-    """With one digit."""
+    """Format a size in MB, with one digit."""
     return f"{size / 1e6:.1f} MB"

@@ -1,8 +1,8 @@
-"""What a runner may answer: types and ranges of all that is read of it, checked where it comes in.
+"""Validate what a runner answers: types and ranges of everything that is read of it.
 
 A board is another machine: its runner may be of another version, its disk or its cable may be faulty, and
-what answers there may be no runner at all. Whatever it says is held against these shapes before anything is
-made of it; what an older runner leaves out gets its default.
+what answers there may not be a runner at all. Every answer is checked against these types before it is used;
+what an older runner leaves out gets its default.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from edgeprune.bench.local import Transport
-from edgeprune.bench.process import OnEvent, ignore_event, one_line
+from edgeprune.bench.process import OnEvent, ignore_event, printable_line
 from edgeprune.errors import BenchError
 
 DAY_NS = 86_400 * 10**9
@@ -26,8 +26,8 @@ Amount = Annotated[float, msgspec.Meta(ge=0)]
 Words = list[str]
 
 
-class Board(msgspec.Struct):
-    """What the machine says that it is."""
+class BoardReply(msgspec.Struct):
+    """The machine, as it describes itself."""
 
     model: str | None = None
     compatible: Words = []
@@ -38,7 +38,7 @@ class Board(msgspec.Struct):
     gpus: list[dict[str, Any]] = []
 
 
-class CpuClock(msgspec.Struct):
+class CpuClockReply(msgspec.Struct):
     """One core's clock."""
 
     cpu: Count = 0
@@ -48,15 +48,15 @@ class CpuClock(msgspec.Struct):
     max_khz: Count | None = None
 
 
-class Cpu(msgspec.Struct):
+class CpuReply(msgspec.Struct):
     """All cores' clocks."""
 
     online: str | None = None
-    clocks: list[CpuClock] = []
+    clocks: list[CpuClockReply] = []
 
 
-class Gpu(msgspec.Struct):
-    """A Jetson's GPU's clock."""
+class GpuReply(msgspec.Struct):
+    """The clock of a Jetson's GPU."""
 
     name: str | None = None
     governor: str | None = None
@@ -66,8 +66,8 @@ class Gpu(msgspec.Struct):
     load_percent: float | None = None
 
 
-class PowerMode(msgspec.Struct):
-    """A Jetson's."""
+class PowerModeReply(msgspec.Struct):
+    """The power mode of a Jetson."""
 
     name: str | None = None
     id: int | None = None
@@ -75,55 +75,55 @@ class PowerMode(msgspec.Struct):
     reason: str | None = None
 
 
-class Cooling(msgspec.Struct):
-    """A fan, or a clock that is held down."""
+class CoolingReply(msgspec.Struct):
+    """A fan, or a clock that is throttled."""
 
     type: str
     cur: int | None = None
     max: int | None = None
 
 
-class Card(msgspec.Struct):
+class CardReply(msgspec.Struct):
     """A graphics card."""
 
     name: str | None = None
     slowed_by: Words | None = None
 
 
-class State(msgspec.Struct):
+class StateReply(msgspec.Struct):
     """What the machine is doing at one moment."""
 
     monotonic_s: float = 0.0
-    cpu: Cpu = msgspec.field(default_factory=Cpu)
-    gpu: Gpu | None = None
+    cpu: CpuReply = msgspec.field(default_factory=CpuReply)
+    gpu: GpuReply | None = None
     memory_hz: Count | None = None
-    power_mode: PowerMode = msgspec.field(default_factory=PowerMode)
+    power_mode: PowerModeReply = msgspec.field(default_factory=PowerModeReply)
     temperatures_c: dict[str, float] = {}
     passive_trips_c: dict[str, float] = {}
-    cooling: list[Cooling] = []
+    cooling: list[CoolingReply] = []
     over_current: dict[str, int] = {}
     alarms: Words = []
     swap_used_bytes: Count | None = None
     pi_throttled: Count | None = None
-    nvidia: list[Card] = []
+    nvidia: list[CardReply] = []
 
 
-class Probe(msgspec.Struct):
+class ProbeReply(msgspec.Struct):
     """The answer to ``probe``."""
 
     cores_physical: Positive
-    board: Board = msgspec.field(default_factory=Board)
+    board: BoardReply = msgspec.field(default_factory=BoardReply)
     runtimes: dict[str, str | None] = {}
     cpu_model: str | None = None
     cores_online: Positive | None = None
     governors: Words | None = None
     load_average: Annotated[list[Amount], msgspec.Meta(min_length=1)] | None = None
     busy_cores: Amount | None = None
-    state: State = msgspec.field(default_factory=State)
+    state: StateReply = msgspec.field(default_factory=StateReply)
 
 
-class Energy(msgspec.Struct):
-    """Of one window."""
+class EnergyReply(msgspec.Struct):
+    """The energy of one measuring window."""
 
     sensor: str = "none"
     unit: str = "watts"
@@ -141,15 +141,15 @@ class Energy(msgspec.Struct):
     reason: str | None = None
 
 
-class Watched(msgspec.Struct):
-    """What was seen inside the window."""
+class WatchReply(msgspec.Struct):
+    """What was observed inside the window."""
 
     gpu_hz: list[Count] = []
     warmest_c: dict[str, float] = {}
     period_s: Amount = 1.0
 
 
-class Pauses(msgspec.Struct):
+class PausesReply(msgspec.Struct):
     """What interrupted the window."""
 
     count: Count = 0
@@ -158,14 +158,14 @@ class Pauses(msgspec.Struct):
     suspended_s: Amount = 0.0
 
 
-class Warned(msgspec.Struct):
+class WarningReply(msgspec.Struct):
     """One warning."""
 
     code: str
     message: str
 
 
-class Measured(msgspec.Struct):
+class MeasureReply(msgspec.Struct):
     """The answer to ``measure``."""
 
     samples_ns: Annotated[list[Time], msgspec.Meta(min_length=1)]
@@ -175,22 +175,22 @@ class Measured(msgspec.Struct):
     warm_up: dict[str, int | float] | None = None
     window_s: Amount | None = None
     window_runs: Count | None = None
-    pauses: Pauses | None = None
+    pauses: PausesReply | None = None
     gpu_ns: list[Count] | None = None
     enqueue_ns: list[Count] | None = None
-    engine_warnings: list[Warned] = []
+    engine_warnings: list[WarningReply] = []
     memory_peak_bytes: Count | None = None
     memory_reason: str | None = None
     device_memory: dict[str, Any] | None = None
-    energy: Energy = msgspec.field(default_factory=Energy)
+    energy: EnergyReply = msgspec.field(default_factory=EnergyReply)
     uses_gpu: bool = False
-    before: State = msgspec.field(default_factory=State)
-    watched: Watched = msgspec.field(default_factory=Watched)
-    after: State = msgspec.field(default_factory=State)
+    before: StateReply = msgspec.field(default_factory=StateReply)
+    watched: WatchReply = msgspec.field(default_factory=WatchReply)
+    after: StateReply = msgspec.field(default_factory=StateReply)
 
 
-class Layer(msgspec.Struct):
-    """One layer's time; None where the runtime did not tell."""
+class LayerReply(msgspec.Struct):
+    """One layer's time; None where the runtime did not report it."""
 
     name: str
     kind: str | None = None
@@ -201,13 +201,13 @@ class Layer(msgspec.Struct):
     reformat: bool = False
 
 
-class Layers(msgspec.Struct):
+class LayersReply(msgspec.Struct):
     """The answer to ``layers``."""
 
-    layers: Annotated[list[Layer], msgspec.Meta(min_length=1)]
+    layers: Annotated[list[LayerReply], msgspec.Meta(min_length=1)]
 
 
-class Scored(msgspec.Struct):
+class AccuracyReply(msgspec.Struct):
     """The answer to ``accuracy``."""
 
     correct: Count
@@ -219,7 +219,7 @@ class Scored(msgspec.Struct):
             raise ValueError(f"{self.correct} correct of {self.count} images")
 
 
-class Sensor(msgspec.Struct):
+class SensorReply(msgspec.Struct):
     """One of the answers to ``sensors``."""
 
     sensor: str
@@ -230,29 +230,29 @@ class Sensor(msgspec.Struct):
 
 
 SHAPES: dict[str, Any] = {
-    "probe": Probe,
-    "measure": Measured,
-    "layers": Layers,
-    "accuracy": Scored,
-    "sensors": list[Sensor],
+    "probe": ProbeReply,
+    "measure": MeasureReply,
+    "layers": LayersReply,
+    "accuracy": AccuracyReply,
+    "sensors": list[SensorReply],
     "build": dict[str, Any],
 }
 
 
 def call(transport: Transport, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
-    """Ask the runner, and check its answer.
+    """Run a verb of the runner, and check its answer.
 
     Args:
         transport: to the runner.
-        verb: of its command line.
+        verb: of the runner's command line.
         arguments: after the verb.
-        on_event: told of progress.
+        on_event: called with each progress event.
 
     Returns:
         The answer, with defaults for what an older runner leaves out.
 
     Raises:
-        BenchError: it gave none, or one that cannot be.
+        BenchError: there is no answer, or its types or ranges are wrong.
     """
     return checked(verb, transport.call(verb, arguments, on_event))
 
@@ -268,7 +268,7 @@ def checked(verb: str, answer: Any) -> Any:
         shape = msgspec.convert(answer, SHAPES[verb])
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
         raise BenchError(
-            f"the runner's answer to {verb!r} cannot be: {one_line(str(error), 200)}; is it the runner of "
+            f"the runner's answer to {verb!r} cannot be: {printable_line(str(error), 200)}; is it the runner of "
             "this edgeprune, and are the device's memory and its connection sound?"
         ) from error
     return merged(answer, msgspec.to_builtins(shape))
@@ -279,7 +279,7 @@ def cleaned(value: Any, place: str = "$", depth: int = 0) -> Any:
 
     Args:
         value: of JSON.
-        place: where it stands, for the message.
+        place: its position in the answer, for the message.
         depth: how deep that is.
 
     Raises:
@@ -289,7 +289,7 @@ def cleaned(value: Any, place: str = "$", depth: int = 0) -> Any:
     if depth > MOST_DEPTH:
         raise ValueError(f"it is nested too deeply at {place[:60]}")
     if isinstance(value, str):
-        return one_line(value, MOST_TEXT)
+        return printable_line(value, MOST_TEXT)
     if isinstance(value, Mapping):
         return {key: cleaned(item, f"{place}.{key}", depth + 1) for key, item in value.items()}
     if isinstance(value, list):
@@ -302,14 +302,14 @@ def cleaned(value: Any, place: str = "$", depth: int = 0) -> Any:
 
 
 def merged(answer: Any, known: Any) -> Any:
-    """Return an answer with the defaults of what it leaves out, and with all else that it says.
+    """Return an answer with defaults for missing keys, and with all its other keys.
 
     Args:
-        answer: as it came.
-        known: what of it has a shape.
+        answer: as the runner gave it.
+        known: the checked part, defaults filled in.
     """
     if isinstance(answer, Mapping) and isinstance(known, Mapping):
         return {**answer, **{key: merged(answer.get(key), value) for key, value in known.items()}}
     if isinstance(answer, list) and isinstance(known, list) and answer and isinstance(answer[0], Mapping):
-        return [merged(one, other) for one, other in zip(answer, known, strict=True)]
+        return [merged(item, known_item) for item, known_item in zip(answer, known, strict=True)]
     return known

@@ -1,4 +1,4 @@
-"""Rounds as the runner gave them -> the JSON that people and the report read."""
+"""Turn the runner's rounds into the JSON that people and the report read."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +20,13 @@ MIN_POWER_SAMPLES = 20  # fewer readings of power miss its ups and downs; a coun
 
 
 def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: int) -> dict[str, Any]:
-    """The result before the first round. ``complete`` becomes true when every stage is through."""
+    """Return the result before the first round; ``complete`` becomes true after the last stage.
+
+    Args:
+        options: of the measurement.
+        fingerprint: of the machine, as the runner's ``probe`` gives it.
+        threads: of the runtime.
+    """
     device = options.device
     return {
         "schema": SCHEMA,
@@ -62,12 +68,17 @@ def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: in
 
 
 def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> dict[str, Any]:
-    """What the rounds of one model come to.
+    """Summarise the rounds of one model.
 
-    ``memory_peak_bytes`` is the most of any round, above the process before it loaded the model. Energy is
-    per inference, that is per call with ``batch`` images.
+    ``memory_peak_bytes`` is the highest of all rounds, above the process before it loaded the model. Energy
+    is per inference, that is per call with ``batch`` images.
+
+    Args:
+        path: of the model file.
+        rounds: the runner's answers, in order.
+        batch: images per inference.
     """
-    samples = [one["samples_ns"] for one in rounds]
+    samples = [reply["samples_ns"] for reply in rounds]
     return {
         "file": str(path),
         "sha256": sha256(path),
@@ -76,7 +87,7 @@ def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> di
         "latency_ms": stats.latency_ms(samples),
         "throughput_ips": stats.throughput_ips(samples, batch),
         "round_spread": stats.round_spread(samples),
-        "load_ms": [one["load_ns"] / stats.NS_PER_MS for one in rounds],
+        "load_ms": [reply["load_ns"] / stats.NS_PER_MS for reply in rounds],
         **memory(rounds),
         **energy(rounds),
         **engine(rounds),
@@ -87,8 +98,8 @@ def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> di
 
 
 def memory(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The highest peak of the rounds that saw one, else None and the reason."""
-    peaks = [one["memory_peak_bytes"] for one in rounds if one["memory_peak_bytes"] is not None]
+    """Return the highest peak among the rounds that measured one, else None and the reason."""
+    peaks = [reply["memory_peak_bytes"] for reply in rounds if reply["memory_peak_bytes"] is not None]
     return {
         "memory_peak_bytes": max(peaks) if peaks else None,
         "memory_reason": None if peaks else rounds[0]["memory_reason"],
@@ -96,10 +107,10 @@ def memory(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def energy(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Energy per inference over all rounds, gross and net of idle, mJ; or None and why."""
-    parts = [one["energy"] for one in rounds]
+    """Return the energy per inference over all rounds, gross and net of idle, mJ; or None and the reason."""
+    parts = [reply["energy"] for reply in rounds]
     reason = why_no_energy(parts)
-    runs = sum(one.get("window_runs") or len(one["samples_ns"]) for one in rounds)
+    runs = sum(reply.get("window_runs") or len(reply["samples_ns"]) for reply in rounds)
     has_net = reason is None and all(part["net_j"] is not None for part in parts)
     span_s = sum(part["window_s"] for part in parts)
     samples = sum(part["samples"] for part in parts)
@@ -128,31 +139,31 @@ def energy(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def engine(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What a runtime on a GPU says beside the samples; None where it says nothing.
+    """Return what a runtime on a GPU reports beside the samples; None for what it does not report.
 
-    ``gpu_latency_ms`` is the time on the GPU alone, without transfers; ``enqueue_ms`` what it takes to hand
-    an inference over. Each is from a pass of its own, or from trtexec's events.
+    ``gpu_latency_ms`` is the time on the GPU alone, without transfers; ``enqueue_ms`` the time to launch an
+    inference. Each is from a pass of its own, or from trtexec's events.
     """
-    gpu = [one["gpu_ns"] for one in rounds if one.get("gpu_ns")]
-    enqueue = [one["enqueue_ns"] for one in rounds if one.get("enqueue_ns")]
-    said = {warning["code"]: warning for one in rounds for warning in one.get("engine_warnings", [])}
+    gpu = [reply["gpu_ns"] for reply in rounds if reply.get("gpu_ns")]
+    enqueue = [reply["enqueue_ns"] for reply in rounds if reply.get("enqueue_ns")]
+    warnings = {warning["code"]: warning for reply in rounds for warning in reply.get("engine_warnings", [])}
     return {
         "engine": rounds[-1].get("engine"),
         "gpu_latency_ms": stats.latency_ms(gpu) if gpu else None,
         "enqueue_ms": stats.latency_ms(enqueue) if enqueue else None,
         "device_memory": rounds[-1].get("device_memory"),
-        "engine_warnings": list(said.values()),
+        "engine_warnings": list(warnings.values()),
     }
 
 
 def rails_mj(parts: Sequence[dict[str, Any]], runs: int) -> dict[str, float]:
-    """Energy per inference of every rail that all rounds have, gross, mJ; whether of the total or not."""
+    """Return the gross energy per inference, mJ, of every rail that all rounds have, in the total or not."""
     rails = [rail for rail in parts[0]["rails_j"] if all(rail in part["rails_j"] for part in parts)]
     return {rail: 1000 * sum(part["rails_j"][rail] for part in parts) / runs for rail in rails}
 
 
 def why_no_energy(parts: Sequence[dict[str, Any]]) -> str | None:
-    """None when the readings carry a number, else the reason."""
+    """Return the reason why the readings give no energy, else None."""
     for part in parts:
         if part["gross_j"] is None:
             return str(part["reason"])
@@ -170,35 +181,36 @@ def why_no_energy(parts: Sequence[dict[str, Any]]) -> str | None:
 
 
 def machine_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The machine before the first round and after the last, what was seen in between, and the warnings.
+    """Report the machine before the first round and after the last, what was observed, and warnings.
 
-    ``rounds`` are those of all models. A measurement that was resumed has several stretches, between which
-    the machine may have cooled down or been started anew: the report is of the last, the warnings are of all.
+    ``rounds`` are those of all models. A measurement that was resumed has several segments, between which the
+    machine may have cooled down or been restarted: the report is of the last segment, the warnings are of
+    all.
     """
-    stretches: dict[int, list[dict[str, Any]]] = {}
-    for one in rounds:
-        stretches.setdefault(one.get("stretch", 0), []).append(one)
-    reports = [stretch_report(stretches[number]) for number in sorted(stretches)]
+    segments: dict[int, list[dict[str, Any]]] = {}
+    for reply in rounds:
+        segments.setdefault(reply.get("stretch", 0), []).append(reply)
+    reports = [segment_report(segments[number]) for number in sorted(segments)]
     warnings = {warning["code"]: warning for report in reports for warning in report["warnings"]}
     return {**reports[-1], "warnings": list(warnings.values())}
 
 
-def stretch_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The same for rounds that followed each other.
+def segment_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Report the machine for rounds that followed each other.
 
-    They are put in the order in which they were measured; samples of different rounds are kept apart, and
-    looks at the GPU's clock follow each other.
+    They are sorted in the order in which they were measured; samples of different rounds are kept apart, and
+    readings of the GPU's clock are concatenated.
     """
-    ordered = sorted(rounds, key=lambda one: one["before"]["monotonic_s"])
+    ordered = sorted(rounds, key=lambda reply: reply["before"]["monotonic_s"])
     before, after = ordered[0]["before"], ordered[-1]["after"]
     warmest: dict[str, float] = {}
-    for one in ordered:
-        for zone, degrees in one["watched"]["warmest_c"].items():
+    for reply in ordered:
+        for zone, degrees in reply["watched"]["warmest_c"].items():
             warmest[zone] = max(degrees, warmest.get(zone, degrees))
-    looks = [hertz for one in ordered for hertz in one["watched"]["gpu_hz"]]
-    watched = {"gpu_hz": looks, "warmest_c": warmest, "period_s": ordered[0]["watched"]["period_s"]}
-    samples = [one.get("gpu_ns") or one["samples_ns"] for one in ordered]
-    uses_gpu = any(one["uses_gpu"] for one in ordered)
+    gpu_hz = [hertz for reply in ordered for hertz in reply["watched"]["gpu_hz"]]
+    watched = {"gpu_hz": gpu_hz, "warmest_c": warmest, "period_s": ordered[0]["watched"]["period_s"]}
+    samples = [reply.get("gpu_ns") or reply["samples_ns"] for reply in ordered]
+    uses_gpu = any(reply["uses_gpu"] for reply in ordered)
     return {
         "before": before,
         "after": after,
@@ -208,7 +220,7 @@ def stretch_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def speedup_report(models: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The paired speedup of ``pruned`` over ``baseline``, and the undisturbed one, from their samples."""
+    """Return the paired speedup of ``pruned`` over ``baseline``, and the undisturbed one."""
     samples = [models[name]["samples_ns"] for name in ("baseline", "pruned")]
     return {
         "speedup": asdict(stats.speedup(*samples)),

@@ -1,4 +1,4 @@
-"""The order of a measurement: look at the machine, rounds in turn, accuracy, a file that is never half."""
+"""Run a measurement: probe the machine, alternate rounds, score accuracy, write a file that is never partial."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.bench.accuracy import Batches, Scorer, no_accuracy
-from edgeprune.bench.advice import warnings_for
 from edgeprune.bench.compare import refuse_mixed_energy
 from edgeprune.bench.copies import changed_since, private_copies
 from edgeprune.bench.detect import find_device
@@ -18,6 +17,7 @@ from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
 from edgeprune.bench.session import NAMES, Progress, Session, interruption
+from edgeprune.bench.warnings import warnings_for
 from edgeprune.devices import CPU, Device, confirm, load_device
 from edgeprune.files.locks import held
 from edgeprune.files.paths import explained
@@ -66,10 +66,10 @@ def bench_run(
         layers: whether to time every layer too, in passes of their own.
         host: where the device is; None for this machine.
         assume_device: measure with the profile even if the machine contradicts it; the result says so.
-        resume: go on with the rounds of a measurement that was cut, given the same options.
-        widths: given the pruned model's ONNX file, None where there is none, and the result, says where its
-            layers stand on the device's steps; see `edgeprune.latency.standing`.
-        progress: told ``(done, total, text)`` as it goes.
+        resume: continue an interrupted measurement, given the same options.
+        widths: called with the pruned model's ONNX file, None where there is none, and the result; reports how
+            its layers' widths use the device's steps, see `edgeprune.latency.standing`.
+        progress: called with ``(done, total, text)``, in rounds.
 
     Returns:
         The result, as written.
@@ -115,15 +115,16 @@ def bench_run(
 
 
 def reached(device: str | None, host: Host | None, *, assume: bool = False) -> tuple[Transport, Device]:
-    """Return the way to the machine, and the profile that ``device`` means there.
+    """Connect to the machine; return the transport, and the profile that ``device`` means there.
 
     Args:
-        device: a profile's name, "jetson" or "auto"; None for "cpu" here, and for what answers on a host.
+        device: a profile's name, "jetson" or "auto"; None for "cpu" on this machine, and for "auto" on a
+            host.
         host: where the machine is; None for this one.
-        assume: take a profile that the machine contradicts.
+        assume: use a profile that the machine contradicts.
 
     Raises:
-        BenchError: it cannot be reached, or is not what it was called.
+        BenchError: it cannot be reached, or does not match the profile.
     """
     transport = host.connect() if host else LocalTransport()
     name = host.device(device) if host else device or CPU
@@ -153,7 +154,7 @@ def bench_models(
         save: called with the result so far after each pair of rounds and after each stage.
         layers: whether to time every layer too.
         journal: keeps the rounds, and gives those of a measurement that is resumed.
-        progress: told ``(done, total, text)``, in rounds.
+        progress: called with ``(done, total, text)``, in rounds.
 
     Raises:
         BenchError: a file is missing, or the runner failed.
@@ -164,15 +165,15 @@ def bench_models(
         source=source,
         options=options or BenchOptions(load_device("cpu")),
         transport=transport or LocalTransport(),
-        progress=progress or _nothing,
+        progress=progress or _ignore_progress,
         feed_shape=feed_shape,
         scoring=batches is not None,
     )
-    save = save or _nothing
-    session, fingerprint, wished = looked_at(session)
+    save = save or _ignore_progress
+    session, fingerprint, wished = probe_session(session)
     with private_copies(session.files) as copies:
         session = replace(session, files=copies, originals=session.files)
-        result = started_result(session, fingerprint, wished)
+        result = initial_result(session, fingerprint, wished)
         session = measure_speed(session, result, save, journal)
         if layers:
             result["layers"] = measure_layers(session, result["settings"]["threads"])
@@ -187,11 +188,11 @@ def bench_models(
     return result
 
 
-def looked_at(session: Session) -> tuple[Session, dict[str, Any], str]:
-    """Look at the machine; returns the session with its runtime, what it is, and which runtime was wished.
+def probe_session(session: Session) -> tuple[Session, dict[str, Any], str]:
+    """Probe the machine; return the session with its runtime, the fingerprint, and the preferred runtime.
 
     Raises:
-        BenchError: it is not the device that was asked for, or has none of its runtimes.
+        BenchError: it is not the requested device, or has none of its runtimes.
     """
     fingerprint = session.probe()
     device = session.options.device
@@ -199,12 +200,12 @@ def looked_at(session: Session) -> tuple[Session, dict[str, Any], str]:
     return session.chosen(fingerprint), fingerprint, device.runtime
 
 
-def started_result(session: Session, fingerprint: dict[str, Any], wished: str) -> dict[str, Any]:
+def initial_result(session: Session, fingerprint: dict[str, Any], wished: str) -> dict[str, Any]:
     """Make the result before the first round.
 
     Args:
-        session: as `looked_at` returned it.
-        fingerprint: what the machine is.
+        session: as `probe_session` returned it.
+        fingerprint: of the machine.
         wished: the runtime that its profile prefers.
     """
     threads = session.options.threads or fingerprint["cores_physical"]
@@ -216,11 +217,11 @@ def started_result(session: Session, fingerprint: dict[str, Any], wished: str) -
 def measure_speed(
     session: Session, result: dict[str, Any], save: Save, journal: Journal | None = None
 ) -> Session:
-    """Measure all rounds, and put what they come to into ``result``; returns the session with the rounds.
+    """Measure all rounds, and write their summary into ``result``; return the session with the rounds.
 
     Args:
         session: with private copies of the files.
-        result: as `started_result` made it.
+        result: as `initial_result` made it.
         save: called with the result after each pair.
         journal: keeps the rounds.
     """
@@ -228,7 +229,7 @@ def measure_speed(
     if journal:
         about = session.about(result["device"]["fingerprint"], threads)
         session = session.resumed(journal.begin(about))
-        result["settings"]["stretches"] = session.stretch + 1
+        result["settings"]["stretches"] = session.segment + 1
     session.build(threads)
     for _ in session.paired_rounds(threads):
         if journal:
@@ -243,11 +244,11 @@ def measure_speed(
 
 
 def fill_in(result: dict[str, Any], session: Session) -> None:
-    """Put what the rounds so far come to into ``result``."""
+    """Write the summary of the rounds so far into ``result``."""
     first = session.rounds[NAMES[0]][0]
     result["settings"].update(feed=first["feed"], warm_up=first["warm_up"])
     result["settings"]["discarded_rounds"] = list(session.discarded)
-    paused = [interruption([one]) for name in NAMES for one in session.rounds[name]]
+    paused = [interruption([reply]) for name in NAMES for reply in session.rounds[name]]
     result["settings"]["paused_rounds"] = [pause for pause in paused if pause is not None]
     batch = session.options.batch
     result["models"] = {
@@ -258,11 +259,17 @@ def fill_in(result: dict[str, Any], session: Session) -> None:
         for name in NAMES
     }
     refuse_mixed_energy(result["models"])
-    result["machine"] = machine_report([one for name in NAMES for one in session.rounds[name]])
+    result["machine"] = machine_report([reply for name in NAMES for reply in session.rounds[name]])
 
 
 def add_accuracy(result: dict[str, Any], session: Session, batches: Callable[[], Batches] | None) -> None:
-    """Score the files on the test images, or say why not."""
+    """Score the files on the test images, or record why not.
+
+    Args:
+        result: of the measurement; each model gets its accuracy.
+        session: after the last round.
+        batches: gives batches of normalised test images; None when no accuracy was requested.
+    """
     scores = no_accuracy(NAMES, "not asked for")
     if batches:
         settings = result["settings"]
@@ -275,25 +282,29 @@ def add_accuracy(result: dict[str, Any], session: Session, batches: Callable[[],
 
 
 def files_of(models: Mapping[str, str | Path] | Files) -> Files:
-    """Return files in one form.
+    """Return the files in one form.
 
     Raises:
-        BenchError: one is not named, or not there.
+        BenchError: a model is not named, or its file is missing.
     """
     return loose_files(models) if isinstance(models, Mapping) else models
 
 
 def exported_models(run: Path) -> Mapping[str, str | Path] | Files:
-    """Return what was exported of a run; an error that names the command where nothing was."""
+    """Return the files that were exported of a run.
+
+    Raises:
+        BenchError: nothing was exported; names the command.
+    """
     return exported_files(run)
 
 
 def test_batches(run: Path) -> Batches:
-    """The run's normalised test images, in their fixed order."""
+    """Return the run's normalised test images, in their fixed order."""
     from edgeprune.runs.run import Run
 
     return Run.open(run).data().batches("test")
 
 
-def _nothing(*told: object) -> None:
-    """For a caller that wants no news."""
+def _ignore_progress(*_event: object) -> None:
+    """Ignore progress: for a caller that does not show it."""

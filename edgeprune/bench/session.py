@@ -1,4 +1,4 @@
-"""One measurement under way: its rounds so far, and the calls that add to them."""
+"""Hold one measurement in progress: its rounds so far, and the calls that add to them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,11 +35,11 @@ class Session:
         originals: name -> the file that it is a private copy of; empty where it is measured itself.
         options: what was asked for.
         transport: to the runner.
-        progress: told ``(done, total, text)``; one unit is one round, or the scoring of one model.
+        progress: called with ``(done, total, text)``; one unit is one round, or the scoring of one model.
         feed_shape: of the first input, batch included; None for the model's own.
         scoring: whether accuracy follows, so that the total is right.
         rounds: name -> the runner's answers, in order.
-        stretch: how often the measurement was resumed; each round keeps it.
+        segment: how often the measurement was resumed; each round keeps it.
         discarded: what interrupted pairs of rounds that were measured again.
     """
 
@@ -50,7 +50,7 @@ class Session:
     feed_shape: Sequence[int] | None = None
     scoring: bool = False
     rounds: dict[str, list[Round]] = field(default_factory=lambda: {name: [] for name in NAMES})
-    stretch: int = 0
+    segment: int = 0
     discarded: list[str] = field(default_factory=list)
     originals: Mapping[str, Path] = field(default_factory=dict)
     source: Files | None = None
@@ -76,10 +76,10 @@ class Session:
         return ",".join(self.options.device.sensors) or "none"
 
     def chosen(self, fingerprint: Mapping[str, Any]) -> "Session":
-        """This session with the runtime that the machine has, of those that the device's profile names.
+        """Return this session with the first runtime of the device's profile that the machine has.
 
         Raises:
-            BenchError: it has none of them, or wants files that were not exported.
+            BenchError: it has none of them, or needs files that were not exported.
         """
         device = self.options.device.running_on(fingerprint["runtimes"])
         session = replace(self, options=replace(self.options, device=device))
@@ -91,7 +91,7 @@ class Session:
         return replace(session, files=source.of(session.backend.measured_file(version), named))
 
     def probe(self) -> dict[str, Any]:
-        """What the machine is; it sleeps while it looks, so nothing of ours counts as load."""
+        """Return the machine's fingerprint; the probe sleeps meanwhile, so that it does not count as load."""
         self.progress(0, self.total, "looking at the machine")
         device = self.options.device
         words = runtime_words(self.transport, device.runtimes or [device.runtime])
@@ -99,7 +99,7 @@ class Session:
         return fingerprint
 
     def about(self, fingerprint: Mapping[str, Any], threads: int) -> dict[str, Any]:
-        """What is measured, where, and with what: rounds of anything else do not belong to it."""
+        """Return what is measured, where, and with what: rounds of anything else do not belong to it."""
         options, device = self.options, self.options.device
         return {
             "--host": options.host,
@@ -118,13 +118,13 @@ class Session:
         }
 
     def resumed(self, pairs: Sequence[Mapping[str, Round]]) -> "Session":
-        """This session with the rounds of an earlier stretch."""
+        """Return this session with the rounds of earlier segments."""
         rounds = {name: [pair[name] for pair in pairs] for name in NAMES}
-        last = max((one.get("stretch", 0) for one in rounds[NAMES[0]]), default=-1)
-        return replace(self, rounds=rounds, stretch=last + 1)
+        last = max((reply.get("stretch", 0) for reply in rounds[NAMES[0]]), default=-1)
+        return replace(self, rounds=rounds, segment=last + 1)
 
     def paired_rounds(self, threads: int) -> Iterator[None]:
-        """Add one round of each model at a time: each in a fresh process, nothing else of ours alive.
+        """Measure a round of each model at a time, in a fresh process each, with none other of ours alive.
 
         A second session alive would take the cores with its spinning threads, and ruin the ratios. A pair in
         which something stopped the runner is measured again, a few times in all.
@@ -149,7 +149,7 @@ class Session:
         return rounds
 
     def measure(self, name: str, threads: int) -> Round:
-        """One round of one model."""
+        """Measure one round of one model."""
         path, options = self.files[name], self.options
         arguments = [
             *("--model", self.transport.send(path)),
@@ -164,35 +164,50 @@ class Session:
             raise
         except BenchError as error:
             raise BenchError(f"measuring {name} ({path.name}) failed: {error}") from error
-        return {**answer, "stretch": self.stretch}
+        return {**answer, "stretch": self.segment}
 
     def words(self, threads: int) -> list[str]:
-        """Of every verb that loads a model."""
+        """Return the arguments of every verb that loads a model."""
         words = model_words(self.transport, self.options.device, self.options.batch, threads)
         if self.feed_shape:
             words += ["--shape", "x".join(map(str, self.feed_shape))]
         return words
 
     def scoring_words(self) -> list[str]:
-        """Return what the runner is told beside runtime, batch and threads when it scores a model."""
+        """Return the runner's arguments beside runtime, batch and threads when it scores a model."""
         device = self.options.device
         return [*engine_words(device), *runtime_words(self.transport, [device.runtime])]
 
     def build(self, threads: int) -> None:
-        """Have the engines made before anything is timed; nothing to do for a runtime that needs none."""
+        """Build the engines before anything is timed, where the runtime needs them."""
         for name in NAMES if self.builds_engines else ():
             self.progress(0, self.total, f"{name}: the engine (built once, which takes minutes on a board)")
             self.ask("build", name, self.words(threads))
 
     def layers(self, name: str, threads: int, seconds: float) -> list[dict[str, Any]]:
-        """The layers of one model, timed in one pass."""
-        found: list[dict[str, Any]] = self.ask(
+        """Time the layers of one model in one pass.
+
+        Args:
+            name: of the model.
+            threads: of the runtime.
+            seconds: of timed inference.
+        """
+        answer: list[dict[str, Any]] = self.ask(
             "layers", name, [*self.words(threads), "--seconds", str(seconds)]
         )["layers"]
-        return found
+        return answer
 
     def ask(self, verb: str, name: str, words: Sequence[str]) -> dict[str, Any]:
-        """One answer about one model; an error names it."""
+        """Run a verb on one model; return the answer.
+
+        Args:
+            verb: of the runner.
+            name: of the model; an error names it.
+            words: further arguments.
+
+        Raises:
+            BenchError: the runner failed.
+        """
         path = self.files[name]
         try:
             remote = self.transport.send(path)
@@ -202,7 +217,7 @@ class Session:
         return answer
 
     def scored(self, name: str, images: int) -> None:
-        """Pass on how far the accuracy is."""
+        """Report the progress of the accuracy."""
         done = 2 * self.options.round_count + NAMES.index(name)
         self.progress(done, self.total, f"{name}: {images} test images")
 
@@ -210,11 +225,11 @@ class Session:
 def interruption(rounds: Iterable[Round]) -> str | None:
     """Return what stopped the runner for more than `MOST_PAUSED` of a round; None where nothing did.
 
-    A runner that does not tell has samples by which most pauses show all the same.
+    An older runner does not report pauses; its samples show most of them.
     """
-    for one in rounds:
-        paused = one.get("pauses") or pauses(one["samples_ns"])
-        window_s = max(sum(one["samples_ns"]) / 1e9, one.get("window_s") or 0.0)
+    for reply in rounds:
+        paused = reply.get("pauses") or pauses(reply["samples_ns"])
+        window_s = max(sum(reply["samples_ns"]) / 1e9, reply.get("window_s") or 0.0)
         if paused["seconds"] > MOST_PAUSED * (window_s + paused["suspended_s"]):
             why = "the machine slept" if paused["suspended_s"] else "something stopped the runner"
             return f"{why} for {paused['seconds']:.2f} s"

@@ -1,4 +1,4 @@
-"""A board over the system's own ssh and scp, so that what ~/.ssh/config says of it counts."""
+"""Reach a board over the system's own ssh and scp, so that ~/.ssh/config applies."""
 
 import os
 import shlex
@@ -32,7 +32,7 @@ BROKEN = (
 
 
 class SshTransport(RemoteTransport):
-    """One ssh for each question, so that a board that came back is simply asked again."""
+    """Starts one ssh for each call, so that a board that reconnects needs no handling."""
 
     home = "~/.cache/edgeprune"
     causes = CAUSES
@@ -46,10 +46,17 @@ class SshTransport(RemoteTransport):
         folder: str | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        """``options`` are ``Name=value`` as of ``ssh -o``; ``environment`` may have more words in ``WORDS``.
+        """Build the common arguments of ssh and scp.
+
+        Args:
+            host: a name for ssh, as in ``user@board``.
+            options: ``Name=value`` as of ``ssh -o``.
+            python: the command for Python there; None searches for one.
+            folder: for files there; None for ``home``.
+            environment: may hold further arguments in ``WORDS``.
 
         Raises:
-            BenchError: a host, an option or a folder that ssh would misunderstand.
+            BenchError: a host, an option or a folder that ssh would misread.
         """
         super().__init__(python, folder)
         if not host or host.startswith("-") or any(sign.isspace() for sign in host):
@@ -68,13 +75,13 @@ class SshTransport(RemoteTransport):
         ]
 
     def shell(self, script: str) -> list[str]:
-        """Through ``sh``, whatever the login shell is."""
+        """Return the command that runs a script through ``sh``, whatever the login shell is."""
         return ["ssh", *self.words, "-T", "--", self.name, f"sh -c {shlex.quote(script)}"]
 
     def copy(self, path: Path, remote: str) -> list[str]:
-        """An absolute path cannot be taken for ``host:path``."""
+        """Return the command of scp; an absolute path cannot be taken for ``host:path``."""
         return ["scp", "-q", *self.words, "--", str(path.resolve()), f"{self.name}:{remote}"]
 
     def pythons(self) -> list[str]:
-        """Jetson's TensorRT is in the system's Python, which this is."""
+        """Return the system's Python, which has a Jetson's TensorRT."""
         return ["python3"]

@@ -1,4 +1,4 @@
-"""Statistics of a measurement: pure functions of samples. Samples are ns, a list per round."""
+"""Compute statistics of a measurement: pure functions of samples, in ns, a list per round."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 Rounds = Sequence[Sequence[int]]
 
 NS_PER_MS = 1e6
-QUIET = 0.1  # the share of samples that even a busy neighbour leaves alone
+QUIET = 0.1  # the share of samples that even a noisy co-tenant does not disturb
 CHUNK = 200  # draws at a time: a draw weighs every sample
 CONFIDENCE = 0.95
 DRAWS = 10_000  # the interval's ends then move by about 1 % of its width from seed to seed
@@ -24,7 +24,7 @@ UNDISTURBED = (
 
 @dataclass(frozen=True)
 class Speedup:
-    """How many times faster the second model is, and between which bounds that lies."""
+    """A ratio of latencies with its confidence interval; above 1, the second model is faster."""
 
     value: float
     low: float
@@ -35,26 +35,26 @@ class Speedup:
 
 
 def latency_ms(rounds: Rounds) -> dict[str, float]:
-    """p10, p50, p90, p99 (linear between neighbours) and mean over the samples of all rounds, ms."""
+    """Return p10, p50, p90, p99 (interpolated linearly) and mean over the samples of all rounds, ms."""
     samples = np.concatenate([np.asarray(samples, dtype=np.float64) for samples in rounds]) / NS_PER_MS
     places = {"p10": QUIET, "p50": 0.5, "p90": 0.9, "p99": 0.99}
-    found = {name: float(np.quantile(samples, place)) for name, place in places.items()}
-    return {**found, "mean": float(samples.mean())}
+    quantiles = {name: float(np.quantile(samples, place)) for name, place in places.items()}
+    return {**quantiles, "mean": float(samples.mean())}
 
 
 def throughput_ips(rounds: Rounds, batch: int) -> float:
-    """Images per second of one caller that sends ``batch`` images, waits, and sends the next."""
+    """Return the images per second of one caller that sends ``batch`` images, waits, and sends the next."""
     runs = sum(len(samples) for samples in rounds)
     return runs * batch / (sum(sum(samples) for samples in rounds) / 1e9)
 
 
 def round_medians(rounds: Rounds) -> np.ndarray:
-    """p50 of each round, ns."""
+    """Return the p50 of each round, ns."""
     return np.array([np.median(np.asarray(samples, dtype=np.float64)) for samples in rounds])
 
 
 def round_spread(rounds: Rounds) -> float | None:
-    """Noise: standard deviation of the rounds' p50 over the mean of them; None for one round."""
+    """Return the noise: the standard deviation of the rounds' p50 over their mean; None for one round."""
     medians = round_medians(rounds)
     return float(medians.std(ddof=1) / medians.mean()) if len(medians) > 1 else None
 
@@ -62,14 +62,21 @@ def round_spread(rounds: Rounds) -> float | None:
 def speedup(
     baseline: Rounds, pruned: Rounds, *, confidence: float = CONFIDENCE, draws: int = DRAWS, seed: int = 0
 ) -> Speedup:
-    """Paired speedup of ``pruned`` over ``baseline``: round i of one with round i of the other.
+    """Return the paired speedup of ``pruned`` over ``baseline``: each round with its partner.
 
-    The two rounds of a pair follow each other, so what changes slowly (clock, temperature, neighbours)
-    divides out of their ratio. The median of the ratios forgives a round that something disturbed. Within a
-    round the samples depend on each other, so that whole pairs are drawn and never samples.
+    The two rounds of a pair follow each other, so that slow changes (clock, temperature, noisy co-tenants)
+    cancel in their ratio. The median of the ratios is robust to a disturbed round. Samples within a round
+    depend on each other, so that whole pairs are drawn and never samples.
+
+    Args:
+        baseline: ns, a list per round.
+        pruned: ns, a list per round, as many rounds.
+        confidence: of the interval.
+        draws: bootstrap samples.
+        seed: of the bootstrap.
 
     Raises:
-        ValueError: fewer than two pairs, or not as many rounds of each.
+        ValueError: there are fewer than two pairs, or unequal numbers of rounds.
     """
     pairs = _pairs(baseline, pruned)
     ratios = round_medians(baseline) / round_medians(pruned)
@@ -82,13 +89,20 @@ def speedup(
 def undisturbed_speedup(
     baseline: Rounds, pruned: Rounds, *, confidence: float = CONFIDENCE, draws: int = 2000, seed: int = 0
 ) -> Speedup:
-    """Speedup while neighbours leave the cores alone: of the fast samples of both, whatever their rounds.
+    """Return the speedup while co-tenants leave the cores alone: by the fast samples of both models.
 
-    On a shared machine a neighbour slows a core down to two thirds for milliseconds or seconds, at other
-    times for each model, and some rounds hardly at all: medians of rounds then scatter widely, and the
-    fast end of the samples does not (Chen and Revels, "Robust benchmarking in noisy environments", 2016,
-    take the minimum; one sample is a poor estimate of it where the clock changes, too). On a quiet machine
-    this is the ratio of the medians.
+    On a shared machine a noisy co-tenant slows a core down to two thirds for milliseconds or seconds, at
+    other times for each model, and some rounds hardly at all: medians of rounds then scatter widely, and the
+    fast end of the samples does not (Chen and Revels, "Robust benchmarking in noisy environments", 2016, take
+    the minimum; one sample is a poor estimate of it where the clock changes, too). On a quiet machine this is
+    the ratio of the medians.
+
+    Args:
+        baseline: ns, a list per round.
+        pruned: ns, a list per round, as many rounds.
+        confidence: of the interval.
+        draws: bootstrap samples.
+        seed: of the bootstrap.
 
     Raises:
         ValueError: as `speedup`.
@@ -108,16 +122,16 @@ def undisturbed_speedup(
 
 
 def _low_quantiles(rounds: Rounds, weights: np.ndarray) -> np.ndarray:
-    """The quantile `QUIET` of all samples, with each round taken as often as a row of ``weights`` says."""
-    samples = np.concatenate([np.asarray(one, dtype=np.float64) for one in rounds])
+    """Return the quantile `QUIET` of all samples, each round weighted by a row of ``weights``."""
+    samples = np.concatenate([np.asarray(round_samples, dtype=np.float64) for round_samples in rounds])
     order = np.argsort(samples, kind="stable")
-    owner = np.repeat(np.arange(len(rounds)), [len(one) for one in rounds])[order]
-    found = []
+    owner = np.repeat(np.arange(len(rounds)), [len(round_samples) for round_samples in rounds])[order]
+    quantiles = []
     for start in range(0, len(weights), CHUNK):
         counted = np.cumsum(weights[start : start + CHUNK][:, owner], axis=1)
         places = (counted < QUIET * counted[:, -1:]).sum(axis=1)
-        found.append(samples[order][places])
-    return np.concatenate(found)
+        quantiles.append(samples[order][places])
+    return np.concatenate(quantiles)
 
 
 def _pairs(baseline: Rounds, pruned: Rounds) -> int:
@@ -127,7 +141,7 @@ def _pairs(baseline: Rounds, pruned: Rounds) -> int:
 
 
 def expanded_tail(pairs: int, confidence: float) -> float:
-    """The share to cut from each end of the bootstrap distribution, smaller than (1 - confidence) / 2.
+    """Return the share to cut from each end of the bootstrap distribution, below (1 - confidence) / 2.
 
     With few pairs the plain percentile interval is too narrow, as is a normal interval without Student's t.
     Hesterberg, "What Teachers Should Know About the Bootstrap" (2015), section 5.3: cut

@@ -1,4 +1,4 @@
-"""What the runner is told of runtimes and models."""
+"""Make the runner's arguments for runtimes and models."""
 
 from collections.abc import Iterable
 
@@ -8,28 +8,28 @@ from edgeprune.devices import Device
 
 
 def runtime_words(transport: Transport, runtimes: Iterable[str]) -> list[str]:
-    """Send the files of runtimes that the runner lacks, and return what tells it of them.
+    """Send the files of runtimes that the runner lacks; return the arguments that name them.
 
     Args:
         transport: to the runner.
-        runtimes: by name; those of the runner itself need no file.
+        runtimes: by name; the runner's own need no file.
     """
     files = [transport.send(file) for file in runtime_files(runtimes)]
     return [word for file in files for word in ("--runtime-file", file)]
 
 
 def engine_words(device: Device) -> list[str]:
-    """Return what a runtime is told that builds an engine from the file it is given."""
+    """Return the arguments for a runtime that builds an engine from the model file."""
     backend = for_runtime(device.runtime, device.precision)
     return ["--precision", device.precision] if backend and backend.builds_on_target else []
 
 
 def model_words(transport: Transport, device: Device, batch: int, threads: int) -> list[str]:
-    """Return what the runner is told with every model it loads.
+    """Return the arguments of the runner for every model it loads.
 
     Args:
         transport: to the runner.
-        device: with the runtime and precision that are used.
+        device: with the chosen runtime and precision.
         batch: images per inference.
         threads: of the runtime.
     """

@@ -8,7 +8,7 @@ from typing import Any
 from edgeprune_target.scratch import scratch_folder
 
 from edgeprune.bench.graph import read_graph
-from edgeprune.bench.layers import parts_of
+from edgeprune.bench.layers import timed_layers
 from edgeprune.bench.options import check_writable
 from edgeprune.bench.session import Progress
 from edgeprune.files.locks import held_file
@@ -234,7 +234,7 @@ def times_of_others(model: Model, table: Table, onnx_file: Path, sampler: Sample
 
     That file has no reference layer: it is scaled by what its layers take in it and by the table.
     """
-    parts = parts_of(sampler.passes(onnx_file, seconds=1.0), read_graph(onnx_file))
+    parts = timed_layers(sampler.passes(onnx_file, seconds=1.0), read_graph(onnx_file))
     names = {layer.name for layer in model.layers}
     run = sum(time_of(parts, layer.name, layer.shape) for layer in model.layers)
     scale = sum(table.entry(one.shape).at(one.inputs, one.outputs) for one in model.layers) / run

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.bench.graph import read_graph
-from edgeprune.bench.layers import Part, parts_of
+from edgeprune.bench.layers import TimedLayer, timed_layers
 from edgeprune.bench.local import Transport
 from edgeprune.bench.replies import call
 from edgeprune.bench.words import model_words
@@ -67,7 +67,7 @@ class Sampler:
         self.files += 1
         path.write_bytes(sample_model(shape, points, self.batch))
         try:
-            parts = parts_of(self.passes(path), read_graph(path))
+            parts = timed_layers(self.passes(path), read_graph(path))
         finally:
             path.unlink()
         scale = self._scale(time_of(parts, REFERENCE_NAME, REFERENCE))
@@ -79,7 +79,7 @@ class Sampler:
         return self.reference_ms / reference_ms
 
 
-def time_of(parts: Sequence[Part], name: str, shape: Shape) -> float:
+def time_of(parts: Sequence[TimedLayer], name: str, shape: Shape) -> float:
     """A branch's layer with what is folded into it, whether the runtime folds it or not."""
     labels, label = {name}, name
     for word in shape.after:

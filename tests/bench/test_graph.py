@@ -11,12 +11,12 @@ from torch import nn
 from trt.fixtures import small_cnn
 
 from edgeprune.backends.onnx import export_model
-from edgeprune.bench.graph import Graph, read_graph
+from edgeprune.bench.graph import OnnxGraph, read_graph
 from edgeprune.bench.local import LocalTransport
 
 
 @pytest.fixture
-def graph(tmp_path: Path) -> Graph:
+def graph(tmp_path: Path) -> OnnxGraph:
     """conv1 -> y, relu1 -> r, pool -> p, flat -> f, fc -> logits; the weights of two have their names."""
     return read_graph(small_cnn(tmp_path / "m.onnx", width=5))
 
@@ -32,18 +32,18 @@ def graph(tmp_path: Path) -> Graph:
         ("ReorderOutput_token_5", "ReorderOutput", [], {"ReorderOutput_token_5"}),
     ],
 )
-def test_nodes_of_a_layer(graph: Graph, name: str, kind: str, named: list[str], nodes: set[str]) -> None:
+def test_nodes_of_a_layer(graph: OnnxGraph, name: str, kind: str, named: list[str], nodes: set[str]) -> None:
     assert graph.nodes_of(name, kind, named) == nodes
 
 
-def test_channels(graph: Graph) -> None:
+def test_channels(graph: OnnxGraph) -> None:
     assert graph.channels_of({"conv1", "conv1/Relu"}) == {5}
     assert graph.channels_of({"fc", "absent"}) == {3}
     assert graph.knows({"absent", "fc"}) and not graph.knows({"relu1"})
 
 
 @pytest.mark.parametrize("kind", ["fp16", "int8"])
-def test_typed_files_have_the_same_labels(graph: Graph, tmp_path: Path, kind: str) -> None:
+def test_typed_files_have_the_same_labels(graph: OnnxGraph, tmp_path: Path, kind: str) -> None:
     from edgeprune.backends.onnx_fp16 import export_half
     from edgeprune.backends.onnx_int8 import export_quantised
 

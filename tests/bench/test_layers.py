@@ -10,12 +10,12 @@ from trt.fixtures import small_cnn
 
 from bench.conftest import FAKE
 from edgeprune.bench import BenchOptions, bench_models
-from edgeprune.bench.graph import Graph, read_graph
-from edgeprune.bench.layers import Part, compared, group_of, padded, parts_of, verdict
+from edgeprune.bench.graph import OnnxGraph, read_graph
+from edgeprune.bench.layers import TimedLayer, compare_layers, group_of, padded, timed_layers, verdict
 from edgeprune.reporting.rows import layer_table, layers_title
 
 NODES = {"conv1": "Conv", "relu1": "Relu", "fc": "Gemm"}
-GRAPH = Graph(NODES, {"y": "conv1", "r": "relu1"}, {"relu1": "y"}, {name: name for name in NODES}, {})
+GRAPH = OnnxGraph(NODES, {"y": "conv1", "r": "relu1"}, {"relu1": "y"}, {name: name for name in NODES}, {})
 
 
 def layer(name: str, ms: float | None, kind: str = "Conv", **more: Any) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def layer(name: str, ms: float | None, kind: str = "Conv", **more: Any) -> dict[
     return {**found, **more}
 
 
-def part(*nodes: str, ms: tuple[float, ...] = (1.0, 1.0), **more: Any) -> Part:
-    return Part(frozenset(nodes), "Conv", list(ms), **more)
+def part(*nodes: str, ms: tuple[float, ...] = (1.0, 1.0), **more: Any) -> TimedLayer:
+    return TimedLayer(frozenset(nodes), "Conv", list(ms), **more)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,9 @@ def test_a_reformat_goes_with_the_layer_it_names() -> None:
     copy = layer(
         "Reformatting CopyNode for Input Tensor 0 to fc", 0.5, "Reformat", onnx=["fc"], reformat=True
     )
-    found = parts_of([[copy, layer("conv1 + relu1", 2.0, onnx=["conv1", "relu1"]), layer("fc", 1.0)]], GRAPH)
+    found = timed_layers(
+        [[copy, layer("conv1 + relu1", 2.0, onnx=["conv1", "relu1"]), layer("fc", 1.0)]], GRAPH
+    )
     assert [(sorted(one.nodes), one.ms, one.reformats, one.reformat_ms) for one in found] == [
         (["conv1", "relu1"], [2.0], 0, []),
         (["fc"], [1.5], 1, [0.5]),
@@ -101,7 +103,7 @@ def test_a_reorder_goes_with_the_layer_beside_it() -> None:
             layer("fc", 1.0, "Gemm"),
         ]
     ]
-    found = parts_of(passes, GRAPH)
+    found = timed_layers(passes, GRAPH)
     assert [(sorted(one.nodes), one.ms, one.reformats) for one in found] == [
         (["conv1", "relu1"], [2.75], 2),
         (["fc"], [1.0], 0),
@@ -109,11 +111,11 @@ def test_a_reorder_goes_with_the_layer_beside_it() -> None:
 
 
 def test_a_layer_without_a_time_is_left_out() -> None:
-    assert parts_of([[layer("conv1", 1.0)], [layer("conv1", None)]], GRAPH) == []
+    assert timed_layers([[layer("conv1", 1.0)], [layer("conv1", None)]], GRAPH) == []
 
 
 def test_layers_that_were_fused_otherwise_are_one_row() -> None:
-    rows = compared(
+    rows = compare_layers(
         [part("conv1", "relu1", ms=(3.0, 3.2)), part("fc")],
         [part("conv1", ms=(1.0, 1.1)), part("relu1", ms=(0.5, 0.5)), part("fc"), part("gather")],
     )
@@ -125,15 +127,15 @@ def test_layers_that_were_fused_otherwise_are_one_row() -> None:
 
 def test_what_the_other_runtime_fused_is_not_missing() -> None:
     graphs = {"baseline": GRAPH, "pruned": GRAPH}
-    rows = compared([part("conv1"), part("relu1"), part("x")], [part("conv1")], graphs)
+    rows = compare_layers([part("conv1"), part("relu1"), part("x")], [part("conv1")], graphs)
     assert [row["verdict"] for row in rows] == ["same", "fused in pruned", "only in baseline"]
-    rows = compared([part("conv1")], [part("relu1")], graphs)
+    rows = compare_layers([part("conv1")], [part("relu1")], graphs)
     assert [row["verdict"] for row in rows] == ["fused in pruned", "fused in baseline"]
 
 
 def test_a_row_may_join_what_was_apart_before() -> None:
     """Two rows of the baseline that one fused layer of the pruned model covers."""
-    rows = compared([part("a"), part("x"), part("b")], [part("a", "b", ms=(1.0, 1.0))])
+    rows = compare_layers([part("a"), part("x"), part("b")], [part("a", "b", ms=(1.0, 1.0))])
     assert [row["onnx"] for row in rows] == [["a", "b"], ["x"]]
     assert rows[0]["baseline"]["ms"] == 2.0
 
@@ -142,7 +144,7 @@ def test_what_pruning_brought_is_said() -> None:
     slow = part(
         "conv1", ms=(2.0, 2.0), padded="13 channels computed as 16", reformats=1, reformat_ms=[0.5, 0.5]
     )
-    rows = compared([part("conv1")], [slow])
+    rows = compare_layers([part("conv1")], [slow])
     assert (rows[0]["verdict"], rows[0]["gained_reformat"]) == ("slower", True)
     found = {"rows": rows, "total_ms": {"baseline": 1.0, "pruned": 2.0}, "note": "why"}
     heads, cells = layer_table(found)
@@ -180,9 +182,9 @@ def test_onnxruntime_on_this_machine(tmp_path: Path) -> None:
         found = layers(
             str(path), runtime="onnxruntime", batch=1, threads=1, seconds=0.05, options=EngineOptions()
         )["layers"]
-        parts[name] = parts_of([found], read_graph(path))
+        parts[name] = timed_layers([found], read_graph(path))
         assert all(label.split("/")[0] in ("conv1", "fc") for one in parts[name] for label in one.nodes)
-    rows = compared(parts["baseline"], parts["pruned"])
+    rows = compare_layers(parts["baseline"], parts["pruned"])
     conv = next(row for row in rows if "conv1" in row["onnx"])
     assert conv["verdict"] == "faster"
     # Where the processor computes in blocks of channels, 13 become 16; where it does not, nothing is padded.

@@ -26,7 +26,7 @@ def test_rows_are_read_in_their_order() -> None:
 def test_no_rows_and_no_loading() -> None:
     with pytest.raises(BenchError, match="gave no times: Min Latency"):
         times_ns(PRINTED[:-2])
-    with pytest.raises(BenchError, match="did not say how long loading took: x"):
+    with pytest.raises(BenchError, match="did not print how long loading took: x"):
         load_ns(["x"])
 
 

@@ -4,7 +4,7 @@ import pytest
 from boards.phone import build
 
 from edgeprune.bench.adb import AdbTransport
-from edgeprune.bench.phone import fingerprint, state_of, tree_of, version_of
+from edgeprune.bench.phone import fingerprint, state_of, symbol_version, tree_of
 
 
 @pytest.fixture
@@ -34,5 +34,5 @@ def test_fingerprint(phone: AdbTransport) -> None:
 
 
 def test_version() -> None:
-    assert version_of("VERS_1.23.2") == "1.23.2"
-    assert version_of("") == "unknown (onnxruntime_perf_test)"
+    assert symbol_version("VERS_1.23.2") == "1.23.2"
+    assert symbol_version("") == "unknown (onnxruntime_perf_test)"

@@ -11,7 +11,7 @@ from bench.conftest import FINGERPRINT, Scripted, a_round
 from edgeprune.bench import BenchOptions, bench_models
 from edgeprune.bench import process as process_module
 from edgeprune.bench.accuracy import Scorer
-from edgeprune.bench.process import ask, one_line
+from edgeprune.bench.process import ask, printable_line
 from edgeprune.bench.replies import checked
 from edgeprune.devices import load_device
 from edgeprune.errors import BenchError
@@ -219,9 +219,9 @@ def test_last_words_without_end() -> None:
 
 
 def test_a_signal_without_a_name() -> None:
-    assert "signal 40" in str(process_module.how_it_ended(-40, []))
+    assert "signal 40" in str(process_module.exit_error(-40, []))
 
 
 def test_one_line() -> None:
-    assert one_line(" a\n\tb\x00c ") == "a b c"
-    assert one_line("x" * 9, 5) == "xxxxx ..."
+    assert printable_line(" a\n\tb\x00c ") == "a b c"
+    assert printable_line("x" * 9, 5) == "xxxxx ..."

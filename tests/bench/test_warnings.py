@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from edgeprune.bench.advice import warnings_for
+from edgeprune.bench.warnings import warnings_for
 
 MODEL = {
     "round_spread": 0.01,
@@ -80,7 +80,7 @@ MACHINE = "device.fingerprint"
         ("speedup", {"value": 0.86, "low": 0.8, "high": 0.9}, "not_faster", "--target-device jetson"),
         (f"{MACHINE}.busy_cores", 1.2, "machine_loaded", "1.2 of 4 cores"),
         ("settings.threads", 5, "too_many_threads", "--threads 4"),
-        ("settings.stretches", 3, "resumed", "measured in 3 stretches"),
+        ("settings.stretches", 3, "resumed", "measured in 3 segments"),
         (f"{MACHINE}.governors", ["powersave"], "governor", "powersave"),
         (f"{MACHINE}.governors", ["performance", "powersave"], "governor", "cpupower"),
         ("models.pruned.energy_reason", "rapl: not here", "energy_unavailable", "rapl: not here"),

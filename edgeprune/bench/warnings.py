@@ -1,4 +1,4 @@
-"""Warnings about a measurement: values with a code and a sentence. A pure function of the result."""
+"""Warn about a measurement: codes with a sentence each, as a pure function of the result."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,17 +7,17 @@ from edgeprune_target.clocks import locked
 
 NOISY_SPREAD = 0.05  # a model against itself varies by about 1 % from round to round on an idle machine
 FEW_SAMPLES = 100  # below it, p99 is the slowest sample or an interpolation towards it
-FREE_SHARE = 0.75  # of the cores wanted must have been free, or other work was measured too
+FREE_SHARE = 0.75  # of the requested cores must have been free, or other work was measured too
 SURE_WINDOW_S = 10.0  # 200 samples of a board's sensor chip; below, slow swings of power show
 LONG_GAP_S = 1.0  # twenty readings of a board's sensor chip missed
 CLOCKS = "clocks_not_locked"
 
 Result = dict[str, Any]
-Warning = tuple[str, str]  # noqa: A001 - (code, message)
+CodedWarning = tuple[str, str]  # (code, message)
 
 
 def warnings_for(result: Result) -> list[dict[str, str]]:
-    """Everything a reader should know before believing ``result``: a list of ``{"code", "message"}``."""
+    """Return all warnings about ``result`` as a list of ``{"code", "message"}``."""
     checks = (
         device_assumed,
         resumed,
@@ -30,17 +30,17 @@ def warnings_for(result: Result) -> list[dict[str, str]]:
         machine_loaded,
         too_many_threads,
         governor,
-        machine,
-        engine,
+        machine_warnings,
+        engine_warnings,
         other_runtime,
-        no_energy,
+        energy_unavailable,
         short_energy,
-        no_accuracy,
+        accuracy_unavailable,
     )
     return [{"code": code, "message": message} for check in checks for code, message in check(result)]
 
 
-def device_assumed(result: Result) -> Iterator[Warning]:
+def device_assumed(result: Result) -> Iterator[CodedWarning]:
     """Report a profile that the machine contradicts."""
     device = result["device"]
     if device.get("assumed"):
@@ -51,19 +51,19 @@ def device_assumed(result: Result) -> Iterator[Warning]:
         )
 
 
-def resumed(result: Result) -> Iterator[Warning]:
-    """Rounds of different times."""
-    stretches = result["settings"]["stretches"]
-    if stretches > 1:
+def resumed(result: Result) -> Iterator[CodedWarning]:
+    """Report a measurement that was interrupted and resumed."""
+    segments = result["settings"]["stretches"]
+    if segments > 1:
         yield (
             "resumed",
-            f"measured in {stretches} stretches: each pair of rounds is whole, so that the speedup holds; "
-            "latencies and energies are means over stretches in which the machine may have differed",
+            f"measured in {segments} segments: each pair of rounds is complete, so that the speedup holds; "
+            "latencies and energies are means over segments between which the machine may have changed",
         )
 
 
-def paused(result: Result) -> Iterator[Warning]:
-    """Report what stopped the runner inside its measuring windows, whether that was measured again or not."""
+def paused(result: Result) -> Iterator[CodedWarning]:
+    """Report what stopped the runner inside its measuring windows, whether it was measured again or not."""
     kept, again = (result["settings"].get(f"{name}_rounds", []) for name in ("paused", "discarded"))
     if again:
         yield (
@@ -74,23 +74,23 @@ def paused(result: Result) -> Iterator[Warning]:
     if kept:
         yield (
             "paused",
-            f"{kept[0]} in one of {len(kept)} interrupted rounds, by which throughput and means are off; "
-            "keep the machine awake and stop nothing, then measure again",
+            f"{kept[0]} in one of {len(kept)} interrupted rounds, which distort throughput and means; "
+            "keep the machine awake and suspend nothing, then measure again",
         )
 
 
-def replaced(result: Result) -> Iterator[Warning]:
+def replaced(result: Result) -> Iterator[CodedWarning]:
     """Report files that were replaced while their copies were measured."""
     for name in result.get("replaced", []):
         yield (
             "file_replaced",
             f"{name}: {result['models'][name]['file']} was replaced while it was measured; the result is of "
-            f"the file that was there at first (sha256 {result['models'][name]['sha256'][:12]})",
+            f"the original file (sha256 {result['models'][name]['sha256'][:12]})",
         )
 
 
-def noisy(result: Result) -> Iterator[Warning]:
-    """Rounds of one model that differ."""
+def noisy(result: Result) -> Iterator[CodedWarning]:
+    """Report models whose median latency varies between rounds."""
     for name, model in result["models"].items():
         spread = model["round_spread"]
         if spread is not None and spread > NOISY_SPREAD:
@@ -100,21 +100,21 @@ def noisy(result: Result) -> Iterator[Warning]:
             )
 
 
-def undisturbed(result: Result) -> Iterator[Warning]:
-    """Where rounds differ: what their fast samples say, if that is surer."""
-    found, medians = result.get("speedup_undisturbed"), result["speedup"]
-    if not found or not any(True for _ in noisy(result)):
+def undisturbed(result: Result) -> Iterator[CodedWarning]:
+    """Report the speedup by the fast samples where rounds vary and that speedup is more certain."""
+    fast, medians = result.get("speedup_undisturbed"), result["speedup"]
+    if not fast or not any(True for _ in noisy(result)):
         return
-    if found["high"] - found["low"] < medians["high"] - medians["low"]:
+    if fast["high"] - fast["low"] < medians["high"] - medians["low"]:
         yield (
             "undisturbed",
-            "by the 10th percentiles, which are surer here than the medians, the speedup is "
-            f"{found['value']:.2f}x ({found['low']:.2f} to {found['high']:.2f})",
+            "by the 10th percentiles, which are more certain here than the medians, the speedup is "
+            f"{fast['value']:.2f}x ({fast['low']:.2f} to {fast['high']:.2f})",
         )
 
 
-def few_samples(result: Result) -> Iterator[Warning]:
-    """Too few inferences for a p99."""
+def few_samples(result: Result) -> Iterator[CodedWarning]:
+    """Report models with too few inferences for a p99."""
     for name, model in result["models"].items():
         count = sum(len(samples) for samples in model["samples_ns"])
         if count < FEW_SAMPLES:
@@ -124,8 +124,8 @@ def few_samples(result: Result) -> Iterator[Warning]:
             )
 
 
-def not_faster(result: Result) -> Iterator[Warning]:
-    """An interval that is not all above 1."""
+def not_faster(result: Result) -> Iterator[CodedWarning]:
+    """Report a speedup whose confidence interval is not entirely above 1."""
     speedup = result["speedup"]
     if speedup is None or speedup["low"] > 1.0:
         return
@@ -140,8 +140,8 @@ def not_faster(result: Result) -> Iterator[Warning]:
     )
 
 
-def machine_loaded(result: Result) -> Iterator[Warning]:
-    """Other work just before the start: what was seen, or the load average where that cannot be seen."""
+def machine_loaded(result: Result) -> Iterator[CodedWarning]:
+    """Report other work just before the start, by busy cores or else by the load average."""
     machine, threads = result["device"]["fingerprint"], result["settings"]["threads"]
     load = machine["load_average"][0] if machine["load_average"] else None
     busy = machine["busy_cores"] if machine["busy_cores"] is not None else load
@@ -156,8 +156,8 @@ def machine_loaded(result: Result) -> Iterator[Warning]:
         )
 
 
-def too_many_threads(result: Result) -> Iterator[Warning]:
-    """More threads than cores."""
+def too_many_threads(result: Result) -> Iterator[CodedWarning]:
+    """Report more threads than physical cores."""
     threads, cores = result["settings"]["threads"], result["device"]["fingerprint"]["cores_physical"]
     if threads > cores:
         yield (
@@ -166,11 +166,11 @@ def too_many_threads(result: Result) -> Iterator[Warning]:
         )
 
 
-def governor(result: Result) -> Iterator[Warning]:
-    """A clock that moves with the load; where it is held, as by jetson_clocks, the governor has no say."""
+def governor(result: Result) -> Iterator[CodedWarning]:
+    """Report a governor that scales the clock with the load, unless the clocks are fixed (jetson_clocks)."""
     governors = result["device"]["fingerprint"]["governors"]
-    said = [warning["code"] for warning in result["machine"]["warnings"]]
-    if governors and governors != ["performance"] and not clocks_held(result) and CLOCKS not in said:
+    codes = [warning["code"] for warning in result["machine"]["warnings"]]
+    if governors and governors != ["performance"] and not clocks_held(result) and CLOCKS not in codes:
         yield (
             "governor",
             f"the frequency governor is {', '.join(governors)}, so the clock moves with the load; "
@@ -179,26 +179,26 @@ def governor(result: Result) -> Iterator[Warning]:
 
 
 def clocks_held(result: Result) -> bool:
-    """Whether every processor's lowest clock is its highest."""
+    """Return whether the lowest clock of every processor equals its highest."""
     held = [locked(cpu, "khz") for cpu in result["machine"]["before"]["cpu"]["clocks"]]
     return bool(held) and all(held)
 
 
-def machine(result: Result) -> Iterator[Warning]:
-    """What the runner's states before and after say: clocks, heat, throttling, counters, swap."""
+def machine_warnings(result: Result) -> Iterator[CodedWarning]:
+    """Forward what the runner's states before and after show: clocks, heat, throttling, counters, swap."""
     for warning in result["machine"]["warnings"]:
         yield warning["code"], warning["message"]
 
 
-def engine(result: Result) -> Iterator[Warning]:
-    """What the runtime says of the engine of each model."""
+def engine_warnings(result: Result) -> Iterator[CodedWarning]:
+    """Forward the runtime's warnings about the engine of each model."""
     for name, model in result["models"].items():
         for warning in model.get("engine_warnings") or []:
             yield warning["code"], f"{name}: {warning['message']}"
 
 
-def other_runtime(result: Result) -> Iterator[Warning]:
-    """Measured with the second choice."""
+def other_runtime(result: Result) -> Iterator[CodedWarning]:
+    """Report a measurement with another runtime than the profile's first."""
     settings = result["settings"]
     if settings["runtime"] != settings["runtime_wished"]:
         yield (
@@ -208,8 +208,8 @@ def other_runtime(result: Result) -> Iterator[Warning]:
         )
 
 
-def short_energy(result: Result) -> Iterator[Warning]:
-    """An energy from a short time, or with a hole in its readings."""
+def short_energy(result: Result) -> Iterator[CodedWarning]:
+    """Report an energy from too short a time, or with a gap in its readings."""
     for name, model in result["models"].items():
         energy = model["energy"]
         if model["energy_mj_per_inference"] is None:
@@ -218,25 +218,25 @@ def short_energy(result: Result) -> Iterator[Warning]:
             yield (
                 "short_energy",
                 f"{name}: the energy is of {energy['window_s']:.1f} s only; give --seconds {SURE_WINDOW_S:g} "
-                "or more for one to rely on",
+                "or more for a reliable one",
             )
         if energy["unit"] == "watts" and (energy["longest_gap_s"] or 0.0) > LONG_GAP_S:
             yield (
                 "energy_gap",
-                f"{name}: the power sensor said nothing for {energy['longest_gap_s']:.1f} s; that time was "
-                "filled in from its neighbours",
+                f"{name}: the power sensor said nothing for {energy['longest_gap_s']:.1f} s; that gap was "
+                "interpolated",
             )
 
 
-def no_energy(result: Result) -> Iterator[Warning]:
-    """No energy, and why: once, as the models share the sensor."""
+def energy_unavailable(result: Result) -> Iterator[CodedWarning]:
+    """Report a missing energy with its reason: once, since the models share the sensor."""
     reasons = [model["energy_reason"] for model in result["models"].values() if model["energy_reason"]]
     if reasons:
         yield "energy_unavailable", f"no energy: {reasons[0]}"
 
 
-def no_accuracy(result: Result) -> Iterator[Warning]:
-    """An accuracy that was asked for and could not be had."""
+def accuracy_unavailable(result: Result) -> Iterator[CodedWarning]:
+    """Report an accuracy that was requested and could not be measured."""
     for name, model in result["models"].items():
         if model["accuracy"] is None and not model["accuracy_reason"].startswith("not "):
             yield "accuracy_unavailable", f"{name}: no accuracy: {model['accuracy_reason']}"
