@@ -24,8 +24,8 @@ from torch import nn
 from edgeprune import api
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.importance import score
-from edgeprune.latency import Site
-from edgeprune.latency.whole import Whole
+from edgeprune.latency import BenchTarget
+from edgeprune.latency.end_to_end import EndToEndTimer
 
 NETWORKS = ("torchvision:resnet18", "torchvision:resnet50", "torchvision:mobilenet_v2")
 ROUND_TO = (1, 8, 16, 32)
@@ -88,7 +88,7 @@ def kept_by(graph: Graph, pruned: nn.Module) -> np.ndarray:
     return keep
 
 
-def rival(key: Row, whole: Whole) -> Row:
+def rival(key: Row, whole: EndToEndTimer) -> Row:
     """One network pruned by Torch-Pruning with one `round_to`, beside the unpruned one."""
     model, shape = whole.baseline, whole.shape
     graph = build_graph(model, torch.zeros(1, *shape))
@@ -109,7 +109,7 @@ def ours(key: Row, best: Row, seconds: float) -> Row:
     done = api.prune(model, torch.zeros(1, *shape), criterion="l2", target=target, device="cpu")
     scores = score(done.graph, "l2")
     importance = float(scores[done.plan.keep].sum() / scores.sum())
-    against = timed(rivals, done.model, shape, Site.reach(), seconds)
+    against = timed(rivals, done.model, shape, BenchTarget.reach(), seconds)
     more = importance > best["importance"] and against["high"] >= 1  # at their latency, within noise
     return {
         "target": target,
@@ -136,7 +136,7 @@ def main() -> None:
     about: dict[str, Any] = {"flops": FLOPS, "seconds": given.seconds}
     kept = Rows(given.out, about)
     for name in given.networks:
-        whole = Whole(*network(name), Site.reach(), given.seconds, SURE, TRIES)
+        whole = EndToEndTimer(*network(name), BenchTarget.reach(), given.seconds, SURE, TRIES)
         quiet(kept, whole, {"model": name, "side": "theirs"})
         keys = [{"model": name, "side": "theirs", "round_to": step} for step in ROUND_TO]
         rows = kept.run(keys, lambda key, whole=whole: rival(key, whole))

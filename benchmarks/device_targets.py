@@ -20,7 +20,7 @@ from measuring import Row, Rows, network, timed
 
 from edgeprune import api
 from edgeprune.errors import TargetError
-from edgeprune.latency import Site
+from edgeprune.latency import BenchTarget
 
 NETWORKS = ("resnet56", "torchvision:resnet18", "torchvision:resnet50", "torchvision:mobilenet_v2")
 BATCHES = (1, 32)
@@ -33,7 +33,7 @@ LONGER = 3  # times, where the interval holds the limit
 def row_of(key: Row, weights: str | None, seconds: float) -> Row:
     """One network pruned for one target, and measured."""
     model, shape = network(key["model"], weights if key["model"] == "resnet56" else None)
-    site = Site.reach(batch=key["batch"])
+    site = BenchTarget.reach(batch=key["batch"])
     start = time.perf_counter()
     try:
         done = api.prune(

@@ -22,10 +22,10 @@ from measuring import SURE, Row, Rows, network, quiet
 
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
-from edgeprune.latency import Site, build_table
-from edgeprune.latency.device import Pricing
+from edgeprune.latency import BenchTarget, build_table
+from edgeprune.latency.device import LatencyEstimator
+from edgeprune.latency.end_to_end import EndToEndTimer
 from edgeprune.latency.shapes import read_model
-from edgeprune.latency.whole import Whole
 from edgeprune.rewrite.compaction import compact
 
 LEAST, MOST = 0.25, 1.0  # of a group's width
@@ -60,8 +60,8 @@ def main() -> None:
     if given.lut.exists() != (known is not None):
         parser.error(f"{given.lut} and {given.out} belong together, and one is missing: remove the other")
     model, shape = network(given.model)
-    site, graph = Site.reach(batch=given.batch), build_graph(model, torch.zeros(1, *shape))
-    whole = Whole(model, shape, site, given.seconds, SURE, TRIES)
+    site, graph = BenchTarget.reach(batch=given.batch), build_graph(model, torch.zeros(1, *shape))
+    whole = EndToEndTimer(model, shape, site, given.seconds, SURE, TRIES)
     start = time.perf_counter()
     table = build_table(
         whole.baseline_file,
@@ -71,7 +71,7 @@ def main() -> None:
     )
     build_s = known["build_s"] if known else time.perf_counter() - start
     print(f"table of {given.model}: {build_s:.0f} s")
-    pricing = Pricing(graph, read_model(whole.baseline_file, given.batch), table)
+    pricing = LatencyEstimator(graph, read_model(whole.baseline_file, given.batch), table)
     predicted = pricing.on(graph)
 
     def row_of(key: Row) -> Row:

@@ -13,8 +13,8 @@ from edgeprune_target.fingerprint import cpu_model
 from torch import nn
 
 from edgeprune.files.writing import write_json
-from edgeprune.latency import Site
-from edgeprune.latency.whole import Times, Whole
+from edgeprune.latency import BenchTarget
+from edgeprune.latency.end_to_end import EndToEndTimer, PairedTimes
 from edgeprune.models import build, is_cifar_sized, load_weights
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import train_prune
@@ -35,14 +35,14 @@ def network(name: str, weights: str | None = None) -> tuple[nn.Module, tuple[int
 
 
 def timed(
-    baseline: nn.Module, pruned: nn.Module, shape: tuple[int, ...], site: Site, seconds: float
+    baseline: nn.Module, pruned: nn.Module, shape: tuple[int, ...], site: BenchTarget, seconds: float
 ) -> dict[str, float]:
     """Both in turn in one run, as `edgeprune bench` does it: ms, the speedup and its interval.
 
     On a machine with neighbours some measurements are disturbed: one of much doubt is taken again, and that
-    of the least counts, whatever it says. See `edgeprune.latency.whole.Whole`.
+    of the least counts, whatever it says. See `edgeprune.latency.end_to_end.EndToEndTimer`.
     """
-    return Whole(baseline, shape, site, seconds, SURE, TRIES).times(pruned)._asdict()
+    return EndToEndTimer(baseline, shape, site, seconds, SURE, TRIES).times(pruned)._asdict()
 
 
 def trained(place: Path, options: TrainPruneOptions) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Rows:
         return self.rows
 
 
-def quiet(kept: Rows, whole: Whole, of: Row) -> None:
+def quiet(kept: Rows, whole: EndToEndTimer, of: Row) -> None:
     """Let a script that goes on know how fast the baseline can be; rows that were taken under load go.
 
     Args:
@@ -97,7 +97,9 @@ def quiet(kept: Rows, whole: Whole, of: Row) -> None:
         of: what its rows have in common.
     """
     mine = [row for row in kept.rows if of.items() <= row.items()]
-    times = [Times(*({"percentile": 50.0, **row}[name] for name in Times._fields)) for row in mine]
+    times = [
+        PairedTimes(*({"percentile": 50.0, **row}[name] for name in PairedTimes._fields)) for row in mine
+    ]
     for one in times:
         whole.seen(one)
     loaded = [row for row, one in zip(mine, times, strict=True) if whole.doubt(one) > SURE]

@@ -17,7 +17,7 @@ from measuring import Row, Rows, network, timed
 
 from edgeprune import api
 from edgeprune.errors import TargetError
-from edgeprune.latency import Site
+from edgeprune.latency import BenchTarget
 
 NETWORKS = (
     "resnet8", "resnet14", "resnet20", "resnet56", "mobilenetv2_cifar", "mobilenetv1_cifar", "vgg16_cifar",
@@ -44,7 +44,7 @@ def drawn(count: int) -> list[Row]:
 def row_of(key: Row, seconds: float) -> Row:
     """One network pruned, and measured."""
     model, shape = network(key["model"])
-    site = Site.reach()
+    site = BenchTarget.reach()
     try:
         done = api.prune(
             model, torch.zeros(1, *shape), criterion=key["criterion"], target=key["target"], device=site

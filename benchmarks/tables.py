@@ -142,7 +142,7 @@ def on_machine(found: dict[str, Any]) -> str:
 
 
 def undisturbed(row: dict[str, Any]) -> bool:
-    """Whether a speedup is of 10th percentiles; see `edgeprune.latency.whole.Whole`."""
+    """Whether a speedup is of 10th percentiles; see `edgeprune.latency.end_to_end.EndToEndTimer`."""
     return row.get("percentile") == 10
 
 

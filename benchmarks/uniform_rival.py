@@ -20,8 +20,8 @@ from edgeprune.files.writing import write_json
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import score
-from edgeprune.latency import Site
-from edgeprune.latency.whole import Whole
+from edgeprune.latency import BenchTarget
+from edgeprune.latency.end_to_end import EndToEndTimer
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.options import TrainPruneOptions
 
@@ -37,7 +37,7 @@ def uniform(graph: Graph, share: float) -> Plan:
     return Plan.of(graph, keep)
 
 
-def times_of(graph: Graph, whole: Whole, kept: Path) -> dict[str, float]:
+def times_of(graph: Graph, whole: EndToEndTimer, kept: Path) -> dict[str, float]:
     """The measured share of the baseline's time of every uniform plan; those in the file ``kept`` are known.
 
     All are measured: time is no rising function of the widths, since a device likes some of them better.
@@ -81,9 +81,9 @@ def main() -> None:
     best = {"method": "l2", "prune_schedule": "one-shot", "target": given.target}
     summary = {"ours": trained(given.runs / "ours", TrainPruneOptions(**{**vars(options), **best}))}
     ours = Run.open(given.runs / "ours")
-    baseline, shape, site = ours.load("baseline"), tuple(ours.config["input_shape"]), Site.reach()
+    baseline, shape, site = ours.load("baseline"), tuple(ours.config["input_shape"]), BenchTarget.reach()
     graph = build_graph(baseline, torch.zeros(1, *shape))
-    times = times_of(graph, Whole(baseline, shape, site), given.runs / "times.json")
+    times = times_of(graph, EndToEndTimer(baseline, shape, site), given.runs / "times.json")
     for name, share in nearest(times, summary["ours"]["target"]["got_fraction"]).items():
         plan_file = given.runs / f"{name}.json"
         write_json(plan_file, uniform(graph, share).to_dict(graph))

@@ -29,7 +29,7 @@ from edgeprune.graph.classes import Graph, build_graph, shapes_of
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import Batches, score
-from edgeprune.latency import Site, device_budget
+from edgeprune.latency import BenchTarget, device_budget
 from edgeprune.options.bounds import short
 from edgeprune.records.trust import trusting
 from edgeprune.rewrite import compaction, masking
@@ -177,7 +177,7 @@ def prune(
     batches: Batches | None = None,
     options: Mapping[str, Any] | None = None,
     target: str | Target = "flops=0.5",
-    device: str | Site | None = None,
+    device: str | BenchTarget | None = None,
     align: int = 1,
     floor: int = 2,
     ratios: Mapping[str, float] | None = None,
@@ -196,7 +196,7 @@ def prune(
         options: options of the criterion by name, such as {"reduction": "max"}.
         target: the remaining cost: 'flops=0.5', 'params=0.3', 'memory=20MB', 'latency=0.5', 'latency=8ms', or
             several, separated by commas.
-        device: the device to prune for: a profile's name, or an `edgeprune.latency.Site` for a remote device or
+        device: the device to prune for: a profile's name, or an `edgeprune.latency.BenchTarget` for a remote device or
             another batch size; its latency table is built if it is missing. None for no device, or for "cpu" with a
             latency target.
         align: numbers of channels become multiples of this (8 suits most hardware).
@@ -219,14 +219,14 @@ def prune(
     if any(parameter.is_meta for parameter in model.parameters()):
         raise ModelError("the model is on the meta device and has no weights to score: load them first")
     scores = score(graph, criterion, batches=batches, **options_of(options))
-    if not isinstance(device, str | Site | None) or device == "":
-        raise TargetError(f"a profile's name or a Site is wanted as device, not {kind_of(device)}")
+    if not isinstance(device, str | BenchTarget | None) or device == "":
+        raise TargetError(f"a profile's name or a BenchTarget is wanted as device, not {kind_of(device)}")
     if device is None and not need_device(targets):
         plan = Budget.of(targets, graph, align, floor).select(graph, scores, ratios)
     else:
         if ratios:
             raise TargetError("ratios of single layers and a device exclude each other: leave one out")
-        site = device if isinstance(device, Site) else Site.reach(device)
+        site = device if isinstance(device, BenchTarget) else BenchTarget.reach(device)
         if not isinstance(graph.inputs[0], Tensor):
             raise TargetError(
                 f"a latency table is for networks that take a batch of images, not {kind_of(graph.inputs[0])}: "

@@ -68,7 +68,7 @@ def bench_run(
         assume_device: measure with the profile even if the machine contradicts it; the result says so.
         resume: continue an interrupted measurement, given the same options.
         widths: called with the pruned model's ONNX file, None where there is none, and the result; reports how
-            its layers' widths use the device's steps, see `edgeprune.latency.standing`.
+            its layers' widths use the device's steps, see `edgeprune.latency.utilization`.
         progress: called with ``(done, total, text)``, in rounds.
 
     Returns:

@@ -46,7 +46,7 @@ def bench(
     edgeprune bench runs/mine --device jetson --host user@board
     """
     from edgeprune.bench import bench_run
-    from edgeprune.latency.standing import standing_of
+    from edgeprune.latency.utilization import utilization_of
     from edgeprune.reporting.console import print_rows, print_table, progress_bars
     from edgeprune.reporting.rows import (
         bench_rows,
@@ -66,7 +66,7 @@ def bench(
         result = bench_run(
             place, device=device, batch=batch, threads=threads, seconds=seconds,
             json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
-            layers=layers, host=there, assume_device=assume_device, resume=resume, widths=standing_of,
+            layers=layers, host=there, assume_device=assume_device, resume=resume, widths=utilization_of,
             runtime=runtime, precision=precision,
         )  # fmt: skip
     if to_stdout:

@@ -17,9 +17,9 @@ budget.py    such a budget from a model and a device's name
 standing.py  where layers stand on the device's steps, for people
 """
 
+from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.budget import device_budget
 from edgeprune.latency.build import build_table
-from edgeprune.latency.site import Site
 from edgeprune.latency.table import Table
 
-__all__ = ["Site", "Table", "build_table", "device_budget"]
+__all__ = ["BenchTarget", "Table", "build_table", "device_budget"]

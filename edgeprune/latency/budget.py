@@ -8,11 +8,11 @@ from torch import nn
 from edgeprune.bench.session import Progress
 from edgeprune.budget import Budget, Target, parse_targets
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.build import build_table
-from edgeprune.latency.device import Pricing, budget_on
+from edgeprune.latency.device import LatencyEstimator, budget_on
+from edgeprune.latency.end_to_end import EndToEndTimer
 from edgeprune.latency.shapes import read_model
-from edgeprune.latency.site import Site
-from edgeprune.latency.whole import Whole
 from edgeprune.processes.ranks import ranks
 
 
@@ -20,7 +20,7 @@ def device_budget(
     model: nn.Module,
     shape: tuple[int, ...],
     target: str | Target,
-    site: Site | None = None,
+    site: BenchTarget | None = None,
     *,
     lut: Path | None = None,
     align: int = 1,
@@ -48,15 +48,15 @@ def device_budget(
             or no layer that can be timed. ExportError, BenchError: it cannot be exported, or not be measured.
     """
     targets = parse_targets(target)
-    site = site or Site.reach()
-    whole = Whole(model, shape, site)
+    site = site or BenchTarget.reach()
+    whole = EndToEndTimer(model, shape, site)
     if ranks().main:
         build_table(whole.baseline_file, site, lut, progress=progress)
     ranks().wait()
     table = build_table(whole.baseline_file, site, lut)
     if graph is None:
         graph = build_graph(model, torch.zeros(1, *shape))
-    pricing = Pricing(graph, read_model(whole.baseline_file, site.batch), table)
+    pricing = LatencyEstimator(graph, read_model(whole.baseline_file, site.batch), table)
     return budget_on(
         targets,
         pricing,

@@ -12,11 +12,11 @@ from edgeprune.bench.layers import timed_layers
 from edgeprune.bench.options import check_writable
 from edgeprune.bench.session import Progress
 from edgeprune.files.locks import held_file
+from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.grid import WINDOW, Line, find_rough, find_step, first_grid, probe_widths
-from edgeprune.latency.samples import Point
-from edgeprune.latency.sampling import Sampler, time_of
-from edgeprune.latency.shapes import DEPTHWISE, Layer, Model, Shape, read_model
-from edgeprune.latency.site import Site
+from edgeprune.latency.layer_models import Point
+from edgeprune.latency.profiling import LayerProfiler, time_of
+from edgeprune.latency.shapes import DEPTHWISE, Model, ModelLayer, Shape, read_model
 from edgeprune.latency.table import ASSUMED_ON, AXES, Entry, Table
 
 REFINEMENTS = 3  # rounds of points between points
@@ -26,7 +26,7 @@ FINEST = 16  # pieces that an axis is cut into at most: times bend where layers 
 
 def build_table(
     onnx_file: Path,
-    site: Site,
+    site: BenchTarget,
     place: Path | None = None,
     *,
     progress: Progress = lambda done, total, text: None,  # noqa: ARG005
@@ -56,7 +56,7 @@ def build_table(
         return _completed(_begun(site, place), model, onnx_file, site, place, progress)
 
 
-def _begun(site: Site, place: Path) -> Table:
+def _begun(site: BenchTarget, place: Path) -> Table:
     """Return the table at ``place``, or an empty one."""
     if not place.exists():
         return Table(dict(site.conditions))
@@ -68,12 +68,12 @@ def _begun(site: Site, place: Path) -> Table:
 
 
 def _completed(
-    table: Table, model: Model, onnx_file: Path, site: Site, place: Path, progress: Progress
+    table: Table, model: Model, onnx_file: Path, site: BenchTarget, place: Path, progress: Progress
 ) -> Table:
     """Add to a table what the model needs, while this process holds the file."""
     table.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with scratch_folder() as folder:
-        sampler = Sampler(
+        sampler = LayerProfiler(
             site.transport, site.device, site.threads, site.batch, Path(folder), table.reference_ms
         )
         fill(table, model, sampler, lambda: table.save(place), progress)
@@ -88,7 +88,7 @@ def knows(table: Table, model: Model) -> bool:
     return layers and all(other.key in table.others for other in model.others)
 
 
-def widest(layers: Sequence[Layer]) -> dict[Shape, tuple[int, int]]:
+def widest(layers: Sequence[ModelLayer]) -> dict[Shape, tuple[int, int]]:
     """Each shape with the most channels it has in a model."""
     found: dict[Shape, tuple[int, int]] = {}
     for layer in layers:
@@ -97,7 +97,9 @@ def widest(layers: Sequence[Layer]) -> dict[Shape, tuple[int, int]]:
     return found
 
 
-def fill(table: Table, model: Model, sampler: Sampler, save: Callable[[], None], progress: Progress) -> None:
+def fill(
+    table: Table, model: Model, sampler: LayerProfiler, save: Callable[[], None], progress: Progress
+) -> None:
     """Time every shape that the table does not cover yet; saved after each."""
     wanted = widest(model.layers)
     for number, (shape, (inputs, outputs)) in enumerate(wanted.items()):
@@ -124,7 +126,9 @@ def covers(entry: Entry, inputs: int, outputs: int) -> bool:
     return any(a >= inputs for a, _ in entry.ms) and any(b >= outputs for _, b in entry.ms)
 
 
-def sample(entry: Entry, inputs: int, outputs: int, sampler: Sampler, alike: Entry | None = None) -> None:
+def sample(
+    entry: Entry, inputs: int, outputs: int, sampler: LayerProfiler, alike: Entry | None = None
+) -> None:
     """Fill an entry: the steps of either axis, then a grid as fine as the times are bent.
 
     Args:
@@ -206,7 +210,7 @@ def _at(shape: Shape, axis: int, width: int, others: tuple[int, int]) -> Point:
     return (width, others[1]) if axis == 0 and not shape.raw else (others[0], width)
 
 
-def _probe(entry: Entry, inputs: int, sampler: Sampler) -> None:
+def _probe(entry: Entry, inputs: int, sampler: LayerProfiler) -> None:
     """Step and roughness along each axis, in one file."""
     wide = (inputs if entry.shape.raw else WINDOW, WINDOW)
     axes = [axis for axis, _ in _axes(entry, *wide)]
@@ -229,7 +233,7 @@ def _probe(entry: Entry, inputs: int, sampler: Sampler) -> None:
         entry.rough["both"] = entry.rough["outputs"]
 
 
-def times_of_others(model: Model, table: Table, onnx_file: Path, sampler: Sampler) -> dict[str, float]:
+def times_of_others(model: Model, table: Table, onnx_file: Path, sampler: LayerProfiler) -> dict[str, float]:
     """Operation and size -> ms for each channel, of what is no layer, from the model's own run.
 
     That file has no reference layer: it is scaled by what its layers take in it and by the table.

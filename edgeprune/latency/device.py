@@ -13,8 +13,8 @@ from edgeprune.budget import Budget, Solver, Target, need_device
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.plan import Plan
-from edgeprune.latency.choose import Chooser, PerFlop
-from edgeprune.latency.meet import Attempt, Measured, meet
+from edgeprune.latency.calibrate import Attempt, Measured, calibrate_to_target
+from edgeprune.latency.knapsack import KnapsackSolver, PerFlop
 from edgeprune.latency.predict import LatencyModel, MsByWidths
 from edgeprune.latency.shapes import Model
 from edgeprune.latency.table import ASSUMED_ON, Table
@@ -32,7 +32,7 @@ SLOWER = 0.995  # of the baseline's time, by the table: a plan must be faster th
 
 
 @dataclass
-class Pricing:
+class LatencyEstimator:
     """What any model that was cut from one original takes by a table.
 
     Args:
@@ -63,7 +63,7 @@ class LatencyOn(Latency):
         pricing: what any plan takes by the table.
     """
 
-    def __init__(self, pricing: Pricing) -> None:
+    def __init__(self, pricing: LatencyEstimator) -> None:
         self.pricing = pricing
 
     def cost(self, graph: Graph, keep: Bools | None = None) -> float:
@@ -81,7 +81,7 @@ class LatencyOn(Latency):
 
 def budget_on(
     targets: tuple[Target, ...],
-    pricing: Pricing,
+    pricing: LatencyEstimator,
     *,
     measure: Measure | None = None,
     align: int = 1,
@@ -124,7 +124,7 @@ class TimeSolver(Solver):
         tell: where to say what is being done.
     """
 
-    pricing: Pricing
+    pricing: LatencyEstimator
     measure: Measure | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
     tell: Callable[[str], None] = lambda text: None  # noqa: ARG005
@@ -192,7 +192,9 @@ class TimeSolver(Solver):
         finite = np.nan_to_num(scores, posinf=np.abs(scores[np.isfinite(scores)]).sum() + 1)
         scores = finite - min(0.0, float(finite.min(initial=0.0)))
         steps = budget.steps(graph)
-        return Chooser(graph, scores, costs, goals, steps=steps, floor=budget.floor, spend=spend).plan()
+        return KnapsackSolver(
+            graph, scores, costs, goals, steps=steps, floor=budget.floor, spend=spend
+        ).plan()
 
     def settle(self, budget: Budget, graph: Graph, scores: Floats) -> Plan:
         """Choose for the last time: measured whole on the device, and corrected, until it meets its time.
@@ -216,7 +218,7 @@ class TimeSolver(Solver):
         def ratio(plan: Plan, measured: Measured) -> float:
             return self._ratio(budget, graph, plan, measured)
 
-        best, attempts = meet(self._wanted(budget), choose, check, ratio, exact=self.exact)
+        best, attempts = calibrate_to_target(self._wanted(budget), choose, check, ratio, exact=self.exact)
         if best.measured.share > 1:  # fast for its FLOPs, and slower all the same
             best = min(attempts, key=lambda attempt: attempt.measured.share)
         self.attempts[:] = [_told(budget, graph, attempt, attempt is best) for attempt in attempts]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.graph.classes import Bools, Graph
-from edgeprune.latency.shapes import DEPTHWISE, Layer, Model
+from edgeprune.latency.shapes import DEPTHWISE, Model, ModelLayer
 from edgeprune.latency.table import Entry, Table
 
 Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ class Timed:
             know the layer, so that it never changes.
     """
 
-    layer: Layer
+    layer: ModelLayer
     entry: Entry
     inputs: Ints | None
     outputs: Ints | None
@@ -135,7 +135,7 @@ class MsByWidths:
             _Side.of(vector, full, rows)
             for one in timed
             for vector, full in ((one.inputs, one.layer.inputs), (one.outputs, one.layer.outputs))
-            for rows in [shares([vector], model.graph)[0]]
+            for rows in [group_shares([vector], model.graph)[0]]
         ]
         self.near: list[list[int]] = [[] for _ in model.graph.groups]
         for number in range(len(timed)):
@@ -144,7 +144,7 @@ class MsByWidths:
         weights = np.array([ms for ms, _ in model.others])
         lengths = np.array([1 if v is None else max(1, len(v)) for _, v in model.others], dtype=np.float64)
         still = np.array([1.0 if v is None else (v < 0).sum() for _, v in model.others])
-        rows = shares([vector for _, vector in model.others], model.graph)
+        rows = group_shares([vector for _, vector in model.others], model.graph)
         self.still = float((weights * still / lengths).sum()) if len(weights) else 0.0
         self.slope = (weights / lengths) @ rows if len(weights) else np.zeros(len(model.graph.groups))
 
@@ -187,7 +187,7 @@ class _Side:
         return self.base + round(sum(share * counts[group] for group, share in self.groups))
 
 
-def shares(vectors: Sequence[Ints | None], graph: Graph) -> Floats:
+def group_shares(vectors: Sequence[Ints | None], graph: Graph) -> Floats:
     """How often a member of each group stands in each vector, shape (vectors, groups)."""
     sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
     out = np.zeros((len(vectors), len(graph.groups)))

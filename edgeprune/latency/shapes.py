@@ -81,7 +81,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Layer:
+class ModelLayer:
     """One layer of a model: its name (the torch module's), shape, and full numbers of channels."""
 
     name: str
@@ -111,7 +111,7 @@ class Other:
 class Model:
     """What a table must know of: the layers, in the order of their running, and all else."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[ModelLayer, ...]
     others: tuple[Other, ...]
 
     def without(self, names: set[str]) -> "Model":
@@ -149,7 +149,7 @@ def read_model(path: Path, batch: int) -> Model:
         name, shape, inputs, outputs = found
         after, folded = _after(node, users, weights, covered) if shape.op != LINEAR else ((), ())
         covered |= {node.name, *folded}
-        layers.append(Layer(name, replace(shape, after=after), inputs, outputs))
+        layers.append(ModelLayer(name, replace(shape, after=after), inputs, outputs))
     if not layers:
         raise LatencyError(f"{path.name} has no convolution or linear layer: there is nothing to time")
     labels = read_graph(path).labels

@@ -11,10 +11,10 @@ from edgeprune.bench.hosts import Host
 from edgeprune.bench.options import check_writable
 from edgeprune.bench.session import Progress
 from edgeprune.errors import LatencyError
+from edgeprune.latency.bench_target import LUTS, BenchTarget
 from edgeprune.latency.build import build_table
-from edgeprune.latency.site import LUTS, Site
-from edgeprune.latency.standing import standing_of
 from edgeprune.latency.table import Table
+from edgeprune.latency.utilization import utilization_of
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
 from edgeprune.runs.inspection import named_model
@@ -63,7 +63,7 @@ def build_latency_table(
         if Path(out).exists():
             Table.load(Path(out))  # raises if the table cannot be extended
     module, size = named_model(model, shape, classes)
-    site = Site.reach(
+    site = BenchTarget.reach(
         device, host, precision=precision, batch=batch, threads=threads, assume_device=assume_device
     )
     place = Path(out) if out else site.lut
@@ -102,7 +102,7 @@ def show(file: str | None = None) -> dict[str, Any]:
 
 
 def of_run(run: str) -> dict[str, Any]:
-    """Return how the layers of a run's pruned model lie between the latency steps of its device; see `standing_of`.
+    """Return how the layers of a run's pruned model lie between the latency steps of its device; see `utilization_of`.
 
     Raises:
         LatencyError: the run was not measured.
@@ -112,7 +112,7 @@ def of_run(run: str) -> dict[str, Any]:
         raise LatencyError(f"{run} was not measured yet, so no device is known: edgeprune bench {run}")
     hint = f"measure again with: edgeprune bench {run}"
     result = read_record(measured[-1], BenchResult, error=LatencyError, hint=hint)
-    return standing_of(exported_files(Path(run)).onnx("pruned"), result)
+    return utilization_of(exported_files(Path(run)).onnx("pruned"), result)
 
 
 def _latest() -> Path:

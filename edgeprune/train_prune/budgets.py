@@ -9,7 +9,7 @@ from torch import nn
 from edgeprune.bench.hosts import Host
 from edgeprune.budget import Budget, PlanSolver, parse_targets
 from edgeprune.graph.classes import Graph
-from edgeprune.latency import Site, device_budget
+from edgeprune.latency import BenchTarget, device_budget
 from edgeprune.records.trust import check_host
 from edgeprune.train_prune.options import TrainPruneOptions, on_device
 from edgeprune.training import Progress
@@ -56,14 +56,14 @@ def make_budget(
     )
 
 
-def site_of(options: TrainPruneOptions) -> Site:
+def site_of(options: TrainPruneOptions) -> BenchTarget:
     """The device that a run is for."""
     host = None
     if options.host is not None:
         check_host(options.host, Path("this run"))
         host = Host(**{**options.host, "ssh_options": tuple(options.host["ssh_options"])})
     batch = options.target_batch or 1
-    return Site.reach(
+    return BenchTarget.reach(
         options.target_device, host, batch=batch, threads=options.target_threads,
         assume_device=options.assume_device,
     )  # fmt: skip

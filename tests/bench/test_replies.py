@@ -15,7 +15,7 @@ from edgeprune.bench.process import ask, printable_line
 from edgeprune.bench.replies import checked
 from edgeprune.devices import load_device
 from edgeprune.errors import BenchError
-from edgeprune.latency.sampling import Sampler
+from edgeprune.latency.profiling import LayerProfiler
 
 NAN, INF = float("nan"), float("inf")
 ANYTHING = [None, True, 5, -1.5, NAN, "text", [], [1], {}, {"a": 1}, [[[]]], {"samples_ns": {}}, "x" * 10_000]
@@ -166,7 +166,7 @@ def test_times_of_layers_that_cannot_be(ms: Any, tmp_path: Path) -> None:
         def call(self, verb: str, arguments: Any, on_event: Any = None) -> Any:
             return {"layers": [{**LAYER, "ms": ms}]}
 
-    sampler = Sampler(Garbling(), load_device("cpu"), 1, 1, tmp_path)
+    sampler = LayerProfiler(Garbling(), load_device("cpu"), 1, 1, tmp_path)
     with pytest.raises(BenchError, match="the runner's answer to 'layers' cannot be"):
         sampler.passes(tmp_path / "m.onnx")
 

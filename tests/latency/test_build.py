@@ -11,11 +11,11 @@ from edgeprune.errors import LatencyError
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.latency import build as module
+from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.build import build_table
-from edgeprune.latency.choose import Chooser
+from edgeprune.latency.knapsack import KnapsackSolver
 from edgeprune.latency.predict import LatencyModel
 from edgeprune.latency.shapes import read_model
-from edgeprune.latency.site import Site
 from edgeprune.latency.table import Table
 from edgeprune.rewrite.compaction import compact
 from latency.conftest import Board, truth
@@ -24,7 +24,7 @@ from latency.conftest import Board, truth
 def test_steps_are_found_and_plans_foretold_on_a_machine_that_slows_down(
     board: Board, file: Path, graph: Graph, tmp_path: Path
 ) -> None:
-    table = build_table(file, Site.reach(), tmp_path / "t.json")
+    table = build_table(file, BenchTarget.reach(), tmp_path / "t.json")
     inner = {entry.shape.key: entry for entry in table.entries.values()}["conv 3x3 on 16x16 + Relu"]
     assert inner.steps == {"inputs": 16, "outputs": 16}
     predicted = LatencyModel(graph, read_model(file, 1), table)
@@ -53,19 +53,23 @@ def test_steps_are_found_and_plans_foretold_on_a_machine_that_slows_down(
 def test_half_the_time_by_the_table_is_half_the_time_on_the_device(
     board: Board, file: Path, graph: Graph, tmp_path: Path
 ) -> None:
-    predicted = LatencyModel(graph, read_model(file, 1), build_table(file, Site.reach(), tmp_path / "t.json"))
+    predicted = LatencyModel(
+        graph, read_model(file, 1), build_table(file, BenchTarget.reach(), tmp_path / "t.json")
+    )
     scores = np.random.default_rng(0).random(graph.classes)
     goal = {"latency": 0.5 * predicted.ms()}
-    plan = Chooser(graph, scores, {"latency": predicted.by_widths()}, goal, steps=predicted.steps()).plan()
+    plan = KnapsackSolver(
+        graph, scores, {"latency": predicted.by_widths()}, goal, steps=predicted.steps()
+    ).plan()
     dense = export_model(compact(graph, plan).model, (3, 16, 16), tmp_path / "p.onnx").path
     assert truth(dense) / truth(file) <= 0.5 * 1.02
 
 
 def test_what_is_known_is_not_timed_again(board: Board, file: Path, tmp_path: Path) -> None:
     place = tmp_path / "t.json"
-    first = build_table(file, Site.reach(), place)
+    first = build_table(file, BenchTarget.reach(), place)
     board.timed.clear()
-    second = build_table(file, Site.reach(), place)
+    second = build_table(file, BenchTarget.reach(), place)
     assert board.timed == []
     assert second.entries == first.entries == Table.load(place).entries
 
@@ -84,16 +88,16 @@ def test_a_build_that_was_stopped_goes_on(
 
     monkeypatch.setattr(module, "sample", stopped)
     with pytest.raises(KeyboardInterrupt):
-        build_table(file, Site.reach(), place)
+        build_table(file, BenchTarget.reach(), place)
     done = set(Table.load(place).entries)
     monkeypatch.setattr(module, "sample", sample)
     timed = len(board.timed)
-    build_table(file, Site.reach(), place)
+    build_table(file, BenchTarget.reach(), place)
     assert len(done) == 2 and len(Table.load(place).entries) > 2
     assert len(board.timed) - timed > 0
 
 
 def test_a_table_of_other_conditions_is_refused(board: Board, file: Path, tmp_path: Path) -> None:
-    build_table(file, Site.reach(threads=2), tmp_path / "t.json")
+    build_table(file, BenchTarget.reach(threads=2), tmp_path / "t.json")
     with pytest.raises(LatencyError, match="measured with threads 2, not 1"):
-        build_table(file, Site.reach(threads=1), tmp_path / "t.json")
+        build_table(file, BenchTarget.reach(threads=1), tmp_path / "t.json")

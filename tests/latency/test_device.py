@@ -16,9 +16,9 @@ from edgeprune.errors import LatencyError, PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import score
-from edgeprune.latency import Site, device_budget
-from edgeprune.latency.meet import Attempt, Measured
-from edgeprune.latency.whole import Times, Whole
+from edgeprune.latency import BenchTarget, device_budget
+from edgeprune.latency.calibrate import Attempt, Measured
+from edgeprune.latency.end_to_end import EndToEndTimer, PairedTimes
 from edgeprune.methods.removal import remove
 from edgeprune.rewrite.compaction import compact
 from latency.conftest import Board, Net, truth
@@ -37,13 +37,13 @@ def measured(monkeypatch: pytest.MonkeyPatch, board: Board) -> list[float]:
     """The board's word on whole models, with a table that is wrong by `board.whole`; shares so far."""
     shares: list[float] = []
 
-    def times(self: Whole, pruned: Path) -> list[Times]:
+    def times(self: EndToEndTimer, pruned: Path) -> list[PairedTimes]:
         base, after = truth(self.baseline_file), truth(pruned)
         share = (after / base) ** board.whole
         shares.append(share)
-        return [Times(base, base * share, 1 / share, 0.99 / share, 1.01 / share, 50)]
+        return [PairedTimes(base, base * share, 1 / share, 0.99 / share, 1.01 / share, 50)]
 
-    monkeypatch.setattr(Whole, "_times", times)
+    monkeypatch.setattr(EndToEndTimer, "_times", times)
     return shares
 
 
@@ -148,7 +148,7 @@ def test_a_plan_that_is_fast_for_its_flops_and_slower_gives_way(
 
     slow, fast = plan_and_time(1, 1.001), plan_and_time(2, 0.999)
     assert slow.ratio < fast.ratio  # so that it is the nearer
-    monkeypatch.setattr("edgeprune.latency.device.meet", lambda *_, **__: (slow, [slow, fast]))
+    monkeypatch.setattr("edgeprune.latency.device.calibrate_to_target", lambda *_, **__: (slow, [slow, fast]))
     budget = make("flops=0.5")
     settled = budget.settle(graph, score(graph, "l2"))
     assert (settled.keep == fast.plan.keep).all()
@@ -238,7 +238,7 @@ def test_scores_below_zero_and_beyond_all_measure(make: Make, graph: Graph) -> N
 )
 def test_precisions_that_cannot_be_timed(board: Board, precision: str, said: str) -> None:
     with pytest.raises(LatencyError, match=said):
-        Site.reach(precision=precision)
+        BenchTarget.reach(precision=precision)
 
 
 def test_the_table_is_kept_under_luts_and_used_again(make: Make, board: Board) -> None:
@@ -255,7 +255,7 @@ def test_the_whole_is_compacted_exported_and_timed(
     keep = np.ones(graph.classes, dtype=bool)
     keep[graph.groups[0].classes[::2]] = False
     plan = Plan.of(graph, keep)
-    found = Whole(net, SHAPE, Site.reach()).measure(graph, plan)
+    found = EndToEndTimer(net, SHAPE, BenchTarget.reach()).measure(graph, plan)
     small = export_model(compact(graph, plan).model, SHAPE, Path("s.onnx")).path
     assert found.pruned_ms == pytest.approx(truth(small))
     assert found.share == pytest.approx(truth(small) / found.baseline_ms)
@@ -266,22 +266,22 @@ def test_a_disturbed_measurement_is_taken_again(
 ) -> None:
     """Its interval says so; the narrowest counts, whatever it says."""
     answers = [
-        Times(1.0, 0.5, 2.0, 1.0, 3.0, 50),
-        Times(1.0, 0.8, 1.25, 1.2, 1.3, 50),
-        Times(1.0, 0.4, 2.5, 2.0, 3.0, 50),
+        PairedTimes(1.0, 0.5, 2.0, 1.0, 3.0, 50),
+        PairedTimes(1.0, 0.8, 1.25, 1.2, 1.3, 50),
+        PairedTimes(1.0, 0.4, 2.5, 2.0, 3.0, 50),
     ]
-    calls: list[Times] = []
+    calls: list[PairedTimes] = []
 
-    def times(self: Whole, pruned: Path) -> list[Times]:
+    def times(self: EndToEndTimer, pruned: Path) -> list[PairedTimes]:
         calls.append(answers[len(calls)])
         return calls[-1:]
 
-    monkeypatch.setattr(Whole, "_times", times)
-    found = Whole(net, SHAPE, Site.reach()).measure(graph, Plan.everything(graph))
+    monkeypatch.setattr(EndToEndTimer, "_times", times)
+    found = EndToEndTimer(net, SHAPE, BenchTarget.reach()).measure(graph, Plan.everything(graph))
     assert found.speedup == (1.25, 1.2, 1.3) and len(calls) == 3
     calls.clear()
-    answers[0] = Times(1.0, 0.5, 2.0, 1.99, 2.01, 50)
-    found = Whole(net, SHAPE, Site.reach()).measure(graph, Plan.everything(graph))
+    answers[0] = PairedTimes(1.0, 0.5, 2.0, 1.99, 2.01, 50)
+    found = EndToEndTimer(net, SHAPE, BenchTarget.reach()).measure(graph, Plan.everything(graph))
     assert found.speedup[0] == 2.0 and len(calls) == 1
 
 

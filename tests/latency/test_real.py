@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgeprune import api
-from edgeprune.latency import Site, Table
+from edgeprune.latency import BenchTarget, Table
 from edgeprune.models import build
 
 pytestmark = pytest.mark.slow
@@ -17,7 +17,7 @@ def test_half_the_time_on_this_machine(tmp_path: Path, monkeypatch: pytest.Monke
     """No timings are judged here: only that what was measured is what the plan and its note say."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    site = Site.reach(threads=1)
+    site = BenchTarget.reach(threads=1)
     model = build("resnet8", num_classes=10).eval()
     done = api.prune(model, torch.zeros(1, 3, 32, 32), criterion="l2", target="latency=0.6", device=site)
     table = Table.load(site.lut)

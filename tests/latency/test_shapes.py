@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edgeprune.backends.onnx import export_model
 from edgeprune.errors import LatencyError
-from edgeprune.latency.samples import sample_model
+from edgeprune.latency.layer_models import sample_model
 from edgeprune.latency.shapes import Shape, read_model
 
 

@@ -12,7 +12,7 @@ from latency.conftest import Board, truth
 from edgeprune.budget import Budget
 from edgeprune.cli import main
 from edgeprune.errors import EdgePruneError, LatencyError, TargetError, TrainError
-from edgeprune.latency.whole import Times, Whole
+from edgeprune.latency.end_to_end import EndToEndTimer, PairedTimes
 from edgeprune.runs import latency_tables
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.options import TrainPruneOptions
@@ -28,12 +28,12 @@ def board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Board:
     monkeypatch.setattr(made, "STEP", 4)
     monkeypatch.setattr("edgeprune.bench.run.LocalTransport", lambda: found)
 
-    def times(self: Whole, pruned: Path) -> list[Times]:
+    def times(self: EndToEndTimer, pruned: Path) -> list[PairedTimes]:
         base, after = truth(self.baseline_file), truth(pruned)
         found.measured.append(after / base)
-        return [Times(base, after, base / after, 0.99 * base / after, 1.01 * base / after, 50)]
+        return [PairedTimes(base, after, base / after, 0.99 * base / after, 1.01 * base / after, 50)]
 
-    monkeypatch.setattr(Whole, "_times", times)
+    monkeypatch.setattr(EndToEndTimer, "_times", times)
     monkeypatch.chdir(tmp_path)
     return found
 
@@ -204,7 +204,7 @@ def test_lut_on_the_command_line(board: Board) -> None:
 
 def test_where_the_layers_of_a_run_stand(asked: TrainPruneOptions, board: Board) -> None:
     from edgeprune.backends import export_run
-    from edgeprune.latency.standing import standing_of
+    from edgeprune.latency.utilization import utilization_of
 
     train_prune("run", replace(asked, method="l1"))
     export_run("run", images=4)
@@ -225,7 +225,7 @@ def test_where_the_layers_of_a_run_stand(asked: TrainPruneOptions, board: Board)
         "settings": settings,
         "warnings": [],
     }
-    found = standing_of(Path("run/export/pruned.onnx"), result)
+    found = utilization_of(Path("run/export/pruned.onnx"), result)
     assert found["reason"] is None
     rows = {row["layer"]: row for row in found["rows"]}
     assert all(row["outputs"] % 4 == 0 or row["layer"] == "linear" for row in found["rows"])

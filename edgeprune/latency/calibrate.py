@@ -75,7 +75,7 @@ class Attempt:
 Choose = Callable[[float], tuple[Plan, float]]
 
 
-def meet(
+def calibrate_to_target(
     wanted: float,
     choose: Choose,
     measure: Callable[[Plan], Measured],

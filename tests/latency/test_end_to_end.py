@@ -8,21 +8,23 @@ from torch import nn
 
 from edgeprune.bench.options import BenchOptions
 from edgeprune.devices import load_device
-from edgeprune.latency.site import Site
-from edgeprune.latency.whole import Times, Whole
+from edgeprune.latency.bench_target import BenchTarget
+from edgeprune.latency.end_to_end import EndToEndTimer, PairedTimes
 
-QUIET = Times(10.0, 5.0, 2.0, 1.98, 2.02, 50)
-LOADED = Times(10.9, 6.4, 1.7, 1.69, 1.71, 50)  # a narrow interval: the load was the same all the time
-UNSTEADY = Times(10.0, 5.0, 2.0, 1.7, 2.3, 50)
+QUIET = PairedTimes(10.0, 5.0, 2.0, 1.98, 2.02, 50)
+LOADED = PairedTimes(10.9, 6.4, 1.7, 1.69, 1.71, 50)  # a narrow interval: the load was the same all the time
+UNSTEADY = PairedTimes(10.0, 5.0, 2.0, 1.7, 2.3, 50)
 
 
-def whole_of(monkeypatch: pytest.MonkeyPatch, answers: list[Times]) -> tuple[Whole, list[Times]]:
+def whole_of(
+    monkeypatch: pytest.MonkeyPatch, answers: list[PairedTimes]
+) -> tuple[EndToEndTimer, list[PairedTimes]]:
     """One whose measurements are told beforehand, and those that were not asked for yet."""
     left = list(answers)
     monkeypatch.setattr("edgeprune.backends.onnx.Onnx.convert", lambda *_: {})
-    monkeypatch.setattr(Whole, "_times", lambda self, path: [left.pop(0)])
-    site = Site(None, load_device("cpu"), 1, 1, {})  # type: ignore[arg-type]  # nothing is measured
-    return Whole(nn.Identity(), (3, 8, 8), site), left
+    monkeypatch.setattr(EndToEndTimer, "_times", lambda self, path: [left.pop(0)])
+    site = BenchTarget(None, load_device("cpu"), 1, 1, {})  # type: ignore[arg-type]  # nothing is measured
+    return EndToEndTimer(nn.Identity(), (3, 8, 8), site), left
 
 
 def test_one_measurement_without_doubt_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +80,9 @@ def test_the_surer_of_medians_and_fast_samples_counts(
             "speedup_undisturbed": {"value": 1.9, "low": 1.85, "high": 1.95},  # 5 % wide
         }
 
-    monkeypatch.setattr("edgeprune.latency.whole.bench_models", bench)
+    monkeypatch.setattr("edgeprune.latency.end_to_end.bench_models", bench)
     monkeypatch.setattr("edgeprune.backends.onnx.Onnx.convert", lambda *_: {})
-    site = Site(None, load_device("cpu"), 1, 1, {})  # type: ignore[arg-type]
-    found = Whole(nn.Identity(), (3, 8, 8), site).times(nn.Identity())
+    site = BenchTarget(None, load_device("cpu"), 1, 1, {})  # type: ignore[arg-type]
+    found = EndToEndTimer(nn.Identity(), (3, 8, 8), site).times(nn.Identity())
     assert found.percentile == percentile and found.baseline_ms == (10.0 if percentile == 50 else 9.9)
     assert found.value == (2.0 if percentile == 50 else 1.9)

@@ -12,7 +12,7 @@ from edgeprune.errors import TargetError
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.pieces import equal_pieces
 from edgeprune.latency.blocks import removable
-from edgeprune.latency.choose import SPENT, Chooser, PerFlop, Plain
+from edgeprune.latency.knapsack import SPENT, FunctionCost, KnapsackSolver, PerFlop
 
 
 class Chain(nn.Module):
@@ -86,7 +86,9 @@ def test_near_the_best_of_all_choices(share: float, seed: int) -> None:
     scores = np.random.default_rng(seed).random(graph.classes)
     cost, whole = stairs_cost(graph)
     goal = share * whole
-    chooser = Chooser(graph, scores, {"latency": cost}, {"latency": goal}, steps=np.full(3, 4), floor=2)
+    chooser = KnapsackSolver(
+        graph, scores, {"latency": cost}, {"latency": goal}, steps=np.full(3, 4), floor=2
+    )
     plan = chooser.plan()
     counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
     assert cost(counts) <= goal
@@ -103,7 +105,7 @@ def test_several_goals_at_once() -> None:
     flops = graph.by_widths("flops")
     assert flops(np.array([8, 8, 8])) == graph.flops()
     goals = {"latency": 0.6 * whole, "flops": 0.3 * graph.flops()}
-    plan = Chooser(graph, scores, {"latency": cost, "flops": flops}, goals, steps=np.full(3, 4)).plan()
+    plan = KnapsackSolver(graph, scores, {"latency": cost, "flops": flops}, goals, steps=np.full(3, 4)).plan()
     counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
     assert cost(counts) <= goals["latency"] and graph.flops(plan.keep) <= goals["flops"]
 
@@ -123,9 +125,9 @@ def test_goals_at_odds_are_met_near_the_best_of_all_choices(share: float, slow: 
         return float(sum(r * a * b for r, (a, b) in zip(rates, itertools.pairwise(chain), strict=True)))
 
     full = np.array([group.size for group in graph.groups])
-    each = PerFlop(Plain(time), flops, time(full), flops(full))
+    each = PerFlop(FunctionCost(time), flops, time(full), flops(full))
     costs, goals = {"flops": flops, "each": each}, {"flops": share * flops(full), "each": np.inf}
-    chooser = Chooser(graph, scores, costs, goals, steps=np.full(3, 2))
+    chooser = KnapsackSolver(graph, scores, costs, goals, steps=np.full(3, 2))
     choices = [np.array(c) for c in itertools.product(*chooser.widths)]
     choices = [c for c in choices if flops(c) <= goals["flops"]]
     chooser.goals["each"] = 0.8 * min(map(each, choices)) + 0.2 * max(map(each, choices))
@@ -147,10 +149,10 @@ def test_a_goal_is_spent_where_that_is_asked(seed: int) -> None:
     def time(counts) -> float:
         return flops(counts) - 300.0 * float(counts[1] * counts[2])
 
-    each = PerFlop(Plain(time), flops, time(full), flops(full))
+    each = PerFlop(FunctionCost(time), flops, time(full), flops(full))
     costs, goals = {"flops": flops, "each": each}, {"flops": 0.6 * flops(full), "each": np.inf}
     steps = np.full(3, 2)
-    chooser = Chooser(graph, scores, costs, goals, steps=steps, spend=["flops"])
+    chooser = KnapsackSolver(graph, scores, costs, goals, steps=steps, spend=["flops"])
     choices = [chooser.at(np.array(c)) for c in itertools.product(*chooser.widths)]
     spent = [one for one in choices if SPENT * goals["flops"] <= one.costs[0] <= goals["flops"]]
     chooser.goals["each"] = goals["each"] = np.quantile([one.costs[1] for one in spent], 0.5)
@@ -165,7 +167,7 @@ def test_a_target_out_of_reach_says_how_far_it_goes() -> None:
     graph = graph_of(Chain())
     cost, whole = stairs_cost(graph)
     with pytest.raises(TargetError, match="allow latency 60 where 1 was asked"):
-        Chooser(
+        KnapsackSolver(
             graph, np.ones(graph.classes), {"latency": cost}, {"latency": 1.0}, steps=np.full(3, 4)
         ).plan()
 
@@ -191,7 +193,7 @@ def test_a_block_goes_where_narrowing_gains_nothing() -> None:
 
     whole = cost([g.size for g in graph.groups])
     steps = np.array([g.size for g in graph.groups])
-    plan = Chooser(graph, scores, {"latency": cost}, {"latency": whole - 2}, steps=steps).plan()
+    plan = KnapsackSolver(graph, scores, {"latency": cost}, {"latency": whole - 2}, steps=steps).plan()
     gone = {g.index for g in graph.groups if not plan.keep[g.classes].any()}
     assert gone == set(two)
     assert plan.keep.sum() == graph.classes - 16
@@ -221,9 +223,9 @@ def test_a_plan_is_no_worse_than_one_of_whole_blocks(seed: int) -> None:
     def time(counts) -> float:
         return flops(counts) / 1e3 + 300 * float(sum(1.0 for c in counts if c))
 
-    each = PerFlop(Plain(time), flops, time(full), flops(full))
+    each = PerFlop(FunctionCost(time), flops, time(full), flops(full))
     costs, goals = {"flops": flops, "each": each}, {"flops": 0.6 * flops(full), "each": 1.05}
-    chooser = Chooser(graph, scores, costs, goals, steps=np.full(len(full), 2))
+    chooser = KnapsackSolver(graph, scores, costs, goals, steps=np.full(len(full), 2))
     blocks = chooser.by_blocks(chooser.at(full))
     assert blocks.excess == 0
     plan = chooser.plan()
@@ -238,7 +240,7 @@ def tied_network(kind: type[CutApart], share: float, seed: int, step: int):
         {"latency": lambda counts: flops(-(-counts // step) * step)},
         {"latency": share * graph.flops()},
     )
-    return graph, Chooser(graph, scores, costs, goals, steps=np.full(len(graph.groups), step), floor=1)
+    return graph, KnapsackSolver(graph, scores, costs, goals, steps=np.full(len(graph.groups), step), floor=1)
 
 
 @pytest.mark.parametrize("kind", TIED)

@@ -5,7 +5,7 @@ import pytest
 
 from edgeprune.errors import TargetError
 from edgeprune.graph.plan import Plan
-from edgeprune.latency.meet import AIM, WITHIN, Measured, meet
+from edgeprune.latency.calibrate import AIM, WITHIN, Measured, calibrate_to_target
 
 
 def device(truth, step: float = 0.0, least: float = 0.0):
@@ -29,7 +29,7 @@ def device(truth, step: float = 0.0, least: float = 0.0):
 
 def test_a_table_that_is_right_is_believed_at_once() -> None:
     choose, measure, calls = device(lambda share: share)
-    best, attempts = meet(0.5, choose, measure)
+    best, attempts = calibrate_to_target(0.5, choose, measure)
     assert best.met and best.measured.share == pytest.approx(0.5 * AIM, abs=1e-3)
     assert len(attempts) == 1
     assert calls[0] == calls[1] and len(calls) == 2  # the second time to be sure
@@ -38,7 +38,7 @@ def test_a_table_that_is_right_is_believed_at_once() -> None:
 def test_what_met_its_time_only_once_is_corrected() -> None:
     lucky = iter([0.96])  # the first measurement; all others are right
     choose, measure, _ = device(lambda s: 1.05 * s * next(lucky, 1.0))
-    best, attempts = meet(0.5, choose, measure)
+    best, attempts = calibrate_to_target(0.5, choose, measure)
     assert [one.met for one in attempts] == [False, True]
     assert best is attempts[1] and best.measured.share <= 0.5 < attempts[0].measured.share
 
@@ -46,37 +46,37 @@ def test_what_met_its_time_only_once_is_corrected() -> None:
 @pytest.mark.parametrize("truth", [lambda s: 1.3 * s, lambda s: 0.2 + 0.8 * s, lambda s: s**0.7])
 def test_a_table_that_is_wrong_is_corrected(truth) -> None:
     choose, measure, _ = device(truth)
-    best, attempts = meet(0.5, choose, measure)
+    best, attempts = calibrate_to_target(0.5, choose, measure)
     assert best.met and 0.5 * (1 - WITHIN) <= best.measured.share <= 0.5 * (1 + WITHIN)
     assert 1 < len(attempts) <= 5
 
 
 def test_steps_too_coarse_to_hit_give_the_nearest_below() -> None:
     choose, measure, _ = device(lambda s: 1.1 * s, step=0.25)
-    best, attempts = meet(0.5, choose, measure)
+    best, attempts = calibrate_to_target(0.5, choose, measure)
     assert best.measured.share == pytest.approx(0.275) and not best.met
     assert len(attempts) == 1  # the second plan would be the first again
 
 
 def test_out_of_reach_gives_the_fastest() -> None:
     choose, measure, _ = device(lambda s: 0.6 + 0.4 * s, least=0.05)
-    best, attempts = meet(0.3, choose, measure)
+    best, attempts = calibrate_to_target(0.3, choose, measure)
     assert not best.met and best.measured.share == min(one.measured.share for one in attempts)
 
 
 def test_what_is_faster_than_hoped_stays_so() -> None:
     choose, measure, _ = device(lambda s: 0.8 * s)
-    best, attempts = meet(0.5, choose, measure, exact=False)
+    best, attempts = calibrate_to_target(0.5, choose, measure, exact=False)
     assert len(attempts) == 1 and best.met and best.measured.share == pytest.approx(0.4)
 
 
 def test_an_amount_is_met_in_its_own_unit() -> None:
     choose, measure, _ = device(lambda s: 1.2 * s)
-    best, _ = meet(0.5, choose, measure, lambda plan, measured: measured.pruned_ms / 5.0)
+    best, _ = calibrate_to_target(0.5, choose, measure, lambda plan, measured: measured.pruned_ms / 5.0)
     assert 5.0 * (1 - WITHIN) <= best.measured.pruned_ms <= 5.0 * (1 + WITHIN)
 
 
 def test_a_first_choice_that_cannot_be_made_is_an_error() -> None:
     choose, measure, _ = device(lambda s: s, least=0.6)
     with pytest.raises(TargetError, match="too little"):
-        meet(0.5, choose, measure)
+        calibrate_to_target(0.5, choose, measure)

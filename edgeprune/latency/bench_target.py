@@ -23,7 +23,7 @@ PRECISIONS = ("fp32", "fp16")
 
 
 @dataclass(frozen=True)
-class Site:
+class BenchTarget:
     """A device that was reached.
 
     Attributes:
@@ -52,7 +52,7 @@ class Site:
         batch: int = 1,
         threads: int | None = None,
         assume_device: bool = False,
-    ) -> "Site":
+    ) -> "BenchTarget":
         """Look at the machine.
 
         Args:

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import LatencyError
+from edgeprune.latency.bench_target import conditions_of, lut_of
 from edgeprune.latency.grid import SAME
 from edgeprune.latency.shapes import Model, read_model
-from edgeprune.latency.site import conditions_of, lut_of
 from edgeprune.latency.table import Table
 
 Row = dict[str, Any]
 
 
-def standing(model: Model, table: Table) -> list[Row]:
+def layer_utilization(model: Model, table: Table) -> list[Row]:
     """One row for each layer of a model, in the order of their running.
 
     ``step`` is the multiple that its output channels are best kept at on the device; ``free_to`` the next
@@ -40,7 +40,7 @@ def standing(model: Model, table: Table) -> list[Row]:
     return rows
 
 
-def standing_of(file: Path | None, result: Mapping[str, Any]) -> dict[str, Any]:
+def utilization_of(file: Path | None, result: Mapping[str, Any]) -> dict[str, Any]:
     """The same for a model that was measured, where the device's table is in its usual place.
 
     Args:
@@ -62,6 +62,6 @@ def standing_of(file: Path | None, result: Mapping[str, Any]) -> dict[str, Any]:
     try:
         table = Table.load(place)
         table.check(conditions)
-        return {**found, "rows": standing(read_model(file, conditions["batch"]), table)}
+        return {**found, "rows": layer_utilization(read_model(file, conditions["batch"]), table)}
     except LatencyError as error:
         return {**found, "reason": str(error)}

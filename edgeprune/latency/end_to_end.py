@@ -15,18 +15,18 @@ from edgeprune.bench.run import bench_models
 from edgeprune.bench.session import NAMES
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
-from edgeprune.latency.meet import Measured
-from edgeprune.latency.site import Site
+from edgeprune.latency.bench_target import BenchTarget
+from edgeprune.latency.calibrate import Measured
 from edgeprune.processes.ranks import ranks
 from edgeprune.rewrite.compaction import compact
 
 SECONDS = 4.0  # of timed inference per model
 ROUNDS = 12  # at least: many short ones meet more of a neighbour's pauses than a few long ones
-SURE = 0.06  # doubt of a speedup, see `Whole.doubt`: more, and something disturbed the measurement
+SURE = 0.06  # doubt of a speedup, see `EndToEndTimer.doubt`: more, and something disturbed the measurement
 TRIES = 3
 
 
-class Times(NamedTuple):
+class PairedTimes(NamedTuple):
     """One measurement: ms of both models, the speedup with its interval, and the percentile they are of."""
 
     baseline_ms: float
@@ -43,7 +43,7 @@ class Times(NamedTuple):
 
 
 @dataclass
-class Whole:
+class EndToEndTimer:
     """Measures plans of one baseline. Every process of a run gets the same numbers.
 
     Neighbours on a shared machine disturb medians; the 10th percentiles are surer there, and those of the two
@@ -63,7 +63,7 @@ class Whole:
 
     baseline: nn.Module
     shape: tuple[int, ...]
-    site: Site
+    site: BenchTarget
     seconds: float = SECONDS
     sure: float = SURE
     tries: int = TRIES
@@ -93,20 +93,20 @@ class Whole:
             ExportError, BenchError: it cannot be exported, or the runner failed.
         """
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        found = torch.zeros(len(Times._fields), dtype=torch.float64, device=device)
+        found = torch.zeros(len(PairedTimes._fields), dtype=torch.float64, device=device)
         if ranks().main:
             found.copy_(torch.tensor(self.times(compact(graph, plan).model), dtype=torch.float64))
-        times = Times(*ranks().from_main(found).tolist())
+        times = PairedTimes(*ranks().from_main(found).tolist())
         speedup = times.value, times.low, times.high
         return Measured(times.baseline_ms, times.pruned_ms, speedup, int(times.percentile))
 
-    def times(self, pruned: nn.Module) -> Times:
+    def times(self, pruned: nn.Module) -> PairedTimes:
         """The one with the least doubt of a few measurements.
 
         One is enough where there is little; where neighbours disturbed it, it is not.
         """
         path = self.written("pruned", pruned)
-        found: list[Times] = []
+        found: list[PairedTimes] = []
         for _ in range(self.tries):
             both = self._times(path)
             for one in both:
@@ -116,18 +116,18 @@ class Whole:
                 break
         return min(found, key=self.doubt)
 
-    def seen(self, times: Times) -> None:
+    def seen(self, times: PairedTimes) -> None:
         """Remember how fast the baseline can be."""
         self.fastest_ms = min(self.fastest_ms, times.baseline_ms)
 
-    def doubt(self, times: Times) -> float:
+    def doubt(self, times: PairedTimes) -> float:
         """The width of a speedup's interval over itself, and by how much the baseline was slowed down.
 
         Neither looks at what the speedup is.
         """
         return times.width + times.baseline_ms / min(self.fastest_ms, times.baseline_ms) - 1
 
-    def _times(self, pruned: Path) -> list[Times]:
+    def _times(self, pruned: Path) -> list[PairedTimes]:
         """One run of both, by medians and by 10th percentiles."""
         site = self.site
         options = BenchOptions(
@@ -139,8 +139,8 @@ class Whole:
         return [times_of(result, 50, "speedup"), times_of(result, 10, "speedup_undisturbed")]
 
 
-def times_of(result: dict[str, Any], percentile: int, kind: str) -> Times:
+def times_of(result: dict[str, Any], percentile: int, kind: str) -> PairedTimes:
     """What a measurement says by one percentile."""
     baseline, pruned = (result["models"][name]["latency_ms"][f"p{percentile}"] for name in NAMES)
     found = result[kind]
-    return Times(baseline, pruned, found["value"], found["low"], found["high"], percentile)
+    return PairedTimes(baseline, pruned, found["value"], found["low"], found["high"], percentile)

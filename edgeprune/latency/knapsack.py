@@ -30,7 +30,7 @@ NEAR = 3  # steps down that an exchange looks at: a group that gives up more is 
 
 
 @runtime_checkable
-class Cost(Protocol):
+class WidthCost(Protocol):
     """A cost as a function of the groups' widths."""
 
     def __call__(self, widths: Ints) -> float:
@@ -43,8 +43,8 @@ class Cost(Protocol):
 
 
 @dataclass(frozen=True)
-class Plain:
-    """Any function of the widths as a `Cost`."""
+class FunctionCost:
+    """Any function of the widths as a `WidthCost`."""
 
     function: Callable[[Ints], float]
 
@@ -72,7 +72,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class State:
+class Candidate:
     """Widths, what they cost, the importance that stays, and by how much the goals are missed."""
 
     counts: Ints
@@ -84,7 +84,7 @@ class State:
 class PerFlop:
     """The share of the time over the share of the FLOPs: what a FLOP costs, 1 in the unpruned model."""
 
-    def __init__(self, time: Cost, flops: Cost, whole_ms: float, whole_flops: float) -> None:
+    def __init__(self, time: WidthCost, flops: WidthCost, whole_ms: float, whole_flops: float) -> None:
         self.time, self.flops, self.scale = time, flops, whole_flops / whole_ms
         self._last: tuple[bytes, float, float] = (b"", 0.0, 0.0)
 
@@ -109,7 +109,7 @@ class PerFlop:
         return self.scale * time / max(flops, 1.0)
 
 
-class Chooser:
+class KnapsackSolver:
     """One choice under way.
 
     Args:
@@ -128,7 +128,7 @@ class Chooser:
         self,
         graph: Graph,
         scores: Floats,
-        costs: Mapping[str, Cost | Callable[[Ints], float]],
+        costs: Mapping[str, WidthCost | Callable[[Ints], float]],
         goals: Mapping[str, float],
         *,
         steps: Ints,
@@ -137,8 +137,8 @@ class Chooser:
         spend: Sequence[str] = (),
     ) -> None:
         self.graph = graph
-        self.costs: dict[str, Cost] = {
-            name: cost if isinstance(cost, Cost) else Plain(cost) for name, cost in costs.items()
+        self.costs: dict[str, WidthCost] = {
+            name: cost if isinstance(cost, WidthCost) else FunctionCost(cost) for name, cost in costs.items()
         }
         self.goals = {name: goals[name] for name in costs}
         self.spend = [list(costs).index(name) for name in spend]
@@ -165,7 +165,7 @@ class Chooser:
         """
         full = self.at(np.array([group.size for group in self.graph.groups], dtype=np.int64))
         blocks = self.by_blocks(full)
-        found: list[State] = []
+        found: list[Candidate] = []
         why: TargetError | None = None
         # Greedy steps are short-sighted: a group that was narrowed makes its whole block look dear later.
         for start in [full] if blocks is full else [full, blocks]:
@@ -180,7 +180,7 @@ class Chooser:
         plan = Plan.of(self.graph, self.keep(best.counts))
         return replace(plan, bypass=True)  # a block that went whole is to cost nothing
 
-    def by_blocks(self, state: State) -> State:
+    def by_blocks(self, state: Candidate) -> Candidate:
         """Let blocks go whole, and nothing else, while that leads towards the goals."""
         while state.excess > 0:
             gone = (self.after(state, move) for move in self.without(state.counts))
@@ -197,22 +197,22 @@ class Chooser:
             keep[ranked[:count]] = True
         return keep
 
-    def at(self, counts: Ints) -> State:
+    def at(self, counts: Ints) -> Candidate:
         """Everything that is to be known of these widths."""
         costs = tuple(cost(counts) for cost in self.costs.values())
         importance = float(sum(kept[count] for kept, count in zip(self.kept, counts, strict=True)))
-        return State(counts, costs, importance, self._excess(costs))
+        return Candidate(counts, costs, importance, self._excess(costs))
 
-    def after(self, state: State, move: Move) -> State:
+    def after(self, state: Candidate, move: Move) -> Candidate:
         """The same after a move, by what changes."""
         costs = tuple(
             cost.moved(state.counts, before, move.groups, move.widths)
             for cost, before in zip(self.costs.values(), state.costs, strict=True)
         )
         importance = state.importance + self._gain(state, move)
-        return State(move.apply(state.counts), costs, importance, self._excess(costs))
+        return Candidate(move.apply(state.counts), costs, importance, self._excess(costs))
 
-    def _gain(self, state: State, move: Move) -> float:
+    def _gain(self, state: Candidate, move: Move) -> float:
         """What a move brings in importance; below 0 where it narrows."""
         return float(
             sum(
@@ -228,7 +228,7 @@ class Chooser:
         # Costs that are told by their changes gather rounding errors.
         return unspent + sum(max(0.0, share - 1 - 1e-9) for share in shares)
 
-    def down(self, state: State) -> State:
+    def down(self, state: Candidate) -> Candidate:
         """Narrow until the goals are met; widen where that helps: a layer may be fast for its FLOPs."""
         while state.excess > 0:
             singles = (
@@ -240,9 +240,9 @@ class Chooser:
             state = better
         return state
 
-    def _nearer(self, state: State, afterwards: Iterable[State]) -> State | None:
+    def _nearer(self, state: Candidate, afterwards: Iterable[Candidate]) -> Candidate | None:
         """The one that takes most of the excess for the importance it costs; None where none takes any."""
-        best: tuple[float, State] | None = None
+        best: tuple[float, Candidate] | None = None
         for after in afterwards:
             if after.excess >= state.excess:
                 continue
@@ -251,7 +251,7 @@ class Chooser:
                 best = (worth, after)
         return None if best is None else best[1]
 
-    def _pairs(self, state: State) -> Iterator[State]:
+    def _pairs(self, state: Candidate) -> Iterator[Candidate]:
         """A group wider and another narrower: where goals are at odds, no single move may lead on."""
         for up in self.wider(state.counts):
             raised = self.after(state, up)
@@ -284,7 +284,7 @@ class Chooser:
         """Tied groups at their widths of that place."""
         return Move(tied, tuple(self.widths[group][place] for group in tied))
 
-    def up(self, state: State) -> State:
+    def up(self, state: Candidate) -> Candidate:
         """Give back what fits; then exchange, a group up and another down, while importance grows."""
         while True:
             state = self._filled(state)
@@ -293,7 +293,7 @@ class Chooser:
                 return state
             state = better
 
-    def _filled(self, state: State) -> State:
+    def _filled(self, state: Candidate) -> Candidate:
         while True:
             wider = (self.after(state, move) for move in self.wider(state.counts))
             fits = [after for after in wider if after.excess <= 0 and after.importance > state.importance]
@@ -301,7 +301,7 @@ class Chooser:
                 return state
             state = max(fits, key=lambda after: after.importance)
 
-    def _exchanged(self, state: State) -> State | None:
+    def _exchanged(self, state: Candidate) -> Candidate | None:
         best, least = None, state.importance + 1e-9 * max(1.0, abs(state.importance))
         for up in self.wider(state.counts):
             raised = self.after(state, up)
@@ -313,7 +313,7 @@ class Chooser:
                     best, least = after, after.importance
         return best
 
-    def how_far(self, state: State) -> str:
+    def how_far(self, state: Candidate) -> str:
         """The message for goals that cannot be met."""
         reached = ", ".join(
             f"{name} {cost:.4g} where {goal:.4g} was asked"

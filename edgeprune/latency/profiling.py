@@ -12,7 +12,7 @@ from edgeprune.bench.replies import call
 from edgeprune.bench.words import model_words
 from edgeprune.devices import Device
 from edgeprune.errors import LatencyError
-from edgeprune.latency.samples import REFERENCE, REFERENCE_NAME, Point, sample_model
+from edgeprune.latency.layer_models import REFERENCE, REFERENCE_NAME, Point, sample_model
 from edgeprune.latency.shapes import DEPTHWISE, Shape
 
 MOST_POINTS = 48  # of a file
@@ -24,7 +24,7 @@ SECONDS = 0.3  # of a pass
 
 
 @dataclass
-class Sampler:
+class LayerProfiler:
     """How layers are timed; ``reference_ms`` is set by the first file, and all others are scaled to it.
 
     Machines change their speed, by a factor on a shared one: every file holds one same layer, and times count
