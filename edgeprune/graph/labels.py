@@ -6,8 +6,10 @@ removed and ties nothing.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -145,25 +147,24 @@ def alive_indices(labels: Tensor, kept: Callable[[Tensor], Tensor]) -> list[Tens
     An axis that loses nothing is given as all its indices.
     """
     small = core(labels)
-    alive = kept(small)
-    if bool(alive.all()):
-        return [torch.arange(size) for size in labels.shape]
-    if not bool(alive.any()):
+    alive = kept(small).numpy()
+    if alive.all():
+        return [_every(size) for size in labels.shape]
+    if not alive.any():
         return _nothing_left(small, labels)
     wide = [axis for axis, size in enumerate(small.shape) if size > 1]
-    if len(wide) == 1:
-        found = alive.reshape(-1).nonzero()[:, 0]
-        return [found if axis == wide[0] else torch.arange(size) for axis, size in enumerate(labels.shape)]
-    axes: list[Tensor] = []
-    rest = alive
-    for axis, size in enumerate(small.shape):
-        if size == 1:
-            axes.append(torch.arange(labels.shape[axis]))
-            continue
-        others = [other for other in range(small.dim()) if other != axis]
-        axes.append((alive.amax(others) if others else alive).nonzero()[:, 0])
-        rest = rest.index_select(axis, axes[-1])
-    return axes if bool(rest.all()) else None
+    axes, rest = [_every(size) for size in labels.shape], alive
+    for axis in wide:
+        places = np.flatnonzero(alive.any(axis=tuple(other for other in wide if other != axis)))
+        axes[axis] = torch.from_numpy(places)
+        rest = rest.take(places, axis)
+    return axes if rest.all() else None
+
+
+@lru_cache(maxsize=1 << 12)
+def _every(size: int) -> Tensor:
+    """All indices of an axis; not to be written into."""
+    return torch.arange(size)
 
 
 def _nothing_left(small: Tensor, labels: Tensor) -> list[Tensor]:

@@ -42,13 +42,11 @@ class Survivors:
         # By the ids of label tensors, which are kept, since other tensors may come to have their ids.
         self._known: dict[int, tuple[Tensor, list[Tensor] | None]] = {}
         self._left: dict[int, tuple[Tensor, Any]] = {}
-        self._alive = torch.from_numpy(
-            np.concatenate([keep, [True]])[graph.class_of]
-        )  # by label; class -1 stays
+        self._alive = np.append(keep, True)[graph.class_of]  # by label; class -1 stays
 
     def kept(self, labels: Tensor) -> Tensor:
         """Which labels stay."""
-        return self._alive[labels]
+        return torch.from_numpy(np.asarray(self._alive[labels.numpy()]))
 
     def index(self, labels: Tensor) -> list[Tensor] | None:
         """Surviving indices by axis, in the order they are written; None when they form no grid."""

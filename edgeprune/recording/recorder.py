@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torch.fx as fx
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.recording.contents import CONTENT, decided, is_discrete
 from edgeprune.recording.flops import flops_of
@@ -24,7 +23,8 @@ from edgeprune.recording.opaque import (
     tensors_within,
 )
 from edgeprune.recording.record import CALL, SIZED, VALUE, WRITES, CallSite, Visit, container
-from edgeprune.recording.uncomputed import stand_in
+from edgeprune.recording.tables import ByTensor
+from edgeprune.recording.uncomputed import stand_in, written_in_place
 from edgeprune.recording.values import (
     describe_foreign,
     held_ids,
@@ -48,7 +48,7 @@ class Recorder(WatchMode):
         self.asked_content = False
         self.graph = fx.Graph()
         self.constants: dict[str, Tensor] = {}
-        self._nodes = WeakIdKeyDictionary()
+        self._nodes = ByTensor()
         self._attributes: dict[int, str] = {}
         for name, tensor in {**named_parameters(model), **named_buffers(model)}.items():
             self._attributes.setdefault(id(tensor), name)
@@ -60,9 +60,7 @@ class Recorder(WatchMode):
         self._running: list[Visit] = []
         self._within = tensors_within(model, stack.parts)
         self._passage: Passage | None = None
-        self._made_within = (
-            WeakIdKeyDictionary()
-        )  # tensors that a part made, which may come out by another way
+        self._made_within = ByTensor()  # tensors that a part made, which may come out by another way
         self.foreign: dict[str, str] = {}  # modules whose tensors are not known, with the reason
         self.strangers: dict[
             tuple[str, int], Tensor
@@ -244,7 +242,13 @@ class Recorder(WatchMode):
         return self._part_of(Passage(Visit("", None), node.meta[CALL], node=node), tensor)
 
     def _create(self, kind: str, target: Any, args: Any = (), kwargs: Any = None) -> fx.Node:
-        return self.graph.create_node(kind, target, args, kwargs or {}, _node_name(target))
+        node = self.graph.create_node(kind, target, name=_node_name(target))
+        # Handed over at once they would be looked through for symbolic numbers, which are not there.
+        if args:
+            node.args = args
+        if kwargs:
+            node.kwargs = kwargs
+        return node
 
     # --- calls ---------------------------------------------------------------------------------------
 
@@ -253,7 +257,7 @@ class Recorder(WatchMode):
         site = self.stack.next_call(op, user_line())
         tensors = tensors_of((args, kwargs))
         versions = [version_of(t) for t in tensors]
-        result = stand_in(func, args, kwargs) if self.quick else None
+        result = self._uncomputed(func, args, kwargs, tensors) if self.quick else None
         if result is None:
             result = func(*args, **kwargs)
         outputs = tensors_of(result)
@@ -273,6 +277,13 @@ class Recorder(WatchMode):
         if self.quick:
             self._stop_at_content(node, result, outputs)
         return result
+
+    def _uncomputed(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Tensor | None:
+        """What stands for the result of a call on what the input decides; the numbers of all others are recorded."""
+        if not any(self._nodes.get(tensor) in self._dynamic for tensor in tensors):
+            return None
+        result = stand_in(func, args, kwargs)
+        return written_in_place(func, args, kwargs) if result is None else result
 
     def _stop_at_content(self, node: fx.Node, result: Any, outputs: list[Tensor]) -> None:
         """End a quick run where the network asks for what is in a tensor: there may be zeros in place of numbers."""

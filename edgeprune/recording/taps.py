@@ -11,7 +11,6 @@ import torch
 import torch.fx as fx
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.errors import PlanError
 from edgeprune.recording.checkpoints import nothing_recomputed
@@ -19,6 +18,7 @@ from edgeprune.recording.contents import Replay
 from edgeprune.recording.opaque import Parts
 from edgeprune.recording.operands import map_arguments, tensors_in
 from edgeprune.recording.record import CALL, CallSite
+from edgeprune.recording.tables import ByTensor
 from edgeprune.recording.values import version_of
 from edgeprune.recording.watching import Below, ModuleStack, WatchMode
 
@@ -83,7 +83,7 @@ class TapMode(WatchMode):
         self.taps = taps
         self.reached: set[tuple[str, int]] = set()
         stack.watchers.append(self)
-        self._replaced: Any = WeakIdKeyDictionary()  # tensor that was written into -> what stands for it
+        self._replaced = ByTensor()  # tensor that was written into -> what stands for it
 
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
         """Carry out one call with its taps."""
@@ -135,7 +135,7 @@ class TapMode(WatchMode):
 
     def current(self, value: Any) -> Any:
         """``value`` with what stands now for tensors that were written into."""
-        if not len(self._replaced):
+        if not self._replaced:
             return value
 
         def now(tensor: Any) -> Any:

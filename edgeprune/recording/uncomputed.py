@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 from torch.nn import functional as F
 
 # One tensor in, one of its shape and type out.
@@ -27,6 +28,7 @@ _ALIKE = {
     torch.relu,
     F.relu,
 }
+_IN_PLACE = {F.relu, F.relu6, F.hardtanh, F.silu, F.hardswish, F.leaky_relu, F.elu}
 _TYPES: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
 _CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
 
@@ -45,6 +47,16 @@ def stand_in(func: Any, args: Any, kwargs: Any) -> Tensor | None:
         plain = len(args) == 1 and not kwargs.get("inplace") and "out" not in kwargs and _is_plain(args[0])
         return _zeros(args[0].shape, args[0]) if plain else None
     return None
+
+
+def written_in_place(func: Any, args: Any, kwargs: Any) -> Tensor | None:
+    """Return the tensor that ``func`` writes its own values into, marked as written; None for another call."""
+    inplace = func in _IN_PLACE and kwargs.get("inplace") and len(args) >= 1 and _is_plain(args[0])
+    if not inplace or args[0].is_inference():
+        return None
+    increment_version(args[0])
+    written: Tensor = args[0]
+    return written
 
 
 def _zeros(shape: Sequence[int], like: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 import torch
 import torch.fx as fx
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Graph
@@ -30,7 +29,8 @@ from edgeprune.graph.survivors import BROKEN, Survivors
 from edgeprune.recording.lines import first_line
 from edgeprune.recording.opaque import WHY
 from edgeprune.recording.record import CALL, Record, Visit
-from edgeprune.recording.uncomputed import stand_in
+from edgeprune.recording.tables import ByTensor
+from edgeprune.recording.uncomputed import stand_in, written_in_place
 from edgeprune.recording.untouched import untouched
 from edgeprune.recording.values import tensors_of
 from edgeprune.recording.watching import ContentAsked, ModuleStack, WatchMode, run_watched
@@ -86,7 +86,7 @@ class Checker(WatchMode):
         )
         self.nodes = {n.meta[CALL].key: n for n in record.graph.nodes if CALL in n.meta}
         self.remaps = {remap.node: remap for remap in self.flow.remaps}
-        self.actual: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self.actual = ByTensor()  # the labels of each tensor
         self.failure: Diverged | None = None
         self.replay = replay_of(graph, self.flow, rewritten)
         self._readers = {reader.node for reader in self.flow.readers}
@@ -197,6 +197,8 @@ class Checker(WatchMode):
             raise ContentAsked  # whether a call adds anything is seen by what it gives
         try:
             result = stand_in(func, args, kwargs) if self.quick else None
+            if result is None and self.quick:
+                result = written_in_place(func, args, kwargs)
             if result is None:
                 result = func(*args, **kwargs)
         except Exception as error:
@@ -519,6 +521,8 @@ def numbers_of(op: str, args: Any, kwargs: Any) -> dict[str, Any]:
     found = {}
     for key, value in [*enumerate(args), *kwargs.items()]:
         name = "groups" if place is not None and key in (place, "groups", "num_groups") else str(key)
+        if value is None or isinstance(value, (Tensor, fx.Node)):
+            continue
         for number, leaf in enumerate(lb.flat(_plain(value))):
             if isinstance(leaf, (int, float)):
                 found[name if name == "groups" else f"{name}.{number}"] = leaf

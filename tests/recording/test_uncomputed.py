@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from edgeprune.graph.classes import build_graph
 from edgeprune.recording.network import watch
 from edgeprune.recording.record import VALUE
-from edgeprune.recording.uncomputed import stand_in
+from edgeprune.recording.uncomputed import stand_in, written_in_place
 
 CONVOLUTIONS: list[tuple[Any, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     (torch.conv2d, (2, 4, 9, 11), (6, 4, 3, 3), {}),
@@ -69,6 +69,34 @@ def test_other_calls_that_are_not_computed() -> None:
         assert result is not None and result.shape == x.shape
     linear = stand_in(F.linear, (x, torch.randn(7, 5), torch.randn(7)), {})
     assert linear is not None and linear.shape == (2, 3, 4, 7)
+
+
+def test_what_writes_over_its_input_is_marked_as_a_write() -> None:
+    x = torch.randn(2, 3)
+    before = x.clone()
+    assert written_in_place(F.relu, (x,), {"inplace": True}) is x
+    assert x._version == 1 and torch.equal(x, before)
+    assert written_in_place(F.relu, (x,), {"inplace": False}) is None
+    assert written_in_place(torch.add, (x, x), {}) is None
+
+
+class Scaled(nn.Module):
+    """Computes numbers from a parameter by an operation that is not computed on the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.scale = nn.Conv2d(3, 4, 1), nn.Parameter(torch.tensor([-1.0, 2.0, 3.0, 4.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv(x), inplace=True) * F.relu(self.scale)[:, None, None]
+
+
+def test_numbers_that_the_input_does_not_decide_are_computed() -> None:
+    record = watch(Scaled(), (torch.randn(1, 3, 8, 8),))
+    assert record.content_free
+    relus = [n for n in record.graph.nodes if n.name.startswith("relu")]
+    assert not relus[0].meta[VALUE].any()
+    assert relus[1].meta[VALUE].tolist() == [0.0, 2.0, 3.0, 4.0]
 
 
 class Net(nn.Module):
