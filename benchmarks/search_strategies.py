@@ -15,7 +15,7 @@ from measuring import machine
 
 from edgeprune.files.writing import write_json, written_aside
 from edgeprune.search import SearchOptions, search
-from edgeprune.search.pictures import progress, strategy_of
+from edgeprune.search.pictures import plot_progress, strategy_of
 
 WAYS: dict[str, dict[str, Any]] = {
     "gradual": {"trials": 200, "rollback": "gradual"},
@@ -53,7 +53,7 @@ def draw(rows: list[dict[str, Any]], place: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.0, 4.8), dpi=130, layout="constrained")
-    progress(figure, [one for one in rows if len(one["trials"]) > 1])
+    plot_progress(figure, [row for row in rows if len(row["trials"]) > 1])
     with written_aside(place) as aside:
         FigureCanvasAgg(figure).print_png(str(aside))
 

@@ -107,7 +107,7 @@ def search(
     place = Path(out) if out else free_place("search", (source or "").replace(":", "-"))
     if resume:
         place = Path(out) if out else room.latest_search(RUNS)
-        room.check_same_options(place, asked)
+        room.check_same_search(place, asked)
     chosen = None if resume else room.SearchOptions.of(asked)
     if chosen is not None:
         room.check_effect_of(chosen, asked)
@@ -123,5 +123,5 @@ def search(
     if to_json:
         say(result)
         return
-    print_table(f"{place}: {result['model']}, {result['target']}", *room.table(result))
-    print_lines(room.remarks(result))
+    print_table(f"{place}: {result['model']}, {result['target']}", *room.search_table(result))
+    print_lines(room.search_remarks(result))

@@ -5,9 +5,10 @@ Source: H. Fan et al., Bayesian Optimization with Clustering and Rollback for CN
 
 from edgeprune.search.folder import latest_search
 from edgeprune.search.options import SearchOptions, check_effect_of
-from edgeprune.search.result import remarks, table
-from edgeprune.search.searching import check_same_options, search
+from edgeprune.search.result import search_remarks, search_table
+from edgeprune.search.searching import check_same_search, search
 
 __all__ = [
-    "SearchOptions", "check_effect_of", "check_same_options", "latest_search", "remarks", "search", "table",
+    "SearchOptions", "check_effect_of", "check_same_search", "latest_search", "search", "search_remarks",
+    "search_table",
 ]  # fmt: skip

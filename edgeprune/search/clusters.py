@@ -1,4 +1,4 @@
-"""Which groups may share a variable: those whose channels' importance is spread alike."""
+"""Clusters of groups that may share a variable, since their importance has a similar distribution."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from edgeprune.graph.classes import Ints
 from edgeprune.search.variables import Floats, Variables
 
 POINTS = 1000  # of a density's grid; the source's number
-NARROWEST = 3.0  # grid steps: the least bandwidth, where channels are all alike
+NARROWEST = 3.0  # grid steps: the smallest bandwidth, for channels of equal importance
 TINY = 1e-50  # the source's: no density is 0, for logarithms
 
 
 @dataclass(frozen=True)
 class Dendrogram:
-    """A tree of groups, cut into so many clusters as are asked for; cuts are nested.
+    """A tree of groups that can be cut into any number of clusters; cuts are nested.
 
     Attributes:
-        links: (groups - 1, 4), as scipy's linkage writes them.
-        names: of the groups.
+        links: (groups - 1, 4), in the format of scipy's linkage.
+        names: names of the groups.
     """
 
     links: Floats
@@ -31,10 +31,10 @@ class Dendrogram:
 
     @classmethod
     def of(cls, variables: Variables, distance: str = "eu") -> "Dendrogram":
-        """Ward's linkage of the groups.
+        """Build the tree by Ward's linkage.
 
-        Ward's criterion is about squared Euclidean distances. 'eu' and 'st' are such; the Jensen-Shannon
-        distance (the root of the divergence) is, too, in some Hilbert space: Fuglede & Topsoe, 2004.
+        Ward's criterion needs Euclidean distances. 'eu' and 'st' are Euclidean; so is the Jensen-Shannon
+        distance (the root of the divergence), in a Hilbert space: Fuglede & Topsoe, 2004.
 
         Args:
             variables: the groups and their channels' importance.
@@ -45,9 +45,9 @@ class Dendrogram:
         return cls(linkage(distances(variables, distance), method="ward"), tuple(variables.names))
 
     def cut(self, clusters: int) -> tuple[int, ...]:
-        """The cluster of each group, numbered by first appearance.
+        """Return the cluster of each group, numbered by first appearance.
 
-        There are fewer clusters where groups are at no distance from each other.
+        There are fewer clusters than requested where groups have no distance from each other.
 
         Raises:
             SearchError: fewer groups than clusters.
@@ -55,9 +55,9 @@ class Dendrogram:
         check_clusters(clusters, len(self.names))
         if clusters == len(self.names):
             return tuple(range(clusters))
-        found = fcluster(self.links, clusters, criterion="maxclust").tolist()
-        order = list(dict.fromkeys(found))
-        return tuple(order.index(label) for label in found)
+        labels = fcluster(self.links, clusters, criterion="maxclust").tolist()
+        order = list(dict.fromkeys(labels))
+        return tuple(order.index(label) for label in labels)
 
 
 def check_clusters(clusters: int, groups: int) -> None:
@@ -70,27 +70,36 @@ def check_clusters(clusters: int, groups: int) -> None:
 
 
 def distances(variables: Variables, distance: str) -> Floats:
-    """Between each two groups, condensed as scipy's pdist has it."""
+    """Return the distance between each two groups, condensed as by scipy's pdist.
+
+    Args:
+        variables: the groups and their channels' importance.
+        distance: 'eu', 'js' or 'st'; see `Dendrogram.of`.
+    """
     if distance == "st":
         return np.asarray(pdist(features(variables)))
-    spread = densities([normalised(values) for values in variables.importance])
+    spread = densities([median_scaled(values) for values in variables.importance])
     return np.asarray(pdist(spread) if distance == "eu" else pdist(spread, jensenshannon))
 
 
-def normalised(importance: Floats) -> Floats:
-    """A group's importance about its median, in units of the median.
+def median_scaled(importance: Floats) -> Floats:
+    """Centre a group's importance on its median and divide it by the median.
 
-    The source leaves the unit out, and lays its densities on a grid from -15 to 15 that suits one network.
-    Over the median it does not matter how a layer is scaled, only how unlike its channels are.
+    The source does not divide, and uses a grid from -15 to 15 that suits one network. After the division the
+    scale of a layer has no effect; only the differences between its channels count.
     """
     median = float(np.median(importance))
     return (importance - median) / (abs(median) or float(np.abs(importance).max(initial=0.0)) or 1.0)
 
 
 def densities(groups: Sequence[Floats], points: int = POINTS) -> Floats:
-    """Gaussian kernel densities on one grid that holds them all; (groups, points), each adds up to 1.
+    """Estimate Gaussian kernel densities on a common grid; (groups, points), each row sums to 1.
 
-    Scott's bandwidth, sigma n^(-1/5), as the source has it, but never under a few steps of the grid.
+    The bandwidth is Scott's, sigma n^(-1/5), as in the source, but at least a few steps of the grid.
+
+    Args:
+        groups: scaled importance of each group's channels.
+        points: points of the grid.
     """
     widths = [
         float(values.std(ddof=1)) * len(values) ** -0.2 if len(values) > 1 else 0.0 for values in groups
@@ -99,7 +108,7 @@ def densities(groups: Sequence[Floats], points: int = POINTS) -> Floats:
     margin = 3 * max(*widths, 1e-3 * (high - low), 1e-6)
     grid = np.linspace(low - margin, high + margin, points)
     narrowest = NARROWEST * float(grid[1] - grid[0])
-    found = np.stack(
+    density = np.stack(
         [
             np.exp(
                 KernelDensity(bandwidth=max(width, narrowest)).fit(v[:, None]).score_samples(grid[:, None])
@@ -107,15 +116,16 @@ def densities(groups: Sequence[Floats], points: int = POINTS) -> Floats:
             for v, width in zip(groups, widths, strict=True)
         ]
     )
-    found += TINY
-    return np.asarray(found / found.sum(1, keepdims=True))
+    density += TINY
+    return np.asarray(density / density.sum(1, keepdims=True))
 
 
 def features(variables: Variables) -> Floats:
-    """What a group is like, each column over its largest; (groups, 7).
+    """Return the structural features of each group, each column divided by its maximum; (groups, 7).
 
-    Classes, layers that write and that read them, the largest kernel of these, outputs of the readers, and
-    the parameters and FLOPs that go with a class. The source's are of layers; a group may have several.
+    The columns: classes, layers that produce and that read them, the readers' largest kernel and their output
+    channels, and the parameters and FLOPs that go with a class. The source describes single layers; a group
+    may have several.
     """
     graph = variables.graph
     params, flops = graph.marginal_params(), graph.marginal_flops()
@@ -140,11 +150,11 @@ def features(variables: Variables) -> Floats:
 
 
 def _weighted(variables: Variables, names: Sequence[str]) -> list[str]:
-    there = {name for name, _ in variables.graph.model.named_parameters()}
-    return [name for name in names if f"{name}.weight" in there]
+    parameters = {name for name, _ in variables.graph.model.named_parameters()}
+    return [name for name in names if f"{name}.weight" in parameters]
 
 
 def members(labels: Sequence[int]) -> list[Ints]:
-    """The groups of each cluster."""
-    found = np.asarray(labels)
-    return [np.flatnonzero(found == label) for label in range(int(found.max(initial=-1)) + 1)]
+    """Return the indices of the groups in each cluster."""
+    clusters = np.asarray(labels)
+    return [np.flatnonzero(clusters == label) for label in range(int(clusters.max(initial=-1)) + 1)]

@@ -1,4 +1,4 @@
-"""What a policy is worth: accuracy after reconstruction and recalibration, without training."""
+"""The reward of a policy: accuracy after reconstruction and BatchNorm recalibration, without training."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -21,25 +21,25 @@ from edgeprune.search.variables import Variables
 from edgeprune.tasks import Classification, Task
 
 FITS = ("kernel", "sequential")
-POSITIONS = 10  # of each image that reconstruction looks at; the source's number
+POSITIONS = 10  # positions that reconstruction samples from each image; the source's number
 BATCH = 250
-SEED = 987_654_321  # of the images that are augmented for BatchNorm's statistics
+SEED = 987_654_321  # of the augmentation of images for BatchNorm's statistics
 
 
 @dataclass
 class Evaluator:
-    """Judges plans of one network. Activations are collected once, images are read once.
+    """Evaluates plans of one network. Activations are collected once, images are read once.
 
     Args:
         variables: with the graph of the unpruned model, on the CPU; its weights stay as they are.
-        data: where images come from: "val" to judge on, "train" for all else.
-        images: to judge on, at most.
-        calibration: images for reconstruction (plain ones); half as many, as training has them, give
-            BatchNorm its statistics, which then are within 0.2 % of accuracy of what more would give.
-        final: images for both in the end, when test images are looked at.
+        data: source of the images: "val" for evaluation, "train" for everything else.
+        images: upper limit of images for evaluation.
+        calibration: images for reconstruction, not augmented; half as many, augmented as in training, give
+            BatchNorm its statistics. More would change the accuracy by less than 0.2 %.
+        final: images for both in the final evaluation on test images.
         reconstruct: one of `FITS`.
-        device, precision: of all that runs.
-        task: says how good an output is.
+        device, precision: of every forward pass.
+        task: has the metric.
     """
 
     variables: Variables
@@ -51,16 +51,18 @@ class Evaluator:
     device: str = "cpu"
     precision: str = "fp32"
     task: Task = field(default_factory=Classification)
-    _judged: list[Batch] = field(init=False, repr=False)
-    _seen: list[Tensor] = field(init=False, repr=False)
+    _held_out: list[Batch] = field(init=False, repr=False)
+    _recalibration: list[Tensor] = field(init=False, repr=False)
     _fits: Grams | Sequential = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         data = self.data
         if not data.sizes["val"]:
-            raise SearchError("there are no images to judge policies on: raise --val-fraction above 0")
-        self._judged = [(_laid(x), y) for x, y in data.batches("val", batch_size=BATCH, limit=self.images)]
-        self._seen = list(self._augmented(self.calibration))
+            raise SearchError("there are no images to evaluate policies on: raise --val-fraction above 0")
+        self._held_out = [
+            (_channels_last(x), y) for x, y in data.batches("val", batch_size=BATCH, limit=self.images)
+        ]
+        self._recalibration = list(self._augmented(self.calibration))
         fits = Grams if self.reconstruct == "kernel" else Sequential
         self._fits = fits(self.variables.graph, self._plain(self.calibration), positions=POSITIONS)
 
@@ -70,61 +72,63 @@ class Evaluator:
     def _augmented(self, calibration: int) -> Iterator[Tensor]:
         images = max(1, calibration // 2)
         size = min(BATCH, images)
-        given = self.data.train_batches(0, batch_size=size, seed=SEED)
-        return (_laid(x) for x, _ in islice(given, images // size))
+        batches = self.data.train_batches(0, batch_size=size, seed=SEED)
+        return (_channels_last(x) for x, _ in islice(batches, images // size))
 
     @property
-    def judged_on(self) -> int:
-        """Held-out images."""
-        return sum(len(y) for _, y in self._judged)
+    def held_out_images(self) -> int:
+        """Number of held-out images."""
+        return sum(len(y) for _, y in self._held_out)
 
     def reward(self, plan: Plan) -> tuple[float, float]:
-        """Accuracy on the held-out images, and the seconds that took."""
+        """Return the accuracy of a plan on the held-out images, and the seconds that the evaluation took."""
         began = time.perf_counter()
-        return self.judged(self.pruned(plan)), time.perf_counter() - began
+        return self.worth(self.pruned(plan)), time.perf_counter() - began
 
     def pruned(self, plan: Plan) -> torch.nn.Module:
-        """The dense model of a plan, reconstructed, and recalibrated (after fits in sequence: if better)."""
-        return self._made(plan, self._fits, self._seen)
+        """Return the dense model of a plan, reconstructed and recalibrated (after sequential fits only if better)."""
+        return self._reconstructed(plan, self._fits, self._recalibration)
 
     def finally_pruned(self, widths: Ints) -> torch.nn.Module:
-        """The dense model of a policy, fitted in sequence: for the end, never on the way."""
-        return self._made(self.variables.plan(widths), self._finally, self._augmented(self.final))
+        """Return the dense model of a policy, fitted in sequence: for the final evaluation, never for a trial."""
+        return self._reconstructed(self.variables.plan(widths), self._final_fits, self._augmented(self.final))
 
-    def _made(self, plan: Plan, fits: Grams | Sequential, seen: Iterable[Tensor]) -> torch.nn.Module:
+    def _reconstructed(
+        self, plan: Plan, fits: Grams | Sequential, images: Iterable[Tensor]
+    ) -> torch.nn.Module:
         with fits.fitted(plan.keep):
             model = self._placed(compact(self.variables.graph, plan).model)
 
-        def recalibrate(one: torch.nn.Module) -> None:
-            training.recalibrate_on(one, seen, self.device, self.precision)
+        def recalibrate(module: torch.nn.Module) -> None:
+            training.recalibrate_on(module, images, self.device, self.precision)
 
         if isinstance(fits, Sequential):
-            return training.recalibrated_if_better(model, recalibrate, self.judged)
+            return training.recalibrated_if_better(model, recalibrate, self.worth)
         recalibrate(model)
         return model
 
     @property
     def unpruned(self) -> torch.nn.Module:
-        """The model as it came, its statistics too."""
+        """The original model with its own BatchNorm statistics."""
         return self._placed(duplicate(self.variables.graph.model))
 
-    def judged(self, model: torch.nn.Module) -> float:
-        """What a model is worth by the task's metric on the held-out images: the higher the better."""
-        score = training.score_of(model, self._judged, self.task, self.device, self.precision)
+    def worth(self, model: torch.nn.Module) -> float:
+        """Return the worth of a model by the task's metric on the held-out images; higher is better."""
+        score = training.score_of(model, self._held_out, self.task, self.device, self.precision)
         return self.task.metric.worth(score)
 
     def tested(self, model: torch.nn.Module) -> float:
-        """The task's metric on the test images: for the end, never on the way."""
+        """Return the task's metric on the test images: for the final evaluation, never for a trial."""
         return training.score_of(model, self.data.batches("test"), self.task, self.device, self.precision)
 
     def _placed(self, model: torch.nn.Module) -> torch.nn.Module:
         return model.to(self.device).to(memory_format=torch.channels_last)
 
     @cached_property
-    def _finally(self) -> Sequential:
-        """The slower and better fits: for the few policies that are looked at in the end."""
+    def _final_fits(self) -> Sequential:
+        """Slower and better fits, for the few policies of the final evaluation."""
         return Sequential(self.variables.graph, self._plain(self.final), positions=POSITIONS)
 
 
-def _laid(x: Tensor) -> Tensor:
+def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)

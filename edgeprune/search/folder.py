@@ -1,11 +1,11 @@
 """The folder of a search: the only place that knows its file names.
 
-search.json     what was asked
+search.json     the options
 baseline/       a run folder that ends with the baseline
 study.db        the evaluated policies, unless a storage was named (search.json has its URL without secrets)
-result.json     what came out so far
+result.json     the results so far
 plan.json       the best policy, as train-prune's --plan takes it
-*.png           pictures
+*.png           plots
 """
 
 from pathlib import Path
@@ -22,19 +22,19 @@ from edgeprune.search.options import SearchOptions
 from edgeprune.train_prune.options import TrainPruneOptions
 
 SCHEMA = 1
-ASKED = "search.json"
+OPTIONS_FILE = "search.json"
 SEARCH = Kind(
     "search's folder",
-    ASKED,
+    OPTIONS_FILE,
     (
-        ASKED, "result.json", "plan.json", "study.db", "study.db-journal", "study.db-wal", "study.db-shm",
+        OPTIONS_FILE, "result.json", "plan.json", "study.db", "study.db-journal", "study.db-wal", "study.db-shm",
         "ratios.png", "front.png", "progress.png", "dendrogram.png", *RUN.within("baseline"),
     ),
 )  # fmt: skip
 
 
-class Folder:
-    """One search on disk."""
+class SearchFolder:
+    """The folder of one search."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -48,32 +48,32 @@ class Folder:
         return f"sqlite:///{(self.path / 'study.db').absolute()}"
 
     def picture(self, name: str) -> Path:
-        """Where a picture goes."""
+        """Return the path of a plot."""
         return self.path / f"{name}.png"
 
     @classmethod
-    def open(cls, path: str | Path) -> "Folder":
-        """An existing one; raises RunError when ``path`` is none."""
+    def open(cls, path: str | Path) -> "SearchFolder":
+        """Open the folder of an existing search; raises RunError when ``path`` is not one."""
         folder = cls(path)
         if not folder.path.exists():
             raise RunError(f"no such search: {path}; leave --resume out to begin it")
-        if not (folder.path / ASKED).is_file():
-            raise RunError(f"{path} is not a search's folder (no {ASKED} of edgeprune's in it)")
+        if not (folder.path / OPTIONS_FILE).is_file():
+            raise RunError(f"{path} is not a search's folder (no {OPTIONS_FILE} of edgeprune's in it)")
         check_links(folder.path)
         return folder
 
     def run(self) -> Run:
-        """The baseline's run folder."""
+        """Return the baseline's run folder."""
         return Run.open(self.baseline)
 
-    def keep(self, asked: dict[str, Any], storage: str | None) -> None:
-        """Write what was asked; with it the folder is a search's."""
-        write_json(self.path / ASKED, {"schema": SCHEMA, "storage": storage, **asked})
+    def write_options(self, options: dict[str, Any], storage: str | None) -> None:
+        """Write the options, which make the folder a search's."""
+        write_json(self.path / OPTIONS_FILE, {"schema": SCHEMA, "storage": storage, **options})
 
-    def asked(self) -> tuple[SearchOptions, str]:
-        """What was asked, and the storage; raises RunError when the file is of another version."""
+    def read_options(self) -> tuple[SearchOptions, str]:
+        """Read the options and the storage's URL; raises RunError when the file is of another version."""
         stored = read_record(
-            self.path / ASKED,
+            self.path / OPTIONS_FILE,
             SearchOptions,
             schema=SCHEMA,
             hint="it is of another version of edgeprune, or was edited: start another search",
@@ -84,17 +84,19 @@ class Folder:
             options = SearchOptions(**stored)
         except (AttributeError, KeyError, TypeError) as error:
             raise RunError(
-                f"{self.path / ASKED} is of another version of edgeprune, or was edited ({error}): "
+                f"{self.path / OPTIONS_FILE} is of another version of edgeprune, or was edited ({error}): "
                 "start another search"
             ) from error
-        check(options.training, TrainPruneOptions, f"{self.path / ASKED} training", hint="was it edited?")
+        check(
+            options.training, TrainPruneOptions, f"{self.path / OPTIONS_FILE} training", hint="was it edited?"
+        )
         check_options(options.training, self.path)
         return options, storage
 
 
 def latest_search(runs: Path) -> Path:
-    """The search under ``runs`` that was asked for last."""
-    found = sorted(runs.glob(f"*/{ASKED}"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
+    """Return the folder of the search under ``runs`` that was begun last."""
+    option_files = sorted(runs.glob(f"*/{OPTIONS_FILE}"), key=lambda path: path.stat().st_mtime_ns)
+    if not option_files:
         raise RunError(f"no search under {runs}/ to go on with: name its folder with --out")
-    return found[-1].parent
+    return option_files[-1].parent

@@ -1,4 +1,4 @@
-"""Which policy comes next: Optuna's samplers, asked about the variables of the stage a search stands in."""
+"""The sampler of policies: Optuna's samplers on the variables of a search's current stage."""
 
 import warnings
 from typing import Any
@@ -10,22 +10,25 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
-from edgeprune.search.strategy import DESIGN, Stage, Strategy
+from edgeprune.search.strategy import DESIGN, SearchStage, Strategy
 
-RATIOS, PROBE = "ratios", "probe"  # what a trial carries: the share each group kept; whether it was no policy
+RATIOS, PROBE = (
+    "ratios",
+    "probe",
+)  # attributes of a trial: the share each group kept; whether it probes a single group
 
 
 class PolicySampler(BaseSampler):
-    """A Sobol design first, then Optuna's sampler on all that was evaluated, by the policies as realised.
+    """Draws a Sobol design first, then uses Optuna's sampler on the policies as they were realised.
 
-    The study itself holds trials of several stages, with variables of their own; so that a model can learn
-    from all of them, each is put into a study in memory by the variables of the stage that is asked for.
+    The study holds trials of several stages, each with its own variables. To learn from all of them, the
+    sampler converts them to the variables of the current stage, in a study in memory.
 
     Args:
-        strategy: which variables there are.
+        strategy: decides the variables.
         kind: "gp", "tpe" or "random".
-        seed: together with a trial's number it gives what is drawn; workers need no other agreement.
-        design: how many points come before the sampler.
+        seed: with a trial's number it determines what is drawn, so workers need no other coordination.
+        design: number of points before the sampler is used.
     """
 
     def __init__(self, strategy: Strategy, kind: str, seed: int, design: int = DESIGN) -> None:
@@ -33,22 +36,32 @@ class PolicySampler(BaseSampler):
         self.stage = strategy.first()
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:  # noqa: ARG002
-        """Find out the stage that the finished trials have come to; it holds for this trial."""
+        """Derive the stage of this trial from the finished trials."""
         done = finished(study)
-        self.stage = self.strategy.stage([one.value or 0.0 for one in done], [ratios_of(one) for one in done])
+        rewards = [past.value or 0.0 for past in done]
+        self.stage = self.strategy.stage(rewards, [ratios_of(past) for past in done])
 
     def infer_relative_search_space(
         self,
         study: optuna.Study,  # noqa: ARG002
         trial: FrozenTrial,  # noqa: ARG002
     ) -> dict[str, BaseDistribution]:
-        """The variables of the stage."""
+        """Return the variables of the stage."""
         return dict(_space(self.stage))
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The next policy's variables."""
+        """Draw the next policy.
+
+        Args:
+            study: of the search.
+            trial: the trial to draw for; only its number matters.
+            search_space: variables of the stage.
+
+        Returns:
+            The value of each variable.
+        """
         stage = self.stage
         low, high = np.array(stage.low), np.array(stage.high)
         history = self._history(study, stage)
@@ -65,12 +78,12 @@ class PolicySampler(BaseSampler):
             sampler = self._inner(trial.number)
             inner = optuna.create_study(direction="maximize", sampler=sampler)
             inner.add_trials(history)
-            begun = inner.ask().number
-            return sampler.sample_relative(inner, inner.get_trials(deepcopy=False)[begun], search_space)
+            number = inner.ask().number
+            return sampler.sample_relative(inner, inner.get_trials(deepcopy=False)[number], search_space)
 
     def sample_independent(self, *about: Any) -> Any:
-        """Never asked: the space is known before each trial."""
-        raise AssertionError(f"{about[2]} is no variable of this stage")
+        """Raise AssertionError: Optuna calls this only for variables outside the stage's space."""
+        raise AssertionError(f"{about[2]} is not a variable of this stage")
 
     def _inner(self, number: int) -> BaseSampler:
         seed = self.seed * 100_003 + number
@@ -78,51 +91,58 @@ class PolicySampler(BaseSampler):
             return GPSampler(seed=seed, n_startup_trials=0)
         return TPESampler(seed=seed, n_startup_trials=0, multivariate=True)
 
-    def _history(self, study: optuna.Study, stage: Stage) -> list[FrozenTrial]:
-        """What was evaluated, by this stage's variables.
+    def _history(self, study: optuna.Study, stage: SearchStage) -> list[FrozenTrial]:
+        """Return the evaluated trials in this stage's variables.
 
-        What other workers are at counts as middling, lest it be tried twice.
+        Running trials of other workers count with the median reward, so that none is tried twice.
         """
         done = finished(study)
-        going = [one for one in study.get_trials(False, (TrialState.RUNNING,)) if RATIOS in one.user_attrs]
-        middling = float(np.median([one.value or 0.0 for one in done])) if done else 0.0
-        known = [(one, one.value or 0.0) for one in done] + [(one, middling) for one in going]
+        running = study.get_trials(False, (TrialState.RUNNING,))
+        median = float(np.median([past.value or 0.0 for past in done])) if done else 0.0
+        history = [(past, past.value or 0.0) for past in done]
+        history += [(current, median) for current in running if RATIOS in current.user_attrs]
         return [
             optuna.trial.create_trial(
-                params=dict(zip(_names(stage), self._values(stage, one).tolist(), strict=True)),
+                params=dict(zip(_names(stage), self._values(stage, past).tolist(), strict=True)),
                 distributions=dict.fromkeys(_names(stage), FloatDistribution(0.0, 1.0)),
                 value=value,
             )
-            for one, value in known
+            for past, value in history
         ]
 
-    def _values(self, stage: Stage, trial: FrozenTrial) -> np.ndarray:
-        """Of a policy in a stage's variables: a Gaussian process takes it from outside the box, too."""
+    def _values(self, stage: SearchStage, trial: FrozenTrial) -> np.ndarray:
+        """Return a policy in a stage's variables; only a Gaussian process accepts values outside the bounds."""
         values = stage.reduce(ratios_of(trial))
         return values if self.kind == "gp" else np.clip(values, stage.low, stage.high)
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Evaluated policies, in the order of their numbers; probes of single groups are none."""
+    """Return the evaluated policies by number, without the probes of single groups."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [one for one in done if not one.user_attrs.get(PROBE)]
+    return [trial for trial in done if not trial.user_attrs.get(PROBE)]
 
 
 def sobol(variables: int, seed: int, number: int) -> np.ndarray:
-    """A point of a scrambled Sobol sequence in [0, 1)."""
-    made = qmc.Sobol(variables, scramble=True, seed=seed)
-    return np.asarray(made.random_base2(int(number + 1).bit_length())[number])
+    """Return a point of a scrambled Sobol sequence, in [0, 1).
+
+    Args:
+        variables: dimension of the point.
+        seed: of the scrambling.
+        number: index of the point in the sequence.
+    """
+    sequence = qmc.Sobol(variables, scramble=True, seed=seed)
+    return np.asarray(sequence.random_base2(int(number + 1).bit_length())[number])
 
 
 def ratios_of(trial: FrozenTrial) -> np.ndarray:
-    """The policy that was evaluated, as realised."""
+    """Return the share that each group kept in a trial."""
     return np.asarray(trial.user_attrs[RATIOS], dtype=np.float64)
 
 
-def _names(stage: Stage) -> list[str]:
+def _names(stage: SearchStage) -> list[str]:
     return [f"{stage.name}-{index}" for index in range(stage.variables)]
 
 
-def _space(stage: Stage) -> dict[str, FloatDistribution]:
+def _space(stage: SearchStage) -> dict[str, FloatDistribution]:
     bounds = zip(_names(stage), stage.low, stage.high, strict=True)
     return {name: FloatDistribution(low, high) for name, low, high in bounds}

@@ -13,25 +13,25 @@ from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 
 from edgeprune.errors import SearchError, one_line
 
-DEAD_AFTER = 4  # heartbeats that were missed
+DEAD_AFTER = 4  # missed heartbeats after which a worker counts as dead
 REACH_S = 10.0  # for a server to accept a connection; a driver alone would wait for minutes
 HIDDEN = "..."
 PORTS = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mariadb": 3306, "redis": 6379, "rediss": 6379}
 FORMS = "sqlite:///FILE, postgresql://..., mysql://..., redis://... or journal:FILE"
-# What a URL's query may show; whatever else it has may be a secret.
+# Query parameters of a URL that are safe to show; any other may be a secret.
 SHOWN = {"host", "port", "db", "dbname", "database", "sslmode", "ssl", "charset", "mode", "uri", "timeout",
          "connect_timeout", "application_name", "cache", "nolock", "immutable"}  # fmt: skip
 
 
-def kind_of(url: str) -> str:
+def storage_kind(url: str) -> str:
     """Return 'sqlite', 'postgresql', 'journal' and so on, without the driver's name."""
     return url.partition(":")[0].partition("+")[0].lower()
 
 
 def redacted(url: str) -> str:
-    """Return a URL without the user, the password, and what of its query may be secret."""
+    """Return a URL without the user, the password, and query parameters that may be secret."""
     scheme, colon, rest = url.partition(":")
-    if kind_of(url) == "journal" or not colon:
+    if storage_kind(url) == "journal" or not colon:
         return url
     if "@" in rest[rest.find("?") :] and "?" in rest:  # either of them may be a part of the password
         return f"{scheme}://{HIDDEN}"
@@ -48,28 +48,28 @@ def _shown(part: str) -> str:
 
 
 def check_storage(url: str) -> None:
-    """Find out whether a study can be kept there; nothing is written where it cannot.
+    """Check that a storage is usable; nothing is written where it is not.
 
     Raises:
-        SearchError: no such kind, a server that does not answer, a file that cannot be one.
+        SearchError: unknown kind, a server that does not answer, or a file that cannot be a database.
     """
-    kind = kind_of(url)
+    kind = storage_kind(url)
     if kind in ("sqlite", "journal"):
         _check_file(url, _file_of(url))
     elif kind in PORTS:
         _check_server(url, PORTS[kind])
     else:
-        raise SearchError(f"the storage {one_line(redacted(url))} is of an unknown kind: give one as {FORMS}")
+        raise SearchError(f"the storage {one_line(redacted(url))} is of an unknown kind: use one of {FORMS}")
 
 
 def open_storage(url: str, heartbeat_s: int) -> BaseStorage:
-    """Connect; raises whatever the driver does.
+    """Connect to a storage; raises the exceptions of its driver.
 
     Args:
         url: as `check_storage` takes it.
-        heartbeat_s: how often a worker gives a sign of life.
+        heartbeat_s: interval at which a worker reports that it is alive, in seconds.
     """
-    kind = kind_of(url)
+    kind = storage_kind(url)
     if kind == "journal":
         return JournalStorage(JournalFileBackend(url.partition(":")[2]))
     if kind in ("redis", "rediss"):
@@ -87,7 +87,7 @@ def open_storage(url: str, heartbeat_s: int) -> BaseStorage:
 
 
 def unusable(url: str, error: Exception) -> SearchError:
-    """Return what to say of a storage that a driver refused, without the secrets of its URL."""
+    """Return the error for a storage that its driver refused, without the secrets of its URL."""
     why = without_secrets((str(error).splitlines() or [""])[0] or type(error).__name__, url)
     return SearchError(
         f"the storage {one_line(redacted(url))} cannot be used ({one_line(why)}): check it, or give another "
@@ -96,7 +96,7 @@ def unusable(url: str, error: Exception) -> SearchError:
 
 
 def without_secrets(text: str, url: str) -> str:
-    """Return a driver's text without what `redacted` hides of the URL."""
+    """Return a driver's message without the parts of the URL that `redacted` hides."""
     text = text.replace(url, redacted(url))
     for secret in sorted(_secrets(url), key=len, reverse=True):
         if secret in text and len(secret) < 3:  # it may be a part of any word
@@ -122,14 +122,14 @@ def _secrets(url: str) -> set[str]:
 def _file_of(url: str) -> Path:
     """Return the file of a sqlite or journal URL."""
     rest = url.partition(":")[2]
-    return Path(rest.partition("?")[0].removeprefix("///") if kind_of(url) == "sqlite" else rest)
+    return Path(rest.partition("?")[0].removeprefix("///") if storage_kind(url) == "sqlite" else rest)
 
 
 def _check_file(url: str, path: Path) -> None:
     rest = url.partition(":")[2]
-    if kind_of(url) == "sqlite" and (not rest.startswith("///") or str(path) in (".", ":memory:")):
+    if storage_kind(url) == "sqlite" and (not rest.startswith("///") or str(path) in (".", ":memory:")):
         raise SearchError(f"the storage {url} names no file: write sqlite:///FILE, or sqlite:////FOLDER/FILE")
-    if kind_of(url) == "journal" and (not rest or rest.startswith("//")):
+    if storage_kind(url) == "journal" and (not rest or rest.startswith("//")):
         raise SearchError(f"the storage {url} names no file: write journal:FILE")
     if path.is_dir():
         raise SearchError(f"the storage {url} is a folder: name a file in it")
@@ -141,7 +141,7 @@ def _check_file(url: str, path: Path) -> None:
         return
     parent = next(folder for folder in path.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK) or str(parent).startswith("/proc"):
-        raise SearchError(f"the storage {url} cannot be used: {parent} is no folder that can be written")
+        raise SearchError(f"the storage {url} cannot be used: {parent} is not a writable folder")
 
 
 def _check_server(url: str, port: int) -> None:
@@ -150,7 +150,7 @@ def _check_server(url: str, port: int) -> None:
         host, port = parts.hostname or "", parts.port or port
     except ValueError as error:
         raise unusable(url, error) from error
-    if re.fullmatch(r"[\w.:%-]+", host):  # without one, a socket of this machine is meant
+    if re.fullmatch(r"[\w.:%-]+", host):  # without a host, the URL means a local socket
         try:
             socket.create_connection((host, port), REACH_S).close()
         except (OSError, UnicodeError) as error:

@@ -1,7 +1,7 @@
-"""Which variables a search has, as a pure function of what has been evaluated: clusters first, then rollback.
+"""The variables of a search, as a pure function of the evaluated policies: clusters first, then rollback.
 
-A policy is given by the shares that its groups really kept, after the budget wall. So every evaluation is
-part of the history of every later stage, whichever variables it was asked in.
+A policy is described by the shares that its groups kept after the projection onto the budget. So every
+evaluation is part of the history of every later stage, whichever variables proposed it.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from edgeprune.search.options import SearchOptions
 from edgeprune.search.variables import Floats
 
 DESIGN = 10  # Sobol points before the first model; the source's number
-FEW = 0.4  # of few trials the first stage has this share at least, up to the whole design
-BEST = 10  # policies about whose mean the box of a stage lies; the source's number
-NARROW, WIDE = 0.02, 0.1  # how far it reaches to each side at the end of a search, and at its beginning
+FEW = 0.4  # least share of the trials for the first stage, up to the whole design, where there are few trials
+BEST = 10  # number of best policies whose mean is the centre of a stage's box; the source's number
+NARROW, WIDE = 0.02, 0.1  # half the width of the box at the end of a search, and at its beginning
 # When a stage ends, as shares of all trials; the source's are 80 and 100, 130 and 150, and 20, of 200. Here
-# the last stage has most of them: clusters find what they can soon.
+# the last stage has most of them, since clusters converge early.
 ARMED, FIRED = (0.15, 0.3), (0.3, 0.4)
 PATIENCE = 0.1
 
 
 @dataclass(frozen=True)
-class Stage:
+class SearchStage:
     """Variables of one stage.
 
     Attributes:
@@ -40,42 +40,42 @@ class Stage:
 
     @property
     def variables(self) -> int:
-        """How many."""
+        """Number of variables."""
         return max(self.labels) + 1
 
     def expand(self, values: Sequence[float] | Floats) -> Floats:
-        """The ratio of each group."""
+        """Return the ratio of each group for values of the variables."""
         return np.asarray(values, dtype=np.float64)[list(self.labels)]
 
     def reduce(self, ratios: Floats) -> Floats:
-        """The value of each variable that comes nearest to some policy."""
+        """Return the value of each variable that is nearest to a policy."""
         return means(ratios, self.labels)
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """How the variables of a search change on its way.
+    """Decides how the variables of a search change as it proceeds.
 
     Attributes:
-        options: what was asked.
+        options: of the search.
         dendrogram: of the groups.
     """
 
     options: SearchOptions
     dendrogram: Dendrogram
 
-    def first(self) -> Stage:
-        """Where a search begins; raises SearchError for more clusters than groups."""
+    def first(self) -> SearchStage:
+        """Return the first stage; raises SearchError for more clusters than groups."""
         clusters = self.options.clusters if self.options.clustered else 0
         if not clusters:
-            return self._whole("layers", self._each())
-        return self._whole("clusters", self.dendrogram.cut(clusters))
+            return self._unbounded("layers", self._each())
+        return self._unbounded("clusters", self.dendrogram.cut(clusters))
 
-    def stage(self, rewards: Sequence[float], policies: Sequence[Floats]) -> Stage:
-        """Where a search stands.
+    def stage(self, rewards: Sequence[float], policies: Sequence[Floats]) -> SearchStage:
+        """Return the current stage.
 
         Args:
-            rewards: of what was evaluated so far, in order.
+            rewards: of the evaluated policies, in order.
             policies: the shares that each group kept.
         """
         stage = self.first()
@@ -92,22 +92,22 @@ class Strategy:
         return stage
 
     def _steps(self) -> list[str]:
-        """The stages after the first."""
+        """Return the names of the stages after the first."""
         if self.options.rollback == "gradual" and self.options.bridge < len(self.dendrogram.names):
             return ["bridge", "layers"]
         return [] if self.options.rollback == "none" else ["layers"]
 
     def _each(self) -> tuple[int, ...]:
-        """A variable for each group."""
+        """Return labels that give each group its own variable."""
         return tuple(range(len(self.dendrogram.names)))
 
-    def _whole(self, name: str, labels: tuple[int, ...]) -> Stage:
-        """Within all that is allowed."""
+    def _unbounded(self, name: str, labels: tuple[int, ...]) -> SearchStage:
+        """Return a stage whose variables have the full range that the options allow."""
         count = max(labels) + 1
-        return Stage(name, labels, (self.options.lowest,) * count, (1.0,) * count)
+        return SearchStage(name, labels, (self.options.lowest,) * count, (1.0,) * count)
 
     def _fired(self, rewards: Sequence[float], start: int, number: int) -> int:
-        """After how many evaluations a stage ended that began at ``start``; -1 while it goes on."""
+        """Return after how many evaluations a stage ended that began at ``start``; -1 while it continues."""
         trials = self.options.trials
         armed, fired, patience = (round(trials * x) for x in (ARMED[number], FIRED[number], PATIENCE))
         armed = max(armed, 0 if start else min(DESIGN, round(FEW * trials)))
@@ -128,30 +128,30 @@ def box(
     policies: Sequence[Floats],
     lowest: float,
     left: float,
-) -> Stage:
-    """A stage about the mean of the best policies so far, which narrows as the trials run out.
+) -> SearchStage:
+    """Return a stage around the mean of the best policies so far, narrower as fewer trials are left.
 
-    The source's box has one interval for all variables, spans the ten best policies, and stays where it was
-    when the stage began. With dozens of variables nearly all of it is far from every good policy. The mean
-    of good policies is better than most of them, since what each has wrong by chance cancels out (the
-    recombination of evolution strategies: Beyer, Toward a Theory of Evolution Strategies, 1995).
+    The source's box has one interval for all variables, spans the ten best policies, and does not move during
+    the stage. With dozens of variables nearly all of it is far from every good policy. The mean of good
+    policies is better than most of them, since their random errors cancel out (the recombination of
+    evolution strategies: Beyer, Toward a Theory of Evolution Strategies, 1995).
 
     Args:
         name: of the stage.
         labels: the variable of each group.
-        rewards: of what was evaluated so far.
+        rewards: of the evaluated policies.
         policies: the shares that each group kept.
-        lowest: the least a variable may be.
-        left: share of all trials that is still to come.
+        lowest: lower limit of each variable.
+        left: share of all trials that are left.
     """
     best = np.argsort(-np.asarray(rewards), kind="stable")[:BEST]
     values = np.mean([means(policies[place], labels) for place in best], axis=0)
     margin = NARROW + (WIDE - NARROW) * max(0.0, left)
     low = np.clip(values - margin, lowest, 1 - margin)
     high = np.clip(values + margin, lowest + margin, 1.0)
-    return Stage(name, labels, tuple(low.tolist()), tuple(high.tolist()))
+    return SearchStage(name, labels, tuple(low.tolist()), tuple(high.tolist()))
 
 
 def means(ratios: Floats, labels: tuple[int, ...]) -> Floats:
-    """Of the groups of each variable."""
+    """Return the mean ratio of the groups of each variable."""
     return np.array([float(ratios[group].mean()) for group in members(labels)])

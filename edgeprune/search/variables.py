@@ -1,4 +1,4 @@
-"""What is searched: how many classes of each group of coupled channels stay."""
+"""The variables of a search: how many classes each group of coupled channels keeps."""
 
 import math
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Variables:
-    """The groups that may lose channels, in the network's order, and their channels by importance.
+    """The prunable groups, in the network's order, and their channels by importance.
 
     Attributes:
         graph: of the unpruned model.
-        searched: the searched groups, those as one whose widths are one decision; the others stay whole.
-        ranked: the classes of each, the most important first; of those that equal pieces tie in turn.
-        importance: of these, shape (classes,) each.
-        lowest: the least width of each, in levels: classes, but where equal pieces of a tensor lie in it.
-        steps: widths are multiples of this, or whole.
+        searched: the searched groups, tied ones as one decision; the other groups keep their full width.
+        ranked: the classes of each, the most important first; in turn from each group that equal pieces tie.
+        importance: scores of these, shape (classes,) each.
+        lowest: the smallest width of each, in levels: classes, unless equal pieces of a tensor tie several.
+        steps: widths are multiples of this, or the full width.
     """
 
     graph: Graph
@@ -38,14 +38,14 @@ class Variables:
     def of(
         cls, graph: Graph, scores: Floats, *, share: float = 0.1, floor: int = 2, steps: Ints | None = None
     ) -> "Variables":
-        """All groups that are wider than what must stay.
+        """Collect the groups that are wider than their minimum.
 
         Args:
             graph: of the unpruned model.
             scores: (classes,), higher is more important.
-            share: of a group's classes that stays at least.
-            floor: classes that stay at least.
-            steps: (groups,): widths are multiples of them; None for any width.
+            share: least share of a group's classes that is kept.
+            floor: least number of channels of a layer that is kept.
+            steps: (groups,), widths are multiples of them; None for any width.
         """
         all_steps = np.ones(len(graph.groups), dtype=np.int64) if steps is None else steps
         pairs = zip(graph.tied_groups, floors_of(graph, floor), strict=True)
@@ -73,7 +73,7 @@ class Variables:
 
     @property
     def names(self) -> list[str]:
-        """Of the groups; of the first where several are one decision."""
+        """Names of the groups; the first one's where several are one decision."""
         return [tied.groups[0].name for tied in self.searched]
 
     @property
@@ -82,18 +82,18 @@ class Variables:
         return np.array([tied.size for tied in self.searched], dtype=np.int64)
 
     def everywhere(self, widths: Ints) -> Ints:
-        """Widths of all the graph's groups, when the searched ones have these."""
+        """Return the widths of all the graph's groups, given those of the searched ones."""
         full = np.array([group.size for group in self.graph.groups], dtype=np.int64)
         for tied, width in zip(self.searched, widths, strict=True):
             full[list(tied.indices)] = tied.widths(int(width))
         return full
 
     def ratios(self, widths: Ints) -> Floats:
-        """Share of each group that stays."""
+        """Return the share of each group that is kept."""
         return np.asarray(widths / self.sizes, dtype=np.float64)
 
     def plan(self, widths: Ints) -> Plan:
-        """The most important classes of each group, so many as ``widths`` says."""
+        """Return the plan that keeps the most important classes of each group, ``widths`` of them."""
         keep = np.ones(self.graph.classes, dtype=bool)
         for tied, classes, width in zip(self.searched, self.ranked, widths, strict=True):
             keep[classes[int(width) * len(classes) // tied.size :]] = False

@@ -31,7 +31,7 @@ from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
 from edgeprune.runs.run import Run
 from edgeprune.runs.verification import read_budget
-from edgeprune.search.folder import Folder as SearchFolder
+from edgeprune.search.folder import SearchFolder
 from edgeprune.search.options import SearchOptions
 from edgeprune.train_prune.pipeline import check_same_options
 from edgeprune.train_prune.steering import status
@@ -113,7 +113,7 @@ READERS: dict[str, tuple[str, Reader]] = {
     "limits": ("budget.toml", read_budget),
     "comparison": ("compare/compare.json", comparison),
     "attempts": ("compare/attempts.jsonl", comparison),
-    "search": ("search/search.json", lambda path: SearchFolder(path.parent).asked()),
+    "search": ("search/search.json", lambda path: SearchFolder(path.parent).read_options()),
     "engine's record": ("x.engine.json", record_beside_an_engine),
 }
 

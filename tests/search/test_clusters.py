@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeprune.errors import SearchError
-from edgeprune.search.clusters import Dendrogram, densities, distances, features, members, normalised
+from edgeprune.search.clusters import Dendrogram, densities, distances, features, median_scaled, members
 from edgeprune.search.variables import Variables
 from search.conftest import chain, variables_of
 
@@ -16,9 +16,9 @@ def with_importance(*groups: list[float]) -> Variables:
 
 
 def test_importance_is_about_its_median_in_medians() -> None:
-    assert normalised(np.array([1.0, 2.0, 6.0])).tolist() == [-0.5, 0.0, 2.0]
-    assert normalised(np.array([0.0, 0.0, 3.0])).tolist() == [0.0, 0.0, 1.0]  # a median of 0 is no unit
-    assert normalised(np.zeros(3)).tolist() == [0.0, 0.0, 0.0]
+    assert median_scaled(np.array([1.0, 2.0, 6.0])).tolist() == [-0.5, 0.0, 2.0]
+    assert median_scaled(np.array([0.0, 0.0, 3.0])).tolist() == [0.0, 0.0, 1.0]  # a median of 0 is no unit
+    assert median_scaled(np.zeros(3)).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_density_is_a_sum_of_bells() -> None:
@@ -46,7 +46,7 @@ def test_groups_that_differ_in_scale_alone_are_at_no_distance() -> None:
 
 def test_jensen_shannon_by_its_formula() -> None:
     variables = with_importance([1, 2, 3, 4], [1, 1, 1, 9])
-    p, q = densities([normalised(values) for values in variables.importance])
+    p, q = densities([median_scaled(values) for values in variables.importance])
     middle = (p + q) / 2
     divergence = (p * np.log(p / middle)).sum() / 2 + (q * np.log(q / middle)).sum() / 2
     assert distances(variables, "js") == pytest.approx([np.sqrt(divergence)])

@@ -12,7 +12,7 @@ from edgeprune.comparison.folder import SCHEMA as COMPARE_SCHEMA
 from edgeprune.comparison.folder import Folder as ComparisonFolder
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.errors import EdgePruneError
-from edgeprune.search.folder import Folder as SearchFolder
+from edgeprune.search.folder import SearchFolder
 from edgeprune.search.options import SearchOptions
 
 DAMAGE = [{"epochs": "three"}, {"lr": [0.1]}, {"floor": None}, {"model": 3}]
@@ -21,9 +21,9 @@ DAMAGE = [{"epochs": "three"}, {"lr": [0.1]}, {"floor": None}, {"model": 3}]
 @pytest.mark.parametrize("training", DAMAGE, ids=str)
 def test_a_search_refuses_training_options_of_another_type(training: dict[str, Any], tmp_path: Path) -> None:
     folder = SearchFolder(tmp_path)
-    folder.keep({**asdict(SearchOptions(source="resnet8")), "training": training}, None)
+    folder.write_options({**asdict(SearchOptions(source="resnet8")), "training": training}, None)
     with pytest.raises(EdgePruneError, match=f"training.*{next(iter(training))}"):
-        folder.asked()
+        folder.read_options()
 
 
 @pytest.mark.parametrize("training", DAMAGE, ids=str)

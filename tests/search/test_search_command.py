@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from edgeprune.cli import main
 from edgeprune.search import SearchOptions, search
-from edgeprune.search.folder import Folder
+from edgeprune.search.folder import SearchFolder
 
 
 def run(*args: str, command: str = "search") -> tuple[int, str, str]:
@@ -94,7 +94,7 @@ def test_an_interrupted_search_ends_as_it_would_have(
 
     with pytest.raises(Killed):
         search(tmp_path / "cut", options, progress=stop)
-    assert Folder(tmp_path / "cut").plan.exists()
+    assert SearchFolder(tmp_path / "cut").plan.exists()
     cut = search(tmp_path / "cut", resume=True)
     whole = result_of(finished)
     assert [one["widths"] for one in cut["trials"]] == [one["widths"] for one in whole["trials"]]

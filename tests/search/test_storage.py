@@ -8,7 +8,7 @@ import pytest
 
 from edgeprune.errors import RunError, SearchError
 from edgeprune.search import searching
-from edgeprune.search.folder import Folder
+from edgeprune.search.folder import SearchFolder
 from edgeprune.search.options import SearchOptions
 from edgeprune.search.storage import check_storage, redacted, unusable, without_secrets
 
@@ -57,7 +57,7 @@ def test_a_password_is_hidden_as_it_is_written_and_as_it_is_decoded() -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nonsense", "unknown kind: give one as sqlite:///FILE"),
+        ("nonsense", "unknown kind: use one of sqlite:///FILE"),
         ("mongodb://me:secret@host/db", "mongodb://...@host/db is of an unknown kind"),
         ("http://host", "unknown kind"),
         ("sqlite://", "names no file"),
@@ -98,7 +98,7 @@ def test_a_file_that_is_another_thing_and_a_folder(tmp_path: Path) -> None:
         with pytest.raises(SearchError, match="is a folder: name a file in it"):
             check_storage(url)
     (tmp_path / "file").touch()
-    with pytest.raises(SearchError, match="is no folder that can be written"):
+    with pytest.raises(SearchError, match="is not a writable folder"):
         check_storage(f"journal:{tmp_path / 'file' / 'log'}")
 
 
@@ -118,21 +118,23 @@ def test_a_bad_storage_is_said_before_anything_else(tmp_path: Path) -> None:
 # --- going on with a storage --------------------------------------------------------------------------
 
 
-def begun(place: Path, storage: str | None) -> Folder:
-    folder = Folder(place)
-    folder.keep({"source": "resnet8", "training": {}}, None if storage is None else redacted(storage))
+def begun(place: Path, storage: str | None) -> SearchFolder:
+    folder = SearchFolder(place)
+    folder.write_options(
+        {"source": "resnet8", "training": {}}, None if storage is None else redacted(storage)
+    )
     return folder
 
 
-def storage_of(folder: Folder, storage: str | None) -> str:
-    return searching._storage_of(folder, storage, folder.asked()[1])
+def storage_of(folder: SearchFolder, storage: str | None) -> str:
+    return searching._storage_of(folder, storage, folder.read_options()[1])
 
 
 def test_a_password_is_not_kept_and_given_again(tmp_path: Path) -> None:
     url = "postgresql://me:secret@host/db"
     folder = begun(tmp_path, url)
     assert "secret" not in (tmp_path / "search.json").read_text()
-    with pytest.raises(SearchError, match="opened only when it is given: repeat --storage, in full"):
+    with pytest.raises(SearchError, match="opened only if you repeat it: give --storage again, in full"):
         storage_of(folder, None)
     assert storage_of(folder, url) == url
     assert storage_of(folder, "postgresql://me:another@host/db") == "postgresql://me:another@host/db"
@@ -140,7 +142,7 @@ def test_a_password_is_not_kept_and_given_again(tmp_path: Path) -> None:
 
 def test_what_redis_holds_is_opened_only_when_it_is_given(tmp_path: Path) -> None:
     folder = begun(tmp_path, "redis://host/0")
-    with pytest.raises(SearchError, match="repeat --storage"):
+    with pytest.raises(SearchError, match="give --storage again"):
         storage_of(folder, None)
     assert storage_of(folder, "redis://host/0") == "redis://host/0"
 
@@ -160,6 +162,6 @@ def test_the_folders_own_file_alone_needs_no_word(tmp_path: Path) -> None:
     assert storage_of(begun(tmp_path / "..." / "x", None), None).endswith("/.../x/study.db")
     for url in ("sqlite:///a.db", "mysql://me@host/db", "journal:log"):
         folder = begun(tmp_path / "other", url)
-        with pytest.raises(SearchError, match="repeat --storage"):
+        with pytest.raises(SearchError, match="give --storage again"):
             storage_of(folder, None)
         assert storage_of(folder, url) == url

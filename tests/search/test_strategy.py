@@ -5,7 +5,7 @@ import pytest
 
 from edgeprune.search.clusters import Dendrogram
 from edgeprune.search.options import SearchOptions
-from edgeprune.search.strategy import Stage, Strategy, box
+from edgeprune.search.strategy import SearchStage, Strategy, box
 from search.test_clusters import with_importance
 
 A, B, C = [1, 2, 3, 4], [1, 1, 1, 9], [5, 5, 5, 5.1]
@@ -36,7 +36,7 @@ def test_it_begins_with_clusters() -> None:
 
 
 def test_a_policy_is_known_by_what_it_really_kept() -> None:
-    stage = Stage("clusters", (0, 1, 1), (0.2, 0.3), (0.8, 0.9))
+    stage = SearchStage("clusters", (0, 1, 1), (0.2, 0.3), (0.8, 0.9))
     assert stage.reduce(np.array([0.1, 0.4, 0.6])).tolist() == [0.1, 0.5]  # a mean
 
 

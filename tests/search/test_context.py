@@ -4,19 +4,19 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from edgeprune.search.context import SearchContext
 from edgeprune.search.options import SearchOptions
-from edgeprune.search.problem import Problem
-from edgeprune.search.strategy import Stage
-from search.test_wall import wall
+from edgeprune.search.strategy import SearchStage
+from search.test_projection import projection
 
 
 def asked(widths_known: list[list[int]], goal: float = 15) -> list[int]:
     """What comes of asking for (1, 1), which is (5, 5) of 15, when these are known."""
-    problem = SimpleNamespace(wall=wall(goal, "scale"), options=SearchOptions(source="x", seed=3))
-    stage = Stage("layers", (0, 1), (0.1, 0.1), (1.0, 1.0))
+    context = SimpleNamespace(projection=projection(goal, "scale"), options=SearchOptions(source="x", seed=3))
+    stage = SearchStage("layers", (0, 1), (0.1, 0.1), (1.0, 1.0))
     known = {tuple(widths) for widths in widths_known}
-    found = Problem._new(problem, len(known), stage, np.array([1.0, 1.0]), known)  # type: ignore[arg-type]
-    return found.tolist()
+    widths = SearchContext._new(context, len(known), stage, np.array([1.0, 1.0]), known)  # type: ignore[arg-type]
+    return widths.tolist()
 
 
 def test_a_new_policy_is_as_it_was_asked_for() -> None:

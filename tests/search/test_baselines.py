@@ -1,20 +1,20 @@
 """Uniform ratios and greedy ones, by hand."""
 
-from edgeprune.search.plain import LEVELS, by_sensitivity, probed, probes
-from search.test_wall import wall
+from edgeprune.search.baselines import LEVELS, by_sensitivity, probed, probes
+from search.test_projection import projection
 
 
 def test_each_group_is_probed_alone() -> None:
-    one = wall(15, "scale")
+    budget = projection(15, "scale")
     assert len(probes(2)) == 2 * len(LEVELS)
-    assert [probed(one, probe).tolist() for probe in probes(2)[:4]] == [[2, 10], [5, 10], [8, 10], [10, 2]]
+    assert [probed(budget, probe).tolist() for probe in probes(2)[:4]] == [[2, 10], [5, 10], [8, 10], [10, 2]]
 
 
 def test_the_group_that_loses_least_for_what_it_saves_gives_way() -> None:
     """The first loses nothing down to a quarter, so it gives all that it can there: 7 of its 10."""
     harmless, harmful = [1.0, 1.0, 1.0], [0.1, 0.4, 0.7]
-    one = wall(23, "scale")
-    assert by_sensitivity(one, 1.0, [*harmless, *harmful]).tolist() == [3, 10]
+    budget = projection(23, "scale")
+    assert by_sensitivity(budget, 1.0, [*harmless, *harmful]).tolist() == [3, 10]
     # a loss of 0.3 for 0.25 of the second saves 5, of the first 2.5: at equal loss the second goes first
-    found = by_sensitivity(wall(20, "scale"), 1.0, [*harmful, *harmful])
+    found = by_sensitivity(projection(20, "scale"), 1.0, [*harmful, *harmful])
     assert found[0] == 10 and found.tolist() == [10, 5]

@@ -1,4 +1,4 @@
-"""All that stays the same during a search: the network, its groups, the budget, how a policy is judged."""
+"""What stays constant during a search: the network, its groups, the budget, and the evaluation of policies."""
 
 import shlex
 from collections.abc import Container
@@ -20,39 +20,55 @@ from edgeprune.importance import score
 from edgeprune.latency.device import TimeSolver
 from edgeprune.resources import LATENCY
 from edgeprune.search import pictures
+from edgeprune.search.baselines import by_sensitivity, probed, probes
 from edgeprune.search.clusters import Dendrogram
 from edgeprune.search.evaluate import Evaluator
-from edgeprune.search.folder import Folder
+from edgeprune.search.folder import SearchFolder
 from edgeprune.search.options import STUDIED, SearchOptions
-from edgeprune.search.plain import by_sensitivity, probed, probes
-from edgeprune.search.result import COPIED, SECONDS, STAGE, WIDTHS, best_of, gathered
+from edgeprune.search.projection import BudgetProjection
+from edgeprune.search.result import COPIED, SECONDS, STAGE, WIDTHS, best_of, search_result
 from edgeprune.search.sampler import PROBE, RATIOS, PolicySampler, finished
-from edgeprune.search.strategy import Stage, Strategy
+from edgeprune.search.strategy import SearchStage, Strategy
 from edgeprune.search.variables import Floats, Variables
-from edgeprune.search.wall import Wall
 from edgeprune.train_prune.budgets import make_budget
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import stored_options
 from edgeprune.training import Progress
 
-NEAR_BY, STRAY = 20, 0.02  # tries for a policy that is new, each straying further by so much
-SCORE_IMAGES = 640  # training images for a criterion that looks at data
+NEAR_BY, STRAY = 20, 0.02  # tries to find a new policy, and by how much more each moves away
+SCORE_IMAGES = 640  # training images for a criterion that needs data
 
 
 def variables_of(
     graph: Graph, scores: Any, options: SearchOptions, training: TrainPruneOptions, budget: Budget
 ) -> Variables:
+    """Return the groups that a search may prune.
+
+    Args:
+        graph: of the unpruned model.
+        scores: (classes,), higher is more important.
+        options: of the search.
+        training: options of the baseline's run.
+        budget: of the search; it has the steps of the widths.
+    """
     return Variables.of(graph, scores, share=options.lowest, floor=training.floor, steps=budget.steps(graph))
 
 
-def wall_of(variables: Variables, budget: Budget, options: SearchOptions) -> Wall:
+def projection_of(variables: Variables, budget: Budget, options: SearchOptions) -> BudgetProjection:
+    """Return the projection onto a budget.
+
+    Args:
+        variables: the groups that may be pruned.
+        budget: of the search.
+        options: of the search, with the mode of the projection.
+    """
     by_widths = budget.by_widths(variables.graph)
 
-    def on(cost: Any) -> Any:
+    def of_searched(cost: Any) -> Any:
         return lambda widths: float(cost(variables.everywhere(widths)))
 
-    return Wall(
-        {kind: on(cost) for kind, cost in by_widths.items()},
+    return BudgetProjection(
+        {kind: of_searched(cost) for kind, cost in by_widths.items()},
         budget.goals,
         variables.lowest,
         variables.sizes,
@@ -62,22 +78,28 @@ def wall_of(variables: Variables, budget: Budget, options: SearchOptions) -> Wal
 
 
 @dataclass
-class Problem:
-    """All that stays the same during a search."""
+class SearchContext:
+    """What stays constant during a search."""
 
-    folder: Folder
+    folder: SearchFolder
     options: SearchOptions
     training: TrainPruneOptions
     budget: Budget
     variables: Variables
-    wall: Wall
+    projection: BudgetProjection
     dendrogram: Dendrogram
     evaluator: Evaluator
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, folder: Folder, options: SearchOptions, progress: Progress) -> "Problem":
-        """From the folder's baseline and data."""
+    def of(cls, folder: SearchFolder, options: SearchOptions, progress: Progress) -> "SearchContext":
+        """Prepare a search from the folder's baseline and data.
+
+        Args:
+            folder: with the trained baseline.
+            options: of the search.
+            progress: called with (done, total, text).
+        """
         run = folder.run()
         training, data = stored_options(run), run.data()
         model = run.load("baseline")
@@ -102,36 +124,36 @@ class Problem:
             precision=training.precision,
             task=tasks.get(training.task),
         )
-        wall = wall_of(variables, budget, options)
-        wall.check()
+        projection = projection_of(variables, budget, options)
+        projection.check()
         dendrogram = Dendrogram.of(variables, options.distance)
-        return cls(folder, options, training, budget, variables, wall, dendrogram, evaluator)
+        return cls(folder, options, training, budget, variables, projection, dendrogram, evaluator)
 
     @property
     def trials(self) -> int:
-        """How many evaluations this search takes."""
+        """Number of evaluations that this search takes."""
         if self.options.sampler == "sensitivity":
             return len(probes(len(self.variables))) + 1
         return 1 if self.options.sampler == "uniform" else self.options.trials
 
     @property
     def sampler(self) -> PolicySampler | None:
-        """Of the next policy; None where there is nothing to learn."""
+        """The sampler of policies; None for strategies that do not sample."""
         if self.options.sampler not in STUDIED:
             return None
         return PolicySampler(Strategy(self.options, self.dendrogram), self.options.sampler, self.options.seed)
 
     @property
     def study_name(self) -> str:
-        """In a storage of many."""
+        """The study's name in a shared storage."""
         training = self.training
         return f"{training.model}-{Path(training.data).name}-{training.target}"
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes this search what it is."""
-        asked = asdict(self.options)
-        own = {name: value for name, value in asked.items() if name not in ("training", "source", "study")}
+        """Settings that identify this search."""
+        options = asdict(self.options)
+        own = {name: value for name, value in options.items() if name not in ("training", "source", "study")}
         return {
             "model": f"{self.training.model} ({self.variables.graph.fingerprint})",
             "weights": sha256(self.folder.baseline / "baseline.safetensors")[:16],
@@ -144,13 +166,13 @@ class Problem:
 
     def objective(self, trial: optuna.Trial) -> float:
         """Bring the next policy onto the budget, and evaluate it unless it was evaluated before."""
-        known = {tuple(one.user_attrs[WIDTHS]): one for one in reversed(finished(trial.study))}
-        widths, stage = self._asked(trial, known)
+        evaluated = {tuple(past.user_attrs[WIDTHS]): past for past in reversed(finished(trial.study))}
+        widths, stage = self._propose(trial, evaluated)
         trial.set_user_attr(STAGE, stage)
         trial.set_user_attr(PROBE, stage == PROBE)
         trial.set_user_attr(WIDTHS, widths.tolist())
         trial.set_user_attr(RATIOS, self.variables.ratios(widths).tolist())
-        same = known.get(tuple(widths.tolist()))
+        same = evaluated.get(tuple(widths.tolist()))
         if same is not None:
             trial.set_user_attr(COPIED, same.number)
             trial.set_user_attr(SECONDS, 0.0)
@@ -159,8 +181,8 @@ class Problem:
         trial.set_user_attr(SECONDS, seconds)
         return reward
 
-    def _asked(self, trial: optuna.Trial, known: Container[tuple[int, ...]]) -> tuple[Ints, str]:
-        """The widths of a trial, and the name of its stage; ``known`` were evaluated before."""
+    def _propose(self, trial: optuna.Trial, evaluated: Container[tuple[int, ...]]) -> tuple[Ints, str]:
+        """Return the widths of a trial and the name of its stage, given the widths that were evaluated before."""
         kind = self.options.sampler
         if kind == "uniform":
             return self.uniform, kind
@@ -173,75 +195,78 @@ class Problem:
             trial.suggest_float(f"{stage.name}-{index}", low, high)
             for index, (low, high) in enumerate(zip(stage.low, stage.high, strict=True))
         ]
-        return self._new(trial.number, stage, np.array(values), known), stage.name
+        return self._new(trial.number, stage, np.array(values), evaluated), stage.name
 
-    def _new(self, number: int, stage: Stage, values: Floats, known: Container[tuple[int, ...]]) -> Ints:
-        """The policy that was asked for, or one near to it where that was evaluated before.
+    def _new(
+        self, number: int, stage: SearchStage, values: Floats, evaluated: Container[tuple[int, ...]]
+    ) -> Ints:
+        """Return the proposed policy's widths, or nearby ones if those were evaluated before.
 
-        Many requests come to one policy on the budget; evaluating it again would teach the model nothing, and
-        it would ask for it again.
+        The projection maps many proposals to the same widths. Evaluating them again would add no information,
+        and the sampler would propose them again.
         """
         draw = np.random.default_rng([self.options.seed, number])
         for tries in range(NEAR_BY + 1):
             moved = values + draw.normal(0, STRAY * tries, len(values))
-            widths = self.wall.project(stage.expand(np.clip(moved, stage.low, stage.high)))
-            if tuple(widths.tolist()) not in known:
+            widths = self.projection.project(stage.expand(np.clip(moved, stage.low, stage.high)))
+            if tuple(widths.tolist()) not in evaluated:
                 break
         return widths
 
     def _sensitivity(self, trial: optuna.Trial) -> tuple[Ints, str]:
-        """The first probe that nobody has made; the greedy policy once all are."""
+        """Return the first probe that no worker has evaluated; the greedy policy after the last probe."""
         every = probes(len(self.variables))
-        made: dict[tuple[int, ...], float] = {}
-        for one in trial.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
-            made[tuple(one.user_attrs[WIDTHS])] = float(one.value or 0.0)
+        rewards_by_widths: dict[tuple[int, ...], float] = {}
+        for past in trial.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+            rewards_by_widths[tuple(past.user_attrs[WIDTHS])] = float(past.value or 0.0)
         for probe in every:
-            widths = probed(self.wall, probe)
-            if tuple(widths.tolist()) not in made:
+            widths = probed(self.projection, probe)
+            if tuple(widths.tolist()) not in rewards_by_widths:
                 return widths, PROBE
-        whole = self.evaluator.reward(self.variables.plan(self.variables.sizes))[0]
-        rewards = [made[tuple(probed(self.wall, probe).tolist())] for probe in every]
-        return by_sensitivity(self.wall, whole, rewards), "sensitivity"
+        unpruned_reward = self.evaluator.reward(self.variables.plan(self.variables.sizes))[0]
+        rewards = [rewards_by_widths[tuple(probed(self.projection, probe).tolist())] for probe in every]
+        return by_sensitivity(self.projection, unpruned_reward, rewards), "sensitivity"
 
     @property
     def uniform(self) -> Ints:
         """The same share of every group, on the budget."""
-        return self.wall.project(np.ones(len(self.variables)))
+        return self.projection.project(np.ones(len(self.variables)))
 
     # --- results ---------------------------------------------------------------------------------------
 
     def keep_plan(self, study: optuna.Study) -> None:
-        """Write the best policy so far, where it is a new one."""
+        """Write the plan of the best policy so far."""
         best = best_of(study)
         if best is not None:
             plan = self.variables.plan(np.asarray(best.user_attrs[WIDTHS]))
             write_json(self.folder.plan, plan.to_dict(self.variables.graph))
 
     def concluded(self, study: optuna.Study, progress: Progress) -> dict[str, Any]:
-        """Look at the test images, measure the best plan where a time was asked for, draw, and write."""
+        """Evaluate on the test images, measure the best plan for a latency target, draw the plots, write the result."""
         best = best_of(study)
         if best is None:
             raise SearchError("no policy could be evaluated: see the messages above")
         self.keep_plan(study)
-        progress(0, 1, "looking at the test images")
+        progress(0, 1, "evaluating on the test images")
         widths = np.asarray(best.user_attrs[WIDTHS])
-        known = {
+        facts = {
             **self._settings(),
-            **self._way(),
+            **self._strategy(),
             **self._references(),
             "best_test": self.evaluator.tested(self.evaluator.finally_pruned(widths)),
         }
         measured = self._measured(widths, progress)
-        known |= {"measured": measured, "notes": [*self.notes, *self.budget.remarks()]}
-        result = gathered(study, self.wall, known)
-        result["pictures"], result["pictures_reason"] = pictures.draw(result, self.folder)
+        facts |= {"measured": measured, "notes": [*self.notes, *self.budget.remarks()]}
+        result = search_result(study, self.projection, facts)
+        result["pictures"], result["pictures_reason"] = pictures.draw_search(result, self.folder)
         write_json(self.folder.result, result)
         return result
 
     def _settings(self) -> dict[str, Any]:
-        """What was searched, without paths of this machine but for the plan's."""
+        """Return what was searched, without paths of this machine other than the plan's."""
         goals = {
-            kind: goal / self.wall.costs[kind](self.wall.sizes) for kind, goal in self.wall.goals.items()
+            kind: goal / self.projection.costs[kind](self.projection.sizes)
+            for kind, goal in self.projection.goals.items()
         }
         weights = shlex.quote(str(self.training.weights or self.folder.baseline / "baseline.safetensors"))
         if self.training.weights and self.training.weights_key:
@@ -250,7 +275,7 @@ class Problem:
         command = (
             f"edgeprune train-prune --model {self.training.model} --data {shlex.quote(self.training.data)}"
         )
-        how = f"--plan {self.folder.plan} --reconstruct sequential"
+        plan = f"--plan {self.folder.plan} --reconstruct sequential"
         return {
             "source": Path(self.options.source).name,
             "model": self.training.model,
@@ -258,13 +283,13 @@ class Problem:
             "target": ",".join(map(str, parse_targets(self.training.target))),
             "target_fractions": goals,
             "precision": self.training.precision,
-            "images": self.evaluator.judged_on,
+            "images": self.evaluator.held_out_images,
             "plan": self.folder.plan.name,
-            "next": f"{command} --weights {weights} {how}",
+            "next": f"{command} --weights {weights} {plan}",
         }
 
-    def _way(self) -> dict[str, Any]:
-        """How it was searched; what is of clusters is null without them."""
+    def _strategy(self) -> dict[str, Any]:
+        """Return how it was searched; settings of clusters are null without clusters."""
         options = self.options
         clustered = {name: getattr(options, name) for name in ("clusters", "rollback", "distance", "bridge")}
         return {
@@ -280,33 +305,33 @@ class Problem:
         }
 
     def _references(self) -> dict[str, Any]:
-        """The unpruned model, and uniform ratios."""
-        whole, uniform, by = self.variables.sizes, self.uniform, self.evaluator
-        unpruned = by.unpruned
-        every = {kind: cost(uniform) / cost(whole) for kind, cost in self.wall.costs.items()}
+        """Return the results of the unpruned model and of uniform ratios."""
+        sizes, uniform, evaluator = self.variables.sizes, self.uniform, self.evaluator
+        unpruned = evaluator.unpruned
+        fractions = {kind: cost(uniform) / cost(sizes) for kind, cost in self.projection.costs.items()}
         return {
-            "baseline": {"reward": by.judged(unpruned), "test": by.tested(unpruned)},
+            "baseline": {"reward": evaluator.worth(unpruned), "test": evaluator.tested(unpruned)},
             "uniform": {
-                "reward": by.reward(self.variables.plan(uniform))[0],
-                "test": by.tested(by.finally_pruned(uniform)),
+                "reward": evaluator.reward(self.variables.plan(uniform))[0],
+                "test": evaluator.tested(evaluator.finally_pruned(uniform)),
                 "widths": uniform.tolist(),
-                "fractions": every,
+                "fractions": fractions,
             },
         }
 
     def _measured(self, widths: Ints, progress: Progress) -> dict[str, Any] | None:
-        """The best plan on the device; None where no time was asked for."""
+        """Measure the best plan on the device; None without a latency target."""
         solver = self.budget.solver
         if not isinstance(solver, TimeSolver) or solver.measure is None:
             return None
-        progress(0, 1, "measuring the best model whole")
+        progress(0, 1, "measuring the best model end to end")
         measured = solver.measure(self.variables.graph, self.variables.plan(widths))
-        goal_ms = self.wall.goals.get(LATENCY)
+        goal_ms = self.projection.goals.get(LATENCY)
         if goal_ms is not None:
-            ratio = measured.share / (goal_ms / self.wall.costs[LATENCY](self.wall.sizes))
+            ratio = measured.share / (goal_ms / self.projection.costs[LATENCY](self.projection.sizes))
             if ratio > 1.03:
                 self.notes.append(
-                    f"measured whole, the best policy takes {100 * (ratio - 1):.1f} % more time than asked: "
-                    "the table is off by that; ask for so much less"
+                    f"measured end to end, the best policy takes {100 * (ratio - 1):.1f} % more time than the target: "
+                    "the latency table is off by that much; lower the target accordingly"
                 )
         return measured.to_dict()
