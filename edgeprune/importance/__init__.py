@@ -1,4 +1,4 @@
-"""Criteria: each scores every class of coupled channels; higher means more worth keeping.
+"""Criteria: each scores every class of coupled channels; higher means more important.
 
 A criterion is a function ``(graph, *, batches=..., loss=..., **options) -> (classes,) float64``. One that needs no data
 does not take ``batches``; one that needs neither gradients nor labels does not take ``loss``. `CRITERIA` holds all;
@@ -33,7 +33,7 @@ __all__ = ["CRITERIA", "Batches", "Criterion", "accepts", "needs_batches", "need
 Criterion = Callable[..., NDArray[np.float64]]
 
 CRITERIA: Registry[Criterion] = Registry("criterion", "edgeprune.criteria", PlanError)
-# Methods that score by what their own training leaves, which is nothing to be had of a network as it is.
+# Methods whose scores come from their own training, so that a network alone does not have them.
 TRAINED = {"sss": "the factors its training leaves", "learned": "the masks its training leaves"}
 
 
@@ -41,9 +41,9 @@ def register(name: str, criterion: Criterion, *, replace: bool = False) -> Crite
     """Add a criterion, which is then a method of `train-prune` too, and return it.
 
     Args:
-        name: by which it is asked for.
+        name: name of the criterion.
         criterion: a function (graph, *, batches=..., **options) -> (classes,) scores.
-        replace: whether it may take the place of another.
+        replace: allow it to replace a criterion of the same name.
 
     Raises:
         PlanError: it is not a function of a graph, or the name is taken.
@@ -76,37 +76,37 @@ for _name, _criterion in _BUILT_IN.items():
 
 
 def accepts(criterion: str | Criterion, option: str) -> bool:
-    """Return whether a criterion takes an option of that name. Raises PlanError for an unknown criterion."""
+    """Return whether a criterion takes an option of that name; raises PlanError for an unknown criterion."""
     return option in inspect.signature(_named(criterion)).parameters
 
 
 def needs_batches(criterion: str | Criterion) -> bool:
-    """Whether a criterion looks at data. Raises PlanError for an unknown name."""
+    """Return whether a criterion needs data; raises PlanError for an unknown name."""
     return accepts(criterion, "batches")
 
 
 def needs_loss(criterion: str | Criterion) -> bool:
-    """Return whether a criterion needs labels, and gradients of a loss. Raises PlanError for an unknown name."""
+    """Return whether a criterion needs labels and gradients of a loss; raises PlanError for an unknown name."""
     return accepts(criterion, "loss")
 
 
 def score(
     graph: Graph, criterion: str | Criterion, *, batches: Batches | None = None, **options: Any
 ) -> NDArray[np.float64]:
-    """Scores of all classes by a criterion's name, or by a function of the same signature.
+    """Score all classes by a criterion, given by name or as a function of the same signature.
 
     Args:
         graph: the traced model; it is not changed.
         criterion: a name in `CRITERIA`, or a function graph -> scores.
-        batches: an iterable of (x, y), or a function that gives one, for a criterion that looks at data.
-        options: the criterion's own; see its docstring.
+        batches: an iterable of (x, y), or a function that returns one, for a criterion that needs data.
+        options: options of the criterion; see its docstring.
 
     Returns:
-        (classes,) float64, higher for what is more worth keeping.
+        (classes,) float64, higher for more important classes.
 
     Raises:
-        PlanError: no such criterion or option; it needs data and there is none; scores of the wrong shape, or
-            one that is not a finite number.
+        PlanError: unknown criterion or option; no data for a criterion that needs it; scores of the wrong
+            shape, or not finite.
     """
     check_graph(graph)
     function = _named(criterion)

@@ -10,16 +10,21 @@ from torch import Tensor
 
 from edgeprune.errors import PlanError
 
-# (x, y) pairs, or x alone where no labels are needed; a function gives a fresh iterable on each call.
+# (x, y) pairs, or x alone where no labels are needed; a function returns a new iterable on each call.
 # x is one argument of forward (a tensor, or a dict of them), or a tuple or list with one item for each.
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]
 Inputs = tuple[Any, ...]  # the arguments of forward
 
-_HOW = "an iterable of (x, y) batches, or a function that gives one"
+_HOW = "an iterable of (x, y) batches, or a function that returns one"
 
 
 def inputs_of(batches: Batches | None, criterion: str, limit: int | None = None) -> Iterator[Inputs]:
-    """The model inputs of each batch, at most ``limit`` batches; labels are not needed.
+    """Yield the model inputs of each batch; labels are not needed.
+
+    Args:
+        batches: an iterable of (x, y) or x, or a function that returns one.
+        criterion: its name, for errors.
+        limit: largest number of batches; None for all.
 
     Raises:
         PlanError: there are no batches, or one is neither x nor (x, y).
@@ -31,7 +36,12 @@ def inputs_of(batches: Batches | None, criterion: str, limit: int | None = None)
 def pairs_of(
     batches: Batches | None, criterion: str, limit: int | None = None
 ) -> Iterator[tuple[Inputs, Tensor]]:
-    """Model inputs and labels of each batch, at most ``limit`` batches.
+    """Yield the model inputs and labels of each batch.
+
+    Args:
+        batches: an iterable of (x, y), or a function that returns one.
+        criterion: its name, for errors.
+        limit: largest number of batches; None for all.
 
     Raises:
         PlanError: there are no batches, or one is not (x, y).
@@ -47,17 +57,15 @@ def pairs_of(
 def _each(batches: Batches | None, criterion: str, limit: int | None) -> Iterator[Any]:
     if batches is None:
         raise PlanError(f"criterion {criterion} needs data: pass batches=, {_HOW}")
-    given = batches() if callable(batches) else batches
-    if isinstance(given, Tensor) or not isinstance(given, Iterable):
-        raise PlanError(f"batches is {_kind(given)}; it must be {_HOW}")
+    iterable = batches() if callable(batches) else batches
+    if isinstance(iterable, Tensor) or not isinstance(iterable, Iterable):
+        raise PlanError(f"batches is {_kind(iterable)}; it must be {_HOW}")
     empty = True
-    for batch in islice(given, limit):
+    for batch in islice(iterable, limit):
         empty = False
         yield batch
     if empty:
-        raise PlanError(
-            f"criterion {criterion} needs data, but batches gave none (an iterator that was used up?)"
-        )
+        raise PlanError(f"criterion {criterion} needs data, but batches is empty (an exhausted iterator?)")
 
 
 def _inputs(x: Any, criterion: str) -> Inputs:
@@ -70,32 +78,34 @@ def _inputs(x: Any, criterion: str) -> Inputs:
     return arguments
 
 
-def mapped(value: Any, function: Callable[[Tensor], Any]) -> Any:
-    """``function`` of every tensor in nested lists, tuples, dicts and dataclasses, which keep their types."""
+def map_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
+    """Apply ``function`` to every tensor in nested lists, tuples, dicts and dataclasses, which keep their types."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(mapped(item, function) for item in value))
+        return type(value)(*(map_tensors(item, function) for item in value))
     if isinstance(value, (tuple, list)):
-        return type(value)([mapped(item, function) for item in value])
+        return type(value)([map_tensors(item, function) for item in value])
     if isinstance(value, dict):
         new = copy.copy(value)
-        new.update({key: mapped(item, function) for key, item in value.items()})
+        new.update({key: map_tensors(item, function) for key, item in value.items()})
         return new
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: mapped(getattr(value, f.name), function) for f in fields(value)})
+        return replace(
+            value, **{f.name: map_tensors(getattr(value, f.name), function) for f in fields(value)}
+        )
     return value
 
 
 def tensors_among(value: Any) -> list[Tensor]:
-    """The tensors in nested containers, in the order in which `mapped` comes to them."""
+    """Return the tensors in nested containers, in the order of `map_tensors`."""
     tensors: list[Tensor] = []
-    mapped(value, tensors.append)
+    map_tensors(value, tensors.append)
     return tensors
 
 
 def images_in(inputs: Inputs) -> int:
-    """How many images a batch holds: the length of its first tensor."""
+    """Return the number of images in a batch: the length of its first tensor."""
     return len(tensors_among(inputs)[0])
 
 

@@ -1,4 +1,4 @@
-"""From scores of single layers' channels to one score for each class: written once, for every criterion."""
+"""Combine the scores of single layers' channels into one score for each class, for every criterion."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ REDUCTIONS: dict[str, tuple[np.ufunc, float]] = {
     "max": (np.maximum, -np.inf),
     "product": (np.multiply, 1.0),
 }
-# What each layer's scores are divided by, so that layers compare.
+# Divisors of each layer's scores, which make layers comparable.
 NORMALISERS: dict[str, Callable[[Scores], float]] = {
     "mean": lambda values: float(np.abs(values).mean()),
     "max": lambda values: float(np.abs(values).max()),
@@ -30,7 +30,7 @@ NORMALISERS: dict[str, Callable[[Scores], float]] = {
 
 @dataclass(frozen=True)
 class LayerScores:
-    """Scores of one layer's channels: ``values[i]`` is for class ``classes[i]``, -1 where it always stays."""
+    """Scores of one layer's channels: ``values[i]`` is for class ``classes[i]``, -1 if protected."""
 
     layer: str
     values: Scores
@@ -45,21 +45,21 @@ def combine(
     normalise: str = "mean",
     instead: Sequence[LayerScores] = (),
 ) -> Scores:
-    """One score for each class from the scores of the layers it lives in.
+    """Combine the scores of single layers' channels into one score for each class.
 
     Args:
         graph: the traced model.
         layers: scores of single layers' channels.
         reduction: over the coupled channels of a class: mean, sum, max or product.
         normalise: divide each layer by the mean, max, sum or l2 norm of its absolute scores, or by nothing.
-        instead: judges the classes that ``layers`` does not. Nothing is known against a class that neither
-            does: it scores one more than the best, so that it goes last.
+        instead: scores for the classes that ``layers`` does not score. A class that neither scores gets the
+            best score plus one, so that it is pruned last.
 
     Returns:
         (classes,) float64.
 
     Raises:
-        PlanError: no such reduction or normaliser; a score is not a finite number (names the layer).
+        PlanError: unknown reduction or normaliser; a score that is not finite (names the layer).
     """
     check_combining(reduction, normalise)
     scores, seen = _reduced(graph, layers, reduction, normalise)
@@ -70,7 +70,7 @@ def combine(
 
 
 def check_combining(reduction: str, normalise: str) -> None:
-    """Raise PlanError unless both are known."""
+    """Raise PlanError for an unknown reduction or normaliser."""
     if reduction not in REDUCTIONS:
         raise PlanError(known("reduction", str(reduction), list(REDUCTIONS)))
     if normalise not in NORMALISERS:
@@ -104,11 +104,11 @@ def _normalised(layer: LayerScores, normalise: str) -> Scores:
 
 
 def divisor(values: Scores, normalise: str) -> float:
-    """What a layer's scores are divided by; never 0."""
+    """Return the divisor of a layer's scores; never 0."""
     return max(NORMALISERS[normalise](values), 1e-300) if len(values) else 1.0
 
 
 def reduced(values: Scores, reduction: str) -> float:
-    """One score from those of a class's channels."""
+    """Reduce the scores of a class's channels to one score."""
     total = float(REDUCTIONS[reduction][0].reduce(values))
     return total / len(values) if reduction == "mean" else total

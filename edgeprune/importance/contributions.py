@@ -1,7 +1,7 @@
-"""What each channel adds to the output of the layer that reads it, at sampled places.
+"""The contribution of each channel to the output of the layer that reads it, at sampled positions.
 
-With Z_c what channel c adds to the output (no bias), all that reconstruction criteria need is the products
-G[c, d] = sum over places and outputs of Z_c Z_d.
+With Z_c the contribution of channel c to the output (without bias), reconstruction criteria need only the
+products G[c, d] = sum over positions and outputs of Z_c Z_d.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from edgeprune.graph.ops import op_name
 from edgeprune.importance.batches import Batches, inputs_of
 from edgeprune.importance.combine import Scores
 from edgeprune.importance.filters import weight_of
-from edgeprune.importance.options import at_most_all, whole
-from edgeprune.importance.sites import run
+from edgeprune.importance.options import count_or_all, whole_number
+from edgeprune.importance.sites import run_network
 from edgeprune.recording.record import VALUE
 
 _CHUNK = 2**23  # products held at once: 64 MiB
@@ -28,7 +28,7 @@ _CHUNK = 2**23  # products held at once: 64 MiB
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a layer walks over its input: everything with two spatial axes, or none (a linear layer)."""
+    """How a layer slides over its input, with two spatial axes, or none (a linear layer)."""
 
     axis: int
     groups: int
@@ -38,7 +38,16 @@ class Geometry:
     padding: tuple[int, ...]
 
     def sample(self, value: Tensor, positions: int, generator: torch.Generator) -> Tensor:
-        """(rows, groups, channels of a group, kernel positions) at random places of each image's output."""
+        """Return the layer's input at random positions of each image's output.
+
+        Args:
+            value: the layer's input for a batch.
+            positions: number of sampled positions of each image.
+            generator: draws them.
+
+        Returns:
+            (rows, groups, channels of a group, kernel positions).
+        """
         if not self.kernel:
             rows = value.movedim(self.axis, -1).reshape(
                 len(value) if value.dim() > 1 else 1, -1, value.shape[self.axis]
@@ -52,38 +61,50 @@ class Geometry:
         return patches.reshape(len(patches), self.groups, -1, patches.shape[-1])
 
     def _patches(self, value: Tensor, positions: int, generator: torch.Generator) -> Tensor:
-        """(rows, channels, kernel positions) from a padded (N, C, H, W)."""
+        """Return (rows, channels, kernel positions) from a padded (N, C, H, W)."""
         reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
-        high, wide = ((s - r) // t + 1 for s, r, t in zip(value.shape[2:], reach, self.stride, strict=True))
-        place = places_of(len(value), high * wide, positions, generator)
-        top, left = place // wide * self.stride[0], place % wide * self.stride[1]
+        height, width = (
+            (s - r) // t + 1 for s, r, t in zip(value.shape[2:], reach, self.stride, strict=True)
+        )
+        place = places_of(len(value), height * width, positions, generator)
+        top, left = place // width * self.stride[0], place % width * self.stride[1]
         rows = top[:, :, None, None] + (torch.arange(self.kernel[0]) * self.dilation[0])[:, None]
         columns = left[:, :, None, None] + torch.arange(self.kernel[1]) * self.dilation[1]
         image = torch.arange(len(value))[:, None, None, None]
-        found = value[image, :, rows, columns]  # (N, positions, kh, kw, C)
-        return found.flatten(0, 1).flatten(1, 2).transpose(1, 2)
+        patches = value[image, :, rows, columns]  # (N, positions, kh, kw, C)
+        return patches.flatten(0, 1).flatten(1, 2).transpose(1, 2)
 
 
 def places_of(images: int, places: int, positions: int, generator: torch.Generator) -> Tensor:
-    """(images, positions) random places; every place once where there are no more than that."""
+    """Draw random places of each image, or all places where there are no more than ``positions``.
+
+    Args:
+        images: number of images.
+        places: number of places of an image.
+        positions: number of places to draw.
+        generator: draws them.
+
+    Returns:
+        (images, positions) indices.
+    """
     if places <= positions:
         return torch.arange(places).expand(images, places)
     return torch.randint(places, (images, positions), generator=generator)
 
 
 class Products:
-    """The products of one reading layer's contributions, added up over batches.
+    """The products of one reading layer's contributions, summed over batches.
 
-    With p[m, i] the input at sampled place m under weight W[o, i] (i is a channel and a kernel position),
+    With p[m, i] the input at sampled position m under weight W[o, i] (i is a channel and a kernel position),
     the sum over m and o of (W[o, i] p[m, i]) (W[o, j] p[m, j]) is (W^T W)[i, j] (p^T p)[i, j]; summed over
     the i and j of each pair of classes it is that pair's product.
 
     Args:
         reader: the layer.
         weight: (groups, outputs of a group, channels of a group, kernel positions).
-        geometry: how the layer walks over its input.
-        slots: class of each channel of a group, -1 where it always stays.
-        positions: places sampled in each image.
+        geometry: how the layer slides over its input.
+        slots: class of each channel of a group, -1 if protected.
+        positions: number of sampled positions of each image.
         generator: draws them.
     """
 
@@ -100,7 +121,7 @@ class Products:
         self._weight, self._geometry = weight.double().flatten(2), geometry
         self._positions, self._generator = positions, generator
         self.classes = np.unique(slots[slots >= 0])
-        # Protected channels have the last column: they count for the output only.
+        # Protected channels share the last column: they count only for the output.
         column = np.where(slots >= 0, np.searchsorted(self.classes, slots), len(self.classes))
         self._column = torch.from_numpy(column.repeat(weight.shape[-1])).to(weight.device)
         width = len(self.classes) + 1
@@ -108,7 +129,7 @@ class Products:
 
     @property
     def gram(self) -> Scores:
-        """(classes, classes): the products of their contributions."""
+        """Products of the classes' contributions, (classes, classes)."""
         return self._sum[:-1, :-1].cpu().numpy()
 
     @property
@@ -117,7 +138,7 @@ class Products:
         return float(self._sum.sum())
 
     def add(self, value: Tensor) -> None:
-        """Take the layer's input of one batch."""
+        """Add the layer's input of one batch."""
         patches = self._geometry.sample(value.detach(), self._positions, self._generator).flatten(2)
         patches = patches.to(self._weight)
         size = max(1, _CHUNK // max(1, patches.shape[2]))
@@ -126,21 +147,34 @@ class Products:
                 self._add(patches[:, group], self._weight[group], rows)
 
     def _add(self, patches: Tensor, weight: Tensor, rows: Tensor) -> None:
-        found = (weight[:, rows].T @ weight) * (patches[:, rows].T @ patches)
-        folded = found.new_zeros(len(rows), len(self._sum)).index_add_(1, self._column, found)
+        products = (weight[:, rows].T @ weight) * (patches[:, rows].T @ patches)
+        folded = products.new_zeros(len(rows), len(self._sum)).index_add_(1, self._column, products)
         self._sum.index_add_(0, self._column[rows], folded)
 
 
 def products_of(
     graph: Graph, batches: Batches | None, criterion: str, limit: int | None, positions: int, seed: int
 ) -> list[Products]:
-    limit, positions = at_most_all("limit", limit), whole("positions", positions)
-    generator = torch.Generator().manual_seed(whole("seed", seed, least=0))
-    found = [p for p in (_product(graph, r, positions, generator) for r in graph.flow.readers) if p]
+    """Collect the products of every layer that can be reconstructed.
+
+    Args:
+        graph: the traced model.
+        batches: images.
+        criterion: its name, for errors.
+        limit: largest number of batches; None for all.
+        positions: number of sampled positions of each image.
+        seed: of that sampling.
+
+    Raises:
+        PlanError: no batches, or a number out of range.
+    """
+    limit, positions = count_or_all("limit", limit), whole_number("positions", positions)
+    generator = torch.Generator().manual_seed(whole_number("seed", seed, least=0))
+    products = [p for p in (_product(graph, r, positions, generator) for r in graph.flow.readers) if p]
     for inputs in inputs_of(batches, criterion, limit):
         with torch.no_grad():
-            run(graph, inputs, before={p.node: p.add for p in found})
-    return found
+            run_network(graph, inputs, before={p.node: p.add for p in products})
+    return products
 
 
 def _product(graph: Graph, reader: Reader, positions: int, generator: torch.Generator) -> Products | None:
@@ -159,7 +193,7 @@ def _product(graph: Graph, reader: Reader, positions: int, generator: torch.Gene
 
 
 def geometry_of(reader: Reader) -> Geometry | None:
-    """None for a layer that is not looked at: three spatial axes, or transposed."""
+    """Return a layer's geometry; None for unsupported layers: three spatial axes, or transposed."""
     settings = _settings(reader.node)
     kind = settings["kind"]
     if kind == "linear":
@@ -176,7 +210,7 @@ def geometry_of(reader: Reader) -> Geometry | None:
 
 
 def _settings(node: fx.Node) -> dict[str, Any]:
-    """Stride, padding, dilation and groups that a call of a layer is given."""
+    """Return stride, padding, dilation and groups of a layer's call."""
     named = dict(
         zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), node.args, strict=False)
     )
@@ -189,7 +223,7 @@ def _each(value: Any, dims: int) -> tuple[int, ...]:
 
 
 def _pad_widths(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
-    """Widths in the order that F.pad takes: last axis first, before and after."""
+    """Return widths in the order of F.pad: last axis first, before and after."""
     if padding == "valid":
         padding = 0
     if padding == "same":

@@ -1,4 +1,4 @@
-"""The weights that belong to each channel: of the layer that writes it, and of those that read it."""
+"""The weights of each channel: in the layer that writes it, and in those that read it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +18,8 @@ from edgeprune.recording.walks import named_parameters
 class Filters:
     """Weights of one layer, channel by channel.
 
-    ``stored`` is (channels, kernel positions, channels of the other side), as the model has them, on the CPU;
-    ``classes[i]`` is the class of channel i, -1 where it always stays; ``name`` is the parameter's.
+    ``stored`` is (channels, kernel positions, channels of the other side), in the model's type, on the CPU;
+    ``classes[i]`` is the class of channel i, -1 if it is protected; ``name`` is the parameter's.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Filters:
 
     @property
     def layer(self) -> str:
-        """The layer's own name."""
+        """Name of the layer."""
         return self.name.rsplit(".", 1)[0]
 
     @property
@@ -37,7 +37,7 @@ class Filters:
         return self.stored.double()
 
     def norms(self, order: float) -> Tensor:
-        """(channels,) norms in float64, without a copy of the weights."""
+        """Return the (channels,) norms in float64, without a copy of the weights."""
         return torch.linalg.vector_norm(self.stored, order, dim=(1, 2), dtype=torch.float64)
 
     @property
@@ -47,25 +47,25 @@ class Filters:
 
 
 def named_tensor(graph: Graph, name: str) -> Tensor:
-    """The model's parameter or buffer of that name."""
+    """Return the model's parameter or buffer of that name."""
     path, _, leaf = name.rpartition(".")
     tensor: Tensor = getattr(graph.model.get_submodule(path), leaf)
     return tensor
 
 
 def weight_of(graph: Graph, reader: Reader) -> Tensor | None:
-    """The weight by which a layer reads its input, as it is now: a parameter, or what is computed of some."""
+    """Return the current weight of a layer: a parameter, or computed from parameters; None if the input decides it."""
     node = weight_node(reader.node)
     return _static_value(graph, node).detach() if node in graph.flow.static else None
 
 
 def has_own_weight(graph: Graph, reader: Reader) -> bool:
-    """Whether a layer's weight is a parameter or buffer itself, and not computed from one."""
+    """Return whether a layer's weight is a parameter or buffer itself, not computed from one."""
     return reader.weight is not None and graph.flow.attribute(weight_node(reader.node)) == reader.weight
 
 
 def _static_value(graph: Graph, node: fx.Node) -> Any:
-    """The value of a recorded call that the input does not decide."""
+    """Return the value of a recorded call that does not depend on the input."""
     if node.op == "get_attr":
         name = graph.flow.attribute(node)
         return node.meta[VALUE] if name is None else named_tensor(graph, name)
@@ -74,7 +74,7 @@ def _static_value(graph: Graph, node: fx.Node) -> Any:
 
 
 def written_filters(graph: Graph) -> list[Filters]:
-    """One entry for each layer that writes channels: its filters."""
+    """Return the filters of each layer that writes channels."""
     tensors = named_parameters(graph.model)
     return [
         Filters(name, _by_channel(tensors[name], axis), graph.slots[name, axis])
@@ -84,22 +84,22 @@ def written_filters(graph: Graph) -> list[Filters]:
 
 
 def read_filters(graph: Graph) -> list[Filters]:
-    """One entry for each layer that mixes channels: the weights by which it reads each of them.
+    """Return the weights by which each layer that mixes channels reads them.
 
-    Where a layer reads one channel at many places (a linear layer after a flatten), they are that channel's
-    kernel positions.
+    Where a layer reads one channel at many places (a linear layer after a flatten), these count as kernel
+    positions of that channel.
     """
     tensors = named_parameters(graph.model)
-    found = []
+    filters = []
     for (name, axis), classes in graph.slots.items():
         if name in tensors and graph.flow.outputs.get(name, axis) != axis:
             weights = _by_channel(tensors[name], axis)
-            found.append(_gathered(name, weights, classes, graph.flow.slots[name, axis].numpy()))
-    return found
+            filters.append(_gathered(name, weights, classes, graph.flow.slots[name, axis].numpy()))
+    return filters
 
 
 def _by_channel(weight: Tensor, axis: int) -> Tensor:
-    """(channels along ``axis``, kernel positions, channels of the other side)."""
+    """Return a weight as (channels along ``axis``, kernel positions, channels of the other side)."""
     rows = weight.detach().to("cpu")
     if rows.dim() == 1:
         return rows.view(-1, 1, 1)
@@ -109,9 +109,9 @@ def _by_channel(weight: Tensor, axis: int) -> Tensor:
 
 def _gathered(name: str, weights: Tensor, classes: Ints, labels: Ints) -> Filters:
     """Put the places where one label is read side by side, if every label is read equally often."""
-    found, counts = np.unique(labels, return_counts=True)
-    if len(found) == len(labels) or len(set(counts.tolist())) > 1:
+    distinct, counts = np.unique(labels, return_counts=True)
+    if len(distinct) == len(labels) or len(set(counts.tolist())) > 1:
         return Filters(name, weights, classes)
     order = np.argsort(labels, kind="stable")
-    weights = weights[torch.from_numpy(order)].reshape(len(found), -1, weights.shape[-1])
+    weights = weights[torch.from_numpy(order)].reshape(len(distinct), -1, weights.shape[-1])
     return Filters(name, weights, classes[order][:: counts[0]])

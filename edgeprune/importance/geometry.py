@@ -1,4 +1,4 @@
-"""Criteria that compare a layer's filters with each other: what another filter can replace may go."""
+"""Criteria that compare a layer's filters with each other: a filter that others can replace is redundant."""
 
 import torch
 from torch import Tensor
@@ -10,21 +10,32 @@ from edgeprune.importance.magnitude import by_filter
 
 
 def fpgm(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Scores:
-    """Sum of the distances to the layer's other filters: g_i = sum_j ||F_i - F_j||_2. Needs no data.
+    """Sum the distances to the layer's other filters: g_i = sum_j ||F_i - F_j||_2. Needs no data.
 
-    Source: He et al., Filter Pruning via Geometric Median, 2019: what lies closest to the geometric median of
-    its layer goes first. There with a fixed share of each layer, here all classes are ranked together.
+    Source: He et al., Filter Pruning via Geometric Median, 2019: the filters closest to the geometric median
+    of their layer are pruned first. The source prunes a fixed share of each layer; here all classes are ranked
+    together.
+
+    Args:
+        graph: the traced model.
+        reduction: over the coupled channels of a class; see `combine`.
+        normalise: of each layer's scores; see `combine`.
     """
     return by_filter(graph, lambda filters: _distances(filters.stored.flatten(1)), reduction, normalise)
 
 
 def whc(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Scores:
-    """Norm times norm-weighted unlikeness: s_i = ||F_i|| sum_j ||F_j|| (1 - |cos(F_i, F_j)|). Needs no data.
+    """Multiply norm and norm-weighted dissimilarity: s_i = ||F_i|| sum_j ||F_j|| (1 - |cos(F_i, F_j)|). Needs no data.
 
     Source: Chen et al., WHC: Weighted Hybrid Criterion for Filter Pruning, ICASSP 2023; formula from memory.
+
+    Args:
+        graph: the traced model.
+        reduction: over the coupled channels of a class; see `combine`.
+        normalise: of each layer's scores; see `combine`.
     """
     return by_filter(
-        graph, lambda filters: _weighted_unlikeness(filters.stored.flatten(1)), reduction, normalise
+        graph, lambda filters: _weighted_dissimilarity(filters.stored.flatten(1)), reduction, normalise
     )
 
 
@@ -32,12 +43,12 @@ def _distances(filters: Tensor) -> Tensor:
     return weighted_sums(filters, torch.cdist, torch.ones(len(filters), dtype=torch.float64))
 
 
-def _weighted_unlikeness(filters: Tensor) -> Tensor:
+def _weighted_dissimilarity(filters: Tensor) -> Tensor:
     norms = torch.linalg.vector_norm(filters, dim=1, dtype=torch.float64)
-    return norms * weighted_sums(filters, _unlikeness, norms)
+    return norms * weighted_sums(filters, _dissimilarity, norms)
 
 
-def _unlikeness(block: Tensor, others: Tensor) -> Tensor:
+def _dissimilarity(block: Tensor, others: Tensor) -> Tensor:
     return (1 - (_units(block) @ _units(others).T).abs()).clamp(min=0)
 
 

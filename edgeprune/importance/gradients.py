@@ -1,4 +1,4 @@
-"""Taylor criteria: what the loss would change by, to first order, were a channel zero."""
+"""Taylor criteria: the first-order change of the loss if a channel were zero."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph
 from edgeprune.importance.batches import Batches, Inputs, images_in, pairs_of
 from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
-from edgeprune.importance.options import at_most_all, choice, function
-from edgeprune.importance.sites import Site, run, written_sites
+from edgeprune.importance.options import choice, count_or_all, function
+from edgeprune.importance.sites import Site, run_network, written_sites
 from edgeprune.recording.taps import Tap
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -20,7 +20,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class _Form:
-    """Where the gates stand, whether each image has its own, and what the source combines by."""
+    """Place of the gates, whether each image has its own, and how the source combines the scores."""
 
     through: str
     by_image: bool
@@ -41,7 +41,7 @@ def taylor(
     reduction: str | None = None,
     normalise: str | None = None,
 ) -> Scores:
-    """First-order estimate of the change of the loss, from gradients. Needs images and labels.
+    """Estimate the first-order change of the loss from gradients. Needs images and labels.
 
     ``form='gate'``: Molchanov et al., Importance Estimation for Neural Network Pruning, 2019. A gate g = 1 on
     each channel, after the BatchNorm where one follows: (g dL/dg)^2, which is (gamma dL/dgamma + beta
@@ -51,34 +51,34 @@ def taylor(
     Inference, 2017. With z the feature map after the activation, |mean over positions of z dL/dz|, mean
     over images; each layer divided by its l2 norm. Its FLOPs term is left to the budget.
 
-    Both sources take their gradients while training goes on; here the model is in evaluation mode and
-    nothing of it moves. Channels in parts that the model itself runs without gradients go last.
+    Both sources use the gradients of training; here the model is in evaluation mode and is not updated.
+    Channels in parts that the model itself runs without gradients are pruned last.
 
     Args:
         graph: the traced model.
         batches: (x, y) pairs.
         form: 'gate' or 'map'.
         loss: (the model's output, y) -> the mean loss over the batch, a scalar.
-        limit: at most this many batches.
-        reduction: see `combine`; None takes the source's.
-        normalise: see `combine`; None takes the source's.
+        limit: largest number of batches; None for all.
+        reduction: see `combine`; None for the source's.
+        normalise: see `combine`; None for the source's.
 
     Raises:
-        PlanError: no batches or labels; the loss cannot be taken, or is not a scalar.
+        PlanError: no batches or labels; the loss cannot be computed, or is not a scalar.
     """
     chosen: _Form = choice("form of taylor", form, _FORMS)
     reduction, normalise = reduction or chosen.reduction, normalise or chosen.normalise
     check_combining(reduction, normalise)
     function("loss", loss)
     gates = [_Gate(site, chosen.by_image) for site in written_sites(graph, chosen.through)]
-    for inputs, labels in pairs_of(batches, "taylor", at_most_all("limit", limit)):
-        _look(graph, gates, inputs, labels, loss)
+    for inputs, labels in pairs_of(batches, "taylor", count_or_all("limit", limit)):
+        _add_gradients(graph, gates, inputs, labels, loss)
     rows = [gate.scores() for gate in _with_gradients(gates)]
     return combine(graph, rows, reduction=reduction, normalise=normalise)
 
 
 class _Gate:
-    """Ones that multiply a site's channels, and what their gradients add up to."""
+    """Ones that multiply a site's channels, and the sum of their gradients."""
 
     def __init__(self, site: Site, by_image: bool) -> None:
         self.site, self._by_image = site, by_image and site.axis > 0
@@ -98,44 +98,44 @@ class _Gate:
         return gated
 
     def add(self, gradient: Tensor | None, images: int) -> None:
-        """Take one batch's gradient of the mean loss; None where the loss does not depend on this site."""
+        """Add the gradient of one batch's mean loss; None where the loss does not depend on this site."""
         self._count += images if self._by_image else 1
         if gradient is None:
-            found = torch.zeros(len(self.site.classes), dtype=torch.float64)
+            importance = torch.zeros(len(self.site.classes), dtype=torch.float64)
         elif self._by_image:
-            found = (gradient.double() * images / self._places).abs().sum(0)
+            importance = (gradient.double() * images / self._places).abs().sum(0)
         else:
-            found = gradient.double().square()
-        self._total = self._total + found.cpu()
+            importance = gradient.double().square()
+        self._total = self._total + importance.cpu()
 
     def scores(self) -> LayerScores:
         mean = torch.as_tensor(self._total / max(1, self._count))
         return LayerScores(self.site.layer, mean.numpy(), self.site.classes)
 
 
-def _look(graph: Graph, gates: list[_Gate], inputs: Inputs, labels: Tensor, loss: Loss) -> None:
+def _add_gradients(graph: Graph, gates: list[_Gate], inputs: Inputs, labels: Tensor, loss: Loss) -> None:
     taps: dict[torch.fx.Node, Tap] = {gate.site.node: gate.tap for gate in gates}
     with torch.enable_grad():
-        output = run(graph, inputs, after=taps)
+        output = run_network(graph, inputs, after=taps)
         value = _loss_of(loss, output, labels)
         leaves = [gate.leaf for gate in gates if gate.leaf is not None]
-        found = (
+        gradients = (
             torch.autograd.grad(value, leaves, allow_unused=True)
             if value.requires_grad and leaves
             else [None] * len(leaves)
         )
-    for gate, gradient in zip(gates, found, strict=True):
+    for gate, gradient in zip(gates, gradients, strict=True):
         gate.add(gradient, images_in(inputs))
         gate.leaf = None
 
 
 def _with_gradients(gates: list[_Gate]) -> list[_Gate]:
-    """The gates in those parts of the network that run with gradients; of the others nothing is known."""
+    """Return the gates in those parts of the network that run with gradients."""
     with_gradients = [gate for gate in gates if gate.has_gradient]
     if gates and not with_gradients:
         raise PlanError(
             "criterion taylor needs gradients, but the model's forward runs without (torch.no_grad): "
-            "take another criterion"
+            "use another criterion"
         )
     return with_gradients
 
@@ -150,10 +150,10 @@ def _loss_of(loss: Loss, output: Tensor, labels: Tensor) -> Tensor:
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise PlanError(
-            f"the loss cannot be taken of the model's output and these labels ({first}); give your own, loss="
+            f"the loss of the model's output and these labels cannot be computed ({first}); pass your own, loss="
         ) from error
     if not isinstance(value, Tensor) or value.numel() != 1:
         raise PlanError(
-            "the loss is not a scalar: give loss=, a function (output, y) -> the mean over the batch"
+            "the loss is not a scalar: pass loss=, a function (output, y) -> the mean over the batch"
         )
     return value.reshape(())

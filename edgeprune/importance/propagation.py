@@ -12,10 +12,10 @@ from torch import Tensor
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.flow import Reader
 from edgeprune.graph.ops import op_name, spec_of
-from edgeprune.importance.batches import Batches, inputs_of, mapped
+from edgeprune.importance.batches import Batches, inputs_of, map_tensors
 from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
-from edgeprune.importance.options import at_most_all, number
-from edgeprune.importance.sites import Site, as_maps, first_operand, run, written_sites
+from edgeprune.importance.options import count_or_all, number_between
+from edgeprune.importance.sites import Site, as_maps, first_operand, run_network, written_sites
 from edgeprune.recording.operands import operands, tensors_in
 from edgeprune.recording.record import CALL
 from edgeprune.recording.taps import Taps, run_tapped
@@ -31,19 +31,19 @@ def nisp(
     reduction: str = "mean",
     normalise: str = "mean",
 ) -> Scores:
-    """How much of the last features' importance reaches back to each channel. Needs images.
+    """Propagate the last features' importance back to each channel. Needs images.
 
     s_last is `inf_fs` of the features that the last layer reads, s_k = |W_(k+1)|^T s_(k+1) before it. A
-    BatchNorm passes |gamma| / sigma, an activation everything, a sum to each of its terms, a product of two
-    feature maps to each factor; a channel's score is the sum over its positions.
+    BatchNorm passes it on times |gamma| / sigma, an activation unchanged, a sum to each of its terms, a product
+    of two feature maps to each factor; a channel's score is the sum over its positions.
 
     Source: Yu et al., NISP: Neuron Importance Score Propagation, 2018; formulas from memory. The propagation
     is the gradient of the same network with absolute weights and no activations.
 
     Args:
         graph: the traced model.
-        batches: images; the more, the better the correlations between features.
-        limit: at most this many batches.
+        batches: images; more of them estimate the correlations between features better.
+        limit: largest number of batches; None for all.
         mix: see `inf_fs`.
         reduction: see `combine`.
         normalise: see `combine`.
@@ -52,17 +52,17 @@ def nisp(
         PlanError: no batches.
     """
     check_combining(reduction, normalise)
-    mix = number("mix", mix, 0, 1)
+    mix = number_between("mix", mix, 0, 1)
     seeds = {
         reader.node: torch.from_numpy(inf_fs(features, mix))
-        for reader, features in _last_features(graph, batches, at_most_all("limit", limit))
+        for reader, features in _last_features(graph, batches, count_or_all("limit", limit))
     }
     rows = _propagate(graph, seeds, written_sites(graph, "output"))
     return combine(graph, rows, reduction=reduction, normalise=normalise)
 
 
 def inf_fs(features: NDArray[np.float64], mix: float = 0.5) -> Scores:
-    """Infinite feature selection (Roffo et al., 2015): features that vary, and repeat no other, score high.
+    """Score features by infinite feature selection (Roffo et al., 2015): varying, non-redundant ones score high.
 
     A[i, j] = mix * max(sigma_i, sigma_j) + (1 - mix) (1 - |Spearman correlation|), with sigma the standard
     deviation divided by the largest; the score is the row sum of (I - r A)^-1 - I, r = 0.9 / spectral radius.
@@ -89,30 +89,30 @@ def inf_fs(features: NDArray[np.float64], mix: float = 0.5) -> Scores:
     radius = np.abs(np.linalg.eigvalsh(affinity)).max(initial=0.0)
     if radius == 0:
         return np.ones(len(affinity))
-    one = np.eye(len(affinity))
-    return (np.linalg.inv(one - 0.9 / radius * affinity) - one).sum(1)
+    identity = np.eye(len(affinity))
+    return (np.linalg.inv(identity - 0.9 / radius * affinity) - identity).sum(1)
 
 
 def _last_features(
     graph: Graph, batches: Batches | None, limit: int | None
 ) -> list[tuple[Reader, NDArray[np.float64]]]:
-    """The layers that no other layer reads from, each with the (images, features) that it reads."""
+    """Return the layers from which no other layer reads, each with the (images, features) that it reads."""
     readers = [r for r in graph.flow.readers if r.weight is not None]
     last = [r for r in readers if not _reaches(r.node, {other.node for other in readers})]
-    found: dict[fx.Node, list[Tensor]] = {r.node: [] for r in last}
+    features: dict[fx.Node, list[Tensor]] = {r.node: [] for r in last}
 
     def keep(reader: Reader, value: Tensor) -> None:
         maps = as_maps(value, reader.axis)
-        found[reader.node].append(maps.double().mean((2, 3)).cpu())
+        features[reader.node].append(maps.double().mean((2, 3)).cpu())
 
     for inputs in inputs_of(batches, "nisp", limit):
         with torch.no_grad():
-            run(graph, inputs, before={r.node: partial(keep, r) for r in last})
-    return [(r, torch.cat(found[r.node]).numpy()) for r in last]
+            run_network(graph, inputs, before={r.node: partial(keep, r) for r in last})
+    return [(r, torch.cat(features[r.node]).numpy()) for r in last]
 
 
 def _reaches(node: fx.Node, targets: set[fx.Node]) -> bool:
-    """Whether what ``node`` gives comes to one of ``targets``."""
+    """Return whether the value of ``node`` reaches one of ``targets``."""
     seen, open_ = set(), list(node.users)
     while open_:
         user = open_.pop()
@@ -125,24 +125,24 @@ def _reaches(node: fx.Node, targets: set[fx.Node]) -> bool:
 
 
 def _propagate(graph: Graph, seeds: dict[fx.Node, Tensor], sites: list[Site]) -> list[LayerScores]:
-    """The gradient of the seeds' weighted sum in the network of absolute weights, channel by channel."""
+    """Return the gradient of the seeds' weighted sum in the network of absolute weights, for each channel."""
     if not sites:
         return []
     with torch.enable_grad():
         network = _Absolute(graph, seeds, sites)
         network.run(graph.inputs)
-        found = torch.autograd.grad(network.total, list(network.probes.values()), allow_unused=True)
+        gradients = torch.autograd.grad(network.total, list(network.probes.values()), allow_unused=True)
     rows = []
-    for site, gradient in zip(sites, found, strict=True):
+    for site, gradient in zip(sites, gradients, strict=True):
         values = torch.zeros(len(site.classes)) if gradient is None else gradient.abs().cpu()
         rows.append(LayerScores(site.layer, values.double().numpy(), site.classes))
     return rows
 
 
 class _Absolute:
-    """A copy of the network with absolute weights and nothing that is not linear.
+    """A copy of the network with absolute weights and only linear operations.
 
-    A probe of zeros is added at each site; ``total`` is the sum of the seeds times what their layers read.
+    A probe of zeros is added at each site; ``total`` is the sum of the seeds times the inputs of their layers.
     In float64: products of absolute weights over a hundred layers leave float32's range.
     """
 
@@ -166,8 +166,8 @@ class _Absolute:
             self._taps.add_after(site.node, partial(self._probed, site))
 
     def run(self, inputs: tuple[Any, ...]) -> None:
-        """Run it on the example."""
-        run_tapped(self.network, mapped(inputs, _doubled), self._taps, all_reached=True)
+        """Run the copy on the example."""
+        run_tapped(self.network, map_tensors(inputs, _doubled), self._taps, all_reached=True)
 
     @torch.enable_grad()
     def _add(self, node: fx.Node, value: Tensor) -> None:
@@ -180,7 +180,7 @@ class _Absolute:
 
     @torch.enable_grad()  # a part that runs without gradients passes importance on like any other
     def _linear(self, node: fx.Node, function: Any, args: Any, kwargs: Any) -> Any:
-        """A call's result with activations and data-dependent norms left out, and products made sums."""
+        """Return a call's result, without activations and data-dependent norms, and with sums for products."""
         is_pointwise = node in self._graph.flow.pointwise
         if is_pointwise or _depends_on_data(node):
             pairs = zip(operands(node), tensors_in(args, kwargs), strict=True)
@@ -188,8 +188,8 @@ class _Absolute:
             if len(values) > 1 or (values and not (is_pointwise and spec_of(node).arithmetic)):
                 # A copy, since an autograd function must not return its own input.
                 return sum(values[1:], values[0].clone())
-        # Constants that are no parameters or buffers did not become float64 with the network.
-        return function(*mapped(args, _doubled), **mapped(kwargs, _doubled))
+        # Constants that are neither parameters nor buffers were not converted with the network.
+        return function(*map_tensors(args, _doubled), **map_tensors(kwargs, _doubled))
 
 
 def _doubled(tensor: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ def _doubled(tensor: Tensor) -> Tensor:
 
 
 def _depends_on_data(node: fx.Node) -> bool:
-    """Whether this is a norm that takes its statistics from what it is given."""
+    """Return whether this is a norm that computes its statistics from its input."""
     if op_name(node) != "batch_norm":
         return spec_of(node).takes_statistics
     running_mean = node.args[1] if len(node.args) > 1 else node.kwargs.get("running_mean")

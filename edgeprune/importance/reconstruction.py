@@ -1,6 +1,6 @@
-"""Criteria that ask how well the next layer's output can be made from fewer of its input channels.
+"""Criteria by how well the next layer's output can be reconstructed from fewer of its input channels.
 
-Z_c is what channel c adds to that output; see `contributions`.
+Z_c is the contribution of channel c to that output; see `contributions`.
 """
 
 import warnings
@@ -23,24 +23,24 @@ def thinet(
     reduction: str = "mean",
     normalise: str = "none",
 ) -> Scores:
-    """Greedily remove the channel whose loss changes the next layer's output least. Needs images.
+    """Greedily remove the channel whose removal changes the next layer's output least. Needs images.
 
     T grows by argmin over c of sum (sum over T and c of Z)^2. A channel's score is the output's relative
-    error (0 to about 1) when it goes: the order within a layer is the source's, the values by which layers
-    compare are ours.
+    error (0 to about 1) at its removal: the order within a layer is the source's, the values that make layers
+    comparable are ours.
 
-    Source: Luo et al., ThiNet, 2017 (10 images of each class, 10 places in each; it draws one output filter
-    for each place, here all of them count). It then scales the kept channels by least squares, which a
-    criterion does not do. Convolutions over 1 or 2 axes and linear layers are looked at.
+    Source: Luo et al., ThiNet, 2017 (10 images of each class, 10 positions in each; it draws one output
+    filter for each position, here all of them count). It then scales the kept channels by least squares, which a
+    criterion does not do. Convolutions over 1 or 2 axes and linear layers are supported.
 
     Args:
         graph: the traced model.
         batches: images.
-        limit: at most this many batches.
-        positions: places of the output sampled in each image.
+        limit: largest number of batches; None for all.
+        positions: number of sampled positions of each image's output.
         seed: of that sampling.
-        reduction: see `combine`.
-        normalise: see `combine`.
+        reduction: over the coupled channels of a class; see `combine`.
+        normalise: of each layer's scores; see `combine`.
 
     Raises:
         PlanError: no batches.
@@ -61,7 +61,7 @@ def lasso(
     reduction: str = "mean",
     normalise: str = "none",
 ) -> Scores:
-    """How strong an L1 penalty must be for the next layer to do without a channel. Needs images.
+    """Find the L1 penalty at which the next layer stops using a channel. Needs images.
 
     min over beta of ||Y - sum beta_c Z_c||^2 + lambda ||beta||_1: the score is the largest lambda at which
     beta_c is not 0, divided by the layer's largest. For any count to keep, the source's search (double
@@ -69,9 +69,19 @@ def lasso(
 
     Source: He et al., Channel Pruning for Accelerating Very Deep Neural Networks, 2017 (400 rows sampled
     for each fit). It then fits the remaining kernels by least squares, which a criterion does not do.
-    Convolutions over 1 or 2 axes and linear layers are looked at.
+    Convolutions over 1 or 2 axes and linear layers are supported.
 
-    Args and errors: as for `thinet`.
+    Args:
+        graph: the traced model.
+        batches: images.
+        limit: largest number of batches; None for all.
+        positions: number of sampled positions of each image's output.
+        seed: of that sampling.
+        reduction: over the coupled channels of a class; see `combine`.
+        normalise: of each layer's scores; see `combine`.
+
+    Raises:
+        PlanError: no batches.
     """
     check_combining(reduction, normalise)
     products = products_of(graph, batches, "lasso", limit, positions, seed)
@@ -80,9 +90,9 @@ def lasso(
 
 
 def greedy_errors(gram: Scores, energy: float) -> Scores:
-    """For each channel the relative error of the output when ThiNet's greedy order removes it.
+    """Return for each channel the output's relative error when ThiNet's greedy order removes it.
 
-    ``gram`` is (C, C), the products of the contributions; ``energy`` the output's sum of squares.
+    ``gram`` is (C, C), the products of the contributions; ``energy`` is the output's sum of squares.
     """
     if not np.isfinite(gram).all():
         return np.full(len(gram), np.nan)
@@ -93,14 +103,14 @@ def greedy_errors(gram: Scores, energy: float) -> Scores:
         chosen = int(np.argmin(np.where(left, added, np.inf)))
         error += added[chosen]
         worst = max(worst, error / max(energy, 1e-300))
-        scores[chosen] = worst + 1e-9 * step / len(gram)  # a later one never scores below an earlier one
+        scores[chosen] = worst + 1e-9 * step / len(gram)  # later removals never score below earlier ones
         left[chosen] = False
         cross += gram[chosen]
     return scores
 
 
 def path_entries(gram: Scores) -> Scores:
-    """For each channel the largest penalty at which the lasso uses it, as a share of the largest of all.
+    """Return for each channel the largest penalty at which the lasso uses it, divided by the largest of all.
 
     ``gram`` is (C, C), the products of the contributions, whose sum is the target.
     """
@@ -113,7 +123,7 @@ def path_entries(gram: Scores) -> Scores:
     if scale == 0:
         return np.zeros(len(gram))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # channels that others repeat exactly never enter: they score 0
+        warnings.simplefilter("ignore")  # exact duplicates never enter the path: they score 0
         alphas, _, path = lars_path_gram(target / scale, gram / scale, n_samples=1, method="lasso")
     used = path != 0
     first = np.where(used.any(1), used.argmax(1), len(alphas))

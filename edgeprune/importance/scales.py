@@ -1,4 +1,4 @@
-"""Criteria that take the factor by which a normalisation scales each channel."""
+"""Criteria by the factor with which a normalisation scales each channel."""
 
 import torch.fx as fx
 from torch import Tensor
@@ -10,11 +10,16 @@ from edgeprune.importance.combine import LayerScores, Scores, combine
 
 
 def bn_scale(graph: Graph, *, reduction: str = "mean", normalise: str = "none") -> Scores:
-    """|gamma| of every BatchNorm that a class passes. Needs no data.
+    """Combine |gamma| of every BatchNorm that a class passes. Needs no data.
 
-    Source: Liu et al., Network Slimming, 2017: one threshold on |gamma| for the whole network, hence no
-    normalisation between layers. There an L1 penalty on gamma is trained first, which a criterion alone does
-    not do. A class that no BatchNorm scales goes last.
+    Source: Liu et al., Network Slimming, 2017: one threshold on |gamma| for the entire network, hence no
+    normalisation between layers. The source first trains with an L1 penalty on gamma, which a criterion alone
+    does not do. A class that no BatchNorm scales is pruned last.
+
+    Args:
+        graph: the traced model.
+        reduction: over the coupled channels of a class; see `combine`.
+        normalise: of each layer's scores; see `combine`.
 
     Raises:
         PlanError: the model has no BatchNorm with a scale.
@@ -36,7 +41,7 @@ def _absolute(gamma: Tensor) -> Scores:
 
 
 def _gamma(graph: Graph, node: fx.Node) -> str | None:
-    """Name of the scale of a BatchNorm call."""
+    """Return the name of the scale of a BatchNorm call."""
     if op_name(node) != "batch_norm":
         return None
     return graph.flow.attribute(node.args[3] if len(node.args) > 3 else node.kwargs.get("weight"))

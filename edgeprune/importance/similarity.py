@@ -1,4 +1,4 @@
-"""Channels that duplicate each other: of each closest pair, one can go."""
+"""Channels that duplicate each other: of each closest pair, one is redundant."""
 
 import numpy as np
 import torch
@@ -12,14 +12,19 @@ from edgeprune.importance.magnitude import by_filter
 
 
 def similarity(graph: Graph, *, reduction: str = "mean", normalise: str = "none") -> Scores:
-    """How far a filter was from the one most like it when its turn came to go. Needs no data.
+    """Score a filter by its distance to the most similar one left at its removal. Needs no data.
 
-    F^ = F / ||F||_1. Again and again, of the closest pair min ||F^_i - F^_j||_1 among those left, the filter
-    with the smaller ||F||_1 goes, and scores that distance (0 to 2; never less than one that went before it).
+    F^ = F / ||F||_1. Repeatedly, of the closest pair min ||F^_i - F^_j||_1 among the filters left, the one with
+    the smaller ||F||_1 is removed and scores that distance (0 to 2; at least the score of earlier removals).
 
     Source: Thaker & Mohan, Compression of Convolution Neural Network Using Structured Pruning, IEEE I2CT
     2022, in the form of the authors' later code. It is the second half of their method: see the
     method 'saliency-similarity'.
+
+    Args:
+        graph: the traced model.
+        reduction: over the coupled channels of a class; see `combine`.
+        normalise: of each layer's scores; see `combine`.
     """
 
     def measure(filters: Filters) -> Tensor:
@@ -29,7 +34,7 @@ def similarity(graph: Graph, *, reduction: str = "mean", normalise: str = "none"
 
 
 def removal_distances(filters: Tensor) -> Scores:
-    """(n,) distances at which the rows of ``filters``, (n, weights), go; the last one scores most."""
+    """Return the (n,) distances at which rows of ``filters``, (n, weights), are removed; the last scores most."""
     count = len(filters)
     if not bool(torch.isfinite(filters).all()):
         return np.full(count, np.nan)
@@ -40,7 +45,7 @@ def removal_distances(filters: Tensor) -> Scores:
     scores, worst = np.zeros(count), 0.0
     partner, least = np.zeros(count, dtype=np.int64), np.full(count, np.inf)
 
-    def look_again(row: int) -> None:
+    def update(row: int) -> None:
         values, others = nearest.closest(row, 1)
         if len(others):
             partner[row], least[row] = int(others[0]), -float(values[0])
@@ -48,15 +53,15 @@ def removal_distances(filters: Tensor) -> Scores:
             least[row] = np.inf
 
     for row in range(count):
-        look_again(row)
+        update(row)
     for _ in range(count - 1):
-        one = int(least.argmin())
-        other = int(partner[one])
-        gone = other if (size[other], other) < (size[one], one) else one
-        worst = max(worst, float(least[one]))
-        scores[gone], nearest.alive[gone], least[gone] = worst, False, np.inf
-        for bereft in np.flatnonzero((partner == gone) & nearest.alive):
-            look_again(int(bereft))
+        first = int(least.argmin())
+        second = int(partner[first])
+        removed = second if (size[second], second) < (size[first], first) else first
+        worst = max(worst, float(least[first]))
+        scores[removed], nearest.alive[removed], least[removed] = worst, False, np.inf
+        for orphan in np.flatnonzero((partner == removed) & nearest.alive):
+            update(int(orphan))
     scores[nearest.alive] = max(worst, 2.0)
     return scores
 

@@ -1,4 +1,4 @@
-"""Where classes show in a running network, and a run that looks there and changes nothing."""
+"""The sites of a running network at which classes appear, and a run that reads values there."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Graph, Ints
 from edgeprune.graph.flow import layer_name, weight_node
 from edgeprune.graph.ops import op_name, source_of, spec_of
-from edgeprune.importance.batches import Inputs, mapped, tensors_among
+from edgeprune.importance.batches import Inputs, map_tensors, tensors_among
 from edgeprune.recording.lines import first_line, raised_at
 from edgeprune.recording.operands import operands
 from edgeprune.recording.record import CALL, VALUE
@@ -25,7 +25,7 @@ _CONVOLUTIONS = {"conv1d", "conv2d", "conv3d"}
 
 @dataclass(frozen=True)
 class Site:
-    """A node whose value carries classes: ``classes[i]`` is index i's along ``axis``, -1 if protected."""
+    """A node whose value carries classes: ``classes[i]`` is the class of index i along ``axis``, -1 if protected."""
 
     node: fx.Node
     axis: int
@@ -33,7 +33,7 @@ class Site:
     classes: Ints
 
     def along(self, vector: Tensor, dims: int) -> Tensor:
-        """``vector`` (or one for each image) laid along this site's axis of a value with ``dims`` axes."""
+        """Reshape ``vector`` (or one for each image) to lie along this site's axis of a value with ``dims`` axes."""
         view = [1] * dims
         view[self.axis] = vector.shape[-1]
         if vector.dim() == 2:
@@ -42,13 +42,13 @@ class Site:
 
 
 def written_sites(graph: Graph, through: str = "output") -> list[Site]:
-    """Where each layer that writes channels shows them.
+    """Return the site of each layer that writes channels.
 
     Args:
         graph: the traced model.
-        through: 'output': the layer's own output; 'norm': after the normalisation that follows it, if one
-            does; 'activation': after all that follows it element by element (normalisation, addition,
-            activation), up to where the result goes more than one way or changes its shape.
+        through: 'output': the layer's own output; 'norm': after the normalisation that follows it, if any;
+            'activation': after all following element-wise operations (normalisation, addition, activation),
+            until the result has more than one user or changes its shape.
     """
     sites: dict[fx.Node, Site] = {}
     for layer, axis in _writers(graph):
@@ -60,10 +60,10 @@ def written_sites(graph: Graph, through: str = "output") -> list[Site]:
 
 
 def _writers(graph: Graph) -> list[tuple[fx.Node, int]]:
-    """The calls that write channels, each with the axis of its result on which they lie."""
+    """Return the calls that write channels, each with the axis of the channels in its result."""
     readers = [reader for reader in graph.flow.readers if reader.weight is not None]
     writers = [(reader.node, reader.axis) for reader in readers if reader.weight in graph.flow.outputs]
-    # Rows of a weight that is computed are written, too, though what it reads all stays.
+    # Rows of a computed weight are written too, although none of the channels that it reads is pruned.
     known = {reader.node for reader in readers}
     for node in graph.nodes:
         if node not in known and op_name(node) in _CONVOLUTIONS and _is_computed(graph, weight_node(node)):
@@ -72,7 +72,7 @@ def _writers(graph: Graph) -> list[tuple[fx.Node, int]]:
 
 
 def _is_computed(graph: Graph, weight: fx.Node) -> bool:
-    """Whether a weight is computed from a parameter whose rows are channels."""
+    """Return whether a weight is computed from a parameter whose rows are channels."""
     if weight not in graph.flow.static or weight.op == "get_attr":
         return False
     sources, open_ = set(), [weight]
@@ -87,48 +87,48 @@ def _is_computed(graph: Graph, weight: fx.Node) -> bool:
 def _end(graph: Graph, node: fx.Node, through: str) -> fx.Node:
     while through != "output" and len(node.users) == 1:
         (user,) = node.users
-        goes_on = is_norm(user) or (through == "activation" and user in graph.flow.pointwise)
-        if not goes_on or user.meta[VALUE].shape != node.meta[VALUE].shape:
+        continues = is_norm(user) or (through == "activation" and user in graph.flow.pointwise)
+        if not continues or user.meta[VALUE].shape != node.meta[VALUE].shape:
             break
         node = user
     return node
 
 
 def is_norm(node: fx.Node) -> bool:
-    """Whether this call normalises channels one by one."""
+    """Return whether this call normalises each channel on its own."""
     return spec_of(node).scales_channels
 
 
 def as_maps(value: Tensor, axis: int) -> Tensor:
-    """Any activation with its channels along ``axis`` as (N, C, H, W); axes that it lacks get length 1."""
+    """Return an activation with channels along ``axis`` as (N, C, H, W); missing axes get length 1."""
     value = value[None] if axis == 0 else value.movedim(axis, 1)
     if value.dim() == 2:
         return value[:, :, None, None]
     return value[:, :, None] if value.dim() == 3 else value.flatten(2, -2)
 
 
-def run(
+def run_network(
     graph: Graph,
     inputs: Inputs,
     *,
     before: dict[fx.Node, Tap] | None = None,
     after: dict[fx.Node, Tap] | None = None,
 ) -> Any:
-    """Return what the user's network gives for ``inputs`` in evaluation mode; nothing of it is changed.
+    """Return the output of the user's network for ``inputs`` in evaluation mode, without changing the network.
 
     Args:
         graph: the traced model.
         inputs: the arguments of forward; tensors are moved to the model's device and floating type.
-        before: node -> function of the first tensor it takes, called just before the node runs; what it
-            returns replaces that tensor, unless None.
-        after: node -> function of its value, called just after; what it returns replaces it, unless None.
+        before: node -> function of its first tensor, called before the node runs; its result replaces that
+            tensor, unless None.
+        after: node -> function of its value, called afterwards; its result replaces the value, unless None.
 
     Raises:
-        PlanError: the model does not run on ``inputs``, or takes another path than when it was traced.
+        PlanError: the model does not run on ``inputs``, or takes another path than in the trace.
     """
     like = next((p for p in graph.model.parameters() if p.is_floating_point()), torch.zeros(0))
     arguments = _arguments(graph, inputs)
-    arguments = mapped(arguments, lambda t: t.to(like) if t.is_floating_point() else t.to(like.device))
+    arguments = map_tensors(arguments, lambda t: t.to(like) if t.is_floating_point() else t.to(like.device))
     taps, at_inputs = _taps(graph, before or {}, after or {})
     with untouched(graph.model):
         graph.model.eval()
@@ -147,7 +147,7 @@ def run(
 
 
 def _arguments(graph: Graph, inputs: Inputs) -> Inputs:
-    """The arguments of forward; a list stays one argument if the example was a list."""
+    """Return the arguments of forward; a list is one argument if the example was a list."""
     expected, example = len(graph.inputs), graph.inputs[0]
     if expected == 1 and isinstance(example, (list, tuple)) and not isinstance(inputs[0], (list, tuple)):
         return (type(example)(inputs),)
@@ -157,7 +157,7 @@ def _arguments(graph: Graph, inputs: Inputs) -> Inputs:
 
 
 def _taps(graph: Graph, before: dict[fx.Node, Tap], after: dict[fx.Node, Tap]) -> tuple[Taps, dict[int, Tap]]:
-    """Taps at the calls that the nodes stand for, and those of the inputs by place."""
+    """Return the taps at the nodes' calls, and those of the inputs by place."""
     taps, at_inputs = Taps(), {}
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     parts: dict[fx.Node, list[tuple[list[Any], Tap]]] = {}
@@ -166,7 +166,7 @@ def _taps(graph: Graph, before: dict[fx.Node, Tap], after: dict[fx.Node, Tap]) -
     for node, tap in after.items():
         if node.op == "placeholder":
             at_inputs[placeholders.index(node)] = tap
-        elif node.op == "get_attr":  # no call gives it: it is seen wherever it is taken
+        elif node.op == "get_attr":  # not the result of a call: tapped wherever it is used
             for user in (user for user in node.users if CALL in user.meta):
                 for place in (place for place, operand in enumerate(operands(user)) if operand is node):
                     taps.add_before(user, tap, place)
@@ -181,13 +181,13 @@ def _taps(graph: Graph, before: dict[fx.Node, Tap], after: dict[fx.Node, Tap]) -
 
 
 def first_operand(node: fx.Node) -> int:
-    """The place of a call's input among the tensors that it is given."""
+    """Return the place of a call's input among its tensors."""
     source = source_of(node)
     return operands(node).index(source) if isinstance(source, fx.Node) else 0
 
 
 def _part(node: fx.Node) -> tuple[fx.Node, list[Any]]:
-    """The call that gave a part of a result of several tensors, and where in it the part is."""
+    """Return the call whose result has several tensors, and the keys of a part of that result."""
     keys: list[Any] = []
     while CALL not in node.meta:
         keys.insert(0, node.args[1])
@@ -196,7 +196,7 @@ def _part(node: fx.Node) -> tuple[fx.Node, list[Any]]:
 
 
 def _with_parts(tapped: list[tuple[list[Any], Tap]], result: Any) -> Any:
-    """A result of several tensors, with what taps put in place of some."""
+    """Return a result of several tensors, some of them replaced by taps."""
     for keys, tap in tapped:
         result = _with_part(result, keys, tap)
     return result
@@ -214,7 +214,7 @@ def _with_part(value: Any, keys: list[Any], tap: Tap) -> Any:
 
 
 def _tapped_inputs(arguments: Inputs, at_inputs: dict[int, Tap]) -> Inputs:
-    """The arguments with what taps put in place of some of their tensors."""
+    """Return the arguments, some of their tensors replaced by taps."""
     count = -1
 
     def tapped(tensor: Tensor) -> Tensor:
@@ -223,11 +223,11 @@ def _tapped_inputs(arguments: Inputs, at_inputs: dict[int, Tap]) -> Inputs:
         replaced = at_inputs[count](tensor) if count in at_inputs else None
         return tensor if replaced is None else replaced
 
-    return tuple(mapped(arguments, tapped)) if at_inputs else arguments
+    return tuple(map_tensors(arguments, tapped)) if at_inputs else arguments
 
 
 def _place(model: nn.Module, error: BaseException) -> str:
-    """The layer in which an error was raised, or the line of the user's code."""
+    """Return the layer in which an error was raised, or the line of the user's code."""
     names = {id(module): name for name, module in model.named_modules()}
     innermost: nn.Module | None = None
     trace = error.__traceback__

@@ -1,4 +1,4 @@
-"""Least-squares reconstruction: the layers that read dropped channels learn to do without them."""
+"""Least-squares reconstruction: fit the layers that read dropped channels to work without them."""
 
 from edgeprune.errors import PlanError, known
 from edgeprune.graph.classes import Graph
@@ -10,7 +10,7 @@ from edgeprune.reconstruct.sequential import Sequential
 
 __all__ = ["SEQUENTIAL_IMAGES", "WAYS", "Grams", "Sequential", "reconstruct"]
 
-# Fits in sequence learn few images by heart: ResNet-56 at half of its FLOPs has 89.8 % of CIFAR-10 right
+# Fits in sequence overfit few images: ResNet-56 at half of its FLOPs has 89.8 % of CIFAR-10 right
 # (its test images, no training) when fitted on 500, 90.6 % on 1,000, 90.9 % on 2,000 and 91.2 % on 4,000.
 SEQUENTIAL_IMAGES = 4000
 WAYS = ("none", "scale", "kernel", "sequential")
@@ -26,29 +26,29 @@ def reconstruct(
     limit: int | None = None,
     seed: int = 0,
 ) -> int:
-    """Fit the weights that read the kept channels so that each layer's output stays what it was.
+    """Fit the weights that read the kept channels so that each layer's output is preserved.
 
     'kernel': min over W' of ||Y - X_S W'||^2, X_S the patches of the kept input channels and Y the layer's
     output before anything is dropped, without its bias. Source: He et al., Channel Pruning for Accelerating
     Very Deep Neural Networks, 2017. 'scale': one factor for each kept channel, min over w of
-    ||Y - sum w_c Z_c||^2. Source: Luo et al., ThiNet, 2017. For both, inputs are the whole network's, taken
-    once. 'sequential': as 'kernel', but X_S is what the layers before give after they were fitted, so that
-    errors do not add up. Source: Zhang et al., Accelerating Very Deep Convolutional Networks, 2016, 3.4.
+    ||Y - sum w_c Z_c||^2. Source: Luo et al., ThiNet, 2017. Both use the inputs of the unpruned network,
+    collected once. 'sequential': as 'kernel', but X_S is the output of the earlier layers after their own fit,
+    so that errors do not accumulate. Source: Zhang et al., Accelerating Very Deep Convolutional Networks, 2016, 3.4.
 
     Args:
         graph: the traced model; weights of its module are changed in place.
-        plan: what will be dropped. The weights that read it become 0.
-        batches: images, as criteria take them.
+        plan: what will be dropped. The weights that read dropped channels become 0.
+        batches: images, in the form that criteria use.
         ways: 'scale', 'kernel' or 'sequential'.
-        positions: places of the output sampled in each image.
-        limit: at most this many batches.
+        positions: number of sampled positions of each image's output.
+        limit: largest number of batches; None for all.
         seed: of that sampling.
 
     Returns:
-        How many layers were fitted: convolutions over 1 or 2 axes and linear layers that lose inputs.
+        The number of fitted layers: convolutions over 1 or 2 axes and linear layers that lose inputs.
 
     Raises:
-        PlanError: no batches, another model's plan, or an unknown way.
+        PlanError: no batches, a plan of another model, or an unknown ``ways``.
     """
     plan.check(graph)
     if ways not in WAYS[1:]:

@@ -1,4 +1,4 @@
-"""The layers that can be fitted to do without some of their inputs."""
+"""The layers that can be fitted to work without some of their inputs."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,19 +13,19 @@ from edgeprune.graph.flow import Reader
 from edgeprune.importance.contributions import Geometry, geometry_of, places_of
 from edgeprune.importance.filters import has_own_weight
 
-RIDGE = 1e-6  # of the mean diagonal: channels that repeat each other exactly leave the fit solvable
+RIDGE = 1e-6  # of the mean diagonal: keeps the fit solvable with duplicate channels
 
 
-class Layer:
-    """A convolution or linear layer, what it reads, and samples of that.
+class FittedLayer:
+    """A convolution or linear layer, its input channels, and samples of its input.
 
     Args:
         reader: the layer.
         parameter: its weight.
-        geometry: how it walks over its input.
-        classes: of each input channel of a group, -1 where it always stays.
-        positions: places of the output sampled in each image.
-        seed: of that sampling; a layer draws the same places in each pass over the same images.
+        geometry: how it slides over its input.
+        classes: class of each input channel of a group, -1 if protected.
+        positions: number of sampled positions of each image's output.
+        seed: of that sampling; a layer draws the same positions in each pass over the same images.
     """
 
     def __init__(
@@ -45,21 +45,21 @@ class Layer:
         self.rewind()
 
     def rewind(self) -> None:
-        """Begin another pass over the same images."""
+        """Restart the sampling for another pass over the same images."""
         self._generator.manual_seed(self._seed)
 
     @property
     def weight(self) -> Tensor:
-        """(groups, outputs of a group, inputs of a group times kernel positions)."""
+        """Weight as (groups, outputs of a group, inputs of a group times kernel positions)."""
         return self.parameter.detach().reshape(self.groups, -1, self.width)
 
     def rows(self, value: Tensor) -> Tensor:
-        """The layer's input at sampled places: (groups, rows, inputs of a group times kernel positions)."""
-        found = self._geometry.sample(value.detach(), self._positions, self._generator)
-        return found.flatten(2).transpose(0, 1)
+        """Sample the layer's input: (groups, rows, inputs of a group times kernel positions)."""
+        patches = self._geometry.sample(value.detach(), self._positions, self._generator)
+        return patches.flatten(2).transpose(0, 1)
 
     def beside(self, other: Tensor) -> Tensor:
-        """A value shaped like the layer's output, (N, C, H, W), at the places of the next `rows`.
+        """Sample a value shaped like the layer's output, (N, C, H, W), at the positions of the next `rows`.
 
         Returns:
             (groups, rows, outputs of a group).
@@ -67,31 +67,31 @@ class Layer:
         state = self._generator.get_state()
         place = places_of(len(other), other[0, 0].numel(), self._positions, self._generator)
         self._generator.set_state(state)
-        found = other.detach().flatten(2)[torch.arange(len(other))[:, None], :, place]
-        return found.flatten(0, 1).unflatten(1, (self.groups, -1)).transpose(0, 1)
+        samples = other.detach().flatten(2)[torch.arange(len(other))[:, None], :, place]
+        return samples.flatten(0, 1).unflatten(1, (self.groups, -1)).transpose(0, 1)
 
     def alive(self, keep: Bools) -> Bools:
-        """Which input channels of a group stay."""
+        """Return the mask of the input channels of a group that are kept."""
         return np.append(keep, True)[self._classes]
 
     def loses(self, keep: Bools) -> bool:
-        """Whether it reads dropped channels, and kept ones too."""
+        """Return whether the layer reads dropped channels and kept ones."""
         alive = self.alive(keep)
         return bool(not alive.all() and alive.any())
 
     def kept(self, keep: Bools) -> Tensor:
-        """Indices of what stays along the weight's last axis."""
+        """Return the indices along the weight's last axis that are kept."""
         return torch.from_numpy(np.flatnonzero(np.repeat(self.alive(keep), self._taps)))
 
     def put(self, kept: Tensor, left: Tensor, right: Tensor) -> None:
-        """Solve left W'^T = right for each group, and put W' into the layer: 0 where it reads dropped ones.
+        """Solve left W'^T = right for each group, and write W' into the layer, with 0 for dropped inputs.
 
-        Where the samples say nothing, the weights stay what they were.
+        Weights that the samples do not determine keep their values.
 
         Args:
-            kept: indices of what stays, (k,).
-            left: (groups, k, k) products of what stays.
-            right: (groups, k, outputs of a group), its products with what the outputs should be.
+            kept: (k,) indices of kept inputs along the weight's last axis.
+            left: (groups, k, k) products of the kept inputs.
+            right: (groups, k, outputs of a group), products of the kept inputs with the desired outputs.
         """
         diagonal = left.diagonal(dim1=1, dim2=2)
         ridge = RIDGE * diagonal.mean(1, keepdim=True) + 1e-12
@@ -107,22 +107,28 @@ class Layer:
 
 
 @contextmanager
-def weights_put_back(layers: Sequence[Layer]) -> Iterator[None]:
-    """However the layers are fitted within it, afterwards they are as before."""
-    whole = [layer.parameter.detach().clone() for layer in layers]
+def weights_restored(layers: Sequence[FittedLayer]) -> Iterator[None]:
+    """Restore the weights of the layers at the end of the block, however they were fitted within it."""
+    weights = [layer.parameter.detach().clone() for layer in layers]
     try:
         yield
     finally:
         with torch.no_grad():
-            for layer, weight in zip(layers, whole, strict=True):
+            for layer, weight in zip(layers, weights, strict=True):
                 layer.parameter.copy_(weight)
 
 
-def layers_of(graph: Graph, positions: int, seed: int) -> list[Layer]:
-    """Every layer that can be fitted: convolutions over 1 or 2 axes and linear layers, used once."""
+def layers_of(graph: Graph, positions: int, seed: int) -> list[FittedLayer]:
+    """Return every layer that can be fitted: convolutions over 1 or 2 axes and linear layers, used once.
+
+    Args:
+        graph: the traced model.
+        positions: number of sampled positions of each image's output.
+        seed: of that sampling.
+    """
     uses = Counter(reader.weight for reader in graph.flow.readers)
     parameters = dict(graph.model.named_parameters())
-    found = []
+    layers = []
     for reader in graph.flow.readers:
         name, geometry = reader.weight, geometry_of(reader)
         if name is None or geometry is None or graph.flow.outputs.get(name) != 0:
@@ -130,7 +136,7 @@ def layers_of(graph: Graph, positions: int, seed: int) -> list[Layer]:
         classes = graph.slots[name, 1]
         if not (classes >= 0).any() or name not in parameters or not has_own_weight(graph, reader):
             continue
-        if uses[name] > 1:  # a layer used twice has two outputs to keep
+        if uses[name] > 1:  # a layer used twice has two outputs to preserve
             continue
-        found.append(Layer(reader, parameters[name], geometry, classes, positions, seed))
-    return found
+        layers.append(FittedLayer(reader, parameters[name], geometry, classes, positions, seed))
+    return layers

@@ -1,4 +1,4 @@
-"""Fits of one factor for each kept channel."""
+"""Least-squares fits of one factor for each kept channel."""
 
 import numpy as np
 import torch
@@ -13,7 +13,19 @@ from edgeprune.reconstruct.layers import RIDGE
 def by_scale(
     graph: Graph, keep: Bools, batches: Batches | None, positions: int, limit: int | None, seed: int
 ) -> int:
-    """Fit every layer that loses inputs; returns how many."""
+    """Fit every layer that loses inputs, and return their number.
+
+    Args:
+        graph: the traced model; weights are changed in place.
+        keep: (classes,) mask of kept classes.
+        batches: images, in the form that criteria use.
+        positions: number of sampled positions of each image's output.
+        limit: largest number of batches; None for all.
+        seed: of the sampling.
+
+    Raises:
+        PlanError: no batches.
+    """
     fitted = 0
     for product in products_of(graph, batches, "reconstruction", limit, positions, seed):
         name = str(product.reader.weight)
@@ -27,17 +39,17 @@ def by_scale(
 
 
 def _factors(gram: np.ndarray, alive: Bools) -> np.ndarray:
-    """w of min ||sum of all Z_c - sum over kept w_c Z_c||^2; 0 for the dropped."""
+    """Return w of min ||sum of all Z_c - sum over kept w_c Z_c||^2; 0 for dropped channels."""
     left = gram[np.ix_(alive, alive)]
     left = left + np.eye(len(left)) * (RIDGE * np.diag(left).mean() + 1e-300)
-    out = np.zeros(len(alive))
-    out[alive] = np.linalg.solve(left, gram[alive].sum(1))
-    return out if np.isfinite(out).all() else alive.astype(float)
+    factors = np.zeros(len(alive))
+    factors[alive] = np.linalg.solve(left, gram[alive].sum(1))
+    return factors if np.isfinite(factors).all() else alive.astype(float)
 
 
 def _multiply(graph: Graph, name: str, classes: Ints, factors: np.ndarray) -> None:
-    """Multiply what each class is read by."""
-    table = np.ones(graph.classes + 1)  # class -1, which always stays, is the last
+    """Multiply the weights that read each class by its factor."""
+    table = np.ones(graph.classes + 1)  # class -1, protected channels, is the last
     table[classes] = factors
     parameter = named_tensor(graph, name)
     view = [1, -1] + [1] * (parameter.dim() - 2)

@@ -1,4 +1,4 @@
-"""Fits one after the other, each on what the layers before it give now that they are pruned."""
+"""Least-squares fits in sequence, each on the outputs of the pruned and fitted layers before it."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,18 +15,18 @@ from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.flow import Reader
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name
-from edgeprune.importance.batches import Batches, Inputs, images_in, inputs_of, mapped, tensors_among
+from edgeprune.importance.batches import Batches, Inputs, images_in, inputs_of, map_tensors, tensors_among
 from edgeprune.importance.filters import named_tensor
-from edgeprune.importance.sites import run
-from edgeprune.reconstruct.layers import Layer, layers_of, weights_put_back
+from edgeprune.importance.sites import run_network
+from edgeprune.reconstruct.layers import FittedLayer, layers_of, weights_restored
 from edgeprune.recording.record import VALUE
 from edgeprune.recording.taps import Tap
 
-FAINT = 1e-4  # a BatchNorm's factor: what is behind it cannot be made up for in front
-ROOM = 4 * 2**30  # bytes for the images' values: more images than fit are not looked at
-ALIVE = 4  # values as large as the largest that live at once
-MANY = 8  # samples for each unknown: with fewer, what the shortcut has lost would be learned by heart
-ENOUGH = 2  # samples for each unknown: with fewer, a layer that loses nothing itself stays as it is
+FAINT = 1e-4  # smallest factor of a BatchNorm through which an error behind it can be compensated in front
+ROOM = 4 * 2**30  # bytes for the images' values: images beyond that are not used
+ALIVE = 4  # number of values as large as the largest that are in memory together
+MANY = 8  # samples for each unknown: with fewer, the fit to the shortcut's error would overfit
+ENOUGH = 2  # samples for each unknown: with fewer, a layer that loses no input keeps its weights
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Junction:
 
     Attributes:
         other: the node that is added; it runs before the layer does.
-        scale: by which BatchNorm multiplies each output, (groups, 1, outputs of a group).
+        scale: factor of BatchNorm for each output, (groups, 1, outputs of a group).
     """
 
     other: fx.Node
     scale: Tensor
 
 
-def junction_of(graph: Graph, layer: Layer) -> Junction | None:
-    """Where a layer's output goes nowhere but into a sum with what is known before it; None elsewhere."""
+def junction_of(graph: Graph, layer: FittedLayer) -> Junction | None:
+    """Return the junction of a layer whose only user is a sum with a value computed before the layer, else None."""
     node, weight = layer.reader.node, layer.parameter
     scale: Tensor | None = torch.ones(len(weight), device=weight.device)
     user = _only_user(node)
@@ -69,7 +69,7 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 
 
 def _scale_of(graph: Graph, call: fx.Node) -> Tensor | None:
-    """What a call of batch_norm multiplies each channel by; None if the batch decides, or it is computed."""
+    """Return the factor of each channel in a batch_norm call; None if it depends on the batch or is computed."""
     names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
     settings: dict[str, Any] = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
     variance, gain = (graph.flow.attribute(settings.get(name)) for name in ("running_var", "weight"))
@@ -81,36 +81,36 @@ def _scale_of(graph: Graph, call: fx.Node) -> Tensor | None:
 
 
 def images_that_fit(graph: Graph) -> int:
-    """So many images may pass a network together, by its largest value of one image; at least 1."""
+    """Return the number of images that fit into memory together, by the largest value of an image; at least 1."""
     nodes = [node for node in graph.nodes if node.op != "get_attr"]
-    values = [one for node in nodes for one in tensors_in(node.meta.get(VALUE))]
+    tensors = [tensor for node in nodes for tensor in tensors_in(node.meta.get(VALUE))]
     examples = len(next(node.meta[VALUE] for node in nodes if node.op == "placeholder"))
-    largest = max(one.numel() * one.element_size() for one in values) / examples
+    largest = max(tensor.numel() * tensor.element_size() for tensor in tensors) / examples
     return max(1, int(ROOM / (ALIVE * largest)))
 
 
 def _within(images: int, batches: Iterator[Inputs]) -> Iterator[Inputs]:
-    """The first batches that have so many images together; the last is cut."""
+    """Yield the first batches that together have ``images`` images; the last is cut."""
     for batch in batches:
         size = images_in(batch)
-        yield mapped(batch, partial(_first, images, size))
+        yield map_tensors(batch, partial(_first, images, size))
         images -= size
         if images <= 0:
             return
 
 
 def _first(images: int, size: int, tensor: Tensor) -> Tensor:
-    """A tensor of a batch of ``size`` for its first ``images``."""
+    """Return the part of a tensor for the first ``images`` of a batch of ``size``."""
     return tensor[:images] if _by_image(tensor, size) else tensor
 
 
 def _by_image(tensor: Tensor, images: int) -> bool:
-    """Whether a tensor of a batch has an entry for each image."""
+    """Return whether a tensor of a batch has an entry for each image."""
     return tensor.dim() > 0 and len(tensor) == images
 
 
 def _joined(batches: list[Inputs]) -> Inputs:
-    """All images in one batch; what is not given for each image is the first batch's."""
+    """Join all images in one batch; tensors without an entry for each image are the first batch's."""
     sizes = [images_in(batch) for batch in batches]
     columns = iter(list(zip(*map(tensors_among, batches), strict=True)))
 
@@ -119,23 +119,23 @@ def _joined(batches: list[Inputs]) -> Inputs:
         each = all(_by_image(part, size) for part, size in zip(parts, sizes, strict=True))
         return torch.cat(parts) if each else first
 
-    return tuple(mapped(batches[0], joined))
+    return tuple(map_tensors(batches[0], joined))
 
 
 class Sequential:
-    """What 'sequential' needs of the whole network, taken once and used for many plans: each layer's outputs.
+    """The outputs of each layer of the unpruned network for 'sequential', collected once, used for many plans.
 
-    Where something is added to a layer's output, as in a residual block, it is the sum that is to stay what
-    it was: the layer makes up for what the shortcut has lost on the way (He et al., 2017, 3.4).
+    Where something is added to a layer's output, as in a residual block, the fit preserves the sum: the layer
+    compensates for the error of the shortcut (He et al., 2017, 3.4).
 
-    All images are held, and pass the network together, so that a layer is fitted before the next one runs;
-    there are as many as `ROOM` allows.
+    All images are in memory and pass the network together, so that a layer is fitted before the next one runs;
+    `ROOM` limits their number.
 
     Args:
         graph: the traced model.
-        batches: images, as criteria take them.
-        positions: places of the output sampled in each image.
-        limit: at most this many batches.
+        batches: images, in the form that criteria use.
+        positions: number of sampled positions of each image's output.
+        limit: largest number of batches; None for all.
         seed: of that sampling.
 
     Raises:
@@ -157,16 +157,16 @@ class Sequential:
             list(_within(images_that_fit(graph), inputs_of(batches, "reconstruction", limit)))
         )
         self._outputs: dict[fx.Node, Tensor] = {}
-        self._added: dict[fx.Node, Tensor] = {}  # to these outputs, behind them
-        self._beside: dict[fx.Node, Tensor] = {}  # the same, in the pass that is under way
-        found = {layer.reader.node: junction_of(graph, layer) for layer in self._layers}
-        self._junctions = {node: junction for node, junction in found.items() if junction is not None}
+        self._added: dict[fx.Node, Tensor] = {}  # what is added to these outputs
+        self._beside: dict[fx.Node, Tensor] = {}  # the same, in the current pass
+        junctions = {layer.reader.node: junction_of(graph, layer) for layer in self._layers}
+        self._junctions = {node: junction for node, junction in junctions.items() if junction is not None}
         with torch.no_grad():
-            before = {one.reader.node: self._keeping(one) for one in self._layers}
-            run(graph, self._inputs, before=before, after=self._holding())
+            before = {layer.reader.node: self._keeping(layer) for layer in self._layers}
+            run_network(graph, self._inputs, before=before, after=self._holding())
         self._beside.clear()
 
-    def _keeping(self, layer: Layer) -> Tap:
+    def _keeping(self, layer: FittedLayer) -> Tap:
         node, junction = layer.reader.node, self._junctions.get(layer.reader.node)
 
         def keep(value: Tensor) -> None:
@@ -177,10 +177,10 @@ class Sequential:
         return keep
 
     def _holding(self, before: Mapping[fx.Node, Tap] | None = None) -> dict[fx.Node, Tap]:
-        """Taps that keep what is added to outputs; each after the one of ``before`` on the same node."""
+        """Return taps that store what is added to outputs; each runs after that of ``before`` on the same node."""
         taps = dict(before or {})
 
-        def hold(layer: Layer, first: Tap | None) -> Tap:
+        def hold(layer: FittedLayer, first: Tap | None) -> Tap:
             def tap(value: Tensor) -> Tensor:
                 changed = first(value) if first else None
                 value = value if changed is None else changed
@@ -196,15 +196,15 @@ class Sequential:
         return taps
 
     def fit(self, keep: Bools) -> int:
-        """Fit every layer that loses inputs, and those after it, in the network's order; returns how many."""
+        """Fit the layers in the network's order, and return the number of those that lose inputs."""
         hidden = {
             reader.source: self._hiding(reader, keep)
             for reader in self._graph.flow.readers
             if not keep[self._inside(reader.labels)].all()
         }
         with torch.no_grad():
-            before = {one.reader.node: self._fitting(one, keep) for one in self._layers}
-            run(self._graph, self._inputs, before=before, after=self._holding(hidden))
+            before = {layer.reader.node: self._fitting(layer, keep) for layer in self._layers}
+            run_network(self._graph, self._inputs, before=before, after=self._holding(hidden))
         self._beside.clear()
         return sum(layer.loses(keep) for layer in self._layers)
 
@@ -213,7 +213,7 @@ class Sequential:
         return classes[classes >= 0]
 
     def _hiding(self, reader: Reader, keep: Bools) -> Tap:
-        """Dropped channels are zero wherever they are read, by layers that are not fitted, too."""
+        """Return a tap that zeroes dropped channels for a reader, whether it is fitted or not."""
         alive = torch.from_numpy(np.append(keep, True)[self._graph.classes_of(reader.labels)])
 
         def hide(value: Tensor) -> Tensor:
@@ -223,7 +223,7 @@ class Sequential:
 
         return hide
 
-    def _fitting(self, layer: Layer, keep: Bools) -> Tap:
+    def _fitting(self, layer: FittedLayer, keep: Bools) -> Tap:
         layer.rewind()
         alive, node = layer.alive(keep), layer.reader.node
         junction = self._junctions.get(node)
@@ -233,18 +233,18 @@ class Sequential:
             rows = layer.rows(value)[:, :, kept]
             if not alive.any() or (alive.all() and rows.shape[1] < ENOUGH * len(kept)):
                 return
-            wanted = self._outputs[node]
+            target = self._outputs[node]
             if junction is not None and rows.shape[1] >= MANY * len(kept):
-                wanted = wanted + (self._added[node] - self._beside[node]) / junction.scale
-            rows, wanted = rows.double(), wanted.double()
-            across = rows.transpose(1, 2)
-            layer.put(kept, across @ rows, across @ wanted)
+                target = target + (self._added[node] - self._beside[node]) / junction.scale
+            rows, target = rows.double(), target.double()
+            transposed = rows.transpose(1, 2)
+            layer.put(kept, transposed @ rows, transposed @ target)
 
         return fit
 
     @contextmanager
     def fitted(self, keep: Bools) -> Iterator[None]:
-        """Within it, the layers are fitted; then they are as before."""
-        with weights_put_back(self._layers):
+        """Fit the layers within the block, and restore their weights at its end."""
+        with weights_restored(self._layers):
             self.fit(keep)
             yield

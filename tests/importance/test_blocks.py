@@ -8,7 +8,7 @@ from torch import Tensor
 from edgeprune.importance import blocks
 from edgeprune.importance.blocks import Nearest, block_size, pairs_of_blocks, weighted_sums
 from edgeprune.importance.correlation import correlations
-from edgeprune.importance.geometry import _distances, _weighted_unlikeness
+from edgeprune.importance.geometry import _distances, _weighted_dissimilarity
 from edgeprune.importance.similarity import removal_distances
 
 
@@ -44,10 +44,10 @@ def test_sums_of_distances(small_blocks: None, rows: Tensor) -> None:
     torch.testing.assert_close(_distances(rows), expected)
 
 
-def test_weighted_unlikeness(small_blocks: None, rows: Tensor) -> None:
+def test_weighted_dissimilarity(small_blocks: None, rows: Tensor) -> None:
     norms = rows.norm(dim=1)
     unlike = (1 - ((rows @ rows.T) / norms[:, None] / norms).abs()).clamp(min=0).fill_diagonal_(0)
-    torch.testing.assert_close(_weighted_unlikeness(rows), norms * (unlike @ norms))
+    torch.testing.assert_close(_weighted_dissimilarity(rows), norms * (unlike @ norms))
 
 
 def test_a_row_that_is_no_number_shows_even_alone() -> None:
@@ -60,7 +60,7 @@ def test_a_row_that_is_no_number_shows_even_alone() -> None:
 def test_the_nearest_while_rows_go(small_blocks: None, rows: Tensor) -> None:
     """Against the whole matrix, through all removals, also when the lists have run out."""
     matrix = torch.cdist(rows, rows).neg().fill_diagonal_(-torch.inf).numpy()
-    nearest = Nearest(rows, lambda a, b: torch.cdist(a, b).neg(), wanted=3)
+    nearest = Nearest(rows, lambda a, b: torch.cdist(a, b).neg(), max_count=3)
     order = np.random.default_rng(0).permutation(len(rows))
     for gone in order[:-1]:
         nearest.alive[gone] = False
@@ -84,7 +84,7 @@ def test_similarity_and_correlations_do_not_depend_on_the_blocks(
     from edgeprune.importance.correlation import _correlations
 
     matrix = correlations(rows[:, None]).numpy()
-    nearest = Nearest(rows[:, None], _correlations, wanted=3)
+    nearest = Nearest(rows[:, None], _correlations, max_count=3)
     for row in range(len(rows)):
         values, _ = nearest.closest(row, min(3, len(rows) - 1))
         np.testing.assert_allclose(values / nearest.largest, np.sort(matrix[row])[::-1][: len(values)])

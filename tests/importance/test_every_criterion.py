@@ -111,7 +111,7 @@ def test_data_is_asked_for_by_name(name: str, batches: list[Any]) -> None:
     graph = build_graph(plain(), batches[0][0])
     for nothing, said in (
         (None, "pass batches="),
-        ([], "gave none"),
+        ([], "batches is empty"),
         (3, "is a int"),
         (batches[0][0], "a tensor"),
     ):
@@ -157,7 +157,11 @@ def test_a_nan_in_the_weights_names_the_layer(name: str, batches: list[Any]) -> 
         ("taylor", {"form": "second"}, "unknown form of taylor 'second'"),
         ("taylor", {"loss": "mse"}, "loss is 'mse', which cannot be called"),
         ("taylor", {"loss": lambda out, y: out}, "the loss is not a scalar"),
-        ("taylor", {"loss": lambda out, y: out @ y}, "the loss cannot be taken"),
+        (
+            "taylor",
+            {"loss": lambda out, y: out @ y},
+            "the loss of the model's output and these labels cannot be computed",
+        ),
         ("taylor", {"limit": 0}, "limit is 0; it is a whole number of at least 1"),
         ("hrank", {"limit": "few"}, "limit is 'few'"),
         ("chip", {"images": 0}, "images is 0"),
@@ -241,7 +245,7 @@ def test_batches_of_another_shape_or_type_name_the_layer() -> None:
         score(graph, "hrank", batches=[torch.zeros(0, 3, 8, 8)])
     with pytest.raises(PlanError, match="criterion taylor needs labels"):
         score(graph, "taylor", batches=[torch.zeros(2, 3, 8, 8)])
-    with pytest.raises(PlanError, match="the loss cannot be taken .*out of bounds"):
+    with pytest.raises(PlanError, match="these labels cannot be computed .*out of bounds"):
         score(graph, "taylor", batches=[(torch.zeros(1, 3, 8, 8), torch.tensor([7]))])
     ones, twos = torch.ones(2, 3, 8, 8, dtype=torch.float64), torch.zeros(2, dtype=torch.int32)
     assert np.isfinite(score(graph, "taylor", batches=[(ones, twos)])).all()

@@ -9,7 +9,7 @@ from edgeprune.errors import PlanError
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.flow import layer_name
 from edgeprune.graph.ops import op_name
-from edgeprune.importance.sites import as_maps, run, written_sites
+from edgeprune.importance.sites import as_maps, run_network, written_sites
 
 
 class Block(nn.Module):
@@ -52,7 +52,7 @@ def test_taps_see_values_before_in_place_operations_change_them() -> None:
     graph = build_graph(model, x)
     seen: list[Tensor] = []
     sites = [s for s in written_sites(graph, "norm") if s.layer == "conv1"]
-    run(graph, (x,), after={sites[0].node: lambda value: seen.append(value.clone())})
+    run_network(graph, (x,), after={sites[0].node: lambda value: seen.append(value.clone())})
     with torch.no_grad():
         torch.testing.assert_close(seen[0], model.norm1(model.conv1(F.relu(model.stem(x)))))
     assert bool((seen[0] < 0).any())
@@ -64,9 +64,9 @@ def test_what_a_tap_gives_replaces_the_value() -> None:
     graph = build_graph(model, x)
     site = next(s for s in written_sites(graph, "activation") if s.layer == "conv2")
     with torch.no_grad():
-        out = run(graph, (x,), after={site.node: torch.zeros_like})
+        out = run_network(graph, (x,), after={site.node: torch.zeros_like})
         torch.testing.assert_close(out, model.head.bias.expand(2, 2))
-        torch.testing.assert_close(run(graph, (x,)), model(x))
+        torch.testing.assert_close(run_network(graph, (x,)), model(x))
 
 
 def test_modes_come_back_even_after_an_error() -> None:
@@ -75,7 +75,7 @@ def test_modes_come_back_even_after_an_error() -> None:
     model.norm1.eval()
     graph = build_graph(model, torch.zeros(1, 1, 4, 4))
     with pytest.raises(PlanError, match="does not run"):
-        run(graph, (torch.zeros(1, 2, 4, 4),))
+        run_network(graph, (torch.zeros(1, 2, 4, 4),))
     assert model.training and model.norm2.training and not model.norm1.training
 
 
@@ -111,12 +111,12 @@ def test_parts_of_results_inputs_and_parameters_can_be_tapped() -> None:
     with torch.no_grad():
         low, high = model.stem(x).chunk(2, 1)
         taps = {parts[1]: lambda value: seen.append(value) or -value}
-        found = run(graph, (x,), after=taps)
+        found = run_network(graph, (x,), after=taps)
         torch.testing.assert_close(seen[0], high)
         torch.testing.assert_close(found, model.head(low * 2 - high + model.side(model.map) + x))
-        found = run(graph, (x,), after={parameter: torch.zeros_like})
+        found = run_network(graph, (x,), after={parameter: torch.zeros_like})
         torch.testing.assert_close(found, model.head(low * 2 + high + model.side(model.map * 0) + x))
-        found = run(graph, (x,), after={given: lambda value: value * 3})
+        found = run_network(graph, (x,), after={given: lambda value: value * 3})
         torch.testing.assert_close(found, model(x * 3))
 
 
@@ -131,16 +131,16 @@ def test_a_network_that_takes_another_path_is_refused() -> None:
 
     graph = build_graph(Branches(), torch.ones(1, 2))
     taps = {site.node: lambda value: None for site in written_sites(graph, "activation")}
-    run(graph, (torch.ones(3, 2),), after=taps)
+    run_network(graph, (torch.ones(3, 2),), after=taps)
     with pytest.raises(PlanError, match="took another path than when it was watched"):
-        run(graph, (-torch.ones(3, 2),), after=taps)
+        run_network(graph, (-torch.ones(3, 2),), after=taps)
 
 
 def test_a_taps_own_mistake_is_not_the_networks() -> None:
     graph = build_graph(Block(), torch.zeros(1, 1, 4, 4))
     (first, *_) = written_sites(graph)
     with pytest.raises(ZeroDivisionError):
-        run(graph, (torch.zeros(1, 1, 4, 4),), after={first.node: lambda value: 1 // 0})
+        run_network(graph, (torch.zeros(1, 1, 4, 4),), after={first.node: lambda value: 1 // 0})
 
 
 def test_an_error_outside_of_layers_names_the_line() -> None:
@@ -151,7 +151,7 @@ def test_an_error_outside_of_layers_names_the_line() -> None:
             return super().forward(x[:, :, :3]) + torch.zeros(7)
 
     with pytest.raises(PlanError, match=r"\(at stem\)"):
-        run(graph, (torch.zeros(1, 2, 4, 4),))
+        run_network(graph, (torch.zeros(1, 2, 4, 4),))
     graph.module.model = Other().eval()
     with pytest.raises(PlanError, match=r"test_sites.py:\d+: return super"):
-        run(graph, (torch.zeros(1, 3, 4, 4),))
+        run_network(graph, (torch.zeros(1, 3, 4, 4),))
