@@ -236,7 +236,7 @@ def prune(
         budget = device_budget(
             model, shape, target, site, align=align, floor=floor, graph=graph, progress=progress
         )
-        plan = budget.settle(graph, scores)
+        plan = budget.finalize(graph, scores)
     compacted = compaction.compact(graph, plan)
     report = _report(graph, compacted, targets)
     dense = _placed(model, compacted.model) if in_place else compacted.model

@@ -63,7 +63,7 @@ def test_every_help_has_an_example(name: str) -> None:
         (["train-prune", "--data", "no/such/folder"], "no/such/folder"),
         (["train-prune", "--target", "flops=1.5"], "outside (0, 1]"),
         (["train-prune", "--target", "half"], "flops=0.5"),
-        (["train-prune", "--target", "flops=0.0001"], "as far as it goes"),
+        (["train-prune", "--target", "flops=0.0001"], "the least that can remain"),
         (["train-prune", "--epochs", "0"], "at least 1"),
         (["train-prune", "--weights", "nowhere.safetensors"], "nowhere.safetensors"),
         (["train-prune", "--weights-key", "ema"], "--weights-key has no effect here: there is no --weights"),

@@ -1,4 +1,4 @@
-"""Budgets: class scores in, keep-plan out, at a share of the FLOPs, parameters, memory or time."""
+"""Budgets: turn class scores into a keep-plan at a share of the FLOPs, parameters, memory or latency."""
 
 from collections.abc import Mapping
 
@@ -29,19 +29,20 @@ def select(
     floor: int = 2,
     ratios: Mapping[str, float] | None = None,
 ) -> Plan:
-    """Drop the lowest-scoring classes until the target is met.
+    """Prune the lowest-scoring classes until the target is met.
 
     Args:
         graph: the traced model.
         scores: shape (graph.classes,), higher is more important.
         target: 'flops=0.5', 'params=0.3', 'memory=20MB', several with commas between, or a Target.
-        align: widths become multiples of this (whole groups smaller than it stay); what rounding leaves goes
-            to the most important channels.
+        align: widths become multiples of this (groups smaller than it are kept entirely); the most important
+            channels get what rounding leaves of the budget.
         floor: no layer keeps fewer channels than this.
-        ratios: share to keep for single groups, by name; the others share what is left of the budget.
+        ratios: share to keep of single groups, by name; the others share the rest of the budget.
 
     Raises:
-        TargetError: floors, alignment and protected channels do not allow it; says how far it can go.
+        TargetError: minimum widths, alignment and protected channels make the target unreachable; the message
+            has the smallest share that is reachable.
         PlanError: a score is missing or not a number.
     """
     check_graph(graph)

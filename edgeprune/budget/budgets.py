@@ -1,4 +1,4 @@
-"""A budget: targets, the resources they are of, and a solver that turns scores into a keep-plan."""
+"""A budget: targets, their resources, and a solver that turns scores into a keep-plan."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,23 +21,23 @@ from edgeprune.resources import Resource
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that may remain of a model, and how its widths are chosen by scores.
+    """Upper limits of what remains of a model, and a solver that chooses its widths by scores.
 
     Attributes:
-        targets: as they were asked for.
-        originals: kind -> what the unpruned model takes, in the resource's unit.
+        targets: what the user set.
+        originals: kind -> cost of the unpruned model, in the resource's unit.
         align: widths become multiples of this.
         floor: no layer keeps fewer channels.
-        way: the share of the way from the unpruned model that is to be gone; 1 is all of it.
-        bound: by kind, the resources that were bound to a device; the others are those of the registry.
-        solver: chooses by scores.
+        progress: position between the unpruned model (0) and the targets (1) that the goals are set to.
+        bound: by kind, the resources that are bound to a device; the others come from the registry.
+        solver: turns scores into a plan.
     """
 
     targets: tuple[Target, ...]
     originals: Mapping[str, float]
     align: int = 1
     floor: int = 2
-    way: float = 1.0
+    progress: float = 1.0
     bound: Mapping[str, Resource] = field(default_factory=dict)
     solver: Solver = field(default_factory=Greedy)
 
@@ -52,13 +52,13 @@ class Budget:
         """Return the budget of an unpruned model.
 
         Args:
-            targets: one or several, as `parse_targets` reads them.
+            targets: one or several, in the form of `parse_targets`.
             graph: of the unpruned model.
             align: widths become multiples of this.
             floor: no layer keeps fewer channels.
 
         Raises:
-            TargetError: one of them is of latency, say, which only a device tells.
+            TargetError: a target needs a device, as latency does.
         """
         targets = targets if isinstance(targets, tuple) else parse_targets(targets)
         for target in targets:
@@ -71,40 +71,55 @@ class Budget:
 
     @property
     def goals(self) -> dict[str, float]:
-        """The most of each kind, so far on the way."""
+        """Upper limit of each kind of cost at the current `progress`."""
         return {
-            one.kind: original - (original - min(original, one.goal(original))) * self.way
-            for one in self.targets
-            for original in [self.originals[one.kind]]
+            target.kind: original - (original - min(original, target.goal(original))) * self.progress
+            for target in self.targets
+            for original in [self.originals[target.kind]]
         }
 
-    def at(self, way: float) -> "Budget":
-        """The same, so far on the way."""
-        return replace(self, way=way)
+    def at_progress(self, progress: float) -> "Budget":
+        """Return this budget with its goals at a position from the unpruned model (0) to the targets (1)."""
+        return replace(self, progress=progress)
 
     def resource(self, kind: str) -> Resource:
-        """Return what is counted under that name, bound to the budget's device where it needs one."""
+        """Return the resource of that name, bound to the budget's device if it needs one."""
         return self.bound[kind] if kind in self.bound else resources.get(kind)
 
     def cost(self, kind: str, graph: Graph, keep: Bools | None = None) -> float:
-        """What a (perhaps already pruned) model takes at ``keep``."""
+        """Return the cost of a model, pruned before or not, at ``keep``.
+
+        Args:
+            kind: name of the resource.
+            graph: of the model as it is now.
+            keep: (classes,) mask of kept classes; None for all.
+
+        Returns:
+            In the resource's unit.
+        """
         return self.resource(kind).cost(graph, keep)
 
     def share(self, kind: str, graph: Graph, keep: Bools | None = None) -> float:
-        """The same, of what the unpruned model takes."""
+        """Return the cost of a model at ``keep`` as a fraction of the unpruned model's.
+
+        Args:
+            kind: name of the resource.
+            graph: of the model as it is now.
+            keep: (classes,) mask of kept classes; None for all.
+        """
         return self.cost(kind, graph, keep) / self.originals[kind]
 
     def fraction(self) -> float:
-        """What remains of the first target's quantity when it is met."""
+        """Return the fraction of the first target's resource that remains when the target is met."""
         kind = self.targets[0].kind
         return self.goals[kind] / self.originals[kind]
 
     def by_widths(self, graph: Graph) -> dict[str, Callable[[Ints], float]]:
-        """Each goal's quantity as a function of the groups' widths, for a search that asks often."""
+        """Return for each goal its cost as a function of the groups' widths, which a search evaluates often."""
         return {kind: self.resource(kind).by_widths(graph) for kind in self.goals}
 
     def steps(self, graph: Graph) -> Ints:
-        """For each group, the multiple that its widths are best kept at: the alignment's, and each resource's."""
+        """Return for each group the step of its widths: a multiple of the alignment and of each resource's step."""
         steps = np.array([group.step(self.align) for group in graph.groups], dtype=np.int64)
         for kind in dict.fromkeys([*self.goals, *self.bound]):
             own = self.resource(kind).steps(graph)
@@ -112,10 +127,10 @@ class Budget:
         return steps
 
     def remaining(self, graph: Graph, keep: Bools) -> float:
-        """How far ``keep`` is: 1 for all, `fraction` where every target is met.
+        """Return how much remains at ``keep``: 1 for all, `fraction` where every target is met.
 
-        With one target, the share of its quantity that remains. With several, the same for the one that has
-        come the smallest part of its way, on the scale of the first.
+        With one target, the fraction of its resource that remains. With several, that of the target which is
+        furthest from its goal, on the scale of the first.
         """
         parts = []
         for kind, goal in self.goals.items():
@@ -126,32 +141,32 @@ class Budget:
     def select(
         self, graph: Graph, scores: NDArray[np.float64], ratios: Mapping[str, float] | None = None
     ) -> Plan:
-        """Choose what stays by the solver.
+        """Choose what is kept, by the solver.
 
         Args:
             graph: of the model as it is now.
             scores: (classes,), higher is more important.
-            ratios: share to keep for single groups, by name.
+            ratios: share to keep of single groups, by name.
 
         Raises:
-            TargetError: the goals cannot be met, or ratios are given that the solver does not take.
+            TargetError: the goals cannot be met, or the solver does not support ratios.
         """
         if ratios and not self.solver.takes_ratios:
             raise TargetError("ratios of single layers and a device's budget exclude each other")
         return self.solver.select(self, graph, checked_scores(graph, scores), ratios or {})
 
-    def settle(self, graph: Graph, scores: NDArray[np.float64]) -> Plan:
-        """The last choice, after which nothing is removed any more."""
-        return self.solver.settle(self, graph, checked_scores(graph, scores))
+    def finalize(self, graph: Graph, scores: NDArray[np.float64]) -> Plan:
+        """Choose the final plan of a run; nothing is removed after it."""
+        return self.solver.finalize(self, graph, checked_scores(graph, scores))
 
-    def pace(self, graph: Graph, scores: NDArray[np.float64]) -> "Budget":
-        """What the learned method's controller follows while channels go one by one."""
-        return self.solver.pace(self, graph, scores)
+    def tracking_budget(self, graph: Graph, scores: NDArray[np.float64]) -> "Budget":
+        """Return the budget that the learned method's controller tracks while single channels are removed."""
+        return self.solver.tracking_budget(self, graph, scores)
 
     def record(self) -> dict[str, Any] | None:
-        """Return what settling measured, for the run folder; None where it measured nothing."""
+        """Return what `finalize` measured, for the run folder; None if it measured nothing."""
         return self.solver.record(self)
 
     def remarks(self) -> list[str]:
-        """Return what a reader of this budget's plans should know."""
+        """Return notes on this budget's plans."""
         return self.solver.remarks()

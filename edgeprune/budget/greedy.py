@@ -1,4 +1,4 @@
-"""The plain solver: channels go by their scores alone until every target is met."""
+"""The greedy solver: prune channels by their scores alone until every target is met."""
 
 import heapq
 import math
@@ -25,14 +25,24 @@ TOLERANCE = 0.01  # a target counts as met within this share of itself
 
 
 class Greedy(Solver):
-    """Drops the lowest-scoring classes until every target is met; see `select`."""
+    """Prunes the lowest-scoring classes until every target is met; see `select`."""
 
     takes_ratios = True
 
     def select(self, budget: "Budget", graph: Graph, scores: Floats, ratios: Mapping[str, float]) -> Plan:
-        """Search the shortest prefix of drops that fits, and give back what there is room for."""
-        chosen, goals = _Selection(graph, scores, budget, ratios), budget.goals
-        lowest = chosen.keep_at(len(chosen.order))
+        """Find the fewest drops that fit the budget, then restore the classes for which there is room.
+
+        Args:
+            budget: limits of what remains.
+            graph: of the model as it is now.
+            scores: (classes,) numbers, higher is more important.
+            ratios: share to keep of single groups, by name.
+
+        Raises:
+            TargetError: the goals cannot be met.
+        """
+        selection, goals = _Selection(graph, scores, budget, ratios), budget.goals
+        lowest = selection.keep_at(len(selection.order))
         for target in budget.targets:
             reached = budget.cost(target.kind, graph, lowest)
             if reached > goals[target.kind] * (1 + TOLERANCE):
@@ -41,8 +51,8 @@ class Greedy(Solver):
         def fits(keep: Bools) -> bool:
             return all(budget.cost(kind, graph, keep) <= goal for kind, goal in goals.items())
 
-        keep = _search(chosen.keep_at, fits, len(chosen.order))
-        return Plan.of(graph, chosen.refine(keep, goals))
+        keep = _search(selection.keep_at, fits, len(selection.order))
+        return Plan.of(graph, selection.refine(keep, goals))
 
 
 def _out_of_reach(budget: "Budget", target: Target, reached: float, graph: Graph) -> str:
@@ -50,12 +60,18 @@ def _out_of_reach(budget: "Budget", target: Target, reached: float, graph: Graph
     share = reached / budget.originals[target.kind]
     return (
         f"{target} cannot be reached: with at least {budget.floor} channels a layer{aligned} and the "
-        f"protected ones, {share:.3f} of the {target.kind} is as far as it goes{graph.why_protected}"
+        f"protected ones, {share:.3f} of the {target.kind} is the least that can remain{graph.why_protected}"
     )
 
 
 def floors_of(graph: Graph, floor: int, align: int = 1) -> NDArray[np.int64]:
-    """Least level of each of the tied groups: ``floor`` channels a layer, aligned, at most all."""
+    """Return the lowest level of each of the tied groups.
+
+    Args:
+        graph: the traced model.
+        floor: least number of channels of a layer.
+        align: levels are multiples of this, or the full size.
+    """
     return np.array([_floor(tied, floor, align) for tied in graph.tied_groups], dtype=int)
 
 
@@ -69,7 +85,7 @@ def _step(tied: TiedGroups, align: int) -> int:
 
 
 def _search(make: Callable[[int], Bools], fits: Callable[[Bools], bool], count: int) -> Bools:
-    """The keep-set of the shortest prefix of drops that fits."""
+    """Return the keep-set of the shortest prefix of drops that fits."""
     low, high = 0, count
     while low < high:
         middle = (low + high) // 2
@@ -83,7 +99,7 @@ def _search(make: Callable[[int], Bools], fits: Callable[[Bools], bool], count: 
 class _Selection:
     """Keep-sets along one order of drops, with floors, alignment and fixed ratios.
 
-    What is dropped is a level of tied groups: one class, but where pieces of a tensor stay equal one of each.
+    A level of tied groups is dropped at a time: one class, or one of each piece where pieces stay equal.
     """
 
     def __init__(
@@ -102,7 +118,7 @@ class _Selection:
         self.order = np.concatenate([*above, np.zeros(0, dtype=int)])[np.argsort(heights, kind="stable")]
 
     def _fixed(self, shares: Mapping[int, float]) -> dict[int, int]:
-        """The level of each of the tied groups that have a share of their own."""
+        """Return the level of each of the tied groups that have their own share."""
         fixed = {}
         for index, tied in enumerate(self.tied):
             for group in tied.groups:
@@ -113,18 +129,18 @@ class _Selection:
         return fixed
 
     def keep_at(self, dropped: int) -> Bools:
-        """Keep-set after the first ``dropped`` of the order, rounded up to the alignment."""
+        """Return the keep-set after the first ``dropped`` drops, rounded up to the alignment."""
         keep = np.ones(self.graph.classes, dtype=bool)
-        gone = np.bincount(self.order[:dropped], minlength=len(self.tied))
+        removed = np.bincount(self.order[:dropped], minlength=len(self.tied))
         for index, (tied, ranked) in enumerate(zip(self.tied, self.ranked, strict=True)):
             step = _step(tied, self.align)
-            level = min(tied.size, step * math.ceil((tied.size - gone[index]) / step))
+            level = min(tied.size, step * math.ceil((tied.size - removed[index]) / step))
             keep[ranked[self.fixed.get(index, level) :]] = False
         return keep
 
     def refine(self, keep: Bools, goals: Mapping[str, float]) -> Bools:
-        """Give back the most important channels, an aligned step at a time, while the budget allows."""
-        keep, meter = keep.copy(), _Growing(self.budget, self.graph, keep)
+        """Restore the most important channels, one aligned step at a time, while the budget allows."""
+        keep, costs_so_far = keep.copy(), _IncrementalCosts(self.budget, self.graph, keep)
         levels = [int(keep[ranked[:, 0]].sum()) for ranked in self.ranked]
         waiting: list[tuple[float, int]] = []
 
@@ -137,42 +153,42 @@ class _Selection:
         while waiting:
             _, index = heapq.heappop(waiting)
             step = self.ranked[index][levels[index] :][: _step(self.tied[index], self.align)]
-            costs, kept = meter.after(step.reshape(-1))
-            # What does not fit never will: what is added later only costs more.
+            costs, position = costs_so_far.after(step.reshape(-1))
+            # A step that does not fit now never fits later: further steps only raise the costs.
             if all(costs[kind] <= goal for kind, goal in goals.items()):
-                meter.take(kept)
+                costs_so_far.take(position)
                 keep[step] = True
                 levels[index] += len(step)
                 queue(index)
         return keep
 
 
-class _Growing:
-    """The running costs of all goals, of a keep-set that grows."""
+class _IncrementalCosts:
+    """The costs of all goals for a growing keep-set."""
 
     def __init__(self, budget: "Budget", graph: Graph, keep: Bools) -> None:
         self.costs = {kind: budget.resource(kind).growing(graph, keep) for kind in budget.goals}
 
     def after(self, classes: Ints) -> tuple[dict[str, float], dict[str, Any]]:
-        """Return the costs with ``classes`` too, and what `take` needs to go on from there."""
+        """Return the costs with ``classes`` added, and the position for `take` to continue from."""
         after = {kind: cost.after(classes) for kind, cost in self.costs.items()}
         return {kind: cost for kind, (cost, _) in after.items()}, {
             kind: on for kind, (_, on) in after.items()
         }
 
     def take(self, after: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a position that `after` returned."""
         for kind, cost in self.costs.items():
             cost.take(after[kind])
 
 
 def evened(graph: Graph, keep: Bools, scores: NDArray[np.float64]) -> Bools:
-    """Return ``keep`` with the most important of the dropped classes given back where equal pieces are not equal.
+    """Return ``keep`` with the most important dropped classes restored where equal pieces became unequal.
 
     Args:
         graph: the traced model.
-        keep: (classes,) what is to stay.
-        scores: (classes,), higher is more important; of what is kept all higher than of the rest.
+        keep: (classes,) mask of kept classes.
+        scores: (classes,), higher is more important; every kept class scores higher than all others.
     """
     keep = keep.copy()
     for tied in graph.tied_groups:
@@ -184,9 +200,9 @@ def evened(graph: Graph, keep: Bools, scores: NDArray[np.float64]) -> Bools:
 
 
 def level_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The importance of each level of tied groups, (levels, classes of each): the mean of its classes.
+    """Return the importance of each level of tied groups, (levels, classes of each): the mean of its classes.
 
-    A level with a class that must stay (infinity) stays; one that may go at once (minus infinity) counts as the least.
+    A class that must be kept (infinity) keeps its level; one to prune first (minus infinity) counts as the least.
     """
     if scores.shape[1] == 1:
         return scores[:, 0]
@@ -195,17 +211,17 @@ def level_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _shares(graph: Graph, ratios: Mapping[str, float]) -> dict[int, float]:
-    """The share to keep of each group, by index, that ``ratios`` names."""
+    """Return the share to keep of each group that ``ratios`` names, by index."""
     names = {g.name: g for g in graph.groups}
     if not isinstance(ratios, Mapping):
-        raise TargetError(f"ratios are wanted by group, as in {{'layer1': 0.5}}, not {kind_of(ratios)}")
+        raise TargetError(f"ratios are set by group, as in {{'layer1': 0.5}}, not {kind_of(ratios)}")
     shares = {}
     for name, ratio in ratios.items():
         check_quantity("lowest", ratio, TargetError, option=f"the ratio of {name}")
         if name not in names:
             raise PlanError(known("layer", name, list(names)))
         if not 0 < ratio <= 1:
-            raise PlanError(f"the ratio of {name} is {ratio}, outside (0, 1]: it is the share that stays")
+            raise PlanError(f"the ratio of {name} is {ratio}, outside (0, 1]: it is the share that is kept")
         shares[names[name].index] = ratio
     return shares
 

@@ -1,4 +1,4 @@
-"""Scores of classes, checked."""
+"""Checks of class scores."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from edgeprune.graph.classes import Graph
 
 
 def checked_scores(graph: Graph, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores as floats; raises PlanError unless there is a number for each class."""
+    """Return scores as float64; raises PlanError unless there is a number for each class."""
     scores = as_scores(scores)
     if scores.shape != (graph.classes,):
         raise PlanError(
-            f"scores have shape {scores.shape}, this model wants ({graph.classes},): one for each class"
+            f"scores have shape {scores.shape}, this model needs ({graph.classes},): one for each class"
         )
     bad = np.flatnonzero(np.isnan(scores))
     if len(bad):
@@ -24,7 +24,7 @@ def checked_scores(graph: Graph, scores: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def as_scores(scores: Any) -> NDArray[np.float64]:
-    """Return anything that holds real numbers as float64; raises PlanError otherwise."""
+    """Return an array or sequence of real numbers as float64; raises PlanError otherwise."""
     try:
         array = np.asarray(scores)
         if array.dtype.kind not in "biuf":

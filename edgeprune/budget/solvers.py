@@ -1,4 +1,4 @@
-"""Solvers: what turns a budget and scores into a keep-plan."""
+"""Solvers, which turn a budget and scores into a keep-plan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,67 +17,77 @@ Floats = NDArray[np.float64]
 
 
 class Solver:
-    """How a budget turns scores into a plan.
+    """Turns scores into a plan within a budget.
 
     Attributes:
-        takes_ratios: whether shares to keep can be given for single groups.
+        takes_ratios: whether it supports shares to keep of single groups.
     """
 
     takes_ratios: ClassVar[bool] = False
 
     def select(self, budget: "Budget", graph: Graph, scores: Floats, ratios: Mapping[str, float]) -> Plan:
-        """Choose what stays.
+        """Choose what is kept.
 
         Args:
-            budget: what may remain.
+            budget: limits of what remains.
             graph: of the model as it is now.
             scores: (classes,) numbers, higher is more important.
-            ratios: share to keep for single groups, by name.
+            ratios: share to keep of single groups, by name.
 
         Raises:
             TargetError: the goals cannot be met.
         """
         raise NotImplementedError
 
-    def settle(self, budget: "Budget", graph: Graph, scores: Floats) -> Plan:
-        """Choose for the last time, after which nothing is removed any more.
+    def finalize(self, budget: "Budget", graph: Graph, scores: Floats) -> Plan:
+        """Choose the final plan of a run; nothing is removed after it.
 
         Args:
-            budget: what may remain.
+            budget: limits of what remains.
             graph: of the model as it is now.
             scores: (classes,) numbers, higher is more important.
         """
         return self.select(budget, graph, scores, {})
 
-    def pace(self, budget: "Budget", graph: Graph, scores: Floats) -> "Budget":  # noqa: ARG002
-        """Return what a controller follows while channels go one by one.
+    def tracking_budget(self, budget: "Budget", graph: Graph, scores: Floats) -> "Budget":  # noqa: ARG002
+        """Return the budget that a controller tracks while single channels are removed.
 
         Args:
-            budget: what may remain in the end.
+            budget: limits of what finally remains.
             graph: of the model as it is now.
             scores: (classes,) numbers, higher is more important.
         """
         return budget
 
     def record(self, budget: "Budget") -> dict[str, Any] | None:  # noqa: ARG002
-        """Return what the last settling measured, for the run folder; None where it measured nothing."""
+        """Return what `finalize` measured last, for the run folder; None if it measured nothing."""
         return None
 
     def remarks(self) -> list[str]:
-        """Return what a reader of this solver's plans should know."""
+        """Return notes on this solver's plans."""
         return []
 
 
 @dataclass(frozen=True)
 class PlanSolver(Solver):
-    """A plan that somebody made, in the place of a choice.
+    """Returns an existing plan instead of choosing one.
 
     Attributes:
-        plan: as `Plan.to_dict` writes it.
+        plan: in the format of `Plan.to_dict`.
     """
 
     plan: Mapping[str, Any]
 
     def select(self, budget: "Budget", graph: Graph, scores: Floats, ratios: Mapping[str, float]) -> Plan:  # noqa: ARG002
-        """Return that plan; raises PlanError where it is another model's."""
+        """Return the plan, whatever the budget and the scores.
+
+        Args:
+            budget: not used.
+            graph: of the model as it is now.
+            scores: not used.
+            ratios: not used.
+
+        Raises:
+            PlanError: the plan is of another model.
+        """
         return Plan.from_dict(graph, dict(self.plan))

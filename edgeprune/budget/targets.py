@@ -1,4 +1,4 @@
-"""Targets: how much of which resource may remain."""
+"""Targets: limits of how much of a resource remains."""
 
 import math
 import re
@@ -13,12 +13,12 @@ _AMOUNT = re.compile(r"\s*([-+.0-9eE]+)\s*([a-zA-Z]+)\s*")
 
 @dataclass(frozen=True)
 class Target:
-    """What must remain: ``flops=0.5`` keeps half of the FLOPs, ``latency=8ms`` leaves eight milliseconds.
+    """What remains of a resource: ``flops=0.5`` is half of the FLOPs, ``latency=8ms`` is eight milliseconds.
 
     Attributes:
         kind: a name in `edgeprune.resources`.
-        fraction: of the unpruned model's; None where an amount was given.
-        amount: in the resource's unit, ms or bytes say; None where a fraction was given.
+        fraction: of the unpruned model's cost; None for an amount.
+        amount: in the resource's unit, such as ms or bytes; None for a fraction.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Target:
 
     @property
     def resource(self) -> Resource:
-        """What it is of."""
+        """The resource that the target limits."""
         return resources.get(self.kind)
 
     def __str__(self) -> str:
@@ -73,15 +73,15 @@ class Target:
         )
 
     def goal(self, original: float) -> float:
-        """The most that may remain of ``original``."""
+        """Return the upper limit of what remains of ``original``, in the resource's unit."""
         return self.amount if self.amount is not None else (self.fraction or 0.0) * original
 
 
 def parse_targets(text: "str | Target") -> tuple[Target, ...]:
-    """Read one target, or several with commas between: 'flops=0.5,memory=20MB'.
+    """Read one target, or several separated by commas: 'flops=0.5,memory=20MB'.
 
     Raises:
-        TargetError: one of them cannot be read, or two are of one kind.
+        TargetError: a target cannot be read, or two have the same kind.
     """
     if isinstance(text, Target):
         return (text,)
@@ -94,5 +94,5 @@ def parse_targets(text: "str | Target") -> tuple[Target, ...]:
 
 
 def need_device(targets: tuple[Target, ...]) -> bool:
-    """Return whether one of them is of something that only a device tells."""
+    """Return whether one of the targets needs a device."""
     return any(target.resource.needs_device for target in targets)

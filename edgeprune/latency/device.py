@@ -138,7 +138,7 @@ class TimeSolver(Solver):
         """
         return self._chosen(budget, graph, scores, self._wanted(budget))
 
-    def pace(self, budget: Budget, graph: Graph, scores: Floats) -> Budget:
+    def tracking_budget(self, budget: Budget, graph: Graph, scores: Floats) -> Budget:
         """Return, for a time, the FLOPs of the plan that takes it by the table.
 
         Time is a staircase, and hardly falls while channels go one by one: a width between two steps takes
@@ -196,7 +196,7 @@ class TimeSolver(Solver):
             graph, scores, costs, goals, steps=steps, floor=budget.floor, spend=spend
         ).plan()
 
-    def settle(self, budget: Budget, graph: Graph, scores: Floats) -> Plan:
+    def finalize(self, budget: Budget, graph: Graph, scores: Floats) -> Plan:
         """Choose for the last time: measured whole on the device, and corrected, until it meets its time.
 
         Raises:

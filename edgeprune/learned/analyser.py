@@ -308,7 +308,7 @@ class OutputAnalyser(nn.Module):
         if budget is None:
             plan = Plan.of(self.graph, evened(self.graph, self.keep, scores))
         else:
-            plan = budget.settle(self.graph, scores)
+            plan = budget.finalize(self.graph, scores)
         keep = torch.from_numpy(plan.keep).to(self.cm.device)
         held = torch.where(self.cm > 0, self.cm, self.recent.clamp(min=1e-3))
         self.cm = torch.where(keep, held, torch.zeros_like(held))

@@ -41,8 +41,8 @@ class MaskedPhase(Phase):
 
     def begin(self) -> Extra:
         """Return the controller of `interacting`, which a user may steer."""
-        pace = self.context.budget().pace(self.graph, score(self.graph, "l2"))
-        self.callback = self.controlled = PruningPhase(self.analyser, pace, self.context.run)
+        tracked = self.context.budget().tracking_budget(self.graph, score(self.graph, "l2"))
+        self.callback = self.controlled = PruningPhase(self.analyser, tracked, self.context.run)
         return self.callback
 
     def remove(self, momenta: Mapping[str, Tensor]) -> Removed:  # noqa: ARG002

@@ -146,7 +146,7 @@ class Phase:
         removed = remove(
             self.graph,
             self.method.scores(self),
-            context.budget().at(self.removal.way),
+            context.budget().at_progress(self.removal.way),
             ways=context.options.reconstruct or "none",
             batches=context.fit_batches,
             momentum=momenta,

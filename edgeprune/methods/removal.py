@@ -43,7 +43,7 @@ def remove(
     Args:
         graph: of the model as it is now; its weights may be fitted anew (``ways``).
         scores: (graph.classes,), higher is more important.
-        budget: of the original; a choice that is the last is settled (see `Budget.settle`).
+        budget: of the original; the final choice is made by `Budget.finalize`.
         ways: 'none', 'scale' or 'kernel'; see `reconstruct`.
         batches: images for that.
         momentum: by parameter name; cut as the parameters are.
@@ -51,7 +51,7 @@ def remove(
     Raises:
         TargetError: floors, alignment and protected channels do not allow it.
     """
-    plan = budget.settle(graph, scores) if budget.way == 1 else budget.select(graph, scores)
+    plan = budget.finalize(graph, scores) if budget.progress == 1 else budget.select(graph, scores)
     if ways != "none":
         reconstruct(graph, plan, batches, ways)
     done = compact(graph, plan)

@@ -254,7 +254,7 @@ def test_a_target_that_cannot_be_reached_says_how_far_it_goes(tiny: Graph, more:
     ("scores", "more", "said"),
     [
         (np.where(np.arange(10) == 6, np.nan, 1.0), {}, "a channel of b is not a number"),
-        (np.ones(9), {}, r"shape \(9,\), this model wants \(10,\)"),
+        (np.ones(9), {}, r"shape \(9,\), this model needs \(10,\)"),
         (np.ones((10, 1)), {}, "shape"),
         (np.ones(10), {"ratios": {"c": 0.5}}, "unknown layer 'c'.*nown: a, b"),
         (np.ones(10), {"ratios": {"a": 0.0}}, r"outside \(0, 1\]"),

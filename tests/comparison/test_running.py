@@ -258,7 +258,7 @@ def test_a_baseline_that_cannot_be_trained_ends_it(options: CompareOptions, tmp_
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
-        ({"target": "flops=0.0001"}, TargetError, "as far as it goes"),
+        ({"target": "flops=0.0001"}, TargetError, "the least that can remain"),
         ({"target": "half"}, TargetError, "flops=0.5"),
         ({"data": "digitz"}, DataError, "did you mean 'digits'"),
         ({"epochs": 0}, TrainError, "--epochs must be at least 1"),

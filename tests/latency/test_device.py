@@ -69,7 +69,7 @@ def test_the_time_is_met_by_the_table_and_by_the_board(
     plan = budget.select(graph, scores)
     assert budget.cost("latency", graph, plan.keep) <= 0.5 * budget.originals["latency"] * (1 + 1e-6)
     assert all(int(plan.keep[g.classes].sum()) % 16 == 0 for g in graph.groups)
-    settled = budget.settle(graph, scores)
+    settled = budget.finalize(graph, scores)
     assert 0.485 <= measured[-1] <= 0.515 or "was missed" in settled.notes[-1]
     assert "measured whole" in settled.notes[-1]
     assert times_of(budget)[-1]["measured_fraction"] == pytest.approx(measured[-1])
@@ -80,7 +80,7 @@ def test_a_table_that_is_wrong_is_corrected_by_measuring(
 ) -> None:
     board.whole = 0.6  # gains less than the table says
     budget = make("latency=0.6")
-    plan = budget.settle(graph, score(graph, "l2"))
+    plan = budget.finalize(graph, score(graph, "l2"))
     assert len(measured) > 1 and measured[0] > 0.65
     chosen = next(one for one in times_of(budget) if one["chosen"])
     assert chosen["measured_fraction"] <= 0.6 * 1.015
@@ -97,7 +97,7 @@ def test_an_amount_in_ms(make: Make, graph: Graph, file: Path, measured: list[fl
 
 
 def test_flops_on_a_device_take_their_time_with_them(make: Make, graph: Graph, measured: list[float]) -> None:
-    plan = make("flops=0.5").settle(graph, score(graph, "l2"))
+    plan = make("flops=0.5").finalize(graph, score(graph, "l2"))
     flops = graph.flops(plan.keep) / graph.flops()
     assert flops <= 0.5
     assert measured[-1] <= flops / 0.9 or measured[-1] <= 0.5 / 0.97
@@ -109,7 +109,7 @@ def test_a_device_that_gains_little_does_not_cost_more_flops(
 ) -> None:
     """Asking for ever less time for each FLOP, the loop must not run to a plan of far fewer FLOPs."""
     board.whole = whole
-    plan = make("flops=0.5").settle(graph, score(graph, "l2"))
+    plan = make("flops=0.5").finalize(graph, score(graph, "l2"))
     assert 0.9 * 0.5 <= graph.flops(plan.keep) / graph.flops() <= 0.5
 
 
@@ -129,9 +129,9 @@ def test_a_plan_that_is_slower_is_refused(
 ) -> None:
     board.whole = -0.1  # whatever goes, it gets slower
     with pytest.raises(TargetError, match="nothing is gained on this device: of .* plans the fastest is 0.9"):
-        make("latency=0.5").settle(graph, score(graph, "l2"))
+        make("latency=0.5").finalize(graph, score(graph, "l2"))
     with pytest.raises(TargetError, match="nothing is gained on this device"):
-        make("flops=0.5").settle(graph, score(graph, "l2"))
+        make("flops=0.5").finalize(graph, score(graph, "l2"))
 
 
 def test_a_plan_that_is_fast_for_its_flops_and_slower_gives_way(
@@ -150,7 +150,7 @@ def test_a_plan_that_is_fast_for_its_flops_and_slower_gives_way(
     assert slow.ratio < fast.ratio  # so that it is the nearer
     monkeypatch.setattr("edgeprune.latency.device.calibrate_to_target", lambda *_, **__: (slow, [slow, fast]))
     budget = make("flops=0.5")
-    settled = budget.settle(graph, score(graph, "l2"))
+    settled = budget.finalize(graph, score(graph, "l2"))
     assert (settled.keep == fast.plan.keep).all()
     assert [one["chosen"] for one in times_of(budget)] == [False, True]
 
@@ -162,7 +162,7 @@ def test_removals_in_a_row_are_priced_by_the_table_of_the_original(
     original = truth(export_model(net, SHAPE, tmp_path / "a.onnx").path)
     graph = build_graph(net, torch.zeros(1, *SHAPE))
     for way in (0.5, 1.0):
-        done = remove(graph, score(graph, "l2"), budget.at(way))
+        done = remove(graph, score(graph, "l2"), budget.at_progress(way))
         graph = build_graph(done.model, torch.zeros(1, *SHAPE))
         share = truth(export_model(done.model, SHAPE, tmp_path / "b.onnx").path) / original
         assert share <= (1 - 0.6 * way) * 1.03
@@ -183,14 +183,14 @@ def test_a_controller_follows_the_flops_of_a_plan_that_takes_the_time(make: Make
     """The time itself does not fall between two steps, so that there is nothing to follow."""
     scores = score(graph, "l2")
     budget = make("latency=0.5", check=False)
-    pace = budget.pace(graph, scores)
+    tracked = budget.tracking_budget(graph, scores)
     plan = budget.select(graph, scores)
-    assert pace.fraction() == pytest.approx(graph.flops(plan.keep) / graph.flops())
+    assert tracked.fraction() == pytest.approx(graph.flops(plan.keep) / graph.flops())
     keep = np.ones(graph.classes, dtype=bool)
-    shares = [(pace.remaining(graph, keep), budget.remaining(graph, keep))]
+    shares = [(tracked.remaining(graph, keep), budget.remaining(graph, keep))]
     for one in graph.groups[0].classes[:8]:
         keep[one] = False
-        shares.append((pace.remaining(graph, keep), budget.remaining(graph, keep)))
+        shares.append((tracked.remaining(graph, keep), budget.remaining(graph, keep)))
     followed, times = zip(*shares, strict=True)
     assert followed[0] == pytest.approx(1.0) and list(followed) == sorted(set(followed), reverse=True)
     assert list(times) != sorted(set(times), reverse=True)
@@ -198,7 +198,9 @@ def test_a_controller_follows_the_flops_of_a_plan_that_takes_the_time(make: Make
 
 def test_flops_on_a_device_are_followed_as_they_are(make: Make, graph: Graph) -> None:
     budget = make("flops=0.5", check=False)
-    assert budget.pace(graph, score(graph, "l2")) is budget and budget.fraction() == pytest.approx(0.5)
+    assert budget.tracking_budget(graph, score(graph, "l2")) is budget and budget.fraction() == pytest.approx(
+        0.5
+    )
 
 
 def test_prune_in_one_call(board: Board, measured: list[float]) -> None:
@@ -216,7 +218,7 @@ def test_latency_without_a_device_says_where_to_get_one(graph: Graph) -> None:
 
 def test_scores_that_are_no_numbers(make: Make, graph: Graph) -> None:
     with pytest.raises(PlanError, match="not a number"):
-        make("latency=0.5").settle(graph, np.full(graph.classes, np.nan))
+        make("latency=0.5").finalize(graph, np.full(graph.classes, np.nan))
 
 
 def test_scores_below_zero_and_beyond_all_measure(make: Make, graph: Graph) -> None:

@@ -450,7 +450,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], type, str]] = [
     ({"target": "flops=1.5"}, TargetError, "outside (0, 1]"),
     ({"target": "flops=0"}, TargetError, "outside (0, 1]"),
     ({"target": "power=0.5"}, TargetError, "known: flops, latency, memory, params"),
-    ({"target": "flops=0.01"}, TargetError, "is as far as it goes"),
+    ({"target": "flops=0.01"}, TargetError, "is the least that can remain"),
     ({"floor": 100}, TargetError, "with at least 100 channels a layer"),
     ({"epochs": 0}, TrainError, "--epochs must be at least 1, not 0"),
     ({"prune_iterations": 0}, TrainError, "--prune-iterations must be at least 1"),
@@ -597,7 +597,7 @@ def test_a_folder_that_is_no_run(tmp_path: Path, options: TrainPruneOptions, for
 def test_a_mistake_with_force_loses_nothing(tmp_path: Path, options: TrainPruneOptions) -> None:
     run = Run.create(tmp_path / "r", {"options": {}})
     run.log({"stage": "baseline", "step": 1})
-    refused(run.path, replace(options, target="flops=0.01"), TargetError, "as far as it goes", force=True)
+    refused(run.path, replace(options, target="flops=0.01"), TargetError, "the least that can remain", force=True)
 
 
 def test_resuming_what_is_no_run(tmp_path: Path, options: TrainPruneOptions) -> None:
