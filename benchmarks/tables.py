@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from edgeprune.comparison import remarks, table
+from edgeprune.comparison import comparison_remarks, comparison_table
 from edgeprune.reporting.rows import bench_rows, percent, size_rows, speedup_line
 from edgeprune.search.pictures import strategy_of
 
@@ -122,12 +122,12 @@ def honesty() -> str:
 def compare_table(name: str) -> str:
     """Methods side by side, the most accurate first."""
     found = read(name)
-    heads, rows = table(found)
+    heads, rows = comparison_table(found)
     body = markdown([heading for heading, _ in heads], rows)
     settings, machine_ = found["settings"], found["machine"]
     what = (
         f"{settings['model']} on {settings['data']}, {found['target']}, {settings['epochs']} epochs from one "
-        f"baseline ({found['baseline']['test_images']:,} test images); {'; '.join(remarks(found))}"
+        f"baseline ({found['baseline']['test_images']:,} test images); {'; '.join(comparison_remarks(found))}"
     )
     where = f"{machine_['cpu']}, {machine_['threads']} threads, torch {found['versions']['torch']}"
     return f"{body}\n\n{what}. On {where}."

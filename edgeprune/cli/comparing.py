@@ -86,7 +86,7 @@ def compare(
     place = Path(out) if out else free_place("compare", (source or "").replace(":", "-"))
     if resume:
         place = Path(out) if out else comparison.latest_comparison(RUNS)
-        comparison.check_same_options(place, asked)
+        comparison.check_same_comparison(place, asked)
     chosen = None if resume else comparison.CompareOptions.of(asked)
     if chosen is not None:
         comparison.check_effect_of(chosen, typed)
@@ -104,8 +104,8 @@ def compare(
     if to_stdout:
         say(result)
         return
-    print_table(f"{place}: {result['source']}, {result['target']}", *comparison.table(result))
-    print_lines(comparison.remarks(result))
+    print_table(f"{place}: {result['source']}, {result['target']}", *comparison.comparison_table(result))
+    print_lines(comparison.comparison_remarks(result))
 
 
 @main.command()

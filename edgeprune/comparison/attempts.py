@@ -1,4 +1,4 @@
-"""When a row began, how long it took, and how it ended; kept as it happens."""
+"""The log of a row: its beginning, duration and outcome, written as they happen."""
 
 import time
 import traceback
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from edgeprune.comparison.folder import Folder
+from edgeprune.comparison.folder import ComparisonFolder
 from edgeprune.errors import EdgePruneError
 from edgeprune.training import Interrupted
 
@@ -14,10 +14,10 @@ KILLED = "an attempt was killed, and how long it had run is not known"
 
 
 @contextmanager
-def attempt(folder: Folder, name: str) -> Iterator[None]:
+def attempt(folder: ComparisonFolder, name: str) -> Iterator[None]:
     """Log the beginning and the end of the block, which is an attempt at the row ``name``.
 
-    The traceback of a bug is left in rows/NAME.txt. Every error goes on to the caller.
+    The traceback of a bug is written to rows/NAME.txt. Every error is raised again.
     """
     folder.log(name, "began")
     started = time.perf_counter()
@@ -41,7 +41,7 @@ def attempt(folder: Folder, name: str) -> Iterator[None]:
 
 
 def seconds_spent(events: list[dict[str, Any]]) -> tuple[float | None, str | None]:
-    """Wall-clock time of all attempts at a row together, or None and the reason."""
+    """Sum the wall-clock time of all attempts at a row; returns None and the reason if it is unknown."""
     began = [event for event in events if event["event"] == "began"]
     ended = [event for event in events if event["event"] == "ended"]
     if not began:
@@ -52,6 +52,6 @@ def seconds_spent(events: list[dict[str, Any]]) -> tuple[float | None, str | Non
 
 
 def last_failure(events: list[dict[str, Any]]) -> str | None:
-    """Why the last attempt failed, or None when it did not."""
+    """Return the reason of the last attempt's failure, or None if it did not fail."""
     ends = [event for event in events if event["event"] in ("began", "ended")]
     return ends[-1].get("reason") if ends else None

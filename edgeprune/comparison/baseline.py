@@ -1,6 +1,6 @@
-"""The one baseline that all rows of a comparison start from, as a run folder of its own.
+"""The common baseline of a comparison's rows, in its own run folder.
 
-It is the first stage of `train-prune` and nothing more; the folder is an unfinished run.
+It is the first stage of `train-prune`; the folder is an unfinished run.
 """
 
 from pathlib import Path
@@ -11,14 +11,22 @@ from edgeprune.train_prune import pipeline
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.training import Progress
 
-# What no choice of method can mend.
+# Errors that no choice of method can avoid.
 SHARED = (DataError, RunError, StorageError, TargetError, WeightsError)
 
 
-def begin(path: Path, training: dict[str, Any], methods: tuple[str, ...], progress: Progress) -> None:
-    """Check what all rows share (data, model, weights, target), then make the run folder.
+def begin_baseline(
+    path: Path, training: dict[str, Any], methods: tuple[str, ...], progress: Progress
+) -> None:
+    """Check what all rows share (data, model, weights, target), then create the run folder.
 
-    It is enough that one of the methods can begin: what another refuses is a matter of its row.
+    One method that can begin is enough: if another method refuses the options, its row fails.
+
+    Args:
+        path: of the run folder.
+        training: fields of `TrainPruneOptions` that all rows share.
+        methods: the methods of the comparison.
+        progress: called with (done, total, text).
 
     Raises:
         EdgePruneError: a mistake in the input; nothing is written.
@@ -36,6 +44,6 @@ def begin(path: Path, training: dict[str, Any], methods: tuple[str, ...], progre
 
 
 def weights_of(path: Path) -> Path | None:
-    """The baseline's weights, or None while there are none."""
+    """Return the path of the baseline's weights, or None before they are trained."""
     weights = path / "baseline.safetensors"
     return weights.absolute() if weights.is_file() else None

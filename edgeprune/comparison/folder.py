@@ -1,11 +1,11 @@
 """The folder of a comparison: the only place that knows its file names.
 
-compare.json     what was asked
+compare.json     the options
 baseline/        a run folder that ends with the baseline (not with --moments)
 rows/NAME/       a run folder for each row
-rows/NAME.txt    the traceback of a row that failed by a bug
-attempts.jsonl   when a row began and ended, one JSON object a line
-result.json      what came out so far
+rows/NAME.txt    the traceback of a row that failed because of a bug
+attempts.jsonl   the beginning and end of each row, one JSON object a line
+result.json      the results so far
 accuracy.png     accuracy over FLOPs
 """
 
@@ -28,19 +28,19 @@ from edgeprune.runs.run import RUN
 from edgeprune.train_prune.options import TrainPruneOptions
 
 SCHEMA = 1
-ASKED = "compare.json"
+OPTIONS_FILE = "compare.json"
 COMPARISON = Kind(
     "comparison's folder",
-    ASKED,
+    OPTIONS_FILE,
     (
-        ASKED, "attempts.jsonl", "result.json", "accuracy.png", "rows/*.txt",
+        OPTIONS_FILE, "attempts.jsonl", "result.json", "accuracy.png", "rows/*.txt",
         *RUN.within("baseline"), *RUN.within("rows/*"),
     ),
 )  # fmt: skip
 
 
-class Folder:
-    """One comparison on disk. Make it with `create`, find it with `open`."""
+class ComparisonFolder:
+    """The folder of one comparison. `create` makes a new one, `open` opens an existing one."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -49,43 +49,50 @@ class Folder:
         self.plot = self.path / "accuracy.png"
 
     @classmethod
-    def open(cls, path: str | Path) -> "Folder":
-        """An existing one; raises RunError when ``path`` is none."""
+    def open(cls, path: str | Path) -> "ComparisonFolder":
+        """Open the folder of an existing comparison; raises RunError when ``path`` is not one."""
         folder = cls(path)
         if not folder.path.exists():
             raise RunError(f"no such comparison: {path}; leave --resume out to begin it")
-        if not (folder.path / ASKED).is_file():
-            raise RunError(f"{path} is not a comparison's folder (no {ASKED} of edgeprune's in it)")
+        if not (folder.path / OPTIONS_FILE).is_file():
+            raise RunError(f"{path} is not a comparison's folder (no {OPTIONS_FILE} of edgeprune's in it)")
         check_links(folder.path)
         return folder
 
     @classmethod
     @contextmanager
-    def create(cls, path: str | Path, options: CompareOptions, *, force: bool) -> Iterator["Folder"]:
-        """A new one, made beside ``path`` and renamed into place when the block ends without an error.
+    def create(
+        cls, path: str | Path, options: CompareOptions, *, force: bool
+    ) -> Iterator["ComparisonFolder"]:
+        """Create a new folder beside ``path``, renamed to it when the block ends without an error.
+
+        Args:
+            path: of the folder.
+            options: of the comparison.
+            force: replace a comparison at ``path``.
 
         Raises:
-            RunError: there is one and ``force`` is off, or something else is there.
+            RunError: something else is at ``path``, or a comparison and ``force`` is off.
         """
         with folder_aside(Path(path), COMPARISON, force=force, inputs=options.inputs) as aside:
-            write_json(aside / ASKED, {"schema": SCHEMA, **asdict(options)})
+            write_json(aside / OPTIONS_FILE, {"schema": SCHEMA, **asdict(options)})
             yield cls(aside)
 
     @classmethod
     def check_free(cls, path: Path, *, force: bool, inputs: Iterable[str | None] = ()) -> None:
-        """Raise RunError unless `create` may make a comparison at ``path``; nothing is changed.
+        """Raise RunError unless `create` can create a comparison at ``path``; changes nothing.
 
         Args:
             path: of the folder.
-            force: whether a comparison may be replaced.
-            inputs: paths that are read: they must not lie in it.
+            force: allow replacing a comparison.
+            inputs: paths that are read, which must not be in the folder.
         """
         check_folder_free(path, COMPARISON, force=force, inputs=inputs)
 
-    def options(self) -> CompareOptions:
-        """What was asked; raises RunError when the file is of another version or was edited."""
+    def read_options(self) -> CompareOptions:
+        """Read the options; raises RunError when the file is of another version or was edited."""
         stored = read_record(
-            self.path / ASKED,
+            self.path / OPTIONS_FILE,
             CompareOptions,
             schema=SCHEMA,
             hint="it is of another version of edgeprune, or was edited: start another comparison",
@@ -96,38 +103,46 @@ class Folder:
             options = CompareOptions(**stored)
         except (AttributeError, KeyError, TypeError) as error:
             raise RunError(
-                f"{self.path / ASKED} is of another version of edgeprune, or was edited ({error}): "
+                f"{self.path / OPTIONS_FILE} is of another version of edgeprune, or was edited ({error}): "
                 "start another comparison"
             ) from error
-        check(options.training, TrainPruneOptions, f"{self.path / ASKED} training", hint="was it edited?")
+        check(
+            options.training, TrainPruneOptions, f"{self.path / OPTIONS_FILE} training", hint="was it edited?"
+        )
         check_options(options.training, self.path)
         return options
 
     def row(self, name: str) -> Path:
-        """The run folder of a row."""
+        """Return the run folder of a row."""
         return self.path / "rows" / name
 
     def drop_baseline(self) -> None:
-        """There is to be none."""
+        """Delete the baseline, where the rows do not need one."""
         with explained(self.baseline):
             shutil.rmtree(self.baseline)
 
     def keep_traceback(self, name: str, text: str) -> None:
-        """Of a bug that stopped a row."""
+        """Write the traceback of a bug that stopped a row."""
         write_bytes(self.row(f"{name}.txt"), text.encode())
 
     def log(self, name: str, event: str, **more: Any) -> None:
-        """Keep that a row (or the baseline) began or ended."""
+        """Log an event of a row or of the baseline.
+
+        Args:
+            name: of the row, or "baseline".
+            event: "began", "ended" or "measured".
+            more: further fields of the event.
+        """
         append_line(self.path / "attempts.jsonl", {"row": name, "event": event, **more})
 
     def attempts(self, name: str) -> list[dict[str, Any]]:
-        """All events of a row so far, oldest first."""
+        """Return all events of a row so far, oldest first."""
         return [line for line in good_lines(self.path / "attempts.jsonl", AttemptLine) if line["row"] == name]
 
 
 def latest_comparison(runs: Path) -> Path:
-    """The comparison under ``runs`` that was asked for last."""
-    found = sorted(runs.glob(f"*/{ASKED}"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
+    """Return the folder of the comparison under ``runs`` that was begun last."""
+    option_files = sorted(runs.glob(f"*/{OPTIONS_FILE}"), key=lambda path: path.stat().st_mtime_ns)
+    if not option_files:
         raise RunError(f"no comparison under {runs}/ to go on with: name its folder with --out")
-    return found[-1].parent
+    return option_files[-1].parent

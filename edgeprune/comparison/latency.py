@@ -1,4 +1,4 @@
-"""A finished row, measured beside the baseline by ONNX Runtime on this machine's CPU."""
+"""Measure a finished row beside the baseline with ONNX Runtime on this machine's CPU."""
 
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,21 @@ DEVICE = "cpu"
 
 
 def is_measured(row: Path) -> bool:
-    """Whether there is a whole measurement of the row."""
+    """Return whether the row has a complete measurement."""
     return _result(row).is_file()
 
 
-def measure(row: Path, seconds: float, progress: Progress) -> str | None:
-    """Export a row and measure it for ``seconds`` a model; returns why it could not be done, or None."""
+def measure_row(row: Path, seconds: float, progress: Progress) -> str | None:
+    """Export a row and measure it.
+
+    Args:
+        row: the row's run folder.
+        seconds: of timed inference per model.
+        progress: called with (done, total, text).
+
+    Returns:
+        None, or the reason why the row could not be measured.
+    """
     try:
         if not is_exported(row):
             export_run(row, progress=progress)
@@ -33,7 +42,7 @@ def measure(row: Path, seconds: float, progress: Progress) -> str | None:
 
 
 def measured(row: Path) -> dict[str, Any]:
-    """The measurement in brief.
+    """Summarise the measurement of a row.
 
     Latencies are medians over single images, in milliseconds; the speedup is the median over pairs of rounds.
     """

@@ -1,4 +1,4 @@
-"""Accuracy over FLOPs as a PNG: one point for each method, labelled directly, the baseline marked."""
+"""Plot accuracy over FLOPs as a PNG: a labelled point for each method, and a line for the baseline."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +13,15 @@ MISSING = "matplotlib is not installed: pip install 'edgeprune[plot]', then --re
 SIZE = (8.0, 5.2)  # inches
 LABEL_POINTS = 9
 ROW = 0.042  # height of a label, as a share of the axes
-NARROWEST = 1.0  # percent of the FLOPs that the x axis shows at least
-LABELS = 0.6  # room for labels to the right, as a share of what the x axis shows
+NARROWEST = 1.0  # least range of the x axis, in percent of the FLOPs
+LABELS = 0.6  # room for labels to the right, as a share of the range of the x axis
 
 
-def draw(result: dict[str, Any], path: Path) -> str | None:
-    """Draw a result to ``path``; returns the reason when there is no plot.
+def draw_comparison(result: dict[str, Any], path: Path) -> str | None:
+    """Draw a result to ``path``; returns the reason if there is no plot.
 
-    Every method with a finished row is a point at its mean accuracy and mean share of FLOPs; the bars are
-    standard deviations over seeds, where there are several.
+    Every method with a finished row is a point at its mean accuracy and mean share of FLOPs; with several seeds,
+    the bars are standard deviations over seeds.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -46,7 +46,7 @@ def draw(result: dict[str, Any], path: Path) -> str | None:
 
 
 def _colours(shown: list[dict[str, Any]]) -> list[Any]:
-    """Ten, over and over: the labels tell the methods apart."""
+    """Return a colour for each method; ten colours repeat, since labels identify the methods."""
     from matplotlib import colormaps
 
     return [colormaps["tab10"](number % 10) for number in range(len(shown))]
@@ -69,12 +69,12 @@ def _points(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any]) -> No
 
 
 def _frame(axes: "Axes", result: dict[str, Any]) -> None:
-    """Titles, and what the bars are."""
+    """Set the titles, and explain the bars."""
     seeds = result["seeds"]
     bars = f"bars: standard deviation over {seeds} seeds" if seeds > 1 else "one seed: no spread is known"
     setting = result["settings"]
-    what = f"{setting.get('model', result['source'])} on {setting.get('data', '?')}, {result['target']}"
-    axes.set_title(f"{what}\n{bars}", fontsize=10, loc="left")
+    subject = f"{setting.get('model', result['source'])} on {setting.get('data', '?')}, {result['target']}"
+    axes.set_title(f"{subject}\n{bars}", fontsize=10, loc="left")
     axes.set_xlabel("FLOPs that remain (%)")
     axes.set_ylabel("test accuracy after fine-tuning (%)")
     axes.grid(alpha=0.25)
@@ -83,7 +83,7 @@ def _frame(axes: "Axes", result: dict[str, Any]) -> None:
 
 
 def _room_for_labels(axes: "Axes") -> float:
-    """Widen the x axis to the right; returns where its scale ends. Nothing is to be read off beyond."""
+    """Widen the x axis to the right for labels; returns the end of its scale, which excludes their room."""
     low, high = axes.get_xlim()
     middle, width = (low + high) / 2, max(high - low, NARROWEST)
     left, right = middle - width / 2, middle + width / 2
@@ -94,23 +94,23 @@ def _room_for_labels(axes: "Axes") -> float:
 
 
 def _baseline(axes: "Axes", accuracy: float) -> None:
-    """A line across: its FLOPs are far to the right."""
-    end = 1 / (1 + LABELS)  # where the scale ends, as a share of the axes
+    """Draw the baseline's accuracy as a line, since its FLOPs are far to the right."""
+    end = 1 / (1 + LABELS)  # end of the scale, as a share of the axes
     axes.axhline(100 * accuracy, xmax=end, color="0.4", linewidth=0.9, linestyle="--", zorder=0)
 
 
 def _labels(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any], baseline: float | None) -> None:
-    """A column of names right of the points, pushed apart, each with a thin line to its point."""
+    """Draw a column of names to the right of the points, each with a thin line to its point."""
     end = _room_for_labels(axes)
-    found = [
+    entries = [
         (100 * method["flops_fraction"]["mean"], 100 * method["accuracy"]["mean"], method["label"], colour)
         for method, colour in zip(shown, colours, strict=True)
     ]
-    if baseline is not None:  # it goes above methods that are as accurate, so that no line crosses theirs
-        found.insert(0, (end, 100 * baseline, "baseline, all FLOPs", "0.2"))
+    if baseline is not None:  # above methods of equal accuracy, so that the lines do not cross
+        entries.insert(0, (end, 100 * baseline, "baseline, all FLOPs", "0.2"))
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    heights = pushed_apart([(y - low) / (high - low) for _, y, _, _ in found], ROW)
-    for (x, y, name, colour), height in zip(found, heights, strict=True):
+    heights = pushed_apart([(y - low) / (high - low) for _, y, _, _ in entries], ROW)
+    for (x, y, name, colour), height in zip(entries, heights, strict=True):
         line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.7, "relpos": (0, 0.5)}
         axes.annotate(
             f"{name}  {y:.2f}",
@@ -124,18 +124,18 @@ def _labels(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any], basel
         )
 
 
-def pushed_apart(wanted: Sequence[float], gap: float) -> list[float]:
-    """Places from 0 to 1 at least ``gap`` apart, near the wanted ones and in their order.
+def pushed_apart(ideal: Sequence[float], gap: float) -> list[float]:
+    """Return positions from 0 to 1 at least ``gap`` apart, near the ideal ones and in their order.
 
-    When there is no room for all, the gap shrinks.
+    If there is no room for all, the gap shrinks.
 
     >>> pushed_apart([0.5, 0.5], 0.2)
     [0.6, 0.4]
     """
-    count = len(wanted)
+    count = len(ideal)
     gap = min(gap, 1 / max(1, count))
-    order = sorted(range(count), key=lambda index: -wanted[index])  # from the top down
-    levels = _falling([wanted[index] + gap * rank for rank, index in enumerate(order)])
+    order = sorted(range(count), key=lambda index: -ideal[index])  # from the top down
+    levels = _falling([ideal[index] + gap * rank for rank, index in enumerate(order)])
     bottom, top = gap * (count - 0.5), 1 - gap / 2
     places = [0.0] * count
     for rank, index in enumerate(order):
@@ -144,7 +144,7 @@ def pushed_apart(wanted: Sequence[float], gap: float) -> list[float]:
 
 
 def _falling(values: Sequence[float]) -> list[float]:
-    """The nearest sequence that never rises (isotonic regression, by pooling neighbours)."""
+    """Return the nearest sequence that never rises (isotonic regression by pooling adjacent values)."""
     pools: list[tuple[float, int]] = []
     for value in values:
         total, count = value, 1

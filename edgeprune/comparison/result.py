@@ -1,4 +1,4 @@
-"""Finished rows -> the JSON that people, the table and the plot read. It holds no paths of the machine."""
+"""Collect finished rows in the JSON for people, the table and the plot, without paths of this machine."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -8,25 +8,32 @@ from typing import Any
 from edgeprune_target.fingerprint import cpu_model
 
 from edgeprune.comparison.attempts import last_failure, seconds_spent
-from edgeprune.comparison.folder import SCHEMA, Folder
+from edgeprune.comparison.folder import SCHEMA, ComparisonFolder
 from edgeprune.comparison.latency import is_measured, measured
 from edgeprune.comparison.options import CompareOptions
-from edgeprune.comparison.rows import Row
-from edgeprune.comparison.spread import spread
+from edgeprune.comparison.rows import ComparisonRow
+from edgeprune.comparison.spread import mean_and_spread
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.options import TrainPruneOptions
 
-PRIVATE = ("weights", "data_root", "download")  # settings that say where things lie, not what was done
+PRIVATE = ("weights", "data_root", "download")  # settings that name paths, not what was done
 NOT_ASKED = "not asked for (--no-latency)"
 RANDOM = "the rows start from random weights: there is no baseline"
 MEASURES = ("accuracy_before", "accuracy", "params_fraction", "flops_fraction", "seconds")
 
 
-def gathered(folder: Folder, options: CompareOptions, rows: list[Row]) -> dict[str, Any]:
-    """Everything that is known so far.
+def comparison_result(
+    folder: ComparisonFolder, options: CompareOptions, rows: list[ComparisonRow]
+) -> dict[str, Any]:
+    """Collect the results so far.
 
     Accuracies are shares of the test images: ``accuracy_before`` fine-tuning and ``accuracy`` after it.
-    ``seconds`` are wall-clock time of a row, its data loading and its look at the test images included.
+    ``seconds`` are wall-clock time of a row, including data loading and the evaluation on the test images.
+
+    Args:
+        folder: of the comparison.
+        options: of the comparison.
+        rows: the planned rows.
     """
     records = [_record(folder, row, options) for row in rows]
     done = [record for record in records if record["status"] == "done"]
@@ -49,7 +56,7 @@ def gathered(folder: Folder, options: CompareOptions, rows: list[Row]) -> dict[s
     }
 
 
-def _record(folder: Folder, row: Row, options: CompareOptions) -> dict[str, Any]:
+def _record(folder: ComparisonFolder, row: ComparisonRow, options: CompareOptions) -> dict[str, Any]:
     place, events = folder.row(row.name), folder.attempts(row.name)
     seconds, seconds_reason = seconds_spent(events)
     record: dict[str, Any] = {
@@ -60,8 +67,12 @@ def _record(folder: Folder, row: Row, options: CompareOptions) -> dict[str, Any]
     }  # fmt: skip
     if not (place / "summary.json").is_file():
         reason = last_failure(events)
-        why = "the row is not finished"
-        return record | {"status": "failed" if reason else "waiting", "reason": reason, "latency_reason": why}
+        unfinished = "the row is not finished"
+        return record | {
+            "status": "failed" if reason else "waiting",
+            "reason": reason,
+            "latency_reason": unfinished,
+        }
     summary = Run.open(place).summary()
     pruned = summary["models"]["pruned"]
     record |= {
@@ -83,8 +94,8 @@ def _latency(place: Path, events: list[dict[str, Any]], options: CompareOptions)
     return {"latency_reason": reasons[-1] if reasons else "not measured yet"}
 
 
-def _summarised(rows: list[Row], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry for each method (and moment), over its seeds."""
+def _summarised(rows: list[ComparisonRow], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one entry for each method (and moment), over its seeds."""
     by_label: dict[str, list[dict[str, Any]]] = {}
     for row, record in zip(rows, records, strict=True):
         by_label.setdefault(row.label, []).append(record)
@@ -99,9 +110,9 @@ def _over_seeds(label: str, group: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "moment": group[0]["moment"],
         "done": sum(record["status"] == "done" for record in group),
         "reasons": list(dict.fromkeys(record["reason"] for record in group if record["reason"])),
-        **{name: spread([_if_done(record, name) for record in group]) for name in MEASURES},
-        "latency_ms": spread([one and one["pruned_ms"] for one in latencies]),
-        "speedup": spread([one and one["speedup"]["value"] for one in latencies]),
+        **{name: mean_and_spread([_if_done(record, name) for record in group]) for name in MEASURES},
+        "latency_ms": mean_and_spread([latency and latency["pruned_ms"] for latency in latencies]),
+        "speedup": mean_and_spread([latency and latency["speedup"]["value"] for latency in latencies]),
     }
 
 
@@ -110,7 +121,7 @@ def _if_done(record: dict[str, Any], name: str) -> float | None:
 
 
 def ranked(methods: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The most accurate first; what has no accuracy last; else in the order asked for."""
+    """Sort methods by accuracy, the highest first; those without one last; ties in the order of the options."""
     return sorted(methods, key=_rank)
 
 
@@ -120,7 +131,7 @@ def _rank(method: dict[str, Any]) -> tuple[bool, float]:
 
 
 def _settings(runs: list[Path]) -> dict[str, Any]:
-    """Options that all finished rows share, as each resolved them."""
+    """Return the options that all finished rows share, with the defaults that each row derived."""
     options = [Run.open(path).config["options"] for path in runs]
     if not options:
         return {}
@@ -130,17 +141,17 @@ def _settings(runs: list[Path]) -> dict[str, Any]:
 
 
 def _machine(runs: list[Path], done: list[dict[str, Any]]) -> dict[str, Any]:
-    """Where it ran; what was measured there names the processor best."""
+    """Return the machine of the rows, with the processor's name from a measurement if there is one."""
     if not runs:
         return {}
-    found = dict(Run.open(runs[0]).config.get("machine", {}))
+    machine = dict(Run.open(runs[0]).config.get("machine", {}))
     names = [record["latency"]["cpu"] for record in done if record["latency"]]
     names = [name for name in [*names, cpu_model(Path("/"))] if name]
-    return {**found, "cpu": names[0]} if names else found
+    return {**machine, "cpu": names[0]} if names else machine
 
 
-def _baseline(folder: Folder, options: CompareOptions, runs: list[Path]) -> dict[str, Any]:
-    """What all rows are measured against."""
+def _baseline(folder: ComparisonFolder, options: CompareOptions, runs: list[Path]) -> dict[str, Any]:
+    """Return the record of the baseline of all rows."""
     events = folder.attempts("baseline")
     seconds, reason = seconds_spent(events) if events else (None, "it was not trained here")
     record: dict[str, Any] = {
@@ -149,8 +160,8 @@ def _baseline(folder: Folder, options: CompareOptions, runs: list[Path]) -> dict
     }  # fmt: skip
     if not runs:
         return record
-    found = Run.open(runs[0]).summary()["models"]["baseline"]
-    record |= {key: found[key] for key in ("params", "flops", "test_images")}
+    baseline = Run.open(runs[0]).summary()["models"]["baseline"]
+    record |= {key: baseline[key] for key in ("params", "flops", "test_images")}
     if not options.moments:
-        record |= {"accuracy": found["accuracy"], "accuracy_reason": None}
+        record |= {"accuracy": baseline["accuracy"], "accuracy_reason": None}
     return record

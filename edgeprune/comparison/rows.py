@@ -7,7 +7,7 @@ from edgeprune.comparison.options import CompareOptions
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One run of `train-prune`; ``moment`` belongs to the moment-of-pruning study."""
 
     method: str
@@ -16,22 +16,22 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Of its folder: 'l1-seed0', 'l1-epoch4-seed0'."""
+        """Name of its folder: 'l1-seed0', 'l1-epoch4-seed0'."""
         return "-".join([*self._parts(), f"seed{self.seed}"])
 
     @property
     def label(self) -> str:
-        """What it shares with the same row at other seeds: 'l1', 'l1 at epoch 4'."""
+        """Label that rows with other seeds share: 'l1', 'l1 at epoch 4'."""
         return self.method if self.moment is None else f"{self.method} at {self.moment.replace(':', ' ')}"
 
     def _parts(self) -> list[str]:
         return [self.method] if self.moment is None else [self.method, self.moment.replace(":", "")]
 
     def own_training(self) -> dict[str, Any]:
-        """What sets it apart from the other rows, as fields of `TrainPruneOptions`.
+        """Return the options that distinguish the row from others, as fields of `TrainPruneOptions`.
 
         The study prunes once, at its moment, in a training from random weights (V. Martineau, "Applying
-        Pruning Filters in Convolutional Neural Network"): the whole of it takes the same epochs everywhere.
+        Pruning Filters in Convolutional Neural Network"), which takes the same epochs in every row.
         """
         own: dict[str, Any] = {"method": self.method, "seed": self.seed}
         if self.moment is not None:
@@ -39,10 +39,10 @@ class Row:
         return own
 
 
-def planned_rows(options: CompareOptions) -> list[Row]:
-    """All rows of the first seed, then those of the next: a comparison that is cut short has every method."""
+def planned_rows(options: CompareOptions) -> list[ComparisonRow]:
+    """Return the rows seed by seed, so that a comparison that is stopped early has every method."""
     return [
-        Row(method, seed, moment)
+        ComparisonRow(method, seed, moment)
         for seed in range(options.seeds)
         for method in options.methods
         for moment in options.moments or (None,)

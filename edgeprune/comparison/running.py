@@ -1,4 +1,4 @@
-"""The order of a comparison: the baseline, row after row, the result after each of them, the plot."""
+"""The steps of a comparison: the baseline, each row and the result after it, the plot."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 from edgeprune.bench.options import check_writable
 from edgeprune.comparison import baseline, latency
 from edgeprune.comparison.attempts import attempt
-from edgeprune.comparison.folder import Folder
+from edgeprune.comparison.folder import ComparisonFolder
 from edgeprune.comparison.options import CompareOptions
-from edgeprune.comparison.plot import draw
-from edgeprune.comparison.result import gathered
-from edgeprune.comparison.rows import Row, planned_rows
+from edgeprune.comparison.plot import draw_comparison
+from edgeprune.comparison.result import comparison_result
+from edgeprune.comparison.rows import ComparisonRow, planned_rows
 from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import MovedError, RunError, StorageError, TrainError
 from edgeprune.files.locks import held
@@ -31,44 +31,44 @@ def compare(
     json_path: str | Path | None = None,
     progress: Progress = lambda done, total, text: None,  # noqa: ARG005
 ) -> dict[str, Any]:
-    """Prune with each method from one baseline, under one budget and one training; leaves a folder.
+    """Prune with each method from a common baseline, with the same budget and training; writes a folder.
 
-    With seeds above 0 another share of the training images is held out for validation, some of which the
-    baseline was trained on; the test images are never seen by any.
+    Seeds above 0 hold out another part of the training images for validation, some of which the baseline was
+    trained on. No training uses the test images.
 
     Args:
         out: the comparison's folder.
-        options: what to compare. With ``resume``, the folder's own stand, and these are not looked at.
-        resume: go on; finished rows are kept, interrupted ones resumed, failed ones tried again.
+        options: what to compare. With ``resume``, the folder's options apply and these are ignored.
+        resume: continue: keep finished rows, resume interrupted ones, repeat failed ones.
         force: replace a comparison of that name.
-        json_path: a second place for the result.
+        json_path: a second path for the result.
         progress: called with (done, total, text); texts of rows begin with "rows".
 
     Returns:
         The result, as in result.json.
 
     Raises:
-        EdgePruneError: a mistake in what all rows share (nothing is written then), or no row could be
-            finished. InUseError: another process works on it. Interrupted: Ctrl-C, SIGTERM or SIGHUP;
-            ``resume`` goes on.
+        EdgePruneError: a mistake in what all rows share (nothing is written then), or every row failed.
+        InUseError: another process works in the folder.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP; ``resume`` continues.
     """
     if json_path is not None:
         check_writable(Path(json_path))
-    folder = Folder.open(out) if resume else _begin(Path(out), options, force, progress)
+    folder = ComparisonFolder.open(out) if resume else _begin(Path(out), options, force, progress)
     with held(folder.path):
-        return _finished(folder, json_path, progress)
+        return _finish(folder, json_path, progress)
 
 
-def _finished(folder: Folder, json_path: str | Path | None, progress: Progress) -> dict[str, Any]:
-    """Do what is left of a comparison; its result."""
-    options = folder.options()
+def _finish(folder: ComparisonFolder, json_path: str | Path | None, progress: Progress) -> dict[str, Any]:
+    """Complete a comparison, and return its result."""
+    options = folder.read_options()
     rows = planned_rows(options)
     if not options.moments:
         _finish_baseline(folder, progress)
     for number, row in enumerate(rows):
         progress(number, len(rows), f"rows: {row.name}")
         _finish_row(folder, row, options, progress)
-        write_json(folder.result, gathered(folder, options, rows))
+        write_json(folder.result, comparison_result(folder, options, rows))
     progress(len(rows), len(rows), "rows: done")
     result = _concluded(folder, options, rows)
     if json_path is not None:
@@ -76,53 +76,57 @@ def _finished(folder: Folder, json_path: str | Path | None, progress: Progress) 
     return result
 
 
-def check_same_options(out: str | Path, given: dict[str, Any]) -> None:
-    """With ``resume``, options that were given must be those the comparison was begun with.
+def check_same_comparison(out: str | Path, typed: dict[str, Any]) -> None:
+    """Check that options typed beside ``resume`` are those of the comparison.
 
     Args:
         out: the comparison's folder.
-        given: fields of `CompareOptions` and of `TrainPruneOptions` by name.
+        typed: fields of `CompareOptions` and of `TrainPruneOptions` by name.
 
     Raises:
         RunError: one of them differs.
     """
-    vouch_for(given)
-    check_begun_with("comparison", Folder.open(out).options(), given)
+    vouch_for(typed)
+    check_begun_with("comparison", ComparisonFolder.open(out).read_options(), typed)
 
 
-def _begin(out: Path, options: CompareOptions | None, force: bool, progress: Progress) -> Folder:
-    """Check what all rows share, then make the folder."""
+def _begin(out: Path, options: CompareOptions | None, force: bool, progress: Progress) -> ComparisonFolder:
+    """Check what all rows share, then create the folder."""
     if options is None:
         raise RunError("a new comparison needs its options")
-    Folder.check_free(out, force=force, inputs=options.inputs)
+    ComparisonFolder.check_free(out, force=force, inputs=options.inputs)
     training = shared_training(options.source, options.training, needs_baseline=not options.moments)
     options = replace(options, training=training)
-    with Folder.create(out, options, force=force) as folder:
-        baseline.begin(folder.baseline, training, options.methods, progress)
-        if options.moments:  # each row trains from random weights: it was made for its checks alone
+    with ComparisonFolder.create(out, options, force=force) as folder:
+        baseline.begin_baseline(folder.baseline, training, options.methods, progress)
+        if (
+            options.moments
+        ):  # each row trains from random weights: the baseline was needed only for its checks
             folder.drop_baseline()
-    return Folder(out)
+    return ComparisonFolder(out)
 
 
-def _finish_baseline(folder: Folder, progress: Progress) -> None:
+def _finish_baseline(folder: ComparisonFolder, progress: Progress) -> None:
     if baseline.weights_of(folder.baseline) is None:
         with attempt(folder, "baseline"):
             train_baseline(folder.baseline, progress)
 
 
-def _finish_row(folder: Folder, row: Row, options: CompareOptions, progress: Progress) -> None:
-    """Whatever is left to do of a row; a failure is kept as its reason."""
+def _finish_row(
+    folder: ComparisonFolder, row: ComparisonRow, options: CompareOptions, progress: Progress
+) -> None:
+    """Complete a row; the log keeps the reason of a failure."""
     place = folder.row(row.name)
     if not (place / "summary.json").is_file():
         try:
             with attempt(folder, row.name):
                 _train(place, _training(folder, row, options), progress)
-        except (Interrupted, MovedError, StorageError):  # no other row would fare better
+        except (Interrupted, MovedError, StorageError):  # other rows would fail too
             raise
-        except Exception:  # its reason is kept; hours of other rows must not go with it
+        except Exception:  # the log has its reason; the other rows are still worth hours
             return
     if options.latency and not latency.is_measured(place):
-        reason = latency.measure(place, options.seconds, progress)
+        reason = latency.measure_row(place, options.seconds, progress)
         folder.log(row.name, "measured", reason=reason)
 
 
@@ -131,8 +135,8 @@ def _train(place: Path, training: dict[str, Any], progress: Progress) -> None:
     train_prune(place, TrainPruneOptions(**training), resume=begun, progress=progress)
 
 
-def _training(folder: Folder, row: Row, options: CompareOptions) -> dict[str, Any]:
-    """All of a row's options: what is shared, the baseline, and its own."""
+def _training(folder: ComparisonFolder, row: ComparisonRow, options: CompareOptions) -> dict[str, Any]:
+    """Return all options of a row: the shared ones, the baseline's weights, and its own."""
     training = {**options.training, **row.own_training()}
     weights = baseline.weights_of(folder.baseline)
     if row.moment is None:
@@ -141,14 +145,16 @@ def _training(folder: Folder, row: Row, options: CompareOptions) -> dict[str, An
     return training
 
 
-def _concluded(folder: Folder, options: CompareOptions, rows: list[Row]) -> dict[str, Any]:
-    """Draw the plot, write the result; raises TrainError when there is nothing to show."""
-    result = gathered(folder, options, rows)
+def _concluded(
+    folder: ComparisonFolder, options: CompareOptions, rows: list[ComparisonRow]
+) -> dict[str, Any]:
+    """Draw the plot and write the result; raises TrainError if every row failed."""
+    result = comparison_result(folder, options, rows)
     failed = [row for row in result["rows"] if row["status"] != "done"]
     if len(failed) == len(rows):
         write_json(folder.result, result)
         raise TrainError(f"no row could be finished; {failed[0]['row']}: {failed[0]['reason']}")
-    reason = draw(result, folder.plot)
+    reason = draw_comparison(result, folder.plot)
     result |= {"plot": None if reason else folder.plot.name, "plot_reason": reason}
     write_json(folder.result, result)
     return result

@@ -1,4 +1,4 @@
-"""A run folder, or a model's name -> the training options that all rows share."""
+"""Derive the training options that all rows share from a run folder or a model's name."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,45 +14,50 @@ from edgeprune.train_prune.effects import typed_options
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import same_option, stored_options
 
-# Of a run, what belongs to its own way of pruning, or to its baseline, which is trained already.
+# Options of a run that belong to its own pruning, or to its baseline, which is already trained.
 OWN = (
     "method", "plan", "seed", "weights", "weights_key", "baseline_epochs", "baseline_lr",
     "prune_schedule", "prune_steps", "moment", "init",
 )  # fmt: skip
 PATHS = ("data", "weights", "data_root")
-# A run brings these.
+# Options that a run determines.
 FIXED = ("data", "weights", "weights_key", "image_size", "baseline_epochs", "baseline_lr")
 
 
-def shared_training(source: str, given: dict[str, Any], *, needs_baseline: bool = True) -> dict[str, Any]:
-    """Fields of `TrainPruneOptions` for all rows: those typed for the run, changed by those ``given``.
+def shared_training(source: str, typed: dict[str, Any], *, needs_baseline: bool = True) -> dict[str, Any]:
+    """Return the fields of `TrainPruneOptions` for all rows: those typed for the run, overridden by ``typed``.
 
-    What the run filled in for itself is left open, so that each row fills it in for its own method.
+    Defaults that the run derived are left out, so that each row derives them for its own method.
+
+    Args:
+        source: a run folder, or a model's name.
+        typed: fields of `TrainPruneOptions` that the user typed.
+        needs_baseline: include the weights of the run's baseline.
 
     Raises:
-        RunError: no run folder, one without a baseline, or one of another version.
-        TrainError: something is given that the run brings.
+        RunError: not a run folder, one without a baseline, or one of another version.
+        TrainError: an option was typed that the run determines.
     """
-    given = anchored(given)
+    typed = absolute_paths(typed)
     if not Path(source).is_dir():
-        return {"model": source, **given}
+        return {"model": source, **typed}
     run = Run.open(source)
     for name in FIXED:
-        if name in given:
+        if name in typed:
             raise TrainError(f"{source} is a run folder, which defines it: leave --{dashed(name)} out")
     training = _options_of(run)
-    check_options({**training, **given}, run.path)
-    if {"epochs", "batch_size"} & given.keys():
-        training.pop("prune_iterations", None)  # it was chosen for the run's number of steps
+    check_options({**training, **typed}, run.path)
+    if {"epochs", "batch_size"} & typed.keys():
+        training.pop("prune_iterations", None)  # the run derived it from its number of steps
     if needs_baseline:
         training["weights"] = str(_baseline(run))
-    return {**training, **given}
+    return {**training, **typed}
 
 
-def anchored(training: dict[str, Any]) -> dict[str, Any]:
-    """The same with paths that hold from any folder, since a comparison may be gone on with from another.
+def absolute_paths(training: dict[str, Any]) -> dict[str, Any]:
+    """Make the paths of existing files absolute, since a comparison may be resumed from another folder.
 
-    What does not exist stays as it was typed, for the message that will say so.
+    Paths that do not exist are kept as typed, for the error message.
     """
     names = [name for name in PATHS if training.get(name)]
     if training.get("data") in data_names():
@@ -61,19 +66,19 @@ def anchored(training: dict[str, Any]) -> dict[str, Any]:
     return {**training, **{k: str(path.absolute()) for k, path in paths.items() if path.exists()}}
 
 
-def check_begun_with(kind: str, options: Any, given: Mapping[str, Any]) -> None:
-    """Options that are given to go on with something must be those it was begun with.
+def check_begun_with(kind: str, options: Any, typed: Mapping[str, Any]) -> None:
+    """Check that options typed beside ``resume`` are those with which the work was begun.
 
     Args:
-        kind: what it is, for the message.
-        options: a dataclass of its own options, with those of `TrainPruneOptions` as ``training``.
-        given: fields of both, by name.
+        kind: "comparison" or "search", for the message.
+        options: its options, a dataclass with the fields of `TrainPruneOptions` as ``training``.
+        typed: fields of both that the user typed, by name.
 
     Raises:
         RunError: one of them differs.
     """
     stored = {**asdict(TrainPruneOptions()), **options.training, **asdict(options)}
-    for name, value in anchored(dict(given)).items():
+    for name, value in absolute_paths(dict(typed)).items():
         if not same_option(name, stored[name], value):
             raise RunError(
                 f"this {kind} was begun with {name}={_shown(stored[name])}, not {_shown(value)}: "
@@ -89,7 +94,7 @@ def _options_of(run: Run) -> dict[str, Any]:
     try:
         stored_options(run)
         training = {k: v for k, v in typed_options(run.config).items() if k not in OWN}
-        training["data"] = run.config["data_spec"]["data"]  # found again from any folder
+        training["data"] = run.config["data_spec"]["data"]  # an absolute path
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{run.path} was made by another version of edgeprune ({error}): compare from the model's name"

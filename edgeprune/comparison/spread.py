@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def spread(values: Sequence[float | None]) -> dict[str, Any]:
-    """Mean, sample standard deviation (n - 1) and every value; what is missing is left out and counted.
+def mean_and_spread(values: Sequence[float | None]) -> dict[str, Any]:
+    """Return mean, sample standard deviation (n - 1) and every value; missing values are skipped and counted.
 
-    >>> spread([1.0, 3.0])["std"] == 2 ** 0.5
+    >>> mean_and_spread([1.0, 3.0])["std"] == 2 ** 0.5
     True
     """
     known = [float(value) for value in values if value is not None]

@@ -1,4 +1,4 @@
-"""The result of a comparison as rows of text."""
+"""Format the result of a comparison as rows of text."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from edgeprune.comparison.result import NOT_ASKED
 from edgeprune.reporting.rows import Table
 
 
-def table(result: dict[str, Any]) -> Table:
-    """Columns and cells: the baseline, then the methods, the most accurate first; no column is empty."""
+def comparison_table(result: dict[str, Any]) -> Table:
+    """Tabulate the baseline, then the methods, the most accurate first; empty columns are left out."""
     heads = [("when" if result["moments"] else "method", "left")]
     names = ("before %", "after %", "params %", "FLOPs %", "time", "latency", "speedup")
     heads += [(name, "right") for name in names]
@@ -20,8 +20,8 @@ def table(result: dict[str, Any]) -> Table:
     return _only(heads, filled), [_only(row, filled) for row in rows]
 
 
-def _only(cells: list[Any], wanted: list[bool]) -> list[Any]:
-    return [cell for cell, is_wanted in zip(cells, wanted, strict=True) if is_wanted]
+def _only(cells: list[Any], filled: list[bool]) -> list[Any]:
+    return [cell for cell, is_filled in zip(cells, filled, strict=True) if is_filled]
 
 
 def _cells(method: dict[str, Any]) -> list[str]:
@@ -29,24 +29,24 @@ def _cells(method: dict[str, Any]) -> list[str]:
         method["label"],
         _percent(method["accuracy_before"]),
         _percent(method["accuracy"]),
-        _measure(method["params_fraction"], "{:.1f}", 100),
-        _measure(method["flops_fraction"], "{:.1f}", 100),
+        _mean(method["params_fraction"], "{:.1f}", 100),
+        _mean(method["flops_fraction"], "{:.1f}", 100),
         _seconds(method["seconds"]["mean"]),
-        _measure(method["latency_ms"], "{:.3f} ms"),
-        _measure(method["speedup"], "{:.2f}x"),
+        _mean(method["latency_ms"], "{:.3f} ms"),
+        _mean(method["speedup"], "{:.2f}x"),
     ]
 
 
-def _percent(found: dict[str, Any]) -> str:
-    """'91.23 ± 0.15'; without a spread where there is none."""
-    if found["mean"] is None:
+def _percent(summary: dict[str, Any]) -> str:
+    """Format '91.23 ± 0.15', without a spread where there is none."""
+    if summary["mean"] is None:
         return "-"
-    spread = "" if found["std"] is None else f" ± {100 * found['std']:.2f}"
-    return f"{100 * found['mean']:.2f}{spread}"
+    spread = "" if summary["std"] is None else f" ± {100 * summary['std']:.2f}"
+    return f"{100 * summary['mean']:.2f}{spread}"
 
 
-def _measure(found: dict[str, Any], form: str, scale: float = 1) -> str:
-    return "-" if found["mean"] is None else form.format(scale * found["mean"])
+def _mean(summary: dict[str, Any], form: str, scale: float = 1) -> str:
+    return "-" if summary["mean"] is None else form.format(scale * summary["mean"])
 
 
 def _seconds(value: float | None) -> str:
@@ -55,8 +55,8 @@ def _seconds(value: float | None) -> str:
     return f"{value:.0f} s" if value < 600 else f"{value / 60:.0f} min"
 
 
-def remarks(result: dict[str, Any]) -> list[str]:
-    """What a reader should know: spread, what failed and why, what was not measured."""
+def comparison_remarks(result: dict[str, Any]) -> list[str]:
+    """Return notes on the table: spread, failures with their reasons, missing measurements."""
     seeds = result["seeds"]
     spread = f"means over {seeds} seeds ± standard deviation" if seeds > 1 else "one seed, so no spread"
     lines = [f"test accuracy before and after fine-tuning: {spread}"]

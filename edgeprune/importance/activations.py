@@ -8,7 +8,7 @@ from torch import Tensor
 from edgeprune.graph.classes import Graph
 from edgeprune.importance.batches import Batches, inputs_of
 from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
-from edgeprune.importance.options import count_or_all, number_between, whole_number
+from edgeprune.importance.options import checked_integer, count_or_all, number_between
 from edgeprune.importance.sites import Site, as_maps, run_network, written_sites
 
 MapMeasure = Callable[[Tensor], Tensor]
@@ -70,7 +70,7 @@ def chip(
     Raises:
         PlanError: no batches.
     """
-    used = whole_number("images", images)
+    used = checked_integer("images", images)
 
     def measure(maps: Tensor) -> Tensor:
         return torch.stack([_independence(image) for image in maps[:used].flatten(2).double()])

@@ -19,7 +19,7 @@ from edgeprune.graph.ops import op_name
 from edgeprune.importance.batches import Batches, inputs_of
 from edgeprune.importance.combine import Scores
 from edgeprune.importance.filters import weight_of
-from edgeprune.importance.options import count_or_all, whole_number
+from edgeprune.importance.options import checked_integer, count_or_all
 from edgeprune.importance.sites import run_network
 from edgeprune.recording.record import VALUE
 
@@ -168,8 +168,8 @@ def products_of(
     Raises:
         PlanError: no batches, or a number out of range.
     """
-    limit, positions = count_or_all("limit", limit), whole_number("positions", positions)
-    generator = torch.Generator().manual_seed(whole_number("seed", seed, least=0))
+    limit, positions = count_or_all("limit", limit), checked_integer("positions", positions)
+    generator = torch.Generator().manual_seed(checked_integer("seed", seed, least=0))
     products = [p for p in (_product(graph, r, positions, generator) for r in graph.flow.readers) if p]
     for inputs in inputs_of(batches, criterion, limit):
         with torch.no_grad():

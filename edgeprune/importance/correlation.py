@@ -13,7 +13,7 @@ from edgeprune.graph.classes import Graph, Ints
 from edgeprune.importance.blocks import Nearest
 from edgeprune.importance.combine import LayerScores, Scores, combine, divisor, reduced
 from edgeprune.importance.filters import Filters, read_filters
-from edgeprune.importance.options import number_between, whole_number
+from edgeprune.importance.options import checked_integer, number_between
 
 
 def cop(
@@ -51,7 +51,7 @@ def cop(
         normalise: see `combine`.
     """
     weights = (number_between("alpha", alpha), number_between("beta", beta), number_between("gamma", gamma))
-    layers = _layers(graph, *weights, whole_number("top", top))
+    layers = _layers(graph, *weights, checked_integer("top", top))
     scores = combine(graph, [layer.scores() for layer in layers], reduction=reduction, normalise=normalise)
     if not iterative or not layers:
         return scores

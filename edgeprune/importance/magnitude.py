@@ -8,7 +8,7 @@ from torch import Tensor
 from edgeprune.graph.classes import Graph
 from edgeprune.importance.combine import LayerScores, Scores, combine
 from edgeprune.importance.filters import Filters, read_filters, written_filters
-from edgeprune.importance.options import whole_number
+from edgeprune.importance.options import checked_integer
 
 FilterMeasure = Callable[[Filters], Tensor]
 
@@ -62,7 +62,7 @@ def ssl(graph: Graph, *, reduction: str = "mean", normalise: str = "mean") -> Sc
 
 def random_scores(graph: Graph, *, seed: int = 0) -> Scores:
     """Draw uniform scores in [0, 1), the lower reference of all criteria. Needs no data."""
-    return np.random.default_rng(whole_number("seed", seed, least=0)).random(graph.classes)
+    return np.random.default_rng(checked_integer("seed", seed, least=0)).random(graph.classes)
 
 
 def by_filter(graph: Graph, measure: FilterMeasure, reduction: str, normalise: str) -> Scores:

@@ -7,7 +7,7 @@ from typing import Any
 from edgeprune.errors import PlanError, known
 
 
-def whole_number(name: str, value: Any, least: int = 1) -> int:
+def checked_integer(name: str, value: Any, least: int = 1) -> int:
     """Return ``value``, checked to be a whole number.
 
     Args:
@@ -24,8 +24,8 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
 
 
 def count_or_all(name: str, value: Any) -> int | None:
-    """Return ``value``, checked by `whole_number`; None means all."""
-    return None if value is None else whole_number(name, value)
+    """Return ``value``, checked by `checked_integer`; None means all."""
+    return None if value is None else checked_integer(name, value)
 
 
 def number_between(name: str, value: Any, least: float = 0.0, most: float = math.inf) -> float:

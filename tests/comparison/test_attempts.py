@@ -3,17 +3,17 @@ from pathlib import Path
 import pytest
 
 from edgeprune.comparison.attempts import KILLED, attempt, last_failure, seconds_spent
-from edgeprune.comparison.folder import Folder
+from edgeprune.comparison.folder import ComparisonFolder
 from edgeprune.errors import TrainError
 from edgeprune.training import Interrupted
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
+def folder(tmp_path: Path) -> ComparisonFolder:
+    return ComparisonFolder(tmp_path)
 
 
-def test_an_attempt_that_ends_well(folder: Folder) -> None:
+def test_an_attempt_that_ends_well(folder: ComparisonFolder) -> None:
     with attempt(folder, "a"):
         assert [event["event"] for event in folder.attempts("a")] == ["began"]
     ended = folder.attempts("a")[1]
@@ -30,7 +30,7 @@ def test_an_attempt_that_ends_well(folder: Folder) -> None:
     ],
 )
 def test_how_it_ended_is_kept_and_the_error_goes_on(
-    folder: Folder, error: BaseException, outcome: str, reason: str | None
+    folder: ComparisonFolder, error: BaseException, outcome: str, reason: str | None
 ) -> None:
     with pytest.raises(type(error)), attempt(folder, "a"):
         raise error

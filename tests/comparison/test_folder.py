@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.comparison.folder import Folder, latest_comparison
+from edgeprune.comparison.folder import ComparisonFolder, latest_comparison
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.errors import RunError, TrainError
 
@@ -12,18 +12,21 @@ OPTIONS = CompareOptions(
 )
 
 
-def made(path: Path, options: CompareOptions = OPTIONS, *, force: bool = False) -> Folder:
-    with Folder.create(path, options, force=force):
+def made(path: Path, options: CompareOptions = OPTIONS, *, force: bool = False) -> ComparisonFolder:
+    with ComparisonFolder.create(path, options, force=force):
         pass
-    return Folder.open(path)
+    return ComparisonFolder.open(path)
 
 
 def test_what_was_asked_comes_back(tmp_path: Path) -> None:
-    assert made(tmp_path / "out").options() == OPTIONS
+    assert made(tmp_path / "out").read_options() == OPTIONS
 
 
 def test_an_error_while_it_is_made_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(TrainError), Folder.create(tmp_path / "a/b/out", OPTIONS, force=False) as folder:
+    with (
+        pytest.raises(TrainError),
+        ComparisonFolder.create(tmp_path / "a/b/out", OPTIONS, force=False) as folder,
+    ):
         assert folder.path != tmp_path / "a/b/out"
         raise TrainError("no")
     assert list(tmp_path.iterdir()) == []
@@ -32,7 +35,7 @@ def test_an_error_while_it_is_made_leaves_nothing(tmp_path: Path) -> None:
 def test_an_error_while_it_is_replaced_leaves_the_old_one(tmp_path: Path) -> None:
     folder = made(tmp_path / "out")
     folder.log("a", "began")
-    with pytest.raises(TrainError), Folder.create(tmp_path / "out", OPTIONS, force=True):
+    with pytest.raises(TrainError), ComparisonFolder.create(tmp_path / "out", OPTIONS, force=True):
         raise TrainError("no")
     assert folder.attempts("a")
 
@@ -52,15 +55,15 @@ def test_what_is_no_comparison_is_never_touched(tmp_path: Path) -> None:
         with pytest.raises(RunError, match="exists and is not a comparison's folder"):
             made(tmp_path / "out", force=force)
     with pytest.raises(RunError, match="not a comparison's folder"):
-        Folder.open(tmp_path / "out")
+        ComparisonFolder.open(tmp_path / "out")
     with pytest.raises(RunError, match="no such comparison"):
-        Folder.open(tmp_path / "nowhere")
+        ComparisonFolder.open(tmp_path / "nowhere")
     assert (tmp_path / "out/thesis.tex").exists()
 
 
 def test_an_empty_folder_is_free(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    assert made(tmp_path / "out").options() == OPTIONS
+    assert made(tmp_path / "out").read_options() == OPTIONS
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,7 @@ def test_options_of_another_version(tmp_path: Path, edit: dict, message: str) ->
     path = folder.path / "compare.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **edit}))
     with pytest.raises(RunError, match=message):
-        folder.options()
+        folder.read_options()
 
 
 def test_attempts_are_kept_by_row(tmp_path: Path) -> None:

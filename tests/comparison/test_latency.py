@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from edgeprune.comparison import CompareOptions, compare
-from edgeprune.comparison.latency import is_measured, measure, measured
+from edgeprune.comparison.latency import is_measured, measure_row, measured
 
 
 def quiet(done: float, total: float, text: str) -> None:
@@ -14,7 +14,7 @@ def quiet(done: float, total: float, text: str) -> None:
 def test_a_row_that_cannot_be_exported_says_why(finished: Path, tmp_path: Path) -> None:
     row = Path(shutil.copytree(finished / "rows/learned-seed0", tmp_path / "row"))
     (row / "pruned.safetensors").write_bytes(b"cut")
-    reason = measure(row, 0.1, quiet)
+    reason = measure_row(row, 0.1, quiet)
     assert reason is not None and "pruned.safetensors" in reason and "\n" not in reason
     assert not is_measured(row)
 

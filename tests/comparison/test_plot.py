@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.comparison.plot import draw, pushed_apart
-from edgeprune.comparison.spread import spread
+from edgeprune.comparison.plot import draw_comparison, pushed_apart
+from edgeprune.comparison.spread import mean_and_spread
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,8 @@ def a_result(labels: list[str], seeds: int, baseline: float | None = 0.93) -> di
         accuracies = [0.90 + 0.002 * number + 0.003 * seed for seed in range(seeds)]
         shares = [0.499 + 0.0005 * seed for seed in range(seeds)]
         return {
-            "label": label, "done": seeds, "accuracy": spread(accuracies), "flops_fraction": spread(shares)
+            "label": label, "done": seeds,
+            "accuracy": mean_and_spread(accuracies), "flops_fraction": mean_and_spread(shares),
         }  # fmt: skip
 
     return {
@@ -46,7 +47,7 @@ def test_a_plot_is_drawn(tmp_path: Path, seeds: int, baseline: float | None) -> 
     from PIL import Image
 
     path = tmp_path / "plot.png"
-    assert draw(a_result(["l1", "learned"], seeds, baseline), path) is None
+    assert draw_comparison(a_result(["l1", "learned"], seeds, baseline), path) is None
     pixels = np.asarray(Image.open(path).convert("RGB"), dtype=int)
     assert pixels.shape == (780, 1200, 3)
     # The first colours of the cycle, for the two methods, and nothing of the third.
@@ -66,7 +67,7 @@ def test_every_name_is_written_the_baseline_too(tmp_path: Path, monkeypatch: pyt
         return savers(self, renderer)
 
     monkeypatch.setattr(Figure, "draw", listening)
-    draw(a_result(["l1", "learned"], 1), tmp_path / "plot.png")
+    draw_comparison(a_result(["l1", "learned"], 1), tmp_path / "plot.png")
     assert {"l1  90.00", "learned  90.20", "baseline, all FLOPs  93.00"} <= set(texts)
 
 
@@ -74,7 +75,7 @@ def test_without_matplotlib_there_is_a_reason(tmp_path: Path, monkeypatch: pytes
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    reason = draw(a_result(["l1"], 1), tmp_path / "plot.png")
+    reason = draw_comparison(a_result(["l1"], 1), tmp_path / "plot.png")
     assert reason is not None and "pip install 'edgeprune[plot]'" in reason
     assert list(tmp_path.iterdir()) == []
 
@@ -82,4 +83,4 @@ def test_without_matplotlib_there_is_a_reason(tmp_path: Path, monkeypatch: pytes
 def test_nothing_finished_is_no_plot(tmp_path: Path) -> None:
     result = a_result(["l1"], 1)
     result["methods"][0]["done"] = 0
-    assert draw(result, tmp_path / "plot.png") == "no row is finished"
+    assert draw_comparison(result, tmp_path / "plot.png") == "no row is finished"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from edgeprune.comparison import CompareOptions, check_same_options, compare
-from edgeprune.comparison.folder import Folder
+from edgeprune.comparison import CompareOptions, check_same_comparison, compare
+from edgeprune.comparison.folder import ComparisonFolder
 from edgeprune.comparison.rows import planned_rows
 from edgeprune.comparison.running import _training
 from edgeprune.errors import (
@@ -152,7 +152,7 @@ def test_a_comparison_from_given_weights(finished: Path, options: CompareOptions
 
 
 def test_rows_read_the_baseline_and_not_the_file_it_came_from(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder = ComparisonFolder(tmp_path)
     folder.baseline.mkdir()
     (folder.baseline / "baseline.safetensors").touch()
     shared = {"weights": "w.pth", "weights_key": "model_ema", "epochs": 3}
@@ -310,14 +310,14 @@ def test_an_existing_one_is_not_overwritten(finished: Path, options: CompareOpti
 )
 def test_other_options_are_refused(finished: Path, given: dict, message: str) -> None:
     with pytest.raises(RunError, match=message):
-        check_same_options(finished, given)
+        check_same_comparison(finished, given)
 
 
 def test_the_same_options_are_not(finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     given = {"epochs": 3, "seeds": 2, "methods": ("learned",), "target": "flops=0.60", "data": "images"}
-    check_same_options(finished, given)
-    assert Folder.open(finished).options().seeds == 2
+    check_same_comparison(finished, given)
+    assert ComparisonFolder.open(finished).read_options().seeds == 2
 
 
 # --- nothing lost ---------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edgeprune.comparison.source import anchored, shared_training
+from edgeprune.comparison.source import absolute_paths, shared_training
 from edgeprune.errors import EdgePruneError, RunError, TrainError
 from edgeprune.runs.run import Run
 from edgeprune.train_prune import pipeline
@@ -81,9 +81,9 @@ def test_paths_hold_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     Path("birds").mkdir()
     Path("digits").mkdir()  # the name of a data set goes before a folder
-    found = anchored({"data": "birds", "weights": "nowhere.pt", "epochs": 3})
+    found = absolute_paths({"data": "birds", "weights": "nowhere.pt", "epochs": 3})
     assert found == {"data": str(tmp_path / "birds"), "weights": "nowhere.pt", "epochs": 3}
-    assert anchored({"data": "digits"}) == {"data": "digits"}
+    assert absolute_paths({"data": "digits"}) == {"data": "digits"}
 
 
 # --- what nobody typed is left to each row ----------------------------------------------------------

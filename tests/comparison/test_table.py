@@ -1,7 +1,7 @@
 from typing import Any
 
-from edgeprune.comparison.spread import spread
-from edgeprune.comparison.table import remarks, table
+from edgeprune.comparison.spread import mean_and_spread
+from edgeprune.comparison.table import comparison_remarks, comparison_table
 
 WHAT = "test accuracy before and after fine-tuning"
 
@@ -9,10 +9,10 @@ WHAT = "test accuracy before and after fine-tuning"
 def a_method(label: str, accuracies: list[float], **more: Any) -> dict[str, Any]:
     one = [1.0] * len(accuracies)
     return {
-        "label": label, "reasons": [], "accuracy_before": spread([a / 2 for a in accuracies]),
-        "accuracy": spread(accuracies), "params_fraction": spread([0.43 * v for v in one]),
-        "flops_fraction": spread([0.5 * v for v in one]), "seconds": spread([61 * v for v in one]),
-        "latency_ms": spread([None]), "speedup": spread([None]), **more,
+        "label": label, "reasons": [], "accuracy_before": mean_and_spread([a / 2 for a in accuracies]),
+        "accuracy": mean_and_spread(accuracies), "params_fraction": mean_and_spread([0.43 * v for v in one]),
+        "flops_fraction": mean_and_spread([0.5 * v for v in one]), "seconds": mean_and_spread([61 * v for v in one]),
+        "latency_ms": mean_and_spread([None]), "speedup": mean_and_spread([None]), **more,
     }  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def a_result(methods: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
 
 
 def test_a_row_with_its_spread_beside_the_baseline() -> None:
-    heads, rows = table(a_result([a_method("l1", [0.90, 0.92])]))
+    heads, rows = comparison_table(a_result([a_method("l1", [0.90, 0.92])]))
     names = [name for name, _ in heads]
     assert names == ["method", "before %", "after %", "params %", "FLOPs %", "time"]
     assert rows[0] == ["baseline", "", "95.00", "100.0", "100.0", "12 min"]
@@ -35,8 +35,8 @@ def test_a_row_with_its_spread_beside_the_baseline() -> None:
 
 
 def test_latency_where_it_was_measured() -> None:
-    methods = [a_method("l1", [0.9], latency_ms=spread([0.4567]), speedup=spread([1.234]))]
-    heads, rows = table(a_result([*methods, a_method("l2", [0.8])]))
+    methods = [a_method("l1", [0.9], latency_ms=mean_and_spread([0.4567]), speedup=mean_and_spread([1.234]))]
+    heads, rows = comparison_table(a_result([*methods, a_method("l2", [0.8])]))
     assert [name for name, _ in heads[-2:]] == ["latency", "speedup"]
     assert [row[-2:] for row in rows] == [["", ""], ["0.457 ms", "1.23x"], ["-", "-"]]
 
@@ -44,18 +44,18 @@ def test_latency_where_it_was_measured() -> None:
 def test_one_seed_has_no_spread_and_moments_no_baseline() -> None:
     result = a_result([a_method("l1 at end", [0.9])], moments=["end"], seeds=1)
     result["baseline"]["accuracy"] = None
-    heads, rows = table(result)
+    heads, rows = comparison_table(result)
     names = [name for name, _ in heads]
     assert names == ["when", "before %", "after %", "params %", "FLOPs %", "time"]
     assert rows == [["l1 at end", "45.00", "90.00", "43.0", "50.0", "61 s"]]
-    assert remarks(result) == [f"{WHAT}: one seed, so no spread"]
+    assert comparison_remarks(result) == [f"{WHAT}: one seed, so no spread"]
 
 
 def test_a_method_that_failed_is_a_row_with_its_reason() -> None:
     failed = a_method("sss", [], reasons=["no BatchNorm"])
     result = a_result([a_method("l1", [0.9, 0.9]), failed])
-    assert table(result)[1][2] == ["sss", "-", "-", "-", "-", "-"]
-    assert remarks(result) == [
+    assert comparison_table(result)[1][2] == ["sss", "-", "-", "-", "-", "-"]
+    assert comparison_remarks(result) == [
         f"{WHAT}: means over 2 seeds ± standard deviation",
         "sss failed: no BatchNorm",
     ]
@@ -72,7 +72,7 @@ def test_what_was_missed_or_not_measured_is_said() -> None:
         {"method": "l2", "status": "waiting", "notes": [], "latency_reason": "the row is not finished"},
     ]
     result = a_result([a_method("l1", [0.9, 0.9])], rows=rows, plot_reason="matplotlib is not installed")
-    assert remarks(result)[1:] == [
+    assert comparison_remarks(result)[1:] == [
         "l1: flops=0.5 was asked, 0.520 of the flops remains",
         "latency: the export failed",
         "no plot: matplotlib is not installed",

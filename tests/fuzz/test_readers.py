@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 import edgeprune
 from edgeprune.backends import ExportRecord
 from edgeprune.bench.journal import Journal
-from edgeprune.comparison.folder import Folder as ComparisonFolder
+from edgeprune.comparison.folder import ComparisonFolder
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.devices import parse_device
 from edgeprune.errors import EdgePruneError
@@ -78,7 +78,7 @@ def rounds(path: Path) -> None:
 
 def comparison(path: Path) -> None:
     folder = ComparisonFolder(path.parent)
-    folder.options()
+    folder.read_options()
     folder.attempts("l1-seed0")
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from edgeprune.comparison.folder import ASKED as COMPARE_FILE
+from edgeprune.comparison.folder import OPTIONS_FILE as COMPARE_FILE
 from edgeprune.comparison.folder import SCHEMA as COMPARE_SCHEMA
-from edgeprune.comparison.folder import Folder as ComparisonFolder
+from edgeprune.comparison.folder import ComparisonFolder
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.errors import EdgePruneError
 from edgeprune.search.folder import SearchFolder
@@ -33,4 +33,4 @@ def test_a_comparison_refuses_training_options_of_another_type(
     asked = {**asdict(CompareOptions(source="resnet8", methods=("l1",))), "training": training}
     (tmp_path / COMPARE_FILE).write_text(json.dumps({"schema": COMPARE_SCHEMA, **asked}))
     with pytest.raises(EdgePruneError, match=f"training.*{next(iter(training))}"):
-        ComparisonFolder(tmp_path).options()
+        ComparisonFolder(tmp_path).read_options()
