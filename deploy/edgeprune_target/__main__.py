@@ -1,7 +1,7 @@
 """The runner's command line: ``python -m edgeprune_target VERB`` or ``python edgeprune_target.pyz VERB``.
 
 It prints JSON lines on standard output. The last is ``{"event": "result", "result": ...}`` with exit code 0,
-or ``{"event": "error", "message": ...}`` with exit code 1; others are progress. A bug shows its
+or ``{"event": "error", "message": ...}`` with exit code 1; others are progress. A bug prints its
 traceback on standard error and exits with 2 or more.
 """
 
@@ -22,20 +22,20 @@ from edgeprune_target.trt.options import EngineOptions
 Emit = Callable[[dict], None]
 
 
-def parse_shape(text: str) -> tuple:
-    """``input=1x3x32x32`` -> ("input", (1, 3, 32, 32)); without a name it is the first input's, named ""."""
+def named_shape(text: str) -> tuple:
+    """Parse ``input=1x3x32x32`` to ("input", (1, 3, 32, 32)); without a name it is the first input's, named ""."""
     name, _, sizes = text.rpartition("=")
     try:
         shape = tuple(int(size) for size in sizes.split("x"))
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no shape: write it as input=1x3x32x32")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a shape: write it as input=1x3x32x32")
     return name, shape
 
 
-def total(text: str) -> tuple:
-    """``parse_total``, for argparse."""
+def total_argument(text: str) -> tuple:
+    """Parse a total by ``parse_total``, with argparse's error."""
     try:
         return parse_total(text)
     except TargetError as error:
@@ -43,10 +43,10 @@ def total(text: str) -> tuple:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All verbs and their options."""
+    """Return the parser of all verbs and their options."""
     top = argparse.ArgumentParser(
         prog="edgeprune_target",
-        description="Measures a model on this machine. @FILE stands for the arguments in a file, one a line.",
+        description="Measures a model on this machine. @FILE reads arguments from a file, one per line.",
         fromfile_prefix_chars="@",
     )
     top.add_argument("--version", action="version", version=__version__)
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
         help="tried in this order, comma-separated: ina3221+ina238,tegrastats,rapl,replay:FILE",
     )
     machine.add_argument(
-        "--root", default="/", help="the folder that stands for / when reading /proc and /sys"
+        "--root", default="/", help="the folder used in place of / when reading /proc and /sys"
     )
     more = argparse.ArgumentParser(add_help=False)
     more.add_argument(
@@ -70,53 +70,55 @@ def parser() -> argparse.ArgumentParser:
     engine.add_argument("--threads", type=int, default=1)
     engine.add_argument("--batch", type=int, default=1)
     engine.add_argument(
-        "--shape", type=parse_shape, action="append", default=[], help="as in input=1x3x32x32"
+        "--shape", type=named_shape, action="append", default=[], help="as in input=1x3x32x32"
     )
     engine.add_argument("--precision", default="fp16", help="of an engine that is built: fp32, fp16 or int8")
     engine.add_argument("--workspace-mb", type=int, help="memory that a kernel may use beside the tensors")
-    engine.add_argument("--timing-cache", help="a file with kernels' times, read and written when building")
+    engine.add_argument("--timing-cache", help="a file of kernel timings, read and written when building")
     engine.add_argument("--engines", help="the folder where engines are kept")
     engine.add_argument("--calibration", help=".npy of real images, for int8")
-    verbs.add_parser("probe", parents=[machine, more], help="what this machine is, and what it is doing")
-    verbs.add_parser("sensors", parents=[machine], help="ask every one of --sensors, not the first alone")
+    verbs.add_parser("probe", parents=[machine, more], help="describe this machine and its state")
+    verbs.add_parser(
+        "sensors", parents=[machine], help="probe all of --sensors, not only the first available"
+    )
     timing = verbs.add_parser("measure", parents=[machine, engine], help="time one model for a while")
     timing.add_argument(
         "--seconds", type=float, default=1.0, help="of timed inference; loading and warm-up are extra"
     )
     timing.add_argument(
         "--total",
-        type=total,
+        type=total_argument,
         action="append",
         default=[],
-        help="what stands for the whole, the first that is there: measured_input=VDD_IN or rail_sum=CPU+GPU",
+        help="rails of the total power, the first whose rails all answer: measured_input=VDD_IN or rail_sum=CPU+GPU",
     )
-    verbs.add_parser("build", parents=[machine, engine], help="make the engine, if the runtime needs one")
+    verbs.add_parser("build", parents=[machine, engine], help="build the engine, if the runtime needs one")
     layering = verbs.add_parser(
-        "layers", parents=[machine, engine], help="time every layer, in a pass of its own"
+        "layers", parents=[machine, engine], help="time every layer, in a separate pass"
     )
     layering.add_argument("--seconds", type=float, default=1.0, help="of the pass")
     scoring = verbs.add_parser("accuracy", parents=[engine], help="top-1 on images in .npy files")
     scoring.add_argument("--images", required=True, help=".npy, float32, N x C x H x W, normalised")
-    scoring.add_argument("--labels", required=True, help=".npy, whole numbers, N")
+    scoring.add_argument("--labels", required=True, help=".npy, integers, N")
     return top
 
 
 def do_probe(options: argparse.Namespace, _emit: Emit) -> dict:
-    """The verb ``probe``."""
+    """Run the verb ``probe``."""
     from edgeprune_target.fingerprint import probe
 
     return probe(options.sensors.split(","), options.root)
 
 
 def do_sensors(options: argparse.Namespace, _emit: Emit) -> list:
-    """The verb ``sensors``."""
-    from edgeprune_target.sensors import roll_call
+    """Run the verb ``sensors``."""
+    from edgeprune_target.sensors import probe_all
 
-    return roll_call(options.sensors.split(","), options.root)
+    return probe_all(options.sensors.split(","), options.root)
 
 
 def do_measure(options: argparse.Namespace, _emit: Emit) -> dict:
-    """The verb ``measure``."""
+    """Run the verb ``measure``."""
     from edgeprune_target.measure import measure
 
     return measure(
@@ -134,7 +136,7 @@ def do_measure(options: argparse.Namespace, _emit: Emit) -> dict:
 
 
 def do_accuracy(options: argparse.Namespace, emit: Emit) -> dict:
-    """The verb ``accuracy``."""
+    """Run the verb ``accuracy``."""
     from edgeprune_target.accuracy import accuracy
 
     return accuracy(
@@ -150,7 +152,7 @@ def do_accuracy(options: argparse.Namespace, emit: Emit) -> dict:
 
 
 def missing(package: Any) -> str:
-    """The line for a package that this Python does not have."""
+    """Return the message for a package that this Python does not have."""
     return (
         f"the Python {sys.executable} has no {package}: install it there, as in: "
         f"{os.path.basename(sys.executable)} -m pip install {package}"
@@ -158,16 +160,16 @@ def missing(package: Any) -> str:
 
 
 def do_build(options: argparse.Namespace, _emit: Emit) -> dict:
-    """The verb ``build``."""
-    from edgeprune_target.layering import build
+    """Run the verb ``build``."""
+    from edgeprune_target.layering import build_if_needed
 
-    return build(
+    return build_if_needed(
         options.model, runtime=options.runtime, threads=options.threads, options=engine_options(options)
     )
 
 
 def do_layers(options: argparse.Namespace, _emit: Emit) -> dict:
-    """The verb ``layers``."""
+    """Run the verb ``layers``."""
     from edgeprune_target.layering import layers
 
     return layers(
@@ -181,7 +183,7 @@ def do_layers(options: argparse.Namespace, _emit: Emit) -> dict:
 
 
 def engine_options(options: argparse.Namespace) -> EngineOptions:
-    """Of the command line."""
+    """Return the engine options of the command line."""
     return EngineOptions(
         precision=options.precision,
         batch=options.batch,
@@ -205,7 +207,7 @@ VERBS: dict = {
 
 
 def main(argv: list | None = None, out: TextIO | None = None) -> int:
-    """Carry out one request; JSON lines go to ``out``. Returns the exit code."""
+    """Run one request and return the exit code; JSON lines go to ``out``."""
     target = out or sys.stdout
 
     def emit(event: dict) -> None:
@@ -233,10 +235,10 @@ def main(argv: list | None = None, out: TextIO | None = None) -> int:
 
 
 def run() -> None:
-    """The way in for ``python -m`` and the .pyz: keeps standard output for the JSON lines alone.
+    """Run one request as a process, for ``python -m`` and the .pyz, with only JSON lines on standard output.
 
-    Native libraries print where they like, so file descriptor 1 is pointed at standard error and the
-    JSON goes to a copy of the original.
+    Native libraries may print to file descriptor 1, so it is redirected to standard error, and the JSON goes to a
+    copy of the original.
     """
     end_with_parent()
     if any(word in ("-h", "--help", "--version") for word in sys.argv[1:]):

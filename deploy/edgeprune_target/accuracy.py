@@ -20,17 +20,17 @@ def accuracy(
     options: EngineOptions | None = None,
     emit: Callable[[dict], None] = lambda _event: None,
 ) -> dict:
-    """Count the right answers of ``model``, as JSON: ``correct``, ``count``, ``not_finite``.
+    """Count the correct predictions of ``model``, as JSON: ``correct``, ``count``, ``not_finite``.
 
     Args:
         model: the model's file; its first input takes the images, its first output gives the logits.
         images: .npy, float32, N x C x H x W, already normalised; read through a memory map.
-        labels: .npy, whole numbers, N.
+        labels: .npy, integers, N.
         runtime: a name of ``RUNTIMES``.
         batch: images per call; the last call may have fewer.
         threads: of the runtime.
-        options: of a runtime that builds an engine, of the same batch.
-        emit: told ``{"event": "progress", "done": images, "total": images}`` after every batch.
+        options: for a runtime that builds an engine, with the same batch.
+        emit: called with ``{"event": "progress", "done": images, "total": images}`` after every batch.
 
     Raises:
         TargetError: the files do not fit each other.

@@ -1,4 +1,4 @@
-"""Which board this is: what its firmware and its system say. Profiles are matched elsewhere."""
+"""Identify the board by its firmware and its system. Profiles are matched on the host."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 from edgeprune_target.nvml import gpu_list
-from edgeprune_target.system import answer_of, text
+from edgeprune_target.system import output_of, text
 
 RELEASE = re.compile(r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*(\d+(?:\.\d+)*)")
 PACKAGE = re.compile(r"(\d+\.\d+(?:\.\d+)*)-")
 SOCS = ("tegra210", "tegra186", "tegra194", "tegra234", "tegra264")
 
-# L4T -> JetPack (jetson_stats' and jetson-containers' tables, see profiles/). The longest prefix counts.
+# L4T -> JetPack (jetson_stats' and jetson-containers' tables, see profiles/). The longest prefix wins.
 JETPACK = {
     "32.6.1": "4.6",
     "32.7.1": "4.6.1",
@@ -40,10 +40,10 @@ JETPACK = {
 
 
 def board(root: str = "/") -> dict:
-    """What this board is, as JSON; None or empty where nothing says so.
+    """Describe this board as JSON; unknown values are None or empty.
 
-    ``model`` and ``compatible`` are the device tree's, ``soc`` one of ``SOCS``, ``l4t`` NVIDIA's release for
-    Jetson and ``jetpack`` the JetPack it belongs to, ``gpus`` what NVML lists.
+    ``model`` and ``compatible`` are the device tree's, ``soc`` is one of ``SOCS``, ``l4t`` NVIDIA's release for
+    Jetson and ``jetpack`` its JetPack, ``gpus`` are those that NVML lists.
     """
     base = Path(root)
     names = compatible(base)
@@ -60,36 +60,36 @@ def board(root: str = "/") -> dict:
 
 
 def model(base: Path) -> str | None:
-    """The device tree's name of the board."""
-    return next((found for found in (text(tree / "model") for tree in device_trees(base)) if found), None)
+    """Return the device tree's name of the board."""
+    return next((name for name in (text(tree / "model") for tree in device_trees(base)) if name), None)
 
 
 def compatible(base: Path) -> list:
-    """The device tree's list of what the board is compatible with, most exact first."""
+    """Return the device tree's names of compatible boards, the most specific first."""
     for tree in device_trees(base):
-        found = text(tree / "compatible")
-        if found:
-            return [name for name in found.split("\0") if name]
+        names = text(tree / "compatible")
+        if names:
+            return [name for name in names.split("\0") if name]
     return []
 
 
 def device_trees(base: Path) -> list:
-    """Both places of the device tree; containers often have only the one in /sys."""
+    """Return both paths of the device tree; containers often have only that in /sys."""
     return [base / "proc/device-tree", base / "sys/firmware/devicetree/base"]
 
 
 def l4t(root: str) -> str | None:
-    """NVIDIA's Linux for Tegra, as in ``36.4.3``: from its release file, else from its package."""
-    found = RELEASE.search(text(Path(root) / "etc/nv_tegra_release"))
-    if found:
-        return f"{found.group(1)}.{found.group(2)}"
-    said, _ = answer_of("dpkg-query", "--show", "nvidia-l4t-core", root=root)
-    package = PACKAGE.search(said)
+    """Return the release of NVIDIA's Linux for Tegra, as in ``36.4.3``: from its release file, else its package."""
+    release = RELEASE.search(text(Path(root) / "etc/nv_tegra_release"))
+    if release:
+        return f"{release.group(1)}.{release.group(2)}"
+    output, _ = output_of("dpkg-query", "--show", "nvidia-l4t-core", root=root)
+    package = PACKAGE.search(output)
     return package.group(1) if package else None
 
 
 def jetpack(release: str | None) -> str | None:
-    """The JetPack of a release of L4T; None when this table is too old to know."""
+    """Return the JetPack of a release of L4T; None if it is newer than this table."""
     words = (release or "").split(".")
     for length in range(len(words), 0, -1):
         prefix = ".".join(words[:length])

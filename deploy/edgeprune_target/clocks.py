@@ -1,4 +1,4 @@
-"""Clocks of processor, GPU and memory: read from sysfs, and never set."""
+"""Read the clocks of processor, GPU and memory from sysfs; they are never set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from edgeprune_target.plausible import possible_hz
-from edgeprune_target.system import number, text
+from edgeprune_target.system import read_number, text
 
 GPU_NODES = ("gpu", "gv11b", "gp10b", "ga10b")
 # Nano 57000000.gpu, Xavier 17000000.gv11b, Orin 17000000.ga10b or .gpu, Thor gpu-gpc-0
@@ -14,17 +14,17 @@ GPU_NAME = re.compile(r"\.(gpu|gv11b|gp10b|ga10b)$|^gpu-gpc-\d+$")
 
 
 def cpu_clocks(base: Path) -> dict:
-    """``online`` (as in "0-5"), and ``clocks``: cpu, governor, min_khz, cur_khz, max_khz of each."""
+    """Return ``online`` (as in "0-5"), and ``clocks``: cpu, governor, min_khz, cur_khz, max_khz of each."""
     folder = base / "sys/devices/system/cpu"
-    found = sorted(folder.glob("cpu[0-9]*"), key=lambda path: int(path.name[3:]))
+    cpu_folders = sorted(folder.glob("cpu[0-9]*"), key=lambda path: int(path.name[3:]))
     return {
         "online": text(folder / "online") or None,
-        "clocks": [_cpu(path) for path in found if (path / "cpufreq").is_dir()],
+        "clocks": [_cpu(path) for path in cpu_folders if (path / "cpufreq").is_dir()],
     }
 
 
 def gpu_folder(base: Path) -> Path | None:
-    """The devfreq folder of a Jetson's GPU; its name differs from board to board."""
+    """Return the devfreq folder of a Jetson's GPU, whose name depends on the board; None if there is none."""
     for folder in sorted((base / "sys/class/devfreq").glob("*")):
         if text(folder / "device/of_node/name") in GPU_NODES or GPU_NAME.search(folder.name):
             return folder
@@ -32,11 +32,11 @@ def gpu_folder(base: Path) -> Path | None:
 
 
 def gpu_clock(base: Path) -> dict | None:
-    """``{"name", "governor", "min_hz", "cur_hz", "max_hz", "load_percent"}``; None without such a GPU."""
+    """Return ``{"name", "governor", "min_hz", "cur_hz", "max_hz", "load_percent"}``; None without such a GPU."""
     folder = gpu_folder(base)
     if folder is None:
         return None
-    load = number(folder / "device/load")  # tenths of a percent
+    load = read_number(folder / "device/load")  # tenths of a percent
     return {
         "name": folder.name,
         "governor": text(folder / "governor") or None,
@@ -48,18 +48,18 @@ def gpu_clock(base: Path) -> dict | None:
 
 
 def memory_hz(base: Path) -> int | None:
-    """The memory controller's clock; only root may read it."""
+    """Return the memory controller's clock, which only root may read; None if it is unknown."""
     return clock_of(base / "sys/kernel/debug/bpmp/debug/clk/emc/rate")
 
 
 def clock_of(path: Path, hertz: int = 1) -> int | None:
-    """Return a clock from a file, in units of ``hertz``; None where there is none, or none that can be."""
-    clock = number(path)
+    """Return a clock from a file, in units of ``hertz``; None if it is missing or implausible."""
+    clock = read_number(path)
     return clock if clock is not None and possible_hz(clock * hertz) else None
 
 
 def locked(clock: dict, unit: str) -> bool | None:
-    """Whether the lowest allowed clock is the highest; None when either is unknown."""
+    """Return whether the lowest allowed clock is the highest; None if either is unknown."""
     low, high = clock.get(f"min_{unit}"), clock.get(f"max_{unit}")
     return None if low is None or high is None else low == high
 

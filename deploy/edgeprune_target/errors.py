@@ -1,5 +1,5 @@
-"""What the runner cannot do, in one line that says what to do next."""
+"""The runner's error, with a one-line message that says what to do next."""
 
 
 class TargetError(Exception):
-    """A request that this machine cannot carry out; the message is shown to the user as it stands."""
+    """A request that this machine cannot fulfil; the message is shown to the user unchanged."""

@@ -1,4 +1,4 @@
-"""Made-up inputs for a model, the same at every call."""
+"""Make random inputs for a model, the same at every call."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from edgeprune_target.errors import TargetError
 
 
 def random_feed(inputs: dict, batch: int, shapes: dict) -> dict:
-    """{input: array}: standard normal floats (what normalised images are like), zeros for whole numbers.
+    """Return {input: array}: standard normal floats (like normalised images), zeros for integers.
 
     Args:
-        inputs: {name: (shape, numpy type)} with None where a size is free.
-        batch: takes the place of a free first size.
-        shapes: {name: whole shape} for inputs with other free sizes; the name "" stands for the first input.
+        inputs: {name: (shape, numpy type)} with None for a dynamic size.
+        batch: replaces a dynamic first size.
+        shapes: {name: complete shape} for inputs with other dynamic sizes; the name "" is the first input.
 
     Raises:
-        TargetError: a size is free and nobody gave it, or the type cannot be made.
+        TargetError: a dynamic size is not given, or the type is not supported.
     """
     if not inputs:
         return {}
@@ -24,8 +24,8 @@ def random_feed(inputs: dict, batch: int, shapes: dict) -> dict:
     first = next(iter(inputs))
     feed = {}
     for name, (shape, kind) in inputs.items():
-        given = shapes.get(name, shapes.get("") if name == first else None)
-        size = tuple(given) if given else resolve(name, shape, batch)
+        fixed_shape = shapes.get(name, shapes.get("") if name == first else None)
+        size = tuple(fixed_shape) if fixed_shape else with_batch(name, shape, batch)
         if kind.startswith("float"):
             feed[name] = random.standard_normal(size).astype(kind)
         elif kind.startswith(("int", "uint")):
@@ -37,8 +37,17 @@ def random_feed(inputs: dict, batch: int, shapes: dict) -> dict:
     return feed
 
 
-def resolve(name: str, shape: tuple, batch: int) -> tuple:
-    """``shape`` with its free first size set to ``batch``; another free size or fixed batch is an error."""
+def with_batch(name: str, shape: tuple, batch: int) -> tuple:
+    """Return ``shape`` with its dynamic first size set to ``batch``.
+
+    Args:
+        name: of the input, for messages.
+        shape: with None for a dynamic size.
+        batch: images per inference.
+
+    Raises:
+        TargetError: another size is dynamic, or the batch is fixed to another number.
+    """
     if any(size is None for size in shape[1:]):
         raise TargetError(
             f"input {name!r} has free sizes {shape}: give its shape, as in --shape {name}=1x3x32x32"

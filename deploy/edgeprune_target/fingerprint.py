@@ -1,4 +1,4 @@
-"""What this machine is and what it is doing now. Whatever cannot be read is None."""
+"""Describe this machine and its current load. Whatever cannot be read is None."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgeprune_target import __version__
 from edgeprune_target.board import board
 from edgeprune_target.clocks import clock_of
 from edgeprune_target.runtimes import runtime_versions
-from edgeprune_target.sensors import first_that_answers
+from edgeprune_target.sensors import first_available
 from edgeprune_target.state import state
 from edgeprune_target.system import memory_total_bytes, text, whole_number
 
@@ -19,9 +19,9 @@ BUSY_WINDOW_S = 0.3  # long enough for some 30 scheduler ticks per core
 
 
 def probe(sensors: list, root: str = "/") -> dict:
-    """The fingerprint, as JSON: board, processor, memory, load, versions, state, the sensor that answers."""
+    """Return the fingerprint as JSON: board, processor, memory, load, versions, state, the available sensor."""
     base = Path(root)
-    sensor, reasons = first_that_answers(sensors, root)
+    sensor, reasons = first_available(sensors, root)
     sensor.close()
     return {
         "runner_version": __version__,
@@ -46,7 +46,7 @@ def probe(sensors: list, root: str = "/") -> dict:
 
 
 def cpu_model(base: Path) -> str | None:
-    """The processor's own name; on ARM boards, which print none, the board's."""
+    """Return the processor's name; on ARM boards, which print none, the board's."""
     for line in text(base / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Model", "Hardware", "cpu model"):
@@ -55,21 +55,21 @@ def cpu_model(base: Path) -> str | None:
 
 
 def available_cpus() -> list:
-    """Numbers of the logical CPUs this process may run on."""
+    """Return the numbers of the logical CPUs on which this process may run."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def physical_cores(base: Path, cpus: list) -> int:
-    """Distinct cores among ``cpus`` (two hyper-threads are one), within the container's CPU quota."""
+    """Count the distinct cores among ``cpus`` (two hyper-threads are one), within the container's CPU quota."""
     cores = {_core_of(base, cpu) for cpu in cpus}
     quota = cpu_quota(base)
     return max(1, min(len(cores), int(quota)) if quota else len(cores))
 
 
 def cpu_quota(base: Path) -> float | None:
-    """CPUs' worth of time that the cgroup may use (cpu.max: ``quota period``, us); None without a limit."""
+    """Return the number of CPUs that the cgroup may use (cpu.max: ``quota period``, us); None without a limit."""
     words = text(base / "sys/fs/cgroup/cpu.max").split()
     if len(words) != 2 or words[0] == "max":
         return None
@@ -78,36 +78,42 @@ def cpu_quota(base: Path) -> float | None:
 
 
 def governors(base: Path) -> list | None:
-    """The distinct frequency governors of all cores; None where they are not shown (virtual machines)."""
+    """Return the distinct frequency governors of all cores; None if there are none (virtual machines)."""
     files = sorted(base.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"))
     return sorted({text(file).strip() for file in files} - {""}) or None
 
 
 def clocks(base: Path) -> dict | None:
-    """Lowest and highest of the cores' present, allowed lowest and allowed highest clock, kHz."""
-    result = {}
+    """Return the range over all cores of the current, minimum and maximum clock: {"cur": [low, high], ...}, kHz."""
+    ranges = {}
     for name in ("cur", "min", "max"):
         files = base.glob(f"sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_{name}_freq")
         values = [khz for khz in (clock_of(file, 1000) for file in files) if khz is not None]
         if values:
-            result[name] = [min(values), max(values)]
-    return result or None
+            ranges[name] = [min(values), max(values)]
+    return ranges or None
 
 
 def load_average() -> list | None:
-    """Over the last 1, 5 and 15 minutes; it lags, so that work just ended still counts."""
+    """Return the load over the last 1, 5 and 15 minutes; it lags, so that recently finished work still counts."""
     return list(os.getloadavg()) if hasattr(os, "getloadavg") else None
 
 
 def busy_cores(base: Path, window_s: float = BUSY_WINDOW_S) -> float | None:
-    """Cores' worth of work going on right now, all processes, over ``window_s`` while this one sleeps."""
+    """Return how many cores all processes keep busy, over ``window_s`` while this one sleeps."""
     before = text(base / "proc/stat")
     time.sleep(window_s)
     return busy_between(before, text(base / "proc/stat"), os.cpu_count() or 1)
 
 
 def busy_between(earlier: str, later: str, cores: int) -> float | None:
-    """Cores' worth of work between two readings of /proc/stat."""
+    """Return how many cores were busy between two readings of /proc/stat.
+
+    Args:
+        earlier: text of the first reading.
+        later: text of the second.
+        cores: number of logical CPUs.
+    """
     before, after = _cpu_ticks(earlier), _cpu_ticks(later)
     if before is None or after is None or after[1] <= before[1]:
         return None
@@ -115,7 +121,7 @@ def busy_between(earlier: str, later: str, cores: int) -> float | None:
 
 
 def _cpu_ticks(stat: str) -> tuple | None:
-    """(busy, all) ticks since boot, of: user nice system idle iowait irq softirq steal (guest is in user)."""
+    """Return (busy, all) ticks since boot; columns: user nice system idle iowait irq softirq steal."""
     words = stat.partition("\n")[0].split()
     if len(words) < 6 or words[0] != "cpu":
         return None

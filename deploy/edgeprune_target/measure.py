@@ -1,4 +1,4 @@
-"""The verb ``measure``: one model, one session, one round, in a process of its own."""
+"""The verb ``measure``: one model, one session, one round, in a separate process."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import time
 from time import perf_counter_ns
 from typing import Any, Callable
 
-from edgeprune_target.caution import cautions, enqueue_bound
 from edgeprune_target.feeds import random_feed
+from edgeprune_target.machine_warnings import enqueue_bound, machine_warnings
 from edgeprune_target.memory import PeakMemory
 from edgeprune_target.pauses import pauses, slept_since, suspended_clock_s
 from edgeprune_target.runtimes import Runtime, make_runtime
-from edgeprune_target.sensors import first_that_answers
+from edgeprune_target.sensors import first_available
 from edgeprune_target.state import Watch, state
 from edgeprune_target.trt.options import EngineOptions
 from edgeprune_target.window import Window, energy_report
 
 WARM_UP_S = 0.2  # trtexec's own default warm-up
 WARM_UP_RUNS = 10
-WARM_UP_LIMIT_S = 1.0  # a slow model is warm after two runs: ten would outlast the measurement
-MIN_SAMPLES = 3  # a round of a slow model has at least this many, however long they take
+WARM_UP_LIMIT_S = 1.0  # a slow model is warm after two runs: ten would take longer than the measurement
+MIN_SAMPLES = 3  # per round, however slow the model is
 IDLE_S = 0.5
-STEP_S = 1e-5  # between two samples, with room for a slow processor
-GPU_PASS_S = 0.3  # after the window: some hundreds of inferences of a small model
+STEP_S = 1e-5  # between two samples, with a margin for a slow processor
+GPU_PASS_S = 0.3  # after the window: some hundred inferences of a small model
 
 
 def measure(
@@ -39,14 +39,28 @@ def measure(
     options: EngineOptions | None = None,
     clock: Callable[[], int] = perf_counter_ns,
 ) -> dict:
-    """Load ``model``, warm it up, time single inferences for ``seconds``; everything measured, as JSON.
+    """Load ``model``, warm it up, time single inferences for ``seconds``, and return all measurements as JSON.
 
-    A sample is the time of one ``infer`` and the wait for it, in ns: it has the library's call in it, and not
-    the making of the input. Loading and warm-up are timed apart and are in no sample. ``totals`` are those of
-    ``parse_total``; ``root`` stands for ``/`` and ``clock`` gives ns, both for tests; ``options`` are for a
-    runtime that builds an engine.
+    A sample is the time of one ``infer`` and its synchronization, in ns: it includes the library's call, but not the
+    creation of the input. Loading and warm-up are timed separately and are in no sample.
+
+    Args:
+        model: the model's file.
+        runtime: a name of ``RUNTIMES``.
+        batch: images per inference.
+        threads: of the runtime.
+        seconds: of timed inference.
+        shapes: {input: shape} for inputs with dynamic sizes.
+        sensors: power sensors, tried in this order.
+        totals: definitions of the total power, as from ``parse_total``.
+        root: the folder used in place of ``/``, for tests.
+        options: for a runtime that builds an engine.
+        clock: returns ns, for tests.
+
+    Raises:
+        TargetError: the model cannot be measured here.
     """
-    sensor, reasons = first_that_answers(sensors or ["none"], root, clock)
+    sensor, reasons = first_available(sensors or ["none"], root, clock)
     try:
         before = state(root)
         engine = make_runtime(runtime, model, threads, options)
@@ -92,28 +106,34 @@ def measure(
         "after": after,
         "warnings": [
             *about["engine_warnings"],
-            *cautions(before, after, watch.report(), [about["gpu_ns"] or samples], uses_gpu),
+            *machine_warnings(before, after, watch.report(), [about["gpu_ns"] or samples], uses_gpu),
         ],
     }
 
 
 def feed_of(engine: Runtime, batch: int, shapes: dict) -> dict:
-    """Return made-up inputs; none for a runtime whose program makes its own, which then needs no numpy."""
+    """Return random inputs; none for a runtime whose program makes its own and needs no numpy.
+
+    Args:
+        engine: loaded.
+        batch: images per inference.
+        shapes: {input: shape} for inputs with dynamic sizes.
+    """
     return {} if engine.timed_by else random_feed(engine.inputs, batch, shapes)
 
 
 def run_benchmark(
     engine: Runtime, feed: dict, seconds: float, watch: Watch, window: Window, clock: Callable[[], int]
 ) -> dict:
-    """Time single inferences, or have the runtime's own program do it.
+    """Time single inferences, or let the runtime's own program do it.
 
     Args:
         engine: loaded.
         feed: {input: array}.
-        seconds: to time for.
-        watch: of the machine's state, open while it is timed.
-        window: of the power, open while it is timed.
-        clock: gives ns.
+        seconds: of timed inference.
+        watch: of the machine's state, open during the timed inferences.
+        window: of the power, open during the timed inferences.
+        clock: returns ns.
 
     Returns:
         ``samples_ns``, ``warm_up``, and ``window_runs``, the inferences in the window.
@@ -132,8 +152,8 @@ def memory_report(memory: PeakMemory, engine: Runtime, built_now: bool) -> dict:
 
     Args:
         memory: of this process, since before the model was loaded.
-        engine: the runtime; with a program of its own, this process holds no model.
-        built_now: whether an engine was built in this process, which took memory too.
+        engine: the runtime; if it runs its own program, this process holds no model.
+        built_now: whether an engine was built in this process, which needs memory too.
     """
     report = memory.report()
     reason = None
@@ -147,12 +167,12 @@ def memory_report(memory: PeakMemory, engine: Runtime, built_now: bool) -> dict:
 
 
 def about_gpu(engine: Runtime, feed: dict, benchmark: dict) -> dict:
-    """Return what only a runtime on a GPU says: its engine, times on the GPU alone, what to be warned of.
+    """Return what only a runtime on a GPU reports: its engine, times on the GPU, warnings.
 
     Args:
         engine: still loaded.
         feed: {input: array}.
-        benchmark: as `run_benchmark` returned it.
+        benchmark: the result of `run_benchmark`.
     """
     times: dict = {key: benchmark.get(key) for key in ("gpu_ns", "enqueue_ns")}
     if not engine.timed_by:
@@ -165,7 +185,14 @@ def about_gpu(engine: Runtime, feed: dict, benchmark: dict) -> dict:
 
 
 def timed(engine: Any, feed: dict, seconds: float, clock: Callable[[], int] = perf_counter_ns) -> list:
-    """Times of single inferences, ns, until ``seconds`` have passed and there are ``MIN_SAMPLES`` of them."""
+    """Time single inferences until ``seconds`` have passed and there are ``MIN_SAMPLES``; return the times in ns.
+
+    Args:
+        engine: loaded.
+        feed: {input: array}.
+        seconds: of timed inference.
+        clock: returns ns.
+    """
     infer, synchronize = engine.infer, engine.synchronize
     samples: list = []
     until = clock() + int(seconds * 1e9)
@@ -180,7 +207,16 @@ def timed(engine: Any, feed: dict, seconds: float, clock: Callable[[], int] = pe
 
 
 def warm(engine: Any, feed: dict, clock: Callable[[], int] = perf_counter_ns) -> dict:
-    """Run until ``WARM_UP_S`` and ``WARM_UP_RUNS`` are reached, or ``WARM_UP_LIMIT_S`` and two runs."""
+    """Run until ``WARM_UP_S`` and ``WARM_UP_RUNS`` are reached, or ``WARM_UP_LIMIT_S`` and two runs.
+
+    Args:
+        engine: loaded.
+        feed: {input: array}.
+        clock: returns ns.
+
+    Returns:
+        ``{"runs", "seconds"}``.
+    """
     start, runs, elapsed_s = clock(), 0, 0.0
     while not warmed_up(elapsed_s, runs):
         engine.infer(feed)
@@ -191,13 +227,13 @@ def warm(engine: Any, feed: dict, clock: Callable[[], int] = perf_counter_ns) ->
 
 
 def warmed_up(elapsed_s: float, runs: int) -> bool:
-    """Whether a warm-up may end."""
+    """Return whether a warm-up may end."""
     usual = elapsed_s >= WARM_UP_S and runs >= WARM_UP_RUNS
     return usual or (elapsed_s >= WARM_UP_LIMIT_S and runs >= 2)
 
 
 def idle_watts(sensor: Any, totals: list | None = None) -> float | None:
-    """Mean power of the total while this process sleeps for ``IDLE_S``, no model loaded; None without one."""
+    """Return the mean total power while this process sleeps for ``IDLE_S`` without a model; None without a sensor."""
     if sensor.why_not() is not None:
         return None
     with Window(sensor, totals=totals) as window:
@@ -206,6 +242,6 @@ def idle_watts(sensor: Any, totals: list | None = None) -> float | None:
 
 
 def energy_watts(window: Window) -> float | None:
-    """Mean power of a window whose energy is known."""
+    """Return the mean power of a window; None if its energy is unknown."""
     joules = energy_report(window, None, [])["gross_j"]
     return joules / window.counted_s() if joules is not None and window.counted_s() > 0 else None

@@ -1,10 +1,10 @@
-"""Peak memory of this process above what it held before the model was loaded.
+"""Measure the peak memory of this process above what it held before the model was loaded.
 
 Why not ``ru_maxrss``: Linux keeps it across fork and exec, so that a small child of a large parent starts
-with the parent's peak and never shows its own. ``VmHWM`` in /proc/self/status belongs to the present memory
-map alone. It still remembers the peak of importing the libraries; writing 5 to /proc/self/clear_refs resets
-it (Linux 4.0 and up, own process, no root needed). Where that is refused, a model that stays
-below the import's peak cannot be seen, and the answer is None with the reason.
+with the parent's peak and never shows its own. ``VmHWM`` in /proc/self/status belongs to the current memory
+map only. It still includes the peak of importing the libraries; writing 5 to /proc/self/clear_refs resets
+it (Linux 4.0 and later, own process, no root needed). If that is refused, a model that stays
+below the import's peak cannot be measured, and the result is None with the reason.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from edgeprune_target.system import whole_number
 
 
 class PeakMemory:
-    """Made just before the model is loaded; asked at the end."""
+    """Peak memory since this object was made, which is just before the model is loaded."""
 
     def __init__(self, proc: Path = Path("/proc/self")) -> None:
-        """``proc`` is the folder of this process; tests give a made-up one."""
+        """Reset the peak. ``proc`` is the folder of this process, which tests replace."""
         self.proc = proc
         self.reset = _reset_peak(proc)
         self.start_bytes = status_bytes(proc, "VmRSS")
         self.start_peak_bytes = status_bytes(proc, "VmHWM")
 
     def report(self) -> dict:
-        """``memory_peak_bytes`` (resident, above the start), or None and ``memory_reason``; the method."""
+        """Return ``memory_peak_bytes`` (resident, above the start), or None and ``memory_reason``; the method."""
         peak = status_bytes(self.proc, "VmHWM")
         value: int | None = None
         reason: str | None = None
@@ -34,7 +34,7 @@ class PeakMemory:
         elif not self.reset and peak <= self.start_peak_bytes:
             reason = f"{self.proc}/clear_refs cannot be written, and importing the libraries took more"
         elif peak <= self.start_bytes:
-            reason = "too small to see: the model fitted into memory that the process already held"
+            reason = "too small to measure: the model fitted into memory that the process already held"
         else:
             value = peak - self.start_bytes
         return {
@@ -46,7 +46,7 @@ class PeakMemory:
 
 
 def status_bytes(proc: Path, key: str) -> int | None:
-    """A line such as ``VmHWM:  1712 kB`` of /proc/PID/status, in bytes; None where there is none."""
+    """Return a line such as ``VmHWM:  1712 kB`` of /proc/PID/status in bytes; None if it is missing."""
     try:
         lines = (proc / "status").read_text(errors="replace").splitlines()
     except OSError:

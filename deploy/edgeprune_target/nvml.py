@@ -1,7 +1,7 @@
-"""NVIDIA's management library, by ctypes: no Python package is needed for it.
+"""Call NVIDIA's management library by ctypes, without a Python package.
 
-On a Jetson it starts and lists one GPU, and then answers "Not Supported" to nearly everything. So each call
-is asked for itself, and what does not answer is None.
+On a Jetson it starts and lists one GPU, but answers "Not Supported" to nearly every call. Therefore each call
+is tried separately, and an unsupported value is None.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SM_CLOCK = 1  # nvmlClockType_t NVML_CLOCK_SM
 GPU_TEMPERATURE = 0  # nvmlTemperatureSensors_t NVML_TEMPERATURE_GPU
 MISSING_CALL = 13  # nvmlReturn_t NVML_ERROR_FUNCTION_NOT_FOUND
 
-# nvmlClocksEventReasons that slow a GPU down for want of power or for heat; not idleness, nor a user's limit.
+# nvmlClocksEventReasons of power or temperature that slow a GPU down; not idleness or a user's limit.
 SLOWED = {
     0x04: "power cap",
     0x08: "hardware slowdown",
@@ -27,7 +27,7 @@ SLOWED = {
 
 
 class NvmlError(Exception):
-    """NVML is not here, or does not answer this call; the message says which."""
+    """NVML is missing, or does not support a call; the message names it."""
 
 
 class Nvml:
@@ -39,47 +39,47 @@ class Nvml:
         Raises:
             NvmlError: no library, no driver or no such GPU.
         """
-        self.library = library or load_library()
+        self.library = library or load_nvml()
         self._check("nvmlInit_v2")
         self.handle = ctypes.c_void_p()
         self._check("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(index), ctypes.byref(self.handle))
 
     def count(self) -> int:
-        """GPUs in this machine."""
-        found = ctypes.c_uint()
-        self._check("nvmlDeviceGetCount_v2", ctypes.byref(found))
-        return found.value
+        """Return the number of GPUs in this machine."""
+        gpus = ctypes.c_uint()
+        self._check("nvmlDeviceGetCount_v2", ctypes.byref(gpus))
+        return gpus.value
 
     def name(self) -> str:
-        """As in "NVIDIA GeForce RTX 4090"."""
+        """Return the GPU's name, as in "NVIDIA GeForce RTX 4090"."""
         return self._words("nvmlDeviceGetName", self.handle)
 
     def driver(self) -> str:
-        """The driver's version."""
+        """Return the driver's version."""
         return self._words("nvmlSystemGetDriverVersion")
 
     def energy_mj(self) -> int:
-        """Millijoules of the whole board since the driver was loaded; Volta and later."""
+        """Return the board's energy in millijoules since the driver was loaded; Volta and later."""
         return self._value("nvmlDeviceGetTotalEnergyConsumption", ctypes.c_ulonglong)
 
     def power_mw(self) -> int:
-        """Milliwatts of the whole board; a mean over 1 s on most GPUs from Ampere on."""
+        """Return the board's power in milliwatts; a mean over 1 s on most GPUs from Ampere on."""
         return self._value("nvmlDeviceGetPowerUsage", ctypes.c_uint)
 
     def sm_mhz(self) -> int:
-        """The clock of the multiprocessors now."""
+        """Return the current clock of the multiprocessors."""
         return self._value("nvmlDeviceGetClockInfo", ctypes.c_uint, ctypes.c_int(SM_CLOCK))
 
     def sm_max_mhz(self) -> int:
-        """The highest clock of the multiprocessors."""
+        """Return the highest clock of the multiprocessors."""
         return self._value("nvmlDeviceGetMaxClockInfo", ctypes.c_uint, ctypes.c_int(SM_CLOCK))
 
     def temperature_c(self) -> int:
-        """Of the GPU."""
+        """Return the GPU's temperature."""
         return self._value("nvmlDeviceGetTemperature", ctypes.c_uint, ctypes.c_int(GPU_TEMPERATURE))
 
     def slowed_by(self) -> list:
-        """Why the clock is held down just now: values of ``SLOWED``."""
+        """Return why the clock is currently throttled: values of ``SLOWED``."""
         bits = self._value("nvmlDeviceGetCurrentClocksThrottleReasons", ctypes.c_ulonglong)
         return [reason for bit, reason in SLOWED.items() if bits & bit]
 
@@ -89,9 +89,9 @@ class Nvml:
         return buffer.value.decode(errors="replace")
 
     def _value(self, call: str, kind: Any, *between: Any) -> int:
-        found = kind()
-        self._check(call, self.handle, *between, ctypes.byref(found))
-        return int(found.value)
+        value = kind()
+        self._check(call, self.handle, *between, ctypes.byref(value))
+        return int(value.value)
 
     def _check(self, call: str, *arguments: Any) -> None:
         function = getattr(self.library, call, None)
@@ -101,12 +101,12 @@ class Nvml:
 
     def _meaning(self, code: int) -> str:
         function = getattr(self.library, "nvmlErrorString", None)
-        said = function(code) if function else None
-        return said.decode(errors="replace") if said else f"error {code}"
+        message = function(code) if function else None
+        return message.decode(errors="replace") if message else f"error {code}"
 
 
-def load_library() -> Any:
-    """The library itself.
+def load_nvml() -> Any:
+    """Load the library.
 
     Raises:
         NvmlError: it is not on this machine.
@@ -123,35 +123,35 @@ def load_library() -> Any:
 
 
 def gpu_list(library: Any = None) -> list:
-    """``[{"name", "driver"}]`` of the GPUs that NVML lists; empty where there is no NVML."""
+    """Return ``[{"name", "driver"}]`` of the GPUs that NVML lists; empty without NVML."""
     try:
         count = Nvml(0, library).count()
         gpus = [Nvml(index, library) for index in range(count)]
-        return [{"name": asked(gpu.name), "driver": asked(gpu.driver)} for gpu in gpus]
+        return [{"name": value_or_none(gpu.name), "driver": value_or_none(gpu.driver)} for gpu in gpus]
     except NvmlError:
         return []
 
 
 def gpu_states(library: Any = None) -> list:
-    """``[{"name", "sm_mhz", "sm_max_mhz", "temperature_c", "slowed_by"}]``; None for what does not answer."""
+    """Return ``[{"name", "sm_mhz", "sm_max_mhz", "temperature_c", "slowed_by"}]``; unsupported values are None."""
     try:
         gpus = [Nvml(index, library) for index in range(Nvml(0, library).count())]
     except NvmlError:
         return []
     return [
         {
-            "name": asked(gpu.name),
-            "sm_mhz": _if(possible_mhz, asked(gpu.sm_mhz)),
-            "sm_max_mhz": _if(possible_mhz, asked(gpu.sm_max_mhz)),
-            "temperature_c": _if(possible_c, asked(gpu.temperature_c)),
-            "slowed_by": asked(gpu.slowed_by),
+            "name": value_or_none(gpu.name),
+            "sm_mhz": _if(possible_mhz, value_or_none(gpu.sm_mhz)),
+            "sm_max_mhz": _if(possible_mhz, value_or_none(gpu.sm_max_mhz)),
+            "temperature_c": _if(possible_c, value_or_none(gpu.temperature_c)),
+            "slowed_by": value_or_none(gpu.slowed_by),
         }
         for gpu in gpus
     ]
 
 
 def possible_mhz(mhz: int) -> bool:
-    """Return whether a clock can be; a call that fails silently leaves all bits set."""
+    """Return whether a clock is plausible; a call that fails silently leaves all bits set."""
     return possible_hz(mhz * 1e6)
 
 
@@ -159,8 +159,8 @@ def _if(possible: Callable[[int], bool], value: int | None) -> int | None:
     return value if value is not None and possible(value) else None
 
 
-def asked(call: Any) -> Any:
-    """What ``call()`` gives, or None when NVML does not answer it."""
+def value_or_none(call: Any) -> Any:
+    """Return the result of ``call()``, or None if NVML does not support it."""
     try:
         return call()
     except NvmlError:

@@ -1,4 +1,4 @@
-"""A runner ends with the process that started it, however that ends: it would be measured along otherwise."""
+"""End the runner with the process that started it, however that ends: a leftover runner would disturb measurements."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any, Callable
 
 VARIABLE = "EDGEPRUNE_PARENT"  # in the environment: the number of the process that starts the runner
 PR_SET_PDEATHSIG = 1
-LOOK_S = 1.0  # where the kernel does not tell
+POLL_S = 1.0  # where the kernel sends no signal
 
 
-def end_with_parent(wanted: str | None = None) -> None:
-    """Have this process ended when its parent ends, if the parent asked for that in ``VARIABLE``.
+def end_with_parent(parent_id: str | None = None) -> None:
+    """End this process when its parent ends, if the parent requested that in ``VARIABLE``.
 
     Args:
-        wanted: the parent's number; None for what the environment says.
+        parent_id: the parent's process number; None for that in the environment.
     """
-    number = os.environ.get(VARIABLE) if wanted is None else wanted
+    number = os.environ.get(VARIABLE) if parent_id is None else parent_id
     if not number or not number.isdigit():
         return
     parent = int(number)
@@ -29,12 +29,12 @@ def end_with_parent(wanted: str | None = None) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
     else:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:  # it ended before the kernel was asked
+    if os.getppid() != parent:  # it ended before the request to the kernel
         os._exit(1)
 
 
 def die_with_parent() -> Callable[[], None] | None:
-    """Return what a child is to run before its program: Linux then ends it when we are killed."""
+    """Return a function that a child runs before its program, so that Linux ends it when this process is killed."""
     if sys.platform != "linux":
         return None
     prctl: Any = ctypes.CDLL(None).prctl  # looked up here: between fork and exec no lock may be taken
@@ -43,5 +43,5 @@ def die_with_parent() -> Callable[[], None] | None:
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     os._exit(1)

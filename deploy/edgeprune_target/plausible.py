@@ -1,27 +1,27 @@
-"""What readings of power can be: pure functions. A reading that cannot be makes an energy unknown, not large.
+"""Check whether readings are plausible: pure functions. An impossible reading makes an energy unknown, not large.
 
-Limits are far above what the devices take, so that only faults lie beyond: a line of text that was cut, a
-counter that was started anew, a bus that answers with all bits set.
+Limits are far above the devices' consumption, so that only faults exceed them: a truncated line of text, a
+counter that restarted, a bus that answers with all bits set.
 """
 
 from __future__ import annotations
 
 import math
 
-LEAST_W = -2.0  # a sensor chip's offset on a rail without load is some 0.05 W
-SLACK_S = 0.15  # counters move in steps, NVML's every 0.1 s: two readings may have one step between them
+LEAST_W = -2.0  # a sensor chip's offset on a rail without load is about 0.05 W
+SLACK_S = 0.15  # counters advance in steps, NVML's every 0.1 s: two readings may have one step between them
 TEMPERATURES_C = (-100.0, 200.0)
 MOST_HZ = 1e11
 
 
 def why_impossible(times_ns: list, values: list, unit: str, most_w: float) -> str | None:
-    """Return what is wrong with the readings of one rail; None where they can be.
+    """Return what is wrong with the readings of one rail; None if they are plausible.
 
     Args:
         times_ns: when they were taken.
-        values: watts, or joules counted up.
+        values: watts, or accumulated joules.
         unit: "watts" or "joules".
-        most_w: more than such a rail can take.
+        most_w: upper limit of the rail's power.
     """
     if unit == "joules":
         return _why_impossible_counter(times_ns, values, most_w)
@@ -46,12 +46,12 @@ def _why_impossible_counter(times_ns: list, joules: list, most_w: float) -> str 
 
 
 def is_dead(series: list, unit: str) -> bool:
-    """Return whether all of these rails' readings say that nothing is taken.
+    """Return whether all readings of these rails are zero.
 
-    Single rails of a sum may be at 0 W, as a part of a chip without power is; a whole device is not.
+    Single rails of a sum may be at 0 W, such as a part of a chip without power, but not a complete device.
 
     Args:
-        series: lists of readings, one a rail.
+        series: lists of readings, one per rail.
         unit: "watts" or "joules".
     """
     if unit == "joules":
@@ -60,10 +60,10 @@ def is_dead(series: list, unit: str) -> bool:
 
 
 def possible_c(degrees: float) -> bool:
-    """Return whether a temperature can be one of a machine that runs."""
+    """Return whether a temperature is plausible for a running machine."""
     return TEMPERATURES_C[0] < degrees < TEMPERATURES_C[1]
 
 
 def possible_hz(hertz: float | None) -> bool:
-    """Return whether a clock can be; 0 is one that stands still."""
+    """Return whether a clock is plausible; 0 is a stopped clock."""
     return hertz is not None and 0 <= hertz <= MOST_HZ

@@ -1,7 +1,7 @@
-"""Temporary folders that do not stay when their process is killed: the next process sweeps them.
+"""Make temporary folders that do not persist when their process is killed: the next process removes them.
 
-A folder ``edgeprune-PID-...`` holds a file that its process keeps locked. The kernel lets go of the lock
-however the process ends, and in a container, too, where process numbers mean nothing outside.
+A folder ``edgeprune-PID-...`` has a file that its process keeps locked. The kernel releases the lock however the
+process ends, also in a container, where process numbers have no meaning outside.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any, Iterator
 
 PREFIX = "edgeprune-"
 LOCK = ".in-use"
-FORGOTTEN_S = 24 * 3600.0  # a folder without a lock is of an older version, or is being made just now
+FORGOTTEN_S = 24 * 3600.0  # a folder without a lock is of an earlier version, or is being created right now
 
 
 @contextmanager
 def scratch_folder(base: str | None = None) -> Iterator[str]:
-    """Yield a new temporary folder, which is removed at the end; those of dead processes go first.
+    """Yield a new temporary folder, which is removed at the end; those of dead processes are removed first.
 
     Args:
-        base: where; None for the system's place, as of TMPDIR.
+        base: parent folder; None for the system's, as of TMPDIR.
     """
-    place = base or tempfile.gettempdir()
-    sweep(place)
-    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=place)
+    parent = base or tempfile.gettempdir()
+    sweep(parent)
+    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent)
     lock = _locked(Path(folder) / f"{LOCK}.new")
     if lock is not None:
         os.rename(f"{folder}/{LOCK}.new", f"{folder}/{LOCK}")  # it is never seen unlocked
@@ -42,7 +42,7 @@ def scratch_folder(base: str | None = None) -> Iterator[str]:
 
 
 class ScratchFolder:
-    """The same for as long as this object lives; ``name`` is its path."""
+    """A temporary folder that exists as long as this object; ``name`` is its path."""
 
     def __init__(self) -> None:
         """Make the folder."""
@@ -52,7 +52,7 @@ class ScratchFolder:
 
 
 def sweep(base: str) -> list:
-    """Remove the folders below ``base`` whose process has ended; returns their names."""
+    """Remove the folders below ``base`` whose process has ended, and return their names."""
     swept = []
     for folder in Path(base).glob(f"{PREFIX}*"):
         try:
@@ -79,7 +79,7 @@ def _forgotten(folder: Path) -> bool:
 
 
 def _locked(path: Path, make: bool = True) -> int | None:
-    """Return the open file once its lock is ours; None if it is another's, or there are no locks here."""
+    """Lock a file and return its descriptor; None if another process holds the lock, or locks are unsupported."""
     try:
         import fcntl
     except ImportError:

@@ -1,4 +1,4 @@
-"""What the machine is doing at one moment, to be taken before and after a measurement. Nothing is changed."""
+"""Read the state of the machine before and after a measurement, without changing it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from types import TracebackType
 from edgeprune_target.clocks import clock_of, cpu_clocks, gpu_clock, gpu_folder, memory_hz
 from edgeprune_target.nvml import gpu_states
 from edgeprune_target.powermode import power_mode
-from edgeprune_target.system import answer_of, text
-from edgeprune_target.thermal import alarms, cooling, over_current, passive_trips_c, temperatures_c
+from edgeprune_target.system import output_of, text
+from edgeprune_target.thermal import alarms, cooling, over_current, passive_trips_c, zone_temperatures_c
 
-WATCH_S = 1.0  # devices.md 3.2: a clock that is low for three seconds on end is a finding
+WATCH_S = 1.0  # devices.md 3.2: a clock that is low for three seconds in a row is reported
 
 
 def state(root: str = "/") -> dict:
-    """Clocks, power mode, temperatures, cooling, counters and memory, as JSON; None where there is none."""
+    """Return clocks, power mode, temperatures, cooling, counters and memory, as JSON; unknown values are None."""
     base = Path(root)
     return {
         "monotonic_s": time.monotonic(),
@@ -26,7 +26,7 @@ def state(root: str = "/") -> dict:
         "gpu": gpu_clock(base),
         "memory_hz": memory_hz(base),
         "power_mode": power_mode(root),
-        "temperatures_c": temperatures_c(base),
+        "temperatures_c": zone_temperatures_c(base),
         "passive_trips_c": passive_trips_c(base),
         "cooling": cooling(base),
         "over_current": over_current(base),
@@ -38,29 +38,29 @@ def state(root: str = "/") -> dict:
 
 
 def swap_used_bytes(base: Path) -> int | None:
-    """Of /proc/meminfo."""
-    found = dict(re.findall(r"(SwapTotal|SwapFree):\s+(\d{1,15}) kB", text(base / "proc/meminfo")))
-    if len(found) != 2:
+    """Return the swap in use, from /proc/meminfo."""
+    kilobytes = dict(re.findall(r"(SwapTotal|SwapFree):\s+(\d{1,15}) kB", text(base / "proc/meminfo")))
+    if len(kilobytes) != 2:
         return None
-    used = int(found["SwapTotal"]) - int(found["SwapFree"])
+    used = int(kilobytes["SwapTotal"]) - int(kilobytes["SwapFree"])
     return used * 1024 if used >= 0 else None
 
 
 def pi_throttled(root: str = "/") -> int | None:
-    """The bits of ``vcgencmd get_throttled`` on a Raspberry Pi; None elsewhere."""
-    said, _ = answer_of("vcgencmd", "get_throttled", root=root)
-    found = re.search(r"throttled=0x([0-9a-fA-F]{1,8})\b", said)
-    return int(found.group(1), 16) if found else None
+    """Return the bits of ``vcgencmd get_throttled`` on a Raspberry Pi; None elsewhere."""
+    output, _ = output_of("vcgencmd", "get_throttled", root=root)
+    bits = re.search(r"throttled=0x([0-9a-fA-F]{1,8})\b", output)
+    return int(bits.group(1), 16) if bits else None
 
 
 class Watch:
-    """A context manager: looks at GPU clock and temperatures every ``period_s`` while it is open.
+    """A context manager that reads GPU clock and temperatures every ``period_s`` while it is open.
 
-    Without such a GPU and such zones there is no thread.
+    Without such a GPU and such zones, no thread is started.
     """
 
     def __init__(self, root: str = "/", period_s: float = WATCH_S) -> None:
-        """``root`` stands for ``/``."""
+        """Prepare to watch; ``root`` is used in place of ``/``."""
         self.base = Path(root)
         self.period_s = period_s
         self.gpu_hz: list = []
@@ -70,7 +70,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Watch:
-        if self._clock or temperatures_c(self.base):
+        if self._clock or zone_temperatures_c(self.base):
             self._thread.start()
         return self
 
@@ -82,7 +82,7 @@ class Watch:
             self._thread.join()
 
     def report(self) -> dict:
-        """``gpu_hz`` (one value per look) and ``warmest_c`` (per zone)."""
+        """Return ``gpu_hz`` (one value per read) and ``warmest_c`` (per zone)."""
         return {"gpu_hz": self.gpu_hz, "warmest_c": self.warmest_c, "period_s": self.period_s}
 
     def _run(self) -> None:
@@ -90,5 +90,5 @@ class Watch:
             hertz = clock_of(self._clock / "cur_freq") if self._clock else None
             if hertz is not None:
                 self.gpu_hz.append(hertz)
-            for zone, degrees in temperatures_c(self.base).items():
+            for zone, degrees in zone_temperatures_c(self.base).items():
                 self.warmest_c[zone] = max(degrees, self.warmest_c.get(zone, degrees))

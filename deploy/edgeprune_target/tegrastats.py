@@ -1,8 +1,8 @@
-"""The lines that NVIDIA's ``tegrastats`` prints, for every JetPack from 4 to 7: pure functions of text.
+"""Parse the lines of NVIDIA's ``tegrastats``, for every JetPack from 4 to 7: pure functions of text.
 
-Every field is optional: which ones there are depends on the release, the board, and whether root asks. A
-field that is not there is None or absent, never 0. Of power and temperature only the first number is
-taken: the others are a mean and a maximum since tegrastats started.
+Every field is optional: which ones are printed depends on release, board, and root permission. A
+missing field is None or absent, never 0. Of power and temperature only the first number is
+used: the others are a mean and a maximum since tegrastats started.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ MEGABYTES = {"k": 1 / 1024, "M": 1, "G": 1024}
 
 
 def is_line(line: str) -> bool:
-    """Whether this is one line of statistics: not a warning, not two lines run into each other."""
+    """Return whether this is one line of statistics: not a warning, not two lines without a line break."""
     return len(RAM.findall(line)) == 1
 
 
 def rails_w(line: str) -> dict:
-    """{rail: watts now}. Slightly negative is possible on an unloaded rail. Empty when none is printed."""
-    found: dict = {}
+    """Return {rail: current watts}; slightly negative values are possible without load. Empty if none is printed."""
+    watts: dict = {}
     for name, value, unit, *_ in POWER.findall(line):
         if name not in NOT_RAILS:
-            found.setdefault(name, int(value) / (1 if unit == "W" else 1000))
-    return found
+            watts.setdefault(name, int(value) / (1 if unit == "W" else 1000))
+    return watts
 
 
-def temperatures_c(line: str) -> dict:
-    """{zone: degrees now}, without gated zones, what cannot be, and PMIC, which is a constant."""
-    found = {name: float(now) for name, now, _ in TEMPERATURE.findall(line)}
-    return {name: now for name, now in found.items() if possible_c(now) and name.upper() != "PMIC"}
+def line_temperatures_c(line: str) -> dict:
+    """Return {zone: current degrees}, without gated zones, implausible values, and PMIC, which is a constant."""
+    degrees = {name: float(now) for name, now, _ in TEMPERATURE.findall(line)}
+    return {name: now for name, now in degrees.items() if possible_c(now) and name.upper() != "PMIC"}
 
 
 def memory_mb(line: str, kind: str = "RAM") -> tuple | None:
-    """(used, total) MB of "RAM" or "SWAP"; None when the line does not say."""
-    found = (RAM if kind == "RAM" else SWAP).search(line)
-    if found is None:
+    """Return (used, total) MB of "RAM" or "SWAP"; None if the line has no such field."""
+    field = (RAM if kind == "RAM" else SWAP).search(line)
+    if field is None:
         return None
-    scale = MEGABYTES[found.group(3)]
-    return int(found.group(1)) * scale, int(found.group(2)) * scale
+    scale = MEGABYTES[field.group(3)]
+    return int(field.group(1)) * scale, int(field.group(2)) * scale
 
 
 def cpus(line: str) -> list:
-    """Per core its load in percent (of its present clock), or None where it is off."""
-    found = CPU.search(line)
-    loads = [re.match(r"\s*(\d{1,9})%", part) for part in found.group(1).split(",")] if found else []
+    """Return the load of each core in percent (of its current clock), or None if the core is off."""
+    field = CPU.search(line)
+    loads = [re.match(r"\s*(\d{1,9})%", part) for part in field.group(1).split(",")] if field else []
     return [int(load.group(1)) if load else None for load in loads]
 
 
 def gpu(line: str) -> dict | None:
-    """``{"percent", "mhz": [per part]}`` with None for what is not said; None without the field."""
+    """Return ``{"percent", "mhz": [per part]}``, with None for missing values; None without the field."""
     for name, percent, clock in ENGINE.findall(line):
         if name == "GR3D_FREQ":
             mhz = [int(word) for word in re.findall(r"\b\d{1,9}\b", clock)]

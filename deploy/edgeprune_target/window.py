@@ -1,7 +1,7 @@
-"""The measuring window: the only place that reads the clock and the sensors around a piece of work.
+"""The measuring window: only this module reads the clock and the sensors around a piece of work.
 
-In: wait for the device, read the sensors and the clock. Out: wait for the device, read the clock and the
-sensors. What lies between is counted, and nothing else is: warm-up and loading come before.
+On entry, synchronize the device, read the sensors, then the clock. On exit, synchronize the device, read the clock,
+then the sensors. Only the work in between counts: warm-up and loading come before.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from edgeprune_target.energy import longest_gap_s, rail_joules, series, span_s, 
 from edgeprune_target.plausible import is_dead, why_impossible
 from edgeprune_target.totals import EVERY, choose_total
 
-UNCOVERED_SHARE = 0.1  # of the window may lie outside the readings; more would be guessed
-UNCOVERED_PERIODS = 3  # and as many reading periods: in a short window a late first line is no fault
+UNCOVERED_SHARE = 0.1  # of the window may lie outside the readings; more would be a guess
+UNCOVERED_PERIODS = 3  # and as many reading periods: in a short window a late first line is not a fault
 
 
 def nothing_to_wait_for() -> None:
-    """The ``synchronize`` of work that is done when it returns."""
+    """Do nothing: the ``synchronize`` of work that is complete when it returns."""
 
 
 class Window:
-    """A context manager; ask it for ``seconds`` and ``energy_report`` after leaving it.
+    """A context manager; ``seconds`` and ``energy_report`` are available after leaving it.
 
     Its clock is the sensor's. While it is open a thread reads the sensor every ``period_s``. With the sensor
-    ``none``, or with ``poll=False``, there is no thread: only the readings at both ends and those of
+    ``none``, or with ``poll=False``, there is no thread, only the readings at both ends and those of
     ``read_sensor``.
     """
 
@@ -37,7 +37,14 @@ class Window:
         totals: list | None = None,
         poll: bool = True,
     ) -> None:
-        """``totals`` are (kind, rails) to choose from; without any, all rails are of the sensor's kind."""
+        """Prepare a window.
+
+        Args:
+            sensor: opened.
+            synchronize: waits until the device has finished its work.
+            totals: (kind, rails) to choose from; by default all rails, of the sensor's kind.
+            poll: whether a thread reads the sensor.
+        """
         self.sensor = sensor
         self.synchronize = synchronize
         self.clock = sensor.clock
@@ -45,13 +52,13 @@ class Window:
         self.readings: list = []
         self.start_ns = self.end_ns = 0
         self._stop = threading.Event()
-        wanted = poll and sensor.why_not() is None
-        self._thread = threading.Thread(target=self._poll, daemon=True) if wanted else None
+        polled = poll and sensor.why_not() is None
+        self._thread = threading.Thread(target=self._poll, daemon=True) if polled else None
 
     def __enter__(self) -> Window:
         self.synchronize()
         self.read_sensor()
-        self.readings = self.readings[-1:]  # a sensor that prints by itself has been doing so for a while
+        self.readings = self.readings[-1:]  # a sensor that prints continuously has earlier readings
         self.start_ns = self.clock()
         if self._thread:
             self._thread.start()
@@ -69,7 +76,7 @@ class Window:
         self.read_sensor()
 
     def read_sensor(self) -> None:
-        """Take what the sensor has now."""
+        """Add the sensor's current readings."""
         self.readings += self.sensor.take()
 
     @property
@@ -78,9 +85,9 @@ class Window:
         return (self.end_ns - self.start_ns) / 1e9
 
     def joules(self) -> dict:
-        """{rail: joules} of this window; empty when the sensor did not give two readings.
+        """Return {rail: joules} of this window; empty if the sensor gave fewer than two readings.
 
-        Rails whose readings cannot be are left out: see `faults`.
+        Rails with implausible readings are left out: see `faults`.
         """
         faults = self.faults()
         readings = [
@@ -90,7 +97,7 @@ class Window:
         return rail_joules(readings, self.sensor.unit, self.start_ns, self.end_ns)
 
     def faults(self) -> dict:
-        """{rail: what is wrong with its readings}, of those with readings that cannot be."""
+        """Return {rail: what is wrong with its readings} for rails with implausible readings."""
         unit, most_w = self.sensor.unit, self.sensor.most_w
         checked = {
             rail: why_impossible(times, values, unit, most_w)
@@ -99,11 +106,11 @@ class Window:
         return {rail: fault for rail, fault in checked.items() if fault is not None}
 
     def counted_s(self) -> float:
-        """The time that ``joules`` is for: the window, or a counter's first reading to its last."""
+        """Return the time that ``joules`` covers: the window, or a counter's first reading to its last."""
         return span_s(self.readings) if self.sensor.unit == "joules" else self.seconds
 
     def total(self) -> tuple:
-        """``(kind, rails)``: what stands for the whole, of the rails that answered, rightly or not."""
+        """Return ``(kind, rails)`` of the total power, of the rails that answered, plausibly or not."""
         answered = [rail for rail, (times, _) in series(self.readings).items() if len(times) > 1]
         return choose_total(self.totals, answered)
 
@@ -113,10 +120,15 @@ class Window:
 
 
 def energy_report(window: Window, idle_w: float | None, reasons: list) -> dict:
-    """What a window says about energy, as JSON: joules per rail; of the total, gross and net of idle.
+    """Return the energy of a window as JSON: joules per rail; of the total, gross and net of idle.
 
-    ``gross_j`` is everything that the rails of the total took while the window was open; ``net_j`` is less
-    what the idle machine would have taken. What is unknown is None, with a ``reason``.
+    ``gross_j`` is the energy of the total's rails while the window was open; ``net_j`` is the same minus the energy
+    of the idle machine. Unknown values are None, with a ``reason``.
+
+    Args:
+        window: closed.
+        idle_w: power of the idle machine; None if it is unknown.
+        reasons: why other sensors are not available.
     """
     joules, (kind, rails) = window.joules(), window.total()
     reason = why_no_total(window, joules, rails, reasons)
@@ -124,7 +136,7 @@ def energy_report(window: Window, idle_w: float | None, reasons: list) -> dict:
     gross = sum(joules[rail] for rail in rails) if reason is None else None
     net = gross - idle_w * counted_s if gross is not None and idle_w is not None else None
     times = total_times(window, rails)
-    asked = window.sensor.name != "none"
+    has_sensor = window.sensor.name != "none"
     return {
         "sensor": window.sensor.name,
         "unit": window.sensor.unit,
@@ -137,7 +149,7 @@ def energy_report(window: Window, idle_w: float | None, reasons: list) -> dict:
         "net_j": net,
         "window_s": counted_s if joules else 0.0,
         "samples": len(times),
-        "failed_reads": sum(not values for _, values in window.readings) if asked else 0,
+        "failed_reads": sum(not values for _, values in window.readings) if has_sensor else 0,
         "rate_hz": (len(times) - 1) / span_s(window.readings) if len(times) > 1 else None,
         "longest_gap_s": longest_gap_s(times),
         "reason": reason,
@@ -145,26 +157,33 @@ def energy_report(window: Window, idle_w: float | None, reasons: list) -> dict:
 
 
 def total_times(window: Window, rails: list) -> list:
-    """When the total was read, ns: the times of its least read rail; without a total, of any rail."""
-    found = {rail: times for rail, (times, _) in series(window.readings).items()}
-    wanted = [found[rail] for rail in (rails or found)]
-    return min(wanted, key=len) if wanted else []
+    """Return when the total was read, ns: the times of its rail with the fewest readings; without a total, of any."""
+    times_of = {rail: times for rail, (times, _) in series(window.readings).items()}
+    rail_times = [times_of[rail] for rail in (rails or times_of)]
+    return min(rail_times, key=len) if rail_times else []
 
 
 def why_no_total(window: Window, joules: dict, rails: list, reasons: list) -> str | None:
-    """None when the total's energy is known, else the reason."""
+    """Return why the total's energy is unknown; None if it is known.
+
+    Args:
+        window: closed.
+        joules: {rail: joules} of the window.
+        rails: of the total; empty if there is none.
+        reasons: why other sensors are not available.
+    """
     faults = {rail: fault for rail, fault in window.faults().items() if rail in rails or not rails}
     for rail, fault in faults.items():
         return f"{rail} {fault}: what {window.sensor.name} says cannot be, so measure again"
     if not joules:
         return "; ".join(reasons) or "the sensor gave fewer than two readings"
     if not rails:
-        wanted = " or ".join("+".join(names) for _, names in window.totals) or "none is known for this board"
-        return f"the rails {', '.join(joules)} have no total (wanted: {wanted}); each is in rails_j"
+        totals = " or ".join("+".join(names) for _, names in window.totals) or "none is known for this board"
+        return f"the rails {', '.join(joules)} have no total (wanted: {totals}); each is in rails_j"
     readings = series(window.readings)
     if is_dead([readings[rail][1] for rail in rails], window.sensor.unit):
-        said = "counted nothing" if window.sensor.unit == "joules" else "read 0 W all the time"
-        return f"{'+'.join(rails)} {said}: the sensor {window.sensor.name} is dead, or not connected"
+        fault = "counted nothing" if window.sensor.unit == "joules" else "read 0 W all the time"
+        return f"{'+'.join(rails)} {fault}: the sensor {window.sensor.name} is dead, or not connected"
     if window.sensor.unit == "joules":
         return None
     times = total_times(window, rails)

@@ -69,11 +69,11 @@ class TensorRt(FromOnnx):
     def why_skipped(self) -> str | None:
         """Return one line that says why no engine can be built here, naming all that is missing."""
         from edgeprune_target.cuda import why_no_gpu
-        from edgeprune_target.trt.library import NoTensorRt, load
+        from edgeprune_target.trt.library import NoTensorRt, load_tensorrt
 
         missing = [why_no_gpu()]
         try:
-            load()
+            load_tensorrt()
         except NoTensorRt as error:
             missing.append(
                 f"{error}: pip install 'edgeprune[trt]', or on a Jetson: sudo apt install tensorrt"
@@ -82,10 +82,10 @@ class TensorRt(FromOnnx):
 
     def versions(self) -> dict[str, str | None]:
         """Return TensorRT's version, where its module loads."""
-        from edgeprune_target.trt.library import NoTensorRt, load
+        from edgeprune_target.trt.library import NoTensorRt, load_tensorrt
 
         try:
-            return {"tensorrt": str(load().__version__)}
+            return {"tensorrt": str(load_tensorrt().__version__)}
         except NoTensorRt:
             return {"tensorrt": None}
 
@@ -107,9 +107,9 @@ class TensorRt(FromOnnx):
     def convert(self, job: Job, path: Path) -> dict[str, Any]:
         """Build the engine; return what its record says of it."""
         from edgeprune_target.trt import store
-        from edgeprune_target.trt.library import load
+        from edgeprune_target.trt.library import load_tensorrt
 
-        trt = load()
+        trt = load_tensorrt()
         source = job.folder / self.measured_file(trt.__version__).file_name(job.name)
         if not source.is_file():
             raise ExportError(f"TensorRT {trt.__version__} needs {source.name}, which could not be made")
@@ -133,7 +133,7 @@ class TensorRt(FromOnnx):
     def _build(self, trt: Any, source: Path, job: Job) -> tuple[Any, dict[str, Any], float]:
         """Return the engine, what it was built on, and the seconds that took."""
         from edgeprune_target.cuda import open_gpu
-        from edgeprune_target.trt.build import Recipe, build
+        from edgeprune_target.trt.build import Recipe, build_engine
         from edgeprune_target.trt.library import make_logger, strongly_typed, version
         from edgeprune_target.trt.making import device_key
 
@@ -150,7 +150,7 @@ class TensorRt(FromOnnx):
                 gpu=gpu,
             )
             start = time.perf_counter()
-            plan = build(trt, make_logger(trt), str(source), recipe)
+            plan = build_engine(trt, make_logger(trt), str(source), recipe)
             return plan, device_key(gpu, "/"), time.perf_counter() - start
         finally:
             gpu.close()

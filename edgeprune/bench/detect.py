@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from edgeprune_target.caution import cautions
+from edgeprune_target.machine_warnings import machine_warnings
 from edgeprune_target.totals import choose_total
 
 from edgeprune.bench.local import LocalTransport, Transport
@@ -58,7 +58,7 @@ def detect_report(transport: Transport | None = None) -> dict[str, Any]:
         "total_kind": kind,
         "total_rails": rails,
         "state": state,
-        "warnings": cautions(state, state, nothing_seen, [], uses_gpu=False),
+        "warnings": machine_warnings(state, state, nothing_seen, [], uses_gpu=False),
         "fingerprint": fingerprint,
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 from edgeprune_target.__main__ import parser
 from edgeprune_target.measure import warmed_up
 from edgeprune_target.scratch import scratch_folder
-from edgeprune_target.sensors import first_that_answers
+from edgeprune_target.sensors import first_available
 from edgeprune_target.state import WATCH_S
 from edgeprune_target.window import Window, energy_report
 
@@ -206,5 +206,5 @@ def load_ns(output_lines: Sequence[str]) -> int:
 
 def no_energy() -> dict[str, Any]:
     """Return an energy report in the runner's form, without an energy."""
-    sensor, _ = first_that_answers(["none"])
+    sensor, _ = first_available(["none"])
     return energy_report(Window(sensor), None, [NO_ENERGY])

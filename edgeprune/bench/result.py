@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgeprune_target.caution import cautions
+from edgeprune_target.machine_warnings import machine_warnings
 
 from edgeprune.bench import stats
 from edgeprune.bench.compare import why_not_comparable
@@ -215,7 +215,7 @@ def segment_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "before": before,
         "after": after,
         "watched": watched,
-        "warnings": cautions(before, after, watched, samples, uses_gpu),
+        "warnings": machine_warnings(before, after, watched, samples, uses_gpu),
     }
 
 

@@ -86,7 +86,7 @@ def record_beside_an_engine(path: Path) -> None:
     from edgeprune_target.runtimes.trt import _record_beside
 
     engine = path.with_name(path.name.removesuffix(".json"))
-    store.find(engine, {"a": 1})
+    store.find_engine(engine, {"a": 1})
     assert isinstance(_record_beside(engine), dict)
 
 

@@ -8,7 +8,7 @@ import pytest
 from boards.stand_in import BOARDS, JETSONS, build, line_of, tegrastats
 from edgeprune_target import measure as measuring
 from edgeprune_target.measure import measure
-from edgeprune_target.sensors import first_that_answers, make_sensor
+from edgeprune_target.sensors import first_available, make_sensor
 from edgeprune_target.window import Window, energy_report
 
 from edgeprune.devices import Device, load_device
@@ -33,7 +33,7 @@ def ten_seconds(sensor: Any, totals: list, clock: Any) -> dict:
 @pytest.mark.parametrize("name", sorted(BOARDS))
 def test_fifty_joules(tmp_path: Path, clock: Any, name: str) -> None:
     device = load_device(name)
-    sensor, _ = first_that_answers(list(device.sensors), str(build(name, tmp_path)), clock)
+    sensor, _ = first_available(list(device.sensors), str(build(name, tmp_path)), clock)
     report = ten_seconds(sensor, totals_of(device), clock)
     assert report["gross_j"] == pytest.approx(50.0)
     assert report["total_kind"] == device.totals[0].kind
@@ -45,7 +45,7 @@ def test_fifty_joules(tmp_path: Path, clock: Any, name: str) -> None:
 
 def test_sensors_are_those_of_the_first_choice(tmp_path: Path) -> None:
     for name in BOARDS:
-        sensor, _ = first_that_answers(list(load_device(name).sensors), str(build(name, tmp_path / name)))
+        sensor, _ = first_available(list(load_device(name).sensors), str(build(name, tmp_path / name)))
         expected = {"jetson-agx-thor": "ina3221+ina238", "raspberry-pi-5": "rpi5"}
         assert sensor.name == expected.get(name, BOARDS[name].driver)
 
@@ -62,7 +62,7 @@ def test_thor_on_a_carrier_without_input_sensor_is_of_another_kind(tmp_path: Pat
     device = load_device("jetson-agx-thor")
     root = build("jetson-agx-thor", tmp_path)
     (root / "sys/class/hwmon/hwmon9").unlink()
-    sensor, reasons = first_that_answers(list(device.sensors), str(root), clock)
+    sensor, reasons = first_available(list(device.sensors), str(root), clock)
     report = ten_seconds(sensor, totals_of(device), clock)
     assert reasons[0].startswith("ina3221+ina238: ina238: no INA238")
     assert (report["total_kind"], report["gross_j"]) == ("rail_sum", pytest.approx(25.0))
@@ -75,11 +75,11 @@ def test_without_sysfs_tegrastats_says_the_same(
     monkeypatch.setattr("edgeprune_target.sensors.tegrastats.INTERVAL_MS", 20)
     root = build(name, tmp_path)
     device = load_device(name)
-    by_files, _ = first_that_answers(list(device.sensors), str(root))
+    by_files, _ = first_available(list(device.sensors), str(root))
     rails = by_files.read()
     (root / "sys/bus").rename(root / "away")
     (root / "sys/class/hwmon").rename(root / "away2")
-    by_lines, reasons = first_that_answers(list(device.sensors), str(root))
+    by_lines, reasons = first_available(list(device.sensors), str(root))
     assert by_lines.name == "tegrastats"
     assert len(reasons) == len(device.sensors) - 1
     found = by_lines.read()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from edgeprune_target.errors import TargetError
-from edgeprune_target.feeds import random_feed, resolve
+from edgeprune_target.feeds import random_feed, with_batch
 
 FREE_BATCH = {"input": ((None, 3, 4, 4), "float32")}
 
@@ -42,4 +42,4 @@ def test_what_cannot_be_fed(inputs: dict, message: str) -> None:
 
 
 def test_fixed_batch_that_fits() -> None:
-    assert resolve("x", (4, 3), 4) == (4, 3)
+    assert with_batch("x", (4, 3), 4) == (4, 3)

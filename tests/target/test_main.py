@@ -8,7 +8,7 @@ from pathlib import Path
 
 import edgeprune_target
 import pytest
-from edgeprune_target.__main__ import main, parse_shape
+from edgeprune_target.__main__ import main, named_shape
 
 from edgeprune.bench.local import runner_environment
 
@@ -92,13 +92,13 @@ def test_total_of_the_rails(fake_file: Path, five_watts: Path) -> None:
     ("text", "expected"), [("input=1x3x32x32", ("input", (1, 3, 32, 32))), ("2x8", ("", (2, 8)))]
 )
 def test_shapes(text: str, expected: tuple) -> None:
-    assert parse_shape(text) == expected
+    assert named_shape(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "input=", "input=1xtwo", "0x3"])
 def test_no_shapes(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="write it as"):
-        parse_shape(text)
+        named_shape(text)
 
 
 def test_what_libraries_print_stays_out_of_the_answer() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from edgeprune_target import nvml
-from edgeprune_target.nvml import Nvml, NvmlError, asked, gpu_list, gpu_states
+from edgeprune_target.nvml import Nvml, NvmlError, gpu_list, gpu_states, value_or_none
 from edgeprune_target.sensors.nvml import NvmlSensor
 
 from target.nvml_stand_in import IN_C, FakeNvml
@@ -39,7 +39,7 @@ def test_jetson_starts_and_supports_nothing() -> None:
     [
         ({"init": 9}, "", "nvmlInit_v2: Driver Not Loaded"),
         ({}, "4", "nvmlDeviceGetHandleByIndex_v2: Not Found"),
-        ({}, "first", "'first' is no number of a GPU"),
+        ({}, "first", "'first' is not a GPU's number"),
     ],
 )
 def test_reasons(answers: dict, argument: str, reason: str) -> None:
@@ -70,6 +70,6 @@ def test_types_against_a_library_in_c(tmp_path: Path, monkeypatch: pytest.Monkey
     card = Nvml(0)
     assert (card.name(), card.driver(), card.count()) == ("Card in C", "1.2", 1)
     assert (card.energy_mj(), card.energy_mj()) == (5_000_000_000, 10_000_000_000)  # more than 32 bits
-    assert (card.power_mw(), card.sm_mhz(), asked(card.temperature_c)) == (250_000, 1980, None)
+    assert (card.power_mw(), card.sm_mhz(), value_or_none(card.temperature_c)) == (250_000, 1980, None)
     with pytest.raises(NvmlError, match="Not Found"):
         Nvml(1)

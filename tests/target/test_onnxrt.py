@@ -2,7 +2,7 @@
 
 import json
 
-from edgeprune_target.runtimes.onnxrt import parse_profile
+from edgeprune_target.runtimes.onnxrt import parse_kernels
 
 
 def event(name: str, op: str, index: int, us: int, cat: str = "Node") -> dict:
@@ -15,7 +15,7 @@ def test_medians_without_the_first_inference() -> None:
     events = [event("conv_nchwc_kernel_time", "Conv", 3, us) for us in (900, 10, 30, 20)]
     events += [event("ReorderOutput_kernel_time", "ReorderOutput", 4, 5) for _ in range(4)]
     events += [event("model_run", "x", 0, 7000, "Session"), event("conv_fence_before", "Conv", 3, 1)]
-    assert parse_profile(json.dumps(events)) == [
+    assert parse_kernels(json.dumps(events)) == [
         {
             "name": "conv_nchwc",
             "kind": "Conv",
@@ -41,4 +41,4 @@ def test_medians_without_the_first_inference() -> None:
 
 def test_nodes_of_one_name_are_two_kernels() -> None:
     events = [event("x_kernel_time", "Relu", index, 1000 * index) for index in (1, 2)]
-    assert [kernel["ms"] for kernel in parse_profile(json.dumps(events))] == [1.0, 2.0]
+    assert [kernel["ms"] for kernel in parse_kernels(json.dumps(events))] == [1.0, 2.0]

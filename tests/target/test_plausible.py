@@ -12,11 +12,11 @@ from edgeprune_target.plausible import is_dead, why_impossible
 from edgeprune_target.sensors.base import Sensor
 from edgeprune_target.sensors.ina3221 import Ina3221
 from edgeprune_target.sensors.rapl import Rapl
-from edgeprune_target.sensors.replay import Replay
+from edgeprune_target.sensors.replay import ReplaySensor
 from edgeprune_target.sensors.rpi5 import parse_adc
 from edgeprune_target.state import state, swap_used_bytes
-from edgeprune_target.system import memory_total_bytes, number
-from edgeprune_target.thermal import passive_trips_c, temperatures_c
+from edgeprune_target.system import memory_total_bytes, read_number
+from edgeprune_target.thermal import passive_trips_c, zone_temperatures_c
 from edgeprune_target.window import Window, energy_report
 
 NAN, INF = float("nan"), float("inf")
@@ -151,7 +151,7 @@ def test_an_ina_that_garbles_fails_to_read(tmp_path: Path, content: str) -> None
 def test_a_recording_that_cannot_be_replayed(tmp_path: Path, text: str) -> None:
     path = tmp_path / "power.csv"
     path.write_text(text)
-    assert Replay(str(path)).why_not()
+    assert ReplaySensor(str(path)).why_not()
 
 
 def test_a_pi_that_garbles() -> None:
@@ -171,15 +171,15 @@ GARBLED = [
 @pytest.mark.parametrize("line", GARBLED)
 def test_tegrastats_that_garbles(line: str) -> None:
     tegrastats.is_line(line)
-    assert tegrastats.rails_w(line) == {} and tegrastats.temperatures_c(line) == {}
+    assert tegrastats.rails_w(line) == {} and tegrastats.line_temperatures_c(line) == {}
     tegrastats.memory_mb(line), tegrastats.cpus(line), tegrastats.gpu(line)
 
 
 def test_temperatures_that_cannot_be(tmp_path: Path) -> None:
     zones(tmp_path, {"cpu": 45_000, "a": 4_500_000, "b": -273_150, "c": 10**30, "d": -40_000}, 10**9)
-    assert temperatures_c(tmp_path) == {"cpu": 45.0, "d": -40.0}
+    assert zone_temperatures_c(tmp_path) == {"cpu": 45.0, "d": -40.0}
     line = "RAM 1/2MB (lfb 1x1MB) cpu@45C gpu@4500C iwlwifi@-256C out@-40.5C"
-    assert tegrastats.temperatures_c(line) == {"cpu": 45.0, "out": -40.5}
+    assert tegrastats.line_temperatures_c(line) == {"cpu": 45.0, "out": -40.5}
     assert passive_trips_c(tmp_path) == {}
 
 
@@ -216,9 +216,9 @@ def test_ticks_that_cannot_be() -> None:
 
 
 def test_numbers_of_more_than_64_bits_are_none(tmp_path: Path) -> None:
-    assert number(write(tmp_path, "a", 2**63)) is None
-    assert number(write(tmp_path, "a", "9" * 10_000)) is None
-    assert number(write(tmp_path, "a", -5)) == -5
+    assert read_number(write(tmp_path, "a", 2**63)) is None
+    assert read_number(write(tmp_path, "a", "9" * 10_000)) is None
+    assert read_number(write(tmp_path, "a", -5)) == -5
 
 
 def test_a_garbled_machine_has_a_state(tmp_path: Path) -> None:

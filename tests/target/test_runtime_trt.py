@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from edgeprune_target.errors import TargetError
 from edgeprune_target.feeds import random_feed
-from edgeprune_target.layering import build, layers
+from edgeprune_target.layering import build_if_needed, layers
 from edgeprune_target.measure import measure
 from edgeprune_target.runtimes import make_runtime, runtime_versions
 from edgeprune_target.trt.options import EngineOptions
@@ -67,8 +67,8 @@ def test_fewer_images_than_the_batch_are_filled_up(
 def test_an_engine_is_built_once(tensorrt: Any, cudart: Any, engines: Path, tmp_path: Path) -> None:
     tensorrt("10.3.0")
     path = small_cnn(tmp_path / "m.onnx")
-    first = build(str(path), runtime="tensorrt", threads=1, options=EngineOptions("fp16"))
-    second = build(str(path), runtime="tensorrt", threads=1, options=EngineOptions("fp16"))
+    first = build_if_needed(str(path), runtime="tensorrt", threads=1, options=EngineOptions("fp16"))
+    second = build_if_needed(str(path), runtime="tensorrt", threads=1, options=EngineOptions("fp16"))
     assert (first["built_now"], second["built_now"]) == (True, False)
     assert len(list(engines.glob("*.engine"))) == 1
     record = json.loads(next(engines.glob("*.json")).read_text())
@@ -82,7 +82,7 @@ def test_what_makes_it_build_anew(
 ) -> None:
     tensorrt("10.3.0")
     options, path = EngineOptions("fp16"), small_cnn(tmp_path / "m.onnx")
-    build(str(path), runtime="tensorrt", threads=1, options=options)
+    build_if_needed(str(path), runtime="tensorrt", threads=1, options=options)
     if change == "version":
         tensorrt("10.13.3.9")
     elif change == "file":
@@ -90,21 +90,25 @@ def test_what_makes_it_build_anew(
     else:
         new = {"precision": "fp32", "batch": 2, "workspace": 64}[change]
         options = options._replace(**{change if change != "workspace" else "workspace_mb": new})
-    assert build(str(path), runtime="tensorrt", threads=1, options=options)["built_now"]
+    assert build_if_needed(str(path), runtime="tensorrt", threads=1, options=options)["built_now"]
 
 
 def test_a_broken_engine_is_built_anew(tensorrt: Any, cudart: Any, engines: Path, tmp_path: Path) -> None:
     tensorrt("10.3.0")
     path = small_cnn(tmp_path / "m.onnx")
-    build(str(path), runtime="tensorrt", threads=1, options=EngineOptions("fp16"))
+    build_if_needed(str(path), runtime="tensorrt", threads=1, options=EngineOptions("fp16"))
     engine = next(engines.glob("*.engine"))
     engine.write_bytes(engine.read_bytes()[:-10])
-    assert build(str(path), runtime="tensorrt", threads=1, options=EngineOptions("fp16"))["built_now"]
+    assert build_if_needed(str(path), runtime="tensorrt", threads=1, options=EngineOptions("fp16"))[
+        "built_now"
+    ]
 
 
 def test_an_engine_file_of_another_version(tensorrt: Any, cudart: Any, engines: Path, tmp_path: Path) -> None:
     tensorrt("10.3.0")
-    build(str(small_cnn(tmp_path / "m.onnx")), runtime="tensorrt", threads=1, options=EngineOptions("fp16"))
+    build_if_needed(
+        str(small_cnn(tmp_path / "m.onnx")), runtime="tensorrt", threads=1, options=EngineOptions("fp16")
+    )
     engine = next(engines.glob("*.engine"))
     with opened(engine, batch=1) as loaded:
         assert loaded.engine_report()["precision"] == "fp16"
@@ -118,7 +122,9 @@ def test_an_engine_file_of_another_version(tensorrt: Any, cudart: Any, engines: 
 
 def test_an_engine_for_another_batch(tensorrt: Any, cudart: Any, engines: Path, tmp_path: Path) -> None:
     tensorrt("10.3.0")
-    build(str(small_cnn(tmp_path / "m.onnx")), runtime="tensorrt", threads=1, options=EngineOptions("fp16"))
+    build_if_needed(
+        str(small_cnn(tmp_path / "m.onnx")), runtime="tensorrt", threads=1, options=EngineOptions("fp16")
+    )
     engine = next(engines.glob("*.engine"))
     with pytest.raises(
         TargetError, match="takes 'input' from 1x3x6x6 to 1x3x6x6, not 2x3x6x6: give the ONNX"

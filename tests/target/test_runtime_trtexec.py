@@ -9,7 +9,7 @@ import pytest
 from boards.stand_in import build as build_board
 from edgeprune_target.accuracy import accuracy
 from edgeprune_target.errors import TargetError
-from edgeprune_target.layering import build, layers
+from edgeprune_target.layering import build_if_needed, layers
 from edgeprune_target.measure import measure
 from edgeprune_target.runtimes import make_runtime, runtime_versions
 from edgeprune_target.trt.options import EngineOptions
@@ -56,7 +56,7 @@ def test_the_engine_is_built_once_with_the_right_shapes(no_module: None, tmp_pat
     program = install(tmp_path, "8.2.1")
     path = str(small_cnn(tmp_path / "m.onnx"))
     for expected in (True, False):
-        found = build(path, runtime="tensorrt", threads=1, options=options(tmp_path))
+        found = build_if_needed(path, runtime="tensorrt", threads=1, options=options(tmp_path))
         assert found["built_now"] is expected
     lines = Path(f"{program}.log").read_text().splitlines()
     builds = [line for line in lines if "--onnx" in line]
@@ -130,7 +130,7 @@ def test_a_build_that_fails_says_why(no_module: None, tmp_path: Path, engines: P
     path.write_bytes(path.read_bytes().replace(b"MatMul", b"Unheard"[:6]))
     path.write_bytes(path.read_bytes() + b"\x12\x07Unheard")  # the producer's name
     with pytest.raises(TargetError, match="trtexec failed: Failed to parse onnx file"):
-        build(str(path), runtime="tensorrt", threads=1, options=options(tmp_path))
+        build_if_needed(str(path), runtime="tensorrt", threads=1, options=options(tmp_path))
     assert not engines.exists()
 
 
@@ -147,7 +147,7 @@ def test_a_quarter_of_the_boards_memory_is_the_workspace(no_module: None, tmp_pa
     for version, expected in (("8.2.1", "--workspace=1024"), ("8.6.1", "--memPoolSize=workspace:1953")):
         root = build_board("jetson-nano", tmp_path / version)
         program = install(root, version)
-        build(path, runtime="tensorrt", threads=1, options=options(root))
+        build_if_needed(path, runtime="tensorrt", threads=1, options=options(root))
         assert expected in Path(f"{program}.log").read_text()
 
 

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 from edgeprune_target.errors import TargetError
-from edgeprune_target.sensors import SENSORS, first_that_answers, make_sensor, roll_call
+from edgeprune_target.sensors import SENSORS, first_available, make_sensor, probe_all
 from edgeprune_target.sensors.base import Sensor
 from edgeprune_target.sensors.rapl import Rapl
-from edgeprune_target.sensors.replay import Replay
+from edgeprune_target.sensors.replay import ReplaySensor
 
 
 def zone(root: Path, folder: str, name: str, energy_uj: int, range_uj: int = 1000) -> Path:
@@ -48,7 +48,7 @@ def test_unknown_sensor_lists_the_known() -> None:
 def test_replay_interpolates_and_stays(tmp_path: Path, clock: Any) -> None:
     path = tmp_path / "p.csv"
     path.write_text("t_s,CPU,GPU\n100,2,0\n110,4,10\n")
-    sensor = Replay(str(path), clock=clock)
+    sensor = ReplaySensor(str(path), clock=clock)
     assert sensor.why_not() is None
     assert sensor.read() == {"CPU": 2.0, "GPU": 0.0}
     clock.forward(5)
@@ -63,7 +63,7 @@ def test_replay_interpolates_and_stays(tmp_path: Path, clock: Any) -> None:
 def test_replay_of_a_bad_file_says_so(tmp_path: Path, text: str) -> None:
     path = tmp_path / "p.csv"
     path.write_text(text)
-    assert "p.csv" in str(Replay(str(path)).why_not())
+    assert "p.csv" in str(ReplaySensor(str(path)).why_not())
 
 
 def test_rapl_counts_packages_only(tmp_path: Path) -> None:
@@ -104,15 +104,15 @@ def test_rapl_that_only_root_may_read(tmp_path: Path, monkeypatch: pytest.Monkey
     assert Rapl(root=str(tmp_path)).read() == {}
 
 
-def test_first_that_answers(tmp_path: Path, five_watts: Path) -> None:
-    sensor, reasons = first_that_answers(["rapl", f"replay:{five_watts}", "none"], str(tmp_path))
-    assert isinstance(sensor, Replay)
+def test_first_available(tmp_path: Path, five_watts: Path) -> None:
+    sensor, reasons = first_available(["rapl", f"replay:{five_watts}", "none"], str(tmp_path))
+    assert isinstance(sensor, ReplaySensor)
     assert len(reasons) == 1
     assert reasons[0].startswith("rapl: ")
 
 
 def test_none_answers_when_no_other_does(tmp_path: Path) -> None:
-    sensor, reasons = first_that_answers(["rapl"], str(tmp_path))
+    sensor, reasons = first_available(["rapl"], str(tmp_path))
     assert sensor.total_kind == "none"
     assert reasons
 
@@ -142,9 +142,9 @@ def test_plus_in_a_file_name_is_no_second_sensor(tmp_path: Path) -> None:
     assert make_sensor(f"replay:{path}").read() == {"A": 2.0}
 
 
-def test_roll_call_asks_every_one(tmp_path: Path, five_watts: Path) -> None:
+def test_probe_all_tries_every_sensor(tmp_path: Path, five_watts: Path) -> None:
     zone(tmp_path, "intel-rapl:0", "package-0", 7)
-    absent, rapl, replay = roll_call(["ina3221", "rapl", f"replay:{five_watts}"], str(tmp_path))
+    absent, rapl, replay = probe_all(["ina3221", "rapl", f"replay:{five_watts}"], str(tmp_path))
     assert (absent["answers"], absent["rails"]) == (False, {})
     assert "no INA3221" in absent["reason"]
     assert rapl["rails"] == {"package-0": None}  # a counter's value means nothing by itself

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from boards.stand_in import program, write
 from edgeprune_target import system
-from edgeprune_target.system import answer_of, find_program, number, text
+from edgeprune_target.system import find_program, output_of, read_number, text
 
 
 def test_text_of_the_device_tree_ends_with_a_nul(tmp_path: Path) -> None:
@@ -15,12 +15,12 @@ def test_text_of_the_device_tree_ends_with_a_nul(tmp_path: Path) -> None:
     ("content", "value"), [("12\n", 12), ("-256000", -256000), ("", None), ("n/a", None)]
 )
 def test_number(tmp_path: Path, content: str, value: int | None) -> None:
-    assert number(write(tmp_path, "x", content)) == value
+    assert read_number(write(tmp_path, "x", content)) == value
 
 
 def test_number_that_answers_an_error(tmp_path: Path) -> None:
     (tmp_path / "gated").mkdir()  # reading it is an OSError, as EAGAIN is
-    assert number(tmp_path / "gated") is None
+    assert read_number(tmp_path / "gated") is None
 
 
 def test_program_below_the_root_comes_before_path(tmp_path: Path) -> None:
@@ -41,12 +41,12 @@ def test_program_below_the_root_comes_before_path(tmp_path: Path) -> None:
 def test_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str, reason: str | None
 ) -> None:
-    monkeypatch.setattr(system, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(system, "TIMEOUT_S", 1.0)
     program(tmp_path, "usr/bin/tool", f"#!/bin/sh\n{script}\n")
-    found = answer_of("tool", "x", root=str(tmp_path))
+    found = output_of("tool", "x", root=str(tmp_path))
     assert found[0] == said
     assert found[1] is None if reason is None else found[1].startswith(reason)
 
 
 def test_no_program() -> None:
-    assert answer_of("no-such-program") == ("", "there is no program no-such-program on this machine")
+    assert output_of("no-such-program") == ("", "there is no program no-such-program on this machine")

@@ -2,7 +2,7 @@
 
 import pytest
 from boards.stand_in import LINES
-from edgeprune_target.tegrastats import cpus, gpu, is_line, memory_mb, rails_w, temperatures_c
+from edgeprune_target.tegrastats import cpus, gpu, is_line, line_temperatures_c, memory_mb, rails_w
 from edgeprune_target.totals import choose_total
 
 from edgeprune.devices import load_device
@@ -44,15 +44,15 @@ def test_recorded_line(name: str) -> None:
 
 
 def test_gated_zones_and_the_constant_pmic_are_no_temperatures() -> None:
-    gated = temperatures_c(LINES["agx_orin_jp5_gated_gpu"])
+    gated = line_temperatures_c(LINES["agx_orin_jp5_gated_gpu"])
     assert "GPU" not in gated
     assert "CV0" not in gated
     assert gated["CPU"] == 41.375
-    assert "PMIC" not in temperatures_c(LINES["nano_jp4_root"])
+    assert "PMIC" not in line_temperatures_c(LINES["nano_jp4_root"])
 
 
 def test_the_first_temperature_is_now_the_second_the_highest() -> None:
-    assert temperatures_c("cpu@34.312C/34.843C gpu@-256C/40C") == {"cpu": 34.312}
+    assert line_temperatures_c("cpu@34.312C/34.843C gpu@-256C/40C") == {"cpu": 34.312}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from boards.stand_in import cooling_device, ina3221, write, zones
 from boards.stand_in import over_current as write_events
-from edgeprune_target.thermal import alarms, cooling, over_current, passive_trips_c, temperatures_c
+from edgeprune_target.thermal import alarms, cooling, over_current, passive_trips_c, zone_temperatures_c
 
 
 def test_gated_zones_and_pmic_are_left_out(tmp_path: Path) -> None:
@@ -11,14 +11,14 @@ def test_gated_zones_and_pmic_are_left_out(tmp_path: Path) -> None:
     )
     (tmp_path / "sys/class/thermal/thermal_zone9").mkdir()
     (tmp_path / "sys/class/thermal/thermal_zone9/temp").mkdir()  # reading it fails, as with EAGAIN
-    assert temperatures_c(tmp_path) == {"cpu": 45.5, "GPU-therm": 40.0}
+    assert zone_temperatures_c(tmp_path) == {"cpu": 45.5, "GPU-therm": 40.0}
 
 
 def test_two_zones_of_one_name(tmp_path: Path) -> None:
     zones(tmp_path, {"cpu-thermal": 1000})
     write(tmp_path, "sys/class/thermal/thermal_zone1/type", "cpu-thermal\n")
     write(tmp_path, "sys/class/thermal/thermal_zone1/temp", 2000)
-    assert temperatures_c(tmp_path) == {"cpu": 1.0, "cpu thermal_zone1": 2.0}
+    assert zone_temperatures_c(tmp_path) == {"cpu": 1.0, "cpu thermal_zone1": 2.0}
 
 
 def test_lowest_passive_trip(tmp_path: Path) -> None:
@@ -47,5 +47,5 @@ def test_alarms_name_their_rail(tmp_path: Path) -> None:
 
 
 def test_machine_without_any(tmp_path: Path) -> None:
-    assert (temperatures_c(tmp_path), passive_trips_c(tmp_path), cooling(tmp_path)) == ({}, {}, [])
+    assert (zone_temperatures_c(tmp_path), passive_trips_c(tmp_path), cooling(tmp_path)) == ({}, {}, [])
     assert (over_current(tmp_path), alarms(tmp_path)) == ({}, [])

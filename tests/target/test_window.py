@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from edgeprune_target.sensors.base import Sensor
 from edgeprune_target.sensors.none import NoSensor
-from edgeprune_target.sensors.replay import Replay
+from edgeprune_target.sensors.replay import ReplaySensor
 from edgeprune_target.window import Window, energy_report
 
 
@@ -84,7 +84,7 @@ def test_work_that_fails_is_not_waited_for() -> None:
 
 
 def test_five_watts_for_ten_seconds_are_fifty_joules(five_watts: Path, clock: Any) -> None:
-    window = Window(Replay(str(five_watts), clock=clock), poll=False)
+    window = Window(ReplaySensor(str(five_watts), clock=clock), poll=False)
     with window:
         for _ in range(10):
             clock.forward(1)
@@ -170,7 +170,7 @@ def test_sensor_that_stopped_before_the_end(clock: Any, lines: int, known: bool)
 
 
 def test_thread_polls_while_open(five_watts: Path) -> None:
-    sensor = Replay(str(five_watts))
+    sensor = ReplaySensor(str(five_watts))
     sensor.period_s = 0.002
     with Window(sensor) as window:
         while len(window.readings) < 5:
@@ -193,7 +193,7 @@ def test_no_sensor_is_none_with_the_reasons_never_zero() -> None:
 
 
 def test_no_idle_power_means_no_net(five_watts: Path, clock: Any) -> None:
-    with Window(Replay(str(five_watts), clock=clock), poll=False) as window:
+    with Window(ReplaySensor(str(five_watts), clock=clock), poll=False) as window:
         clock.forward(2)
     report = energy_report(window, idle_w=None, reasons=[])
     assert (report["gross_j"], report["net_j"]) == (pytest.approx(10.0), None)

@@ -1,4 +1,4 @@
-"""The GPU's memory, stream, events and graphs: by pycuda where it is installed, else by libcudart.
+"""The GPU's memory, stream, events and graphs: by pycuda if it is installed, else by libcudart.
 
 Both have the same methods:
 
@@ -12,7 +12,7 @@ Both have the same methods:
     gpu.mark()                   an event, put on the stream now
     gpu.elapsed_ms(first, last)  between two events that have passed
     gpu.capture(work)            what ``work()`` puts on the stream, as one graph: a function that launches it
-    gpu.memory_info()            (free, total) bytes of device memory; on a Jetson, of the memory of all
+    gpu.memory_info()            (free, total) bytes of device memory; on a Jetson, of the shared memory
     gpu.compute()                compute capability, as in "8.7"
     gpu.versions()               {what: version}
     gpu.close()                  frees everything
@@ -26,10 +26,10 @@ from edgeprune_target.cuda.cudart import CudaError, Cudart
 
 
 def open_gpu() -> Any:
-    """The first GPU, by whichever library is here.
+    """Open the first GPU, by pycuda or libcudart.
 
     Raises:
-        CudaError: there is no CUDA here, or no GPU; the message says which and why.
+        CudaError: there is no CUDA, or no GPU; the message says which and why.
     """
     try:
         from edgeprune_target.cuda.pycuda_gpu import PycudaGpu
@@ -39,7 +39,7 @@ def open_gpu() -> Any:
 
 
 def why_no_gpu() -> str | None:
-    """None when there is a GPU that CUDA can use, else the reason."""
+    """Return None if CUDA can use a GPU, else the reason."""
     try:
         open_gpu().close()
     except CudaError as error:

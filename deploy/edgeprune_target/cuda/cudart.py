@@ -1,4 +1,4 @@
-"""CUDA's runtime library, by ctypes: no Python package has to be built for it."""
+"""Call CUDA's runtime library by ctypes, without a compiled Python package."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from edgeprune_target.errors import TargetError
 
 # Enumerations of driver_types.h; they have kept their values from CUDA 10 to 13.
 HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2  # cudaMemcpyKind
-NON_BLOCKING = 1  # cudaStreamNonBlocking: the default stream would wait for this one, and this one for it
-THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal: other threads may go on allocating
+NON_BLOCKING = 1  # cudaStreamNonBlocking: no mutual waiting with the default stream
+THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal: other threads may continue to allocate
 COMPUTE_MAJOR, COMPUTE_MINOR = 75, 76  # cudaDeviceAttr
 
 
 class CudaError(TargetError):
-    """CUDA is not here, has no GPU, or refused a call; the message says which."""
+    """CUDA is missing, has no GPU, or a call failed; the message says which."""
 
 
-class Runtime:
-    """The library's functions, each checked for its answer."""
+class CudaRuntime:
+    """The library's functions, each checked for its return code."""
 
     def __init__(self, library: Any) -> None:
-        """``library`` is what ctypes loaded; tests give a stand-in."""
+        """Wrap a library that ctypes loaded, or a fake for tests."""
         self.library = library
 
     def __call__(self, name: str, *arguments: Any) -> None:
-        """Call ``name``; raises CudaError with CUDA's own words unless it answers 0."""
+        """Call ``name``; raises CudaError with CUDA's message unless it returns 0."""
         function = getattr(self.library, name, None)
         if function is None:
             raise CudaError(f"this CUDA runtime has no {name}")
@@ -36,52 +36,52 @@ class Runtime:
             raise CudaError(f"{name}: {self.meaning(code)}")
 
     def meaning(self, code: int) -> str:
-        """CUDA's words for an error code."""
+        """Return CUDA's message for an error code."""
         function = getattr(self.library, "cudaGetErrorString", None)
         if function is None:
             return f"error {code}"
         function.restype = ctypes.c_char_p
-        said = function(ctypes.c_int(code))
-        return said.decode(errors="replace") if said else f"error {code}"
+        message = function(ctypes.c_int(code))
+        return message.decode(errors="replace") if message else f"error {code}"
 
     def number(self, name: str, *more: Any) -> int:
-        """What ``name`` puts into its first argument, an int."""
-        found = ctypes.c_int()
-        self(name, ctypes.byref(found), *more)
-        return found.value
+        """Call ``name`` and return the int that it writes to its first argument."""
+        result = ctypes.c_int()
+        self(name, ctypes.byref(result), *more)
+        return result.value
 
     def handle(self, name: str, *more: Any) -> int:
-        """What ``name`` puts into its first argument, a pointer."""
-        found = ctypes.c_void_p()
-        self(name, ctypes.byref(found), *more)
-        return found.value or 0
+        """Call ``name`` and return the pointer that it writes to its first argument."""
+        pointer = ctypes.c_void_p()
+        self(name, ctypes.byref(pointer), *more)
+        return pointer.value or 0
 
 
 class Graphs:
-    """Captures what is put on a stream, and launches it as one."""
+    """Captures the work on a stream as graphs, and launches them."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        """``runtime`` as loaded."""
+    def __init__(self, runtime: CudaRuntime) -> None:
+        """Prepare to capture with a loaded runtime."""
         self.call = runtime
         self.made: list = []
 
     def capture(self, stream: int, work: Callable[[], None]) -> Callable[[], None]:
-        """A function that launches what ``work()`` put on ``stream``; see ``gpu.capture``.
+        """Return a function that launches what ``work()`` puts on ``stream``; see ``gpu.capture``.
 
-        The order is trtexec's (devices.md 5.3). Whatever goes wrong, the stream is out of capture afterwards.
+        The order of calls is trtexec's (devices.md 5.3). After an error, the stream is not capturing any more.
 
         Raises:
             CudaError: it cannot be captured.
         """
-        where = ctypes.c_void_p(stream)
-        self.call("cudaStreamBeginCapture", where, ctypes.c_int(THREAD_LOCAL))
+        stream_pointer = ctypes.c_void_p(stream)
+        self.call("cudaStreamBeginCapture", stream_pointer, ctypes.c_int(THREAD_LOCAL))
         try:
             work()
         except BaseException:
-            self._abandon(where)
+            self._abandon(stream_pointer)
             raise
         try:
-            graph = self._ended(where)
+            graph = self._ended(stream_pointer)
             executable = self.call.handle(
                 "cudaGraphInstantiateWithFlags", ctypes.c_void_p(graph), ctypes.c_ulonglong(0)
             )
@@ -89,7 +89,7 @@ class Graphs:
             self._forget_error()
             raise
         self.made.append((graph, executable))
-        return lambda: self.call("cudaGraphLaunch", ctypes.c_void_p(executable), where)
+        return lambda: self.call("cudaGraphLaunch", ctypes.c_void_p(executable), stream_pointer)
 
     def close(self) -> None:
         """Destroy all graphs."""
@@ -98,16 +98,16 @@ class Graphs:
             self.call("cudaGraphDestroy", ctypes.c_void_p(graph))
         self.made = []
 
-    def _ended(self, where: Any) -> int:
+    def _ended(self, stream_pointer: Any) -> int:
         graph = ctypes.c_void_p()
-        self.call("cudaStreamEndCapture", where, ctypes.byref(graph))
+        self.call("cudaStreamEndCapture", stream_pointer, ctypes.byref(graph))
         if not graph.value:
             raise CudaError("nothing was captured")
         return graph.value
 
-    def _abandon(self, where: Any) -> None:
+    def _abandon(self, stream_pointer: Any) -> None:
         graph = ctypes.c_void_p()
-        self.call.library.cudaStreamEndCapture(where, ctypes.byref(graph))
+        self.call.library.cudaStreamEndCapture(stream_pointer, ctypes.byref(graph))
         if graph.value:
             self.call.library.cudaGraphDestroy(graph)
         self._forget_error()
@@ -123,7 +123,7 @@ class Cudart:
     name = "libcudart"
 
     def __init__(self, library: Any = None) -> None:
-        """Load the library, count the GPUs, make a stream.
+        """Load the library, check for a GPU, and create a stream.
 
         Raises:
             CudaError: no library, no driver or no GPU.
@@ -136,13 +136,13 @@ class Cudart:
         self.stream = self.call.handle("cudaStreamCreateWithFlags", ctypes.c_uint(NON_BLOCKING))
 
     def allocate(self, size: int) -> int:
-        """``size`` bytes of device memory."""
+        """Allocate ``size`` bytes of device memory, and return the address."""
         address = self.call.handle("cudaMalloc", ctypes.c_size_t(max(1, size)))
         self._addresses.append(address)
         return address
 
     def host_array(self, shape: tuple, kind: Any) -> Any:
-        """Zeros in page-locked memory."""
+        """Return an array of zeros in page-locked memory."""
         import numpy
 
         size = int(numpy.prod(shape, dtype=numpy.int64)) * numpy.dtype(kind).itemsize
@@ -154,11 +154,11 @@ class Cudart:
         return array
 
     def upload(self, address: int, array: Any) -> None:
-        """Host to device."""
+        """Copy from host to device."""
         self._copy(address, array.ctypes.data, array.nbytes, HOST_TO_DEVICE)
 
     def download(self, array: Any, address: int) -> None:
-        """Device to host."""
+        """Copy from device to host."""
         self._copy(array.ctypes.data, address, array.nbytes, DEVICE_TO_HOST)
 
     def synchronize(self) -> None:
@@ -166,30 +166,32 @@ class Cudart:
         self.call("cudaStreamSynchronize", ctypes.c_void_p(self.stream))
 
     def mark(self) -> int:
-        """An event on the stream."""
+        """Record an event on the stream, and return it."""
         event = self.call.handle("cudaEventCreate")
         self._events.append(event)
         self.call("cudaEventRecord", ctypes.c_void_p(event), ctypes.c_void_p(self.stream))
         return event
 
     def elapsed_ms(self, first: int, last: int) -> float:
-        """Between two events."""
-        found = ctypes.c_float()
-        self.call("cudaEventElapsedTime", ctypes.byref(found), ctypes.c_void_p(first), ctypes.c_void_p(last))
-        return float(found.value)
+        """Return the time between two events."""
+        elapsed = ctypes.c_float()
+        self.call(
+            "cudaEventElapsedTime", ctypes.byref(elapsed), ctypes.c_void_p(first), ctypes.c_void_p(last)
+        )
+        return float(elapsed.value)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """A graph; CudaError where there can be none."""
+        """Capture a graph, and return a function that launches it; raises CudaError if that is impossible."""
         return self._graphs.capture(self.stream, work)
 
     def memory_info(self) -> tuple:
-        """(free, total) bytes."""
+        """Return (free, total) bytes of device memory."""
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         self.call("cudaMemGetInfo", ctypes.byref(free), ctypes.byref(total))
         return free.value, total.value
 
     def compute(self) -> str:
-        """As in "8.7"."""
+        """Return the compute capability, as in "8.7"."""
         major, minor = [
             self.call.number("cudaDeviceGetAttribute", ctypes.c_int(which), ctypes.c_int(0))
             for which in (COMPUTE_MAJOR, COMPUTE_MINOR)
@@ -197,12 +199,12 @@ class Cudart:
         return f"{major}.{minor}"
 
     def versions(self) -> dict:
-        """Of the runtime: 12060 is 12.6."""
+        """Return the version of the runtime: 12060 is 12.6."""
         number = self.call.number("cudaRuntimeGetVersion")
         return {"cuda_runtime": f"{number // 1000}.{number % 1000 // 10}"}
 
     def close(self) -> None:
-        """Free everything; arrays of ``host_array`` must not be touched any more."""
+        """Free everything; arrays of ``host_array`` must not be used any more."""
         self._graphs.close()
         for event in self._events:
             self.call("cudaEventDestroy", ctypes.c_void_p(event))
@@ -225,14 +227,14 @@ class Cudart:
         )
 
 
-def load_runtime(library: Any = None) -> Runtime:
-    """The library with at least one GPU behind it.
+def load_runtime(library: Any = None) -> CudaRuntime:
+    """Load the library, and check that there is a GPU.
 
     Raises:
         CudaError: no library, no driver or no GPU.
     """
     try:
-        runtime = Runtime(library or loading.load_library())
+        runtime = CudaRuntime(library or loading.load_library())
     except OSError as error:
         raise CudaError(f"no CUDA: {error}") from error
     try:

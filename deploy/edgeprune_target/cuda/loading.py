@@ -1,4 +1,4 @@
-"""Where libcudart is: in the loader's path, in CUDA's own folders, or in NVIDIA's wheels."""
+"""Find libcudart in the loader's path, in CUDA's own folders, or in NVIDIA's wheels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WHEELS = ("nvidia/cu13/lib", "nvidia/cuda_runtime/lib")
 
 
 def load_library() -> Any:
-    """libcudart as ctypes gives it.
+    """Load libcudart by ctypes.
 
     Raises:
         OSError: it is not on this machine.
@@ -28,7 +28,7 @@ def load_library() -> Any:
 
 
 def places() -> list:
-    """Files that may be it, outside the loader's own path."""
+    """Return the candidate files outside the loader's own path."""
     folders = [Path(folder) for folder in FOLDERS]
     folders += [Path(entry) / wheel for entry in sys.path if entry for wheel in WHEELS]
     return [str(file) for folder in folders for file in sorted(folder.glob("libcudart.so*"))]

@@ -1,4 +1,4 @@
-"""The first GPU through pycuda, where somebody has built it."""
+"""The first GPU through pycuda, if it is installed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from edgeprune_target.cuda.cudart import CudaError, Graphs, load_runtime
 
 
 class PycudaGpu:
-    """In the device's primary context, which is the one that libcudart and torch use too."""
+    """The first GPU, in the device's primary context, which libcudart and torch use too."""
 
     name = "pycuda"
 
     def __init__(self) -> None:
-        """Raises CudaError: no driver or no GPU."""
+        """Open the GPU and create a stream.
+
+        Raises:
+            CudaError: no driver or no GPU.
+        """
         try:
             driver.init()
             self.device = driver.Device(0)
@@ -30,24 +34,24 @@ class PycudaGpu:
         self._graphs: Graphs | None = None
 
     def allocate(self, size: int) -> int:
-        """``size`` bytes of device memory."""
+        """Allocate ``size`` bytes of device memory, and return the address."""
         memory = driver.mem_alloc(max(1, size))
         self._allocated.append(memory)
         return int(memory)
 
     def host_array(self, shape: tuple, kind: Any) -> Any:
-        """Zeros in page-locked memory."""
+        """Return an array of zeros in page-locked memory."""
         array = driver.pagelocked_empty(shape, kind)
         array[...] = 0
         self._pinned.append(array)
         return array
 
     def upload(self, address: int, array: Any) -> None:
-        """Host to device."""
+        """Copy from host to device."""
         driver.memcpy_htod_async(address, array, self._stream)
 
     def download(self, array: Any, address: int) -> None:
-        """Device to host."""
+        """Copy from device to host."""
         driver.memcpy_dtoh_async(array, address, self._stream)
 
     def synchronize(self) -> None:
@@ -55,32 +59,32 @@ class PycudaGpu:
         self._stream.synchronize()
 
     def mark(self) -> Any:
-        """An event on the stream."""
+        """Record an event on the stream, and return it."""
         event = driver.Event()
         event.record(self._stream)
         return event
 
     def elapsed_ms(self, first: Any, last: Any) -> float:
-        """Between two events."""
+        """Return the time between two events."""
         return float(last.time_since(first))
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """A graph, by libcudart: pycuda has none. CudaError where there can be none."""
+        """Capture a graph by libcudart, since pycuda has none; raises CudaError if that is impossible."""
         if self._graphs is None:
             self._graphs = Graphs(load_runtime())
         return self._graphs.capture(self.stream, work)
 
     def memory_info(self) -> tuple:
-        """(free, total) bytes."""
+        """Return (free, total) bytes of device memory."""
         free, total = driver.mem_get_info()
         return int(free), int(total)
 
     def compute(self) -> str:
-        """As in "8.7"."""
+        """Return the compute capability, as in "8.7"."""
         return "{}.{}".format(*self.device.compute_capability())
 
     def versions(self) -> dict:
-        """Of CUDA, as pycuda was built for it."""
+        """Return the CUDA version for which pycuda was built."""
         return {"cuda_driver_api": ".".join(map(str, driver.get_version()))}
 
     def close(self) -> None:

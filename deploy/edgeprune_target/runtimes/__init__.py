@@ -1,7 +1,7 @@
-"""The runtimes, by name: those of the runner, each in a file of its own, and those of a file sent along with it.
+"""The runtimes, by name: those of the runner, one per file, and those of a file that is sent with it.
 
-A file sent along comes from a package that is installed where the measurement is asked for (see
-``edgeprune.backends``). It defines a ``Runtime`` and registers it:
+A file that is sent with it comes from a package that is installed on the host (see ``edgeprune.backends``). It defines
+a ``Runtime`` and registers it:
 
     from edgeprune_target.runtimes import Runtime, register
 
@@ -46,7 +46,7 @@ def register(kind: Kind) -> Kind:
 
 
 def load_file(path: str) -> None:
-    """Run a Python file, which registers runtimes: code that the user has installed, never of a run folder.
+    """Run a Python file that registers runtimes: code that the user has installed, never from a run folder.
 
     Raises:
         TargetError: there is no such file, or it does not run on this machine's Python.
@@ -66,7 +66,7 @@ def load_file(path: str) -> None:
             f"the runtime file {file.name} needs the Python package {error.name} on this machine: install it "
             f"there, for example with: pip install {error.name}"
         ) from error
-    except Exception as error:  # whatever the file does
+    except Exception as error:  # the file may raise anything
         python = ".".join(map(str, sys.version_info[:2]))
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise TargetError(
@@ -80,7 +80,7 @@ def make_runtime(name: str, model: str, threads: int, options: Any = None) -> Ru
     Args:
         name: of the runtime.
         model: the model's file.
-        threads: that one inference may use.
+        threads: per inference.
         options: ``EngineOptions``, for runtimes that build an engine.
 
     Raises:
@@ -100,5 +100,5 @@ def make_runtime(name: str, model: str, threads: int, options: Any = None) -> Ru
 
 
 def runtime_versions(root: str = "/") -> dict:
-    """Return {runtime: version of its library, or None where it is not installed}, stand-ins left out."""
+    """Return {runtime: version of its library, or None if it is not installed}, without fakes for tests."""
     return {name: kind.installed(root) for name, kind in sorted(RUNTIMES.items()) if kind.listed}

@@ -1,4 +1,4 @@
-"""What a runtime is: the base class of all of them, with a default for whatever a runtime need not do."""
+"""The base class of all runtimes, with defaults for everything that is optional."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from edgeprune_target import __version__
 
 
 class Runtime:
-    """One model on one runtime; a context manager that loads the model on entering and frees it on leaving.
+    """One model on one runtime; a context manager that loads the model on entry and frees it on exit.
 
     A runtime has a name and a library, and overrides ``load``, ``infer`` and ``versions``; the rest has defaults.
-    Making it imports the library and nothing more, so that the library's memory is not counted as the model's.
+    The constructor only imports the library, so that the library's memory is not counted as the model's.
 
-    name        as the runner is told it
-    library     the Python package that must be there; None where none is needed
-    install     what to do where it is missing
-    listed      whether a probe names it; stand-ins for tests are not
+    name        of ``--runtime``
+    library     the required Python package; None if none is required
+    install     the remedy if it is missing
+    listed      whether a probe lists it; fakes for tests are not listed
     uses_gpu    whether it computes on a GPU, whose clock then matters
-    timed_by    the program that runs and times the model itself (``run_benchmark``); None where ``infer`` does
-    inputs      after entering: {name: (shape with None where it is free, numpy type name)}
-    warnings    ``[{"code", "message"}]`` about what was loaded
-    record      what was built for this machine, as JSON; None where nothing is built
+    timed_by    the program that runs and times the model itself (``run_benchmark``); None if ``infer`` does
+    inputs      after entry: {name: (shape with None for a dynamic size, numpy type name)}
+    warnings    ``[{"code", "message"}]`` about the loaded model
+    record      the engine that was built for this machine, as JSON; None if nothing is built
     """
 
     name = ""
@@ -34,11 +34,11 @@ class Runtime:
     timed_by: str | None = None
 
     def __init__(self, model: str, threads: int, options: Any = None) -> None:
-        """Keep what is wanted, and import the library.
+        """Store the arguments and import the library.
 
         Args:
             model: the model's file.
-            threads: that one inference may use.
+            threads: per inference.
             options: the ``EngineOptions``, for runtimes that build an engine.
         """
         self.model, self.threads, self.options = model, threads, options
@@ -48,12 +48,18 @@ class Runtime:
 
     @classmethod
     def open(cls, model: str, threads: int, options: Any = None) -> Runtime:
-        """Make the runtime; of a family of classes, the one that this machine has a library for."""
+        """Make the runtime; of a family of classes, the one whose library this machine has.
+
+        Args:
+            model: the model's file.
+            threads: per inference.
+            options: the ``EngineOptions``, for runtimes that build an engine.
+        """
         return cls(model, threads, options)
 
     @classmethod
     def installed(cls, _root: str = "/") -> str | None:
-        """Return the version of the library on this machine; None where it is not there."""
+        """Return the version of the library on this machine; None if it is not installed."""
         if cls.library is None:
             return __version__
         try:
@@ -75,43 +81,43 @@ class Runtime:
         raise NotImplementedError
 
     def free(self) -> None:
-        """Give back what ``load`` took."""
+        """Free the resources of ``load``."""
 
     def infer(self, feed: dict) -> dict:
-        """Run the model once: {input: array} -> {output: array}; may return before it is computed."""
+        """Run the model once, {input: array} -> {output: array}; may return before the computation has finished."""
         raise NotImplementedError
 
     def synchronize(self) -> None:
-        """Return when all that was asked for has been computed."""
+        """Wait until all computations have finished."""
 
     def versions(self) -> dict:
         """Return {library: version}."""
         return {self.name: self.installed()}
 
     def prepare(self) -> bool:
-        """Do what is done once per machine and model (build an engine); return whether it was done now."""
+        """Do the work that is needed once per machine and model (build an engine); return whether it was done now."""
         return False
 
     def engine_report(self) -> Any:
-        """Return what was built, as JSON; None where nothing is built."""
+        """Return the engine's record as JSON; None if nothing is built."""
         return None
 
     def device_memory(self) -> Any:
-        """Return bytes on the device, as JSON; None where there is no memory of its own."""
+        """Return the bytes on the device, as JSON; None if the device has no separate memory."""
         return None
 
     def gpu_pass(self, _feed: dict, _seconds: float) -> dict:
-        """Return ``{"gpu_ns", "enqueue_ns"}``, lists from a pass of its own; None where there is no GPU."""
+        """Return ``{"gpu_ns", "enqueue_ns"}``, lists from a separate pass; None without a GPU."""
         return {"gpu_ns": None, "enqueue_ns": None}
 
     def layers(self, _feed: dict, _seconds: float) -> list:
-        """Return every layer with its time, from a pass of its own (see ``trt.layers``); none by default."""
+        """Return every layer with its time, from a separate pass (see ``trt.layers``); none by default."""
         return []
 
     def run_benchmark(self, _seconds: float, _during: tuple) -> dict:
-        """Have the model timed by the program ``timed_by``, with the contexts ``during`` open meanwhile.
+        """Let the program ``timed_by`` time the model, with the contexts ``during`` open meanwhile.
 
         Returns:
-            ``samples_ns``, ``warm_up``, ``window_runs``, and ``gpu_ns`` and ``enqueue_ns`` where there are any.
+            ``samples_ns``, ``warm_up``, ``window_runs``, and ``gpu_ns`` and ``enqueue_ns`` if there are any.
         """
         raise NotImplementedError

@@ -1,12 +1,12 @@
-"""A stand-in runtime: a known latency and a known answer, for tests of whatever measures.
+"""A fake runtime with a known latency and a known output, for tests of measurements.
 
 The "model" is a small JSON file, every key optional:
 
     {"latency_ns": 200000, "answer": 3, "classes": 10, "fail": "out of memory", "fail_after": 20,
      "uses_gpu": true, "layers": [...]}
 
-It always answers class ``answer``; with ``fail`` it raises that message at call number ``fail_after``; with
-``uses_gpu`` it says that it computes on a GPU; ``layers`` are what it says of its layers.
+It always predicts class ``answer``; with ``fail`` it raises that message at call number ``fail_after``; with
+``uses_gpu`` it claims to compute on a GPU; ``layers`` is its list of layers.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from edgeprune_target.runtimes.base import Runtime
 
 
 class FakeRuntime(Runtime):
-    """Busy for a fixed time per call. Not asleep: a sleep ends some 50 us late, and not evenly."""
+    """Busy-waits for a fixed time per call; a sleep would end about 50 us late, with jitter."""
 
     name, listed = "fake", False
 
     def __init__(self, model: str, threads: int, options: Any = None) -> None:
-        """Threads and options are taken and not used."""
+        """Store the arguments; threads and options are not used."""
         super().__init__(model, threads, options)
         self.calls = 0
 
@@ -38,11 +38,11 @@ class FakeRuntime(Runtime):
         self.uses_gpu = bool(self.settings.get("uses_gpu", False))
 
     def free(self) -> None:
-        """Forget what the file says."""
+        """Drop the settings."""
         self.settings = {}
 
     def infer(self, feed: dict) -> dict:
-        """Take ``latency_ns``, then give one row of logits for each row fed (one row for no feed)."""
+        """Wait for ``latency_ns``, then return one row of logits per input row (one row without input)."""
         until = perf_counter_ns() + self.settings.get("latency_ns", 0)
         self.calls += 1
         if "fail" in self.settings and self.calls > self.settings.get("fail_after", 0):
@@ -55,9 +55,9 @@ class FakeRuntime(Runtime):
         return {"logits": [row] * rows}
 
     def layers(self, _feed: dict, _seconds: float) -> list:
-        """As the file says."""
+        """Return the layers of the file."""
         return list(self.settings.get("layers", []))
 
     def versions(self) -> dict:
-        """A stand-in has no library."""
+        """Return a fixed version: a fake has no library."""
         return {"fake": "1"}

@@ -12,7 +12,7 @@ from edgeprune_target.errors import TargetError
 from edgeprune_target.runtimes.base import Runtime
 from edgeprune_target.scratch import scratch_folder
 
-# ONNX type -> numpy type; anything else cannot be fed with generated numbers.
+# ONNX type -> numpy type; inputs of other types cannot be generated.
 NUMPY_TYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -24,14 +24,14 @@ NUMPY_TYPES = {
 }
 
 
-KERNEL = "_kernel_time"  # the end of the names of the profile's events that are wanted
+KERNEL = "_kernel_time"  # suffix of the relevant events of a profile
 REORDERS = ("ReorderInput", "ReorderOutput")  # between plain tensors and blocks of channels
 FEWEST_RUNS = 20  # of the pass that times the layers; the first warms up
-MOST_RUNS = 2000  # beyond, the profile's file grows and the medians do not change
+MOST_RUNS = 2000  # more runs enlarge the profile's file without changing the medians
 
 
 class OnnxRuntime(Runtime):
-    """One session; ``threads`` is the size of the pool that one operator is spread over."""
+    """One session; ``threads`` is the size of the pool that computes an operator."""
 
     name = library = "onnxruntime"
 
@@ -45,7 +45,7 @@ class OnnxRuntime(Runtime):
         self.outputs: list = []
 
     def load(self) -> None:
-        """Make the session."""
+        """Create the session."""
         if not Path(self.model).is_file():
             raise TargetError(f"no such model file: {self.model}")
         self.session = self._session(self._options())
@@ -67,12 +67,12 @@ class OnnxRuntime(Runtime):
         self.session = None
 
     def infer(self, feed: dict) -> dict:
-        """Run the model once; the answer is complete when this returns."""
+        """Run the model once, synchronously."""
         values = self.session.run(self.outputs, feed)
         return {name: values[index] for index, name in enumerate(self.outputs)}
 
     def layers(self, feed: dict, seconds: float) -> list:
-        """Every kernel and the median of its times, in a session of its own: its profiler slows it down."""
+        """Return every kernel with its median time, from a separate session: the profiler slows it down."""
         with scratch_folder() as folder:
             options = self._options()
             options.enable_profiling = True
@@ -82,10 +82,10 @@ class OnnxRuntime(Runtime):
             while runs < FEWEST_RUNS or (runs < MOST_RUNS and time.monotonic() < until):
                 session.run(self.outputs, feed)
                 runs += 1
-            return parse_profile(Path(session.end_profiling()).read_text())
+            return parse_kernels(Path(session.end_profiling()).read_text())
 
     def versions(self) -> dict:
-        """The library and its version."""
+        """Return the library's version."""
         return {"onnxruntime": self.onnxruntime.__version__}
 
     def _options(self) -> Any:
@@ -97,12 +97,12 @@ class OnnxRuntime(Runtime):
         return options
 
 
-def parse_profile(text: str) -> list:
-    """ONNX Runtime's profile -> its kernels in the order of their running, as ``trt.layers`` describes them.
+def parse_kernels(text: str) -> list:
+    """Parse ONNX Runtime's profile to its kernels in execution order, as ``trt.layers`` describes them.
 
-    The first inference is left out: it allocates. ``quiet_ms`` is the mean of the fastest quarter: what a
-    kernel takes while neighbours leave the cores alone, and finer than the profile's whole microseconds.
-    ``outputs`` are the shapes that were really computed, with the channels that were padded.
+    The first inference is left out: it allocates. ``quiet_ms`` is the mean of the fastest quarter: the time of a
+    kernel without noisy co-tenants, and finer than the profile's integer microseconds.
+    ``outputs`` are the shapes that were actually computed, including padded channels.
     """
     kernels: dict = {}
     for event in json.loads(text):
@@ -120,7 +120,9 @@ def parse_profile(text: str) -> list:
             "ms": median(kernel["us"][1:] or kernel["us"]) / 1e3,
             "quiet_ms": mean(_fastest(kernel["us"][1:] or kernel["us"])) / 1e3,
             "outputs": [
-                list(shape) for one in kernel["about"].get("output_type_shape", []) for shape in one.values()
+                list(shape)
+                for output in kernel["about"].get("output_type_shape", [])
+                for shape in output.values()
             ],
             "formats": [],
             "reformat": kernel["about"].get("op_name") in REORDERS,
@@ -130,7 +132,7 @@ def parse_profile(text: str) -> list:
 
 
 def _fastest(times: list) -> list:
-    """The fastest quarter, one at least."""
+    """Return the fastest quarter, at least one."""
     return sorted(times)[: max(1, len(times) // 4)]
 
 

@@ -1,4 +1,4 @@
-"""TensorRT, by whatever this machine has: its Python module, else its program trtexec."""
+"""TensorRT, by its Python module if this machine has it, else by its program trtexec."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 from edgeprune_target.runtimes.base import Runtime
 from edgeprune_target.trt import trtexec
-from edgeprune_target.trt.library import NoTensorRt, load
+from edgeprune_target.trt.library import NoTensorRt, load_tensorrt
 from edgeprune_target.trt.options import EngineOptions
 
 
 class TensorRtRuntime(Runtime):
-    """What both ways to TensorRT share. The number of threads is not used: the GPU has its own."""
+    """Base class of both ways to TensorRT. The number of threads is not used: the GPU has its own."""
 
     name = library = "tensorrt"
     uses_gpu = True
@@ -20,14 +20,19 @@ class TensorRtRuntime(Runtime):
     def open(cls, model: str, threads: int, options: EngineOptions | None = None) -> Runtime:
         """Make a runtime for a model.
 
+        Args:
+            model: an ONNX file, or an engine.
+            threads: not used.
+            options: of the engine.
+
         Raises:
-            NoTensorRt: there is neither the module nor the program.
+            NoTensorRt: neither the module nor the program is installed.
         """
         options = options or EngineOptions()
         try:
-            trt = load()
+            trt = load_tensorrt()
         except NoTensorRt as error:
-            program = trtexec.find(options.root)
+            program = trtexec.find_trtexec(options.root)
             if program is None:
                 raise NoTensorRt(
                     f"{error}, and there is no program trtexec: on a Jetson, sudo apt install tensorrt; "
@@ -36,20 +41,20 @@ class TensorRtRuntime(Runtime):
             from edgeprune_target.runtimes.trtexec import TrtexecRuntime
 
             return TrtexecRuntime(program, model, threads, options)
-        from edgeprune_target.runtimes.trt import TensorRt
+        from edgeprune_target.runtimes.trt import TensorRtPythonRuntime
 
-        return TensorRt(trt, model, threads, options)
+        return TensorRtPythonRuntime(trt, model, threads, options)
 
     @classmethod
     def installed(cls, root: str = "/") -> str | None:
-        """Return TensorRT's version; it counts as installed where only its program trtexec is."""
+        """Return TensorRT's version, also if only its program trtexec is installed; else None."""
         version = super().installed(root)
-        program = None if version else trtexec.find(root)
+        program = None if version else trtexec.find_trtexec(root)
         if program:
-            numbers = trtexec.version_of(program)
+            numbers = trtexec.trtexec_version(program)
             version = ".".join(map(str, numbers)) if numbers else None
         return version
 
     def engine_report(self) -> Any:
-        """Return the engine's record, without what only its keeper needs."""
+        """Return the engine's record, without the fields that only the store needs."""
         return {key: value for key, value in self.record.items() if key not in ("key", "warnings", "schema")}

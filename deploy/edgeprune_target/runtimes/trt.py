@@ -1,6 +1,6 @@
 """TensorRT through its Python module: an engine, its tensors on the device, one stream.
 
-Given an ONNX file, it takes the engine that was built for it on this machine, or builds it (``prepare``).
+For an ONNX file, it uses the engine that was built from it on this machine, or builds one (``prepare``).
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from edgeprune_target.errors import TargetError
 from edgeprune_target.runtimes.tensorrt import TensorRtRuntime
 from edgeprune_target.trt import layers, store
 from edgeprune_target.trt.device_memory import device_memory
-from edgeprune_target.trt.library import make_logger, started
+from edgeprune_target.trt.library import create, make_logger
 from edgeprune_target.trt.making import engine_for
 from edgeprune_target.trt.options import EngineOptions
-from edgeprune_target.trt.tensors import tensors_of
+from edgeprune_target.trt.tensors import engine_tensors
 
 ENGINES = (".engine", ".plan", ".trt")
 FEWEST_RUNS = 20  # of a pass that times the GPU or its layers
 
 
-class TensorRt(TensorRtRuntime):
-    """One engine. A sample of ``infer`` has in it: input to the device, the inference, output to the host."""
+class TensorRtPythonRuntime(TensorRtRuntime):
+    """One engine. A sample of ``infer`` includes: input to the device, the inference, output to the host."""
 
     def __init__(self, trt: Any, model: str, threads: int, options: EngineOptions) -> None:
-        """Keep what is wanted.
+        """Store the arguments.
 
         Args:
             trt: the module ``tensorrt``.
@@ -45,7 +45,7 @@ class TensorRt(TensorRtRuntime):
         self._versions = {"tensorrt": str(trt.__version__)}
 
     def prepare(self) -> bool:
-        """See that there is an engine; whether it had to be built now."""
+        """Find or build the engine; return whether it was built now."""
         if Path(self.model).suffix in ENGINES:
             if not Path(self.model).is_file():
                 raise TargetError(f"no such model file: {self.model}")
@@ -55,7 +55,7 @@ class TensorRt(TensorRtRuntime):
         return bool(self.record["built_now"])
 
     def load(self) -> None:
-        """Load the engine, built first if need be."""
+        """Load the engine, and build it first if necessary."""
         if self._place is None:
             self.prepare()
         assert self._place is not None
@@ -68,7 +68,7 @@ class TensorRt(TensorRtRuntime):
             raise
 
     def infer(self, feed: dict) -> dict:
-        """Run once; the answer is complete when this returns. Fewer images than the batch are filled up."""
+        """Run once, synchronously. A feed smaller than the batch is padded."""
         rows = self._fill(feed)
         for name, array in self._host.items():
             if name in self.inputs:
@@ -84,7 +84,7 @@ class TensorRt(TensorRtRuntime):
         self._gpu.synchronize()
 
     def versions(self) -> dict:
-        """TensorRT's, and after entering that of CUDA and what the memory comes from."""
+        """Return TensorRT's version; after entry also CUDA's, and the library of the memory."""
         return dict(self._versions)
 
     def engine_report(self) -> dict:
@@ -97,13 +97,13 @@ class TensorRt(TensorRtRuntime):
         }
 
     def device_memory(self) -> dict:
-        """Of this engine, in bytes; see there."""
+        """Return the engine's memory in bytes; see `device_memory`."""
         return device_memory(self.trt, self._engine, self._size, self._used)
 
     def gpu_pass(self, feed: dict, seconds: float) -> dict:
-        """Times of a pass of its own, ns, without transfers.
+        """Return times in ns from a separate pass without transfers.
 
-        ``gpu_ns`` by events around the inference, ``enqueue_ns`` on the processor until it was handed over.
+        ``gpu_ns`` is measured by events around the inference, ``enqueue_ns`` on the processor until it is enqueued.
         """
         self._fill(feed)
         gpu_ns: list = []
@@ -119,28 +119,28 @@ class TensorRt(TensorRtRuntime):
         return {"gpu_ns": gpu_ns, "enqueue_ns": enqueue_ns}
 
     def layers(self, feed: dict, seconds: float) -> list:
-        """Every layer and the median of its times, in a pass of its own: the profiler slows it down."""
+        """Return every layer with its median time, from a separate pass: the profiler slows it down."""
         self._fill(feed)
         profiler = layers.make_profiler(self.trt)
-        has_to_ask = layers.attach(self._context, profiler)
+        reports_on_request = layers.attach(self._context, profiler)
         until, runs = time.monotonic() + seconds, 0
         while time.monotonic() < until or runs < FEWEST_RUNS:
             self._enqueue()
             self._gpu.synchronize()
-            if has_to_ask:
+            if reports_on_request:
                 self._context.report_to_profiler()
             runs += 1
-        return layers.timed_layers(layers.inspect(self.trt, self._engine), profiler.times)
+        return layers.timed_layers(layers.inspect_layers(self.trt, self._engine), profiler.times)
 
     def _load(self, place: Path) -> None:
         free, _ = self._gpu.memory_info()
         content = place.read_bytes()
         self._size = len(content)
-        self._runtime = started(self.trt, self.logger, self.trt.Runtime)
+        self._runtime = create(self.trt, self.logger, self.trt.Runtime)
         engine = self._runtime.deserialize_cuda_engine(content)
         if engine is None:
             if self._place != Path(self.model):
-                store.forget(place)  # a kept engine that does not load: the next call builds it anew
+                store.forget(place)  # a stored engine that does not load: the next call builds it again
             raise TargetError(
                 f"TensorRT {self.trt.__version__} cannot load the engine {place.name}: "
                 f"{self.logger.last_error()}: an engine runs only where it was built; give the ONNX file"
@@ -149,31 +149,31 @@ class TensorRt(TensorRtRuntime):
         if context is None:
             raise TargetError(f"no memory for the engine {place.name}: {self.logger.last_error()}")
         self._engine, self._context = engine, context
-        self._tensors = tensors_of(self.trt, engine, context)
+        self._tensors = engine_tensors(self.trt, engine, context)
         self._tensors.fit({name: self._shape(name) for name in self._tensors.input_names})
         self.inputs = self._tensors.inputs
-        self._make_room()
+        self._allocate()
         self._versions.update(self._gpu.versions(), memory=self._gpu.name)
         self._used = max(0, free - self._gpu.memory_info()[0])
         self._capture()
 
     def _shape(self, name: str) -> tuple:
-        """What to run at: as asked, else what the engine is best at."""
+        """Return the shape of an input: that of the options, else the shape for which the engine is optimised."""
         first = name == self._tensors.input_names[0]
-        given = self.options.shapes.get(name, self.options.shapes.get("") if first else None)
-        if given:
-            return tuple(given)
+        fixed_shape = self.options.shapes.get(name, self.options.shapes.get("") if first else None)
+        if fixed_shape:
+            return tuple(fixed_shape)
         smallest, usual, largest = self._tensors.limits(name)
         return (self.options.batch, *usual[1:]) if smallest[:1] != largest[:1] else usual
 
-    def _make_room(self) -> None:
+    def _allocate(self) -> None:
         tensors = {**self._tensors.inputs, **self._tensors.outputs}
         self._host = {name: self._gpu.host_array(shape, kind) for name, (shape, kind) in tensors.items()}
         self._addresses = {name: self._gpu.allocate(array.nbytes) for name, array in self._host.items()}
         self._tensors.bind(self._addresses)
 
     def _capture(self) -> None:
-        """Once as it is, so that nothing is first made while capturing; then as a graph, if it can be."""
+        """Run once, so that nothing is allocated while capturing; then capture a graph, if that is possible."""
         self._graph, self._graph_reason = None, None
         self._enqueue()
         self._gpu.synchronize()
@@ -199,7 +199,7 @@ class TensorRt(TensorRtRuntime):
             raise CudaError(f"TensorRT did not run: {self.logger.last_error()}")
 
     def _fill(self, feed: dict) -> int:
-        """The feed into page-locked memory; how many images it has."""
+        """Copy the feed into page-locked memory, and return the number of its images."""
         rows = 0
         for name, (shape, _) in self.inputs.items():
             value = feed[name]
@@ -211,7 +211,7 @@ class TensorRt(TensorRtRuntime):
         return rows
 
     def free(self) -> None:
-        """Give back TensorRT's objects first: they free memory on the device, which needs the context."""
+        """Release TensorRT's objects first: they free memory on the device, which needs the context."""
         self._graph = self._context = self._tensors = self._engine = self._runtime = None
         self._host = {}
         if self._gpu is not None:
@@ -220,11 +220,11 @@ class TensorRt(TensorRtRuntime):
 
 
 def _record_beside(engine: Path) -> dict:
-    """The record of an engine that was given, if it has one that fits."""
+    """Return the record beside an engine that the user gave, if it matches; else an empty one."""
     import json
 
     try:
-        record: dict = json.loads(store.record_of(engine).read_text())
+        record: dict = json.loads(store.record_path(engine).read_text())
     except (OSError, ValueError, RecursionError):
         return {}
     fits = isinstance(record, dict) and record.get("engine_sha256") == store.sha256_of(engine)

@@ -1,4 +1,4 @@
-"""TensorRT through its program trtexec, which times an engine by itself and gives no answers."""
+"""TensorRT through its program trtexec, which times an engine by itself and returns no outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Callable
 
 from edgeprune_target.errors import TargetError
-from edgeprune_target.feeds import resolve
+from edgeprune_target.feeds import with_batch
 from edgeprune_target.parent import die_with_parent
 from edgeprune_target.runtimes.tensorrt import TensorRtRuntime
 from edgeprune_target.scratch import scratch_folder
@@ -22,12 +22,12 @@ MB = 1 << 20
 
 
 class TrtexecRuntime(TensorRtRuntime):
-    """One engine. There is no ``infer``: ``run_benchmark`` has it timed in a process of its own."""
+    """One engine. There is no ``infer``: ``run_benchmark`` times it in a separate process."""
 
     timed_by = "trtexec"
 
     def __init__(self, program: str, model: str, threads: int, options: EngineOptions) -> None:
-        """Ask the program which version it is.
+        """Read the program's version.
 
         Args:
             program: trtexec's path.
@@ -36,28 +36,28 @@ class TrtexecRuntime(TensorRtRuntime):
             options: of the engine.
 
         Raises:
-            TargetError: it does not say which version it is.
+            TargetError: it prints no version.
         """
-        found = trtexec.version_of(program)
-        if found is None:
+        version = trtexec.trtexec_version(program)
+        if version is None:
             raise TargetError(f"{program} does not start: it prints no version")
         super().__init__(model, threads, options.checked())
-        self.program, self.found = program, found
+        self.program, self.version = program, version
         self.record: dict = {}
         self._place: Path | None = None
         self._shapes: dict = {}
 
     def prepare(self) -> bool:
-        """See that there is an engine; whether it had to be built now."""
+        """Find or build the engine; return whether it was built now."""
         onnx = read_onnx(self.model)
-        trtexec.check_fit(self.found, onnx, self.model, self.options.precision)
+        trtexec.check_fit(self.version, onnx, self.model, self.options.precision)
         sizes = {name: self._size(name, shape, onnx.inputs) for name, shape in onnx.inputs.items()}
         self._shapes = {name: size for name, size in sizes.items() if None in onnx.inputs[name]}
         self.inputs = {name: (size, "float32") for name, size in sizes.items()}
         key = self._key()
         folder = Path(self.options.folder) if self.options.folder else store.engine_folder()
         self._place = store.place_of(folder, Path(self.model).stem, key)
-        record = store.find(self._place, key)
+        record = store.find_engine(self._place, key)
         if record is None:
             start = time.perf_counter()
             content = self._built()
@@ -68,24 +68,24 @@ class TrtexecRuntime(TensorRtRuntime):
         return False
 
     def load(self) -> None:
-        """See that there is an engine."""
+        """Find or build the engine."""
         if self._place is None:
             self.prepare()
 
     def free(self) -> None:
-        """Forget the engine's place."""
+        """Forget the engine's path."""
         self._place = None
 
     def infer(self, _feed: dict) -> dict:
-        """Not possible."""
+        """Raise TargetError: trtexec returns no outputs."""
         raise TargetError(
             "trtexec times an engine and gives no answers, so nothing can be said of its accuracy: install "
             "TensorRT's Python module, or onnxruntime, on this board"
         )
 
     def versions(self) -> dict:
-        """TensorRT's."""
-        return {"tensorrt": ".".join(map(str, self.found)), "trtexec": self.program}
+        """Return TensorRT's version and trtexec's path."""
+        return {"tensorrt": ".".join(map(str, self.version)), "trtexec": self.program}
 
     def engine_report(self) -> dict:
         """Return the engine's record, and how it was timed."""
@@ -97,28 +97,28 @@ class TrtexecRuntime(TensorRtRuntime):
         }
 
     def run_benchmark(self, seconds: float, during: tuple) -> dict:
-        """Have it timed for ``seconds``; the contexts ``during`` are open from after loading to the last run.
+        """Let trtexec time the engine for ``seconds``; the contexts ``during`` are open from after loading to the end.
 
-        ``window_runs`` counts the warm-up's too: they took energy in the window.
+        ``window_runs`` includes the warm-up: it consumes energy in the window.
         """
         started: list = []
         warmed: list = []
 
-        def told(line: str) -> None:
+        def on_line(line: str) -> None:
             if trtexec.STARTS in line and not started:
-                started.extend(opened.enter_context(one) for one in during)
-            found = trtexec.WARMED.search(line)
-            if found and started and not warmed:
+                started.extend(opened.enter_context(context) for context in during)
+            warm_up = trtexec.WARMED.search(line)
+            if warm_up and started and not warmed:
                 opened.close()
-                warmed.append((int(found.group(1)), float(found.group(2)) / 1e3))
+                warmed.append((int(warm_up.group(1)), float(warm_up.group(2)) / 1e3))
 
         with ExitStack() as opened, scratch_folder() as folder:
             file = Path(folder) / "times.json"
             self._run(
                 trtexec.run_command(
-                    self.found, str(self._place), shapes=self._shapes, seconds=seconds, times=str(file)
+                    self.version, str(self._place), shapes=self._shapes, seconds=seconds, times=str(file)
                 ),
-                told,
+                on_line,
             )
             times = trtexec.parse_times(file.read_text())
         if not warmed:
@@ -135,28 +135,28 @@ class TrtexecRuntime(TensorRtRuntime):
         }
 
     def layers(self, _feed: dict, seconds: float) -> list:
-        """Every layer and the median (before 8.4 the mean) of its times."""
+        """Return every layer with its median (before 8.4 mean) time."""
         with scratch_folder() as folder:
             files = (f"{folder}/times.json", f"{folder}/layers.json")
             self._run(
                 trtexec.layer_command(
-                    self.found, str(self._place), shapes=self._shapes, seconds=seconds, files=files
+                    self.version, str(self._place), shapes=self._shapes, seconds=seconds, files=files
                 )
             )
             described = Path(files[1])
             known = layers.parse_layers(described.read_text()) if described.is_file() else []
-            return layers.timed_layers(known, trtexec.parse_profile(Path(files[0]).read_text()))
+            return layers.timed_layers(known, trtexec.parse_layer_times(Path(files[0]).read_text()))
 
     def _size(self, name: str, shape: tuple, inputs: dict) -> tuple:
-        given = self.options.shapes.get(
+        fixed_shape = self.options.shapes.get(
             name, self.options.shapes.get("") if name == next(iter(inputs)) else None
         )
-        return tuple(given) if given else resolve(name, shape, self.options.batch)
+        return tuple(fixed_shape) if fixed_shape else with_batch(name, shape, self.options.batch)
 
     def _key(self) -> dict:
         options = self.options
         return store.key_of(
-            tensorrt=".".join(map(str, self.found)),
+            tensorrt=".".join(map(str, self.version)),
             onnx_sha256=store.sha256_of(self.model),
             precision=options.precision,
             batch=options.batch,
@@ -174,7 +174,7 @@ class TrtexecRuntime(TensorRtRuntime):
             "gpu": key["gpu"],
             "compute": None,
             "precision": key["precision"],
-            "precision_from": "onnx" if self.found[0] >= 11 else "flags",
+            "precision_from": "onnx" if self.version[0] >= 11 else "flags",
             "calibration_images": 0,
             "shapes": {name: [list(size)] * 3 for name, size in sizes.items()},
             "onnx_sha256": key["onnx_sha256"],
@@ -183,12 +183,12 @@ class TrtexecRuntime(TensorRtRuntime):
         }
 
     def _built(self) -> bytes:
-        size = workspace_bytes(self.found, self.options)
+        size = workspace_bytes(self.version, self.options)
         with scratch_folder() as folder:
             engine = Path(folder) / "model.engine"
             self._run(
                 trtexec.build_command(
-                    self.found,
+                    self.version,
                     self.model,
                     str(engine),
                     precision=self.options.precision,
@@ -199,8 +199,8 @@ class TrtexecRuntime(TensorRtRuntime):
             )
             return engine.read_bytes()
 
-    def _run(self, words: list, told: Callable[[str], None] = lambda _line: None) -> None:
-        """Run trtexec to its end, each line as it comes; TargetError with its own words when it fails."""
+    def _run(self, words: list, on_line: Callable[[str], None] = lambda _line: None) -> None:
+        """Run trtexec to its end and pass on each line of output; raises TargetError with its message if it fails."""
         try:
             child = subprocess.Popen(
                 [self.program, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -213,7 +213,7 @@ class TrtexecRuntime(TensorRtRuntime):
             assert child.stdout is not None
             for line in child.stdout:
                 lines.append(line)
-                told(line)
+                on_line(line)
             code = child.wait()
         finally:
             if child.poll() is None:

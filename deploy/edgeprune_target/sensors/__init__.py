@@ -2,13 +2,13 @@
 
 A sensor is a ``Sensor`` (base.py), made with ``(argument, root, clock)``. It has
 
-    unit        "joules": ``read`` gives energy counted up since some moment;  "watts": power just now
-    total_kind  what the sum of all its rails stands for, where no profile says: "measured_input",
+    unit        "joules": ``read`` returns accumulated energy;  "watts": current power
+    total_kind  meaning of the sum of all its rails, if no profile defines a total: "measured_input",
                 "rail_sum", or "none". Energies of different kinds must not be compared.
     period_s    how often to read it while measuring, seconds
-    why_not()   None when it answers, else the reason, with what to do about it
-    read()      {rail: number}, or an empty dict when this one reading failed
-    take()      [(time_ns, {rail: number})] since the last time
+    why_not()   None if it is available, else the reason and the remedy
+    read()      {rail: number}, or an empty dict if this reading failed
+    take()      [(time_ns, {rail: number})] since the last call
     close()     ends what it started
 """
 
@@ -28,14 +28,19 @@ SENSORS = {
     "none": ("edgeprune_target.sensors.none", "NoSensor"),
     "nvml": ("edgeprune_target.sensors.nvml", "NvmlSensor"),
     "rapl": ("edgeprune_target.sensors.rapl", "Rapl"),
-    "replay": ("edgeprune_target.sensors.replay", "Replay"),
+    "replay": ("edgeprune_target.sensors.replay", "ReplaySensor"),
     "rpi5": ("edgeprune_target.sensors.rpi5", "RaspberryPi5"),
     "tegrastats": ("edgeprune_target.sensors.tegrastats", "Tegrastats"),
 }
 
 
 def make_sensor(spec: str, root: str = "/", clock: Callable[[], int] = perf_counter_ns) -> Any:
-    """The sensor that ``name``, ``name:argument`` or ``name+name`` asks for, whether it answers or not.
+    """Make the sensor of ``name``, ``name:argument`` or ``name+name``, whether it is available or not.
+
+    Args:
+        spec: that text.
+        root: the folder used in place of ``/``.
+        clock: returns ns, for the times of readings.
 
     Raises:
         TargetError: no sensor has that name.
@@ -56,10 +61,15 @@ def make_sensor(spec: str, root: str = "/", clock: Callable[[], int] = perf_coun
     return sensor
 
 
-def first_that_answers(specs: list, root: str = "/", clock: Callable[[], int] = perf_counter_ns) -> tuple:
-    """``(sensor, reasons)``: the first of ``specs`` that answers, and why those before it did not.
+def first_available(specs: list, root: str = "/", clock: Callable[[], int] = perf_counter_ns) -> tuple:
+    """Return ``(sensor, reasons)``: the first available one of ``specs``, and why those before it are not.
 
-    When none does, the sensor is ``none`` and the reasons name every one that was tried.
+    If none is available, the sensor is ``none`` and the reasons name every sensor that was tried.
+
+    Args:
+        specs: as for `make_sensor`, in order of preference.
+        root: the folder used in place of ``/``.
+        clock: returns ns, for the times of readings.
     """
     reasons: list = []
     for spec in specs:
@@ -72,12 +82,12 @@ def first_that_answers(specs: list, root: str = "/", clock: Callable[[], int] = 
     return make_sensor("none", root, clock), reasons or ["no power sensor was asked for"]
 
 
-def roll_call(specs: list, root: str = "/") -> list:
-    """What each of ``specs`` says, in order: ``{"sensor", "answers", "reason", "unit", "rails"}``.
+def probe_all(specs: list, root: str = "/") -> list:
+    """Probe each of ``specs``, in order: ``[{"sensor", "answers", "reason", "unit", "rails"}]``.
 
-    ``rails`` is one reading; of a counter, whose value means nothing by itself, the names alone with None.
+    ``rails`` is one reading; for a counter, whose value is meaningless by itself, only the names, with None.
     """
-    found = []
+    probes = []
     for spec in specs:
         sensor = make_sensor(spec, root)
         reason = sensor.why_not()
@@ -85,7 +95,7 @@ def roll_call(specs: list, root: str = "/") -> list:
         sensor.close()
         if sensor.unit == "joules":
             rails = dict.fromkeys(rails)
-        found.append(
+        probes.append(
             {
                 "sensor": spec,
                 "answers": reason is None,
@@ -94,4 +104,4 @@ def roll_call(specs: list, root: str = "/") -> list:
                 "rails": rails,
             }
         )
-    return found
+    return probes

@@ -1,4 +1,4 @@
-"""What every power sensor has."""
+"""The base class of all power sensors."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from typing import Callable
 
 
 class Sensor:
-    """Made with ``(argument, root, clock)``: the text after the colon in ``name:argument``, the folder that
-    stands for ``/``, and the clock that readings are stamped with (ns, only ever growing)."""
+    """A power sensor.
+
+    Args:
+        argument: the text after the colon in ``name:argument``.
+        root: the folder used in place of ``/``.
+        clock: of the readings' times (ns, monotonic).
+    """
 
     name = ""
     unit = "watts"
     total_kind = "none"
-    most_w = 500.0  # of a rail: an AGX Thor takes 130 W in all; see ``plausible``
-    period_s = 0.05  # the boards' sensor chips have new values some 77 times a second
+    most_w = 500.0  # of a rail: an AGX Thor needs 130 W in total; see ``plausible``
+    period_s = 0.05  # the boards' sensor chips update about 77 times a second
 
     def __init__(
         self, argument: str = "", root: str = "/", clock: Callable[[], int] = perf_counter_ns
@@ -24,18 +29,18 @@ class Sensor:
         self.clock = clock
 
     def why_not(self) -> str | None:
-        """None when it answers, else the reason, with what to do about it."""
+        """Return None if it is available, else the reason and the remedy."""
         raise NotImplementedError
 
     def read(self) -> dict:
-        """{rail: number} now, or an empty dict when this one reading failed."""
+        """Return {rail: number} now, or an empty dict if this reading failed."""
         raise NotImplementedError
 
     def take(self) -> list:
-        """``[(time_ns, {rail: number})]`` since the last time; the time is the middle of the reading."""
+        """Return ``[(time_ns, {rail: number})]`` since the last call; the time is the middle of the reading."""
         before = self.clock()
         values = self.read()
         return [((before + self.clock()) // 2, values)]
 
     def close(self) -> None:
-        """End what was started, if anything was; may be called twice."""
+        """End what was started, if anything; may be called twice."""

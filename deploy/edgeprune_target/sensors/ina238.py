@@ -1,4 +1,4 @@
-"""INA238: the one channel on the carrier board of AGX Thor that measures what the whole board takes in."""
+"""INA238: the channel on the carrier board of AGX Thor that measures the board's total input power."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Ina238(RailFiles):
     what = "INA238 power sensor"
 
     def find_rails(self, root: Path) -> list:
-        """One rail per chip, named by the file ``label``, else VIN."""
+        """Return one rail per chip, named by the file ``label``, else VIN."""
         return [
             (text(folder / "label") or "VIN", chip_name(folder), _rail(folder))
             for folder in hwmon_folders(root, "ina238")

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeprune_target.sensors.rails import Rail, RailFiles, is_rail
 from edgeprune_target.system import text
 
-PLACES = ("*/iio:device*", "*/iio_device*")
+PATTERNS = ("*/iio:device*", "*/iio_device*")
 
 
 class Ina3221x(RailFiles):
@@ -19,16 +19,16 @@ class Ina3221x(RailFiles):
     what = "INA3221 power sensor (iio)"
 
     def find_rails(self, root: Path) -> list:
-        """Chips in the order of their addresses, channels in theirs."""
+        """Return the rails in the order of chip addresses, then channels."""
         driver = root / "sys/bus/i2c/drivers/ina3221x"
-        folders = sorted(folder for place in PLACES for folder in driver.glob(place))
-        found = []
+        folders = sorted(folder for pattern in PATTERNS for folder in driver.glob(pattern))
+        rails = []
         for folder in folders:
             for channel in (0, 1, 2):
                 label = text(folder / f"rail_name_{channel}")
                 if is_rail(label):
-                    found.append((label, folder.parent.name, _rail(folder, channel)))
-        return found
+                    rails.append((label, folder.parent.name, _rail(folder, channel)))
+        return rails
 
 
 def _rail(folder: Path, channel: int) -> Rail:

@@ -8,19 +8,19 @@ from edgeprune_target.sensors.base import Sensor
 
 
 class Joined(Sensor):
-    """Answers when all of its parts do, and they count the same unit."""
+    """Available if all of its parts are, and they have the same unit."""
 
     total_kind = "rail_sum"
 
     def __init__(self, parts: list) -> None:
-        """``parts`` are sensors that are read at once (no child process that prints when it likes)."""
+        """Join sensors that are read synchronously (without a child process that prints by itself)."""
         super().__init__("", parts[0].root, parts[0].clock)
         self.parts: list[Any] = parts
         self.period_s = max(part.period_s for part in parts)
         self.most_w = max(part.most_w for part in parts)
 
     def why_not(self) -> str | None:
-        """None, or the first part's reason."""
+        """Return None, or the first part's reason."""
         for part in self.parts:
             reason = part.why_not()
             if reason is not None:
@@ -32,7 +32,7 @@ class Joined(Sensor):
         return None
 
     def read(self) -> dict:
-        """The rails of all parts."""
+        """Return the rails of all parts."""
         return {rail: value for part in self.parts for rail, value in part.read().items()}
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""No sensor: it has no rails, so that an energy is always unknown and never zero."""
+"""No sensor: without rails, an energy is always unknown and never zero."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from edgeprune_target.sensors.base import Sensor
 
 
 class NoSensor(Sensor):
-    """Stands where no sensor answers."""
+    """Used if no sensor is available."""
 
     name = "none"
     period_s = 1.0
 
     def why_not(self) -> str | None:
-        """It never answers."""
+        """Return the reason: it is never available."""
         return "no power sensor is used"
 
     def read(self) -> dict:
-        """No rails."""
+        """Return no rails."""
         return {}

@@ -1,4 +1,4 @@
-"""A sysfs file with one number in it, kept open: opening it anew for each reading would cost more than it."""
+"""Read a sysfs file with one number, kept open: opening it for each reading would cost more than the reading."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 
 
 class NumberFile:
-    """Read it by calling it."""
+    """A file with a number, read by a call."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.handle: int | None = None
 
     def __call__(self) -> int:
-        """The number now.
+        """Return the current number.
 
         Raises:
-            OSError: it cannot be read; a part of the chip without power answers EAGAIN.
-            ValueError: it is no number.
+            OSError: it cannot be read; a part of the chip without power gives EAGAIN.
+            ValueError: it is not a number of 64 bits.
         """
         if self.handle is None:
             self.handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)

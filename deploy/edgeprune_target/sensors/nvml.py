@@ -1,7 +1,7 @@
-"""NVML: what a whole NVIDIA graphics card takes. Not on Jetson, where NVML answers no power at all.
+"""NVML: total power of an NVIDIA graphics card. Not on Jetson, where NVML reports no power.
 
-From Volta on the card counts its joules itself; older ones only tell their power. Either is refreshed some
-10 to 50 times a second, and A100 and H100 look only a quarter of the time: measure for several seconds.
+From Volta on the card counts its joules itself; older cards only report their power. Either is updated about
+10 to 50 times a second, and A100 and H100 sample only a quarter of the time: measure for several seconds.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from edgeprune_target.sensors.base import Sensor
 class NvmlSensor(Sensor):
     """The rail ``GPU``. The argument is the GPU's number in NVML's order, 0 without one."""
 
-    total_kind = "rail_sum"  # the card alone: neither processor nor power supply
-    most_w = 5000.0  # the largest cards take some 1,400 W
+    total_kind = "rail_sum"  # only the card: neither processor nor power supply
+    most_w = 5000.0  # the largest cards need about 1,400 W
     period_s = 0.1
 
     def __init__(
@@ -28,9 +28,9 @@ class NvmlSensor(Sensor):
         self.gpu: Nvml | None = None
 
     def why_not(self) -> str | None:
-        """None, or which call is refused, and how."""
+        """Return None, or the call that fails, with its error."""
         if not (self.argument or "0").isdigit():
-            return f"{self.argument!r} is no number of a GPU: write nvml:0"
+            return f"{self.argument!r} is not a GPU's number: write nvml:0"
         try:
             self.gpu = Nvml(int(self.argument or "0"), self.library)
             self.unit = "watts" if _refused(self.gpu.energy_mj) else "joules"
@@ -40,7 +40,7 @@ class NvmlSensor(Sensor):
         return None
 
     def read(self) -> dict:
-        """Joules counted, or watts."""
+        """Return the accumulated joules, or watts."""
         try:
             return {"GPU": self._number()}
         except NvmlError:

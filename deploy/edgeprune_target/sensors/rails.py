@@ -1,4 +1,4 @@
-"""Sensors whose rails are small files: what INA3221 (old and new driver) and INA238 share."""
+"""Base class of sensors whose rails are small files: INA3221 (old and new driver) and INA238."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ class Rail:
     """One rail: watts, from a power file or from voltage times current."""
 
     def __init__(self, files: list, scale: float) -> None:
-        """The product of the numbers in ``files`` times ``scale`` is watts."""
+        """Define the rail: the product of the numbers in ``files`` times ``scale`` is watts."""
         self.files = [NumberFile(path) for path in files]
         self.scale = scale
 
     def watts(self) -> float:
-        """Now; a little below zero is possible on an unloaded rail. OSError or ValueError if it fails."""
+        """Return the current power; slightly negative values are possible without load.
+
+        Raises:
+            OSError: a file cannot be read.
+            ValueError: a file has no number.
+        """
         product = self.scale
         for file in self.files:
             product *= file()
@@ -31,16 +36,16 @@ class Rail:
 
 
 class RailFiles(Sensor):
-    """A subclass says where its rails are, in ``find_rails``."""
+    """A sensor whose subclass finds its rails in ``find_rails``."""
 
     what = ""
 
     def find_rails(self, root: Path) -> list:
-        """``[(label, chip, Rail)]`` of this machine."""
+        """Return ``[(label, chip, Rail)]`` of this machine."""
         raise NotImplementedError
 
     def why_not(self) -> str | None:
-        """None, or: no such chip here, or it does not let itself be read."""
+        """Return None, or why the chip is missing or cannot be read."""
         rails = self._rails()
         if not rails:
             return f"no {self.what} with named rails here (in a container, mount it: -v /sys:/sys:ro)"
@@ -52,7 +57,7 @@ class RailFiles(Sensor):
         return f"{self.what} does not answer ({errors[0]})"
 
     def read(self) -> dict:
-        """{rail: watts}, without the rails that did not answer this time."""
+        """Return {rail: watts}, without the rails that failed this time."""
         return self._read(lambda _error: None)
 
     def close(self) -> None:
@@ -70,14 +75,14 @@ class RailFiles(Sensor):
         return values
 
     def _rails(self) -> dict:
-        """{name: Rail}, found once; where two chips name a rail alike, the second gets its chip's name."""
-        if not hasattr(self, "_found"):
-            self._found: dict = {}
+        """Return {name: Rail}, searched once; if two chips have a rail of one name, the second gets its chip's name."""
+        if not hasattr(self, "_rail_by_name"):
+            self._rail_by_name: dict = {}
             for label, chip, rail in self.find_rails(Path(self.root)):
-                self._found[label if label not in self._found else f"{label}@{chip}"] = rail
-        return self._found
+                self._rail_by_name[label if label not in self._rail_by_name else f"{label}@{chip}"] = rail
+        return self._rail_by_name
 
 
 def is_rail(label: str) -> bool:
-    """Not a channel that is unnamed, not connected, or the sum of the shunt voltages."""
+    """Return whether a channel is a rail: not unnamed, not unconnected, not the sum of the shunt voltages."""
     return bool(label) and label != "NC" and not label.startswith("sum of")

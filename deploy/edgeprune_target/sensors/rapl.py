@@ -1,7 +1,7 @@
 """RAPL: the energy counters of an x86 processor, under /sys/class/powercap.
 
 Counted: the processor packages (zones ``package-N``). Not counted: memory, disk, fans, the power supply's
-losses; and the sub-zones (core, uncore) and ``psys``, which hold the same joules a second time.
+losses; and the sub-zones (core, uncore) and ``psys``, which count the same joules a second time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ MICRO = 1e-6
 
 
 class Rapl(Sensor):
-    """Joules per package, counted on across the counter's wrap-around."""
+    """Joules per package, accumulated across the counter's wrap-around."""
 
     unit = "joules"
-    most_w = 3000.0  # of a package; the largest take some 600 W
+    most_w = 3000.0  # of a package; the largest need about 600 W
     total_kind = "rail_sum"
     period_s = 1.0  # the counter wraps after some minutes at full power; between two reads it may wrap once
 
@@ -33,7 +33,7 @@ class Rapl(Sensor):
         self.joules: dict = {}
 
     def why_not(self) -> str | None:
-        """None, or the reason: no such counters here, or only root may read them."""
+        """Return None, or the reason: there are no such counters, or only root may read them."""
         zones = self._zones()
         if not zones:
             return f"no packages in {self.folder} (not x86, or hidden by a container or virtual machine)"
@@ -47,7 +47,7 @@ class Rapl(Sensor):
         return None
 
     def read(self) -> dict:
-        """{package: joules since the first read}; empty when the counters could not be read."""
+        """Return {package: joules since the first read}; empty if the counters could not be read."""
         try:
             for name, zone in self._zones().items():
                 self._advance(name, zone)
@@ -59,12 +59,12 @@ class Rapl(Sensor):
         now = _number(zone / "energy_uj")
         step = now - self.last_uj.get(name, now)
         if step < 0:
-            step += max(0, _number(zone / "max_energy_range_uj"))  # else the counter was started anew
+            step += max(0, _number(zone / "max_energy_range_uj"))  # else the counter restarted
         self.last_uj[name] = now
         self.joules[name] = self.joules.get(name, 0.0) + step * MICRO
 
     def _zones(self) -> dict:
-        """{zone name: folder} of the packages; a second zone of one name is the same package again."""
+        """Return {zone name: folder} of the packages; a second zone of one name is the same package again."""
         zones: dict = {}
         for folder in sorted(self.folder.glob("intel-rapl:*")):
             label = text(folder / "name").strip()

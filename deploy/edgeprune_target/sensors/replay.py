@@ -1,7 +1,7 @@
-"""A stand-in sensor: replays a CSV file of power readings, as if they came in now.
+"""A simulated sensor that replays a CSV file of power readings.
 
-The first line names the columns: ``t_s`` (seconds from the first reading on) and one column per rail, in
-watts. Between two lines it interpolates; after the last it stays there.
+The first line names the columns: ``t_s`` (seconds since the first reading) and one column per rail, in
+watts. Between two lines it interpolates; after the last the value is constant.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Callable
 from edgeprune_target.sensors.base import Sensor
 
 
-class Replay(Sensor):
-    """Time starts at the first ``read``."""
+class ReplaySensor(Sensor):
+    """A replay whose time starts at the first ``read``."""
 
     total_kind = "measured_input"
     most_w = 10_000.0  # of whatever was recorded
@@ -24,7 +24,7 @@ class Replay(Sensor):
     def __init__(
         self, argument: str = "", root: str = "/", clock: Callable[[], int] = perf_counter_ns
     ) -> None:
-        """``argument`` is the path of the CSV file."""
+        """Prepare a replay; ``argument`` is the path of the CSV file."""
         super().__init__(argument, root, clock)
         self.path = Path(argument)
         self.start_ns: int | None = None
@@ -32,7 +32,7 @@ class Replay(Sensor):
         self.rails: dict = {}
 
     def why_not(self) -> str | None:
-        """None, or what is wrong with the file."""
+        """Return None, or what is wrong with the file."""
         try:
             self._load()
         except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
@@ -40,7 +40,7 @@ class Replay(Sensor):
         return None if self.times and self.rails else f"{self.path} has no readings or no rails"
 
     def read(self) -> dict:
-        """{rail: watts} at the present moment of the recording."""
+        """Return {rail: watts} at the current time of the recording."""
         if not self.times:
             self._load()
         now = self.clock()
@@ -59,7 +59,7 @@ class Replay(Sensor):
 
 
 def _interpolate(times: list, values: list, at: float) -> float:
-    """Linear between the two neighbours; ``at`` is never before the first."""
+    """Interpolate linearly between two readings; ``at`` is never before the first."""
     for index in range(1, len(times)):
         if at < times[index]:
             share = (at - times[index - 1]) / (times[index] - times[index - 1])

@@ -1,7 +1,7 @@
 """tegrastats as a power sensor: a child process that prints a line every ``period_s``.
 
-For boards whose sensor files cannot be read. Our own child is started and ended, and never ``--stop`` used,
-which would end everybody's.
+For boards whose sensor files cannot be read. It starts and ends its own child, and never uses ``--stop``,
+which would end those of all users.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from edgeprune_target.sensors.base import Sensor
 from edgeprune_target.system import find_program
 from edgeprune_target.tegrastats import is_line, rails_w
 
-PATIENCE_S = 5.0  # for the first line; JetPack 4 takes a second
-INTERVAL_MS = 100  # below, tegrastats itself takes noticeable time
+TIMEOUT_S = 5.0  # for the first line; JetPack 4 takes a second
+INTERVAL_MS = 100  # with shorter intervals, tegrastats itself needs noticeable time
 
 
 class Tegrastats(Sensor):
-    """A thread stamps each line as it comes, so that readings are taken late and lose nothing."""
+    """A sensor whose thread stores each line with its time of arrival, so that late reads lose nothing."""
 
     period_s = INTERVAL_MS / 1000
 
@@ -32,11 +32,11 @@ class Tegrastats(Sensor):
         super().__init__(argument, root, clock)
         self.child: subprocess.Popen | None = None
         self.lines: deque = deque(maxlen=100_000)  # (time_ns, rails): three hours of them
-        self.came = threading.Event()
+        self.line_arrived = threading.Event()
         self.has_rails = False
 
     def why_not(self) -> str | None:
-        """None once lines with rails come in; starting it is part of the question."""
+        """Start the child if necessary; return None once lines with rails arrive, else the reason."""
         program = find_program("tegrastats", self.root)
         if program is None:
             return "there is no program tegrastats on this machine (not a Jetson, or a container without it)"
@@ -45,7 +45,7 @@ class Tegrastats(Sensor):
                 self._start(program)
             except OSError as error:
                 return f"{program} does not start ({error})"
-        self.came.wait(PATIENCE_S)
+        self.line_arrived.wait(TIMEOUT_S)
         if self.has_rails and self.child is not None and self.child.poll() is None:
             return None
         printed = bool(self.lines)
@@ -54,30 +54,30 @@ class Tegrastats(Sensor):
             return "tegrastats has ended by itself, or somebody ended it (tegrastats --stop ends all)"
         if printed:
             return "tegrastats prints no power rails here (none on this board, or only for root)"
-        return f"tegrastats printed no line of statistics in {PATIENCE_S:g} s"
+        return f"tegrastats printed no line of statistics in {TIMEOUT_S:g} s"
 
     def read(self) -> dict:
-        """The newest line's rails."""
+        """Return the newest line's rails."""
         lines = self.take()
         return dict(lines[-1][1]) if lines else {}
 
     def take(self) -> list:
-        """All lines since the last time."""
+        """Return all lines since the last call."""
         return [self.lines.popleft() for _ in range(len(self.lines))]
 
     def close(self) -> None:
-        """End the child, and wait for it."""
+        """End the child and wait for it."""
         if self.child is not None:
             self.child.terminate()
             try:
-                self.child.wait(PATIENCE_S)
+                self.child.wait(TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self.child.kill()
                 self.child.wait()
-            self._reader.join(PATIENCE_S)
+            self._reader.join(TIMEOUT_S)
         self.child = None
         self.lines.clear()
-        self.came.clear()
+        self.line_arrived.clear()
 
     def _start(self, program: str) -> None:
         self.child = subprocess.Popen(
@@ -101,5 +101,5 @@ class Tegrastats(Sensor):
                     rails = rails_w(line)
                     self.has_rails = self.has_rails or bool(rails)
                     self.lines.append((self.clock(), rails))
-                    self.came.set()
-        self.came.set()
+                    self.line_arrived.set()
+        self.line_arrived.set()

@@ -1,8 +1,8 @@
-"""TensorRT: building an engine from an ONNX file, keeping it, running it, looking into it.
+"""TensorRT: build an engine from an ONNX file, store it, run it, inspect it.
 
-One code for every version from 8.2 to 11, chosen by what the installed version has (devices.md 5). In these
-files an object of TensorRT always goes by the same word, so that a test can check every name that is asked
-of it against the names that each version has:
+The same code serves every version from 8.2 to 11 and adapts to the installed version (devices.md 5). In these
+files an object of TensorRT always has the same variable name, so that a test can check every attribute that is used
+against the names that each version has:
 
     trt      the module                network   INetworkDefinition    runtime    Runtime
     builder  Builder                   parser    OnnxParser            engine     ICudaEngine

@@ -1,4 +1,4 @@
-"""From an ONNX file to an engine. Two ways: flags up to TensorRT 10; from 11 on the ONNX's own types."""
+"""Build an engine from an ONNX file: by precision flags up to TensorRT 10, from 11 on by the ONNX's own types."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 from edgeprune_target.errors import TargetError
 from edgeprune_target.trt.calibrate import BATCH, make_calibrator
-from edgeprune_target.trt.library import started, strongly_typed, version
+from edgeprune_target.trt.library import create, strongly_typed, version
 
 
-class Plan(NamedTuple):
-    """A serialised engine and how it came about.
+class BuiltEngine(NamedTuple):
+    """A serialised engine and how it was built.
 
     content           the engine
     precision_from    "flags" or "onnx"
-    calibration_images how many real images int8 was calibrated on; 0 where none were needed
+    calibration_images number of real images for the calibration of int8; 0 if none were needed
     shapes            {input: (smallest, usual, largest shape)}
     warnings          ``{"code", "message"}``
     """
@@ -28,15 +28,15 @@ class Plan(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """What is to be built.
+    """The settings of a build.
 
     precision       fp32, fp16 or int8
-    batches         (fewest, usual, most) images per inference; it is fastest at the usual
-    shapes          {input: whole shape} for inputs with free sizes beside the batch; "" is the first input
-    workspace_bytes that a kernel may use, at most; None is TensorRT's own choice
-    timing_cache    a file with the times of kernels tried before; read and written, if given
-    images          real ones, N x C x H x W, for int8 up to TensorRT 10 where the ONNX has no Q/DQ nodes
-    gpu             to put them on; see ``edgeprune_target.cuda``
+    batches         (fewest, usual, most) images per inference; the engine is optimised for the usual
+    shapes          {input: complete shape} for inputs with dynamic sizes besides the batch; "" is the first input
+    workspace_bytes upper limit of a kernel's scratch memory; None is TensorRT's default
+    timing_cache    a file of kernel timings from earlier builds; read and written, if given
+    images          real images, N x C x H x W, for int8 up to TensorRT 10 if the ONNX has no Q/DQ nodes
+    gpu             for the images; see ``edgeprune_target.cuda``
     """
 
     precision: str
@@ -48,13 +48,19 @@ class Recipe(NamedTuple):
     gpu: Any = None
 
 
-def build(trt: Any, logger: Any, onnx: str, recipe: Recipe) -> Plan:
-    """Build an engine for ``onnx``; takes seconds to minutes, on the GPU that it will run on.
+def build_engine(trt: Any, logger: Any, onnx: str, recipe: Recipe) -> BuiltEngine:
+    """Build an engine from ``onnx``, on the GPU that it will run on; takes seconds to minutes.
+
+    Args:
+        trt: the module ``tensorrt``.
+        logger: from `make_logger`.
+        onnx: path of the ONNX file.
+        recipe: the settings.
 
     Raises:
         TargetError: the file cannot be parsed, does not fit ``recipe``, or cannot be built.
     """
-    builder = started(trt, logger, trt.Builder)
+    builder = create(trt, logger, trt.Builder)
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     parse(parser, onnx, trt.__version__)
@@ -75,7 +81,7 @@ def build(trt: Any, logger: Any, onnx: str, recipe: Recipe) -> Plan:
             f"{logger.last_error()}"
         )
     write_timing_cache(config, recipe.timing_cache)
-    return Plan(
+    return BuiltEngine(
         bytes(plan),
         "onnx" if strongly_typed(version(trt)) else "flags",
         calibrator.shown if calibrator else 0,
@@ -85,54 +91,62 @@ def build(trt: Any, logger: Any, onnx: str, recipe: Recipe) -> Plan:
 
 
 def network_flags(trt: Any) -> int:
-    """Of ``create_network``: the batch in the shapes, which TensorRT 8 has to be told."""
+    """Return the flags of ``create_network``: TensorRT 8 needs one to have the batch in the shapes."""
     if version(trt)[0] >= 10:
         return 0
     return 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
 
 
-def parse(parser: Any, onnx: str, found: str) -> None:
-    """Read ``onnx`` into the parser's network.
+def parse(parser: Any, onnx: str, tensorrt_version: str) -> None:
+    """Parse ``onnx`` into the parser's network, by path instead of bytes: weights may be in a second file.
 
-    By path, not by bytes: weights may lie in a second file beside it.
+    Args:
+        parser: of TensorRT.
+        onnx: path of the ONNX file.
+        tensorrt_version: for the message.
+
+    Raises:
+        TargetError: the file is missing, or TensorRT cannot parse it.
     """
     if not Path(onnx).is_file():
         raise TargetError(f"no such model file: {onnx}")
     if parser.parse_from_file(onnx):
         return
     problem = parser.get_error(0) if parser.num_errors else None
-    said = problem.desc().strip().splitlines()[0] if problem is not None else "it says no more"
+    reason = problem.desc().strip().splitlines()[0] if problem is not None else "it says no more"
     raise TargetError(
-        f"TensorRT {found} cannot read {Path(onnx).name}: {said}: export the model again with a lower "
-        "--opset, or install a newer TensorRT"
+        f"TensorRT {tensorrt_version} cannot read {Path(onnx).name}: {reason}: export the model again with a "
+        "lower --opset, or install a newer TensorRT"
     )
 
 
 def input_shapes(network: Any, recipe: Recipe) -> dict:
-    """{input: (smallest, usual, largest shape)}; all three are alike where nothing is free.
+    """Return {input: (smallest, usual, largest shape)}; all three are equal for an input without dynamic sizes.
 
     Raises:
-        TargetError: a size beside the batch is free and nobody gave it.
+        TargetError: a size besides the batch is dynamic, and ``recipe`` does not give it.
     """
-    found = {}
+    ranges = {}
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         shape = tuple(tensor.shape)
-        given = recipe.shapes.get(tensor.name, recipe.shapes.get("") if index == 0 else None)
-        if given and min(shape) < 0:
-            shape = (shape[0], *given[1:])
+        fixed_shape = recipe.shapes.get(tensor.name, recipe.shapes.get("") if index == 0 else None)
+        if fixed_shape and min(shape) < 0:
+            shape = (shape[0], *fixed_shape[1:])
         if any(size < 0 for size in shape[1:]):
             raise TargetError(
                 f"input {tensor.name!r} has free sizes {shape}: give its shape, as in "
                 f"--shape {tensor.name}=1x3x32x32"
             )
-        free = bool(shape) and shape[0] < 0
-        found[tensor.name] = tuple((batch, *shape[1:]) if free else shape for batch in recipe.batches)
-    return found
+        dynamic_batch = bool(shape) and shape[0] < 0
+        ranges[tensor.name] = tuple(
+            (batch, *shape[1:]) if dynamic_batch else shape for batch in recipe.batches
+        )
+    return ranges
 
 
 def make_profile(builder: Any, shapes: dict) -> Any:
-    """The sizes that the engine is for."""
+    """Make an optimisation profile of the input shapes."""
     profile = builder.create_optimization_profile()
     for name, (smallest, usual, largest) in shapes.items():
         profile.set_shape(name, smallest, usual, largest)
@@ -140,20 +154,41 @@ def make_profile(builder: Any, shapes: dict) -> Any:
 
 
 def set_types(trt: Any, network: Any, config: Any, precision: str) -> None:
-    """Ask for the precision; from TensorRT 11 on, check that the ONNX has it."""
+    """Set the precision; from TensorRT 11 on, check that the ONNX has it.
+
+    Args:
+        trt: the module ``tensorrt``.
+        network: parsed.
+        config: of the builder.
+        precision: fp32, fp16 or int8.
+
+    Raises:
+        TargetError: from TensorRT 11 on, the ONNX has another precision.
+    """
     if strongly_typed(version(trt)):
         check_types(trt, network, precision)
         return
-    if precision in ("fp16", "int8"):  # what has no int8 kernel had better run in fp16
+    if precision in ("fp16", "int8"):  # fp16 for operators without an int8 kernel
         config.set_flag(trt.BuilderFlag.FP16)
     if precision == "int8":
         config.set_flag(trt.BuilderFlag.INT8)
 
 
 def calibrate(trt: Any, builder: Any, network: Any, config: Any, recipe: Recipe) -> Any:
-    """Let TensorRT find int8 scales on real images; the calibrator, or None where none is needed.
+    """Set up the calibration of int8 scales on real images, if it is needed.
 
-    Keep it alive until the engine is built.
+    Args:
+        trt: the module ``tensorrt``.
+        builder: of TensorRT.
+        network: parsed.
+        config: of the builder.
+        recipe: the settings.
+
+    Returns:
+        The calibrator, which must be kept alive until the engine is built; None if none is needed.
+
+    Raises:
+        TargetError: images are needed and missing, or the model has several inputs.
     """
     if recipe.precision != "int8" or strongly_typed(version(trt)) or has_scales(trt, network):
         return None
@@ -172,13 +207,22 @@ def calibrate(trt: Any, builder: Any, network: Any, config: Any, recipe: Recipe)
 
 
 def has_scales(trt: Any, network: Any) -> bool:
-    """Whether the network says by itself how it is quantised (Q/DQ nodes)."""
+    """Return whether the network itself defines its quantisation (Q/DQ nodes)."""
     kinds = (trt.LayerType.QUANTIZE, trt.LayerType.DEQUANTIZE)
     return any(network.get_layer(index).type in kinds for index in range(network.num_layers))
 
 
 def check_types(trt: Any, network: Any, precision: str) -> None:
-    """From TensorRT 11 on: refuse an ONNX whose own types are not those asked for."""
+    """Refuse an ONNX of another precision, which TensorRT takes from the file from 11 on.
+
+    Args:
+        trt: the module ``tensorrt``.
+        network: parsed.
+        precision: fp32, fp16 or int8.
+
+    Raises:
+        TargetError: the file has another precision.
+    """
     scaled = has_scales(trt, network)
     if precision == "int8" and not scaled:
         what = "this file has no Q/DQ nodes"
@@ -195,7 +239,7 @@ def check_types(trt: Any, network: Any, precision: str) -> None:
 
 
 def has_half(trt: Any, network: Any) -> bool:
-    """Whether any layer of the network gives fp16."""
+    """Return whether any layer of the network has an fp16 output."""
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         for number in range(layer.num_outputs):
@@ -206,7 +250,13 @@ def has_half(trt: Any, network: Any) -> bool:
 
 
 def set_workspace(trt: Any, config: Any, size: int) -> None:
-    """Bytes that a kernel may use; before TensorRT 8.4 by another name."""
+    """Set the bytes that a kernel may use; before TensorRT 8.4 the attribute has another name.
+
+    Args:
+        trt: the module ``tensorrt``.
+        config: of the builder.
+        size: in bytes.
+    """
     if hasattr(config, "set_memory_pool_limit"):
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, size)
     else:
@@ -214,13 +264,13 @@ def set_workspace(trt: Any, config: Any, size: int) -> None:
 
 
 def set_verbosity(trt: Any, config: Any) -> None:
-    """So that the engine can name formats and ONNX nodes of its layers; it costs no time when it runs."""
+    """Let the engine store formats and ONNX nodes of its layers, which costs no time when it runs."""
     if hasattr(trt.ProfilingVerbosity, "DETAILED"):  # 8.0 called it VERBOSE
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
 
 
 def read_timing_cache(config: Any, path: str | None) -> None:
-    """Start from the kernels' times of earlier builds; a file of another version or GPU is left out."""
+    """Load the kernel timings of earlier builds; a file of another version or GPU is ignored."""
     if path is None:
         return
     known = Path(path).read_bytes() if Path(path).is_file() else b""
@@ -231,7 +281,7 @@ def read_timing_cache(config: Any, path: str | None) -> None:
 
 
 def write_timing_cache(config: Any, path: str | None) -> None:
-    """Keep the kernels' times for the next build."""
+    """Save the kernel timings for the next build."""
     if path is None:
         return
     cache = config.get_timing_cache()
@@ -244,7 +294,7 @@ def write_timing_cache(config: Any, path: str | None) -> None:
 
 
 def slow_precision(builder: Any, precision: str) -> list:
-    """A warning where the GPU has no fast kernels for ``precision``, up to TensorRT 10, which can tell."""
+    """Return a warning if the GPU has no fast kernels for ``precision``; known only up to TensorRT 10."""
     fast = True
     if precision == "fp16" and hasattr(builder, "platform_has_fast_fp16"):
         fast = builder.platform_has_fast_fp16

@@ -1,4 +1,4 @@
-"""Scales for int8 from real images, up to TensorRT 10; from 11 on the ONNX brings its own."""
+"""Calibrate int8 scales on real images, up to TensorRT 10; from 11 on the ONNX contains them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ from typing import Any
 
 from edgeprune_target.errors import TargetError
 
-BATCH = 8  # images per step, where the model leaves it free
+BATCH = 8  # images per step, if the model's batch is dynamic
 
 
 def make_calibrator(trt: Any, gpu: Any, images: Any, batch: int) -> Any:
-    """An entropy calibrator that shows TensorRT ``images``, float32 N x C x H x W, ``batch`` at a time.
+    """Make an entropy calibrator that feeds images to TensorRT; ``calibrator.shown`` counts them.
 
-    ``calibrator.shown`` counts the images; keep it alive until the engine is built.
+    It must be kept alive until the engine is built.
+
+    Args:
+        trt: the module ``tensorrt``.
+        gpu: see ``edgeprune_target.cuda``.
+        images: float32, N x C x H x W.
+        batch: images per step.
 
     Raises:
-        TargetError: there are fewer images than one step takes.
+        TargetError: there are fewer images than one step needs.
     """
     if len(images) < batch:
         raise TargetError(f"int8 is calibrated on {batch} images at a time, and there are {len(images)}")
 
     class Calibrator(trt.IInt8EntropyCalibrator2):
-        """Entropy calibration is NVIDIA's choice for CNNs."""
+        """Entropy calibration, which NVIDIA recommends for CNNs."""
 
         def __init__(self) -> None:
             trt.IInt8EntropyCalibrator2.__init__(self)
@@ -32,11 +38,11 @@ def make_calibrator(trt: Any, gpu: Any, images: Any, batch: int) -> Any:
             self.address = gpu.allocate(self.host.nbytes)
 
         def get_batch_size(self) -> int:
-            """Images per step."""
+            """Return the images per step."""
             return self.batch
 
         def get_batch(self, names: list) -> list | None:
-            """Addresses of the next images, one per input; None when all were shown."""
+            """Return the addresses of the next images, one per input; None after the last."""
             if self.shown + self.batch > len(images):
                 return None
             self.host[...] = images[self.shown : self.shown + self.batch]
@@ -46,11 +52,11 @@ def make_calibrator(trt: Any, gpu: Any, images: Any, batch: int) -> Any:
             return [self.address for _ in names]
 
         def read_calibration_cache(self) -> bytes | None:
-            """None: the scales are of this very model."""
+            """Return None: the scales are computed for this model."""
             return None
 
         def write_calibration_cache(self, table: bytes) -> None:
-            """Keep the scales that came out."""
+            """Store the computed scales."""
             self.table = bytes(table)
 
     return Calibrator()

@@ -1,4 +1,4 @@
-"""What an engine takes on the device, as far as TensorRT says."""
+"""Report an engine's memory on the device, as far as TensorRT reports it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from typing import Any
 
 
 def device_memory(trt: Any, engine: Any, engine_bytes: int, used_bytes: int | None) -> dict:
-    """Bytes, None where this version does not say.
+    """Return the engine's memory in bytes; None for values that this version does not report.
 
-    ``engine_bytes`` is the file's size; ``activation_bytes`` TensorRT's scratch memory for one context;
-    ``weights_bytes`` all weights; ``used_bytes`` how much less device memory was free after loading than
-    before, other programs' included (on a Jetson that is the memory of all).
+    ``activation_bytes`` is TensorRT's scratch memory for one context, ``weights_bytes`` that of all weights.
+
+    Args:
+        trt: the module ``tensorrt``.
+        engine: loaded.
+        engine_bytes: size of its file.
+        used_bytes: decrease of free device memory by loading, including other programs' (on a Jetson of the shared
+            memory).
     """
     return {
         "engine_bytes": engine_bytes,
@@ -21,7 +26,7 @@ def device_memory(trt: Any, engine: Any, engine_bytes: int, used_bytes: int | No
 
 
 def activation_bytes(engine: Any) -> int | None:
-    """From TensorRT 10 on in 64 bits."""
+    """Return the scratch memory of one context; from TensorRT 10 on it has 64 bits."""
     if hasattr(engine, "device_memory_size_v2"):
         return int(engine.device_memory_size_v2)
     if hasattr(engine, "device_memory_size"):
@@ -30,7 +35,7 @@ def activation_bytes(engine: Any) -> int | None:
 
 
 def weights_bytes(trt: Any, engine: Any) -> int | None:
-    """From TensorRT 10.16 on."""
+    """Return the memory of all weights; None before TensorRT 10.16."""
     if not hasattr(engine, "get_engine_stat"):
         return None
     return int(engine.get_engine_stat(trt.EngineStat.TOTAL_WEIGHTS_SIZE))

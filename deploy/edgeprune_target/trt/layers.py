@@ -1,8 +1,8 @@
-"""An engine layer by layer: times from TensorRT's profiler, formats and ONNX names from its inspector.
+"""Describe an engine layer by layer: times from TensorRT's profiler, formats and ONNX names from its inspector.
 
-A layer is ``{"name", "kind", "onnx", "ms", "outputs", "formats", "reformat"}``: the engine's name for it,
-what it is, the ONNX nodes it was made from, the median of its times, the shapes and formats of its outputs,
-and whether it only changes a format. What the engine does not say is None, or an empty list.
+A layer is ``{"name", "kind", "onnx", "ms", "outputs", "formats", "reformat"}``: its name in the engine,
+its kind, the ONNX nodes it was built from, its median time, the shapes and formats of its outputs,
+and whether it only changes a format. Unknown values are None, or an empty list.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from statistics import median
 from typing import Any
 
-# In "Metadata" the nodes of one layer are set apart by control characters, \x1f and \x1e.
+# In "Metadata" the nodes of one layer are separated by control characters, \x1f and \x1e.
 ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 COPY = re.compile(
     r"Reformatting CopyNode for (?:Network )?(?:Input|Output)(?: Tensor \d+)?(?: (?:to|from))? (.*)"
@@ -21,7 +21,7 @@ REFORMAT = "Reformat"
 
 
 def make_profiler(trt: Any) -> Any:
-    """A profiler that collects ``profiler.times``: {layer: [milliseconds]}, one value per inference."""
+    """Make a profiler that collects ``profiler.times``: {layer: [milliseconds]}, one value per inference."""
 
     class Profiler(trt.IProfiler):
         """Called by TensorRT after every inference, once per layer."""
@@ -31,23 +31,23 @@ def make_profiler(trt: Any) -> Any:
             self.times: dict = {}
 
         def report_layer_time(self, layer_name: str, ms: float) -> None:
-            """Keep it."""
+            """Store a layer's time."""
             self.times.setdefault(layer_name, []).append(float(ms))
 
     return Profiler()
 
 
 def attach(context: Any, profiler: Any) -> bool:
-    """Profile what ``context`` runs; whether ``report_to_profiler`` has to be called after each run."""
+    """Profile the runs of ``context``; return whether ``report_to_profiler`` must be called after each run."""
     context.profiler = profiler
-    if not hasattr(context, "report_to_profiler"):  # before 8.2 every run waits and reports by itself
+    if not hasattr(context, "report_to_profiler"):  # before 8.2 every run synchronizes and reports by itself
         return False
     context.enqueue_emits_profile = False
     return True
 
 
-def inspect(trt: Any, engine: Any) -> list:
-    """What the engine says of its layers, in their order; empty where it has no inspector (before 8.2)."""
+def inspect_layers(trt: Any, engine: Any) -> list:
+    """Return the engine's layers, in order; empty without an inspector (before 8.2)."""
     if not hasattr(engine, "create_engine_inspector"):
         return []
     inspector = engine.create_engine_inspector()
@@ -55,20 +55,20 @@ def inspect(trt: Any, engine: Any) -> list:
 
 
 def parse_layers(text: str) -> list:
-    """The inspector's JSON, or that of trtexec's --exportLayerInfo, as layers without times.
+    """Parse the inspector's JSON, or that of trtexec's --exportLayerInfo, to layers without times.
 
-    From TensorRT 11 on a format comes in two parts; an engine that was built without detail has names alone.
+    From TensorRT 11 on a format has two parts; an engine that was built without detail has only names.
     """
     try:
-        found = json.loads(text)
+        information = json.loads(text)
     except ValueError:
         return []
-    layers = found.get("Layers", []) if isinstance(found, dict) else []
+    layers = information.get("Layers", []) if isinstance(information, dict) else []
     return [_layer(entry) for entry in layers]
 
 
 def timed_layers(layers: list, times: dict) -> list:
-    """``layers`` with ``ms``, the median of ``times``; one that was timed and not described comes last."""
+    """Add ``ms``, the median of ``times``, to ``layers``; layers that are timed but not described come last."""
     known = {layer["name"]: layer for layer in layers}
     names = [*known, *[name for name in times if name not in known]]
     return [
@@ -78,34 +78,34 @@ def timed_layers(layers: list, times: dict) -> list:
 
 
 def onnx_names(name: str, metadata: str) -> list:
-    """The ONNX nodes that a layer was made from: of its metadata, else of its name."""
+    """Return the ONNX nodes that a layer was built from, by its metadata or else its name."""
     named = ONNX_LAYER.findall(metadata)
     if named:
         return list(dict.fromkeys(named))
     copied = COPY.fullmatch(name)
     plain = copied.group(1) if copied else name
-    while "PWN(" in plain:  # pointwise nodes that were joined
+    while "PWN(" in plain:  # fused pointwise nodes
         plain = plain.replace("PWN(", "", 1).replace(")", "", 1)
     parts = [part.strip() for part in re.split(r" \+ | \|\| |, ", plain)]
     return [part for part in parts if part and not part.startswith("(Unnamed Layer")]
 
 
 def _layer(entry: Any) -> dict:
-    if not isinstance(entry, dict):  # built without detail: the name is all there is
+    if not isinstance(entry, dict):  # built without detail: there is only the name
         entry = {"Name": str(entry)}
     name, kind = str(entry.get("Name", "")), entry.get("LayerType")
-    outputs = [one for one in entry.get("Outputs", []) if isinstance(one, dict)]
+    outputs = [output for output in entry.get("Outputs", []) if isinstance(output, dict)]
     return {
         "name": name,
         "kind": kind,
         "onnx": onnx_names(name, str(entry.get("Metadata", ""))),
         "ms": None,
-        "outputs": [list(one.get("Dimensions", [])) for one in outputs],
-        "formats": [_format(one) for one in outputs],
+        "outputs": [list(output.get("Dimensions", [])) for output in outputs],
+        "formats": [_format(output) for output in outputs],
         "reformat": kind == REFORMAT or name.startswith("Reformatting CopyNode"),
     }
 
 
 def _format(output: dict) -> str:
-    both = [output.get("Format/Datatype"), output.get("Format"), output.get("Datatype")]
-    return " ".join(str(part) for part in both if part)
+    parts = [output.get("Format/Datatype"), output.get("Format"), output.get("Datatype")]
+    return " ".join(str(part) for part in parts if part)

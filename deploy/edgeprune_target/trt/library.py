@@ -1,4 +1,4 @@
-"""The tensorrt module that is installed, its version, and what it says."""
+"""Load the installed tensorrt module, read its version, and collect its messages."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 from edgeprune_target.errors import TargetError
 
-NAMED_TENSORS = (8, 5)  # from here on tensors go by name; before, by the number of their binding
-STRONGLY_TYPED = 11  # from here on the ONNX alone says the precision (devices.md 5.2)
-KEPT = 20  # of its messages
+NAMED_TENSORS = (8, 5)  # from here on tensors have names; before, numbers of bindings
+STRONGLY_TYPED = 11  # from here on only the ONNX defines the precision (devices.md 5.2)
+KEPT = 20  # latest messages
 
 
 class NoTensorRt(TargetError):
-    """TensorRT is not here, or does not start; the message says why."""
+    """TensorRT is missing or does not start; the message says why."""
 
 
-def load() -> Any:
-    """The module.
+def load_tensorrt() -> Any:
+    """Import the module.
 
     Raises:
         NoTensorRt: it is not installed, or one of its libraries is missing.
@@ -27,40 +27,41 @@ def load() -> Any:
         return import_module("tensorrt")
     except ModuleNotFoundError as error:
         raise NoTensorRt(f"TensorRT's Python module is not installed ({error})") from error
-    except (
-        ImportError,
-        OSError,
-        RuntimeError,
-    ) as error:  # RuntimeError: NVIDIA's wheels, without their libraries
+    except (ImportError, OSError, RuntimeError) as error:  # the last: NVIDIA's wheels without their libraries
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise NoTensorRt(f"TensorRT's Python module does not load: {first}") from error
 
 
 def version(trt: Any) -> tuple:
-    """(major, minor, patch): "10.16.1.11" is (10, 16, 1)."""
+    """Return (major, minor, patch): "10.16.1.11" is (10, 16, 1)."""
     return parse_version(trt.__version__)
 
 
 def parse_version(text: str) -> tuple:
-    """The first three numbers of ``text``; those that are missing are 0."""
+    """Return the first three numbers of ``text``; missing ones are 0."""
     numbers = [int(word) for word in re.findall(r"\d+", text)[:3]]
     return tuple([*numbers, 0, 0, 0][:3])
 
 
-def strongly_typed(found: tuple) -> bool:
-    """Whether this version takes the precision from the ONNX alone."""
-    return bool(found[0] >= STRONGLY_TYPED)
+def strongly_typed(tensorrt_version: tuple) -> bool:
+    """Return whether this version takes the precision from the ONNX only."""
+    return bool(tensorrt_version[0] >= STRONGLY_TYPED)
 
 
-def started(trt: Any, logger: Any, kind: Any) -> Any:
-    """A ``trt.Builder`` or ``trt.Runtime``.
+def create(trt: Any, logger: Any, kind: Any) -> Any:
+    """Create a ``trt.Builder`` or ``trt.Runtime``.
+
+    Args:
+        trt: the module ``tensorrt``.
+        logger: from `make_logger`.
+        kind: ``trt.Builder`` or ``trt.Runtime``.
 
     Raises:
-        NoTensorRt: TensorRT does not start; most often its libraries and the driver do not fit together.
+        NoTensorRt: TensorRT does not start; usually its libraries do not match the driver.
     """
     try:
         return kind(logger)
-    except TypeError as error:  # pybind11's way of saying that the factory gave nothing
+    except TypeError as error:  # pybind11's error for a factory that returns nothing
         raise NoTensorRt(
             f"TensorRT {trt.__version__} does not start: {logger.last_error()}: see whether the NVIDIA "
             "driver is new enough for it, with: nvidia-smi"
@@ -68,13 +69,13 @@ def started(trt: Any, logger: Any, kind: Any) -> Any:
 
 
 def make_logger(trt: Any) -> Any:
-    """A logger that keeps what TensorRT complains of; ``logger.last_error()`` is one line.
+    """Make a logger that stores TensorRT's errors and warnings; ``logger.last_error()`` is one line.
 
-    Keep it alive as long as anything that was made with it.
+    It must be kept alive as long as anything that was made with it.
     """
 
     class Logger(trt.ILogger):
-        """Errors and warnings, the latest of them."""
+        """The latest errors and warnings."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
@@ -82,15 +83,15 @@ def make_logger(trt: Any) -> Any:
             self.warnings: list = []
 
         def log(self, severity: Any, message: str) -> None:
-            """Called by TensorRT, from any of its threads."""
+            """Store a message; called by TensorRT from any of its threads."""
             if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
                 self.errors = [*self.errors, message][-KEPT:]
             elif severity == trt.ILogger.WARNING:
                 self.warnings = [*self.warnings, message][-KEPT:]
 
         def last_error(self) -> str:
-            """The last error's first line; what to do about it is rarely in it."""
-            words = [line.strip() for line in (self.errors or ["it said nothing"])[-1].splitlines()]
-            return next((line for line in words if line), "it said nothing")
+            """Return the last error's first line, which rarely contains a remedy."""
+            lines = [line.strip() for line in (self.errors or ["it said nothing"])[-1].splitlines()]
+            return next((line for line in lines if line), "it said nothing")
 
     return Logger()

@@ -1,4 +1,4 @@
-"""An engine for an ONNX file: the one kept from before, or a new one."""
+"""Find the stored engine of an ONNX file, or build a new one."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from edgeprune_target.cuda import open_gpu
 from edgeprune_target.errors import TargetError
 from edgeprune_target.system import memory_total_bytes
 from edgeprune_target.trt import store
-from edgeprune_target.trt.build import Plan, Recipe, build
+from edgeprune_target.trt.build import BuiltEngine, Recipe, build_engine
 from edgeprune_target.trt.library import make_logger, version
 from edgeprune_target.trt.options import EngineOptions
 
 MB = 1 << 20
-WORKSPACE_SHARE = 0.25  # of a board's memory, which is the GPU's too: TensorRT's own default is all of it
+WORKSPACE_SHARE = 0.25  # of a board's memory, which the GPU shares: TensorRT's own default is all of it
 OLD_WORKSPACE = 1024 * MB  # before 8.4 the default is 16 MB, too little for most convolutions
 
 
 def engine_for(trt: Any, onnx: str, options: EngineOptions) -> tuple:
-    """(engine file, its record) for ``onnx`` on this machine; built, and kept, when it is not there yet.
+    """Return (engine file, its record) of ``onnx`` on this machine; it is built and stored if it does not exist.
+
+    Args:
+        trt: the module ``tensorrt``.
+        onnx: path of the ONNX file.
+        options: of the engine.
 
     Raises:
         TargetError: no such file, no GPU, or TensorRT cannot build it.
@@ -34,19 +39,26 @@ def engine_for(trt: Any, onnx: str, options: EngineOptions) -> tuple:
         key = engine_key(trt, onnx, options, gpu)
         folder = Path(options.folder) if options.folder else store.engine_folder()
         place = store.place_of(folder, Path(onnx).stem, key)
-        record = store.find(place, key)
+        record = store.find_engine(place, key)
         if record is not None:
             return place, {**record, "built_now": False}
         start = time.perf_counter()
-        plan = build_on(trt, gpu, onnx, options)
-        record = record_of(plan, key, time.perf_counter() - start)
-        return place, {**store.keep(place, plan.content, record), "built_now": True}
+        built = build_on(trt, gpu, onnx, options)
+        record = engine_record(built, key, time.perf_counter() - start)
+        return place, {**store.keep(place, built.content, record), "built_now": True}
     finally:
         gpu.close()
 
 
-def build_on(trt: Any, gpu: Any, onnx: str, options: EngineOptions) -> Plan:
-    """Build, for exactly ``options.batch`` images at a time: other sizes would cost speed."""
+def build_on(trt: Any, gpu: Any, onnx: str, options: EngineOptions) -> BuiltEngine:
+    """Build an engine for exactly ``options.batch`` images at a time: other sizes would cost speed.
+
+    Args:
+        trt: the module ``tensorrt``.
+        gpu: see ``edgeprune_target.cuda``.
+        onnx: path of the ONNX file.
+        options: of the engine.
+    """
     logger = make_logger(trt)
     recipe = Recipe(
         options.precision,
@@ -57,11 +69,18 @@ def build_on(trt: Any, gpu: Any, onnx: str, options: EngineOptions) -> Plan:
         images_of(options.calibration),
         gpu,
     )
-    return build(trt, logger, onnx, recipe)
+    return build_engine(trt, logger, onnx, recipe)
 
 
 def engine_key(trt: Any, onnx: str, options: EngineOptions, gpu: Any) -> dict:
-    """Everything that another engine would have to be built for."""
+    """Return everything that the engine depends on: a change of it needs another engine.
+
+    Args:
+        trt: the module ``tensorrt``.
+        onnx: path of the ONNX file.
+        options: of the engine.
+        gpu: see ``edgeprune_target.cuda``.
+    """
     return store.key_of(
         tensorrt=trt.__version__,
         onnx_sha256=store.sha256_of(onnx),
@@ -75,39 +94,45 @@ def engine_key(trt: Any, onnx: str, options: EngineOptions, gpu: Any) -> dict:
 
 
 def device_key(gpu: Any, root: str) -> dict:
-    """Which device this is, as far as an engine cares."""
-    found = board(root)
-    names = [card["name"] for card in found["gpus"]]
+    """Return the properties of the device that an engine depends on."""
+    this_board = board(root)
+    names = [card["name"] for card in this_board["gpus"]]
     return {
         "compute": gpu.compute() if gpu else None,
-        "gpu": (names[0] if names else None) or found["model"],
-        "soc": found["soc"],
-        "l4t": found["l4t"],
+        "gpu": (names[0] if names else None) or this_board["model"],
+        "soc": this_board["soc"],
+        "l4t": this_board["l4t"],
     }
 
 
-def record_of(plan: Plan, key: dict, seconds: float) -> dict:
-    """The JSON that goes with an engine."""
+def engine_record(built: BuiltEngine, key: dict, seconds: float) -> dict:
+    """Return the JSON record of an engine.
+
+    Args:
+        built: the engine.
+        key: as of `engine_key`.
+        seconds: duration of the build.
+    """
     return {
         "key": key,
         "tensorrt": key["tensorrt"],
         "gpu": key["gpu"],
         "compute": key["compute"],
         "precision": key["precision"],
-        "precision_from": plan.precision_from,
-        "calibration_images": plan.calibration_images,
-        "shapes": {name: [list(size) for size in sizes] for name, sizes in plan.shapes.items()},
+        "precision_from": built.precision_from,
+        "calibration_images": built.calibration_images,
+        "shapes": {name: [list(size) for size in sizes] for name, sizes in built.shapes.items()},
         "onnx_sha256": key["onnx_sha256"],
         "build_s": seconds,
-        "warnings": plan.warnings,
+        "warnings": built.warnings,
     }
 
 
-def workspace_bytes(found: tuple, options: EngineOptions) -> int | None:
-    """What was asked for; else a share of a board's memory; else TensorRT's own choice."""
+def workspace_bytes(tensorrt_version: tuple, options: EngineOptions) -> int | None:
+    """Return the workspace of the options, else a share of a board's memory, else None: TensorRT's default."""
     if options.workspace_mb is not None:
         return int(options.workspace_mb) * MB
-    old = found < (8, 4)
+    old = tensorrt_version < (8, 4)
     if not old and board(options.root)["soc"] is None:
         return None
     total = memory_total_bytes(Path(options.root))
@@ -116,7 +141,7 @@ def workspace_bytes(found: tuple, options: EngineOptions) -> int | None:
 
 
 def images_of(path: str | None) -> Any:
-    """The images of a .npy, N x C x H x W; None without one."""
+    """Load the images of a .npy file, N x C x H x W; None without a path."""
     if path is None:
         return None
     import numpy
@@ -124,7 +149,7 @@ def images_of(path: str | None) -> Any:
     try:
         images = numpy.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
-        raise TargetError(f"{path} is no .npy file of images: {error}") from error
+        raise TargetError(f"{path} is not a .npy file of images: {error}") from error
     if images.ndim != 4:
         raise TargetError(f"{path} has the shape {images.shape}: images are N x C x H x W")
     return images

@@ -1,7 +1,7 @@
-"""What trtexec has to be told of an ONNX file: its inputs, and which operators it has.
+"""Read the inputs and operators of an ONNX file, which trtexec needs.
 
-A board has no onnx package, so this reads the protobuf itself: the few fields that are wanted (onnx.proto3),
-everything else is stepped over.
+A board has no onnx package, so this module parses the protobuf itself: the few required fields (onnx.proto3);
+everything else is skipped.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ VARINT, WIDE, BYTES, NARROW = 0, 1, 2, 5  # wire types
 FLOAT16 = 10  # TensorProto.DataType
 
 
-class OnnxFile(NamedTuple):
-    """{input: shape, None where a size is free}, the set of operators, and whether it computes in fp16."""
+class OnnxSummary(NamedTuple):
+    """{input: shape with None for a dynamic size}, the set of operators, and whether it computes in fp16."""
 
     inputs: dict
     operators: frozenset
@@ -24,15 +24,15 @@ class OnnxFile(NamedTuple):
 
     @property
     def has_scales(self) -> bool:
-        """Whether it says by itself how it is quantised."""
+        """Whether the file itself defines its quantisation."""
         return bool(self.operators & {"QuantizeLinear", "DequantizeLinear"})
 
 
-def read_onnx(path: str) -> OnnxFile:
-    """The file's inputs and operators.
+def read_onnx(path: str) -> OnnxSummary:
+    """Read the file's inputs and operators.
 
     Raises:
-        TargetError: it is not there, or no ONNX file.
+        TargetError: the file is missing, or not an ONNX file.
     """
     try:
         content = memoryview(Path(path).read_bytes())
@@ -42,11 +42,13 @@ def read_onnx(path: str) -> OnnxFile:
         graph = next(value for number, value in fields(content) if number == 7)
         return _graph(graph)
     except (StopIteration, IndexError, ValueError, TypeError) as error:
-        raise TargetError(f"{path} is no ONNX file, or a cut one: export the model again") from error
+        raise TargetError(
+            f"{path} is not an ONNX file, or a truncated one: export the model again"
+        ) from error
 
 
 def fields(content: memoryview) -> Iterator[tuple]:
-    """(number, value) of a message: bytes as a memoryview, numbers as int."""
+    """Yield (number, value) of a message's fields: bytes as a memoryview, numbers as int."""
     at = 0
     while at < len(content):
         key, at = varint(content, at)
@@ -67,7 +69,7 @@ def fields(content: memoryview) -> Iterator[tuple]:
 
 
 def varint(content: memoryview, at: int) -> tuple:
-    """(number, place after it)."""
+    """Return (number, position after it)."""
     value, shift = 0, 0
     while True:
         byte = content[at]
@@ -77,7 +79,7 @@ def varint(content: memoryview, at: int) -> tuple:
             return value, at
 
 
-def _graph(graph: memoryview) -> OnnxFile:
+def _graph(graph: memoryview) -> OnnxSummary:
     inputs: dict = {}
     operators: set = set()
     weights: set = set()
@@ -92,7 +94,7 @@ def _graph(graph: memoryview) -> OnnxFile:
         elif number == 11:  # input
             name, shape = _input(value)
             inputs[name] = shape
-    return OnnxFile(
+    return OnnxSummary(
         {name: shape for name, shape in inputs.items() if name not in weights}, frozenset(operators), half
     )
 

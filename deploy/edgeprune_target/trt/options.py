@@ -1,4 +1,4 @@
-"""What engine is wanted."""
+"""Options of an engine."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 
 class EngineOptions(NamedTuple):
-    """Of the runtimes that build an engine; the others do not ask.
+    """Options of the runtimes that build an engine; other runtimes ignore them.
 
     precision    fp32, fp16 or int8
     batch        images per inference
-    shapes       {input: whole shape} for inputs with free sizes beside the batch; "" is the first input
-    workspace_mb memory that a kernel may use beside the tensors, at most
-    timing_cache a file with the times of kernels tried before; read and written, if given
-    folder       where engines are kept; None is ``engine_folder()``
-    calibration  a .npy of real images, N x C x H x W, for int8 where the ONNX has no scales
-    root         the folder that stands for /
+    shapes       {input: complete shape} for inputs with dynamic sizes besides the batch; "" is the first input
+    workspace_mb upper limit of a kernel's scratch memory besides the tensors
+    timing_cache a file of kernel timings from earlier builds; read and written, if given
+    folder       where engines are stored; None is ``engine_folder()``
+    calibration  a .npy of real images, N x C x H x W, for int8 if the ONNX has no scales
+    root         the folder used in place of /
     """
 
     precision: str = "fp16"
@@ -32,13 +32,17 @@ class EngineOptions(NamedTuple):
     root: str = "/"
 
     def checked(self) -> EngineOptions:
-        """Itself; TargetError for what cannot be built."""
+        """Check the options and return them.
+
+        Raises:
+            TargetError: they are invalid.
+        """
         if self.precision not in PRECISIONS:
             raise TargetError(f"unknown precision {self.precision!r}: known are {', '.join(PRECISIONS)}")
         if self.workspace_mb is not None and self.workspace_mb < 1:
             raise TargetError(
-                f"a workspace of {self.workspace_mb} MB is none: give 1 or more, or leave it out"
+                f"a workspace of {self.workspace_mb} MB is too small: give 1 or more, or leave it out"
             )
         if self.batch < 1:
-            raise TargetError(f"a batch of {self.batch} is none: give 1 or more")
+            raise TargetError(f"a batch of {self.batch} is too small: give 1 or more")
         return self

@@ -1,6 +1,6 @@
-"""Engines that were built before, each beside a record of what it is.
+"""Store built engines, each beside its record.
 
-An engine runs only on the TensorRT and the kind of GPU that built it (devices.md 5.1), so all of that is in
+An engine runs only on the TensorRT version and the kind of GPU that built it (devices.md 5.1), so all of that is in
 the record, and its digest in the file's name.
 """
 
@@ -19,13 +19,13 @@ BLOCK = 1 << 20
 
 
 def engine_folder() -> Path:
-    """Where engines are kept on this machine: $XDG_CACHE_HOME/edgeprune/engines, or below ~/.cache."""
+    """Return the folder of stored engines: $XDG_CACHE_HOME/edgeprune/engines, or below ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path("~").expanduser() / ".cache")
     return Path(base) / "edgeprune" / "engines"
 
 
 def sha256_of(path: str | Path) -> str:
-    """Of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as handle:
         for block in iter(lambda: handle.read(BLOCK), b""):
@@ -34,26 +34,32 @@ def sha256_of(path: str | Path) -> str:
 
 
 def key_of(**facts: Any) -> dict:
-    """What an engine depends on, as JSON gives it back."""
+    """Return what an engine depends on, converted to JSON and back."""
     key: dict = json.loads(json.dumps(facts, sort_keys=True))
     return key
 
 
 def place_of(folder: Path, stem: str, key: dict) -> Path:
-    """The engine's file for ``key``."""
+    """Return the path of an engine.
+
+    Args:
+        folder: of stored engines.
+        stem: of the file's name.
+        key: what the engine depends on, as of `key_of`.
+    """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return folder / f"{stem}-{key['precision']}-{digest[:16]}{SUFFIX}"
 
 
-def record_of(place: Path) -> Path:
-    """The small JSON beside an engine."""
+def record_path(place: Path) -> Path:
+    """Return the path of the record beside an engine."""
     return place.with_name(place.name + ".json")
 
 
-def find(place: Path, key: dict) -> dict | None:
-    """The record of a whole engine for ``key``; None when there is none, or it is broken."""
+def find_engine(place: Path, key: dict) -> dict | None:
+    """Return the record of an intact engine for ``key``; None if there is none, or it is damaged."""
     try:
-        record: dict = json.loads(record_of(place).read_text())
+        record: dict = json.loads(record_path(place).read_text())
         if record["key"] == key and record["engine_sha256"] == sha256_of(place):
             return record
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -62,12 +68,17 @@ def find(place: Path, key: dict) -> dict | None:
 
 
 def keep(place: Path, content: bytes, record: dict) -> dict:
-    """Write an engine and its record, the record last, each aside and renamed; the record as it was written.
+    """Write an engine, then its record, each to a temporary file that is renamed; return the complete record.
+
+    Args:
+        place: path of the engine.
+        content: the serialised engine.
+        record: without schema, digest and size, which are added.
 
     Raises:
-        TargetError: the disk refuses; nothing is left half-written.
+        TargetError: a file cannot be written; nothing is left half-written.
     """
-    whole = {
+    complete_record = {
         **record,
         "schema": 1,
         "engine_sha256": hashlib.sha256(content).hexdigest(),
@@ -75,19 +86,19 @@ def keep(place: Path, content: bytes, record: dict) -> dict:
     }
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        record_of(place).unlink() if record_of(place).exists() else None
+        record_path(place).unlink() if record_path(place).exists() else None
         _write(place, content)
-        _write(record_of(place), (json.dumps(whole, indent=2) + "\n").encode())
+        _write(record_path(place), (json.dumps(complete_record, indent=2) + "\n").encode())
     except OSError as error:
         raise TargetError(
             f"cannot keep the engine {place}: {error.strerror}: free some space, or give another --engines"
         ) from error
-    return whole
+    return complete_record
 
 
 def forget(place: Path) -> None:
     """Remove an engine that does not load."""
-    for path in (record_of(place), place):
+    for path in (record_path(place), place):
         if path.exists():
             path.unlink()
 

@@ -1,7 +1,7 @@
 """The inputs and outputs of an engine: by name from TensorRT 8.5 on, by the number of their binding before.
 
-Both classes have the same methods, and know {name: (shape, numpy type)} of ``inputs`` and ``outputs`` once
-``fit`` has fixed the free sizes.
+Both classes have the same methods, and {name: (shape, numpy type)} as ``inputs`` and ``outputs`` after ``fit`` has
+fixed the dynamic sizes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,14 @@ from edgeprune_target.errors import TargetError
 PROFILE = 0  # the one that ``build`` makes
 
 
-def tensors_of(trt: Any, engine: Any, context: Any) -> Any:
-    """The way that this version has."""
+def engine_tensors(trt: Any, engine: Any, context: Any) -> Any:
+    """Return the object that accesses tensors in this version.
+
+    Args:
+        trt: the module ``tensorrt``.
+        engine: loaded.
+        context: of the engine.
+    """
     kind = NamedTensors if hasattr(engine, "num_io_tensors") else Bindings
     return kind(trt, engine, context)
 
@@ -23,7 +29,7 @@ class NamedTensors:
     """TensorRT 8.5 and later."""
 
     def __init__(self, trt: Any, engine: Any, context: Any) -> None:
-        """A context is of one engine."""
+        """Read the names of the engine's tensors."""
         self.trt, self.engine, self.context = trt, engine, context
         self.inputs: dict = {}
         self.outputs: dict = {}
@@ -32,14 +38,14 @@ class NamedTensors:
         self.output_names = [name for name in names if name not in self.input_names]
 
     def limits(self, name: str) -> tuple:
-        """(smallest, usual, largest) shape of an input."""
+        """Return the (smallest, usual, largest) shape of an input."""
         return tuple(tuple(shape) for shape in self.engine.get_tensor_profile_shape(name, PROFILE))
 
     def fit(self, shapes: dict) -> None:
-        """Fix the inputs' shapes; afterwards those of the outputs are known.
+        """Fix the inputs' shapes, from which those of the outputs follow.
 
         Raises:
-            TargetError: the engine is not for them.
+            TargetError: the engine was not built for them.
         """
         for name in self.input_names:
             if not self.context.set_input_shape(name, shapes[name]):
@@ -51,12 +57,12 @@ class NamedTensors:
         self.outputs = {name: self._spec(name) for name in self.output_names}
 
     def bind(self, addresses: dict) -> None:
-        """Say where every tensor lies on the device."""
+        """Set the device address of every tensor."""
         for name, address in addresses.items():
             self.context.set_tensor_address(name, address)
 
     def enqueue(self, stream: int) -> bool:
-        """Put one inference on the stream; whether TensorRT took it."""
+        """Enqueue one inference on the stream, and return whether TensorRT accepted it."""
         return bool(self.context.execute_async_v3(stream))
 
     def _spec(self, name: str) -> tuple:
@@ -68,7 +74,7 @@ class Bindings:
     """TensorRT 8.0 to 8.4."""
 
     def __init__(self, trt: Any, engine: Any, context: Any) -> None:
-        """A context is of one engine."""
+        """Read the names of the engine's tensors."""
         self.trt, self.engine, self.context = trt, engine, context
         self.inputs: dict = {}
         self.outputs: dict = {}
@@ -78,14 +84,14 @@ class Bindings:
         self._addresses: list = [0] * engine.num_bindings
 
     def limits(self, name: str) -> tuple:
-        """(smallest, usual, largest) shape of an input."""
+        """Return the (smallest, usual, largest) shape of an input."""
         return tuple(tuple(shape) for shape in self.engine.get_profile_shape(PROFILE, self.number[name]))
 
     def fit(self, shapes: dict) -> None:
-        """Fix the inputs' shapes; afterwards those of the outputs are known.
+        """Fix the inputs' shapes, from which those of the outputs follow.
 
         Raises:
-            TargetError: the engine is not for them.
+            TargetError: the engine was not built for them.
         """
         for name in self.input_names:
             if not self.context.set_binding_shape(self.number[name], shapes[name]):
@@ -96,12 +102,12 @@ class Bindings:
         self.outputs = {name: self._spec(name) for name in self.output_names}
 
     def bind(self, addresses: dict) -> None:
-        """Say where every tensor lies on the device."""
+        """Set the device address of every tensor."""
         for name, address in addresses.items():
             self._addresses[self.number[name]] = address
 
     def enqueue(self, stream: int) -> bool:
-        """Put one inference on the stream; whether TensorRT took it."""
+        """Enqueue one inference on the stream, and return whether TensorRT accepted it."""
         return bool(self.context.execute_async_v2(self._addresses, stream))
 
     def _spec(self, name: str) -> tuple:
@@ -111,7 +117,16 @@ class Bindings:
 
 
 def numpy_type(trt: Any, kind: Any, name: str) -> str:
-    """A TensorRT type as numpy's name; TargetError for those that numpy has not (bf16, fp8, int4)."""
+    """Return numpy's name of a TensorRT type.
+
+    Args:
+        trt: the module ``tensorrt``.
+        kind: of ``trt.DataType``.
+        name: of the tensor, for the message.
+
+    Raises:
+        TargetError: numpy has no such type (bf16, fp8, int4).
+    """
     import numpy
 
     try:
@@ -123,10 +138,16 @@ def numpy_type(trt: Any, kind: Any, name: str) -> str:
 
 
 def unfit(name: str, shape: tuple, limits: tuple) -> TargetError:
-    """The engine is for other sizes."""
+    """Return the error for an engine that was built for other sizes.
+
+    Args:
+        name: of the input.
+        shape: of the input.
+        limits: (smallest, usual, largest) shape of the engine.
+    """
     smallest, _, largest = ("x".join(map(str, size)) for size in limits)
-    wanted = "x".join(map(str, shape))
+    actual = "x".join(map(str, shape))
     return TargetError(
-        f"this engine takes {name!r} from {smallest} to {largest}, not {wanted}: give the ONNX file, and one "
-        "is built for it"
+        f"this engine takes {name!r} from {smallest} to {largest}, not {actual}: give the ONNX file, from which "
+        "a new engine is built"
     )

@@ -20,7 +20,7 @@ THOR = line_of(BOARDS["jetson-agx-thor"])
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeprune_target.sensors.tegrastats.INTERVAL_MS", 20)
-    monkeypatch.setattr("edgeprune_target.sensors.tegrastats.PATIENCE_S", 3.0)
+    monkeypatch.setattr("edgeprune_target.sensors.tegrastats.TIMEOUT_S", 3.0)
 
 
 def gone(pid: int, patience_s: float = 5.0) -> bool:
@@ -88,7 +88,7 @@ def test_no_rails_for_this_user(tmp_path: Path) -> None:
 
 
 def test_program_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeprune_target.sensors.tegrastats.PATIENCE_S", 0.1)
+    monkeypatch.setattr("edgeprune_target.sensors.tegrastats.TIMEOUT_S", 0.1)
     program(tmp_path, "usr/bin/tegrastats", "#!/bin/sh\nexec sleep 60\n")
     assert "no line of statistics in 0.1 s" in str(Tegrastats(root=str(tmp_path)).why_not())
 

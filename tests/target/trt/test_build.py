@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from edgeprune_target.cuda import open_gpu
 from edgeprune_target.errors import TargetError
-from edgeprune_target.trt.build import Plan, Recipe, build
+from edgeprune_target.trt.build import BuiltEngine, Recipe, build_engine
 from edgeprune_target.trt.library import make_logger, version
 from trt.fixtures import small_cnn
 from trt.names import VERSIONS
@@ -16,11 +16,11 @@ UP_TO_10 = [version for version in VERSIONS if not version.startswith("11")]
 SHAPE = (1, 3, 6, 6)
 
 
-def built(trt: Any, path: Path, precision: str, **more: Any) -> Plan:
-    return build(trt, make_logger(trt), str(path), Recipe(precision, **more))
+def built(trt: Any, path: Path, precision: str, **more: Any) -> BuiltEngine:
+    return build_engine(trt, make_logger(trt), str(path), Recipe(precision, **more))
 
 
-def loaded(trt: Any, plan: Plan) -> Any:
+def loaded(trt: Any, plan: BuiltEngine) -> Any:
     logger = make_logger(trt)
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan.content)
     assert engine is not None, logger.errors

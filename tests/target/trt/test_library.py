@@ -12,7 +12,7 @@ from trt.names import VERSIONS
 def test_a_module_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(library.NoTensorRt, match="TensorRT's Python module is not installed"):
-        library.load()
+        library.load_tensorrt()
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_a_module_without_its_libraries(monkeypatch: pytest.MonkeyPatch, error: 
 
     monkeypatch.setattr(library, "import_module", broken)
     with pytest.raises(library.NoTensorRt, match="does not load: (libnvinfer.so.10: cannot open|no libs)$"):
-        library.load()
+        library.load_tensorrt()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -51,7 +51,7 @@ def test_a_library_that_does_not_start(tensorrt: Any) -> None:
     with pytest.raises(
         library.NoTensorRt, match="TensorRT 10.3.0 does not start: CUDA initialization failure"
     ):
-        library.started(trt, logger, factory)
+        library.create(trt, logger, factory)
 
 
 @pytest.mark.parametrize(("found", "typed"), [((8, 2, 1), False), ((10, 16, 1), False), ((11, 0, 0), True)])

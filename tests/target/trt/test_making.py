@@ -64,7 +64,11 @@ def test_images_that_are_none(tmp_path: Path) -> None:
     assert images_of(None) is None
     np.save(tmp_path / "flat.npy", np.zeros((4, 27)))
     (tmp_path / "text.npy").write_text("no images")
-    for name, reason in (("flat", "N x C x H x W"), ("text", "no .npy file"), ("absent", "no .npy file")):
+    for name, reason in (
+        ("flat", "N x C x H x W"),
+        ("text", "not a .npy file"),
+        ("absent", "not a .npy file"),
+    ):
         with pytest.raises(TargetError, match=reason):
             images_of(str(tmp_path / f"{name}.npy"))
 

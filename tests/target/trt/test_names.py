@@ -9,7 +9,7 @@ import pytest
 from edgeprune_target.cuda import open_gpu
 from edgeprune_target.layering import layers
 from edgeprune_target.measure import measure
-from edgeprune_target.trt.build import Recipe, build
+from edgeprune_target.trt.build import Recipe, build_engine
 from edgeprune_target.trt.library import make_logger
 from edgeprune_target.trt.options import EngineOptions
 from trt import guard, names
@@ -112,13 +112,13 @@ def test_every_name_that_is_used_is_tried_on_the_stand_ins(
         layers(path, runtime="tensorrt", batch=1, threads=1, seconds=0.0, options=options)
         if not typed:
             gpu = open_gpu()
-            build(trt, make_logger(trt), path, Recipe("int8", images=images, gpu=gpu))
+            build_engine(trt, make_logger(trt), path, Recipe("int8", images=images, gpu=gpu))
             gpu.close()
     refused = tmp_path / "no.onnx"
     refused.write_bytes(b"no model")
     trt = tensorrt("10.3.0")
     with pytest.raises(Exception, match="cannot read"):
-        build(trt, make_logger(trt), str(refused), Recipe("fp16"))
+        build_engine(trt, make_logger(trt), str(refused), Recipe("fp16"))
     called_back = {"ILogger", "IProfiler", "IInt8EntropyCalibrator2"}  # their names are ours to have
     missing = {use for use in used() if use not in guard.TOUCHED and use[0] not in called_back}
     assert not missing

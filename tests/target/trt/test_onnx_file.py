@@ -40,14 +40,14 @@ def test_weights_are_no_inputs(tmp_path: Path) -> None:
 def test_no_onnx(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(content)
-    with pytest.raises(TargetError, match="m.onnx is no ONNX file, or a cut one"):
+    with pytest.raises(TargetError, match="m.onnx is not an ONNX file, or a truncated one"):
         read_onnx(str(path))
 
 
 def test_a_cut_file(tmp_path: Path) -> None:
     path = small_cnn(tmp_path / "m.onnx")
     path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(TargetError, match="or a cut one"):
+    with pytest.raises(TargetError, match="or a truncated one"):
         read_onnx(str(path))
 
 

@@ -33,7 +33,7 @@ def has(owner, name):
     thing = trt if owner == "tensorrt" else getattr(trt, owner, None)
     return thing is not None and hasattr(thing, name)
 
-found = {"version": library.load().__version__}
+found = {"version": library.load_tensorrt().__version__}
 found["names"] = [pair for pair in json.load(sys.stdin) if has(*pair)]
 logger = library.make_logger(trt)
 logger.log(trt.ILogger.ERROR, "first\\nsecond")
@@ -45,7 +45,7 @@ found["times"] = profiler.times
 found["types"] = [numpy_type(trt, kind, "x") for kind in (trt.DataType.FLOAT, trt.DataType.HALF)]
 found["flags"] = build.network_flags(trt)
 try:
-    build.build(trt, logger, "m.onnx", build.Recipe("fp16"))
+    build.build_engine(trt, logger, "m.onnx", build.Recipe("fp16"))
 except TargetError as error:
     found["refused"] = str(error)
 if hasattr(trt, "IInt8EntropyCalibrator2"):

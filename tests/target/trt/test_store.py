@@ -11,9 +11,9 @@ KEY = store.key_of(precision="fp16", shapes={"input": (1, 3)}, tensorrt="10.3.0"
 
 def test_what_is_kept_is_found(tmp_path: Path) -> None:
     place = store.place_of(tmp_path / "new", "model", KEY)
-    assert store.find(place, KEY) is None
+    assert store.find_engine(place, KEY) is None
     written = store.keep(place, b"engine", {"key": KEY, "gpu": "x"})
-    assert store.find(place, KEY) == written
+    assert store.find_engine(place, KEY) == written
     assert written["engine_bytes"] == 6 and written["schema"] == 1
     assert sorted(path.name for path in place.parent.iterdir()) == [place.name, place.name + ".json"]
 
@@ -23,7 +23,7 @@ def test_another_key_has_another_place(tmp_path: Path) -> None:
     place = store.place_of(tmp_path, "model", KEY)
     assert store.place_of(tmp_path, "model", other) != place
     store.keep(place, b"engine", {"key": KEY})
-    assert store.find(place, other) is None
+    assert store.find_engine(place, other) is None
 
 
 @pytest.mark.parametrize("spoil", ["engine", "record", "cut", "gone"])
@@ -33,12 +33,12 @@ def test_what_is_broken_is_not_found(tmp_path: Path, spoil: str) -> None:
     if spoil == "engine":
         place.write_bytes(b"other")
     elif spoil == "record":
-        store.record_of(place).write_text("[]")
+        store.record_path(place).write_text("[]")
     elif spoil == "cut":
-        store.record_of(place).write_text('{"key')
+        store.record_path(place).write_text('{"key')
     else:
         place.unlink()
-    assert store.find(place, KEY) is None
+    assert store.find_engine(place, KEY) is None
 
 
 def test_a_disk_that_refuses_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,16 +19,16 @@ def named(found: tuple) -> str:
 @pytest.mark.parametrize("version", list(BANNERS))
 def test_version_is_in_the_banner(tmp_path: Path, version: str) -> None:
     program = str(install(tmp_path, version))
-    assert trtexec.find(str(tmp_path)) == program
-    assert named(trtexec.version_of(program) or ()) == version
+    assert trtexec.find_trtexec(str(tmp_path)) == program
+    assert named(trtexec.trtexec_version(program) or ()) == version
 
 
 def test_a_program_that_says_nothing(tmp_path: Path) -> None:
     program = tmp_path / "trtexec"
     program.write_text("#!/bin/sh\nexit 127\n")
     program.chmod(0o755)
-    assert trtexec.version_of(str(program)) is None
-    assert trtexec.version_of(str(tmp_path / "absent")) is None
+    assert trtexec.trtexec_version(str(program)) is None
+    assert trtexec.trtexec_version(str(tmp_path / "absent")) is None
 
 
 @pytest.mark.parametrize("found", VERSIONS, ids=named)
@@ -96,7 +96,7 @@ def test_profile_with_medians_and_without() -> None:
     text = json.dumps(
         [{"count": 3}, {"name": "a", "averageMs": 2.0, "medianMs": 1.0}, {"name": "b", "averageMs": 3.0}]
     )
-    assert trtexec.parse_profile(text) == {"a": [1.0], "b": [3.0]}
+    assert trtexec.parse_layer_times(text) == {"a": [1.0], "b": [3.0]}
 
 
 def test_the_first_problem_is_named() -> None:

@@ -1,6 +1,6 @@
-"""What a reader should know before believing a measurement: pure functions of states and samples.
+"""Warnings about a measurement, as pure functions of machine states and samples.
 
-A warning is ``{"code", "message"}``. Messages name the command that would help; it is never run from here.
+A warning is ``{"code", "message"}``. Messages name the command that helps; it is never run from here.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from typing import Any, Iterator
 
 from edgeprune_target.clocks import locked
 
-LOW_LOOKS = 3  # looks on end, a second apart, at a GPU below its highest clock (devices.md 3.2)
+LOW_READS = 3  # consecutive reads, a second apart, of a GPU below its highest clock (devices.md 3.2)
 WARMER_C = 5.0
-UNSTABLE = 0.025  # coefficient of variation; trtexec warns from there on too
-ENQUEUE_SHARE = 0.8  # of the GPU's time, taken by handing the work over (devices.md 3.2, as in trtexec)
-FEWEST_SAMPLES = 10  # a coefficient of variation of fewer means nothing
+UNSTABLE = 0.025  # coefficient of variation; trtexec's threshold of the same warning
+ENQUEUE_SHARE = 0.8  # of the GPU's time, spent enqueueing the work (devices.md 3.2, as in trtexec)
+FEWEST_SAMPLES = 10  # a coefficient of variation of fewer is meaningless
 HELD_DOWN = ("cpu", "gpu", "gv11b", "gp10b", "ga10b", "cluster", "devfreq")
 PI_BITS = {0: "under-voltage", 1: "capped clock", 2: "throttling", 3: "soft temperature limit"}
 
 
-def cautions(before: dict, after: dict, watched: dict, samples_ns: list, uses_gpu: bool) -> list:
-    """All warnings about one stretch of measuring.
+def machine_warnings(before: dict, after: dict, watched: dict, samples_ns: list, uses_gpu: bool) -> list:
+    """Return all warnings about a measurement.
 
     Args:
         before: ``state()`` at its start.
         after: ``state()`` at its end.
         watched: ``Watch.report()`` in between.
-        samples_ns: lists of times of single inferences; each list is one uninterrupted stretch.
+        samples_ns: lists of latencies of single inferences; each list is one uninterrupted segment.
         uses_gpu: whether the runtime computes on the GPU.
     """
-    found = [
+    warnings = [
         *clocks_move(before),
         *below_full_mode(before),
         *(gpu_slow(after, watched) if uses_gpu else []),
@@ -38,16 +38,16 @@ def cautions(before: dict, after: dict, watched: dict, samples_ns: list, uses_gp
         *hot(after, watched),
         *warmer(before, after),
         *held_down(after),
-        *over_current(before, after),
+        *over_current_events(before, after),
         *current_alarm(after),
         *swapping(before, after),
-        *pi_throttled(before, after),
+        *pi_slowdown(before, after),
     ]
-    return [{"code": code, "message": message} for code, message in found]
+    return [{"code": code, "message": message} for code, message in warnings]
 
 
 def clocks_move(state: dict) -> Iterator[tuple]:
-    """On a Jetson: a GPU or a processor whose clock is not held."""
+    """Warn about a Jetson whose GPU or processor clock is not locked."""
     gpu = state["gpu"]
     if gpu is None:
         return
@@ -62,7 +62,7 @@ def clocks_move(state: dict) -> Iterator[tuple]:
 
 
 def below_full_mode(state: dict) -> Iterator[tuple]:
-    """A power mode under the highest, where the machine says what modes it has."""
+    """Warn about a power mode below the highest, if the machine lists its modes."""
     mode = state["power_mode"]
     full = [(number, name) for number, name in mode["modes"].items() if name.startswith("MAXN")]
     if mode["name"] and full and mode["name"] not in [name for _, name in full]:
@@ -75,37 +75,37 @@ def below_full_mode(state: dict) -> Iterator[tuple]:
 
 
 def gpu_slow(after: dict, watched: dict) -> Iterator[tuple]:
-    """A GPU that stayed below its highest clock."""
+    """Warn about a GPU that stayed below its highest clock."""
     top = (after["gpu"] or {}).get("max_hz") or 0
     longest = streak([hertz < top for hertz in watched["gpu_hz"]])
-    if longest >= LOW_LOOKS:
+    if longest >= LOW_READS:
         lowest = min(watched["gpu_hz"])
         yield (
             "gpu_below_max",
-            f"the GPU ran below its highest clock for {longest} looks on end, down to "
+            f"the GPU ran below its highest clock for {longest} reads in a row, down to "
             f"{lowest / 1e6:.0f} of {top / 1e6:.0f} MHz: it is throttled, or has too little to do; "
-            "look at the cooling, or: sudo jetson_clocks",
+            "check the cooling, or: sudo jetson_clocks",
         )
 
 
 def streak(flags: list) -> int:
-    """The longest run of true values."""
-    longest = now = 0
+    """Return the length of the longest run of true values."""
+    longest = current = 0
     for flag in flags:
-        now = now + 1 if flag else 0
-        longest = max(longest, now)
+        current = current + 1 if flag else 0
+        longest = max(longest, current)
     return longest
 
 
 def card_slow(after: dict) -> Iterator[tuple]:
-    """A graphics card that says it is held back."""
+    """Warn about a graphics card that reports throttling."""
     for card in after["nvidia"]:
         if card["slowed_by"]:
             yield "gpu_throttled", f"{card['name']} is held back by: {', '.join(card['slowed_by'])}"
 
 
 def unstable(samples_ns: list) -> Iterator[tuple]:
-    """Inference times of a GPU that vary within one stretch."""
+    """Warn about latencies on a GPU that vary within one segment."""
     spreads = [pstdev(part) / mean(part) for part in samples_ns if len(part) >= FEWEST_SAMPLES]
     if spreads and max(spreads) > UNSTABLE:
         yield (
@@ -116,18 +116,18 @@ def unstable(samples_ns: list) -> Iterator[tuple]:
 
 
 def enqueue_bound(enqueue_ns: list, gpu_ns: list) -> Iterator[tuple]:
-    """Handing an inference to the GPU takes about as long as computing it: the processor sets the pace."""
+    """Warn if enqueueing an inference takes about as long as computing it: the processor is the bottleneck."""
     share = median(enqueue_ns) / median(gpu_ns) if median(gpu_ns) > 0 else 0.0
     if share > ENQUEUE_SHARE:
         yield (
             "enqueue_bound",
-            f"handing an inference to the GPU takes {share:.0%} of the time it computes: the processor sets "
-            "the pace, and a smaller model hardly gains; a larger batch helps, or a CUDA graph",
+            f"enqueueing an inference takes {share:.0%} of the time the GPU computes: the processor is the "
+            "bottleneck, and a smaller model hardly gains; a larger batch helps, or a CUDA graph",
         )
 
 
 def hot(after: dict, watched: dict) -> Iterator[tuple]:
-    """A zone at the temperature from which it slows the chip down."""
+    """Warn about a zone at the temperature from which it slows the chip down."""
     for zone, trip in after["passive_trips_c"].items():
         warmest = max(_known(after["temperatures_c"].get(zone), watched["warmest_c"].get(zone)), default=None)
         if warmest is not None and warmest >= trip:
@@ -139,7 +139,7 @@ def hot(after: dict, watched: dict) -> Iterator[tuple]:
 
 
 def warmer(before: dict, after: dict) -> Iterator[tuple]:
-    """A board that is still warming up."""
+    """Warn about a board that is still warming up."""
     rises = [
         (degrees - before["temperatures_c"][zone], zone)
         for zone, degrees in after["temperatures_c"].items()
@@ -151,7 +151,7 @@ def warmer(before: dict, after: dict) -> Iterator[tuple]:
 
 
 def held_down(after: dict) -> Iterator[tuple]:
-    """A cooling device that lowers a clock. Fans are no finding."""
+    """Warn about a cooling device that lowers a clock; fans do not count."""
     for device in after["cooling"]:
         kind = device["type"].lower()
         if device["cur"] and "fan" not in kind and any(word in kind for word in HELD_DOWN):
@@ -162,8 +162,8 @@ def held_down(after: dict) -> Iterator[tuple]:
             )
 
 
-def over_current(before: dict, after: dict) -> Iterator[tuple]:
-    """Over-current events that came during the measurement."""
+def over_current_events(before: dict, after: dict) -> Iterator[tuple]:
+    """Warn about over-current events during the measurement."""
     for counter, count in after["over_current"].items():
         new = count - before["over_current"].get(counter, count)
         if new > 0:
@@ -175,13 +175,13 @@ def over_current(before: dict, after: dict) -> Iterator[tuple]:
 
 
 def current_alarm(after: dict) -> Iterator[tuple]:
-    """A rail above a limit of its sensor."""
+    """Warn about a rail above a limit of its sensor."""
     if after["alarms"]:
         yield "current_alarm", f"current above the sensor's limit: {', '.join(after['alarms'])}"
 
 
 def swapping(before: dict, after: dict) -> Iterator[tuple]:
-    """Swap that grew; on a board, where GPU and processor share the memory, any swap in use."""
+    """Warn about swap that grew; on a board, where GPU and processor share the memory, about any swap in use."""
     old, new = before["swap_used_bytes"] or 0, after["swap_used_bytes"] or 0
     if new > old:
         yield "swap", f"{(new - old) / 1e6:.0f} MB went to swap while measuring: free some memory"
@@ -189,11 +189,11 @@ def swapping(before: dict, after: dict) -> Iterator[tuple]:
         yield "swap", f"{new / 1e6:.0f} MB are in swap, and the memory is the GPU's too: stop other programs"
 
 
-def pi_throttled(before: dict, after: dict) -> Iterator[tuple]:
-    """A Raspberry Pi that slowed down: now, or since the start (bits 16 to 19)."""
+def pi_slowdown(before: dict, after: dict) -> Iterator[tuple]:
+    """Warn about a Raspberry Pi that slowed down: now, or since the start (bits 16 to 19)."""
     old, new = before["pi_throttled"] or 0, after["pi_throttled"] or 0
-    came = new | ((new & ~old) >> 16)
-    reasons = [name for bit, name in PI_BITS.items() if came & (1 << bit)]
+    events = new | ((new & ~old) >> 16)
+    reasons = [name for bit, name in PI_BITS.items() if events & (1 << bit)]
     if reasons:
         yield "throttled", f"the Pi slowed down while measuring: {', '.join(reasons)}"
 

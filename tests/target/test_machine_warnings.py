@@ -16,7 +16,7 @@ from boards.stand_in import (
     write,
     zones,
 )
-from edgeprune_target.caution import cautions, enqueue_bound, streak
+from edgeprune_target.machine_warnings import enqueue_bound, machine_warnings, streak
 from edgeprune_target.state import state
 
 NAME = "jetson-orin-nano"
@@ -37,7 +37,7 @@ def between(
 ) -> dict[str, str]:
     before = state(str(root))
     happens()
-    found = cautions(before, state(str(root)), {**NOTHING, **(watched or {})}, STEADY, uses_gpu)
+    found = machine_warnings(before, state(str(root)), {**NOTHING, **(watched or {})}, STEADY, uses_gpu)
     return {warning["code"]: warning["message"] for warning in found}
 
 
@@ -115,7 +115,8 @@ def test_times_that_vary(root: Path, spread: float, warned: bool) -> None:
     now = state(str(root))
     part = [1.0 - spread, 1.0 + spread] * 10  # their coefficient of variation is the spread
     codes = [
-        one["code"] for one in cautions(now, now, NOTHING, [part, [1.0] * 20, [1.0, 9.0]], uses_gpu=True)
+        one["code"]
+        for one in machine_warnings(now, now, NOTHING, [part, [1.0] * 20, [1.0, 9.0]], uses_gpu=True)
     ]
     assert codes == (["unstable"] if warned else [])
 
@@ -183,5 +184,5 @@ def test_pi(tmp_path: Path, before: int, after: int, words: str | None) -> None:
 def test_graphics_card_that_is_held_back(root: Path) -> None:
     now = state(str(root))
     after = {**now, "nvidia": [{"name": "Card", "slowed_by": ["power cap"]}]}
-    found = cautions(now, after, NOTHING, STEADY, uses_gpu=True)
+    found = machine_warnings(now, after, NOTHING, STEADY, uses_gpu=True)
     assert found == [{"code": "gpu_throttled", "message": "Card is held back by: power cap"}]
