@@ -11,7 +11,7 @@ from edgeprune.comparison.attempts import last_failure, seconds_spent
 from edgeprune.comparison.folder import SCHEMA, ComparisonFolder
 from edgeprune.comparison.latency import is_measured, measured
 from edgeprune.comparison.options import CompareOptions
-from edgeprune.comparison.rows import ComparisonRow
+from edgeprune.comparison.rows import PlannedRow
 from edgeprune.comparison.spread import mean_and_spread
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.options import TrainPruneOptions
@@ -23,7 +23,7 @@ MEASURES = ("accuracy_before", "accuracy", "params_fraction", "flops_fraction", 
 
 
 def comparison_result(
-    folder: ComparisonFolder, options: CompareOptions, rows: list[ComparisonRow]
+    folder: ComparisonFolder, options: CompareOptions, rows: list[PlannedRow]
 ) -> dict[str, Any]:
     """Collect the results so far.
 
@@ -56,7 +56,7 @@ def comparison_result(
     }
 
 
-def _record(folder: ComparisonFolder, row: ComparisonRow, options: CompareOptions) -> dict[str, Any]:
+def _record(folder: ComparisonFolder, row: PlannedRow, options: CompareOptions) -> dict[str, Any]:
     place, events = folder.row(row.name), folder.attempts(row.name)
     seconds, seconds_reason = seconds_spent(events)
     record: dict[str, Any] = {
@@ -94,7 +94,7 @@ def _latency(place: Path, events: list[dict[str, Any]], options: CompareOptions)
     return {"latency_reason": reasons[-1] if reasons else "not measured yet"}
 
 
-def _summarised(rows: list[ComparisonRow], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _summarised(rows: list[PlannedRow], records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return one entry for each method (and moment), over its seeds."""
     by_label: dict[str, list[dict[str, Any]]] = {}
     for row, record in zip(rows, records, strict=True):

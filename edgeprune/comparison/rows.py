@@ -7,7 +7,7 @@ from edgeprune.comparison.options import CompareOptions
 
 
 @dataclass(frozen=True)
-class ComparisonRow:
+class PlannedRow:
     """One run of `train-prune`; ``moment`` belongs to the moment-of-pruning study."""
 
     method: str
@@ -39,10 +39,10 @@ class ComparisonRow:
         return own
 
 
-def planned_rows(options: CompareOptions) -> list[ComparisonRow]:
+def planned_rows(options: CompareOptions) -> list[PlannedRow]:
     """Return the rows seed by seed, so that a comparison that is stopped early has every method."""
     return [
-        ComparisonRow(method, seed, moment)
+        PlannedRow(method, seed, moment)
         for seed in range(options.seeds)
         for method in options.methods
         for moment in options.moments or (None,)

@@ -11,7 +11,7 @@ from edgeprune.comparison.folder import ComparisonFolder
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.comparison.plot import draw_comparison
 from edgeprune.comparison.result import comparison_result
-from edgeprune.comparison.rows import ComparisonRow, planned_rows
+from edgeprune.comparison.rows import PlannedRow, planned_rows
 from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import MovedError, RunError, StorageError, TrainError
 from edgeprune.files.locks import held
@@ -113,7 +113,7 @@ def _finish_baseline(folder: ComparisonFolder, progress: Progress) -> None:
 
 
 def _finish_row(
-    folder: ComparisonFolder, row: ComparisonRow, options: CompareOptions, progress: Progress
+    folder: ComparisonFolder, row: PlannedRow, options: CompareOptions, progress: Progress
 ) -> None:
     """Complete a row; the log keeps the reason of a failure."""
     place = folder.row(row.name)
@@ -135,7 +135,7 @@ def _train(place: Path, training: dict[str, Any], progress: Progress) -> None:
     train_prune(place, TrainPruneOptions(**training), resume=begun, progress=progress)
 
 
-def _training(folder: ComparisonFolder, row: ComparisonRow, options: CompareOptions) -> dict[str, Any]:
+def _training(folder: ComparisonFolder, row: PlannedRow, options: CompareOptions) -> dict[str, Any]:
     """Return all options of a row: the shared ones, the baseline's weights, and its own."""
     training = {**options.training, **row.own_training()}
     weights = baseline.weights_of(folder.baseline)
@@ -145,9 +145,7 @@ def _training(folder: ComparisonFolder, row: ComparisonRow, options: CompareOpti
     return training
 
 
-def _concluded(
-    folder: ComparisonFolder, options: CompareOptions, rows: list[ComparisonRow]
-) -> dict[str, Any]:
+def _concluded(folder: ComparisonFolder, options: CompareOptions, rows: list[PlannedRow]) -> dict[str, Any]:
     """Draw the plot and write the result; raises TrainError if every row failed."""
     result = comparison_result(folder, options, rows)
     failed = [row for row in result["rows"] if row["status"] != "done"]

@@ -58,16 +58,16 @@ class FittedLayer:
         patches = self._geometry.sample(value.detach(), self._positions, self._generator)
         return patches.flatten(2).transpose(0, 1)
 
-    def beside(self, other: Tensor) -> Tensor:
+    def output_samples(self, value: Tensor) -> Tensor:
         """Sample a value shaped like the layer's output, (N, C, H, W), at the positions of the next `rows`.
 
         Returns:
             (groups, rows, outputs of a group).
         """
         state = self._generator.get_state()
-        place = places_of(len(other), other[0, 0].numel(), self._positions, self._generator)
+        place = places_of(len(value), value[0, 0].numel(), self._positions, self._generator)
         self._generator.set_state(state)
-        samples = other.detach().flatten(2)[torch.arange(len(other))[:, None], :, place]
+        samples = value.detach().flatten(2)[torch.arange(len(value))[:, None], :, place]
         return samples.flatten(0, 1).unflatten(1, (self.groups, -1)).transpose(0, 1)
 
     def alive(self, keep: Bools) -> Bools:

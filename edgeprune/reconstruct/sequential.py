@@ -158,13 +158,13 @@ class Sequential:
         )
         self._outputs: dict[fx.Node, Tensor] = {}
         self._added: dict[fx.Node, Tensor] = {}  # what is added to these outputs
-        self._beside: dict[fx.Node, Tensor] = {}  # the same, in the current pass
+        self._added_now: dict[fx.Node, Tensor] = {}  # the same, in the current pass
         junctions = {layer.reader.node: junction_of(graph, layer) for layer in self._layers}
         self._junctions = {node: junction for node, junction in junctions.items() if junction is not None}
         with torch.no_grad():
             before = {layer.reader.node: self._keeping(layer) for layer in self._layers}
             run_network(graph, self._inputs, before=before, after=self._holding())
-        self._beside.clear()
+        self._added_now.clear()
 
     def _keeping(self, layer: FittedLayer) -> Tap:
         node, junction = layer.reader.node, self._junctions.get(layer.reader.node)
@@ -172,7 +172,7 @@ class Sequential:
         def keep(value: Tensor) -> None:
             self._outputs[node] = layer.rows(value) @ layer.weight.transpose(1, 2)
             if junction is not None:
-                self._added[node] = self._beside[node]
+                self._added[node] = self._added_now[node]
 
         return keep
 
@@ -184,7 +184,7 @@ class Sequential:
             def tap(value: Tensor) -> Tensor:
                 changed = first(value) if first else None
                 value = value if changed is None else changed
-                self._beside[layer.reader.node] = layer.beside(value)
+                self._added_now[layer.reader.node] = layer.output_samples(value)
                 return value
 
             return tap
@@ -205,7 +205,7 @@ class Sequential:
         with torch.no_grad():
             before = {layer.reader.node: self._fitting(layer, keep) for layer in self._layers}
             run_network(self._graph, self._inputs, before=before, after=self._holding(hidden))
-        self._beside.clear()
+        self._added_now.clear()
         return sum(layer.loses(keep) for layer in self._layers)
 
     def _inside(self, labels: Tensor) -> np.ndarray:
@@ -235,7 +235,7 @@ class Sequential:
                 return
             target = self._outputs[node]
             if junction is not None and rows.shape[1] >= MANY * len(kept):
-                target = target + (self._added[node] - self._beside[node]) / junction.scale
+                target = target + (self._added[node] - self._added_now[node]) / junction.scale
             rows, target = rows.double(), target.double()
             transposed = rows.transpose(1, 2)
             layer.put(kept, transposed @ rows, transposed @ target)

@@ -3,7 +3,7 @@ from dataclasses import fields
 import pytest
 
 from edgeprune.comparison.options import CompareOptions
-from edgeprune.comparison.rows import ComparisonRow, planned_rows
+from edgeprune.comparison.rows import PlannedRow, planned_rows
 from edgeprune.methods import METHODS
 from edgeprune.train_prune.options import TrainPruneOptions
 
@@ -27,7 +27,7 @@ def test_moments() -> None:
 
 
 def test_rows_of_methods_differ_in_method_and_seed_alone() -> None:
-    row = ComparisonRow("bn-scale", 3)
+    row = PlannedRow("bn-scale", 3)
     assert (row.name, row.label) == ("bn-scale-seed3", "bn-scale")
     assert row.own_training() == {"method": "bn-scale", "seed": 3}
 
@@ -37,5 +37,5 @@ def test_rows_of_methods_differ_in_method_and_seed_alone() -> None:
     reason="train-prune has no moments yet",
 )
 def test_what_a_row_sets_train_prune_knows() -> None:
-    made = TrainPruneOptions(**ComparisonRow("l1", 1, "plateau").own_training())
+    made = TrainPruneOptions(**PlannedRow("l1", 1, "plateau").own_training())
     assert (made.method, made.seed, made.moment, made.init) == ("l1", 1, "plateau", "random")
