@@ -1,10 +1,12 @@
 """Files for devices: each kind of file is a backend, in a module of its own; see `Backend`.
 
-base.py       what a backend is, what it exports from (`Job`), what it exported (`Artifact`)
+base.py       the base class of backends, their input (`Job`) and output (`Artifact`)
 onnx.py, onnx_fp16.py, onnx_int8.py, tensorrt.py    one backend each
-parity.py     do two files compute the same?
+earlier.py    what of an earlier export is kept
+parity.py     whether two files compute the same
 record.py     export.json
 export.py     the export of a run
+listing.py    an export as a table, for people
 
 Another package adds a backend by an entry point in the group ``edgeprune.backends``, a script by `register`.
 A backend whose runtime the runner lacks brings it as a Python file (``runtime_file``), which is sent along.
@@ -48,7 +50,7 @@ BACKENDS: Registry[type[Backend]] = Registry("backend", "edgeprune.backends", Ex
 
 
 def __getattr__(name: str) -> Any:
-    """Import `export_run` when it is asked for, and data with it."""
+    """Import `export_run`, and data with it, on first access."""
     if name == "export_run":
         from edgeprune.backends.export import export_run
 
@@ -65,7 +67,7 @@ def get(name: str) -> type[Backend]:
     """Return a backend's class.
 
     Raises:
-        ExportError: there is none of that name, or it cannot be imported.
+        ExportError: there is no backend of that name, or it cannot be imported.
     """
     backend = BACKENDS[name]
     if not (isinstance(backend, type) and issubclass(backend, Backend)) or backend.name != name:
@@ -91,12 +93,12 @@ def register(backend: type[Backend], *, replace: bool = False) -> type[Backend]:
 
 
 def unregister(name: str) -> None:
-    """Take out what `register` added."""
+    """Remove what `register` added."""
     BACKENDS.unregister(name)
 
 
 def for_runtime(runtime: str, precision: str | None = None) -> Backend | None:
-    """Return the backend whose files a runtime runs in a precision; None for a runtime that none is for.
+    """Return the backend whose files a runtime runs in a precision; None for a runtime without a backend.
 
     Args:
         runtime: of the runner.
@@ -106,7 +108,7 @@ def for_runtime(runtime: str, precision: str | None = None) -> Backend | None:
         ExportError: the runtime has backends, and none in that precision.
     """
     others: list[str] = []
-    for backend in map(get, names()):  # those of other packages come last, and are imported only if need be
+    for backend in map(get, names()):  # other packages' backends come last, and are imported only if needed
         if backend.runtime != runtime:
             continue
         if precision is None or precision in backend.precisions:
@@ -122,9 +124,9 @@ def runtimes() -> list[str]:
     return list(dict.fromkeys(get(name).runtime for name in names()))
 
 
-def runtime_files(wanted: Iterable[str]) -> list[Path]:
+def runtime_files(runtime_names: Iterable[str]) -> list[Path]:
     """Return the Python files that bring the runtimes of these names; the runner's own need none."""
-    backends = [for_runtime(runtime) for runtime in dict.fromkeys(wanted)]
+    backends = [for_runtime(runtime) for runtime in dict.fromkeys(runtime_names)]
     files = [backend.runtime_file for backend in backends if backend is not None]
     return list(dict.fromkeys(file for file in files if file is not None))
 

@@ -1,4 +1,4 @@
-"""Define a backend: the base class of all of them, what it exports from, and the record of what it exported."""
+"""Define the base class of backends, their input, and the record of their output."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -39,7 +39,7 @@ class Job:
         model: in eval mode, on the CPU.
         name: of the files, such as "pruned".
         shape: (C, H, W) of one image.
-        folder: for the files; those of the backends that are needed are there.
+        folder: for the files; it holds the files of the backends that this one needs.
         images: gives (float32 (N, C, H, W), labels) batches held out of training, to compare on.
         calibration: gives such batches of training images, to find ranges on.
         weights_sha256: digest of the model's weights.
@@ -63,13 +63,13 @@ class Artifact:
         precision: of its numbers.
         model: "baseline" or "pruned".
         file: its name in the export folder; None where it was skipped.
-        sha256: of the file; None also where an earlier version did not note it.
+        sha256: of the file; None also where an earlier version did not record it.
         size_bytes: of the file.
         params: of the model.
         weights_sha256: of the model's weights.
-        versions: package -> version that took part.
+        versions: package -> version that was used.
         options: of the backend.
-        details: what else the backend notes.
+        details: whatever else the backend records.
         parity: how far its outputs are from the reference's; None where it cannot be run here.
         skipped_because: one line; None where there is a file.
     """
@@ -94,11 +94,15 @@ class Artifact:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Artifact":
-        """Make it from JSON that was checked; keys of later versions are left out."""
-        values = {one.name: content[one.name] for one in fields(cls) if one.name in content}
+        """Make it from JSON that was checked; keys of later versions are ignored."""
+        values = {
+            attribute.name: content[attribute.name] for attribute in fields(cls) if attribute.name in content
+        }
         if values.get("parity") is not None:
             parity = {"images": 0, "logit_scale": 0.0, **values["parity"]}
-            values["parity"] = Parity(**{one.name: parity[one.name] for one in fields(Parity)})
+            values["parity"] = Parity(
+                **{attribute.name: parity[attribute.name] for attribute in fields(Parity)}
+            )
         return cls(**values)
 
 
@@ -113,22 +117,22 @@ class Backend:
         precision: of the numbers; None for the first of ``precisions``.
 
     Class attributes:
-        name: as it is typed and stored, such as "onnx-int8".
+        name: on the command line and in records, such as "onnx-int8".
         title: for people.
         summary: one line for help.
         precisions: that it can write, the default first.
         extension: of its files, such as ".fp16.onnx"; empty for one made of precision and name.
-        extra: of edgeprune's package that brings what it needs, as in pip install 'edgeprune[EXTRA]'.
-        sidecars: what is put behind a file's name for the files that it writes beside it, such as ".json".
+        extra: of edgeprune's package that installs its requirements, as in pip install 'edgeprune[EXTRA]'.
+        sidecars: suffixes, added to a file's name, of the files that it writes beside it, such as ".json".
         requires: packages that must be importable.
-        recorded: packages whose versions are noted; None for those of ``requires``.
+        recorded: packages whose versions are recorded; None for those of ``requires``.
         needs: precision -> names of backends that are run before it.
         tolerances: precision -> how far outputs may be from the reference's.
         compared_with: the reference, for messages.
-        optional: whether a model that it cannot write is skipped, and not an error.
+        optional: whether a model that it cannot write is skipped instead of an error.
         runtime: of the target-side runner, which runs the files.
         runtime_file: a Python file with that runtime, sent along with the files; None for the runner's own.
-        builds_on_target: whether the runtime makes an engine of its own from the file, in a precision it is told.
+        builds_on_target: whether the runtime builds an engine from the file, in a precision that it is given.
     """
 
     name: ClassVar[str] = ""
@@ -158,11 +162,11 @@ class Backend:
                 f"{known('precision', self.precision or '', list(self.precisions))} ({self.name})"
             )
 
-    # --- what it is ---------------------------------------------------------------------------------------
+    # --- properties ---------------------------------------------------------------------------------------
 
     @property
     def numbers(self) -> str:
-        """The precision, which is never None."""
+        """The precision, never None."""
         assert self.precision is not None
         return self.precision
 
@@ -178,20 +182,22 @@ class Backend:
 
     def options(self) -> dict[str, Any]:
         """Return its options as JSON, the precision left out."""
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "precision"}
+        values = {
+            option.name: getattr(self, option.name) for option in fields(self) if option.name != "precision"
+        }
         return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
     def versions(self) -> dict[str, str | None]:
         """Return {package: version} of what takes part."""
-        return {package: version_of(package) for package in self.recorded or self.requires}
+        return {package: package_version(package) for package in self.recorded or self.requires}
 
     def why_skipped(self) -> str | None:
-        """Return one line that says why nothing can be exported here, and what to do; None when it can."""
+        """Return one line that says why nothing can be exported here, and the remedy; None when it can."""
         missing = [package for package in self.requires if find_spec(package) is None]
         if not missing:
             return None
-        wanted = f"edgeprune[{self.extra}]" if self.extra else missing[0]
-        return f"the Python package {missing[0]} is not installed: pip install '{wanted}'"
+        requirement = f"edgeprune[{self.extra}]" if self.extra else missing[0]
+        return f"the Python package {missing[0]} is not installed: pip install '{requirement}'"
 
     def measured_file(self, _runtime_version: str | None = None) -> "Backend":
         """Return the backend whose files its runtime loads, for this precision and that version."""
@@ -200,10 +206,10 @@ class Backend:
     # --- exporting ----------------------------------------------------------------------------------------
 
     def convert(self, job: Job, path: Path) -> Mapping[str, Any]:
-        """Write the file; return what is worth noting of it.
+        """Write the file; return details for its record.
 
         Args:
-            job: what to write.
+            job: the model, its shape and images.
             path: of the file.
 
         Raises:
@@ -251,7 +257,7 @@ class Backend:
         details: Mapping[str, Any],
         parity: Parity | None,  # noqa: ARG002
     ) -> Mapping[str, Any]:
-        """Finish a file that agrees; return what is noted of it.
+        """Finish a file that agrees with the reference; return details for its record.
 
         Args:
             path: of the file.
@@ -261,7 +267,7 @@ class Backend:
         return details
 
     def discard(self, path: Path) -> None:
-        """Remove a file that failed, and what lies beside it."""
+        """Remove a file that failed, and its sidecars."""
         for place in (path, *(path.with_name(path.name + end) for end in self.sidecars)):
             place.unlink(missing_ok=True)
 
@@ -269,7 +275,7 @@ class Backend:
         """Write a model's file, compare it, and return its record.
 
         Raises:
-            ExportError: it cannot be written, or disagrees; the file is then gone.
+            ExportError: it cannot be written, or disagrees; the file is then removed.
         """
         path = job.folder / self.file_name(job.name)
         try:
@@ -309,17 +315,17 @@ class Backend:
             options=self.options(),
         )
 
-    # --- for others who handle its files -------------------------------------------------------------------
+    # --- for code that handles its files -------------------------------------------------------------------
 
     def check_file(self, path: Path) -> None:
-        """Raise BenchError for a file that would read others when it is loaded; fine by default."""
+        """Raise BenchError for a file that reads other files when it is loaded; accept any by default."""
 
     def describe(self, artifact: Artifact) -> list[str]:  # noqa: ARG002
         """Return lines about one of its artifacts, beside the table that has its size and parity."""
         return []
 
 
-def version_of(package: str) -> str | None:
+def package_version(package: str) -> str | None:
     """Return the version of an installed package, else None."""
     try:
         return version(package)

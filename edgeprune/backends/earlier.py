@@ -1,4 +1,4 @@
-"""Tell what of an earlier export stays when a run is exported again: files of the same weights and sources."""
+"""Decide which files of an earlier export remain valid when a run is exported again."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ class Earlier:
     kinds: tuple[Backend, ...]
 
     def kept(self) -> list[Artifact]:
-        """Return the earlier artifacts that hold for the models of the new export too."""
-        made = {(one.backend, one.precision, one.model) for one in self.new}
+        """Return the earlier artifacts that are valid for the models of the new export too."""
+        made = {(artifact.backend, artifact.precision, artifact.model) for artifact in self.new}
         return [
-            one
-            for one in self.old
-            if (one.backend, one.precision, one.model) not in made and self._holds(one)
+            artifact
+            for artifact in self.old
+            if (artifact.backend, artifact.precision, artifact.model) not in made and self._holds(artifact)
         ]
 
     def outdated(self) -> Iterator[Path]:
-        """Yield the files that hold for no model of the new export."""
-        files = {one.file for one in [*self.new, *self.kept()]}
-        listed = {one.file for one in self.old}
+        """Yield the files that are valid for no model of the new export."""
+        files = {artifact.file for artifact in [*self.new, *self.kept()]}
+        listed = {artifact.file for artifact in self.old}
         for model in MODELS:
             same = self._same_model(model)
             for backend in self.kinds:
@@ -45,19 +45,20 @@ class Earlier:
                     yield from (self.folder / f"{name}{end}" for end in ("", *backend.sidecars))
 
     def _same_model(self, model: str) -> bool:
-        """Return whether both exports are of the same weights; before these were noted, of the same ONNX file."""
-        old = {one.backend: one for one in self.old if one.model == model}
-        new = {one.backend: one for one in self.new if one.model == model}
-        noted = {one.weights_sha256 for one in old.values()} - {None}
-        if noted:
-            return noted == {one.weights_sha256 for one in new.values()}
+        """Return whether both exports have the same weights; without digests, the same ONNX file."""
+        old = {artifact.backend: artifact for artifact in self.old if artifact.model == model}
+        new = {artifact.backend: artifact for artifact in self.new if artifact.model == model}
+        digests = {artifact.weights_sha256 for artifact in old.values()} - {None}
+        if digests:
+            return digests == {artifact.weights_sha256 for artifact in new.values()}
         both = old.get("onnx"), new.get("onnx")
-        return all(one is not None and one.sha256 for one in both) and _digest(both[0]) == _digest(both[1])
+        known = all(artifact is not None and artifact.sha256 for artifact in both)
+        return known and _digest(both[0]) == _digest(both[1])
 
     def _holds(self, artifact: Artifact) -> bool:
         if artifact.file is None or not self._same_model(artifact.model):
             return False
-        kind = next((one for one in self.kinds if one.name == artifact.backend), None)
+        kind = next((backend for backend in self.kinds if backend.name == artifact.backend), None)
         sources = kind.needs.get(artifact.precision, ()) if kind else ()
         if any(self._changed(source, artifact.model) for source in sources):
             return False
@@ -72,7 +73,9 @@ class Earlier:
 
 
 def _first(artifacts: Iterable[Artifact], backend: str, model: str) -> Artifact | None:
-    return next((one for one in artifacts if (one.backend, one.model) == (backend, model)), None)
+    return next(
+        (artifact for artifact in artifacts if (artifact.backend, artifact.model) == (backend, model)), None
+    )
 
 
 def _digest(artifact: Artifact | None) -> str | None:

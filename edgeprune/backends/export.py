@@ -1,4 +1,4 @@
-"""Exporting a run: both models by each backend, each file compared on real images, and a record."""
+"""Export a run: both models by each backend, each file compared on real images, and a record."""
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune import backends
-from edgeprune.backends.base import BATCH, INPUT, MODELS, OUTPUT, Artifact, Backend, Batches, Job, version_of
+from edgeprune.backends.base import (
+    BATCH,
+    INPUT,
+    MODELS,
+    OUTPUT,
+    Artifact,
+    Backend,
+    Batches,
+    Job,
+    package_version,
+)
 from edgeprune.backends.earlier import Earlier
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.record import FILE, ExportRecord
@@ -40,8 +50,8 @@ def export_run(
 
     Args:
         run_path: a finished run folder.
-        to: backends, by name or with options as in ``TensorRt("int8", workspace_mb=64)``; what they need is
-            exported too. Why one is skipped is in the result.
+        to: backends, by name or with options as in ``TensorRt("int8", workspace_mb=64)``; the backends that
+            they need are added. The result says why one is skipped.
         images: real images, held out of training, on which the files are compared with the models.
         progress: called with (done, total, text) before each step.
 
@@ -49,46 +59,51 @@ def export_run(
         What is in export/export.json: versions, settings, and an artifact for each model and backend.
 
     Raises:
-        RunError: when it is no finished run, or another process works on it.
-        ExportError: when there is no such backend, or a model cannot be exported or disagrees with the
-            reference; the export folder is then as it was.
+        RunError: it is not a finished run, or another process works on it.
+        ExportError: there is no such backend, or a model cannot be exported or disagrees with the reference;
+            the export folder is then unchanged.
     """
     if images < 1:
         raise ExportError(f"images must be at least 1, not {images}: the export is checked on them")
-    wanted = with_needs([backends.get(one)() if isinstance(one, str) else one for one in to])
+    ordered_backends = with_needs(
+        [backends.get(backend)() if isinstance(backend, str) else backend for backend in to]
+    )
     from edgeprune.runs.run import Run
 
     run = Run.open(Path(run_path))
     data = run.data()
-    tell = progress or _silent
-    steps = len(MODELS) * len(wanted)
+    report_progress = progress or _silent
+    steps = len(MODELS) * len(ordered_backends)
     with held(run.path), _folder_aside((run.path / "export").resolve()) as (aside, publish):
         artifacts: list[Artifact] = []
         for model in MODELS:
             job = _job(run.load(model), model, aside, data, images)
-            for backend in wanted:
-                tell(len(artifacts), steps, _step(backend, model))
+            for backend in ordered_backends:
+                report_progress(len(artifacts), steps, _step(backend, model))
                 artifacts.append(_exported(backend, job))
-        record = _record(data, wanted, artifacts, images)
+        record = _record(data, ordered_backends, artifacts, images)
         published = publish(record)
-    tell(steps, steps, "exported")
+    report_progress(steps, steps, "exported")
     return published.to_dict()
 
 
-def with_needs(wanted: Iterable[Backend]) -> list[Backend]:
+def with_needs(requested: Iterable[Backend]) -> list[Backend]:
     """Return the backends in an order in which each comes after those that it needs.
 
     Raises:
-        ExportError: one is by_name for with several options, or there are none.
+        ExportError: there are no backends, or a needed one does not exist.
     """
-    by_name = {(one.name, one.precision): one for one in wanted}
+    by_name = {(backend.name, backend.precision): backend for backend in requested}
     if not by_name:
         raise ExportError(f"nothing to export to: name backends, of {', '.join(backends.names())}")
     ordered: dict[str, Backend] = {}
 
     def add(backend: Backend) -> None:
         for name in backend.needs.get(backend.numbers, ()):
-            add(next((one for one in by_name.values() if one.name == name), None) or backends.get(name)())
+            add(
+                next((source for source in by_name.values() if source.name == name), None)
+                or backends.get(name)()
+            )
         ordered.setdefault(f"{backend.name} {backend.precision}", backend)
 
     for backend in by_name.values():
@@ -123,15 +138,16 @@ def weights_digest(model: "nn.Module") -> str:
 
 
 def _held_out(data: DataBundle) -> str:
-    """Return the split of held-out training images: the test images are for the one accuracy at the end."""
+    """Return the split to compare on: the test images are reserved for the final accuracy."""
     return "val" if data.sizes["val"] else "train"
 
 
 @contextmanager
 def _folder_aside(folder: Path) -> Iterator[tuple[Path, Callable[[ExportRecord], ExportRecord]]]:
-    """Yield a folder to write in, and what makes its files replace those of ``folder``; else it is removed.
+    """Yield a folder aside, which is removed afterwards, and a function that publishes it as ``folder``.
 
-    The record goes last and its old one first, so that a record always speaks of the files beside it.
+    The record is moved last and the old one removed first, so that a record always describes the files beside
+    it.
     """
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
@@ -144,7 +160,7 @@ def _folder_aside(folder: Path) -> Iterator[tuple[Path, Callable[[ExportRecord],
 
 
 def _publish(aside: Path, folder: Path, record: ExportRecord) -> ExportRecord:
-    """Move the new files into the folder, remove those that are outdated; return the record as it is written."""
+    """Move the new files into the folder, remove the outdated ones; return the record as written."""
     earlier = Earlier(_earlier_artifacts(folder), record.artifacts, folder, tuple(_kinds()))
     with explained(folder):
         kept, outdated = earlier.kept(), list(earlier.outdated())
@@ -164,7 +180,7 @@ def _earlier_artifacts(folder: Path) -> tuple[Artifact, ...]:
         return ()
     try:
         return ExportRecord.read(folder).artifacts
-    except RunError:  # damaged, or of a later edgeprune: nothing of it is relied on
+    except RunError:  # damaged, or of a later edgeprune: it is ignored
         return ()
 
 
@@ -179,16 +195,18 @@ def _kinds() -> Iterator[Backend]:
 
 
 def _silent(_done: int, _total: int, _text: str) -> None:
-    """Progress that nobody watches."""
+    """Ignore progress."""
 
 
 def _record(
-    data: DataBundle, wanted: Iterable[Backend], artifacts: Iterable[Artifact], images: int
+    data: DataBundle, ordered_backends: Iterable[Backend], artifacts: Iterable[Artifact], images: int
 ) -> ExportRecord:
-    opset = next((one.options()["opset"] for one in wanted if isinstance(one, Onnx)), None)
+    opset = next(
+        (backend.options()["opset"] for backend in ordered_backends if isinstance(backend, Onnx)), None
+    )
     return ExportRecord(
         artifacts=tuple(artifacts),
-        versions={name: version_of(name) for name in PACKAGES},
+        versions={name: package_version(name) for name in PACKAGES},
         settings={"opset": opset, "images": images},
         input={
             "name": INPUT,

@@ -11,11 +11,11 @@ from edgeprune.errors import ExportError
 Heads = list[tuple[str, str]]
 
 
-def table(record: ExportRecord) -> tuple[Heads, list[list[Any]]]:
+def artifact_table(record: ExportRecord) -> tuple[Heads, list[list[Any]]]:
     """Return columns and cells, a row for each file."""
     heads = [("file", "left"), ("size", "right"), ("parameters", "right")]
     heads += [("top-1 agrees", "right"), ("largest difference", "right")]
-    return heads, [_row(one) for one in record.artifacts if one.file is not None]
+    return heads, [_row(artifact) for artifact in record.artifacts if artifact.file is not None]
 
 
 def _row(artifact: Artifact) -> list[str]:
@@ -30,14 +30,14 @@ def _row(artifact: Artifact) -> list[str]:
 
 
 def lines(record: ExportRecord) -> list[str]:
-    """Return why artifacts were skipped, and what backends say of theirs."""
+    """Return why artifacts were skipped, and each backend's lines about its artifacts."""
     texts = []
     for artifact in record.artifacts:
         backend = _backend(artifact)
         title = backend.title if backend and backend.title else artifact.backend
         if artifact.skipped_because:
-            alike = [one for one in record.artifacts if _reason(one) == _reason(artifact)]
-            of = "" if len(alike) == len(MODELS) else f" of {artifact.model}"
+            same_reason = [other for other in record.artifacts if _reason(other) == _reason(artifact)]
+            of = "" if len(same_reason) == len(MODELS) else f" of {artifact.model}"
             texts.append(f"{title}{of} skipped, because {artifact.skipped_because}")
         elif backend:
             texts += backend.describe(artifact)

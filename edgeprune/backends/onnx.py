@@ -1,4 +1,4 @@
-"""A torch model to one self-contained ONNX file with a free batch axis."""
+"""Export a torch model to one self-contained ONNX file with a free batch axis."""
 
 import hashlib
 import logging
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 # The lowest that torch's newer exporter writes by itself; ONNX Runtime reads it from 1.14 on.
 DEFAULT_OPSET = 18
 LOWEST_OPSET = 13
-TRACED_BATCH = 2  # torch.export takes a batch of 1 for a constant
+TRACED_BATCH = 2  # torch.export treats a batch of 1 as a constant
 
 
 class OnnxFileBackend(Backend):
-    """Share what all backends have in common whose files ONNX Runtime runs."""
+    """Base of all backends whose files ONNX Runtime runs."""
 
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
     runtime = "onnxruntime"
@@ -78,7 +78,7 @@ class Onnx(OnnxFileBackend):
 
 
 class FromOnnx(OnnxFileBackend):
-    """Make a file from the float32 ONNX file, and hold it against that one."""
+    """Makes a file from the float32 ONNX file, and compares it with that one."""
 
     compared_with = "ONNX Runtime"
 
@@ -92,8 +92,8 @@ class FromOnnx(OnnxFileBackend):
 
 
 @dataclass(frozen=True)
-class OnnxFile:
-    """What was written. ``exporter`` is "dynamo", or "torchscript" where that could not do it."""
+class WrittenOnnx:
+    """A written ONNX file. ``exporter`` is "dynamo", or "torchscript" where that failed."""
 
     path: Path
     exporter: str
@@ -105,20 +105,20 @@ class OnnxFile:
 
 def export_model(
     model: "nn.Module", shape: tuple[int, ...], path: Path, *, opset: int | None = None
-) -> OnnxFile:
+) -> WrittenOnnx:
     """Write ``model``, in eval mode, as ONNX: `INPUT` (batch, \\*shape) float32 to `OUTPUT` (batch, classes).
 
     BatchNorm is folded into the convolutions and constants are computed beforehand, for any model
     alike. The file holds its weights, and no path or source line of this machine.
 
     Args:
-        model: on the CPU; its mode is as before afterwards.
+        model: on the CPU; its mode is restored afterwards.
         shape: (C, H, W) of one image.
-        path: written aside and renamed, so that it is whole or not there.
-        opset: of ONNX; `DEFAULT_OPSET` by default.
+        path: written aside and renamed, so that it is complete or missing.
+        opset: of ONNX; None for `DEFAULT_OPSET`.
 
     Raises:
-        ExportError: for an opset out of range, or a model that neither exporter of torch can write.
+        ExportError: the opset is out of range, or neither exporter of torch can write the model.
     """
     opset = DEFAULT_OPSET if opset is None else opset
     _check_opset(opset)
@@ -128,7 +128,9 @@ def export_model(
     data = content.SerializeToString(deterministic=True)
     write_bytes(path, data)
     written = content.opset_import[0].version
-    return OnnxFile(path, exporter, written, content.ir_version, hashlib.sha256(data).hexdigest(), len(data))
+    return WrittenOnnx(
+        path, exporter, written, content.ir_version, hashlib.sha256(data).hexdigest(), len(data)
+    )
 
 
 def _check_opset(opset: int) -> None:
@@ -206,7 +208,7 @@ def _evaluating(model: "nn.Module") -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep logs and warnings of exporters and quantisers out of sight: the checks here judge the result."""
+    """Silence logs and warnings of exporters and quantisers: the checks here judge the result."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -218,7 +220,7 @@ def quiet() -> Iterator[None]:
 
 
 def _strip(content: "ModelProto") -> None:
-    """Drop stack traces and other remarks, and lower the IR version to what the opset needs.
+    """Drop stack traces and other metadata, and lower the IR version to what the opset needs.
 
     torch writes IR 10, which ONNX Runtime reads only from 1.18 on; a board may have an older one.
     """
@@ -253,7 +255,7 @@ def _check(content: "ModelProto", path: Path) -> None:
 def measure_parity(model: "nn.Module", path: Path, batches: Iterable[tuple[Any, Any]]) -> Parity:
     """Run the torch model and the ONNX file on the images of ``batches``, labels unused.
 
-    The first image is also run by itself, so that a batch axis that is not free shows.
+    The first image is also run by itself, to detect a fixed batch axis.
 
     Args:
         model: in eval mode, on the CPU.
@@ -261,7 +263,7 @@ def measure_parity(model: "nn.Module", path: Path, batches: Iterable[tuple[Any, 
         batches: (float32 (N, C, H, W), labels) pairs, at least one.
 
     Raises:
-        ExportError: when ONNX Runtime cannot load or run the file.
+        ExportError: ONNX Runtime cannot load or run the file.
     """
     images = [batch for batch, _ in batches]
     if not images:
@@ -344,7 +346,7 @@ def check_self_contained(path: Path) -> None:
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """All constants of a graph, those of its branches included."""
+    """Yield all constants of a graph, including those of its branches."""
     yield from graph.initializer
     for attribute in (attribute for node in graph.node for attribute in node.attribute):
         yield from [attribute.t, *attribute.tensors]

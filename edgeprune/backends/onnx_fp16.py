@@ -1,8 +1,7 @@
-"""The same ONNX graph in fp16: what TensorRT from 11 on wants, which takes every type from the file.
+"""Write the same ONNX graph in fp16: TensorRT from 11 on takes every type from the file.
 
-The operators' own schemas say where fp16 may stand; where it may not (the scales of Resize, Range), the
-float32 stays and Casts go around it. Input and output stay float32, so that whoever feeds the model sees no
-difference.
+The operators' schemas say where fp16 is allowed; where it is not (the scales of Resize, Range), the tensor
+stays float32 between Casts. Input and output stay float32, so that callers see no difference.
 """
 
 from collections.abc import Iterator, Mapping
@@ -46,7 +45,7 @@ def export_half(source: Path, path: Path) -> None:
     """Write ``source`` (float32 ONNX) in fp16 to ``path``; input and output stay float32.
 
     Raises:
-        ExportError: it has subgraphs, weights beyond fp16's range, or a type that cannot be told.
+        ExportError: it has subgraphs, weights beyond fp16's range, or a tensor of unknown type.
     """
     import onnx
 
@@ -60,7 +59,7 @@ def export_half(source: Path, path: Path) -> None:
 
 
 def to_half(model: "ModelProto") -> "ModelProto":
-    """The model with every float32 tensor in fp16 where its operators take that; see ``export_half``."""
+    """Convert every float32 tensor to fp16 where its operators accept that; see ``export_half``."""
     from onnx import shape_inference
 
     if len(model.functions):
@@ -74,15 +73,15 @@ def to_half(model: "ModelProto") -> "ModelProto":
 
 
 class _Rewriting:
-    """One model under way. ``nodes`` is the graph that comes out, in an order that can be run."""
+    """Rewrites one model. ``nodes`` is the resulting graph, in an executable order."""
 
     def __init__(self, model: "ModelProto") -> None:
         self.graph = model.graph
-        self.opsets = {one.domain: one.version for one in model.opset_import}
-        self.weights = {one.name: one for one in self.graph.initializer}
+        self.opsets = {entry.domain: entry.version for entry in model.opset_import}
+        self.weights = {entry.name: entry for entry in self.graph.initializer}
         self.floats = _floats(self.graph)
         self.nodes: list[NodeProto] = []
-        self.kept: set[str] = set()  # weights that some operator wants in float32
+        self.kept: set[str] = set()  # weights that some operator needs in float32
         self.halved: set[str] = set()  # weights that some operator takes in fp16
         self.cast: dict[tuple[str, int], str] = {}
 
@@ -91,12 +90,12 @@ class _Rewriting:
         for value in self.graph.input:
             if value.name in self.floats and value.name not in self.weights:
                 self.as_type(value.name, HALF, _half_of(value.name))
-        outputs = {one.name for one in self.graph.output if one.name in self.floats}
+        outputs = {tensor.name for tensor in self.graph.output if tensor.name in self.floats}
         for node in list(self.graph.node):
             self.add(node, outputs)
         for name in outputs:
             self.nodes.append(_cast(_half_of(name), name, FLOAT))
-        weights = [one for name in self.weights for one in self.typed(self.weights[name])]
+        weights = [tensor for name in self.weights for tensor in self.typed(self.weights[name])]
         del self.graph.node[:], self.graph.initializer[:], self.graph.value_info[:]
         self.graph.node.extend(self.nodes)
         self.graph.initializer.extend(weights)
@@ -121,10 +120,10 @@ class _Rewriting:
         self.nodes += [node, *after]
 
     def schema_of(self, node: "NodeProto") -> Any:
-        """What the standard says of the operator."""
+        """Return the operator's schema in the ONNX standard."""
         from onnx import defs
 
-        if any(one.HasField("g") or len(one.graphs) for one in node.attribute):
+        if any(attribute.HasField("g") or len(attribute.graphs) for attribute in node.attribute):
             raise ExportError(f"{node.op_type} has a graph of its own, which cannot be written in fp16 here")
         try:
             return defs.get_schema(node.op_type, self.opsets[node.domain], node.domain)
@@ -132,29 +131,29 @@ class _Rewriting:
             raise ExportError(f"{node.op_type} is no standard operator: no fp16 for it here") from error
 
     def weight(self, name: str, half: bool) -> str | None:
-        """The name under which a weight has the type; None when it is no weight."""
+        """Return the name under which a weight has the type; None for a tensor that is not a weight."""
         if name not in self.weights:
             return None
         (self.halved if half else self.kept).add(name)
         return _half_of(name) if half else name
 
     def tensor(self, name: str, half: bool, outputs: set[str]) -> str:
-        """The name under which a tensor has the type; a Cast is put in where it needs one."""
-        inputs = {one.name for one in self.graph.input}
+        """Return the name under which a tensor has the type; a Cast is inserted where needed."""
+        inputs = {value.name for value in self.graph.input}
         if name in inputs:
             return _half_of(name) if half else name
         stored = _half_of(name) if name in outputs else name
         return stored if half else self.as_type(stored, FLOAT, f"{stored}_as_fp32")
 
     def as_type(self, name: str, kind: int, place: str) -> str:
-        """``name`` cast to ``kind``, once for all its users."""
+        """Return the name of ``name`` cast to ``kind``, once for all its users."""
         if (name, kind) not in self.cast:
             self.nodes.append(_cast(name, place, kind))
             self.cast[name, kind] = place
         return self.cast[name, kind]
 
     def typed(self, weight: "TensorProto") -> Iterator["TensorProto"]:
-        """A weight as it is wanted: as it was, in fp16, or both."""
+        """Yield a weight as its users need it: unchanged, in fp16, or both."""
         if weight.name not in self.halved or weight.name in self.kept:
             yield weight
         if weight.name in self.halved:
@@ -162,8 +161,8 @@ class _Rewriting:
 
 
 def _floats(graph: Any) -> set[str]:
-    """Names of the tensors that are float32; ExportError where a type is not known."""
-    kinds = {one.name: one.data_type for one in graph.initializer}
+    """Return the names of the float32 tensors; raise ExportError where a type is unknown."""
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
     for value in [*graph.input, *graph.output, *graph.value_info]:
         kinds[value.name] = value.type.tensor_type.elem_type
     for node in graph.node:
@@ -176,7 +175,7 @@ def _floats(graph: Any) -> set[str]:
 
 
 def _takes_half(schema: Any, formals: Any, index: int) -> bool:
-    """Whether the standard lets this input or output be fp16; the last formal stands for all that follow."""
+    """Return whether the standard allows fp16 at this place; the last formal covers all later ones."""
     formal = formals[min(index, len(formals) - 1)]
     for constraint in schema.type_constraints:
         if constraint.type_param_str == formal.type_str:
@@ -185,21 +184,25 @@ def _takes_half(schema: Any, formals: Any, index: int) -> bool:
 
 
 def _set_type(node: "NodeProto") -> None:
-    """Where an operator names the type it makes: fp16 instead of float32."""
+    """Make an operator that names its output type produce fp16 instead of float32."""
     from onnx import helper, numpy_helper
 
     if node.op_type == "ConstantOfShape" and not node.attribute:
         node.attribute.append(
             helper.make_attribute("value", numpy_helper.from_array(np.zeros(1, np.float16)))
         )
-    for one in node.attribute:
-        if one.name in ("to", "dtype") and one.i == FLOAT:
-            one.i = HALF
-        elif one.name == "value" and one.HasField("t") and one.t.data_type == FLOAT:
-            one.t.CopyFrom(_halved(one.t, one.t.name))
-        elif one.name in ("value_float", "value_floats"):
-            numbers = np.float16(one.f) if one.name == "value_float" else np.array(one.floats, np.float16)
-            one.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(np.asarray(numbers))))
+    for attribute in node.attribute:
+        if attribute.name in ("to", "dtype") and attribute.i == FLOAT:
+            attribute.i = HALF
+        elif attribute.name == "value" and attribute.HasField("t") and attribute.t.data_type == FLOAT:
+            attribute.t.CopyFrom(_halved(attribute.t, attribute.t.name))
+        elif attribute.name in ("value_float", "value_floats"):
+            numbers = (
+                np.float16(attribute.f)
+                if attribute.name == "value_float"
+                else np.array(attribute.floats, np.float16)
+            )
+            attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(np.asarray(numbers))))
 
 
 def _halved(weight: "TensorProto", name: str) -> "TensorProto":

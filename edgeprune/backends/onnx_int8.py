@@ -1,7 +1,7 @@
-"""The same ONNX graph with its int8 scales in it, as Q/DQ nodes: all TensorRT from 8 on reads them.
+"""Write the same ONNX graph with int8 scales, as Q/DQ nodes, which TensorRT reads from version 8 on.
 
-Symmetric (no zero point), weights by output channel, activations by tensor, at the inputs of what is worth
-it: what TensorRT asks for (devices.md 5.2). The scales come from real images.
+Symmetric (no zero point), weights per output channel, activations per tensor, at the inputs of operators with
+fast int8 kernels, as TensorRT requires (devices.md 5.2). The scales come from real images.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,13 +14,18 @@ from edgeprune.backends.base import CALIBRATION_IMAGES, INPUT, Job, pictures
 from edgeprune.backends.onnx import FromOnnx, quiet
 from edgeprune.errors import ExportError
 
-QUANTISED = ["Conv", "ConvTranspose", "Gemm", "MatMul"]  # what has int8 kernels worth their Q/DQ nodes
+QUANTISED = [
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "MatMul",
+]  # operators whose int8 kernels are worth their Q/DQ nodes
 OPTIONS = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
     "AddQDQPairToWeight": True,  # TensorRT 8 reads float weights followed by Q and DQ, not int8 ones
     "QuantizeBias": False,  # it has no int32 biases
-    "OpTypesToExcludeOutputQuantization": QUANTISED,  # Q/DQ at inputs alone: what follows may be fused
+    "OpTypesToExcludeOutputQuantization": QUANTISED,  # Q/DQ only at inputs: the following operator may be fused
 }
 
 
@@ -81,7 +86,7 @@ def _reader(batches: list[np.ndarray]) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):
-        """Gives each batch once."""
+        """Reads each batch once."""
 
         def __init__(self) -> None:
             self.left = iter(batches)

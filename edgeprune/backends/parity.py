@@ -1,4 +1,4 @@
-"""Does an exported file compute what the model computes? Both are run on the same images."""
+"""Compare an exported file with the model it was made from: both run on the same images."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two models' logits are apart.
+    """The difference of two models' logits.
 
     Attributes:
-        images: that both were run on.
-        top1_agreement: share of images, 0 to 1, for which both name the same class.
+        images: number of images that both were run on.
+        top1_agreement: fraction of images, 0 to 1, for which both predict the same class.
         max_abs_diff: largest difference, in units of the logits.
         logit_scale: largest absolute logit of the reference.
         max_rel_diff: the first over the second.
@@ -32,25 +32,25 @@ class Parity:
 
     @property
     def finite(self) -> bool:
-        """Whether all that was compared were numbers."""
+        """Whether all logits are finite."""
         figures = (self.top1_agreement, self.max_abs_diff, self.logit_scale, self.max_rel_diff)
         return bool(np.isfinite(figures).all())
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a file's logits may be from the reference's.
+    """The largest allowed difference of a file's logits from the reference's.
 
     Attributes:
         max_rel_diff: largest difference over the largest logit.
-        top1_agreement: share of images for which both name the same class.
+        top1_agreement: smallest fraction of images for which both predict the same class.
     """
 
     max_rel_diff: float
     top1_agreement: float
 
     def allows(self, parity: Parity) -> bool:
-        """Return whether ``parity`` is within; never for logits that are not numbers."""
+        """Return whether ``parity`` is within the tolerance; never for logits that are not finite."""
         within = parity.max_rel_diff <= self.max_rel_diff and parity.top1_agreement >= self.top1_agreement
         return parity.finite and within
 

@@ -1,4 +1,4 @@
-"""export.json: what lies in a run's export folder, as artifacts."""
+"""Read and write export.json: the artifacts in a run's export folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -73,7 +73,11 @@ class ExportRecord:
     def of(self, backend: Backend) -> dict[str, Artifact]:
         """Return {model: artifact} of a backend in its precision, skipped ones among them."""
         kind = (backend.name, backend.precision)
-        return {one.model: one for one in self.artifacts if (one.backend, one.precision) == kind}
+        return {
+            artifact.model: artifact
+            for artifact in self.artifacts
+            if (artifact.backend, artifact.precision) == kind
+        }
 
     def files(
         self, backend: Backend, run: Path, *, error: type[EdgePruneError] = ExportError
@@ -81,7 +85,7 @@ class ExportRecord:
         """Return the file of each model of a run that a backend exported.
 
         Args:
-            backend: in the precision that is wanted.
+            backend: in its precision.
             run: the run folder.
             error: what to raise.
 

@@ -1,4 +1,4 @@
-"""TensorRT engines of exported models: compared with ONNX Runtime on real images, each with its record.
+"""Build TensorRT engines of exported models, compared with ONNX Runtime on real images.
 
 Up to TensorRT 10 an engine is made from the float32 ONNX and flags for the precision, int8 with scales that
 TensorRT finds on real images. From 11 on it is made from an ONNX that has the precision itself: that one is
@@ -21,7 +21,7 @@ from edgeprune.backends.onnx_int8 import OnnxInt8
 from edgeprune.backends.parity import Parity
 from edgeprune.errors import ExportError
 
-BATCH = 64  # an engine takes 1 to so many images, and is fastest at 1: what a board does
+BATCH = 64  # an engine takes 1 to so many images, and is fastest at 1: the usual case on a board
 TYPED_FROM = 11  # the TensorRT that takes the precision from the ONNX file alone
 TYPED: dict[str, type[Backend]] = {"fp32": Onnx, "fp16": OnnxFp16, "int8": OnnxInt8}
 
@@ -31,11 +31,11 @@ class TensorRt(FromOnnx):
     """An engine for this machine's GPU.
 
     Attributes:
-        workspace_mb: memory that a kernel may use beside the tensors, at most; None is TensorRT's own choice.
-        timing_cache: a file with the times of kernels tried before; read and written, if given.
+        workspace_mb: upper limit of the memory that a kernel may use beside the tensors; None for TensorRT's default.
+        timing_cache: a file with the times of kernels tried before; read and written; None for no cache.
 
     Raises:
-        ExportError: a value that makes no sense.
+        ExportError: a value is out of range.
     """
 
     name = "tensorrt"
@@ -105,7 +105,7 @@ class TensorRt(FromOnnx):
             raise ExportError(str(error)) from error
 
     def convert(self, job: Job, path: Path) -> dict[str, Any]:
-        """Build the engine; return what its record says of it."""
+        """Build the engine; return details for its record."""
         from edgeprune_target.trt import store
         from edgeprune_target.trt.library import load_tensorrt
 
@@ -168,7 +168,13 @@ class TensorRt(FromOnnx):
                     yield np.asarray(next(iter(loaded.infer({first: part}).values())))
 
     def keep(self, path: Path, details: Mapping[str, Any], parity: Parity | None) -> dict[str, Any]:
-        """Write the engine's record beside it; return it without what the artifact says itself."""
+        """Write the engine's record beside it; return it without the artifact's own fields.
+
+        Args:
+            path: of the engine.
+            details: as `convert` returned them.
+            parity: with the reference.
+        """
         from edgeprune_target.trt import store
 
         assert parity is not None

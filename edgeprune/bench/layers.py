@@ -85,7 +85,7 @@ def measure_layers(session: Session, threads: int) -> dict[str, Any]:
         session.progress(session.total, session.total, f"{name}: layers, pass {len(passes[name]) + 1}")
         passes[name].append(session.layers(name, threads, seconds))
     graphs = {name: read_graph(Path(session.files[name])) for name in NAMES}
-    parts = {name: timed_layers(passes[name], graphs[name]) for name in NAMES}
+    parts = {name: merge_passes(passes[name], graphs[name]) for name in NAMES}
     rows = compare_layers(parts["baseline"], parts["pruned"], graphs)
     return {
         "passes": PASSES,
@@ -96,7 +96,7 @@ def measure_layers(session: Session, threads: int) -> dict[str, Any]:
     }
 
 
-def timed_layers(passes: Sequence[Layers], graph: OnnxGraph) -> list[TimedLayer]:
+def merge_passes(passes: Sequence[Layers], graph: OnnxGraph) -> list[TimedLayer]:
     """Return the layers of one model over its passes; a change of format counts with its layer.
 
     Args:

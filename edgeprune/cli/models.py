@@ -132,7 +132,7 @@ def export(
     edgeprune export runs/mine --trt --precision int8 --timing-cache kernels.cache
     """
     from edgeprune.backends import ExportRecord, export_run
-    from edgeprune.backends.listing import lines, table
+    from edgeprune.backends.listing import artifact_table, lines
     from edgeprune.reporting.console import print_table, progress_bars
 
     chosen = chosen_backends(to, trt, opset, engines)
@@ -143,7 +143,7 @@ def export(
         say(content)
         return
     record = ExportRecord.from_dict(content)
-    print_table(f"{place}/export: compared on {images} images", *table(record))
+    print_table(f"{place}/export: compared on {images} images", *artifact_table(record))
     for line in lines(record):
         echo(line)
     echo(f"next: edgeprune bench {place}", err=True)

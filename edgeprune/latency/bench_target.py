@@ -1,4 +1,4 @@
-"""Where times are taken: one device under one set of conditions."""
+"""Describe where latencies are measured: one device under one set of conditions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,14 +24,14 @@ PRECISIONS = ("fp32", "fp16")
 
 @dataclass(frozen=True)
 class BenchTarget:
-    """A device that was reached.
+    """A device that is connected, with a runtime and its settings.
 
     Attributes:
         transport: to the runner.
         device: its profile, with the runtime and precision that are used.
         batch: images per inference.
         threads: of the runtime.
-        conditions: what times taken here hold for; see `edgeprune.latency.table.CONDITIONS`.
+        conditions: for which measured times are valid; see `edgeprune.latency.table.CONDITIONS`.
         host: how it is reached, None for this machine.
     """
 
@@ -53,7 +53,7 @@ class BenchTarget:
         threads: int | None = None,
         assume_device: bool = False,
     ) -> "BenchTarget":
-        """Look at the machine.
+        """Connect to the machine and probe it.
 
         Args:
             device: a profile's name; None for "cpu" here, and for what answers on a host.
@@ -61,27 +61,32 @@ class BenchTarget:
             precision: of the numbers; None for the profile's.
             batch: images per inference.
             threads: of the runtime; None for all physical cores.
-            assume_device: take the profile even if the machine contradicts it; its table says so.
+            assume_device: use the profile even if the machine contradicts it; its table says so.
 
         Raises:
             BenchError: it cannot be reached, is another device, or has no runtime.
-            LatencyError: not in that precision.
+            LatencyError: layers cannot be timed in that precision.
         """
-        transport, found = reached(device, host, assume=assume_device)
-        words = runtime_words(transport, found.runtimes or [found.runtime])
-        fingerprint = call(transport, "probe", ["--sensors", "none", *words])
-        found = found.running_on(fingerprint["runtimes"])
-        found = replace(found, precision=precision or found.precision, runtimes={})
-        version = fingerprint["runtimes"].get(found.runtime)
-        _check(found, version)
+        transport, profile = reached(device, host, assume=assume_device)
+        runtime_arguments = runtime_words(transport, profile.runtimes or [profile.runtime])
+        fingerprint = call(transport, "probe", ["--sensors", "none", *runtime_arguments])
+        profile = profile.running_on(fingerprint["runtimes"])
+        profile = replace(profile, precision=precision or profile.precision, runtimes={})
+        version = fingerprint["runtimes"].get(profile.runtime)
+        _check(profile, version)
         threads = threads or fingerprint["cores_physical"]
-        BenchOptions(found, batch=batch, threads=threads)  # raises for numbers that make no sense
+        BenchOptions(profile, batch=batch, threads=threads)  # raises for numbers that make no sense
         conditions = conditions_of(
-            fingerprint, found.name, found.runtime, precision=found.precision, batch=batch, threads=threads
+            fingerprint,
+            profile.name,
+            profile.runtime,
+            precision=profile.precision,
+            batch=batch,
+            threads=threads,
         )
-        if found.assumed:
-            conditions[ASSUMED_ON] = found.assumed
-        return cls(transport, found, batch, threads, conditions, host.name if host else None)
+        if profile.assumed:
+            conditions[ASSUMED_ON] = profile.assumed
+        return cls(transport, profile, batch, threads, conditions, host.name if host else None)
 
     @property
     def backend(self) -> Backend:
@@ -90,14 +95,23 @@ class BenchTarget:
 
     @property
     def lut(self) -> Path:
-        """The usual place of this site's table."""
+        """The usual path of the table of these conditions."""
         return lut_of(self.conditions)
 
 
 def conditions_of(
     fingerprint: Mapping[str, Any], device: str, runtime: str, *, precision: str, batch: int, threads: int
 ) -> dict[str, Any]:
-    """What times hold for, under the names of `edgeprune.latency.table.CONDITIONS`."""
+    """Return the conditions of a table, by the names in `edgeprune.latency.table.CONDITIONS`.
+
+    Args:
+        fingerprint: of the machine, as the runner's ``probe`` gives it.
+        device: name of the profile.
+        runtime: of the runner.
+        precision: of the numbers.
+        batch: images per inference.
+        threads: of the runtime.
+    """
     return {
         "device": device,
         "processor": fingerprint["board"]["model"] or fingerprint.get("cpu_model"),
@@ -110,14 +124,13 @@ def conditions_of(
 
 
 def lut_of(conditions: Mapping[str, Any]) -> Path:
-    """The usual place of a table of these conditions."""
-    one = conditions
-    name = f"{one['device']}-{one['runtime']}-{one['precision']}-b{one['batch']}-t{one['threads']}"
+    """Return the usual path of a table of these conditions."""
+    name = "{device}-{runtime}-{precision}-b{batch}-t{threads}".format_map(conditions)
     return LUTS / f"{name}.json"
 
 
 def _check(device: Device, version: str | None) -> None:
-    """Whether layers can be timed by themselves in the device's precision."""
+    """Raise LatencyError unless layers can be timed by themselves in the device's precision."""
     if device.precision not in PRECISIONS:
         raise LatencyError(
             f"{known('precision', device.precision, list(PRECISIONS))}; int8 needs scales, which layers that "

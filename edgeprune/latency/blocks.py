@@ -1,4 +1,4 @@
-"""Which groups of coupled channels may go whole: the insides of residual blocks and of branches."""
+"""Find groups of coupled channels that can be removed completely: insides of residual blocks and branches."""
 
 import numpy as np
 import torch.fx as fx
@@ -9,28 +9,28 @@ from edgeprune.recording.record import CALL
 
 
 def removable(graph: Graph) -> list[tuple[int, ...]]:
-    """Sets of groups that go together and leave a network whose output still depends on its input.
+    """Return the sets of groups that can be removed together while the output still depends on the input.
 
-    Without all channels of one group its readers give constants; the groups that are then written by nothing
-    but constants, or that nothing reads any more, go with it. A residual block's inside is such a set; a
-    layer in a chain is not.
+    Without all channels of one group its readers give constants; the groups that are then written only by
+    constants, or read by nothing, are removed with it. The inside of a residual block is such a set; a layer
+    in a chain is not.
     """
-    found: dict[tuple[int, ...], None] = {}
+    removable_sets: dict[tuple[int, ...], None] = {}
     for group in graph.groups:
         keep = np.ones(graph.classes, dtype=bool)
         keep[group.classes] = False
-        together = {group.index}
+        removed = {group.index}
         while True:
             fate = fate_of(graph.flow, graph.class_of, keep)
-            more = {other.index for other in graph.groups if _idle(other.index, graph, fate)}
-            if more <= together:
+            idle = {other.index for other in graph.groups if _idle(other.index, graph, fate)}
+            if idle <= removed:
                 break
-            together |= more
-            for index in more:
+            removed |= idle
+            for index in idle:
                 keep[graph.groups[index].classes] = False
         if not fate.stuck and _output_works(graph, fate):
-            found[tuple(sorted(together))] = None
-    return list(found)
+            removable_sets[tuple(sorted(removed))] = None
+    return list(removable_sets)
 
 
 def _idle(index: int, graph: Graph, fate: Fate) -> bool:
@@ -40,7 +40,7 @@ def _idle(index: int, graph: Graph, fate: Fate) -> bool:
 
 
 def _layers(graph: Graph, call: fx.Node) -> list[str]:
-    """The layers whose weights a call takes."""
+    """Return the layers whose weights a call uses."""
     names = (graph.flow.attribute(source) for source in call.all_input_nodes)
     return [name.rpartition(".")[0] for name in names if name in graph.flow.outputs]
 

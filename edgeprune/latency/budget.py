@@ -1,4 +1,4 @@
-"""A device's budget of a model, from its name: the table is read, or built where something is missing."""
+"""Make a device's budget of a model from the device's name: read its table, or build what is missing."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def device_budget(
     model: nn.Module,
     shape: tuple[int, ...],
     target: str | Target,
-    site: BenchTarget | None = None,
+    bench_target: BenchTarget | None = None,
     *,
     lut: Path | None = None,
     align: int = 1,
@@ -29,39 +29,41 @@ def device_budget(
     graph: Graph | None = None,
     progress: Progress = lambda done, total, text: None,  # noqa: ARG005
 ) -> Budget:
-    """What may remain of a model on a device.
+    """Return the budget of a model on a device.
 
     Args:
         model: the unpruned one.
         shape: (C, H, W) of an image.
-        target: 'latency=0.5', 'latency=8ms', 'flops=0.5', or several with commas between.
-        site: where; None for this machine's CPU.
-        lut: the latency table; None for the site's usual one. What it lacks is timed, and written to it.
+        target: 'latency=0.5', 'latency=8ms', 'flops=0.5', or several separated by commas.
+        bench_target: where to measure; None for this machine's CPU.
+        lut: the latency table; None for the usual one of ``bench_target``. Missing layers are timed and added
+            to it.
         align: widths become multiples of this, and of the device's own steps.
-        floor: no group keeps fewer channels, but for a block that goes whole.
-        check: whether the plan that is settled on is exported and measured whole.
+        floor: fewest channels of a group, except for blocks that are removed completely.
+        check: whether the final plan is exported and measured end to end.
         graph: of the model, where there is one already.
-        progress: told ``(done, total, text)`` while the table is built.
+        progress: called with ``(done, total, text)`` while the table is built.
 
     Raises:
-        TargetError: not a target, or the model is within it already. LatencyError: a table of another device,
-            or no layer that can be timed. ExportError, BenchError: it cannot be exported, or not be measured.
+        TargetError: the target cannot be parsed, or the model meets it already.
+        LatencyError: the table is of another device, or no layer can be timed.
+        ExportError, BenchError: the model cannot be exported or measured.
     """
     targets = parse_targets(target)
-    site = site or BenchTarget.reach()
-    whole = EndToEndTimer(model, shape, site)
+    bench_target = bench_target or BenchTarget.reach()
+    timer = EndToEndTimer(model, shape, bench_target)
     if ranks().main:
-        build_table(whole.baseline_file, site, lut, progress=progress)
+        build_table(timer.baseline_file, bench_target, lut, progress=progress)
     ranks().wait()
-    table = build_table(whole.baseline_file, site, lut)
+    table = build_table(timer.baseline_file, bench_target, lut)
     if graph is None:
         graph = build_graph(model, torch.zeros(1, *shape))
-    pricing = LatencyEstimator(graph, read_model(whole.baseline_file, site.batch), table)
+    estimator = LatencyEstimator(graph, read_model(timer.baseline_file, bench_target.batch), table)
     return budget_on(
         targets,
-        pricing,
-        measure=whole.measure if check else None,
+        estimator,
+        measure=timer.measure if check else None,
         align=align,
         floor=floor,
-        tell=lambda text: progress(0, 1, text),
+        progress=lambda text: progress(0, 1, text),
     )

@@ -1,4 +1,4 @@
-"""A plan that meets its time as measured: choose, measure the whole, correct the table, choose again."""
+"""Find a plan that meets its latency as measured: choose, measure end to end, correct the request, repeat."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from typing import Any
 from edgeprune.errors import TargetError
 from edgeprune.graph.plan import Plan
 
-WITHIN = 0.03  # of the time that was asked for
-AIM = 0.985  # of it: a target is a limit, and measuring has its doubt
-OVER = 0.0075  # of it: what is slower by no more counts as met
+WITHIN = 0.03  # of the target
+AIM = 0.985  # of it: a target is a limit, and measurements are uncertain
+OVER = 0.0075  # of it: a plan that is slower by no more meets it
 ROUNDS = 6
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Of a compacted model and the baseline, in turn in one run.
+    """Latencies of a compacted model and the baseline, alternating in one run.
 
     Attributes:
         baseline_ms, pruned_ms: that percentile of the samples.
-        speedup: of the pruned one, with the ends of its interval.
+        speedup: of the pruned model, with the ends of its interval.
         percentile: 50, or 10 where something disturbed the medians.
     """
 
@@ -30,11 +30,11 @@ class Measured:
 
     @property
     def share(self) -> float:
-        """Of the baseline's time."""
+        """The share of the baseline's time."""
         return 1 / self.speedup[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """For a report."""
+        """Return it as JSON, for a report."""
         return {
             "baseline_ms": self.baseline_ms,
             "pruned_ms": self.pruned_ms,
@@ -45,26 +45,26 @@ class Measured:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One plan, and what it took.
+    """One plan and its latency.
 
     Attributes:
         plan: as chosen.
-        asked: of the table, as a share of its own time of the whole.
-        predicted: by the table, as a share of its own time of the whole.
+        requested_share: of the baseline's time, by the table, that was allowed.
+        predicted: share of the baseline's time, by the table.
         measured: on the device.
-        ratio: of what was measured to what was asked for.
-        met: whether that is near enough.
+        ratio: of the measured time to the target.
+        met: whether the target is met closely enough.
     """
 
     plan: Plan
-    asked: float
+    requested_share: float
     predicted: float
     measured: Measured
     ratio: float
     met: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """For a report."""
+        """Return it as JSON, for a report."""
         return {
             "measured_fraction": self.measured.share,
             **self.measured.to_dict(),
@@ -76,7 +76,7 @@ Choose = Callable[[float], tuple[Plan, float]]
 
 
 def calibrate_to_target(
-    wanted: float,
+    target_share: float,
     choose: Choose,
     measure: Callable[[Plan], Measured],
     ratio_of: Callable[[Plan, Measured], float] | None = None,
@@ -84,52 +84,57 @@ def calibrate_to_target(
     exact: bool = True,
     rounds: int = ROUNDS,
 ) -> tuple[Attempt, list[Attempt]]:
-    """Ask the table for what makes the measured time come out right.
+    """Choose and measure plans, and correct the requested time, until the measured time meets the target.
 
-    A table's times add up to nearly the whole, and nearly is not enough; what it misses changes slowly from
-    one plan to a near one, so that the ratio of measured to predicted corrects the next. A plan that meets
-    the time is measured once more, and the second measurement, which it was not picked by, counts.
+    A table's times add up to nearly the end-to-end latency, which is not accurate enough; the error changes
+    slowly between similar plans, so that the ratio of measured to predicted corrects the next request. A plan
+    that meets the target is measured once more, and the second measurement, by which it was not selected,
+    counts.
 
     Args:
-        wanted: share of the baseline's time, or whatever else `choose` and ``ratio_of`` take it for.
-        choose: share asked of the table -> plan, and the share that it has by the table.
-        measure: the device's word.
-        ratio_of: plan and measurement -> the time measured over the time asked for; None takes the share.
-        exact: whether a plan that is faster than asked should be made slower, and more important; otherwise
-            it is enough not to be slower.
+        target_share: of the baseline's time, or another quantity that `choose` and ``ratio_of`` agree on.
+        choose: share requested by the table -> plan, and its share by the table.
+        measure: measures a plan on the device.
+        ratio_of: plan and measurement -> measured time over target; None compares shares.
+        exact: whether a plan that is faster than the target should keep more channels; otherwise
+            any plan that is not slower meets it.
         rounds: at most.
 
     Returns:
-        The attempt that is nearest to the time from below (or the fastest, when none meets it), and all.
+        The attempt that is nearest to the target from below (or the fastest, when none meets it), and all.
 
     Raises:
-        TargetError: of the first choice. Where a later one cannot be made, the best so far stands.
+        TargetError: the first choice failed. When a later one fails, the best attempt so far is returned.
     """
 
-    def judged(plan: Plan) -> tuple[Measured, float, bool]:
+    def evaluate(plan: Plan) -> tuple[Measured, float, bool]:
         measured = measure(plan)
-        ratio = ratio_of(plan, measured) if ratio_of else measured.share / wanted
+        ratio = ratio_of(plan, measured) if ratio_of else measured.share / target_share
         return measured, ratio, ratio <= slowest and (ratio >= 1 - WITHIN or not exact)
 
     attempts: list[Attempt] = []
     aim, slowest = AIM if exact else 1.0, 1 + OVER
-    asked = wanted * aim
+    requested_share = target_share * aim
     for _ in range(rounds):
         try:
-            plan, predicted = choose(asked)
+            plan, predicted = choose(requested_share)
         except TargetError:
             if not attempts:
                 raise
             break
-        if any((plan.keep == one.plan.keep).all() for one in attempts):
+        if any((plan.keep == attempt.plan.keep).all() for attempt in attempts):
             break
-        measured, ratio, met = judged(plan)
-        if met:  # the first that seems to meet it may be the one that was measured too kindly
-            measured, ratio, met = judged(plan)
-        attempts.append(Attempt(plan, asked, predicted, measured, ratio, met))
+        measured, ratio, met = evaluate(plan)
+        if met:  # selecting by a measurement favours noise: measure again
+            measured, ratio, met = evaluate(plan)
+        attempts.append(Attempt(plan, requested_share, predicted, measured, ratio, met))
         if met:
             break
-        asked = max(1e-3, predicted * aim / ratio)
-    good = [one for one in attempts if one.ratio <= slowest]
-    best = max(good, key=lambda one: one.ratio) if good else min(attempts, key=lambda one: one.ratio)
+        requested_share = max(1e-3, predicted * aim / ratio)
+    within_limit = [attempt for attempt in attempts if attempt.ratio <= slowest]
+    best = (
+        max(within_limit, key=lambda attempt: attempt.ratio)
+        if within_limit
+        else min(attempts, key=lambda attempt: attempt.ratio)
+    )
     return best, attempts

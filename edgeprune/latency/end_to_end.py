@@ -1,4 +1,4 @@
-"""A compacted model, exported and measured whole beside the baseline, on the device."""
+"""Export a compacted model and measure it end to end beside the baseline, on the device."""
 
 import math
 from dataclasses import dataclass, field
@@ -21,8 +21,10 @@ from edgeprune.processes.ranks import ranks
 from edgeprune.rewrite.compaction import compact
 
 SECONDS = 4.0  # of timed inference per model
-ROUNDS = 12  # at least: many short ones meet more of a neighbour's pauses than a few long ones
-SURE = 0.06  # doubt of a speedup, see `EndToEndTimer.doubt`: more, and something disturbed the measurement
+ROUNDS = 12  # at least: many short rounds catch more of a co-tenant's pauses than a few long ones
+SURE = (
+    0.06  # uncertainty of a speedup, see `EndToEndTimer.doubt`: above it, something disturbed the measurement
+)
 TRIES = 3
 
 
@@ -38,7 +40,7 @@ class PairedTimes(NamedTuple):
 
     @property
     def width(self) -> float:
-        """Of the interval, over the speedup."""
+        """The width of the interval, over the speedup."""
         return (self.high - self.low) / self.value
 
 
@@ -46,24 +48,24 @@ class PairedTimes(NamedTuple):
 class EndToEndTimer:
     """Measures plans of one baseline. Every process of a run gets the same numbers.
 
-    Neighbours on a shared machine disturb medians; the 10th percentiles are surer there, and those of the two
-    count that have less doubt. Neighbours also slow networks down unequally (one of odd widths by 40 % while
-    its baseline lost 11 %, on two cores), for minutes, so that the interval stays narrow. The baseline shows
-    it: it is the same network each time.
+    Noisy co-tenants on a shared machine disturb medians; the 10th percentiles are more certain there, and the
+    less uncertain of the two count. Co-tenants also slow networks down unequally (one of odd widths by 40 %
+    while its baseline lost 11 %, on two cores), for minutes, so that the interval stays narrow. The baseline
+    reveals it: it is the same network each time.
 
     Args:
         baseline: the unpruned model.
         shape: (C, H, W) of an image.
-        site: where.
+        bench_target: where to measure.
         seconds: of timed inference per model and plan.
-        sure: a speedup with more doubt than this is measured again.
+        sure: a speedup that is more uncertain than this is measured again.
         tries: at most.
-        fastest_ms: of the baseline by any percentile, in all that was measured so far.
+        fastest_ms: of the baseline by any percentile, over all measurements so far.
     """
 
     baseline: nn.Module
     shape: tuple[int, ...]
-    site: BenchTarget
+    bench_target: BenchTarget
     seconds: float = SECONDS
     sure: float = SURE
     tries: int = TRIES
@@ -72,75 +74,81 @@ class EndToEndTimer:
 
     @property
     def baseline_file(self) -> Path:
-        """The unpruned model's file; written when it is first asked for."""
+        """The unpruned model's file; written on first access."""
         path = self.path("baseline")
         return path if path.exists() else self.written("baseline", self.baseline)
 
     def path(self, name: str) -> Path:
         """Return the place of a model's file."""
-        return Path(self._folder.name) / self.site.backend.file_name(name)
+        return Path(self._folder.name) / self.bench_target.backend.file_name(name)
 
     def written(self, name: str, model: nn.Module) -> Path:
         """Export a model to what the device's runtime loads; return the file."""
         path = self.path(name)
-        self.site.backend.convert(Job(model, name, self.shape, path.parent), path)
+        self.bench_target.backend.convert(Job(model, name, self.shape, path.parent), path)
         return path
 
     def measure(self, graph: Graph, plan: Plan) -> Measured:
-        """Cut, export, and time both in turn.
+        """Prune and export, and time both models in turn.
 
         Raises:
             ExportError, BenchError: it cannot be exported, or the runner failed.
         """
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        found = torch.zeros(len(PairedTimes._fields), dtype=torch.float64, device=device)
+        values = torch.zeros(len(PairedTimes._fields), dtype=torch.float64, device=device)
         if ranks().main:
-            found.copy_(torch.tensor(self.times(compact(graph, plan).model), dtype=torch.float64))
-        times = PairedTimes(*ranks().from_main(found).tolist())
+            values.copy_(torch.tensor(self.times(compact(graph, plan).model), dtype=torch.float64))
+        times = PairedTimes(*ranks().from_main(values).tolist())
         speedup = times.value, times.low, times.high
         return Measured(times.baseline_ms, times.pruned_ms, speedup, int(times.percentile))
 
     def times(self, pruned: nn.Module) -> PairedTimes:
-        """The one with the least doubt of a few measurements.
+        """Return the least uncertain of a few measurements of an exported model and the baseline.
 
-        One is enough where there is little; where neighbours disturbed it, it is not.
+        One is enough where it is certain; where co-tenants disturbed it, the measurement is repeated.
         """
         path = self.written("pruned", pruned)
-        found: list[PairedTimes] = []
+        candidates: list[PairedTimes] = []
         for _ in range(self.tries):
             both = self._times(path)
-            for one in both:
-                self.seen(one)
-            found += both
-            if min(map(self.doubt, found)) <= self.sure:
+            for times in both:
+                self.seen(times)
+            candidates += both
+            if min(map(self.doubt, candidates)) <= self.sure:
                 break
-        return min(found, key=self.doubt)
+        return min(candidates, key=self.doubt)
 
     def seen(self, times: PairedTimes) -> None:
         """Remember how fast the baseline can be."""
         self.fastest_ms = min(self.fastest_ms, times.baseline_ms)
 
     def doubt(self, times: PairedTimes) -> float:
-        """The width of a speedup's interval over itself, and by how much the baseline was slowed down.
+        """Return the relative width of a speedup's interval plus the relative slowdown of the baseline.
 
-        Neither looks at what the speedup is.
+        Neither depends on the speedup itself.
         """
         return times.width + times.baseline_ms / min(self.fastest_ms, times.baseline_ms) - 1
 
     def _times(self, pruned: Path) -> list[PairedTimes]:
-        """One run of both, by medians and by 10th percentiles."""
-        site = self.site
+        """Measure both models once; return the times by medians and by 10th percentiles."""
+        where = self.bench_target
         options = BenchOptions(
-            site.device, batch=site.batch, threads=site.threads, seconds=self.seconds, host=site.host,
+            where.device, batch=where.batch, threads=where.threads, seconds=self.seconds, host=where.host,
             rounds=max(ROUNDS, rounds_for(self.seconds)),
         )  # fmt: skip
         files = {"baseline": self.baseline_file, "pruned": pruned}
-        result = bench_models(files, options=options, transport=site.transport)
+        result = bench_models(files, options=options, transport=where.transport)
         return [times_of(result, 50, "speedup"), times_of(result, 10, "speedup_undisturbed")]
 
 
 def times_of(result: dict[str, Any], percentile: int, kind: str) -> PairedTimes:
-    """What a measurement says by one percentile."""
+    """Return the times of a measurement at one percentile.
+
+    Args:
+        result: of `bench_models`.
+        percentile: 50 or 10.
+        kind: key of the matching speedup in ``result``.
+    """
     baseline, pruned = (result["models"][name]["latency_ms"][f"p{percentile}"] for name in NAMES)
-    found = result[kind]
-    return PairedTimes(baseline, pruned, found["value"], found["low"], found["high"], percentile)
+    interval = result[kind]
+    return PairedTimes(baseline, pruned, interval["value"], interval["low"], interval["high"], percentile)

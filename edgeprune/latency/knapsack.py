@@ -1,11 +1,11 @@
-"""The most important channels that a device computes in the time there is.
+"""Select the most important channels that a device computes within the goals.
 
 A knapsack with couplings: a group's width decides the time of all layers that write or read it, together with
-the widths of the others there. Widths are on the device's steps, so that none is paid for and left unused;
-whole residual blocks may go. Greedy from the full network, and once more from one whose blocks went first, by
-importance lost for each share of the excess that goes (where goals are at odds, as FLOPs and the time for
-each of them, some groups are widened again on the way); then channels are given back, and exchanged between
-groups, while that gains.
+the widths of their other groups. Widths are multiples of the device's steps, so that no computed channel is
+unused; whole residual blocks can be removed. Greedy from the full network, and again from one without blocks,
+by importance lost per reduction of the excess (where goals conflict, as FLOPs and time per FLOP, some groups
+are widened again on the way); then channels are given back, and exchanged between groups, while importance
+grows.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 EMPTY = np.zeros(0, dtype=np.int64)
 TINY = 1e-12
 SPENT = 0.95  # of a goal
-NEAR = 3  # steps down that an exchange looks at: a group that gives up more is found in several exchanges
+NEAR = 3  # steps down in one exchange; larger changes take several exchanges
 
 
 @runtime_checkable
@@ -34,11 +34,18 @@ class WidthCost(Protocol):
     """A cost as a function of the groups' widths."""
 
     def __call__(self, widths: Ints) -> float:
-        """At these widths."""
+        """Return the cost at these widths."""
         ...
 
     def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:
-        """When ``groups`` go from ``widths``, where the cost is ``before``, to others."""
+        """Return the cost after some groups change their width.
+
+        Args:
+            widths: (groups,) channels of each group.
+            before: the cost there.
+            groups: that change.
+            to: their new widths.
+        """
         ...
 
 
@@ -49,23 +56,30 @@ class FunctionCost:
     function: Callable[[Ints], float]
 
     def __call__(self, widths: Ints) -> float:
-        """At these widths."""
+        """Return the cost at these widths."""
         return self.function(widths)
 
     def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:  # noqa: ARG002
-        """Reckoned anew."""
+        """Return the cost after some groups change their width, evaluated anew.
+
+        Args:
+            widths: (groups,) channels of each group.
+            before: unused.
+            groups: that change.
+            to: their new widths.
+        """
         return self.function(Move(groups, to).apply(widths))
 
 
 @dataclass(frozen=True)
 class Move:
-    """Groups and the widths they take."""
+    """Groups and their new widths."""
 
     groups: tuple[int, ...]
     widths: tuple[int, ...]
 
     def apply(self, counts: Ints) -> Ints:
-        """The widths afterwards."""
+        """Return the widths afterwards."""
         out = counts.copy()
         out[list(self.groups)] = self.widths
         return out
@@ -73,7 +87,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Widths, what they cost, the importance that stays, and by how much the goals are missed."""
+    """Widths, their costs, the importance kept, and by how much the goals are missed."""
 
     counts: Ints
     costs: tuple[float, ...]
@@ -82,18 +96,27 @@ class Candidate:
 
 
 class PerFlop:
-    """The share of the time over the share of the FLOPs: what a FLOP costs, 1 in the unpruned model."""
+    """The fraction of the time over the fraction of the FLOPs: time per FLOP, 1 in the unpruned model."""
 
     def __init__(self, time: WidthCost, flops: WidthCost, whole_ms: float, whole_flops: float) -> None:
         self.time, self.flops, self.scale = time, flops, whole_flops / whole_ms
         self._last: tuple[bytes, float, float] = (b"", 0.0, 0.0)
 
     def __call__(self, widths: Ints) -> float:
-        """At these widths."""
+        """Return the cost at these widths."""
         return self._ratio(*self._both(widths))
 
     def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:  # noqa: ARG002
-        """Many moves are asked of the same widths: what they cost is kept."""
+        """Return the cost after some groups change their width.
+
+        Many moves start from the same widths, whose cost is cached.
+
+        Args:
+            widths: (groups,) channels of each group.
+            before: unused.
+            groups: that change.
+            to: their new widths.
+        """
         time, flops = self._both(widths)
         return self._ratio(
             self.time.moved(widths, time, groups, to), self.flops.moved(widths, flops, groups, to)
@@ -110,7 +133,7 @@ class PerFlop:
 
 
 class KnapsackSolver:
-    """One choice under way.
+    """Selects channels for one set of goals.
 
     Args:
         graph: the traced model.
@@ -118,10 +141,10 @@ class KnapsackSolver:
         costs: name -> cost at the groups' widths.
         goals: name -> the most that it may be.
         steps: for each group, the multiple that widths are kept at.
-        floor: no group keeps fewer channels, but for a block that goes whole.
-        blocks: sets of groups that may go whole; None finds them.
-        spend: names of goals of which one is to be used up to `SPENT` at least; speed for each FLOP, say, is
-            not to be bought by leaving far fewer of them than was asked.
+        floor: fewest channels of a group, except for blocks that are removed completely.
+        blocks: sets of groups that can be removed together; None finds them.
+        spend: names of goals of which one must be used up to at least `SPENT`: speed per FLOP, for example,
+            must not come from keeping far fewer FLOPs than the target.
     """
 
     def __init__(
@@ -152,36 +175,37 @@ class KnapsackSolver:
                 self.widths[index] = [tied.widths(level)[place] for level in levels]
         self.kept = [np.append(0.0, np.cumsum(scores[ranked])) for ranked in self.ranked]
         blocks = removable(graph) if blocks is None else blocks
-        # A piece that went without the others would leave them unequal.
+        # Removing one piece without the others would leave them unequal.
         self.blocks = [
             b for b in blocks if all(set(tied) <= {*b} or not {*b} & {*tied} for tied in self.tied)
         ]
 
     def plan(self) -> Plan:
-        """The keep-plan.
+        """Return the keep-plan.
 
         Raises:
-            TargetError: floors, steps and protected channels do not allow it; says how far it can go.
+            TargetError: the fewest channels, steps and protected channels do not allow it; says what can be
+                reached.
         """
         full = self.at(np.array([group.size for group in self.graph.groups], dtype=np.int64))
         blocks = self.by_blocks(full)
-        found: list[Candidate] = []
-        why: TargetError | None = None
-        # Greedy steps are short-sighted: a group that was narrowed makes its whole block look dear later.
+        candidates: list[Candidate] = []
+        first_error: TargetError | None = None
+        # Greedy steps are short-sighted: pruning one group makes removing its block look expensive later.
         for start in [full] if blocks is full else [full, blocks]:
             try:
-                found.append(self.up(self.down(start)))
+                candidates.append(self.up(self.down(start)))
             except TargetError as error:
-                why = why or error
-        if not found:
-            assert why is not None
-            raise why
-        best = max(found, key=lambda state: state.importance)
+                first_error = first_error or error
+        if not candidates:
+            assert first_error is not None
+            raise first_error
+        best = max(candidates, key=lambda state: state.importance)
         plan = Plan.of(self.graph, self.keep(best.counts))
-        return replace(plan, bypass=True)  # a block that went whole is to cost nothing
+        return replace(plan, bypass=True)  # a removed block must cost nothing
 
     def by_blocks(self, state: Candidate) -> Candidate:
-        """Let blocks go whole, and nothing else, while that leads towards the goals."""
+        """Remove whole blocks, and nothing else, while that approaches the goals."""
         while state.excess > 0:
             gone = (self.after(state, move) for move in self.without(state.counts))
             better = self._nearer(state, gone)
@@ -191,20 +215,20 @@ class KnapsackSolver:
         return state
 
     def keep(self, counts: Ints) -> NDArray[np.bool_]:
-        """The most important channels of each group."""
+        """Return the keep-mask of the most important channels of each group, (graph.classes,)."""
         keep = np.zeros(self.graph.classes, dtype=bool)
         for ranked, count in zip(self.ranked, counts, strict=True):
             keep[ranked[:count]] = True
         return keep
 
     def at(self, counts: Ints) -> Candidate:
-        """Everything that is to be known of these widths."""
+        """Evaluate these widths."""
         costs = tuple(cost(counts) for cost in self.costs.values())
         importance = float(sum(kept[count] for kept, count in zip(self.kept, counts, strict=True)))
         return Candidate(counts, costs, importance, self._excess(costs))
 
     def after(self, state: Candidate, move: Move) -> Candidate:
-        """The same after a move, by what changes."""
+        """Evaluate the widths after a move, from what changes."""
         costs = tuple(
             cost.moved(state.counts, before, move.groups, move.widths)
             for cost, before in zip(self.costs.values(), state.costs, strict=True)
@@ -213,7 +237,7 @@ class KnapsackSolver:
         return Candidate(move.apply(state.counts), costs, importance, self._excess(costs))
 
     def _gain(self, state: Candidate, move: Move) -> float:
-        """What a move brings in importance; below 0 where it narrows."""
+        """Return the importance that a move gains; below 0 where it prunes."""
         return float(
             sum(
                 self.kept[group][width] - self.kept[group][state.counts[group]]
@@ -222,14 +246,14 @@ class KnapsackSolver:
         )
 
     def _excess(self, costs: Sequence[float]) -> float:
-        """By how much the goals are missed, as shares of them; 0 when all are met."""
+        """Return by how much the goals are missed, as fractions of them; 0 when all are met."""
         shares = [cost / goal for cost, goal in zip(costs, self.goals.values(), strict=True)]
         unspent = max(0.0, SPENT - max(shares[index] for index in self.spend)) if self.spend else 0.0
-        # Costs that are told by their changes gather rounding errors.
+        # Costs that are updated by differences accumulate rounding errors.
         return unspent + sum(max(0.0, share - 1 - 1e-9) for share in shares)
 
     def down(self, state: Candidate) -> Candidate:
-        """Narrow until the goals are met; widen where that helps: a layer may be fast for its FLOPs."""
+        """Prune until the goals are met; widen where that helps: a layer may be fast for its FLOPs."""
         while state.excess > 0:
             singles = (
                 self.after(state, move) for move in (*self.narrower(state.counts), *self.wider(state.counts))
@@ -241,7 +265,7 @@ class KnapsackSolver:
         return state
 
     def _nearer(self, state: Candidate, afterwards: Iterable[Candidate]) -> Candidate | None:
-        """The one that takes most of the excess for the importance it costs; None where none takes any."""
+        """Return the candidate that reduces the excess most per importance lost; None if none does."""
         best: tuple[float, Candidate] | None = None
         for after in afterwards:
             if after.excess >= state.excess:
@@ -252,26 +276,26 @@ class KnapsackSolver:
         return None if best is None else best[1]
 
     def _pairs(self, state: Candidate) -> Iterator[Candidate]:
-        """A group wider and another narrower: where goals are at odds, no single move may lead on."""
+        """Yield a group wider and another pruned: with conflicting goals no single move may help."""
         for up in self.wider(state.counts):
             raised = self.after(state, up)
             yield from (self.after(raised, down) for down in self.narrower(raised.counts, NEAR))
 
     def narrower(self, counts: Ints, most: int | None = None) -> Iterator[Move]:
-        """Every group, or those tied to it, at every lower width, or the next ``most`` of them; every block gone."""
+        """Yield each tied set of groups at its next ``most`` lower widths, and the removal of every block."""
         for tied in self.tied:
             lower = [place for place, width in enumerate(self.widths[tied[0]]) if width < counts[tied[0]]]
             yield from (self._move(tied, place) for place in lower[:most])
         yield from self.without(counts)
 
     def without(self, counts: Ints) -> Iterator[Move]:
-        """Every block gone."""
+        """Yield the removal of every block."""
         for block in self.blocks:
             if counts[list(block)].any():
                 yield Move(block, (0,) * len(block))
 
     def wider(self, counts: Ints) -> Iterator[Move]:
-        """Every group one step up; every block that went, back at its least."""
+        """Yield every group one step up, and every removed block at its fewest channels."""
         for tied in self.tied:
             above = [place for place, width in enumerate(self.widths[tied[0]]) if width > counts[tied[0]]]
             if counts[tied[0]] and above:
@@ -281,7 +305,7 @@ class KnapsackSolver:
                 yield Move(block, tuple(self.widths[group][-1] for group in block))
 
     def _move(self, tied: tuple[int, ...], place: int) -> Move:
-        """Tied groups at their widths of that place."""
+        """Return the move of tied groups to their widths at one level."""
         return Move(tied, tuple(self.widths[group][place] for group in tied))
 
     def up(self, state: Candidate) -> Candidate:
@@ -307,16 +331,16 @@ class KnapsackSolver:
             raised = self.after(state, up)
             for down in self.narrower(raised.counts, NEAR):
                 if raised.importance + self._gain(raised, down) <= least:
-                    continue  # what it costs need not be known
+                    continue  # its cost is irrelevant
                 after = self.after(raised, down)
                 if after.excess <= 0:
                     best, least = after, after.importance
         return best
 
     def how_far(self, state: Candidate) -> str:
-        """The message for goals that cannot be met."""
+        """Return the message for goals that cannot be met."""
         reached = ", ".join(
-            f"{name} {cost:.4g} where {goal:.4g} was asked"
+            f"{name} {cost:.4g} where the target is {goal:.4g}"
             for (name, goal), cost in zip(self.goals.items(), state.costs, strict=True)
         )
         return (

@@ -1,4 +1,4 @@
-"""An ONNX file of many layers of one shape at different widths, each as it stands in a network.
+"""Make an ONNX file of many layers of one shape at different widths, each as it occurs in a network.
 
 Timed alone, with plain inputs and outputs, layers add up to more than the network (1.01 of it for ResNet-18,
 1.15 for ResNet-50, 1.32 for MobileNetV2), since each pays for changes of layout. Here each reads what a
@@ -15,29 +15,38 @@ if TYPE_CHECKING:
 
 Point = tuple[int, int]
 
-FEED = 16  # channels that every branch begins from; fits the blocks of every runtime
+FEED = 16  # input channels of every branch; fits the blocks of every runtime
 REFERENCE = Shape("conv", (16, 16), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), ("Relu",))
 REFERENCE_POINT = (64, 64)
 REFERENCE_NAME = "reference"
 
 
 def sample_model(shape: Shape, points: Sequence[Point], batch: int, seed: int = 0) -> bytes:
-    """A branch for each (inputs, outputs), its layer named "t0", "t1", ...; and one that is in every file.
+    """Return an ONNX file with a branch for each point, its layer named "t0", "t1", ..., and a reference.
 
-    The last, `REFERENCE_NAME`, tells how fast the machine was when this file was timed.
+    The last branch, `REFERENCE_NAME`, is in every file and shows how fast the machine was when the file was
+    timed.
+
+    Args:
+        shape: of the layer.
+        points: (inputs, outputs) of each branch.
+        batch: images per inference.
+        seed: of the weights.
     """
     import numpy as np
     from onnx import TensorProto, helper
 
-    made = _Branches(np.random.default_rng(seed), batch)
+    branches = _Branches(np.random.default_rng(seed), batch)
     for number, point in enumerate(points):
-        made.branch(f"t{number}", shape, point)
-    made.branch(REFERENCE_NAME, REFERENCE, REFERENCE_POINT)
-    made.nodes.append(helper.make_node("Concat", made.ends, ["out"], name="all", axis=1))
+        branches.branch(f"t{number}", shape, point)
+    branches.branch(REFERENCE_NAME, REFERENCE, REFERENCE_POINT)
+    branches.nodes.append(helper.make_node("Concat", branches.ends, ["out"], name="all", axis=1))
     output = helper.make_tensor_value_info("out", TensorProto.FLOAT, [batch, None])
-    graph = helper.make_graph(made.nodes, "samples", list(made.inputs.values()), [output], made.weights)
-    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
-    data: bytes = content.SerializeToString()
+    graph = helper.make_graph(
+        branches.nodes, "samples", list(branches.inputs.values()), [output], branches.weights
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    data: bytes = model.SerializeToString()
     return data
 
 
@@ -52,7 +61,7 @@ class _Branches:
         self.ends: list[str] = []
 
     def branch(self, name: str, shape: Shape, point: Point) -> None:
-        """Feed, layer, what is folded into it, and a pooling."""
+        """Add a feed, the layer, the operations folded into it, and a pooling."""
         inputs, outputs = point
         if shape.op == LINEAR:
             value = self.node(
@@ -80,7 +89,7 @@ class _Branches:
         self.ends.append(self.node("Flatten", [pooled], f"{name}_flat"))
 
     def input(self, size: tuple[int, ...], channels: int = FEED) -> str:
-        """A graph input of that size."""
+        """Add a graph input of that size, once."""
         from onnx import TensorProto, helper
 
         name = "x".join(map(str, ("input", channels, *size)))
@@ -90,14 +99,14 @@ class _Branches:
         return name
 
     def fed(self, name: str, size: tuple[int, ...], channels: int) -> str:
-        """``channels`` feature maps as a pointwise convolution leaves them."""
+        """Add ``channels`` feature maps, written by a pointwise convolution."""
         n = len(size)
         pointwise = Shape("conv", size, (1,) * n, (1,) * n, (0,) * 2 * n, (1,) * n)
         value = self.convolution(name, self.input(size), pointwise, FEED, channels)
         return self.node("Relu", [value], f"{name}_act")
 
     def convolution(self, name: str, value: str, shape: Shape, inputs: int, outputs: int) -> str:
-        """A convolution with a bias, as BatchNorm leaves it when it is folded."""
+        """Add a convolution with a bias, as BatchNorm folding leaves it."""
         groups = inputs if shape.op == DEPTHWISE else 1
         weight = self.stored(f"{name}.weight", (outputs, inputs // groups, *shape.kernel))
         bias = self.stored(f"{name}.bias", (outputs,))
@@ -107,12 +116,12 @@ class _Branches:
         )  # fmt: skip
 
     def linear(self, name: str, value: str, inputs: int, outputs: int) -> str:
-        """A linear layer with a bias."""
+        """Add a linear layer with a bias."""
         weight = self.stored(f"{name}.weight", (outputs, inputs))
         return self.node("Gemm", [value, weight, self.stored(f"{name}.bias", (outputs,))], name, transB=1)
 
     def stored(self, name: str, dims: tuple[int, ...]) -> str:
-        """A weight; its numbers are small, so that deep sums stay finite, and never denormal."""
+        """Add a weight; its numbers are small, so that deep sums stay finite, and never denormal."""
         from onnx import numpy_helper
 
         self.weights.append(
@@ -121,10 +130,10 @@ class _Branches:
         return name
 
     def scalar(self, name: str, number: float) -> str:
-        """A constant, once."""
+        """Add a constant, once."""
         from onnx import TensorProto, helper
 
-        if all(one.name != name for one in self.weights):
+        if all(weight.name != name for weight in self.weights):
             self.weights.append(helper.make_tensor(name, TensorProto.FLOAT, [], [number]))
         return name
 

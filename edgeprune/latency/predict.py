@@ -1,4 +1,4 @@
-"""What a keep-plan will take on a device, by its latency table."""
+"""Predict the latency of a keep-plan on a device from its table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,8 +22,8 @@ class Timed:
     Attributes:
         layer: of the ONNX file.
         entry: times by channels.
-        inputs, outputs: the class of each channel, -1 where it always stays; None where the graph does not
-            know the layer, so that it never changes.
+        inputs, outputs: the class of each channel, -1 where it is always kept; None where the graph does not
+            know the layer, which then never changes.
     """
 
     layer: ModelLayer
@@ -40,7 +40,7 @@ class LatencyModel:
         graph: the traced model.
         model: its ONNX file's layers, whose names are the torch modules'.
         table: of the device.
-        correction: by which the table's sum is multiplied, once the whole has been measured.
+        correction: factor on the table's sum, once the latency has been measured end to end.
     """
 
     graph: Graph
@@ -51,7 +51,7 @@ class LatencyModel:
 
     @cached_property
     def timed(self) -> list[Timed]:
-        """Every layer; the channels of one that was cut before are the graph's."""
+        """List every layer; the channels of one that was pruned before are the graph's."""
         slots = self.graph.slots
         return [
             Timed(
@@ -65,39 +65,45 @@ class LatencyModel:
 
     @cached_property
     def others(self) -> list[tuple[float, Ints | None]]:
-        """(ms at the graph's widths, the classes of its channels) of all else."""
-        by_name = {one.layer.name: one for one in self.timed}
-        found: list[tuple[float, Ints | None]] = []
+        """List (ms at the graph's widths, the classes of its channels) of everything but layers."""
+        by_name = {timed.layer.name: timed for timed in self.timed}
+        others: list[tuple[float, Ints | None]] = []
         for other in self.model.others:
-            ms, one = self.table.others.get(other.key, 0.0) * other.channels, by_name.get(other.base)
-            vector = None if one is None else one.outputs
-            if one is not None and vector is not None:
-                ms *= len(vector) / one.layer.outputs
-            found.append((ms, vector))
-        return found
+            ms, base = self.table.others.get(other.key, 0.0) * other.channels, by_name.get(other.base)
+            vector = None if base is None else base.outputs
+            if base is not None and vector is not None:
+                ms *= len(vector) / base.layer.outputs
+            others.append((ms, vector))
+        return others
 
     def ms(self, keep: Bools | None = None) -> float:
-        """Of one inference, at the table's batch."""
+        """Return the latency of one inference at the table's batch, ms."""
         return float(self.correction * (sum(self.by_layer(keep).values()) + self._others_ms(keep)))
 
     def by_layer(self, keep: Bools | None = None) -> dict[str, float]:
-        """Each layer's ms, uncorrected; 0 for one without channels."""
-        whole = np.ones(self.graph.classes, dtype=bool) if keep is None else keep
-        alive = np.append(whole, True)  # class -1 stays
+        """Return each layer's ms, uncorrected; 0 for one without channels."""
+        keep_mask = np.ones(self.graph.classes, dtype=bool) if keep is None else keep
+        alive = np.append(keep_mask, True)  # class -1 stays
         return {
-            one.layer.name: self.layer_ms(
-                one,
-                one.layer.inputs if one.inputs is None else int(alive[one.inputs].sum()),
-                one.layer.outputs if one.outputs is None else int(alive[one.outputs].sum()),
+            timed.layer.name: self.layer_ms(
+                timed,
+                timed.layer.inputs if timed.inputs is None else int(alive[timed.inputs].sum()),
+                timed.layer.outputs if timed.outputs is None else int(alive[timed.outputs].sum()),
             )
-            for one in self.timed
+            for timed in self.timed
         }
 
-    def layer_ms(self, one: Timed, inputs: int, outputs: int) -> float:
-        """One layer's ms at some width, looked up once."""
-        key = (one.entry.shape.key, inputs, outputs)
+    def layer_ms(self, timed: Timed, inputs: int, outputs: int) -> float:
+        """Return one layer's ms at some width; cached.
+
+        Args:
+            timed: the layer.
+            inputs: channels.
+            outputs: channels.
+        """
+        key = (timed.entry.shape.key, inputs, outputs)
         if key not in self._known:
-            self._known[key] = one.entry.at(inputs, outputs)
+            self._known[key] = timed.entry.at(inputs, outputs)
         return self._known[key]
 
     def _others_ms(self, keep: Bools | None) -> float:
@@ -107,34 +113,37 @@ class LatencyModel:
         return float(sum(ms if vector is None else ms * alive[vector].mean() for ms, vector in self.others))
 
     def by_widths(self) -> "MsByWidths":
-        """Milliseconds as a function of the groups' widths, for a search that asks often."""
+        """Return the latency as a function of the groups' widths, for a search that evaluates it often."""
         return MsByWidths(self)
 
     def steps(self) -> Ints:
-        """For each group of coupled channels, the multiple that its widths are best kept at."""
-        found = np.ones(len(self.graph.groups), dtype=np.int64)
+        """Return for each group of coupled channels the multiple that its widths are best kept at."""
+        steps = np.ones(len(self.graph.groups), dtype=np.int64)
         group_of = np.append(self.graph.group_of, -1)
-        for one in self.timed:
-            for axis, vector in (("inputs", one.inputs), ("outputs", one.outputs)):
+        for timed in self.timed:
+            for axis, vector in (("inputs", timed.inputs), ("outputs", timed.outputs)):
                 for group in np.unique(group_of[vector]) if vector is not None else ():
                     if group >= 0:
-                        found[group] = max(found[group], one.entry.steps[axis])
-        return found
+                        steps[group] = max(steps[group], timed.entry.steps[axis])
+        return steps
 
 
 class MsByWidths:
     """Predicted milliseconds as a function of the groups' widths.
 
-    A layer's width is what always stays and a share of each group's; a group concerns the few layers that
-    write or read it, so that a change of one is quickly told.
+    A layer's width is its unprunable part and a share of each group's; a group affects only the few layers that
+    write or read it, so that a change of one is cheap to evaluate.
     """
 
     def __init__(self, model: LatencyModel) -> None:
         self.model, timed = model, model.timed
         self.sides = [
             _Side.of(vector, full, rows)
-            for one in timed
-            for vector, full in ((one.inputs, one.layer.inputs), (one.outputs, one.layer.outputs))
+            for timed_layer in timed
+            for vector, full in (
+                (timed_layer.inputs, timed_layer.layer.inputs),
+                (timed_layer.outputs, timed_layer.layer.outputs),
+            )
             for rows in [group_shares([vector], model.graph)[0]]
         ]
         self.near: list[list[int]] = [[] for _ in model.graph.groups]
@@ -149,13 +158,20 @@ class MsByWidths:
         self.slope = (weights / lengths) @ rows if len(weights) else np.zeros(len(model.graph.groups))
 
     def __call__(self, widths: Ints) -> float:
-        """At these widths."""
+        """Return the latency at these widths, ms."""
         counts = widths.tolist()
         layers = sum(self._layer(number, counts) for number in range(len(self.model.timed)))
         return self.model.correction * (layers + self.still + float(self.slope @ widths))
 
     def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:
-        """When ``groups`` go from ``widths``, where it takes ``before``, to others."""
+        """Return the latency after some groups change their width.
+
+        Args:
+            widths: (groups,) channels of each group.
+            before: the latency there, ms.
+            groups: that change.
+            to: their new widths.
+        """
         old = widths.tolist()
         new = list(old)
         change = 0.0
@@ -173,7 +189,7 @@ class MsByWidths:
 
 @dataclass(frozen=True)
 class _Side:
-    """A layer's width on one side: what always stays, and how much of each group stands there."""
+    """A layer's width on one side: its unprunable part, and how much of each group it contains."""
 
     base: int
     groups: tuple[tuple[int, float], ...]
@@ -188,7 +204,7 @@ class _Side:
 
 
 def group_shares(vectors: Sequence[Ints | None], graph: Graph) -> Floats:
-    """How often a member of each group stands in each vector, shape (vectors, groups)."""
+    """Return how often a member of each group occurs in each vector, shape (vectors, groups)."""
     sizes = np.array([group.size for group in graph.groups], dtype=np.float64)
     out = np.zeros((len(vectors), len(graph.groups)))
     for row, vector in enumerate(vectors):

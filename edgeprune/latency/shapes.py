@@ -1,4 +1,4 @@
-"""A layer but for its channels: what a latency table is keyed by; and the layers of an ONNX file."""
+"""Describe layers apart from their channels, the keys of a latency table; read those of an ONNX file."""
 
 import re
 from collections import defaultdict
@@ -18,7 +18,7 @@ ACTIVATIONS = ("Relu", "Clip")  # what a runtime computes in the convolution's o
 
 @dataclass(frozen=True)
 class Shape:
-    """All that decides a layer's time but its channels and the batch.
+    """Everything that determines a layer's time, apart from its channels and the batch.
 
     Attributes:
         op: "conv" (dense), "depthwise" or "linear".
@@ -39,7 +39,7 @@ class Shape:
 
     @property
     def key(self) -> str:
-        """'conv 3x3 on 32x32 + Add + Relu', with what is not usual of stride, padding and dilation."""
+        """'conv 3x3 on 32x32 + Add + Relu', with stride, padding and dilation where they are unusual."""
         words = [self.op]
         if self.op != LINEAR:
             words.append(_by(self.kernel))
@@ -53,7 +53,7 @@ class Shape:
 
     @property
     def out_size(self) -> tuple[int, ...]:
-        """Of the output, without batch and channels."""
+        """The size of the output, without batch and channels."""
         n = len(self.size)
         return tuple(
             (self.size[i] + self.pads[i] + self.pads[n + i] - self.dilations[i] * (self.kernel[i] - 1) - 1)
@@ -63,14 +63,14 @@ class Shape:
         )
 
     def macs(self, inputs: int, outputs: int) -> float:
-        """Multiply-adds for one image."""
+        """Return the multiply-adds for one image."""
         area = 1.0
         for length in (*self.out_size, *self.kernel):
             area *= length
         return area * (outputs if self.op == DEPTHWISE else inputs * outputs)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return it as JSON."""
         return asdict(self)
 
     @classmethod
@@ -92,13 +92,13 @@ class ModelLayer:
 
 @dataclass(frozen=True)
 class Other:
-    """An operation that is no layer: it costs in proportion to its channels.
+    """An operation that is not a layer: it costs in proportion to its channels.
 
     Attributes:
         label: of its node; see `edgeprune.bench.graph`.
-        key: operation and size of what it gives, as in "Concat on 28x28".
-        channels: that it gives, or 1 where that is not known.
-        base: the layer whose channels it has, as far as its label tells.
+        key: operation and size of its output, as in "Concat on 28x28".
+        channels: of its output, or 1 where unknown.
+        base: the layer whose channels it has, taken from its label.
     """
 
     label: str
@@ -109,13 +109,13 @@ class Other:
 
 @dataclass(frozen=True)
 class Model:
-    """What a table must know of: the layers, in the order of their running, and all else."""
+    """Everything that a table must cover: the layers, in the order of execution, and the other operations."""
 
     layers: tuple[ModelLayer, ...]
     others: tuple[Other, ...]
 
     def without(self, names: set[str]) -> "Model":
-        """This model when layers, and what follows them, have gone."""
+        """Return this model without some layers and what follows them."""
         return Model(
             tuple(layer for layer in self.layers if layer.name not in names),
             tuple(other for other in self.others if other.base not in names),
@@ -123,10 +123,10 @@ class Model:
 
 
 def read_model(path: Path, batch: int) -> Model:
-    """The layers of an ONNX file.
+    """Read the layers of an ONNX file.
 
     Raises:
-        LatencyError: it has no convolution or linear layer that can be told.
+        LatencyError: it has no convolution or linear layer.
     """
     import onnx
     from onnx import shape_inference
@@ -135,18 +135,18 @@ def read_model(path: Path, batch: int) -> Model:
     _fix_batch(content, batch)
     graph = shape_inference.infer_shapes(content).graph
     sizes = {v.name: _sizes(v) for v in [*graph.input, *graph.value_info, *graph.output]}
-    weights = {one.name: tuple(one.dims) for one in graph.initializer}
-    raw = {one.name for one in graph.input}
+    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    raw = {tensor.name for tensor in graph.input}
     users: dict[str, list[NodeProto]] = defaultdict(list)
     for node in graph.node:
         for name in node.input:
             users[name].append(node)
     layers, covered = [], set[str]()
     for node in graph.node:
-        found = _layer(node, sizes, weights, raw)
-        if found is None:
+        layer = _layer(node, sizes, weights, raw)
+        if layer is None:
             continue
-        name, shape, inputs, outputs = found
+        name, shape, inputs, outputs = layer
         after, folded = _after(node, users, weights, covered) if shape.op != LINEAR else ((), ())
         covered |= {node.name, *folded}
         layers.append(ModelLayer(name, replace(shape, after=after), inputs, outputs))
@@ -168,8 +168,8 @@ def read_model(path: Path, batch: int) -> Model:
 
 
 def _fix_batch(content: "ModelProto", batch: int) -> None:
-    for one in content.graph.input:
-        for dim in one.type.tensor_type.shape.dim[:1]:
+    for value in content.graph.input:
+        for dim in value.type.tensor_type.shape.dim[:1]:
             if not dim.dim_value:
                 dim.dim_value = batch
 
@@ -181,28 +181,28 @@ def _sizes(value: Any) -> tuple[int, ...]:
 def _layer(
     node: "NodeProto", sizes: dict[str, tuple[int, ...]], weights: dict[str, tuple[int, ...]], raw: set[str]
 ) -> tuple[str, Shape, int, int] | None:
-    """Name, shape and channels of a node that is a layer of a known kind."""
+    """Return name, shape and channels of a node that is a layer of a known kind."""
     if len(node.input) < 2 or node.input[1] not in weights:
         return None
     match, dims = WEIGHT.fullmatch(node.input[1]), weights[node.input[1]]
     name = match.group(1) if match else re.sub(r"\W+", "_", node.input[1])
-    given: dict[str, Any] = {a.name: tuple(a.ints) or a.i for a in node.attribute}
+    attributes: dict[str, Any] = {a.name: tuple(a.ints) or a.i for a in node.attribute}
     if node.op_type == "Gemm" and len(dims) == 2:
-        outputs, inputs = dims if given.get("transB") else dims[::-1]
+        outputs, inputs = dims if attributes.get("transB") else dims[::-1]
         return name, Shape(LINEAR), inputs, outputs
     if node.op_type != "Conv" or len(sizes.get(node.input[0], ())) != len(dims):
         return None
-    n, groups = len(dims) - 2, int(given.get("group", 1) or 1)
+    n, groups = len(dims) - 2, int(attributes.get("group", 1) or 1)
     inputs = dims[1] * groups
     if groups not in (1, inputs) or (groups > 1 and dims[0] != inputs):
-        return None  # groups of several channels: left to proportion
+        return None  # groups of several channels: estimated in proportion
     shape = Shape(
         DENSE if groups == 1 else DEPTHWISE,
         sizes[node.input[0]][2:],
         dims[2:],
-        given.get("strides") or (1,) * n,
-        given.get("pads") or (0,) * 2 * n,
-        given.get("dilations") or (1,) * n,
+        attributes.get("strides") or (1,) * n,
+        attributes.get("pads") or (0,) * 2 * n,
+        attributes.get("dilations") or (1,) * n,
         raw=node.input[0] in raw,
     )
     return name, shape, inputs, dims[0]
@@ -214,7 +214,7 @@ def _after(
     weights: dict[str, tuple[int, ...]],
     taken: set[str],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What follows a convolution and is folded into it: an activation; or a residual add, and then one."""
+    """Return what is folded into a convolution: an activation, or a residual add and an activation."""
     words: list[str] = []
     names: list[str] = []
     while True:

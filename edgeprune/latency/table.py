@@ -1,4 +1,4 @@
-"""A latency table: measured times of layers by shape and channels, and what lies between them."""
+"""Hold a latency table: measured times of layers by shape and channels, with interpolation between them."""
 
 import bisect
 from collections.abc import Mapping
@@ -12,34 +12,36 @@ from edgeprune.latency.shapes import DEPTHWISE, Shape
 from edgeprune.records import read_record
 from edgeprune.records.tables import TableRecord, shape_fault
 
-SCHEMA = 2  # 1 had medians, which are not to be mixed with `quiet_ms`
+SCHEMA = 2  # 1 had medians, which must not be mixed with `quiet_ms`
 AXES = ("inputs", "outputs")
-# What a table was measured on: a plan made from it holds there alone.
+# What a table was measured on: its times are valid only there.
 CONDITIONS = ("device", "processor", "runtime", "runtime_version", "precision", "batch", "threads")
 
-ASSUMED_ON = "device_assumed_on"  # a condition besides: what the machine is, where its profile was assumed
+ASSUMED_ON = "device_assumed_on"  # a further condition: the actual machine, where its profile was assumed
 
 
 @dataclass
 class Entry:
-    """What is known of one shape.
+    """The measured times of one shape.
 
     Attributes:
-        shape: which layer.
+        shape: of the layer.
         ms: (inputs, outputs) -> time.
         steps: for each axis, the multiple that widths are best kept at: those between cost the next one's
             time, or more.
-        rough: for each axis, and for "both": how many times longer a width between two steps takes than the
-            next one.
+        misalignment_penalty: for each axis, and for "both": how many times longer a width between two steps
+            takes than the next one.
     """
 
     shape: Shape
     ms: dict[tuple[int, int], float] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(AXES, 1))
-    rough: dict[str, float] = field(default_factory=lambda: {"inputs": 1.0, "outputs": 1.0, "both": 1.0})
+    misalignment_penalty: dict[str, float] = field(
+        default_factory=lambda: {"inputs": 1.0, "outputs": 1.0, "both": 1.0}
+    )
 
     def at(self, inputs: int, outputs: int) -> float:
-        """Time in ms: measured, or between measured ones, linear in steps. 0 where nothing is left.
+        """Return the time in ms: measured, or interpolated linearly in steps. 0 where no channel is left.
 
         Raises:
             LatencyError: nothing was measured.
@@ -51,44 +53,52 @@ class Entry:
         if not self.ms:
             raise LatencyError(f"the table has no times of {self.shape.key}: build it again")
         rises = [self._rise(axis, width) for axis, width in zip(AXES, (inputs, outputs), strict=True)]
-        return self._between(*(width for width, _ in rises)) * self._rough(*(rough for _, rough in rises))
+        return self._between(*(width for width, _ in rises)) * self._penalty(
+            *(misaligned for _, misaligned in rises)
+        )
 
     def _rise(self, axis: str, width: int) -> tuple[int, bool]:
-        """The width that this one costs as much as, and whether it is a rough one."""
+        """Return the width that this one costs as much as, and whether the misalignment penalty applies."""
         widths = {point[AXES.index(axis)] for point in self.ms}
         if width in widths:
             return width, False
         step = self.steps[axis]
-        risen = min(-(-width // step) * step, max(widths)) if width <= max(widths) else width
-        return risen, width % step != 0 and len(widths) > 1
+        rounded_up = min(-(-width // step) * step, max(widths)) if width <= max(widths) else width
+        return rounded_up, width % step != 0 and len(widths) > 1
 
-    def _rough(self, inputs: bool, outputs: bool) -> float:
+    def _penalty(self, inputs: bool, outputs: bool) -> float:
         if inputs and outputs:
-            return self.rough["both"]
-        return self.rough["inputs"] if inputs else self.rough["outputs"] if outputs else 1.0
+            return self.misalignment_penalty["both"]
+        return (
+            self.misalignment_penalty["inputs"]
+            if inputs
+            else self.misalignment_penalty["outputs"]
+            if outputs
+            else 1.0
+        )
 
     def _between(self, inputs: int, outputs: int) -> float:
-        """Bilinear in the grid; beyond it, in proportion to the last piece."""
+        """Interpolate bilinearly in the grid; beyond it, extrapolate the last interval."""
         if self.shape.op == DEPTHWISE:
             return _line({a: ms for (a, _), ms in self.ms.items()}, inputs)
         rows: dict[int, dict[int, float]] = {}
         for (a, b), ms in self.ms.items():
             rows.setdefault(a, {})[b] = ms
-        whole = {
+        by_inputs = {
             a: _line(row, outputs)
             for a, row in rows.items()
             if len(row) > 1 or len(rows) == 1 or outputs in row
         }
-        if not whole:  # one width of outputs alone was timed, as of a classifier
-            whole = {a: ms * outputs / b for a, row in rows.items() for b, ms in row.items()}
-        return _line(whole, inputs)
+        if not by_inputs:  # one width of outputs alone was timed, as of a classifier
+            by_inputs = {a: ms * outputs / b for a, row in rows.items() for b, ms in row.items()}
+        return _line(by_inputs, inputs)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return it as JSON."""
         return {
             "shape": self.shape.to_dict(),
             "steps": self.steps,
-            "rough": self.rough,
+            "rough": self.misalignment_penalty,
             "points": [[a, b, ms] for (a, b), ms in sorted(self.ms.items())],
         }
 
@@ -101,7 +111,7 @@ class Entry:
 
 
 def _line(values: Mapping[int, float], at: int) -> float:
-    """Linear between neighbours; outside by the nearest piece, and never below 0."""
+    """Interpolate linearly; outside extrapolate the nearest interval, and never below 0."""
     if at in values:
         return values[at]
     places = sorted(values)
@@ -119,7 +129,7 @@ class Table:
     Attributes:
         conditions: what `CONDITIONS` names.
         entries: by shape's key.
-        others: operation and size -> ms for each channel, of what is no layer.
+        others: operation and size -> ms for each channel, of other operations than layers.
         created: when, in ISO form.
         reference_ms: of the layer that is in every sample file; all times are scaled to it.
     """
@@ -133,22 +143,22 @@ class Table:
     def check(self, conditions: Mapping[str, Any]) -> None:
         """Raise LatencyError, naming what differs, unless measured under these conditions.
 
-        Conditions that are not given are not looked at.
+        Missing conditions are not checked.
         """
         for name in CONDITIONS:
             if name in conditions and conditions[name] != self.conditions.get(name):
-                what, mine = name.replace("_", " "), self.conditions.get(name)
+                what, recorded = name.replace("_", " "), self.conditions.get(name)
                 raise LatencyError(
-                    f"this latency table was measured with {what} {mine}, not {conditions[name]}: "
+                    f"this latency table was measured with {what} {recorded}, not {conditions[name]}: "
                     "build one for that"
                 )
 
     def entry(self, shape: Shape) -> Entry:
-        """What is known of a shape; empty when it is new."""
+        """Return the entry of a shape; empty when it is new."""
         return self.entries.setdefault(shape.key, Entry(shape))
 
     def save(self, path: Path) -> None:
-        """Write it, aside and renamed."""
+        """Write the table, aside and renamed."""
         write_json(
             path,
             {

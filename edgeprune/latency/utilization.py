@@ -1,4 +1,4 @@
-"""Where a model's layers stand on a device's steps, and which widths it would compute for nothing."""
+"""Report how a model's widths use a device's steps, and which more channels would cost no time."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +14,11 @@ Row = dict[str, Any]
 
 
 def layer_utilization(model: Model, table: Table) -> list[Row]:
-    """One row for each layer of a model, in the order of their running.
+    """Return one row for each layer of a model, in the order of execution.
 
     ``step`` is the multiple that its output channels are best kept at on the device; ``free_to`` the next
-    multiple where that takes no longer, None where the layer stands on a step or the next one costs time;
-    ``ms`` is the table's. A layer that the table does not know has a ``reason`` instead.
+    multiple where that takes no longer, None where the layer is aligned or more channels cost time; ``ms`` is
+    the table's. A layer that is not in the table has a ``reason`` instead.
     """
     rows = []
     for layer in model.layers:
@@ -34,14 +34,14 @@ def layer_utilization(model: Model, table: Table) -> list[Row]:
             rows.append({**row, "reason": "not in the table"})
             continue
         step, ms = entry.steps["outputs"], entry.at(layer.inputs, layer.outputs)
-        top = -(-layer.outputs // step) * step
-        free = top > layer.outputs and entry.at(layer.inputs, top) <= ms * (1 + SAME)
-        rows.append({**row, "step": step, "ms": ms, "free_to": top if free else None})
+        next_multiple = -(-layer.outputs // step) * step
+        free = next_multiple > layer.outputs and entry.at(layer.inputs, next_multiple) <= ms * (1 + SAME)
+        rows.append({**row, "step": step, "ms": ms, "free_to": next_multiple if free else None})
     return rows
 
 
 def utilization_of(file: Path | None, result: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for a model that was measured, where the device's table is in its usual place.
+    """Return such rows for a measured model, if the device's table is at its usual path.
 
     Args:
         file: its ONNX file; None where it was not exported to ONNX.
@@ -53,15 +53,15 @@ def utilization_of(file: Path | None, result: Mapping[str, Any]) -> dict[str, An
     settings = {name: result["settings"][name] for name in ("precision", "batch", "threads")}
     device, runtime = result["device"], result["settings"]["runtime"]
     conditions = conditions_of(device["fingerprint"], device["name"], runtime, **settings)
-    place = lut_of(conditions)
-    found: dict[str, Any] = {"lut": str(place), "rows": None, "reason": None}
+    path = lut_of(conditions)
+    report: dict[str, Any] = {"lut": str(path), "rows": None, "reason": None}
     if file is None:
-        return {**found, "reason": "the model was not exported to ONNX, from which its layers are read"}
-    if not place.is_file():
-        return {**found, "reason": f"no latency table {place}: make it with edgeprune lut build"}
+        return {**report, "reason": "the model was not exported to ONNX, from which its layers are read"}
+    if not path.is_file():
+        return {**report, "reason": f"no latency table {path}: make it with edgeprune lut build"}
     try:
-        table = Table.load(place)
+        table = Table.load(path)
         table.check(conditions)
-        return {**found, "rows": layer_utilization(read_model(file, conditions["batch"]), table)}
+        return {**report, "rows": layer_utilization(read_model(file, conditions["batch"]), table)}
     except LatencyError as error:
-        return {**found, "reason": str(error)}
+        return {**report, "reason": str(error)}

@@ -11,7 +11,7 @@ from trt.fixtures import small_cnn
 from bench.conftest import FAKE
 from edgeprune.bench import BenchOptions, bench_models
 from edgeprune.bench.graph import OnnxGraph, read_graph
-from edgeprune.bench.layers import TimedLayer, compare_layers, group_of, padded, timed_layers, verdict
+from edgeprune.bench.layers import TimedLayer, compare_layers, group_of, merge_passes, padded, verdict
 from edgeprune.reporting.rows import layer_table, layers_title
 
 NODES = {"conv1": "Conv", "relu1": "Relu", "fc": "Gemm"}
@@ -85,7 +85,7 @@ def test_a_reformat_goes_with_the_layer_it_names() -> None:
     copy = layer(
         "Reformatting CopyNode for Input Tensor 0 to fc", 0.5, "Reformat", onnx=["fc"], reformat=True
     )
-    found = timed_layers(
+    found = merge_passes(
         [[copy, layer("conv1 + relu1", 2.0, onnx=["conv1", "relu1"]), layer("fc", 1.0)]], GRAPH
     )
     assert [(sorted(one.nodes), one.ms, one.reformats, one.reformat_ms) for one in found] == [
@@ -103,7 +103,7 @@ def test_a_reorder_goes_with_the_layer_beside_it() -> None:
             layer("fc", 1.0, "Gemm"),
         ]
     ]
-    found = timed_layers(passes, GRAPH)
+    found = merge_passes(passes, GRAPH)
     assert [(sorted(one.nodes), one.ms, one.reformats) for one in found] == [
         (["conv1", "relu1"], [2.75], 2),
         (["fc"], [1.0], 0),
@@ -111,7 +111,7 @@ def test_a_reorder_goes_with_the_layer_beside_it() -> None:
 
 
 def test_a_layer_without_a_time_is_left_out() -> None:
-    assert timed_layers([[layer("conv1", 1.0)], [layer("conv1", None)]], GRAPH) == []
+    assert merge_passes([[layer("conv1", 1.0)], [layer("conv1", None)]], GRAPH) == []
 
 
 def test_layers_that_were_fused_otherwise_are_one_row() -> None:
@@ -182,7 +182,7 @@ def test_onnxruntime_on_this_machine(tmp_path: Path) -> None:
         found = layers(
             str(path), runtime="onnxruntime", batch=1, threads=1, seconds=0.05, options=EngineOptions()
         )["layers"]
-        parts[name] = timed_layers([found], read_graph(path))
+        parts[name] = merge_passes([found], read_graph(path))
         assert all(label.split("/")[0] in ("conv1", "fc") for one in parts[name] for label in one.nodes)
     rows = compare_layers(parts["baseline"], parts["pruned"])
     conv = next(row for row in rows if "conv1" in row["onnx"])

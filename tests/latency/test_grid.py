@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from edgeprune.latency.grid import Line, find_rough, find_step, first_grid, probe_widths
+from edgeprune.latency.grid import Line, find_misalignment_penalty, find_step, first_grid, probe_widths
 
 
 def stairs(step: int, slope: float = 1.0, base: float = 1.0):
@@ -15,13 +15,13 @@ def stairs(step: int, slope: float = 1.0, base: float = 1.0):
 def test_the_step_of_a_staircase(step: int) -> None:
     times = {w: stairs(step)(w) for w in probe_widths()}
     assert find_step(times) == step
-    assert find_rough(times, step) == pytest.approx(1.0)
+    assert find_misalignment_penalty(times, step) == pytest.approx(1.0)
 
 
 def test_widths_between_steps_may_cost_more_than_the_next_one() -> None:
     times = {w: stairs(16)(w) * (1 if w % 16 == 0 else 1.7) for w in probe_widths()}
     assert find_step(times) == 16
-    assert find_rough(times, 16) == pytest.approx(1.7)
+    assert find_misalignment_penalty(times, 16) == pytest.approx(1.7)
 
 
 def test_a_straight_line_has_no_step() -> None:
@@ -40,13 +40,13 @@ def test_first_grid() -> None:
 
 
 def test_a_grid_grows_where_times_are_bent_and_nowhere_else() -> None:
-    asked: list[int] = []
+    timed: list[int] = []
     line = Line(first_grid(512, 16), 16)
-    while wanted := line.wanted():
-        asked.extend(wanted)
-        line.take({w: max(1.0, w / 64) for w in wanted})  # flat up to 64, then a line
+    while widths := line.pending():
+        timed.extend(widths)
+        line.take({w: max(1.0, w / 64) for w in widths})  # flat up to 64, then a line
     times = line.times
-    assert len(asked) == len(set(asked)) == len(times) < 16  # nothing twice
+    assert len(timed) == len(set(timed)) == len(times) < 16  # nothing twice
     for w in range(16, 513, 16):
         low = max(a for a in times if a <= w)
         high = min(b for b in times if b >= w)

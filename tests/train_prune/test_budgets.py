@@ -60,7 +60,7 @@ def test_every_kind_of_run_settles_on_the_device(
     assert summary["target"]["asked"] == "latency=0.8" and summary["target"]["fraction"] == 0.8
     assert summary["target"]["got_fraction"] == pytest.approx(board.measured[-1]) or len(board.measured) > 1
     assert summary["target"]["got_fraction"] <= 0.8 * 1.015
-    assert any("measured whole" in note for note in summary["notes"])
+    assert any("measured end to end" in note for note in summary["notes"])
     record = Run.open("run").times()
     assert record is not None and record["conditions"]["device"] == "cpu"
     assert sum(one["chosen"] for one in record["attempts"]) == 1
