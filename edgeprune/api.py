@@ -30,7 +30,7 @@ from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import Batches, score
 from edgeprune.latency import BenchTarget, device_budget
-from edgeprune.options.bounds import short
+from edgeprune.options.checks import short
 from edgeprune.records.trust import trusting
 from edgeprune.rewrite import compaction, masking
 from edgeprune.rewrite.inplace import move_into

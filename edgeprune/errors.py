@@ -24,6 +24,7 @@ after ``error:`` and exits with 1.
 """
 
 import unicodedata
+from collections.abc import Sequence
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, invisible formats, lone surrogates, line separators
 
@@ -108,6 +109,11 @@ def known(kind: str, name: str, names: list[str]) -> str:
         name: the unknown name.
         names: all known names.
     """
+    return f"unknown {kind} {name!r}{near_miss(name, names)}; known: {', '.join(sorted(names))}"
+
+
+def near_miss(name: str, names: Sequence[str]) -> str:
+    """Return " (did you mean 'resnet20'?)" where one of the names is similar to an unknown one; else ''."""
     import difflib
     import os.path
 
@@ -118,8 +124,7 @@ def known(kind: str, name: str, names: list[str]) -> str:
         )  # resnet2O is closer to resnet20 than to resnet32
 
     nearest = max(difflib.get_close_matches(name, names), key=likeness, default=None)
-    hint = f" (did you mean {nearest!r}?)" if nearest else ""
-    return f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(names))}"
+    return f" (did you mean {nearest!r}?)" if nearest else ""
 
 
 def printable(text: object, *, keep: str = "") -> str:

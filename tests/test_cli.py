@@ -79,7 +79,7 @@ def test_every_help_has_an_example(name: str) -> None:
         (["compare", "resnet8", "--methods", ","], "no methods"),
         (["compare", "resnet8", "--methods", "learned", "--seeds", "0"], "--seeds must be at least 1"),
         (["compare", "resnet8", "--methods", "learned", "--moments", "middle"], "unknown moment 'middle'"),
-        (["compare", "resnet8", "--methods", "learned", "--seconds", "0"], "--seconds is 0"),
+        (["compare", "resnet8", "--methods", "learned", "--seconds", "0"], "--seconds must be above 0"),
         (["compare", "resnet2O", "--methods", "learned"], "did you mean 'resnet20'"),
         (["compare", "--methods", "learned"], "nothing to prune"),
         (["compare", "resnet8", "--methods", "l1", "--weights-key", "ema"], "there is no --weights"),

@@ -27,11 +27,15 @@ layers.py    both models layer by layer
 run.py       a whole measurement
 """
 
-from edgeprune.bench.compare import energy_ratio
-from edgeprune.bench.detect import detect_report, find_device
-from edgeprune.bench.hosts import Host
-from edgeprune.bench.options import BenchOptions
-from edgeprune.bench.run import bench_models, bench_run
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeprune.bench.compare import energy_ratio
+    from edgeprune.bench.detect import detect_report, find_device
+    from edgeprune.bench.hosts import Host
+    from edgeprune.bench.options import BenchOptions
+    from edgeprune.bench.run import bench_models, bench_run
 
 __all__ = [
     "BenchOptions",
@@ -42,3 +46,19 @@ __all__ = [
     "energy_ratio",
     "find_device",
 ]
+
+_MODULES = {
+    "compare": ("energy_ratio",),
+    "detect": ("detect_report", "find_device"),
+    "hosts": ("Host",),
+    "options": ("BenchOptions",),
+    "run": ("bench_models", "bench_run"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first used: the options alone need no numpy."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,14 +1,17 @@
-"""Options of a measurement, validated before anything is measured."""
+"""Options of a measurement, checked before anything is measured. Nothing heavy is imported."""
 
 import contextlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgeprune.devices import Device
 from edgeprune.errors import BenchError
-from edgeprune.files.paths import explain_os_error, is_stream, link_target, part_name
-from edgeprune.options.bounds import check_count, check_quantity
+from edgeprune.options.bounds import IMAGES_PER_BATCH, SECONDS, THREADS
+from edgeprune.options.checks import Count
+from edgeprune.options.fields import check_fields, option
+
+if TYPE_CHECKING:
+    from edgeprune.devices import Device
 
 ROUND_S = 1.0  # long enough that a round's median is steady, short enough that drift within a pair is small
 MIN_ROUNDS = 8  # with fewer pairs a bootstrap interval holds the truth less often than it says
@@ -19,42 +22,34 @@ MAX_ROUNDS = 20
 class BenchOptions:
     """One measurement.
 
-    Attributes:
-        device: profile of the device.
-        batch: images per inference.
-        threads: of the runtime; None for all physical cores that the process may use on the device.
-        seconds: of timed inference per model, over all rounds; loading and warm-up are extra.
-        rounds: per model; None derives them from ``seconds``.
-        host: how the device is reached, as in ``user@board``; None where it is this machine.
-
     Raises:
-        BenchError: a number is out of range.
+        BenchError: a number that cannot be measured with; names the field.
     """
 
-    device: Device
-    batch: int = 1
-    threads: int | None = None
-    seconds: float = 10.0
-    rounds: int | None = None
-    host: str | None = None
+    device: "Device"
+    batch: int = option(1, "Run this many images per inference.", "measurement", IMAGES_PER_BATCH, main=True)
+    threads: int | None = option(
+        None,
+        "Use this many threads of the runtime.",
+        "measurement",
+        THREADS,
+        main=True,
+        unset="all physical cores",
+    )
+    seconds: float = option(
+        10.0,
+        "Time each model for this long; loading and warm-up come on top.",
+        "measurement",
+        SECONDS,
+        main=True,
+    )
+    rounds: int | None = option(
+        None, "Split the time into this many rounds per model.", "measurement", Count(2, 10_000), typed=False
+    )
+    host: str | None = option(None, "Reach the device there, as user@board.", "target", typed=False)
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise BenchError(f"--batch is {self.batch}: give 1 or more images per inference")
-        if self.threads is not None and self.threads < 1:
-            raise BenchError(
-                f"--threads is {self.threads}: give 1 or more, or leave it out for all physical cores"
-            )
-        if not (self.seconds > 0 and math.isfinite(self.seconds)):
-            raise BenchError(
-                f"--seconds is {self.seconds:g}: give the time to measure each model for, such as 10"
-            )
-        for name in ("batch", "threads"):
-            if (value := getattr(self, name)) is not None:
-                check_count(name, value, BenchError)
-        check_quantity("seconds", self.seconds, BenchError)
-        if self.rounds is not None and self.rounds < 2:
-            raise BenchError(f"{self.rounds} rounds cannot be paired: give 2 or more")
+        check_fields(self, BenchError)
 
     @property
     def round_count(self) -> int:
@@ -92,6 +87,8 @@ def check_writable(path: Path) -> None:
     Raises:
         BenchError: the place cannot be written, or ``path`` is a folder.
     """
+    from edgeprune.files.paths import explain_os_error, is_stream, link_target, part_name
+
     if path.is_dir():
         raise BenchError(
             f"cannot write {path}: it is a folder; give a file name, such as {path / 'bench.json'}"

@@ -15,7 +15,7 @@ from edgeprune.budget.targets import Target, parse_targets
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.plan import Plan
-from edgeprune.options.bounds import check_count
+from edgeprune.options.bounds import CHANNELS
 from edgeprune.resources import Resource
 
 
@@ -43,7 +43,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name in ("align", "floor"):
-            check_count(name, getattr(self, name), TargetError, option=name)
+            CHANNELS(f"`{name}`", getattr(self, name), TargetError)
 
     @classmethod
     def of(

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+import numbers
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from edgeprune.graph.arguments import kind_of
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.pieces import TiedGroups
 from edgeprune.graph.plan import Plan
-from edgeprune.options.bounds import check_quantity
+from edgeprune.options.checks import short
 
 if TYPE_CHECKING:
     from edgeprune.budget.budgets import Budget
@@ -217,7 +218,8 @@ def _shares(graph: Graph, ratios: Mapping[str, float]) -> dict[int, float]:
         raise TargetError(f"ratios are set by group, as in {{'layer1': 0.5}}, not {kind_of(ratios)}")
     shares = {}
     for name, ratio in ratios.items():
-        check_quantity("lowest", ratio, TargetError, option=f"the ratio of {name}")
+        if isinstance(ratio, bool) or not isinstance(ratio, numbers.Real):
+            raise TargetError(f"the ratio of {name} must be a number, not {short(ratio)}")
         if name not in names:
             raise PlanError(known("layer", name, list(names)))
         if not 0 < ratio <= 1:

@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.checking import CheckedCommand
+from edgeprune.cli.commands import Command
 from edgeprune.cli.failures import as_one_line
+from edgeprune.cli.options import grouped
 from edgeprune.errors import RunError, printable
 from edgeprune.processes.signals import exit_code, stop_at_once
 
@@ -28,7 +29,7 @@ def complain(line: str) -> None:
 class _Group(click.Group):
     """Turns a user's mistake, and what a machine refuses, into one line and exit code 1, in one place."""
 
-    command_class = CheckedCommand
+    command_class = Command
     group_class = type
 
     def main(self, *args: Any, **settings: Any) -> Any:
@@ -72,7 +73,7 @@ def main() -> None:
 
 def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
     """The --json flag that every command has."""
-    return click.option("--json", "to_json", is_flag=True, help="Print the result as JSON.")(function)
+    return grouped("--json", "to_json", is_flag=True, help="Print the result as JSON.")(function)
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -90,8 +91,8 @@ def trusts(function: Callable[..., Any]) -> Callable[..., Any]:
         with trusting(*trust):
             return function(*args, **options)
 
-    about = "A package whose factory a run folder may import; may be repeated."
-    return click.option("--trust", multiple=True, metavar="PACKAGE", help=about)(command)
+    about = "Let a run folder import its model's factory from this package. May be repeated."
+    return grouped("--trust", multiple=True, metavar="PACKAGE", main=False, help=about)(command)
 
 
 def say(value: Any) -> None:
@@ -114,24 +115,6 @@ def free_place(model: str, data: str) -> Path:
     name = f"{model.replace(':', '-')}-{Path(data).name}"
     places = [RUNS / name, *(RUNS / f"{name}-{i}" for i in range(2, 10_000))]
     return next(place for place in places if not place.exists())
-
-
-def weights_key(command: Any) -> Any:
-    """Let a command take the key of one set of weights in a file."""
-    return click.option(
-        "--weights-key", metavar="KEY", help="Which weights of a file that holds several, as state_dict_ema."
-    )(command)
-
-
-def opaque(command: Any) -> Any:
-    """Let a command take the parts of a network that are to be kept whole."""
-    return click.option(
-        "--opaque",
-        multiple=True,
-        metavar="NAME",
-        callback=lambda _ctx, _param, names: list(names) or None,
-        help="A module to keep whole, by its name or its class's; it may hold any code. May be repeated.",
-    )(command)
 
 
 def given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:

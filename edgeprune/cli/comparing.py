@@ -14,44 +14,32 @@ from edgeprune.cli.base import (
     given,
     latest_run,
     main,
-    opaque,
     say,
     trusts,
-    weights_key,
 )
-from edgeprune.cli.host_options import assume_device, host_words, on_host
+from edgeprune.cli.host_options import host_words, on_host
+from edgeprune.cli.options import grouped, options_of
+from edgeprune.comparison.options import CompareOptions
+from edgeprune.methods import MethodOptions
+from edgeprune.train_prune.options import DataOptions, ModelOptions, TargetOptions, TrainingOptions
 
 
 @main.command()
 @click.argument("source", required=False, metavar="RUN_OR_MODEL")
-@click.option("--methods", help="Names with commas between, or all.")
-@click.option("--moments", help="When to prune, from random weights: of start, epoch:N, plateau, end.")
-@click.option("--seeds", type=int, default=3, show_default=True, help="Repetitions, with seeds 0, 1, ...")
-@click.option("--data", help="digits, cifar10, cifar100, or a folder  [default: the run's, else digits].")
-@click.option("--weights", help="The baseline's weights; without them it is trained, once for all rows.")
-@opaque
-@weights_key
-@click.option("--target", help="What remains, as in train-prune  [default: the run's, else flops=0.5].")
-@click.option("--target-device", help="Choose widths for this device, by its latency table.")
-@assume_device
-@click.option("--epochs", type=int, help="Epochs of pruning and fine-tuning together, in each row.")
-@click.option("--prune-iterations", type=int, help="Steps of the pruning phase.")
-@click.option("--baseline-epochs", type=int, help="Epochs for the baseline, when it is trained here.")
-@click.option("--lr", type=float, help="Learning rate of pruning and fine-tuning.")
-@click.option("--schedule", help="thesis, cosine, onecycle or constant.")
-@click.option("--batch-size", type=int, help="Images per step.")
-@click.option("--align", type=int, help="Widths become multiples of this.")
-@click.option("--precision", help="auto, fp32, bf16 or fp16.")
-@click.option("--device", help="auto, cpu or cuda.")
-@click.option("--image-size", type=int, help="Side in pixels.")
-@click.option("--data-root", help="Where torchvision's data sets are kept.")
-@click.option("--download", is_flag=True, help="Let torchvision fetch the data set.")
-@click.option("--latency/--no-latency", default=True, help="Whether each row is exported and measured.")
-@click.option("--seconds", type=float, default=2.0, show_default=True, help="Of timed inference per model.")
-@click.option("--out", help="Folder of the comparison  [default: runs/compare-NAME].")
-@click.option("--resume", is_flag=True, help="Go on: finished rows are kept, failed ones tried again.")
-@click.option("--force", is_flag=True, help="Replace a comparison of that name.")
-@click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
+@options_of(ModelOptions, inherited=True, only=("weights", "weights_key"))
+@options_of(MethodOptions, inherited=True, only=("opaque", "prune_iterations"))
+@options_of(DataOptions, inherited=True, omit=("val_fraction",))
+@options_of(CompareOptions)
+@options_of(TargetOptions, inherited=True, only=("target", "target_device", "assume_device", "align"))
+@options_of(
+    TrainingOptions,
+    inherited=True,
+    only=("epochs", "baseline_epochs", "lr", "schedule", "batch_size", "precision", "device"),
+)
+@grouped("--out", metavar="DIR", help="Write the comparison into this folder  [default: runs/compare-NAME].")
+@grouped("--resume", is_flag=True, help="Resume: keep finished rows, try failed ones again.")
+@grouped("--force", is_flag=True, help="Replace a comparison of that name.")
+@grouped("--json", "json_path", metavar="FILE", help="Write the result to this file too; - prints it.")
 @on_host
 @trusts
 @click.pass_context
@@ -87,7 +75,7 @@ def compare(
     if resume:
         place = Path(out) if out else comparison.latest_comparison(RUNS)
         comparison.check_same_comparison(place, asked)
-    chosen = None if resume else comparison.CompareOptions.of(asked)
+    chosen = None if resume else CompareOptions.of(asked)
     if chosen is not None:
         comparison.check_effect_of(chosen, typed)
     to_stdout = json_path == "-"
@@ -110,9 +98,15 @@ def compare(
 
 @main.command()
 @click.argument("run", required=False)
-@click.option("--budget", required=True, metavar="FILE", help="Limits, one a line, in TOML.")
-@click.option("--device", help="Whose measurement counts  [default: the budget's, or the only one].")
-@click.option("--junit", metavar="FILE", help="A JUnit report too, for a CI system.")
+@click.option(
+    "--budget", required=True, metavar="FILE", help="Read the limits from this TOML file, one a line."
+)
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    help="Use this device's measurement  [default: the budget's, or the only one].",
+)
+@click.option("--junit", metavar="FILE", help="Write a JUnit report too, for a CI system.")
 @as_json
 @click.pass_context
 def verify(
@@ -133,7 +127,7 @@ def verify(
 
     \b
     edgeprune verify --budget budget.toml
-    edgeprune verify runs/mine --budget budget.toml --device jetson-orin-nano --junit verify.xml
+    edgeprune verify runs/mine --budget budget.toml --junit verify.xml
     """
     from edgeprune.reporting.console import print_lines, print_table
     from edgeprune.runs import verification

@@ -5,29 +5,42 @@ from typing import Any
 
 import click
 
+from edgeprune.bench.options import BenchOptions
 from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
 from edgeprune.cli.host_options import assume_device as can_assume_device
 from edgeprune.cli.host_options import on_host
+from edgeprune.cli.options import grouped, options_of
+from edgeprune.options.bounds import CLASSES
 
 
 @main.command()
 @click.argument("run", required=False)
-@click.option(
+@grouped(
     "--device",
-    help="A profile of 'edgeprune devices', or a TOML file like one; jetson finds out which Jetson it is, "
-    "auto which board  [default: cpu; auto with --host].",
+    group="target",
+    metavar="DEVICE",
+    help="Measure on this device: a profile of 'edgeprune devices', or a TOML file like one; jetson finds out which "
+    "Jetson it is, auto which board  [default: cpu; auto with --host].",
 )
 @on_host
 @can_assume_device
-@click.option("--resume", is_flag=True, help="Go on with the rounds that a cut measurement lacks.")
-@click.option("--runtime", help="What runs the files, as in onnxruntime  [default: the device's].")
-@click.option("--precision", help="Of the numbers, as in int8  [default: the runtime's on that device].")
-@click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
-@click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
-@click.option("--seconds", type=float, default=10.0, show_default=True, help="Of timed inference per model.")
-@click.option("--layers", is_flag=True, help="Time every layer too, in passes of their own.")
-@click.option("--no-accuracy", is_flag=True, help="Leave out the accuracy of the files.")
-@click.option("--json", "json_path", metavar="FILE", help="A second place for the result; - prints it.")
+@grouped(
+    "--runtime",
+    group="measurement",
+    metavar="NAME",
+    help="Run the files with this, as onnxruntime  [default: the device's].",
+)
+@grouped(
+    "--precision",
+    group="measurement",
+    metavar="NAME",
+    help="Measure the files of this precision, as int8  [default: the runtime's on that device].",
+)
+@options_of(BenchOptions)
+@grouped("--layers", group="measurement", is_flag=True, help="Time every layer too, in passes of their own.")
+@grouped("--no-accuracy", group="measurement", is_flag=True, help="Leave out the accuracy of the files.")
+@grouped("--resume", is_flag=True, help="Measure the rounds that an interrupted measurement lacks.")
+@grouped("--json", "json_path", metavar="FILE", help="Write the result to this file too; - prints it.")
 def bench(
     run: str | None, device: str | None, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
     json_path: str | None, layers: bool, resume: bool, there: Any, assume_device: bool, runtime: str | None,
@@ -40,7 +53,7 @@ def bench(
 
     \b
     edgeprune bench
-    edgeprune bench runs/mine --batch 32 --threads 1 --seconds 30 --json result.json
+    edgeprune bench runs/mine --batch 32 --threads 1 --json result.json
     edgeprune bench runs/mine --layers
     edgeprune bench runs/mine --precision int8
     edgeprune bench runs/mine --device jetson --host user@board
@@ -83,7 +96,7 @@ def bench(
 
 
 @main.command()
-@click.option("--detect", is_flag=True, help="Say what this machine is, and which power sensors answer.")
+@grouped("--detect", is_flag=True, help="Say what this machine is, and which power sensors answer.")
 @on_host
 @as_json
 def devices(detect: bool, to_json: bool, there: Any) -> None:
@@ -126,19 +139,49 @@ def lut() -> None:
 
 
 @lut.command("build")
-@click.option("--model", required=True, help="Zoo or torchvision name, package.module:factory, or a run.")
-@click.option("--input", "shape", help="Of an image  [default: 3x32x32 for CIFAR models, else 3x224x224].")
-@click.option("--classes", type=int, help="Number of classes the model is built with.")
-@click.option(
+@grouped(
+    "--model",
+    group="model",
+    required=True,
+    metavar="NAME",
+    help="Time the layers of this model: a name of the zoo or of torchvision, package.module:factory, or a run.",
+)
+@grouped(
+    "--input",
+    "shape",
+    group="model",
+    metavar="CxHxW",
+    help="Set the shape of an image  [default: 3x32x32 for CIFAR models, else 3x224x224].",
+)
+@grouped(
+    "--classes",
+    group="model",
+    type=int,
+    metavar="N",
+    check=CLASSES,
+    help="Build the model with this many classes.",
+)
+@grouped(
     "--device",
-    help="A profile of 'edgeprune devices', or a TOML file like one  [default: cpu; auto with --host].",
+    group="target",
+    metavar="DEVICE",
+    help="Time on this device: a profile of 'edgeprune devices', or a TOML file like one  "
+    "[default: cpu; auto with --host].",
 )
 @on_host
 @can_assume_device
-@click.option("--precision", help="fp32, or fp16 with TensorRT  [default: the profile's].")
-@click.option("--batch", type=int, default=1, show_default=True, help="Images per inference.")
-@click.option("--threads", type=int, help="Of the runtime  [default: all physical cores].")
-@click.option("--out", help="Of the table  [default: luts/DEVICE-RUNTIME-PRECISION-bBATCH-tTHREADS.json].")
+@grouped(
+    "--precision",
+    group="measurement",
+    metavar="NAME",
+    help="Compute in fp32, or fp16 with TensorRT  [default: the profile's].",
+)
+@options_of(BenchOptions, only=("batch", "threads"))
+@grouped(
+    "--out",
+    metavar="FILE",
+    help="Write the table to this file  [default: luts/DEVICE-RUNTIME-PRECISION-bBATCH-tTHREADS.json].",
+)
 @trusts
 @as_json
 def lut_build(
@@ -153,7 +196,7 @@ def lut_build(
 
     \b
     edgeprune lut build --model resnet56
-    edgeprune lut build --model torchvision:resnet50 --device jetson --host user@board --batch 8
+    edgeprune lut build --model torchvision:resnet50 --device jetson --batch 8
     """
     from edgeprune.reporting.console import progress_bars
     from edgeprune.runs import latency_tables

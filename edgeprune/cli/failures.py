@@ -3,13 +3,50 @@
 import contextlib
 import errno
 import os
+import re
 import sys
+from collections.abc import Iterator
 from typing import TextIO
+
+import click
 
 from edgeprune.errors import EdgePruneError, one_line
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad allocation")
 NO_MEMORY = "the machine's memory does not suffice: take a smaller batch, image or model"
+
+
+FIELD = re.compile("`([a-z_]+)(?:=([^`]*))?`")
+
+
+@contextlib.contextmanager
+def naming_options(command: click.Command) -> Iterator[None]:
+    """Let the library's errors, which name fields, name the options of a command."""
+    try:
+        yield
+    except EdgePruneError as error:
+        error.args = (in_flags(str(error), command),)
+        raise
+
+
+def in_flags(message: str, command: click.Command) -> str:
+    """Write each field that is named in backquotes as the command's own option; other text stays.
+
+    `` `epochs` `` becomes ``--epochs``, `` `init=random` `` becomes ``--init random``, `` `latency=False` `` becomes
+    ``--no-latency``.
+    """
+    options = {param.name: param for param in command.params if isinstance(param, click.Option)}
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name not in options:
+            return match[0]
+        option = options[name]
+        if option.is_flag or value is None:
+            return (option.secondary_opts if value == "False" else option.opts)[0]
+        return f"{option.opts[0]} {value}"
+
+    return FIELD.sub(flag, message)
 
 
 def as_one_line(error: Exception) -> str | None:

@@ -6,19 +6,29 @@ from typing import Any
 
 import click
 
+from edgeprune.cli.options import grouped, options_of
+from edgeprune.train_prune.options import TargetOptions
+
 HOST_OPTIONS: dict[str, dict[str, Any]] = {
-    "--ssh-option": {"multiple": True, "help": "As of ssh -o: Port=2222; may be repeated."},
-    "--host-folder": {"help": "For files there  [default: ~/.cache/edgeprune]."},
-    "--host-python": {"help": "The command for Python there  [default: python3]."},
-    "--host": {"help": "The device is there: user@board by ssh, adb:SERIAL for a phone."},
+    "--ssh-option": {
+        "multiple": True,
+        "metavar": "NAME=VALUE",
+        "help": "Pass this to ssh -o, as Port=2222. May be repeated.",
+    },
+    "--host-folder": {
+        "metavar": "DIR",
+        "help": "Keep files there in this folder  [default: ~/.cache/edgeprune].",
+    },
+    "--host-python": {"metavar": "COMMAND", "help": "Run Python there by this command  [default: python3]."},
+    "--host": {
+        "metavar": "HOST",
+        "main": True,
+        "help": "Reach the device there: user@board by ssh, adb:SERIAL for a phone.",
+    },
 }
 
 
-assume_device = click.option(
-    "--assume-device",
-    is_flag=True,
-    help="Take the device's profile even if the machine says that it is another; every result then says so.",
-)
+assume_device = options_of(TargetOptions, only=("assume_device",))
 
 
 def host_words(there: Any) -> str:
@@ -48,5 +58,5 @@ def on_host(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(there=there, **others)
 
     for name, settings in HOST_OPTIONS.items():
-        command = click.option(name, **settings)(command)
+        command = grouped(name, **{"group": "target", "main": False, **settings})(command)
     return command

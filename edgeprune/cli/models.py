@@ -6,20 +6,38 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, echo, latest_run, main, opaque, say, trusts
+from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
+from edgeprune.cli.options import grouped, options_of
+from edgeprune.methods import MethodOptions
+from edgeprune.options.bounds import CLASSES, IMAGES
+from edgeprune.options.checks import Count
 
 
 @main.command()
 @click.argument("model")
-@click.option(
+@grouped(
     "--input",
     "shape",
-    default=None,
-    help="Example input, as 3x224x224  [default: 3x32x32 for CIFAR models, else 3x224x224].",
+    group="model",
+    metavar="CxHxW",
+    help="Trace with an image of this shape  [default: 3x32x32 for CIFAR models, else 3x224x224].",
 )
-@click.option("--classes", type=int, default=None, help="Number of classes the model is built with.")
-@click.option("--ignore", multiple=True, help="A layer whose output channels stay; may be repeated.")
-@opaque
+@grouped(
+    "--classes",
+    group="model",
+    type=int,
+    metavar="N",
+    check=CLASSES,
+    help="Build the model with this many classes.",
+)
+@grouped(
+    "--ignore",
+    group="model",
+    multiple=True,
+    metavar="NAME",
+    help="Keep all output channels of this layer. May be repeated.",
+)
+@options_of(MethodOptions, only=("opaque",), main=("opaque",))
 @trusts
 @as_json
 def inspect(
@@ -59,15 +77,10 @@ def inspect(
     )
 
 
-class _Backends(click.Option):
-    """An option whose help lists the backends there are."""
+def _backends() -> str:
+    from edgeprune.backends import names
 
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return the help, with what other packages bring."""
-        from edgeprune.backends import names
-
-        self.help = f"Backends, comma-separated: {', '.join(names())}  [default: onnx]."
-        return super().get_help_record(ctx)
+    return f"Export with these backends, comma-separated: {', '.join(names())}  [default: onnx]."
 
 
 def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[str, Any]) -> list[Any]:
@@ -108,15 +121,28 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
 
 @main.command()
 @click.argument("run", required=False)
-@click.option("--to", cls=_Backends, metavar="NAMES", help="Backends.")
-@click.option("--trt", is_flag=True, help="TensorRT engines too, where CUDA and TensorRT are.")
-@click.option("--precision", help="Of the engines: fp32, fp16 or int8  [default: fp16].")
-@click.option("--workspace-mb", type=int, help="Memory that a kernel of an engine may use, at most.")
-@click.option("--timing-cache", metavar="FILE", help="Times of kernels, kept from one build to the next.")
-@click.option(
-    "--images", type=int, default=256, show_default=True, help="Real images the export is checked on."
+@grouped("--to", metavar="NAMES", about=_backends)
+@grouped("--trt", is_flag=True, help="Build TensorRT engines too, where CUDA and TensorRT are.")
+@grouped("--precision", metavar="NAME", help="Build engines in fp32, fp16 or int8  [default: fp16].")
+@grouped(
+    "--workspace-mb",
+    type=int,
+    metavar="N",
+    check=Count(1, 1_048_576),
+    help="Let a kernel of an engine use at most this much memory.",
 )
-@click.option("--opset", type=int, help="Of ONNX.")
+@grouped(
+    "--timing-cache", metavar="FILE", help="Keep kernel timings in this file from one build to the next."
+)
+@grouped(
+    "--images",
+    type=int,
+    metavar="N",
+    default=256,
+    check=IMAGES,
+    help="Check the export on this many real images  [default: 256].",
+)
+@grouped("--opset", type=int, metavar="N", check=Count(1, 1_000), help="Export in this opset of ONNX.")
 @trusts
 @as_json
 def export(

@@ -12,64 +12,33 @@ from edgeprune.cli.base import (
     free_place,
     given,
     main,
-    opaque,
     say,
     trusts,
-    weights_key,
 )
-from edgeprune.cli.host_options import assume_device, host_words, on_host
+from edgeprune.cli.host_options import host_words, on_host
+from edgeprune.cli.options import grouped, options_of
+from edgeprune.methods import MethodOptions
+from edgeprune.search.options import SearchOptions
+from edgeprune.train_prune.options import DataOptions, ModelOptions, TargetOptions, TrainingOptions
 
 
 @main.command()
 @click.argument("source", required=False, metavar="MODEL_OR_RUN")
-@click.option("--data", help="digits, cifar10, cifar100, or a folder  [default: the run's, else digits].")
-@click.option("--weights", help="The baseline's weights; without them it is trained first.")
-@opaque
-@weights_key
-@click.option("--target", help="What remains: flops=0.5, params=0.3, memory=20MB, latency=0.5, latency=8ms.")
-@click.option("--trials", type=int, default=200, show_default=True, help="Policies that are evaluated.")
-@click.option(
-    "--clusters", type=int, default=3, show_default=True, help="Variables at first; 0: one a group."
+@options_of(ModelOptions, inherited=True, only=("weights", "weights_key"))
+@options_of(MethodOptions, inherited=True, only=("opaque",))
+@options_of(DataOptions, inherited=True)
+@options_of(SearchOptions)
+@options_of(TargetOptions, inherited=True, flags={"target_device": "--device"})
+@options_of(MethodOptions, inherited=True, only=("floor",))
+@options_of(TrainingOptions, inherited=True, only=("baseline_epochs",))
+@grouped(
+    "--storage",
+    metavar="URL",
+    help="Share the search with other workers here  [default: a file in its folder].",
 )
-@click.option(
-    "--bridge", type=int, default=9, show_default=True, help="After a gradual rollback's first step."
-)
-@click.option("--rollback", default="gradual", show_default=True, help="none, direct or gradual.")
-@click.option("--distance", default="st", show_default=True, help="Of groups: st (structure), eu or js.")
-@click.option("--sampler", default="gp", show_default=True, help="gp, tpe or random; uniform or sensitivity.")
-@click.option("--criterion", default="l1", show_default=True, help="Which channels of a group go first.")
-@click.option("--wall", default="scale", show_default=True, help="Onto the budget: scale or sequential.")
-@click.option(
-    "--reconstruct", default="kernel", show_default=True, help="Least squares: kernel or sequential."
-)
-@click.option("--lowest", type=float, default=0.1, show_default=True, help="The least share of a group.")
-@click.option("--images", type=int, default=2000, show_default=True, help="Held-out ones, to judge on.")
-@click.option("--calibration", type=int, default=1000, show_default=True, help="Images to reconstruct from.")
-@click.option(
-    "--final-calibration",
-    type=int,
-    default=4000,
-    show_default=True,
-    help="The same, for the best at the end.",
-)
-@click.option("--device", "target_device", help="Choose for this device, by its latency table.")
-@assume_device
-@click.option("--target-batch", type=int, help="Images per inference there  [default: 1].")
-@click.option("--target-threads", type=int, help="Of its runtime.")
-@click.option("--lut", metavar="FILE", help="The latency table  [default: the device's under luts/].")
-@click.option("--align", type=int, help="Widths become multiples of this.")
-@click.option("--floor", type=int, help="No group keeps fewer channels.")
-@click.option("--baseline-epochs", type=int, help="Epochs for the baseline, when it is trained here.")
-@click.option("--image-size", type=int, help="Side in pixels.")
-@click.option("--val-fraction", type=float, help="Share of the training images that is held out.")
-@click.option("--data-root", help="Where torchvision's data sets are kept.")
-@click.option("--download", is_flag=True, help="Let torchvision fetch the data set.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--storage", metavar="URL", help="Shared by workers  [default: a file in the search's folder].")
-@click.option("--study", help="The study's name in that storage  [default: of model, data and target].")
-@click.option("--out", help="Folder of the search  [default: runs/search-NAME].")
-@click.option("--resume", is_flag=True, help="Go on, or take part while it runs.")
-@click.option("--force", is_flag=True, help="Replace a search of that name.")
+@grouped("--out", metavar="DIR", help="Write the search into this folder  [default: runs/search-NAME].")
+@grouped("--resume", is_flag=True, help="Resume the search, or take part while it runs.")
+@grouped("--force", is_flag=True, help="Replace a search of that name.")
 @on_host
 @trusts
 @as_json
@@ -86,7 +55,8 @@ def search(
     \b
     edgeprune search resnet20
     edgeprune search runs/mine --target flops=0.5 --trials 200
-    edgeprune search resnet56 --data cifar10 --weights resnet56.safetensors --target latency=0.5 --device cpu
+    edgeprune search resnet56 --data cifar10 --weights resnet56.pt
+    edgeprune search runs/mine --target latency=0.5 --device cpu
     edgeprune search runs/mine --storage postgresql://user@host/db
     edgeprune search --resume
     """
@@ -108,7 +78,7 @@ def search(
     if resume:
         place = Path(out) if out else room.latest_search(RUNS)
         room.check_same_search(place, asked)
-    chosen = None if resume else room.SearchOptions.of(asked)
+    chosen = None if resume else SearchOptions.of(asked)
     if chosen is not None:
         room.check_effect_of(chosen, asked)
     again = trust_words(source) + host_words(there) + (" --storage URL" if storage else "")

@@ -14,12 +14,31 @@ table.py     the result as rows of text
 plot.py      accuracy over FLOPs as a PNG
 """
 
-from edgeprune.comparison.folder import latest_comparison
-from edgeprune.comparison.options import CompareOptions, asked, check_effect_of
-from edgeprune.comparison.running import check_same_comparison, compare
-from edgeprune.comparison.table import comparison_remarks, comparison_table
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeprune.comparison.folder import latest_comparison
+    from edgeprune.comparison.options import CompareOptions, asked, check_effect_of
+    from edgeprune.comparison.running import check_same_comparison, compare
+    from edgeprune.comparison.table import comparison_remarks, comparison_table
 
 __all__ = [
     "CompareOptions", "asked", "check_effect_of", "check_same_comparison", "compare",
     "comparison_remarks", "comparison_table", "latest_comparison",
 ]  # fmt: skip
+
+_MODULES = {
+    "folder": ("latest_comparison",),
+    "options": ("CompareOptions", "asked", "check_effect_of"),
+    "running": ("check_same_comparison", "compare"),
+    "table": ("comparison_remarks", "comparison_table"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first used: the options alone need no torch."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What a comparison is asked for, checked before anything is written."""
+"""Options of a comparison, checked before anything is written. Nothing heavy is imported."""
 
 import re
 from collections.abc import Iterable
@@ -6,12 +6,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from edgeprune.bench import BenchOptions
-from edgeprune.devices import load_device
+from edgeprune.bench.options import BenchOptions
 from edgeprune.errors import TrainError, known
-from edgeprune.methods import dashed, names
-from edgeprune.options.bounds import check_count
-from edgeprune.train_prune.effects import check_effect
+from edgeprune.methods import names
+from edgeprune.options.checks import Count
+from edgeprune.options.fields import check_fields, like, option
 from edgeprune.train_prune.options import TrainPruneOptions
 
 ALL = "all"
@@ -34,16 +33,26 @@ class CompareOptions:
         seconds: of timed inference per model, for that.
 
     Raises:
-        TrainError: no methods, an unknown method or moment, no seeds. BenchError: ``seconds`` is none.
+        TrainError: no methods, an unknown method or moment, or a value that makes no sense; names the field.
     """
 
     source: str
-    methods: tuple[str, ...] = ()
-    moments: tuple[str, ...] = ()
-    seeds: int = 3
+    methods: tuple[str, ...] = option(
+        (), "Compare these methods: names with commas between, or all.", "method", main=True, metavar="NAMES"
+    )
+    moments: tuple[str, ...] = option(
+        (),
+        "Prune random weights at each of these moments: start, epoch:N, plateau, end; with commas between.",
+        "method",
+        main=True,
+        metavar="WHEN",
+    )
+    seeds: int = option(
+        3, "Repeat each row with this many seeds: 0, 1, ...", "run", Count(1, 1_000), main=True
+    )
     training: dict[str, Any] = field(default_factory=dict)
-    latency: bool = True
-    seconds: float = 2.0
+    latency: bool = option(True, "Export each row and measure it.", "measurement", main=True)
+    seconds: float = like(BenchOptions, "seconds", 2.0)
 
     @classmethod
     def of(cls, asked: dict[str, Any]) -> "CompareOptions":
@@ -64,14 +73,13 @@ class CompareOptions:
         object.__setattr__(self, "moments", tuple(dict.fromkeys(self.moments)))
         for moment in self.moments:
             if not MOMENT.fullmatch(moment):
-                raise TrainError(known("moment", moment, list(MOMENTS)))
-        check_count("seeds", self.seeds, TrainError)
+                raise TrainError(f"`moments`: {known('moment', moment, list(MOMENTS))}")
+        check_fields(self, TrainError)
         if self.training.get("task", TrainPruneOptions.task) != TrainPruneOptions.task:
             raise TrainError(f"compare is for {TrainPruneOptions.task}, not for {self.training['task']}")
         for name in ("weights", "weights_key", "baseline_epochs", "baseline_lr") if self.moments else ():
             if self.training.get(name) is not None:
-                raise TrainError(f"--moments trains from random weights: leave --{dashed(name)} out")
-        BenchOptions(load_device("cpu"), seconds=self.seconds)
+                raise TrainError(f"`moments` trains from random weights: leave `{name}` out")
 
 
 def chosen_methods(methods: tuple[str, ...], moments: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -79,12 +87,12 @@ def chosen_methods(methods: tuple[str, ...], moments: tuple[str, ...] = ()) -> t
     if not methods and moments:
         methods = (MOMENT_METHOD,)
     if not methods:
-        raise TrainError(f"no methods: say --methods all, or some of {', '.join(names())}")
+        raise TrainError(f"no methods: say `methods=all`, or some of {', '.join(names())}")
     if ALL in methods:
         return names()
     for method in methods:
         if method not in names():
-            raise TrainError(known("method", method, [*names(), ALL]))
+            raise TrainError(f"`methods`: {known('method', method, [*names(), ALL])}")
     return tuple(dict.fromkeys(methods))
 
 
@@ -99,9 +107,9 @@ def asked(typed: dict[str, Any]) -> dict[str, Any]:
             found[name] = listed(typed[name])
             for part in found[name]:
                 if found[name].count(part) > 1:
-                    raise TrainError(f"--{name} names {part} twice: name each once")
+                    raise TrainError(f"`{name}` names {part} twice: name each once")
     if ALL in found.get("methods", ()) and len(found["methods"]) > 1:
-        raise TrainError("--methods all names every method: leave the others out")
+        raise TrainError("`methods=all` names every method: leave the others out")
     if found.get("methods"):
         found["methods"] = chosen_methods(found["methods"])
     return found
@@ -117,8 +125,10 @@ def check_effect_of(options: CompareOptions, typed: Iterable[str]) -> None:
     Raises:
         TrainError: names the option and says why it has no effect.
     """
+    from edgeprune.train_prune.effects import check_effect
+
     if "seconds" in typed and not options.latency:
-        raise TrainError("--seconds has no effect with --no-latency: leave one of them out")
+        raise TrainError("`seconds` has no effect with `latency=False`: leave one of them out")
     own = (
         {"moment": options.moments[0], "init": "random", "prune_schedule": "one-shot"}
         if options.moments

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, TraceError, one_line
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
-from edgeprune.options.bounds import short
+from edgeprune.options.checks import short
 from edgeprune.recording.values import tensors_of
 
 

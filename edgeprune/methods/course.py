@@ -1,6 +1,5 @@
 """The course of a pruning: at which steps how much goes, and by which criterion."""
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,6 @@ from edgeprune.errors import TrainError
 if TYPE_CHECKING:
     from edgeprune.methods.schedules import Schedule
 
-MOMENT = re.compile(r"start|plateau|end|epoch:[0-9]{1,6}")
 PLATEAU_SHARE = 0.8  # of all steps, by which a loss that never levels off is taken to have done so
 
 
@@ -102,9 +100,3 @@ class Course:
             moment, done = steps[0], done - 1
         removals = self.removals(moment)
         return removals[done] if done < len(removals) else None
-
-
-def check_moment(moment: str) -> None:
-    """Raise TrainError unless ``moment`` is one of those `Course` knows."""
-    if not MOMENT.fullmatch(moment):
-        raise TrainError(f"--moment {moment!r}: write start, epoch:N, plateau or end")

@@ -1,49 +1,142 @@
-"""What a user may choose about pruning itself; a method says which of it it has a use for."""
+"""What a user may choose about pruning itself; a method says which of it has an effect."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from edgeprune.options.bounds import BATCHES, CHANNELS, IMAGES_PER_BATCH, SHARE, STEPS
+from edgeprune.options.checks import Choice, Count, Pattern, Quantity
+from edgeprune.options.fields import option
+
+MOMENT = r"start|plateau|end|epoch:[0-9]{1,6}"
+
+
+def _schedules() -> Sequence[str]:
+    from edgeprune.methods.schedules import SCHEDULES
+
+    return SCHEDULES.names()
+
+
+def _own_schedules() -> Sequence[str]:
+    from edgeprune.methods.schedules import SCHEDULES
+
+    return SCHEDULES.registered()
+
+
+def _reductions() -> Sequence[str]:
+    from edgeprune.importance.combine import REDUCTIONS
+
+    return tuple(REDUCTIONS)
+
+
+def _normalisers() -> Sequence[str]:
+    from edgeprune.importance.combine import NORMALISERS
+
+    return tuple(NORMALISERS)
+
+
+def _fits() -> Sequence[str]:
+    from edgeprune.reconstruct import WAYS
+
+    return WAYS
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodOptions:
-    """How channels are chosen and when they go; None means "as the method's source has it".
+    """How channels are chosen and when they are pruned; None means "as the method's source has it"."""
 
-    Attributes:
-        method: a name in `edgeprune.methods.names`.
-        plan: a file that says what goes, in the place of a method.
-        opaque: modules that are kept whole.
-        prune_schedule: a name in `edgeprune.methods.SCHEDULES`.
-        prune_iterations: steps of the pruning phase, for a schedule that takes time.
-        prune_steps: removals of an iterative schedule.
-        moment: when pruning begins: 'start', 'epoch:N', 'plateau' or 'end'.
-        switch: share of the removals that are made by a method's first criterion, where it has two.
-        shrink: share of its size that a penalty takes off a scale the loss does not defend.
-        reduction: of a criterion over coupled layers.
-        normalise: of a criterion between layers.
-        score_batches: batches of images that a criterion looks at.
-        reconstruct: how the next layers are fitted after a removal.
-        optimizer_state: 'reset', or 'slice' to cut it with the channels.
-        mask_images: images of a batch that the learned method's pruning-models see.
-        offset: of the learned method's continuous mask.
-        floor: no layer keeps fewer channels.
-    """
-
-    method: str = "learned"
-    plan: str | None = None
-    opaque: list[str] | None = None
-    prune_schedule: str | None = None
-    prune_iterations: int | None = None
-    prune_steps: int = 5
-    moment: str = "start"
-    switch: float = 0.5
-    shrink: float = 0.66
-    reduction: str | None = None
-    normalise: str | None = None
-    score_batches: int = 10
-    reconstruct: str | None = None
-    optimizer_state: str = "reset"
-    mask_images: int = 8
-    offset: float = 1.15
-    floor: int = 2
+    method: str = option(
+        "learned",
+        "Choose channels by this method; list them with --methods.",
+        "method",
+        main=True,
+        metavar="NAME",
+    )
+    plan: str | None = option(
+        None,
+        "Prune what this file says, as 'edgeprune search' or Plan.to_dict wrote it, instead of choosing.",
+        "method",
+        metavar="FILE",
+    )
+    opaque: list[str] | None = option(
+        None,
+        "Keep this module whole, whatever its code does; name it or its class. May be repeated.",
+        "model",
+        metavar="NAME",
+    )
+    prune_schedule: str | None = option(
+        None,
+        "Remove channels by this schedule, with a criterion: {choices}.",
+        "method",
+        Choice(_schedules, _own_schedules),
+        metavar="NAME",
+        unset="the method's own",
+    )
+    prune_iterations: int | None = option(
+        None,
+        "Set the steps of the pruning phase.",
+        "method",
+        STEPS,
+        unset="4000, or 40 % of all",
+    )
+    prune_steps: int = option(
+        5, "Set the number of removals of an iterative schedule.", "method", Count(1, 1_000)
+    )
+    moment: str = option(
+        "start",
+        "Prune with a criterion at this moment: {choices}.",
+        "method",
+        Pattern(MOMENT, ("start", "epoch:N", "plateau", "end")),
+        metavar="WHEN",
+    )
+    switch: float = option(
+        0.5,
+        "Set the share of removals by saliency before saliency-similarity turns to similarity.",
+        "method",
+        SHARE,
+    )
+    shrink: float = option(
+        0.66,
+        "Set the fraction by which the penalty shrinks a weight that has no loss gradient.",
+        "method",
+        Quantity(0, 100),
+    )
+    reduction: str | None = option(
+        None,
+        "Combine a criterion's scores over coupled layers by {choices}.",
+        "method",
+        Choice(_reductions, lambda: ("mean", "sum", "max", "product")),
+        metavar="NAME",
+        unset="the method's own",
+    )
+    normalise: str | None = option(
+        None,
+        "Normalise each layer's scores by {choices}.",
+        "method",
+        Choice(_normalisers, lambda: ("mean", "max", "sum", "l2", "none")),
+        metavar="NAME",
+        unset="the method's own",
+    )
+    score_batches: int = option(10, "Score a criterion on this many batches of 64 images.", "method", BATCHES)
+    reconstruct: str | None = option(
+        None,
+        "Fit the next layers by least squares after a removal: {choices}.",
+        "method",
+        Choice(_fits, lambda: ("none", "scale", "kernel", "sequential")),
+        metavar="NAME",
+        unset="the method's own",
+    )
+    optimizer_state: str = option(
+        "reset",
+        "Handle the optimizer's state after a removal: {choices} it with the channels.",
+        "method",
+        Choice(("reset", "slice")),
+        metavar="NAME",
+    )
+    mask_images: int = option(
+        8, "Show the pruning-models this many images of each batch.", "method", IMAGES_PER_BATCH
+    )
+    offset: float = option(1.15, "Set the offset of the continuous mask.", "method", Quantity(0, 1_000))
+    floor: int = option(2, "Keep at least this many channels in every layer.", "target", CHANNELS)
 
 
 def dashed(name: str) -> str:

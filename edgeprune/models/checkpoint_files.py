@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.errors import WeightsError, printable
-from edgeprune.options.bounds import short
+from edgeprune.options.checks import short
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")  # .pth.tar among the last
 SAVE = "save model.state_dict(), or {'state_dict': ...}"

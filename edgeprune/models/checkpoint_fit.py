@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from edgeprune.errors import WeightsError, printable
 from edgeprune.models.checkpoint_files import Holdings
-from edgeprune.options.bounds import short
+from edgeprune.options.checks import short
 
 # Segments that module wrappers add to names: DataParallel and DDP, torch.compile, FSDP, checkpoint_wrapper.
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")

@@ -1,1 +1,1 @@
-"""Bounds of options, and the checks against them."""
+"""Options as records: each field carries its default, its help, its group and its check, once; and their bounds."""

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from edgeprune.errors import WeightsError, one_line
 from edgeprune.files.reading import parse_json
-from edgeprune.options.bounds import short
+from edgeprune.options.checks import short
 from edgeprune.records.checking import HINT, check, check_schema
 from edgeprune.records.fields import Index, Name, Width
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.models import build, is_cifar_sized
-from edgeprune.options.bounds import MAX_ELEMENTS, check_count, short
+from edgeprune.options.bounds import CLASSES, MAX_ELEMENTS
+from edgeprune.options.checks import short
 from edgeprune.runs.run import Run
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def named_model(name: str, shape: str | None, classes: int | None) -> "tuple[nn.
     cifar = is_cifar_sized(name)
     size = parse_shape(("3x32x32" if cifar else "3x224x224") if shape is None else shape)
     classes = (10 if cifar else 1000) if classes is None else classes
-    check_count("classes", classes, ModelError)
+    CLASSES("`classes`", classes, ModelError)
     return build(name, num_classes=classes, in_channels=size[0]), size
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgeprune.errors import EdgePruneError, ModelError, TraceError, WeightsError, one_line
 from edgeprune.files.tensors import read_tensor_file
 from edgeprune.graph.symbolic import trace
-from edgeprune.options.bounds import short
+from edgeprune.options.checks import short
 from edgeprune.recording.untouched import untouched
 from edgeprune.recording.values import tensors_of
 from edgeprune.records.saved import SCHEMA, SavedPlans, read_saved

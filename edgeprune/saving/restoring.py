@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, WeightsError, one_line
 from edgeprune.files.tensors import check_savable
 from edgeprune.graph.classes import Graph, build_graph, shapes_of
-from edgeprune.options.bounds import short
+from edgeprune.options.checks import short
 from edgeprune.records.saved import SavedPlans, Step, StoredTensor
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.history import example_of, history_of, plan_of

@@ -20,7 +20,6 @@ from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.search.variables import Variables
 from edgeprune.tasks import Classification, Task
 
-FITS = ("kernel", "sequential")
 POSITIONS = 10  # positions that reconstruction samples from each image; the source's number
 BATCH = 250
 SEED = 987_654_321  # of the augmentation of images for BatchNorm's statistics
@@ -37,7 +36,7 @@ class Evaluator:
         calibration: images for reconstruction, not augmented; half as many, augmented as in training, give
             BatchNorm its statistics. More would change the accuracy by less than 0.2 %.
         final: images for both in the final evaluation on test images.
-        reconstruct: one of `FITS`.
+        reconstruct: one of `edgeprune.search.options.FITS`.
         device, precision: of every forward pass.
         task: has the metric.
     """

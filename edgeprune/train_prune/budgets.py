@@ -11,7 +11,8 @@ from edgeprune.budget import Budget, PlanSolver, parse_targets
 from edgeprune.graph.classes import Graph
 from edgeprune.latency import BenchTarget, device_budget
 from edgeprune.records.trust import check_host
-from edgeprune.train_prune.options import TrainPruneOptions, on_device
+from edgeprune.train_prune.checking import on_device
+from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.training import Progress
 
 

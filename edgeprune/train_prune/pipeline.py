@@ -29,8 +29,10 @@ from edgeprune.records.trust import check_options, same_host, vouch_for
 from edgeprune.rewrite.compaction import compact
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.budgets import make_budget
+from edgeprune.train_prune.checking import check_choices, check_device_here
+from edgeprune.train_prune.defaults import resolve
 from edgeprune.train_prune.effects import typed_names
-from edgeprune.train_prune.options import TrainPruneOptions, check_choices, check_device_here, resolve
+from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.stages import Stages
 from edgeprune.training import Progress
 from edgeprune.training.loop import checkpoint_seconds

@@ -23,7 +23,8 @@ from edgeprune.reconstruct import SEQUENTIAL_IMAGES
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Task
 from edgeprune.train_prune.budgets import make_budget
-from edgeprune.train_prune.options import TrainPruneOptions, course_of
+from edgeprune.train_prune.defaults import course_of
+from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.summary import judge
 from edgeprune.training import Progress, Stage, TrainOptions
 

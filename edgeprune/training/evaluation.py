@@ -11,7 +11,7 @@ from torch import nn
 from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import TrainError
 from edgeprune.tasks import Task
-from edgeprune.training.options import computing_in
+from edgeprune.training.precision import computing_in
 
 
 def evaluate(

@@ -25,7 +25,8 @@ from edgeprune.training.average import Average
 from edgeprune.training.evaluation import evaluate, recalibrate
 from edgeprune.training.extras import Extra
 from edgeprune.training.norms import shared_statistics
-from edgeprune.training.options import TrainOptions, computing_in
+from edgeprune.training.options import TrainOptions
+from edgeprune.training.precision import computing_in
 
 REPORT_EVERY = 50  # iterations, as the source of the learned criterion reports them
 Progress = Callable[[float, float, str], None]

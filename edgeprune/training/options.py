@@ -1,59 +1,55 @@
-"""How to train, and in which precision."""
+"""How to train: the options of the loop. Nothing heavy is imported, so that the command line can read them."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
-from edgeprune.errors import TrainError, known
+from edgeprune.errors import TrainError
+from edgeprune.options.bounds import IMAGES_PER_BATCH, RATE, SEED, SHARE_BELOW_ONE
+from edgeprune.options.checks import Choice, Pattern, Quantity
+from edgeprune.options.fields import check_fields, option
 from edgeprune.training.rates import SCHEDULES
+
+DEVICE = Pattern(r"auto|cpu(:0)?|cuda(:[0-9]{1,4})?", ("auto", "cpu", "cuda"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """How to train. ``schedule`` names a factor on ``lr`` over the share of training done.
+    """How to train one stage.
 
-    ``ema`` is the decay of a running average of the weights, which is what a stage ends with (0: none).
+    ``schedule`` names a factor on ``lr`` over the share of training done. ``ema`` is the decay of a running average of
+    the weights, which is what a stage ends with (0: none).
+
+    Raises:
+        TrainError: a value that makes no sense; names the field.
     """
 
-    batch_size: int = 128
-    lr: float = 0.01
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 1e-4
-    schedule: str = "thesis"
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-    precision: str = "fp32"
-    device: str = "cpu"
-    seed: int = 0
+    batch_size: int = option(128, "Set the images per step.", "training", IMAGES_PER_BATCH, metavar="N")
+    lr: float = option(0.01, "Set the learning rate of pruning and fine-tuning.", "training", RATE)
+    momentum: float = option(0.9, "Set the momentum of SGD.", "training", SHARE_BELOW_ONE)
+    nesterov: bool = option(False, "Use Nesterov's momentum.", "training")
+    weight_decay: float = option(1e-4, "Set the weight decay.", "training", Quantity(0, 100))
+    schedule: str = option(
+        "thesis",
+        "Set the learning-rate schedule: {choices}.",
+        "training",
+        Choice(tuple(SCHEDULES)),
+        metavar="NAME",
+    )
+    label_smoothing: float = option(0.0, "Smooth the labels by this share.", "training", SHARE_BELOW_ONE)
+    ema: float = option(
+        0.0,
+        "Average the fine-tuned weights with this decay; 0 averages nothing.",
+        "training",
+        SHARE_BELOW_ONE,
+    )
+    precision: str = option(
+        "fp32", "Compute in {choices}.", "training", Choice(("fp32", "bf16", "fp16")), metavar="NAME"
+    )
+    device: str = option("cpu", "Train on {choices}.", "training", DEVICE)
+    seed: int = option(0, "Seed every random choice.", "run", SEED)
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise TrainError(known("schedule", self.schedule, list(SCHEDULES)))
-        if self.precision not in PRECISIONS:
-            raise TrainError(known("precision", self.precision, list(PRECISIONS)))
+        check_fields(self, TrainError)
 
     def rate_at(self, step: int, whole: int) -> float:
         """Return the learning rate at one of ``whole`` steps."""
         return self.lr * SCHEDULES[self.schedule](step / max(1, whole))
-
-
-PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def best_precision(device: str) -> str:
-    """bf16 where the hardware multiplies in it, else fp32."""
-    if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16" if fast or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)() else "fp32"
-
-
-@contextlib.contextmanager
-def computing_in(precision: str, device: str) -> Iterator[None]:
-    """Autocast to ``precision`` on ``device``; nothing for fp32."""
-    dtype = PRECISIONS[precision]
-    with torch.autocast(device.split(":")[0], dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-        yield

@@ -9,7 +9,8 @@ from edgeprune.comparison.source import absolute_paths, shared_training
 from edgeprune.errors import EdgePruneError, RunError, TrainError
 from edgeprune.runs.run import Run
 from edgeprune.train_prune import pipeline
-from edgeprune.train_prune.options import TrainPruneOptions, resolve
+from edgeprune.train_prune.defaults import resolve
+from edgeprune.train_prune.options import TrainPruneOptions
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 from edgeprune import methods
 from edgeprune.errors import TrainError
 from edgeprune.methods import SCHEDULES, MethodOptions
-from edgeprune.methods.course import Course, Removal, check_moment
+from edgeprune.methods.course import Course, Removal
+from edgeprune.options.fields import check_fields
 
 
 def course(**more: Any) -> Course:
@@ -66,13 +67,13 @@ def test_a_course_that_does_not_fit(more: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("moment", ["start", "end", "plateau", "epoch:0", "epoch:12"])
 def test_moments(moment: str) -> None:
-    check_moment(moment)
+    check_fields(MethodOptions(moment=moment), TrainError)
 
 
 @pytest.mark.parametrize("moment", ["", "begin", "epoch", "epoch:", "epoch:-1", "epoch:2.5", "5"])
 def test_unknown_moments(moment: str) -> None:
     with pytest.raises(TrainError, match="write start, epoch:N, plateau or end"):
-        check_moment(moment)
+        check_fields(MethodOptions(moment=moment), TrainError)
 
 
 def test_every_method_has_a_known_schedule() -> None:

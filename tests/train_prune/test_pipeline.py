@@ -29,7 +29,8 @@ from edgeprune.errors import (
 from edgeprune.models import build
 from edgeprune.runs.run import Run
 from edgeprune.train_prune import pipeline
-from edgeprune.train_prune.options import TrainPruneOptions, resolve
+from edgeprune.train_prune.defaults import resolve
+from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import check_same_options, train_prune
 
 pytestmark = pytest.mark.usefixtures("here")

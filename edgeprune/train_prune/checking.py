@@ -1,0 +1,74 @@
+"""What makes no sense in the options of a run, found before anything is read or written."""
+
+import torch
+
+from edgeprune import tasks
+from edgeprune.budget import need_device, parse_targets
+from edgeprune.errors import TrainError
+from edgeprune.methods import Method, chosen_method
+from edgeprune.options.fields import check_fields
+from edgeprune.train_prune.options import TrainPruneOptions
+
+
+def check_choices(options: TrainPruneOptions) -> None:
+    """Check every option by itself and beside the others.
+
+    Raises:
+        TrainError, TargetError: an option that makes no sense; names the field and says what to do.
+    """
+    method, task = chosen_method(options), tasks.get(options.task)
+    check_fields(options, TrainError)
+    if options.distill and not task.distills:
+        raise TrainError(f"`task={task.name}` has nothing to distil: leave `distill` out")
+    _check_target(options)
+    _check_start(method, options)
+
+
+def on_device(options: TrainPruneOptions) -> bool:
+    """Whether widths are chosen for a device, by its latency table."""
+    return (
+        need_device(parse_targets(options.target))
+        or options.target_device is not None
+        or options.host is not None
+    )
+
+
+def _check_target(options: TrainPruneOptions) -> None:
+    if on_device(options):
+        return
+    for name in ("target_batch", "target_threads", "lut", "assume_device"):
+        if getattr(options, name) not in (None, False):
+            raise TrainError(
+                f"`{name}` is of a device's budget: say `target_device` too, or `target=latency=...`"
+            )
+
+
+def _check_start(method: Method, options: TrainPruneOptions) -> None:
+    """Options that this method, or this start, has no use for are an error, not silence."""
+    method.check(options, pretrained=options.init != "random")
+    if options.init == "random" and options.plan is None:
+        for name in ("weights", "baseline_epochs"):
+            if getattr(options, name) is not None:
+                raise TrainError(f"`init=random` and `{name}` exclude each other: there is no baseline")
+        if options.distill:
+            raise TrainError("`init=random` has no baseline to distil from: leave `distill` out")
+
+
+def check_device_here(name: str, advice: str = "leave the option out") -> None:
+    """Check that this machine has the device a run is to be trained on.
+
+    Args:
+        name: auto, cpu, cuda or cuda:N.
+        advice: what to do where it is missing.
+
+    Raises:
+        TrainError: torch finds no such device.
+    """
+    kind, _, number = name.partition(":")
+    if kind != "cuda":
+        return
+    if not torch.cuda.is_available():
+        raise TrainError(f"`device={name}`: torch finds no CUDA device here; {advice}")
+    if number and int(number) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise TrainError(f"`device={name}`: there are {count} CUDA devices, numbered from 0; {advice}")

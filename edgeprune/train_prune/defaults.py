@@ -1,0 +1,70 @@
+"""What suits the data where a run is told nothing."""
+
+from dataclasses import replace
+
+import torch
+
+from edgeprune import tasks
+from edgeprune.data import DataBundle
+from edgeprune.errors import TrainError
+from edgeprune.methods import Method, chosen_method
+from edgeprune.methods.course import Course
+from edgeprune.train_prune.checking import check_choices
+from edgeprune.train_prune.options import LARGE, SMALL, SMALL_DATA, TrainPruneOptions
+from edgeprune.training import best_precision
+
+PRUNING_ITERATIONS = 4000  # the source's
+FINE_SHARE = 0.6  # of all epochs, kept for fine-tuning when they are too few for 4,000 iterations
+
+
+def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
+    """Fill in what was left open.
+
+    Raises:
+        TrainError, TargetError: an option that makes no sense, with what to do.
+    """
+    defaults = dict(SMALL if data.sizes["train"] < SMALL_DATA else LARGE)
+    if options.model == "resnet110":
+        defaults["lr"] = 1e-3  # the source's rate for ResNet-110; 1e-2 is its rate for ResNet-56
+    if options.init == "random":
+        defaults["lr"], defaults["baseline_epochs"] = defaults["baseline_lr"], None
+    given = {key: value for key, value in defaults.items() if getattr(options, key) is None}
+    if options.distill is None:
+        given["distill"] = options.init == "baseline" and tasks.get(options.task).distills
+    method = chosen_method(options)
+    options = replace(options, method=method.name)
+    given |= method.defaults(options)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    precision = best_precision(device) if options.precision == "auto" else options.precision
+    options = replace(options, **given, device=device, precision=precision)
+    check_choices(options)
+    steps = data.steps(options.batch_size or 1) * (options.epochs or 1)
+    if options.prune_iterations is None:
+        wanted = min(PRUNING_ITERATIONS, round(steps * (1 - FINE_SHARE)))
+        options = replace(options, prune_iterations=max(1, wanted))
+    _check_removals(method, options)
+    if (options.prune_iterations or 0) > steps:
+        raise TrainError(
+            f"`prune_iterations={options.prune_iterations}` is more than the {steps} steps of "
+            f"{options.epochs} epochs: raise `epochs`"
+        )
+    course_of(options, data)  # raises where the moment and the phase do not fit into the epochs
+    return options
+
+
+def _check_removals(method: Method, options: TrainPruneOptions) -> None:
+    """Raise TrainError where there are more removals than steps to make them in."""
+    # The default fits a tiny run too.
+    most = max(options.prune_iterations or 0, TrainPruneOptions.prune_steps)
+    if "prune_steps" not in method.idle(options) and options.prune_steps > most:
+        raise TrainError(
+            f"`prune_steps={options.prune_steps}` is more than the {options.prune_iterations} steps of the "
+            "pruning phase: lower it, or raise `prune_iterations`"
+        )
+
+
+def course_of(options: TrainPruneOptions, data: DataBundle) -> Course:
+    """Return where the removals of a run fall; ``options`` are resolved ones."""
+    per_epoch = data.steps(options.batch_size or 1)
+    total = per_epoch * (options.epochs or 0)
+    return chosen_method(options).course(options, per_epoch=per_epoch, total=total)
