@@ -248,7 +248,7 @@ class Backend:
                 f"{name} disagrees with {self.compared_with} on {parity.images} images: top-1 agreement "
                 f"{100 * parity.top1_agreement:.2f} % ({100 * allowed.top1_agreement:g} % is the least for "
                 f"{self.precision}), largest difference {parity.max_rel_diff:.3g} of the logits "
-                f"({allowed.max_rel_diff:g} allowed); it was not kept: try another --precision"
+                f"({allowed.max_rel_diff:g} allowed); it was not kept: try another `precision`"
             )
 
     def keep(

@@ -57,7 +57,7 @@ class TensorRt(FromOnnx):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.workspace_mb is not None and self.workspace_mb < 1:
-            raise ExportError(f"--workspace-mb is {self.workspace_mb}: give 1 or more, or leave it out")
+            raise ExportError(f"`workspace_mb` is {self.workspace_mb}: give 1 or more, or leave it out")
         if self.timing_cache is not None and not self.timing_cache.absolute().parent.is_dir():
             raise ExportError(f"no folder {self.timing_cache.absolute().parent} for the timing cache")
 

@@ -65,7 +65,7 @@ class Budget:
             if target.resource.needs_device:
                 raise TargetError(
                     f"{target} needs a device's {target.kind} table: use edgeprune.latency.device_budget, or "
-                    "train-prune with --target-device"
+                    "train-prune with `target_device`"
                 )
         return cls(targets, {target.kind: target.resource.cost(graph) for target in targets}, align, floor)
 

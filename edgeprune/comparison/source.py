@@ -7,7 +7,6 @@ from typing import Any
 
 from edgeprune.data import data_names
 from edgeprune.errors import RunError, TrainError
-from edgeprune.methods import dashed
 from edgeprune.records.trust import check_options
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.effects import typed_options
@@ -44,7 +43,7 @@ def shared_training(source: str, typed: dict[str, Any], *, needs_baseline: bool 
     run = Run.open(source)
     for name in FIXED:
         if name in typed:
-            raise TrainError(f"{source} is a run folder, which defines it: leave --{dashed(name)} out")
+            raise TrainError(f"{source} is a run folder, which defines it: leave `{name}` out")
     training = _options_of(run)
     check_options({**training, **typed}, run.path)
     if {"epochs", "batch_size"} & typed.keys():

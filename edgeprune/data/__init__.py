@@ -12,6 +12,7 @@ from edgeprune.data.named import READERS
 from edgeprune.data.source import ReadOptions, Source
 from edgeprune.data.split import stratified_split
 from edgeprune.errors import DataError, known
+from edgeprune.options.bounds import PIXELS, SHARE_BELOW_ONE
 from edgeprune.records import check
 from edgeprune.records.runs import DataSpec
 
@@ -94,10 +95,9 @@ def _changed(spec: dict[str, Any], source: Source) -> str:
 
 
 def _check(image_size: int | None, val_fraction: float) -> None:
-    if not 0 <= val_fraction < 1:
-        raise DataError(f"val_fraction must be at least 0 and below 1, not {val_fraction}")
-    if image_size is not None and image_size < 1:
-        raise DataError(f"image_size must be at least 1 pixel, not {image_size}")
+    SHARE_BELOW_ONE("`val_fraction`", val_fraction, DataError)
+    if image_size is not None:
+        PIXELS("`image_size`", image_size, DataError)
 
 
 def _read(name_or_path: str, options: ReadOptions) -> tuple[str, Source]:

@@ -94,8 +94,8 @@ def _torchvision(dataset: str, train: bool, options: ReadOptions) -> Any:
         raise DataError(f"cannot download {dataset.lower()} into {root}: {error}") from error
     except RuntimeError as error:
         raise DataError(
-            f"{dataset.lower()} is not in {root}: pass --download to fetch it, "
-            "or give --data the path of a folder of images"
+            f"{dataset.lower()} is not in {root}: pass `download` to fetch it, "
+            "or give `data` the path of a folder of images"
         ) from error
 
 

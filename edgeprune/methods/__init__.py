@@ -9,13 +9,13 @@ from edgeprune.methods.base import Method
 from edgeprune.methods.criteria import BY_CRITERIA, ByCriterion
 from edgeprune.methods.given_plan import GivenPlan
 from edgeprune.methods.learned import Learned
-from edgeprune.methods.options import MethodOptions, dashed
+from edgeprune.methods.options import MethodOptions
 from edgeprune.methods.schedules import SCHEDULES, Schedule
 from edgeprune.registry import ObjectRegistry
 
 __all__ = [
     "METHODS", "SCHEDULES", "ByCriterion", "Method", "MethodOptions", "Schedule",
-    "chosen_method", "dashed", "get", "names", "register",
+    "chosen_method", "get", "names", "register",
 ]  # fmt: skip
 
 METHODS = ObjectRegistry("method", "edgeprune.methods", TrainError, Method)

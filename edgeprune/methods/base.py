@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgeprune.errors import TrainError
 from edgeprune.methods.course import Course, Removal
-from edgeprune.methods.options import MethodOptions, dashed
+from edgeprune.methods.options import MethodOptions
 from edgeprune.methods.schedules import SCHEDULES
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Method:
             raise TrainError(f"{self.name} has no schedule but {', '.join(self.schedules)}")
         if options.moment == "end" and SCHEDULES[chosen].takes_time:
             raise TrainError(
-                f"--moment end leaves no steps for the schedule {chosen}: add --prune-schedule one-shot"
+                f"`moment=end` leaves no steps for the schedule {chosen}: add `prune_schedule=one-shot`"
             )
         for name in ("reduction", "normalise"):
             if getattr(options, name) is not None:
@@ -96,7 +96,7 @@ class Method:
 
         for criterion in self.criteria or (self.name,):
             if criterion not in CRITERIA or not accepts(criterion, option):
-                raise TrainError(f"{criterion} takes no --{dashed(option)}: leave it out")
+                raise TrainError(f"{criterion} takes no `{option}`: leave it out")
 
     def idle(self, options: MethodOptions) -> dict[str, str]:
         """Return the options that change nothing with this method, each with the reason."""

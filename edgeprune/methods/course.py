@@ -48,10 +48,10 @@ class Course:
         needs = self._needs
         latest = self.moment_step
         if latest is not None and latest + needs > self.total:
-            what = f"--moment {self.moment}" + (f" and --prune-iterations {needs}" if needs else "")
+            what = f"`moment={self.moment}`" + (f" and `prune_iterations={needs}`" if needs else "")
             raise TrainError(
                 f"{what}: that is beyond the {self.total} steps of this run ({self.per_epoch} an epoch); "
-                "raise --epochs, or prune earlier"
+                "raise `epochs`, or prune earlier"
             )
 
     @property

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from edgeprune.errors import TrainError
 from edgeprune.methods.base import NOT_SCORED, Method
-from edgeprune.methods.options import MethodOptions, dashed
+from edgeprune.methods.options import MethodOptions
 
 if TYPE_CHECKING:
     from edgeprune.methods.phase import Phase
@@ -23,18 +23,18 @@ class GivenPlan(Method):
     def check(self, options: MethodOptions, *, pretrained: bool = True) -> None:  # noqa: ARG002
         """Refuse what would choose: a plan leaves nothing to choose."""
         if options.method not in (MethodOptions.method, PLAN):
-            raise TrainError(f"--plan says what goes: leave --method {options.method} out")
+            raise TrainError(f"`plan` says what goes: leave `method={options.method}` out")
         if options.prune_schedule not in (None, self.schedule):
             raise TrainError(
-                f"--plan is carried out at once: leave --prune-schedule {options.prune_schedule} out"
+                f"`plan` is carried out at once: leave `prune_schedule={options.prune_schedule}` out"
             )
         for name in ("reduction", "normalise", "target_device", "host"):
             if getattr(options, name, None) is not None:
-                raise TrainError(f"--plan says what goes: leave --{dashed(name)} out")
+                raise TrainError(f"`plan` says what goes: leave `{name}` out")
 
     def idle(self, options: MethodOptions) -> dict[str, str]:
         """Return everything that would choose."""
-        idle = dict.fromkeys(DECIDED, "--plan says what is pruned")
+        idle = dict.fromkeys(DECIDED, "`plan` says what is pruned")
         return idle if self.reads_batches(options) else {**idle, **NOT_SCORED}
 
     def scores(self, phase: "Phase") -> "Scores":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.errors import TrainError
 from edgeprune.methods.base import NOT_SCORED, Method
 from edgeprune.methods.course import Course, Removal
-from edgeprune.methods.options import MethodOptions, dashed
+from edgeprune.methods.options import MethodOptions
 from edgeprune.methods.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ class Learned(Method):
         for name, default in OF_CRITERIA.items():
             if getattr(options, name) != default:
                 raise TrainError(
-                    f"--{dashed(name)} is for criteria; the learned method has a phase of its own: leave it "
-                    "out, or choose another --method"
+                    f"`{name}` is for criteria; the learned method has a phase of its own: leave it "
+                    "out, or choose another `method`"
                 )
         if not pretrained:
-            raise TrainError("--init random is for criteria: the learned method prunes a trained network")
+            raise TrainError("`init=random` is for criteria: the learned method prunes a trained network")
 
     def idle(self, options: MethodOptions) -> dict[str, str]:  # noqa: ARG002
         """Return what is of schedules and of scores."""

@@ -137,8 +137,3 @@ class MethodOptions:
     )
     offset: float = option(1.15, "Set the offset of the continuous mask.", "method", Quantity(0, 1_000))
     floor: int = option(2, "Keep at least this many channels in every layer.", "target", CHANNELS)
-
-
-def dashed(name: str) -> str:
-    """An option as it is typed."""
-    return name.replace("_", "-")

@@ -197,7 +197,7 @@ def choose(matcher: Matcher, key: str | None) -> Fit | None:
         raise WeightsError(f"{path} has no tensors under {short(printable(key))!r}; {_listed(matcher)}")
     exact = _distinct(matcher, matcher.within(key))
     if len(exact) > 1:
-        choices = " or ".join(f"--weights-key {_quoted(fit.label)}" for fit in exact)
+        choices = " or ".join(f"`weights_key={_quoted(fit.label)}`" for fit in exact)
         raise WeightsError(
             f"{path} holds several sets of weights that fit and differ: say {choices} (key= in Python); "
             f"{_listed(matcher)}"
@@ -250,7 +250,7 @@ def elsewhere(matcher: Matcher) -> str:
     """Return what else the file holds and how to pick it, for the end of a message; "" if it has one set only."""
     if len(matcher.sets()) < 2:
         return ""
-    return f"{_listed(matcher)}, and --weights-key picks one"
+    return f"{_listed(matcher)}, and `weights_key` picks one"
 
 
 def _quoted(label: str) -> str:

@@ -54,7 +54,7 @@ def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
         if not isinstance(value, Tensor):
             raise WeightsError(
                 f"the model keeps a {type(value).__name__} in its state ({name}), which no file of weights is read "
-                "for: load its weights in a factory of your own (--model package.module:factory)"
+                "for: load its weights in a factory of your own (`model=package.module:factory`)"
             )
     return own
 
@@ -179,7 +179,7 @@ def _refuse(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn:
         others = elsewhere(matcher)
         counts = [_listed(missing, "missing"), _listed(nearest.extra, "unexpected")]
         raise WeightsError(
-            f"{where(matcher, nearest)} is of another model: {', '.join(filter(None, counts))}; is --model right?"
+            f"{where(matcher, nearest)} is of another model: {', '.join(filter(None, counts))}; is `model` right?"
             + (f" {others[0].upper()}{others[1:]}" if others else "")
         )
     _refuse_shapes(model, matcher, nearest)
@@ -214,7 +214,7 @@ def _refuse_shapes(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn
     raise WeightsError(
         f"{place}: the weights have {counts[0]} classes, the data has {counts[1]} ({text}): give data of "
         f"{counts[0]} classes; or load all but {' and '.join(sorted({_layer(name) for name in shapes}))} in a factory "
-        "of your own (--model package.module:factory) and leave --weights out, and the baseline is trained from there"
+        "of your own (`model=package.module:factory`) and leave `weights` out, and the baseline is trained from there"
     )
 
 

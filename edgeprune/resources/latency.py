@@ -25,7 +25,7 @@ class Latency(Resource):
         """Raise TargetError: a latency needs a device."""
         raise TargetError(
             "latency needs a device's latency table: use edgeprune.latency.device_budget, or train-prune with "
-            "--target-device"
+            "`target_device`"
         )
 
     def measured_on_device(self, record: Mapping[str, Any] | None) -> tuple[float, float] | None:

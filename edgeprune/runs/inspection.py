@@ -61,9 +61,9 @@ def named_model(name: str, shape: str | None, classes: int | None) -> "tuple[nn.
         ModelError: unknown name, or a shape that is not like 3x224x224.
     """
     if Path(name).is_dir():
-        for option, value in (("--input", shape), ("--classes", classes)):
+        for option, value in (("shape", shape), ("classes", classes)):
             if value is not None:
-                raise ModelError(f"{name} is a run folder, which defines it: leave {option} out")
+                raise ModelError(f"{name} is a run folder, which defines it: leave `{option}` out")
         run = Run.open(name)
         return run.build(), tuple(run.config["input_shape"])
     cifar = is_cifar_sized(name)

@@ -305,7 +305,7 @@ class Run:
             return ()
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise RunError(
-                f"{self.path / 'config.json'} options: `opaque` is not a list of names: was it edited?"
+                f"{self.path / 'config.json'} options.opaque is not a list of names: was it edited?"
             )
         return tuple(names)
 

@@ -64,7 +64,7 @@ def check_clusters(clusters: int, groups: int) -> None:
     """Raise SearchError for fewer groups than clusters."""
     if clusters > groups:
         raise SearchError(
-            f"{clusters} clusters of {groups} groups of channels: make --clusters at most {groups}, or 0 for "
+            f"{clusters} clusters of {groups} groups of channels: make `clusters` at most {groups}, or 0 for "
             "a variable each"
         )
 

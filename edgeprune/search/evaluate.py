@@ -57,7 +57,7 @@ class Evaluator:
     def __post_init__(self) -> None:
         data = self.data
         if not data.sizes["val"]:
-            raise SearchError("there are no images to evaluate policies on: raise --val-fraction above 0")
+            raise SearchError("there are no images to evaluate policies on: raise `val_fraction` above 0")
         self._held_out = [
             (_channels_last(x), y) for x, y in data.batches("val", batch_size=BATCH, limit=self.images)
         ]

@@ -114,14 +114,14 @@ def _storage_of(folder: SearchFolder, storage: str | None, stored: str) -> str:
     if storage is None:
         if stored != folder.storage:
             raise SearchError(
-                f"the storage {stored} is opened only if you repeat it: give --storage again, in full"
+                f"the storage {stored} is opened only if you repeat it: give `storage` again, in full"
             )
         return stored
     if redacted(storage) != stored:
         if folder.plan.exists():
             raise RunError(
                 f"{folder.path} was begun with another storage, {stored}, and policies are in it: leave "
-                "--storage out, or begin another search"
+                "`storage` out, or begin another search"
             )
         folder.write_options(asdict(folder.read_options()[0]), redacted(storage))
     return storage
@@ -134,7 +134,7 @@ def _begin(
     if options is None:
         raise RunError("a new search needs its options")
     if storage is not None and options.sampler not in STUDIED:
-        raise SearchError(f"--sampler {options.sampler} uses a single worker: leave --storage out")
+        raise SearchError(f"`sampler={options.sampler}` uses a single worker: leave `storage` out")
     with folder_aside(out, SEARCH, force=force, inputs=options.inputs) as aside:
         options = replace(options, training=shared_training(options.source, options.training))
         training = TrainPruneOptions(**{**options.training, "method": "l1", "distill": False})
@@ -150,7 +150,7 @@ def _check(folder: SearchFolder, options: SearchOptions, progress: Progress) -> 
     run = folder.run()
     training = stored_options(run)
     if not training.val_fraction:
-        raise SearchError("there are no images to evaluate policies on: raise --val-fraction above 0")
+        raise SearchError("there are no images to evaluate policies on: raise `val_fraction` above 0")
     model = run.build()
     graph = build_graph(model, torch.zeros(1, *run.config["input_shape"]), opaque=training.opaque or ())
     budget = make_budget(model, graph, training, check=False, progress=progress)

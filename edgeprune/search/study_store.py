@@ -177,10 +177,10 @@ def _check_same(stored: Any, identity: Mapping[str, Any], name: str, url: str) -
     """Raise SearchError unless a study belongs to this search."""
     where = f"the study {name!r} in {redacted(url)}"
     if not isinstance(stored, dict):
-        raise SearchError(f"{where} is not a search of edgeprune's: choose another --study")
+        raise SearchError(f"{where} is not a search of edgeprune's: choose another `study`")
     for key, value in identity.items():
         if stored.get(key) != value:
             raise SearchError(
                 f"{where} holds another search: its {key} is {stored.get(key)}, not {value}; "
-                "choose another --study or --storage"
+                "choose another `study` or `storage`"
             )

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from edgeprune.errors import TrainError
-from edgeprune.methods import chosen_method, dashed
+from edgeprune.methods import chosen_method
 from edgeprune.train_prune.options import TrainPruneOptions
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainPruneOptions)}
@@ -46,11 +46,11 @@ def idle_options(options: TrainPruneOptions) -> dict[str, str]:
     except TrainError:  # an unknown method: the check of all options names those that there are
         return {}
     if options.init == "random":
-        idle["baseline_lr"] = "--init random trains no baseline"
+        idle["baseline_lr"] = "`init=random` trains no baseline"
     if options.weights is None:
-        idle["weights_key"] = "there is no --weights"
+        idle["weights_key"] = "there is no `weights`"
     if options.momentum == 0:
-        idle["nesterov"] = "it needs a --momentum above 0"
+        idle["nesterov"] = "it needs a `momentum` above 0"
     if options.data not in TORCHVISION_DATA:
         reason = f"only {' and '.join(TORCHVISION_DATA)} are fetched by torchvision"
         idle |= {"download": reason, "data_root": reason}
@@ -70,4 +70,4 @@ def check_effect(rows: Iterable[TrainPruneOptions], typed: Iterable[str]) -> Non
     reasons = [idle_options(options) for options in rows]
     for name in typed:
         if reasons and all(name in reason for reason in reasons):
-            raise TrainError(f"--{dashed(name)} has no effect here: {reasons[0][name]}; leave it out")
+            raise TrainError(f"`{name}` has no effect here: {reasons[0][name]}; leave it out")

@@ -19,7 +19,7 @@ from edgeprune.errors import EdgePruneError, ModelError, PlanError, RunError, Tr
 from edgeprune.files.locks import held
 from edgeprune.files.paths import explained
 from edgeprune.files.reading import read_json, sha256
-from edgeprune.methods import chosen_method, dashed
+from edgeprune.methods import chosen_method
 from edgeprune.models import build, load_weights
 from edgeprune.processes.ranks import ranks
 from edgeprune.processes.signals import stop_on_interrupt
@@ -148,9 +148,7 @@ def _check_names(options: TrainPruneOptions) -> None:
     if options.weights is not None:
         for name in ("baseline_epochs", "baseline_lr"):
             if getattr(options, name) is not None:
-                raise TrainError(
-                    f"--{dashed(name)} and --weights exclude each other: the weights are the baseline"
-                )
+                raise TrainError(f"`{name}` and `weights` exclude each other: the weights are the baseline")
 
 
 def _check_output(model: nn.Module, data: DataBundle, options: TrainPruneOptions) -> None:
@@ -222,7 +220,7 @@ def check_same_options(run_path: str | Path, given: dict[str, Any]) -> None:
     for name, value in given.items():
         if name in stored and value != "auto" and not same_option(name, stored[name], value):
             raise RunError(
-                f"this run was started with {name}={stored[name]}, not {value}: leave --{dashed(name)} out, "
+                f"this run was started with {name}={stored[name]}, not {value}: leave `{name}` out, "
                 "or start another run"
             )
 

@@ -28,13 +28,13 @@ def send(run_path: str | Path, interacting: str | None, *, auto: bool = False) -
         raise RunError(f"the pruning phase of {run.path} is over: its masks are fixed")
     if auto and interacting is not None:
         raise RunError(
-            "--auto and --interacting exclude each other: one lets the controller set it, one does not"
+            "`auto` and `interacting` exclude each other: one lets the controller set it, one does not"
         )
     if auto:
         run.steer({"auto": True})
     if interacting is not None:
         if not _NUMBER.fullmatch(interacting):
-            raise EdgePruneError(f"--interacting {interacting!r} is not a number: write 500, +200 or -200")
+            raise EdgePruneError(f"`interacting={interacting!r}` is not a number: write 500, +200 or -200")
         run.steer({"interacting": float(interacting), "relative": interacting[0] in "+-"})
 
 

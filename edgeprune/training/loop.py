@@ -165,10 +165,10 @@ class Stage:
         if self.step == 0 and not self.momentum:  # no update was made that a lower rate could have prevented
             return (
                 f"the loss became {loss} in stage {self.name}, step 0 of {self.steps}: before any update "
-                "that a lower --lr could mend, the model does not give finite numbers for these images"
+                "that a lower `lr` could mend, the model does not give finite numbers for these images"
             )
         message = (
-            f"the loss became {loss} in stage {self.name}, step {self.step} of {self.steps}: lower --lr "
+            f"the loss became {loss} in stage {self.name}, step {self.step} of {self.steps}: lower `lr` "
             f"(it is {self.options.lr:g}) and start again"
         )
         if self.run is None:

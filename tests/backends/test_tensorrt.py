@@ -167,7 +167,7 @@ def test_nothing_is_missing(cudart: FakeCudart, tensorrt: Any) -> None:
     ("arguments", "reason"),
     [
         ({"precision": "fp61"}, "unknown precision 'fp61' .did you mean 'fp16'"),
-        ({"workspace_mb": 0}, "--workspace-mb is 0"),
+        ({"workspace_mb": 0}, "`workspace_mb` is 0"),
         ({"timing_cache": Path("absent/folder/times")}, "no folder .*absent/folder for the timing cache"),
     ],
 )

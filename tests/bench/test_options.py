@@ -11,14 +11,14 @@ from edgeprune.errors import BenchError
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"batch": 0}, "--batch is 0"),
-        ({"batch": -3}, "--batch is -3"),
-        ({"threads": 0}, "--threads is 0"),
-        ({"seconds": 0.0}, "--seconds is 0"),
-        ({"seconds": -1.0}, "--seconds is -1"),
-        ({"seconds": float("nan")}, "--seconds is nan"),
-        ({"seconds": float("inf")}, "--seconds is inf"),
-        ({"rounds": 1}, "cannot be paired"),
+        ({"batch": 0}, "`batch` must be at least 1, not 0"),
+        ({"batch": -3}, "`batch` must be at least 1, not -3"),
+        ({"threads": 0}, "`threads` must be at least 1, not 0"),
+        ({"seconds": 0.0}, "`seconds` must be above 0 and at most 86400, not 0"),
+        ({"seconds": -1.0}, "`seconds` must be above 0 and at most 86400, not -1"),
+        ({"seconds": float("nan")}, "`seconds` must be above 0 .* not nan"),
+        ({"seconds": float("inf")}, "`seconds` must be above 0 .* not inf"),
+        ({"rounds": 1}, "`rounds` must be at least 2, not 1"),
     ],
 )
 def test_bad_numbers(wrong: dict[str, Any], message: str) -> None:

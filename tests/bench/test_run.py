@@ -164,9 +164,9 @@ def spoil(run: Path, name: str) -> None:
     ("arguments", "prepare", "message"),
     [
         ({"device": "toaster"}, None, "unknown device 'toaster'.*nown: .*auto, .*cpu"),
-        ({"threads": 0}, None, "--threads is 0"),
-        ({"batch": 0}, None, "--batch is 0"),
-        ({"seconds": 0}, None, "--seconds is 0"),
+        ({"threads": 0}, None, "`threads` must be at least 1, not 0"),
+        ({"batch": 0}, None, "`batch` must be at least 1, not 0"),
+        ({"seconds": 0}, None, "`seconds` must be above 0"),
         ({}, lambda run: spoil(run, "pruned.onnx"), "has no export/pruned.onnx: .*edgeprune export"),
         ({}, lambda run: (run / "bench").write_text(""), "cannot write .*cpu.json"),
         ({"json_path": "."}, None, "it is a folder"),

@@ -25,8 +25,8 @@ def test_all_is_every_method_and_each_counts_once() -> None:
     [
         ({"methods": ("lerned",)}, TrainError, "unknown method 'lerned' .did you mean 'learned'.*all"),
         ({"methods": ()}, TrainError, "no methods: say --methods all, or some of .*learned"),
-        ({"seeds": 0}, TrainError, "--seeds must be at least 1, not 0"),
-        ({"seconds": 0.0}, BenchError, "--seconds is 0"),
+        ({"seeds": 0}, TrainError, "`seeds` must be at least 1, not 0"),
+        ({"seconds": 0.0}, BenchError, "`seconds` must be above 0"),
         ({"moments": ("middle",)}, TrainError, "unknown moment 'middle'.*: end, epoch:N, plateau, start"),
         ({"moments": ("epoch:0",)}, TrainError, "unknown moment 'epoch:0'"),
         ({"moments": ("end", "epoch:x")}, TrainError, "unknown moment 'epoch:x'"),

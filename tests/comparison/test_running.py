@@ -261,7 +261,7 @@ def test_a_baseline_that_cannot_be_trained_ends_it(options: CompareOptions, tmp_
         ({"target": "flops=0.0001"}, TargetError, "the least that can remain"),
         ({"target": "half"}, TargetError, "flops=0.5"),
         ({"data": "digitz"}, DataError, "did you mean 'digits'"),
-        ({"epochs": 0}, TrainError, "--epochs must be at least 1"),
+        ({"epochs": 0}, TrainError, "`epochs` must be at least 1"),
         (
             {"weights": "nowhere.pt", "baseline_epochs": None},
             WeightsError,

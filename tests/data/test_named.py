@@ -63,7 +63,7 @@ def test_cifar_is_taken_from_torchvision(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 @pytest.mark.parametrize("name", ["CIFAR10", "CIFAR100"])
 def test_missing_cifar_says_how_to_get_it(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"{name.lower()} is not in .*: pass --download .* or give --data"):
+    with pytest.raises(DataError, match=f"{name.lower()} is not in .*: pass `download` .* or give `data`"):
         read_cifar(name, ReadOptions(root=tmp_path))
 
 

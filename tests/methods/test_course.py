@@ -61,7 +61,7 @@ def test_a_plateau_leaves_room_for_what_follows() -> None:
     ],
 )
 def test_a_course_that_does_not_fit(more: dict[str, Any]) -> None:
-    with pytest.raises(TrainError, match="beyond the 100 steps .* raise --epochs"):
+    with pytest.raises(TrainError, match="beyond the 100 steps .* raise `epochs`"):
         course(**more)
 
 

@@ -80,7 +80,7 @@ def test_a_method_follows_only_its_schedules(alternating: Method) -> None:
     alternating.check(MethodOptions(method="alternating", prune_schedule="iterative"))
     with pytest.raises(TrainError, match="alternating has no schedule but one-shot, iterative"):
         alternating.check(MethodOptions(method="alternating", prune_schedule="soft"))
-    with pytest.raises(TrainError, match="alternating takes no --reduction"):
+    with pytest.raises(TrainError, match="alternating takes no `reduction`"):
         alternating.check(MethodOptions(method="alternating", reduction="max"))
 
 
@@ -102,7 +102,7 @@ def test_a_criterion_from_outside_is_a_method_too() -> None:
             methods.get("last").criteria == ("last",)
             and methods.get("last").help == "The place of a channel."
         )
-        with pytest.raises(TrainError, match="last takes no --normalise"):
+        with pytest.raises(TrainError, match="last takes no `normalise`"):
             methods.get("last").check(MethodOptions(method="last", normalise="max"))
     finally:
         importance.CRITERIA.unregister("last")

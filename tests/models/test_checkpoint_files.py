@@ -282,7 +282,7 @@ def test_weights_and_their_average(tmp_path: Path, net: Net) -> None:
 def test_timm(tmp_path: Path, net: Net) -> None:
     ema = averaged(net).module
     path = saved({"state_dict": net.state_dict(), "state_dict_ema": ema.state_dict()}, tmp_path / "w.pth.tar")
-    assert "--weights-key state_dict or --weights-key state_dict_ema" in refusal(path)
+    assert "`weights_key=state_dict` or `weights_key=state_dict_ema`" in refusal(path)
     loads(path, ema, key="state_dict_ema")
 
 
@@ -292,7 +292,7 @@ def test_lightning_with_an_average(tmp_path: Path, net: Net) -> None:
     tensors |= {f"ema_model.{name}": t for name, t in average.state_dict().items()}
     path = saved({"state_dict": tensors, "pytorch-lightning_version": "2.5.0"}, tmp_path / "w.ckpt")
     text = refusal(path)
-    assert "--weights-key state_dict.model or --weights-key state_dict.ema_model" in text
+    assert "`weights_key=state_dict.model` or `weights_key=state_dict.ema_model`" in text
     assert (
         "it holds state_dict.model (9 tensors), state_dict.ema_model (9 tensors), state_dict (1 tensor)"
         in text
@@ -331,7 +331,7 @@ def test_keys_that_pick_nothing(tmp_path: Path, net: Net) -> None:
     text = refusal(path, key="optimizer")
     assert "(optimizer.state.0) is of another model: 8 names missing" in text
     assert "It holds model (9 tensors), model_ema (10 tensors), optimizer.state (6 tensors)" in text
-    assert text.endswith("--weights-key picks one")
+    assert text.endswith("`weights_key` picks one")
 
 
 # --- what does not fit ---------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def test_a_run_keeps_a_part_whole(tmp_path: Path, short: TrainPruneOptions) -> N
 def test_a_name_that_is_nothing_is_refused_before_training(tmp_path: Path, short: TrainPruneOptions) -> None:
     with pytest.raises(TraceError, match="'insid'.*close names are inside"):
         train_prune(tmp_path / "r", replace(short, opaque=["insid"]))
-    with pytest.raises(TrainError, match="--opaque has an empty name"):
+    with pytest.raises(TrainError, match="`opaque` has an empty name"):
         train_prune(tmp_path / "r", replace(short, opaque=[" "]))
     assert not (tmp_path / "r").exists()
 

@@ -73,5 +73,5 @@ def test_cuts_are_nested_and_numbered_by_appearance() -> None:
     for cluster in members(tree.cut(3)):
         assert len({two[group] for group in cluster}) == 1
     assert Dendrogram.of(with_importance(a)).cut(1) == (0,)
-    with pytest.raises(SearchError, match="6 clusters of 5 groups of channels: make --clusters at most 5"):
+    with pytest.raises(SearchError, match="6 clusters of 5 groups of channels: make `clusters` at most 5"):
         tree.cut(6)

@@ -65,5 +65,5 @@ def test_in_the_end_more_images_are_looked_at_and_the_model_as_it_came(place: Pa
 def test_without_held_out_images_there_is_nothing_to_judge_on(place: Path) -> None:
     data = load_data(str(place / "images"), val_fraction=0.0)
     graph = build_graph(build("resnet8", num_classes=3).eval(), torch.zeros(1, *data.shape))
-    with pytest.raises(SearchError, match="raise --val-fraction above 0"):
+    with pytest.raises(SearchError, match="raise `val_fraction` above 0"):
         Evaluator(variables_of(graph), data)

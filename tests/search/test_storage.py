@@ -134,7 +134,7 @@ def test_a_password_is_not_kept_and_given_again(tmp_path: Path) -> None:
     url = "postgresql://me:secret@host/db"
     folder = begun(tmp_path, url)
     assert "secret" not in (tmp_path / "search.json").read_text()
-    with pytest.raises(SearchError, match="opened only if you repeat it: give --storage again, in full"):
+    with pytest.raises(SearchError, match="opened only if you repeat it: give `storage` again, in full"):
         storage_of(folder, None)
     assert storage_of(folder, url) == url
     assert storage_of(folder, "postgresql://me:another@host/db") == "postgresql://me:another@host/db"
@@ -142,7 +142,7 @@ def test_a_password_is_not_kept_and_given_again(tmp_path: Path) -> None:
 
 def test_what_redis_holds_is_opened_only_when_it_is_given(tmp_path: Path) -> None:
     folder = begun(tmp_path, "redis://host/0")
-    with pytest.raises(SearchError, match="give --storage again"):
+    with pytest.raises(SearchError, match="give `storage` again"):
         storage_of(folder, None)
     assert storage_of(folder, "redis://host/0") == "redis://host/0"
 
@@ -162,6 +162,6 @@ def test_the_folders_own_file_alone_needs_no_word(tmp_path: Path) -> None:
     assert storage_of(begun(tmp_path / "..." / "x", None), None).endswith("/.../x/study.db")
     for url in ("sqlite:///a.db", "mysql://me@host/db", "journal:log"):
         folder = begun(tmp_path / "other", url)
-        with pytest.raises(SearchError, match="give --storage again"):
+        with pytest.raises(SearchError, match="give `storage` again"):
             storage_of(folder, None)
         assert storage_of(folder, url) == url

@@ -105,6 +105,6 @@ def test_a_task_that_teaches_nothing_is_not_distilled_from(brightness: Task) -> 
     from edgeprune.train_prune.checking import check_choices
     from edgeprune.train_prune.options import TrainPruneOptions
 
-    with pytest.raises(TrainError, match="--task brightness has nothing to distil: leave --distill out"):
+    with pytest.raises(TrainError, match="`task=brightness` has nothing to distil: leave `distill` out"):
         check_choices(TrainPruneOptions(task="brightness", distill=True))
     check_choices(TrainPruneOptions(task="brightness"))

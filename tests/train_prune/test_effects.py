@@ -68,7 +68,7 @@ def test_what_does_nothing(options: dict, name: str, is_idle: bool) -> None:
 
 def test_the_message_names_the_option_and_the_reason() -> None:
     rows = [TrainPruneOptions(method="l1")]
-    with pytest.raises(TrainError, match="--prune-steps has no effect here: the schedule is one-shot, and"):
+    with pytest.raises(TrainError, match="`prune_steps` has no effect here: the schedule is one-shot, and"):
         check_effect(rows, ["epochs", "prune_steps"])
     check_effect(rows, ["epochs", "lr"])
     check_effect([], ["prune_steps"])
@@ -77,7 +77,7 @@ def test_the_message_names_the_option_and_the_reason() -> None:
 def test_one_row_that_uses_an_option_is_enough() -> None:
     rows = [TrainPruneOptions(method=method) for method in ("l1", "taylor")]
     check_effect(rows, ["prune_steps"])
-    with pytest.raises(TrainError, match="--shrink has no effect"):
+    with pytest.raises(TrainError, match="`shrink` has no effect"):
         check_effect(rows, ["shrink"])
 
 

@@ -453,22 +453,22 @@ BAD_OPTIONS: list[tuple[dict[str, Any], type, str]] = [
     ({"target": "power=0.5"}, TargetError, "known: flops, latency, memory, params"),
     ({"target": "flops=0.01"}, TargetError, "is the least that can remain"),
     ({"floor": 100}, TargetError, "with at least 100 channels a layer"),
-    ({"epochs": 0}, TrainError, "--epochs must be at least 1, not 0"),
-    ({"prune_iterations": 0}, TrainError, "--prune-iterations must be at least 1"),
-    ({"prune_iterations": 1000}, TrainError, "raise --epochs"),
-    ({"baseline_epochs": -1}, TrainError, "--baseline-epochs must be at least 1"),
-    ({"batch_size": 0}, TrainError, "--batch-size must be at least 1"),
-    ({"mask_images": 0}, TrainError, "--mask-images must be at least 1"),
-    ({"lr": 0.0}, TrainError, "--lr must be above 0"),
-    ({"lr": float("nan")}, TrainError, "--lr must be above 0"),
-    ({"baseline_lr": float("inf")}, TrainError, "--baseline-lr must be above 0"),
-    ({"momentum": 1.0}, TrainError, "--momentum must be at least 0 and below 1"),
-    ({"weight_decay": -1.0}, TrainError, "--weight-decay must be at least 0"),
-    ({"offset": float("nan")}, TrainError, "--offset must be at least 0"),
-    ({"seed": -1}, TrainError, "--seed must be at least 0"),
-    ({"seed": 10**12}, TrainError, "--seed must be at least 0"),
-    ({"val_fraction": 1.0}, DataError, "val_fraction"),
-    ({"image_size": 0}, DataError, "image_size"),
+    ({"epochs": 0}, TrainError, "`epochs` must be at least 1, not 0"),
+    ({"prune_iterations": 0}, TrainError, "`prune_iterations` must be at least 1"),
+    ({"prune_iterations": 1000}, TrainError, "raise `epochs`"),
+    ({"baseline_epochs": -1}, TrainError, "`baseline_epochs` must be at least 1"),
+    ({"batch_size": 0}, TrainError, "`batch_size` must be at least 1"),
+    ({"mask_images": 0}, TrainError, "`mask_images` must be at least 1"),
+    ({"lr": 0.0}, TrainError, "`lr` must be above 0"),
+    ({"lr": float("nan")}, TrainError, "`lr` must be above 0"),
+    ({"baseline_lr": float("inf")}, TrainError, "`baseline_lr` must be above 0"),
+    ({"momentum": 1.0}, TrainError, "`momentum` must be at least 0 and below 1"),
+    ({"weight_decay": -1.0}, TrainError, "`weight_decay` must be at least 0"),
+    ({"offset": float("nan")}, TrainError, "`offset` must be at least 0"),
+    ({"seed": -1}, TrainError, "`seed` must be at least 0"),
+    ({"seed": 10**12}, TrainError, "`seed` must be at most 2,147,483,647"),
+    ({"val_fraction": 1.0}, TrainError, "`val_fraction` must be at least 0 and below 1"),
+    ({"image_size": 0}, TrainError, "`image_size` must be at least 1"),
 ]
 
 
@@ -506,7 +506,7 @@ def test_weights_and_a_baseline_to_train_exclude_each_other(
     tmp_path: Path, options: TrainPruneOptions, finished: Path, name: str
 ) -> None:
     both = replace(options, baseline_epochs=None, weights=str(finished / "baseline.safetensors"))
-    refused(tmp_path / "r", replace(both, **{name: 1}), TrainError, "--weights exclude each other")
+    refused(tmp_path / "r", replace(both, **{name: 1}), TrainError, "`weights` exclude each other")
 
 
 def truncated(path: Path, good: bytes) -> None:
@@ -673,7 +673,7 @@ def test_a_full_disk_under_tensorboard(
 
 def test_a_loss_that_becomes_nan(tmp_path: Path, options: TrainPruneOptions) -> None:
     with pytest.raises(
-        TrainError, match="the loss became nan in stage baseline, step 0 .* lower --lr"
+        TrainError, match="the loss became nan in stage baseline, step 0 .* lower `lr`"
     ) as error:
         train_prune(tmp_path / "r", replace(options, model="tiny_nets:explodes"))
     assert "\n" not in str(error.value)
