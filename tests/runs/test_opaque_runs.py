@@ -71,7 +71,7 @@ def test_a_name_that_is_nothing_is_refused_before_training(tmp_path: Path, short
 
 def test_an_edited_run_says_so(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "r", {"options": {"opaque": [3]}})
-    with pytest.raises(RunError, match="`opaque` is not a list of names: was it edited"):
+    with pytest.raises(RunError, match="options.opaque is not a list of names: was it edited"):
         _ = run.opaque
 
 
