@@ -24,7 +24,6 @@ after ``error:`` and exits with 1.
 """
 
 import unicodedata
-from collections.abc import Sequence
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, invisible formats, lone surrogates, line separators
 
@@ -112,7 +111,7 @@ def known(kind: str, name: str, names: list[str]) -> str:
     return f"unknown {kind} {name!r}{near_miss(name, names)}; known: {', '.join(sorted(names))}"
 
 
-def near_miss(name: str, names: Sequence[str]) -> str:
+def near_miss(name: str, names: list[str]) -> str:
     """Return " (did you mean 'resnet20'?)" where one of the names is similar to an unknown one; else ''."""
     import difflib
     import os.path

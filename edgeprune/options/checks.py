@@ -112,7 +112,7 @@ class Pattern:
     def __call__(self, shown: str, value: Any, error: type[EdgePruneError] = EdgePruneError) -> None:
         """Refuse text of another form, with the near miss."""
         if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
-            hint = near_miss(short(value), self.forms)
+            hint = near_miss(short(value), list(self.forms))
             raise error(f"{shown}: unknown {_kind(shown)} {short(value)!r}{hint}; write {self.text}")
 
     @property

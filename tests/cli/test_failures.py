@@ -60,6 +60,32 @@ def test_a_bug_keeps_its_traceback(error: Exception) -> None:
     assert fails_with(error).exception is error
 
 
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("`epochs` is too small", "--epochs is too small"),
+        ("`init=random` and `latency=False`: no", "--init random and --no-latency: no"),
+        ("leave `latency` out, or `latency=True`", "leave --latency out, or --latency"),
+        ("choose another `target_device=cpu`", "choose another --device cpu"),
+        ("`size` of `steps` in a file", "`size` of `steps` in a file"),
+    ],
+)
+def test_fields_in_a_message_are_the_options_of_the_command(message: str, line: str) -> None:
+    @click.group(cls=_Group)
+    def group() -> None:
+        pass
+
+    @group.command("go")
+    @click.option("--epochs")
+    @click.option("--init")
+    @click.option("--latency/--no-latency")
+    @click.option("--device", "target_device")
+    def go(**_: object) -> None:
+        raise TrainError(message)
+
+    assert CliRunner().invoke(group, ["go"]).stderr == f"error: {line}\n"
+
+
 def test_ctrl_c_is_one_word() -> None:
     result = fails_with(KeyboardInterrupt())
     assert result.exit_code == 130 and result.stderr == "stopped\n"

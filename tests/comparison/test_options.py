@@ -2,7 +2,7 @@ import pytest
 
 from edgeprune.comparison import CompareOptions, asked
 from edgeprune.comparison.options import chosen_methods, listed
-from edgeprune.errors import BenchError, EdgePruneError, TrainError
+from edgeprune.errors import EdgePruneError, TrainError
 from edgeprune.methods import METHODS
 
 
@@ -24,15 +24,15 @@ def test_all_is_every_method_and_each_counts_once() -> None:
     ("change", "kind", "message"),
     [
         ({"methods": ("lerned",)}, TrainError, "unknown method 'lerned' .did you mean 'learned'.*all"),
-        ({"methods": ()}, TrainError, "no methods: say --methods all, or some of .*learned"),
+        ({"methods": ()}, TrainError, "no methods: say `methods=all`, or some of .*learned"),
         ({"seeds": 0}, TrainError, "`seeds` must be at least 1, not 0"),
-        ({"seconds": 0.0}, BenchError, "`seconds` must be above 0"),
+        ({"seconds": 0.0}, TrainError, "`seconds` must be above 0"),
         ({"moments": ("middle",)}, TrainError, "unknown moment 'middle'.*: end, epoch:N, plateau, start"),
         ({"moments": ("epoch:0",)}, TrainError, "unknown moment 'epoch:0'"),
         ({"moments": ("end", "epoch:x")}, TrainError, "unknown moment 'epoch:x'"),
-        ({"moments": ("end",), "training": {"weights": "w.pt"}}, TrainError, "leave --weights out"),
-        ({"moments": ("end",), "training": {"weights_key": "ema"}}, TrainError, "leave --weights-key out"),
-        ({"moments": ("end",), "training": {"baseline_epochs": 3}}, TrainError, "leave --baseline-epochs"),
+        ({"moments": ("end",), "training": {"weights": "w.pt"}}, TrainError, "leave `weights` out"),
+        ({"moments": ("end",), "training": {"weights_key": "ema"}}, TrainError, "leave `weights_key` out"),
+        ({"moments": ("end",), "training": {"baseline_epochs": 3}}, TrainError, "leave `baseline_epochs`"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_one_line(change: dict, kind: type[EdgePruneError], message: str) -> None:
