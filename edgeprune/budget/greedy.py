@@ -216,7 +216,7 @@ def _shares(graph: Graph, ratios: Mapping[str, float]) -> dict[int, float]:
     names = {g.name: g for g in graph.groups}
     if not isinstance(ratios, Mapping):
         raise TargetError(f"ratios are set by group, as in {{'layer1': 0.5}}, not {kind_of(ratios)}")
-    shares = {}
+    shares: dict[int, float] = {}
     for name, ratio in ratios.items():
         if isinstance(ratio, bool) or not isinstance(ratio, numbers.Real):
             raise TargetError(f"the ratio of {name} must be a number, not {short(ratio)}")

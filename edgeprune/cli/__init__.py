@@ -1,6 +1,9 @@
 """The command line: parse, call one function, print. Heavy packages are imported by what is called.
 
 base.py      the group of all commands, and what they share
+options.py   options of a command, made from a record
+commands.py  a command: help in groups, values checked
+failures.py  one line for each mistake, with the options as they are typed
 training.py  train-prune, steer
 models.py    inspect, export
 devices.py   bench, devices, lut
