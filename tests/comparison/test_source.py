@@ -54,11 +54,11 @@ def test_a_run_without_a_baseline(run: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"data": "digits"}, "is a run folder, which defines it: leave --data out"),
-        ({"weights": "w.pt"}, "leave --weights out"),
-        ({"weights_key": "ema"}, "leave --weights-key out"),
-        ({"baseline_epochs": 3}, "leave --baseline-epochs out"),
-        ({"image_size": 16}, "leave --image-size out"),
+        ({"data": "digits"}, "is a run folder, which defines it: leave `data` out"),
+        ({"weights": "w.pt"}, "leave `weights` out"),
+        ({"weights_key": "ema"}, "leave `weights_key` out"),
+        ({"baseline_epochs": 3}, "leave `baseline_epochs` out"),
+        ({"image_size": 16}, "leave `image_size` out"),
     ],
 )
 def test_what_a_run_brings_cannot_be_given(run: Path, given: dict, message: str) -> None:

@@ -268,7 +268,7 @@ def test_weights_and_their_average(tmp_path: Path, net: Net) -> None:
     path = saved(torchvision_like(net, average), tmp_path / "w.pth")
     text = refusal(path)
     assert (
-        "several sets of weights that fit and differ: say --weights-key model or --weights-key model_ema"
+        "several sets of weights that fit and differ: say `weights_key=model` or `weights_key=model_ema`"
         in text
     )
     assert "it holds model (9 tensors), model_ema (10 tensors), optimizer.state (6 tensors)" in text
@@ -306,7 +306,7 @@ def test_an_average_inside_of_the_weights(tmp_path: Path, net: Net) -> None:
     ema = averaged(net).module
     tensors = {**net.state_dict(), **{f"ema.{name}": t for name, t in ema.state_dict().items()}}
     path = saved(tensors, tmp_path / "w.pt")
-    assert "--weights-key . or --weights-key ema" in refusal(path)
+    assert "`weights_key=.` or `weights_key=ema`" in refusal(path)
     loads(path, net, key=".")
     loads(path, ema, key="ema")
 
@@ -319,7 +319,7 @@ def test_the_file_itself_does_not_fit(tmp_path: Path) -> None:
 def test_a_key_with_blanks_is_quoted(tmp_path: Path, net: Net) -> None:
     content = {"my net": net.state_dict(), "other": Net().state_dict()}
     path = saved(content, tmp_path / "w.pt")
-    assert "--weights-key 'my net' or --weights-key other" in refusal(path)
+    assert "`weights_key='my net'` or `weights_key=other`" in refusal(path)
     loads(path, net, key="my net")
 
 
@@ -373,7 +373,7 @@ def test_another_model_in_a_dict(tmp_path: Path, net: Net) -> None:
     path = saved({"model": deeper.state_dict(), "optimizer": trained(net).state_dict()}, tmp_path / "w.pt")
     text = refusal(path)
     assert "(model) is of another model: 2 names unexpected (features.3.weight, features.3.bias)" in text
-    assert "is --model right? It holds model (11 tensors), optimizer.state (6 tensors)" in text
+    assert "is `model` right? It holds model (11 tensors), optimizer.state (6 tensors)" in text
 
 
 def test_an_average_without_the_norms_state(tmp_path: Path, net: Net) -> None:

@@ -127,7 +127,7 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     path = save(deeper.state_dict(), tmp_path / "w.safetensors")
     # Two more blocks in each of three stages, each of 2 convolutions and 2 norms of 5 tensors.
     fails(
-        small(), path, r"of another model: 72 names unexpected \(layer1\.3\..*, \.\.\.\); is --model right\?"
+        small(), path, r"of another model: 72 names unexpected \(layer1\.3\..*, \.\.\.\); is `model` right\?"
     )
     path = save(small().state_dict(), tmp_path / "w.safetensors")
     fails(deeper, path, r"60 names missing \(layer1\.3\.conv1\.weight, .*\.\.\.\)")  # 72 but for 12 counters

@@ -360,7 +360,7 @@ def test_weights_picked_by_a_key(tmp_path: Path, options: TrainPruneOptions, fin
     torch.save({"state_dict": other, "state_dict_ema": tensors}, weights)
     given = replace(options, weights=str(weights), baseline_epochs=None)
     refused(
-        tmp_path / "r", given, WeightsError, "say --weights-key state_dict or --weights-key state_dict_ema"
+        tmp_path / "r", given, WeightsError, "say `weights_key=state_dict` or `weights_key=state_dict_ema`"
     )
     run = begun(tmp_path / "r", replace(given, weights_key="state_dict_ema"))
     assert run.config["options"]["weights_key"] == "state_dict_ema"
@@ -700,9 +700,9 @@ def test_options_that_agree_with_the_run(finished: Path, given: dict[str, Any]) 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"epochs": 7}, "started with epochs=6, not 7: leave --epochs out"),
+        ({"epochs": 7}, "started with epochs=6, not 7: leave `epochs` out"),
         ({"target": "flops=0.5"}, "started with target=flops=0.6, not flops=0.5"),
-        ({"prune_iterations": 3}, "leave --prune-iterations out"),
+        ({"prune_iterations": 3}, "leave `prune_iterations` out"),
     ],
 )
 def test_options_that_do_not_agree_with_the_run(finished: Path, given: dict[str, Any], said: str) -> None:
@@ -766,9 +766,9 @@ def test_a_plan_from_a_file_is_carried_out(
         ("[]", {}, "is not a keep-plan"),
         ('{"groups": []}', {}, "is not a keep-plan"),
         ('{"groups": [], "fingerprint": "x"}', {}, "made for another model"),
-        ("{}", {"method": "l1"}, "leave --method l1 out"),
-        ("{}", {"prune_schedule": "soft"}, "leave --prune-schedule soft out"),
-        ("{}", {"target_device": "cpu"}, "leave --target-device out"),
+        ("{}", {"method": "l1"}, "leave `method=l1` out"),
+        ("{}", {"prune_schedule": "soft"}, "leave `prune_schedule=soft` out"),
+        ("{}", {"target_device": "cpu"}, "leave `target_device` out"),
     ],
 )
 def test_plans_that_cannot_be_carried_out(

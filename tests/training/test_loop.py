@@ -204,7 +204,7 @@ def test_a_loss_that_is_not_a_number(tmp_path: Path, data: DataBundle, value: fl
     stage = Stage("prune", model, data, SMALL, steps=9, run=run)
     with pytest.raises(TrainError) as error:
         stage.train()
-    assert "stage prune, step 2 of 9" in str(error.value) and "lower --lr (it is 0.05)" in str(error.value)
+    assert "stage prune, step 2 of 9" in str(error.value) and "lower `lr` (it is 0.05)" in str(error.value)
     assert "--force" in str(error.value) and "\n" not in str(error.value)
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
     assert "checkpoint" not in str(error.value)  # there is none
