@@ -43,8 +43,8 @@ class BudgetProjection:
             if reached > self.goals[kind] * (1 + ROUNDING):
                 raise TargetError(
                     f"{kind}={self.goals[kind] / unpruned:.3g} cannot be reached: at the smallest widths that a "
-                    f"policy may choose, {reached / unpruned:.3f} of the {kind} remains; lower --lowest, "
-                    "--floor or --align, or raise the target"
+                    f"policy may choose, {reached / unpruned:.3f} of the {kind} remains; lower `lowest`, "
+                    "`floor` or `align`, or raise the target"
                 )
 
     def fits(self, widths: Ints) -> bool:

@@ -446,7 +446,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], type, str]] = [
     ({"method": "magic"}, TrainError, "known: "),
     ({"schedule": "sine"}, TrainError, "known: "),
     ({"precision": "int8"}, TrainError, "known: "),
-    ({"device": "toaster"}, TrainError, "known: auto, cpu, cuda"),
+    ({"device": "toaster"}, TrainError, "unknown device 'toaster'; write auto, cpu or cuda"),
     ({"target": "half"}, TargetError, "flops=0.5"),
     ({"target": "flops=1.5"}, TargetError, "outside (0, 1]"),
     ({"target": "flops=0"}, TargetError, "outside (0, 1]"),
@@ -598,7 +598,9 @@ def test_a_folder_that_is_no_run(tmp_path: Path, options: TrainPruneOptions, for
 def test_a_mistake_with_force_loses_nothing(tmp_path: Path, options: TrainPruneOptions) -> None:
     run = Run.create(tmp_path / "r", {"options": {}})
     run.log({"stage": "baseline", "step": 1})
-    refused(run.path, replace(options, target="flops=0.01"), TargetError, "the least that can remain", force=True)
+    refused(
+        run.path, replace(options, target="flops=0.01"), TargetError, "the least that can remain", force=True
+    )
 
 
 def test_resuming_what_is_no_run(tmp_path: Path, options: TrainPruneOptions) -> None:
