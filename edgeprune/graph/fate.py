@@ -52,6 +52,7 @@ class _Judge:
         self.alive = np.concatenate([keep, [True]])[class_of]  # by label; class -1 stays
         self.readers: dict[fx.Node, Reader] = {reader.node: reader for reader in flow.readers}
         self.fate = Fate()
+        self._known: dict[int, bool] = {}  # by the ids of label tensors, which the walk keeps
 
     def run(self) -> Fate:
         for node in self.flow.module.graph.nodes:
@@ -65,8 +66,11 @@ class _Judge:
         return self.fate
 
     def _any_alive(self, labels: Tensor) -> bool:
-        small = lb.core(labels).numpy()
-        return small.size == 0 or bool(self.alive[small].any())
+        known = self._known.get(id(labels))
+        if known is None:
+            small = lb.core(labels).numpy()
+            known = self._known[id(labels)] = small.size == 0 or bool(self.alive[small].any())
+        return known
 
     # --- constants -------------------------------------------------------------------------------
 

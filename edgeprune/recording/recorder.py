@@ -24,7 +24,7 @@ from edgeprune.recording.opaque import (
 )
 from edgeprune.recording.record import CALL, SIZED, VALUE, WRITES, CallSite, Visit, container
 from edgeprune.recording.tables import ByTensor
-from edgeprune.recording.uncomputed import stand_in, written_in_place
+from edgeprune.recording.uncomputed import Blank, stand_in, written_in_place
 from edgeprune.recording.values import (
     describe_foreign,
     held_ids,
@@ -45,6 +45,7 @@ class Recorder(WatchMode):
     def __init__(self, model: nn.Module, stack: ModuleStack, *, quick: bool = False) -> None:
         super().__init__(stack)
         self.quick = quick  # costly calls are not computed
+        self._blank = Blank()
         self.asked_content = False
         self.graph = fx.Graph()
         self.constants: dict[str, Tensor] = {}
@@ -282,7 +283,7 @@ class Recorder(WatchMode):
         """What stands for the result of a call on what the input decides; the numbers of all others are recorded."""
         if not any(self._nodes.get(tensor) in self._dynamic for tensor in tensors):
             return None
-        result = stand_in(func, args, kwargs)
+        result = stand_in(func, args, kwargs, self._blank)
         return written_in_place(func, args, kwargs) if result is None else result
 
     def _stop_at_content(self, node: fx.Node, result: Any, outputs: list[Tensor]) -> None:

@@ -4,11 +4,13 @@ A record holds no numbers that depend on the input. So a convolution need not be
 as nothing in the network asks for what is in a tensor: then it is recorded again, on its own numbers.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 from torch.nn import functional as F
@@ -33,10 +35,38 @@ _TYPES: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.f
 _CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
 
 
-def stand_in(func: Any, args: Any, kwargs: Any) -> Tensor | None:
-    """Return zeros of the shape that ``func`` gives; None where it has to be called to know, or may raise."""
+class Blank:
+    """Memory that the stand-ins of one run lie in, zeros at first: each is a tensor by itself, but nobody reads it."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[torch.dtype, NDArray[Any]] = {}
+
+    def tensor(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Return a tensor of that shape, of the type of ``like`` and where it is."""
+        if not like.is_cpu:
+            return like.new_zeros(shape)
+        size, numbers = math.prod(shape), self._numbers.get(like.dtype)
+        if numbers is None or len(numbers) < size:
+            numbers = self._numbers[like.dtype] = np.zeros(size, _TYPES[like.dtype])
+        return torch.from_numpy(numbers[:size].reshape(shape))
+
+
+def stand_in(func: Any, args: Any, kwargs: Any, blank: Blank | None = None) -> Tensor | None:
+    """Return a tensor of the shape that ``func`` gives; None where it has to be called to know, or may raise.
+
+    Args:
+        func: what is called.
+        args: with which arguments.
+        kwargs: and by name.
+        blank: where to put it; in memory of its own by default, which is zeros.
+    """
     if "input" in kwargs:
         return None
+    shape = _shape_of(func, args, kwargs)
+    return None if shape is None else (blank or Blank()).tensor(shape, args[0])
+
+
+def _shape_of(func: Any, args: Any, kwargs: Any) -> Sequence[int] | None:
     if func in _CONVOLUTIONS:
         return _convolution(_CONVOLUTIONS[func], *args, **kwargs)
     if func is F.batch_norm:
@@ -45,7 +75,7 @@ def stand_in(func: Any, args: Any, kwargs: Any) -> Tensor | None:
         return _linear(*args, **kwargs)
     if func in _ALIKE:
         plain = len(args) == 1 and not kwargs.get("inplace") and "out" not in kwargs and _is_plain(args[0])
-        return _zeros(args[0].shape, args[0]) if plain else None
+        return args[0].shape if plain else None
     return None
 
 
@@ -57,13 +87,6 @@ def written_in_place(func: Any, args: Any, kwargs: Any) -> Tensor | None:
     increment_version(args[0])
     written: Tensor = args[0]
     return written
-
-
-def _zeros(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Zeros of the type of ``like``; on a CPU they take no memory until they are written into."""
-    if like.is_cpu:
-        return torch.from_numpy(np.zeros(shape, _TYPES[like.dtype]))
-    return like.new_zeros(shape)
 
 
 def _is_plain(tensor: Any) -> bool:
@@ -98,7 +121,7 @@ def _convolution(
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
-) -> Tensor | None:
+) -> Sequence[int] | None:
     if not _agree(x, weight, bias) or isinstance(padding, str) or x.dim() != axes + 2:
         return None
     if weight.dim() != axes + 2 or x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
@@ -108,18 +131,18 @@ def _convolution(
         (size + 2 * pad - gap * (kernel - 1) - 1) // step + 1
         for size, kernel, step, pad, gap in zip(x.shape[2:], weight.shape[2:], steps, pads, gaps, strict=True)
     ]
-    return _zeros((x.shape[0], weight.shape[0], *sides), x) if min(sides) > 0 else None
+    return (x.shape[0], weight.shape[0], *sides) if min(sides) > 0 else None
 
 
 def _each(value: Any, axes: int) -> tuple[int, ...]:
     return (value,) * axes if isinstance(value, int) else tuple(value) * (axes if len(value) == 1 else 1)
 
 
-def _linear(x: Any, weight: Any, bias: Any = None) -> Tensor | None:
+def _linear(x: Any, weight: Any, bias: Any = None) -> Sequence[int] | None:
     fits = _agree(x, weight, bias) and weight.dim() == 2 and x.dim() >= 1
     if not fits or x.shape[-1] != weight.shape[1]:
         return None
-    return _zeros((*x.shape[:-1], weight.shape[0]), x)
+    return (*x.shape[:-1], weight.shape[0])
 
 
 def _batch_norm(
@@ -131,11 +154,11 @@ def _batch_norm(
     training: Any = False,
     momentum: Any = 0.1,
     eps: Any = 1e-5,
-) -> Tensor | None:
+) -> Sequence[int] | None:
     del momentum, eps
     if training or not _is_plain(x) or x.dim() < 2:
         return None
     vectors = [v for v in (running_mean, running_var, weight, bias) if v is not None]
     size = x.shape[1:2]
     fits = all(_is_stored_plainly(v) and v.shape == size and v.dtype == x.dtype for v in vectors)
-    return _zeros(x.shape, x) if fits else None
+    return x.shape if fits else None

@@ -30,7 +30,7 @@ from edgeprune.recording.lines import first_line
 from edgeprune.recording.opaque import WHY
 from edgeprune.recording.record import CALL, Record, Visit
 from edgeprune.recording.tables import ByTensor
-from edgeprune.recording.uncomputed import stand_in, written_in_place
+from edgeprune.recording.uncomputed import Blank, stand_in, written_in_place
 from edgeprune.recording.untouched import untouched
 from edgeprune.recording.values import tensors_of
 from edgeprune.recording.watching import ContentAsked, ModuleStack, WatchMode, run_watched
@@ -78,6 +78,7 @@ class Checker(WatchMode):
     ) -> None:
         super().__init__(stack)
         self.quick = quick  # costly calls are not computed
+        self._blank = Blank()
         self.graph, self.flow, self.survivors, self.rewritten = (
             graph,
             graph.flow_of(record),
@@ -196,7 +197,7 @@ class Checker(WatchMode):
         if self.quick and (node is None or node.meta[CALL].op != op):
             raise ContentAsked  # whether a call adds anything is seen by what it gives
         try:
-            result = stand_in(func, args, kwargs) if self.quick else None
+            result = stand_in(func, args, kwargs, self._blank) if self.quick else None
             if result is None and self.quick:
                 result = written_in_place(func, args, kwargs)
             if result is None:

@@ -1,5 +1,6 @@
 """The masked network: the user's own, with dropped channels multiplied by zero wherever they are read."""
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 import torch.fx as fx
 from torch import Tensor, nn
 
-from edgeprune.graph.classes import Graph
+from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import Flow, Reader, weight_node
 from edgeprune.graph.labels import tensors_in
@@ -66,16 +67,20 @@ def masked_weights(graph: Graph, flow: Flow, plan: Plan) -> dict[str, Tensor] | 
     """
     if plan.bypass:
         return None
-    columns: dict[str, tuple[int, Tensor]] = {}
+    columns: dict[str, tuple[int, Bools]] = {}
+    stays = np.append(plan.keep, True)  # class -1 stays
+    readers = defaultdict(set)
     for reader in flow.readers:
-        alive = torch.from_numpy(np.append(plan.keep, True)[graph.classes_of(reader.labels)])
-        axis = _reading_axis(flow, reader)
+        readers[reader.weight].add(reader.node)
+    for reader in flow.readers:
+        alive = stays[graph.classes_of(reader.labels)]
+        axis = _reading_axis(flow, reader, readers[reader.weight])
         if axis is None:
-            if bool(alive.all()):
+            if alive.all():
                 continue
             return None
         known = columns.setdefault(reader.weight, (axis, alive))  # type: ignore[arg-type]
-        if known[0] != axis or not torch.equal(known[1], alive):
+        if known[0] != axis or not np.array_equal(known[1], alive):
             return None
     tensors = named_parameters(graph.model)
     weights = {}
@@ -83,19 +88,18 @@ def masked_weights(graph: Graph, flow: Flow, plan: Plan) -> dict[str, Tensor] | 
         weight = tensors.get(name)
         if weight is None or weight.dim() <= axis or weight.shape[axis] != len(alive):
             return None
-        if not bool(alive.all()):
-            dropped = (~alive).nonzero().reshape(-1).to(weight.device)
+        if not alive.all():
+            dropped = torch.from_numpy(np.flatnonzero(~alive)).to(weight.device)
             weights[name] = weight.detach().index_fill(axis, dropped, 0.0)
     return weights
 
 
-def _reading_axis(flow: Flow, reader: Reader) -> int | None:
-    """The axis along which a layer's own weight reads channels, where nothing else uses the weight."""
+def _reading_axis(flow: Flow, reader: Reader, readers: set[fx.Node]) -> int | None:
+    """The axis along which a layer's own weight reads channels, where nothing but ``readers`` uses the weight."""
     node = reader.node
     weight, name = weight_node(node), op_name(node)
     if reader.weight is None or flow.attribute(weight) != reader.weight or reader.weight in flow.partners:
         return None
-    readers = {other.node for other in flow.readers if other.weight == reader.weight}
     if not set(weight.users) <= readers:
         return None
     if name == "linear":
