@@ -66,7 +66,7 @@ def train_prune(
     """
     from dataclasses import asdict
 
-    from edgeprune.processes.ranks import ranks
+    from edgeprune.processes.distributed import world
     from edgeprune.processes.signals import exit_code
     from edgeprune.records.trust import trust_words
     from edgeprune.reporting.console import print_rows, progress_bars
@@ -88,12 +88,12 @@ def train_prune(
     again = trusted + host_words(there)
     try:
         kinds = ("baseline", "prune", "finetune", "test")
-        with progress_bars(*kinds, shown=ranks().main) as progress:
+        with progress_bars(*kinds, shown=world().is_main) as progress:
             summary = pipeline.train_prune(place, chosen, resume=resume, force=force, progress=progress)
     except (Interrupted, KeyboardInterrupt):
         complain(f"stopped; go on with: edgeprune train-prune --out {place} --resume{again}")
         ctx.exit(exit_code())
-    if not ranks().main:
+    if not world().is_main:
         return
     if to_json:
         say({"run": str(place), **summary})

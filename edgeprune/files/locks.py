@@ -20,7 +20,7 @@ from edgeprune.errors import InUseError
 from edgeprune.files.anchors import anchored, identity_of
 from edgeprune.files.paths import explained, is_part, remove_tree
 from edgeprune.files.writing import write_json
-from edgeprune.processes.ranks import ranks
+from edgeprune.processes.distributed import world
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -110,7 +110,7 @@ def held(
         StorageError: the folder cannot be written.
     """
     folder = Path(folder)
-    if not ranks().main:
+    if not world().is_main:
         yield
         return
     lock = FolderLock(folder)

@@ -13,7 +13,7 @@ from edgeprune.latency.build import build_table
 from edgeprune.latency.device import LatencyEstimator, budget_on
 from edgeprune.latency.end_to_end import EndToEndTimer
 from edgeprune.latency.shapes import read_model
-from edgeprune.processes.ranks import ranks
+from edgeprune.processes.distributed import world
 
 
 def device_budget(
@@ -52,9 +52,9 @@ def device_budget(
     targets = parse_targets(target)
     bench_target = bench_target or BenchTarget.reach()
     timer = EndToEndTimer(model, shape, bench_target)
-    if ranks().main:
+    if world().is_main:
         build_table(timer.baseline_file, bench_target, lut, progress=progress)
-    ranks().wait()
+    world().wait()
     table = build_table(timer.baseline_file, bench_target, lut)
     if graph is None:
         graph = build_graph(model, torch.zeros(1, *shape))

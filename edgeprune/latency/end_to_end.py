@@ -17,7 +17,7 @@ from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.calibrate import Measured
-from edgeprune.processes.ranks import ranks
+from edgeprune.processes.distributed import world
 from edgeprune.rewrite.compaction import compact
 
 SECONDS = 4.0  # of timed inference per model
@@ -96,9 +96,9 @@ class EndToEndTimer:
         """
         device = "cuda" if torch.cuda.is_available() else "cpu"
         values = torch.zeros(len(PairedTimes._fields), dtype=torch.float64, device=device)
-        if ranks().main:
+        if world().is_main:
             values.copy_(torch.tensor(self.times(compact(graph, plan).model), dtype=torch.float64))
-        times = PairedTimes(*ranks().from_main(values).tolist())
+        times = PairedTimes(*world().broadcast(values).tolist())
         speedup = times.value, times.low, times.high
         return Measured(times.baseline_ms, times.pruned_ms, speedup, int(times.percentile))
 

@@ -22,7 +22,7 @@ from edgeprune.graph.plan import Plan
 from edgeprune.learned.conv import Gate, PruningConv2d, is_prunable
 from edgeprune.learned.mask import OFFSET, continuous_mask, evidence, shared_mask, with_floor
 from edgeprune.learned.pruning_model import PruningModelBank
-from edgeprune.processes.ranks import ranks
+from edgeprune.processes.distributed import world
 from edgeprune.recording.record import CALL
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.rewrite.compaction import Compacted, compact
@@ -232,7 +232,7 @@ class OutputAnalyser(nn.Module):
         for conv in convs:
             conv.probe = []
         with torch.no_grad(), _statistics_untouched(self.model):
-            self._run(*[ranks().from_main(x[: self.images]) for x in inputs])
+            self._run(*[world().broadcast(x[: self.images]) for x in inputs])
         maps = [conv.probe[0] for conv in convs]  # type: ignore[index]
         for conv in convs:
             conv.probe = None

@@ -8,7 +8,7 @@ import torch
 from edgeprune.budget import Budget
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.controller import Controller
-from edgeprune.processes.ranks import ranks
+from edgeprune.processes.distributed import world
 from edgeprune.runs.run import Run
 from edgeprune.training.extras import Extra
 
@@ -44,11 +44,11 @@ class PruningPhase(Extra):
                 self.controller.start, self.started = fraction, True
             if not self.manual:
                 self.analyser.interacting = self.controller.interacting(step, fraction)
-        if ranks().world > 1:  # a steering command may reach one process a step before another
+        if world().size > 1:  # a steering command may reach one process a step before another
             value = torch.tensor(
                 [self.analyser.interacting], dtype=torch.float64, device=self.analyser.cm.device
             )
-            self.analyser.interacting = float(ranks().from_main(value))
+            self.analyser.interacting = float(world().broadcast(value))
         return {
             **active,
             "interacting": self.analyser.interacting,

@@ -25,7 +25,7 @@ from edgeprune.files.paths import check_links, explained
 from edgeprune.files.reading import parse_json, parse_json_object
 from edgeprune.files.tensors import check_momentum, load_exactly, read_tensor_file, read_tensors, save_tensors
 from edgeprune.files.writing import append_line, write_json
-from edgeprune.processes.ranks import ranks
+from edgeprune.processes.distributed import world
 from edgeprune.records import check, check_schema, good_lines, read_record
 from edgeprune.records.earlier import named_now
 from edgeprune.records.runs import (
@@ -135,7 +135,7 @@ class Run:
 
     def sweep(self) -> None:
         """Remove half-written files of a killed process. Not to be called while another process trains here."""
-        if ranks().main:
+        if world().is_main:
             sweep_parts(self.path)
 
     # --- contents ------------------------------------------------------------------------------------
@@ -196,9 +196,9 @@ class Run:
 
     def save_tensors(self, which: str, state: "dict[str, Tensor]") -> None:
         """Write WHICH.safetensors."""
-        if ranks().main:
+        if world().is_main:
             save_tensors(self.path / f"{which}.safetensors", state)
-        ranks().wait()
+        world().wait()
 
     def save_plans(self, plans: "list[dict[str, Any]]", steps: list[int]) -> None:
         """Write model.json: everything that is needed to rebuild the dense model without the training code.
@@ -210,9 +210,9 @@ class Run:
         """
         fields = {k: self._setting(k) for k in ("model", "input_shape", "classes", "mean", "std")}
         record = {"schema": SCHEMA, **fields, "plans": plans, "steps": steps}
-        if ranks().main:
+        if world().is_main:
             write_json(self.path / "model.json", record)
-        ranks().wait()
+        world().wait()
 
     def save_removal(
         self, state: "dict[str, Tensor]", momentum: "dict[str, Tensor]", plan: dict[str, Any], step: int
@@ -259,7 +259,7 @@ class Run:
 
     def drop_removals(self) -> None:
         """Delete the models between removals: the last one is saved as 'settled'."""
-        if ranks().main:
+        if world().is_main:
             with explained(self.path):
                 for path in self.path.glob("removed-*.safetensors"):
                     path.unlink(missing_ok=True)
@@ -335,7 +335,7 @@ class Run:
 
     def save_times(self, record: dict[str, Any]) -> None:
         """Save the latencies that were measured when the channel counts were chosen for a device."""
-        if ranks().main:
+        if world().is_main:
             write_json(self.path / "latency.json", record)
 
     def times(self) -> dict[str, Any] | None:
@@ -352,7 +352,7 @@ class Run:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl."""
-        if ranks().main:
+        if world().is_main:
             append_line(self.metrics_path, record)
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -361,7 +361,7 @@ class Run:
 
     def save_checkpoint(self, tensors: "dict[str, Tensor]", state: dict[str, Any]) -> None:
         """Save the state of training, with the length of the metrics file that belongs to it."""
-        if not ranks().main:
+        if not world().is_main:
             return
         size = self.metrics_path.stat().st_size if self.metrics_path.exists() else 0
         state = {"schema": SCHEMA, **state, "metrics_bytes": size}
@@ -407,15 +407,15 @@ class Run:
         return size
 
     def _cut_metrics(self, size: int) -> None:
-        if ranks().main and self.metrics_path.exists() and self.metrics_path.stat().st_size > size:
+        if world().is_main and self.metrics_path.exists() and self.metrics_path.stat().st_size > size:
             with explained(self.metrics_path):
                 os.truncate(self.metrics_path, size)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the result and delete the checkpoint."""
-        if ranks().main:
+        if world().is_main:
             write_json(self.path / "summary.json", summary)
-        ranks().wait()
+        world().wait()
         self.drop_checkpoint()
 
     def has_checkpoint(self) -> bool:
@@ -424,7 +424,7 @@ class Run:
 
     def drop_checkpoint(self) -> None:
         """Delete the checkpoint."""
-        if ranks().main:
+        if world().is_main:
             with explained(self.path):
                 (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
 

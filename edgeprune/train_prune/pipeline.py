@@ -21,7 +21,7 @@ from edgeprune.files.paths import explained
 from edgeprune.files.reading import read_json, sha256
 from edgeprune.methods import chosen_method
 from edgeprune.models import build, load_weights
-from edgeprune.processes.ranks import ranks
+from edgeprune.processes.distributed import world
 from edgeprune.processes.signals import stop_on_interrupt
 from edgeprune.records import check
 from edgeprune.records.runs import check_plan_record
@@ -112,7 +112,7 @@ def begin(
         EdgePruneError: any mistake in the input; nothing is written then.
     """
     vouch_for(asdict(options))
-    if ranks().main:
+    if world().is_main:
         Run.check_free(out, force=force, inputs=(options.weights, options.plan, options.lut, options.data))
     _check_names(options)
     data = load_data(
@@ -130,11 +130,11 @@ def begin(
     plan = _read_plan(options.plan) if options.plan else None
     options = _reachable(model, data, options, plan, progress)
     config = {**_config(options, data, args), "typed": typed, "plan": plan}
-    ranks().wait()  # every process has found its options in order
-    if ranks().main:
+    world().wait()  # every process has found its options in order
+    if world().is_main:
         tensors = {"baseline": model.state_dict()} if options.weights else None
         Run.create(out, config, force=force, tensors=tensors)
-    ranks().wait()
+    world().wait()
     return Run.open(out), data, options
 
 
@@ -258,7 +258,7 @@ def _options_to_resume(run: Run) -> TrainPruneOptions:
 @contextlib.contextmanager
 def _scalar_writer(run: Run) -> Iterator[Callable[[str, float, int], None]]:
     """TensorBoard events under the run; a viewer shows the latest where a resumed run repeats steps."""
-    if not ranks().main:
+    if not world().is_main:
         yield lambda tag, value, step: None  # noqa: ARG005
         return
     from torch.utils.tensorboard import SummaryWriter

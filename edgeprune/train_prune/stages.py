@@ -18,7 +18,7 @@ from edgeprune.methods import chosen_method
 from edgeprune.methods.course import Course, Removal
 from edgeprune.methods.phase import Context
 from edgeprune.models import load_weights
-from edgeprune.processes.ranks import ranks
+from edgeprune.processes.distributed import world
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Task
@@ -75,7 +75,7 @@ class Stages:
 
         Processes that train together would have to agree first; there, a later step does.
         """
-        if ranks().world == 1 and self.stop():
+        if world().size == 1 and self.stop():
             raise training.Interrupted
 
     def baseline(self) -> None:

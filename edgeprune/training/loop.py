@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import RunError, TrainError
-from edgeprune.processes.ranks import ranks
+from edgeprune.processes.distributed import world
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Classification, Task
 from edgeprune.training.average import Average
@@ -139,7 +139,7 @@ class Stage:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        x, y = ranks().part(x), ranks().part(y).to(options.device)
+        x, y = world().shard(x), world().shard(y).to(options.device)
         x = x.to(options.device, memory_format=torch.channels_last)
         with computing_in(options.precision, options.device):
             output, taught = self.model(x), self._taught(x)
@@ -185,11 +185,11 @@ class Stage:
 
     def _agree(self, loss: float) -> tuple[float, bool]:
         """Average gradients and loss over the processes, in one message that also says who should stop."""
-        if ranks().world == 1:
+        if world().size == 1:
             return loss, False
         leaves = [*self.model.parameters(), *self.extra.leaves()]
         news = torch.tensor([loss, float(self.stop())], device=self.options.device)
-        ranks().average([news, *[leaf.grad for leaf in leaves if leaf.grad is not None]])
+        world().average([news, *[leaf.grad for leaf in leaves if leaf.grad is not None]])
         return float(news[0]), bool(news[1] > 0)
 
     # --- reporting -----------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ class Stage:
     # --- checkpoints ---------------------------------------------------------------------------------
 
     def _maybe_checkpoint(self, stopping: bool) -> None:
-        stopping = stopping or (ranks().world == 1 and self.stop())
+        stopping = stopping or (world().size == 1 and self.stop())
         due = stopping or time.monotonic() - self._saved_at >= self.checkpoint_seconds
         if due and self.run is not None:
             self.save()

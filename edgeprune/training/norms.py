@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeprune.processes.ranks import ranks
+from edgeprune.processes.distributed import world
 
 
 @contextlib.contextmanager
@@ -17,7 +17,7 @@ def shared_statistics(model: nn.Module) -> Iterator[None]:
     torch's SyncBatchNorm wants a GPU; this works wherever the processes can talk. Nothing with one process.
     """
     found = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    found = found if ranks().world > 1 else []
+    found = found if world().size > 1 else []
     for norm in found:
         norm.forward = _Shared(norm)  # type: ignore[method-assign,assignment]
     try:
@@ -42,7 +42,7 @@ class _Shared:
         mean, square = _MeanOverRanks.apply(torch.stack([wide.mean(axes), wide.square().mean(axes)]))
         variance = (square - mean.square()).clamp(min=0)
         if norm.track_running_stats:
-            self._remember(mean.detach(), variance.detach(), x.numel() // x.shape[1] * ranks().world)
+            self._remember(mean.detach(), variance.detach(), x.numel() // x.shape[1] * world().size)
         out = (wide - mean.view(shape)) * torch.rsqrt(variance.view(shape) + norm.eps)
         if norm.affine:
             out = out * norm.weight.view(shape) + norm.bias.view(shape)
@@ -65,7 +65,7 @@ class _MeanOverRanks(torch.autograd.Function):
 
         total = value.clone()
         dist.all_reduce(total)
-        return total / ranks().world
+        return total / world().size
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
@@ -73,4 +73,4 @@ class _MeanOverRanks(torch.autograd.Function):
 
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
-        return total / ranks().world
+        return total / world().size

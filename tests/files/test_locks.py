@@ -199,10 +199,10 @@ def test_a_file_system_without_locks_is_warned_of(
 
 def test_processes_that_train_together_hold_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Second:
-        main = False
+        is_main = False
 
     with held(tmp_path):
-        monkeypatch.setattr(locks, "ranks", Second)
+        monkeypatch.setattr(locks, "world", Second)
         with held(tmp_path):
             assert names(tmp_path) == [".lock", ".lock.json"]
         assert names(tmp_path) == [".lock", ".lock.json"]

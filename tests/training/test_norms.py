@@ -15,7 +15,7 @@ TRAIN = """
 import sys, json, torch
 from torch import nn
 torch.set_num_threads(1)
-from edgeprune.processes.ranks import ranks
+from edgeprune.processes.distributed import world
 from edgeprune.training.norms import shared_statistics
 
 def net():
@@ -29,16 +29,16 @@ generator = torch.Generator().manual_seed(1)
 with shared_statistics(model):
     for _ in range(3):
         x, y = torch.randn(8, 3, 6, 6, generator=generator), torch.randn(8, 2, 2, 2, generator=generator)
-        loss = (model(ranks().part(x)) - ranks().part(y)).square().mean()
+        loss = (model(world().shard(x)) - world().shard(y)).square().mean()
         optimizer.zero_grad()
         loss.backward()
-        ranks().average([p.grad for p in model.parameters()]) if ranks().world > 1 else None
+        world().average([p.grad for p in model.parameters()]) if world().size > 1 else None
         optimizer.step()
-main = ranks().from_main(torch.tensor([float(ranks().rank)]))
+main = world().broadcast(torch.tensor([float(world().rank)]))
 state = {k: v.tolist() for k, v in model.state_dict().items()}
-out = {"world": ranks().world, "main": main.item(), "state": state}
-json.dump(out, open(f"{sys.argv[1]}/{ranks().rank}.json", "w"))
-ranks().wait()
+out = {"world": world().size, "main": main.item(), "state": state}
+json.dump(out, open(f"{sys.argv[1]}/{world().rank}.json", "w"))
+world().wait()
 assert "forward" not in vars(model[1])
 """
 

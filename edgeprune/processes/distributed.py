@@ -1,8 +1,8 @@
-"""Several processes that train one model: who they are, and what they must agree on.
+"""Processes that train one model together: their identity, and the values on which they must agree.
 
 Started by ``torchrun`` or ``accelerate launch``, every process runs the same program on its slice of each
-batch. Gradients are averaged by hand after the backward pass instead of wrapping the model: pruning swaps
-layers and parameters in mid-training, which wrappers do not follow. All processes must see the run folder.
+batch. Gradients are averaged explicitly after the backward pass instead of wrapping the model: pruning replaces
+layers and parameters during training, which wrappers do not follow. All processes must have access to the run folder.
 """
 
 import os
@@ -16,41 +16,41 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Ranks:
-    """One process of a group; on its own it does nothing to anything."""
+class World:
+    """This process among the ``size`` processes of a group; a single process has nothing to synchronize."""
 
-    rank, world = 0, 1
+    rank, size = 0, 1
 
     @property
-    def main(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes files."""
         return self.rank == 0
 
-    def part(self, batch: "Tensor") -> "Tensor":
-        """This process's slice of a batch, the first ones first; equal in size (what is over is left out)."""
-        size = len(batch) // self.world
-        return batch if self.world == 1 else batch[self.rank * size : (self.rank + 1) * size]
+    def shard(self, batch: "Tensor") -> "Tensor":
+        """Return this process's slice of a batch, in the order of ranks; slices are equal, the remainder is dropped."""
+        count = len(batch) // self.size
+        return batch if self.size == 1 else batch[self.rank * count : (self.rank + 1) * count]
 
     def average(self, tensors: "list[Tensor]") -> None:
         """Replace each tensor by its mean over all processes."""
 
-    def from_main(self, tensor: "Tensor") -> "Tensor":
-        """The main process's value of a tensor of the same shape."""
+    def broadcast(self, tensor: "Tensor") -> "Tensor":
+        """Return the main process's value of a tensor of the same shape."""
         return tensor
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process has reached this call."""
 
 
-class _Group(Ranks):
-    """Through accelerate, which reads what torchrun and accelerate launch set, and picks gloo or NCCL."""
+class _Group(World):
+    """A group by accelerate, which reads the variables of torchrun and accelerate launch, and uses gloo or NCCL."""
 
     def __init__(self) -> None:
         import torch
         from accelerate import PartialState
 
         self._state = PartialState(cpu=not torch.cuda.is_available())
-        self.rank, self.world = self._state.process_index, self._state.num_processes
+        self.rank, self.size = self._state.process_index, self._state.num_processes
 
     def average(self, tensors: "list[Tensor]") -> None:
         import torch
@@ -58,12 +58,12 @@ class _Group(Ranks):
 
         flat = torch.cat([t.detach().reshape(-1).float() for t in tensors])
         dist.all_reduce(flat)
-        parts = (flat / self.world).split([t.numel() for t in tensors])
+        parts = (flat / self.size).split([t.numel() for t in tensors])
         with torch.no_grad():
             for tensor, part in zip(tensors, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def from_main(self, tensor: "Tensor") -> "Tensor":
+    def broadcast(self, tensor: "Tensor") -> "Tensor":
         import torch.distributed as dist
 
         tensor = tensor.contiguous().clone()
@@ -75,8 +75,12 @@ class _Group(Ranks):
 
 
 @cache
-def ranks() -> Ranks:
-    """This process among those that were started together."""
+def world() -> World:
+    """Return this process among those that were started together.
+
+    Raises:
+        EdgePruneError: the environment's WORLD_SIZE is invalid, or the processes cannot connect.
+    """
     text = os.environ.get("WORLD_SIZE", "1")
     if not re.fullmatch("[0-9]{1,6}", text.strip()):
         raise EdgePruneError(
@@ -84,7 +88,7 @@ def ranks() -> Ranks:
             "start with torchrun"
         )
     if int(text) <= 1:
-        return Ranks()
+        return World()
     try:
         return _Group()
     except (RuntimeError, ValueError, KeyError, OSError) as error:
