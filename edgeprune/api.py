@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from edgeprune import resources
-from edgeprune.bench.session import Progress
 from edgeprune.budget import Budget, Target, need_device, parse_targets, select
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, TargetError, one_line
 from edgeprune.graph.arguments import (
@@ -31,6 +30,7 @@ from edgeprune.graph.plan import Plan
 from edgeprune.importance import Batches, score
 from edgeprune.latency import BenchTarget, device_budget
 from edgeprune.options.checks import short
+from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.trust import trusting
 from edgeprune.rewrite import compaction, masking
 from edgeprune.rewrite.inplace import move_into
@@ -184,7 +184,7 @@ def prune(
     ignore: Iterable[str] = (),
     opaque: Iterable[str | type[nn.Module]] = (),
     in_place: bool = False,
-    progress: Progress = lambda done, total, text: None,  # noqa: ARG005
+    progress: ProgressCallback = no_progress,
 ) -> Pruned:
     """Score, select and compact in one call; fine-tune the result as you would train any model.
 

@@ -28,11 +28,11 @@ from edgeprune.errors import ExportError, RunError
 from edgeprune.files.locks import held
 from edgeprune.files.paths import explained
 from edgeprune.files.writing import write_json
+from edgeprune.processes.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
     from torch import nn
 
-Progress = Callable[[int, int, str], None]
 PARITY_BATCH = 64
 PACKAGES = ("edgeprune", "torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -42,7 +42,7 @@ def export_run(
     *,
     to: Iterable[str | Backend] = ("onnx",),
     images: int = 256,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Export both models of a run, check them, and write ``export/``.
 
@@ -72,7 +72,7 @@ def export_run(
 
     run = Run.open(Path(run_path))
     data = run.data()
-    report_progress = progress or _silent
+    report_progress = progress or no_progress
     steps = len(MODELS) * len(ordered_backends)
     with held(run.path), _folder_aside((run.path / "export").resolve()) as (aside, publish):
         artifacts: list[Artifact] = []
@@ -192,10 +192,6 @@ def _kinds() -> Iterator[Backend]:
         except ExportError:
             continue
         yield from (backend(precision) for precision in backend.precisions)
-
-
-def _silent(_done: int, _total: int, _text: str) -> None:
-    """Ignore progress."""
 
 
 def _record(

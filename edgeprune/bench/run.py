@@ -16,12 +16,13 @@ from edgeprune.bench.layers import measure_layers
 from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
-from edgeprune.bench.session import NAMES, Progress, Session, interruption
+from edgeprune.bench.session import NAMES, Session, interruption
 from edgeprune.bench.warnings import warnings_for
 from edgeprune.devices import CPU, Device, confirm, load_device
 from edgeprune.files.locks import held
 from edgeprune.files.paths import explained
 from edgeprune.files.writing import write_json
+from edgeprune.processes.progress import ProgressCallback
 
 Save = Callable[[dict[str, Any]], None]
 
@@ -42,7 +43,7 @@ def bench_run(
     assume_device: bool = False,
     resume: bool = False,
     widths: Callable[[Path | None, Mapping[str, Any]], dict[str, Any]] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Measure a run's exported baseline and pruned model against each other; write ``bench/DEVICE.json``.
 
@@ -141,7 +142,7 @@ def bench_models(
     save: Save | None = None,
     layers: bool = False,
     journal: Journal | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Measure two model files against each other; they need no run, and may be the same file.
 

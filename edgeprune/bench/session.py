@@ -1,6 +1,6 @@
 """Hold one measurement in progress: its rounds so far, and the calls that add to them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from edgeprune.bench.replies import call
 from edgeprune.bench.words import engine_words, model_words, runtime_words
 from edgeprune.errors import BenchError, ConnectionLost
 from edgeprune.files.reading import sha256
+from edgeprune.processes.progress import ProgressCallback
 
 NAMES = MODELS
 MOST_PAUSED = 0.01  # of a round's time: more would show in the throughput
 MOST_DISCARDED = 4  # pairs of rounds; a machine that keeps stopping is what it is, and the result warns of it
 
-Progress = Callable[[float, float, str], None]
 Round = dict[str, Any]
 
 
@@ -46,7 +46,7 @@ class Session:
     files: Mapping[str, Path]
     options: BenchOptions
     transport: Transport
-    progress: Progress
+    progress: ProgressCallback
     feed_shape: Sequence[int] | None = None
     scoring: bool = False
     rounds: dict[str, list[Round]] = field(default_factory=lambda: {name: [] for name in NAMES})

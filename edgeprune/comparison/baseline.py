@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import DataError, EdgePruneError, RunError, StorageError, TargetError, WeightsError
+from edgeprune.processes.progress import ProgressCallback
 from edgeprune.train_prune import pipeline
 from edgeprune.train_prune.options import TrainPruneOptions
-from edgeprune.training import Progress
 
 # Errors that no choice of method can avoid.
 SHARED = (DataError, RunError, StorageError, TargetError, WeightsError)
 
 
 def begin_baseline(
-    path: Path, training: dict[str, Any], methods: tuple[str, ...], progress: Progress
+    path: Path, training: dict[str, Any], methods: tuple[str, ...], progress: ProgressCallback
 ) -> None:
     """Check what all rows share (data, model, weights, target), then create the run folder.
 

@@ -7,9 +7,9 @@ from edgeprune.backends import export_run
 from edgeprune.backends.record import is_exported
 from edgeprune.bench import bench_run
 from edgeprune.errors import EdgePruneError, MovedError, StorageError
+from edgeprune.processes.progress import ProgressCallback
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
-from edgeprune.training import Progress
 
 DEVICE = "cpu"
 
@@ -19,7 +19,7 @@ def is_measured(row: Path) -> bool:
     return _result(row).is_file()
 
 
-def measure_row(row: Path, seconds: float, progress: Progress) -> str | None:
+def measure_row(row: Path, seconds: float, progress: ProgressCallback) -> str | None:
     """Export a row and measure it.
 
     Args:

@@ -16,10 +16,11 @@ from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import MovedError, RunError, StorageError, TrainError
 from edgeprune.files.locks import held
 from edgeprune.files.writing import write_json
+from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.trust import vouch_for
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import train_baseline, train_prune
-from edgeprune.training import Interrupted, Progress
+from edgeprune.training import Interrupted
 
 
 def compare(
@@ -29,7 +30,7 @@ def compare(
     resume: bool = False,
     force: bool = False,
     json_path: str | Path | None = None,
-    progress: Progress = lambda done, total, text: None,  # noqa: ARG005
+    progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
     """Prune with each method from a common baseline, with the same budget and training; writes a folder.
 
@@ -59,7 +60,9 @@ def compare(
         return _finish(folder, json_path, progress)
 
 
-def _finish(folder: ComparisonFolder, json_path: str | Path | None, progress: Progress) -> dict[str, Any]:
+def _finish(
+    folder: ComparisonFolder, json_path: str | Path | None, progress: ProgressCallback
+) -> dict[str, Any]:
     """Complete a comparison, and return its result."""
     options = folder.read_options()
     rows = planned_rows(options)
@@ -90,7 +93,9 @@ def check_same_comparison(out: str | Path, typed: dict[str, Any]) -> None:
     check_begun_with("comparison", ComparisonFolder.open(out).read_options(), typed)
 
 
-def _begin(out: Path, options: CompareOptions | None, force: bool, progress: Progress) -> ComparisonFolder:
+def _begin(
+    out: Path, options: CompareOptions | None, force: bool, progress: ProgressCallback
+) -> ComparisonFolder:
     """Check what all rows share, then create the folder."""
     if options is None:
         raise RunError("a new comparison needs its options")
@@ -106,14 +111,14 @@ def _begin(out: Path, options: CompareOptions | None, force: bool, progress: Pro
     return ComparisonFolder(out)
 
 
-def _finish_baseline(folder: ComparisonFolder, progress: Progress) -> None:
+def _finish_baseline(folder: ComparisonFolder, progress: ProgressCallback) -> None:
     if baseline.weights_of(folder.baseline) is None:
         with attempt(folder, "baseline"):
             train_baseline(folder.baseline, progress)
 
 
 def _finish_row(
-    folder: ComparisonFolder, row: PlannedRow, options: CompareOptions, progress: Progress
+    folder: ComparisonFolder, row: PlannedRow, options: CompareOptions, progress: ProgressCallback
 ) -> None:
     """Complete a row; the log keeps the reason of a failure."""
     place = folder.row(row.name)
@@ -130,7 +135,7 @@ def _finish_row(
         folder.log(row.name, "measured", reason=reason)
 
 
-def _train(place: Path, training: dict[str, Any], progress: Progress) -> None:
+def _train(place: Path, training: dict[str, Any], progress: ProgressCallback) -> None:
     begun = (place / "config.json").is_file()
     train_prune(place, TrainPruneOptions(**training), resume=begun, progress=progress)
 

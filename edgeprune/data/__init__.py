@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 
 from edgeprune.data.bundle import Batch, DataBundle, Split
-from edgeprune.data.decode import LEFT_OUT, Progress
+from edgeprune.data.decode import LEFT_OUT
 from edgeprune.data.folder import read_folder
 from edgeprune.data.named import READERS
 from edgeprune.data.source import ReadOptions, Source
 from edgeprune.data.split import stratified_split
 from edgeprune.errors import DataError, known
 from edgeprune.options.bounds import PIXELS, SHARE_BELOW_ONE
+from edgeprune.processes.progress import ProgressCallback
 from edgeprune.records import check
 from edgeprune.records.runs import DataSpec
 
-__all__ = ["Batch", "DataBundle", "Progress", "Split", "data_names", "load_data", "load_from_spec"]
+__all__ = ["Batch", "DataBundle", "Split", "data_names", "load_data", "load_from_spec"]
 
 HELD_OUT = 0.2  # of a folder without a test part
 
@@ -34,7 +35,7 @@ def load_data(
     image_size: int | None = None,
     val_fraction: float = 0.05,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> DataBundle:
     """Load a data set by name, or a folder of images by path.
 
@@ -70,7 +71,7 @@ def load_data(
     return _bundle(source, recipe)
 
 
-def load_from_spec(spec: dict[str, Any], *, progress: Progress | None = None) -> DataBundle:
+def load_from_spec(spec: dict[str, Any], *, progress: ProgressCallback | None = None) -> DataBundle:
     """Rebuild a bundle from its `DataBundle.spec`; a folder's images are decoded at first use.
 
     Raises:

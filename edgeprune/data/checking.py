@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.data.decode import CHUNK, LEFT_OUT, BrokenImage, Progress, opened, quiet_pool, shown, size_of
+from edgeprune.data.decode import CHUNK, LEFT_OUT, BrokenImage, opened, quiet_pool, shown, size_of
 from edgeprune.data.depth import BY_MODE, Extent, extent_of, white_of
 from edgeprune.errors import DataError
+from edgeprune.processes.progress import ProgressCallback
 
 if TYPE_CHECKING:
     pass
@@ -35,7 +36,7 @@ class Survey:
         )
 
 
-def survey(paths: Sequence[Path], progress: Progress | None = None) -> Survey:
+def survey(paths: Sequence[Path], progress: ProgressCallback | None = None) -> Survey:
     """Examine all files; where the format has an end marker, truncated files are recognised by its absence.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from edgeprune.data.depth import Rendering, UnknownWhite, to_8_bits
 from edgeprune.errors import DataError
+from edgeprune.processes.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Progress = Callable[[int, int, str], None]  # (done, total, what is being done)
 CHUNK = 256  # images per task of the thread pool: large enough that handing out tasks costs nothing
 # Of what Pillow can read: EPS and its like start other programs.
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF")
@@ -158,7 +158,7 @@ def decode_all(
     size: tuple[int, int],
     *,
     rendering: Rendering | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     text: str = "",
 ) -> Tensor:
     """Decode files of one (height, width) into a uint8 tensor (N, 3, height, width).

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from edgeprune.data.augment import RGB_MEAN, RGB_STD
 from edgeprune.data.checking import survey
-from edgeprune.data.decode import BrokenImage, OddSize, Progress, decode_all, read_sizes
+from edgeprune.data.decode import BrokenImage, OddSize, decode_all, read_sizes
 from edgeprune.data.depth import BY_MODE, Rendering, UnknownWhite
 from edgeprune.data.images import FileImages, Images, MemoryImages
 from edgeprune.data.layout import Layout, Listing, scan
 from edgeprune.data.source import ReadOptions, Source, fingerprint_of
+from edgeprune.processes.progress import ProgressCallback
 
 Size = tuple[int, int]  # (height, width) in pixels
 
@@ -105,7 +106,7 @@ def _parts(layout: Layout, native: Size | None, rendering: Rendering, options: R
     return _Parts(images(layout.train), test, rendering, native)
 
 
-def _decode(part: Listing, native: Size, rendering: Rendering, progress: Progress | None) -> Tensor:
+def _decode(part: Listing, native: Size, rendering: Rendering, progress: ProgressCallback | None) -> Tensor:
     """Decode all pixels of a part; images that are left out are black."""
     text = f"reading {part.folder.name}"
     pixels = decode_all(part.usable, native, rendering=rendering, progress=progress, text=text)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeprune.data.decode import Progress
 from edgeprune.data.depth import Rendering
 from edgeprune.data.images import Images
+from edgeprune.processes.progress import ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ReadOptions:
     download: bool = False
     image_size: int | None = None
     stored: dict | None = None  # the spec of the run being rebuilt
-    progress: Progress | None = None
+    progress: ProgressCallback | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from edgeprune.bench.session import Progress
 from edgeprune.budget import Budget, Target, parse_targets
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.latency.bench_target import BenchTarget
@@ -14,6 +13,7 @@ from edgeprune.latency.device import LatencyEstimator, budget_on
 from edgeprune.latency.end_to_end import EndToEndTimer
 from edgeprune.latency.shapes import read_model
 from edgeprune.processes.distributed import world
+from edgeprune.processes.progress import ProgressCallback, no_progress
 
 
 def device_budget(
@@ -27,7 +27,7 @@ def device_budget(
     floor: int = 2,
     check: bool = True,
     graph: Graph | None = None,
-    progress: Progress = lambda done, total, text: None,  # noqa: ARG005
+    progress: ProgressCallback = no_progress,
 ) -> Budget:
     """Return the budget of a model on a device.
 

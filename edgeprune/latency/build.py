@@ -10,7 +10,6 @@ from edgeprune_target.scratch import scratch_folder
 from edgeprune.bench.graph import read_graph
 from edgeprune.bench.layers import merge_passes
 from edgeprune.bench.options import check_writable
-from edgeprune.bench.session import Progress
 from edgeprune.files.locks import held_file
 from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.grid import (
@@ -25,6 +24,7 @@ from edgeprune.latency.layer_models import Point
 from edgeprune.latency.profiling import LayerProfiler, time_of
 from edgeprune.latency.shapes import DEPTHWISE, Model, ModelLayer, Shape, read_model
 from edgeprune.latency.table import ASSUMED_ON, AXES, Entry, Table
+from edgeprune.processes.progress import ProgressCallback, no_progress
 
 REFINEMENTS = 3  # rounds of points between points
 ODD = 0.6  # of the full width: where a width between two steps is timed
@@ -36,7 +36,7 @@ def build_table(
     bench_target: BenchTarget,
     place: Path | None = None,
     *,
-    progress: Progress = lambda done, total, text: None,  # noqa: ARG005
+    progress: ProgressCallback = no_progress,
 ) -> Table:
     """Time the layers of a model, and write the table to ``place``.
 
@@ -76,7 +76,12 @@ def _begun(bench_target: BenchTarget, place: Path) -> Table:
 
 
 def _completed(
-    table: Table, model: Model, onnx_file: Path, bench_target: BenchTarget, place: Path, progress: Progress
+    table: Table,
+    model: Model,
+    onnx_file: Path,
+    bench_target: BenchTarget,
+    place: Path,
+    progress: ProgressCallback,
 ) -> Table:
     """Add to a table what the model needs, while this process holds the file."""
     table.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -111,7 +116,7 @@ def widest(layers: Sequence[ModelLayer]) -> dict[Shape, tuple[int, int]]:
 
 
 def fill(
-    table: Table, model: Model, profiler: LayerProfiler, save: Callable[[], None], progress: Progress
+    table: Table, model: Model, profiler: LayerProfiler, save: Callable[[], None], progress: ProgressCallback
 ) -> None:
     """Time every shape that the table does not cover yet.
 

@@ -1,1 +1,1 @@
-"""Processes that train together, and requests to stop."""
+"""Processes that train together, requests to stop, and reports of progress."""

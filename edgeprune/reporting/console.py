@@ -1,18 +1,18 @@
 """Print tables and progress bars on the command line: progress to stderr, results to stdout."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.errors import one_line, printable
+from edgeprune.processes.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from edgeprune.reporting.rows import ComparisonRow
 
-Progress = Callable[[float, float, str], None]
 
 MIN_COLUMNS, MAX_COLUMNS = 20, 1000  # of a terminal
 ROW = ("", "baseline", "pruned", "change")
@@ -20,14 +20,14 @@ UNFOLDED = ("name", "method", "when")  # headings of columns that are never fold
 
 
 @contextmanager
-def progress_bars(*kinds: str, shown: bool = True) -> Iterator[Progress]:
+def progress_bars(*kinds: str, shown: bool = True) -> Iterator[ProgressCallback]:
     """Yield a callback (done, total, text) that draws a bar on stderr; nothing is drawn before its first call.
 
     Texts that begin with one of ``kinds`` get a bar of their own; all others share one. Without ``shown``, nothing
     is drawn.
     """
     if not shown:
-        yield lambda done, total, text: None  # noqa: ARG005
+        yield no_progress
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn

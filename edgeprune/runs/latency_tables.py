@@ -9,12 +9,12 @@ from edgeprune.backends.onnx import export_model
 from edgeprune.bench.files import exported_files
 from edgeprune.bench.hosts import Host
 from edgeprune.bench.options import check_writable
-from edgeprune.bench.session import Progress
 from edgeprune.errors import LatencyError
 from edgeprune.latency.bench_target import LUTS, BenchTarget
 from edgeprune.latency.build import build_table
 from edgeprune.latency.table import Table
 from edgeprune.latency.utilization import utilization_of
+from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
 from edgeprune.runs.inspection import named_model
@@ -32,7 +32,7 @@ def build_latency_table(
     threads: int | None = None,
     out: str | None = None,
     assume_device: bool = False,
-    progress: Progress = lambda done, total, text: None,  # noqa: ARG005
+    progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
     """Measure a model's layers on a device and save the table.
 

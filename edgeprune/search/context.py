@@ -18,6 +18,7 @@ from edgeprune.files.writing import write_json
 from edgeprune.graph.classes import Graph, Ints, build_graph
 from edgeprune.importance import score
 from edgeprune.latency.device import TimeSolver
+from edgeprune.processes.progress import ProgressCallback
 from edgeprune.resources import LATENCY
 from edgeprune.search import pictures
 from edgeprune.search.baselines import by_sensitivity, probed, probes
@@ -33,7 +34,6 @@ from edgeprune.search.variables import Floats, Variables
 from edgeprune.train_prune.budgets import make_budget
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import stored_options
-from edgeprune.training import Progress
 
 NEAR_BY, STRAY = 20, 0.02  # tries to find a new policy, and by how much more each moves away
 SCORE_IMAGES = 640  # training images for a criterion that needs data
@@ -92,7 +92,7 @@ class SearchContext:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, folder: SearchFolder, options: SearchOptions, progress: Progress) -> "SearchContext":
+    def of(cls, folder: SearchFolder, options: SearchOptions, progress: ProgressCallback) -> "SearchContext":
         """Prepare a search from the folder's baseline and data.
 
         Args:
@@ -241,7 +241,7 @@ class SearchContext:
             plan = self.variables.plan(np.asarray(best.user_attrs[WIDTHS]))
             write_json(self.folder.plan, plan.to_dict(self.variables.graph))
 
-    def concluded(self, study: optuna.Study, progress: Progress) -> dict[str, Any]:
+    def concluded(self, study: optuna.Study, progress: ProgressCallback) -> dict[str, Any]:
         """Evaluate on the test images, measure the best plan for a latency target, draw the plots, write the result."""
         best = best_of(study)
         if best is None:
@@ -319,7 +319,7 @@ class SearchContext:
             },
         }
 
-    def _measured(self, widths: Ints, progress: Progress) -> dict[str, Any] | None:
+    def _measured(self, widths: Ints, progress: ProgressCallback) -> dict[str, Any] | None:
         """Measure the best plan on the device; None without a latency target."""
         solver = self.budget.solver
         if not isinstance(solver, TimeSolver) or solver.measure is None:

@@ -13,6 +13,7 @@ from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import RunError, SearchError
 from edgeprune.files.locks import shared
 from edgeprune.graph.classes import build_graph
+from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.processes.signals import stop_on_interrupt
 from edgeprune.records.trust import vouch_for
 from edgeprune.runs.folders import folder_aside
@@ -26,7 +27,7 @@ from edgeprune.search.study_store import HEARTBEAT_S, StudyStore
 from edgeprune.train_prune.budgets import make_budget
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import begin, stored_options, train_baseline
-from edgeprune.training import Interrupted, Progress
+from edgeprune.training import Interrupted
 
 
 def search(
@@ -37,7 +38,7 @@ def search(
     resume: bool = False,
     force: bool = False,
     heartbeat_s: int = HEARTBEAT_S,
-    progress: Progress = lambda done, total, text: None,  # noqa: ARG005
+    progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
     """Search how many channels each group keeps; writes a folder with the best plan.
 
@@ -69,7 +70,7 @@ def search(
 
 
 def _finish(
-    folder: SearchFolder, options: SearchOptions, url: str, heartbeat_s: int, progress: Progress
+    folder: SearchFolder, options: SearchOptions, url: str, heartbeat_s: int, progress: ProgressCallback
 ) -> dict[str, Any]:
     """Complete a search, together with other workers, and return its result."""
     if not (folder.baseline / "baseline.safetensors").is_file():
@@ -128,7 +129,7 @@ def _storage_of(folder: SearchFolder, storage: str | None, stored: str) -> str:
 
 
 def _begin(
-    out: Path, options: SearchOptions | None, storage: str | None, force: bool, progress: Progress
+    out: Path, options: SearchOptions | None, storage: str | None, force: bool, progress: ProgressCallback
 ) -> SearchFolder:
     """Check the options, then create the folder."""
     if options is None:
@@ -145,7 +146,7 @@ def _begin(
     return SearchFolder(out)
 
 
-def _check(folder: SearchFolder, options: SearchOptions, progress: Progress) -> None:
+def _check(folder: SearchFolder, options: SearchOptions, progress: ProgressCallback) -> None:
     """Find mistakes that can be found before a baseline is trained."""
     run = folder.run()
     training = stored_options(run)
@@ -162,7 +163,9 @@ def _check(folder: SearchFolder, options: SearchOptions, progress: Progress) -> 
         check_clusters(options.clusters, len(variables))
 
 
-def _work(store: StudyStore, context: SearchContext, progress: Progress, stop: Callable[[], bool]) -> None:
+def _work(
+    store: StudyStore, context: SearchContext, progress: ProgressCallback, stop: Callable[[], bool]
+) -> None:
     """Evaluate trials until there are enough; the progress bar shows the best one so far."""
 
     def report() -> None:

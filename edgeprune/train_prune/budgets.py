@@ -10,10 +10,10 @@ from edgeprune.bench.hosts import Host
 from edgeprune.budget import Budget, PlanSolver, parse_targets
 from edgeprune.graph.classes import Graph
 from edgeprune.latency import BenchTarget, device_budget
+from edgeprune.processes.progress import ProgressCallback
 from edgeprune.records.trust import check_host
 from edgeprune.train_prune.checking import on_device
 from edgeprune.train_prune.options import TrainPruneOptions
-from edgeprune.training import Progress
 
 
 def make_budget(
@@ -21,7 +21,7 @@ def make_budget(
     graph: Graph,
     options: TrainPruneOptions,
     *,
-    progress: Progress,
+    progress: ProgressCallback,
     check: bool = True,
     plan: Mapping[str, Any] | None = None,
 ) -> Budget:

@@ -22,6 +22,7 @@ from edgeprune.files.reading import read_json, sha256
 from edgeprune.methods import chosen_method
 from edgeprune.models import build, load_weights
 from edgeprune.processes.distributed import world
+from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.processes.signals import stop_on_interrupt
 from edgeprune.records import check
 from edgeprune.records.runs import check_plan_record
@@ -34,7 +35,6 @@ from edgeprune.train_prune.defaults import resolve
 from edgeprune.train_prune.effects import typed_names
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.stages import Stages
-from edgeprune.training import Progress
 from edgeprune.training.loop import checkpoint_seconds
 
 
@@ -44,7 +44,7 @@ def train_prune(
     *,
     resume: bool = False,
     force: bool = False,
-    progress: Progress = lambda done, total, text: None,  # noqa: ARG005
+    progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
     """Train (unless weights are given), prune, fine-tune and judge a model; leaves a run folder.
 
@@ -80,7 +80,7 @@ def train_prune(
             return Stages(run, data, chosen, progress, stop, scalars).execute()
 
 
-def train_baseline(path: str | Path, progress: Progress, *, wait: bool = False) -> None:
+def train_baseline(path: str | Path, progress: ProgressCallback, *, wait: bool = False) -> None:
     """Train the first stage alone, of a run that `begin` made; goes on where it was interrupted.
 
     Args:
@@ -104,7 +104,7 @@ def train_baseline(path: str | Path, progress: Progress, *, wait: bool = False) 
 
 
 def begin(
-    out: Path, options: TrainPruneOptions, force: bool, progress: Progress
+    out: Path, options: TrainPruneOptions, force: bool, progress: ProgressCallback
 ) -> tuple[Run, DataBundle, TrainPruneOptions]:
     """Check everything, then make the run folder.
 
@@ -179,7 +179,7 @@ def _reachable(
     data: DataBundle,
     options: TrainPruneOptions,
     plan: dict[str, Any] | None,
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> TrainPruneOptions:
     """Try the whole way, with made-up scores, before hours go into training.
 

@@ -19,6 +19,7 @@ from edgeprune.methods.course import Course, Removal
 from edgeprune.methods.phase import Context
 from edgeprune.models import load_weights
 from edgeprune.processes.distributed import world
+from edgeprune.processes.progress import ProgressCallback
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Task
@@ -26,7 +27,7 @@ from edgeprune.train_prune.budgets import make_budget
 from edgeprune.train_prune.defaults import course_of
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.summary import judge
-from edgeprune.training import Progress, Stage, TrainOptions
+from edgeprune.training import Stage, TrainOptions
 
 HELD_OUT = 2000  # images on which two models are compared
 
@@ -38,7 +39,7 @@ class Stages:
     run: Run
     data: DataBundle
     options: TrainPruneOptions
-    progress: Progress
+    progress: ProgressCallback
     stop: Callable[[], bool]
     scalars: Callable[[str, float, int], None]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
         score_of,
     )
     from edgeprune.training.extras import Extra, Plateau
-    from edgeprune.training.loop import Interrupted, Progress, Stage, checkpoint_seconds
+    from edgeprune.training.loop import Interrupted, Stage, checkpoint_seconds
     from edgeprune.training.options import TrainOptions
     from edgeprune.training.precision import PRECISIONS, best_precision, computing_in
     from edgeprune.training.rates import SCHEDULES
@@ -23,7 +23,6 @@ __all__ = [
     "Extra",
     "Interrupted",
     "Plateau",
-    "Progress",
     "Stage",
     "TrainOptions",
     "best_precision",
@@ -39,7 +38,7 @@ __all__ = [
 _MODULES = {
     "evaluation": ("evaluate", "recalibrate", "recalibrate_on", "recalibrated_if_better", "score_of"),
     "extras": ("Extra", "Plateau"),
-    "loop": ("Interrupted", "Progress", "Stage", "checkpoint_seconds"),
+    "loop": ("Interrupted", "Stage", "checkpoint_seconds"),
     "options": ("TrainOptions",),
     "precision": ("PRECISIONS", "best_precision", "computing_in"),
     "rates": ("SCHEDULES",),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import RunError, TrainError
 from edgeprune.processes.distributed import world
+from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Classification, Task
 from edgeprune.training.average import Average
@@ -29,7 +30,6 @@ from edgeprune.training.options import TrainOptions
 from edgeprune.training.precision import computing_in
 
 REPORT_EVERY = 50  # iterations, as the source of the learned criterion reports them
-Progress = Callable[[float, float, str], None]
 
 
 class Interrupted(Exception):
@@ -70,7 +70,7 @@ class Stage:
     task: Task = field(default_factory=Classification)
     teacher: nn.Module | None = None
     momentum: dict[str, Tensor] = field(default_factory=dict)
-    progress: Progress = lambda done, total, text: None  # noqa: ARG005
+    progress: ProgressCallback = no_progress
     stop: Callable[[], bool] = lambda: False
     scalars: Callable[[str, float, int], None] = lambda tag, value, step: None  # noqa: ARG005
     recalibrate_for_evaluation: bool = False
