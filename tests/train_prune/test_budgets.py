@@ -91,15 +91,15 @@ def test_a_run_that_was_killed_goes_on_with_its_table(
     """Nothing is timed again, and the same plan comes out."""
     options = replace(asked, method="l1")
     whole = train_prune("straight", options)
-    settle, left = Budget.at, [1]
+    at_progress, left = Budget.at_progress, [1]
 
-    def killed(self: Budget, way: float) -> Budget:
+    def killed(self: Budget, progress: float) -> Budget:
         left[0] -= 1
         if left[0] >= 0:
             raise KeyboardInterrupt
-        return settle(self, way)
+        return at_progress(self, progress)
 
-    monkeypatch.setattr(Budget, "at", killed)
+    monkeypatch.setattr(Budget, "at_progress", killed)
     with pytest.raises(KeyboardInterrupt):
         train_prune("killed", options)
     timed = len(board.timed)
