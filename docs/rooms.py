@@ -36,6 +36,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("training", ["training"]),
     ("training", ["learned"]),
     ("training", ["methods"]),
+    ("front", ["pruner"]),
     ("front", ["api", "train_prune"]),
     ("front", ["comparison"]),
     ("front", ["search"]),

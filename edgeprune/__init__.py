@@ -6,13 +6,13 @@ Names are imported when first used, so that ``import edgeprune`` costs nothing.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeprune.api import compact, load, mask, prune, save, select, trace
+    from edgeprune.api import Pruner, compact, load, mask, prune, save, select, trace
     from edgeprune.errors import EdgePruneError
     from edgeprune.graph.ops import OpSpec, register_op, unregister_op
     from edgeprune.records.trust import trusting
 
 __all__ = [
-    "EdgePruneError", "OpSpec", "compact", "load", "mask", "prune", "register_op", "save", "select", "trace",
+    "EdgePruneError", "OpSpec", "Pruner", "compact", "load", "mask", "prune", "register_op", "save", "select", "trace",
     "trusting", "unregister_op",
 ]  # fmt: skip
 

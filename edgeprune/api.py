@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from edgeprune import resources
-from edgeprune.budget import Budget, Target, need_device, parse_targets, select
+from edgeprune.budget import Target, need_device, parse_targets, select
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, TargetError, one_line
 from edgeprune.graph.arguments import (
     check_example,
@@ -28,56 +28,21 @@ from edgeprune.graph.classes import Graph, build_graph, shapes_of
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import Batches, score
-from edgeprune.latency import BenchTarget, device_budget
+from edgeprune.latency import BenchTarget
 from edgeprune.options.checks import short
 from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.pruner.budgets import budget_for
+from edgeprune.pruner.pruner import Pruner
+from edgeprune.pruner.report import Report, Size, part_of
 from edgeprune.records.trust import trusting
 from edgeprune.rewrite import compaction, masking
 from edgeprune.rewrite.inplace import move_into
 from edgeprune.runs.run import Run
 from edgeprune.saving import networks as saving
 
-__all__ = ["Pruned", "Report", "compact", "load", "mask", "prune", "save", "select", "trace"]
+__all__ = ["Pruned", "Pruner", "Report", "compact", "load", "mask", "prune", "save", "select", "trace"]
 
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Report:
-    """The target and the result. Counts are (before, after); bytes are of the parameters and buffers.
-
-    ``layers`` has (before, after) output channels for every layer that changed; ``notes`` say what was not pruned and
-    why. ``rewritten`` names the modules whose forward had to be rewritten, since their code contains a channel count
-    or a branch of them was removed; all others run the user's own code.
-    """
-
-    target: str
-    fraction_got: float
-    channels: tuple[int, int]
-    params: tuple[int, int]
-    flops: tuple[int, int]
-    size_bytes: tuple[int, int]
-    layers: dict[str, tuple[int, int]]
-    notes: tuple[str, ...]
-    rewritten: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        (c0, c1), (p0, p1), (f0, f1), (b0, b1) = self.channels, self.params, self.flops, self.size_bytes
-        lines = [
-            f"asked {self.target}, got {self.fraction_got:.4f}",
-            f"channels {c0:,} -> {c1:,}",
-            f"parameters {p0:,} -> {p1:,} ({_share(p1, p0):.3f})",
-            f"FLOPs {f0:,} -> {f1:,} ({_share(f1, f0):.3f})",
-            f"bytes {b0:,} -> {b1:,}",
-        ]
-        if self.rewritten:
-            lines.append(f"forward rewritten: {', '.join(self.rewritten)}")
-        return "\n".join([*lines, *self.notes])
-
-
-def _share(pruned: float, baseline: float) -> float:
-    """Return the remaining fraction of a cost; 1 for a network with packed weights, such as a quantised one."""
-    return pruned / baseline if baseline else 1.0
 
 
 @dataclass(frozen=True)
@@ -219,67 +184,31 @@ def prune(
     if any(parameter.is_meta for parameter in model.parameters()):
         raise ModelError("the model is on the meta device and has no weights to score: load them first")
     scores = score(graph, criterion, batches=batches, **options_of(options))
-    if not isinstance(device, str | BenchTarget | None) or device == "":
-        raise TargetError(f"a profile's name or a BenchTarget is wanted as device, not {kind_of(device)}")
-    if device is None and not need_device(targets):
-        plan = Budget.of(targets, graph, align, floor).select(graph, scores, ratios)
-    else:
-        if ratios:
-            raise TargetError("ratios of single layers and a device exclude each other: leave one out")
-        site = device if isinstance(device, BenchTarget) else BenchTarget.reach(device)
-        if not isinstance(graph.inputs[0], Tensor):
-            raise TargetError(
-                f"a latency table is for networks that take a batch of images, not {kind_of(graph.inputs[0])}: "
-                "give a target of flops, params or memory, and no device"
-            )
-        shape = tuple(graph.inputs[0].shape[1:])
-        budget = device_budget(
-            model, shape, target, site, align=align, floor=floor, graph=graph, progress=progress
-        )
-        plan = budget.finalize(graph, scores)
-    compacted = compaction.compact(graph, plan)
-    report = _report(graph, compacted, targets)
-    dense = _placed(model, compacted.model) if in_place else compacted.model
-    return Pruned(dense, report, compacted.plan, graph)
+    has_device = device is not None or need_device(targets)
+    if ratios and has_device:
+        raise TargetError("ratios of single layers and a device exclude each other: leave one out")
+    budget = budget_for(graph, target, device, align=align, floor=floor, progress=progress)
+    plan = budget.finalize(graph, scores) if has_device else budget.select(graph, scores, ratios)
+    done = compaction.compact(graph, plan)
+    report = _report(graph, done, targets)
+    return Pruned(_placed(model, done.model) if in_place else done.model, report, done.plan, graph)
 
 
-def _report(graph: Graph, compacted: compaction.Compacted, targets: tuple[Target, ...]) -> Report:
-    dense, plan = compacted.model, compacted.plan
-    before, after = _widths(graph.model), _widths(dense)
-    return Report(
+def _report(graph: Graph, done: compaction.Compacted, targets: tuple[Target, ...]) -> Report:
+    return Size.of(graph).report(
+        done.model,
+        graph.flops(done.plan.keep),
         target=",".join(map(str, targets)),
-        fraction_got=_got(graph, plan, targets[0]),
-        channels=(sum(before.values()), sum(after.get(name, 0) for name in before)),
-        params=(graph.params(), sum(p.numel() for p in dense.parameters())),
-        flops=(graph.flops(), graph.flops(plan.keep)),
-        size_bytes=(_bytes(graph.model), _bytes(dense)),
-        layers={
-            name: (width, after.get(name, 0)) for name, width in before.items() if after.get(name, 0) != width
-        },
-        notes=(*plan.notes, *graph.notes),
-        rewritten=compacted.rewritten,
+        got=_got(graph, done.plan, targets[0]),
+        notes=(*done.plan.notes, *graph.notes),
+        rewritten=done.rewritten,
     )
 
 
 def _got(graph: Graph, plan: Plan, target: Target) -> float:
     """Return the remaining fraction of the first target's cost; of the FLOPs if it is measured on a device."""
     resource = resources.get("flops") if target.resource.needs_device else target.resource
-    return _share(resource.cost(graph, plan.keep), resource.cost(graph))
-
-
-def _widths(model: nn.Module) -> dict[str, int]:
-    """Return the output channels of every convolution and linear layer."""
-    kinds = (nn.modules.conv._ConvNd, nn.Linear)
-    return {
-        name: layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-        for name, layer in model.named_modules()
-        if isinstance(layer, kinds)
-    }
-
-
-def _bytes(model: nn.Module) -> int:
-    tensors = [*model.parameters(), *model.buffers()]
-    return sum(t.numel() * t.element_size() for t in tensors)
+    return part_of(resource.cost(graph, plan.keep), resource.cost(graph))
 
 
 def save(model: nn.Module, path: str | Path) -> Path:

@@ -5,9 +5,11 @@ Source: G. Calleris, Structured Pruning for Efficient Convolutional Networks, Po
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from edgeprune.learned.mask import OFFSET, continuous_mask, evidence, shared_mas
 from edgeprune.learned.pruning_model import PruningModelBank
 from edgeprune.processes.distributed import world
 from edgeprune.recording.record import CALL
-from edgeprune.recording.taps import Taps, run_tapped
+from edgeprune.recording.taps import TapMode, Taps, tapping
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.rewrite.masking import parts_of
@@ -44,13 +46,18 @@ class Reading:
 class OutputAnalyser(nn.Module):
     """A model whose convolutions learn which of their input channels to keep.
 
-    ``forward`` is the model's own. In training mode and in the pruning phase each call first lets every
+    ``forward`` is the model's own, and ``fixed`` has the masks by convolution after `finish`.
+    In training mode and in the pruning phase each call first lets every
     pruning-model look at the feature maps of the first ``images`` images of the batch and moves the
     masks one iteration on; they are fixed otherwise. ``interacting`` may be changed at any time.
 
+    Everything acts through the network's own modules: its convolutions get another class for the time (see
+    `PruningConv2d`), and hooks at its top move the masks and close the gates, so that the network itself may be called
+    in place of the analyser. `detach` takes all of it away.
+
     Args:
-        model: any network; it is copied.
-        example: an input, batch included.
+        model: any network; it is copied, unless ``in_place`` says otherwise.
+        example: an input, batch included, or a tuple of the arguments of forward.
         max_iter: iterations of the pruning phase.
         offset: see `continuous_mask`.
         pruning_model: channels -> module mapping (N, C, H, W) to (N, C); None takes the source's own,
@@ -58,6 +65,8 @@ class OutputAnalyser(nn.Module):
         images: how many of a batch the pruning-models see. They only take means over them.
         floor: no set of coupled channels falls below this.
         autocast: dtype in which the pruning-models compute (None: that of the input).
+        opaque: modules that are kept whole.
+        in_place: work on the user's own network.
 
     Raises:
         ModelError: no convolution of the model can be pruned.
@@ -73,7 +82,7 @@ class OutputAnalyser(nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        example: Tensor,
+        example: Tensor | tuple[Any, ...],
         *,
         max_iter: int = 4000,
         offset: float = OFFSET,
@@ -82,10 +91,11 @@ class OutputAnalyser(nn.Module):
         floor: int = 2,
         autocast: torch.dtype | None = None,
         opaque: Iterable[str | type] = (),
+        in_place: bool = False,
     ) -> None:
         super().__init__()
-        self.graph = build_graph(duplicate(model), example, opaque=opaque)
-        self.model = duplicate(self.graph.model)
+        self.graph = build_graph(model if in_place else duplicate(model), example, opaque=opaque)
+        self.model = self.graph.model
         self.max_iter, self.offset, self.images, self.floor = max_iter, offset, images, floor
         self.autocast = autocast
         self.interacting = 0.0
@@ -102,6 +112,15 @@ class OutputAnalyser(nn.Module):
         width = sum(len(r.classes) for r in self.readings)
         # Before the first step every mask stands at its steady value for average evidence: 2 * offset.
         self.register_buffer("last", torch.full((width,), 2 * offset), persistent=True)
+        self.fixed: dict[str, Tensor] = {}
+        self._probing = False
+        self._holds = False
+        self._moved = False  # whether the masks have moved since `next_step`
+        self._running: list[tuple[ExitStack, TapMode | None]] = []  # taps of the calls that are under way
+        self._hooks = [
+            self.model.register_forward_pre_hook(self._before_forward, prepend=True, with_kwargs=True),
+            self.model.register_forward_hook(self._after_forward, always_call=True),
+        ]
 
     # --- building --------------------------------------------------------------------------------
 
@@ -119,15 +138,11 @@ class OutputAnalyser(nn.Module):
                 continue
             conv = self.model.get_submodule(name)
             made = factory(conv.in_channels) if factory else None  # type: ignore[arg-type]
-            self._replace(name, PruningConv2d.of(conv, made))  # type: ignore[arg-type]
+            PruningConv2d.attach(conv, made)  # type: ignore[arg-type]
             readings.append(Reading(name, classes, int(groups[0])))
         if not readings:
             raise ModelError("no convolution of this model reads channels that may be pruned")
         return readings
-
-    def _replace(self, name: str, module: nn.Module) -> None:
-        path, _, leaf = name.rpartition(".")
-        setattr(self.model.get_submodule(path), leaf, module)
 
     def _gate_other_readers(self) -> list[tuple[Gate, NDArray[np.int64]]]:
         """Linear layers, padding shortcuts and grouped convolutions see dropped channels as zero too."""
@@ -170,26 +185,53 @@ class OutputAnalyser(nn.Module):
 
     # --- one step --------------------------------------------------------------------------------
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """The model's own forward, through the masks."""
-        if self.training and self.pruning:
-            self.advance(*inputs)
-        return self._run(*inputs)
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Run the network through its masks, as a call of the network itself does."""
+        return self.model(*inputs, **named)
 
-    def _run(self, *inputs: Tensor) -> Tensor:
-        """The model with its masked convolutions, and gates at what else reads channels that may be pruned."""
-        taps = self._taps[-1] if self.training else self._taps[0]
-        return run_tapped(self.model, inputs, taps) if taps.ops else self.model(*inputs)
+    def _before_forward(self, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Move the masks in training, and close the gates for this call."""
+        if self.model.training and self.pruning and not self._probing:
+            self.advance(*inputs, **named)
+        taps, block = self._taps[-1] if self.model.training else self._taps[0], ExitStack()
+        mode = block.enter_context(tapping(self.model, taps)) if taps.ops else None
+        self._running.append((block, mode))
+
+    def _after_forward(self, _: nn.Module, inputs: Any, output: Any) -> Any:  # noqa: ARG002
+        block, mode = self._running.pop()
+        block.close()
+        return output if mode is None else mode.current(output)
+
+    def detach(self) -> None:
+        """Take masks, gates and hooks off the network, which is then what it was, with the weights it has now."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        for reading in self.readings:
+            if isinstance(conv := self.model.get_submodule(reading.name), PruningConv2d):
+                conv.detach()
 
     @property
     def progress(self) -> float:
         """(iter + interacting) / max_iter."""
         return (self.iteration + self.interacting) / self.max_iter
 
-    def advance(self, *inputs: Tensor) -> None:
+    def next_step(self) -> None:
+        """Let the masks move again: they do once for each step of the optimizer, however many calls it takes.
+
+        Without a call of this (as in a loop with one call for each step) they move at every call.
+        """
+        self._moved = False
+        self._holds = True
+
+    def advance(self, *inputs: Any, **named: Any) -> None:
         """Move every mask one iteration on, with gradient to the pruning-models."""
-        found = self._evidence(*inputs)
-        before = continuous_mask(self.last, found, progress=self.progress, offset=self.offset)
+        if self._holds and self._moved:
+            self._hand_out(self.cm)
+            return
+        self._moved = True
+        judged = self._evidence(*inputs, **named)
+        before = continuous_mask(self.last, judged, progress=self.progress, offset=self.offset)
         masks = torch.relu(before)
         self.last = masks.detach()
         cm = self._combine(masks, before)
@@ -198,13 +240,13 @@ class OutputAnalyser(nn.Module):
         self.recent = self.recent * 0.9 + self.cm * 0.1
         self.iteration += 1
 
-    def _evidence(self, *inputs: Tensor) -> Tensor:
+    def _evidence(self, *inputs: Any, **named: Any) -> Tensor:
         """Every pruning-model's evidence, side by side as in ``last``."""
-        maps = self._probe(*inputs)
+        maps = self._probe(*inputs, **named)
         if self.autocast is None:
             maps = [m.float() for m in maps]  # where the caller computes in less
         parts: list[Tensor] = [torch.empty(0)] * len(self.readings)
-        device = inputs[0].device.type
+        device = self.cm.device.type
         with torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
             for width, members in self._bank_order.items():
                 for index, y in zip(members, self._judge(width, members, maps), strict=True):
@@ -222,8 +264,8 @@ class OutputAnalyser(nn.Module):
     def _conv(self, reading: Reading) -> PruningConv2d:
         return self.model.get_submodule(reading.name)  # type: ignore[return-value]
 
-    def _probe(self, *inputs: Tensor) -> list[Tensor]:
-        """The maps that reach each masked convolution now, for the first images of the batch.
+    def _probe(self, *inputs: Any, **named: Any) -> list[Tensor]:
+        """Return the maps that reach each masked convolution now, for the first images of the batch.
 
         Streams share one mask, so all maps are wanted before the first mask is known: a pass of its own.
         BatchNorm uses these images' statistics and remembers nothing.
@@ -231,12 +273,31 @@ class OutputAnalyser(nn.Module):
         convs = [self._conv(reading) for reading in self.readings]
         for conv in convs:
             conv.probe = []
-        with torch.no_grad(), _statistics_untouched(self.model):
-            self._run(*[world().broadcast(x[: self.images]) for x in inputs])
-        maps = [conv.probe[0] for conv in convs]  # type: ignore[index]
-        for conv in convs:
-            conv.probe = None
-        return maps
+        self._probing = True
+        try:
+            with torch.no_grad(), _statistics_untouched(self.model):
+                self.model(*self._first(inputs), **self._first(named))
+            missed = next((r.name for r, c in zip(self.readings, convs, strict=True) if not c.probe), None)
+            if missed is not None:
+                raise ModelError(
+                    f"{missed} did not run in a step of training, though it did when the network was watched: "
+                    "keep it whole by opaque="
+                )
+            return [conv.probe[0] for conv in convs]  # type: ignore[index]
+        finally:
+            self._probing = False
+            for conv in convs:
+                conv.probe = None
+
+    def _first(self, value: Any) -> Any:
+        """Return the first images of a batch: of each tensor, and of each list of tensors in what forward is given."""
+        if isinstance(value, Tensor):
+            return world().broadcast(value[: self.images]) if value.dim() else value
+        if isinstance(value, dict):
+            return {key: self._first(item) for key, item in value.items()}
+        if isinstance(value, tuple):
+            return tuple(self._first(item) for item in value)
+        return value[: self.images] if isinstance(value, list) else value
 
     def _combine(self, masks: Tensor, before: Tensor) -> Tensor:
         """Masks of single convolutions -> one value for each class: its own, or the shared one."""
@@ -322,14 +383,24 @@ class OutputAnalyser(nn.Module):
         return judged
 
     def finish(self, plan: Plan) -> Compacted:
-        """Multiply the fixed masks into the weights and put plain, narrower convolutions back."""
-        module = self.graph.model
-        state = {k: v for k, v in self.model.state_dict().items() if k in module.state_dict()}
-        for reading in self.readings:
-            name = f"{reading.name}.weight"
-            state[name] = state[name] * self._conv(reading).mask.view(1, -1, 1, 1)
-        module.load_state_dict(state)
+        """Multiply the fixed masks into the weights, take everything off the network, and cut a copy of it."""
+        self.fixed = {reading.name: self._conv(reading).mask.detach().clone() for reading in self.readings}
+        self.detach()
+        multiply(self.model, self.fixed)
         return compact(self.graph, plan)
+
+
+def multiply(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Multiply masks into the weights of convolutions.
+
+    Args:
+        model: changed in place.
+        masks: (C_in,) by the name of a convolution.
+    """
+    with torch.no_grad():
+        for name, mask in masks.items():
+            weight = model.get_submodule(name).weight
+            weight.mul_(mask.to(weight).view(1, -1, 1, 1))  # type: ignore[operator, arg-type]
 
 
 class Share(nn.Module):

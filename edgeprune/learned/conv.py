@@ -1,5 +1,6 @@
 """A convolution that reads its input channels through a mask."""
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,26 +21,44 @@ class PruningConv2d(nn.Conv2d):
     pruning_model: nn.Module | None
     probe: list[Tensor] | None
 
-    @classmethod
-    def of(cls, conv: nn.Conv2d, pruning_model: nn.Module | None = None) -> "PruningConv2d":
-        """Take over ``conv``: its parameters are shared, not copied."""
-        new = cls.__new__(cls)
-        nn.Module.__init__(new)
-        for name, value in conv.__dict__.items():
-            if name not in ("_parameters", "_buffers", "_modules"):
-                new.__dict__[name] = value
-        new._parameters = conv._parameters
-        new.pruning_model = pruning_model
-        new.register_buffer("mask", torch.ones(conv.in_channels, device=conv.weight.device), persistent=False)
-        new.probe = None
-        return new
+    @staticmethod
+    def attach(conv: nn.Conv2d, pruning_model: nn.Module | None = None) -> None:
+        """Make a plain convolution one of these, until `detach`.
+
+        It stays the same object, with its parameters, hooks and names in a ``state_dict``; only its class is another
+        one, which is still a subclass of its own.
+
+        Args:
+            conv: a layer for which `is_prunable` holds.
+            pruning_model: judges its input, (N, C, H, W) -> (N, C).
+        """
+        conv.__class__ = _masked_class(type(conv))
+        conv.pruning_model = pruning_model  # type: ignore[assignment]
+        # A plain attribute: a buffer more would come between those of the network and of its average.
+        conv.mask = torch.ones(conv.in_channels, device=conv.weight.device)
+        conv.probe = None  # type: ignore[assignment]
+
+    def detach(self) -> None:
+        """Make this convolution what it was before `attach`; the mask is lost."""
+        del self.mask, self.pruning_model, self.probe
+        self.__class__ = type(self).__mro__[1] if type(self) is PruningConv2d else type(self).__mro__[2]
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Convolve with weight * mask."""
         if self.probe is not None:
             self.probe.append(resize(input.detach()))
-        weight = self.weight * self.mask.view(1, -1, 1, 1)
+        weight = self.weight * self.mask.to(self.weight.device).view(1, -1, 1, 1)
         return self._conv_forward(input, weight, self.bias)
+
+
+def _masked_class(kind: type) -> type:
+    """Return the class of a masked convolution whose own class is ``kind``."""
+    return PruningConv2d if kind is nn.Conv2d else _subclass(kind)
+
+
+@cache
+def _subclass(kind: type) -> type:
+    return type(f"Pruning{kind.__name__}", (PruningConv2d, kind), {"__module__": kind.__module__})
 
 
 class Gate(nn.Module):
@@ -61,6 +80,7 @@ class Gate(nn.Module):
 
 def is_prunable(module: Any) -> bool:
     """Whether a pruning-model can judge this layer's input: a plain 2-D convolution."""
-    # A subclass may compute something else; PruningConv2d would not know.
+    # A subclass may compute something else, and a weight may be computed by a parametrisation.
     plain = isinstance(module, nn.Conv2d) and type(module).forward is nn.Conv2d.forward
-    return plain and type(module)._conv_forward is nn.Conv2d._conv_forward and module.groups == 1
+    plain = plain and "weight" in module._parameters and module.groups == 1
+    return plain and type(module)._conv_forward is nn.Conv2d._conv_forward

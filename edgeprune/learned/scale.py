@@ -11,7 +11,7 @@ from edgeprune.recording.network import watch
 from edgeprune.recording.record import VALUE
 
 
-def restore_scale(model: nn.Module, example: Tensor, reference: dict[str, Tensor]) -> None:
+def restore_scale(model: nn.Module, example: Tensor | tuple[Any, ...], reference: dict[str, Tensor]) -> None:
     """Scale each convolution that feeds a BatchNorm to the root mean square its weight had before pruning.
 
     A mask ends well below one, and multiplied into the weights it makes them small. In front of a
@@ -21,10 +21,10 @@ def restore_scale(model: nn.Module, example: Tensor, reference: dict[str, Tensor
 
     Args:
         model: the dense model, changed in place.
-        example: an input, batch included.
+        example: an input, batch included, or a tuple of the arguments of forward.
         reference: weights before pruning, by name; only their root mean square is used.
     """
-    record = watch(model, (example,))
+    record = watch(model, example if isinstance(example, tuple) else (example,))
     with torch.no_grad():
         for node in record.graph.nodes:
             norms = _norms_after(node)

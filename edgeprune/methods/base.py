@@ -173,6 +173,9 @@ class Method:
         """Return what training up to a removal does besides; the schedule's by default."""
         return phase.schedule.callback(phase)
 
+    def withdraw(self, phase: "Phase") -> None:
+        """Take what the callback put on the network off it, before anything was learned."""
+
     def penalty(self, phase: "Phase") -> "Extra":
         """Return what makes channels small under a regularised schedule."""
         from edgeprune.methods.penalties import GroupLasso

@@ -68,6 +68,13 @@ class Factored(ByCriterion):
             phase.graph, phase.travel, context.momentum, context.options.shrink, context.device
         )
 
+    def withdraw(self, phase: "Phase") -> None:
+        """Take the factors off."""
+        from edgeprune.methods.scaling import ScaleFactors
+
+        if isinstance(phase.callback, ScaleFactors):
+            phase.callback.fold()
+
     def scores(self, phase: "Phase") -> "Scores":
         """Multiply the factors into the weights for good, and return them."""
         from edgeprune.methods.scaling import ScaleFactors

@@ -58,7 +58,9 @@ class Learned(Method):
         """Return the graph that the masks are of."""
         from edgeprune.learned.analyser import OutputAnalyser
 
-        return OutputAnalyser(model, example, opaque=tuple(opaque)).graph
+        analyser = OutputAnalyser(model, example, opaque=tuple(opaque))
+        analyser.detach()
+        return analyser.graph
 
     def phase(self, context: "Context", removal: Removal) -> "Phase":
         """Return the phase."""

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
+from edgeprune.errors import TrainError
 from edgeprune.graph.classes import Graph
 from edgeprune.importance import score
-from edgeprune.learned.analyser import OutputAnalyser
+from edgeprune.learned.analyser import OutputAnalyser, multiply
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.learned.scale import restore_scale
 from edgeprune.methods.phase import Phase
@@ -31,7 +33,11 @@ class MaskedPhase(Phase):
             floor=options.floor,
             autocast=PRECISIONS[context.precision],
             opaque=options.opaque or (),
+            in_place=context.in_place,
         )
+        if context.in_place:  # what comes to the network lies where, and as, the network does
+            layout = torch.channels_last if _is_channels_last(context.model) else torch.preserve_format
+            self.analyser.to(context.device).to(memory_format=layout)
         return self.analyser.graph
 
     @property
@@ -54,5 +60,52 @@ class MaskedPhase(Phase):
             note = f"steered by hand to the end: the masks are as they came out, {targets} was not enforced"
             plan = replace(plan, notes=(*plan.notes, note))
         done = self.analyser.finish(plan)
-        restore_scale(done.model, context.example, dict(context.original()))
+        self.restore_size(done.model)
         return Removed(done.model, done.plan, {})
+
+    def restore_size(self, smaller: nn.Module) -> None:
+        """Give masked weights their size back."""
+        restore_scale(smaller, self.context.example, dict(self.context.original()))
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """Return those of the pruning-models."""
+        return self.analyser.pruning_parameters()
+
+    def own_state(self) -> dict[str, Tensor]:
+        """Return the pruning-models' weights and the masks."""
+        state = self.analyser.state_dict()
+        return {name: tensor for name, tensor in state.items() if not name.startswith("model.")}
+
+    def restore_own(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take pruning-models and masks back."""
+        own = self.own_state()
+        if {name: value.shape for name, value in own.items()} != {n: v.shape for n, v in tensors.items()}:
+            raise TrainError(
+                "the pruner's state is of another network or another method: give the one it was saved of"
+            )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+
+    def next_step(self) -> None:
+        """Let the masks move at the next call."""
+        self.analyser.next_step()
+
+    def abandon(self) -> None:
+        """Take masks and hooks off."""
+        self.analyser.detach()
+
+    def follow(self, other: nn.Module) -> None:
+        """Multiply the masks into a copy's weights."""
+        multiply(other, self.analyser.fixed)
+
+
+def _is_channels_last(model: nn.Module) -> bool:
+    """Return whether weights of convolutions lie with their channels last."""
+    weights = [
+        parameter for parameter in model.parameters() if parameter.dim() == 4 and parameter.shape[1] > 1
+    ]
+    return any(
+        weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+        for weight in weights
+    )

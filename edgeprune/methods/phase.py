@@ -32,7 +32,7 @@ class Context:
 
     Attributes:
         model: as the last removal left it, on the CPU.
-        example: an input, batch included.
+        example: an input, batch included, or a tuple of the arguments of forward.
         options: what the user chose, resolved.
         budget: gives what may remain of the unpruned model.
         original: gives the unpruned model's weights by name.
@@ -48,10 +48,11 @@ class Context:
         seed: of the run.
         run: the folder through which the phase is steered, where there is one.
         tell: takes a line of text about what is being done.
+        in_place: whether masks are put on ``model`` itself.
     """
 
     model: nn.Module
-    example: Tensor
+    example: Tensor | tuple[Any, ...]
     options: MethodOptions
     budget: Callable[[], Budget]
     original: Callable[[], Mapping[str, Tensor]]
@@ -67,6 +68,7 @@ class Context:
     seed: int = 0
     run: Run | None = None
     tell: Callable[[str], None] = lambda text: None  # noqa: ARG005
+    in_place: bool = False
 
 
 class Phase:
@@ -114,6 +116,27 @@ class Phase:
         self.callback = self.method.callback(self)
         return self.callback
 
+    def own_parameters(self) -> list[nn.Parameter]:
+        """Return parameters that the phase trains besides the network's."""
+        return []
+
+    def own_state(self) -> dict[str, Tensor]:
+        """Return what resuming needs besides the network's tensors and the callback's state."""
+        return {}
+
+    def restore_own(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take `own_state` back, before the callback's is."""
+
+    def next_step(self) -> None:
+        """Note that the optimizer has taken a step; several calls of the network may come before the next one."""
+
+    def abandon(self) -> None:
+        """Take what the phase put on the network off it, as far as nothing was learned."""
+        self.method.withdraw(self)
+
+    def follow(self, other: nn.Module) -> None:
+        """Do to the weights of a copy of the network, such as an average, what `remove` did before it cut."""
+
     def scorer(self) -> Scorer:
         """Return the removal's criterion with the user's options, on images of the training split."""
         criterion, context = self.removal.criterion, self.context
@@ -151,9 +174,13 @@ class Phase:
             batches=context.fit_batches,
             momentum=momenta,
         )
-        if self.schedule.shrinks:  # shrunk weights would learn faster than they did before
-            restore_scale(removed.model, context.example, dict(context.original()))
+        self.restore_size(removed.model)
         return removed
+
+    def restore_size(self, smaller: nn.Module) -> None:
+        """Give weights that were made small their size back: they would learn faster than they did before."""
+        if self.schedule.shrinks:
+            restore_scale(smaller, self.context.example, dict(self.context.original()))
 
 
 class LeadIn(Phase):

@@ -61,22 +61,32 @@ def remove(
     return Removed(done.model, done.plan, fitting)
 
 
+def cutter(graph: Graph, plan: Plan) -> Callable[[str, Tensor], Tensor]:
+    """Return what cuts (and puts into order) a tensor shaped like a parameter as that parameter is cut.
+
+    Args:
+        graph: of the model before.
+        plan: carried out by `compact`.
+    """
+    indices: dict[str, dict[int, Any]] = {}
+    if not plan.keep.all():
+        orders = channel_orders(graph, plan.keep) if graph.flow.remaps else {}
+        indices = kept_indices(graph, plan.keep, orders)
+    return lambda name, tensor: cut(tensor, indices.get(name, {})).clone()
+
+
 def sliced(graph: Graph, plan: Plan, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors shaped like the model's parameters, cut (and put into order) as ``plan`` cuts those.
+    """Cut tensors shaped like the model's parameters as those are cut.
 
     Args:
         graph: of the model before.
         plan: carried out by `compact`.
         tensors: by parameter name; parameters without one have none afterwards.
     """
-    parameters = dict(graph.model.named_parameters())
-    indices = {}
-    if not plan.keep.all():
-        orders = channel_orders(graph, plan.keep) if graph.flow.remaps else {}
-        indices = kept_indices(graph, plan.keep, orders)
+    cut_like = cutter(graph, plan)
     return {
-        name: cut(tensors[name].to(parameter), indices.get(name, {})).clone()
-        for name, parameter in parameters.items()
+        name: cut_like(name, tensors[name].to(parameter))
+        for name, parameter in graph.model.named_parameters()
         if name in tensors
     }
 

@@ -3,7 +3,8 @@
 Taps work above autograd, so gradients flow through what they put in.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -207,6 +208,22 @@ def _tapped(args: Any, kwargs: Any, place: int, tap: Tap) -> tuple[Any, Any]:
     return map_arguments(args, visit), map_arguments(kwargs, visit)
 
 
+@contextmanager
+def tapping(model: nn.Module, taps: Taps, watchers: Iterable[Any] = ()) -> Iterator[TapMode]:
+    """Carry out taps in one run of ``model``, which the block makes, or goes on with inside of a call of it.
+
+    Args:
+        model: the network that was watched, or a copy of it.
+        taps: what is done at which calls.
+        watchers: told when modules begin and end, as a `WatchMode` is.
+    """
+    stack = ModuleStack(model, taps.parts)
+    mode = TapMode(stack, taps)
+    stack.watchers.extend(watchers)
+    with nothing_recomputed(), stack.following(), mode, Below(mode):
+        yield mode
+
+
 def run_tapped(
     model: nn.Module,
     inputs: tuple[Any, ...],
@@ -227,10 +244,7 @@ def run_tapped(
     Raises:
         PlanError: the network took another path than when it was watched.
     """
-    stack = ModuleStack(model, taps.parts)
-    mode = TapMode(stack, taps)
-    stack.watchers.extend(watchers)
-    with nothing_recomputed(), stack.following(), mode, Below(mode):
+    with tapping(model, taps, watchers) as mode:
         output = model(*inputs)
     if all_reached:
         mode.check_all_reached()

@@ -53,4 +53,6 @@ def _take_tensors(tensors: dict[str, Any], cut: dict[str, Any]) -> None:
             continue
         if old.shape != new.shape:
             old.grad = None
+            # A loss that is still at hand keeps torch's note of the old shape, which a change of type lets go.
+            old.data = old.data.new_empty(0, dtype=torch.half if old.dtype != torch.half else torch.float)
         old.data = new.data

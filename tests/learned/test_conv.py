@@ -9,6 +9,13 @@ from torch import nn
 from edgeprune.learned.conv import Gate, PruningConv2d, is_prunable
 
 
+def attached(conv: nn.Conv2d) -> PruningConv2d:
+    """The same object, masked."""
+    PruningConv2d.attach(conv)
+    assert isinstance(conv, PruningConv2d)
+    return conv
+
+
 @pytest.mark.parametrize(
     "conv",
     [
@@ -22,25 +29,47 @@ from edgeprune.learned.conv import Gate, PruningConv2d, is_prunable
 def test_it_is_the_convolution_with_its_weight_times_the_mask(conv: nn.Conv2d) -> None:
     x = torch.randn(2, 4, 12, 12)
     mask = torch.tensor([1.0, 0.0, 0.5, 2.3])
-    masked = PruningConv2d.of(conv)
-    assert torch.equal(masked(x), conv(x))  # at ones
-    masked.mask = mask
     plain = copy.deepcopy(conv)
+    masked = attached(conv)
+    assert torch.equal(masked(x), plain(x))  # at ones
+    masked.mask = mask
+    unmasked = copy.deepcopy(plain)
     plain.weight.data *= mask.view(1, 4, 1, 1)
     assert torch.equal(masked(x), plain(x))
-    assert torch.allclose(masked(x), conv(x * mask.view(1, 4, 1, 1)), atol=1e-5)
+    assert torch.allclose(masked(x), unmasked(x * mask.view(1, 4, 1, 1)), atol=1e-5)
 
 
 def test_it_holds_the_original_parameters_under_the_same_names() -> None:
     conv = nn.Conv2d(4, 6, 3)
-    masked = PruningConv2d.of(conv)
-    assert masked.weight is conv.weight and masked.bias is conv.bias
+    weight, bias = conv.weight, conv.bias
+    masked = attached(conv)
+    assert masked.weight is weight and masked.bias is bias
     assert set(masked.state_dict()) == {"weight", "bias"}
     assert (masked.in_channels, masked.out_channels, masked.training) == (4, 6, True)
 
 
+class Named(nn.Conv2d):
+    """A class of somebody's own, which computes what its parent does."""
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, Named])
+def test_detached_it_is_what_it_was(kind: type[nn.Conv2d]) -> None:
+    conv = kind(4, 6, 3)
+    hooked: list[int] = []
+    conv.register_forward_hook(lambda *_: hooked.append(1))
+    before = set(vars(conv))
+    masked = attached(conv)
+    assert isinstance(masked, kind)
+    copied = copy.deepcopy(masked)
+    assert type(copied) is type(masked)
+    masked(torch.randn(1, 4, 5, 5))
+    masked.detach()
+    assert type(conv) is kind and hooked == [1]
+    assert set(vars(conv)) == before and set(conv._buffers) == set()
+
+
 def test_gradient_reaches_weight_and_mask() -> None:
-    masked = PruningConv2d.of(nn.Conv2d(2, 3, 3))
+    masked = attached(nn.Conv2d(2, 3, 3))
     mask = torch.tensor([1.0, 0.0], requires_grad=True)
     masked.mask = mask
     masked(torch.randn(1, 2, 5, 5)).sum().backward()
@@ -50,7 +79,7 @@ def test_gradient_reaches_weight_and_mask() -> None:
 
 
 def test_probe_takes_the_resized_input_without_gradient() -> None:
-    masked = PruningConv2d.of(nn.Conv2d(2, 3, 3))
+    masked = attached(nn.Conv2d(2, 3, 3))
     masked.probe = []
     x = torch.randn(5, 2, 32, 32, requires_grad=True)
     masked(x)

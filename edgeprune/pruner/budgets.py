@@ -1,0 +1,56 @@
+"""What may remain of a network, plain or of a device."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from edgeprune.budget import Budget, PlanSolver, Target, need_device, parse_targets
+from edgeprune.errors import TargetError
+from edgeprune.graph.arguments import kind_of
+from edgeprune.graph.classes import Graph
+from edgeprune.latency import BenchTarget, device_budget
+
+
+def budget_for(
+    graph: Graph,
+    target: str | Target,
+    device: Any = None,
+    *,
+    plan: Mapping[str, Any] | None = None,
+    align: int = 1,
+    floor: int = 2,
+    progress: Callable[[float, float, str], None] = lambda done, total, text: None,  # noqa: ARG005
+) -> Budget:
+    """Return the budget of an unpruned network.
+
+    Args:
+        graph: of it.
+        target: as `edgeprune.budget.parse_targets` reads it.
+        device: a profile's name, or a `BenchTarget`; None for none, and for "cpu" with a target of latency.
+        plan: somebody's keep-plan, in the place of a choice.
+        align: widths become multiples of this.
+        floor: no layer keeps fewer channels.
+        progress: told ``(done, total, text)`` while a device is timed.
+
+    Raises:
+        TargetError: the target cannot be read, or the network's input is not a batch of images.
+        LatencyError, BenchError: the device cannot be timed.
+    """
+    targets = parse_targets(target)
+    if plan is not None:
+        return Budget(targets, {"flops": float(graph.flops())}, solver=PlanSolver(plan))
+    if not isinstance(device, str | BenchTarget | None) or device == "":
+        raise TargetError(f"a profile's name or a BenchTarget is wanted as device, not {kind_of(device)}")
+    if device is None and not need_device(targets):
+        return Budget.of(targets, graph, align, floor)
+    site = device if isinstance(device, BenchTarget) else BenchTarget.reach(device)
+    if not isinstance(graph.inputs[0], Tensor):
+        raise TargetError(
+            f"a latency table is for networks that take a batch of images, not {kind_of(graph.inputs[0])}: "
+            "give a target of flops, params or memory, and no device"
+        )
+    shape = tuple(graph.inputs[0].shape[1:])
+    return device_budget(
+        graph.model, shape, target, site, align=align, floor=floor, graph=graph, progress=progress
+    )

@@ -1,0 +1,590 @@
+"""Prune in the user's own training loop."""
+
+import copy
+import math
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from edgeprune.budget import Budget
+from edgeprune.errors import ModelError, PlanError, TrainError, known
+from edgeprune.files.reading import read_json
+from edgeprune.graph.arguments import check_example, check_model, kind_of, parts_of
+from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.plan import Plan
+from edgeprune.importance import Batches
+from edgeprune.learned.phase import PruningPhase
+from edgeprune.methods import MethodOptions, chosen_method
+from edgeprune.methods.course import Course
+from edgeprune.methods.phase import Context, Phase
+from edgeprune.methods.removal import Removed, cutter
+from edgeprune.options.checks import check_count
+from edgeprune.pruner.budgets import budget_for
+from edgeprune.pruner.optimizers import STATES, OptimizerLink
+from edgeprune.pruner.report import Report, Size, part_of
+from edgeprune.rewrite.compaction import compact
+from edgeprune.rewrite.forward import RewrittenForward
+from edgeprune.rewrite.inplace import move_into
+
+SCHEMA = 1
+UNKNOWN_LENGTH = 10**9  # steps of a loop that does not say how many it takes
+DECIDED = ("method", "plan", "opaque", "prune_iterations", "optimizer_state")  # arguments of their own
+Progress = Callable[[float, float, str], None]
+
+
+class Pruner:
+    """Prunes a network while any loop trains it; the network stays the user's object all through.
+
+    ::
+
+        pruner = edgeprune.Pruner(model, example, target="flops=0.5", steps=4000, optimizer=optimizer)
+        for x, y in loader:
+            loss = criterion(model(x), y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            pruner.step(loss)
+        small = pruner.finish()
+
+    Masks act on the network's own layers; where channels are removed, its parameters stay the same objects with less in
+    them, and the optimizer's state is cut along. Everything in the loop goes on as before: schedulers, AMP, clipping,
+    accumulation (the pruner takes its step where the optimizer does). Averages of the weights are given as ``copies``.
+    Under DistributedDataParallel give the wrapped module, and wrap it anew after a step that says ``removed``.
+
+    Args:
+        model: any network, on any device.
+        example: an input of its forward, batch included, or a tuple of the arguments; on the model's device.
+        method: a name in `edgeprune.methods.names()`.
+        target: what remains: 'flops=0.5', 'params=0.3', 'latency=0.5', or several with commas between.
+        steps: of the pruning phase, for a method that takes time. The loop may go on after it: that is fine-tuning.
+        optimizer: the loop's, of any kind; made before the pruner, of this model's parameters.
+        scaler: the GradScaler, under AMP.
+        copies: networks of the same make whose weights follow the model's, such as an average: they are cut along.
+        loss: of (the model's output, y), for a criterion that needs gradients; cross-entropy by default.
+        batches: an iterable of (x, y), or a function that gives one, for criteria and fits that look at data.
+        device: what is pruned for, where the target is of latency; a profile's name or an
+            `edgeprune.latency.BenchTarget`.
+        plan: a keep-plan, or the file of one, in the place of a method.
+        align: widths become multiples of this.
+        opaque: modules to keep whole, by name or class.
+        optimizer_state: after a removal: 'slice' it with the channels, or 'reset' it.
+        steps_per_epoch: for the soft schedule, and where ``moment`` counts epochs.
+        total_steps: of the loop, for ``moment='end'`` or 'plateau'.
+        seed: of criteria that draw.
+        progress: told ``(done, total, text)`` while a device is timed.
+        options: others of `edgeprune.methods.MethodOptions`, such as prune_steps, prune_schedule, floor, moment.
+
+    Attributes:
+        model: the user's.
+        report: what was asked and got; there after `finish`.
+
+    Raises:
+        TrainError, ModelError, TraceError, TargetError: an argument that makes no sense, with what to do.
+    """
+
+    report: Report
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Tensor | tuple[Any, ...],
+        *,
+        method: str = "learned",
+        target: str = "flops=0.5",
+        steps: int = 4000,
+        optimizer: Any = None,
+        scaler: Any = None,
+        copies: Iterable[nn.Module] = (),
+        loss: Callable[[Any, Any], Tensor] | None = None,
+        batches: Batches | None = None,
+        device: Any = None,
+        plan: Mapping[str, Any] | str | Path | None = None,
+        align: int = 1,
+        opaque: Iterable[str | type[nn.Module]] = (),
+        optimizer_state: str = "slice",
+        steps_per_epoch: int | None = None,
+        total_steps: int | None = None,
+        seed: int = 0,
+        progress: Progress = lambda done, total, text: None,  # noqa: ARG005
+        **options: Any,
+    ) -> None:
+        check_model(model)
+        check_example(example)
+        self.model = model.module if isinstance(model, DistributedDataParallel) else model
+        self.example = example if isinstance(example, tuple) else (example,)
+        self.copies = [_plain(other) for other in copies]
+        for name, count in {
+            "steps": steps,
+            "steps_per_epoch": steps_per_epoch,
+            "total_steps": total_steps,
+        }.items():
+            if count is not None:
+                check_count("prune_iterations", count, TrainError, option=name)
+        if optimizer_state not in STATES:
+            raise TrainError(known("optimizer_state", optimizer_state, [*STATES]))
+        self.optimizer_state = optimizer_state
+        self.options = _method_options(method, plan, steps, tuple(parts_of(opaque)), options)
+        self.method = chosen_method(self.options)
+        self.options = replace(self.options, **self.method.defaults(self.options))
+        self.method.check(self.options)
+        self._check_needs(batches, optimizer)
+        self.loss, self.batches, self.seed, self.progress = loss, batches, seed, progress
+        self.steps, self.target = steps, target
+        self.per_epoch = steps_per_epoch or steps
+        self.course = self._course(steps_per_epoch, total_steps)
+        self._link = OptimizerLink(optimizer, scaler, self.model)
+        self._link.before_step = self._before_update
+        graph = build_graph(self.model, self.example, opaque=self.options.opaque or ())
+        self.budget: Budget = budget_for(
+            graph,
+            target,
+            device,
+            plan=_plan_of(plan),
+            align=align,
+            floor=self.options.floor,
+            progress=progress,
+        )
+        self._size = Size.of(graph)
+        self._original = {name: value.detach().cpu().clone() for name, value in self.model.named_parameters()}
+        self.taken = 0  # steps so far
+        self._plans: list[dict[str, Any]] = []
+        self._removed_at: list[int] = []
+        self._notes: list[str] = []
+        self._phase: Phase | None = None
+        self._own: torch.optim.Optimizer | None = None
+        self._finished = False
+        self._begin()
+        # What goes before the first step goes when the network first runs, so that a state can be loaded before.
+        self._first_run = self.model.register_forward_pre_hook(_FirstRun(self), prepend=True)
+
+    # --- building ----------------------------------------------------------------------------------
+
+    def _check_needs(self, batches: Any, optimizer: Any) -> None:
+        if batches is None and self.method.needs_data:
+            raise TrainError(
+                f"{self.method.name} scores channels by images: give batches=, a loader or a list of (x, y)"
+            )
+        if batches is None and (self.options.reconstruct or "none") != "none":
+            raise TrainError(
+                f"{self.method.name} fits the next layers on images: give batches=, or reconstruct='none'"
+            )
+        if optimizer is None and self.options.prune_schedule == "regularised":
+            raise TrainError(f"{self.method.name} adds a penalty to gradients: give optimizer=")
+
+    def _course(self, per_epoch: int | None, total: int | None) -> Course:
+        moment = self.options.moment
+        if moment in ("end", "plateau") and total is None:
+            raise TrainError(f"moment={moment!r} counts from the end of the loop: give total_steps=")
+        if (
+            moment == "plateau" or moment.startswith("epoch") or self.options.prune_schedule == "soft"
+        ) and not per_epoch:
+            what = "the soft schedule" if self.options.prune_schedule == "soft" else f"moment={moment!r}"
+            raise TrainError(f"{what} counts epochs: give steps_per_epoch=")
+        return self.method.course(self.options, per_epoch=self.per_epoch, total=total or UNKNOWN_LENGTH)
+
+    def _context(self, steps: int) -> Context:
+        parameter = next(self.model.parameters(), torch.empty(0))
+        return Context(
+            model=self.model,
+            example=self.example,
+            options=self.options,
+            budget=lambda: self.budget,
+            original=lambda: self._original,
+            batches=self._scored,
+            fit_batches=self._scored,
+            loss=self.loss or nn.functional.cross_entropy,
+            steps=steps,
+            per_epoch=self.per_epoch,
+            learning_rate=lambda step: self._link.planned_rate,  # noqa: ARG005
+            momentum=self._link.momentum,
+            device=str(parameter.device),
+            seed=self.seed,
+            tell=lambda text: self.progress(0, 1, text),
+            in_place=True,
+        )
+
+    def _scored(self) -> Any:
+        batches = self.batches() if callable(self.batches) else self.batches
+        yield from (batch for batch, _ in zip(batches or (), range(self.options.score_batches), strict=False))
+
+    # --- the loop ------------------------------------------------------------------------------------
+
+    def step(self, loss: Any = None) -> dict[str, Any]:
+        """Note that the optimizer has taken a step: move the masks on, and remove what is due.
+
+        Args:
+            loss: of that step, a number or a tensor; it is only checked, and asked for by ``moment='plateau'``.
+
+        Returns:
+            Numbers to log; ``removed`` says whether the network has become smaller in this step.
+
+        Raises:
+            TrainError: the loss is not a number, or `finish` was called. TargetError: the target cannot be reached.
+        """
+        self._check_open()
+        value = math.nan if loss is None else float(loss.detach() if isinstance(loss, Tensor) else loss)
+        if loss is not None and not math.isfinite(value):
+            raise TrainError(f"the loss became {value} in step {self.taken + 1}: lower the learning rate")
+        if loss is None and self.options.moment == "plateau" and not self._plans:
+            raise TrainError("moment='plateau' follows the loss: call step(loss)")
+        self._remove_due()
+        self.taken += 1
+        if self._phase is None:
+            return {"fraction": self.fraction, "removed": False}
+        if self._own is not None:
+            self._link.update(self._own)
+        assert self._phase.callback is not None
+        numbers = self._phase.callback.after_step(self.taken - self._started_at, value)
+        self._phase.next_step()
+        self._link.next_step()
+        before = len(self._plans)
+        self._remove_due()
+        return {**numbers, "fraction": self.fraction, "removed": len(self._plans) > before}
+
+    def finish(self) -> nn.Module:
+        """Make the removals that are left, take everything of the pruner off the network, and return it.
+
+        Returns:
+            The user's own object, of its own class, dense and smaller. `report` says what was got.
+
+        Raises:
+            TrainError: it was called before, or the method learns from steps and there were none.
+        """
+        self._check_open()
+        self._first_run.remove()
+        if self.taken == 0 and self._phase is not None and self._phase.removal.step > 0:
+            raise TrainError(
+                f"step() was never called, and {self.method.name} prunes after {self._phase.removal.step} steps: call "
+                "it after each optimizer.step()"
+            )
+        last = self._phase.removal if self._phase is not None else None
+        if last is not None and last.step > self.taken:
+            self._notes.append(f"finished after {self.taken} steps, before the last removal was due")
+        while self._phase is not None:
+            self._phase.removal = replace(self._phase.removal, way=1.0)
+            self._remove()
+            if self._phase is not None:
+                self._phase.abandon()
+                self._phase = None
+        self._close()
+        self.report = self._report()
+        return self.model
+
+    @property
+    def fraction(self) -> float:
+        """Return how much of the target's quantity is left now: of what is active, while masks move."""
+        if self._phase is None:
+            return self.budget.remaining(self._graph, Plan.everything(self._graph).keep)
+        if isinstance(self._phase.callback, PruningPhase):
+            return self._phase.callback.fraction()
+        return self.budget.remaining(self._phase.graph, Plan.everything(self._phase.graph).keep)
+
+    @property
+    def pruning(self) -> bool:
+        """Return whether removals are still to come."""
+        return self._phase is not None
+
+    @property
+    def interacting(self) -> float:
+        """Return the learned method's number of iterations ahead; setting it steers the phase by hand."""
+        return self._steered().analyser.interacting
+
+    @interacting.setter
+    def interacting(self, value: float) -> None:
+        phase = self._steered()
+        phase.manual = True
+        phase.analyser.interacting = float(value)
+        if phase.controller is not None:
+            phase.controller.progress = phase.analyser.progress
+
+    def auto(self) -> None:
+        """Return control of `interacting` to the controller."""
+        self._steered().manual = False
+
+    def _steered(self) -> PruningPhase:
+        callback = None if self._phase is None else self._phase.callback
+        if not isinstance(callback, PruningPhase):
+            raise TrainError("only the learned method is steered, and only while its phase lasts")
+        return callback
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise TrainError("this pruner has finished: make another one to prune further")
+
+    def _before_update(self) -> None:
+        """Add penalties to the gradients, between the backward pass and the optimizer's step."""
+        if self._phase is None or self._phase.callback is None:
+            return
+        for leaf in self._phase.callback.leaves():
+            if leaf.grad is not None and self._link.scale != 1.0:
+                leaf.grad /= self._link.scale
+        self._phase.callback.before_update(self._link.rate)
+
+    # --- removals ------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Begin training up to the next removal, where there is one."""
+        removal = self.course.next_after(self._removed_at)
+        self._started_at = self._removed_at[-1] if self._removed_at else 0
+        self._phase, self._own = None, None
+        if removal is None:
+            self._graph = build_graph(self.model, self.example, opaque=self.options.opaque or ())
+            self.budget.record()
+            return
+        self._phase = self.method.phase(self._context(max(1, removal.step - self._started_at)), removal)
+        self._phase.begin()
+        self._phase.next_step()
+        self._check_same_tensors = {id(parameter) for parameter in self.model.parameters()}
+        parameters = self._phase.own_parameters()
+        self._own = self._link.another(parameters)
+
+    def _remove_due(self) -> None:
+        """Make the removals whose step has come."""
+        self._first_run.remove()
+        while self._phase is not None:
+            callback = self._phase.callback
+            over = self.taken > self._started_at and callback is not None and callback.finished()
+            if self._phase.removal.step > self.taken and not over:
+                return
+            self._remove()
+            self._begin()
+
+    def _remove(self) -> None:
+        """Make one removal on the user's network, its copies and the optimizer."""
+        phase = self._phase
+        assert phase is not None
+        self._check_model()
+        named = {_plain_name(name): parameter for name, parameter in self.model.named_parameters()}
+        place = next((parameter.device for parameter in named.values()), torch.device("cpu"))
+        self.model.cpu()
+        removed = phase.remove({})
+        plan = removed.plan.to_dict(phase.graph)
+        if phase.removal.way:
+            self._carry_out(phase, removed, named)
+            self._notes += [note for note in removed.plan.notes if note not in self._notes]
+        self.model.to(place)
+        self._plans.append(plan)
+        self._removed_at.append(self.taken)
+        self._phase = None
+
+    def _carry_out(self, phase: Phase, removed: Removed, named: dict[str, nn.Parameter]) -> None:
+        cut = cutter(phase.graph, removed.plan)
+        states, anew = self._link.cut_states(named, lambda name, value: cut(name, value.cpu()))
+        if self.optimizer_state == "reset":
+            states, anew = {id(parameter): None for parameter in named.values()}, []
+        if anew:
+            self._notes.append(
+                f"the optimizer's state of {len(anew)} parameters ({anew[0]} ...) has another shape and begins anew"
+            )
+        plan = removed.plan.to_dict(phase.graph)
+        for other in self.copies:
+            self._cut_copy(other, phase, plan)
+        move_into(self.model, removed.model)
+        self._link.put(states, named.values(), self.model)
+
+    def _cut_copy(self, other: nn.Module, phase: Phase, plan: dict[str, Any]) -> None:
+        """Cut another network's weights as the model's are cut."""
+        place = next((parameter.device for parameter in other.parameters()), torch.device("cpu"))
+        other.cpu()
+        phase.follow(other)
+        smaller = _cut_by(other, self._inputs_on_cpu(), self.options.opaque or (), plan)
+        phase.restore_size(smaller)
+        move_into(other, smaller)
+        other.to(place)
+
+    def _inputs_on_cpu(self) -> tuple[Any, ...]:
+        return tuple(value.cpu() if isinstance(value, Tensor) else value for value in self.example)
+
+    def _check_model(self) -> None:
+        """Raise ModelError where the model has other parameters than when the phase began."""
+        now = {id(parameter) for parameter in self.model.parameters()}
+        if not now & self._check_same_tensors:
+            raise ModelError(
+                "the model's parameters were replaced since the pruner was made: load weights into them "
+                "(load_state_dict), or make the pruner after"
+            )
+        self._link.check(self.model)
+
+    def _close(self) -> None:
+        self._finished = True
+        self._link.close()
+
+    def _report(self) -> Report:
+        graph = build_graph(self.model, self.example, opaque=self.options.opaque or ())
+        target = self.budget.targets[0]
+        resource = self.budget.resource(target.kind)
+        got = part_of(resource.cost(graph), self.budget.originals.get(target.kind, resource.cost(graph)))
+        rewritten = tuple(
+            name
+            for name, part in self.model.named_modules()
+            if isinstance(vars(part).get("forward"), RewrittenForward)
+        )
+        return self._size.report(
+            self.model,
+            graph.flops(),
+            target=",".join(map(str, self.budget.targets)),
+            got=got,
+            notes=tuple(dict.fromkeys([*self._notes, *self.budget.remarks(), *graph.notes])),
+            rewritten=rewritten,
+        )
+
+    # --- resuming ------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs besides the model's, the optimizer's and the loop's own state.
+
+        It holds tensors, numbers and text alone, as `torch.load` with ``weights_only=True`` takes them.
+        """
+        phase = self._phase
+        callback = None if phase is None or phase.callback is None else phase.callback.state()
+        return {
+            "schema": SCHEMA,
+            "method": self.method.name,
+            "target": self.target,
+            "steps": self.steps,
+            "taken": self.taken,
+            "plans": copy.deepcopy(self._plans),
+            "removed_at": [*self._removed_at],
+            "notes": [*self._notes],
+            "callback": callback,
+            "own": {}
+            if phase is None
+            else {name: value.clone() for name, value in phase.own_state().items()},
+            "own_optimizer": None if self._own is None else self._own.state_dict(),
+            "finished": self._finished,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state: cut the network to what it was then. Load weights and the optimizer's state after this.
+
+        Args:
+            state: of `state_dict`, of a pruner with the same arguments; this one was just made, of the unpruned
+                network.
+
+        Raises:
+            TrainError: it is another pruner's state, or damaged. PlanError: it is of another network.
+        """
+        try:
+            same = (state["schema"], state["method"], state["target"], state["steps"])
+            if same != (SCHEMA, self.method.name, self.target, self.steps):
+                raise TrainError(
+                    f"this state is of a pruner with method {state['method']!r}, target {state['target']!r} and "
+                    f"{state['steps']} steps: make this one with the same"
+                )
+            self._check_fresh()
+            self._take_back(state)
+        except (KeyError, AttributeError, ValueError, IndexError, RuntimeError) as error:
+            raise TrainError(
+                f"this is not the state of a pruner, or it is damaged ({type(error).__name__}: "
+                f"{(str(error).splitlines() or [''])[0]})"
+            ) from error
+
+    def _check_fresh(self) -> None:
+        if self.taken or self._plans or self._finished:
+            raise TrainError("this pruner has taken steps: load a state into one that was just made")
+
+    def _take_back(self, state: Mapping[str, Any]) -> None:
+        if state["plans"] or state["finished"]:
+            self._first_run.remove()
+            if self._phase is not None:
+                self._phase.abandon()
+            for plan in state["plans"]:
+                self._replay(plan)
+            self._plans = copy.deepcopy(state["plans"])
+            self._removed_at = [*state["removed_at"]]
+            self._begin()
+        self.taken, self._notes = int(state["taken"]), [*state["notes"]]
+        if self._phase is not None and state["callback"] is not None:
+            self._phase.restore_own(state["own"])
+            assert self._phase.callback is not None
+            self._phase.callback.restore(dict(state["callback"]))
+            if self._own is not None:
+                self._own.load_state_dict(state["own_optimizer"])
+            self._phase.next_step()
+        if state["finished"]:
+            self._close()
+            self.report = self._report()
+
+    def _replay(self, plan: dict[str, Any]) -> None:
+        """Carry out a plan of before on the network, its copies and what the optimizer holds."""
+        place = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
+        inputs, before = self._inputs_on_cpu(), [*self.model.parameters()]
+        for network in (self.model, *self.copies):
+            network.cpu()
+            move_into(network, _cut_by(network, inputs, self.options.opaque or (), plan))
+            network.to(place)
+        self._link.put({}, before, self.model)
+
+
+class _FirstRun:
+    """Lets a pruner make what is due before the first step; a copy of the network has nothing to do with it."""
+
+    def __init__(self, pruner: Pruner | None = None) -> None:
+        self._pruner = None if pruner is None else weakref.ref(pruner)
+
+    def __call__(self, *_: Any) -> None:
+        pruner = None if self._pruner is None else self._pruner()
+        if pruner is not None:
+            pruner._remove_due()
+
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        return _FirstRun, ()
+
+
+def _cut_by(
+    network: nn.Module, inputs: tuple[Any, ...], opaque: Iterable[Any], plan: dict[str, Any]
+) -> nn.Module:
+    """Return a cut copy of a network by a plan of one of its kind."""
+    graph: Graph = build_graph(network, inputs, opaque=tuple(opaque))
+    return compact(graph, Plan.from_dict(graph, plan)).model
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    """Return the network inside of torch's own wrappers."""
+    inner = getattr(model, "module", None)
+    wrapped = type(model).__module__.startswith("torch.") and isinstance(inner, nn.Module)
+    check_model(model)
+    return inner if wrapped and isinstance(inner, nn.Module) else model
+
+
+def _plain_name(name: str) -> str:
+    """Return a parameter's name without its parametrisation."""
+    return name.replace("parametrizations.", "").removesuffix(".original")
+
+
+def _method_options(
+    method: str, plan: Any, steps: int, opaque: tuple[Any, ...], more: Mapping[str, Any]
+) -> MethodOptions:
+    names = [field.name for field in fields(MethodOptions) if field.name not in DECIDED]
+    for name in more:
+        if name not in names:
+            raise TrainError(known("option of a pruner", name, names))
+    if not isinstance(method, str):
+        raise TrainError(f"a name is wanted as method, not {kind_of(method)}: see edgeprune.methods.names()")
+    return MethodOptions(
+        method=method,
+        plan=None if plan is None else "plan",
+        opaque=list(opaque) or None,
+        prune_iterations=steps,
+        **more,
+    )
+
+
+def _plan_of(plan: Any) -> Mapping[str, Any] | None:
+    if plan is None or isinstance(plan, Mapping):
+        return plan
+    if not isinstance(plan, (str, Path)):
+        raise PlanError(f"a keep-plan or the path of its file is wanted as plan, not {kind_of(plan)}")
+    try:
+        content = read_json(Path(plan))
+    except OSError as error:
+        raise PlanError(f"cannot read the plan {plan}: {error.strerror or error}") from error
+    if not isinstance(content, dict):
+        raise PlanError(f"{plan} is not a keep-plan: give a file of Plan.to_dict or 'edgeprune search'")
+    return content
