@@ -387,6 +387,9 @@ class Pruner:
             self._cut_copy(other, phase, plan)
         move_into(self.model, removed.model)
         self._link.put(states, named.values(), self.model)
+        if phase.recalibrates:  # statistics under masks of other sizes would be averaged into a copy for long
+            for other in self.copies:
+                _take_buffers(other, self.model)
 
     def _cut_copy(self, other: nn.Module, phase: Phase, plan: dict[str, Any]) -> None:
         """Cut another network's weights as the model's are cut."""
@@ -520,6 +523,14 @@ class Pruner:
             move_into(network, _cut_by(network, inputs, self.options.opaque or (), plan))
             network.to(place)
         self._link.put({}, before, self.model)
+
+
+def _take_buffers(other: nn.Module, model: nn.Module) -> None:
+    """Give a copy the model's buffers, such as BatchNorm's statistics."""
+    buffers = dict(model.named_buffers())
+    for name, buffer in other.named_buffers():
+        if name in buffers and buffers[name].shape == buffer.shape:
+            buffer.copy_(buffers[name])
 
 
 class _FirstRun:

@@ -1,0 +1,101 @@
+"""Handwritten digits composed on canvases: real strokes for detection and segmentation, without a download.
+
+Every scene is a function of its number alone, so a data set is the same on every machine and in every process.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgeprune.data.named import DIGITS_TEST
+from edgeprune.data.split import stratified_split
+
+DIGITS = 10
+MOST = 4  # digits on a canvas
+SIZES = (20, 28, 36)  # pixels of a digit's side
+TRIES = 20  # places tried for a digit before it is left out
+STROKE = 0.35  # of full ink, above which a pixel belongs to the digit
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One canvas.
+
+    Attributes:
+        image: float32 (3, side, side) from 0 to 1.
+        boxes: float32 (digits, 4) around the strokes, as x1, y1, x2, y2 in pixels.
+        labels: int64 (digits,), 0 to 9.
+        mask: int64 (side, side): 0 for background, 1 + digit where there is ink.
+    """
+
+    image: Tensor
+    boxes: Tensor
+    labels: Tensor
+    mask: Tensor
+
+
+def scene(number: int, *, part: str = "train", side: int = 96) -> Scene:
+    """Return one canvas with one to four digits that do not overlap, on a coloured, uneven ground.
+
+    Args:
+        number: of the scene, from 0.
+        part: "train" or "test"; digits of one part never stand in the other.
+        side: of the canvas in pixels, 48 at least.
+    """
+    draw = np.random.default_rng([number, part == "test"])
+    grey, digits = _digits(part)
+    image = _ground(draw, side)
+    mask = torch.zeros(side, side, dtype=torch.int64)
+    boxes: list[list[float]] = []
+    labels: list[int] = []
+    for _ in range(int(draw.integers(1, MOST + 1))):
+        which, size = int(draw.integers(len(digits))), int(draw.choice(SIZES))
+        place = _free_place(draw, mask, size)
+        if place is None:
+            continue
+        x, y = place
+        ink = F.interpolate(grey[which][None, None], size=(size, size), mode="bilinear")[0, 0]
+        colour = torch.from_numpy(draw.uniform(0.6, 1.0, 3).astype(np.float32)).view(3, 1, 1)
+        patch = image[:, y : y + size, x : x + size]
+        image[:, y : y + size, x : x + size] = patch * (1 - ink) + colour * ink
+        strokes = ink > STROKE
+        mask[y : y + size, x : x + size][strokes] = 1 + int(digits[which])
+        rows, columns = strokes.any(1).nonzero()[:, 0], strokes.any(0).nonzero()[:, 0]
+        left, top = x + int(columns.min()), y + int(rows.min())
+        boxes.append([left, top, x + int(columns.max()) + 1, y + int(rows.max()) + 1])
+        labels.append(int(digits[which]))
+    return Scene(image, torch.tensor(boxes), torch.tensor(labels), mask)
+
+
+@cache
+def _digits(part: str) -> tuple[Tensor, NDArray[np.int64]]:
+    """Return scikit-learn's digits of a part, (N, 8, 8) from 0 to 1, and what each is."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    labels = digits.target.astype(np.int64)
+    train, test = stratified_split(labels, DIGITS_TEST, seed=0)
+    chosen = test if part == "test" else train
+    return torch.from_numpy(digits.images[chosen] / 16).float(), labels[chosen]
+
+
+def _ground(draw: np.random.Generator, side: int) -> Tensor:
+    """Return a dark, coloured ground that changes slowly, with noise."""
+    coarse = torch.from_numpy(draw.uniform(0.0, 0.4, (1, 3, 4, 4)).astype(np.float32))
+    smooth = F.interpolate(coarse, size=(side, side), mode="bilinear")[0]
+    noise = torch.from_numpy(draw.normal(0, 0.03, (3, side, side)).astype(np.float32))
+    return (smooth + noise).clamp(0, 1)
+
+
+def _free_place(draw: np.random.Generator, mask: Tensor, size: int) -> tuple[int, int] | None:
+    """Return a corner (x, y) where no digit is yet; None where none was found."""
+    for _ in range(TRIES):
+        x, y = (int(draw.integers(mask.shape[1] - size + 1)) for _ in range(2))
+        if not bool(mask[y : y + size, x : x + size].any()):
+            return x, y
+    return None
