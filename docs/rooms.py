@@ -37,7 +37,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("training", ["learned"]),
     ("training", ["methods"]),
     ("front", ["pruner"]),
-    ("front", ["api", "train_prune"]),
+    ("front", ["api", "train_prune", "integrations"]),
     ("front", ["comparison"]),
     ("front", ["search"]),
     ("front", ["cli"]),

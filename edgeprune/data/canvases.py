@@ -5,6 +5,7 @@ Every scene is a function of its number alone, so a data set is the same on ever
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -70,6 +71,37 @@ def scene(number: int, *, part: str = "train", side: int = 96) -> Scene:
         boxes.append([left, top, x + int(columns.max()) + 1, y + int(rows.max()) + 1])
         labels.append(int(digits[which]))
     return Scene(image, torch.tensor(boxes), torch.tensor(labels), mask)
+
+
+def write_yolo(folder: Path, train: int, test: int, side: int = 96) -> Path:
+    """Write canvases as Ultralytics' trainers read them, and return the file that describes them.
+
+    Args:
+        folder: for images/ and labels/; made where it is missing.
+        train: number of canvases to train on.
+        test: number of canvases to compare on.
+        side: of the canvases in pixels.
+    """
+    from PIL import Image
+
+    for part, count in {"train": train, "test": test}.items():
+        for kind in ("images", "labels"):
+            (folder / kind / part).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            one = scene(number, part=part, side=side)
+            pixels = (one.image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(folder / "images" / part / f"{number:05d}.png")
+            centre, size = (one.boxes[:, :2] + one.boxes[:, 2:]) / 2, one.boxes[:, 2:] - one.boxes[:, :2]
+            rows = torch.cat([centre, size], 1) / side
+            lines = [
+                f"{label} " + " ".join(f"{value:.6f}" for value in row)
+                for label, row in zip(one.labels.tolist(), rows.tolist(), strict=True)
+            ]
+            (folder / "labels" / part / f"{number:05d}.txt").write_text("\n".join(lines) + "\n")
+    names = ", ".join(f"{digit}: '{digit}'" for digit in range(DIGITS))
+    place = folder / "digits.yaml"
+    place.write_text(f"path: {folder.resolve()}\ntrain: images/train\nval: images/test\nnames: {{{names}}}\n")
+    return place
 
 
 @cache

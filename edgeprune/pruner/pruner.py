@@ -236,6 +236,7 @@ class Pruner:
         self._remove_due()
         self.taken += 1
         if self._phase is None:
+            self._link.next_step()
             return {"fraction": self.fraction, "removed": False}
         if self._own is not None:
             self._link.update(self._own)
@@ -289,6 +290,11 @@ class Pruner:
     def pruning(self) -> bool:
         """Return whether removals are still to come."""
         return self._phase is not None
+
+    @property
+    def stepped(self) -> bool:
+        """Return whether the optimizer has taken a step that `step` was not yet called for."""
+        return self._link.stepped
 
     @property
     def interacting(self) -> float:

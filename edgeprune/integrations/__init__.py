@@ -1,0 +1,1 @@
+"""Trainers of other packages: thin callbacks that let a `Pruner` act in them."""
