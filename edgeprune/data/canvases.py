@@ -88,14 +88,17 @@ def write_yolo(folder: Path, train: int, test: int, side: int = 96) -> Path:
         for kind in ("images", "labels"):
             (folder / kind / part).mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            one = scene(number, part=part, side=side)
-            pixels = (one.image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+            drawn = scene(number, part=part, side=side)
+            pixels = (drawn.image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
             Image.fromarray(pixels).save(folder / "images" / part / f"{number:05d}.png")
-            centre, size = (one.boxes[:, :2] + one.boxes[:, 2:]) / 2, one.boxes[:, 2:] - one.boxes[:, :2]
+            centre, size = (
+                (drawn.boxes[:, :2] + drawn.boxes[:, 2:]) / 2,
+                drawn.boxes[:, 2:] - drawn.boxes[:, :2],
+            )
             rows = torch.cat([centre, size], 1) / side
             lines = [
                 f"{label} " + " ".join(f"{value:.6f}" for value in row)
-                for label, row in zip(one.labels.tolist(), rows.tolist(), strict=True)
+                for label, row in zip(drawn.labels.tolist(), rows.tolist(), strict=True)
             ]
             (folder / "labels" / part / f"{number:05d}.txt").write_text("\n".join(lines) + "\n")
     names = ", ".join(f"{digit}: '{digit}'" for digit in range(DIGITS))

@@ -1,6 +1,6 @@
 """What may remain of a network, plain or of a device."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from edgeprune.errors import TargetError
 from edgeprune.graph.arguments import kind_of
 from edgeprune.graph.classes import Graph
 from edgeprune.latency import BenchTarget, device_budget
+from edgeprune.processes.progress import ProgressCallback, no_progress
 
 
 def budget_for(
@@ -20,7 +21,7 @@ def budget_for(
     plan: Mapping[str, Any] | None = None,
     align: int = 1,
     floor: int = 2,
-    progress: Callable[[float, float, str], None] = lambda done, total, text: None,  # noqa: ARG005
+    progress: ProgressCallback = no_progress,
 ) -> Budget:
     """Return the budget of an unpruned network.
 

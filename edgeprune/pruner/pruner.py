@@ -24,7 +24,9 @@ from edgeprune.methods import MethodOptions, chosen_method
 from edgeprune.methods.course import Course
 from edgeprune.methods.phase import Context, Phase
 from edgeprune.methods.removal import Removed, cutter
-from edgeprune.options.checks import check_count
+from edgeprune.options.bounds import STEPS
+from edgeprune.options.fields import check_fields
+from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.pruner.budgets import budget_for
 from edgeprune.pruner.optimizers import STATES, OptimizerLink
 from edgeprune.pruner.report import Report, Size, part_of
@@ -35,7 +37,6 @@ from edgeprune.rewrite.inplace import move_into
 SCHEMA = 1
 UNKNOWN_LENGTH = 10**9  # steps of a loop that does not say how many it takes
 DECIDED = ("method", "plan", "opaque", "prune_iterations", "optimizer_state")  # arguments of their own
-Progress = Callable[[float, float, str], None]
 
 
 class Pruner:
@@ -111,7 +112,7 @@ class Pruner:
         steps_per_epoch: int | None = None,
         total_steps: int | None = None,
         seed: int = 0,
-        progress: Progress = lambda done, total, text: None,  # noqa: ARG005
+        progress: ProgressCallback = no_progress,
         **options: Any,
     ) -> None:
         check_model(model)
@@ -125,11 +126,12 @@ class Pruner:
             "total_steps": total_steps,
         }.items():
             if count is not None:
-                check_count("prune_iterations", count, TrainError, option=name)
+                STEPS(f"`{name}`", count, TrainError)
         if optimizer_state not in STATES:
             raise TrainError(known("optimizer_state", optimizer_state, [*STATES]))
         self.optimizer_state = optimizer_state
         self.options = _method_options(method, plan, steps, tuple(parts_of(opaque)), options)
+        check_fields(replace(self.options, opaque=None), TrainError)
         self.method = chosen_method(self.options)
         self.options = replace(self.options, **self.method.defaults(self.options))
         self.method.check(self.options)
