@@ -8,7 +8,7 @@ from edgeprune_target.scratch import scratch_folder
 from edgeprune.backends.onnx import export_model
 from edgeprune.bench.files import exported_files
 from edgeprune.bench.hosts import Host
-from edgeprune.bench.options import check_writable
+from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.errors import LatencyError
 from edgeprune.latency.bench_target import LUTS, BenchTarget
 from edgeprune.latency.build import build_table
@@ -28,7 +28,7 @@ def build_latency_table(
     device: str | None = None,
     host: Host | None = None,
     precision: str | None = None,
-    batch: int = 1,
+    batch: int = BenchOptions.batch,
     threads: int | None = None,
     out: str | None = None,
     assume_device: bool = False,

@@ -52,7 +52,7 @@ CASES = [
     (["search", "resnet8", "--rollback", "direct", "--bridge", "9"], "--bridge has no effect here"),
     (["search", "resnet8", "--download"], "--download has no effect here"),
     (["search", "resnet8", "--seed", "-1"], "--seed must be at least 0, not -1"),
-    (["search", "resnet8", "--storage", "nonsense"], "of an unknown kind: give one as sqlite:///FILE"),
+    (["search", "resnet8", "--storage", "nonsense"], "of an unknown kind: use one of sqlite:///FILE"),
     (["search", "resnet8", "--storage", "redis://:secret@127.0.0.1:1"], "Connection refused"),
     (["train-prune", "--device", "cpu:"], "unknown device 'cpu:'"),
     (["train-prune", "--device", "cpu:1"], "unknown device 'cpu:1'"),
