@@ -451,7 +451,7 @@ def test_a_stored_storage_is_asked_for_again(
     (folder / "search.json").write_text(json.dumps(stored))
     opened: list[str] = []
     monkeypatch.setattr(storage, "open_storage", lambda url, heartbeat: opened.append(url))
-    assert "repeat --storage" in refused("search", "--out", str(folder), "--resume")
+    assert "give --storage again" in refused("search", "--out", str(folder), "--resume")
     assert not opened
 
 
