@@ -19,9 +19,14 @@ Key = tuple[str, int]
 
 
 def decided(op: str, tensors: list[Tensor], result: Any) -> Any:
-    """Return a copy of what a call of ``op`` picked by the numbers in ``tensors``, or read of them; None for nothing.
+    """Return a copy of what a call picked by its inputs' values, or read from them; None for nothing.
 
     Of several results the place of each is kept, with None for those that are computed and not picked.
+
+    Args:
+        op: the call's canonical name.
+        tensors: the tensors the call takes, in order.
+        result: what it returned.
     """
     if not any(tensor.is_floating_point() for tensor in tensors):
         return _plain(result)  # places of places follow by themselves

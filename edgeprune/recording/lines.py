@@ -37,13 +37,13 @@ def with_code(line: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type."""
+    """Return the first line of an error's message, or its type if the message is empty."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 
 
 def raised_at(error: BaseException) -> str:
-    """The innermost frame of an error's traceback that is the user's own code."""
+    """Return the innermost frame of an error's traceback that is the user's own code."""
     import traceback
 
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

@@ -1,4 +1,4 @@
-"""The tensors that a call is given, and the nodes that stand for them in a record, in one order."""
+"""The tensors that a call takes, and the nodes that stand for them in a record, in one order."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ def map_arguments(value: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def tensors_in(args: Any, kwargs: Any) -> list[Tensor]:
-    """The tensors that a call is given, in the order of `operands`."""
+    """Return the tensors among a call's arguments, in the order of `operands`."""
     tensors: list[Tensor] = []
 
     def visit(value: Any) -> None:
@@ -31,7 +31,7 @@ def tensors_in(args: Any, kwargs: Any) -> list[Tensor]:
 
 
 def operands(node: fx.Node) -> list[fx.Node]:
-    """The nodes that stand for the tensors a recorded call is given, in order; one may come twice."""
+    """Return the nodes of the tensors that a recorded call takes, in order; a node may come twice."""
     nodes: list[fx.Node] = []
 
     def visit(operand: fx.Node) -> fx.Node:

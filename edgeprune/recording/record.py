@@ -74,15 +74,15 @@ class Record:
     content_free: bool = False
 
     def named_modules(self, **options: Any) -> Iterator[tuple[str, nn.Module]]:
-        """The user's own modules, by name."""
+        """Return the user's own modules, by name."""
         return self.model.named_modules(**options)
 
     def named_parameters(self, **options: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """The user's own parameters, by name."""
+        """Return the user's own parameters, by name."""
         return self.model.named_parameters(**options)
 
     def named_buffers(self, **options: Any) -> Iterator[tuple[str, Tensor]]:
-        """The user's own buffers, by name."""
+        """Return the user's own buffers, by name."""
         return self.model.named_buffers(**options)
 
     @property

@@ -74,7 +74,14 @@ class Recorder(WatchMode):
     # --- modules -------------------------------------------------------------------------------------
 
     def entered(self, _: nn.Module, path: str | None, args: Any, kwargs: Any) -> None:
-        """A module begins to run."""
+        """Open a visit of a module that begins to run.
+
+        Args:
+            _: the module.
+            path: its name in the network; None for a module the network does not hold.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         visit = Visit("" if path is None else path, None, first=len(self.graph.nodes))
         if path is not None and not self.stack.is_library(path):  # torch's own layers are never rewritten
             visit.args, visit.kwargs = self._structure(tuple(args)), self._structure(dict(kwargs))
@@ -83,7 +90,14 @@ class Recorder(WatchMode):
         self._running.append(visit)
 
     def left(self, _: nn.Module, path: str | None, arguments: tuple[Any, Any], result: Any) -> None:
-        """A module has run, with the arguments that its own hooks made of those it was called with."""
+        """Close the visit of a module that has run, with its result.
+
+        Args:
+            _: the module.
+            path: its name in the network; None for a module the network does not hold.
+            arguments: positional and keyword arguments, as its own hooks changed them.
+            result: its result.
+        """
         visit = self._running.pop()
         visit.last = len(self.graph.nodes)
         if path is None or self.stack.is_library(path):
@@ -95,7 +109,13 @@ class Recorder(WatchMode):
     # --- parts that are kept whole -------------------------------------------------------------------
 
     def entered_part(self, path: str, args: Any, kwargs: Any) -> None:
-        """A part begins to run: what it is given is protected."""
+        """Open a visit of an opaque part and note the tensors that enter it.
+
+        Args:
+            path: the part's name in the network.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         visit = Visit(path, self._structure(tuple(args)), first=len(self.graph.nodes))
         visit.kwargs = self._structure(dict(kwargs))
         self.visits.append(visit)
@@ -105,7 +125,13 @@ class Recorder(WatchMode):
             self._passage.admit(tensor)
 
     def on_inner_call(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Carry out a call in a part: of interest is what it reads of the rest of the network, and what it makes."""
+        """Carry out a call inside a part; note what it reads from the rest of the network and what it creates.
+
+        Args:
+            func: the function, method or overload that is called.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         assert self._passage is not None
         for tensor in tensors_of((args, kwargs)):
             if self._enters(tensor):
@@ -123,7 +149,7 @@ class Recorder(WatchMode):
         return tensor in self._nodes or id(tensor) in self._attributes
 
     def left_part(self, path: str, result: Any) -> Any:
-        """A part has run: one call, with a value for each tensor that it gave or wrote into."""
+        """Record an opaque part that has run as one call, with a value for each tensor it returned or wrote into."""
         passage, self._passage = self._passage, None
         assert passage is not None
         part = self.stack.parts[outer_part(path, self.stack.parts) or path]
@@ -254,7 +280,14 @@ class Recorder(WatchMode):
     # --- calls ---------------------------------------------------------------------------------------
 
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
-        """Carry out one call and note it."""
+        """Carry out one call and record it.
+
+        Args:
+            func: the function, method or overload that is called.
+            op: its canonical name (see `names.name_of`).
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         site = self.stack.next_call(op, user_line())
         tensors = tensors_of((args, kwargs))
         versions = [version_of(t) for t in tensors]
@@ -295,13 +328,13 @@ class Recorder(WatchMode):
             raise ContentAsked
 
     def on_address(self, args: Any) -> None:
-        """The address of a tensor is asked for: what is done with it is not seen."""
+        """Note that the network reads a tensor's address: what follows from it cannot be watched."""
         path = self.stack.paths[-1]
         if any(self._nodes.get(t) in self._dynamic for t in tensors_of(args)):
             self.foreign.setdefault(path, "it reads memory by its address, which cannot be followed")
 
     def on_size(self, args: Any) -> None:
-        """The size of a tensor is asked for: numbers in later calls may follow it."""
+        """Note that the network reads a tensor's size: numbers in later calls may depend on it."""
         node = self._nodes.get(args[0])
         if node is not None:
             node.meta[SIZED] = True
@@ -412,7 +445,7 @@ class Passage:
             self.versions.append(version_of(tensor))
 
     def written(self) -> list[Tensor]:
-        """The tensors that were written into since."""
+        """Return the tensors that were written into since they entered."""
         return [t for t, v in zip(self.entering, self.versions, strict=True) if version_of(t) != v]
 
 

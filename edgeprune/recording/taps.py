@@ -47,7 +47,13 @@ class Taps:
     replay: Replay = field(default_factory=Replay)
 
     def add_before(self, node: fx.Node, tap: Tap, place: int = 0) -> None:
-        """Let ``tap`` see the ``place``-th tensor that the call of ``node`` is given."""
+        """Let ``tap`` see one of the tensors that the call of ``node`` takes.
+
+        Args:
+            node: a recorded call.
+            tap: gets the tensor and may return another in its place.
+            place: which of the call's tensors, counted from 0.
+        """
         self.before.setdefault(self._key(node), []).append((place, tap))
 
     def add_after(self, node: fx.Node, tap: Tap) -> None:
@@ -87,7 +93,14 @@ class TapMode(WatchMode):
         self._replaced = ByTensor()  # tensor that was written into -> what stands for it
 
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
-        """Carry out one call with its taps."""
+        """Carry out one call with its taps.
+
+        Args:
+            func: the function, method or overload that is called.
+            op: its canonical name (see `names.name_of`).
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         key = self.taps.key_of(self.stack.next_call(op))
         args, kwargs = self.current((args, kwargs))
         if key not in self.taps.ops:
@@ -115,7 +128,7 @@ class TapMode(WatchMode):
         """The result, and the tensor that was written into with what stands for it now."""
         call = self.taps.instead.get(key)
         if call is not None:
-            result = _asked(call, func, args, kwargs)
+            result = _apply_tap(call, func, args, kwargs)
             writes = _writes_by_name(func) and bool(tensors) and isinstance(result, Tensor)
             return result, (tensors[0], result) if writes else None
         versions = [version_of(tensor) for tensor in tensors]
@@ -126,16 +139,28 @@ class TapMode(WatchMode):
         return result, None if written is None else (written, written)
 
     def on_inner_call(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Carry out one call in a part that is kept whole, on what stands now for its tensors."""
+        """Carry out one call inside an opaque part, on the current values of its tensors.
+
+        Args:
+            func: the function, method or overload that is called.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         args, kwargs = self.current((args, kwargs))
         return func(*args, **kwargs)
 
     def entered_part(self, path: str, _: Any, __: Any) -> None:
-        """Count the run, as the record does."""
+        """Count the run, as the record does.
+
+        Args:
+            path: the part's name in the network.
+            _: its positional arguments.
+            __: its keyword arguments.
+        """
         self.stack.next_part(path)
 
     def current(self, value: Any) -> Any:
-        """``value`` with what stands now for tensors that were written into."""
+        """Return ``value`` with written tensors replaced by the tensors that now stand for them."""
         if not self._replaced:
             return value
 
@@ -163,19 +188,19 @@ class TapMode(WatchMode):
 def _after(after: Tap, result: Any, written: tuple[Tensor, Tensor] | None) -> tuple[Any, Any]:
     """Result and written tensor after a tap has seen the value of a call."""
     if written is None:
-        replaced = _asked(after, result)
+        replaced = _apply_tap(after, result)
         return (result if replaced is None else replaced), None
     # A tap may keep the value for its gradient, and the network write into it again.
-    replaced = _asked(after, written[1].clone() if torch.is_grad_enabled() else written[1])
+    replaced = _apply_tap(after, written[1].clone() if torch.is_grad_enabled() else written[1])
     if replaced is None:
         return result, written
     return (replaced if result is written[1] else result), (written[0], replaced)
 
 
-def _asked(tap: Callable[..., Any], *values: Any) -> Any:
-    """What a tap gives; its own errors are told from those of the network.
+def _apply_tap(tap: Callable[..., Any], *values: Any) -> Any:
+    """Return what a tap returns, and mark its errors so that they are not taken for the network's.
 
-    It computes without modes: under one torch takes slower ways, which round otherwise.
+    It computes without modes: under a mode torch takes slower paths, which round differently.
     """
     try:
         with _disable_current_modes():
@@ -202,7 +227,7 @@ def _tapped(args: Any, kwargs: Any, place: int, tap: Tap) -> tuple[Any, Any]:
         count += 1
         if count != place:
             return value
-        replaced = _asked(tap, value)
+        replaced = _apply_tap(tap, value)
         return value if replaced is None else replaced
 
     return map_arguments(args, visit), map_arguments(kwargs, visit)

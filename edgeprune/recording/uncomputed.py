@@ -80,7 +80,13 @@ def _shape_of(func: Any, args: Any, kwargs: Any) -> Sequence[int] | None:
 
 
 def written_in_place(func: Any, args: Any, kwargs: Any) -> Tensor | None:
-    """Return the tensor that ``func`` writes its own values into, marked as written; None for another call."""
+    """Return the tensor that ``func`` writes its own values into, marked as written; None for another call.
+
+    Args:
+        func: the function, method or overload that is called.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+    """
     inplace = func in _IN_PLACE and kwargs.get("inplace") and len(args) >= 1 and _is_plain(args[0])
     if not inplace or args[0].is_inference():
         return None

@@ -15,7 +15,7 @@ _DEEPEST = 8  # containers in containers that are looked into
 
 
 def tensors_of(value: Any) -> list[Tensor]:
-    """All tensors of nested containers, dataclasses and plain objects, in order."""
+    """Return all tensors of nested containers, dataclasses and plain objects, in order."""
     tensors: list[Tensor] = []
     _collect(value, tensors, 0)
     return tensors
@@ -46,7 +46,7 @@ def _collect(value: Any, tensors: list[Tensor], depth: int) -> None:
 
 
 def held_ids(model: nn.Module) -> set[int]:
-    """The ids of all tensors that modules hold, in attributes of any kind."""
+    """Return the ids of all tensors that modules hold, in attributes of any kind."""
     held: set[int] = set()
     for module in modules(model):
         for name, value in vars(module).items():
@@ -58,7 +58,7 @@ def held_ids(model: nn.Module) -> set[int]:
 
 
 def hollow(value: Any) -> Any:
-    """Zeros of stride 0 in place of every tensor: its shape and type without its memory."""
+    """Replace every tensor by zeros of stride 0: its shape and type without its memory."""
     return mapped(value, _hollow_tensor)
 
 
@@ -84,7 +84,7 @@ def mapped(value: Any, function: Any) -> Any:
 
 
 def is_foreign(tensor: Tensor) -> bool:
-    """Whether a tensor is of a class with a dispatch of its own, or of another memory than plain strided numbers."""
+    """Tell whether a tensor has a class with its own dispatch, or is not plain strided memory."""
     kind = type(tensor)
     if kind is not Tensor and kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
         return True
@@ -99,7 +99,7 @@ def describe_foreign(tensor: Tensor) -> str:
 
 
 def version_of(tensor: Tensor) -> int:
-    """How often a tensor was written into; inference tensors do not count."""
+    """Return how often a tensor was written into; inference tensors do not count it."""
     try:
         return tensor._version
     except RuntimeError:

@@ -10,9 +10,9 @@ def named_modules(model: nn.Module, *, repeated: bool = False) -> list[tuple[str
 
     Args:
         model: the network.
-        repeated: whether a module that is there under several names comes under each.
+        repeated: whether a module with several names is listed under each.
     """
-    found = [("", model)]
+    named = [("", model)]
     seen = {id(model)}
 
     def visit(module: nn.Module, prefix: str) -> None:
@@ -21,12 +21,12 @@ def named_modules(model: nn.Module, *, repeated: bool = False) -> list[tuple[str
                 continue
             if not repeated:
                 seen.add(id(part))
-            found.append((prefix + name, part))
+            named.append((prefix + name, part))
             if part._modules:
                 visit(part, f"{prefix}{name}.")
 
     visit(model, "")
-    return found
+    return named
 
 
 def modules(model: nn.Module) -> list[nn.Module]:
@@ -45,13 +45,13 @@ def named_buffers(model: nn.Module, *, repeated: bool = False) -> dict[str, Tens
 
 
 def _named(model: nn.Module, holder: str, *, repeated: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    tensors: dict[str, Any] = {}
     seen: set[int] = set()
     for path, module in named_modules(model, repeated=repeated):
         prefix = f"{path}." if path else ""
         for name, tensor in getattr(module, holder).items():
             if tensor is not None and id(tensor) not in seen:
-                found[prefix + name] = tensor
+                tensors[prefix + name] = tensor
                 if not repeated:
                     seen.add(id(tensor))
-    return found
+    return tensors

@@ -131,7 +131,7 @@ class ModuleStack:
     def __init__(self, model: nn.Module, parts: Parts | None = None) -> None:
         """``parts`` are kept whole: what runs in them is no call of the network."""
         self.paths = [""]
-        self.watchers: list[Any] = []  # told when a module begins and ends
+        self.watchers: list[Any] = []  # notified when a module begins and ends
         self.mode: WatchMode | None = None
         self.parts: Parts = parts or {}
         self.inside = 0  # modules that run in a part that is kept whole, with that part itself
@@ -171,11 +171,11 @@ class ModuleStack:
         if path is not None and id(module) in self._owners:
             self._enter_part(path, self.parts[self._owners[id(module)]], args, kwargs)
             return
-        self._tell("entered", module, path, args, kwargs)
+        self._notify("entered", module, path, args, kwargs)
 
     def _enter_part(self, path: str, part: Opaque, args: Any, kwargs: Any) -> None:
         self.inside = 1
-        self._tell("entered_part", path, args, kwargs)
+        self._notify("entered_part", path, args, kwargs)
         if part.unwatched:
             self._suspended.begin()
 
@@ -187,7 +187,7 @@ class ModuleStack:
             self._note_error()
         if self.inside:
             return self._leave_part(result)
-        self._tell("left", module, self._names.get(id(module)), (args, kwargs), result)
+        self._notify("left", module, self._names.get(id(module)), (args, kwargs), result)
         if len(self.paths) > 1:
             self.paths.pop()
         return None
@@ -198,23 +198,23 @@ class ModuleStack:
         if self.inside:
             return None
         self._suspended.end()
-        return self._tell("left_part", self.paths.pop(), result)
+        return self._notify("left_part", self.paths.pop(), result)
 
     def _note_error(self) -> None:
         error = sys.exc_info()[1]
         if error is not None and (self.failed is None or self.failed[0] is not error):
             self.failed = (error, self.paths[-1])
 
-    def _tell(self, event: str, *about: Any) -> Any:
-        """Tell the watchers; what they compute is not a part of the network."""
+    def _notify(self, event: str, *about: Any) -> Any:
+        """Notify the watchers of an event; what they compute is not part of the network."""
         if self.mode is not None:
             self.mode.depth += 1
         try:
-            answer = None
+            result = None
             for watcher in self.watchers:
-                other = getattr(watcher, event)(*about)
-                answer = answer if other is None else other
-            return answer
+                replacement = getattr(watcher, event)(*about)
+                result = result if replacement is None else replacement
+            return result
         finally:
             if self.mode is not None:
                 self.mode.depth -= 1
@@ -322,34 +322,73 @@ class WatchMode(TorchFunctionMode):
                 python_dispatch._push_mode(below)
 
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
-        """Carry out one call."""
+        """Carry out one call.
+
+        Args:
+            func: the function, method or overload that is called.
+            op: its canonical name (see `names.name_of`).
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         raise NotImplementedError
 
     def on_address(self, args: Any) -> None:
-        """The address of a tensor is asked for."""
+        """Note that the network reads the address of a tensor."""
 
     def on_size(self, args: Any) -> None:
-        """The size of a tensor is asked for."""
+        """Note that the network reads the size of a tensor."""
 
     def on_inner_call(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Carry out one call in a part that is kept whole."""
+        """Carry out one call inside an opaque part.
+
+        Args:
+            func: the function, method or overload that is called.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         return func(*args, **kwargs)
 
     def entered(self, module: nn.Module, path: str | None, args: Any, kwargs: Any) -> None:
-        """A module begins to run."""
+        """Note that a module begins to run.
+
+        Args:
+            module: the module.
+            path: its name in the network; None for a module the network does not hold.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
 
     def left(self, module: nn.Module, path: str | None, arguments: tuple[Any, Any], result: Any) -> None:
-        """A module has run, with the arguments that its own hooks made of those it was called with."""
+        """Note that a module has run.
+
+        Args:
+            module: the module.
+            path: its name in the network; None for a module the network does not hold.
+            arguments: positional and keyword arguments, as its own hooks changed them.
+            result: its result.
+        """
 
     def entered_part(self, path: str, args: Any, kwargs: Any) -> None:
-        """A part that is kept whole begins to run."""
+        """Note that an opaque part begins to run.
+
+        Args:
+            path: the part's name in the network.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
 
     def left_part(self, path: str, result: Any) -> Any:
-        """It has run; what is returned, if anything, takes the place of its result."""
+        """Note that an opaque part has run; a result that is not None replaces the part's own."""
 
 
 def is_call(func: Any, op: str, args: Any) -> bool:
-    """Tell whether ``func``, known as ``op``, is a call of the network: no question, and no count of batches."""
+    """Tell whether ``func`` is a call of the network: not a query, nor an update of a batch counter.
+
+    Args:
+        func: the function, method or overload that is called.
+        op: its canonical name (see `names.name_of`).
+        args: its positional arguments.
+    """
     return op not in QUESTIONS and not (op == "add" and _is_counter(func, args))
 
 
@@ -361,7 +400,7 @@ def _is_counter(func: Any, args: Any) -> bool:
 
 
 def is_library(module: nn.Module) -> bool:
-    """Whether a module is one of torch's own layers, so that nothing is written into its forward for one network."""
+    """Tell whether a module is one of torch's own layers, whose forward is never rewritten for one network."""
     forward = getattr(type(module), "forward", None)  # a scripted module's class has none
     return not module._modules and getattr(forward, "__module__", "").startswith(
         ("torch.nn.", "torch.ao.nn.")
@@ -369,7 +408,16 @@ def is_library(module: nn.Module) -> bool:
 
 
 def run_watched(model: nn.Module, inputs: tuple[Any, ...], mode: WatchMode) -> Any:
-    """Run ``model`` under ``mode``; an error of the user's code becomes a TraceError that names its line."""
+    """Run a model under a mode that watches its calls.
+
+    Args:
+        model: the network.
+        inputs: its positional inputs.
+        mode: watches the calls.
+
+    Raises:
+        TraceError: the model's own code fails; the message names its line.
+    """
     try:
         with ExitStack() as entered:
             entered.enter_context(nothing_recomputed())
