@@ -24,7 +24,7 @@ from edgeprune.graph.pointwise import pointwise
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import train_prune
-from edgeprune.training import Extra
+from edgeprune.training import Callback
 
 MOST_LINES = 40
 ADDITIONS: list[Callable[..., Any]] = []  # the functions that add something
@@ -54,7 +54,7 @@ def add_criterion() -> Callable[[], None]:
 def add_method() -> Callable[[], None]:
     """Two removals by the toy criterion; training counts its steps, and notes how many there were."""
 
-    class Counting(Extra):
+    class Counting(Callback):
         steps = 0
 
         def after_step(self, step: int, loss: float = 0.0) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def add_method() -> Callable[[], None]:
         criteria = ("toy-place",)
         schedule = "iterative"
 
-        def callback(self, phase: Any) -> Extra:
+        def callback(self, phase: Any) -> Callback:
             return Counting()
 
     methods.register(Toy)

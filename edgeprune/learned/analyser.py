@@ -356,7 +356,7 @@ class OutputAnalyser(nn.Module):
         """Hand out the masks that a loaded state dict holds."""
         self._hand_out(self.cm)
 
-    def settle(self, budget: Budget | None = None) -> Plan:
+    def freeze(self, budget: Budget | None = None) -> Plan:
         """End the phase: fix the masks, trimmed to ``budget`` when there is one.
 
         Channels that are off go first; what the target still asks goes by the smallest mask. Equal pieces of a

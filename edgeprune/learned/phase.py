@@ -1,4 +1,4 @@
-"""The pruning phase as an extra of the training loop: steering, the controller, active counts."""
+"""The pruning phase as a callback of the training loop: steering, the controller, active counts."""
 
 import math
 from typing import Any
@@ -10,10 +10,10 @@ from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.controller import Controller
 from edgeprune.processes.distributed import world
 from edgeprune.runs.run import Run
-from edgeprune.training.extras import Extra
+from edgeprune.training.callbacks import Callback
 
 
-class PruningPhase(Extra):
+class PruningPhase(Callback):
     """After each step: take steering commands, then let the controller set `interacting`.
 
     Without a budget nothing but the user moves `interacting`. A user who steers takes over: the

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgeprune.graph.classes import Graph
     from edgeprune.methods.phase import Context, Phase
     from edgeprune.methods.removal import Scores
-    from edgeprune.training import Extra
+    from edgeprune.training import Callback
 
 LEARNED_ONLY = ("mask_images", "offset")
 NOT_SCORED = {"score_batches": "no images are scored by this method"}
@@ -169,18 +169,18 @@ class Method:
 
         return (Phase if removal.way else LeadIn)(self, context, removal)
 
-    def callback(self, phase: "Phase") -> "Extra":
+    def callback(self, phase: "Phase") -> "Callback":
         """Return what training up to a removal does besides; the schedule's by default."""
         return phase.schedule.callback(phase)
 
     def withdraw(self, phase: "Phase") -> None:
         """Take what the callback put on the network off it, before anything was learned."""
 
-    def penalty(self, phase: "Phase") -> "Extra":
+    def penalty(self, phase: "Phase") -> "Callback":
         """Return what makes channels small under a regularised schedule."""
         from edgeprune.methods.penalties import GroupLasso
 
-        return GroupLasso(phase.graph, phase.travel, phase.context.options.shrink)
+        return GroupLasso(phase.graph, phase.lr_integral, phase.context.options.shrink)
 
     def scores(self, phase: "Phase") -> "Scores":
         """Return (classes,) scores at the end of a phase, higher for what is more worth keeping."""

@@ -9,7 +9,7 @@ from edgeprune.methods.options import MethodOptions
 if TYPE_CHECKING:
     from edgeprune.methods.phase import Phase
     from edgeprune.methods.removal import Scores
-    from edgeprune.training import Extra
+    from edgeprune.training import Callback
 
 
 class ByCriterion(Method):
@@ -39,11 +39,11 @@ class ByCriterion(Method):
 class Slimmed(ByCriterion):
     """Prunes by BatchNorm's scales, after a penalty on them alone."""
 
-    def penalty(self, phase: "Phase") -> "Extra":
+    def penalty(self, phase: "Phase") -> "Callback":
         """Return the penalty on BatchNorm's scales."""
         from edgeprune.methods.penalties import Slimming
 
-        return Slimming(phase.graph, phase.travel, phase.context.options.shrink)
+        return Slimming(phase.graph, phase.lr_integral, phase.context.options.shrink)
 
 
 class Factored(ByCriterion):
@@ -59,13 +59,13 @@ class Factored(ByCriterion):
             )
         super().check(options, pretrained=pretrained)
 
-    def penalty(self, phase: "Phase") -> "Extra":
+    def penalty(self, phase: "Phase") -> "Callback":
         """Return the factors."""
         from edgeprune.methods.scaling import ScaleFactors
 
         context = phase.context
         return ScaleFactors(
-            phase.graph, phase.travel, context.momentum, context.options.shrink, context.device
+            phase.graph, phase.lr_integral, context.momentum, context.options.shrink, context.device
         )
 
     def withdraw(self, phase: "Phase") -> None:

@@ -14,7 +14,7 @@ from edgeprune.learned.phase import PruningPhase
 from edgeprune.learned.scale import restore_scale
 from edgeprune.methods.phase import Phase
 from edgeprune.methods.removal import Removed
-from edgeprune.training import PRECISIONS, Extra
+from edgeprune.training import PRECISIONS, Callback
 
 
 class MaskedPhase(Phase):
@@ -45,7 +45,7 @@ class MaskedPhase(Phase):
         """The network with its masks and pruning-models."""
         return self.analyser
 
-    def begin(self) -> Extra:
+    def begin(self) -> Callback:
         """Return the controller of `interacting`, which a user may steer."""
         tracked = self.context.budget().tracking_budget(self.graph, score(self.graph, "l2"))
         self.callback = self.controlled = PruningPhase(self.analyser, tracked, self.context.run)
@@ -54,7 +54,7 @@ class MaskedPhase(Phase):
     def remove(self, momenta: Mapping[str, Tensor]) -> Removed:  # noqa: ARG002
         """Fix the masks and multiply them into the weights; the optimizer begins anew."""
         context, manual = self.context, self.controlled.manual
-        plan = self.analyser.settle(None if manual else context.budget())
+        plan = self.analyser.freeze(None if manual else context.budget())
         if manual:
             targets = ",".join(map(str, context.budget().targets))
             note = f"steered by hand to the end: the masks are as they came out, {targets} was not enforced"

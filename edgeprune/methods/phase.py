@@ -14,11 +14,11 @@ from edgeprune.importance import accepts, needs_batches, score
 from edgeprune.learned.scale import restore_scale
 from edgeprune.methods.course import Removal
 from edgeprune.methods.options import MethodOptions
-from edgeprune.methods.penalties import travel
+from edgeprune.methods.penalties import lr_integral
 from edgeprune.methods.removal import Removed, Scorer, Scores, remove
 from edgeprune.methods.schedules import SCHEDULES, Schedule
 from edgeprune.runs.run import Run
-from edgeprune.training import Extra, Plateau
+from edgeprune.training import Callback, Plateau
 
 if TYPE_CHECKING:
     from edgeprune.methods.base import Method
@@ -91,7 +91,7 @@ class Phase:
     def __init__(self, method: "Method", context: Context, removal: Removal) -> None:
         self.method, self.context, self.removal = method, context, removal
         self.graph: Graph = self._graph()
-        self.callback: Extra | None = None
+        self.callback: Callback | None = None
 
     def _graph(self) -> Graph:
         return build_graph(self.context.model, self.context.example, opaque=self.context.options.opaque or ())
@@ -107,11 +107,11 @@ class Phase:
         return SCHEDULES[self.context.options.prune_schedule or self.method.schedule]
 
     @property
-    def travel(self) -> float:
-        """How far a gradient of 1 would move a weight in this phase."""
-        return travel(self.context.learning_rate, self.context.steps, self.context.momentum)
+    def lr_integral(self) -> float:
+        """Integral of the learning rate over this phase; see `penalties.lr_integral`."""
+        return lr_integral(self.context.learning_rate, self.context.steps, self.context.momentum)
 
-    def begin(self) -> Extra:
+    def begin(self) -> Callback:
         """Make the callback, once the optimizer holds the model's parameters."""
         self.callback = self.method.callback(self)
         return self.callback
@@ -186,7 +186,7 @@ class Phase:
 class LeadIn(Phase):
     """Training until the loss levels off, at whose end nothing goes."""
 
-    def begin(self) -> Extra:
+    def begin(self) -> Callback:
         """Return what ends the stage."""
         self.callback = Plateau(self.context.per_epoch)
         return self.callback

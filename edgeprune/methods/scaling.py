@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph
 from edgeprune.methods.penalties import SHRINK, along
-from edgeprune.training import Extra
+from edgeprune.training import Callback
 
 
 class ScaledInputs(nn.Module):
@@ -24,13 +24,13 @@ class ScaledInputs(nn.Module):
         self._classes, self._axis, self._dims = torch.from_numpy(classes.copy()), axis, dims
 
     def forward(self, weight: Tensor) -> Tensor:
-        """(…, C_in, …) scaled."""
+        """Return the weight (…, C_in, …), scaled by the factors of its inputs."""
         factors = self._owner[0].factors
         every = torch.cat([factors, factors.new_ones(1)])
         return weight * along(every[self._classes.to(factors.device)], self._axis, self._dims)
 
 
-class ScaleFactors(Extra):
+class ScaleFactors(Callback):
     """One factor for each class, trained with the network; those at zero are removed.
 
     The factors multiply every weight that reads their class. Where something without weights reads it (a
@@ -42,18 +42,24 @@ class ScaleFactors(Extra):
 
     Args:
         graph: of the model in training; its reading layers are given the factors in place.
-        travel: how far a gradient of 1 moves a weight over the phase; see `penalties.travel`.
+        lr_integral: see `penalties.lr_integral`.
         momentum: mu.
-        shrink: see above.
+        shrink: share that an undefended factor loses over the phase.
+        device: torch's, on which the factors lie.
 
     Raises:
         ModelError: no layer with weights reads any class.
     """
 
     def __init__(
-        self, graph: Graph, travel: float, momentum: float = 0.9, shrink: float = SHRINK, device: str = "cpu"
+        self,
+        graph: Graph,
+        lr_integral: float,
+        momentum: float = 0.9,
+        shrink: float = SHRINK,
+        device: str = "cpu",
     ) -> None:
-        self.graph, self.momentum, self.gamma = graph, momentum, shrink / max(travel, 1e-12)
+        self.graph, self.momentum, self.gamma = graph, momentum, shrink / max(lr_integral, 1e-12)
         self.factors = torch.ones(graph.classes, device=device, requires_grad=True)
         self.velocity = torch.zeros(graph.classes, device=device)
         self._rate = 0.0
@@ -64,7 +70,7 @@ class ScaleFactors(Extra):
             )
 
     def _attach(self) -> list[nn.Module]:
-        found = []
+        layers = []
         for (name, axis), classes in self.graph.slots.items():
             path, _, leaf = name.rpartition(".")
             layer = self.graph.model.get_submodule(path)
@@ -75,22 +81,22 @@ class ScaleFactors(Extra):
             parametrize.register_parametrization(
                 layer, leaf, ScaledInputs(self, classes, axis, weight.dim()), unsafe=True
             )
-            found.append(layer)
-        return found
+            layers.append(layer)
+        return layers
 
     def fold(self) -> NDArray[np.float64]:
-        """Multiply the factors into the weights for good; (classes,) factors, which are the scores."""
+        """Multiply the factors into the weights for good; return the (classes,) factors, which are the scores."""
         for layer in self._layers:
             for name in list(layer.parametrizations):  # type: ignore[arg-type]
                 parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
         return self.factors.detach().double().cpu().numpy()
 
     def leaves(self) -> list[Tensor]:
-        """The factors."""
+        """Return the factors."""
         return [self.factors]
 
     def before_update(self, rate: float) -> None:
-        """The proximal step on the factors."""
+        """Take the proximal step on the factors."""
         with torch.no_grad():
             gradient = torch.zeros_like(self.factors) if self.factors.grad is None else self.factors.grad
             moved = self.factors - rate * gradient
@@ -100,15 +106,15 @@ class ScaleFactors(Extra):
         self.factors.grad = None
 
     def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:  # noqa: ARG002
-        """How many factors stand at zero."""
+        """Return the number of factors that are zero."""
         return {"zero_factors": int((self.factors == 0).sum())}
 
     def state(self) -> dict[str, Any]:
-        """Factors and velocities."""
+        """Return factors and velocities."""
         return {"factors": self.factors.detach(), "velocity": self.velocity}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take `state` back."""
+        """Restore what `state` returned."""
         with torch.no_grad():
             self.factors.copy_(torch.as_tensor(state["factors"]))  # lists in checkpoints of earlier versions
             self.velocity.copy_(torch.as_tensor(state["velocity"]))

@@ -8,7 +8,7 @@ from edgeprune.registry import Registry
 
 if TYPE_CHECKING:
     from edgeprune.methods.phase import Phase
-    from edgeprune.training import Extra
+    from edgeprune.training import Callback
 
 
 class Schedule:
@@ -33,11 +33,11 @@ class Schedule:
         """
         return [Removal(moment + course.window * self.takes_time, 1.0, course.criteria[-1])]
 
-    def callback(self, phase: "Phase") -> "Extra":  # noqa: ARG002
+    def callback(self, phase: "Phase") -> "Callback":  # noqa: ARG002
         """Return what training up to a removal does besides."""
-        from edgeprune.training import Extra
+        from edgeprune.training import Callback
 
-        return Extra()
+        return Callback()
 
 
 class OneShot(Schedule):
@@ -66,7 +66,7 @@ class Iterative(Schedule):
 class Soft(Schedule):
     """Channels are set to zero after each epoch, and may grow again."""
 
-    def callback(self, phase: "Phase") -> "Extra":
+    def callback(self, phase: "Phase") -> "Callback":
         """Return what sets them to zero."""
         from edgeprune.methods.soft import SoftPruning
 
@@ -79,7 +79,7 @@ class Regularised(Schedule):
 
     shrinks = True
 
-    def callback(self, phase: "Phase") -> "Extra":
+    def callback(self, phase: "Phase") -> "Callback":
         """Return the penalty."""
         return phase.method.penalty(phase)
 

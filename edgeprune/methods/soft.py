@@ -9,11 +9,11 @@ import torch
 from edgeprune.budget import Budget
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.methods.removal import Scorer
-from edgeprune.training import Extra
+from edgeprune.training import Callback
 
 
-class SoftPruning(Extra):
-    """After each epoch, sets to zero what would be removed if training ended there, and trains all on.
+class SoftPruning(Callback):
+    """Zeroes, after each epoch, the channels that would be removed if training ended there; all train on.
 
     Source: He et al., Soft Filter Pruning for Accelerating Deep Convolutional Neural Networks, 2018 (FPGM,
     2019, the same with another criterion). It zeroes filters of single layers; here every weight, bias and
@@ -32,7 +32,7 @@ class SoftPruning(Extra):
         self.zeroed = 0
 
     def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:  # noqa: ARG002
-        """At the end of an epoch: choose anew, and set to zero."""
+        """Choose channels anew at the end of an epoch, and set them to zero."""
         if step % self.per_epoch == 0:
             plan = self.budget.select(self.graph, self.score(self.graph))
             self.zeroed = int((~plan.keep).sum())
@@ -40,11 +40,11 @@ class SoftPruning(Extra):
         return {"zeroed": self.zeroed}
 
     def state(self) -> dict[str, Any]:
-        """How many channels the last epoch set to zero."""
+        """Return the number of channels that the last epoch set to zero."""
         return {"zeroed": self.zeroed}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take `state` back."""
+        """Restore what `state` returned."""
         self.zeroed = state["zeroed"]
 
 

@@ -173,7 +173,7 @@ class Stages:
             momentum=momentum,
             recalibrate_for_evaluation=phase.recalibrates,
         )
-        stage.extra = phase.begin()
+        stage.callback = phase.begin()
         stage.train()
         phase.model.cpu()
         removed = phase.remove(_plainly_named(stage.momenta()))

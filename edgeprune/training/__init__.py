@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgeprune.training.callbacks import Callback, Plateau
     from edgeprune.training.evaluation import (
         evaluate,
         recalibrate,
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
         recalibrated_if_better,
         score_of,
     )
-    from edgeprune.training.extras import Extra, Plateau
     from edgeprune.training.loop import Interrupted, Stage, checkpoint_seconds
     from edgeprune.training.options import TrainOptions
     from edgeprune.training.precision import PRECISIONS, best_precision, computing_in
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PRECISIONS",
     "SCHEDULES",
-    "Extra",
+    "Callback",
     "Interrupted",
     "Plateau",
     "Stage",
@@ -37,7 +37,7 @@ __all__ = [
 
 _MODULES = {
     "evaluation": ("evaluate", "recalibrate", "recalibrate_on", "recalibrated_if_better", "score_of"),
-    "extras": ("Extra", "Plateau"),
+    "callbacks": ("Callback", "Plateau"),
     "loop": ("Interrupted", "Stage", "checkpoint_seconds"),
     "options": ("TrainOptions",),
     "precision": ("PRECISIONS", "best_precision", "computing_in"),

@@ -23,8 +23,8 @@ from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Classification, Task
 from edgeprune.training.average import Average
+from edgeprune.training.callbacks import Callback
 from edgeprune.training.evaluation import evaluate, recalibrate
-from edgeprune.training.extras import Extra
 from edgeprune.training.norms import shared_statistics
 from edgeprune.training.options import TrainOptions
 from edgeprune.training.precision import computing_in
@@ -66,7 +66,7 @@ class Stage:
     steps: int
     run: Run | None = None
     span: tuple[int, int] | None = None
-    extra: Extra = field(default_factory=Extra)
+    callback: Callback = field(default_factory=Callback)
     task: Task = field(default_factory=Classification)
     teacher: nn.Module | None = None
     momentum: dict[str, Tensor] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class Stage:
         self._resume()
         batches: Iterator[Batch] | None = None
         with shared_statistics(self.model):
-            while self.step < self.steps and not self.extra.finished():
+            while self.step < self.steps and not self.callback.finished():
                 epoch, position = divmod(self.step, self.per_epoch)
                 if batches is None or position == 0:
                     batches = self.data.train_batches(
@@ -117,7 +117,7 @@ class Stage:
                     )
                 loss, stopping = self._one(*next(batches))
                 self.step += 1
-                self._report(loss, self.extra.after_step(self.step, loss))
+                self._report(loss, self.callback.after_step(self.step, loss))
                 if self.step % self.per_epoch == 0 or self.step == self.steps:
                     self._end_epoch()
                 self._maybe_checkpoint(stopping)
@@ -150,10 +150,10 @@ class Stage:
         if not math.isfinite(value):
             raise TrainError(self._diverged(value))
         self.scaler.unscale_(self.optimizer)
-        for leaf in self.extra.leaves():
+        for leaf in self.callback.leaves():
             if leaf.grad is not None:
                 leaf.grad /= self.scaler.get_scale()
-        self.extra.before_update(rate)
+        self.callback.before_update(rate)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
@@ -187,7 +187,7 @@ class Stage:
         """Average gradients and loss over the processes, in one message that also says who should stop."""
         if world().size == 1:
             return loss, False
-        leaves = [*self.model.parameters(), *self.extra.leaves()]
+        leaves = [*self.model.parameters(), *self.callback.leaves()]
         news = torch.tensor([loss, float(self.stop())], device=self.options.device)
         world().average([news, *[leaf.grad for leaf in leaves if leaf.grad is not None]])
         return float(news[0]), bool(news[1] > 0)
@@ -240,7 +240,7 @@ class Stage:
             raise Interrupted
 
     def save(self) -> None:
-        """Write the checkpoint: model, momentum, step, and the extra's own state."""
+        """Write the checkpoint: model, momentum, step, and the callback's state."""
         assert self.run is not None
         tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
         for index, parameter in enumerate(self.model.parameters()):
@@ -252,10 +252,10 @@ class Stage:
         taken = 0 if self.average is None else self.average.taken
         state = {"stage": self.name, "step": self.step, self._score_key: self._score, "ema": taken}
         state["scaler"] = self.scaler.state_dict()
-        extra = self.extra.state()
-        held = {name: value for name, value in extra.items() if isinstance(value, Tensor)}
+        callback_state = self.callback.state()
+        held = {name: value for name, value in callback_state.items() if isinstance(value, Tensor)}
         tensors.update({f"extra/{name}": value for name, value in held.items()})
-        state["extra"] = {name: value for name, value in extra.items() if name not in held}
+        state["extra"] = {name: value for name, value in callback_state.items() if name not in held}
         self.run.save_checkpoint(tensors, state)
 
     def _resume(self) -> None:
@@ -285,8 +285,8 @@ class Stage:
             self.average.taken = state["ema"]
         self.scaler.load_state_dict(state["scaler"])
         self.step, self._score = state["step"], state[self._score_key]
-        extra = {k.removeprefix("extra/"): v for k, v in tensors.items() if k.startswith("extra/")}
-        self.extra.restore({**state["extra"], **extra})
+        callback_tensors = {k.removeprefix("extra/"): v for k, v in tensors.items() if k.startswith("extra/")}
+        self.callback.restore({**state["extra"], **callback_tensors})
 
     def _give_momentum(self, parameter: nn.Parameter, momentum: Tensor) -> None:
         buffer = torch.empty_like(parameter).copy_(momentum)

@@ -73,7 +73,7 @@ def test_the_users_model_is_left_alone(model: nn.Module, images: Tensor) -> None
     structure = str(model)
     analyser = analysed(model, max_iter=4)
     train(analyser, images, 4, lr=0.1)
-    analyser.finish(analyser.settle(flops(analyser, 0.6)))
+    analyser.finish(analyser.freeze(flops(analyser, 0.6)))
     assert str(model) == structure and not model.training
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
@@ -270,7 +270,7 @@ def test_a_pruning_model_of_ones_own_learns_and_leaves_nothing_behind(
     train(analyser, images, 3, lr=0.1)
     moved = [not torch.equal(a, b) for a, b in zip(before, analyser.pruning_parameters(), strict=True)]
     assert any(moved)
-    plan = analyser.settle(flops(analyser, 0.7))
+    plan = analyser.freeze(flops(analyser, 0.7))
     masked = analyser.eval()(images)
     dense = analyser.finish(plan).model
     assert not any("pruning" in name or "gate" in name for name, _ in dense.named_modules())
@@ -302,7 +302,7 @@ def test_other_readers_see_dropped_channels_as_zero(small_resnet: nn.Module, ima
 
 @pytest.mark.parametrize("kind", ["flops", "params"])
 @pytest.mark.parametrize("fraction", [0.8, 0.5, 0.3])
-def test_settle_meets_the_target(kind: str, fraction: float, images: Tensor) -> None:
+def test_freeze_meets_the_target(kind: str, fraction: float, images: Tensor) -> None:
     from edgeprune.models import build
 
     torch.manual_seed(0)
@@ -312,7 +312,7 @@ def test_settle_meets_the_target(kind: str, fraction: float, images: Tensor) -> 
         analyser.train()
         for _ in range(3):
             analyser(images)
-    plan = analyser.settle(Budget.of(f"{kind}={fraction}", analyser.graph))
+    plan = analyser.freeze(Budget.of(f"{kind}={fraction}", analyser.graph))
     assert analyser.active()[f"{kind}_fraction"] == pytest.approx(fraction, rel=0.01)
     assert analyser.active()[f"{kind}_fraction"] <= fraction
     assert np.array_equal(plan.keep, analyser.keep)
@@ -321,16 +321,16 @@ def test_settle_meets_the_target(kind: str, fraction: float, images: Tensor) -> 
     assert sum(p.numel() for p in done.model.parameters()) == analyser.active()["params"]
 
 
-def test_settle_without_a_target_keeps_what_is_on(plain: nn.Module) -> None:
+def test_freeze_without_a_target_keeps_what_is_on(plain: nn.Module) -> None:
     analyser = analysed(plain)
     cm = torch.ones(analyser.graph.classes)
     cm[[1, 5]] = 0
     put(analyser, cm)
-    plan = analyser.settle()
+    plan = analyser.freeze()
     assert np.flatnonzero(~plan.keep).tolist() == [1, 5]
 
 
-def test_settle_drops_what_is_off_first_then_the_smallest(plain: nn.Module) -> None:
+def test_freeze_drops_what_is_off_first_then_the_smallest(plain: nn.Module) -> None:
     analyser = analysed(plain)
     group = next(g for g in analyser.graph.groups if g.readers == ("conv2",))
     cm = torch.ones(analyser.graph.classes)
@@ -341,10 +341,10 @@ def test_settle_drops_what_is_off_first_then_the_smallest(plain: nn.Module) -> N
     shares = {n: (analyser.graph.flops(keep_first(analyser, group.classes, n))) for n in (4, 7)}
     whole = analyser.graph.flops()
     one = copy.deepcopy(analyser)
-    assert np.flatnonzero(~one.settle(flops(analyser, shares[7] / whole)).keep).tolist() == [group.classes[4]]
+    assert np.flatnonzero(~one.freeze(flops(analyser, shares[7] / whole)).keep).tolist() == [group.classes[4]]
     # Held up although it is off: it passes what it passed on average.
     assert float(one.cm[group.classes[1]]) == pytest.approx(0.5)
-    dropped = analyser.settle(flops(analyser, shares[4] / whole)).keep
+    dropped = analyser.freeze(flops(analyser, shares[4] / whole)).keep
     assert np.flatnonzero(~dropped).tolist() == sorted(group.classes[[1, 2, 4, 5]].tolist())
 
 
@@ -359,7 +359,7 @@ def test_channels_that_nothing_judged_go_last(plain: nn.Module) -> None:
     judged = analyser._judged()
     assert judged.sum() == 8  # conv2's inputs; its outputs are read by the linear layer alone
     put(analyser, torch.where(torch.from_numpy(judged), 3.0, 1.0))
-    plan = analyser.settle(flops(analyser, 0.5))
+    plan = analyser.freeze(flops(analyser, 0.5))
     assert plan.keep[~judged].all() and not plan.keep[judged].all()
 
 
@@ -367,7 +367,7 @@ def test_channels_that_nothing_judged_go_last(plain: nn.Module) -> None:
 def test_the_dense_model_is_the_analyser(model: nn.Module, images: Tensor, fraction: float | None) -> None:
     analyser = analysed(model, max_iter=12)
     train(analyser, images, 9, lr=0.05)
-    plan = analyser.settle(None if fraction is None else flops(analyser, fraction))
+    plan = analyser.freeze(None if fraction is None else flops(analyser, fraction))
     masked = analyser.eval()(images)
     dense = analyser.finish(plan).model.eval()
     assert close(dense(images), masked)
@@ -388,7 +388,7 @@ def test_finish_on_random_masks_and_statistics(small_resnet: nn.Module, images: 
         for group in analyser.graph.groups:
             cm[group.classes[0]] = 0.5
         put(analyser, cm)
-        plan = analyser.settle()
+        plan = analyser.freeze()
         masked = analyser.eval()(images)
         assert close(analyser.finish(plan).model.eval()(images), masked)
         assert (cm == 0).sum() == (~plan.keep).sum()
@@ -462,7 +462,7 @@ def test_equal_halves_end_with_equal_counts(
     put(analyser, torch.relu(torch.rand(analyser.graph.classes) - 0.35))
     first, second = halves(analyser)
     on = analyser.keep.copy()
-    plan = analyser.settle(flops(analyser, 0.6) if budgeted else None)
+    plan = analyser.freeze(flops(analyser, 0.6) if budgeted else None)
     assert plan.keep[first].sum() == plan.keep[second].sum()
     if budgeted:
         assert analyser.graph.flops(plan.keep) <= 0.6 * analyser.graph.flops()
@@ -478,5 +478,5 @@ def test_equal_halves_end_with_equal_counts(
 def test_equal_halves_after_a_phase(split: nn.Module, images: Tensor) -> None:
     analyser = analysed(split, max_iter=8)
     train(analyser, images, 8, lr=0.1)
-    done = analyser.finish(analyser.settle(flops(analyser, 0.5)))
+    done = analyser.finish(analyser.freeze(flops(analyser, 0.5)))
     assert done.rewritten == () and done.model.stem.out_channels < 16

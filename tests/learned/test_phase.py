@@ -115,5 +115,5 @@ def test_a_real_phase_comes_close_to_its_target(plain: nn.Module, images: Tensor
         phase.after_step(step)
     # One of the eight channels that are judged is worth about a tenth.
     assert phase.fraction() == pytest.approx(0.6, abs=0.11)
-    analyser.settle(Budget.of(f"{kind}=0.6", analyser.graph))
+    analyser.freeze(Budget.of(f"{kind}=0.6", analyser.graph))
     assert 0.5 < phase.fraction() <= 0.6

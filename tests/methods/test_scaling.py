@@ -19,7 +19,7 @@ def net() -> nn.Module:
 
 
 def test_two_proximal_steps_by_hand() -> None:
-    factors = ScaleFactors(build_graph(net(), IMAGE), travel=2.0, momentum=0.5, shrink=0.4)
+    factors = ScaleFactors(build_graph(net(), IMAGE), lr_integral=2.0, momentum=0.5, shrink=0.4)
     gamma, rate = 0.4 / 2.0, 0.1
     f, v = np.ones(4), np.zeros(4)
     for gradient in ([1.0, 0.0, -1.0, 30.0], [2.0, 0.0, 0.0, 30.0]):
@@ -37,7 +37,7 @@ def test_folding_changes_nothing_that_is_computed() -> None:
     torch.manual_seed(0)
     graph = build_graph(build("resnet20", num_classes=5, width=8).eval(), IMAGE)
     names = list(dict(graph.model.named_parameters()))
-    factors = ScaleFactors(graph, travel=1.0)
+    factors = ScaleFactors(graph, lr_integral=1.0)
     with torch.no_grad():
         factors.factors.uniform_(0.2, 2.0)
     x = torch.randn(2, 3, 16, 16)
@@ -54,7 +54,7 @@ def test_folding_changes_nothing_that_is_computed() -> None:
 def test_the_loss_reaches_factors_and_weights() -> None:
     graph = build_graph(net(), IMAGE)
     weights = list(graph.model.parameters())
-    factors = ScaleFactors(graph, travel=1.0)
+    factors = ScaleFactors(graph, lr_integral=1.0)
     graph.model(torch.randn(2, 3, 4, 4)).square().sum().backward()
     (leaf,) = factors.leaves()
     assert leaf.grad is not None and bool((leaf.grad != 0).any())
@@ -64,7 +64,7 @@ def test_the_loss_reaches_factors_and_weights() -> None:
 
 def test_a_class_without_a_factor_above_zero_is_off() -> None:
     graph = build_graph(net(), IMAGE)
-    factors = ScaleFactors(graph, travel=1.0)
+    factors = ScaleFactors(graph, lr_integral=1.0)
     with torch.no_grad():
         factors.factors[1] = 0.0
     factors.fold()
@@ -73,7 +73,7 @@ def test_a_class_without_a_factor_above_zero_is_off() -> None:
 
 
 def test_state_is_taken_back() -> None:
-    first, second = (ScaleFactors(build_graph(net(), IMAGE), travel=1.0) for _ in range(2))
+    first, second = (ScaleFactors(build_graph(net(), IMAGE), lr_integral=1.0) for _ in range(2))
     first.factors.grad = torch.randn(4)
     first.before_update(0.1)
     second.restore(first.state())
@@ -82,15 +82,15 @@ def test_state_is_taken_back() -> None:
 
 def test_a_model_with_nothing_to_scale() -> None:
     with pytest.raises(ModelError, match="nothing to scale"):
-        ScaleFactors(build_graph(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).eval(), IMAGE), travel=1.0)
+        ScaleFactors(build_graph(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).eval(), IMAGE), lr_integral=1.0)
 
 
 def test_the_lists_in_checkpoints_of_earlier_versions_are_taken_back() -> None:
     graph = build_graph(build("resnet8", num_classes=4), IMAGE)
-    factors = ScaleFactors(graph, travel=1.0)
+    factors = ScaleFactors(graph, lr_integral=1.0)
     state = {"factors": [0.5] * graph.classes, "velocity": [0.25] * graph.classes}
     factors.restore(state)
     assert bool((factors.factors == 0.5).all()) and bool((factors.velocity == 0.25).all())
-    again = ScaleFactors(build_graph(build("resnet8", num_classes=4), IMAGE), travel=1.0)
+    again = ScaleFactors(build_graph(build("resnet8", num_classes=4), IMAGE), lr_integral=1.0)
     again.restore(factors.state())
     assert torch.equal(again.factors, factors.factors) and torch.equal(again.velocity, factors.velocity)

@@ -18,7 +18,7 @@ from edgeprune.models import build
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Classification
 from edgeprune.training import (
-    Extra,
+    Callback,
     Interrupted,
     Stage,
     TrainOptions,
@@ -302,8 +302,8 @@ def test_a_checkpoint_of_another_stage_is_not_taken(tmp_path: Path, data: DataBu
     assert second.step == 0
 
 
-def test_the_extra_is_saved_and_restored(tmp_path: Path, data: DataBundle) -> None:
-    class Counts(Extra):
+def test_the_callback_is_saved_and_restored(tmp_path: Path, data: DataBundle) -> None:
+    class Counts(Callback):
         calls = 0
 
         def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:
@@ -317,13 +317,13 @@ def test_the_extra_is_saved_and_restored(tmp_path: Path, data: DataBundle) -> No
             self.calls = state["calls"]
 
     run = Run.create(tmp_path / "run", {"options": {}})
-    stage = Stage("prune", net(), data, SMALL, steps=5, run=run, extra=Counts())
+    stage = Stage("prune", net(), data, SMALL, steps=5, run=run, callback=Counts())
     stage.stop = lambda: stage.step == 3
     with pytest.raises(Interrupted):
         stage.train()
-    extra = Counts()
-    Stage("prune", net(), data, SMALL, steps=5, run=run, extra=extra).train()
-    assert extra.calls == 5 and run.metrics()[-2]["calls"] == 5
+    counts = Counts()
+    Stage("prune", net(), data, SMALL, steps=5, run=run, callback=counts).train()
+    assert counts.calls == 5 and run.metrics()[-2]["calls"] == 5
 
 
 def test_a_stage_without_a_run_stops_too(data: DataBundle) -> None:
@@ -478,8 +478,8 @@ def test_given_momentum_is_used(data: DataBundle) -> None:
     assert stage.momenta().keys() == dict(other.named_parameters()).keys()
 
 
-def test_an_extra_may_end_a_stage(data: DataBundle) -> None:
-    class Enough(Extra):
+def test_a_callback_may_end_a_stage(data: DataBundle) -> None:
+    class Enough(Callback):
         taken = 0
 
         def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:
@@ -489,6 +489,6 @@ def test_an_extra_may_end_a_stage(data: DataBundle) -> None:
         def finished(self) -> bool:
             return self.taken == 3
 
-    stage = Stage("s", net(), data, SMALL, steps=9, extra=Enough())
+    stage = Stage("s", net(), data, SMALL, steps=9, callback=Enough())
     stage.train()
     assert stage.step == 3

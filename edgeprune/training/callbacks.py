@@ -1,4 +1,4 @@
-"""What a stage may add to the loop: the learned criterion's controller, a penalty, soft pruning."""
+"""Callbacks of the training loop: what the learned method's controller, a penalty or soft pruning derive from."""
 
 import math
 from typing import Any
@@ -6,33 +6,33 @@ from typing import Any
 from torch import Tensor
 
 
-class Extra:
-    """Adds nothing; others override what they need. Every hook runs on every rank."""
+class Callback:
+    """Does nothing; a subclass overrides the hooks it needs. Every hook runs on every rank."""
 
     def leaves(self) -> list[Tensor]:
-        """Tensors outside the model that take gradients; ranks average them as they do the model's."""
+        """Return tensors outside the model that get gradients; ranks average these like the model's gradients."""
         return []
 
     def before_update(self, rate: float) -> None:
-        """After the gradients are there, before the optimizer takes its step at learning rate ``rate``."""
+        """Act once gradients are computed, before the optimizer's step at learning rate ``rate``."""
 
     def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:  # noqa: ARG002
-        """After each optimizer step; what it returns is logged every REPORT_EVERY steps."""
+        """Act after an optimizer step; return values to log every REPORT_EVERY steps."""
         return {}
 
     def finished(self) -> bool:
-        """Whether the stage may end before its steps are taken."""
+        """Return whether the stage may end before its last step."""
         return False
 
     def state(self) -> dict[str, Any]:
-        """State for the checkpoint: tensors, and whatever else JSON can hold."""
+        """Return the state for the checkpoint: tensors, and values that JSON can hold."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take `state` back."""
+        """Restore what `state` returned."""
 
 
-class Plateau(Extra):
+class Plateau(Callback):
     """Ends a stage once the loss levels off: an epoch's mean is less than ``least`` below the one before.
 
     The moment at which methods.md's third method prunes ("when the model begins to stabilise").
@@ -48,7 +48,7 @@ class Plateau(Extra):
         self._sum, self._before, self._flat = 0.0, math.inf, 0
 
     def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:
-        """Take one step's loss."""
+        """Add one step's loss to the mean of its epoch."""
         self._sum += loss
         if step % self.per_epoch == 0:
             mean = self._sum / self.per_epoch
@@ -57,15 +57,15 @@ class Plateau(Extra):
         return {}
 
     def finished(self) -> bool:
-        """Whether it has levelled off."""
+        """Return whether the loss has levelled off."""
         return self._flat >= self.patience
 
     def state(self) -> dict[str, Any]:
-        """Sums so far; None stands for "no epoch yet"."""
+        """Return the sums so far; None stands for "no epoch yet"."""
         before = None if math.isinf(self._before) else self._before
         return {"sum": self._sum, "before": before, "flat": self._flat}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take `state` back."""
+        """Restore what `state` returned."""
         self._sum, self._flat = state["sum"], state["flat"]
         self._before = math.inf if state["before"] is None else state["before"]
