@@ -90,10 +90,10 @@ def options_of(options: Any) -> dict[str, Any]:
     return dict(options)
 
 
-def path_of(path: Any, wanted: str) -> Path:
+def path_of(path: Any, purpose: str) -> Path:
     """Return a path; raises EdgePruneError for what cannot be one."""
     if not isinstance(path, str | os.PathLike) or not str(path):
-        raise EdgePruneError(f"a path is wanted for {wanted}, not {kind_of(path)}")
+        raise EdgePruneError(f"a path is wanted for {purpose}, not {kind_of(path)}")
     try:
         Path(path).exists()
         os.fspath(path).encode() if isinstance(path, str) else None
@@ -102,7 +102,7 @@ def path_of(path: Any, wanted: str) -> Path:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise EdgePruneError(
-            f"{one_line(short(str(path)))} cannot be a path for {wanted}: {reason}"
+            f"{one_line(short(str(path)))} cannot be a path for {purpose}: {reason}"
         ) from error
     return Path(path)
 

@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 
 
 def join_layers(flow: Flow) -> None:
-    """A parameter that a layer indexes and that is used outside it too: one axis is tied, more protected."""
+    """Tie a parameter that layers index to its other uses; protect it where more than one axis is indexed."""
     for name, labels in flow.attributes.items():
         indexed = [(axis, vector) for (tensor, axis), vector in flow.slots.items() if tensor == name]
         if not indexed:
@@ -66,7 +66,7 @@ def _others(wide: list[int], axis: int) -> tuple[int, ...]:
 
 
 def unused_parts(model: nn.Module, records: list[Record]) -> tuple[str, ...]:
-    """Notes on parts with parameters that forward uses in neither mode."""
+    """Return notes on parts with parameters that forward uses in neither mode."""
     used = {id(n.meta[VALUE]) for record in records for n in record.graph.nodes if n.op == "get_attr"}
     used |= tensors_within(model, [path for record in records for path in record.parts])
     if all(id(parameter) in used for parameter in named_parameters(model).values()):

@@ -178,51 +178,51 @@ class Graph:
         checked = self.checked(keep)
         if keep is None:
             return round(self._cost.everything(kind))
-        found = self._cost.whole(kind, checked)
-        if found is not None:
-            return round(found)
+        nonempty_total = self._cost.nonempty_total(kind, checked)
+        if nonempty_total is not None:
+            return round(nonempty_total)
         fate = fate_of(self.flow, self.class_of, np.asarray(keep, dtype=bool))
         constants = sum(fate.widths.values()) * {"params": 1, "flops": 0, "memory": BYTES}[kind]
         return round(self._cost.total(kind, checked, fate.working)) + constants
 
     def params(self, keep: Bools | None = None) -> int:
-        """Number of parameters (buffers not counted) when ``keep[class]`` channels stay."""
+        """Count parameters (not buffers) when ``keep[class]`` channels stay."""
         return self._total("params", keep)
 
     def flops(self, keep: Bools | None = None) -> int:
-        """FLOPs when ``keep[class]`` channels stay."""
+        """Count FLOPs when ``keep[class]`` channels stay."""
         return self._total("flops", keep)
 
     def memory(self, keep: Bools | None = None) -> int:
-        """Bytes of the weights and of the activations that are there at once, at most, in float32.
+        """Return the peak bytes of weights and live activations in float32.
 
-        For the example's batch. Activations are reckoned as a runtime lays them out that fuses and overwrites
-        where it can; see `edgeprune.graph.memory`. What is measured has the runtime itself on top.
+        For the example's batch. The runtime is assumed to fuse operations and to overwrite activations where it can;
+        see `edgeprune.graph.memory`. A measurement also includes the runtime itself.
         """
         return self._total("memory", keep)
 
     def meter(self, kinds: Iterable[str], keep: Bools) -> Meter:
-        """The running costs ('flops', 'params', 'memory') of a keep-set that grows from ``keep``."""
+        """Return the running costs ('flops', 'params', 'memory') of a keep-set that grows from ``keep``."""
         return Meter(self._cost, kinds, self.checked(keep))
 
     def by_widths(self, kind: str) -> ByWidths:
-        """One cost as a function of the groups' widths, but for what an empty group takes."""
+        """Return one cost as a function of the groups' widths; savings by emptied groups are not included."""
         return self._cost.by_widths(kind, self.group_of)
 
     def marginal_flops(self, keep: Bools | None = None) -> NDArray[np.float64]:
-        """d FLOPs / d class at ``keep``: what one class saves, first order."""
+        """Return d FLOPs / d class at ``keep``: what one class saves, first order."""
         return self._cost.gradient(self.checked(keep), "flops")
 
     def marginal_params(self, keep: Bools | None = None) -> NDArray[np.float64]:
-        """d parameters / d class at ``keep``."""
+        """Return d parameters / d class at ``keep``."""
         return self._cost.gradient(self.checked(keep), "params")
 
     def node_flops(self, keep: Bools | None = None) -> dict[str, float]:
-        """FLOPs by layer name."""
+        """Return FLOPs by layer name."""
         return self._cost.by_node(self.checked(keep))
 
     def checked(self, keep: Bools | None) -> NDArray[np.float64]:
-        """``keep`` as floats; all ones when None. Raises PlanError on another length."""
+        """Return ``keep`` as floats; all ones when None. Raises PlanError on another length."""
         if keep is None:
             return np.ones(self.classes)
         if len(keep) != self.classes:
@@ -236,17 +236,17 @@ class Graph:
         return self.flow.values[node]
 
     def flow_of(self, record: Record) -> Flow:
-        """The walk over one of the records."""
+        """Return the flow over one of the records."""
         return next(flow for flow in self.flows if flow.module is record)
 
     def inputs_of(self, record: Record) -> tuple[Any, ...]:
-        """The inputs that a record was made on: the example, or twice its batch."""
+        """Return the inputs that a record was made on: the example, or twice its batch."""
         first = next(n for n in record.graph.nodes if n.op == "placeholder").meta[VALUE]
         example = tensors_of(self.inputs)[0]
         return self.inputs if first.shape == example.shape else _twice(self.inputs)
 
     def classes_of(self, vector: Tensor) -> Ints:
-        """Class of each label of a vector, -1 where it always stays."""
+        """Return the class of each label of a vector, -1 where it is always kept."""
         return self.class_of[vector.numpy()]
 
 
@@ -415,9 +415,9 @@ def _number(flow: Flow, component: Ints) -> tuple[Ints, Ints]:
     free[component[0]] = False
     free &= ~_only_created(flow, component)
     used = np.concatenate([component[vector.numpy()] for vector in flow.slots.values()] or [np.zeros(0, int)])
-    found, first = np.unique(used[free[used]], return_index=True)
+    components, first = np.unique(used[free[used]], return_index=True)
     component_class = np.full(len(free), -1, dtype=np.int64)
-    component_class[found[np.argsort(first)]] = np.arange(len(found))
+    component_class[components[np.argsort(first)]] = np.arange(len(components))
     return component_class[component], component_class
 
 
@@ -468,32 +468,32 @@ def _alike(vectors: list[Ints], classes: int) -> list[tuple[Ints, Ints]]:
     sums = np.add.reduceat(marks[pairs], starts[:-1])
     _, first, group_of, counts = np.unique(sums, return_index=True, return_inverse=True, return_counts=True)
     members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(counts)[:-1])
-    found = [(members[g], pairs[starts[first[g]] : starts[first[g] + 1]]) for g in range(len(first))]
-    return sorted(found, key=lambda pair: int(pair[0][0]))
+    sets = [(members[g], pairs[starts[first[g]] : starts[first[g] + 1]]) for g in range(len(first))]
+    return sorted(sets, key=lambda pair: int(pair[0][0]))
 
 
 def _protected(flow: Flow, component: Ints) -> list[Protected]:
     """Which layers' output channels stay for which reason; the first reason given counts."""
     made = {name: component[flow.slots[name, axis].numpy()] for name, axis in flow.outputs.items()}
-    found: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    counts: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     open_ones = {name: np.ones(len(components), dtype=bool) for name, components in made.items()}
     hit = np.zeros(component.max() + 1, dtype=bool)
     for labels, reason, where in flow.protections:
         hit[component[labels.numpy()]] = True
         for name in list(open_ones):
-            mine = hit[made[name]] & open_ones[name]
-            if mine.any():
-                found[reason, where][layer_of(name)] = int(mine.sum())
-                open_ones[name] &= ~mine
+            channels = hit[made[name]] & open_ones[name]
+            if channels.any():
+                counts[reason, where][layer_of(name)] = int(channels.sum())
+                open_ones[name] &= ~channels
                 if not open_ones[name].any():
                     del open_ones[name]
         hit[component[labels.numpy()]] = False
     return [
         Protected(tuple(layers), sum(layers.values()), reason, where)
-        for (reason, where), layers in found.items()
+        for (reason, where), layers in counts.items()
     ]
 
 
 def example_shapes(graph: Graph) -> list[tuple[int, ...]]:
-    """Shapes of the inputs the graph was traced on."""
+    """Return the shapes of the inputs the graph was traced on."""
     return [tuple(n.meta[VALUE].shape) for n in graph.module.graph.nodes if n.op == "placeholder"]

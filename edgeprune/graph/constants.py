@@ -38,7 +38,7 @@ class Constants:
         return self.editor.graph.get_attr(self._read[operand])
 
     def value(self, node: fx.Node) -> Tensor:
-        """What ``node`` gives in each channel."""
+        """Return the value of ``node`` in each channel."""
         if node not in self._values:
             with torch.no_grad():
                 self._values[node] = self._compute(node)
@@ -91,12 +91,12 @@ class Constants:
     def _bias(self, node: fx.Node) -> Tensor:
         if node.op == "call_module":
             return self.editor.root.get_submodule(str(node.target)).bias  # type: ignore[return-value]
-        found: Any = node.args[2] if len(node.args) > 2 else node.kwargs["bias"]
-        return self._argument(node, found)
+        bias: Any = node.args[2] if len(node.args) > 2 else node.kwargs["bias"]
+        return self._argument(node, bias)
 
 
 def out_of_place(function: Any) -> Any:
-    """operator.add for operator.iadd, torch.relu for torch.relu_."""
+    """Return the out-of-place form: operator.add for operator.iadd, torch.relu for torch.relu_."""
     name = getattr(function, "__name__", "")
     plain = None
     if getattr(operator, name, None) is function:

@@ -7,7 +7,7 @@ from torch import nn
 
 
 def copy_graph(graph: fx.Graph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
-    """A copy with empty ``meta``, and which of its nodes stands for which."""
+    """Copy a graph with empty ``meta``; return the copy, and the new node of each old one."""
     new, places = fx.Graph(tracer_cls=graph._tracer_cls), dict[fx.Node, fx.Node]()
     result = new.graph_copy(graph, places)
     old_output = next(node for node in reversed(graph.nodes) if node.op == "output")
@@ -19,7 +19,13 @@ def copy_graph(graph: fx.Graph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
 
 
 def with_flags(module: fx.GraphModule, original: nn.Module, own: set[nn.Module]) -> fx.GraphModule:
-    """What torch.fx made anew (containers) takes the original's training flag."""
+    """Give the containers that torch.fx made anew the original's training flag.
+
+    Args:
+        module: the new graph module; it is changed and returned.
+        original: the module it was traced from.
+        own: the user's own modules, which keep their flags.
+    """
     for child in module.modules():
         if child not in own:
             child.training = original.training

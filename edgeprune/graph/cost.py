@@ -37,11 +37,11 @@ class Parts:
     alive: sparse.csr_matrix | None = None
 
     def each(self, kept: Floats) -> Floats:
-        """Every cost by itself."""
+        """Return every cost by itself."""
         return np.asarray(self.coefficients * kept[self.axes].prod(1))
 
     def total(self, each: Floats) -> float:
-        """All of them together, or those of the highest moment."""
+        """Return the sum of the costs; of those with a lifetime, the highest sum at any moment."""
         if self.alive is None:
             return float(each.sum())
         passing = self.alive.shape[1]
@@ -77,7 +77,15 @@ class CostModel:
         class_of: Ints,
         classes: int,
     ) -> "CostModel":
-        """Collect the axes of every parameter and every operation."""
+        """Collect the axes of every parameter and every operation.
+
+        Args:
+            module: the record or graph module.
+            flow: its labels.
+            slots: class vector of each indexed axis, by (tensor, axis).
+            class_of: class of each label, -1 where it is always kept.
+            classes: number of classes.
+        """
         table = _Axes(classes)
         users = _users(flow)
         params: list[Row] = []
@@ -109,14 +117,14 @@ class CostModel:
         return np.append(self.base + self.counts @ keep, 1.0)
 
     def everything(self, kind: str) -> float:
-        """Parameters, FLOPs or bytes of the whole model."""
+        """Return parameters, FLOPs or bytes of the unpruned model."""
         parts = self.parts[kind]
         return parts.total(parts.each(self.kept(np.ones(self.counts.shape[1]))))
 
-    def whole(self, kind: str, keep: Floats) -> float | None:
-        """Parameters, FLOPs or bytes at ``keep``; None where some tensor or axis loses all its channels.
+    def nonempty_total(self, kind: str, keep: Floats) -> float | None:
+        """Return parameters, FLOPs or bytes at ``keep``; None if a tensor or an axis loses all its channels.
 
-        Whole operations may then go, which a product of lengths does not tell.
+        Entire operations may then be dropped, which a product of lengths does not show.
         """
         kept = self.kept(keep)
         if (kept == 0).any() or (self.shown @ keep == 0).any():
@@ -124,13 +132,19 @@ class CostModel:
         return self.parts[kind].total(self.parts[kind].each(kept))
 
     def total(self, kind: str, keep: Floats, working: set[fx.Node]) -> float:
-        """Parameters, FLOPs or bytes at ``keep``, of the ``working`` nodes alone."""
+        """Return parameters, FLOPs or bytes at ``keep``, of the ``working`` nodes alone.
+
+        Args:
+            kind: 'params', 'flops' or 'memory'.
+            keep: a number for each class: 1 kept, 0 pruned.
+            working: the nodes that are still computed.
+        """
         parts = self.parts[kind]
         each = parts.each(self.kept(keep))
         return parts.total(each * [not nodes or any(n in working for n in nodes) for nodes in parts.nodes])
 
     def by_widths(self, kind: str, group_of: Ints) -> "ByWidths":
-        """The total as a function of how many classes of each group stay, whichever they are."""
+        """Return the total as a function of how many classes each group keeps, whichever they are."""
         groups = int(group_of.max(initial=-1)) + 1
         sizes = np.bincount(group_of, minlength=groups)
         member = sparse.csr_matrix((1 / sizes[group_of], (np.arange(len(group_of)), group_of)))
@@ -138,7 +152,7 @@ class CostModel:
         return ByWidths(self.parts[kind], self.base, rows)
 
     def by_node(self, keep: Floats) -> dict[str, float]:
-        """FLOPs at ``keep``, summed by layer."""
+        """Return FLOPs at ``keep``, summed by layer."""
         out: dict[str, float] = defaultdict(float)
         parts = self.parts["flops"]
         for (node, *_), value in zip(parts.nodes, parts.each(self.kept(keep)).tolist(), strict=True):
@@ -159,11 +173,18 @@ class ByWidths:
         self._near = [np.flatnonzero(touched[parts.axes, g].any(1)) for g in range(rows.shape[1])]
 
     def __call__(self, widths: Ints) -> float:
-        """At these widths."""
+        """Return the cost at these widths."""
         return self.parts.total(self._each(slice(None), widths))
 
     def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:
-        """When ``groups`` go from ``widths``, where the cost is ``before``, to others."""
+        """Return the cost after some groups change their widths.
+
+        Args:
+            widths: the groups' widths before.
+            before: the cost at those.
+            groups: the groups that change.
+            to: their new widths.
+        """
         after = widths.copy()
         after[list(groups)] = to
         if self.parts.alive is not None:
@@ -187,7 +208,7 @@ class Meter:
         self._columns, self._kept = model.columns, model.kept(keep)
 
     def after(self, classes: Ints) -> tuple[dict[str, float], Floats]:
-        """The costs with ``classes`` too, and the lengths to hand to `take`."""
+        """Return the costs with ``classes`` added, and the lengths to pass to `take`."""
         starts, kept = self._columns.indptr, self._kept.copy()
         for c in classes:
             rows = slice(starts[c], starts[c + 1])
@@ -201,15 +222,15 @@ class Meter:
 
 def _shown(flow: Flow, class_of: Ints, classes: int) -> sparse.csr_matrix:
     """The classes of each tensor, but for those with something that always stays; a row for each set."""
-    found: dict[bytes, Ints] = {}
+    sets: dict[bytes, Ints] = {}
     vectors = {id(labels): labels for value in flow.values.values() for labels in tensors_in(value)}
     for vector in {core(labels).numpy().tobytes() for labels in vectors.values()}:
         members = np.unique(class_of[np.frombuffer(vector, dtype=np.int64)])
         if len(members) and members[0] >= 0:
-            found.setdefault(members.tobytes(), members)
-    rows = np.concatenate([np.full(len(v), i) for i, v in enumerate(found.values())] or [np.zeros(0)])
-    columns = np.concatenate([*found.values(), np.zeros(0, dtype=np.int64)])
-    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(found), classes))
+            sets.setdefault(members.tobytes(), members)
+    rows = np.concatenate([np.full(len(v), i) for i, v in enumerate(sets.values())] or [np.zeros(0)])
+    columns = np.concatenate([*sets.values(), np.zeros(0, dtype=np.int64)])
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(sets), classes))
 
 
 def _memory(flow: Flow, class_of: Ints, table: "_Axes") -> tuple[list[Row], sparse.csr_matrix]:
@@ -241,8 +262,8 @@ def _alive(spans: list[tuple[int, int]]) -> sparse.csr_matrix:
 def _packed(rows: list[Row], filler: int) -> Parts:
     width = max([len(axes) for _, axes, _ in rows], default=1)
     axes = np.full((len(rows), max(width, 1)), filler, dtype=np.int64)
-    for place, (_, found, _) in enumerate(rows):
-        axes[place, : len(found)] = found
+    for place, (_, row, _) in enumerate(rows):
+        axes[place, : len(row)] = row
     return Parts(np.array([c for c, _, _ in rows], dtype=np.float64), axes, [nodes for _, _, nodes in rows])
 
 

@@ -30,18 +30,31 @@ class Editor:
         self.new[node] = replacement
 
     def call(self, function: Any, *args: Any, **kwargs: Any) -> fx.Node:
-        """A function call at the place of insertion."""
+        """Insert a function call at the current place."""
         return self.graph.call_function(function, args, kwargs)
 
     def pick(self, x: fx.Node, axis: int, positions: Tensor, width: int) -> fx.Node:
-        """The cheapest exact operation for "these positions of ``width``, in this order"."""
+        """Return the cheapest exact operation that selects positions along an axis, in order.
+
+        Args:
+            x: the tensor's node.
+            axis: the axis to select along.
+            positions: the selected positions.
+            width: length of the axis before.
+        """
         count = len(positions)
         if count and bool((positions == torch.arange(count) + positions[0]).all()):
             return x if count == width else self.call(torch.narrow, x, axis, int(positions[0]), count)
         return self.call(torch.index_select, x, axis, self.buffer("edgeprune_index", positions))
 
     def pad(self, x: fx.Node, pads: Pads, dims: int) -> fx.Node:
-        """Zero padding by axis."""
+        """Return a node with zero padding.
+
+        Args:
+            x: the tensor's node.
+            pads: (before, after) by axis.
+            dims: number of axes of the tensor.
+        """
         pads = {axis: pair for axis, pair in pads.items() if any(pair)}
         if not pads:
             return x
@@ -58,7 +71,7 @@ class Editor:
         return self.graph.get_attr(put_new(self.root, name, nn.Parameter(value.detach().clone())))
 
     def zeros(self, shape: tuple[int, ...]) -> Tensor:
-        """Zeros of the model's type."""
+        """Return zeros of the model's type."""
         return torch.zeros(shape, dtype=self._like.dtype, device=self._like.device)
 
 
@@ -66,6 +79,11 @@ def put_new(module: nn.Module, name: str, value: Tensor) -> str:
     """Register a buffer or parameter under a free name, or return the name of one that has the same value.
 
     The graphs of a module's two modes read the same.
+
+    Args:
+        module: where it is registered.
+        name: a number is appended to it.
+        value: the tensor; a Parameter is registered as one.
     """
     number = 0
     while hasattr(module, f"{name}_{number}"):
@@ -81,7 +99,14 @@ def put_new(module: nn.Module, name: str, value: Tensor) -> str:
 
 
 def set_argument(node: fx.Node, place: int, name: str, value: Any) -> None:
-    """Change an argument where it stands: by position or by name."""
+    """Change an argument where it stands: by position or by name.
+
+    Args:
+        node: the call; it is changed.
+        place: the argument's position.
+        name: its keyword.
+        value: its new value.
+    """
     if len(node.args) > place:
         node.update_arg(place, value)
     else:

@@ -31,18 +31,24 @@ class Elements:
         self.flow, self.fate, self.survivors = flow, fate, survivors
 
     def are_needed(self, node: fx.Node, actual: dict[fx.Node, Any]) -> bool:
-        """Whether something of what ``node`` moves is gone while labels of it repeat."""
+        """Tell whether labels repeat in what ``node`` moves while some of it is pruned."""
         inputs = [n for n in node.all_input_nodes if tensors_in(self.flow.values[n])]
-        whole = all(
+        unchanged = all(
             _shapes(actual[n]) == _shapes(self.flow.values[n]) for n in inputs if n not in self.fate.empty
         )
-        if whole and not self.survivors.orders and not any(n in self.fate.empty for n in inputs):
+        if unchanged and not self.survivors.orders and not any(n in self.fate.empty for n in inputs):
             return False
         values = [self.flow.values[node], *(self.flow.values[n] for n in inputs)]
         return any(_repeats(leaf) for value in values for leaf in tensors_in(value))
 
     def agree(self, node: fx.Node, again: Callable[[Lookup], Any], actual: dict[fx.Node, Any]) -> bool:
-        """Whether ``again``, the rewritten operation, gives what survives of the original, in order."""
+        """Tell whether the rewritten operation returns what survives of the original's result, in order.
+
+        Args:
+            node: the original operation.
+            again: runs the rewritten operation; gets the value of each node from its argument.
+            actual: labels that arrive at the rewritten operation, by node.
+        """
         numbers: dict[fx.Node, Any] = {}
         count = 0
         for source in node.all_input_nodes:
@@ -53,10 +59,10 @@ class Elements:
                 leaves.append(torch.arange(count, count + labels.numel()).view(labels.shape))
                 count += labels.numel()
             numbers[source] = leaves[0] if isinstance(self.flow.values[source], Tensor) else tuple(leaves)
-        wanted = self._restricted(self._original(node, numbers), self.flow.values[node])
+        expected = self._restricted(self._original(node, numbers), self.flow.values[node])
         kept = {n: self._restricted(value, self.flow.values[n]) for n, value in numbers.items()}
-        found = again(lambda n: kept[n] if n in kept else actual[n])
-        return wanted is not None and _equal(found, wanted)
+        moved = again(lambda n: kept[n] if n in kept else actual[n])
+        return expected is not None and _equal(moved, expected)
 
     def _original(self, node: fx.Node, numbers: dict[fx.Node, Any]) -> Any:
         args, kwargs = moved_arguments(node, lambda n: numbers.get(n, n.meta[VALUE]))
@@ -87,8 +93,8 @@ def _repeats(labels: Tensor) -> bool:
     return small.numel() > 1 and bool(small.any()) and len(small.unique()) < small.numel()
 
 
-def _equal(found: Any, wanted: Any) -> bool:
-    if isinstance(wanted, tuple):
-        same = isinstance(found, (tuple, list)) and len(found) == len(wanted)
-        return same and all(_equal(f, w) for f, w in zip(found, wanted, strict=True))
-    return isinstance(found, Tensor) and found.shape == wanted.shape and bool((found == wanted).all())
+def _equal(moved: Any, expected: Any) -> bool:
+    if isinstance(expected, tuple):
+        same = isinstance(moved, (tuple, list)) and len(moved) == len(expected)
+        return same and all(_equal(f, w) for f, w in zip(moved, expected, strict=True))
+    return isinstance(moved, Tensor) and moved.shape == expected.shape and bool((moved == expected).all())

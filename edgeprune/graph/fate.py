@@ -37,12 +37,18 @@ class Fate:
     stuck: list[tuple[fx.Node, int]] = field(default_factory=list)
 
     def gone(self, node: fx.Node) -> bool:
-        """Whether nothing computes this node any more."""
+        """Tell whether the node is no longer computed."""
         return node in self.empty or node in self.constant
 
 
 def fate_of(flow: Flow, class_of: Ints, keep: Bools) -> Fate:
-    """Follow the channels that ``keep`` leaves through the graph."""
+    """Follow the channels that ``keep`` leaves through the graph.
+
+    Args:
+        flow: the labels of the network's tensors.
+        class_of: class of each label, -1 where it is always kept.
+        keep: flag of each class.
+    """
     return _Judge(flow, class_of, keep).run()
 
 
@@ -186,7 +192,7 @@ def _is_assigned(node: fx.Node, source: fx.Node) -> bool:
 
 
 def is_noise(node: fx.Node) -> bool:
-    """Whether a tensor is random numbers alone: what a hand-written drop-path multiplies a branch by."""
+    """Tell whether a tensor is random numbers alone: the factor of a hand-written drop-path."""
     stack, draws = [node], False
     while stack:
         current = stack.pop()

@@ -40,9 +40,9 @@ class Reader:
 
     @property
     def source(self) -> fx.Node:
-        """The node whose channels are read."""
-        found: fx.Node = source_of(self.node)
-        return found
+        """Return the node whose channels are read."""
+        node: fx.Node = source_of(self.node)
+        return node
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,27 @@ class Call:
         return type(self.module).__name__ if self.module else self.op
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
-        """Argument by position or name."""
+        """Return an argument by position or name.
+
+        Args:
+            position: its position among the call's arguments.
+            name: its keyword.
+            default: returned where the call does not have it.
+        """
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
     def option(self, position: int, name: str, default: Any = None) -> Any:
-        """A layer's attribute, or a function's argument."""
+        """Return a layer's attribute, or a function's argument.
+
+        Args:
+            position: the argument's position in a function call.
+            name: the attribute's name, and the argument's keyword.
+            default: returned where neither exists.
+        """
         return getattr(self.module, name, default) if self.module else self.get(position, name, default)
 
     def argument_node(self, position: int, name: str) -> Any:
-        """The unevaluated argument: a node, or a constant."""
+        """Return the unevaluated argument: a node, or a constant."""
         arguments = self.node.args
         return arguments[position] if len(arguments) > position else self.node.kwargs.get(name)
 
@@ -140,7 +152,7 @@ class Flow:
     writing: list[fx.Node] = field(default_factory=list)
     count: int = 1
     knows: Callable[[str], bool] | None = None
-    given: dict[str, Any] = field(default_factory=dict)  # labels of inputs, by placeholder
+    input_labels: dict[str, Any] = field(default_factory=dict)  # by placeholder
     pad_labels: list[Tensor] = field(default_factory=list)  # labels that pads of channels give, in order
     known: dict[fx.Node, Any] = field(default_factory=dict)  # labels of calls that are not looked into
     frees_created: bool = False  # channels of `torch.zeros(sizes)` may go
@@ -167,7 +179,7 @@ class Flow:
         self.computing: set[fx.Node] = set()  # calls that compute them
 
     def beside(self, record: "Record") -> "Flow":
-        """A walk over another record of the same network, with the same labels for the same parameters."""
+        """Return a flow over another record of the same network, with the same labels for the same parameters."""
         return Flow(
             record,
             ties=self.ties,
@@ -184,26 +196,32 @@ class Flow:
     # --- what rules call -------------------------------------------------------------------------
 
     def fresh(self, size: int) -> Tensor:
-        """``size`` labels that nothing else has."""
+        """Return ``size`` new labels."""
         self.count += size
         return torch.arange(self.count - size, self.count)
 
     def tie(self, a: Tensor, b: Tensor) -> None:
-        """Labels of equal position (after broadcasting) stay or go together; 0 ties nothing."""
+        """Tie labels of equal position (after broadcasting): they are kept or pruned together; 0 ties nothing."""
         a, b = torch.broadcast_tensors(a, b)
         both = (a != 0) & (b != 0) & (a != b)
         if bool(both.any()):
             self.ties.append((a[both], b[both]))
 
     def protect(self, labels: Any, reason: str, node: fx.Node) -> None:
-        """These labels are never removed."""
+        """Protect labels: they are never pruned.
+
+        Args:
+            labels: a label tensor, or containers of such.
+            reason: why, for the report.
+            node: the node that needs them.
+        """
         static = node in self.static and node.op == "call_function"
         reason, layer = named(self.module, node, reason, static=static)
         for tensor in tensors_in(labels):
-            found = torch.unique(lb.core(tensor))
-            found = found[found != 0]
-            if len(found):
-                self.protections.append((found, reason, layer or layer_name(node)))
+            protected = torch.unique(lb.core(tensor))
+            protected = protected[protected != 0]
+            if len(protected):
+                self.protections.append((protected, reason, layer or layer_name(node)))
 
     def stop(self, call: Call, reason: str) -> Any:
         """Protect everything that comes in; what goes out is constant as far as pruning is concerned."""
@@ -225,14 +243,21 @@ class Flow:
                     self.protections.append((used, part.of(path), path))
 
     def created_channels(self, value: Tensor) -> Tensor:
-        """Labels of a tensor that is made from sizes alone, all its channels alike."""
+        """Return labels of a tensor that is created from sizes alone, all its channels alike."""
         if not self.frees_created or value.dim() < 2 or value.shape[1] < 2 or not value.is_floating_point():
             return lb.constants_like(value)
         self.created.append(self.fresh(value.shape[1]))
         return lb.spread(self.created[-1], 1, tuple(value.shape))
 
     def slot(self, name: str, axis: int, vector: Tensor, node: fx.Node) -> None:
-        """Index ``axis`` of tensor ``name`` by ``vector``; a second use ties the two."""
+        """Index ``axis`` of tensor ``name`` by ``vector``; a second use ties the two.
+
+        Args:
+            name: the tensor's name.
+            axis: the axis that is indexed.
+            vector: a label for each index along the axis.
+            node: the node that uses the tensor.
+        """
         for other in self.partners.get(name, ()):
             tensor = self._tensors[other]
             if axis < tensor.dim() and tensor.shape[axis] == len(vector):
@@ -251,7 +276,13 @@ class Flow:
             self.slots[name, axis] = torch.where(known == 0, vector, known)
 
     def output_labels(self, name: str, axis: int, size: int) -> Tensor:
-        """Labels of the channels that parameter ``name`` makes along its ``axis``; the same on every use."""
+        """Return labels of the channels that parameter ``name`` makes along its ``axis``; the same on every use.
+
+        Args:
+            name: the parameter's name.
+            axis: its output axis.
+            size: its length along that axis.
+        """
         self.outputs.setdefault(name, axis)
         if (name, axis) not in self.slots:
             self.slots[name, axis] = self.fresh(size)
@@ -272,16 +303,28 @@ class Flow:
         return None
 
     def weight(self, call: Call, position: int, name: str) -> tuple[str | None, Tensor | None]:
-        """Canonical name and value of a layer's tensor, from its module or from a get_attr argument."""
+        """Return name and value of a layer's tensor, from its module or a get_attr argument; else (None, None).
+
+        Args:
+            call: the layer's call.
+            position: the tensor's position among a function's arguments.
+            name: its attribute on the layer, and its keyword.
+        """
         if call.module is not None:
             tensor = getattr(call.module, name, None)
             return (self.tensor_name(tensor), tensor) if isinstance(tensor, Tensor) else (None, None)
         node = call.argument_node(position, name)
-        found = self.elementwise.get(node) or self.attribute(node)
-        return (found, node.meta[VALUE]) if found else (None, None)
+        tensor_name = self.elementwise.get(node) or self.attribute(node)
+        return (tensor_name, node.meta[VALUE]) if tensor_name else (None, None)
 
     def read(self, call: Call, axis: int, weight: str | None) -> Tensor | None:
-        """The label vector that a mixer reads along ``axis``; protects and gives None when there is none."""
+        """Return the label vector that a mixer reads along ``axis``; else protect the labels and return None.
+
+        Args:
+            call: the mixer's call.
+            axis: the axis of its input that is read.
+            weight: name of the parameter that reads it; None for another operation.
+        """
         vector = lb.vector_along(call.x, axis)
         if vector is None:
             self.protect(call.x, "channels are mixed with positions here", call.node)
@@ -294,7 +337,13 @@ class Flow:
         self.costs.append(Cost(node, coefficient, axes))
 
     def cost_of_numel(self, node: fx.Node, labels: Tensor, scale: float) -> None:
-        """Count ``scale`` FLOPs for each element of a tensor with these ``labels``."""
+        """Count ``scale`` FLOPs for each element of a tensor with these ``labels``.
+
+        Args:
+            node: the node that costs them.
+            labels: labels of the tensor, in its shape.
+            scale: FLOPs for each element.
+        """
         small = lb.core(labels)
         axes, coefficient = [], scale
         for axis, size in enumerate(labels.shape):
@@ -306,7 +355,7 @@ class Flow:
         self.cost(node, coefficient, *axes)
 
     def has_rule(self, node: fx.Node) -> bool:
-        """Whether a rule says what becomes of the channels that reach ``node``."""
+        """Tell whether a rule exists for the channels that reach ``node``."""
         return self.knows is None or node.op != "call_function" or self.knows(op_name(node))
 
     # --- the walk --------------------------------------------------------------------------------
@@ -325,12 +374,16 @@ class Flow:
 
     def _step(self, node: fx.Node, apply_rule: "Callable[[Flow, Call], Any]") -> Any:
         if node.op == "placeholder":
-            return self.given[str(node.target)] if self.given else self._input(node, node.meta[VALUE])
+            return (
+                self.input_labels[str(node.target)]
+                if self.input_labels
+                else self._input(node, node.meta[VALUE])
+            )
         if node.op == "get_attr":
             return self._get_attr(node)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.values[n])
         if node.op == "output":
-            if not self.given:
+            if not self.input_labels:
                 self.protect(args, OUTPUT, node)
             return None
         if node.op == "call_module" and not node.users:
@@ -387,7 +440,7 @@ class Flow:
 
     def _computed_weight_axis(self, node: fx.Node) -> int | None:
         """The output axis of a parameter from which nothing but weights of functional layers is computed."""
-        value, found, seen, stack = node.meta[VALUE], set(), {node}, [node]
+        value, axes, seen, stack = node.meta[VALUE], set(), {node}, [node]
         if value.dim() < 2 or value.numel() == max(value.shape) or id(value) in self._in_layers:
             return None
         while stack:
@@ -397,13 +450,13 @@ class Flow:
                     continue
                 axis = spec_of(user).output_axis
                 if axis is not None and weight_node(user) is current:
-                    found.add(None if current is node else axis)
+                    axes.add(None if current is node else axis)
                 elif user not in self.static:
                     return None
                 elif user not in seen:
                     seen.add(user)
                     stack.append(user)
-        return found.pop() if len(found) == 1 else None
+        return axes.pop() if len(axes) == 1 else None
 
     def _find_static(self) -> None:
         self._in_layers = {id(tensor) for layer in self.layers.values() for tensor in parameters_of(layer)}
@@ -452,8 +505,10 @@ class Flow:
             or not all(n.meta[VALUE].dim() in (0, len(shape)) for n in chain)
         ):
             return
-        whole = [str(name) for n, name in zip(sources, names, strict=True) if n.meta[VALUE].shape == shape]
-        parameters = [name for name in whole if isinstance(self._tensors[name], nn.Parameter)]
+        full_size = [
+            str(name) for n, name in zip(sources, names, strict=True) if n.meta[VALUE].shape == shape
+        ]
+        parameters = [name for name in full_size if isinstance(self._tensors[name], nn.Parameter)]
         if not parameters:
             return
         self.elementwise[weight] = parameters[0]
@@ -464,14 +519,14 @@ class Flow:
 
 
 def parameters_of(layer: nn.Module) -> list[nn.Parameter]:
-    """All parameters of a layer; quick for one without layers inside."""
+    """Return all parameters of a layer; quick for one without layers inside."""
     if layer._modules:
         return list(layer.parameters())
     return [parameter for parameter in layer._parameters.values() if parameter is not None]
 
 
 def is_weight_argument(user: fx.Node, node: fx.Node) -> bool:
-    """Whether ``user`` is a functional layer that takes ``node`` as its weight, bias or statistic."""
+    """Tell whether ``user`` is a functional layer with ``node`` as its weight, bias or statistic."""
     if user.op != "call_function" and op_name(user) != "matmul":
         return False
     if op_name(user) == "matmul":
@@ -480,12 +535,12 @@ def is_weight_argument(user: fx.Node, node: fx.Node) -> bool:
 
 
 def weight_node(node: fx.Node) -> Any:
-    """The unevaluated weight of a functional layer."""
+    """Return the unevaluated weight of a functional layer."""
     return node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
 
 
 def is_linear_product(node: fx.Node) -> bool:
-    """Whether a matrix product is ``x @ W`` with a parameter or buffer W of two axes."""
+    """Tell whether a matrix product is ``x @ W`` with a parameter or buffer W of two axes."""
     arguments = node.all_input_nodes
     if len(arguments) != 2 or arguments[1].op != "get_attr" or source_of(node) is not arguments[0]:
         return False
@@ -494,7 +549,7 @@ def is_linear_product(node: fx.Node) -> bool:
 
 
 def layer_name(node: fx.Node) -> str:
-    """What a person would call this node: the module's path, or the operation's name."""
+    """Return a readable name of a node: the module's path, or the operation's name."""
     site = node.meta.get(CALL)
     if site is not None and site.in_layer and site.path:
         return site.path
@@ -502,5 +557,5 @@ def layer_name(node: fx.Node) -> str:
 
 
 def reason_unknown(call: Call) -> str:
-    """Why a call without a rule protects what reaches it."""
+    """Say why a call without a rule protects what reaches it."""
     return f"no rule for {type(call.module).__name__ if call.module else title(call.node)}"

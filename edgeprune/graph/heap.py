@@ -10,10 +10,10 @@ R = TypeVar("R")
 
 
 def collecting_later(function: Callable[P, R]) -> Callable[P, R]:
-    """``function`` with the collector off, and as it was before afterwards.
+    """Run ``function`` without garbage collection, and restore the setting afterwards.
 
-    A trace of a large network makes some 100,000 objects that live on. The collector starts by their
-    number, looks at everything that torch has loaded too, and finds nothing: a third of the whole time.
+    A trace of a large network creates some 100,000 objects that stay alive. Their number triggers collections,
+    which scan all of torch and free nothing: a third of the trace's time.
     """
 
     @functools.wraps(function)

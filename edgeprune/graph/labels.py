@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def core(labels: Tensor) -> Tensor:
-    """The same labels with every stride-0 axis narrowed to length 1."""
+    """Return the same labels with every stride-0 axis narrowed to length 1."""
     shape, strides = labels.shape, labels.stride()
     if 0 not in strides:
         return labels
@@ -24,7 +24,13 @@ def core(labels: Tensor) -> Tensor:
 
 
 def spread(vector: Tensor, axis: int, shape: tuple[int, ...]) -> Tensor:
-    """A label vector laid along ``axis`` and constant along the others, as a tensor of ``shape``."""
+    """Lay a label vector along ``axis``, constant along the others.
+
+    Args:
+        vector: the labels.
+        axis: the axis they belong to.
+        shape: shape of the tensor to return; it is ``len(vector)`` along ``axis``.
+    """
     view = [1] * len(shape)
     view[axis] = len(vector)
     return vector.view(view).expand(shape)
@@ -57,12 +63,12 @@ def constants_like(value: Any) -> Any:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """All tensors in nested tuples, lists and dicts."""
+    """Return all tensors in nested tuples, lists and dicts."""
     return [leaf for leaf in flat(value) if isinstance(leaf, Tensor)]
 
 
 def flat(value: Any) -> list[Any]:
-    """All leaves of nested tuples, lists and dicts."""
+    """Return all leaves of nested tuples, lists and dicts."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (tuple, list)):
@@ -71,7 +77,7 @@ def flat(value: Any) -> list[Any]:
 
 
 def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
-    """``function`` of every leaf of nested tuples, lists and dicts; lists come back as tuples."""
+    """Apply ``function`` to every leaf of nested tuples, lists and dicts; lists come back as tuples."""
     if isinstance(value, (tuple, list)):
         return tuple(mapped(item, function) for item in value)
     if isinstance(value, dict):
@@ -80,7 +86,7 @@ def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def vector_along(labels: Tensor, axis: int) -> Tensor | None:
-    """The labels along ``axis`` when they do not depend on the other axes (label 0 aside), else None."""
+    """Return the labels along ``axis`` if they do not depend on the other axes (label 0 aside), else None."""
     flattened = core(labels).movedim(axis, 0)
     flattened = flattened.reshape(flattened.shape[0], -1)
     if flattened.shape[1] == 1:
@@ -95,7 +101,7 @@ def vector_along(labels: Tensor, axis: int) -> Tensor | None:
 
 
 def wide_axes(labels: Tensor) -> list[int]:
-    """The axes along which the labels change."""
+    """Return the axes along which the labels change."""
     small = core(labels)
     return [
         a for a, size in enumerate(small.shape) if size > 1 and bool((small != small.narrow(a, 0, 1)).any())
@@ -103,13 +109,13 @@ def wide_axes(labels: Tensor) -> list[int]:
 
 
 def varies(labels: Tensor, axis: int) -> bool:
-    """Whether the labels change along ``axis``."""
+    """Tell whether the labels change along ``axis``."""
     small = core(labels)
     return small.shape[axis] > 1 and not bool((small == small.narrow(axis, 0, 1)).all())
 
 
 def shared_axes(tensors: list[Tensor], skip: int) -> list[int]:
-    """Axes other than ``skip`` along which every one of ``tensors`` is constant by stride."""
+    """Return the axes other than ``skip`` along which all ``tensors`` are constant by stride."""
     return [
         axis
         for axis in range(tensors[0].dim())
@@ -129,7 +135,13 @@ def cat(tensors: list[Tensor], axis: int) -> Tensor:
 
 
 def run_on_labels(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Run a mover on label tensors; through float64 (exact to 2^53) where it has no integer kernel."""
+    """Run a mover on label tensors; through float64 (exact to 2^53) where it has no integer kernel.
+
+    Args:
+        function: the mover.
+        args: its positional arguments, with label tensors in place of values.
+        kwargs: its keyword arguments, likewise.
+    """
     try:
         return function(*args, **kwargs)
     except (RuntimeError, NotImplementedError) as first:
@@ -142,7 +154,7 @@ def run_on_labels(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 
 def alive_indices(labels: Tensor, kept: Callable[[Tensor], Tensor]) -> list[Tensor] | None:
-    """Per axis the indices that survive; None when the survivors do not form a grid.
+    """Return the surviving indices of each axis; None if the survivors do not form a grid.
 
     An axis that loses nothing is given as all its indices.
     """
@@ -173,15 +185,15 @@ def _nothing_left(small: Tensor, labels: Tensor) -> list[Tensor]:
     return [torch.arange(0 if axis == gone else size) for axis, size in enumerate(labels.shape)]
 
 
-def matches(found: Any, expected: Any) -> bool:
-    """Whether the labels that arrive are exactly those that must."""
+def matches(arrived: Any, expected: Any) -> bool:
+    """Tell whether the labels that arrive are exactly the expected ones."""
     if isinstance(expected, (tuple, list)):
         return (
-            isinstance(found, (tuple, list))
-            and len(found) == len(expected)
-            and all(matches(f, e) for f, e in zip(found, expected, strict=True))
+            isinstance(arrived, (tuple, list))
+            and len(arrived) == len(expected)
+            and all(matches(f, e) for f, e in zip(arrived, expected, strict=True))
         )
-    if not isinstance(expected, Tensor) or not isinstance(found, Tensor) or found.shape != expected.shape:
+    if not isinstance(expected, Tensor) or not isinstance(arrived, Tensor) or arrived.shape != expected.shape:
         return False
-    a, b = torch.broadcast_tensors(core(found), core(expected))
+    a, b = torch.broadcast_tensors(core(arrived), core(expected))
     return bool((a == b).all())

@@ -28,11 +28,11 @@ class Buffer:
 
 
 def buffers_of(flow: Flow) -> list[Buffer]:
-    """Every activation, the input's too; weights and constants are not among them."""
+    """Return the buffers of all activations and of the input; weights and constants are not included."""
     nodes = list(flow.module.graph.nodes)
     place = {node: number for number, node in enumerate(nodes)}
     held: dict[fx.Node, Buffer] = {}
-    found: list[Buffer] = []
+    buffers: list[Buffer] = []
     for node in nodes:
         tensors = tensors_in(flow.values.get(node))
         if node.op in ("output", "get_attr") or not tensors:
@@ -42,10 +42,10 @@ def buffers_of(flow: Flow) -> list[Buffer]:
         if buffer is None:
             largest = max(tensors, key=lambda tensor: tensor.numel())
             buffer = Buffer(node, largest, place[node], last)
-            found.append(buffer)
+            buffers.append(buffer)
         buffer.last = max(buffer.last, last)
         held[node] = buffer
-    return found
+    return buffers
 
 
 def _reused(flow: Flow, node: fx.Node, held: dict[fx.Node, Buffer], now: int) -> Buffer | None:
@@ -59,5 +59,5 @@ def _reused(flow: Flow, node: fx.Node, held: dict[fx.Node, Buffer], now: int) ->
     if node not in flow.pointwise and not spec.overwrites:
         return None
     size = flow.values[node].numel() if isinstance(flow.values[node], Tensor) else None
-    free = [one for one in sources if one.last <= now and one.labels.numel() == size]
+    free = [buffer for buffer in sources if buffer.last <= now and buffer.labels.numel() == size]
     return free[0] if free else None

@@ -70,7 +70,7 @@ def _computed(flow: Flow, call: Call, flops: float) -> Any:
 
 
 def matmul(flow: Flow, call: Call) -> Any:
-    """``x @ W`` with a parameter W is a linear layer; a product of two activations is left alone."""
+    """Follow a matrix product: ``x @ W`` with a parameter W is a linear layer, any other is not followed."""
     if not is_linear_product(call.node):
         flow.cost(call.node, math.prod(call.shape) * _inner(call))
         return flow.stop(call, "a matrix product of two activations")

@@ -48,7 +48,7 @@ def index_nodes(node: fx.Node) -> set[fx.Node]:
 
 
 def moved_arguments(node: fx.Node, lookup: Callable[[fx.Node], Any]) -> tuple[Any, Any]:
-    """Arguments of a mover: what moves by ``lookup``, indices by their values (labels are on the CPU)."""
+    """Return a mover's arguments: tensors by ``lookup``, indices by their values (labels are on the CPU)."""
     indices = index_nodes(node)
     find = lambda n: n.meta[VALUE].cpu() if n in indices else lookup(n)  # noqa: E731
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), find)
@@ -58,7 +58,15 @@ def moved_arguments(node: fx.Node, lookup: Callable[[fx.Node], Any]) -> tuple[An
 def run_mover(
     node: fx.Node, op: str, module: nn.Module | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Run a mover on stand-in values; `view` becomes `reshape`, since stand-ins may have stride 0."""
+    """Run a mover on stand-in values; `view` becomes `reshape`, since stand-ins may have stride 0.
+
+    Args:
+        node: the mover.
+        op: its canonical name.
+        module: its layer, if it is one.
+        args: positional arguments, with stand-ins for tensors.
+        kwargs: keyword arguments, likewise.
+    """
     if module is not None:
         return module(*args, **kwargs)
     kwargs = {key: value for key, value in kwargs.items() if key != "out"}
@@ -80,7 +88,7 @@ def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def assignment(flow: Flow, call: Call) -> Any:
-    """y[index] = z: what is written is tied to what was there; constants take the channels that come."""
+    """Follow y[index] = z: the value is tied to the target's channels; constant channels take its labels."""
     target, index, value = call.args
     if any(n not in flow.static for n in index_nodes_of_assignment(call.node)):
         if isinstance(index, Tensor) and not isinstance(value, Tensor) and index.shape == target.shape:
@@ -102,17 +110,23 @@ def assignment(flow: Flow, call: Call) -> Any:
 
 
 def index_nodes_of_assignment(node: fx.Node) -> list[fx.Node]:
-    """The tensors that say where an assignment writes."""
+    """Return the tensors in the index of an assignment."""
     return [n for n in nodes_in(node.args[1]) if tensors_in(n.meta[VALUE])]
 
 
 def assigned_index(node: fx.Node) -> Any:
-    """Where an assignment of the original network writes: tensors of indices by their values."""
+    """Return the index of an assignment of the original network, with tensors by their values."""
     return fx.node.map_arg(node.args[1], lambda n: lb.mapped(n.meta[VALUE], _on_cpu))
 
 
 def written_labels(shape: tuple[int, ...], index: Any, labels: Any) -> Tensor:
-    """The label that an assignment writes to each place: 0 for a constant, -1 where nothing is written."""
+    """Return the label that an assignment writes to each place: 0 for a constant, -1 where it writes nothing.
+
+    Args:
+        shape: the target's shape.
+        index: the index, with tensors by their values.
+        labels: labels of the value; anything but a tensor for a constant.
+    """
     written = torch.full(shape, -1)
     written[index] = labels if isinstance(labels, Tensor) else 0
     return written
@@ -123,12 +137,12 @@ def _on_cpu(value: Any) -> Any:
 
 
 def cat_axis(args: Any, kwargs: Any) -> int:
-    """Axis of a concatenation, as it was given."""
+    """Return the axis of a concatenation, as the call gives it."""
     return int(args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis", 0)))
 
 
 def concatenate(flow: Flow, call: Call) -> Any:
-    """cat: labels side by side."""
+    """Follow cat: labels side by side."""
     if not isinstance(call.x, (tuple, list)):
         return flow.stop(call, "a concatenation of unknown parts")
     flow.movers.add(call.node)
@@ -137,7 +151,7 @@ def concatenate(flow: Flow, call: Call) -> Any:
 
 
 def getattr_view(flow: Flow, call: Call) -> Any:
-    """x.T and x.mT move; x.data is x; .values and .indices of a pair are its parts."""
+    """Follow attributes: x.T and x.mT move, x.data is x, .values and .indices are the parts of a pair."""
     name = call.args[1]
     if name in ("T", "mT") and isinstance(call.x, Tensor):
         return mover(flow, call)
@@ -150,7 +164,7 @@ def getattr_view(flow: Flow, call: Call) -> Any:
 
 
 def pixel_shuffle(flow: Flow, call: Call) -> Any:
-    """The r*r channels that become one channel's pixels stay or go together."""
+    """Tie the r*r channels that become one channel's pixels."""
     factor = int(call.option(1, "upscale_factor"))
     axis = call.x.dim() - 3
     vector = lb.vector_along(call.x, axis)

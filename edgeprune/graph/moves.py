@@ -47,12 +47,12 @@ class Moves:
                 return expected
         return self._regather(node, expected)
 
-    def _right(self, node: fx.Node, found: Any, expected: Any, again: Callable[[Lookup], Any]) -> bool:
-        """Whether the rewritten operation, which gives the labels ``found``, moves every element right.
+    def _right(self, node: fx.Node, arrived: Any, expected: Any, again: Callable[[Lookup], Any]) -> bool:
+        """Whether the rewritten operation, which gives the labels ``arrived``, moves every element right.
 
         ``again`` runs it on other values of the nodes it reads.
         """
-        return matches(found, expected) and (
+        return matches(arrived, expected) and (
             not self.elements.are_needed(node, self.actual) or self.elements.agree(node, again, self.actual)
         )
 
@@ -99,9 +99,9 @@ class Moves:
             if value not in (-1, target):
                 sizes[place] = values[place] = target
         rest = (tuple(values),) if listed else tuple(values)
-        given = (*args[1:where], *rest)
-        again = lambda lookup: self._try(node, (lookup(source_of(node)), *given), kwargs)  # noqa: E731
-        if not self._right(node, self._try(node, (args[0], *given), kwargs), expected, again):
+        arguments = (*args[1:where], *rest)
+        again = lambda lookup: self._try(node, (lookup(source_of(node)), *arguments), kwargs)  # noqa: E731
+        if not self._right(node, self._try(node, (args[0], *arguments), kwargs), expected, again):
             return False
         new.args = (*new.args[:where], *((tuple(sizes),) if listed else tuple(sizes)))
         return True
@@ -181,7 +181,7 @@ class Moves:
     # --- assignments -----------------------------------------------------------------------------
 
     def assign(self, node: fx.Node) -> Any:
-        """y[index] = z: the index by the positions that stay, in the one axis along which it must change."""
+        """Rewrite y[index] = z: index by the kept positions, in the one axis along which it must change."""
         labels, target, index, value = self.flow.values[node], node.all_input_nodes[0], *node.args[1:]
         if isinstance(value, fx.Node) and value in self.fate.empty:  # nothing of it stays to be written
             self.editor.replace(node, self.editor.new[target])
@@ -190,16 +190,18 @@ class Moves:
         if positions is None or is_broken([self.actual[n] for n in node.all_input_nodes]):
             raise self.survivors.refuse([labels, *(self.flow.values[n] for n in node.all_input_nodes)], node)
         source = self.flow.values[value] if isinstance(value, fx.Node) else None
-        wanted = written_labels(tuple(labels.shape), assigned_index(node), source)
+        surviving = written_labels(tuple(labels.shape), assigned_index(node), source)
         for axis, kept in enumerate(positions):
-            wanted = wanted if len(kept) == wanted.shape[axis] else wanted.index_select(axis, kept)
+            surviving = (
+                surviving if len(kept) == surviving.shape[axis] else surviving.index_select(axis, kept)
+            )
         arrived = self.actual[value] if isinstance(value, fx.Node) else None
         now = fx.node.map_arg(index, lambda n: self.actual[n])
-        if not _writes(self.actual[target], now, arrived, wanted):
-            self._reassign(node, positions, arrived, wanted)
+        if not _writes(self.actual[target], now, arrived, surviving):
+            self._reassign(node, positions, arrived, surviving)
         return self.survivors.of(labels)
 
-    def _reassign(self, node: fx.Node, kept: list[Tensor], arrived: Any, wanted: Tensor) -> None:
+    def _reassign(self, node: fx.Node, kept: list[Tensor], arrived: Any, surviving: Tensor) -> None:
         labels, new = self.flow.values[node], self.editor.new[node]
         items = _whole_index(assigned_index(node), labels.dim())
         if items is None or None in items:
@@ -226,7 +228,7 @@ class Moves:
                 literal[axis] = torch.tensor(places)
                 with self.editor.before(node):
                     changed[axis] = self.editor.buffer("edgeprune_index", literal[axis])
-        if not _writes(self.actual[node.args[0]], tuple(literal), arrived, wanted):  # type: ignore[index]
+        if not _writes(self.actual[node.args[0]], tuple(literal), arrived, surviving):  # type: ignore[index]
             raise self.survivors.refuse(labels, node)
         new.args = (new.args[0], tuple(changed), new.args[2])
 
@@ -244,10 +246,10 @@ class Moves:
         """Replace a chain of movers by one index-select from the last tensor that has a grid."""
         chain, origin = self._chain(node)
         labels = self.flow.values[origin]
-        found = self._positions(chain, origin, labels, node)
-        if found is None:
+        selection = self._positions(chain, origin, labels, node)
+        if selection is None:
             raise self.survivors.refuse([labels, self.flow.values[node]], node)
-        axis, positions = found
+        axis, positions = selection
         arrived = self.actual[origin]
         if not matches(arrived.index_select(axis, positions), expected):
             raise self.survivors.refuse([labels, self.flow.values[node]], node)
@@ -282,8 +284,8 @@ class Moves:
         if along is None:
             return None
         place = {int(i): p for p, i in enumerate(before[axis].tolist())}
-        wanted = [place.get(int(along[i]), -1) for i in after[axis].tolist()]
-        return None if -1 in wanted else (axis, torch.tensor(wanted, dtype=torch.long))
+        selected = [place.get(int(along[i]), -1) for i in after[axis].tolist()]
+        return None if -1 in selected else (axis, torch.tensor(selected, dtype=torch.long))
 
     def _taken(self, chain: list[fx.Node], origin: fx.Node, axis: int) -> Tensor | None:
         """The indices i for which the chain is index_select(axis, i), element by element; else None."""
@@ -293,13 +295,13 @@ class Moves:
         for step in chain:
             args, kwargs = moved_arguments(step, lambda n: values.get(n, n.meta[VALUE]))
             values[step] = self._try(step, args, kwargs)
-        found = values[chain[-1]]
-        if not isinstance(found, Tensor) or found.dim() != len(shape) or found.numel() == 0:
+        moved = values[chain[-1]]
+        if not isinstance(moved, Tensor) or moved.dim() != len(shape) or moved.numel() == 0:
             return None
-        line = found.movedim(axis, 0).reshape(found.shape[axis], -1)[:, 0]
+        line = moved.movedim(axis, 0).reshape(moved.shape[axis], -1)[:, 0]
         along = torch.div(line, every.stride(axis), rounding_mode="floor") % shape[axis]
-        same = found.shape == every.index_select(axis, along).shape and bool(
-            (found == every.index_select(axis, along)).all()
+        same = moved.shape == every.index_select(axis, along).shape and bool(
+            (moved == every.index_select(axis, along)).all()
         )
         return along if same else None
 
@@ -330,13 +332,13 @@ class Moves:
         return self.editor.pick(x, remap.axis, index, width + 1)
 
 
-def _writes(target: Tensor, index: Any, value: Any, wanted: Tensor) -> bool:
+def _writes(target: Tensor, index: Any, value: Any, expected: Tensor) -> bool:
     """Whether an assignment writes the labels that it must, where it must."""
     try:
         written = written_labels(tuple(target.shape), index, value)
     except (RuntimeError, IndexError, TypeError):
         return False
-    return written.shape == wanted.shape and bool((written == wanted).all())
+    return written.shape == expected.shape and bool((written == expected).all())
 
 
 def _whole_index(index: Any, dims: int, *more: type) -> tuple[Any, ...] | None:

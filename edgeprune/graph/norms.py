@@ -22,19 +22,21 @@ def _statistics(call: Call) -> tuple[tuple[int, str], ...]:
 
 def _vectors(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector: Tensor) -> None:
     for position, name in names:
-        found, tensor = flow.weight(call, position, name)
-        if found is not None and tensor is not None and tensor.dim() == 1:
-            flow.slot(found, 0, vector, call.node)
+        tensor_name, tensor = flow.weight(call, position, name)
+        if tensor_name is not None and tensor is not None and tensor.dim() == 1:
+            flow.slot(tensor_name, 0, vector, call.node)
 
 
 def _count(flow: Flow, call: Call, position: int, plain: int, affine: int) -> None:
     """FLOPs as fvcore counts them: so many for each element, more with a gain and a shift."""
-    found = flow.weight(call, position, "weight")[0] is not None or call.get(position, "weight") is not None
-    flow.cost_of_numel(call.node, call.x, affine if found else plain)
+    has_gain = (
+        flow.weight(call, position, "weight")[0] is not None or call.get(position, "weight") is not None
+    )
+    flow.cost_of_numel(call.node, call.x, affine if has_gain else plain)
 
 
 def batch_norm(flow: Flow, call: Call) -> Any:
-    """BatchNorm passes channels; its vectors are indexed by them."""
+    """Follow BatchNorm: channels pass and index its vectors."""
     axis = 1 if call.x.dim() > 1 else 0
     vector, places = lb.vector_along(call.x, axis), _statistics(call)
     if vector is None or _foreign(flow, call, places, vector):
@@ -47,8 +49,8 @@ def batch_norm(flow: Flow, call: Call) -> Any:
 
 def _same(call: Call, vector: Tensor, axis: int) -> Tensor:
     """The labels that come in, as they are unless they change along other axes than ``axis``."""
-    whole = lb.core(call.x).numel() == len(vector) and call.x.shape == call.shape
-    return call.x if whole else lb.spread(vector, axis, call.shape)
+    unchanged = lb.core(call.x).numel() == len(vector) and call.x.shape == call.shape
+    return call.x if unchanged else lb.spread(vector, axis, call.shape)
 
 
 def _foreign(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector: Tensor) -> bool:
@@ -59,16 +61,16 @@ def _foreign(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector:
             for at, name in names
         )
     for at, name in names:
-        found = call.get(at, name)
-        if isinstance(found, Tensor) and flow.weight(call, at, name)[0] is None:
-            if found.dim() != 1 or bool(((found == 0) & (vector != 0)).any()):
+        argument = call.get(at, name)
+        if isinstance(argument, Tensor) and flow.weight(call, at, name)[0] is None:
+            if argument.dim() != 1 or bool(((argument == 0) & (vector != 0)).any()):
                 return True
-            flow.tie(found, vector)
+            flow.tie(argument, vector)
     return False
 
 
 def instance_norm(flow: Flow, call: Call) -> Any:
-    """InstanceNorm passes channels; each is normalised by itself."""
+    """Follow InstanceNorm: channels pass, each normalised by itself."""
     axis = call.x.dim() - _spatial_dims(call) - 1
     vector, places = lb.vector_along(call.x, axis), _statistics(call)
     if vector is None or _foreign(flow, call, places, vector):
@@ -84,7 +86,7 @@ def _spatial_dims(call: Call) -> int:
 
 
 def group_norm(flow: Flow, call: Call) -> Any:
-    """A normalisation group is one statistic: its channels stay or go together."""
+    """Follow GroupNorm: the channels of a group share a statistic, so they are kept or pruned together."""
     groups = int(call.option(1, "num_groups"))
     vector = lb.vector_along(call.x, 1)
     names = ((2, "weight"), (3, "bias"))
@@ -100,7 +102,7 @@ def group_norm(flow: Flow, call: Call) -> Any:
 
 
 def layer_norm(flow: Flow, call: Call) -> Any:
-    """LayerNorm over positions passes; over channels it takes one statistic of them all."""
+    """Follow LayerNorm: over positions channels pass, over channels its statistic protects them."""
     count = len(call.option(1, "normalized_shape"))
     _count(flow, call, 2, 4, 5)
     if any(lb.varies(call.x, axis) for axis in range(call.x.dim() - count, call.x.dim())):
@@ -111,7 +113,7 @@ def layer_norm(flow: Flow, call: Call) -> Any:
 
 
 def weight_norm(flow: Flow, call: Call) -> Any:
-    """A weight with a gain for each row: rows may go, but each is divided by the length of a whole row."""
+    """Follow a weight with a gain for each row: rows can be pruned, but each is divided by its full length."""
     if int(call.get(2, "dim", 0)) != 0:  # -1: one length of the whole weight
         return flow.stop(call, COMPUTED)
     rows, gains = lb.vector_along(call.x, 0), lb.vector_along(call.get(1, "g"), 0)
@@ -122,7 +124,7 @@ def weight_norm(flow: Flow, call: Call) -> Any:
 
 
 def prelu(flow: Flow, call: Call) -> Any:
-    """PReLU passes; a slope for each channel is indexed by the channels."""
+    """Follow PReLU: channels pass and index its slopes if it has several."""
     name, weight = flow.weight(call, 1, "weight")
     if name is None or weight is None:
         return flow.stop(call, "the slope of this PReLU is computed, not a parameter")

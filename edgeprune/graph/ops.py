@@ -129,7 +129,13 @@ _SPACES = (torch, F, operator, torch._C._nn, torch.special, torch.Tensor)
 
 
 def assign(target: Any, index: Any, value: Any) -> Any:
-    """``target[index] = value`` as a function that gives the target."""
+    """Carry out ``target[index] = value`` and return the target.
+
+    Args:
+        target: the tensor that is written into.
+        index: where.
+        value: what is written.
+    """
     target[index] = value
     return target
 
@@ -151,7 +157,7 @@ _NAMES = _names()
 
 
 def source_of(node: fx.Node) -> Any:
-    """The first argument, by position or by the names torch gives it."""
+    """Return the first argument, by position or by the names torch gives it."""
     if node.args:
         return node.args[0]
     named = (node.kwargs[key] for key in ("input", "tensors", "self", "x") if key in node.kwargs)
@@ -159,7 +165,7 @@ def source_of(node: fx.Node) -> Any:
 
 
 def title(node: fx.Node) -> str:
-    """What a person would call an operation that `op_name` does not know."""
+    """Return a readable name of an operation that `op_name` does not know."""
     return op_name(node) or getattr(node.target, "__name__", None) or str(node.target)
 
 

@@ -18,7 +18,7 @@ Orders = dict[bytes, Ints]
 
 
 def channel_orders(graph: Graph, keep: Bools) -> Orders:
-    """For class vectors that remaps touch: the kept indices in the order they are to be written."""
+    """Return, for class vectors that remaps touch, the kept indices in the order they are to be written."""
     edges = [(graph.classes_of(r.inputs), graph.classes_of(r.outputs), r) for r in graph.flow.remaps]
     vectors = {v.tobytes(): v for a, b, _ in edges for v in (a, b)}
     free = {key for key, vector in vectors.items() if _permutable(graph, vector)}

@@ -54,7 +54,7 @@ class TiedGroups:
         return tuple(group.index for group in self.groups)
 
     def widths(self, level: int) -> tuple[int, ...]:
-        """Classes of each group that stay at a level."""
+        """Return how many classes of each group are kept at a level."""
         return tuple(level * (group.size // self.size) for group in self.groups)
 
     def least(self, floor: int) -> int:
@@ -72,7 +72,7 @@ class TiedGroups:
         )
 
     def ranked(self, scores: Floats) -> list[Ints]:
-        """For each group its classes by importance, (levels, classes of a level): a level's come from all parts."""
+        """Rank each group's classes by importance, as (levels, classes of a level); a level takes from all parts."""
         return [
             np.concatenate(
                 [part[np.argsort(-scores[part], kind="stable")].reshape(self.size, -1) for part in parts],

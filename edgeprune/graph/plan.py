@@ -29,12 +29,21 @@ class Plan:
 
     @classmethod
     def everything(cls, graph: "Graph") -> "Plan":
-        """The plan that keeps all."""
+        """Return the plan that keeps all."""
         return cls(np.ones(graph.classes, dtype=bool), graph.fingerprint)
 
     @classmethod
     def of(cls, graph: "Graph", keep: NDArray[np.bool_], notes: tuple[str, ...] = ()) -> "Plan":
-        """A plan for ``graph``; raises PlanError when ``keep`` has another length."""
+        """Make a plan for ``graph``.
+
+        Args:
+            graph: the network's graph.
+            keep: flag of each class; it is copied.
+            notes: remarks for the report.
+
+        Raises:
+            PlanError: ``keep`` has another length.
+        """
         graph.checked(keep)
         return cls(np.asarray(keep, dtype=bool).copy(), graph.fingerprint, notes)
 
@@ -47,7 +56,7 @@ class Plan:
             )
 
     def to_dict(self, graph: "Graph") -> dict[str, Any]:
-        """JSON form: for each group the indices (within it) of the classes that stay."""
+        """Return the JSON form: for each group the indices (within it) of the kept classes."""
         groups = [
             {"name": g.name, "size": g.size, "kept": np.flatnonzero(self.keep[g.classes]).tolist()}
             for g in graph.groups

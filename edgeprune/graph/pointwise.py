@@ -15,7 +15,7 @@ _DIM_AT = {"norm": 2, "quantile": 2}
 
 
 def pointwise(flow: Flow, call: Call) -> Any:
-    """One tensor passes; of several, elements that meet are tied."""
+    """Follow a pointwise operation: a single tensor passes; of several, elements that meet are tied."""
     if not isinstance(call.value, Tensor):  # torch.where(condition) gives places
         return flow.stop(call, f"what {call.kind} gives depends on the content")
     flow.pointwise.add(call.node)
@@ -44,13 +44,13 @@ def _is_broadcast(tensor: Tensor, others: list[Tensor]) -> bool:
 
 
 def passed(flow: Flow, call: Call) -> Any:
-    """The result is the first argument, as far as labels go."""
+    """Follow an operation that hands on the labels of its first argument."""
     flow.pointwise.add(call.node)
     return call.x
 
 
 def create(_: Flow, call: Call) -> Any:
-    """x.new_zeros(...) takes nothing from x but its type."""
+    """Follow x.new_zeros(...), which takes nothing from x but its type."""
     return lb.constants_like(call.value)
 
 
@@ -89,7 +89,7 @@ def _spatial_cost(flow: Flow, call: Call, result: Tensor) -> None:
 
 
 def reduce(flow: Flow, call: Call) -> Any:
-    """A reduction over positions keeps the labels; a sum or mean over channels reads them."""
+    """Follow a reduction: over positions it keeps the labels; a sum or mean over channels reads them."""
     if call.op in ("max", "min") and len(tensors_in([call.args, call.kwargs])) == 2:
         return pointwise(flow, call)
     axes = _axes(call)
@@ -147,7 +147,7 @@ def softmax(flow: Flow, call: Call) -> Any:
 
 
 def glu(flow: Flow, call: Call) -> Any:
-    """The i-th channel of the first half is gated by the i-th of the second."""
+    """Tie the i-th channel of the first half to the i-th of the second, which gates it."""
     dim = call.option(1, "dim", -1)
     first, second = call.x.chunk(2, int(dim if dim is not None else -1))
     flow.tie(lb.core(first), lb.core(second))

@@ -203,8 +203,8 @@ class Rewriter:
             self._resize_norm(node, before, after)
 
     def _argument(self, node: fx.Node, place: int, name: str, default: Any) -> Any:
-        found = node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
-        return found.meta[VALUE] if isinstance(found, fx.Node) else found
+        argument = node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
+        return argument.meta[VALUE] if isinstance(argument, fx.Node) else argument
 
     def _resize_norm(self, node: fx.Node, before: torch.Size, after: torch.Size) -> None:
         """A GroupNorm or InstanceNorm without vectors, of its own where it is used on other channels too."""
@@ -232,22 +232,24 @@ class Rewriter:
     # --- pointwise operands --------------------------------------------------------------------------
 
     def picks(self, node: fx.Node, operand: fx.Node) -> list[tuple[int, Tensor, int]]:
-        """(axis, positions, width) to take from an operand so that it meets the others element by element."""
+        """Return the (axis, positions, width) to select so that an operand matches the others element by element."""
         labels, value = self.flow.values[node], self.flow.values[operand]
-        wanted, have = self.survivors.index(labels), self.survivors.index(value)
-        if wanted is None or have is None:
+        target_index, operand_index = self.survivors.index(labels), self.survivors.index(value)
+        if target_index is None or operand_index is None:
             raise self.survivors.refuse([labels, value], node)
-        found, lead = [], labels.dim() - value.dim()
+        selections, lead = [], labels.dim() - value.dim()
         for axis, size in enumerate(value.shape):
             if size == 1 and labels.shape[axis + lead] != 1:
                 continue
-            target, mine = wanted[axis + lead].tolist(), have[axis].tolist()
-            if target != mine:
-                place = {index: position for position, index in enumerate(mine)}
+            target, current = target_index[axis + lead].tolist(), operand_index[axis].tolist()
+            if target != current:
+                place = {index: position for position, index in enumerate(current)}
                 if any(index not in place for index in target):
                     raise self.survivors.refuse([labels, value], node)
-                found.append((axis, torch.tensor([place[i] for i in target], dtype=torch.long), len(mine)))
-        return found
+                selections.append(
+                    (axis, torch.tensor([place[i] for i in target], dtype=torch.long), len(current))
+                )
+        return selections
 
     def _operands(self, node: fx.Node) -> None:
         """Cut the operands that are wider than the result, and read folded constants as parameters."""
@@ -268,10 +270,10 @@ class Rewriter:
             return self.editor.buffer("edgeprune_zero", torch.zeros_like(self.constants.value(operand)))
         if operand in self.fate.constant:
             return self.constants.node(operand)
-        found = self.editor.new[operand]
+        selected = self.editor.new[operand]
         for axis, positions, width in self.picks(node, operand):
-            found = self.editor.pick(found, axis, positions, width)
-        return found
+            selected = self.editor.pick(selected, axis, positions, width)
+        return selected
 
     def _write_elsewhere(self, new: fx.Node) -> None:
         """An in-place operation must not write into a parameter or into a part of another tensor."""
@@ -320,15 +322,15 @@ class Rewriter:
         return _is(self.root, new, nn.ReLU, "relu") or _is(self.root, new, nn.ReLU6, "relu6")
 
 
-def _sizes(written: Any, values: Any, wanted: torch.Size) -> Any:
-    """Sizes as they are written where they give what is wanted, else numbers."""
+def _sizes(written: Any, values: Any, shape: torch.Size) -> Any:
+    """Sizes as they are written where they give ``shape``, else numbers."""
     if isinstance(written, fx.Node):  # x.shape as it is
-        return written if tuple(values) == tuple(wanted) else tuple(wanted)
-    return tuple(n if v == w else w for n, v, w in zip(written, values, wanted, strict=True))
+        return written if tuple(values) == tuple(shape) else tuple(shape)
+    return tuple(n if v == w else w for n, v, w in zip(written, values, shape, strict=True))
 
 
 def left_out(flow: Flow, fate: Fate) -> list[tuple[fx.Node, fx.Node]]:
-    """(sum, operand): what emptied branches add to others."""
+    """Return (sum, operand) for each emptied branch that is added to others."""
     return [
         (node, operand)
         for node in flow.module.graph.nodes
@@ -346,7 +348,7 @@ def _is(root: nn.Module, node: fx.Node, kind: type[nn.Module], name: str) -> boo
 
 
 def _value(module: nn.Module, path: str) -> Tensor:
-    found: Any = module
+    value: Any = module
     for name in path.split("."):
-        found = getattr(found, name)
-    return found
+        value = getattr(value, name)
+    return value

@@ -209,7 +209,7 @@ def has_rule(op: str) -> bool:
 
 
 def kept_whole(flow: Flow, call: Call) -> Any:
-    """A part that is not looked into: what enters and leaves it stays, with all that it is added to."""
+    """Follow an opaque part: protect what enters and leaves it, with all that it is added to."""
     flow.writing.append(call.node)  # it runs for what it may do besides
     if call.node.meta[FLOPS]:
         flow.cost(call.node, call.node.meta[FLOPS])

@@ -24,7 +24,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def stand_in(value: Any, device: torch.device | None = None) -> Any:
-    """Zeros of stride 0, on ``device`` if given, for every tensor in plain tuples, lists and dicts."""
+    """Replace every tensor in plain tuples, lists and dicts by zeros of stride 0, on ``device`` if given."""
     return _each(value, lambda t: torch.zeros((), dtype=t.dtype, device=device or t.device).expand(t.shape))
 
 
@@ -50,7 +50,14 @@ def _each(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 
 def worked_out(node: fx.Node, layer: nn.Module | None, args: Any, kwargs: Any) -> Tensor | None:
-    """What a call would give, by its shape alone; None where it has to be run."""
+    """Return a stand-in for a call's result by shape alone; None where the call must be run.
+
+    Args:
+        node: the call.
+        layer: its layer, if it is one.
+        args: positional arguments, with stand-ins.
+        kwargs: keyword arguments, likewise.
+    """
     if kwargs or not args or not isinstance(args[0], Tensor) or not args[0].is_floating_point():
         return None
     shape = _layer_shape(layer, args[0]) if layer is not None else _function_shape(op_name(node), args)

@@ -30,7 +30,7 @@ BROKEN = Broken()
 
 
 def is_broken(value: Any) -> bool:
-    """Whether a part of ``value`` has no grid."""
+    """Tell whether a part of ``value`` has no grid."""
     return any(leaf is BROKEN for leaf in lb.flat(value))
 
 
@@ -45,7 +45,7 @@ class Survivors:
         self._alive = np.append(keep, True)[graph.class_of]  # by label; class -1 stays
 
     def kept(self, labels: Tensor) -> Tensor:
-        """Which labels stay."""
+        """Return which labels are kept, as flags."""
         return torch.from_numpy(np.asarray(self._alive[labels.numpy()]))
 
     def index(self, labels: Tensor) -> list[Tensor] | None:
@@ -67,12 +67,12 @@ class Survivors:
         return axes
 
     def order_of(self, vector: Tensor) -> list[int]:
-        """Indices of a label vector that stay, in the order they are written."""
+        """Return the kept indices of a label vector, in the order they are written."""
         order = self.orders.get(self.graph.classes_of(vector).tobytes())
         return (self.kept(vector).nonzero()[:, 0] if order is None else torch.from_numpy(order)).tolist()
 
     def of(self, labels: Any) -> Any:
-        """The label tensor(s) that must arrive after rewriting; BROKEN where there is no grid."""
+        """Return the label tensor(s) that must arrive after rewriting; BROKEN where there is no grid."""
         if isinstance(labels, Tensor):
             known = self._left.get(id(labels))
             if known is None:
@@ -93,7 +93,7 @@ class Survivors:
         return small.expand([len(index) for index in axes])
 
     def refuse(self, labels: Any, node: fx.Node) -> Immovable:
-        """The error that keeps every class in ``labels``."""
-        found = [self.graph.classes_of(lb.core(t)).reshape(-1) for t in tensors_in(labels)]
-        classes = np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+        """Return the error that keeps every class in ``labels``."""
+        vectors = [self.graph.classes_of(lb.core(t)).reshape(-1) for t in tensors_in(labels)]
+        classes = np.unique(np.concatenate(vectors)) if vectors else np.zeros(0, dtype=np.int64)
         return Immovable(classes[classes >= 0], layer_name(node), "they cannot be moved out exactly there")

@@ -50,7 +50,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def user_line() -> str:
-    """'file:line: code' of the innermost frame that is neither torch's nor ours."""
+    """Return 'file:line: code' of the innermost frame that is neither torch's nor ours."""
     own = str(inspect.getfile(fx)).rsplit("torch", 1)[0] + "torch"
     here = __file__.rsplit("edgeprune", 1)[0] + "edgeprune/graph"
     for frame in reversed(traceback.extract_stack()):
@@ -223,8 +223,8 @@ class ValueTracer(fx.Tracer):
             self._static.add(node)
             self._note_lasting(node)
             return self._run(node, args, kwargs)
-        found = self._worked_out(node, args, kwargs)
-        return stand_in(self._run_either(node, args, kwargs)) if found is None else found
+        stand_in_value = self._worked_out(node, args, kwargs)
+        return stand_in(self._run_either(node, args, kwargs)) if stand_in_value is None else stand_in_value
 
     def _note_lasting(self, node: fx.Node) -> None:
         if self._leaves is None or node in self.content or spec_of(node).random:
@@ -337,7 +337,7 @@ def _attribute(root: nn.Module, path: str) -> Any:
     return root
 
 
-def _given(model: nn.Module, count: int) -> list[str]:
+def _input_names(model: nn.Module, count: int) -> list[str]:
     """Names of the first ``count`` arguments of forward; the others keep their defaults."""
     parameters = list(inspect.signature(model.forward).parameters.values())
     named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -352,7 +352,12 @@ def _given(model: nn.Module, count: int) -> list[str]:
 
 
 def bound_arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Argument]:
-    """The arguments of one call of ``model``'s forward, in the order of its signature.
+    """Return the arguments of one call of ``model``'s forward, in the order of its signature.
+
+    Args:
+        model: the module that is called.
+        args: positional arguments.
+        kwargs: keyword arguments.
 
     Raises:
         TraceError: forward does not take these.
@@ -362,18 +367,18 @@ def bound_arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
         values = signature.bind(*args, **kwargs).arguments
     except TypeError as error:
         raise TraceError(f"{type(model).__name__}.forward does not take these arguments: {error}") from error
-    found = []
+    arguments = []
     for name, value in values.items():
         parameter = signature.parameters[name]
         if parameter.kind is parameter.VAR_POSITIONAL:
-            found += [Argument(f"input_{number}", item) for number, item in enumerate(value)]
+            arguments += [Argument(f"input_{number}", item) for number, item in enumerate(value)]
         elif parameter.kind is parameter.VAR_KEYWORD:
             _check_keywords(model, value)
-            found += [Argument(key, item, keyword=True) for key, item in value.items()]
+            arguments += [Argument(key, item, keyword=True) for key, item in value.items()]
         else:
             only = parameter.kind is parameter.KEYWORD_ONLY
-            found.append(Argument(name, value, only, parameter.default))
-    return found
+            arguments.append(Argument(name, value, only, parameter.default))
+    return arguments
 
 
 def _check_keywords(model: nn.Module, values: dict[str, Any]) -> None:
@@ -392,8 +397,8 @@ def _taking(model: nn.Module, arguments: list[Argument]) -> Iterator[str]:
     torch.fx traces every argument of the method it is given: with None for a default it would go astray.
     """
     names, method = ", ".join(a.name for a in arguments), "edgeprune_forward"
-    given = [(a.name, repr(a.value) if a.fixed else a.name, a.keyword) for a in arguments]
-    passed = ", ".join(f"{name}={value}" if keyword else value for name, value, keyword in given)
+    parameters = [(a.name, repr(a.value) if a.fixed else a.name, a.keyword) for a in arguments]
+    passed = ", ".join(f"{name}={value}" if keyword else value for name, value, keyword in parameters)
     scope: dict[str, Any] = {}
     exec(f"def {method}(self, {names}): return self.forward({passed})", scope)
     code = scope[method].__code__
@@ -480,7 +485,7 @@ def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
     """
     _check_inputs(inputs)
     arguments = [
-        Argument(name, value) for name, value in zip(_given(model, len(inputs)), inputs, strict=True)
+        Argument(name, value) for name, value in zip(_input_names(model, len(inputs)), inputs, strict=True)
     ]
     tracer, graph = _traced(model, arguments, None, training=False)
     return _module(model, tracer, graph, revive=True)

@@ -186,8 +186,8 @@ def _asked_in_place(node: fx.Node) -> bool:
 def _written(layers: dict[str, nn.Module], node: fx.Node) -> fx.Node | None:
     """The tensor that ``node`` changes in place."""
     if node.op == "call_module":
-        found = bool(getattr(layers[str(node.target)], "inplace", False))
+        writes = bool(getattr(layers[str(node.target)], "inplace", False))
     else:
-        found = node.op in ("call_function", "call_method") and _writes(node)
+        writes = node.op in ("call_function", "call_method") and _writes(node)
     source = source_of(node)
-    return source if found and isinstance(source, fx.Node) else None
+    return source if writes and isinstance(source, fx.Node) else None

@@ -101,7 +101,17 @@ class Checker(WatchMode):
         stack.watchers.append(self)
 
     def fail(self, path: str, node: fx.Node | None, why: str, cause: Exception | None = None) -> NoReturn:
-        """Stop the run; code that catches errors cannot hide it."""
+        """Stop the run; code that catches errors cannot hide it.
+
+        Args:
+            path: the module in which the runs diverge.
+            node: the recorded call that differs, if it is known.
+            why: what differs, for the message.
+            cause: the error that showed it.
+
+        Raises:
+            Diverged: always.
+        """
         if self.failure is None:
             self.failure = Diverged(path, node, why)
         raise self.failure from cause
@@ -109,7 +119,14 @@ class Checker(WatchMode):
     # --- modules: of rewritten ones only what comes out counts ---------------------------------------
 
     def entered(self, _: nn.Module, path: str | None, args: Any, kwargs: Any) -> None:
-        """A module begins to run."""
+        """Check the arguments of a module that is called from a rewritten one.
+
+        Args:
+            _: the module.
+            path: its name in the network; None for a module the network does not hold.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         unchecked = bool(self._running) and self._running[-1][0]
         if path is None or self.stack.is_library(path):
             self._running.append((unchecked, None))
@@ -124,7 +141,14 @@ class Checker(WatchMode):
             self._take(path, (args, kwargs), (visit.args, visit.kwargs), "it is given another")
 
     def left(self, _: nn.Module, path: str | None, __: Any, result: Any) -> None:
-        """A module has run: what a rewritten one gives must be what survives of the original's result."""
+        """Check that a rewritten module returns what survives of the original's result.
+
+        Args:
+            _: the module.
+            path: its name in the network; None for a module the network does not hold.
+            __: positional and keyword arguments, as its own hooks changed them.
+            result: its result.
+        """
         visit = self._running.pop()[1]
         if path in self.rewritten and path is not None and visit is not None and self.failure is None:
             self._take(path, result, visit.result, "its rewritten forward gives another")
@@ -152,7 +176,13 @@ class Checker(WatchMode):
         return small.expand(value.shape)
 
     def entered_part(self, path: str, args: Any, kwargs: Any) -> None:
-        """A part that is kept whole begins to run: it must be given all that it was given before."""
+        """Check that an opaque part gets everything it got before.
+
+        Args:
+            path: the part's name in the network.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         site = self.stack.next_part(path)
         self._part = self.nodes.get(site.key)
         visits = self._visits.get(path)
@@ -166,13 +196,17 @@ class Checker(WatchMode):
         if len(nodes) != len(tensors):
             self.fail(path, self._part, "it is given another number of tensors")
         for tensor, node in zip(tensors, nodes, strict=True):
-            wanted = self._sized(node, tensor, self.flow.values[node])
-            labels = self.actual.get(tensor, wanted)
-            if not isinstance(wanted, Tensor) or not fits(tensor, wanted) or not lb.matches(labels, wanted):
+            recorded = self._sized(node, tensor, self.flow.values[node])
+            labels = self.actual.get(tensor, recorded)
+            if (
+                not isinstance(recorded, Tensor)
+                or not fits(tensor, recorded)
+                or not lb.matches(labels, recorded)
+            ):
                 self.fail(path, self._part, "it is given other channels")
 
     def left_part(self, _: str, result: Any) -> Any:
-        """It has run: what it gives has no channels that may go."""
+        """Label the results of an opaque part: they have no channels that may be pruned."""
         labels = lb.tensors_in(self.flow.values.get(self._part)) if self._part is not None else []
         label = next(
             (lb.core(t).reshape(-1)[0] for t in labels if t.numel() and bool(lb.core(t).any())), None
@@ -187,7 +221,14 @@ class Checker(WatchMode):
     # --- calls ---------------------------------------------------------------------------------------
 
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
-        """Carry out one call and hold its result against the record."""
+        """Carry out one call and compare its result with the record.
+
+        Args:
+            func: the function, method or overload that is called.
+            op: its canonical name (see `names.name_of`).
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         site = self.stack.next_call(op)
         if self.failure is not None:
             raise self.failure
@@ -262,8 +303,7 @@ class Checker(WatchMode):
         """Hold shapes against the labels, and remember these."""
         if isinstance(value, Tensor):
             if not isinstance(expected, Tensor) or not fits(value, expected):
-                found = tuple(value.shape)
-                self.fail(node.meta[CALL].path, node, f"{op} gives the shape {found}")
+                self.fail(node.meta[CALL].path, node, f"{op} gives the shape {tuple(value.shape)}")
             self.actual[value] = expected
         elif isinstance(value, (tuple, list)) and isinstance(expected, (tuple, list)):
             for item, label in zip(value, expected, strict=False):
@@ -304,16 +344,16 @@ class Checker(WatchMode):
             return  # boxes that are kept, say: no channel is written into, and rounding may choose others
         moved = self.actual.get(args[2], lb.constants_like(args[2])) if isinstance(args[2], Tensor) else None
         try:
-            wanted = written_labels(tuple(labels.shape), assigned_index(node), source)
+            surviving = written_labels(tuple(labels.shape), assigned_index(node), source)
             for axis, positions in enumerate(index):
-                if len(positions) != wanted.shape[axis]:
-                    wanted = wanted.index_select(axis, positions)
+                if len(positions) != surviving.shape[axis]:
+                    surviving = surviving.index_select(axis, positions)
             written = written_labels(tuple(actual.shape), fx.node.map_aggregate(args[1], _on_cpu), moved)
         except Exception as error:
             self.fail(
                 node.meta[CALL].path, node, f"an assignment cannot be followed ({first_line(error)})", error
             )
-        if written.shape != wanted.shape or not bool((written == wanted).all()):
+        if written.shape != surviving.shape or not bool((written == surviving).all()):
             self.fail(node.meta[CALL].path, node, "an assignment would write into other channels")
 
     def _check_operands(self, node: fx.Node, args: Any, kwargs: Any, expected: Any) -> None:
@@ -410,8 +450,8 @@ class Checker(WatchMode):
             same = isinstance(result, (tuple, list)) and len(result) == len(value)
             if not same or not isinstance(expected, (tuple, list)) or len(expected) != len(value):
                 self.fail(node.meta[CALL].path, node, f"{op} gives another number of parts")
-            for item, found, wanted in zip(value, result, expected, strict=True):
-                self._compare(node, op, item, found, self._sized(node, item, wanted))
+            for item, part, labels in zip(value, result, expected, strict=True):
+                self._compare(node, op, item, part, self._sized(node, item, labels))
             return
         if not isinstance(value, Tensor):
             return
@@ -508,9 +548,14 @@ def _after_parts(record: Record) -> set[fx.Node]:
 
 
 def numbers_of(op: str, args: Any, kwargs: Any) -> dict[str, Any]:
-    """The numbers that a call is given, by place; sizes of what it makes are left out.
+    """Return the numbers among a call's arguments, by place; sizes of created tensors are left out.
 
-    Where an assignment writes is no arithmetic: the labels prove it.
+    The index of an assignment is left out too: the labels prove it.
+
+    Args:
+        op: its canonical name (see `names.name_of`).
+        args: its positional arguments.
+        kwargs: its keyword arguments.
     """
     args, kwargs = list(args), dict(kwargs)
     if op == "setitem":
@@ -519,15 +564,15 @@ def numbers_of(op: str, args: Any, kwargs: Any) -> dict[str, Any]:
         kept = {"full": 1, "new_full": 2}.get(op, len(args))
         args, kwargs = args[kept:], {key: value for key, value in kwargs.items() if key == "fill_value"}
     place = 1 if op == "group_norm" else 6 if op.startswith("conv") else None
-    found = {}
+    numbers = {}
     for key, value in [*enumerate(args), *kwargs.items()]:
         name = "groups" if place is not None and key in (place, "groups", "num_groups") else str(key)
         if value is None or isinstance(value, (Tensor, fx.Node)):
             continue
         for number, leaf in enumerate(lb.flat(_plain(value))):
             if isinstance(leaf, (int, float)):
-                found[name if name == "groups" else f"{name}.{number}"] = leaf
-    return found
+                numbers[name if name == "groups" else f"{name}.{number}"] = leaf
+    return numbers
 
 
 def _on_cpu(value: Any) -> Any:
@@ -535,7 +580,7 @@ def _on_cpu(value: Any) -> Any:
 
 
 def fits(value: Tensor, labels: Tensor) -> bool:
-    """Whether a tensor has the shape of its labels."""
+    """Tell whether a tensor has the shape of its labels."""
     return tuple(value.shape) == tuple(labels.shape)
 
 
@@ -555,7 +600,7 @@ def _plain(value: Any) -> Any:
 
 
 def fx_nodes(value: Any) -> list[fx.Node]:
-    """All nodes of nested containers, in order."""
+    """Return all nodes of nested containers, in order."""
     if isinstance(value, fx.Node):
         return [value]
     if isinstance(value, slice):

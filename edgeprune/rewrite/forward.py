@@ -303,7 +303,7 @@ class _Mode:
         """The graph of one module, with the labels that the whole network's record gives its inputs and parameters."""
         labels = lambda value: fx.node.map_aggregate(value, self._labels_of)  # noqa: E731
         placeholders = [n for n in traced.graph.nodes if n.op == "placeholder"]
-        given = {
+        input_labels = {
             str(p.target): labels(a) for p, a in zip(placeholders, self._argument_nodes(visit), strict=True)
         }
         living = set(traced.graph.nodes)
@@ -312,22 +312,22 @@ class _Mode:
         }
         inside = set(self.nodes[visit.first : visit.last])
         pads = [remap.outputs for remap in self.flow.remaps if remap.node in inside]
-        whole = self.graph.flow
+        network_flow = self.graph.flow
         sub = Flow(
             traced,
-            given=given,
+            input_labels=input_labels,
             pad_labels=pads,
-            count=whole.count,
+            count=network_flow.count,
             known=known,
-            frees_created=whole.frees_created,
+            frees_created=network_flow.frees_created,
         )
         for local, tensor in [*traced.named_parameters(), *traced.named_buffers()]:
-            name = whole.tensor_name(tensor)
+            name = network_flow.tensor_name(tensor)
             for axis in range(tensor.dim()):
-                if name is not None and (name, axis) in whole.slots:
-                    sub.slots[local, axis] = whole.slots[name, axis]
-            if name in whole.attributes:
-                sub.attributes[local] = whole.attributes[name]
+                if name is not None and (name, axis) in network_flow.slots:
+                    sub.slots[local, axis] = network_flow.slots[name, axis]
+            if name in network_flow.attributes:
+                sub.attributes[local] = network_flow.attributes[name]
         sub.run(apply_rule)
         class_of = self._classes(sub)
         for node, number in self.leaves.nodes.items():
@@ -336,9 +336,9 @@ class _Mode:
                 raise NotRewritable(f"{node.target} is given something else than before")
         out = next(n for n in traced.graph.nodes if n.op == "output")
         results = lb.tensors_in([sub.values[n] for n in fx_nodes(out.args)])
-        wanted = lb.tensors_in([self.flow.values[n] for n in fx_nodes(visit.result)])
-        if len(results) != len(wanted) or not all(
-            _alike(class_of, a, b) for a, b in zip(results, wanted, strict=True)
+        recorded = lb.tensors_in([self.flow.values[n] for n in fx_nodes(visit.result)])
+        if len(results) != len(recorded) or not all(
+            _alike(class_of, a, b) for a, b in zip(results, recorded, strict=True)
         ):
             raise NotRewritable("its graph does not give what the record says")
         slots = {key: class_of[vector.numpy()] for key, vector in sub.slots.items()}
@@ -349,9 +349,9 @@ class _Mode:
 
     def _fits(self, sub: Flow, class_of: Ints, node: fx.Node, visit: Visit) -> bool:
         arrived = lb.tensors_in([sub.values[n] for n in fx_nodes((node.args, node.kwargs))])
-        wanted = lb.tensors_in([self.flow.values[n] for n in fx_nodes((visit.args, visit.kwargs))])
-        return len(arrived) == len(wanted) and all(
-            _alike(class_of, a, b) for a, b in zip(arrived, wanted, strict=True)
+        recorded = lb.tensors_in([self.flow.values[n] for n in fx_nodes((visit.args, visit.kwargs))])
+        return len(arrived) == len(recorded) and all(
+            _alike(class_of, a, b) for a, b in zip(arrived, recorded, strict=True)
         )
 
     def _classes(self, sub: Flow) -> Ints:

@@ -41,7 +41,13 @@ class History:
 
 
 def remember(model: nn.Module, graph: Graph, plan: Plan) -> None:
-    """Note on ``model`` that ``plan`` was carried out on the network of ``graph``."""
+    """Note on ``model`` that it was pruned by ``plan``.
+
+    Args:
+        model: the pruned network.
+        graph: the graph of the network that was pruned, with its own history.
+        plan: what was kept.
+    """
     earlier = history_of(graph.model)
     value = plan.to_dict(graph)
     groups = [SavedGroup(**group) for group in value["groups"]]

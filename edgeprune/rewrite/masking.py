@@ -44,7 +44,13 @@ def parts_of(flow: Flow) -> Parts:
 
 
 def masks(graph: Graph, flow: Flow, plan: Plan) -> Taps:
-    """Taps that multiply dropped channels by zero where they are read, and leave emptied branches out of sums."""
+    """Return taps that zero dropped channels where they are read, and leave emptied branches out of sums.
+
+    Args:
+        graph: the network's graph, whose classes the plan keeps or drops.
+        flow: the labels of the record that is to be masked.
+        plan: which classes are kept.
+    """
     taps = Taps(parts=parts_of(flow))
     for reader in flow.readers:
         classes = graph.classes_of(reader.labels)
@@ -61,9 +67,14 @@ def masks(graph: Graph, flow: Flow, plan: Plan) -> Taps:
 
 
 def masked_weights(graph: Graph, flow: Flow, plan: Plan) -> dict[str, Tensor] | None:
-    """Weights that read no dropped channel, by the parameter's name: what masks at their calls come to.
+    """Return weights with zeros at dropped input channels, by parameter name: the same effect as masks.
 
     None where a call mixes channels by something else than a layer's own weight of one group.
+
+    Args:
+        graph: the network's graph, whose classes the plan keeps or drops.
+        flow: the labels of the record that is to be masked.
+        plan: which classes are kept.
     """
     if plan.bypass:
         return None

@@ -141,14 +141,14 @@ def compared_on_small(original: MaskedOriginal, model: nn.Module) -> tuple[list[
         return None
     calls = Calls()
     try:
-        wanted = original.run(inputs, calls=calls)
+        masked = original.run(inputs, calls=calls)
         result = _run(model, inputs, record.training, Taps())
     except Exception:  # the network does not take the size
         return None
     path = [node.meta[CALL].op for node in record.graph.nodes if CALL in node.meta]
-    if calls.names != path or not all(bool(torch.isfinite(t).all()) for t in wanted):
+    if calls.names != path or not all(bool(torch.isfinite(t).all()) for t in masked):
         return None
-    return wanted, result
+    return masked, result
 
 
 class Calls(TorchFunctionMode):
@@ -187,12 +187,12 @@ def _prove_at_second_size(graph: Graph, plan: Plan, model: nn.Module) -> None:
     if same or _selects_by_content(flow) or parts_of(flow) or any(spec_of(n).random for n in graph.nodes):
         return
     try:
-        wanted = _run(graph.model, inputs, False, masks(graph, flow, plan))
+        masked = _run(graph.model, inputs, False, masks(graph, flow, plan))
     except Exception:  # the network does not take it, or takes another path
         return
     try:
         result = _run(model, inputs, False, Taps())
-        _compare(wanted, result, type(graph.model).__name__)
+        _compare(masked, result, type(graph.model).__name__)
     except Exception as error:
         raise OneSize("its code takes another path at another image size") from error
 
@@ -225,12 +225,12 @@ def compared(
         result: what the cut network gave, if that is known.
     """
     inputs = original.graph.inputs_of(original.record)
-    wanted = original.run(inputs)
+    masked = original.run(inputs)
     if result is None:
         result = _run(model, inputs, original.record.training, original.replaying())
-    if parts_of(original.flow) and not _are_close(wanted, result):
+    if parts_of(original.flow) and not _are_close(masked, result):
         return _around_parts(original, model)
-    return wanted, result
+    return masked, result
 
 
 @contextmanager
@@ -259,7 +259,13 @@ class Passing(WatchMode):
         self._replays = results is not None
 
     def entered_part(self, _: str, args: Any, kwargs: Any) -> None:
-        """Note what a part is given, before it writes into it."""
+        """Copy the tensors that enter a part, before it writes into them.
+
+        Args:
+            _: the part's name in the network.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
         self.entering += [t.detach().clone() for t in tensors_of((args, kwargs))]
 
     def left_part(self, _: str, result: Any) -> Any:
@@ -274,10 +280,10 @@ def _around_parts(original: MaskedOriginal, model: nn.Module) -> tuple[list[Tens
     """What enters the parts that are kept whole and what the network makes of equal results of theirs."""
     first = Passing()
     inputs = original.graph.inputs_of(original.record)
-    wanted = original.run(inputs, passing=first)
+    masked = original.run(inputs, passing=first)
     second = Passing(list(first.results))
     result = _run(model, inputs, original.record.training, original.replaying(), second)
-    return [*first.entering, *wanted], [*second.entering, *result]
+    return [*first.entering, *masked], [*second.entering, *result]
 
 
 def _selects_by_content(flow: Flow) -> bool:
@@ -304,12 +310,12 @@ def _run(
     return [*taps.replay.entering, *(t.detach() for t in tensors_of(output))]
 
 
-def _compare(wanted: list[Tensor], result: list[Tensor], name: str) -> None:
-    if len(wanted) != len(result):
+def _compare(masked: list[Tensor], result: list[Tensor], name: str) -> None:
+    if len(masked) != len(result):
         raise PlanError(
-            f"{name} cannot be cut exactly: it gives {len(result)} outputs, the masked one {len(wanted)}"
+            f"{name} cannot be cut exactly: it gives {len(result)} outputs, the masked one {len(masked)}"
         )
-    for number, (a, b) in enumerate(zip(wanted, result, strict=True)):
+    for number, (a, b) in enumerate(zip(masked, result, strict=True)):
         if not _is_close(a, b):
             raise PlanError(
                 f"{name} cannot be cut exactly: output {number} differs from what the masked network gives; "
@@ -317,8 +323,8 @@ def _compare(wanted: list[Tensor], result: list[Tensor], name: str) -> None:
             )
 
 
-def _are_close(wanted: list[Tensor], result: list[Tensor]) -> bool:
-    return len(wanted) == len(result) and all(_is_close(a, b) for a, b in zip(wanted, result, strict=True))
+def _are_close(masked: list[Tensor], result: list[Tensor]) -> bool:
+    return len(masked) == len(result) and all(_is_close(a, b) for a, b in zip(masked, result, strict=True))
 
 
 def _is_close(a: Tensor, b: Tensor) -> bool:

@@ -21,19 +21,25 @@ from edgeprune.rewrite.duplicate import duplicate
 
 
 def kept_indices(graph: Graph, keep: Bools, orders: Orders) -> dict[str, dict[int, Ints]]:
-    """For each tensor that changes: the indices that stay along each axis, in the order they are written."""
+    """Return, for each tensor that changes, the kept indices along each axis, in the order they are written.
+
+    Args:
+        graph: the network's graph.
+        keep: flag of each class.
+        orders: orders of class vectors that differ from the plain one (see `graph.ordering`).
+    """
     alive = np.append(keep, True)  # class -1 stays
-    found: dict[str, dict[int, Ints]] = {}
+    kept_by_axis: dict[str, dict[int, Ints]] = {}
     for (name, axis), vector in graph.slots.items():
         order = orders.get(vector.tobytes()) if orders else None
         kept = np.flatnonzero(alive[vector]) if order is None else order
         if len(kept) != len(vector) or order is not None:
-            found.setdefault(name, {})[axis] = kept
-    return found
+            kept_by_axis.setdefault(name, {})[axis] = kept
+    return kept_by_axis
 
 
 def cut(tensor: Tensor, axes: dict[int, Ints]) -> Tensor:
-    """The part of a tensor that stays; its memory format is kept."""
+    """Return the kept part of a tensor, in the same memory format."""
     part = tensor.detach()
     for axis, kept in sorted(axes.items()):  # rows first: they are copied whole
         part = part.index_select(axis, torch.from_numpy(kept).to(part.device))
@@ -67,7 +73,13 @@ def cut_copy(graph: Graph, keep: Bools, orders: Orders) -> nn.Module:
 
 
 def put(model: nn.Module, name: str, tensor: Tensor) -> None:
-    """Make ``tensor`` the parameter or buffer of that name."""
+    """Make ``tensor`` the parameter or buffer of that name.
+
+    Args:
+        model: the network that is changed.
+        name: full name of the parameter or buffer.
+        tensor: its new value.
+    """
     path, _, leaf = name.rpartition(".")
     owner = model.get_submodule(path)
     tensors: dict[str, Any] = owner._parameters if leaf in owner._parameters else owner._buffers
@@ -116,18 +128,18 @@ def set_sizes(
 
 def _weight_shapes(layers: list[tuple[str, nn.Module]], kept: Collection[int]) -> dict[str, torch.Size]:
     """The shape of each convolution's and linear layer's weight, also where it is computed; not of ``kept`` ones."""
-    found = {}
+    shapes = {}
     for name, layer in layers:
         if id(layer) in kept or not isinstance(layer, (nn.modules.conv._ConvNd, nn.Linear)):
             continue
         _refresh(layer)
         if not nn.utils.parametrize.is_parametrized(layer):
             if isinstance(getattr(layer, "weight", None), Tensor):
-                found[name] = layer.weight.shape
+                shapes[name] = layer.weight.shape
             continue
         with untouched(layer), torch.no_grad():  # computing some weights draws numbers or moves buffers
-            found[name] = layer.eval().weight.shape
-    return found
+            shapes[name] = layer.eval().weight.shape
+    return shapes
 
 
 def _refresh(layer: nn.Module) -> None:
@@ -152,8 +164,8 @@ def untouched_but(layer: nn.Module, names: list[str]) -> Iterator[None]:
 
 
 def channels_at_layers(flows: list[Flow], survivors: Survivors) -> dict[str, tuple[int, int]]:
-    """(before, after) of the channels that reach norm layers, by name; not where they differ from run to run."""
-    found: dict[str, set[tuple[int, int]]] = {}
+    """Return (before, after) channel counts at norm layers, by name; not where they differ between runs."""
+    widths_of: dict[str, set[tuple[int, int]]] = {}
     for flow in flows:
         for node in flow.module.graph.nodes:
             if op_name(node) not in ("group_norm", "instance_norm") or not node.meta[CALL].in_layer:
@@ -161,8 +173,8 @@ def channels_at_layers(flows: list[Flow], survivors: Survivors) -> dict[str, tup
             labels = flow.values[source_of(node)]
             left = survivors.of(labels)
             if isinstance(left, Tensor):
-                found.setdefault(node.meta[CALL].path, set()).add((labels.shape[1], left.shape[1]))
-    return {path: next(iter(widths)) for path, widths in found.items() if len(widths) == 1}
+                widths_of.setdefault(node.meta[CALL].path, set()).add((labels.shape[1], left.shape[1]))
+    return {path: next(iter(widths)) for path, widths in widths_of.items() if len(widths) == 1}
 
 
 def _size_convolution(layer: nn.modules.conv._ConvNd, weight: torch.Size) -> None:
