@@ -31,8 +31,9 @@ net = nn.Sequential(
 average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.95), use_buffers=True)
 optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
 rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
+example, steps = images[:1], 69  # three epochs of pruning, the rest recovers
 pruner = edgeprune.Pruner(
-    net, images[:1], target="flops=0.5", steps=23 * options.epochs // 2, optimizer=optimizer, copies=[average]
+    net, example, target="flops=0.5", steps=steps, optimizer=optimizer, copies=[average]
 )
 parts = {"pruner": pruner, "net": net, "average": average, "optimizer": optimizer, "rates": rates}
 first = 0
@@ -52,9 +53,8 @@ for epoch in range(first, options.epochs):
         average.update_parameters(net)
         pruner.step(loss)
     rates.step()
-    torch.save(
-        {"epoch": epoch + 1, **{n: p.state_dict() for n, p in parts.items()}}, options.out.with_suffix(".pt")
-    )
+    state = {name: part.state_dict() for name, part in parts.items()}
+    torch.save({"epoch": epoch + 1, **state}, options.out.with_suffix(".pt"))
     print(f"epoch {epoch + 1}: loss {float(loss):.3f}, FLOPs {100 * pruner.fraction:.0f} %")
 small = pruner.finish()
 correct = (average.module.eval()(images[test]).argmax(1) == labels[test]).float().mean()

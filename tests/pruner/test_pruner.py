@@ -17,7 +17,8 @@ from edgeprune.errors import EdgePruneError
 from edgeprune.importance import score
 from edgeprune.learned.conv import PruningConv2d
 from edgeprune.runs.run import Run
-from edgeprune.train_prune.options import TrainPruneOptions, resolve
+from edgeprune.train_prune.defaults import resolve
+from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import train_prune
 from edgeprune.training import TrainOptions
 
