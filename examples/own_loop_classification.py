@@ -22,7 +22,6 @@ options = arguments.parse_args()
 torch.manual_seed(0)
 digits = load_digits()
 images, labels = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16, torch.tensor(digits.target)
-train, test = slice(0, 1440), slice(1440, None)
 net = nn.Sequential(
     nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64),
     nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
@@ -31,21 +30,20 @@ net = nn.Sequential(
 average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.95), use_buffers=True)
 optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
 rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs)
-example, steps = images[:1], 69  # three epochs of pruning, the rest recovers
 pruner = edgeprune.Pruner(
-    net, example, target="flops=0.5", steps=steps, optimizer=optimizer, copies=[average]
+    net, images[:1], target="flops=0.5", steps=69, optimizer=optimizer, copies=[average]
 )
 parts = {"pruner": pruner, "net": net, "average": average, "optimizer": optimizer, "rates": rates}
 first = 0
 if options.resume:  # the pruner comes first: it cuts the network to what it was then
     saved = torch.load(options.resume, weights_only=True)
+    first = saved["epoch"]
     for name, part in parts.items():
         part.load_state_dict(saved[name])
-    first = saved["epoch"]
 for epoch in range(first, options.epochs):
     net.train()
     for batch in torch.randperm(1440, generator=torch.Generator().manual_seed(epoch)).split(64):
-        loss = nn.functional.cross_entropy(net(images[train][batch]), labels[train][batch])
+        loss = nn.functional.cross_entropy(net(images[batch]), labels[batch])
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
@@ -57,5 +55,5 @@ for epoch in range(first, options.epochs):
     torch.save({"epoch": epoch + 1, **state}, options.out.with_suffix(".pt"))
     print(f"epoch {epoch + 1}: loss {float(loss):.3f}, FLOPs {100 * pruner.fraction:.0f} %")
 small = pruner.finish()
-correct = (average.module.eval()(images[test]).argmax(1) == labels[test]).float().mean()
-print(f"{pruner.report}\naccuracy {100 * correct:.2f} %\nsaved {edgeprune.save(small, options.out)}")
+right = (average.module.eval()(images[1440:]).argmax(1) == labels[1440:]).float().mean()
+print(f"{pruner.report}\naccuracy {100 * right:.2f} %, saved as {edgeprune.save(small, options.out)}")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from edgeprune.budget import Budget, evened
 from edgeprune.errors import ModelError
@@ -117,10 +118,7 @@ class OutputAnalyser(nn.Module):
         self._holds = False
         self._moved = False  # whether the masks have moved since `next_step`
         self._running: list[tuple[ExitStack, TapMode | None]] = []  # taps of the calls that are under way
-        self._hooks = [
-            self.model.register_forward_pre_hook(self._before_forward, prepend=True, with_kwargs=True),
-            self.model.register_forward_hook(self._after_forward, always_call=True),
-        ]
+        self._hooks = self._hook()
 
     # --- building --------------------------------------------------------------------------------
 
@@ -201,6 +199,26 @@ class OutputAnalyser(nn.Module):
         block, mode = self._running.pop()
         block.close()
         return output if mode is None else mode.current(output)
+
+    def _hook(self) -> list[RemovableHandle]:
+        return [
+            self.model.register_forward_pre_hook(self._before_forward, prepend=True, with_kwargs=True),
+            self.model.register_forward_hook(self._after_forward, always_call=True),
+        ]
+
+    @contextlib.contextmanager
+    def _set_aside(self) -> Iterator[None]:
+        """Leave the network plain in the block."""
+        convs = [self._conv(reading) for reading in self.readings]
+        parts = [(conv.pruning_model, conv.mask) for conv in convs]
+        self.detach()
+        try:
+            yield
+        finally:
+            for conv, (pruning_model, mask) in zip(convs, parts, strict=True):
+                PruningConv2d.attach(conv, pruning_model)
+                conv.mask = mask
+            self._hooks = self._hook()
 
     def detach(self) -> None:
         """Take masks, gates and hooks off the network, which is then what it was, with the weights it has now."""
@@ -369,7 +387,8 @@ class OutputAnalyser(nn.Module):
         if budget is None:
             plan = Plan.of(self.graph, evened(self.graph, self.keep, scores))
         else:
-            plan = budget.finalize(self.graph, scores)
+            with self._set_aside():  # a device's budget cuts the network to time it
+                plan = budget.finalize(self.graph, scores)
         keep = torch.from_numpy(plan.keep).to(self.cm.device)
         held = torch.where(self.cm > 0, self.cm, self.recent.clamp(min=1e-3))
         self.cm = torch.where(keep, held, torch.zeros_like(held))
