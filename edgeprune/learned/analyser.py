@@ -22,7 +22,7 @@ from edgeprune.errors import ModelError
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.flow import Reader
 from edgeprune.graph.plan import Plan
-from edgeprune.learned.conv import Gate, PruningConv2d, is_prunable
+from edgeprune.learned.conv import ChannelGate, PruningConv2d, is_prunable
 from edgeprune.learned.mask import OFFSET, continuous_mask, evidence, shared_mask, with_floor
 from edgeprune.learned.pruning_model import PruningModelBank
 from edgeprune.processes.distributed import world
@@ -36,7 +36,7 @@ ModelFactory = Callable[[int], nn.Module]
 
 
 @dataclass(frozen=True)
-class Reading:
+class MaskedConv:
     """One masked convolution: the class of each of its input channels (-1: always read)."""
 
     name: str
@@ -49,7 +49,7 @@ class OutputAnalyser(nn.Module):
 
     ``forward`` is the model's own, and ``fixed`` has the masks by convolution after `finish`.
     In training mode and in the pruning phase each call first lets every
-    pruning-model look at the feature maps of the first ``images`` images of the batch and moves the
+    pruning-model evaluate the feature maps of the first ``images`` images of the batch and moves the
     masks one iteration on; they are fixed otherwise. ``interacting`` may be changed at any time.
 
     Everything acts through the network's own modules: its convolutions get another class for the time (see
@@ -63,10 +63,10 @@ class OutputAnalyser(nn.Module):
         offset: see `continuous_mask`.
         pruning_model: channels -> module mapping (N, C, H, W) to (N, C); None takes the source's own,
             all of one width computed together.
-        images: how many of a batch the pruning-models see. They only take means over them.
+        images: number of images of a batch that the pruning-models see; they average over them.
         floor: no set of coupled channels falls below this.
         autocast: dtype in which the pruning-models compute (None: that of the input).
-        opaque: modules that are kept whole.
+        opaque: modules that are not pruned.
         in_place: work on the user's own network.
 
     Raises:
@@ -102,15 +102,15 @@ class OutputAnalyser(nn.Module):
         self.interacting = 0.0
         self.iteration = 0
         self.pruning = True
-        self.readings = self._masked_convolutions(pruning_model)
+        self.masked_convs = self._masked_convolutions(pruning_model)
         self.gates = self._gate_other_readers()
-        self.shares = nn.ModuleList(self._shares())
+        self.coupled_masks = nn.ModuleList(self._make_coupled_masks())
         self.banks, self._bank_order = self._make_banks(pruning_model)
         self.register_buffer("cm", torch.ones(self.graph.classes), persistent=True)
         self.register_buffer("recent", torch.ones(self.graph.classes), persistent=True)
-        self.register_buffer("_columns", _columns([r.classes for r in self.readings]), persistent=False)
+        self.register_buffer("_columns", _columns([r.classes for r in self.masked_convs]), persistent=False)
         self.register_buffer("_gate_columns", _columns([c for _, c in self.gates]), persistent=False)
-        width = sum(len(r.classes) for r in self.readings)
+        width = sum(len(r.classes) for r in self.masked_convs)
         # Before the first step every mask stands at its steady value for average evidence: 2 * offset.
         self.register_buffer("last", torch.full((width,), 2 * offset), persistent=True)
         self.fixed: dict[str, Tensor] = {}
@@ -122,8 +122,8 @@ class OutputAnalyser(nn.Module):
 
     # --- building --------------------------------------------------------------------------------
 
-    def _masked_convolutions(self, factory: ModelFactory | None) -> list[Reading]:
-        readings: list[Reading] = []
+    def _masked_convolutions(self, factory: ModelFactory | None) -> list[MaskedConv]:
+        masked_convs: list[MaskedConv] = []
         for reader in self.graph.flow.readers:
             name = _layer_of(reader)
             if name is None or not is_prunable(self.model.get_submodule(name)):
@@ -132,50 +132,50 @@ class OutputAnalyser(nn.Module):
             groups = np.unique(self.graph.group_of[classes[classes >= 0]])
             # A reader of several groups (after a concat) has a mask for each class all the same; the first
             # group only names where its masks are shared.
-            if len(groups) == 0 or any(r.name == name for r in readings):
+            if len(groups) == 0 or any(r.name == name for r in masked_convs):
                 continue
             conv = self.model.get_submodule(name)
             made = factory(conv.in_channels) if factory else None  # type: ignore[arg-type]
             PruningConv2d.attach(conv, made)  # type: ignore[arg-type]
-            readings.append(Reading(name, classes, int(groups[0])))
-        if not readings:
+            masked_convs.append(MaskedConv(name, classes, int(groups[0])))
+        if not masked_convs:
             raise ModelError("no convolution of this model reads channels that may be pruned")
-        return readings
+        return masked_convs
 
-    def _gate_other_readers(self) -> list[tuple[Gate, NDArray[np.int64]]]:
-        """Linear layers, padding shortcuts and grouped convolutions see dropped channels as zero too."""
-        masked = {reading.name for reading in self.readings}
-        gates: list[tuple[Gate, NDArray[np.int64]]] = []
+    def _gate_other_readers(self) -> list[tuple[ChannelGate, NDArray[np.int64]]]:
+        """Gate the other readers: linear layers, shortcuts and grouped convolutions see dropped channels as zero."""
+        masked_names = {masked.name for masked in self.masked_convs}
+        gates: list[tuple[ChannelGate, NDArray[np.int64]]] = []
         self._taps = []
         for flow in self.graph.flows:
             taps = Taps(parts=parts_of(flow))
             for reader in flow.readers:
                 classes = self.graph.classes_of(reader.labels)
-                if _layer_of(reader) in masked or not (classes >= 0).any():
+                if _layer_of(reader) in masked_names or not (classes >= 0).any():
                     continue
-                gate = Gate(len(classes), reader.axis, flow.values[reader.source].dim())
+                gate = ChannelGate(len(classes), reader.axis, flow.values[reader.source].dim())
                 taps.add_before(reader.node, gate)
                 gates.append((gate, classes))
             self._taps.append(taps)
         self._gate_modules = nn.ModuleList(gate for gate, _ in gates)
         return gates
 
-    def _shares(self) -> "list[Share]":
-        """One for each set of coupled channels that some masked convolution reads."""
+    def _make_coupled_masks(self) -> "list[CoupledMask]":
+        """Return one for each set of coupled channels that some masked convolution reads."""
         by_group: dict[int, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = defaultdict(list)
         start = 0
-        for reading in self.readings:
-            groups = self.graph.group_of[np.maximum(reading.classes, 0)]
-            for group in np.unique(groups[reading.classes >= 0]):
-                positions = np.flatnonzero((groups == group) & (reading.classes >= 0))
-                by_group[int(group)].append((start + positions, reading.classes[positions]))
-            start += len(reading.classes)
-        return [Share(by_group[g], self.graph.groups[g].least(self.floor)) for g in sorted(by_group)]
+        for masked in self.masked_convs:
+            groups = self.graph.group_of[np.maximum(masked.classes, 0)]
+            for group in np.unique(groups[masked.classes >= 0]):
+                positions = np.flatnonzero((groups == group) & (masked.classes >= 0))
+                by_group[int(group)].append((start + positions, masked.classes[positions]))
+            start += len(masked.classes)
+        return [CoupledMask(by_group[g], self.graph.groups[g].least(self.floor)) for g in sorted(by_group)]
 
     def _make_banks(self, factory: ModelFactory | None) -> tuple[nn.ModuleDict, dict[int, list[int]]]:
         order: dict[int, list[int]] = defaultdict(list)
-        for index, reading in enumerate(self.readings):
-            order[len(reading.classes)].append(index)
+        for index, masked in enumerate(self.masked_convs):
+            order[len(masked.classes)].append(index)
         if factory is not None:
             return nn.ModuleDict(), order
         banks = {str(width): PruningModelBank(len(members), width) for width, members in order.items()}
@@ -225,19 +225,19 @@ class OutputAnalyser(nn.Module):
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
-        for reading in self.readings:
-            if isinstance(conv := self.model.get_submodule(reading.name), PruningConv2d):
+        for masked in self.masked_convs:
+            if isinstance(conv := self.model.get_submodule(masked.name), PruningConv2d):
                 conv.detach()
 
     @property
     def progress(self) -> float:
-        """(iter + interacting) / max_iter."""
+        """Progress of the masks: (iteration + interacting) / max_iter."""
         return (self.iteration + self.interacting) / self.max_iter
 
     def next_step(self) -> None:
-        """Let the masks move again: they do once for each step of the optimizer, however many calls it takes.
+        """Let the masks move again, once for each step of the optimizer, however many calls it takes.
 
-        Without a call of this (as in a loop with one call for each step) they move at every call.
+        If this is never called (as in a loop with one call for each step), they move at every call.
         """
         self._moved = False
         self._holds = True
@@ -259,11 +259,11 @@ class OutputAnalyser(nn.Module):
         self.iteration += 1
 
     def _evidence(self, *inputs: Any, **named: Any) -> Tensor:
-        """Every pruning-model's evidence, side by side as in ``last``."""
+        """Return every pruning-model's evidence, side by side as in ``last``."""
         maps = self._probe(*inputs, **named)
         if self.autocast is None:
-            maps = [m.float() for m in maps]  # where the caller computes in less
-        parts: list[Tensor] = [torch.empty(0)] * len(self.readings)
+            maps = [m.float() for m in maps]  # the caller may compute in lower precision
+        parts: list[Tensor] = [torch.empty(0)] * len(self.masked_convs)
         device = self.cm.device.type
         with torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
             for width, members in self._bank_order.items():
@@ -276,26 +276,28 @@ class OutputAnalyser(nn.Module):
             yield from self.banks[str(width)](torch.cat([maps[i] for i in members], 1))
             return
         for index in members:
-            conv = self._conv(self.readings[index])
+            conv = self._conv(self.masked_convs[index])
             yield conv.pruning_model(maps[index])  # type: ignore[misc]
 
-    def _conv(self, reading: Reading) -> PruningConv2d:
-        return self.model.get_submodule(reading.name)  # type: ignore[return-value]
+    def _conv(self, masked: MaskedConv) -> PruningConv2d:
+        return self.model.get_submodule(masked.name)  # type: ignore[return-value]
 
     def _probe(self, *inputs: Any, **named: Any) -> list[Tensor]:
         """Return the maps that reach each masked convolution now, for the first images of the batch.
 
-        Streams share one mask, so all maps are wanted before the first mask is known: a pass of its own.
-        BatchNorm uses these images' statistics and remembers nothing.
+        Convolutions that read the same stream share a mask, which needs all of their maps: this takes a separate pass.
+        BatchNorm uses these images' statistics and does not update its own.
         """
-        convs = [self._conv(reading) for reading in self.readings]
+        convs = [self._conv(masked) for masked in self.masked_convs]
         for conv in convs:
             conv.probe = []
         self._probing = True
         try:
             with torch.no_grad(), _statistics_untouched(self.model):
                 self.model(*self._first(inputs), **self._first(named))
-            missed = next((r.name for r, c in zip(self.readings, convs, strict=True) if not c.probe), None)
+            missed = next(
+                (r.name for r, c in zip(self.masked_convs, convs, strict=True) if not c.probe), None
+            )
             if missed is not None:
                 raise ModelError(
                     f"{missed} did not run in a step of training, though it did when the network was watched: "
@@ -318,72 +320,72 @@ class OutputAnalyser(nn.Module):
         return value[: self.images] if isinstance(value, list) else value
 
     def _combine(self, masks: Tensor, before: Tensor) -> Tensor:
-        """Masks of single convolutions -> one value for each class: its own, or the shared one."""
-        every = torch.cat([share(masks, before) for share in self.shares])
-        where = torch.cat([share.classes for share in self.shares])  # type: ignore[misc]
+        """Return the mask by class from those of single convolutions: its reader's own, or the shared one."""
+        every = torch.cat([coupled(masks, before) for coupled in self.coupled_masks])
+        where = torch.cat([coupled.classes for coupled in self.coupled_masks])  # type: ignore[misc]
         return torch.ones_like(self.cm).index_copy(0, where, every)
 
     def _hand_out(self, cm: Tensor) -> None:
-        """Hand every reader its mask."""
+        """Set the mask of every convolution and gate."""
         every = torch.cat([cm, cm.new_ones(1)])
-        masks = every[self._columns].split([len(r.classes) for r in self.readings])
-        for reading, mask in zip(self.readings, masks, strict=True):
-            self._conv(reading).mask = mask
+        masks = every[self._columns].split([len(r.classes) for r in self.masked_convs])
+        for masked, mask in zip(self.masked_convs, masks, strict=True):
+            self._conv(masked).mask = mask
         alive = (every.detach() > 0).to(cm.dtype)[self._gate_columns].split([len(c) for _, c in self.gates])
         for (gate, _), open_ in zip(self.gates, alive, strict=True):
             gate.gate = open_
 
-    # --- what it has come to -----------------------------------------------------------------------
+    # --- results -----------------------------------------------------------------------------------
 
     @property
     def keep(self) -> NDArray[np.bool_]:
-        """Which classes are on now."""
+        """(classes,) whether each class is on now."""
         return (self.cm > 0).cpu().numpy()
 
     def active(self) -> dict[str, float]:
-        """Active parameters and FLOPs now, whole and as a fraction of the unpruned model."""
+        """Return the active parameters and FLOPs, as numbers and as fractions of the unpruned model."""
         keep = self.keep
         params, flops = self.graph.params(keep), self.graph.flops(keep)
         return {
             "params": params,
             "flops": flops,
-            "params_fraction": params / self._whole[0],
-            "flops_fraction": flops / self._whole[1],
+            "params_fraction": params / self._unpruned_size[0],
+            "flops_fraction": flops / self._unpruned_size[1],
         }
 
     @cached_property
-    def _whole(self) -> tuple[int, int]:
+    def _unpruned_size(self) -> tuple[int, int]:
         return self.graph.params(), self.graph.flops()
 
     def model_parameters(self) -> list[nn.Parameter]:
-        """The model's own parameters."""
+        """Return the model's own parameters."""
         own = {id(p) for p in self.pruning_parameters()}
         return [p for p in self.model.parameters() if id(p) not in own]
 
     def pruning_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the pruning-models; none of them is in the final model."""
+        """Return the parameters of the pruning-models, which are not part of the final model."""
         return [p for module in self.pruning_modules() for p in module.parameters(recurse=False)]
 
     def pruning_modules(self) -> list[nn.Module]:
-        """Every module inside the pruning-models."""
-        convs = [self._conv(reading) for reading in self.readings]
+        """Return every module inside the pruning-models."""
+        convs = [self._conv(masked) for masked in self.masked_convs]
         single = [conv.pruning_model for conv in convs if conv.pruning_model is not None]
         return [module for top in [self.banks, *single] for module in top.modules()]
 
     def restore(self) -> None:
-        """Hand out the masks that a loaded state dict holds."""
+        """Set the masks that a loaded state dict holds."""
         self._hand_out(self.cm)
 
     def freeze(self, budget: Budget | None = None) -> Plan:
-        """End the phase: fix the masks, trimmed to ``budget`` when there is one.
+        """Freeze the masks at the end of the phase, trimmed to ``budget`` if there is one.
 
-        Channels that are off go first; what the target still asks goes by the smallest mask. Equal pieces of a
-        tensor are evened out here and not while masks move: until then no channel is held back for another's sake.
+        Channels that are off are dropped first, then those with the smallest masks until the budget is met. Equal
+        pieces of a tensor are evened out only here: while masks move, no channel waits for another.
         """
         self.pruning = False
         cm, recent = self.cm.cpu().numpy(), self.recent.cpu().numpy()
         scores = np.where(cm > 0, 1 + cm, recent / (1 + recent))
-        scores[~self._judged()] = scores.max() + 1  # nothing is known against them
+        scores[~self._judged()] = scores.max() + 1  # never scored, so kept
         if budget is None:
             plan = Plan.of(self.graph, evened(self.graph, self.keep, scores))
         else:
@@ -397,13 +399,13 @@ class OutputAnalyser(nn.Module):
 
     def _judged(self) -> NDArray[np.bool_]:
         judged = np.zeros(self.graph.classes, dtype=bool)
-        for reading in self.readings:
-            judged[reading.classes[reading.classes >= 0]] = True
+        for masked in self.masked_convs:
+            judged[masked.classes[masked.classes >= 0]] = True
         return judged
 
     def finish(self, plan: Plan) -> Compacted:
-        """Multiply the fixed masks into the weights, take everything off the network, and cut a copy of it."""
-        self.fixed = {reading.name: self._conv(reading).mask.detach().clone() for reading in self.readings}
+        """Multiply the frozen masks into the weights, detach from the network, and return a compacted copy."""
+        self.fixed = {masked.name: self._conv(masked).mask.detach().clone() for masked in self.masked_convs}
         self.detach()
         multiply(self.model, self.fixed)
         return compact(self.graph, plan)
@@ -422,12 +424,12 @@ def multiply(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
             weight.mul_(mask.to(weight).view(1, -1, 1, 1))  # type: ignore[operator, arg-type]
 
 
-class Share(nn.Module):
-    """One set of coupled channels, and where in the side-by-side masks its readers' entries for it are.
+class CoupledMask(nn.Module):
+    """The mask of one set of coupled channels, from its readers' entries in the side-by-side masks.
 
     Args:
-        members: for each convolution that reads the set: (indices into the masks, classes they stand for).
-        floor: this many channels stay on.
+        members: for each convolution that reads the set: (indices into the masks, classes of those entries).
+        floor: number of channels that stay on.
     """
 
     classes: Tensor
@@ -437,20 +439,28 @@ class Share(nn.Module):
         classes = np.unique(members[0][1])
         self.readers, self.floor = len(members), floor
         self.register_buffer("classes", torch.from_numpy(classes), persistent=False)
-        for number, (index, found) in enumerate(members):
-            place = torch.from_numpy(np.searchsorted(classes, found))
+        for number, (index, entries) in enumerate(members):
+            place = torch.from_numpy(np.searchsorted(classes, entries))
             self.register_buffer(f"index_{number}", torch.from_numpy(index), persistent=False)
             self.register_buffer(f"place_{number}", place, persistent=False)
 
     def forward(self, masks: Tensor, before: Tensor) -> Tensor:
-        """The set's mask: its one reader's own, or what its readers agree on."""
+        """Return the set's mask: that of its only reader, or `shared_mask` of all its readers.
+
+        Args:
+            masks: all convolutions' masks side by side, after their ReLU.
+            before: the same before their ReLU.
+
+        Returns:
+            (channels of the set,).
+        """
         if self.readers == 1:
             return with_floor(self._row(before, 0), self.floor)
         rows = torch.stack([self._row(masks, number) for number in range(self.readers)])
         return with_floor(shared_mask(rows), self.floor)
 
     def _row(self, values: Tensor, number: int) -> Tensor:
-        """A reader's entries by class; their mean where it reads a class more than once."""
+        """Return a reader's entries by class; their mean where it reads a class more than once."""
         values, place = values[getattr(self, f"index_{number}")], getattr(self, f"place_{number}")
         if len(place) == len(self.classes):
             return torch.zeros_like(values).index_copy(0, place, values)
@@ -459,19 +469,19 @@ class Share(nn.Module):
 
 
 def _layer_of(reader: Reader) -> str | None:
-    """Name of the layer that reads channels by itself; None for other code that does."""
+    """Return the name of the layer that reads the channels; None where other code does."""
     site = reader.node.meta.get(CALL)
     return site.path if site is not None and site.in_layer else None
 
 
 def _columns(vectors: list[NDArray[np.int64]]) -> Tensor:
-    """Class vectors side by side."""
+    """Concatenate class vectors."""
     return torch.from_numpy(np.concatenate([*vectors, np.zeros(0, dtype=np.int64)]))
 
 
 @contextlib.contextmanager
 def _statistics_untouched(model: nn.Module) -> Iterator[None]:
-    """BatchNorm normalises by the batch and remembers nothing."""
+    """Keep BatchNorm's running statistics unchanged in training mode."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [(n.momentum, n.num_batches_tracked) for n in norms]
     for norm in norms:

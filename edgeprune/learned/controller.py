@@ -1,22 +1,27 @@
-"""Closes the loop on `interacting`: a target is met while the phase runs, without restarting."""
+"""Feedback control of `interacting`: the phase meets its target without a restart."""
 
 from dataclasses import dataclass
 
 
-def wanted_fraction(
-    iteration: int, max_iter: int, start: float, target: float, settle: float = 0.25
+def scheduled_fraction(
+    iteration: int, max_iter: int, start: float, target: float, level_share: float = 0.25
 ) -> float:
-    """Where the active fraction should be: a straight line from ``start`` to ``target``, then level.
+    """Return the active fraction to aim for: a linear ramp from ``start`` to ``target``, then constant.
 
-    The last ``settle`` share of the phase is level, so that what is kept has time to settle.
+    Args:
+        iteration: of the phase, from 0.
+        max_iter: iterations of the phase.
+        start: active fraction at the beginning.
+        target: active fraction at the end.
+        level_share: final share of the phase that is constant, so that the kept channels stabilise.
     """
-    ramp = max(1.0, (1 - settle) * max_iter)
+    ramp = max(1.0, (1 - level_share) * max_iter)
     return start + (target - start) * min(1.0, iteration / ramp)
 
 
 @dataclass
 class Controller:
-    """Proportional-integral control of the mask's progress by the gap between active and wanted fraction.
+    """Proportional-integral control of the mask's progress by the gap between active and scheduled fraction.
 
     The mask's steady value is evidence + 2 (offset - progress), and evidence spreads by about 0.9, so a
     change of progress by d moves the active fraction by about d: gains are in those units. They are the
@@ -33,9 +38,9 @@ class Controller:
     progress: float = 0.0
 
     def interacting(self, iteration: int, active: float) -> float:
-        """`interacting` for the next iteration, given the active fraction after this one."""
-        gap = active - wanted_fraction(iteration, self.max_iter, self.start, self.target)
+        """Return `interacting` for the next iteration, from the active fraction after this one."""
+        gap = active - scheduled_fraction(iteration, self.max_iter, self.start, self.target)
         gain = max(self.integral, min(0.25, 20 / self.max_iter))  # above 0.25 it overshoots
         self.progress = min(self.limit, max(-self.limit, self.progress + gain * gap))
-        wanted = self.progress + self.proportional * gap
-        return wanted * self.max_iter - iteration
+        progress = self.progress + self.proportional * gap
+        return progress * self.max_iter - iteration

@@ -12,8 +12,8 @@ from edgeprune.learned.pruning_model import resize
 class PruningConv2d(nn.Conv2d):
     """The original convolution, its weight multiplied by a mask along its input channels.
 
-    ``pruning_model`` is the network that judges its input, when it has one of its own (None when the
-    convolution is judged by a `PruningModelBank`, which holds many). ``mask`` is (C_in,), set anew at
+    ``pruning_model`` is the network that scores its input channels, if it has its own (None if a
+    `PruningModelBank` scores them together with those of others). ``mask`` is (C_in,), set anew at
     every step. While ``probe`` is a list, the resized input of each call is put on it.
     """
 
@@ -23,23 +23,23 @@ class PruningConv2d(nn.Conv2d):
 
     @staticmethod
     def attach(conv: nn.Conv2d, pruning_model: nn.Module | None = None) -> None:
-        """Make a plain convolution one of these, until `detach`.
+        """Turn a plain convolution into a masked one, until `detach`.
 
-        It stays the same object, with its parameters, hooks and names in a ``state_dict``; only its class is another
-        one, which is still a subclass of its own.
+        It stays the same object, with its parameters, hooks and names in a ``state_dict``; only its class changes,
+        to a subclass of its own.
 
         Args:
             conv: a layer for which `is_prunable` holds.
-            pruning_model: judges its input, (N, C, H, W) -> (N, C).
+            pruning_model: scores its input channels, (N, C, H, W) -> (N, C).
         """
         conv.__class__ = _masked_class(type(conv))
         conv.pruning_model = pruning_model  # type: ignore[assignment]
-        # A plain attribute: a buffer more would come between those of the network and of its average.
+        # A plain attribute: an additional buffer would misalign the network's buffers and those of its average.
         conv.mask = torch.ones(conv.in_channels, device=conv.weight.device)
         conv.probe = None  # type: ignore[assignment]
 
     def detach(self) -> None:
-        """Make this convolution what it was before `attach`; the mask is lost."""
+        """Undo `attach`; the mask is lost."""
         del self.mask, self.pruning_model, self.probe
         self.__class__ = type(self).__mro__[1] if type(self) is PruningConv2d else type(self).__mro__[2]
 
@@ -61,7 +61,7 @@ def _subclass(kind: type) -> type:
     return type(f"Pruning{kind.__name__}", (PruningConv2d, kind), {"__module__": kind.__module__})
 
 
-class Gate(nn.Module):
+class ChannelGate(nn.Module):
     """Multiplies channels by 0 or 1 where something other than a convolution reads them."""
 
     gate: Tensor
@@ -74,12 +74,12 @@ class Gate(nn.Module):
         self.register_buffer("gate", torch.ones(channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…, C, …) times the gate."""
+        """Multiply (…, C, …) by the gate."""
         return x * self.gate.view(self._shape).to(x.dtype)
 
 
 def is_prunable(module: Any) -> bool:
-    """Whether a pruning-model can judge this layer's input: a plain 2-D convolution."""
+    """Return whether a layer is a plain 2-D convolution, whose input channels can be masked."""
     # A subclass may compute something else, and a weight may be computed by a parametrisation.
     plain = isinstance(module, nn.Conv2d) and type(module).forward is nn.Conv2d.forward
     plain = plain and "weight" in module._parameters and module.groups == 1

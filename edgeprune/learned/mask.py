@@ -5,11 +5,11 @@ from torch import Tensor
 
 OFFSET = 1.15  # the source's value: masks start well above zero
 SHARE = 0.7  # of the mean of the masks, subtracted when several convolutions agree on one
-FLOOR_VALUE = 0.05  # a channel held up by the floor still passes something, so that it can recover
+FLOOR_VALUE = 0.05  # a channel that the floor keeps on still passes a signal, so that it can recover
 
 
 def evidence(y: Tensor) -> Tensor:
-    """(BM(y) - M(y)) / (2 sqrt(V(y))): how each channel's batch mean stands among all of y.
+    """Return (BM(y) - M(y)) / (2 sqrt(V(y))), each channel's batch mean relative to all of y.
 
     Args:
         y: (..., N, C), a pruning-model's output.
@@ -22,19 +22,22 @@ def evidence(y: Tensor) -> Tensor:
     return (y.mean(-2) - mean) / (2 * torch.sqrt(variance + 1e-12))
 
 
-def continuous_mask(previous: Tensor, found: Tensor, *, progress: float, offset: float = OFFSET) -> Tensor:
-    """Mask before its ReLU: previous / 2 + evidence + offset - progress.
+def continuous_mask(
+    previous: Tensor, channel_evidence: Tensor, *, progress: float, offset: float = OFFSET
+) -> Tensor:
+    """Return the mask before its ReLU: previous / 2 + evidence + offset - progress.
 
     Args:
         previous: (..., C), the last mask after its ReLU; carries no gradient.
-        found: (..., C), `evidence`; carries the task's gradient.
+        channel_evidence: (..., C), `evidence`; carries the task's gradient.
         progress: (iter + interacting) / max_iter.
+        offset: the higher, the more channels stay on.
     """
-    return previous.detach() / 2 + found + offset - progress
+    return previous.detach() / 2 + channel_evidence + offset - progress
 
 
 def shared_mask(masks: Tensor) -> Tensor:
-    """One mask for convolutions that read the same stream, before its ReLU.
+    """Combine the masks of convolutions that read the same stream into one, before its ReLU.
 
     Args:
         masks: (K, C), each after its ReLU.
@@ -46,7 +49,7 @@ def shared_mask(masks: Tensor) -> Tensor:
 
 
 def with_floor(before: Tensor, floor: int) -> Tensor:
-    """ReLU that leaves at least ``floor`` channels above zero (the largest), at FLOOR_VALUE or more."""
+    """Apply ReLU, but keep at least the ``floor`` largest channels at FLOOR_VALUE or more."""
     out = torch.relu(before)
     best = before.detach().topk(min(floor, len(before))).indices
     lifted = torch.clamp(out[best], min=FLOOR_VALUE)

@@ -14,10 +14,10 @@ from edgeprune.training.callbacks import Callback
 
 
 class PruningPhase(Callback):
-    """After each step: take steering commands, then let the controller set `interacting`.
+    """Reads steering commands after each step, then lets the controller set `interacting`.
 
-    Without a budget nothing but the user moves `interacting`. A user who steers takes over: the
-    controller rests until told otherwise ({"auto": true}).
+    Without a budget, only the user changes `interacting`. A steering command disables the controller
+    until {"auto": true} enables it again.
     """
 
     def __init__(self, analyser: OutputAnalyser, budget: Budget | None, run: Run | None = None) -> None:
@@ -29,13 +29,13 @@ class PruningPhase(Callback):
         self.started = False
 
     def fraction(self) -> float:
-        """The share of the target's quantity that is active now; of the FLOPs without a target."""
+        """Return the active fraction of the target's quantity; of the FLOPs without a target."""
         if self.budget is None:
             return self.analyser.active()["flops_fraction"]
         return self.budget.remaining(self.analyser.graph, self.analyser.keep)
 
     def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:  # noqa: ARG002
-        """One turn of the loop; returns what to log."""
+        """Apply steering commands, update `interacting`, and return the values to log."""
         self._steer()
         active = self.analyser.active()
         if self.controller is not None:
@@ -70,12 +70,12 @@ class PruningPhase(Callback):
                 base = self.analyser.interacting if command.get("relative") else 0.0
                 self.analyser.interacting = base + float(command["interacting"])
                 if self.controller is not None:
-                    # Taking over again later starts from here, not from where the controller left off.
+                    # If the controller is enabled again, it starts from here and not from its last value.
                     self.controller.progress = self.analyser.progress
         self.taken = len(commands)
 
     def state(self) -> dict[str, Any]:
-        """For the checkpoint."""
+        """Return the state for the checkpoint."""
         controller = self.controller
         return {
             "iteration": self.analyser.iteration,
@@ -87,7 +87,7 @@ class PruningPhase(Callback):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take `state` back, and hand out the masks that the loaded model holds."""
+        """Restore what `state` returned, and set the masks that the loaded model holds."""
         self.analyser.iteration, self.analyser.interacting = state["iteration"], state["interacting"]
         self.manual, self.taken, self.started = state["manual"], state["taken"], state["started"]
         if self.controller is not None and state["controller"] is not None:

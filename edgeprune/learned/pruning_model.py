@@ -1,4 +1,4 @@
-"""The small network that looks at a feature map and says which of its channels to keep.
+"""The small network that scores the channels of a feature map: which of them to keep.
 
 Source: G. Calleris, Structured Pruning for Efficient Convolutional Networks, Politecnico di Torino, 2023.
 """
@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SIDE = 16  # every map is resized to SIDE x SIDE, so that no layer is favoured by its size
+SIDE = 16  # every map is resized to SIDE x SIDE, so that the size of a layer's maps does not matter
 BLOCKS = 4  # each halves the map: 16 -> 1
 
 
 def resize(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, 16, 16): averaged down, or stretched up, bilinearly."""
+    """Resize (N, C, H, W) to (N, C, 16, 16), by average pooling or bilinear interpolation."""
     if x.shape[-2:] == (SIDE, SIDE):
         return x
     if x.shape[-2] % SIDE == 0 and x.shape[-1] % SIDE == 0:
@@ -44,7 +44,7 @@ class PruningModel(nn.Module):
         self.linear = nn.Linear(wide, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C)."""
+        """Return scores (N, C) of the channels of (N, C, H, W)."""
         return self.linear(self.blocks(self.depthwise(resize(x))).flatten(1))
 
 
@@ -69,7 +69,7 @@ class PruningModelBank(nn.Module):
         self.load(models)
 
     def load(self, models: list[PruningModel]) -> None:
-        """Take over the parameters of single pruning-models."""
+        """Copy the parameters of single pruning-models."""
         with torch.no_grad():
             self.stem_weight.copy_(torch.cat([m.depthwise.weight for m in models]))
             self.stem_bias.copy_(torch.cat([m.depthwise.bias for m in models]))  # type: ignore[misc]
@@ -79,7 +79,7 @@ class PruningModelBank(nn.Module):
             self.linear_bias.copy_(torch.stack([m.linear.bias for m in models]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps of all copies side by side (N, copies * C, 16, 16) -> y (copies, N, C)."""
+        """Return y (copies, N, C) from the maps of all copies side by side (N, copies * C, 16, 16)."""
         x = _packed_conv(x.contiguous(memory_format=torch.channels_last), self.stem_weight, self.stem_bias)
         for weight, norm in zip(self.conv_weights, self.norms, strict=True):
             x = F.max_pool2d(F.relu(norm(_packed_conv(x, weight))), 2)
@@ -92,7 +92,7 @@ def _empty(*shape: int) -> nn.Parameter:
 
 
 def _packed_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A convolution with two outputs a group, eight groups at a time. weight: (2G, inputs a group, 3, 3)."""
+    """Convolve with two outputs a group, eight groups at a time. weight: (2G, inputs a group, 3, 3)."""
     wide, inputs = weight.shape[:2]
     pack = next(p for p in (16, 8, 4, 2) if wide % p == 0)
     place = (torch.arange(wide, device=x.device) // 2 % (pack // 2))[:, None] * inputs

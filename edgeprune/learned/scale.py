@@ -1,4 +1,4 @@
-"""Give convolutions back the size of weights that masks took from them."""
+"""Restore the scale of convolution weights that masks have reduced."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from edgeprune.recording.record import VALUE
 def restore_scale(model: nn.Module, example: Tensor | tuple[Any, ...], reference: dict[str, Tensor]) -> None:
     """Scale each convolution that feeds a BatchNorm to the root mean square its weight had before pruning.
 
-    A mask ends well below one, and multiplied into the weights it makes them small. In front of a
-    BatchNorm that changes nothing that is computed, but one step of SGD then turns the weights further by
-    the square of it: the learning rate would mean another thing after the pruning phase than before. The
-    norm's statistics are scaled alike, so the function stays (but for the norm's epsilon).
+    A mask ends well below one, so multiplying it into the weights makes them small. Before a BatchNorm the
+    function does not change, but a step of SGD rotates small weights more, by the square of the factor: the
+    effective learning rate would differ from that before the pruning phase. The norm's statistics are
+    scaled alike, so that the function stays the same (except for the norm's epsilon).
 
     Args:
         model: the dense model, changed in place.
@@ -38,7 +38,7 @@ def restore_scale(model: nn.Module, example: Tensor | tuple[Any, ...], reference
 
 
 def _norms_after(node: fx.Node) -> list[fx.Node]:
-    """The BatchNorms that read a convolution's output, if nothing else does and each is used once."""
+    """Return the BatchNorms that read a convolution's output, if nothing else does and each is used once."""
     if op_name(node) != "conv2d" or not _is_used_once(node, 1):
         return []
     norms = list(node.users)
@@ -52,7 +52,7 @@ def _is_used_once(node: fx.Node, place: int) -> bool:
 
 
 def _tensor(node: fx.Node, place: int, name: str) -> Any:
-    """A parameter or buffer among a call's arguments."""
+    """Return a parameter or buffer among a call's arguments; None if there is none."""
     source = node.args[place] if len(node.args) > place else node.kwargs.get(name)
     return source.meta[VALUE] if isinstance(source, fx.Node) else None
 

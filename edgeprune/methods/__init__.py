@@ -1,7 +1,7 @@
-"""Pruning methods by name: when channels go, by what they are chosen, what training does meanwhile.
+"""Pruning methods by name: criteria, schedule and training callback of each.
 
-`names` lists them, `get` gives one, `register` adds one, as does an entry point of the group ``edgeprune.methods`` (a
-`Method`, or a subclass of it). A criterion that is registered from outside is a method too.
+`names` lists them, `get` returns one, `register` adds one, as does an entry point of the group ``edgeprune.methods`` (a
+`Method`, or a subclass of it). Every registered criterion is a method too.
 """
 
 from edgeprune.errors import TrainError, known
@@ -27,7 +27,7 @@ for _method in (Learned(), *BY_CRITERIA):
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all methods, criteria that were added from outside included."""
+    """Return the names of all methods, including registered criteria."""
     from edgeprune.importance import CRITERIA
 
     own = METHODS.names()
@@ -47,5 +47,5 @@ def get(name: str) -> Method:
 
 
 def chosen_method(options: MethodOptions) -> Method:
-    """Return the method that options ask for; raises TrainError for an unknown one."""
+    """Return the method that options select; raises TrainError for an unknown one."""
     return _PLAN if options.plan is not None else get(options.method)

@@ -1,4 +1,4 @@
-"""The interface of a pruning method: what it takes and refuses, where its removals fall, what training does."""
+"""The interface of a pruning method: its options, the steps of its removals, and its training callback."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,17 +23,17 @@ NOT_SCORED = {"score_batches": "no images are scored by this method"}
 class Method:
     """Removals by the scores of criteria, under a schedule; a subclass overrides what it does otherwise.
 
-    The least that a method of its own says is its `name` and `scores`, or its `criteria`. Its state for resuming is its
-    callback's: numbers and tensors, which a checkpoint holds.
+    A method must define at least its `name` and `scores`, or its `criteria`. Its state for resuming is that of its
+    callback: numbers and tensors, which a checkpoint holds.
 
     Attributes:
-        name: by which it is asked for.
+        name: in `edgeprune.methods` and on the command line.
         help: one line.
-        criteria: what it scores by; where there are two, the second one after the switch.
-        schedule: its source's, a name in `SCHEDULES`.
+        criteria: names of the criteria that score channels; the second of two is used after the switch.
+        schedule: that of its source, a name in `SCHEDULES`.
         schedules: those it can follow; empty for all.
-        reconstruct: how its source fits the next layers anew: none, scale or kernel.
-        steerable: whether a phase of it can be steered from a second terminal.
+        reconstruct: how its source refits the next layers: none, scale or kernel.
+        steerable: whether its phase can be steered from a second terminal.
     """
 
     name: str = ""
@@ -48,7 +48,7 @@ class Method:
 
     @property
     def needs_data(self) -> bool:
-        """Whether its criteria look at training images."""
+        """Whether its criteria need training images."""
         from edgeprune.importance import CRITERIA, needs_batches
 
         return any(criterion in CRITERIA and needs_batches(criterion) for criterion in self.criteria)
@@ -63,7 +63,7 @@ class Method:
     # --- options -------------------------------------------------------------------------------------
 
     def defaults(self, options: MethodOptions) -> dict[str, Any]:
-        """Return what fills in options that were left open, by name."""
+        """Return the values of options that were left open, by name."""
         return {
             "prune_schedule": options.prune_schedule or self.schedule,
             "reconstruct": options.reconstruct or self.reconstruct,
@@ -122,7 +122,7 @@ class Method:
     # --- pruning -------------------------------------------------------------------------------------
 
     def course(self, options: MethodOptions, *, per_epoch: int, total: int) -> Course:
-        """Return where the removals fall.
+        """Return the steps of the removals.
 
         Args:
             options: resolved ones.
@@ -149,7 +149,7 @@ class Method:
         Args:
             model: any network; it is not changed.
             example: an input, batch included.
-            opaque: modules that are kept whole.
+            opaque: modules that are not pruned.
 
         Raises:
             TraceError, ModelError: this method cannot prune it.
@@ -162,26 +162,26 @@ class Method:
         """Return training up to a removal.
 
         Args:
-            context: what the phase may ask.
-            removal: at which it ends.
+            context: the network, data and settings of the training.
+            removal: the one at its end.
         """
         from edgeprune.methods.phase import LeadIn, Phase
 
-        return (Phase if removal.way else LeadIn)(self, context, removal)
+        return (Phase if removal.progress else LeadIn)(self, context, removal)
 
     def callback(self, phase: "Phase") -> "Callback":
-        """Return what training up to a removal does besides; the schedule's by default."""
+        """Return the training callback up to a removal; that of the schedule by default."""
         return phase.schedule.callback(phase)
 
     def withdraw(self, phase: "Phase") -> None:
-        """Take what the callback put on the network off it, before anything was learned."""
+        """Undo the callback's changes to the network, before any training."""
 
     def penalty(self, phase: "Phase") -> "Callback":
-        """Return what makes channels small under a regularised schedule."""
+        """Return the penalty that shrinks channels under a regularised schedule."""
         from edgeprune.methods.penalties import GroupLasso
 
         return GroupLasso(phase.graph, phase.lr_integral, phase.context.options.shrink)
 
     def scores(self, phase: "Phase") -> "Scores":
-        """Return (classes,) scores at the end of a phase, higher for what is more worth keeping."""
+        """Return (classes,) scores at the end of a phase, higher for more important channels."""
         return phase.scores()

@@ -1,4 +1,4 @@
-"""The course of a pruning: at which steps how much goes, and by which criterion."""
+"""The course of a pruning: at which steps channels are removed, how many, and by which criterion."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,31 +8,31 @@ from edgeprune.errors import TrainError
 if TYPE_CHECKING:
     from edgeprune.methods.schedules import Schedule
 
-PLATEAU_SHARE = 0.8  # of all steps, by which a loss that never levels off is taken to have done so
+PLATEAU_SHARE = 0.8  # of all steps, after which pruning begins even if the loss has not levelled off
 
 
 @dataclass(frozen=True)
 class Removal:
-    """One removal: after ``step`` training steps, ``way`` of what is to go is gone (0: nothing goes)."""
+    """One removal: after ``step`` steps, ``progress`` (0..1) of the pruning is done (0: nothing is removed)."""
 
     step: int
-    way: float
+    progress: float
     criterion: str
 
 
 @dataclass(frozen=True)
 class Course:
-    """Where the removals of a method fall among the steps of a run.
+    """The steps of a run at which a method's removals happen.
 
     Args:
-        criteria: what scores; where there are two, the second one after the switch.
-        schedule: how the removals follow each other.
+        criteria: names of the criteria that score channels; the second of two is used after the switch.
+        schedule: distributes the removals over the window.
         moment: 'start', 'epoch:N', 'plateau' (once the loss levels off) or 'end'.
         per_epoch: steps of an epoch.
         total: steps of the run, fine-tuning included.
-        window: steps from the moment to the end of pruning, for a schedule that takes time.
+        window: steps from the moment to the last removal, for a schedule that takes time.
         count: removals of an iterative schedule.
-        switch: share of the removals that are made by the first criterion, where there are two.
+        switch: share of the removals that use the first of two criteria.
     """
 
     criteria: tuple[str, ...]
@@ -61,7 +61,7 @@ class Course:
 
     @property
     def moment_step(self) -> int | None:
-        """Training steps before pruning begins; None where the loss says so."""
+        """Training steps before pruning begins; None if it depends on the loss."""
         if self.moment == "plateau":
             return None
         if self.moment.startswith("epoch:"):
@@ -70,25 +70,25 @@ class Course:
 
     @property
     def longest_lead(self) -> int:
-        """Steps by which a plateau is taken as reached."""
+        """Steps after which pruning begins even without a plateau."""
         return max(0, min(round(PLATEAU_SHARE * self.total), self.total - self._needs))
 
     @property
     def lead(self) -> Removal:
-        """Training up to a plateau, as a removal of nothing."""
+        """Training up to a plateau, as a removal of no channels."""
         return Removal(self.longest_lead, 0.0, self.criteria[0])
 
     def removals(self, moment: int) -> list[Removal]:
-        """Every removal, when pruning begins after ``moment`` steps."""
+        """Return every removal of a pruning that begins after ``moment`` steps."""
         return self.schedule.removals(self, moment)
 
     def criterion(self, number: int) -> str:
-        """Return what scores for one of `count` removals, numbered from 0."""
+        """Return the criterion of one of `count` removals, numbered from 0."""
         first = len(self.criteria) == 1 or number < round(self.switch * self.count)
         return self.criteria[0 if first else -1]
 
     def next_after(self, steps: list[int]) -> Removal | None:
-        """Return the removal that comes next, None after the last. A plateau's lead-in counts as one of nothing.
+        """Return the next removal, None after the last. The lead-in to a plateau counts as a removal of no channels.
 
         Args:
             steps: training steps before each removal so far.

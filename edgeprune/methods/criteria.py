@@ -1,4 +1,4 @@
-"""Methods that prune by a criterion: each with the schedule and the reconstruction of its source."""
+"""Methods that prune by a criterion, each with the schedule and reconstruction of its source."""
 
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,9 @@ class ByCriterion(Method):
     Args:
         name: of the criterion, and of the method.
         help: one line.
-        schedule: its source's.
-        reconstruct: its source's: none, scale or kernel.
-        criteria: where they are not the method's own name.
+        schedule: that of its source.
+        reconstruct: that of its source: none, scale or kernel.
+        criteria: if they differ from the method's name.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ByCriterion(Method):
 
 
 class Slimmed(ByCriterion):
-    """Prunes by BatchNorm's scales, after a penalty on them alone."""
+    """Prunes by BatchNorm's scales, after a penalty on these scales."""
 
     def penalty(self, phase: "Phase") -> "Callback":
         """Return the penalty on BatchNorm's scales."""
@@ -47,7 +47,7 @@ class Slimmed(ByCriterion):
 
 
 class Factored(ByCriterion):
-    """Prunes by factors of its own, one for each class, that training drives to zero."""
+    """Prunes by scale factors, one for each class, that training drives to zero."""
 
     schedules = ("regularised",)
 
@@ -60,7 +60,7 @@ class Factored(ByCriterion):
         super().check(options, pretrained=pretrained)
 
     def penalty(self, phase: "Phase") -> "Callback":
-        """Return the factors."""
+        """Return the callback with the factors."""
         from edgeprune.methods.scaling import ScaleFactors
 
         context = phase.context
@@ -69,7 +69,7 @@ class Factored(ByCriterion):
         )
 
     def withdraw(self, phase: "Phase") -> None:
-        """Take the factors off."""
+        """Remove the factors."""
         from edgeprune.methods.scaling import ScaleFactors
 
         if isinstance(phase.callback, ScaleFactors):

@@ -1,4 +1,4 @@
-"""A plan that somebody made, in the place of a method: nothing is scored."""
+"""A keep-plan from a file, in place of a method: no channels are scored."""
 
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,13 @@ DECIDED = ("method", "target", "align", "floor", "prune_steps", "switch", "shrin
 
 
 class GivenPlan(Method):
-    """Carries out a plan from a file, at once; it is chosen by --plan alone."""
+    """Carries out a plan from a file in one removal; only --plan selects it."""
 
     name = PLAN
     help = "what a file says, as 'edgeprune search' writes it"
 
     def check(self, options: MethodOptions, *, pretrained: bool = True) -> None:  # noqa: ARG002
-        """Refuse what would choose: a plan leaves nothing to choose."""
+        """Refuse options that choose channels: the plan has decided that."""
         if options.method not in (MethodOptions.method, PLAN):
             raise TrainError(f"`plan` says what goes: leave `method={options.method}` out")
         if options.prune_schedule not in (None, self.schedule):
@@ -33,7 +33,7 @@ class GivenPlan(Method):
                 raise TrainError(f"`plan` says what goes: leave `{name}` out")
 
     def idle(self, options: MethodOptions) -> dict[str, str]:
-        """Return everything that would choose."""
+        """Return the options that choose channels."""
         idle = dict.fromkeys(DECIDED, "`plan` says what is pruned")
         return idle if self.reads_batches(options) else {**idle, **NOT_SCORED}
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeprune.graph.classes import Graph
     from edgeprune.methods.phase import Context, Phase
 
-# What only a criterion, and only some schedule of it, has a use for; each with its default.
+# Options that only criteria and their schedules use; each with its default.
 OF_CRITERIA = {
     "prune_schedule": None, "reconstruct": None, "reduction": None, "normalise": None,
     "moment": "start", "optimizer_state": "reset",
@@ -23,7 +23,7 @@ OF_CRITERIA = {
 
 
 class Learned(Method):
-    """One phase with masks that are learned; its end fixes them."""
+    """One phase of learned masks, which are frozen at its end."""
 
     name = "learned"
     help = "masks that small pruning-models learn from the task's loss"
@@ -34,7 +34,7 @@ class Learned(Method):
         return {}
 
     def check(self, options: MethodOptions, *, pretrained: bool = True) -> None:
-        """Refuse what is for criteria, and a network that is not trained."""
+        """Refuse options of criteria, and an untrained network."""
         for name, default in OF_CRITERIA.items():
             if getattr(options, name) != default:
                 raise TrainError(
@@ -45,17 +45,35 @@ class Learned(Method):
             raise TrainError("`init=random` is for criteria: the learned method prunes a trained network")
 
     def idle(self, options: MethodOptions) -> dict[str, str]:  # noqa: ARG002
-        """Return what is of schedules and of scores."""
+        """Return the options of schedules and of scores."""
         idle = dict.fromkeys(("prune_steps", "switch", "shrink"), "the learned method has a phase of its own")
         return {**idle, **NOT_SCORED}
 
     def course(self, options: MethodOptions, *, per_epoch: int, total: int) -> Course:
-        """Return one removal, at the end of the phase."""
+        """Return the course: one removal, at the end of the phase.
+
+        Args:
+            options: resolved ones.
+            per_epoch: steps of an epoch.
+            total: steps of the run, fine-tuning included.
+
+        Raises:
+            TrainError: the phase does not fit into the run.
+        """
         window = options.prune_iterations or 1
         return Course((self.name,), Schedule(), "start", per_epoch, total, window, count=1, switch=1.0)
 
     def prunable(self, model: "nn.Module", example: "Tensor", opaque: Iterable[str] = ()) -> "Graph":
-        """Return the graph that the masks are of."""
+        """Return the graph of what the masks may prune.
+
+        Args:
+            model: any network; it is not changed.
+            example: an input, batch included.
+            opaque: modules that are not pruned.
+
+        Raises:
+            TraceError, ModelError: this method cannot prune it.
+        """
         from edgeprune.learned.analyser import OutputAnalyser
 
         analyser = OutputAnalyser(model, example, opaque=tuple(opaque))
@@ -63,7 +81,7 @@ class Learned(Method):
         return analyser.graph
 
     def phase(self, context: "Context", removal: Removal) -> "Phase":
-        """Return the phase."""
+        """Return the phase of learned masks."""
         from edgeprune.methods.masked import MaskedPhase
 
         return MaskedPhase(self, context, removal)

@@ -1,4 +1,4 @@
-"""The learned method's phase: the network with its masks is trained, and the masks decide what goes."""
+"""The learned method's phase: the network is trained with masks, which decide what is pruned."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,9 +18,9 @@ from edgeprune.training import PRECISIONS, Callback
 
 
 class MaskedPhase(Phase):
-    """Training with masks that move by the task's loss, at a pace that follows the budget."""
+    """Training with masks that learn from the task's loss; a controller steers them to the budget."""
 
-    recalibrates = True  # masks move faster than running statistics follow
+    recalibrates = True  # masks change faster than running statistics
 
     def _graph(self) -> Graph:
         context, options = self.context, self.context.options
@@ -35,7 +35,7 @@ class MaskedPhase(Phase):
             opaque=options.opaque or (),
             in_place=context.in_place,
         )
-        if context.in_place:  # what comes to the network lies where, and as, the network does
+        if context.in_place:  # inputs have the network's device and memory layout
             layout = torch.channels_last if _is_channels_last(context.model) else torch.preserve_format
             self.analyser.to(context.device).to(memory_format=layout)
         return self.analyser.graph
@@ -52,23 +52,23 @@ class MaskedPhase(Phase):
         return self.callback
 
     def remove(self, momenta: Mapping[str, Tensor]) -> Removed:  # noqa: ARG002
-        """Fix the masks and multiply them into the weights; the optimizer begins anew."""
+        """Freeze the masks and multiply them into the weights; the optimizer's state is reset."""
         context, manual = self.context, self.controlled.manual
         plan = self.analyser.freeze(None if manual else context.budget())
         if manual:
             targets = ",".join(map(str, context.budget().targets))
-            note = f"steered by hand to the end: the masks are as they came out, {targets} was not enforced"
+            note = f"steered by hand to the end: the masks are as they were then, {targets} was not enforced"
             plan = replace(plan, notes=(*plan.notes, note))
         done = self.analyser.finish(plan)
         self.restore_size(done.model)
         return Removed(done.model, done.plan, {})
 
     def restore_size(self, smaller: nn.Module) -> None:
-        """Give masked weights their size back."""
+        """Restore the scale of masked weights."""
         restore_scale(smaller, self.context.example, dict(self.context.original()))
 
     def own_parameters(self) -> list[nn.Parameter]:
-        """Return those of the pruning-models."""
+        """Return the parameters of the pruning-models."""
         return self.analyser.pruning_parameters()
 
     def own_state(self) -> dict[str, Tensor]:
@@ -77,7 +77,7 @@ class MaskedPhase(Phase):
         return {name: tensor for name, tensor in state.items() if not name.startswith("model.")}
 
     def restore_own(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take pruning-models and masks back."""
+        """Restore the pruning-models' weights and the masks."""
         own = self.own_state()
         if {name: value.shape for name, value in own.items()} != {n: v.shape for n, v in tensors.items()}:
             raise TrainError(
@@ -92,7 +92,7 @@ class MaskedPhase(Phase):
         self.analyser.next_step()
 
     def abandon(self) -> None:
-        """Take masks and hooks off."""
+        """Remove masks and hooks from the network."""
         self.analyser.detach()
 
     def follow(self, other: nn.Module) -> None:
@@ -101,7 +101,7 @@ class MaskedPhase(Phase):
 
 
 def _is_channels_last(model: nn.Module) -> bool:
-    """Return whether weights of convolutions lie with their channels last."""
+    """Return whether the convolutions' weights are in channels-last memory format."""
     weights = [
         parameter for parameter in model.parameters() if parameter.dim() == 4 and parameter.shape[1] > 1
     ]

@@ -1,4 +1,4 @@
-"""One stretch of training that ends in a removal: what it is given, what is trained, how the removal is made."""
+"""Training up to a removal: its context, its callback, and how the removal is made."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ Batches = Callable[[], Iterator[Batch]]
 
 @dataclass(frozen=True)
 class Context:
-    """What a phase may ask of whoever trains: `train-prune`, or any other loop.
+    """The network, data and settings of the training that a phase is part of: `train-prune`, or any other loop.
 
     Attributes:
         model: as the last removal left it, on the CPU.
         example: an input, batch included, or a tuple of the arguments of forward.
-        options: what the user chose, resolved.
-        budget: gives what may remain of the unpruned model.
-        original: gives the unpruned model's weights by name.
-        batches: gives training images and labels to score by.
-        fit_batches: gives those that layers are fitted on after a removal.
+        options: the user's, resolved.
+        budget: returns the budget of the unpruned model.
+        original: returns the unpruned model's weights by name.
+        batches: returns training images and labels to score channels on.
+        fit_batches: returns those that layers are refitted on after a removal.
         loss: (the model's output, y) -> scalar, for a criterion that needs gradients.
         steps: of this phase.
         per_epoch: steps of an epoch.
@@ -47,7 +47,7 @@ class Context:
         precision: in which it computes; a name in `edgeprune.training.PRECISIONS`.
         seed: of the run.
         run: the folder through which the phase is steered, where there is one.
-        tell: takes a line of text about what is being done.
+        report: called with a line of text on the current work.
         in_place: whether masks are put on ``model`` itself.
     """
 
@@ -67,22 +67,22 @@ class Context:
     precision: str = "fp32"
     seed: int = 0
     run: Run | None = None
-    tell: Callable[[str], None] = lambda text: None  # noqa: ARG005
+    report: Callable[[str], None] = lambda text: None  # noqa: ARG005
     in_place: bool = False
 
 
 class Phase:
     """Training up to one removal, and that removal.
 
-    Whoever trains makes the optimizer over `model`, calls `begin` for the callback, trains, and calls `remove`.
+    The training loop makes the optimizer over `model`, calls `begin` for the callback, trains, and calls `remove`.
 
     Args:
-        method: what prunes.
-        context: what the phase may ask.
-        removal: at which it ends.
+        method: the pruning method.
+        context: the network, data and settings of the training.
+        removal: the one at its end.
 
     Attributes:
-        callback: what training does besides; there after `begin`.
+        callback: of the training loop; None before `begin`.
         recalibrates: whether BatchNorm's statistics must be measured anew before the model is evaluated.
     """
 
@@ -98,12 +98,12 @@ class Phase:
 
     @property
     def model(self) -> nn.Module:
-        """What is trained."""
+        """The network in training."""
         return self.graph.model
 
     @property
     def schedule(self) -> Schedule:
-        """The one the user chose, or the method's own."""
+        """The schedule that the user chose, or the method's own."""
         return SCHEDULES[self.context.options.prune_schedule or self.method.schedule]
 
     @property
@@ -112,7 +112,7 @@ class Phase:
         return lr_integral(self.context.learning_rate, self.context.steps, self.context.momentum)
 
     def begin(self) -> Callback:
-        """Make the callback, once the optimizer holds the model's parameters."""
+        """Make and return the callback, once the optimizer holds the model's parameters."""
         self.callback = self.method.callback(self)
         return self.callback
 
@@ -121,21 +121,21 @@ class Phase:
         return []
 
     def own_state(self) -> dict[str, Tensor]:
-        """Return what resuming needs besides the network's tensors and the callback's state."""
+        """Return the tensors that resuming needs besides the network's own and the callback's state."""
         return {}
 
     def restore_own(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take `own_state` back, before the callback's is."""
+        """Restore what `own_state` returned, before the callback's state is restored."""
 
     def next_step(self) -> None:
-        """Note that the optimizer has taken a step; several calls of the network may come before the next one."""
+        """Prepare for the next step of the optimizer, which may take several calls of the network."""
 
     def abandon(self) -> None:
-        """Take what the phase put on the network off it, as far as nothing was learned."""
+        """Undo the phase's changes to the network, before any training."""
         self.method.withdraw(self)
 
     def follow(self, other: nn.Module) -> None:
-        """Do to the weights of a copy of the network, such as an average, what `remove` did before it cut."""
+        """Apply the weight changes that `remove` made before the cut to a copy of the network, such as an average."""
 
     def scorer(self) -> Scorer:
         """Return the removal's criterion with the user's options, on images of the training split."""
@@ -145,15 +145,13 @@ class Phase:
         data = context.batches if needs_batches(criterion) else None
         if accepts(criterion, "loss"):
             options["loss"] = context.loss
-        if (
-            accepts(criterion, "seed") and data is None
-        ):  # where images are sampled, it is the same ones each time
+        if accepts(criterion, "seed") and data is None:  # images are sampled the same way every time
             options["seed"] = context.seed
         return lambda graph: score(graph, criterion, batches=data, **options)
 
     def scores(self) -> Scores:
         """Return the scores of the removal's criterion now."""
-        self.context.tell(f"scoring channels by {self.removal.criterion}")
+        self.context.report(f"scoring channels by {self.removal.criterion}")
         return self.scorer()(self.graph)
 
     def remove(self, momenta: Mapping[str, Tensor]) -> Removed:
@@ -169,8 +167,8 @@ class Phase:
         removed = remove(
             self.graph,
             self.method.scores(self),
-            context.budget().at_progress(self.removal.way),
-            ways=context.options.reconstruct or "none",
+            context.budget().at_progress(self.removal.progress),
+            fit=context.options.reconstruct or "none",
             batches=context.fit_batches,
             momentum=momenta,
         )
@@ -178,19 +176,19 @@ class Phase:
         return removed
 
     def restore_size(self, smaller: nn.Module) -> None:
-        """Give weights that were made small their size back: they would learn faster than they did before."""
+        """Restore the scale of shrunk weights, whose effective learning rate would be higher than before."""
         if self.schedule.shrinks:
             restore_scale(smaller, self.context.example, dict(self.context.original()))
 
 
 class LeadIn(Phase):
-    """Training until the loss levels off, at whose end nothing goes."""
+    """Training until the loss levels off; nothing is removed at its end."""
 
     def begin(self) -> Callback:
-        """Return what ends the stage."""
+        """Return the callback that ends the stage."""
         self.callback = Plateau(self.context.per_epoch)
         return self.callback
 
     def remove(self, momenta: Mapping[str, Tensor]) -> Removed:
-        """Keep everything."""
+        """Return the network as it is, with all its channels."""
         return Removed(self.graph.model, Plan.everything(self.graph), dict(momenta))

@@ -1,4 +1,4 @@
-"""One removal: score, select, fit the next layers anew, compact; and what the optimizer remembers."""
+"""One removal: score, select, refit the next layers, compact, and slice the optimizer's momentum."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,26 +34,26 @@ def remove(
     scores: Scores,
     budget: Budget,
     *,
-    ways: str = "none",
+    fit: str = "none",
     batches: Batches | None = None,
     momentum: Mapping[str, Tensor] | None = None,
 ) -> Removed:
-    """Bring a model that may have been pruned before down to what its budget leaves.
+    """Prune a model, which may have been pruned before, down to its budget.
 
     Args:
-        graph: of the model as it is now; its weights may be fitted anew (``ways``).
+        graph: of the model as it is now; its weights may be refitted (``fit``).
         scores: (graph.classes,), higher is more important.
         budget: of the original; the final choice is made by `Budget.finalize`.
-        ways: 'none', 'scale' or 'kernel'; see `reconstruct`.
-        batches: images for that.
+        fit: 'none', 'scale' or 'kernel'; see `reconstruct`.
+        batches: images to fit on.
         momentum: by parameter name; cut as the parameters are.
 
     Raises:
         TargetError: floors, alignment and protected channels do not allow it.
     """
     plan = budget.finalize(graph, scores) if budget.progress == 1 else budget.select(graph, scores)
-    if ways != "none":
-        reconstruct(graph, plan, batches, ways)
+    if fit != "none":
+        reconstruct(graph, plan, batches, fit)
     done = compact(graph, plan)
     left = dict(done.model.named_parameters())
     cut_momentum = sliced(graph, done.plan, momentum or {})
@@ -62,7 +62,7 @@ def remove(
 
 
 def cutter(graph: Graph, plan: Plan) -> Callable[[str, Tensor], Tensor]:
-    """Return what cuts (and puts into order) a tensor shaped like a parameter as that parameter is cut.
+    """Return a function (name, tensor) that slices and reorders a tensor the way the parameter of that name is cut.
 
     Args:
         graph: of the model before.
@@ -76,12 +76,12 @@ def cutter(graph: Graph, plan: Plan) -> Callable[[str, Tensor], Tensor]:
 
 
 def sliced(graph: Graph, plan: Plan, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Cut tensors shaped like the model's parameters as those are cut.
+    """Slice tensors shaped like the model's parameters the way those are cut.
 
     Args:
         graph: of the model before.
         plan: carried out by `compact`.
-        tensors: by parameter name; parameters without one have none afterwards.
+        tensors: by parameter name; not every parameter needs one.
     """
     cut_like = cutter(graph, plan)
     return {
@@ -95,5 +95,5 @@ Scorer = Callable[[Graph], Scores]
 
 
 def keep_all(graph: Graph) -> dict[str, Any]:
-    """The plan that removes nothing, as JSON."""
+    """Return the plan that removes nothing, as JSON."""
     return Plan.everything(graph).to_dict(graph)

@@ -20,7 +20,7 @@ class ScaledInputs(nn.Module):
 
     def __init__(self, owner: "ScaleFactors", classes: NDArray[np.int64], axis: int, dims: int) -> None:
         super().__init__()
-        self._owner = (owner,)  # in a tuple: no submodule, and not a parameter of the model
+        self._owner = (owner,)  # in a tuple, so that it is not registered as a submodule
         self._classes, self._axis, self._dims = torch.from_numpy(classes.copy()), axis, dims
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class ScaleFactors(Callback):
     """One factor for each class, trained with the network; those at zero are removed.
 
     The factors multiply every weight that reads their class. Where something without weights reads it (a
-    zero-padding shortcut), nothing is scaled, and fine-tuning makes up for the channel that goes.
+    zero-padding shortcut), nothing is scaled, and fine-tuning compensates for a removed channel.
 
     Source: Huang & Wang, Data-Driven Sparse Structure Selection for Deep Neural Networks, 2018, as in its
     code (APG-NAG): z = S(f - eta g, eta gamma), v' = z - f + mu v, f' = max(0, z + mu v'), factors begin at 1

@@ -1,4 +1,4 @@
-"""Schedules: where the removals of a method fall, and what training does up to each."""
+"""Schedules: the steps of a method's removals, and the training callback up to each."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class Schedule:
-    """One removal after the phase's steps, by the last criterion; others override what they do otherwise.
+    """One removal at the end of the phase, by the last criterion; a subclass overrides what it does otherwise.
 
     Attributes:
         takes_time: whether there are steps between the moment at which pruning begins and the last removal.
         repeats: whether there are several removals, as many as --prune-steps says.
-        shrinks: whether training makes weights smaller before they go, so that they need their size back.
+        shrinks: whether training shrinks weights before a removal, so that their scale is restored after it.
     """
 
     takes_time: ClassVar[bool] = True
@@ -28,20 +28,20 @@ class Schedule:
         """Return all removals in order.
 
         Args:
-            course: with the steps that there are.
+            course: the steps of the run.
             moment: steps before pruning begins.
         """
         return [Removal(moment + course.window * self.takes_time, 1.0, course.criteria[-1])]
 
     def callback(self, phase: "Phase") -> "Callback":  # noqa: ARG002
-        """Return what training up to a removal does besides."""
+        """Return the training callback up to a removal."""
         from edgeprune.training import Callback
 
         return Callback()
 
 
 class OneShot(Schedule):
-    """All goes at one step."""
+    """One removal, at a single step."""
 
     takes_time = False
 
@@ -52,7 +52,7 @@ class Iterative(Schedule):
     repeats = True
 
     def removals(self, course: Course, moment: int) -> list[Removal]:
-        """Return equal shares, the first of them at once."""
+        """Return removals of equal shares, the first at ``moment``."""
         return [
             Removal(
                 moment + round(course.window * number / course.count),
@@ -67,7 +67,7 @@ class Soft(Schedule):
     """Channels are set to zero after each epoch, and may grow again."""
 
     def callback(self, phase: "Phase") -> "Callback":
-        """Return what sets them to zero."""
+        """Return the callback that sets channels to zero."""
         from edgeprune.methods.soft import SoftPruning
 
         context = phase.context
@@ -75,7 +75,7 @@ class Soft(Schedule):
 
 
 class Regularised(Schedule):
-    """A penalty makes channels small before they go: the method's own, or a lasso over groups of weights."""
+    """A penalty shrinks channels before the removal: the method's own, or a lasso over groups of weights."""
 
     shrinks = True
 

@@ -1,4 +1,4 @@
-"""Soft filter pruning: channels are set to zero, and may grow again."""
+"""Soft filter pruning: channels are set to zero, and may recover."""
 
 import math
 from typing import Any
@@ -23,7 +23,7 @@ class SoftPruning(Callback):
     Args:
         graph: of the model in training, whose parameters it shares.
         score: criterion on that graph.
-        budget: what remains.
+        budget: selects the channels to keep.
         per_epoch: steps of an epoch.
     """
 
@@ -49,9 +49,9 @@ class SoftPruning(Callback):
 
 
 def zero(graph: Graph, keep: Bools) -> None:
-    """Set every parameter by which a dropped class is written to zero, in the model itself.
+    """Set every parameter that writes a dropped class to zero, in place.
 
-    Weights that read such a class stay: they are what it grows again by.
+    Weights that read such a class stay, so that it can recover.
     """
     alive = np.append(keep, True)  # class -1 stays
     named = dict(graph.model.named_parameters())

@@ -207,7 +207,7 @@ class Pruner:
             momentum=self._link.momentum,
             device=str(parameter.device),
             seed=self.seed,
-            tell=lambda text: self.progress(0, 1, text),
+            report=lambda text: self.progress(0, 1, text),
             in_place=True,
         )
 
@@ -270,7 +270,7 @@ class Pruner:
         if last is not None and last.step > self.taken:
             self._notes.append(f"finished after {self.taken} steps, before the last removal was due")
         while self._phase is not None:
-            self._phase.removal = replace(self._phase.removal, way=1.0)
+            self._phase.removal = replace(self._phase.removal, progress=1.0)
             self._remove()
             if self._phase is not None:
                 self._phase.abandon()
@@ -373,7 +373,7 @@ class Pruner:
         self.model.cpu()
         removed = phase.remove({})
         plan = removed.plan.to_dict(phase.graph)
-        if phase.removal.way:
+        if phase.removal.progress:
             self._carry_out(phase, removed, named)
             self._notes += [note for note in removed.plan.notes if note not in self._notes]
         self.model.to(place)

@@ -177,7 +177,7 @@ class Stages:
         stage.train()
         phase.model.cpu()
         removed = phase.remove(_plainly_named(stage.momenta()))
-        keeps_all = removal.way == 0
+        keeps_all = removal.progress == 0
         self._keep_times()
         smaller = removed.model if keeps_all else self._recalibrated(removed.model)
         kept = removed.momentum if self.options.optimizer_state == "slice" or keeps_all else {}
@@ -204,7 +204,7 @@ class Stages:
             precision=options.precision,
             seed=options.seed,
             run=self.run,
-            tell=lambda text: self.progress(0, 1, text),
+            report=lambda text: self.progress(0, 1, text),
         )
 
     def _recalibrated(self, fitted: nn.Module) -> nn.Module:

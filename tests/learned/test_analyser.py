@@ -139,9 +139,10 @@ def test_the_shared_mask_by_hand(small_resnet: nn.Module, images: Tensor) -> Non
     analyser = analysed(small_resnet).train()
     with torch.no_grad():
         analyser(images)
-    starts = np.cumsum([0, *[len(r.classes) for r in analyser.readings]])
+    starts = np.cumsum([0, *[len(r.classes) for r in analyser.masked_convs]])
     own = {
-        r.name: analyser.last[s : s + len(r.classes)] for r, s in zip(analyser.readings, starts, strict=False)
+        r.name: analyser.last[s : s + len(r.classes)]
+        for r, s in zip(analyser.masked_convs, starts, strict=False)
     }
     stream = torch.stack([own["layer3.1.conv1"], own["layer3.2.conv1"]])
     expected = torch.relu(stream.mean(0) - 0.7 * stream.mean())
@@ -266,7 +267,7 @@ def test_a_pruning_model_of_ones_own_learns_and_leaves_nothing_behind(
 ) -> None:
     analyser = analysed(model, pruning_model=Means, max_iter=20)
     before = [p.detach().clone() for p in analyser.pruning_parameters()]
-    assert len(before) == 2 * len(analyser.readings)
+    assert len(before) == 2 * len(analyser.masked_convs)
     train(analyser, images, 3, lr=0.1)
     moved = [not torch.equal(a, b) for a, b in zip(before, analyser.pruning_parameters(), strict=True)]
     assert any(moved)
@@ -410,8 +411,8 @@ def test_a_class_read_twice_counts_with_its_mean(concat: nn.Module, images: Tens
     with torch.no_grad():
         found = analyser._evidence(images)
         analyser(images)
-    start = len(next(r for r in analyser.readings if r.name == "left").classes)
-    assert [r.name for r in analyser.readings][:2] == ["left", "joined"]
+    start = len(next(r for r in analyser.masked_convs if r.name == "left").classes)
+    assert [r.name for r in analyser.masked_convs][:2] == ["left", "joined"]
     before = 2 * OFFSET + found[start + 6 : start + 14]
     expected = torch.relu((before[:4] + before[4:]) / 2)
     assert torch.allclose(masks(analyser)["joined"][6:10], expected, atol=1e-6)
@@ -440,7 +441,7 @@ def test_every_tensor_moves_with_the_module(concat: nn.Module, monkeypatch: pyte
     analyser = analysed(concat).to("meta")
     tensors = {**dict(analyser.named_parameters()), **dict(analyser.named_buffers())}
     assert all(t.device.type == "meta" for t in tensors.values())
-    assert {"_columns", "_gate_columns", "shares.0.index_0", "shares.0.classes"} <= set(tensors)
+    assert {"_columns", "_gate_columns", "coupled_masks.0.index_0", "coupled_masks.0.classes"} <= set(tensors)
     assert analyser(torch.zeros(2, 3, 16, 16, device="meta")).shape == (2, 5)  # no tensor of the CPU comes in
 
 

@@ -5,21 +5,21 @@ import math
 import pytest
 import torch
 
-from edgeprune.learned.controller import Controller, wanted_fraction
+from edgeprune.learned.controller import Controller, scheduled_fraction
 from edgeprune.learned.mask import OFFSET
 
 
 @pytest.mark.parametrize(
-    ("iteration", "wanted"),
+    ("iteration", "expected"),
     [(0, 1.0), (150, 0.9), (375, 0.75), (750, 0.5), (751, 0.5), (1000, 0.5), (5000, 0.5)],
 )
-def test_wanted_fraction_is_a_ramp_then_level(iteration: int, wanted: float) -> None:
-    assert wanted_fraction(iteration, 1000, 1.0, 0.5) == pytest.approx(wanted)
+def test_scheduled_fraction_is_a_ramp_then_level(iteration: int, expected: float) -> None:
+    assert scheduled_fraction(iteration, 1000, 1.0, 0.5) == pytest.approx(expected)
 
 
-def test_wanted_fraction_of_a_phase_of_one_step() -> None:
-    assert wanted_fraction(0, 1, 1.0, 0.5) == 1.0
-    assert wanted_fraction(1, 1, 1.0, 0.5) == 0.5
+def test_scheduled_fraction_of_a_phase_of_one_step() -> None:
+    assert scheduled_fraction(0, 1, 1.0, 0.5) == 1.0
+    assert scheduled_fraction(1, 1, 1.0, 0.5) == 0.5
 
 
 @pytest.mark.parametrize(("max_iter", "gain"), [(1000, 0.05), (400, 0.05), (100, 0.2), (10, 0.25)])
@@ -27,7 +27,7 @@ def test_one_turn_by_hand(max_iter: int, gain: float) -> None:
     # Wanted after three quarters is 0.5; the gap is 0.2, and 0.3 of it comes on top of the progress.
     controller = Controller(target=0.5, max_iter=max_iter)
     step = 3 * max_iter // 4
-    gap = 0.7 - wanted_fraction(step, max_iter, 1.0, 0.5)
+    gap = 0.7 - scheduled_fraction(step, max_iter, 1.0, 0.5)
     assert controller.interacting(step, 0.7) == pytest.approx((gain * gap + 0.3 * gap) * max_iter - step)
     assert controller.progress == pytest.approx(gain * gap)
 

@@ -1,4 +1,4 @@
-"""PruningConv2d and Gate."""
+"""PruningConv2d and ChannelGate."""
 
 import copy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.learned.conv import Gate, PruningConv2d, is_prunable
+from edgeprune.learned.conv import ChannelGate, PruningConv2d, is_prunable
 
 
 def attached(conv: nn.Conv2d) -> PruningConv2d:
@@ -88,7 +88,7 @@ def test_probe_takes_the_resized_input_without_gradient() -> None:
 
 
 def test_gate_closes_channels_along_its_axis() -> None:
-    gate = Gate(3, axis=1, dims=4)
+    gate = ChannelGate(3, axis=1, dims=4)
     gate.gate = torch.tensor([1.0, 0.0, 1.0])
     x = torch.ones(2, 3, 4, 4)
     assert gate(x).sum((0, 2, 3)).tolist() == [32, 0, 32]

@@ -31,7 +31,7 @@ def test_one_shot_is_one_removal_at_the_moment() -> None:
 def test_iterative_removals_are_spread_over_the_window_in_equal_shares() -> None:
     found = course(schedule="iterative").removals(10)
     assert [r.step for r in found] == [10, 20, 30, 40]
-    assert [r.way for r in found] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert [r.progress for r in found] == pytest.approx([0.25, 0.5, 0.75, 1.0])
 
 
 @pytest.mark.parametrize("schedule", ["soft", "regularised"])
