@@ -21,9 +21,9 @@ from edgeprune.graph import labels as lb
 from edgeprune.graph.attributes import join_layers, settle, unused_parts
 from edgeprune.graph.computed import layer_of, quantised_parts
 from edgeprune.graph.cost import Bools, ByWidths, CostModel, Ints, Meter
-from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import OUTPUT, Flow
 from edgeprune.graph.heap import collecting_later
+from edgeprune.graph.liveness import liveness_of
 from edgeprune.graph.memory import BYTES
 from edgeprune.graph.ops import spec_of
 from edgeprune.graph.pieces import TiedGroups, tied_groups
@@ -181,9 +181,9 @@ class Graph:
         nonempty_total = self._cost.nonempty_total(kind, checked)
         if nonempty_total is not None:
             return round(nonempty_total)
-        fate = fate_of(self.flow, self.class_of, np.asarray(keep, dtype=bool))
-        constants = sum(fate.widths.values()) * {"params": 1, "flops": 0, "memory": BYTES}[kind]
-        return round(self._cost.total(kind, checked, fate.working)) + constants
+        liveness = liveness_of(self.flow, self.class_of, np.asarray(keep, dtype=bool))
+        constants = sum(liveness.widths.values()) * {"params": 1, "flops": 0, "memory": BYTES}[kind]
+        return round(self._cost.total(kind, checked, liveness.working)) + constants
 
     def params(self, keep: Bools | None = None) -> int:
         """Count parameters (not buffers) when ``keep[class]`` channels stay."""

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.editor import Editor
-from edgeprune.graph.fate import Fate, is_noise
 from edgeprune.graph.flow import Flow, Reader
 from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.liveness import Liveness, is_noise
 from edgeprune.graph.ops import op_name
 from edgeprune.graph.survivors import Survivors
 from edgeprune.recording.record import VALUE
@@ -23,8 +23,11 @@ Picks = Callable[[fx.Node, fx.Node], list[tuple[int, Tensor, int]]]
 class Constants:
     """Values have length 1 along every axis that is alike everywhere."""
 
-    def __init__(self, flow: Flow, fate: Fate, survivors: Survivors, editor: Editor, picks: Picks) -> None:
-        self.flow, self.fate, self.survivors, self.editor, self.picks = flow, fate, survivors, editor, picks
+    def __init__(
+        self, flow: Flow, liveness: Liveness, survivors: Survivors, editor: Editor, picks: Picks
+    ) -> None:
+        self.flow, self.liveness, self.survivors = flow, liveness, survivors
+        self.editor, self.picks = editor, picks
         self._readers: dict[fx.Node, Reader] = {reader.node: reader for reader in flow.readers}
         self._values: dict[fx.Node, Tensor] = {}
         self._read: dict[fx.Node, str] = {}
@@ -33,7 +36,7 @@ class Constants:
         """Read the constant that stands for ``operand``; zero by structure is no parameter."""
         if operand not in self._read:
             name = f"{self.editor.new[operand].name}_constant"
-            make = self.editor.buffer if self.fate.constant[operand] else self.editor.parameter
+            make = self.editor.buffer if self.liveness.constant[operand] else self.editor.parameter
             self._read[operand] = str(make(name, self.value(operand)).target)
         return self.editor.graph.get_attr(self._read[operand])
 
@@ -46,10 +49,12 @@ class Constants:
 
     def _compute(self, node: fx.Node) -> Tensor:
         shape = tuple(lb.core(self.survivors.of(self.flow.values[node])).shape)
-        if self.fate.constant[node]:
+        if self.liveness.constant[node]:
             return self.editor.zeros(shape)
         reader = self._readers.get(node)
-        if reader is not None and (not self._alive(reader) or self.fate.constant.get(reader.source, False)):
+        if reader is not None and (
+            not self._alive(reader) or self.liveness.constant.get(reader.source, False)
+        ):
             return self._bias(node).detach().reshape(shape)
         if node.op == "call_module":
             return self._layer(node, self.value(node.all_input_nodes[0]))
@@ -66,7 +71,7 @@ class Constants:
         return bool(self.survivors.kept(reader.labels).any())
 
     def _argument(self, node: fx.Node, argument: fx.Node) -> Any:
-        if argument in self.fate.constant:
+        if argument in self.liveness.constant:
             return self.value(argument)
         if argument.op != "get_attr":
             return argument.meta[VALUE]

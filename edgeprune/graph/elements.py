@@ -13,9 +13,9 @@ import torch.fx as fx
 from torch import Tensor
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.fate import Fate
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.liveness import Liveness
 from edgeprune.graph.movers import moved_arguments, run_mover
 from edgeprune.graph.ops import op_name
 from edgeprune.graph.survivors import Survivors
@@ -27,16 +27,16 @@ Lookup = Callable[[fx.Node], Any]
 class Elements:
     """Compares a mover on the surviving elements with what survives of the mover on all of them."""
 
-    def __init__(self, flow: Flow, fate: Fate, survivors: Survivors) -> None:
-        self.flow, self.fate, self.survivors = flow, fate, survivors
+    def __init__(self, flow: Flow, liveness: Liveness, survivors: Survivors) -> None:
+        self.flow, self.liveness, self.survivors = flow, liveness, survivors
 
     def are_needed(self, node: fx.Node, actual: dict[fx.Node, Any]) -> bool:
         """Tell whether labels repeat in what ``node`` moves while some of it is pruned."""
         inputs = [n for n in node.all_input_nodes if tensors_in(self.flow.values[n])]
         unchanged = all(
-            _shapes(actual[n]) == _shapes(self.flow.values[n]) for n in inputs if n not in self.fate.empty
+            _shapes(actual[n]) == _shapes(self.flow.values[n]) for n in inputs if n not in self.liveness.empty
         )
-        if unchanged and not self.survivors.orders and not any(n in self.fate.empty for n in inputs):
+        if unchanged and not self.survivors.orders and not any(n in self.liveness.empty for n in inputs):
             return False
         values = [self.flow.values[node], *(self.flow.values[n] for n in inputs)]
         return any(_repeats(leaf) for value in values for leaf in tensors_in(value))

@@ -11,9 +11,9 @@ from torch import Tensor
 from edgeprune.graph import labels as lb
 from edgeprune.graph.editor import Editor
 from edgeprune.graph.elements import Elements, Lookup
-from edgeprune.graph.fate import Fate
 from edgeprune.graph.flow import Flow, Remap
 from edgeprune.graph.labels import matches, tensors_in
+from edgeprune.graph.liveness import Liveness
 from edgeprune.graph.movers import assigned_index, cat_axis, moved_arguments, run_mover, written_labels
 from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.graph.survivors import Survivors, is_broken
@@ -24,10 +24,11 @@ class Moves:
     """Movers and remaps; ``actual`` holds the labels that arrive at each node of the rewritten graph."""
 
     def __init__(
-        self, flow: Flow, fate: Fate, survivors: Survivors, editor: Editor, actual: dict[fx.Node, Any]
+        self, flow: Flow, liveness: Liveness, survivors: Survivors, editor: Editor, actual: dict[fx.Node, Any]
     ) -> None:
-        self.flow, self.fate, self.survivors, self.editor, self.actual = flow, fate, survivors, editor, actual
-        self.elements = Elements(flow, fate, survivors)
+        self.flow, self.liveness, self.survivors = flow, liveness, survivors
+        self.editor, self.actual = editor, actual
+        self.elements = Elements(flow, liveness, survivors)
 
     def move(self, node: fx.Node) -> Any:
         """Rewrite a mover; gives the labels that arrive, or raises Immovable."""
@@ -59,7 +60,7 @@ class Moves:
     def _try(self, node: fx.Node, args: Any, kwargs: Any, lookup: "Lookup | None" = None) -> Any:
         module = self.flow.layers.get(node)
         if op_name(node) == "cat" and not isinstance(source_of(node), fx.Node):
-            parts = [n for n in source_of(node) if n not in self.fate.empty]
+            parts = [n for n in source_of(node) if n not in self.liveness.empty]
             values = [lookup(n) if lookup else self.actual[n] for n in parts]
             args, kwargs = (values, cat_axis(node.args, node.kwargs)), {}
         try:
@@ -74,7 +75,7 @@ class Moves:
         parts = source_of(node)
         if isinstance(parts, fx.Node):  # all parts of one split
             return
-        rest = [self.editor.new[n] for n in parts if n not in self.fate.empty]
+        rest = [self.editor.new[n] for n in parts if n not in self.liveness.empty]
         if len(rest) == len(parts):
             return
         new = self.editor.new[node]
@@ -183,7 +184,7 @@ class Moves:
     def assign(self, node: fx.Node) -> Any:
         """Rewrite y[index] = z: index by the kept positions, in the one axis along which it must change."""
         labels, target, index, value = self.flow.values[node], node.all_input_nodes[0], *node.args[1:]
-        if isinstance(value, fx.Node) and value in self.fate.empty:  # nothing of it stays to be written
+        if isinstance(value, fx.Node) and value in self.liveness.empty:  # nothing of it stays to be written
             self.editor.replace(node, self.editor.new[target])
             return self.actual[target]
         positions = self.survivors.index(labels)

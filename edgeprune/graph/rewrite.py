@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.constants import Constants, out_of_place
 from edgeprune.graph.editor import Editor, set_argument
-from edgeprune.graph.fate import Fate, fate_of
 from edgeprune.graph.flow import Flow, layer_name, weight_node
 from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.liveness import Liveness, liveness_of
 from edgeprune.graph.moves import Moves
 from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.graph.ordering import Orders
@@ -49,13 +49,13 @@ class Rewriter:
     ) -> None:
         self.nonnegative = nonnegative
         self.graph, self.flow, self.root = graph, graph.flow, root
-        self.fate = fate_of(graph.flow, graph.class_of, keep)
-        self.silent = set(left_out(graph.flow, self.fate)) if bypass else set()
+        self.liveness = liveness_of(graph.flow, graph.class_of, keep)
+        self.silent = set(left_out(graph.flow, self.liveness)) if bypass else set()
         self.survivors = Survivors(graph, keep, orders)
         self.editor = Editor(graph.module.graph, root)
         self.actual: dict[fx.Node, Any] = {}
-        self.moves = Moves(self.flow, self.fate, self.survivors, self.editor, self.actual)
-        self.constants = Constants(self.flow, self.fate, self.survivors, self.editor, self.picks)
+        self.moves = Moves(self.flow, self.liveness, self.survivors, self.editor, self.actual)
+        self.constants = Constants(self.flow, self.liveness, self.survivors, self.editor, self.picks)
         self.bypassed: set[fx.Node] = set()
         self.remaps = {remap.node: remap for remap in self.flow.remaps}
         self.sums = {
@@ -64,9 +64,9 @@ class Rewriter:
 
     def run(self) -> fx.Graph:
         """Rewrite every node that still works; raises Immovable."""
-        if self.fate.stuck:
-            classes = np.unique(np.array([item for _, item in self.fate.stuck], dtype=np.int64))
-            raise Immovable(classes, layer_name(self.fate.stuck[0][0]), "it needs at least one")
+        if self.liveness.blocked:
+            classes = np.unique(np.array([item for _, item in self.liveness.blocked], dtype=np.int64))
+            raise Immovable(classes, layer_name(self.liveness.blocked[0][0]), "it needs at least one")
         for node in self.graph.module.graph.nodes:
             if node.op != "output":
                 self.actual[node] = self._step(node)
@@ -98,7 +98,7 @@ class Rewriter:
         labels = self.flow.values[node]
         if labels is None and node.op == "get_attr":  # a layer's weight: only its shape can matter
             return torch.zeros((), dtype=torch.long).expand(_value(self.root, str(node.target)).shape)
-        if node not in self.fate.working or node.op in ("placeholder", "get_attr"):
+        if node not in self.liveness.working or node.op in ("placeholder", "get_attr"):
             return self.survivors.of(labels)
         if not tensors_in(node.meta[VALUE]):
             return self._plain(node)
@@ -141,7 +141,7 @@ class Rewriter:
     # --- everything that is no mover ---------------------------------------------------------------
 
     def _rule(self, node: fx.Node, labels: Any) -> Any:
-        sources = [n for n in node.all_input_nodes if not self.fate.gone(n)]
+        sources = [n for n in node.all_input_nodes if not self.liveness.gone(n)]
         expected = self.survivors.of(labels)
         if op_name(node) == "getitem":
             return expected
@@ -268,7 +268,7 @@ class Rewriter:
     def _stand_in(self, node: fx.Node, operand: fx.Node) -> fx.Node:
         if (node, operand) in self.silent:
             return self.editor.buffer("edgeprune_zero", torch.zeros_like(self.constants.value(operand)))
-        if operand in self.fate.constant:
+        if operand in self.liveness.constant:
             return self.constants.node(operand)
         selected = self.editor.new[operand]
         for axis, positions, width in self.picks(node, operand):
@@ -287,13 +287,13 @@ class Rewriter:
         if op_name(node) not in ("add", "sub") or node.kwargs or len(node.args) != 2:
             return False
         zero = [
-            isinstance(n, fx.Node) and (self.fate.constant.get(n, False) or (node, n) in self.silent)
+            isinstance(n, fx.Node) and (self.liveness.constant.get(n, False) or (node, n) in self.silent)
             for n in node.args
         ]
         other = node.args[1 if zero[0] else 0]
         if not any(zero) or (op_name(node) == "sub" and zero[0]) or not isinstance(other, fx.Node):
             return False
-        if self.fate.gone(other) or other in self.flow.static or self.picks(node, other):
+        if self.liveness.gone(other) or other in self.flow.static or self.picks(node, other):
             return False
         if other.meta[VALUE].shape != node.meta[VALUE].shape:
             return False
@@ -329,14 +329,14 @@ def _sizes(written: Any, values: Any, shape: torch.Size) -> Any:
     return tuple(n if v == w else w for n, v, w in zip(written, values, shape, strict=True))
 
 
-def left_out(flow: Flow, fate: Fate) -> list[tuple[fx.Node, fx.Node]]:
+def left_out(flow: Flow, liveness: Liveness) -> list[tuple[fx.Node, fx.Node]]:
     """Return (sum, operand) for each emptied branch that is added to others."""
     return [
         (node, operand)
         for node in flow.module.graph.nodes
-        if node in fate.working and op_name(node) in ("add", "sub")
+        if node in liveness.working and op_name(node) in ("add", "sub")
         for operand in node.all_input_nodes
-        if operand in fate.constant
+        if operand in liveness.constant
     ]
 
 

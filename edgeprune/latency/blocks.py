@@ -4,7 +4,7 @@ import numpy as np
 import torch.fx as fx
 
 from edgeprune.graph.classes import Graph
-from edgeprune.graph.fate import Fate, fate_of
+from edgeprune.graph.liveness import Liveness, liveness_of
 from edgeprune.recording.record import CALL
 
 
@@ -21,22 +21,22 @@ def removable(graph: Graph) -> list[tuple[int, ...]]:
         keep[group.classes] = False
         removed = {group.index}
         while True:
-            fate = fate_of(graph.flow, graph.class_of, keep)
-            idle = {other.index for other in graph.groups if _idle(other.index, graph, fate)}
+            liveness = liveness_of(graph.flow, graph.class_of, keep)
+            idle = {other.index for other in graph.groups if _idle(other.index, graph, liveness)}
             if idle <= removed:
                 break
             removed |= idle
             for index in idle:
                 keep[graph.groups[index].classes] = False
-        if not fate.stuck and _output_works(graph, fate):
+        if not liveness.blocked and _output_works(graph, liveness):
             removable_sets[tuple(sorted(removed))] = None
     return list(removable_sets)
 
 
-def _idle(index: int, graph: Graph, fate: Fate) -> bool:
+def _idle(index: int, graph: Graph, liveness: Liveness) -> bool:
     names = set(graph.groups[index].producers)
     calls = [node for node in graph.nodes if CALL in node.meta and not names.isdisjoint(_layers(graph, node))]
-    return bool(calls) and not any(call in fate.working for call in calls)
+    return bool(calls) and not any(call in liveness.working for call in calls)
 
 
 def _layers(graph: Graph, call: fx.Node) -> list[str]:
@@ -45,6 +45,6 @@ def _layers(graph: Graph, call: fx.Node) -> list[str]:
     return [name.rpartition(".")[0] for name in names if name in graph.flow.outputs]
 
 
-def _output_works(graph: Graph, fate: Fate) -> bool:
+def _output_works(graph: Graph, liveness: Liveness) -> bool:
     output = next(node for node in reversed(graph.nodes) if node.op == "output")
-    return not any(fate.gone(node) for node in output.all_input_nodes)
+    return not any(liveness.gone(node) for node in output.all_input_nodes)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.elements import Elements
-from edgeprune.graph.fate import Fate
+from edgeprune.graph.liveness import Liveness
 from edgeprune.graph.movers import (
     assigned_index,
     index_nodes,
@@ -425,7 +425,7 @@ class Checker(WatchMode):
         """Where labels repeat they do not tell an order: then each element must come where it belongs."""
         pairs = list(zip(tensors_of((args, kwargs)), fx_nodes((node.args, node.kwargs)), strict=False))
         sources = {n: labels_of(tensor) for tensor, n in pairs}
-        elements = Elements(self.flow, Fate(), self.survivors)
+        elements = Elements(self.flow, Liveness(), self.survivors)
         if not elements.are_needed(node, sources):
             return
         nodes = {id(tensor): n for tensor, n in pairs}

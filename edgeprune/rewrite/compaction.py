@@ -8,10 +8,10 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import Graph, Ints
-from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import Flow, layer_name
 from edgeprune.graph.heap import collecting_later
 from edgeprune.graph.labels import core, tensors_in
+from edgeprune.graph.liveness import liveness_of
 from edgeprune.graph.ordering import Orders, channel_orders
 from edgeprune.graph.plan import Plan
 from edgeprune.graph.survivors import Immovable, Survivors
@@ -57,8 +57,8 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
             _prove(graph, plan, model, tuple(reasons), outputs)
             remember(model, graph, plan)
             return Compacted(model, plan, tuple(reasons), tuple(reasons.values()))
-        except Immovable as stuck:
-            plan = _without(plan, stuck)
+        except Immovable as immovable:
+            plan = _without(plan, immovable)
 
 
 def _prove(
@@ -82,14 +82,16 @@ def _prove(
         ) from error
 
 
-def _without(plan: Plan, stuck: Immovable) -> Plan:
+def _without(plan: Plan, immovable: Immovable) -> Plan:
     keep = plan.keep.copy()
     if keep.all():
-        raise AssertionError(f"compaction is stuck at {stuck} with nothing left to give back") from stuck
+        raise AssertionError(
+            f"compaction is stuck at {immovable} with nothing left to give back"
+        ) from immovable
     # Where nothing of what is stuck was dropped, something else that was has brought it there.
-    keep[stuck.classes if not keep[stuck.classes].all() else slice(None)] = True
+    keep[immovable.classes if not keep[immovable.classes].all() else slice(None)] = True
     back = int(keep.sum() - plan.keep.sum())
-    note = f"left alone: {back} channel{'s' * (back > 1)} at {stuck.where}, because {stuck.why}"
+    note = f"left alone: {back} channel{'s' * (back > 1)} at {immovable.where}, because {immovable.why}"
     return replace(plan, keep=keep, notes=(*plan.notes, note))
 
 
@@ -105,7 +107,7 @@ class _Cut:
         self.graph, self.plan, self.keep = graph, plan, plan.keep
         self.orders: Orders = channel_orders(graph, plan.keep) if graph.flow.remaps else {}
         self.survivors = Survivors(graph, plan.keep, self.orders)
-        self.fates = [fate_of(flow, graph.class_of, plan.keep) for flow in graph.flows]
+        self.liveness_by_flow = [liveness_of(flow, graph.class_of, plan.keep) for flow in graph.flows]
         self.needed: dict[str, str] = {}
         self.dissolved: set[str] = set()
         self.causes: dict[str, Ints] = {}
@@ -117,12 +119,12 @@ class _Cut:
         Raises:
             Immovable: channels that have to stay.
         """
-        for fate in self.fates:
-            if fate.stuck:
-                classes = np.unique(np.array([item for _, item in fate.stuck], dtype=np.int64))
-                raise Immovable(classes, layer_name(fate.stuck[0][0]), "it needs at least one")
-        for flow, fate in zip(self.graph.flows, self.fates, strict=True):
-            for path in emptied_modules(flow, fate):
+        for liveness in self.liveness_by_flow:
+            if liveness.blocked:
+                classes = np.unique(np.array([item for _, item in liveness.blocked], dtype=np.int64))
+                raise Immovable(classes, layer_name(liveness.blocked[0][0]), "it needs at least one")
+        for flow, liveness in zip(self.graph.flows, self.liveness_by_flow, strict=True):
+            for path in emptied_modules(flow, liveness):
                 inside = [n for n in flow.values if CALL in n.meta and is_inside(n.meta[CALL].path, path)]
                 self._need(self._of_visited(path), "a branch in it has no channels left", inside)
         while True:
@@ -149,7 +151,7 @@ class _Cut:
                 model,
                 self.keep,
                 self.orders,
-                self.fates,
+                self.liveness_by_flow,
                 self.plan.bypass,
                 self.needed,
                 self.dissolved,

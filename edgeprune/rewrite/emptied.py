@@ -2,13 +2,13 @@
 
 import torch.fx as fx
 
-from edgeprune.graph.fate import Fate
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.liveness import Liveness
 from edgeprune.recording.record import container
 
 
-def emptied_modules(flow: Flow, fate: Fate) -> set[str]:
+def emptied_modules(flow: Flow, liveness: Liveness) -> set[str]:
     """Return the smallest modules that hold each connected set of calls that have gone, and who reads of it."""
     leader: dict[fx.Node, fx.Node] = {}
 
@@ -17,7 +17,7 @@ def emptied_modules(flow: Flow, fate: Fate) -> set[str]:
             node = leader[node]
         return node
 
-    gone = [n for n in flow.module.graph.nodes if n.op == "call_function" and fate.gone(n)]
+    gone = [n for n in flow.module.graph.nodes if n.op == "call_function" and liveness.gone(n)]
     touched = {n for n in gone if _is_of_network(flow, n)}
     for node in touched:
         for other in [*node.all_input_nodes, *node.users]:

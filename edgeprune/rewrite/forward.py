@@ -21,8 +21,8 @@ from edgeprune.errors import TraceError, one_line
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.editor import put_new
-from edgeprune.graph.fate import Fate
 from edgeprune.graph.flow import Flow
+from edgeprune.graph.liveness import Liveness
 from edgeprune.graph.ordering import Orders
 from edgeprune.graph.rewrite import Immovable, Rewriter
 from edgeprune.graph.rules import apply_rule
@@ -48,7 +48,7 @@ class Request:
         model: the cut copy.
         keep: which classes stay.
         orders: in which order channels are written.
-        fates: what becomes of each call, for each of the graph's flows.
+        liveness_by_flow: what becomes of each call, for each of the graph's flows.
         bypass: emptied branches are left out of sums.
         needed: all modules that get another forward.
         dissolved: modules that could not: their code goes into the forward around.
@@ -58,7 +58,7 @@ class Request:
     model: nn.Module
     keep: Bools
     orders: Orders
-    fates: list[Fate]
+    liveness_by_flow: list[Liveness]
     bypass: bool
     needed: Collection[str]
     dissolved: Collection[str]
@@ -168,7 +168,8 @@ class _Mode:
 
     def __init__(self, request: Request, path: str, index: int, training: bool) -> None:
         self.request, self.path, self.training = request, path, training
-        self.graph, self.flow, self.fate = request.graph, request.graph.flows[index], request.fates[index]
+        self.graph, self.flow = request.graph, request.graph.flows[index]
+        self.liveness = request.liveness_by_flow[index]
         self.original = request.graph.model.get_submodule(path)
         self.cut = request.model.get_submodule(path)
         record = self.flow.module
@@ -281,7 +282,7 @@ class _Mode:
                 for other in others:
                     if visit.first <= other.first and other.last <= visit.last and other is not visit:
                         nodes -= {*self.nodes[other.first : other.last]}
-        return any(self.fate.gone(node) and node not in self.flow.static for node in nodes)
+        return any(self.liveness.gone(node) and node not in self.flow.static for node in nodes)
 
     def _refuse_hooks(self, name: str) -> None:
         module = self.original.get_submodule(name)
@@ -464,9 +465,9 @@ def _prune_parameters(request: Request, path: str, done: list[_Done]) -> None:
         leaf = name.rpartition(".")[2]
         if owner is None or leaf not in owner._parameters:
             continue
-        for flow, fate in zip(request.graph.flows, request.fates, strict=True):
+        for flow, liveness in zip(request.graph.flows, request.liveness_by_flow, strict=True):
             readers = [n for n in flow.module.graph.nodes if flow.attribute(n) == full]
-            if any(user in fate.working and not fate.gone(user) for n in readers for user in n.users):
+            if any(user in liveness.working and not liveness.gone(user) for n in readers for user in n.users):
                 break
         else:
             owner._parameters[leaf] = None

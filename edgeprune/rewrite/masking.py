@@ -9,9 +9,9 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph
-from edgeprune.graph.fate import fate_of
 from edgeprune.graph.flow import Flow, Reader, weight_node
 from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.liveness import liveness_of
 from edgeprune.graph.ops import nodes_in, op_name
 from edgeprune.graph.plan import Plan
 from edgeprune.graph.rewrite import left_out
@@ -61,7 +61,7 @@ def masks(graph: Graph, flow: Flow, plan: Plan) -> Taps:
         view[reader.axis] = -1
         taps.add_before(reader.node, _Mask(alive.view(view)))
     if plan.bypass:
-        for node, operand in left_out(flow, fate_of(flow, graph.class_of, plan.keep)):
+        for node, operand in left_out(flow, liveness_of(flow, graph.class_of, plan.keep)):
             taps.add_before(node, torch.zeros_like, _place(flow, node, operand))
     return taps
 

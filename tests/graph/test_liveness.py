@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import build_graph
-from edgeprune.graph.fate import fate_of
+from edgeprune.graph.liveness import liveness_of
 from edgeprune.graph.plan import Plan
 from edgeprune.rewrite.compaction import compact
 from graph.checks import disagreement, parameters, randomise
@@ -87,6 +87,6 @@ def test_structure_does_not_depend_on_weights() -> None:
 
 def test_everything_works_while_nothing_goes() -> None:
     graph, keep = emptied(Net(nn.Conv2d(4, 6, 1)))
-    fate = fate_of(graph.flow, graph.class_of, np.ones_like(keep))
-    assert not fate.empty and not fate.constant and not fate.stuck
-    assert fate.working == set(graph.nodes)
+    liveness = liveness_of(graph.flow, graph.class_of, np.ones_like(keep))
+    assert not liveness.empty and not liveness.constant and not liveness.blocked
+    assert liveness.working == set(graph.nodes)

@@ -23,10 +23,10 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass
-class Fate:
+class Liveness:
     """``constant[node]`` says whether it is zero by structure. ``working`` nodes stay in the dense model.
 
-    ``widths`` are the sizes of the constants that working nodes read; ``stuck`` names the operations that
+    ``widths`` are the sizes of the constants that working nodes read; ``blocked`` names the operations that
     cannot do without channels, with a class each that has to be given back.
     """
 
@@ -34,14 +34,14 @@ class Fate:
     constant: dict[fx.Node, bool] = field(default_factory=dict)
     working: set[fx.Node] = field(default_factory=set)
     widths: dict[fx.Node, int] = field(default_factory=dict)
-    stuck: list[tuple[fx.Node, int]] = field(default_factory=list)
+    blocked: list[tuple[fx.Node, int]] = field(default_factory=list)
 
     def gone(self, node: fx.Node) -> bool:
         """Tell whether the node is no longer computed."""
         return node in self.empty or node in self.constant
 
 
-def fate_of(flow: Flow, class_of: Ints, keep: Bools) -> Fate:
+def liveness_of(flow: Flow, class_of: Ints, keep: Bools) -> Liveness:
     """Follow the channels that ``keep`` leaves through the graph.
 
     Args:
@@ -49,27 +49,27 @@ def fate_of(flow: Flow, class_of: Ints, keep: Bools) -> Fate:
         class_of: class of each label, -1 where it is always kept.
         keep: flag of each class.
     """
-    return _Judge(flow, class_of, keep).run()
+    return _LivenessAnalysis(flow, class_of, keep).run()
 
 
-class _Judge:
+class _LivenessAnalysis:
     def __init__(self, flow: Flow, class_of: Ints, keep: Bools) -> None:
         self.flow, self.class_of = flow, class_of
         self.alive = np.concatenate([keep, [True]])[class_of]  # by label; class -1 stays
         self.readers: dict[fx.Node, Reader] = {reader.node: reader for reader in flow.readers}
-        self.fate = Fate()
+        self.liveness = Liveness()
         self._known: dict[int, bool] = {}  # by the ids of label tensors, which the walk keeps
 
-    def run(self) -> Fate:
+    def run(self) -> Liveness:
         for node in self.flow.module.graph.nodes:
             if node.op in ("placeholder", "output") or not tensors_in(self.flow.values[node]):
                 continue
             if not any(self._any_alive(t) for t in tensors_in(self.flow.values[node])):
-                self.fate.empty.add(node)
+                self.liveness.empty.add(node)
             elif node.op != "get_attr":
                 self._constant(node)
         self._work_back()
-        return self.fate
+        return self.liveness
 
     def _any_alive(self, labels: Tensor) -> bool:
         known = self._known.get(id(labels))
@@ -81,7 +81,7 @@ class _Judge:
     # --- constants -------------------------------------------------------------------------------
 
     def _constant(self, node: fx.Node) -> None:
-        constant, reader = self.fate.constant, self.readers.get(node)
+        constant, reader = self.liveness.constant, self.readers.get(node)
         inputs = [n for n in node.all_input_nodes if n.op != "get_attr" and tensors_in(self.flow.values[n])]
         if op_name(node) in ("mul", "div"):
             inputs = [n for n in inputs if not is_noise(n)]
@@ -146,36 +146,36 @@ class _Judge:
         stack = [
             n for n in self.flow.module.graph.nodes if n.op in ("output", "placeholder")
         ] + self.flow.writing
-        self.fate.working.update(stack)
+        self.liveness.working.update(stack)
         while stack:
             node = stack.pop()
             for source in node.all_input_nodes:
-                if self.fate.gone(source):
+                if self.liveness.gone(source):
                     self._take(node, source)
-                elif source not in self.fate.working:
-                    self.fate.working.add(source)
+                elif source not in self.liveness.working:
+                    self.liveness.working.add(source)
                     stack.append(source)
 
     def _take(self, node: fx.Node, source: fx.Node) -> None:
-        """A working node takes what is gone, or is stuck."""
-        if source in self.fate.empty and (op_name(node) == "cat" or _is_assigned(node, source)):
+        """A working node takes what is gone, or is blocked."""
+        if source in self.liveness.empty and (op_name(node) == "cat" or _is_assigned(node, source)):
             return
-        if source in self.fate.constant and self._carried(node):
-            if not self.fate.constant[source]:
+        if source in self.liveness.constant and self._carried(node):
+            if not self.liveness.constant[source]:
                 labels = lb.core(self.flow.values[source]).numpy()
-                self.fate.widths[source] = int(self.alive[labels].sum())
+                self.liveness.widths[source] = int(self.alive[labels].sum())
             return
-        self.fate.stuck.append((node, self._back(source)))
+        self.liveness.blocked.append((node, self._back(source)))
 
     def _carried(self, node: fx.Node) -> bool:
         """Whether another operand gives the result its shape: a constant has length 1 where it is alike."""
-        others = [n for n in node.all_input_nodes if not self.fate.gone(n) and n not in self.flow.static]
+        others = [n for n in node.all_input_nodes if not self.liveness.gone(n) and n not in self.flow.static]
         shapes = [n.meta[VALUE].shape for n in others if tensors_in(n.meta[VALUE])]
         return node in self.flow.pointwise and node.meta[VALUE].shape in shapes
 
     def _back(self, node: fx.Node) -> int:
         """A dropped class without which ``node`` is gone."""
-        if node in self.fate.empty:
+        if node in self.liveness.empty:
             labels = np.concatenate(
                 [lb.core(t).numpy().reshape(-1) for t in tensors_in(self.flow.values[node])]
             )
@@ -183,7 +183,7 @@ class _Judge:
         reader = self.readers.get(node)
         if reader is not None and not self._any_alive(reader.labels):
             return int(self.class_of[reader.labels.numpy()][0])
-        return self._back(next(n for n in node.all_input_nodes if n in self.fate.constant))
+        return self._back(next(n for n in node.all_input_nodes if n in self.liveness.constant))
 
 
 def _is_assigned(node: fx.Node, source: fx.Node) -> bool:
