@@ -25,7 +25,7 @@ from edgeprune.graph.arguments import (
     path_of,
 )
 from edgeprune.graph.classes import Graph, build_graph, shapes_of
-from edgeprune.graph.heap import collecting_later
+from edgeprune.graph.gc_pause import gc_paused
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import Batches, score
 from edgeprune.latency import BenchTarget
@@ -262,7 +262,7 @@ def load(
         return Run.open(path).load(which)
 
 
-@collecting_later
+@gc_paused
 def describe(graph: Graph) -> dict[str, Any]:
     """Return the JSON of `edgeprune inspect`: groups of coupled channels, and protected channels with reasons."""
     params, flops = graph.marginal_params(), graph.marginal_flops()

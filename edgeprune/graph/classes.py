@@ -22,7 +22,7 @@ from edgeprune.graph.attributes import join_layers, settle, unused_parts
 from edgeprune.graph.computed import layer_of, quantised_parts
 from edgeprune.graph.cost import Bools, ByWidths, CostModel, Ints, Meter
 from edgeprune.graph.flow import OUTPUT, Flow
-from edgeprune.graph.heap import collecting_later
+from edgeprune.graph.gc_pause import gc_paused
 from edgeprune.graph.liveness import liveness_of
 from edgeprune.graph.memory import BYTES
 from edgeprune.graph.ops import spec_of
@@ -250,7 +250,7 @@ class Graph:
         return self.class_of[vector.numpy()]
 
 
-@collecting_later
+@gc_paused
 def build_graph(
     model: nn.Module,
     inputs: Tensor | tuple[Any, ...] | dict[str, Any],

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph.classes import Graph, Ints
 from edgeprune.graph.flow import Flow, layer_name
-from edgeprune.graph.heap import collecting_later
+from edgeprune.graph.gc_pause import gc_paused
 from edgeprune.graph.labels import core, tensors_in
 from edgeprune.graph.liveness import liveness_of
 from edgeprune.graph.ordering import Orders, channel_orders
@@ -40,7 +40,7 @@ class Compacted:
     reasons: tuple[str, ...] = ()
 
 
-@collecting_later
+@gc_paused
 def compact(graph: Graph, plan: Plan) -> Compacted:
     """Cut the dropped channels out of a copy of the user's network; its class and its code stay.
 

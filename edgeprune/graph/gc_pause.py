@@ -9,7 +9,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def collecting_later(function: Callable[P, R]) -> Callable[P, R]:
+def gc_paused(function: Callable[P, R]) -> Callable[P, R]:
     """Run ``function`` without garbage collection, and restore the setting afterwards.
 
     A trace of a large network creates some 100,000 objects that stay alive. Their number triggers collections,

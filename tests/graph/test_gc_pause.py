@@ -4,10 +4,10 @@ import gc
 
 import pytest
 
-from edgeprune.graph.heap import collecting_later
+from edgeprune.graph.gc_pause import gc_paused
 
 
-@collecting_later
+@gc_paused
 def inside(fail: bool = False) -> bool:
     """Says whether it collects."""
     if fail:
