@@ -28,9 +28,9 @@ from edgeprune.errors import TraceError
 from edgeprune.graph.constants import out_of_place
 from edgeprune.graph.copying import with_flags
 from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.normalize import normalize
 from edgeprune.graph.ops import assign, nodes_in, op_name, spec_of
 from edgeprune.graph.standins import dense, stand_in, worked_out
-from edgeprune.graph.tidy import tidy
 from edgeprune.recording.record import VALUE
 
 # Modules that draw random numbers are kept whole: traced in eval mode they would dissolve into nothing,
@@ -550,7 +550,7 @@ def _module(model: nn.Module, tracer: ValueTracer, graph: fx.Graph, *, revive: b
     """The traced module; containers that torch.fx made anew take the model's training flag."""
     traced = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
     own = set(model.modules())
-    if tidy(traced, revive=revive):  # made anew, so that it holds no more than its graph uses
+    if normalize(traced, revive=revive):  # made anew, so that it holds no more than its graph uses
         return with_flags(fx.GraphModule(traced, traced.graph, class_name=type(model).__name__), model, own)
     return with_flags(traced, model, own)
 

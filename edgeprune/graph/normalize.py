@@ -30,7 +30,7 @@ _DROPOUT: dict[Any, type[nn.Module]] = {
 }
 
 
-def tidy(module: fx.GraphModule, *, revive: bool = True) -> bool:
+def normalize(module: fx.GraphModule, *, revive: bool = True) -> bool:
     """Apply every pass to ``module``'s graph; gives whether anything changed.
 
     With ``revive`` functions whose `training` flag tracing fixed become layers, which have one of their own.
