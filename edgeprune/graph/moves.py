@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.editor import Editor
-from edgeprune.graph.elements import Elements, Lookup
+from edgeprune.graph.element_check import ElementCheck, Lookup
 from edgeprune.graph.flow import Flow, Remap
 from edgeprune.graph.labels import matches, tensors_in
 from edgeprune.graph.liveness import Liveness
@@ -28,7 +28,7 @@ class Moves:
     ) -> None:
         self.flow, self.liveness, self.survivors = flow, liveness, survivors
         self.editor, self.actual = editor, actual
-        self.elements = Elements(flow, liveness, survivors)
+        self.element_check = ElementCheck(flow, liveness, survivors)
 
     def move(self, node: fx.Node) -> Any:
         """Rewrite a mover; gives the labels that arrive, or raises Immovable."""
@@ -54,7 +54,8 @@ class Moves:
         ``again`` runs it on other values of the nodes it reads.
         """
         return matches(arrived, expected) and (
-            not self.elements.are_needed(node, self.actual) or self.elements.agree(node, again, self.actual)
+            not self.element_check.is_needed(node, self.actual)
+            or self.element_check.agree(node, again, self.actual)
         )
 
     def _try(self, node: fx.Node, args: Any, kwargs: Any, lookup: "Lookup | None" = None) -> Any:

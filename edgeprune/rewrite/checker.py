@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Graph
-from edgeprune.graph.elements import Elements
+from edgeprune.graph.element_check import ElementCheck
 from edgeprune.graph.liveness import Liveness
 from edgeprune.graph.movers import (
     assigned_index,
@@ -425,8 +425,8 @@ class Checker(WatchMode):
         """Where labels repeat they do not tell an order: then each element must come where it belongs."""
         pairs = list(zip(tensors_of((args, kwargs)), fx_nodes((node.args, node.kwargs)), strict=False))
         sources = {n: labels_of(tensor) for tensor, n in pairs}
-        elements = Elements(self.flow, Liveness(), self.survivors)
-        if not elements.are_needed(node, sources):
+        element_check = ElementCheck(self.flow, Liveness(), self.survivors)
+        if not element_check.is_needed(node, sources):
             return
         nodes = {id(tensor): n for tensor, n in pairs}
 
@@ -442,7 +442,7 @@ class Checker(WatchMode):
             for n in sources
             if isinstance(self.flow.values[n], Tensor)
         ]
-        if any(grid is None for grid in grids) or not elements.agree(node, again, sources):
+        if any(grid is None for grid in grids) or not element_check.agree(node, again, sources):
             self.fail(node.meta[CALL].path, node, f"{op} would move other channels")
 
     def _compare(self, node: fx.Node, op: str, value: Any, result: Any, expected: Any) -> None:

@@ -24,13 +24,13 @@ from edgeprune.recording.record import VALUE
 Lookup = Callable[[fx.Node], Any]
 
 
-class Elements:
+class ElementCheck:
     """Compares a mover on the surviving elements with what survives of the mover on all of them."""
 
     def __init__(self, flow: Flow, liveness: Liveness, survivors: Survivors) -> None:
         self.flow, self.liveness, self.survivors = flow, liveness, survivors
 
-    def are_needed(self, node: fx.Node, actual: dict[fx.Node, Any]) -> bool:
+    def is_needed(self, node: fx.Node, actual: dict[fx.Node, Any]) -> bool:
         """Tell whether labels repeat in what ``node`` moves while some of it is pruned."""
         inputs = [n for n in node.all_input_nodes if tensors_in(self.flow.values[n])]
         unchanged = all(
