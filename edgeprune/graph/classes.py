@@ -20,7 +20,7 @@ from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph import labels as lb
 from edgeprune.graph.attributes import join_layers, settle, unused_parts
 from edgeprune.graph.computed import layer_of, quantised_parts
-from edgeprune.graph.cost import Bools, ByWidths, CostModel, Ints, Meter
+from edgeprune.graph.cost import Bools, ByWidths, CostModel, IncrementalCost, Ints
 from edgeprune.graph.flow import OUTPUT, Flow
 from edgeprune.graph.gc_pause import gc_paused
 from edgeprune.graph.liveness import liveness_of
@@ -201,9 +201,9 @@ class Graph:
         """
         return self._total("memory", keep)
 
-    def meter(self, kinds: Iterable[str], keep: Bools) -> Meter:
+    def incremental_cost(self, kinds: Iterable[str], keep: Bools) -> IncrementalCost:
         """Return the running costs ('flops', 'params', 'memory') of a keep-set that grows from ``keep``."""
-        return Meter(self._cost, kinds, self.checked(keep))
+        return IncrementalCost(self._cost, kinds, self.checked(keep))
 
     def by_widths(self, kind: str) -> ByWidths:
         """Return one cost as a function of the groups' widths; savings by emptied groups are not included."""

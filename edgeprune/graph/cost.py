@@ -197,7 +197,7 @@ class ByWidths:
         return np.asarray(self.parts.coefficients[which] * kept[self.parts.axes[which]].prod(1))
 
 
-class Meter:
+class IncrementalCost:
     """The costs of a keep-set that grows: adding classes costs no more than the axes they stand in.
 
     For keep-sets that leave no axis empty; what an empty one takes with it is not looked at.

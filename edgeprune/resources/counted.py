@@ -33,16 +33,16 @@ class GrowingTotal(GrowingCost):
     """A running total of the graph."""
 
     def __init__(self, resource: Resource, graph: "Graph", keep: "Bools") -> None:
-        self.name, self.meter = resource.name, graph.meter([resource.name], keep)
+        self.name, self.incremental_cost = resource.name, graph.incremental_cost([resource.name], keep)
 
     def after(self, classes: "Ints") -> tuple[float, Any]:
         """Return the total if ``classes`` are added, and the state that `take` needs to add them."""
-        costs, kept = self.meter.after(classes)
+        costs, kept = self.incremental_cost.after(classes)
         return float(round(costs[self.name])), kept
 
     def take(self, after: Any) -> None:
         """Add the classes of an earlier call of `after`, given the state that it returned."""
-        self.meter.take(after)
+        self.incremental_cost.take(after)
 
 
 class Flops(Counted):
