@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 def join_layers(flow: Flow) -> None:
     """Tie a parameter that layers index to its other uses; protect it where more than one axis is indexed."""
     for name, labels in flow.attributes.items():
-        indexed = [(axis, vector) for (tensor, axis), vector in flow.slots.items() if tensor == name]
+        indexed = [(axis, vector) for (tensor, axis), vector in flow.param_axes.items() if tensor == name]
         if not indexed:
             continue
         if len(indexed) == 1 and labels.numel() == labels.shape[indexed[0][0]]:
@@ -35,17 +35,19 @@ def _reader(flow: Flow, name: str) -> fx.Node:
 
 
 def settle(flow: Flow, component: Ints) -> None:
-    """Give parameters used pointwise their slots; protect those that no single axis carries."""
+    """Label the axes of parameters that are used pointwise; protect those that no single axis carries."""
     used = np.zeros(component.max() + 1, dtype=bool)
-    for vector in flow.slots.values():
+    for vector in flow.param_axes.values():
         used[component[vector.numpy()]] = True
     for name, labels in flow.attributes.items():
         if not labels.numel():
             continue
         classes = component[labels.numpy()]
         axis = _carrying_axis(classes)
-        if axis is not None and (name, axis) not in flow.slots:
-            flow.slots[name, axis] = labels.movedim(axis, 0).reshape(labels.shape[axis], -1)[:, 0].clone()
+        if axis is not None and (name, axis) not in flow.param_axes:
+            flow.param_axes[name, axis] = (
+                labels.movedim(axis, 0).reshape(labels.shape[axis], -1)[:, 0].clone()
+            )
         elif axis is None and labels.numel() > 1 and used[np.unique(classes)].any():
             flow.protect(labels, "a parameter whose axes mix channels and positions", _reader(flow, name))
 

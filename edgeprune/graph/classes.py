@@ -90,7 +90,7 @@ class Protected:
 class Graph:
     """A traced model with its classes of coupled channels.
 
-    ``slots[(tensor, axis)][i]`` is the class of index i along that axis, or -1 where it always stays.
+    ``param_axes[(tensor, axis)][i]`` is the class of index i along that axis, or -1 where it always stays.
     FLOPs are multiply-adds as fvcore counts them, for the example input, batch included. ``notes`` names
     the parts of the model that its forward does not use in eval mode, and that are not in ``module``.
     ``ignore`` is what was asked to be left alone, and ``shapes`` are those of all tensors of the model.
@@ -100,7 +100,7 @@ class Graph:
     flow: Flow
     inputs: tuple[Any, ...]
     class_of: Ints
-    slots: dict[tuple[str, int], Ints]
+    param_axes: dict[tuple[str, int], Ints]
     groups: list[ChannelGroup]
     protected: list[Protected]
     notes: tuple[str, ...] = ()
@@ -153,7 +153,7 @@ class Graph:
     def fingerprint(self) -> str:
         """Hash of the structure: a keep-plan made for one graph fits another with the same."""
         digest = hashlib.sha256()
-        for (name, axis), vector in sorted(self.slots.items()):
+        for (name, axis), vector in sorted(self.param_axes.items()):
             digest.update(f"{name}/{axis}/".encode() + vector.astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 
@@ -172,7 +172,7 @@ class Graph:
 
     @cached_property
     def _cost(self) -> CostModel:
-        return CostModel.build(self.module, self.flow, self.slots, self.class_of, self.classes)
+        return CostModel.build(self.module, self.flow, self.param_axes, self.class_of, self.classes)
 
     def _total(self, kind: str, keep: Bools | None) -> int:
         checked = self.checked(keep)
@@ -339,10 +339,10 @@ def _labelled(
     component = _components(flow)
     settle(flow, component)
     class_of, component_class = _number(flow, component)
-    slots = {key: class_of[vector.numpy()] for key, vector in flow.slots.items()}
-    groups = _groups(flow, slots, int(class_of.max(initial=-1)) + 1)
+    param_axes = {key: class_of[vector.numpy()] for key, vector in flow.param_axes.items()}
+    groups = _groups(flow, param_axes, int(class_of.max(initial=-1)) + 1)
     protected = _protected(flow, component)
-    return Graph(record, flow, inputs, class_of, slots, groups, protected, (), training_flow)
+    return Graph(record, flow, inputs, class_of, param_axes, groups, protected, (), training_flow)
 
 
 def _starves(flow: Flow) -> bool:
@@ -385,7 +385,7 @@ def _ignore(flow: Flow, names: tuple[str, ...]) -> None:
     nodes = [n for n in flow.module.graph.nodes if n.op == "call_module"]
     first = next(iter(flow.module.graph.nodes))
     layers = {str(n.target): (flow.values[n], n) for n in nodes}
-    layers.update({key[0].rsplit(".", 1)[0]: (flow.slots[key], first) for key in flow.outputs.items()})
+    layers.update({key[0].rsplit(".", 1)[0]: (flow.param_axes[key], first) for key in flow.outputs.items()})
     for name in names:
         inside = [layer for layer in layers if layer == name or layer.startswith(name + ".")]
         if not inside:
@@ -406,15 +406,17 @@ def _components(flow: Flow) -> Ints:
 
 
 def _number(flow: Flow, component: Ints) -> tuple[Ints, Ints]:
-    """Class index by label and by component; -1 for what is protected, constant or has no slot."""
+    """Class index by label and by component; -1 for what is protected, constant or on no parameter axis."""
     free = np.zeros(component.max() + 1, dtype=bool)
-    for vector in flow.slots.values():
+    for vector in flow.param_axes.values():
         free[component[vector.numpy()]] = True
     for labels, _, _ in flow.protections:
         free[component[labels.numpy()]] = False
     free[component[0]] = False
     free &= ~_only_created(flow, component)
-    used = np.concatenate([component[vector.numpy()] for vector in flow.slots.values()] or [np.zeros(0, int)])
+    used = np.concatenate(
+        [component[vector.numpy()] for vector in flow.param_axes.values()] or [np.zeros(0, int)]
+    )
     components, first = np.unique(used[free[used]], return_index=True)
     component_class = np.full(len(free), -1, dtype=np.int64)
     component_class[components[np.argsort(first)]] = np.arange(len(components))
@@ -429,18 +431,20 @@ def _only_created(flow: Flow, component: Ints) -> Bools:
     return (counts > 0) & (counts == np.bincount(component, minlength=size))
 
 
-def _groups(flow: Flow, slots: dict[tuple[str, int], Ints], classes: int) -> list[ChannelGroup]:
-    """Classes with the same set of slots form one group."""
-    keys, groups = list(slots), []
+def _groups(flow: Flow, param_axes: dict[tuple[str, int], Ints], classes: int) -> list[ChannelGroup]:
+    """Classes that occur on the same parameter axes form one group."""
+    keys, groups = list(param_axes), []
     read = {reader.weight for reader in flow.readers}
-    for index, (members, places) in enumerate(_alike(list(slots.values()), classes)):
+    for index, (members, places) in enumerate(_alike(list(param_axes.values()), classes)):
         made = [keys[p][0] for p in places if flow.outputs.get(keys[p][0]) == keys[p][1]]
         mixed = [keys[p][0] for p in places if keys[p][0] in read and keys[p][0] not in made]
         names = tuple(layer_of(name) for name in made)
         label = names[0] if names else keys[places[0]][0]
         readers = tuple(layer_of(name) for name in mixed)
         channels = tuple(
-            _channels(slots[keys[p]], members) for p in places if flow.outputs.get(keys[p][0]) == keys[p][1]
+            _channels(param_axes[keys[p]], members)
+            for p in places
+            if flow.outputs.get(keys[p][0]) == keys[p][1]
         )
         groups.append(ChannelGroup(index, label, members, names, readers, channels))
     return groups
@@ -474,7 +478,7 @@ def _alike(vectors: list[Ints], classes: int) -> list[tuple[Ints, Ints]]:
 
 def _protected(flow: Flow, component: Ints) -> list[Protected]:
     """Which layers' output channels stay for which reason; the first reason given counts."""
-    made = {name: component[flow.slots[name, axis].numpy()] for name, axis in flow.outputs.items()}
+    made = {name: component[flow.param_axes[name, axis].numpy()] for name, axis in flow.outputs.items()}
     counts: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     open_ones = {name: np.ones(len(components), dtype=bool) for name, components in made.items()}
     hit = np.zeros(component.max() + 1, dtype=bool)

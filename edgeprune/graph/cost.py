@@ -73,7 +73,7 @@ class CostModel:
         cls,
         module: fx.GraphModule | Record,
         flow: Flow,
-        slots: dict[tuple[str, int], Ints],
+        param_axes: dict[tuple[str, int], Ints],
         class_of: Ints,
         classes: int,
     ) -> "CostModel":
@@ -82,7 +82,7 @@ class CostModel:
         Args:
             module: the record or graph module.
             flow: its labels.
-            slots: class vector of each indexed axis, by (tensor, axis).
+            param_axes: class vector of each indexed axis, by (tensor, axis).
             class_of: class of each label, -1 where it is always kept.
             classes: number of classes.
         """
@@ -91,7 +91,7 @@ class CostModel:
         params: list[Row] = []
         model = module.model if isinstance(module, Record) else module
         for name, tensor in named_parameters(model).items():
-            axes = [table.index(slots.get((name, axis)), size) for axis, size in enumerate(tensor.shape)]
+            axes = [table.index(param_axes.get((name, axis)), size) for axis, size in enumerate(tensor.shape)]
             params.append((1.0, axes, tuple(users[name])))
         flops: list[Row] = []
         for cost in flow.costs:

@@ -1,7 +1,7 @@
 """Walk a traced graph once with labels in place of numbers (design: the channel-label idea).
 
 `Flow` holds what the rules write down: which labels are tied, which are protected and why, which
-slots of which parameter belong to which label, who reads channels, and what each operation costs.
+parameter axes belong to which label, who reads channels, and what each operation costs.
 """
 
 from collections import defaultdict
@@ -140,7 +140,7 @@ class Flow:
     values: dict[fx.Node, Any] = field(default_factory=dict)
     ties: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     protections: list[tuple[Tensor, str, str]] = field(default_factory=list)
-    slots: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    param_axes: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
     readers: list[Reader] = field(default_factory=list)
     remaps: list[Remap] = field(default_factory=list)
@@ -184,7 +184,7 @@ class Flow:
             record,
             ties=self.ties,
             protections=self.protections,
-            slots=self.slots,
+            param_axes=self.param_axes,
             outputs=self.outputs,
             attributes=self.attributes,
             count=self.count,
@@ -235,7 +235,7 @@ class Flow:
         for path, part in self.module.parts.items():
             inside = tensors_within(self.module.model, [path])
             names = {name for name, tensor in self._tensors.items() if id(tensor) in inside}
-            held = [vector for (name, _), vector in self.slots.items() if name in names]
+            held = [vector for (name, _), vector in self.param_axes.items() if name in names]
             held += [labels for name, labels in self.attributes.items() if name in names]
             for labels in held:
                 used = torch.unique(lb.core(labels))
@@ -249,7 +249,7 @@ class Flow:
         self.created.append(self.fresh(value.shape[1]))
         return lb.spread(self.created[-1], 1, tuple(value.shape))
 
-    def slot(self, name: str, axis: int, vector: Tensor, node: fx.Node) -> None:
+    def index_axis(self, name: str, axis: int, vector: Tensor, node: fx.Node) -> None:
         """Index ``axis`` of tensor ``name`` by ``vector``; a second use ties the two.
 
         Args:
@@ -261,19 +261,19 @@ class Flow:
         for other in self.partners.get(name, ()):
             tensor = self._tensors[other]
             if axis < tensor.dim() and tensor.shape[axis] == len(vector):
-                self._slot(other, axis, vector, node)
-        self._slot(name, axis, vector, node)
+                self._index_axis(other, axis, vector, node)
+        self._index_axis(name, axis, vector, node)
 
-    def _slot(self, name: str, axis: int, vector: Tensor, node: fx.Node) -> None:
-        known = self.slots.get((name, axis))
+    def _index_axis(self, name: str, axis: int, vector: Tensor, node: fx.Node) -> None:
+        known = self.param_axes.get((name, axis))
         if known is None:
-            self.slots[name, axis] = vector.clone()
+            self.param_axes[name, axis] = vector.clone()
             return
         self.tie(known, vector)
         clash = (known == 0) != (vector == 0)
         if bool(clash.any()):
             self.protect(known + vector * (known == 0), "a parameter is shared with a constant input", node)
-            self.slots[name, axis] = torch.where(known == 0, vector, known)
+            self.param_axes[name, axis] = torch.where(known == 0, vector, known)
 
     def output_labels(self, name: str, axis: int, size: int) -> Tensor:
         """Return labels of the channels that parameter ``name`` makes along its ``axis``; the same on every use.
@@ -284,13 +284,13 @@ class Flow:
             size: its length along that axis.
         """
         self.outputs.setdefault(name, axis)
-        if (name, axis) not in self.slots:
-            self.slots[name, axis] = self.fresh(size)
+        if (name, axis) not in self.param_axes:
+            self.param_axes[name, axis] = self.fresh(size)
             for other in self.partners.get(name, ()):
                 tensor = self._tensors[other]
                 if axis < tensor.dim() and tensor.shape[axis] == size:
-                    self.slots[other, axis] = self.slots[name, axis].clone()
-        return self.slots[name, axis]
+                    self.param_axes[other, axis] = self.param_axes[name, axis].clone()
+        return self.param_axes[name, axis]
 
     def tensor_name(self, tensor: Any) -> str | None:
         """Canonical state-dict name of a parameter or buffer."""

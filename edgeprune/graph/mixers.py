@@ -28,7 +28,7 @@ def _dense(flow: Flow, call: Call, name: str, weight: Tensor, side: int) -> Tens
     """Axis ``side`` of a matrix reads the last axis; the other gives the output labels."""
     vector = flow.read(call, call.x.dim() - 1, name)
     if vector is not None:
-        flow.slot(name, side, vector, call.node)
+        flow.index_axis(name, side, vector, call.node)
     out = flow.output_labels(name, 1 - side, weight.shape[1 - side])
     reads = vector if vector is not None else torch.zeros(weight.shape[side], dtype=torch.long)
     flow.cost(call.node, math.prod(call.shape[:-1]), out, reads)
@@ -54,7 +54,7 @@ def _computed_linear(flow: Flow, call: Call) -> Any:
 def _bias(flow: Flow, call: Call, position: int, out: Tensor) -> None:
     name, _ = flow.weight(call, position, "bias")
     if name is not None:
-        flow.slot(name, 0, out, call.node)
+        flow.index_axis(name, 0, out, call.node)
         return
     labels = call.get(position, "bias")
     if isinstance(labels, Tensor) and call.module is None:
@@ -134,7 +134,7 @@ def _convolution_cost(flow: Flow, call: Call, name: str, weight: Tensor, axis: i
     places = tuple(call.x.shape) if transposed else call.shape
     batch = places[0] if axis == 1 else 1
     every = batch * math.prod(places[axis + 1 :]) * math.prod(weight.shape[2:])
-    vectors = [flow.slots.get((name, a), torch.zeros(weight.shape[a], dtype=torch.long)) for a in (0, 1)]
+    vectors = [flow.param_axes.get((name, a), torch.zeros(weight.shape[a], dtype=torch.long)) for a in (0, 1)]
     flow.cost(call.node, every, *vectors)
 
 
@@ -142,7 +142,7 @@ def _plain(flow: Flow, call: Call, name: str, weight: Tensor, axis: int, transpo
     side, out_side = (0, 1) if transposed else (1, 0)
     vector = flow.read(call, axis, name)
     if vector is not None:
-        flow.slot(name, side, vector, call.node)
+        flow.index_axis(name, side, vector, call.node)
     return flow.output_labels(name, out_side, weight.shape[out_side])
 
 
@@ -155,7 +155,7 @@ def _depthwise(
         return None
     multiplier = weight.shape[1] if transposed else weight.shape[0] // len(vector)
     out = vector.repeat_interleave(multiplier)
-    flow.slot(name, 0, vector if transposed else out, call.node)
+    flow.index_axis(name, 0, vector if transposed else out, call.node)
     return out
 
 
@@ -170,9 +170,9 @@ def _grouped(flow: Flow, call: Call, name: str, weight: Tensor, axis: int, trans
         flow.protect(incoming, "a grouped convolution reads constant channels", call.node)
     flow.tie(incoming[:1], incoming)
     if transposed:
-        flow.slot(name, 0, vector, call.node)
+        flow.index_axis(name, 0, vector, call.node)
         return flow.output_labels(name, 1, weight.shape[1]).repeat(groups)
-    flow.slot(name, 1, incoming[0], call.node)
+    flow.index_axis(name, 1, incoming[0], call.node)
     out = flow.output_labels(name, 0, weight.shape[0])
     flow.tie(out.view(groups, -1)[:1], out.view(groups, -1))
     return out

@@ -24,7 +24,7 @@ def _vectors(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector:
     for position, name in names:
         tensor_name, tensor = flow.weight(call, position, name)
         if tensor_name is not None and tensor is not None and tensor.dim() == 1:
-            flow.slot(tensor_name, 0, vector, call.node)
+            flow.index_axis(tensor_name, 0, vector, call.node)
 
 
 def _count(flow: Flow, call: Call, position: int, plain: int, affine: int) -> None:
@@ -132,5 +132,5 @@ def prelu(flow: Flow, call: Call) -> Any:
         vector = lb.vector_along(call.x, 1)
         if vector is None:
             return flow.stop(call, MIXED)
-        flow.slot(name, 0, vector, call.node)
+        flow.index_axis(name, 0, vector, call.node)
     return call.x

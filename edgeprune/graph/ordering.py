@@ -71,7 +71,7 @@ def _permutable(graph: Graph, vector: Ints) -> bool:
         return False
     members = np.zeros(graph.classes + 1, dtype=bool)
     members[vector] = True
-    for other in graph.slots.values():
+    for other in graph.param_axes.values():
         if members[other].any() and not np.array_equal(other, vector):
             return False
     return all(

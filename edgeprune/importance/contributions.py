@@ -182,7 +182,7 @@ def _product(graph: Graph, reader: Reader, positions: int, generator: torch.Gene
     geometry = geometry_of(reader)
     if name is None or geometry is None or graph.flow.outputs.get(name) != 0:
         return None
-    slots = graph.slots[name, 1]
+    slots = graph.param_axes[name, 1]
     if not (slots >= 0).any():
         return None
     weight = weight_of(graph, reader)

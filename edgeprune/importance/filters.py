@@ -77,7 +77,7 @@ def written_filters(graph: Graph) -> list[Filters]:
     """Return the filters of each layer that writes channels."""
     tensors = named_parameters(graph.model)
     return [
-        Filters(name, _by_channel(tensors[name], axis), graph.slots[name, axis])
+        Filters(name, _by_channel(tensors[name], axis), graph.param_axes[name, axis])
         for name, axis in graph.flow.outputs.items()
         if name in tensors
     ]
@@ -91,10 +91,10 @@ def read_filters(graph: Graph) -> list[Filters]:
     """
     tensors = named_parameters(graph.model)
     filters = []
-    for (name, axis), classes in graph.slots.items():
+    for (name, axis), classes in graph.param_axes.items():
         if name in tensors and graph.flow.outputs.get(name, axis) != axis:
             weights = _by_channel(tensors[name], axis)
-            filters.append(_gathered(name, weights, classes, graph.flow.slots[name, axis].numpy()))
+            filters.append(_gathered(name, weights, classes, graph.flow.param_axes[name, axis].numpy()))
     return filters
 
 

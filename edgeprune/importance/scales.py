@@ -27,9 +27,9 @@ def bn_scale(graph: Graph, *, reduction: str = "mean", normalise: str = "none") 
     tensors = dict(graph.model.named_parameters())
     names = dict.fromkeys(name for name in (_gamma(graph, node) for node in graph.nodes) if name)
     rows = [
-        LayerScores(name.rsplit(".", 1)[0], _absolute(tensors[name]), graph.slots[name, 0])
+        LayerScores(name.rsplit(".", 1)[0], _absolute(tensors[name]), graph.param_axes[name, 0])
         for name in names
-        if (name, 0) in graph.slots
+        if (name, 0) in graph.param_axes
     ]
     if not rows:
         raise PlanError("criterion bn-scale needs BatchNorm layers with a scale; this model has none: try l1")

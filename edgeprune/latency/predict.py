@@ -52,13 +52,13 @@ class LatencyModel:
     @cached_property
     def timed(self) -> list[Timed]:
         """List every layer; the channels of one that was pruned before are the graph's."""
-        slots = self.graph.slots
+        param_axes = self.graph.param_axes
         return [
             Timed(
                 layer,
                 self.table.entry(layer.shape),
-                slots.get((f"{layer.name}.weight", 0 if layer.shape.op == DEPTHWISE else 1)),
-                slots.get((f"{layer.name}.weight", 0)),
+                param_axes.get((f"{layer.name}.weight", 0 if layer.shape.op == DEPTHWISE else 1)),
+                param_axes.get((f"{layer.name}.weight", 0)),
             )
             for layer in self.model.layers
         ]

@@ -55,7 +55,7 @@ class GroupLasso(Callback):
         named = dict(graph.model.named_parameters())
         grouped = [
             (name, axis)
-            for (name, axis), classes in graph.slots.items()
+            for (name, axis), classes in graph.param_axes.items()
             if name in named and named[name].dim() > 1 and (classes >= 0).any()
         ]
         axes = Counter(name for name, _ in grouped)

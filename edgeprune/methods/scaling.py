@@ -71,7 +71,7 @@ class ScaleFactors(Callback):
 
     def _attach(self) -> list[nn.Module]:
         layers = []
-        for (name, axis), classes in self.graph.slots.items():
+        for (name, axis), classes in self.graph.param_axes.items():
             path, _, leaf = name.rpartition(".")
             layer = self.graph.model.get_submodule(path)
             weight = getattr(layer, leaf)

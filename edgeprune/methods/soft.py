@@ -56,7 +56,7 @@ def zero(graph: Graph, keep: Bools) -> None:
     alive = np.append(keep, True)  # class -1 stays
     named = dict(graph.model.named_parameters())
     with torch.no_grad():
-        for (name, axis), classes in graph.slots.items():
+        for (name, axis), classes in graph.param_axes.items():
             parameter = named.get(name)
             reads = parameter is not None and parameter.dim() > 1 and graph.flow.outputs.get(name) != axis
             if parameter is None or reads:

@@ -133,7 +133,7 @@ def layers_of(graph: Graph, positions: int, seed: int) -> list[FittedLayer]:
         name, geometry = reader.weight, geometry_of(reader)
         if name is None or geometry is None or graph.flow.outputs.get(name) != 0:
             continue
-        classes = graph.slots[name, 1]
+        classes = graph.param_axes[name, 1]
         if not (classes >= 0).any() or name not in parameters or not has_own_weight(graph, reader):
             continue
         if uses[name] > 1:  # a layer used twice has two outputs to preserve

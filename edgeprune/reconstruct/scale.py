@@ -54,4 +54,4 @@ def _multiply(graph: Graph, name: str, classes: Ints, factors: np.ndarray) -> No
     parameter = named_tensor(graph, name)
     view = [1, -1] + [1] * (parameter.dim() - 2)
     with torch.no_grad():
-        parameter.mul_(torch.from_numpy(table[graph.slots[name, 1]]).to(parameter).view(view))
+        parameter.mul_(torch.from_numpy(table[graph.param_axes[name, 1]]).to(parameter).view(view))

@@ -325,8 +325,8 @@ class _Mode:
         for local, tensor in [*traced.named_parameters(), *traced.named_buffers()]:
             name = network_flow.tensor_name(tensor)
             for axis in range(tensor.dim()):
-                if name is not None and (name, axis) in network_flow.slots:
-                    sub.slots[local, axis] = network_flow.slots[name, axis]
+                if name is not None and (name, axis) in network_flow.param_axes:
+                    sub.param_axes[local, axis] = network_flow.param_axes[name, axis]
             if name in network_flow.attributes:
                 sub.attributes[local] = network_flow.attributes[name]
         sub.run(apply_rule)
@@ -342,8 +342,8 @@ class _Mode:
             _alike(class_of, a, b) for a, b in zip(results, recorded, strict=True)
         ):
             raise NotRewritable("its graph does not give what the record says")
-        slots = {key: class_of[vector.numpy()] for key, vector in sub.slots.items()}
-        return Graph(traced, sub, (), class_of, slots, [], [])
+        param_axes = {key: class_of[vector.numpy()] for key, vector in sub.param_axes.items()}
+        return Graph(traced, sub, (), class_of, param_axes, [], [])
 
     def _labels_of(self, node: Any) -> Any:
         return self.flow.values[node] if isinstance(node, fx.Node) else node

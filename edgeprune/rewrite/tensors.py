@@ -30,7 +30,7 @@ def kept_indices(graph: Graph, keep: Bools, orders: Orders) -> dict[str, dict[in
     """
     alive = np.append(keep, True)  # class -1 stays
     kept_by_axis: dict[str, dict[int, Ints]] = {}
-    for (name, axis), vector in graph.slots.items():
+    for (name, axis), vector in graph.param_axes.items():
         order = orders.get(vector.tobytes()) if orders else None
         kept = np.flatnonzero(alive[vector]) if order is None else order
         if len(kept) != len(vector) or order is not None:

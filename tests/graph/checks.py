@@ -118,7 +118,7 @@ def sweep_one(
 
 def protected_share(graph: Graph) -> float:
     """Share of all layers' output channels that are never removed."""
-    made = [graph.slots[key] for key in graph.flow.outputs.items()]
+    made = [graph.param_axes[key] for key in graph.flow.outputs.items()]
     return sum(int((v < 0).sum()) for v in made) / max(1, sum(len(v) for v in made))
 
 

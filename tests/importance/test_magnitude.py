@@ -66,7 +66,7 @@ def test_channels_that_no_layer_writes_are_judged_by_what_reads_them() -> None:
     with torch.no_grad():
         model.b.weight.copy_(torch.tensor([1.0, -2.0, 3.0, 0.0]).view(1, 4, 1, 1))
     graph = build_graph(model, torch.zeros(1, 1, 4, 4))
-    read = graph.slots["b.weight", 1]
+    read = graph.param_axes["b.weight", 1]
     np.testing.assert_allclose(score(graph, "l1", normalise="none")[read], [1, 2, 3, 0])
 
 
