@@ -272,7 +272,7 @@ def describe(graph: Graph) -> dict[str, Any]:
             "name": group.name,
             "classes": group.size,
             "producers": list(group.producers),
-            "readers": list(group.readers),
+            "readers": list(group.consumers),
             "params_share": float(params[group.classes].sum() / max(1, all_params)),
             "flops_share": float(flops[group.classes].sum() / max(1, all_flops)),
         }

@@ -50,7 +50,7 @@ __all__ = [
 class ChannelGroup:
     """Classes that live in the same layers: a residual stream, or the inside of one block.
 
-    ``classes`` are indices into a keep-vector; ``producers`` write these channels, ``readers`` mix them.
+    ``classes`` are indices into a keep-vector; ``producers`` write these channels, ``consumers`` mix them.
     ``channels`` says for each producer how many of its channels one class stands for: 32 in a convolution of
     32 groups, whose j-th channels stay or go together.
     """
@@ -59,7 +59,7 @@ class ChannelGroup:
     name: str
     classes: Ints
     producers: tuple[str, ...]
-    readers: tuple[str, ...]
+    consumers: tuple[str, ...]
     channels: tuple[int, ...] = ()
 
     def least(self, floor: int) -> int:
@@ -434,19 +434,19 @@ def _only_created(flow: Flow, component: Ints) -> Bools:
 def _groups(flow: Flow, param_axes: dict[tuple[str, int], Ints], classes: int) -> list[ChannelGroup]:
     """Classes that occur on the same parameter axes form one group."""
     keys, groups = list(param_axes), []
-    read = {reader.weight for reader in flow.readers}
+    read = {consumer.weight for consumer in flow.consumers}
     for index, (members, places) in enumerate(_alike(list(param_axes.values()), classes)):
         made = [keys[p][0] for p in places if flow.outputs.get(keys[p][0]) == keys[p][1]]
         mixed = [keys[p][0] for p in places if keys[p][0] in read and keys[p][0] not in made]
         names = tuple(layer_of(name) for name in made)
         label = names[0] if names else keys[places[0]][0]
-        readers = tuple(layer_of(name) for name in mixed)
+        consumers = tuple(layer_of(name) for name in mixed)
         channels = tuple(
             _channels(param_axes[keys[p]], members)
             for p in places
             if flow.outputs.get(keys[p][0]) == keys[p][1]
         )
-        groups.append(ChannelGroup(index, label, members, names, readers, channels))
+        groups.append(ChannelGroup(index, label, members, names, consumers, channels))
     return groups
 
 

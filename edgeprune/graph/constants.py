@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.editor import Editor
-from edgeprune.graph.flow import Flow, Reader
+from edgeprune.graph.flow import Consumer, Flow
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.liveness import Liveness, is_noise
 from edgeprune.graph.ops import op_name
@@ -28,7 +28,7 @@ class Constants:
     ) -> None:
         self.flow, self.liveness, self.survivors = flow, liveness, survivors
         self.editor, self.picks = editor, picks
-        self._readers: dict[fx.Node, Reader] = {reader.node: reader for reader in flow.readers}
+        self._consumers: dict[fx.Node, Consumer] = {consumer.node: consumer for consumer in flow.consumers}
         self._values: dict[fx.Node, Tensor] = {}
         self._read: dict[fx.Node, str] = {}
 
@@ -51,9 +51,9 @@ class Constants:
         shape = tuple(lb.core(self.survivors.of(self.flow.values[node])).shape)
         if self.liveness.constant[node]:
             return self.editor.zeros(shape)
-        reader = self._readers.get(node)
-        if reader is not None and (
-            not self._alive(reader) or self.liveness.constant.get(reader.source, False)
+        consumer = self._consumers.get(node)
+        if consumer is not None and (
+            not self._alive(consumer) or self.liveness.constant.get(consumer.source, False)
         ):
             return self._bias(node).detach().reshape(shape)
         if node.op == "call_module":
@@ -67,8 +67,8 @@ class Constants:
             return getattr(args[0], str(node.target).rstrip("_"))(*args[1:], **kwargs)
         return out_of_place(node.target)(*args, **kwargs)
 
-    def _alive(self, reader: Reader) -> bool:
-        return bool(self.survivors.kept(reader.labels).any())
+    def _alive(self, consumer: Consumer) -> bool:
+        return bool(self.survivors.kept(consumer.labels).any())
 
     def _argument(self, node: fx.Node, argument: fx.Node) -> Any:
         if argument in self.liveness.constant:

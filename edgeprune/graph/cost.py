@@ -97,8 +97,8 @@ class CostModel:
         for cost in flow.costs:
             axes = [table.index(class_of[vector.numpy()], len(vector)) for vector in cost.axes]
             flops.append((cost.coefficient, axes, (cost.node,)))
-        for reader in flow.readers:
-            table.index(class_of[reader.labels.numpy()], len(reader.labels))
+        for consumer in flow.consumers:
+            table.index(class_of[consumer.labels.numpy()], len(consumer.labels))
         held, alive = _memory(flow, class_of, table)
         base, counts = table.matrix()
         parts = {"params": _packed(params, len(base)), "flops": _packed(flops, len(base))}

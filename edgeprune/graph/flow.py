@@ -26,7 +26,7 @@ OUTPUT = "output of the network"
 
 
 @dataclass(frozen=True)
-class Reader:
+class Consumer:
     """A node that mixes channels: there a dropped channel is read as zero.
 
     ``labels`` is the label vector along ``axis`` of the node's first tensor input; ``weight`` names
@@ -142,7 +142,7 @@ class Flow:
     protections: list[tuple[Tensor, str, str]] = field(default_factory=list)
     param_axes: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
-    readers: list[Reader] = field(default_factory=list)
+    consumers: list[Consumer] = field(default_factory=list)
     remaps: list[Remap] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     attributes: dict[str, Tensor] = field(default_factory=dict)
@@ -329,7 +329,7 @@ class Flow:
         if vector is None:
             self.protect(call.x, "channels are mixed with positions here", call.node)
             return None
-        self.readers.append(Reader(call.node, axis, vector, weight))
+        self.consumers.append(Consumer(call.node, axis, vector, weight))
         return vector
 
     def cost(self, node: fx.Node, coefficient: float, *axes: Tensor) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.flow import Flow, Reader, weight_node
+from edgeprune.graph.flow import Consumer, Flow, weight_node
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import OpSpec, op_name, spec_of
 from edgeprune.recording.record import VALUE
@@ -56,7 +56,7 @@ class _LivenessAnalysis:
     def __init__(self, flow: Flow, class_of: Ints, keep: Bools) -> None:
         self.flow, self.class_of = flow, class_of
         self.alive = np.concatenate([keep, [True]])[class_of]  # by label; class -1 stays
-        self.readers: dict[fx.Node, Reader] = {reader.node: reader for reader in flow.readers}
+        self.consumers: dict[fx.Node, Consumer] = {consumer.node: consumer for consumer in flow.consumers}
         self.liveness = Liveness()
         self._known: dict[int, bool] = {}  # by the ids of label tensors, which the walk keeps
 
@@ -81,14 +81,14 @@ class _LivenessAnalysis:
     # --- constants -------------------------------------------------------------------------------
 
     def _constant(self, node: fx.Node) -> None:
-        constant, reader = self.liveness.constant, self.readers.get(node)
+        constant, consumer = self.liveness.constant, self.consumers.get(node)
         inputs = [n for n in node.all_input_nodes if n.op != "get_attr" and tensors_in(self.flow.values[n])]
         if op_name(node) in ("mul", "div"):
             inputs = [n for n in inputs if not is_noise(n)]
-        if reader is not None and reader.weight is not None:
-            if not self._any_alive(reader.labels) or constant.get(reader.source, False):
+        if consumer is not None and consumer.weight is not None:
+            if not self._any_alive(consumer.labels) or constant.get(consumer.source, False):
                 constant[node] = not self._has_bias(node)
-            elif reader.source in constant and self._is_pointlike(node):
+            elif consumer.source in constant and self._is_pointlike(node):
                 constant[node] = False
         elif op_name(node) == "mul" and any(constant.get(n, False) for n in inputs):
             constant[node] = True
@@ -117,7 +117,7 @@ class _LivenessAnalysis:
         if node in self.flow.pointwise:
             return all(self._is_thin(node, n) for n in node.all_input_nodes if n.op == "get_attr")
         name = op_name(node)
-        keeps = name in ("mean", "amax") and node not in self.readers and self._same_axes(node)
+        keeps = name in ("mean", "amax") and node not in self.consumers and self._same_axes(node)
         return keeps or self._spec(node).folds
 
     def _same_axes(self, node: fx.Node) -> bool:
@@ -180,9 +180,9 @@ class _LivenessAnalysis:
                 [lb.core(t).numpy().reshape(-1) for t in tensors_in(self.flow.values[node])]
             )
             return int(self.class_of[labels][0])
-        reader = self.readers.get(node)
-        if reader is not None and not self._any_alive(reader.labels):
-            return int(self.class_of[reader.labels.numpy()][0])
+        consumer = self.consumers.get(node)
+        if consumer is not None and not self._any_alive(consumer.labels):
+            return int(self.class_of[consumer.labels.numpy()][0])
         return self._back(next(n for n in node.all_input_nodes if n in self.liveness.constant))
 
 

@@ -2,7 +2,7 @@
 
 Reckoned for a runtime that does what those in use do: an operation that looks at one element at a time, or at
 one channel by itself (activations, BatchNorm, a residual add), writes over an input that nobody reads after
-it; views are no copies; a tensor is freed after its last reader.
+it; views are no copies; a tensor is freed after its last consumer.
 """
 
 from dataclasses import dataclass

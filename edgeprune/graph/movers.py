@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.flow import Call, Flow, Reader, Remap
+from edgeprune.graph.flow import Call, Consumer, Flow, Remap
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.mixers import MIXED
 from edgeprune.graph.ops import nodes_in, source_of, spec_of
@@ -220,6 +220,6 @@ def _remap(
 ) -> Any:
     source = F.pad(torch.arange(len(vector)), widths, value=-1)
     out = flow.pad_labels.pop(0) if flow.pad_labels else flow.fresh(call.shape[axis])
-    flow.readers.append(Reader(call.node, axis, vector, None))
+    flow.consumers.append(Consumer(call.node, axis, vector, None))
     flow.remaps.append(Remap(call.node, axis, vector, out, source, others))
     return lb.spread(out, axis, call.shape)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.flow import Call, Flow, Reader
+from edgeprune.graph.flow import Call, Consumer, Flow
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.mixers import MIXED
 
@@ -104,7 +104,7 @@ def reduce(flow: Flow, call: Call) -> Any:
             or len(lb.wide_axes(call.x)) > 1
         ):
             return flow.stop(call, f"{call.op} over channels")
-        flow.readers.append(Reader(call.node, wide[0], lb.vector_along(call.x, wide[0]), None))  # type: ignore[arg-type]
+        flow.consumers.append(Consumer(call.node, wide[0], lb.vector_along(call.x, wide[0]), None))  # type: ignore[arg-type]
         return lb.constants_like(call.value)
     if any(call.x.shape[axis] == 0 for axis in axes):
         return lb.constants_like(call.value)  # of nothing, which is the same whatever is dropped

@@ -59,7 +59,7 @@ class Rewriter:
         self.bypassed: set[fx.Node] = set()
         self.remaps = {remap.node: remap for remap in self.flow.remaps}
         self.sums = {
-            reader.node for reader in self.flow.readers if reader.weight is None
+            consumer.node for consumer in self.flow.consumers if consumer.weight is None
         } - self.remaps.keys()
 
     def run(self) -> fx.Graph:

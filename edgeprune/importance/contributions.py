@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeprune.graph.classes import Graph, Ints
-from edgeprune.graph.flow import Reader, layer_name, weight_node
+from edgeprune.graph.flow import Consumer, layer_name, weight_node
 from edgeprune.graph.ops import op_name
 from edgeprune.importance.batches import Batches, inputs_of
 from edgeprune.importance.combine import Scores
@@ -100,7 +100,7 @@ class Products:
     the i and j of each pair of classes it is that pair's product.
 
     Args:
-        reader: the layer.
+        consumer: the layer.
         weight: (groups, outputs of a group, channels of a group, kernel positions).
         geometry: how the layer slides over its input.
         slots: class of each channel of a group, -1 if protected.
@@ -110,14 +110,14 @@ class Products:
 
     def __init__(
         self,
-        reader: Reader,
+        consumer: Consumer,
         weight: Tensor,
         geometry: Geometry,
         slots: Ints,
         positions: int,
         generator: torch.Generator,
     ) -> None:
-        self.reader, self.node, self.layer = reader, reader.node, layer_name(reader.node)
+        self.consumer, self.node, self.layer = consumer, consumer.node, layer_name(consumer.node)
         self._weight, self._geometry = weight.double().flatten(2), geometry
         self._positions, self._generator = positions, generator
         self.classes = np.unique(slots[slots >= 0])
@@ -170,43 +170,43 @@ def products_of(
     """
     limit, positions = count_or_all("limit", limit), checked_integer("positions", positions)
     generator = torch.Generator().manual_seed(checked_integer("seed", seed, least=0))
-    products = [p for p in (_product(graph, r, positions, generator) for r in graph.flow.readers) if p]
+    products = [p for p in (_product(graph, r, positions, generator) for r in graph.flow.consumers) if p]
     for inputs in inputs_of(batches, criterion, limit):
         with torch.no_grad():
             run_network(graph, inputs, before={p.node: p.add for p in products})
     return products
 
 
-def _product(graph: Graph, reader: Reader, positions: int, generator: torch.Generator) -> Products | None:
-    name = reader.weight
-    geometry = geometry_of(reader)
+def _product(graph: Graph, consumer: Consumer, positions: int, generator: torch.Generator) -> Products | None:
+    name = consumer.weight
+    geometry = geometry_of(consumer)
     if name is None or geometry is None or graph.flow.outputs.get(name) != 0:
         return None
     slots = graph.param_axes[name, 1]
     if not (slots >= 0).any():
         return None
-    weight = weight_of(graph, reader)
+    weight = weight_of(graph, consumer)
     if weight is None:
         return None
     weight = weight.reshape(geometry.groups, -1, weight.shape[1], weight[0, 0].numel())
-    return Products(reader, weight, geometry, slots, positions, generator)
+    return Products(consumer, weight, geometry, slots, positions, generator)
 
 
-def geometry_of(reader: Reader) -> Geometry | None:
+def geometry_of(consumer: Consumer) -> Geometry | None:
     """Return a layer's geometry; None for unsupported layers: three spatial axes, or transposed."""
-    settings = _settings(reader.node)
+    settings = _settings(consumer.node)
     kind = settings["kind"]
     if kind == "linear":
-        return Geometry(reader.axis, 1, (), (), (), ())
+        return Geometry(consumer.axis, 1, (), (), (), ())
     if kind not in ("conv1d", "conv2d"):
         return None
     dims = int(kind[4])
-    kernel = tuple(weight_node(reader.node).meta[VALUE].shape[2:])
+    kernel = tuple(weight_node(consumer.node).meta[VALUE].shape[2:])
     stride, dilation = _each(settings.get("stride", 1), dims), _each(settings.get("dilation", 1), dims)
     padding = _pad_widths(settings.get("padding", 0), kernel, dilation)
     lead, none = (1,) * (2 - dims), (0,) * (4 - 2 * dims)
     groups = int(settings.get("groups", 1))
-    return Geometry(reader.axis, groups, lead + kernel, lead + stride, lead + dilation, padding + none)
+    return Geometry(consumer.axis, groups, lead + kernel, lead + stride, lead + dilation, padding + none)
 
 
 def _settings(node: fx.Node) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def _layers(graph: Graph, alpha: float, beta: float, gamma: float, top: int) -> 
 
 def _flops(graph: Graph) -> dict[str | None, float]:
     """Return the FLOPs of the calls that read channels, by the name of their weight."""
-    weights = {reader.node: reader.weight for reader in graph.flow.readers}
+    weights = {consumer.node: consumer.weight for consumer in graph.flow.consumers}
     flops: dict[str | None, float] = defaultdict(float)
     for cost in graph.flow.costs:
         if cost.node in weights:

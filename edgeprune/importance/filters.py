@@ -9,7 +9,7 @@ import torch.fx as fx
 from torch import Tensor
 
 from edgeprune.graph.classes import Graph, Ints
-from edgeprune.graph.flow import Reader, weight_node
+from edgeprune.graph.flow import Consumer, weight_node
 from edgeprune.recording.record import VALUE
 from edgeprune.recording.walks import named_parameters
 
@@ -53,15 +53,15 @@ def named_tensor(graph: Graph, name: str) -> Tensor:
     return tensor
 
 
-def weight_of(graph: Graph, reader: Reader) -> Tensor | None:
+def weight_of(graph: Graph, consumer: Consumer) -> Tensor | None:
     """Return the current weight of a layer: a parameter, or computed from parameters; None if the input decides it."""
-    node = weight_node(reader.node)
+    node = weight_node(consumer.node)
     return _static_value(graph, node).detach() if node in graph.flow.static else None
 
 
-def has_own_weight(graph: Graph, reader: Reader) -> bool:
+def has_own_weight(graph: Graph, consumer: Consumer) -> bool:
     """Return whether a layer's weight is a parameter or buffer itself, not computed from one."""
-    return reader.weight is not None and graph.flow.attribute(weight_node(reader.node)) == reader.weight
+    return consumer.weight is not None and graph.flow.attribute(weight_node(consumer.node)) == consumer.weight
 
 
 def _static_value(graph: Graph, node: fx.Node) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeprune.graph.classes import Graph
-from edgeprune.graph.flow import Reader
+from edgeprune.graph.flow import Consumer
 from edgeprune.graph.ops import op_name, spec_of
 from edgeprune.importance.batches import Batches, inputs_of, map_tensors
 from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
@@ -54,8 +54,8 @@ def nisp(
     check_combining(reduction, normalise)
     mix = number_between("mix", mix, 0, 1)
     seeds = {
-        reader.node: torch.from_numpy(inf_fs(features, mix))
-        for reader, features in _last_features(graph, batches, count_or_all("limit", limit))
+        consumer.node: torch.from_numpy(inf_fs(features, mix))
+        for consumer, features in _last_features(graph, batches, count_or_all("limit", limit))
     }
     rows = _propagate(graph, seeds, written_sites(graph, "output"))
     return combine(graph, rows, reduction=reduction, normalise=normalise)
@@ -95,15 +95,15 @@ def inf_fs(features: NDArray[np.float64], mix: float = 0.5) -> Scores:
 
 def _last_features(
     graph: Graph, batches: Batches | None, limit: int | None
-) -> list[tuple[Reader, NDArray[np.float64]]]:
+) -> list[tuple[Consumer, NDArray[np.float64]]]:
     """Return the layers from which no other layer reads, each with the (images, features) that it reads."""
-    readers = [r for r in graph.flow.readers if r.weight is not None]
-    last = [r for r in readers if not _reaches(r.node, {other.node for other in readers})]
+    consumers = [r for r in graph.flow.consumers if r.weight is not None]
+    last = [r for r in consumers if not _reaches(r.node, {other.node for other in consumers})]
     features: dict[fx.Node, list[Tensor]] = {r.node: [] for r in last}
 
-    def keep(reader: Reader, value: Tensor) -> None:
-        maps = as_maps(value, reader.axis)
-        features[reader.node].append(maps.double().mean((2, 3)).cpu())
+    def keep(consumer: Consumer, value: Tensor) -> None:
+        maps = as_maps(value, consumer.axis)
+        features[consumer.node].append(maps.double().mean((2, 3)).cpu())
 
     for inputs in inputs_of(batches, "nisp", limit):
         with torch.no_grad():
@@ -153,7 +153,7 @@ class _Absolute:
         for parameter in self.network.parameters():
             parameter.requires_grad_(False).abs_()
         self._graph, self._seeds = graph, seeds
-        self._axes = {reader.node: reader.axis for reader in graph.flow.readers}
+        self._axes = {consumer.node: consumer.axis for consumer in graph.flow.consumers}
         like = next(self.network.parameters())
         self.probes = {site.node: like.new_zeros(len(site.classes)).requires_grad_() for site in sites}
         self.total = like.new_zeros(())

@@ -61,10 +61,12 @@ def written_sites(graph: Graph, through: str = "output") -> list[Site]:
 
 def _writers(graph: Graph) -> list[tuple[fx.Node, int]]:
     """Return the calls that write channels, each with the axis of the channels in its result."""
-    readers = [reader for reader in graph.flow.readers if reader.weight is not None]
-    writers = [(reader.node, reader.axis) for reader in readers if reader.weight in graph.flow.outputs]
+    consumers = [consumer for consumer in graph.flow.consumers if consumer.weight is not None]
+    writers = [
+        (consumer.node, consumer.axis) for consumer in consumers if consumer.weight in graph.flow.outputs
+    ]
     # Rows of a computed weight are written too, although none of the channels that it reads is pruned.
-    known = {reader.node for reader in readers}
+    known = {consumer.node for consumer in consumers}
     for node in graph.nodes:
         if node not in known and op_name(node) in _CONVOLUTIONS and _is_computed(graph, weight_node(node)):
             writers.append((node, node.meta[VALUE].dim() - weight_node(node).meta[VALUE].dim() + 1))

@@ -11,7 +11,7 @@ from edgeprune.recording.record import CALL
 def removable(graph: Graph) -> list[tuple[int, ...]]:
     """Return the sets of groups that can be removed together while the output still depends on the input.
 
-    Without all channels of one group its readers give constants; the groups that are then written only by
+    Without all channels of one group its consumers give constants; the groups that are then written only by
     constants, or read by nothing, are removed with it. The inside of a residual block is such a set; a layer
     in a chain is not.
     """

@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from edgeprune.budget import Budget, evened
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import build_graph
-from edgeprune.graph.flow import Reader
+from edgeprune.graph.flow import Consumer
 from edgeprune.graph.plan import Plan
 from edgeprune.learned.conv import ChannelGate, PruningConv2d, is_prunable
 from edgeprune.learned.mask import OFFSET, continuous_mask, evidence, shared_mask, with_floor
@@ -124,13 +124,13 @@ class OutputAnalyser(nn.Module):
 
     def _masked_convolutions(self, factory: ModelFactory | None) -> list[MaskedConv]:
         masked_convs: list[MaskedConv] = []
-        for reader in self.graph.flow.readers:
-            name = _layer_of(reader)
+        for consumer in self.graph.flow.consumers:
+            name = _layer_of(consumer)
             if name is None or not is_prunable(self.model.get_submodule(name)):
                 continue
-            classes = self.graph.classes_of(reader.labels)
+            classes = self.graph.classes_of(consumer.labels)
             groups = np.unique(self.graph.group_of[classes[classes >= 0]])
-            # A reader of several groups (after a concat) has a mask for each class all the same; the first
+            # A consumer of several groups (after a concat) has a mask for each class all the same; the first
             # group only names where its masks are shared.
             if len(groups) == 0 or any(r.name == name for r in masked_convs):
                 continue
@@ -143,18 +143,18 @@ class OutputAnalyser(nn.Module):
         return masked_convs
 
     def _gate_other_readers(self) -> list[tuple[ChannelGate, NDArray[np.int64]]]:
-        """Gate the other readers: linear layers, shortcuts and grouped convolutions see dropped channels as zero."""
+        """Gate the other consumers: linear layers, shortcuts and grouped convolutions see dropped channels as zero."""
         masked_names = {masked.name for masked in self.masked_convs}
         gates: list[tuple[ChannelGate, NDArray[np.int64]]] = []
         self._taps = []
         for flow in self.graph.flows:
             taps = Taps(parts=parts_of(flow))
-            for reader in flow.readers:
-                classes = self.graph.classes_of(reader.labels)
-                if _layer_of(reader) in masked_names or not (classes >= 0).any():
+            for consumer in flow.consumers:
+                classes = self.graph.classes_of(consumer.labels)
+                if _layer_of(consumer) in masked_names or not (classes >= 0).any():
                     continue
-                gate = ChannelGate(len(classes), reader.axis, flow.values[reader.source].dim())
-                taps.add_before(reader.node, gate)
+                gate = ChannelGate(len(classes), consumer.axis, flow.values[consumer.source].dim())
+                taps.add_before(consumer.node, gate)
                 gates.append((gate, classes))
             self._taps.append(taps)
         self._gate_modules = nn.ModuleList(gate for gate, _ in gates)
@@ -320,7 +320,7 @@ class OutputAnalyser(nn.Module):
         return value[: self.images] if isinstance(value, list) else value
 
     def _combine(self, masks: Tensor, before: Tensor) -> Tensor:
-        """Return the mask by class from those of single convolutions: its reader's own, or the shared one."""
+        """Return the mask by class from those of single convolutions: its consumer's own, or the shared one."""
         every = torch.cat([coupled(masks, before) for coupled in self.coupled_masks])
         where = torch.cat([coupled.classes for coupled in self.coupled_masks])  # type: ignore[misc]
         return torch.ones_like(self.cm).index_copy(0, where, every)
@@ -425,7 +425,7 @@ def multiply(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
 
 class CoupledMask(nn.Module):
-    """The mask of one set of coupled channels, from its readers' entries in the side-by-side masks.
+    """The mask of one set of coupled channels, from its consumers' entries in the side-by-side masks.
 
     Args:
         members: for each convolution that reads the set: (indices into the masks, classes of those entries).
@@ -437,7 +437,7 @@ class CoupledMask(nn.Module):
     def __init__(self, members: list[tuple[NDArray[np.int64], NDArray[np.int64]]], floor: int) -> None:
         super().__init__()
         classes = np.unique(members[0][1])
-        self.readers, self.floor = len(members), floor
+        self.consumers, self.floor = len(members), floor
         self.register_buffer("classes", torch.from_numpy(classes), persistent=False)
         for number, (index, entries) in enumerate(members):
             place = torch.from_numpy(np.searchsorted(classes, entries))
@@ -445,7 +445,7 @@ class CoupledMask(nn.Module):
             self.register_buffer(f"place_{number}", place, persistent=False)
 
     def forward(self, masks: Tensor, before: Tensor) -> Tensor:
-        """Return the set's mask: that of its only reader, or `shared_mask` of all its readers.
+        """Return the set's mask: that of its only consumer, or `shared_mask` of all its consumers.
 
         Args:
             masks: all convolutions' masks side by side, after their ReLU.
@@ -454,13 +454,13 @@ class CoupledMask(nn.Module):
         Returns:
             (channels of the set,).
         """
-        if self.readers == 1:
+        if self.consumers == 1:
             return with_floor(self._row(before, 0), self.floor)
-        rows = torch.stack([self._row(masks, number) for number in range(self.readers)])
+        rows = torch.stack([self._row(masks, number) for number in range(self.consumers)])
         return with_floor(shared_mask(rows), self.floor)
 
     def _row(self, values: Tensor, number: int) -> Tensor:
-        """Return a reader's entries by class; their mean where it reads a class more than once."""
+        """Return a consumer's entries by class; their mean where it reads a class more than once."""
         values, place = values[getattr(self, f"index_{number}")], getattr(self, f"place_{number}")
         if len(place) == len(self.classes):
             return torch.zeros_like(values).index_copy(0, place, values)
@@ -468,9 +468,9 @@ class CoupledMask(nn.Module):
         return total / torch.zeros_like(total).index_add(0, place, torch.ones_like(values))
 
 
-def _layer_of(reader: Reader) -> str | None:
+def _layer_of(consumer: Consumer) -> str | None:
     """Return the name of the layer that reads the channels; None where other code does."""
-    site = reader.node.meta.get(CALL)
+    site = consumer.node.meta.get(CALL)
     return site.path if site is not None and site.in_layer else None
 
 

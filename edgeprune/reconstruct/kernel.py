@@ -121,4 +121,4 @@ def _collect(graph: Graph, part: list[_NormalEquations], batches: Batches | None
         equations.begin()
     for inputs in inputs_of(batches, "reconstruction", limit):
         with torch.no_grad():
-            run_network(graph, inputs, before={each.layer.reader.node: each.add for each in part})
+            run_network(graph, inputs, before={each.layer.consumer.node: each.add for each in part})

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph.classes import Bools, Graph, Ints
-from edgeprune.graph.flow import Reader
+from edgeprune.graph.flow import Consumer
 from edgeprune.importance.contributions import Geometry, geometry_of, places_of
 from edgeprune.importance.filters import has_own_weight
 
@@ -20,7 +20,7 @@ class FittedLayer:
     """A convolution or linear layer, its input channels, and samples of its input.
 
     Args:
-        reader: the layer.
+        consumer: the layer.
         parameter: its weight.
         geometry: how it slides over its input.
         classes: class of each input channel of a group, -1 if protected.
@@ -30,14 +30,14 @@ class FittedLayer:
 
     def __init__(
         self,
-        reader: Reader,
+        consumer: Consumer,
         parameter: torch.nn.Parameter,
         geometry: Geometry,
         classes: Ints,
         positions: int,
         seed: int,
     ) -> None:
-        self.reader, self.parameter, self.groups = reader, parameter, geometry.groups
+        self.consumer, self.parameter, self.groups = consumer, parameter, geometry.groups
         self._geometry, self._classes, self._positions, self._seed = geometry, classes, positions, seed
         self._taps = parameter[0, 0].numel()
         self.width = parameter.shape[1] * self._taps
@@ -126,17 +126,17 @@ def layers_of(graph: Graph, positions: int, seed: int) -> list[FittedLayer]:
         positions: number of sampled positions of each image's output.
         seed: of that sampling.
     """
-    uses = Counter(reader.weight for reader in graph.flow.readers)
+    uses = Counter(consumer.weight for consumer in graph.flow.consumers)
     parameters = dict(graph.model.named_parameters())
     layers = []
-    for reader in graph.flow.readers:
-        name, geometry = reader.weight, geometry_of(reader)
+    for consumer in graph.flow.consumers:
+        name, geometry = consumer.weight, geometry_of(consumer)
         if name is None or geometry is None or graph.flow.outputs.get(name) != 0:
             continue
         classes = graph.param_axes[name, 1]
-        if not (classes >= 0).any() or name not in parameters or not has_own_weight(graph, reader):
+        if not (classes >= 0).any() or name not in parameters or not has_own_weight(graph, consumer):
             continue
         if uses[name] > 1:  # a layer used twice has two outputs to preserve
             continue
-        layers.append(FittedLayer(reader, parameters[name], geometry, classes, positions, seed))
+        layers.append(FittedLayer(consumer, parameters[name], geometry, classes, positions, seed))
     return layers

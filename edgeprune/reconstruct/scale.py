@@ -28,9 +28,9 @@ def by_scale(
     """
     fitted = 0
     for product in products_of(graph, batches, "reconstruction", limit, positions, seed):
-        name = str(product.reader.weight)
+        name = str(product.consumer.weight)
         alive = keep[product.classes]
-        if alive.all() or not alive.any() or not has_own_weight(graph, product.reader):
+        if alive.all() or not alive.any() or not has_own_weight(graph, product.consumer):
             continue
         factors = _factors(product.gram, alive)
         _multiply(graph, name, product.classes, np.where(alive, factors, 0.0))

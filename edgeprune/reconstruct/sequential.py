@@ -12,7 +12,7 @@ import torch.fx as fx
 from torch import Tensor
 
 from edgeprune.graph.classes import Bools, Graph
-from edgeprune.graph.flow import Reader
+from edgeprune.graph.flow import Consumer
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name
 from edgeprune.importance.batches import Batches, Inputs, images_in, inputs_of, map_tensors, tensors_among
@@ -44,7 +44,7 @@ class Junction:
 
 def junction_of(graph: Graph, layer: FittedLayer) -> Junction | None:
     """Return the junction of a layer whose only user is a sum with a value computed before the layer, else None."""
-    node, weight = layer.reader.node, layer.parameter
+    node, weight = layer.consumer.node, layer.parameter
     scale: Tensor | None = torch.ones(len(weight), device=weight.device)
     user = _only_user(node)
     if user is not None and op_name(user) == "batch_norm":
@@ -56,7 +56,7 @@ def junction_of(graph: Graph, layer: FittedLayer) -> Junction | None:
         return None
     (other,) = [operand for operand in user.args if operand is not node] or [None]
     order = list(graph.nodes)
-    if not isinstance(other, fx.Node) or order.index(other) > order.index(layer.reader.node):
+    if not isinstance(other, fx.Node) or order.index(other) > order.index(layer.consumer.node):
         return None
     if other.meta[VALUE].shape != node.meta[VALUE].shape:
         return None
@@ -159,15 +159,15 @@ class Sequential:
         self._outputs: dict[fx.Node, Tensor] = {}
         self._added: dict[fx.Node, Tensor] = {}  # what is added to these outputs
         self._added_now: dict[fx.Node, Tensor] = {}  # the same, in the current pass
-        junctions = {layer.reader.node: junction_of(graph, layer) for layer in self._layers}
+        junctions = {layer.consumer.node: junction_of(graph, layer) for layer in self._layers}
         self._junctions = {node: junction for node, junction in junctions.items() if junction is not None}
         with torch.no_grad():
-            before = {layer.reader.node: self._keeping(layer) for layer in self._layers}
+            before = {layer.consumer.node: self._keeping(layer) for layer in self._layers}
             run_network(graph, self._inputs, before=before, after=self._holding())
         self._added_now.clear()
 
     def _keeping(self, layer: FittedLayer) -> Tap:
-        node, junction = layer.reader.node, self._junctions.get(layer.reader.node)
+        node, junction = layer.consumer.node, self._junctions.get(layer.consumer.node)
 
         def keep(value: Tensor) -> None:
             self._outputs[node] = layer.rows(value) @ layer.weight.transpose(1, 2)
@@ -184,26 +184,26 @@ class Sequential:
             def tap(value: Tensor) -> Tensor:
                 changed = first(value) if first else None
                 value = value if changed is None else changed
-                self._added_now[layer.reader.node] = layer.output_samples(value)
+                self._added_now[layer.consumer.node] = layer.output_samples(value)
                 return value
 
             return tap
 
         for layer in self._layers:
-            if layer.reader.node in self._junctions:
-                other = self._junctions[layer.reader.node].other
+            if layer.consumer.node in self._junctions:
+                other = self._junctions[layer.consumer.node].other
                 taps[other] = hold(layer, taps.get(other))
         return taps
 
     def fit(self, keep: Bools) -> int:
         """Fit the layers in the network's order, and return the number of those that lose inputs."""
         hidden = {
-            reader.source: self._hiding(reader, keep)
-            for reader in self._graph.flow.readers
-            if not keep[self._inside(reader.labels)].all()
+            consumer.source: self._hiding(consumer, keep)
+            for consumer in self._graph.flow.consumers
+            if not keep[self._inside(consumer.labels)].all()
         }
         with torch.no_grad():
-            before = {layer.reader.node: self._fitting(layer, keep) for layer in self._layers}
+            before = {layer.consumer.node: self._fitting(layer, keep) for layer in self._layers}
             run_network(self._graph, self._inputs, before=before, after=self._holding(hidden))
         self._added_now.clear()
         return sum(layer.loses(keep) for layer in self._layers)
@@ -212,20 +212,20 @@ class Sequential:
         classes = self._graph.classes_of(labels)
         return classes[classes >= 0]
 
-    def _hiding(self, reader: Reader, keep: Bools) -> Tap:
-        """Return a tap that zeroes dropped channels for a reader, whether it is fitted or not."""
-        alive = torch.from_numpy(np.append(keep, True)[self._graph.classes_of(reader.labels)])
+    def _hiding(self, consumer: Consumer, keep: Bools) -> Tap:
+        """Return a tap that zeroes dropped channels for a consumer, whether it is fitted or not."""
+        alive = torch.from_numpy(np.append(keep, True)[self._graph.classes_of(consumer.labels)])
 
         def hide(value: Tensor) -> Tensor:
             view = [1] * value.dim()
-            view[reader.axis] = -1
+            view[consumer.axis] = -1
             return value * alive.view(view).to(value)
 
         return hide
 
     def _fitting(self, layer: FittedLayer, keep: Bools) -> Tap:
         layer.rewind()
-        alive, node = layer.alive(keep), layer.reader.node
+        alive, node = layer.alive(keep), layer.consumer.node
         junction = self._junctions.get(node)
 
         def fit(value: Tensor) -> None:

@@ -90,7 +90,7 @@ class Checker(WatchMode):
         self.actual = ByTensor()  # the labels of each tensor
         self.failure: Diverged | None = None
         self.replay = replay_of(graph, self.flow, rewritten)
-        self._readers = {reader.node for reader in self.flow.readers}
+        self._consumers = {consumer.node for consumer in self.flow.consumers}
         self._part: fx.Node | None = None  # the call of the part that runs
         self._loose = _after_parts(record)  # their sizes may follow the content that a part has seen
         self._added: dict[str, int] = defaultdict(int)  # calls that only the cut network makes, by module
@@ -293,7 +293,7 @@ class Checker(WatchMode):
         self._check_numbers(node, op, args, kwargs)
         if node in self.flow.pointwise:
             self._check_operands(node, args, kwargs, expected)
-        if op == "mean" and node in self._readers:
+        if op == "mean" and node in self._consumers:
             source = self.flow.values[node.all_input_nodes[0]]
             if tuple(source.shape) != tuple(tensors_of(args)[0].shape):
                 self.fail(path, node, "a mean over channels divides by their number")

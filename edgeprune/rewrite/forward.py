@@ -466,8 +466,10 @@ def _prune_parameters(request: Request, path: str, done: list[_Done]) -> None:
         if owner is None or leaf not in owner._parameters:
             continue
         for flow, liveness in zip(request.graph.flows, request.liveness_by_flow, strict=True):
-            readers = [n for n in flow.module.graph.nodes if flow.attribute(n) == full]
-            if any(user in liveness.working and not liveness.gone(user) for n in readers for user in n.users):
+            consumers = [n for n in flow.module.graph.nodes if flow.attribute(n) == full]
+            if any(
+                user in liveness.working and not liveness.gone(user) for n in consumers for user in n.users
+            ):
                 break
         else:
             owner._parameters[leaf] = None

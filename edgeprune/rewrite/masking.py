@@ -9,7 +9,7 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph
-from edgeprune.graph.flow import Flow, Reader, weight_node
+from edgeprune.graph.flow import Consumer, Flow, weight_node
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.liveness import liveness_of
 from edgeprune.graph.ops import nodes_in, op_name
@@ -52,14 +52,14 @@ def masks(graph: Graph, flow: Flow, plan: Plan) -> Taps:
         plan: which classes are kept.
     """
     taps = Taps(parts=parts_of(flow))
-    for reader in flow.readers:
-        classes = graph.classes_of(reader.labels)
+    for consumer in flow.consumers:
+        classes = graph.classes_of(consumer.labels)
         alive = torch.from_numpy(np.append(plan.keep, True)[classes])  # class -1 stays
         if bool(alive.all()):
             continue
-        view = [1] * flow.values[reader.source].dim()
-        view[reader.axis] = -1
-        taps.add_before(reader.node, _Mask(alive.view(view)))
+        view = [1] * flow.values[consumer.source].dim()
+        view[consumer.axis] = -1
+        taps.add_before(consumer.node, _Mask(alive.view(view)))
     if plan.bypass:
         for node, operand in left_out(flow, liveness_of(flow, graph.class_of, plan.keep)):
             taps.add_before(node, torch.zeros_like, _place(flow, node, operand))
@@ -80,17 +80,17 @@ def masked_weights(graph: Graph, flow: Flow, plan: Plan) -> dict[str, Tensor] | 
         return None
     columns: dict[str, tuple[int, Bools]] = {}
     stays = np.append(plan.keep, True)  # class -1 stays
-    readers = defaultdict(set)
-    for reader in flow.readers:
-        readers[reader.weight].add(reader.node)
-    for reader in flow.readers:
-        alive = stays[graph.classes_of(reader.labels)]
-        axis = _reading_axis(flow, reader, readers[reader.weight])
+    consumers = defaultdict(set)
+    for consumer in flow.consumers:
+        consumers[consumer.weight].add(consumer.node)
+    for consumer in flow.consumers:
+        alive = stays[graph.classes_of(consumer.labels)]
+        axis = _reading_axis(flow, consumer, consumers[consumer.weight])
         if axis is None:
             if alive.all():
                 continue
             return None
-        known = columns.setdefault(reader.weight, (axis, alive))  # type: ignore[arg-type]
+        known = columns.setdefault(consumer.weight, (axis, alive))  # type: ignore[arg-type]
         if known[0] != axis or not np.array_equal(known[1], alive):
             return None
     tensors = named_parameters(graph.model)
@@ -105,13 +105,17 @@ def masked_weights(graph: Graph, flow: Flow, plan: Plan) -> dict[str, Tensor] | 
     return weights
 
 
-def _reading_axis(flow: Flow, reader: Reader, readers: set[fx.Node]) -> int | None:
-    """The axis along which a layer's own weight reads channels, where nothing but ``readers`` uses the weight."""
-    node = reader.node
+def _reading_axis(flow: Flow, consumer: Consumer, consumers: set[fx.Node]) -> int | None:
+    """The axis along which a layer's own weight reads channels, where nothing but ``consumers`` uses the weight."""
+    node = consumer.node
     weight, name = weight_node(node), op_name(node)
-    if reader.weight is None or flow.attribute(weight) != reader.weight or reader.weight in flow.partners:
+    if (
+        consumer.weight is None
+        or flow.attribute(weight) != consumer.weight
+        or consumer.weight in flow.partners
+    ):
         return None
-    if not set(weight.users) <= readers:
+    if not set(weight.users) <= consumers:
         return None
     if name == "linear":
         return 1

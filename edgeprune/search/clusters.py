@@ -123,7 +123,7 @@ def densities(groups: Sequence[Floats], points: int = POINTS) -> Floats:
 def features(variables: Variables) -> Floats:
     """Return the structural features of each group, each column divided by its maximum; (groups, 7).
 
-    The columns: classes, layers that produce and that read them, the readers' largest kernel and their output
+    The columns: classes, layers that produce and that read them, the consumers' largest kernel and their output
     channels, and the parameters and FLOPs that go with a class. The source describes single layers; a group
     may have several.
     """
@@ -132,13 +132,13 @@ def features(variables: Variables) -> Floats:
     rows = []
     for tied, classes in zip(variables.searched, variables.ranked, strict=True):
         producers = [name for group in tied.groups for name in group.producers]
-        readers = [name for group in tied.groups for name in group.readers]
-        weights = [graph.model.get_parameter(f"{name}.weight") for name in _weighted(variables, readers)]
+        consumers = [name for group in tied.groups for name in group.consumers]
+        weights = [graph.model.get_parameter(f"{name}.weight") for name in _weighted(variables, consumers)]
         rows.append(
             [
                 len(classes),
                 len(producers),
-                len(readers),
+                len(consumers),
                 max([w.shape[2:].numel() for w in weights], default=1),
                 sum(w.shape[0] for w in weights),
                 params[classes].mean(),

@@ -30,7 +30,7 @@ class Block(nn.Module):
 
 def test_groups_of_a_residual_block() -> None:
     graph = build_graph(Block(), IMAGE)
-    found = {g.name: (g.size, set(g.producers), set(g.readers)) for g in graph.groups}
+    found = {g.name: (g.size, set(g.producers), set(g.consumers)) for g in graph.groups}
     assert found == {
         "stem": (6, {"stem", "outer"}, {"inner", "fc"}),
         "inner": (4, {"inner"}, {"outer"}),

@@ -18,7 +18,7 @@ EVERYWHERE = 10**6
 
 def contributions(graph: Graph, layer: nn.Module, x: Tensor) -> Tensor:
     """(classes, output elements): a layer without a bias, run on one class's channels at a time."""
-    reader = next(r for r in graph.flow.readers if weight_node(r.node).meta[VALUE] is layer.weight)
+    reader = next(r for r in graph.flow.consumers if weight_node(r.node).meta[VALUE] is layer.weight)
     classes = torch.from_numpy(graph.classes_of(reader.labels))
     view = [1] * x.dim()
     view[reader.axis] = -1

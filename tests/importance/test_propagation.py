@@ -15,7 +15,7 @@ def propagated(
 ) -> dict[str, list[float]]:
     """Scores of every layer's outputs when the inputs of layer ``last`` have the importance ``seed``."""
     graph = build_graph(model, torch.randn(shape, generator=torch.Generator().manual_seed(0)))
-    node = next(reader.node for reader in graph.flow.readers if layer_name(reader.node) == last)
+    node = next(consumer.node for consumer in graph.flow.consumers if layer_name(consumer.node) == last)
     rows = _propagate(graph, {node: torch.tensor(seed)}, written_sites(graph, "output"))
     return {row.layer: row.values.tolist() for row in rows}
 

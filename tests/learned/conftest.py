@@ -122,7 +122,7 @@ def plain() -> nn.Module:
 
 @pytest.fixture
 def concat() -> nn.Module:
-    """A reader of several groups."""
+    """A consumer of several groups."""
     torch.manual_seed(0)
     return randomise(Concat()).eval()
 

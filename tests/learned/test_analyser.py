@@ -151,8 +151,8 @@ def test_the_shared_mask_by_hand(small_resnet: nn.Module, images: Tensor) -> Non
 
 def test_the_sides_of_a_padding_shortcut_may_keep_different_channels(small_resnet: nn.Module) -> None:
     graph = analysed(small_resnet).graph
-    before = next(g for g in graph.groups if "layer2.0.conv1" in g.readers)
-    after = next(g for g in graph.groups if "layer2.1.conv1" in g.readers)
+    before = next(g for g in graph.groups if "layer2.0.conv1" in g.consumers)
+    after = next(g for g in graph.groups if "layer2.1.conv1" in g.consumers)
     assert before.index != after.index
     assert (before.size, after.size) == (4, 8)
     assert not set(before.classes) & set(after.classes)
@@ -190,7 +190,7 @@ def test_the_floor_holds_for_every_group(model: nn.Module, images: Tensor) -> No
 def test_active_counts_are_those_of_the_smaller_model(small_resnet: nn.Module) -> None:
     analyser = analysed(small_resnet)
     cm = torch.ones(analyser.graph.classes)
-    inside = next(g for g in analyser.graph.groups if g.readers == ("layer1.0.conv2",))
+    inside = next(g for g in analyser.graph.groups if g.consumers == ("layer1.0.conv2",))
     cm[inside.classes[:1]] = 0
     put(analyser, cm)
     # One of four channels between conv1 and conv2: a filter and an input slice of 4 x 9, and BatchNorm's two.
@@ -284,8 +284,8 @@ def test_a_pruning_model_of_ones_own_learns_and_leaves_nothing_behind(
 def test_other_readers_see_dropped_channels_as_zero(small_resnet: nn.Module, images: Tensor) -> None:
     analyser = analysed(small_resnet).eval()
     cm = torch.ones(analyser.graph.classes)
-    last = next(g for g in analyser.graph.groups if "linear" in g.readers)
-    first = next(g for g in analyser.graph.groups if "layer2.0.conv1" in g.readers)
+    last = next(g for g in analyser.graph.groups if "linear" in g.consumers)
+    first = next(g for g in analyser.graph.groups if "layer2.0.conv1" in g.consumers)
     cm[last.classes[[0, 3]]] = 0
     cm[first.classes[1]] = 0
     put(analyser, cm)
@@ -333,7 +333,7 @@ def test_freeze_without_a_target_keeps_what_is_on(plain: nn.Module) -> None:
 
 def test_freeze_drops_what_is_off_first_then_the_smallest(plain: nn.Module) -> None:
     analyser = analysed(plain)
-    group = next(g for g in analyser.graph.groups if g.readers == ("conv2",))
+    group = next(g for g in analyser.graph.groups if g.consumers == ("conv2",))
     cm = torch.ones(analyser.graph.classes)
     cm[group.classes] = torch.tensor([0.9, 0.0, 0.2, 0.8, 0.0, 0.1, 0.7, 0.6])
     analyser.recent = torch.full_like(analyser.cm, 0.5)
@@ -395,7 +395,7 @@ def test_finish_on_random_masks_and_statistics(small_resnet: nn.Module, images: 
         assert (cm == 0).sum() == (~plan.keep).sum()
 
 
-# --- odd readers ----------------------------------------------------------------------------------
+# --- odd consumers ----------------------------------------------------------------------------------
 
 
 def test_a_reader_of_several_groups_has_each_groups_mask(concat: nn.Module, images: Tensor) -> None:
