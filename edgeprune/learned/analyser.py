@@ -209,7 +209,7 @@ class OutputAnalyser(nn.Module):
     @contextlib.contextmanager
     def _set_aside(self) -> Iterator[None]:
         """Leave the network plain in the block."""
-        convs = [self._conv(reading) for reading in self.readings]
+        convs = [self._conv(masked) for masked in self.masked_convs]
         parts = [(conv.pruning_model, conv.mask) for conv in convs]
         self.detach()
         try:
