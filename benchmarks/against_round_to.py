@@ -81,7 +81,7 @@ def kept_by(graph: Graph, pruned: nn.Module) -> np.ndarray:
     """Which of our classes another pruner kept, by the numbers it left in the BatchNorms."""
     keep = np.ones(graph.classes, dtype=bool)
     for name, norm in batch_norms(pruned).items():
-        classes = graph.slots[f"{name}.running_mean", 0]
+        classes = graph.param_axes[f"{name}.running_mean", 0]
         there = np.zeros(len(classes), dtype=bool)
         there[norm.running_mean.round().long().numpy()] = True
         keep[classes[(classes >= 0) & ~there]] = False

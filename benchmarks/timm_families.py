@@ -85,7 +85,7 @@ def examine(name: str) -> dict[str, Any]:
     with torch.no_grad():
         expected, found = tensors_in(mask(graph, done.plan)(image)), tensors_in(done.model(image))
     error = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(expected, found, strict=True))
-    made = [graph.slots[key] for key in graph.flow.outputs.items()]
+    made = [graph.param_axes[key] for key in graph.flow.outputs.items()]
     return {
         "model": name,
         "result": "pass" if error <= 1e-5 else "differs",
