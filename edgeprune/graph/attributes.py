@@ -53,7 +53,7 @@ def settle(flow: Flow, component: Ints) -> None:
 
 
 def _carrying_axis(classes: Ints) -> int | None:
-    """The one axis along which the classes change, or None."""
+    """Return the one axis along which the classes change, or None."""
     wide = [axis for axis, size in enumerate(classes.shape) if size > 1]
     if len(wide) == 1:
         return wide[0]

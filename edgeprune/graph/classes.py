@@ -72,7 +72,7 @@ class ChannelGroup:
 
     @property
     def size(self) -> int:
-        """Number of decisions (channels, or sets of them) in this group."""
+        """Return the number of decisions (channels, or sets of them) in this group."""
         return len(self.classes)
 
 
@@ -326,7 +326,7 @@ def _labelled(
     *,
     frees_created: bool,
 ) -> Graph:
-    """The classes of coupled channels that the labels of one or both modes give."""
+    """Make the graph from the labels of one or both modes."""
     flow = Flow(record, knows=has_rule, frees_created=frees_created).run(apply_rule)
     training_flow = None
     if training_record is not None:
@@ -346,7 +346,7 @@ def _labelled(
 
 
 def _starves(flow: Flow) -> bool:
-    """Whether channels are protected since they meet constants that the network makes from sizes."""
+    """Tell whether channels are protected since they meet constants that the network makes from sizes."""
     return any(spec_of(node).creates for node in flow.module.graph.nodes) and any(
         "constant" in reason or "written into" in reason for _, reason, _ in flow.protections
     )
@@ -406,7 +406,7 @@ def _components(flow: Flow) -> Ints:
 
 
 def _number(flow: Flow, component: Ints) -> tuple[Ints, Ints]:
-    """Class index by label and by component; -1 for what is protected, constant or on no parameter axis."""
+    """Return the class index by label and by component; -1 for what is protected, constant or on no parameter axis."""
     free = np.zeros(component.max() + 1, dtype=bool)
     for vector in flow.param_axes.values():
         free[component[vector.numpy()]] = True
@@ -424,7 +424,7 @@ def _number(flow: Flow, component: Ints) -> tuple[Ints, Ints]:
 
 
 def _only_created(flow: Flow, component: Ints) -> Bools:
-    """Which components hold nothing but channels of constants: they are no decision of their own."""
+    """Return the components that hold only channels of constants: they cannot be pruned by themselves."""
     created = np.concatenate([component[labels.numpy()] for labels in flow.created] or [np.zeros(0, int)])
     size = int(component.max()) + 1
     counts = np.bincount(created, minlength=size)
@@ -432,7 +432,7 @@ def _only_created(flow: Flow, component: Ints) -> Bools:
 
 
 def _groups(flow: Flow, param_axes: dict[tuple[str, int], Ints], classes: int) -> list[ChannelGroup]:
-    """Classes that occur on the same parameter axes form one group."""
+    """Group classes that occur on the same parameter axes."""
     keys, groups = list(param_axes), []
     read = {consumer.weight for consumer in flow.consumers}
     for index, (members, places) in enumerate(_alike(list(param_axes.values()), classes)):
@@ -451,13 +451,13 @@ def _groups(flow: Flow, param_axes: dict[tuple[str, int], Ints], classes: int) -
 
 
 def _channels(vector: Ints, members: Ints) -> int:
-    """How many indices of a producer each of the classes has; the fewest."""
+    """Return how many indices of a producer each class has, at least."""
     counts = np.bincount(vector[vector >= 0], minlength=int(members.max()) + 1)[members]
     return max(1, int(counts.min()))
 
 
 def _alike(vectors: list[Ints], classes: int) -> list[tuple[Ints, Ints]]:
-    """(members, places) of each set of classes that stand in the same of the ``vectors``, by first member."""
+    """Return (members, places) of each set of classes that occur in the same ``vectors``, by first member."""
     if not classes:
         return []
     items = np.concatenate(vectors)
@@ -477,7 +477,7 @@ def _alike(vectors: list[Ints], classes: int) -> list[tuple[Ints, Ints]]:
 
 
 def _protected(flow: Flow, component: Ints) -> list[Protected]:
-    """Which layers' output channels stay for which reason; the first reason given counts."""
+    """Return which layers' output channels are protected and why; the first reason counts."""
     made = {name: component[flow.param_axes[name, axis].numpy()] for name, axis in flow.outputs.items()}
     counts: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     open_ones = {name: np.ones(len(components), dtype=bool) for name, components in made.items()}

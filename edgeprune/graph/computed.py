@@ -82,7 +82,7 @@ def _is_tools(module: nn.Module) -> bool:
 
 
 def _means(layer: nn.Module) -> str:
-    """By what a layer's weight is computed, and how to take it off; '' where its own forward does it."""
+    """Say what computes a layer's weight and how to remove it; '' where its own forward does."""
     for hook in layer._forward_pre_hooks.values():
         kind = type(hook)
         if kind.__name__ in _HOOKS and kind.__module__.startswith("torch.nn.utils."):

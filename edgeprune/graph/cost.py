@@ -221,7 +221,7 @@ class IncrementalCost:
 
 
 def _shown(flow: Flow, class_of: Ints, classes: int) -> sparse.csr_matrix:
-    """The classes of each tensor, but for those with something that always stays; a row for each set."""
+    """Return the classes of each tensor without protected channels, a row for each set."""
     sets: dict[bytes, Ints] = {}
     vectors = {id(labels): labels for value in flow.values.values() for labels in tensors_in(value)}
     for vector in {core(labels).numpy().tobytes() for labels in vectors.values()}:
@@ -234,7 +234,7 @@ def _shown(flow: Flow, class_of: Ints, classes: int) -> sparse.csr_matrix:
 
 
 def _memory(flow: Flow, class_of: Ints, table: "_Axes") -> tuple[list[Row], sparse.csr_matrix]:
-    """Bytes of each activation, and which of them are there together."""
+    """Return the bytes of each activation, and which of them are alive at the same time."""
     buffers = buffers_of(flow)
     rows: list[Row] = []
     for buffer in buffers:
@@ -268,7 +268,7 @@ def _packed(rows: list[Row], filler: int) -> Parts:
 
 
 def _users(flow: Flow) -> dict[str, list[fx.Node]]:
-    """The nodes that use each parameter, by its canonical name."""
+    """Return the nodes that use each parameter, by its canonical name."""
     users: dict[str, list[fx.Node]] = defaultdict(list)
     for node in flow.module.graph.nodes:
         if node in flow.layers:

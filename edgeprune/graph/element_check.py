@@ -1,4 +1,4 @@
-"""Movement proved element by element, where labels cannot tell elements apart.
+"""Prove movement element by element, where labels cannot tell elements apart.
 
 A pixel-unshuffle, or a view that takes pixels into the channel axis, gives several channels one label: all of
 them go or stay. What moves those channels afterwards looks right on the labels even when it puts them in
@@ -70,7 +70,7 @@ class ElementCheck:
         return lb.run_on_labels(lambda *a, **k: run_mover(node, op_name(node), module, a, k), args, kwargs)
 
     def _restricted(self, numbers: Any, labels: Any) -> Any:
-        """What survives of each tensor of numbers; None where the survivors form no grid."""
+        """Return what survives of each tensor of numbers; None if the survivors do not form a grid."""
         if not isinstance(labels, Tensor):
             parts = [self._restricted(n, v) for n, v in zip(numbers, labels, strict=True)]
             return None if any(p is None for p in parts) else tuple(parts)
@@ -88,7 +88,7 @@ def _shapes(value: Any) -> list[torch.Size]:
 
 
 def _repeats(labels: Tensor) -> bool:
-    """Whether a label stands at more than one place of what varies, and some label is no constant's."""
+    """Tell whether a label stands at more than one place of what varies, and some label is no constant's."""
     small = lb.core(labels)
     return small.numel() > 1 and bool(small.any()) and len(small.unique()) < small.numel()
 

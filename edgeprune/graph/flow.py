@@ -81,7 +81,7 @@ class Call:
 
     @property
     def x(self) -> Any:
-        """The labels of the first argument."""
+        """Return the labels of the first argument."""
         if self.args:
             return self.args[0]
         source = source_of(self.node)
@@ -89,7 +89,7 @@ class Call:
 
     @property
     def kind(self) -> str:
-        """Class name of the layer, or name of the operation."""
+        """Return the class name of the layer, or the name of the operation."""
         return type(self.module).__name__ if self.module else self.op
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
@@ -119,7 +119,7 @@ class Call:
 
     @property
     def value(self) -> Any:
-        """What the node gave on the example."""
+        """Return the node's value on the example."""
         return self.node.meta[VALUE]
 
     @property
@@ -397,7 +397,7 @@ class Flow:
         return result
 
     def _protect_views(self, node: fx.Node, result: Any) -> None:
-        """What writes into memory that has other names ties what it writes to what was there: the names stay right.
+        """Tie what is written into memory with other names to its former content, so that these names stay valid.
 
         Only where constants were there do those names not know of the channels that have come.
         """
@@ -439,7 +439,7 @@ class Flow:
         return self.attributes[name]
 
     def _computed_weight_axis(self, node: fx.Node) -> int | None:
-        """The output axis of a parameter from which nothing but weights of functional layers is computed."""
+        """Return the output axis of a parameter that is used only to compute weights of functional layers."""
         value, axes, seen, stack = node.meta[VALUE], set(), {node}, [node]
         if value.dim() < 2 or value.numel() == max(value.shape) or id(value) in self._in_layers:
             return None

@@ -175,7 +175,7 @@ def alive_indices(labels: Tensor, kept: Callable[[Tensor], Tensor]) -> list[Tens
 
 @lru_cache(maxsize=1 << 12)
 def _every(size: int) -> Tensor:
-    """All indices of an axis; not to be written into."""
+    """Return all indices of an axis; not to be written into."""
     return torch.arange(size)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of each operation when some channels go: it works on, is empty, or is a constant.
+"""Liveness of each operation when channels are pruned: it is computed, empty, or a constant.
 
 A layer that reads nothing any more gives its bias everywhere; what elementwise operations make of that is a
 constant too. So a residual block without inner channels is one constant for each channel, or nothing at all.
@@ -103,7 +103,7 @@ class _LivenessAnalysis:
         return (node.args[2] if len(node.args) > 2 else node.kwargs.get("bias")) is not None
 
     def _is_pointlike(self, node: fx.Node) -> bool:
-        """Whether a mixer looks at one position at a time."""
+        """Tell whether a mixer looks at one position at a time."""
         if node.op != "call_module":
             return op_name(node) in ("linear", "matmul") or _is_pointwise_convolution(node)
         layer = self.flow.layers[node]
@@ -113,7 +113,7 @@ class _LivenessAnalysis:
         return isinstance(layer, nn.Linear)
 
     def _folds(self, node: fx.Node) -> bool:
-        """Whether the operation makes of a constant in each channel another such constant."""
+        """Tell whether the operation makes of a constant in each channel another such constant."""
         if node in self.flow.pointwise:
             return all(self._is_thin(node, n) for n in node.all_input_nodes if n.op == "get_attr")
         name = op_name(node)
@@ -125,7 +125,7 @@ class _LivenessAnalysis:
         return bool(self.flow.values[node].dim() == self.flow.values[source].dim())
 
     def _is_thin(self, node: fx.Node, operand: fx.Node) -> bool:
-        """Whether a parameter has no more than one value for each channel."""
+        """Tell whether a parameter has no more than one value for each channel."""
         labels, value = self.flow.values[node], operand.meta[VALUE]
         lead = labels.dim() - value.dim()
         small = lb.core(labels)
@@ -157,7 +157,7 @@ class _LivenessAnalysis:
                     stack.append(source)
 
     def _take(self, node: fx.Node, source: fx.Node) -> None:
-        """A working node takes what is gone, or is blocked."""
+        """Note what a working node reads of a dropped source, or that it is blocked."""
         if source in self.liveness.empty and (op_name(node) == "cat" or _is_assigned(node, source)):
             return
         if source in self.liveness.constant and self._carried(node):
@@ -168,13 +168,13 @@ class _LivenessAnalysis:
         self.liveness.blocked.append((node, self._back(source)))
 
     def _carried(self, node: fx.Node) -> bool:
-        """Whether another operand gives the result its shape: a constant has length 1 where it is alike."""
+        """Tell whether another operand gives the result its shape: a constant has length 1 where it is alike."""
         others = [n for n in node.all_input_nodes if not self.liveness.gone(n) and n not in self.flow.static]
         shapes = [n.meta[VALUE].shape for n in others if tensors_in(n.meta[VALUE])]
         return node in self.flow.pointwise and node.meta[VALUE].shape in shapes
 
     def _back(self, node: fx.Node) -> int:
-        """A dropped class without which ``node`` is gone."""
+        """Return a dropped class without which ``node`` is not computed."""
         if node in self.liveness.empty:
             labels = np.concatenate(
                 [lb.core(t).numpy().reshape(-1) for t in tensors_in(self.flow.values[node])]
@@ -187,7 +187,7 @@ class _LivenessAnalysis:
 
 
 def _is_assigned(node: fx.Node, source: fx.Node) -> bool:
-    """Whether ``source`` is what an assignment writes, and nothing else: y[:, a:b] = source."""
+    """Tell whether ``source`` is what an assignment writes, and nothing else: y[:, a:b] = source."""
     return op_name(node) == "setitem" and node.args[2] is source and node.args[0] is not source
 
 
@@ -207,7 +207,7 @@ def is_noise(node: fx.Node) -> bool:
 
 
 def _is_pointwise_convolution(node: fx.Node) -> bool:
-    """Whether a functional convolution has a 1x1 kernel and no padding."""
+    """Tell whether a functional convolution has a 1x1 kernel and no padding."""
     name = op_name(node)
     if not name.startswith("conv") or "transpose" in name:
         return False

@@ -49,7 +49,7 @@ def buffers_of(flow: Flow) -> list[Buffer]:
 
 
 def _reused(flow: Flow, node: fx.Node, held: dict[fx.Node, Buffer], now: int) -> Buffer | None:
-    """The memory that a node's value lies in already, or is written over."""
+    """Return the buffer that a node's value shares or overwrites."""
     sources = [held[source] for source in node.all_input_nodes if source in held]
     if not sources:
         return None

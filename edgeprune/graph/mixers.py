@@ -25,7 +25,7 @@ def linear(flow: Flow, call: Call) -> Any:
 
 
 def _dense(flow: Flow, call: Call, name: str, weight: Tensor, side: int) -> Tensor:
-    """Axis ``side`` of a matrix reads the last axis; the other gives the output labels."""
+    """Follow a matrix whose axis ``side`` reads the last axis; return the output labels of the other."""
     vector = flow.read(call, call.x.dim() - 1, name)
     if vector is not None:
         flow.index_axis(name, side, vector, call.node)
@@ -149,7 +149,7 @@ def _plain(flow: Flow, call: Call, name: str, weight: Tensor, axis: int, transpo
 def _depthwise(
     flow: Flow, call: Call, name: str, weight: Tensor, axis: int, transposed: bool
 ) -> Tensor | None:
-    """Channels pass; each has ``multiplier`` outputs that go with it."""
+    """Follow a depthwise convolution: channels pass; each is tied to its ``multiplier`` outputs."""
     vector = lb.vector_along(call.x, axis)
     if vector is None:
         return None
@@ -160,7 +160,7 @@ def _depthwise(
 
 
 def _grouped(flow: Flow, call: Call, name: str, weight: Tensor, axis: int, transposed: bool) -> Tensor | None:
-    """The j-th channels of all groups stay or go together, so that groups stay equal."""
+    """Tie the j-th channels of all groups, so that groups stay equal."""
     vector = flow.read(call, axis, name)
     if vector is None:
         return None

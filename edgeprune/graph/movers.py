@@ -83,7 +83,7 @@ def run_mover(
 
 
 def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The tensor that moves, by place or by its name."""
+    """Return the tensor that moves, by place or by its name."""
     return args[0] if args else kwargs["input"]
 
 
@@ -203,7 +203,7 @@ def _mode(call: Call) -> str:
 
 
 def _pairs(call: Call) -> dict[int, tuple[int, int]]:
-    """{axis: (low, high)} of the axes that are padded or cut."""
+    """Return {axis: (low, high)} of the axes that are padded or cut."""
     widths = [int(w) for w in call.option(1, "padding" if call.module else "pad")]
     dims = call.x.dim()
     pairs = {dims - 1 - k: (widths[2 * k], widths[2 * k + 1]) for k in range(len(widths) // 2)}

@@ -49,7 +49,7 @@ class Moves:
         return self._regather(node, expected)
 
     def _right(self, node: fx.Node, arrived: Any, expected: Any, again: Callable[[Lookup], Any]) -> bool:
-        """Whether the rewritten operation, which gives the labels ``arrived``, moves every element right.
+        """Tell whether the rewritten operation, with the labels ``arrived``, moves every element correctly.
 
         ``again`` runs it on other values of the nodes it reads.
         """
@@ -72,7 +72,7 @@ class Moves:
             return None
 
     def _drop_empty(self, node: fx.Node) -> None:
-        """A concatenation leaves out the parts of which nothing stays."""
+        """Leave empty parts out of a concatenation."""
         parts = source_of(node)
         if isinstance(parts, fx.Node):  # all parts of one split
             return
@@ -109,7 +109,7 @@ class Moves:
         return True
 
     def _resplit(self, node: fx.Node, args: Any, kwargs: Any, expected: Any) -> bool:
-        """split and chunk become a split into the surviving sizes."""
+        """Rewrite split and chunk as a split into the surviving sizes."""
         if not spec_of(node).splits:
             return False
         dim = int(args[2] if len(args) > 2 else kwargs.get("dim", 0))
@@ -129,7 +129,7 @@ class Moves:
         return self.editor.new[source_of(node)]
 
     def _single_sizes(self, node: fx.Node, where: int, count: int) -> Any:
-        """The sizes of an argument that may be a whole `x.shape`."""
+        """Return the sizes of an argument that may be a complete `x.shape`."""
         argument: Any = self.editor.new[node].args[where]
         if not isinstance(argument, fx.Node):
             return argument
@@ -261,7 +261,7 @@ class Moves:
         return expected
 
     def _chain(self, node: fx.Node) -> tuple[list[fx.Node], fx.Node]:
-        """The movers from the last tensor with a grid down to ``node``."""
+        """Return the movers from the last tensor with a grid down to ``node``."""
         chain = [node]
         while True:
             source = source_of(chain[0])
@@ -274,7 +274,7 @@ class Moves:
     def _positions(
         self, chain: list[fx.Node], origin: fx.Node, labels: Any, node: fx.Node
     ) -> tuple[int, Tensor] | None:
-        """(axis, positions in the surviving origin) that give the surviving result, if one axis does."""
+        """Return (axis, positions in the surviving origin) that select the surviving result, if one axis suffices."""
         result = self.flow.values[node]
         if not isinstance(labels, Tensor) or not isinstance(result, Tensor) or result.dim() != labels.dim():
             return None
@@ -290,7 +290,7 @@ class Moves:
         return None if -1 in selected else (axis, torch.tensor(selected, dtype=torch.long))
 
     def _taken(self, chain: list[fx.Node], origin: fx.Node, axis: int) -> Tensor | None:
-        """The indices i for which the chain is index_select(axis, i), element by element; else None."""
+        """Return the indices i for which the chain equals index_select(axis, i), element by element; else None."""
         shape = tuple(self.flow.values[origin].shape)
         every = torch.arange(torch.Size(shape).numel()).view(shape)
         values: dict[fx.Node, Any] = {origin: every}
@@ -335,7 +335,7 @@ class Moves:
 
 
 def _writes(target: Tensor, index: Any, value: Any, expected: Tensor) -> bool:
-    """Whether an assignment writes the labels that it must, where it must."""
+    """Tell whether an assignment writes the labels that it must, where it must."""
     try:
         written = written_labels(tuple(target.shape), index, value)
     except (RuntimeError, IndexError, TypeError):

@@ -152,7 +152,7 @@ def _used_after(node: fx.Node, place: int, order: dict[fx.Node, int]) -> bool:
 
 
 def _is_view(layers: dict[str, nn.Module], node: fx.Node) -> bool:
-    """Whether the result may share memory with the first argument."""
+    """Tell whether the result may share memory with the first argument."""
     if node.op == "call_module":
         kinds = (nn.Flatten, nn.Identity, nn.modules.dropout._DropoutNd)
         return isinstance(layers[str(node.target)], kinds)
@@ -160,7 +160,7 @@ def _is_view(layers: dict[str, nn.Module], node: fx.Node) -> bool:
 
 
 def _writes(node: fx.Node) -> bool:
-    """Whether a function or method changes its first argument."""
+    """Tell whether a function or method changes its first argument."""
     if node.op == "call_method":
         return str(node.target).endswith("_") and not str(node.target).endswith("__")
     name = _name(node)
@@ -173,7 +173,7 @@ def _writes(node: fx.Node) -> bool:
 
 
 def _asked_in_place(node: fx.Node) -> bool:
-    """F.relu(x, inplace=True) and its like."""
+    """Tell whether a call is told to work in place, as in F.relu(x, inplace=True)."""
     if node.op != "call_function" or not inspect.isfunction(node.target):
         return False
     parameters = list(inspect.signature(node.target).parameters)
@@ -184,7 +184,7 @@ def _asked_in_place(node: fx.Node) -> bool:
 
 
 def _written(layers: dict[str, nn.Module], node: fx.Node) -> fx.Node | None:
-    """The tensor that ``node`` changes in place."""
+    """Return the tensor that ``node`` changes in place."""
     if node.op == "call_module":
         writes = bool(getattr(layers[str(node.target)], "inplace", False))
     else:

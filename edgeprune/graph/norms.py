@@ -15,7 +15,7 @@ _NATIVE_STATISTICS = ((1, "weight"), (2, "bias"), (3, "running_mean"), (4, "runn
 
 
 def _statistics(call: Call) -> tuple[tuple[int, str], ...]:
-    """Places of the vectors: `torch.batch_norm` has another order than `F.batch_norm`."""
+    """Return the places of the vectors: `torch.batch_norm` has another order than `F.batch_norm`."""
     native = call.node.target in (torch.batch_norm, torch.instance_norm)
     return _NATIVE_STATISTICS if native and call.module is None else _STATISTICS
 
@@ -28,7 +28,7 @@ def _vectors(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector:
 
 
 def _count(flow: Flow, call: Call, position: int, plain: int, affine: int) -> None:
-    """FLOPs as fvcore counts them: so many for each element, more with a gain and a shift."""
+    """Count FLOPs as fvcore does: a number for each element, higher with a gain and a shift."""
     has_gain = (
         flow.weight(call, position, "weight")[0] is not None or call.get(position, "weight") is not None
     )
@@ -48,13 +48,13 @@ def batch_norm(flow: Flow, call: Call) -> Any:
 
 
 def _same(call: Call, vector: Tensor, axis: int) -> Tensor:
-    """The labels that come in, as they are unless they change along other axes than ``axis``."""
+    """Return the incoming labels, unchanged unless they vary along other axes than ``axis``."""
     unchanged = lb.core(call.x).numel() == len(vector) and call.x.shape == call.shape
     return call.x if unchanged else lb.spread(vector, axis, call.shape)
 
 
 def _foreign(flow: Flow, call: Call, names: tuple[tuple[int, str], ...], vector: Tensor) -> bool:
-    """Whether a vector among the arguments is neither a parameter nor computed for these very channels."""
+    """Tell whether a vector among the arguments is neither a parameter nor computed for these very channels."""
     if call.module is not None:
         return any(
             isinstance(getattr(call.module, name, None), Tensor) and flow.weight(call, at, name)[0] is None

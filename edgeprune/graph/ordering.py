@@ -66,7 +66,7 @@ def _sorted(order: Ints, key: object) -> Ints:
 
 
 def _permutable(graph: Graph, vector: Ints) -> bool:
-    """Whether every axis that carries one of these classes carries exactly this vector."""
+    """Tell whether every axis that carries one of these classes carries exactly this vector."""
     if (vector < 0).any() or len(np.unique(vector)) != len(vector):
         return False
     members = np.zeros(graph.classes + 1, dtype=bool)

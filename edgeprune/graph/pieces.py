@@ -45,12 +45,12 @@ class TiedGroups:
 
     @cached_property
     def size(self) -> int:
-        """Number of levels: classes of the smallest part."""
+        """Return the number of levels: classes of the smallest part."""
         return math.gcd(*(len(part) for parts in self.parts for part in parts))
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """Indices of the groups."""
+        """Return the indices of the groups."""
         return tuple(group.index for group in self.groups)
 
     def widths(self, level: int) -> tuple[int, ...]:
@@ -178,7 +178,7 @@ def equal_pieces(flow: Flow, class_of: Ints) -> Iterator[Ints]:
 
 
 def _measured(flow: Flow) -> Iterator[Ints]:
-    """The labels along the channel axes of the tensors whose size the network's code asks for."""
+    """Return the labels along the channel axes of tensors whose size the network's code reads."""
     for node in flow.module.graph.nodes:
         labels = flow.values.get(node)
         if SIZED in node.meta and isinstance(labels, Tensor):
@@ -249,7 +249,7 @@ def _piece(axis: int, start: int, stop: int, value: Tensor) -> _Cut | None:
 
 
 def _sections(node: fx.Node) -> Any:
-    """The number of pieces that is asked for."""
+    """Return the requested number of pieces."""
     names = ("chunks", "sections", "indices_or_sections")
     return (
         node.args[1]

@@ -36,7 +36,7 @@ def pointwise(flow: Flow, call: Call) -> Any:
 
 
 def _is_broadcast(tensor: Tensor, others: list[Tensor]) -> bool:
-    """Whether this operand is laid over an axis along which another operand's labels change."""
+    """Tell whether this operand is laid over an axis along which another operand's labels change."""
     return any(
         size == 1 and any(other.shape[axis] > 1 and lb.varies(other, axis) for other in others)
         for axis, size in enumerate(tensor.shape)
@@ -115,7 +115,7 @@ def reduce(flow: Flow, call: Call) -> Any:
 
 
 def _axes(call: Call) -> list[int]:
-    """The axes that are reduced, in order."""
+    """Return the axes that are reduced, in order."""
     dims = call.get(_DIM_AT.get(call.op, 1), "dim", call.kwargs.get("axis"))
     if dims is None or (isinstance(dims, (tuple, list)) and not dims) or isinstance(dims, bool):
         return list(range(call.x.dim()))

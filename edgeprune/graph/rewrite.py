@@ -80,7 +80,7 @@ class Rewriter:
         return graph
 
     def _check_write(self, node: fx.Node) -> None:
-        """What is written into must still be a part of the tensor that is used under another name."""
+        """Check that what is written into is still a part of the tensor that is used under another name."""
         new = self.editor.new[node]
         if op_name(new) != op_name(node):
             raise self.survivors.refuse([self.flow.values[n] for n in node.meta[WRITES]], node)
@@ -128,7 +128,7 @@ class Rewriter:
             return node.meta[VALUE]
 
     def _keep_literals(self, node: fx.Node) -> None:
-        """A size that enters the arithmetic (x / x.shape[1]) must stay what it was."""
+        """Keep a size that enters the arithmetic (x / x.shape[1]) as it was."""
         new = self.editor.new[node]
         changed = {
             self.editor.new[n]: n.meta[VALUE]
@@ -176,7 +176,7 @@ class Rewriter:
         return expected
 
     def _sum(self, node: fx.Node) -> None:
-        """A mean over channels divides by as many as there were."""
+        """Rewrite a mean over channels to divide by the original number."""
         source = source_of(node)
         before, after = self.flow.values[source].numel(), self.actual[source].numel()
         if op_name(node) != "mean" or before == after:
@@ -276,14 +276,14 @@ class Rewriter:
         return selected
 
     def _write_elsewhere(self, new: fx.Node) -> None:
-        """An in-place operation must not write into a parameter or into a part of another tensor."""
+        """Replace an in-place operation that would write into a parameter or a part of another tensor."""
         if new.op == "call_method":
             new.target = str(new.target).rstrip("_")
         elif new.op == "call_function":
             new.target = out_of_place(new.target)
 
     def _bypass(self, node: fx.Node) -> bool:
-        """x + 0, where 0 is what is left of an emptied branch."""
+        """Replace x + 0 by x, where 0 is left of an emptied branch."""
         if op_name(node) not in ("add", "sub") or node.kwargs or len(node.args) != 2:
             return False
         zero = [
@@ -341,7 +341,7 @@ def left_out(flow: Flow, liveness: Liveness) -> list[tuple[fx.Node, fx.Node]]:
 
 
 def _is(root: nn.Module, node: fx.Node, kind: type[nn.Module], name: str) -> bool:
-    """Whether a node is a layer of a kind, or the function or method of that name."""
+    """Tell whether a node is a layer of a kind, or the function or method of that name."""
     if node.op == "call_module":
         return isinstance(root.get_submodule(str(node.target)), kind)
     return node.op in ("call_function", "call_method") and op_name(node).rstrip("_") == name

@@ -1,4 +1,4 @@
-"""Which indices of each tensor stay, in the order they are written."""
+"""Kept indices of each tensor, in the order they are written."""
 
 from typing import Any
 

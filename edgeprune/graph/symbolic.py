@@ -43,7 +43,7 @@ _DICT_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.ite
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether ``value`` holds no tensor: only such values may steer the trace."""
+    """Tell whether ``value`` holds no tensor: only such values may steer the trace."""
     if isinstance(value, (tuple, list)):
         return all(_is_plain(item) for item in value)
     return not isinstance(value, torch.Tensor)
@@ -137,7 +137,7 @@ class Argument:
 
     @property
     def fixed(self) -> bool:
-        """Whether the trace holds for this value alone."""
+        """Tell whether the trace holds for this value alone."""
         return isinstance(self.value, _FIXED)
 
 
@@ -321,7 +321,7 @@ class ValueTracer(fx.Tracer):
 
 
 def _counts_by_content(node: fx.Node) -> bool:
-    """Whether the content of a tensor decides how large the result of a call is: y[y > 0], nonzero."""
+    """Tell whether the content of a tensor decides how large the result of a call is: y[y > 0], nonzero."""
     name = op_name(node)
     if name == "getitem":
         picks = nodes_in(node.args[1])
@@ -338,7 +338,7 @@ def _attribute(root: nn.Module, path: str) -> Any:
 
 
 def _input_names(model: nn.Module, count: int) -> list[str]:
-    """Names of the first ``count`` arguments of forward; the others keep their defaults."""
+    """Return the names of the first ``count`` arguments of forward; the others keep their defaults."""
     parameters = list(inspect.signature(model.forward).parameters.values())
     named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     variadic = any(p.kind == p.VAR_POSITIONAL for p in parameters)
@@ -392,7 +392,7 @@ def _check_keywords(model: nn.Module, values: dict[str, Any]) -> None:
 
 @contextmanager
 def _taking(model: nn.Module, arguments: list[Argument]) -> Iterator[str]:
-    """For a while the model's class has a method that takes just these arguments; gives its name.
+    """Give the model's class a method with just these arguments in the block; yield its name.
 
     torch.fx traces every argument of the method it is given: with None for a default it would go astray.
     """
@@ -415,7 +415,7 @@ _CREATING = ("zeros", "ones", "full", "empty", "rand", "randn")
 
 @contextmanager
 def _creating(tracer: ValueTracer) -> Iterator[None]:
-    """For a while `torch.zeros(n, ...)`, where n may be a traced size, is a call of the graph and not a constant."""
+    """Record `torch.zeros(n, ...)`, where n may be a traced size, as a call and not a constant, in the block."""
     originals = {name: getattr(torch, name) for name in _CREATING}
 
     def traced(function: Any) -> Any:
@@ -547,7 +547,7 @@ def _traced(
 
 
 def _module(model: nn.Module, tracer: ValueTracer, graph: fx.Graph, *, revive: bool) -> fx.GraphModule:
-    """The traced module; containers that torch.fx made anew take the model's training flag."""
+    """Return the traced module; containers that torch.fx made anew take the model's training flag."""
     traced = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
     own = set(model.modules())
     if normalize(traced, revive=revive):  # made anew, so that it holds no more than its graph uses
@@ -570,7 +570,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _raised_at(error: BaseException) -> str:
-    """The innermost frame of the traceback that is the user's own code."""
+    """Return the innermost frame of the traceback that is the user's own code."""
     own = str(inspect.getfile(fx)).rsplit("torch", 1)[0] + "torch/"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not frame.filename.startswith((own, "<")) and "edgeprune/graph" not in frame.filename:

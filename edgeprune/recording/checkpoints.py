@@ -1,4 +1,4 @@
-"""Networks that compute parts of themselves twice to save memory (torch.utils.checkpoint), run plainly."""
+"""Run checkpointed parts (torch.utils.checkpoint) once, as if they were not checkpointed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,5 +38,5 @@ class _Direct:
 
 
 def _nothing_around(*_: Any, **__: Any) -> Iterator[None]:
-    """Takes the place of what torch does before and after a checkpointed part."""
+    """Replace what torch does before and after a checkpointed part."""
     yield

@@ -1,7 +1,7 @@
-"""What the content of tensors decided in a run: which boxes were kept, the order of scores, which way a branch went.
+"""Content-dependent choices of a run: which boxes were kept, the order of scores, which branch was taken.
 
-It is put into later runs of the network, which then take the recorded path, at its sizes, and can be compared with
-each other number by number: rounding, or a dropped channel, cannot choose anything else.
+Later runs of the network replay them: they take the recorded path, at its sizes, and can be compared number by
+number, since neither rounding nor a dropped channel can change a choice.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ def _copied(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers that were read out of a tensor; None for anything else."""
+    """Copy numbers that were read out of a tensor; return None for anything else."""
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""FLOPs of single ATen calls: of what runs in a part that is kept whole."""
+"""Count FLOPs of single ATen calls, which run inside opaque parts."""
 
 import math
 from typing import Any

@@ -25,7 +25,7 @@ def user_line() -> str:
 
 @lru_cache(maxsize=1 << 12)
 def _is_passed(name: str) -> bool:
-    """Whether a file's frames are torch's, ours, or of no file."""
+    """Tell whether a file's frames are torch's, ours, or of no file."""
     return name.startswith((_OWN, *_HERE, "<"))
 
 

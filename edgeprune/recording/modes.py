@@ -1,4 +1,4 @@
-"""Tell whether a network's code asks for the mode it runs in: where nothing does, training is what evaluation is."""
+"""Tell whether a network's code reads its mode: if it does not, training and evaluation record the same calls."""
 
 import sys
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ class ModeReads:
         self.differs = False
 
     def note(self, code: CodeType) -> None:
-        """Note a reader."""
+        """Note code that reads the flag."""
         self.differs = self.differs or (code not in _OF_TORCH and code not in _known_readers())
 
 
@@ -73,7 +73,7 @@ def _has_own_mode(module: nn.Module) -> bool:
 
 
 def _known_readers() -> frozenset[CodeType]:
-    """Forwards that hand the flag to one call, or scale samples as a whole: channels pass alike in both modes."""
+    """Return forwards that pass the flag to one call or scale entire samples: channels pass alike in both modes."""
     ops = sys.modules.get(
         "torchvision.ops.stochastic_depth"
     )  # a network without torchvision's ops does not load them

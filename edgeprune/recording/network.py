@@ -1,4 +1,4 @@
-"""Watch a network run its own forward, and record every call; what cannot be watched is kept whole."""
+"""Watch a network run its own forward, and record every call; what cannot be watched stays opaque."""
 
 import inspect
 from collections.abc import Container
@@ -71,7 +71,7 @@ def _watched(
     training: bool,
     unseen: Container[tuple[str, int]] | None = None,
 ) -> Record:
-    """One run; ``unseen`` are the tensors that depend on the input though no call made them, once that is known."""
+    """Record one run; ``unseen`` are the tensors that depend on the input though no call made them, if known."""
     recorder = _recorded_quickly(model, inputs, parts, training=training) if unseen is None else None
     if recorder is None:
         recorder = _recorded(model, inputs, parts, training=training, unseen=unseen or ())
@@ -159,7 +159,7 @@ def _depending(
     *,
     training: bool,
 ) -> set[tuple[str, int]]:
-    """Which tensors of unknown origin are others for another input."""
+    """Return the tensors of unknown origin that change with the input."""
     try:
         others = _recorded(model, _disturbed(inputs), parts, training=training).strangers
     except (NotWatched, TraceError):
@@ -172,7 +172,7 @@ def _depending(
 
 
 def _disturbed(value: Any) -> Any:
-    """The inputs with other numbers in place of those that are not whole."""
+    """Return the inputs with other numbers in place of all floating-point ones."""
     generator = torch.Generator().manual_seed(0)
 
     def other(tensor: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def _are_equal(a: Tensor, b: Tensor) -> bool:
 
 
 def _runs_alone(model: nn.Module, inputs: tuple[Any, ...], *, training: bool) -> bool:
-    """Whether the network runs where nobody watches."""
+    """Tell whether the network runs where nobody watches."""
     with untouched(model), torch.no_grad():
         model.train(training)
         try:

@@ -1,4 +1,4 @@
-"""Parts of a network that are kept whole: nothing in them is looked at, recorded or cut."""
+"""Opaque parts of a network: their calls are neither recorded nor pruned."""
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping
@@ -143,7 +143,7 @@ def _is_a(module: nn.Module, item: str | type) -> bool:
 
 
 def _kinds(module: nn.Module) -> list[type]:
-    """The classes that a module is of, without those that all modules are of."""
+    """Return the classes of a module, without the base classes of all modules."""
     return [kind for kind in type(module).__mro__ if kind not in (nn.Module, object)]
 
 

@@ -174,7 +174,7 @@ class Recorder(WatchMode):
         return None
 
     def _part_of(self, passage: "Passage", tensor: Tensor, memory: fx.Node | None = None) -> fx.Node:
-        """One tensor of what a part gave."""
+        """Record one tensor among the results of a part."""
         node = passage.node
         assert node is not None
         part = self._create("call_function", operator.getitem, (node, len(node.meta[VALUE])))
@@ -204,7 +204,7 @@ class Recorder(WatchMode):
         self._families[memory].append(node)
 
     def _argument(self, value: Any) -> Any:
-        """The node of a tensor, the same in containers; other values as they are."""
+        """Replace tensors, also in containers, by their nodes; return other values unchanged."""
         if isinstance(value, Tensor):
             node = self._nodes.get(value)
             if node is None and value in self._made_within:  # kept on a module, say
@@ -225,7 +225,7 @@ class Recorder(WatchMode):
         return value
 
     def _structure(self, value: Any) -> Any:
-        """Nodes in plain containers; the tensors of any other object as a tuple of nodes."""
+        """Return nodes in plain containers; for any other object a tuple of its tensors' nodes."""
         if isinstance(value, (Tensor, int, float, bool, str, type(None))):
             return self._argument(value)
         if type(value) in (tuple, list):
@@ -235,7 +235,7 @@ class Recorder(WatchMode):
         return tuple(self._argument(tensor) for tensor in tensors_of(value))
 
     def _constant(self, tensor: Tensor) -> fx.Node:
-        """A parameter, a buffer, or a tensor from outside the run."""
+        """Return the node of a parameter, a buffer, or a tensor from outside the run."""
         name = self._attributes.get(id(tensor))
         if name is None and id(tensor) not in self._held:
             path = self.stack.paths[-1]
@@ -252,7 +252,7 @@ class Recorder(WatchMode):
         return node
 
     def _in_reach(self) -> list[fx.Node]:
-        """All that the network's own code could have read so far: what it made, and what modules gave."""
+        """Return all tensors that the network's own code can have read so far: its own and the results of modules."""
         passed: set[fx.Node] = set()
         for visit in self.visits:
             fx.node.map_arg((visit.args, visit.kwargs, visit.result), passed.add)
@@ -313,7 +313,7 @@ class Recorder(WatchMode):
         return result
 
     def _uncomputed(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Tensor | None:
-        """What stands for the result of a call on what the input decides; the numbers of all others are recorded."""
+        """Return a stand-in for the result of a call that depends on the input; all others are computed."""
         if not any(self._nodes.get(tensor) in self._dynamic for tensor in tensors):
             return None
         result = stand_in(func, args, kwargs, self._blank)
@@ -373,7 +373,7 @@ class Recorder(WatchMode):
         self._split(node, result, tensors)
 
     def _split(self, node: fx.Node, result: Any, tensors: list[Tensor]) -> None:
-        """A node for each tensor of a call that gave several."""
+        """Create a node for each tensor of a call that returned several."""
         import operator
 
         if not isinstance(result, (tuple, list, dict)):
@@ -395,7 +395,7 @@ class Recorder(WatchMode):
                 self._split(part, item, tensors)
 
     def _shared(self, tensor: Tensor, node: fx.Node, tensors: list[Tensor]) -> fx.Node:
-        """The first node whose memory ``tensor`` lies in."""
+        """Return the first node whose memory ``tensor`` shares."""
         key = storage_of(tensor)
         for other in tensors:
             if key is not None and storage_of(other) == key and other in self._nodes:
@@ -403,7 +403,7 @@ class Recorder(WatchMode):
         return node
 
     def _value(self, node: fx.Node, value: Any) -> Any:
-        """What is kept of a result: numbers where the input does not decide them, else the shape alone."""
+        """Return what is recorded of a result: numbers if they do not depend on the input, else the shape alone."""
         if node in self._dynamic:
             return hollow(value)
         return mapped(value, lambda t: t.detach().clone() if t.numel() < 2**22 else hollow(t))

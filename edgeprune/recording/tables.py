@@ -1,4 +1,4 @@
-"""What is known of tensors while they are there."""
+"""Tables keyed by tensors, whose entries last as long as the tensor."""
 
 from typing import Any
 from weakref import ref

@@ -125,7 +125,7 @@ class TapMode(WatchMode):
     def _carried_out(
         self, key: tuple[str, int], func: Any, op: str, args: Any, kwargs: Any, tensors: list[Tensor]
     ) -> tuple[Any, tuple[Tensor, Tensor] | None]:
-        """The result, and the tensor that was written into with what stands for it now."""
+        """Carry out the call; return the result, and the written tensor with its replacement."""
         call = self.taps.instead.get(key)
         if call is not None:
             result = _apply_tap(call, func, args, kwargs)
@@ -211,13 +211,13 @@ def _apply_tap(tap: Callable[..., Any], *values: Any) -> Any:
 
 
 def _writes_by_name(func: Any) -> bool:
-    """Whether a function's name says that it writes into its first argument: x.add_(y), x += y."""
+    """Tell whether a function's name says that it writes into its first argument: x.add_(y), x += y."""
     name = getattr(func, "__name__", "")
     return name.startswith("__i") if name.startswith("__") else name.endswith("_")
 
 
 def _tapped(args: Any, kwargs: Any, place: int, tap: Tap) -> tuple[Any, Any]:
-    """Arguments in which the ``place``-th tensor is what ``tap`` made of it."""
+    """Return the arguments with the result of ``tap`` in place of the ``place``-th tensor."""
     count = -1
 
     def visit(value: Any) -> Any:

@@ -69,13 +69,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 
 def _tensors(holders: Iterable[dict[str, Any]]) -> list[Tensor]:
-    """Each parameter or buffer once."""
+    """Yield each parameter or buffer once."""
     tensors = {id(t): t for holder in holders for t in holder.values() if isinstance(t, Tensor)}
     return list(tensors.values())
 
 
 def _containers(states: list[dict[str, Any]]) -> list[Any]:
-    """Each container that a module holds directly."""
+    """Yield each container that a module holds directly."""
     # The type first: a layer of torch's has some twenty attributes.
     held = {
         id(value): value
@@ -96,7 +96,7 @@ def _refill(container: Any, content: Any) -> None:
 
 
 def _is_same(container: Any, content: Any) -> bool:
-    """Whether both hold the very same objects, in the same order."""
+    """Tell whether both hold the very same objects, in the same order."""
     if len(container) != len(content) or not all(map(is_, container, content)):
         return False
     return not isinstance(container, dict) or all(map(is_, container.values(), content.values()))

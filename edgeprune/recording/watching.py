@@ -129,7 +129,7 @@ class ModuleStack:
     """The modules that are running, outermost first, by global forward hooks: nothing is put on the user's modules."""
 
     def __init__(self, model: nn.Module, parts: Parts | None = None) -> None:
-        """``parts`` are kept whole: what runs in them is no call of the network."""
+        """Follow ``model``; ``parts`` are opaque: what runs inside them is not a call of the network."""
         self.paths = [""]
         self.watchers: list[Any] = []  # notified when a module begins and ends
         self.mode: WatchMode | None = None
@@ -193,7 +193,7 @@ class ModuleStack:
         return None
 
     def _leave_part(self, result: Any) -> Any:
-        """The end of a part that is kept whole, or of a module in it; a watcher may put another result there."""
+        """Leave an opaque part, or a module inside it; a watcher may replace the part's result."""
         self.inside -= 1
         if self.inside:
             return None
@@ -231,7 +231,7 @@ class ModuleStack:
         return CallSite(path, number, op, path in self._leaves, path in self._library, line)
 
     def next_part(self, path: str, line: str = "") -> CallSite:
-        """Return the place of the run of a part that is kept whole: for the network it is one layer."""
+        """Return the place of the run of an opaque part: for the network it is one layer."""
         number = self._counts[path]
         self._counts[path] += 1
         return CallSite(path, number, OPAQUE, in_layer=True, in_library=True, line=line)
@@ -393,7 +393,7 @@ def is_call(func: Any, op: str, args: Any) -> bool:
 
 
 def _is_counter(func: Any, args: Any) -> bool:
-    """Whether a call counts something (BatchNorm's batches, in training only): that is not a part of the network."""
+    """Tell whether a call updates a counter (BatchNorm's batches, in training), which is not part of the network."""
     counts = getattr(func, "__name__", "") in ("add_", "__iadd__", "add_.Tensor", "add_.Scalar")
     target = args[0] if args else None
     return counts and isinstance(target, Tensor) and target.dim() == 0 and not target.is_floating_point()

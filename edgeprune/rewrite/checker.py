@@ -154,7 +154,7 @@ class Checker(WatchMode):
             self._take(path, result, visit.result, "its rewritten forward gives another")
 
     def _take(self, path: str, value: Any, structure: Any, what: str) -> None:
-        """Tensors that a rewritten forward hands over must have the shapes of the record; their labels are its."""
+        """Check that tensors at the border of a rewritten forward have the recorded shapes, and label them."""
         nodes, tensors = fx_nodes(structure), tensors_of(value)
         if len(nodes) != len(tensors):
             self.fail(path, None, f"{what} number of tensors")
@@ -165,7 +165,7 @@ class Checker(WatchMode):
             self.actual[tensor] = labels
 
     def _sized(self, node: fx.Node, value: Any, labels: Any) -> Any:
-        """The labels at the sizes of ``value``, where these may follow the content that a part has seen."""
+        """Return the labels at the sizes of ``value``, which may depend on the content inside an opaque part."""
         if node not in self._loose or not isinstance(labels, Tensor) or not isinstance(value, Tensor):
             return labels
         small = lb.core(labels)
@@ -260,7 +260,7 @@ class Checker(WatchMode):
         return result
 
     def _adds_nothing(self, op: str, args: Any, kwargs: Any, result: Any) -> bool:
-        """Whether a call that the original does not make gives what it is given."""
+        """Tell whether an additional call returns its input unchanged."""
         source = next(iter(tensors_of((args, kwargs))), None)
         if (
             op not in _ADAPTING
@@ -311,7 +311,7 @@ class Checker(WatchMode):
                     self._learn(node, op, item, self._sized(node, item, label))
 
     def _check_numbers(self, node: fx.Node, op: str, args: Any, kwargs: Any) -> None:
-        """A width that enters the arithmetic must stay what it was; numbers of groups follow the channels."""
+        """Check that widths in the arithmetic are unchanged; numbers of groups follow the channels."""
         if op in _SIZED or node in self.remaps:
             return
         before, after = numbers_of(op, node.args, node.kwargs), numbers_of(op, args, kwargs)
@@ -331,7 +331,7 @@ class Checker(WatchMode):
             self.fail(node.meta[CALL].path, node, "a width enters the arithmetic")
 
     def _check_assignment(self, node: fx.Node, args: Any) -> None:
-        """What survives of the original's assignment must be written, and nothing else."""
+        """Check that an assignment writes what survives of the original's, and nothing else."""
         target, _, value = node.args
         labels = self.flow.values[node]
         index = self.survivors.index(labels)
@@ -422,7 +422,7 @@ class Checker(WatchMode):
     def _check_elements(
         self, node: fx.Node, op: str, args: Any, kwargs: Any, labels_of: Callable[[Any], Any]
     ) -> None:
-        """Where labels repeat they do not tell an order: then each element must come where it belongs."""
+        """Check the place of each element, where labels repeat and do not show the order."""
         pairs = list(zip(tensors_of((args, kwargs)), fx_nodes((node.args, node.kwargs)), strict=False))
         sources = {n: labels_of(tensor) for tensor, n in pairs}
         element_check = ElementCheck(self.flow, Liveness(), self.survivors)
@@ -463,14 +463,14 @@ class Checker(WatchMode):
         self.actual[value] = result
 
     def _indices(self, node: fx.Node, args: Any, kwargs: Any) -> list[Tensor]:
-        """The tensors of a call that say where, not what."""
+        """Return the tensors that a call uses as indices."""
         numbers = fx_nodes((node.args, node.kwargs))
         tensors = tensors_of((args, kwargs))
         indices = index_nodes(node)
         return [t for t, n in zip(tensors, numbers, strict=False) if n in indices]
 
     def _parameter_labels(self, node: fx.Node, tensor: Tensor) -> Any:
-        """Labels of a parameter or constant that enters at this call."""
+        """Return the labels of a parameter or constant that enters at this call."""
         for source in node.all_input_nodes:
             labels = self.flow.values.get(source)
             if source.op == "get_attr" and isinstance(labels, Tensor):
@@ -539,7 +539,7 @@ def _follow(checker: Checker, model: nn.Module, inputs: tuple[Any, ...], record:
 
 
 def _after_parts(record: Record) -> set[fx.Node]:
-    """The calls that depend on what a part gave that is kept whole."""
+    """Return the calls that depend on the result of an opaque part."""
     loose: set[fx.Node] = set()
     for node in record.graph.nodes:
         if WHY in node.meta or any(source in loose for source in node.all_input_nodes):
@@ -589,7 +589,7 @@ def _pairs(moved: Any, originals: Any) -> list[tuple[Any, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Slices taken apart, so that tensors inside them are seen."""
+    """Unpack slices, so that tensors inside them are seen."""
     if isinstance(value, slice):
         return [value.start, value.stop, value.step]
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What content decided in the run that was recorded, for the runs that are held against each other."""
+"""Content-dependent choices of the recorded run, for the runs that are compared."""
 
 from collections.abc import Collection
 

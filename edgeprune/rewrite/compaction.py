@@ -114,7 +114,7 @@ class _Cut:
         self._visited = {visit.path for flow in graph.flows for visit in flow.module.visits}  # type: ignore[union-attr]
 
     def run(self) -> tuple[nn.Module, dict[str, str], list[list[Tensor] | None]]:
-        """The cut network, the modules whose forward is another, with the reasons, and what came out in each mode.
+        """Return the cut network, the modules with a rewritten forward and why, and the results in each mode.
 
         Raises:
             Immovable: channels that have to stay.
@@ -141,7 +141,7 @@ class _Cut:
         return check(model, inputs, self.graph, record, self.survivors, self.needed)  # type: ignore[arg-type]
 
     def _cut(self) -> nn.Module:
-        """A cut copy in which the ``needed`` modules, or the ones around them, have another forward."""
+        """Return a cut copy in which the ``needed`` modules, or the ones around them, have another forward."""
         if self.keep.all():
             return duplicate(self.graph.model)
         while True:
@@ -173,7 +173,7 @@ class _Cut:
         self.causes[path] = np.union1d(self.causes.get(path, classes), classes)
 
     def _classes_at(self, nodes: Iterable[fx.Node]) -> Ints:
-        """The dropped classes in what calls are given and give."""
+        """Return the dropped classes in the inputs and results of calls."""
         classes = [np.zeros(0, dtype=np.int64)]
         for node in nodes:
             values = next(flow.values for flow in self.graph.flows if node in flow.values)
@@ -194,7 +194,7 @@ class _Cut:
         self._add_causes(around, self.causes.pop(path))
 
     def _of_visited(self, path: str) -> str:
-        """The path, or that of the nearest module around it which has a forward that runs."""
+        """Return the path, or that of the nearest module around it whose forward runs."""
         while path and path not in self._visited:
             path = path.rpartition(".")[0]
         return path
@@ -215,7 +215,7 @@ class _Cut:
             self._need(other, reason, alike)
 
     def _siblings(self, path: str, diverged: Diverged) -> dict[str, list[fx.Node]]:
-        """Modules of the same class that lose channels at the same line of code, with the calls there."""
+        """Return modules of the same class that lose channels at the same line of code, with the calls there."""
         node = diverged.node
         if node is None or CALL not in node.meta or not path or not node.meta[CALL].line:
             return {}
@@ -234,7 +234,7 @@ class _Cut:
         return any(not bool(self.survivors.kept(core(tensor)).all()) for tensor in labels)
 
     def _refusal(self, diverged: Diverged | None, reason: str) -> Immovable:
-        """The error that keeps the channels at the calls that cannot be made right."""
+        """Return the error that keeps the channels at the calls that cannot be rewritten."""
         node = diverged.node if diverged is not None else None
         classes = self.causes.get("", np.zeros(0, dtype=np.int64))
         if node is None:

@@ -79,7 +79,7 @@ def _copying(own: set[int], kinds: set[type]) -> Iterator[None]:
 
 
 def _is_plain_layer(kind: type) -> bool:
-    """Whether a class of torch's says nothing of its own about copying."""
+    """Tell whether a class of torch's says nothing of its own about copying."""
     own = ("__deepcopy__", "__copy__", "__reduce__", "__reduce_ex__", "__getnewargs_ex__")
     return (
         issubclass(kind, nn.Module)
@@ -91,7 +91,7 @@ def _is_plain_layer(kind: type) -> bool:
 
 
 def _copy_layer(layer: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """What ``copy.deepcopy`` makes of a plain layer, without a call for each of its numbers and empty dicts."""
+    """Copy a plain layer as ``copy.deepcopy`` does, without a call for each of its numbers and empty dicts."""
     new = type(layer).__new__(type(layer))
     memo[id(layer)] = new
     state = vars(new)
@@ -108,7 +108,7 @@ def _copy_layer(layer: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 
 def _copy_function(function: types.FunctionType, memo: dict[int, Any], own: set[int]) -> types.FunctionType:
-    """The function itself, or one with copied cells where it closes over a part of the network."""
+    """Return the function itself, or one with copied cells if it closes over a part of the network."""
     values = [*(_content(cell) for cell in function.__closure__ or ()), *(function.__defaults__ or ())]
     if not any(_holds(value, own, memo) for value in values):
         return function
@@ -121,7 +121,7 @@ def _copy_function(function: types.FunctionType, memo: dict[int, Any], own: set[
 
 
 def _copy_tensor(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
-    """A copy, also of what an attribute keeps of a computation with gradients; that has none in the copy."""
+    """Copy a tensor, also an attribute with a gradient history, which the copy does not have."""
     new: torch.Tensor = tensor.__deepcopy__(memo) if tensor.is_leaf else tensor.detach().clone()
     memo[id(tensor)] = new
     return new
@@ -135,7 +135,7 @@ def _content(cell: Any) -> Any:
 
 
 def _holds(value: Any, own: set[int], memo: dict[int, Any]) -> bool:
-    """Whether ``value`` is, or directly contains, a part of the network or something of it that was copied."""
+    """Tell whether ``value`` is, or directly contains, a part of the network or something of it that was copied."""
     if id(value) in own or (id(value) in memo and isinstance(value, (dict, list, set))):
         return True
     if isinstance(value, (list, tuple)):

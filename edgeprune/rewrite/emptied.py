@@ -36,7 +36,7 @@ def emptied_modules(flow: Flow, liveness: Liveness) -> set[str]:
 
 
 def _is_of_network(flow: Flow, node: fx.Node) -> bool:
-    """Whether the call works on what depends on the input: weights that are computed vanish by themselves."""
+    """Tell whether the call depends on the input: computed weights vanish by themselves."""
     return node not in flow.static
 
 

@@ -76,7 +76,7 @@ class RewrittenForward:
 
     @property
     def source(self) -> str:
-        """The code: of evaluation, and of training where that is another."""
+        """Return the code of evaluation, and of training if it differs."""
         evaluation, training = self.sources
         return evaluation if evaluation == training else f"{evaluation}\n# in training:\n{training}"
 
@@ -151,7 +151,7 @@ def rewrite(request: Request, path: str) -> None:
 
 
 def _modes(graph: Graph) -> list[tuple[int, bool]]:
-    """(index of the flow, mode): where both modes do the same, code may still ask for the mode."""
+    """Return (index of the flow, mode) pairs; code may read the mode even where both modes do the same."""
     return [(0, False), (len(graph.flows) - 1, True)]
 
 
@@ -214,7 +214,7 @@ class _Mode:
     # --- tracing -------------------------------------------------------------------------------------
 
     def _arguments(self, visit: Visit) -> list[Argument]:
-        """The arguments of forward, with the values of the record."""
+        """Return the arguments of forward, with the recorded values."""
         values = fx.node.map_aggregate(
             (tuple(visit.args), dict(visit.kwargs)), lambda n: n.meta[VALUE] if isinstance(n, fx.Node) else n
         )
@@ -229,7 +229,7 @@ class _Mode:
         return [a.value for a in bound_arguments(self.original, tuple(visit.args), dict(visit.kwargs))]
 
     def _trace(self, arguments: list[Argument]) -> fx.GraphModule:
-        """The graph of forward, which computes what the code looks up in tables of what it computed before."""
+        """Trace forward; results that the code caches in tables are computed in the graph."""
         tables = State(self.original).tables()
         if tables:
             try:
@@ -239,7 +239,7 @@ class _Mode:
         return self._traced(arguments, [])
 
     def _traced(self, arguments: list[Argument], tables: list[tuple[str, str]]) -> fx.GraphModule:
-        """The graph of forward, with ``tables`` emptied."""
+        """Trace forward with ``tables`` emptied."""
         self.leaves = leaves = Leaves(self._stays, self._value)
         self.used.clear()
         try:
@@ -259,7 +259,7 @@ class _Mode:
         return traced
 
     def _stays(self, name: str) -> bool:
-        """Whether a module inside stays a call of itself."""
+        """Tell whether a module inside stays a call of itself."""
         path = f"{self.path}.{name}" if self.path else name
         if outer_part(path, self.graph.parts) is not None:
             if not all(_is_plain(visit.result) for visit in self.inner.get(name, ())):
@@ -275,7 +275,7 @@ class _Mode:
         return False
 
     def _is_touched(self, visit: Visit) -> bool:
-        """Whether something in a module, or what it is given, has gone; not in what gets a forward of its own."""
+        """Tell whether something in a module, or what it is given, has gone; not in what gets a forward of its own."""
         nodes = {*self.nodes[visit.first : visit.last], *fx_nodes((visit.args, visit.kwargs))}
         for name, others in self.inner.items():
             if (f"{self.path}.{name}" if self.path else name) in self.request.needed:
@@ -290,7 +290,7 @@ class _Mode:
             raise NotRewritable(f"{name} has hooks")
 
     def _value(self, name: str) -> Any:
-        """What the next run of a module that stays gives."""
+        """Return the recorded result of the next run of a module that stays a call."""
         number = sum(visit in self.inner[name] for visit in self.used)
         if number >= len(self.inner[name]):
             raise TraceError(f"{name} runs another number of times than before")
@@ -301,7 +301,7 @@ class _Mode:
     # --- labels --------------------------------------------------------------------------------------
 
     def _subgraph(self, traced: fx.GraphModule, visit: Visit) -> Graph:
-        """The graph of one module, with the labels that the whole network's record gives its inputs and parameters."""
+        """Return the graph of one module; its inputs and parameters have the labels of the network's record."""
         labels = lambda value: fx.node.map_aggregate(value, self._labels_of)  # noqa: E731
         placeholders = [n for n in traced.graph.nodes if n.op == "placeholder"]
         input_labels = {
@@ -356,7 +356,7 @@ class _Mode:
         )
 
     def _classes(self, sub: Flow) -> Ints:
-        """Classes of all labels: those that the module's graph has by itself are of what they are tied to."""
+        """Return the classes of all labels: labels of the module's own graph take those of what they are tied to."""
         known = self.graph.class_of
         if sub.count == len(known):
             class_of = known
@@ -368,7 +368,7 @@ class _Mode:
         return class_of
 
     def _adopt_constants(self, sub: Graph, traced: fx.GraphModule) -> None:
-        """Tensors that forward makes from nothing become buffers, with the channels that stay."""
+        """Make buffers of the tensors that forward creates, with the channels that are kept."""
         own = {*dict(self.original.named_parameters(remove_duplicate=False))}
         own |= {*dict(self.original.named_buffers(remove_duplicate=False))}
         survivors = Survivors(sub, self.request.keep, self.request.orders)
@@ -391,7 +391,7 @@ class _Mode:
 
 
 def _extended(known: Ints, sub: Flow) -> Ints:
-    """Each label that the module's graph made has the class of the labels it is tied to."""
+    """Give each label that the module's graph made the class of the labels it is tied to."""
     pairs = [(a.numpy(), b.numpy()) for a, b in sub.ties]
     rows = np.concatenate([a for a, _ in pairs] or [np.zeros(0, int)])
     columns = np.concatenate([b for _, b in pairs] or [np.zeros(0, int)])
@@ -407,7 +407,7 @@ def _extended(known: Ints, sub: Flow) -> Ints:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a structure is of plain containers, tensors and numbers."""
+    """Tell whether a structure is of plain containers, tensors and numbers."""
     if type(value) is tuple or isinstance(value, list):
         return all(_is_plain(item) for item in value)
     if isinstance(value, dict):
@@ -439,12 +439,12 @@ def _alike(class_of: Ints, a: Any, b: Any) -> bool:
 
 
 def _calls(graph: fx.Graph) -> set[str]:
-    """What a graph calls and reads of the module."""
+    """Return the names that a graph calls and reads of the module."""
     return {str(n.target) for n in graph.nodes if n.op in ("call_module", "get_attr")}
 
 
 def _prune_layers(cut: nn.Module, done: list[_Done]) -> None:
-    """Layers that the new forward no longer calls leave an Identity."""
+    """Replace layers that the new forward no longer calls by an Identity."""
     calls = {name for mode in done for name in mode.calls}
     gone = {name for mode in done for name in mode.called} - calls
     for name in gone:
@@ -457,7 +457,7 @@ def _prune_layers(cut: nn.Module, done: list[_Done]) -> None:
 
 
 def _prune_parameters(request: Request, path: str, done: list[_Done]) -> None:
-    """Parameters that only a branch read which has gone leave None."""
+    """Set parameters that only a dropped branch read to None."""
     calls = {name for mode in done for name in mode.calls}
     for name in {name for mode in done for name in mode.called} - calls:
         full = f"{path}.{name}" if path else name
@@ -492,7 +492,7 @@ def _set_defaults(graph: fx.Graph, arguments: list[Argument]) -> None:
 
 
 def _checked_arguments(source: str, arguments: list[Argument]) -> str:
-    """The source, with a check of the arguments that steered its Python."""
+    """Return the source with a check of the arguments that determined its control flow."""
     head, _, body = source.partition(":\n")
     checks = [
         f"    if {a.name} {'!=' if isinstance(a.value, str) else 'is not'} {a.value!r}:\n"

@@ -1,4 +1,4 @@
-"""What was done to a network: kept on the network itself, so that it can be saved and pruned again."""
+"""The prunings of a network, noted on the network itself, so that it can be saved and pruned again."""
 
 import math
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def remember(model: nn.Module, graph: Graph, plan: Plan) -> None:
 
 
 def _is_open(graph: Graph, path: str) -> bool:
-    """Whether a part that is kept whole consists of torch's own layers, whose code is known."""
+    """Tell whether a part that is kept whole consists of torch's own layers, whose code is known."""
     if graph.parts[path].reason != CHOSEN:
         return False
     return all(

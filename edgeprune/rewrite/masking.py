@@ -106,7 +106,7 @@ def masked_weights(graph: Graph, flow: Flow, plan: Plan) -> dict[str, Tensor] | 
 
 
 def _reading_axis(flow: Flow, consumer: Consumer, consumers: set[fx.Node]) -> int | None:
-    """The axis along which a layer's own weight reads channels, where nothing but ``consumers`` uses the weight."""
+    """Return the axis along which a layer's own weight reads channels, if only ``consumers`` use the weight."""
     node = consumer.node
     weight, name = weight_node(node), op_name(node)
     if (
@@ -132,7 +132,7 @@ class _Mask:
 
 
 def _place(flow: Flow, node: fx.Node, operand: fx.Node) -> int:
-    """The place of an operand among the tensors of a call."""
+    """Return the place of an operand among the tensors of a call."""
     tensors = [
         n for n in nodes_in((node.args, node.kwargs)) if tensors_in(flow.values[n]) or n.op == "get_attr"
     ]

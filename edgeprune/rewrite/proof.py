@@ -167,7 +167,7 @@ class Calls(TorchFunctionMode):
 
 
 def _reduced(value: Any) -> Any:
-    """A smaller image of random numbers in place of a large one; anything else as it is."""
+    """Replace a large image by a smaller one of random numbers; return anything else unchanged."""
     if not isinstance(value, Tensor) or value.dim() != 4 or min(value.shape[2:]) < SMALLEST_REDUCED:
         return value
     if not value.is_floating_point() or value.device.type != "cpu":
@@ -180,7 +180,7 @@ def _reduced(value: Any) -> Any:
 
 
 def _prove_at_second_size(graph: Graph, plan: Plan, model: nn.Module) -> None:
-    """A forward that was written anew must hold at another image size too, where the network takes one."""
+    """Prove a rewritten forward at another image size too, if the network accepts one."""
     flow = graph.flow
     inputs = tuple(enlarged(value) for value in graph.inputs)
     same = all(a is b for a, b in zip(inputs, graph.inputs, strict=True))
@@ -277,7 +277,7 @@ class Passing(WatchMode):
 
 
 def _around_parts(original: MaskedOriginal, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """What enters the parts that are kept whole and what the network makes of equal results of theirs."""
+    """Return the inputs of opaque parts, and the network's results when these parts return the same in both."""
     first = Passing()
     inputs = original.graph.inputs_of(original.record)
     masked = original.run(inputs, passing=first)
@@ -287,7 +287,7 @@ def _around_parts(original: MaskedOriginal, model: nn.Module) -> tuple[list[Tens
 
 
 def _selects_by_content(flow: Flow) -> bool:
-    """Whether rounding may change what comes out altogether: boxes that are kept, the best of many."""
+    """Tell whether rounding can change which results are selected: boxes that are kept, the best of many."""
     return any(spec_of(n).selects for n in flow.module.graph.nodes)
 
 

@@ -127,7 +127,7 @@ def set_sizes(
 
 
 def _weight_shapes(layers: list[tuple[str, nn.Module]], kept: Collection[int]) -> dict[str, torch.Size]:
-    """The shape of each convolution's and linear layer's weight, also where it is computed; not of ``kept`` ones."""
+    """Return the weight shape of each convolution and linear layer, also of computed weights; not of ``kept`` ones."""
     shapes = {}
     for name, layer in layers:
         if id(layer) in kept or not isinstance(layer, (nn.modules.conv._ConvNd, nn.Linear)):
