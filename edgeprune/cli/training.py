@@ -118,7 +118,7 @@ def steer(run: str | None, interacting: str | None, auto: bool, show: bool, to_j
     edgeprune steer runs/mine --interacting +200
     edgeprune steer runs/mine --auto
     """
-    from edgeprune.train_prune.steering import send, status
+    from edgeprune.train_prune.steering import send_command, status
 
     place = latest_run(run)
     if interacting is None and not auto and not show:
@@ -126,7 +126,7 @@ def steer(run: str | None, interacting: str | None, auto: bool, show: bool, to_j
     if interacting is not None and auto:
         raise click.UsageError("--interacting and --auto exclude each other")
     if interacting is not None or auto:
-        send(place, interacting, auto=auto)
+        send_command(place, interacting, auto=auto)
     found = status(place)
     if to_json:
         say(found)

@@ -1,4 +1,4 @@
-"""What a run may leave of its model: from its options to a budget, plain or of a device."""
+"""The budget of a run, from its options: of costs, or of a device's latency."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,15 +25,15 @@ def make_budget(
     check: bool = True,
     plan: Mapping[str, Any] | None = None,
 ) -> Budget:
-    """The budget of an unpruned model.
+    """Return the budget of an unpruned model.
 
     Args:
         model: the unpruned one.
         graph: of it.
         options: resolved ones.
-        progress: told ``(done, total, text)`` while a latency table is built.
-        check: whether the widths that are settled on are measured on the device.
-        plan: that was given, in the place of a choice.
+        progress: called with (done, total, text) while a latency table is built.
+        check: whether the final widths are measured on the device.
+        plan: a keep-plan that replaces the selection.
 
     Raises:
         TargetError, LatencyError, BenchError: see `edgeprune.latency.device_budget`.
@@ -47,7 +47,7 @@ def make_budget(
         model,
         tuple(graph.inputs[0].shape[1:]),
         options.target,
-        site_of(options),
+        bench_target_of(options),
         lut=Path(options.lut) if options.lut else None,
         align=options.align,
         floor=options.floor,
@@ -57,8 +57,8 @@ def make_budget(
     )
 
 
-def site_of(options: TrainPruneOptions) -> BenchTarget:
-    """The device that a run is for."""
+def bench_target_of(options: TrainPruneOptions) -> BenchTarget:
+    """Return the device that a run prunes for."""
     host = None
     if options.host is not None:
         check_host(options.host, Path("this run"))

@@ -1,4 +1,4 @@
-"""Options of `train-prune` that do nothing beside the others, and those that a person typed for a run."""
+"""Options of `train-prune` that have no effect, and those that were typed for a run."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -10,8 +10,8 @@ from edgeprune.train_prune.options import TrainPruneOptions
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainPruneOptions)}
 TORCHVISION_DATA = ("cifar10", "cifar100")
-# Of runs that were made before config.json said which options were typed: what another method, another
-# start or another machine resolves otherwise.
+# For runs whose config.json does not say which options were typed: those whose resolved value depends on the
+# method, the start or the machine.
 MAY_BE_RESOLVED = ("reconstruct", "distill", "device", "precision")
 
 
@@ -21,10 +21,10 @@ def typed_names(options: TrainPruneOptions) -> list[str]:
 
 
 def typed_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a person chose of a run's options, from the content of its config.json.
+    """Return the options that were typed for a run, from the content of its config.json.
 
-    The rest was filled in for the run's own method, data and machine. The target always belongs to it: of a
-    run by a plan it says what the plan leaves.
+    The others were resolved for the run's method, data and machine. The target is always included: in a run
+    with a plan it says what the plan keeps.
 
     Raises:
         KeyError, TypeError: the file is of another version.
@@ -37,13 +37,13 @@ def typed_options(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def idle_options(options: TrainPruneOptions) -> dict[str, str]:
-    """Return the options that change nothing beside the others, each with the reason.
+    """Return the options without effect, each with the reason.
 
-    ``options`` are those before `resolve`, or after it.
+    ``options`` may be resolved or not.
     """
     try:
         idle = dict(chosen_method(options).idle(options))
-    except TrainError:  # an unknown method: the check of all options names those that there are
+    except TrainError:  # an unknown method: `check_choices` lists the known ones
         return {}
     if options.init == "random":
         idle["baseline_lr"] = "`init=random` trains no baseline"
@@ -58,10 +58,10 @@ def idle_options(options: TrainPruneOptions) -> dict[str, str]:
 
 
 def check_effect(rows: Iterable[TrainPruneOptions], typed: Iterable[str]) -> None:
-    """Refuse options that were typed and change nothing.
+    """Raise TrainError if a typed option has no effect.
 
     Args:
-        rows: the options of each run they are for; it is enough that one of them uses an option.
+        rows: the options of each run; an option has an effect if one of the runs uses it.
         typed: names of fields of `TrainPruneOptions`.
 
     Raises:

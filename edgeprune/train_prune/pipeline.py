@@ -1,4 +1,4 @@
-"""train-prune: baseline, pruning, fine-tuning, one look at the test images; resumable at any point."""
+"""train-prune: baseline, pruning, fine-tuning, one evaluation on the test images; resumable at any point."""
 
 import contextlib
 import platform
@@ -46,12 +46,12 @@ def train_prune(
     force: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
-    """Train (unless weights are given), prune, fine-tune and judge a model; leaves a run folder.
+    """Train (unless weights are given), prune, fine-tune and evaluate a model; write a run folder.
 
     Args:
         out: the run folder.
-        options: what to do. With ``resume``, the run's own stand, and these are not looked at.
-        resume: go on where an interrupted run stopped.
+        options: of the run; ignored with ``resume``, which uses the run's own.
+        resume: continue an interrupted run.
         force: replace a run of that name.
         progress: called with (done, total, text).
 
@@ -71,7 +71,7 @@ def train_prune(
         run, data, chosen = begin(Path(out), options or TrainPruneOptions(), force, progress)
     with held(out):
         if resume:
-            if run.has("summary.json"):  # the process that held the run has finished it
+            if run.has("summary.json"):  # the process that locked the run has finished it
                 return run.summary()
             chosen = _options_to_resume(run)
             check_options(asdict(chosen), run.path)
@@ -81,12 +81,12 @@ def train_prune(
 
 
 def train_baseline(path: str | Path, progress: ProgressCallback, *, wait: bool = False) -> None:
-    """Train the first stage alone, of a run that `begin` made; goes on where it was interrupted.
+    """Train only the first stage of a run that `begin` made; continue it if it was interrupted.
 
     Args:
         path: the run folder.
         progress: called with (done, total, text).
-        wait: let another process that trains it finish, instead of refusing.
+        wait: wait for another process that trains it, instead of raising InUseError.
 
     Raises:
         InUseError: another process trains it. TrainError: the loss is no longer a number.
@@ -106,7 +106,16 @@ def train_baseline(path: str | Path, progress: ProgressCallback, *, wait: bool =
 def begin(
     out: Path, options: TrainPruneOptions, force: bool, progress: ProgressCallback
 ) -> tuple[Run, DataBundle, TrainPruneOptions]:
-    """Check everything, then make the run folder.
+    """Check all options, then make the run folder.
+
+    Args:
+        out: the run folder.
+        options: as typed.
+        force: replace a run of that name.
+        progress: called with (done, total, text).
+
+    Returns:
+        The run, its data, and the resolved options.
 
     Raises:
         EdgePruneError: any mistake in the input; nothing is written then.
@@ -130,7 +139,7 @@ def begin(
     plan = _read_plan(options.plan) if options.plan else None
     options = _reachable(model, data, options, plan, progress)
     config = {**_config(options, data, args), "typed": typed, "plan": plan}
-    world().wait()  # every process has found its options in order
+    world().wait()  # until every process has checked its options
     if world().is_main:
         tensors = {"baseline": model.state_dict()} if options.weights else None
         Run.create(out, config, force=force, tensors=tensors)
@@ -139,11 +148,11 @@ def begin(
 
 
 def _check_names(options: TrainPruneOptions) -> None:
-    """What can be known to be wrong before any data is read."""
+    """Check what needs no data."""
     check_choices(options)
     check_device_here(options.device)
-    checkpoint_seconds()  # raises where the environment's is no number
-    if ":" not in options.model:  # a factory may refuse a made-up number of classes
+    checkpoint_seconds()  # raises if the environment variable is not a number
+    if ":" not in options.model:  # a factory may refuse an invented number of classes
         build(options.model, num_classes=10)
     if options.weights is not None:
         for name in ("baseline_epochs", "baseline_lr"):
@@ -152,7 +161,7 @@ def _check_names(options: TrainPruneOptions) -> None:
 
 
 def _check_output(model: nn.Module, data: DataBundle, options: TrainPruneOptions) -> None:
-    """The model must run on the data's images, and give what the task needs."""
+    """Check that the model runs on the data's images, and returns what the task needs."""
     mode, images = model.training, 2
     with torch.no_grad():
         try:
@@ -181,10 +190,9 @@ def _reachable(
     plan: dict[str, Any] | None,
     progress: ProgressCallback,
 ) -> TrainPruneOptions:
-    """Try the whole way, with made-up scores, before hours go into training.
+    """Try select and compact with invented scores, so that an unreachable target fails before hours of training.
 
-    For a device this is also where its latency table is built. Of a plan that was given, the target is what
-    it leaves.
+    This also builds a device's latency table. With a plan, the returned options have its FLOPs as target.
     """
     example = torch.zeros(1, *data.shape)
     graph = chosen_method(options).prunable(model, example, options.opaque or ())
@@ -213,11 +221,11 @@ def _config(options: TrainPruneOptions, data: DataBundle, args: dict[str, Any]) 
     }
 
 
-def check_same_options(run_path: str | Path, given: dict[str, Any]) -> None:
-    """With --resume, options that were given must be those the run was started with."""
-    vouch_for(given)
+def check_same_options(run_path: str | Path, typed: dict[str, Any]) -> None:
+    """Raise RunError unless the options typed with --resume are those the run was started with."""
+    vouch_for(typed)
     stored = asdict(stored_options(Run.open(run_path)))
-    for name, value in given.items():
+    for name, value in typed.items():
         if name in stored and value != "auto" and not same_option(name, stored[name], value):
             raise RunError(
                 f"this run was started with {name}={stored[name]}, not {value}: leave `{name}` out, "
@@ -225,17 +233,23 @@ def check_same_options(run_path: str | Path, given: dict[str, Any]) -> None:
             )
 
 
-def same_option(name: str, stored: Any, given: Any) -> bool:
-    """Whether an option was given as it is stored; a target may be written in several ways."""
+def same_option(name: str, stored: Any, typed: Any) -> bool:
+    """Return whether a typed option equals the stored one.
+
+    Args:
+        name: of the option.
+        stored: its value in the run's config.json.
+        typed: its value on the command line; targets and hosts are compared by meaning.
+    """
     if name == "target":
-        return parse_targets(stored) == parse_targets(given)
+        return parse_targets(stored) == parse_targets(typed)
     if name == "host":
-        return same_host(stored, given)
-    return bool(stored == given)
+        return same_host(stored, typed)
+    return bool(stored == typed)
 
 
 def stored_options(run: Run) -> TrainPruneOptions:
-    """Return the options a run was begun with; raises RunError where its config.json does not hold such."""
+    """Return the options a run was started with; raises RunError if its config.json has no valid ones."""
     options = run.config.get("options")
     check(options, TrainPruneOptions, f"{run.path / 'config.json'} options", hint="was it edited?")
     try:
@@ -249,7 +263,7 @@ def stored_options(run: Run) -> TrainPruneOptions:
 
 
 def _options_to_resume(run: Run) -> TrainPruneOptions:
-    """Return the options of a run that is trained on here, with the device it was begun on."""
+    """Return the options of a run to resume; raises TrainError if its device is not available here."""
     stored = stored_options(run)
     check_device_here(stored.device, "the run was begun on one: resume it there, or start another run")
     return stored
@@ -257,28 +271,28 @@ def _options_to_resume(run: Run) -> TrainPruneOptions:
 
 @contextlib.contextmanager
 def _scalar_writer(run: Run) -> Iterator[Callable[[str, float, int], None]]:
-    """TensorBoard events under the run; a viewer shows the latest where a resumed run repeats steps."""
+    """Yield a writer of TensorBoard events in the run; of steps that a resumed run repeats, viewers show the last."""
     if not world().is_main:
         yield lambda tag, value, step: None  # noqa: ARG005
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    place = run.path / "tensorboard"
+    folder = run.path / "tensorboard"
 
     def add(tag: str, value: float, step: int) -> None:
-        with explained(place):
+        with explained(folder):
             writer.add_scalar(tag, value, step)
 
     with _quiet_writer_thread():
-        with explained(place):
-            writer = SummaryWriter(str(place))
+        with explained(folder):
+            writer = SummaryWriter(str(folder))
         try:
             yield add
         except BaseException:
             with contextlib.suppress(OSError):  # the first error says more
                 writer.close()
             raise
-        with explained(place):
+        with explained(folder):
             writer.close()
 
 

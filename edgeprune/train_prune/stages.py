@@ -1,4 +1,4 @@
-"""The stages of one run: baseline, pruning, fine-tuning, one look at the test images; each resumable."""
+"""The stages of a run: baseline, pruning, fine-tuning, one evaluation on the test images; each is resumable."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -26,15 +26,15 @@ from edgeprune.tasks import Task
 from edgeprune.train_prune.budgets import make_budget
 from edgeprune.train_prune.defaults import course_of
 from edgeprune.train_prune.options import TrainPruneOptions
-from edgeprune.train_prune.summary import judge
+from edgeprune.train_prune.summary import summarize
 from edgeprune.training import Stage, TrainOptions
 
-HELD_OUT = 2000  # images on which two models are compared
+HELD_OUT = 2000  # images on which recalibrated and fitted models are compared
 
 
 @dataclass
 class Stages:
-    """The stages of one run. ``progress(stage share...)`` and ``stop`` come from whoever calls."""
+    """The stages of one run; ``progress`` and ``stop`` are the caller's, ``scalars`` writes to TensorBoard."""
 
     run: Run
     data: DataBundle
@@ -45,7 +45,7 @@ class Stages:
 
     @cached_property
     def budget(self) -> Budget:
-        """What may remain of the baseline."""
+        """The budget of the baseline."""
         baseline = self.run.load("baseline")
         graph = build_graph(baseline, torch.zeros(1, *self.data.shape), opaque=self.options.opaque or ())
         plan = self.run.config.get("plan")
@@ -53,11 +53,11 @@ class Stages:
 
     @property
     def task(self) -> Task:
-        """What the network is for."""
+        """The task of the network."""
         return tasks.get(self.options.task)
 
     def execute(self) -> dict[str, Any]:
-        """Every stage that is not done yet; returns the summary."""
+        """Run every stage that is not done yet, and return the summary."""
         self.baseline()
         self._check_stop()
         if not self.run.has("settled.safetensors"):
@@ -67,24 +67,24 @@ class Stages:
             self._finetune()
         self._check_stop()
         self.progress(0, 1, "test images")
-        summary = judge(self.run, self.data, self.options)
+        summary = summarize(self.run, self.data, self.options)
         self.run.finish(summary)
         return summary
 
     def _check_stop(self) -> None:
-        """Stop between two stages where a signal came after the last step of one: its result is kept.
+        """Stop between two stages if a signal came after the last step of the first, whose result is kept.
 
-        Processes that train together would have to agree first; there, a later step does.
+        Several processes would have to agree first; they stop in the next stage's first step.
         """
         if world().size == 1 and self.stop():
             raise training.Interrupted
 
     def baseline(self) -> None:
-        """The unpruned model: the given weights, trained ones, or random ones; nothing if it is there."""
+        """Make the unpruned model, if the run has none: from a weights file, by training, or with random weights."""
         if self.run.has("baseline.safetensors"):
             return
         if self.options.weights:
-            self._given_baseline()
+            self._baseline_from_file()
         elif self.options.init == "random":
             self._untrained_baseline()
         else:
@@ -114,8 +114,8 @@ class Stages:
     def _steps(self, epochs: int | None) -> int:
         return self.data.steps(self.options.batch_size or 1) * (epochs or 0)
 
-    def _given_baseline(self) -> None:
-        """The run was killed before the given weights were copied into it."""
+    def _baseline_from_file(self) -> None:
+        """Copy the user's weights into a run that was killed before that."""
         path = self.options.weights or ""
         model = self.run.build()
         load_weights(model, path, key=self.options.weights_key)
@@ -124,7 +124,7 @@ class Stages:
         self.run.save_tensors("baseline", model.state_dict())
 
     def _untrained_baseline(self) -> None:
-        """Where pruning happens in the first training, the network it starts from is the baseline."""
+        """Save the untrained network, which is the baseline of a run that prunes during its first training."""
         torch.manual_seed(self.options.seed)
         self.run.save_tensors("baseline", self.run.build().state_dict())
 
@@ -134,14 +134,14 @@ class Stages:
         options = replace(
             self._train_options(self.options.baseline_lr or 0.1, "cosine"),
             nesterov=True,
-            weight_decay=max(self.options.weight_decay, 5e-4),  # from scratch: the field's usual decay
+            weight_decay=max(self.options.weight_decay, 5e-4),  # the usual decay from scratch
         )
         stage = self._stage("baseline", model, options, self._steps(self.options.baseline_epochs))
         stage.train()
         self.run.save_tensors("baseline", model.state_dict())
 
     def _prune(self) -> None:
-        """Make a method's removals, from the baseline to the settled model; each leaves its own state."""
+        """Make a method's removals, from the baseline to the settled model; each saves its state."""
         course = course_of(self.options, self.data)
         while (removal := course.next_after(self.run.removals()[1])) is not None:
             self._check_stop()
@@ -150,7 +150,7 @@ class Stages:
         self.run.save_tensors("settled", model.state_dict())
 
     def _keep_times(self) -> None:
-        """Keep what was measured when widths were settled for a device."""
+        """Save the measurement of the final widths on the device."""
         record = self.budget.record()
         if record is not None:
             self.run.save_times(record)
@@ -160,7 +160,7 @@ class Stages:
         plans, steps = self.run.removals()
         start = steps[-1] if steps else 0
         options = self._train_options(self.options.lr or 0.01, self.options.schedule or "thesis")
-        torch.manual_seed(self.options.seed + 1)  # what the method puts into the network begins at random
+        torch.manual_seed(self.options.seed + 1)  # for the random weights that the method adds
         model, momentum = self.run.load_removal()
         context = self._context(model, options, removal.step - start, (start, course.total))
         phase = chosen_method(self.options).phase(context, removal)
@@ -185,8 +185,8 @@ class Stages:
         self.run.save_removal(smaller.state_dict(), kept, plan, start + stage.step)
 
     def _context(self, model: nn.Module, options: TrainOptions, steps: int, span: tuple[int, int]) -> Context:
-        """Return what a phase of ``steps`` steps may ask; ``span`` is where it stands in the run."""
-        before, whole = span
+        """Return the context of a phase of ``steps`` steps; ``span`` is (steps before it, total steps)."""
+        before, total = span
         return Context(
             model=model,
             example=torch.zeros(1, *self.data.shape),
@@ -194,11 +194,11 @@ class Stages:
             budget=lambda: self.budget,
             original=lambda: self.run.load("baseline").state_dict(),
             batches=self._batches,
-            fit_batches=self._fitted_on,
+            fit_batches=self._fit_batches,
             loss=self.task.loss,
             steps=steps,
             per_epoch=self.data.steps(options.batch_size),
-            learning_rate=lambda step: options.rate_at(before + step, whole),
+            learning_rate=lambda step: options.rate_at(before + step, total),
             momentum=options.momentum,
             device=options.device,
             precision=options.precision,
@@ -208,7 +208,7 @@ class Stages:
         )
 
     def _recalibrated(self, fitted: nn.Module) -> nn.Module:
-        """With BatchNorm's statistics measured anew, unless fits in sequence left them good as they were."""
+        """Return the model with recalibrated BatchNorm statistics, unless they are worse after sequential fits."""
 
         def recalibrate(model: nn.Module) -> None:
             training.recalibrate(model, self.data, batch_size=self.options.batch_size or 128)
@@ -224,12 +224,12 @@ class Stages:
         return training.recalibrated_if_better(fitted, recalibrate, held_out)
 
     def _batches(self) -> Iterator[Batch]:
-        """Plain training images to score by, in the fixed mixed order."""
+        """Return training images without augmentation to score channels on, in the fixed shuffled order."""
         size = min(64, self.options.batch_size or 64)
         return self.data.batches("train", batch_size=size, limit=size * self.options.score_batches)
 
-    def _fitted_on(self) -> Iterator[Batch]:
-        """To reconstruct from; fits in sequence learn by heart from few."""
+    def _fit_batches(self) -> Iterator[Batch]:
+        """Return images to refit layers on; sequential fits need many, or they overfit."""
         if self.options.reconstruct != "sequential":
             return self._batches()
         return self.data.batches("train", batch_size=64, limit=SEQUENTIAL_IMAGES)
@@ -238,15 +238,15 @@ class Stages:
         o = self.options
         model = self.run.load("settled")
         _, momentum = self.run.load_removal() if o.optimizer_state == "slice" else (None, {})
-        before, whole = self.run.removals()[1][-1], self._steps(o.epochs)
+        before, total = self.run.removals()[1][-1], self._steps(o.epochs)
         options = replace(self._train_options(o.lr or 0.01, o.schedule or "thesis"), ema=o.ema)
         teacher = self.run.load("baseline") if o.distill else None
         stage = self._stage(
             "finetune",
             model,
             options,
-            whole - before,
-            span=(before, whole),
+            total - before,
+            span=(before, total),
             teacher=teacher,
             momentum=momentum,
         )

@@ -13,11 +13,17 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 _SHOWN = ("step", "flops_fraction", "params_fraction", "interacting", "manual", "mask_mean", "loss")
 
 
-def send(run_path: str | Path, interacting: str | None, *, auto: bool = False) -> None:
-    """Leave a command for the training process: '+200' and '-200' are changes, '500' is a value.
+def send_command(run_path: str | Path, interacting: str | None, *, auto: bool = False) -> None:
+    """Write a steering command for the training process of a run.
+
+    Args:
+        run_path: the run folder.
+        interacting: '+200' and '-200' change `interacting`, '500' sets it; None leaves it.
+        auto: return control of `interacting` to the controller.
 
     Raises:
-        EdgePruneError: not a number. RunError: no run, or its pruning phase is over.
+        EdgePruneError: ``interacting`` is not a number. RunError: there is no run, its method cannot be
+            steered, or its pruning phase is over.
     """
     run = Run.open(run_path)
     method = run.config.get("options", {}).get("method", MethodOptions.method)
@@ -39,7 +45,7 @@ def send(run_path: str | Path, interacting: str | None, *, auto: bool = False) -
 
 
 def status(run_path: str | Path) -> dict[str, Any]:
-    """Where the pruning phase stands: the last reported step (every 50), and commands not yet taken."""
+    """Return the state of the pruning phase: the last reported step (every 50), and the number of commands."""
     run = Run.open(run_path)
     steps = [m for m in run.metrics() if m["stage"] == "prune" and m.get("kind") == "step"]
     phase = "over" if run.has("settled.safetensors") else "running or interrupted" if steps else "not begun"

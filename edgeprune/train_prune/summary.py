@@ -1,4 +1,4 @@
-"""The summary of a run: the only look at the test images, and what each target asked and got."""
+"""The summary of a run: its only evaluation on the test images, and the result for each target."""
 
 from typing import Any
 
@@ -15,8 +15,14 @@ from edgeprune.train_prune.options import TrainPruneOptions
 Record = dict[str, Any]
 
 
-def judge(run: Run, data: DataBundle, options: TrainPruneOptions) -> Record:
-    """Test the three models of a run; what summary.json holds."""
+def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Record:
+    """Evaluate the three models of a run on the test images, and return the content of summary.json.
+
+    Args:
+        run: with all of its stages done.
+        data: of the run.
+        options: resolved ones.
+    """
     models = {which: run.load(which) for which in ("baseline", "settled", "pruned")}
     records = {which: _record(run, data, options, which, model) for which, model in models.items()}
     base, pruned = records["baseline"], records["pruned"]
@@ -53,32 +59,32 @@ def judge(run: Run, data: DataBundle, options: TrainPruneOptions) -> Record:
 
 
 def _outcome(target: Target, amounts: tuple[float, float] | None) -> Record:
-    """One target, and what remains of its quantity; null where a time was not measured."""
-    found: Record = {
+    """Return a target and what remains of its quantity; null where a time was not measured."""
+    outcome: Record = {
         "kind": target.kind,
         "asked": str(target),
         "fraction": target.fraction,
         "got_fraction": None,
     }
     if amounts is None:
-        return found
+        return outcome
     before, after = amounts
-    return {**found, "fraction": min(1.0, target.goal(before) / before), "got_fraction": after / before}
+    return {**outcome, "fraction": min(1.0, target.goal(before) / before), "got_fraction": after / before}
 
 
 def _missed(targets: tuple[Target, ...], outcomes: list[Record]) -> list[str]:
-    """Targets that were not met; of one that stands alone, also if more went than was asked.
+    """Return notes on targets that were not met; of a single target, also if more was pruned than requested.
 
-    Times have a note of their own, from when they were measured.
+    Latency targets have a note from their measurement.
     """
-    found = []
-    for target, one in zip(targets, outcomes, strict=True):
-        if target.resource.needs_device or one["got_fraction"] is None:
+    notes = []
+    for target, outcome in zip(targets, outcomes, strict=True):
+        if target.resource.needs_device or outcome["got_fraction"] is None:
             continue
-        off = one["got_fraction"] / one["fraction"] - 1
-        if off > TOLERANCE or (len(targets) == 1 and off < -TOLERANCE):
-            found.append(f"{target} was asked, {one['got_fraction']:.3f} of the {target.kind} remains")
-    return found
+        deviation = outcome["got_fraction"] / outcome["fraction"] - 1
+        if deviation > TOLERANCE or (len(targets) == 1 and deviation < -TOLERANCE):
+            notes.append(f"{target} was asked, {outcome['got_fraction']:.3f} of the {target.kind} remains")
+    return notes
 
 
 def _record(run: Run, data: DataBundle, options: TrainPruneOptions, which: str, model: nn.Module) -> Record:

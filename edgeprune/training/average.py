@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class Average:
     """w_avg <- d w_avg + (1 - d) w after each step, over parameters and floating buffers.
 
-    d is ``decay``, or (1 + n) / (10 + n) while that is less: a short training is not held back by its first
-    weights. Source: Polyak & Juditsky, 1992; the ramp is TensorFlow's ExponentialMovingAverage.
+    d is ``decay``, or (1 + n) / (10 + n) while that is less, so that the first weights do not dominate a short
+    training. Source: Polyak & Juditsky, 1992; the ramp is TensorFlow's ExponentialMovingAverage.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -22,7 +22,7 @@ class Average:
         return {k: v for k, v in self.model.state_dict(keep_vars=True).items() if v.is_floating_point()}
 
     def update(self) -> None:
-        """Take the model's weights in."""
+        """Update the average with the model's weights."""
         self.taken += 1
         keep = min(self.decay, (1 + self.taken) / (10 + self.taken))
         with torch.no_grad():
@@ -31,7 +31,7 @@ class Average:
 
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:
-        """The model with the averaged weights, put back afterwards."""
+        """Put the averaged weights into the model, and restore its own afterwards."""
         self.swap()
         try:
             yield
@@ -42,6 +42,6 @@ class Average:
         """Exchange the average and the model's weights."""
         with torch.no_grad():
             for name, value in self._own().items():
-                held = value.detach().clone()
+                model_value = value.detach().clone()
                 value.copy_(self.tensors[name])
-                self.tensors[name] = held
+                self.tensors[name] = model_value

@@ -35,12 +35,12 @@ class Callback:
 class Plateau(Callback):
     """Ends a stage once the loss levels off: an epoch's mean is less than ``least`` below the one before.
 
-    The moment at which methods.md's third method prunes ("when the model begins to stabilise").
+    This is the moment at which methods.md's third method prunes ("when the model begins to stabilise").
 
     Args:
         per_epoch: steps of an epoch.
-        least: fall of the mean loss from one epoch to the next that still counts as falling, as a share.
-        patience: epochs in a row that must not fall.
+        least: smallest relative decrease of the mean loss per epoch that still counts as progress.
+        patience: consecutive epochs without progress after which the stage ends.
     """
 
     def __init__(self, per_epoch: int, least: float = 0.05, patience: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""How good a model is, and BatchNorm statistics that fit it."""
+"""Evaluation of a model, and recalibration of its BatchNorm statistics."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -17,12 +17,12 @@ from edgeprune.training.precision import computing_in
 def evaluate(
     model: nn.Module, batches: Iterable[Batch], task: Task, device: str = "cpu", precision: str = "fp32"
 ) -> dict[str, float]:
-    """Return a task's metrics by name, in eval mode; the mode is put back.
+    """Return a task's metrics by name, computed in eval mode; the model's mode is restored.
 
     Args:
         model: on ``device``.
-        batches: of images and what the model should give for them.
-        task: says how good an output is.
+        batches: of images and their targets.
+        task: defines the metrics.
         device: torch's.
         precision: in which the model computes.
     """
@@ -38,33 +38,57 @@ def evaluate(
 def score_of(
     model: nn.Module, batches: Iterable[Batch], task: Task, device: str = "cpu", precision: str = "fp32"
 ) -> float:
-    """Return the metric by which models are compared; the arguments are those of `evaluate`."""
+    """Return the metric that models are compared by.
+
+    Args:
+        model: on ``device``.
+        batches: of images and their targets.
+        task: defines the metrics.
+        device: torch's.
+        precision: in which the model computes.
+    """
     return evaluate(model, batches, task, device, precision)[task.metric.name]
 
 
 def recalibrate(
     model: nn.Module, data: DataBundle, *, batches: int = 50, batch_size: int = 128, device: str = "cpu"
 ) -> None:
-    """Measure BatchNorm's statistics anew: the plain average over ``batches`` training batches, in fp32.
+    """Recompute BatchNorm's statistics: the plain average over some training batches, in fp32.
 
-    Masks move faster than running statistics follow, so this comes before every evaluation of a pruned
-    model. No label is read, and masks stay as they are.
+    Masks change faster than running statistics, so this precedes every evaluation of a pruned model. No
+    labels are read, and masks do not change.
+
+    Args:
+        model: on ``device``, changed in place.
+        data: provides the training images.
+        batches: number of batches.
+        batch_size: images in each.
+        device: torch's.
+
+    Raises:
+        TrainError: see `recalibrate_on`.
     """
-    given = data.train_batches(0, batch_size=batch_size, seed=987_654_321)
-    recalibrate_on(model, (x for x, _ in islice(given, batches)), device)
+    train_batches = data.train_batches(0, batch_size=batch_size, seed=987_654_321)
+    recalibrate_on(model, (x for x, _ in islice(train_batches, batches)), device)
 
 
 def recalibrate_on(
     model: nn.Module, images: Iterable[torch.Tensor], device: str = "cpu", precision: str = "fp32"
 ) -> None:
-    """The same on batches of images that are given, each (N, C, H, W).
+    """Recompute BatchNorm's statistics on batches of images.
+
+    Args:
+        model: on ``device``, changed in place.
+        images: batches, each (N, C, H, W).
+        device: torch's.
+        precision: in which the model computes.
 
     Raises:
-        TrainError: there are no images, too small ones, or the activations are not finite numbers; the
-            statistics are as before then.
+        TrainError: there are no images, a batch is too small, or activations are not finite; the statistics
+            are unchanged then.
     """
-    found = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    norms = [n for n in found if n.track_running_stats and not _belongs_to_bank(model, n)]
+    batch_norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [n for n in batch_norms if n.track_running_stats and not _belongs_to_bank(model, n)]
     if not norms:
         return
     before = [n.momentum for n in norms]
@@ -125,24 +149,24 @@ def _check_measured(model: nn.Module, norms: list[Any]) -> None:
 
 
 def recalibrated_if_better(
-    fitted: nn.Module, recalibrate: Callable[[nn.Module], None], judge: Callable[[nn.Module], float]
+    fitted: nn.Module, recalibrate: Callable[[nn.Module], None], score: Callable[[nn.Module], float]
 ) -> nn.Module:
-    """A model after fits in sequence, with the statistics it came with or with new ones.
+    """Return a sequentially fitted model with its old BatchNorm statistics or with new ones, whichever is better.
 
-    Those fits bring each layer's output back to what its BatchNorm's statistics are of; measured anew they
-    would undo a part of that. Where a network has layers that cannot be fitted, new ones may be better.
+    Sequential fits restore each layer's output to its BatchNorm's statistics; recalibration undoes a part of
+    that. If a network has layers that cannot be fitted, new statistics may still be better.
 
     Args:
-        fitted: stays as it is.
-        recalibrate: measures a model's statistics anew, in place.
-        judge: the higher the better.
+        fitted: not changed.
+        recalibrate: recomputes a model's statistics in place.
+        score: of a model, higher is better.
     """
-    measured = copy.deepcopy(fitted)
-    recalibrate(measured)
-    return max(measured, fitted, key=judge)
+    recalibrated = copy.deepcopy(fitted)
+    recalibrate(recalibrated)
+    return max(recalibrated, fitted, key=score)
 
 
 def _belongs_to_bank(model: nn.Module, norm: nn.Module) -> bool:
-    """Whether ``norm`` is a pruning-model's own, which is no part of the network that is evaluated."""
+    """Return whether ``norm`` belongs to a pruning-model, which is not part of the evaluated network."""
     own = getattr(model, "pruning_modules", None)
     return own is not None and any(norm is m for m in own())

@@ -1,8 +1,8 @@
-"""The loop.
+"""The training loop.
 
-Everything a step does follows from (seed, stage, step) and the tensors in the checkpoint, so that a
-run killed at any moment and resumed ends bit-identical on a CPU with one that was not. Started under
-torchrun or accelerate launch, every process takes its slice of each batch.
+A step depends only on (seed, stage, step) and the tensors in the checkpoint. On a CPU, a run that was killed
+at any time and resumed is therefore bit-identical to an uninterrupted one. Under torchrun or accelerate
+launch, every process takes its slice of each batch.
 """
 
 import contextlib
@@ -33,11 +33,11 @@ REPORT_EVERY = 50  # iterations, as the source of the learned criterion reports 
 
 
 class Interrupted(Exception):
-    """Training was asked to stop, and has left a checkpoint where it has a run folder."""
+    """Training was interrupted, and has left a checkpoint if it has a run folder."""
 
 
 def checkpoint_seconds() -> float:
-    """Seconds between checkpoints: a minute, or what EDGEPRUNE_CHECKPOINT_SECONDS says (0: each step)."""
+    """Return the seconds between checkpoints: EDGEPRUNE_CHECKPOINT_SECONDS, or 60 (0: every step)."""
     text = os.environ.get("EDGEPRUNE_CHECKPOINT_SECONDS", "60")
     try:
         seconds = float(text)
@@ -53,10 +53,10 @@ def checkpoint_seconds() -> float:
 
 @dataclass
 class Stage:
-    """One stretch of training: ``steps`` optimizer steps of ``model``, logged and resumable.
+    """One stage of training: ``steps`` optimizer steps of ``model``, logged and resumable.
 
-    ``span`` places the stage in a longer schedule: (steps before it, steps of the whole). ``teacher`` is a
-    trained network to distil from, ``momentum`` what the optimizer starts with, by parameter name.
+    ``span`` places the stage in a longer schedule: (steps before it, total steps). ``teacher`` is a trained
+    network to distil from, ``momentum`` the initial momentum of the optimizer by parameter name.
     """
 
     name: str
@@ -98,13 +98,13 @@ class Stage:
         self.step = 0
         self.per_epoch = self.data.steps(options.batch_size)
         self._saved_at = time.monotonic()
-        self._score: float | None = None  # by the task's metric, on held-out images
+        self._score: float | None = None  # the task's metric on held-out images
 
     def train(self) -> None:
-        """Take the steps that are left.
+        """Train for the remaining steps.
 
         Raises:
-            TrainError: the loss is no longer a number. Interrupted: `stop` said so; a checkpoint is left.
+            TrainError: the loss is not finite. Interrupted: `stop` returned True; a checkpoint is left.
         """
         self._resume()
         batches: Iterator[Batch] | None = None
@@ -115,7 +115,7 @@ class Stage:
                     batches = self.data.train_batches(
                         epoch, batch_size=self.options.batch_size, seed=self._seed(), skip=position
                     )
-                loss, stopping = self._one(*next(batches))
+                loss, stopping = self._train_step(*next(batches))
                 self.step += 1
                 self._report(loss, self.callback.after_step(self.step, loss))
                 if self.step % self.per_epoch == 0 or self.step == self.steps:
@@ -128,22 +128,22 @@ class Stage:
         return self.options.seed * 1000 + sum(map(ord, self.name)) % 1000
 
     def learning_rate(self, step: int) -> float:
-        """At a step of this stage."""
-        before, whole = self.span or (0, self.steps)
-        return self.options.rate_at(before + step, whole)
+        """Return the learning rate at a step of this stage."""
+        before, total = self.span or (0, self.steps)
+        return self.options.rate_at(before + step, total)
 
-    def _one(self, x: Tensor, y: Tensor) -> tuple[float, bool]:
-        """One optimizer step; its loss, and whether some process of several was asked to stop."""
+    def _train_step(self, x: Tensor, y: Tensor) -> tuple[float, bool]:
+        """Take one optimizer step; return its loss, and whether any process is to stop."""
         options, rate = self.options, self.learning_rate(self.step)
-        torch.manual_seed(self._seed() * 1_000_003 + self.step)  # dropout and its like repeat after a resume
+        torch.manual_seed(self._seed() * 1_000_003 + self.step)  # so that dropout repeats after a resume
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
         x, y = world().shard(x), world().shard(y).to(options.device)
         x = x.to(options.device, memory_format=torch.channels_last)
         with computing_in(options.precision, options.device):
-            output, taught = self.model(x), self._taught(x)
-        loss = self.task.total_loss(output, y, taught, label_smoothing=options.label_smoothing)
+            output, teacher_output = self.model(x), self._teacher_output(x)
+        loss = self.task.total_loss(output, y, teacher_output, label_smoothing=options.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         value, stopping = self._agree(float(loss.detach()))
@@ -161,8 +161,8 @@ class Stage:
         return value, stopping
 
     def _diverged(self, loss: float) -> str:
-        """Say what to do about a loss that is not a finite number."""
-        if self.step == 0 and not self.momentum:  # no update was made that a lower rate could have prevented
+        """Return the message on a loss that is not finite."""
+        if self.step == 0 and not self.momentum:  # before any update, a lower rate cannot help
             return (
                 f"the loss became {loss} in stage {self.name}, step 0 of {self.steps}: before any update "
                 "that a lower `lr` could mend, the model does not give finite numbers for these images"
@@ -176,33 +176,33 @@ class Stage:
         saved = "; the last checkpoint is in " + str(self.run.path) if self.run.has_checkpoint() else ""
         return f"{message} with --force{saved}"
 
-    def _taught(self, x: Tensor) -> Any:
-        """The teacher's output."""
+    def _teacher_output(self, x: Tensor) -> Any:
+        """Return the teacher's output; None without one."""
         if self.teacher is None:
             return None
         with torch.no_grad():
             return self.teacher(x)
 
     def _agree(self, loss: float) -> tuple[float, bool]:
-        """Average gradients and loss over the processes, in one message that also says who should stop."""
+        """Average gradients and loss over the processes; return the loss, and whether any process is to stop."""
         if world().size == 1:
             return loss, False
         leaves = [*self.model.parameters(), *self.callback.leaves()]
-        news = torch.tensor([loss, float(self.stop())], device=self.options.device)
-        world().average([news, *[leaf.grad for leaf in leaves if leaf.grad is not None]])
-        return float(news[0]), bool(news[1] > 0)
+        loss_and_stop = torch.tensor([loss, float(self.stop())], device=self.options.device)
+        world().average([loss_and_stop, *[leaf.grad for leaf in leaves if leaf.grad is not None]])
+        return float(loss_and_stop[0]), bool(loss_and_stop[1] > 0)
 
     # --- reporting -----------------------------------------------------------------------------------
 
-    def _report(self, loss: float, more: dict[str, Any]) -> None:
+    def _report(self, loss: float, values: dict[str, Any]) -> None:
         epochs = math.ceil(self.steps / self.per_epoch)
         epoch = (self.step - 1) // self.per_epoch + 1
         shown = "" if self._score is None else f", val {self.task.metric.text(self._score)}"
-        if "flops_fraction" in more:
-            shown += f", FLOPs {100 * more['flops_fraction']:.1f} %"
+        if "flops_fraction" in values:
+            shown += f", FLOPs {100 * values['flops_fraction']:.1f} %"
         self.progress(self.step, self.steps, f"{self.name} epoch {epoch}/{epochs}, loss {loss:.3f}{shown}")
         if self.step % REPORT_EVERY == 0 or self.step == self.steps:
-            self._log({"kind": "step", "loss": loss, "lr": self.learning_rate(self.step - 1), **more})
+            self._log({"kind": "step", "loss": loss, "lr": self.learning_rate(self.step - 1), **values})
 
     def _end_epoch(self) -> None:
         if self.recalibrate_for_evaluation:
@@ -218,7 +218,7 @@ class Stage:
 
     @property
     def _score_key(self) -> str:
-        """Under which a checkpoint holds the score."""
+        """Key of the score in a checkpoint."""
         return f"val_{self.task.metric.name}"
 
     def _log(self, record: dict[str, Any]) -> None:
@@ -253,17 +253,21 @@ class Stage:
         state = {"stage": self.name, "step": self.step, self._score_key: self._score, "ema": taken}
         state["scaler"] = self.scaler.state_dict()
         callback_state = self.callback.state()
-        held = {name: value for name, value in callback_state.items() if isinstance(value, Tensor)}
-        tensors.update({f"extra/{name}": value for name, value in held.items()})
-        state["extra"] = {name: value for name, value in callback_state.items() if name not in held}
+        callback_tensors = {
+            name: value for name, value in callback_state.items() if isinstance(value, Tensor)
+        }
+        tensors.update({f"extra/{name}": value for name, value in callback_tensors.items()})
+        state["extra"] = {
+            name: value for name, value in callback_state.items() if name not in callback_tensors
+        }
         self.run.save_checkpoint(tensors, state)
 
     def _resume(self) -> None:
-        found = self.run.load_checkpoint(self.name) if self.run is not None else None
-        if found is None:
+        checkpoint = self.run.load_checkpoint(self.name) if self.run is not None else None
+        if checkpoint is None:
             return
         try:
-            self._take_back(*found)
+            self._restore(*checkpoint)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             reason = (str(error).splitlines() or [""])[-1].strip()
             raise RunError(
@@ -271,8 +275,8 @@ class Stage:
                 f"({type(error).__name__}: {reason}): delete it, and --resume starts this stage again"
             ) from error
 
-    def _take_back(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's tensors and state."""
+    def _restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Continue from a checkpoint's tensors and state."""
         model = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
         self.model.load_state_dict(model)
         for index, parameter in enumerate(self.model.parameters()):
@@ -293,7 +297,7 @@ class Stage:
         self.optimizer.state[parameter]["momentum_buffer"] = buffer
 
     def momenta(self) -> dict[str, Tensor]:
-        """The optimizer's momentum by parameter name, where it has one."""
+        """Return the optimizer's momentum by parameter name, for parameters that have one."""
         state, named = self.optimizer.state, self.model.named_parameters()
-        found = {name: state.get(p, {}).get("momentum_buffer") for name, p in named}
-        return {name: value for name, value in found.items() if value is not None}
+        buffers = {name: state.get(p, {}).get("momentum_buffer") for name, p in named}
+        return {name: value for name, value in buffers.items() if value is not None}

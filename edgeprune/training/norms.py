@@ -1,4 +1,4 @@
-"""BatchNorm over the whole batch when several processes each have a slice of it."""
+"""BatchNorm over the whole batch when several processes share it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ from edgeprune.processes.distributed import world
 def shared_statistics(model: nn.Module) -> Iterator[None]:
     """Let every BatchNorm of ``model`` normalise by the whole batch, not by this process's slice.
 
-    torch's SyncBatchNorm wants a GPU; this works wherever the processes can talk. Nothing with one process.
+    torch's SyncBatchNorm needs a GPU; this works with any process group. It does nothing with one process.
     """
-    found = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    found = found if world().size > 1 else []
-    for norm in found:
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = norms if world().size > 1 else []
+    for norm in norms:
         norm.forward = _Shared(norm)  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
-        for norm in found:
+        for norm in norms:
             del norm.forward
 
 

@@ -9,7 +9,7 @@ PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat1
 
 
 def best_precision(device: str) -> str:
-    """bf16 where the hardware multiplies in it, else fp32."""
+    """Return "bf16" if the hardware multiplies in it, else "fp32"."""
     if device.startswith("cuda"):
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
@@ -18,7 +18,7 @@ def best_precision(device: str) -> str:
 
 @contextlib.contextmanager
 def computing_in(precision: str, device: str) -> Iterator[None]:
-    """Autocast to ``precision`` on ``device``; nothing for fp32."""
+    """Autocast to ``precision`` on ``device``; do nothing for fp32."""
     dtype = PRECISIONS[precision]
     with torch.autocast(device.split(":")[0], dtype=dtype or torch.bfloat16, enabled=dtype is not None):
         yield

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def thesis_schedule(done: float) -> float:
-    """The learned criterion's source, stretched to any length: 100 epochs stand for the whole.
+    """Return the factor of the learned method's source, whose 100 epochs are scaled to any length.
 
     Constant up to epoch 25; then, changed at each epoch divisible by 10, 0.941^(epoch - 25).
     """
@@ -17,7 +17,7 @@ def thesis_schedule(done: float) -> float:
 
 
 def cosine_schedule(done: float) -> float:
-    """From 1 to 0 along half a cosine, after a warm-up over the first twentieth."""
+    """Return a factor that falls from 1 to 0 along half a cosine, after a warm-up over the first 5 %."""
     warm = 0.05
     if done < warm:
         return 0.1 + 0.9 * done / warm
@@ -25,12 +25,12 @@ def cosine_schedule(done: float) -> float:
 
 
 def onecycle_schedule(done: float) -> float:
-    """Up from a tenth over the first tenth of training, then down to zero along a straight line."""
+    """Return a factor that rises linearly from 0.1 to 1 over the first 10 %, then falls linearly to 0."""
     return 0.1 + 9 * done if done < 0.1 else (1 - done) / 0.9
 
 
 def constant_schedule(done: float) -> float:
-    """No change."""
+    """Return the constant factor 1."""
     return 1.0 if done >= 0 else 0.0
 
 

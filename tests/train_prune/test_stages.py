@@ -243,11 +243,11 @@ def test_a_learned_run_of_an_earlier_version_is_fine_tuned_without_the_state_of_
 
 def test_a_criterions_run_is_not_steered(tmp_path: Path, short: TrainPruneOptions) -> None:
     from edgeprune.errors import RunError
-    from edgeprune.train_prune.steering import send
+    from edgeprune.train_prune.steering import send_command
 
     train_prune(tmp_path / "r", replace(short, epochs=1, prune_iterations=1))
     with pytest.raises(RunError, match="prunes by l1"):
-        send(tmp_path / "r", "+100")
+        send_command(tmp_path / "r", "+100")
 
 
 def test_the_plans_of_a_run_are_json(tmp_path: Path, short: TrainPruneOptions) -> None:
