@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def as_json(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The --json flag that every command has."""
+    """Add the --json flag that every command has."""
     return grouped("--json", "to_json", is_flag=True, help="Print the result as JSON.")(function)
 
 
@@ -82,7 +82,7 @@ def echo(text: str, *, err: bool = False) -> None:
 
 
 def trusts(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The --trust option of every command that builds the model of a run folder."""
+    """Add the --trust option of every command that builds the model of a run folder."""
 
     @wraps(function)
     def command(*args: Any, trust: tuple[str, ...], **options: Any) -> Any:
@@ -96,28 +96,28 @@ def trusts(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def say(value: Any) -> None:
-    """A result as JSON on stdout."""
+    """Print a result as JSON on stdout."""
     click.echo(json.dumps(value, indent=2))
 
 
-def latest_run(given: str | None) -> Path:
-    """The run that was named, or the latest one under runs/."""
-    if given is not None:
-        return Path(given)
-    found = sorted(RUNS.glob("*/config.json"), key=lambda p: p.stat().st_mtime_ns)
-    if not found:
+def latest_run(folder: str | None) -> Path:
+    """Return the run folder, or the latest run under runs/ for None; raises RunError if there is none."""
+    if folder is not None:
+        return Path(folder)
+    configs = sorted(RUNS.glob("*/config.json"), key=lambda p: p.stat().st_mtime_ns)
+    if not configs:
         raise RunError("no run under runs/ yet: make one with 'edgeprune train-prune', or name a run folder")
-    return found[-1].parent
+    return configs[-1].parent
 
 
 def free_place(model: str, data: str) -> Path:
-    """runs/MODEL-DATA, with a number behind it where that is taken."""
+    """Return runs/MODEL-DATA, with a number appended if that exists."""
     name = f"{model.replace(':', '-')}-{Path(data).name}"
     places = [RUNS / name, *(RUNS / f"{name}-{i}" for i in range(2, 10_000))]
     return next(place for place in places if not place.exists())
 
 
-def given(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """Options that were typed, not defaulted."""
+def typed_values(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were typed, without defaults."""
     typed = click.core.ParameterSource.COMMANDLINE
     return {name: value for name, value in options.items() if ctx.get_parameter_source(name) == typed}

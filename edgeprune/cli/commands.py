@@ -113,8 +113,8 @@ def _values(ctx: click.Context, param: click.Parameter) -> list[Any]:
 def _help_all(count: int) -> GroupedOption:
     """Return the option that shows all others."""
 
-    def show(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-        if wanted and not ctx.resilient_parsing:
+    def show(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
             ctx.meta[_ALL] = True
             click.echo(ctx.get_help(), color=ctx.color)
             ctx.exit()

@@ -11,11 +11,11 @@ from edgeprune.cli.base import (
     complain,
     echo,
     free_place,
-    given,
     latest_run,
     main,
     say,
     trusts,
+    typed_values,
 )
 from edgeprune.cli.host_options import host_words, on_host
 from edgeprune.cli.options import grouped, options_of
@@ -45,7 +45,7 @@ from edgeprune.train_prune.options import DataOptions, ModelOptions, TargetOptio
 @click.pass_context
 def compare(
     ctx: click.Context, source: str | None, out: str | None, resume: bool, force: bool, json_path: str | None,
-    there: Any, **options: Any,
+    remote_host: Any, **options: Any,
 ) -> None:  # fmt: skip
     """Prune with each method from one baseline, with one budget and one training, and rank what comes out.
 
@@ -67,19 +67,19 @@ def compare(
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
-    typed = given(ctx, {"source": source, **options})
-    asked = comparison.asked(typed)
-    if there is not None:
-        asked["host"] = asdict(there)
+    typed = typed_values(ctx, {"source": source, **options})
+    requested = comparison.asked(typed)
+    if remote_host is not None:
+        requested["host"] = asdict(remote_host)
     place = Path(out) if out else free_place("compare", (source or "").replace(":", "-"))
     if resume:
         place = Path(out) if out else comparison.latest_comparison(RUNS)
-        comparison.check_same_comparison(place, asked)
-    chosen = None if resume else CompareOptions.of(asked)
+        comparison.check_same_comparison(place, requested)
+    chosen = None if resume else CompareOptions.of(requested)
     if chosen is not None:
         comparison.check_effect_of(chosen, typed)
     to_stdout = json_path == "-"
-    again = trust_words(source) + host_words(there)
+    again = trust_words(source) + host_words(remote_host)
     try:
         with progress_bars("rows") as progress:
             result = comparison.compare(

@@ -43,7 +43,7 @@ from edgeprune.options.bounds import CLASSES
 @grouped("--json", "json_path", metavar="FILE", help="Write the result to this file too; - prints it.")
 def bench(
     run: str | None, device: str | None, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
-    json_path: str | None, layers: bool, resume: bool, there: Any, assume_device: bool, runtime: str | None,
+    json_path: str | None, layers: bool, resume: bool, remote_host: Any, assume_device: bool, runtime: str | None,
     precision: str | None,
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
@@ -79,7 +79,7 @@ def bench(
         result = bench_run(
             place, device=device, batch=batch, threads=threads, seconds=seconds,
             json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
-            layers=layers, host=there, assume_device=assume_device, resume=resume, widths=utilization_of,
+            layers=layers, host=remote_host, assume_device=assume_device, resume=resume, widths=utilization_of,
             runtime=runtime, precision=precision,
         )  # fmt: skip
     if to_stdout:
@@ -99,7 +99,7 @@ def bench(
 @grouped("--detect", is_flag=True, help="Say what this machine is, and which power sensors answer.")
 @on_host
 @as_json
-def devices(detect: bool, to_json: bool, there: Any) -> None:
+def devices(detect: bool, to_json: bool, remote_host: Any) -> None:
     """List the device profiles, or find out what this machine is, or the one at --host.
 
     \b
@@ -110,14 +110,14 @@ def devices(detect: bool, to_json: bool, there: Any) -> None:
     from edgeprune.reporting.console import print_table
     from edgeprune.reporting.rows import detection_lines, device_table
 
-    if detect or there:
+    if detect or remote_host:
         from edgeprune.bench import detect_report
 
-        found = detect_report(there.connect() if there else None)
+        report = detect_report(remote_host.connect() if remote_host else None)
         if to_json:
-            say(found)
+            say(report)
         else:
-            echo("\n".join(detection_lines(found)))
+            echo("\n".join(detection_lines(report)))
         return
     from edgeprune.devices import device_rows
 
@@ -185,12 +185,12 @@ def lut() -> None:
 @trusts
 @as_json
 def lut_build(
-    model: str, shape: str | None, classes: int | None, device: str | None, there: Any, precision: str | None,
+    model: str, shape: str | None, classes: int | None, device: str | None, remote_host: Any, precision: str | None,
     batch: int, threads: int | None, out: str | None, to_json: bool, assume_device: bool,
 ) -> None:  # fmt: skip
     """Time a model's layers at many widths, on the runtime that will be used.
 
-    A table that is there is added to: a second model's layers, or what a stopped build left. Times are taken
+    An existing table is extended, by a second model's layers or the rest of a stopped build. Times are taken
     in context, each layer between layers, and hold for this device, runtime, precision, batch and number of
     threads alone.
 
@@ -202,18 +202,18 @@ def lut_build(
     from edgeprune.runs import latency_tables
 
     with progress_bars() as progress:
-        found = latency_tables.build_latency_table(
-            model, shape=shape, classes=classes, device=device, host=there, precision=precision, batch=batch,
+        table = latency_tables.build_latency_table(
+            model, shape=shape, classes=classes, device=device, host=remote_host, precision=precision, batch=batch,
             threads=threads, out=out, assume_device=assume_device, progress=progress,
         )  # fmt: skip
-    _say_lut(found, to_json)
+    _say_lut(table, to_json)
 
 
 @lut.command("show")
 @click.argument("source", required=False, metavar="FILE_OR_RUN")
 @as_json
 def lut_show(source: str | None, to_json: bool) -> None:
-    """What a table says; or where the layers of a measured run stand on its steps.
+    """Show a latency table, or where the layers of a measured run lie on its steps.
 
     FILE_OR_RUN is a table (the latest under luts/ without it), or a run that 'edgeprune bench' has measured.
 
@@ -228,22 +228,22 @@ def lut_show(source: str | None, to_json: bool) -> None:
     if source is None or not Path(source).is_dir():
         _say_lut(latency_tables.show(source), to_json)
         return
-    found = latency_tables.of_run(source)
+    utilization = latency_tables.of_run(source)
     if to_json:
-        say(found)
-    elif found["rows"] is None:
-        echo(widths_line(found))
+        say(utilization)
+    elif utilization["rows"] is None:
+        echo(widths_line(utilization))
     else:
-        print_table(f"{source} by {found['lut']}", *widths_table(found["rows"]))
-        echo(widths_line(found))
+        print_table(f"{source} by {utilization['lut']}", *widths_table(utilization["rows"]))
+        echo(widths_line(utilization))
 
 
-def _say_lut(found: dict[str, Any], to_json: bool) -> None:
+def _say_lut(table: dict[str, Any], to_json: bool) -> None:
     from edgeprune.reporting.console import print_table
     from edgeprune.reporting.rows import lut_table
 
     if to_json:
-        say(found)
+        say(table)
         return
-    conditions = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found["conditions"].items())
-    print_table(f"{found['file']}: {conditions}", *lut_table(found["shapes"]))
+    conditions = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in table["conditions"].items())
+    print_table(f"{table['file']}: {conditions}", *lut_table(table["shapes"]))

@@ -1,4 +1,4 @@
-"""The command line's options for a device that is reached from here, the same for every command."""
+"""The command line's options for a remote device, the same for every command."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -31,19 +31,23 @@ HOST_OPTIONS: dict[str, dict[str, Any]] = {
 assume_device = options_of(TargetOptions, only=("assume_device",))
 
 
-def host_words(there: Any) -> str:
-    """Return the same options, to be typed again for a command that goes on; '' for this machine."""
+def host_words(remote_host: Any) -> str:
+    """Return the options for a command that resumes, as they are typed; '' for this machine."""
     import shlex
 
-    if there is None:
+    if remote_host is None:
         return ""
-    words = [("--host", there.name), ("--host-python", there.python), ("--host-folder", there.folder)]
-    words += [("--ssh-option", option) for option in there.ssh_options]
+    words = [
+        ("--host", remote_host.name),
+        ("--host-python", remote_host.python),
+        ("--host-folder", remote_host.folder),
+    ]
+    words += [("--ssh-option", option) for option in remote_host.ssh_options]
     return "".join(f" {name} {shlex.quote(value)}" for name, value in words if value)
 
 
 def on_host(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options for a device that is reached from here; the command gets one `there`, a Host or None."""
+    """Add the options for a remote device; the command gets ``remote_host``, a Host or None."""
 
     @wraps(function)
     def command(
@@ -54,8 +58,8 @@ def on_host(function: Callable[..., Any]) -> Callable[..., Any]:
 
         if host is None and (host_python or host_folder or ssh_option):
             raise click.UsageError("--host-python, --host-folder and --ssh-option need --host")
-        there = None if host is None else Host(host, host_python, host_folder, ssh_option)
-        return function(there=there, **others)
+        remote_host = None if host is None else Host(host, host_python, host_folder, ssh_option)
+        return function(remote_host=remote_host, **others)
 
     for name, settings in HOST_OPTIONS.items():
         command = grouped(name, **{"group": "target", "main": False, **settings})(command)

@@ -63,17 +63,19 @@ def inspect(
     from edgeprune.runs.inspection import group_rows, inspected_graph, protected_rows
 
     graph = inspected_graph(model, shape, classes, ignore, opaque)
-    found = describe(graph)
+    description = describe(graph)
     if to_json:
-        say(found)
+        say(description)
         return
     heads = [("coupled channels", "left"), ("count", "right"), ("written by", "left"), ("read by", "left")]
     heads += [("parameters", "right"), ("FLOPs", "right")]
-    size = f"{found['params']:,} parameters, {found['flops'] / 1e6:,.1f} MFLOPs"
-    title = f"{model}: {size}, {found['classes']} decisions"
-    print_table(title, heads, group_rows(found))
+    size = f"{description['params']:,} parameters, {description['flops'] / 1e6:,.1f} MFLOPs"
+    title = f"{model}: {size}, {description['classes']} decisions"
+    print_table(title, heads, group_rows(description))
     print_table(
-        "protected", [("layers", "left"), ("channels", "right"), ("because", "left")], protected_rows(found)
+        "protected",
+        [("layers", "left"), ("channels", "right"), ("because", "left")],
+        protected_rows(description),
     )
 
 
@@ -148,7 +150,7 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
 def export(
     run: str | None, to: str | None, trt: bool, images: int, opset: int | None, to_json: bool, **engines: Any
 ) -> None:
-    """Baseline and pruned model to ONNX and other files, checked against torch on real images.
+    """Export baseline and pruned model to ONNX and other files, checked against torch on real images.
 
     RUN is a run folder; without it, the latest under runs/. What a backend needs is exported too.
 

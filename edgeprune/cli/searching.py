@@ -10,10 +10,10 @@ from edgeprune.cli.base import (
     as_json,
     complain,
     free_place,
-    given,
     main,
     say,
     trusts,
+    typed_values,
 )
 from edgeprune.cli.host_options import host_words, on_host
 from edgeprune.cli.options import grouped, options_of
@@ -45,7 +45,7 @@ from edgeprune.train_prune.options import DataOptions, ModelOptions, TargetOptio
 @click.pass_context
 def search(
     ctx: click.Context, source: str | None, storage: str | None, out: str | None, resume: bool, force: bool,
-    to_json: bool, there: Any, **options: Any,
+    to_json: bool, remote_host: Any, **options: Any,
 ) -> None:  # fmt: skip
     """Find how many channels each group may lose under a budget, by Bayesian optimisation without training.
 
@@ -70,18 +70,22 @@ def search(
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
-    if there is not None:
-        options["host"] = asdict(there)
-    asked = {"source": source, **given(ctx, options), **({"host": options["host"]} if there else {})}
-    asked = {name: value for name, value in asked.items() if value is not None}
+    if remote_host is not None:
+        options["host"] = asdict(remote_host)
+    typed_options = {
+        "source": source,
+        **typed_values(ctx, options),
+        **({"host": options["host"]} if remote_host else {}),
+    }
+    typed_options = {name: value for name, value in typed_options.items() if value is not None}
     place = Path(out) if out else free_place("search", (source or "").replace(":", "-"))
     if resume:
         place = Path(out) if out else room.latest_search(RUNS)
-        room.check_same_search(place, asked)
-    chosen = None if resume else SearchOptions.of(asked)
+        room.check_same_search(place, typed_options)
+    chosen = None if resume else SearchOptions.of(typed_options)
     if chosen is not None:
-        room.check_effect_of(chosen, asked)
-    again = trust_words(source) + host_words(there) + (" --storage URL" if storage else "")
+        room.check_effect_of(chosen, typed_options)
+    again = trust_words(source) + host_words(remote_host) + (" --storage URL" if storage else "")
     try:
         with progress_bars("trials") as progress:
             result = room.search(

@@ -10,11 +10,11 @@ from edgeprune.cli.base import (
     complain,
     echo,
     free_place,
-    given,
     latest_run,
     main,
     say,
     trusts,
+    typed_values,
 )
 from edgeprune.cli.host_options import host_words, on_host
 from edgeprune.cli.options import grouped, options_of
@@ -22,9 +22,15 @@ from edgeprune.methods import METHODS
 from edgeprune.train_prune.options import TrainPruneOptions
 
 
-def show_methods(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """Print every method with its line, and end the command."""
-    if not wanted or ctx.resilient_parsing:
+def show_methods(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    """Print every method with its help line, and exit.
+
+    Args:
+        ctx: of the command.
+        _: the option.
+        value: whether the option was typed.
+    """
+    if not value or ctx.resilient_parsing:
         return
     from edgeprune import methods
 
@@ -54,7 +60,13 @@ def show_methods(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @as_json
 @click.pass_context
 def train_prune(
-    ctx: click.Context, out: str | None, resume: bool, force: bool, to_json: bool, there: Any, **options: Any
+    ctx: click.Context,
+    out: str | None,
+    resume: bool,
+    force: bool,
+    to_json: bool,
+    remote_host: Any,
+    **options: Any,
 ) -> None:
     """Train a model (unless weights are given), prune it while training, fine-tune it.
 
@@ -77,15 +89,15 @@ def train_prune(
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
-    host = None if there is None else asdict(there)
+    host = None if remote_host is None else asdict(remote_host)
     place = latest_run(out) if resume else Path(out) if out else free_place(options["model"], options["data"])
     if resume:
-        pipeline.check_same_options(place, {**given(ctx, options), **({"host": host} if host else {})})
+        pipeline.check_same_options(place, {**typed_values(ctx, options), **({"host": host} if host else {})})
     chosen = None if resume else TrainPruneOptions(**options, host=host)
     if chosen is not None:
-        check_effect([chosen], given(ctx, options))
+        check_effect([chosen], typed_values(ctx, options))
     trusted = trust_words(options["model"])
-    again = trusted + host_words(there)
+    again = trusted + host_words(remote_host)
     try:
         kinds = ("baseline", "prune", "finetune", "test")
         with progress_bars(*kinds, shown=world().is_main) as progress:
@@ -127,9 +139,9 @@ def steer(run: str | None, interacting: str | None, auto: bool, show: bool, to_j
         raise click.UsageError("--interacting and --auto exclude each other")
     if interacting is not None or auto:
         send_command(place, interacting, auto=auto)
-    found = status(place)
+    state = status(place)
     if to_json:
-        say(found)
+        say(state)
     else:
-        for key, value in found.items():
+        for key, value in state.items():
             echo(f"{key}: {value}")

@@ -221,7 +221,7 @@ class OutputAnalyser(nn.Module):
             self._hooks = self._hook()
 
     def detach(self) -> None:
-        """Take masks, gates and hooks off the network, which is then what it was, with the weights it has now."""
+        """Remove masks, gates and hooks; the network is then a plain one, with its current weights."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
