@@ -51,10 +51,11 @@ fuzz: $(STAMP)  ## damaged files, folders and options against every command; CAS
 networks: $(STAMP)  ## which networks of timm, torchvision, Ultralytics, transformers, MONAI, smp are pruned exactly
 	test -x .venv-networks/bin/python || $(PYTHON) -m venv .venv-networks
 	.venv-networks/bin/python -m pip install --quiet --editable . timm ultralytics transformers monai \
-		segmentation-models-pytorch einops
+		segmentation-models-pytorch einops pytorch_lightning pytest
 	.venv-networks/bin/python benchmarks/networks.py torchvision segmentation detection timm hybrids \
 		ultralytics transformers monai smp
 	.venv-networks/bin/python benchmarks/ultralytics_training.py
+	PYTHONPATH=tests .venv-networks/bin/python -m pytest tests/integrations
 
 clean:
 	rm -rf .venv .venv-networks build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

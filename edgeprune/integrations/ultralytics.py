@@ -76,7 +76,7 @@ class YoloPruning:
             self._finish()
             trainer.best_fitness = None
 
-    def on_train_end(self, trainer: Any) -> None:  # noqa: ARG002
+    def on_train_end(self, trainer: Any) -> None:
         """Say what was got."""
         self._finish()
 

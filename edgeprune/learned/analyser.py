@@ -196,6 +196,8 @@ class OutputAnalyser(nn.Module):
         self._running.append((block, mode))
 
     def _after_forward(self, _: nn.Module, inputs: Any, output: Any) -> Any:  # noqa: ARG002
+        if not self._running:  # the call failed before it began
+            return output
         block, mode = self._running.pop()
         block.close()
         return output if mode is None else mode.current(output)

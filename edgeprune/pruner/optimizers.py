@@ -33,9 +33,7 @@ class OptimizerLink:
     """
 
     def __init__(self, optimizer: Any, scaler: Any, model: nn.Module) -> None:
-        while not isinstance(optimizer, Optimizer) and isinstance(
-            getattr(optimizer, "optimizer", None), Optimizer
-        ):
+        while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
             optimizer = optimizer.optimizer
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise TrainError(
