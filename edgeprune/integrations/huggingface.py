@@ -18,7 +18,7 @@ from edgeprune.pruner import Pruner
 from edgeprune.pruner.report import Report
 
 
-class PruningCallback(TrainerCallback):  # type: ignore[misc]
+class PruningCallback(TrainerCallback):
     """Follows the Trainer's optimizer; `report` is there after the training.
 
     Args:

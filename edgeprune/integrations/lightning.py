@@ -21,7 +21,7 @@ from edgeprune.pruner import Pruner
 from edgeprune.pruner.report import Report
 
 
-class PruningCallback(pl.Callback):  # type: ignore[misc]
+class PruningCallback(pl.Callback):
     """Follows the first optimizer of a training; `report` is there after it.
 
     Args:
