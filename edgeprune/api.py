@@ -33,7 +33,7 @@ from edgeprune.options.checks import short
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.pruner.budgets import budget_for
 from edgeprune.pruner.pruner import Pruner
-from edgeprune.pruner.report import Report, Size, part_of
+from edgeprune.pruner.report import NetworkSize, Report, part_of
 from edgeprune.records.trust import trusting
 from edgeprune.rewrite import compaction, masking
 from edgeprune.rewrite.inplace import move_into
@@ -195,7 +195,7 @@ def prune(
 
 
 def _report(graph: Graph, done: compaction.Compacted, targets: tuple[Target, ...]) -> Report:
-    return Size.of(graph).report(
+    return NetworkSize.of(graph).report(
         done.model,
         graph.flops(done.plan.keep),
         target=",".join(map(str, targets)),

@@ -25,12 +25,12 @@ ENDS_AT = 0.3  # of all steps: the last removal, after which the rest of the epo
 
 
 class YoloPruning:
-    """Callbacks of one training; `report` is there after it.
+    """Callbacks of one training; `report` is set at its end.
 
     Args:
         target: as for `edgeprune.Pruner`.
-        method: a criterion. The learned method's masks are not for this trainer, whose forward is given a dict.
-        ends_at: the share of the training's steps at which the last channels go.
+        method: a criterion. The learned method does not support this trainer, whose forward takes a dict.
+        ends_at: share of the training's steps at which the last channels are removed.
         options: others of `edgeprune.Pruner`.
     """
 
@@ -46,7 +46,7 @@ class YoloPruning:
         self.report: Report | None = None
 
     def on_train_start(self, trainer: Any) -> None:
-        """Begin, once the trainer has its model, optimizer and average."""
+        """Make the pruner, once the trainer has its model, optimizer and average."""
         weight = next(trainer.model.parameters())
         example = torch.zeros(
             1, 3, trainer.args.imgsz, trainer.args.imgsz, device=weight.device, dtype=weight.dtype
@@ -65,19 +65,19 @@ class YoloPruning:
         )
 
     def on_train_batch_end(self, trainer: Any) -> None:
-        """Follow the optimizer, which takes a step after several batches."""
+        """Step the pruner if the optimizer took a step, which it does after several batches."""
         if self.pruner is not None and self.pruner.stepped and self.pruner.step()["removed"]:
             # The best network so far is a larger one.
             trainer.best_fitness, trainer.stopper.best_fitness = None, 0.0
 
     def on_train_epoch_end(self, trainer: Any) -> None:
-        """Make the last removals before the last epoch is judged, in a training that is shorter than it was planned."""
+        """Make the remaining removals before the last epoch is evaluated, if the training is shorter than planned."""
         if self.pruner is not None and self.pruner.pruning and trainer.epoch + 1 >= trainer.epochs:
             self._finish()
             trainer.best_fitness = None
 
     def on_train_end(self, trainer: Any) -> None:
-        """Say what was got."""
+        """Finish the pruning, and set `report`."""
         self._finish()
 
     def _finish(self) -> None:
@@ -93,9 +93,9 @@ def prune_while_training(
 
     Args:
         yolo: the model, of any task.
-        target: what remains, as for `edgeprune.Pruner`.
-        method: a criterion, which prunes in five removals if nothing else is said.
-        ends_at: the share of the steps at which the last channels go.
+        target: as for `edgeprune.Pruner`.
+        method: a criterion, which prunes in five removals by default.
+        ends_at: share of the steps at which the last channels are removed.
         options: others of `edgeprune.Pruner`, such as prune_steps, align, opaque.
 
     Raises:

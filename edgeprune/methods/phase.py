@@ -23,7 +23,7 @@ from edgeprune.training import Callback, Plateau
 if TYPE_CHECKING:
     from edgeprune.methods.base import Method
 
-Batches = Callable[[], Iterator[Batch]]
+BatchSource = Callable[[], Iterator[Batch]]
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Context:
     options: MethodOptions
     budget: Callable[[], Budget]
     original: Callable[[], Mapping[str, Tensor]]
-    batches: Batches
-    fit_batches: Batches
+    batches: BatchSource
+    fit_batches: BatchSource
     loss: Callable[[Any, Any], Tensor]
     steps: int
     per_epoch: int

@@ -1,4 +1,4 @@
-"""What may remain of a network, plain or of a device."""
+"""The budget of a network: of costs, or of a device's latency."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,11 +28,11 @@ def budget_for(
     Args:
         graph: of it.
         target: as `edgeprune.budget.parse_targets` reads it.
-        device: a profile's name, or a `BenchTarget`; None for none, and for "cpu" with a target of latency.
-        plan: somebody's keep-plan, in the place of a choice.
+        device: a profile's name, or a `BenchTarget`; None for none, or for "cpu" if the target is a latency.
+        plan: a keep-plan that replaces the selection.
         align: widths become multiples of this.
         floor: no layer keeps fewer channels.
-        progress: told ``(done, total, text)`` while a device is timed.
+        progress: called with (done, total, text) while a device is timed.
 
     Raises:
         TargetError: the target cannot be read, or the network's input is not a batch of images.

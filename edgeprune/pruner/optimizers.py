@@ -1,4 +1,4 @@
-"""A user's optimizer, kept right while the parameters under it become smaller."""
+"""A user's optimizer, kept consistent with its parameters when these become smaller."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -10,14 +10,14 @@ from torch.optim import Optimizer
 
 from edgeprune.errors import TrainError
 
-RATE, MOMENTUM = 0.01, 0.9  # of the pruner's own parameters, where no optimizer says
+RATE, MOMENTUM = 0.01, 0.9  # for the pruner's own parameters, without an optimizer
 STATES = ("slice", "reset")
 
 Cutter = Callable[[str, Tensor], Tensor]
 
 
 class OptimizerLink:
-    """What a pruner must know of an optimizer, and do to it.
+    """Connects a pruner to the user's optimizer: its steps, its learning rate, and its state after a removal.
 
     Args:
         optimizer: any of torch's kind, or a wrapper with that in its ``optimizer`` (as accelerate's); None for none.
@@ -29,7 +29,7 @@ class OptimizerLink:
         stepped: whether a step was taken since `next_step`; always True without an optimizer.
 
     Raises:
-        TrainError: it is something else, or holds none of the model's parameters.
+        TrainError: ``optimizer`` is not an optimizer, or holds none of the model's parameters.
     """
 
     def __init__(self, optimizer: Any, scaler: Any, model: nn.Module) -> None:
@@ -96,11 +96,11 @@ class OptimizerLink:
         options = {name: value for name, value in group.items() if name in taken and name != "params"}
         try:
             return kind(parameters, **options)
-        except Exception:  # a class of somebody's own that wants more than its groups tell
+        except Exception:  # a custom class that needs other arguments than its groups have
             return torch.optim.SGD(parameters, lr=self.rate, momentum=MOMENTUM, weight_decay=1e-4)
 
     def update(self, own: Optimizer) -> None:
-        """Take a step with the pruner's own optimizer at the user's rate, unless AMP left its step out."""
+        """Take a step with the pruner's own optimizer at the user's learning rate, unless AMP skipped that step."""
         parameters = [parameter for group in own.param_groups for parameter in group["params"]]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self.scale != 1.0:
@@ -118,14 +118,14 @@ class OptimizerLink:
     def cut_states(
         self, named: Mapping[str, nn.Parameter], cut: Cutter
     ) -> "tuple[dict[int, Any], list[str]]":
-        """Return every parameter's state as it must be after a removal, by the parameter's id; nothing is changed yet.
+        """Return every parameter's state after a removal, by the parameter's id; nothing is changed yet.
 
         Args:
             named: the parameters before, by name.
             cut: of (name, tensor shaped like that parameter).
 
         Returns:
-            The states, and the names of parameters whose state cannot be cut and begins anew.
+            The states, and the names of parameters whose state cannot be cut and is reset.
         """
         states: dict[int, Any] = {}
         anew: list[str] = []
@@ -150,7 +150,7 @@ class OptimizerLink:
         """Give the optimizer the states of `cut_states`, and the parameters that the model has now.
 
         Args:
-            states: by a parameter's id; None to begin anew.
+            states: by a parameter's id; None resets one.
             before: the parameters that the model had.
             model: after the removal; parameters that are new in it join the first group.
         """
@@ -182,7 +182,7 @@ class OptimizerLink:
             self.optimizer.state[parameter][key] = value
 
     def close(self) -> None:
-        """Leave the optimizer alone from now on."""
+        """Detach from the optimizer."""
         if self._hook is not None:
             self._hook.remove()
             self._hook = None

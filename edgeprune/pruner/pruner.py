@@ -29,7 +29,7 @@ from edgeprune.options.fields import check_fields
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.pruner.budgets import budget_for
 from edgeprune.pruner.optimizers import STATES, OptimizerLink
-from edgeprune.pruner.report import Report, Size, part_of
+from edgeprune.pruner.report import NetworkSize, Report, part_of
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.forward import RewrittenForward
 from edgeprune.rewrite.inplace import move_into
@@ -40,7 +40,7 @@ DECIDED = ("method", "plan", "opaque", "prune_iterations", "optimizer_state")  #
 
 
 class Pruner:
-    """Prunes a network while any loop trains it; the network stays the user's object all through.
+    """Prunes a network while any loop trains it; the network remains the user's object throughout.
 
     ::
 
@@ -53,37 +53,37 @@ class Pruner:
             pruner.step(loss)
         small = pruner.finish()
 
-    Masks act on the network's own layers; where channels are removed, its parameters stay the same objects with less in
-    them, and the optimizer's state is cut along. Everything in the loop goes on as before: schedulers, AMP, clipping,
-    accumulation (the pruner takes its step where the optimizer does). Averages of the weights are given as ``copies``.
-    Under DistributedDataParallel give the wrapped module, and wrap it anew after a step that says ``removed``.
+    Masks act on the network's own layers. When channels are removed, its parameters remain the same objects with fewer
+    elements, and the optimizer's state is sliced too. The rest of the loop does not change: schedulers, AMP, clipping,
+    accumulation (the pruner takes its step when the optimizer does). Pass averages of the weights as ``copies``.
+    Under DistributedDataParallel pass the wrapped module, and wrap it again after a step that returns ``removed``.
 
     Args:
         model: any network, on any device.
         example: an input of its forward, batch included, or a tuple of the arguments; on the model's device.
         method: a name in `edgeprune.methods.names()`.
-        target: what remains: 'flops=0.5', 'params=0.3', 'latency=0.5', or several with commas between.
+        target: fraction to keep: 'flops=0.5', 'params=0.3', 'latency=0.5', or several with commas between.
         steps: of the pruning phase, for a method that takes time. The loop may go on after it: that is fine-tuning.
         optimizer: the loop's, of any kind; made before the pruner, of this model's parameters.
         scaler: the GradScaler, under AMP.
-        copies: networks of the same make whose weights follow the model's, such as an average: they are cut along.
+        copies: networks of the same architecture whose weights follow the model's, such as an average; also pruned.
         loss: of (the model's output, y), for a criterion that needs gradients; cross-entropy by default.
-        batches: an iterable of (x, y), or a function that gives one, for criteria and fits that look at data.
-        device: what is pruned for, where the target is of latency; a profile's name or an
+        batches: an iterable of (x, y), or a function that returns one, for criteria and fits that need data.
+        device: the one to prune for, if the target is a latency; a profile's name or an
             `edgeprune.latency.BenchTarget`.
-        plan: a keep-plan, or the file of one, in the place of a method.
+        plan: a keep-plan, or the path of its file, in place of a method.
         align: widths become multiples of this.
-        opaque: modules to keep whole, by name or class.
-        optimizer_state: after a removal: 'slice' it with the channels, or 'reset' it.
-        steps_per_epoch: for the soft schedule, and where ``moment`` counts epochs.
+        opaque: modules not to prune, by name or class.
+        optimizer_state: 'slice' it with the channels at a removal, or 'reset' it.
+        steps_per_epoch: for the soft schedule, and if ``moment`` counts epochs.
         total_steps: of the loop, for ``moment='end'`` or 'plateau'.
-        seed: of criteria that draw.
-        progress: told ``(done, total, text)`` while a device is timed.
+        seed: of criteria that use random numbers.
+        progress: called with (done, total, text) while a device is timed.
         options: others of `edgeprune.methods.MethodOptions`, such as prune_steps, prune_schedule, floor, moment.
 
     Attributes:
         model: the user's.
-        report: what was asked and got; there after `finish`.
+        report: target and result; set by `finish`.
 
     Raises:
         TrainError, ModelError, TraceError, TargetError: an argument that makes no sense, with what to do.
@@ -152,7 +152,7 @@ class Pruner:
             floor=self.options.floor,
             progress=progress,
         )
-        self._size = Size.of(graph)
+        self._size = NetworkSize.of(graph)
         self._original = {name: value.detach().cpu().clone() for name, value in self.model.named_parameters()}
         self.taken = 0  # steps so far
         self._plans: list[dict[str, Any]] = []
@@ -162,7 +162,7 @@ class Pruner:
         self._own: torch.optim.Optimizer | None = None
         self._finished = False
         self._begin()
-        # What goes before the first step goes when the network first runs, so that a state can be loaded before.
+        # Removals before the first step are made when the network first runs, so that a state can be loaded before.
         self._first_run = self.model.register_forward_pre_hook(_FirstRun(self), prepend=True)
 
     # --- building ----------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ class Pruner:
         """Note that the optimizer has taken a step: move the masks on, and remove what is due.
 
         Args:
-            loss: of that step, a number or a tensor; it is only checked, and asked for by ``moment='plateau'``.
+            loss: of that step, a number or a tensor; it is only checked, and required by ``moment='plateau'``.
 
         Returns:
             Numbers to log; ``removed`` says whether the network has become smaller in this step.
@@ -251,10 +251,10 @@ class Pruner:
         return {**numbers, "fraction": self.fraction, "removed": len(self._plans) > before}
 
     def finish(self) -> nn.Module:
-        """Make the removals that are left, take everything of the pruner off the network, and return it.
+        """Make the remaining removals, detach the pruner from the network, and return the network.
 
         Returns:
-            The user's own object, of its own class, dense and smaller. `report` says what was got.
+            The user's own object, of its own class, dense and smaller. `report` has the result.
 
         Raises:
             TrainError: it was called before, or the method learns from steps and there were none.
@@ -281,7 +281,7 @@ class Pruner:
 
     @property
     def fraction(self) -> float:
-        """Return how much of the target's quantity is left now: of what is active, while masks move."""
+        """Return the remaining fraction of the target's quantity; while masks move, the active one."""
         if self._phase is None:
             return self.budget.remaining(self._graph, Plan.everything(self._graph).keep)
         if isinstance(self._phase.callback, PruningPhase):
@@ -337,7 +337,7 @@ class Pruner:
     # --- removals ------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Begin training up to the next removal, where there is one."""
+        """Begin training up to the next removal, if there is one."""
         removal = self.course.next_after(self._removed_at)
         self._started_at = self._removed_at[-1] if self._removed_at else 0
         self._phase, self._own = None, None
@@ -353,7 +353,7 @@ class Pruner:
         self._own = self._link.another(parameters)
 
     def _remove_due(self) -> None:
-        """Make the removals whose step has come."""
+        """Make the removals that are due."""
         self._first_run.remove()
         while self._phase is not None:
             callback = self._phase.callback
@@ -472,7 +472,7 @@ class Pruner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state: cut the network to what it was then. Load weights and the optimizer's state after this.
+        """Restore a state, and prune the network to its size then. Load weights and the optimizer's state after this.
 
         Args:
             state: of `state_dict`, of a pruner with the same arguments; this one was just made, of the unpruned
@@ -523,7 +523,7 @@ class Pruner:
             self.report = self._report()
 
     def _replay(self, plan: dict[str, Any]) -> None:
-        """Carry out a plan of before on the network, its copies and what the optimizer holds."""
+        """Carry out an earlier plan on the network, its copies and the optimizer's parameters."""
         place = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
         inputs, before = self._inputs_on_cpu(), [*self.model.parameters()]
         for network in (self.model, *self.copies):
@@ -534,7 +534,7 @@ class Pruner:
 
 
 def _take_buffers(other: nn.Module, model: nn.Module) -> None:
-    """Give a copy the model's buffers, such as BatchNorm's statistics."""
+    """Copy the model's buffers, such as BatchNorm's statistics, into another network."""
     buffers = dict(model.named_buffers())
     for name, buffer in other.named_buffers():
         if name in buffers and buffers[name].shape == buffer.shape:
@@ -542,7 +542,7 @@ def _take_buffers(other: nn.Module, model: nn.Module) -> None:
 
 
 class _FirstRun:
-    """Lets a pruner make what is due before the first step; a copy of the network has nothing to do with it."""
+    """Lets a pruner make the removals before the first step; a copy of the network does not trigger them."""
 
     def __init__(self, pruner: Pruner | None = None) -> None:
         self._pruner = None if pruner is None else weakref.ref(pruner)

@@ -1,4 +1,4 @@
-"""What a network was before, and what pruning made of it."""
+"""The size of a network before pruning, and the report on what changed."""
 
 from dataclasses import dataclass
 
@@ -24,17 +24,17 @@ def tensor_bytes(model: nn.Module) -> int:
 
 
 def part_of(part: float, total: float) -> float:
-    """Return what is left of a cost; 1 of a network whose weights are hidden in objects, as quantised ones are."""
+    """Return the fraction that is left of a cost; 1 if the cost is 0, as the parameters of quantised networks are."""
     return part / total if total else 1.0
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was asked and what was got. Counts are (before, after); bytes are of the parameters and buffers.
+    """The target and the result. Counts are (before, after); bytes are of the parameters and buffers.
 
-    ``layers`` gives (before, after) output channels for every layer that changed; ``notes`` says what was
-    left alone and why. ``rewritten`` names the modules whose forward had to be written anew, since a width
-    stands in their code or a branch in them has gone; all others run the user's own code.
+    ``layers`` has the (before, after) output channels of every layer that changed; ``notes`` says what was not
+    pruned and why. ``rewritten`` names the modules whose forward was rewritten, because their code contains a
+    width or a branch was dropped; all others run the user's own code.
     """
 
     target: str
@@ -62,13 +62,13 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Size:
-    """What a network takes.
+class NetworkSize:
+    """Channels and costs of a network.
 
     Attributes:
         widths: output channels by layer.
         params: numbers in its parameters.
-        flops: of the example.
+        flops: for the example.
         size_bytes: of parameters and buffers.
     """
 
@@ -78,7 +78,7 @@ class Size:
     size_bytes: int
 
     @classmethod
-    def of(cls, graph: Graph) -> "Size":
+    def of(cls, graph: Graph) -> "NetworkSize":
         """Return the size of a graph's network."""
         return cls(widths(graph.model), graph.params(), graph.flops(), tensor_bytes(graph.model))
 
@@ -92,15 +92,15 @@ class Size:
         notes: tuple[str, ...],
         rewritten: tuple[str, ...],
     ) -> Report:
-        """Return what became of the network that this size is of.
+        """Return the report on the pruned network, whose size before pruning this is.
 
         Args:
             model: as it is now.
             flops: of it.
-            target: as it was asked for.
-            got: what is left of the first target's quantity, as a fraction.
-            notes: what was left alone, and why.
-            rewritten: modules with another forward.
+            target: as the user wrote it.
+            got: remaining fraction of the first target's quantity.
+            notes: what was not pruned, and why.
+            rewritten: modules with a rewritten forward.
         """
         after = widths(model)
         changed = {name: (width, after.get(name, 0)) for name, width in self.widths.items()}

@@ -29,7 +29,7 @@ from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.summary import summarize
 from edgeprune.training import Stage, TrainOptions
 
-HELD_OUT = 2000  # images on which recalibrated and fitted models are compared
+COMPARED_IMAGES = 2000  # images on which recalibrated and fitted models are compared
 
 
 @dataclass
@@ -218,7 +218,7 @@ class Stages:
             return fitted
 
         def held_out(model: nn.Module) -> float:
-            score = training.score_of(model, self.data.batches("val", limit=HELD_OUT), self.task)
+            score = training.score_of(model, self.data.batches("val", limit=COMPARED_IMAGES), self.task)
             return self.task.metric.worth(score)
 
         return training.recalibrated_if_better(fitted, recalibrate, held_out)
