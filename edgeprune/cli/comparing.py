@@ -68,7 +68,7 @@ def compare(
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
     typed = typed_values(ctx, {"source": source, **options})
-    requested = comparison.asked(typed)
+    requested = comparison.split_lists(typed)
     if remote_host is not None:
         requested["host"] = asdict(remote_host)
     place = Path(out) if out else free_place("compare", (source or "").replace(":", "-"))

@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeprune.comparison.folder import latest_comparison
-    from edgeprune.comparison.options import CompareOptions, asked, check_effect_of
+    from edgeprune.comparison.options import CompareOptions, check_effect_of, split_lists
     from edgeprune.comparison.running import check_same_comparison, compare
     from edgeprune.comparison.table import comparison_remarks, comparison_table
 
 __all__ = [
-    "CompareOptions", "asked", "check_effect_of", "check_same_comparison", "compare",
+    "CompareOptions", "split_lists", "check_effect_of", "check_same_comparison", "compare",
     "comparison_remarks", "comparison_table", "latest_comparison",
 ]  # fmt: skip
 
 _MODULES = {
     "folder": ("latest_comparison",),
-    "options": ("CompareOptions", "asked", "check_effect_of"),
+    "options": ("CompareOptions", "split_lists", "check_effect_of"),
     "running": ("check_same_comparison", "compare"),
     "table": ("comparison_remarks", "comparison_table"),
 }

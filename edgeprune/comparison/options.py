@@ -55,13 +55,13 @@ class CompareOptions:
     seconds: float = like(BenchOptions, "seconds", 2.0)
 
     @classmethod
-    def of(cls, asked: dict[str, Any]) -> "CompareOptions":
-        """From fields of this class and of `TrainPruneOptions` together."""
-        if not asked.get("source"):
+    def of(cls, chosen: dict[str, Any]) -> "CompareOptions":
+        """Make them from fields of this class and of `TrainPruneOptions` together."""
+        if not chosen.get("source"):
             raise TrainError("nothing to prune: say a model's name, such as resnet20, or a run folder")
         own = {field.name for field in fields(cls)}
-        training = {name: value for name, value in asked.items() if name not in own}
-        return cls(**{name: value for name, value in asked.items() if name in own}, training=training)
+        training = {name: value for name, value in chosen.items() if name not in own}
+        return cls(**{name: value for name, value in chosen.items() if name in own}, training=training)
 
     @property
     def inputs(self) -> tuple[str | None, ...]:
@@ -83,7 +83,7 @@ class CompareOptions:
 
 
 def chosen_methods(methods: tuple[str, ...], moments: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Each once, in the order given; raises TrainError for an unknown one, or none at all."""
+    """Return each once, in their order; raises TrainError for an unknown one, or none at all."""
     if not methods and moments:
         methods = (MOMENT_METHOD,)
     if not methods:
@@ -96,23 +96,23 @@ def chosen_methods(methods: tuple[str, ...], moments: tuple[str, ...] = ()) -> t
     return tuple(dict.fromkeys(methods))
 
 
-def asked(typed: dict[str, Any]) -> dict[str, Any]:
-    """Options as they were typed, with lists for what is written with commas.
+def split_lists(typed: dict[str, Any]) -> dict[str, Any]:
+    """Return options as they were typed, with lists for what is written with commas.
 
     Raises TrainError for an unknown method, or a name that stands there twice.
     """
-    found = dict(typed)
+    split = dict(typed)
     for name in ("methods", "moments"):
         if name in typed:
-            found[name] = listed(typed[name])
-            for part in found[name]:
-                if found[name].count(part) > 1:
+            split[name] = listed(typed[name])
+            for part in split[name]:
+                if split[name].count(part) > 1:
                     raise TrainError(f"`{name}` names {part} twice: name each once")
-    if ALL in found.get("methods", ()) and len(found["methods"]) > 1:
+    if ALL in split.get("methods", ()) and len(split["methods"]) > 1:
         raise TrainError("`methods=all` names every method: leave the others out")
-    if found.get("methods"):
-        found["methods"] = chosen_methods(found["methods"])
-    return found
+    if split.get("methods"):
+        split["methods"] = chosen_methods(split["methods"])
+    return split
 
 
 def check_effect_of(options: CompareOptions, typed: Iterable[str]) -> None:
@@ -142,5 +142,5 @@ def check_effect_of(options: CompareOptions, typed: Iterable[str]) -> None:
 
 
 def listed(text: str | None) -> tuple[str, ...]:
-    """'l1, fpgm' as ('l1', 'fpgm')."""
+    """Return 'l1, fpgm' as ('l1', 'fpgm')."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())

@@ -99,13 +99,13 @@ class SearchOptions:
     )
 
     @classmethod
-    def of(cls, asked: dict[str, Any]) -> "SearchOptions":
-        """From fields of this class and of `TrainPruneOptions` together."""
-        if not asked.get("source"):
+    def of(cls, chosen: dict[str, Any]) -> "SearchOptions":
+        """Make them from fields of this class and of `TrainPruneOptions` together."""
+        if not chosen.get("source"):
             raise SearchError("nothing to search: say a model's name, such as resnet20, or a run folder")
         own = {field.name for field in fields(cls)}
-        training = {name: value for name, value in asked.items() if name not in own}
-        return cls(**{name: value for name, value in asked.items() if name in own}, training=training)
+        training = {name: value for name, value in chosen.items() if name not in own}
+        return cls(**{name: value for name, value in chosen.items() if name in own}, training=training)
 
     def __post_init__(self) -> None:
         check_fields(self, SearchError)

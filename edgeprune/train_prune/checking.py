@@ -25,7 +25,7 @@ def check_choices(options: TrainPruneOptions) -> None:
 
 
 def on_device(options: TrainPruneOptions) -> bool:
-    """Whether widths are chosen for a device, by its latency table."""
+    """Return whether widths are chosen for a device, by its latency table."""
     return (
         need_device(parse_targets(options.target))
         or options.target_device is not None

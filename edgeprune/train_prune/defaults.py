@@ -28,20 +28,20 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
         defaults["lr"] = 1e-3  # the source's rate for ResNet-110; 1e-2 is its rate for ResNet-56
     if options.init == "random":
         defaults["lr"], defaults["baseline_epochs"] = defaults["baseline_lr"], None
-    given = {key: value for key, value in defaults.items() if getattr(options, key) is None}
+    filled_in = {key: value for key, value in defaults.items() if getattr(options, key) is None}
     if options.distill is None:
-        given["distill"] = options.init == "baseline" and tasks.get(options.task).distills
+        filled_in["distill"] = options.init == "baseline" and tasks.get(options.task).distills
     method = chosen_method(options)
     options = replace(options, method=method.name)
-    given |= method.defaults(options)
+    filled_in |= method.defaults(options)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     precision = best_precision(device) if options.precision == "auto" else options.precision
-    options = replace(options, **given, device=device, precision=precision)
+    options = replace(options, **filled_in, device=device, precision=precision)
     check_choices(options)
     steps = data.steps(options.batch_size or 1) * (options.epochs or 1)
     if options.prune_iterations is None:
-        wanted = min(PRUNING_ITERATIONS, round(steps * (1 - FINE_SHARE)))
-        options = replace(options, prune_iterations=max(1, wanted))
+        phase_steps = min(PRUNING_ITERATIONS, round(steps * (1 - FINE_SHARE)))
+        options = replace(options, prune_iterations=max(1, phase_steps))
     _check_removals(method, options)
     if (options.prune_iterations or 0) > steps:
         raise TrainError(

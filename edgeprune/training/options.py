@@ -50,6 +50,6 @@ class TrainOptions:
     def __post_init__(self) -> None:
         check_fields(self, TrainError)
 
-    def rate_at(self, step: int, whole: int) -> float:
-        """Return the learning rate at one of ``whole`` steps."""
-        return self.lr * SCHEDULES[self.schedule](step / max(1, whole))
+    def rate_at(self, step: int, total: int) -> float:
+        """Return the learning rate at one of ``total`` steps."""
+        return self.lr * SCHEDULES[self.schedule](step / max(1, total))

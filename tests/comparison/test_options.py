@@ -1,6 +1,6 @@
 import pytest
 
-from edgeprune.comparison import CompareOptions, asked
+from edgeprune.comparison import CompareOptions, split_lists
 from edgeprune.comparison.options import chosen_methods, listed
 from edgeprune.errors import EdgePruneError, TrainError
 from edgeprune.methods import METHODS
@@ -54,8 +54,8 @@ def test_the_study_of_moments_has_a_method_of_its_own() -> None:
 
 
 def test_options_as_they_are_typed() -> None:
-    found = asked({"source": "resnet8", "methods": "learned", "seeds": 2, "epochs": 4})
+    found = split_lists({"source": "resnet8", "methods": "learned", "seeds": 2, "epochs": 4})
     options = CompareOptions.of(found)
     assert options == CompareOptions(source="resnet8", methods=("learned",), seeds=2, training={"epochs": 4})
     with pytest.raises(TrainError, match="nothing to prune"):
-        CompareOptions.of(asked({"methods": "learned"}))
+        CompareOptions.of(split_lists({"methods": "learned"}))
