@@ -4,39 +4,28 @@ import copy
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from edgeprune.budget import Budget
-from edgeprune.errors import ModelError, PlanError, TrainError, known
-from edgeprune.files.reading import read_json
-from edgeprune.graph.arguments import check_example, check_model, kind_of, parts_of
-from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.errors import TrainError
+from edgeprune.graph.arguments import check_example, check_model, parts_of
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import Batches
 from edgeprune.learned.phase import PruningPhase
-from edgeprune.methods import MethodOptions, chosen_method
-from edgeprune.methods.course import Course
+from edgeprune.methods import chosen_method
 from edgeprune.methods.phase import Context, Phase
-from edgeprune.methods.removal import Removed, cutter
-from edgeprune.options.bounds import STEPS
-from edgeprune.options.fields import check_fields
 from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.pruner.arguments import check_counts, check_needs, course_of, method_options, read_plan
 from edgeprune.pruner.budgets import budget_for
-from edgeprune.pruner.optimizers import STATES, OptimizerLink
+from edgeprune.pruner.networks import Networks
 from edgeprune.pruner.report import NetworkSize, Report, part_of
-from edgeprune.rewrite.compaction import compact
-from edgeprune.rewrite.forward import RewrittenForward
-from edgeprune.rewrite.inplace import move_into
 
 SCHEMA = 1
-UNKNOWN_LENGTH = 10**9  # steps of a loop that does not say how many it takes
-DECIDED = ("method", "plan", "opaque", "prune_iterations", "optimizer_state")  # arguments of their own
 
 
 class Pruner:
@@ -117,47 +106,43 @@ class Pruner:
     ) -> None:
         check_model(model)
         check_example(example)
-        self.model = model.module if isinstance(model, DistributedDataParallel) else model
-        self.example = example if isinstance(example, tuple) else (example,)
-        self.copies = [_plain(other) for other in copies]
-        for name, count in {
-            "steps": steps,
-            "steps_per_epoch": steps_per_epoch,
-            "total_steps": total_steps,
-        }.items():
-            if count is not None:
-                STEPS(f"`{name}`", count, TrainError)
-        if optimizer_state not in STATES:
-            raise TrainError(known("optimizer_state", optimizer_state, [*STATES]))
-        self.optimizer_state = optimizer_state
-        self.options = _method_options(method, plan, steps, tuple(parts_of(opaque)), options)
-        check_fields(replace(self.options, opaque=None), TrainError)
+        check_counts(steps=steps, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+        opaque = tuple(parts_of(opaque))
+        self.options = method_options(method, steps, has_plan=plan is not None, opaque=opaque, more=options)
         self.method = chosen_method(self.options)
-        self.options = replace(self.options, **self.method.defaults(self.options))
-        self.method.check(self.options)
-        self._check_needs(batches, optimizer)
-        self.loss, self.batches, self.seed, self.progress = loss, batches, seed, progress
-        self.steps, self.target = steps, target
-        self.per_epoch = steps_per_epoch or steps
-        self.course = self._course(steps_per_epoch, total_steps)
-        self._link = OptimizerLink(optimizer, scaler, self.model)
-        self._link.before_step = self._before_update
-        graph = build_graph(self.model, self.example, opaque=self.options.opaque or ())
-        self.budget: Budget = budget_for(
-            graph,
-            target,
-            device,
-            plan=_plan_of(plan),
-            align=align,
-            floor=self.options.floor,
-            progress=progress,
+        check_needs(
+            self.method, self.options, has_batches=batches is not None, has_optimizer=optimizer is not None
         )
-        self._size = NetworkSize.of(graph)
+        self.course = course_of(self.method, self.options, steps_per_epoch, total_steps)
+        self.loss, self.batches, self.seed, self.progress = loss, batches, seed, progress
+        self.steps, self.target, self.per_epoch = steps, target, steps_per_epoch or steps
+        self._networks = Networks(
+            model,
+            example,
+            copies=copies,
+            optimizer=optimizer,
+            scaler=scaler,
+            optimizer_state=optimizer_state,
+            opaque=opaque,
+        )
+        self.model, self._link = self._networks.model, self._networks.link
+        self._link.before_step = self._before_update
+        self._graph = self._networks.graph()
+        with self._networks.on_cpu():
+            self.budget: Budget = budget_for(
+                self._graph,
+                target,
+                device,
+                plan=read_plan(plan),
+                align=align,
+                floor=self.options.floor,
+                progress=progress,
+            )
+        self._size = NetworkSize.of(self._graph)
         self._original = {name: value.detach().cpu().clone() for name, value in self.model.named_parameters()}
         self.taken = 0  # steps so far
         self._plans: list[dict[str, Any]] = []
         self._removed_at: list[int] = []
-        self._notes: list[str] = []
         self._phase: Phase | None = None
         self._own: torch.optim.Optimizer | None = None
         self._finished = False
@@ -165,36 +150,10 @@ class Pruner:
         # Removals before the first step are made when the network first runs, so that a state can be loaded before.
         self._first_run = self.model.register_forward_pre_hook(_FirstRun(self), prepend=True)
 
-    # --- building ----------------------------------------------------------------------------------
-
-    def _check_needs(self, batches: Any, optimizer: Any) -> None:
-        if batches is None and self.method.needs_data:
-            raise TrainError(
-                f"{self.method.name} scores channels by images: give batches=, a loader or a list of (x, y)"
-            )
-        if batches is None and (self.options.reconstruct or "none") != "none":
-            raise TrainError(
-                f"{self.method.name} fits the next layers on images: give batches=, or reconstruct='none'"
-            )
-        if optimizer is None and self.options.prune_schedule == "regularised":
-            raise TrainError(f"{self.method.name} adds a penalty to gradients: give optimizer=")
-
-    def _course(self, per_epoch: int | None, total: int | None) -> Course:
-        moment = self.options.moment
-        if moment in ("end", "plateau") and total is None:
-            raise TrainError(f"moment={moment!r} counts from the end of the loop: give total_steps=")
-        if (
-            moment == "plateau" or moment.startswith("epoch") or self.options.prune_schedule == "soft"
-        ) and not per_epoch:
-            what = "the soft schedule" if self.options.prune_schedule == "soft" else f"moment={moment!r}"
-            raise TrainError(f"{what} counts epochs: give steps_per_epoch=")
-        return self.method.course(self.options, per_epoch=self.per_epoch, total=total or UNKNOWN_LENGTH)
-
     def _context(self, steps: int) -> Context:
-        parameter = next(self.model.parameters(), torch.empty(0))
         return Context(
             model=self.model,
-            example=self.example,
+            example=self._networks.inputs,
             options=self.options,
             budget=lambda: self.budget,
             original=lambda: self._original,
@@ -205,7 +164,7 @@ class Pruner:
             per_epoch=self.per_epoch,
             learning_rate=lambda step: self._link.planned_rate,  # noqa: ARG005
             momentum=self._link.momentum,
-            device=str(parameter.device),
+            device=str(self._networks.device),
             seed=self.seed,
             report=lambda text: self.progress(0, 1, text),
             in_place=True,
@@ -268,15 +227,11 @@ class Pruner:
             )
         last = self._phase.removal if self._phase is not None else None
         if last is not None and last.step > self.taken:
-            self._notes.append(f"finished after {self.taken} steps, before the last removal was due")
-        while self._phase is not None:
+            self._networks.notes.append(f"finished after {self.taken} steps, before the last removal was due")
+        if self._phase is not None:
             self._phase.removal = replace(self._phase.removal, progress=1.0)
             self._remove()
-            if self._phase is not None:
-                self._phase.abandon()
-                self._phase = None
         self._close()
-        self.report = self._report()
         return self.model
 
     @property
@@ -342,15 +297,15 @@ class Pruner:
         self._started_at = self._removed_at[-1] if self._removed_at else 0
         self._phase, self._own = None, None
         if removal is None:
-            self._graph = build_graph(self.model, self.example, opaque=self.options.opaque or ())
-            self.budget.record()
+            self._graph = self._networks.graph()
             return
-        self._phase = self.method.phase(self._context(max(1, removal.step - self._started_at)), removal)
+        context = self._context(max(1, removal.step - self._started_at))
+        with self._networks.on_cpu():
+            self._phase = self.method.phase(context, removal)
         self._phase.begin()
         self._phase.next_step()
-        self._check_same_tensors = {id(parameter) for parameter in self.model.parameters()}
-        parameters = self._phase.own_parameters()
-        self._own = self._link.another(parameters)
+        self._networks.remember()
+        self._own = self._link.another(self._phase.own_parameters())
 
     def _remove_due(self) -> None:
         """Make the removals that are due."""
@@ -364,85 +319,25 @@ class Pruner:
             self._begin()
 
     def _remove(self) -> None:
-        """Make one removal on the user's network, its copies and the optimizer."""
-        phase = self._phase
-        assert phase is not None
-        self._check_model()
-        named = {_plain_name(name): parameter for name, parameter in self.model.named_parameters()}
-        place = next((parameter.device for parameter in named.values()), torch.device("cpu"))
-        self.model.cpu()
-        removed = phase.remove({})
-        plan = removed.plan.to_dict(phase.graph)
-        if phase.removal.progress:
-            self._carry_out(phase, removed, named)
-            self._notes += [note for note in removed.plan.notes if note not in self._notes]
-        self.model.to(place)
-        self._plans.append(plan)
+        """Make one removal."""
+        assert self._phase is not None
+        self._plans.append(self._networks.remove(self._phase))
         self._removed_at.append(self.taken)
         self._phase = None
-
-    def _carry_out(self, phase: Phase, removed: Removed, named: dict[str, nn.Parameter]) -> None:
-        cut = cutter(phase.graph, removed.plan)
-        states, anew = self._link.cut_states(named, lambda name, value: cut(name, value.cpu()))
-        if self.optimizer_state == "reset":
-            states, anew = {id(parameter): None for parameter in named.values()}, []
-        if anew:
-            self._notes.append(
-                f"the optimizer's state of {len(anew)} parameters ({anew[0]} ...) has another shape and begins anew"
-            )
-        plan = removed.plan.to_dict(phase.graph)
-        for other in self.copies:
-            self._cut_copy(other, phase, plan)
-        move_into(self.model, removed.model)
-        self._link.put(states, named.values(), self.model)
-        if phase.recalibrates:  # statistics under masks of other sizes would be averaged into a copy for long
-            for other in self.copies:
-                _take_buffers(other, self.model)
-
-    def _cut_copy(self, other: nn.Module, phase: Phase, plan: dict[str, Any]) -> None:
-        """Cut another network's weights as the model's are cut."""
-        place = next((parameter.device for parameter in other.parameters()), torch.device("cpu"))
-        other.cpu()
-        phase.follow(other)
-        smaller = _cut_by(other, self._inputs_on_cpu(), self.options.opaque or (), plan)
-        phase.restore_size(smaller)
-        move_into(other, smaller)
-        other.to(place)
-
-    def _inputs_on_cpu(self) -> tuple[Any, ...]:
-        return tuple(value.cpu() if isinstance(value, Tensor) else value for value in self.example)
-
-    def _check_model(self) -> None:
-        """Raise ModelError where the model has other parameters than when the phase began."""
-        now = {id(parameter) for parameter in self.model.parameters()}
-        if not now & self._check_same_tensors:
-            raise ModelError(
-                "the model's parameters were replaced since the pruner was made: load weights into them "
-                "(load_state_dict), or make the pruner after"
-            )
-        self._link.check(self.model)
 
     def _close(self) -> None:
         self._finished = True
         self._link.close()
-
-    def _report(self) -> Report:
-        graph = build_graph(self.model, self.example, opaque=self.options.opaque or ())
+        self._graph = self._networks.graph()
         target = self.budget.targets[0]
-        resource = self.budget.resource(target.kind)
-        got = part_of(resource.cost(graph), self.budget.originals.get(target.kind, resource.cost(graph)))
-        rewritten = tuple(
-            name
-            for name, part in self.model.named_modules()
-            if isinstance(vars(part).get("forward"), RewrittenForward)
-        )
-        return self._size.report(
+        cost = self.budget.resource(target.kind).cost(self._graph)
+        self.report = self._size.report(
             self.model,
-            graph.flops(),
+            self._graph.flops(),
             target=",".join(map(str, self.budget.targets)),
-            got=got,
-            notes=tuple(dict.fromkeys([*self._notes, *self.budget.remarks(), *graph.notes])),
-            rewritten=rewritten,
+            got=part_of(cost, self.budget.originals.get(target.kind, cost)),
+            notes=tuple(dict.fromkeys([*self._networks.notes, *self.budget.remarks(), *self._graph.notes])),
+            rewritten=self._networks.rewritten(),
         )
 
     # --- resuming ------------------------------------------------------------------------------------
@@ -462,7 +357,7 @@ class Pruner:
             "taken": self.taken,
             "plans": copy.deepcopy(self._plans),
             "removed_at": [*self._removed_at],
-            "notes": [*self._notes],
+            "notes": [*self._networks.notes],
             "callback": callback,
             "own": {}
             if phase is None
@@ -506,11 +401,11 @@ class Pruner:
             if self._phase is not None:
                 self._phase.abandon()
             for plan in state["plans"]:
-                self._replay(plan)
+                self._networks.replay(plan)
             self._plans = copy.deepcopy(state["plans"])
             self._removed_at = [*state["removed_at"]]
             self._begin()
-        self.taken, self._notes = int(state["taken"]), [*state["notes"]]
+        self.taken, self._networks.notes = int(state["taken"]), [*state["notes"]]
         if self._phase is not None and state["callback"] is not None:
             self._phase.restore_own(state["own"])
             assert self._phase.callback is not None
@@ -520,25 +415,6 @@ class Pruner:
             self._phase.next_step()
         if state["finished"]:
             self._close()
-            self.report = self._report()
-
-    def _replay(self, plan: dict[str, Any]) -> None:
-        """Carry out an earlier plan on the network, its copies and the optimizer's parameters."""
-        place = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
-        inputs, before = self._inputs_on_cpu(), [*self.model.parameters()]
-        for network in (self.model, *self.copies):
-            network.cpu()
-            move_into(network, _cut_by(network, inputs, self.options.opaque or (), plan))
-            network.to(place)
-        self._link.put({}, before, self.model)
-
-
-def _take_buffers(other: nn.Module, model: nn.Module) -> None:
-    """Copy the model's buffers, such as BatchNorm's statistics, into another network."""
-    buffers = dict(model.named_buffers())
-    for name, buffer in other.named_buffers():
-        if name in buffers and buffers[name].shape == buffer.shape:
-            buffer.copy_(buffers[name])
 
 
 class _FirstRun:
@@ -554,56 +430,3 @@ class _FirstRun:
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
         return _FirstRun, ()
-
-
-def _cut_by(
-    network: nn.Module, inputs: tuple[Any, ...], opaque: Iterable[Any], plan: dict[str, Any]
-) -> nn.Module:
-    """Return a cut copy of a network by a plan of one of its kind."""
-    graph: Graph = build_graph(network, inputs, opaque=tuple(opaque))
-    return compact(graph, Plan.from_dict(graph, plan)).model
-
-
-def _plain(model: nn.Module) -> nn.Module:
-    """Return the network inside of torch's own wrappers."""
-    inner = getattr(model, "module", None)
-    wrapped = type(model).__module__.startswith("torch.") and isinstance(inner, nn.Module)
-    check_model(model)
-    return inner if wrapped and isinstance(inner, nn.Module) else model
-
-
-def _plain_name(name: str) -> str:
-    """Return a parameter's name without its parametrisation."""
-    return name.replace("parametrizations.", "").removesuffix(".original")
-
-
-def _method_options(
-    method: str, plan: Any, steps: int, opaque: tuple[Any, ...], more: Mapping[str, Any]
-) -> MethodOptions:
-    names = [field.name for field in fields(MethodOptions) if field.name not in DECIDED]
-    for name in more:
-        if name not in names:
-            raise TrainError(known("option of a pruner", name, names))
-    if not isinstance(method, str):
-        raise TrainError(f"a name is wanted as method, not {kind_of(method)}: see edgeprune.methods.names()")
-    return MethodOptions(
-        method=method,
-        plan=None if plan is None else "plan",
-        opaque=list(opaque) or None,
-        prune_iterations=steps,
-        **more,
-    )
-
-
-def _plan_of(plan: Any) -> Mapping[str, Any] | None:
-    if plan is None or isinstance(plan, Mapping):
-        return plan
-    if not isinstance(plan, (str, Path)):
-        raise PlanError(f"a keep-plan or the path of its file is wanted as plan, not {kind_of(plan)}")
-    try:
-        content = read_json(Path(plan))
-    except OSError as error:
-        raise PlanError(f"cannot read the plan {plan}: {error.strerror or error}") from error
-    if not isinstance(content, dict):
-        raise PlanError(f"{plan} is not a keep-plan: give a file of Plan.to_dict or 'edgeprune search'")
-    return content

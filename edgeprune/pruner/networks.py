@@ -1,0 +1,165 @@
+"""What a removal changes together: the user's network, its copies, and the optimizer's state."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.errors import ModelError, TrainError, known
+from edgeprune.graph.arguments import check_model
+from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.plan import Plan
+from edgeprune.methods.phase import Phase
+from edgeprune.methods.removal import Removed, cutter
+from edgeprune.pruner.optimizers import STATES, OptimizerLink
+from edgeprune.rewrite.compaction import compact
+from edgeprune.rewrite.forward import RewrittenForward
+from edgeprune.rewrite.inplace import move_into
+
+
+class Networks:
+    """A network that is trained, and all that must become smaller with it.
+
+    Graphs are built, and channels removed, on the CPU; the networks go back to where they were.
+
+    Args:
+        model: the user's.
+        example: an input of its forward, or a tuple of the arguments.
+        copies: networks of the same make, such as averages.
+        optimizer: the loop's, or None.
+        scaler: the loop's GradScaler, or None.
+        optimizer_state: after a removal: 'slice' it, or 'reset' it.
+        opaque: modules that are kept whole.
+
+    Raises:
+        TrainError: the optimizer holds none of the model's parameters, or ``optimizer_state`` is something else.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Any,
+        *,
+        copies: Iterable[nn.Module],
+        optimizer: Any,
+        scaler: Any,
+        optimizer_state: str,
+        opaque: tuple[Any, ...],
+    ) -> None:
+        if optimizer_state not in STATES:
+            raise TrainError(known("optimizer_state", optimizer_state, [*STATES]))
+        self.model, self.opaque, self.optimizer_state = unwrapped(model), opaque, optimizer_state
+        self.copies = [unwrapped(other) for other in copies]
+        self.link = OptimizerLink(optimizer, scaler, self.model)
+        inputs = example if isinstance(example, tuple) else (example,)
+        self.inputs = tuple(value.cpu() if isinstance(value, Tensor) else value for value in inputs)
+        self.notes: list[str] = []
+        self._known: set[int] = set()
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the network is."""
+        return next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
+
+    @contextmanager
+    def on_cpu(self) -> Iterator[None]:
+        """Keep the network and its copies on the CPU in the block."""
+        places = [
+            (network, next((parameter.device for parameter in network.parameters()), torch.device("cpu")))
+            for network in (self.model, *self.copies)
+        ]
+        for network, _ in places:
+            network.cpu()
+        try:
+            yield
+        finally:
+            for network, place in places:
+                network.to(place)
+
+    def graph(self) -> Graph:
+        """Return the graph of the network as it is now."""
+        with self.on_cpu():
+            return build_graph(self.model, self.inputs, opaque=self.opaque)
+
+    def remember(self) -> None:
+        """Note which parameters the network has, for `check`."""
+        self._known = {id(parameter) for parameter in self.model.parameters()}
+
+    def check(self) -> None:
+        """Raise ModelError if the network has other parameters than when `remember` was called."""
+        if not self._known & {id(parameter) for parameter in self.model.parameters()}:
+            raise ModelError(
+                "the model's parameters were replaced since the pruner was made: load weights into them "
+                "(load_state_dict), or make the pruner after"
+            )
+        self.link.check(self.model)
+
+    def remove(self, phase: Phase) -> dict[str, Any]:
+        """Make the removal at the end of a phase, and return the keep-plan that was carried out."""
+        self.check()
+        with self.on_cpu():
+            removed = phase.remove({})
+            plan = removed.plan.to_dict(phase.graph)
+            if phase.removal.progress:
+                self._carry_out(phase, removed, plan)
+                self.notes += [note for note in removed.plan.notes if note not in self.notes]
+        return plan
+
+    def _carry_out(self, phase: Phase, removed: Removed, plan: dict[str, Any]) -> None:
+        named = dict(self.model.named_parameters())
+        cut = cutter(phase.graph, removed.plan)
+        states, anew = self.link.cut_states(named, lambda name, value: cut(name, value.cpu()))
+        if self.optimizer_state == "reset":
+            states, anew = {id(parameter): None for parameter in named.values()}, []
+        if anew:
+            self.notes.append(
+                f"the optimizer's state of {len(anew)} parameters ({anew[0]} ...) has another shape and begins anew"
+            )
+        for other in self.copies:
+            phase.follow(other)
+            smaller = self._cut(other, plan)
+            phase.restore_size(smaller)
+            move_into(other, smaller)
+        move_into(self.model, removed.model)
+        self.link.put(states, named.values(), self.model)
+        if phase.recalibrates:  # statistics under masks of other sizes would be averaged into a copy for long
+            for other in self.copies:
+                copy_buffers(self.model, other)
+
+    def replay(self, plan: dict[str, Any]) -> None:
+        """Carry out an earlier plan on the network, its copies and the optimizer's parameters."""
+        before = [*self.model.parameters()]
+        with self.on_cpu():
+            for network in (self.model, *self.copies):
+                move_into(network, self._cut(network, plan))
+        self.link.put({}, before, self.model)
+
+    def _cut(self, network: nn.Module, plan: dict[str, Any]) -> nn.Module:
+        """Return a cut copy of a network by a plan of one of its kind."""
+        graph = build_graph(network, self.inputs, opaque=self.opaque)
+        return compact(graph, Plan.from_dict(graph, plan)).model
+
+    def rewritten(self) -> tuple[str, ...]:
+        """Return the modules whose forward had to be rewritten."""
+        return tuple(
+            name
+            for name, part in self.model.named_modules()
+            if isinstance(vars(part).get("forward"), RewrittenForward)
+        )
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network inside of torch's own wrappers, such as DistributedDataParallel or AveragedModel."""
+    check_model(model)
+    inner = getattr(model, "module", None)
+    return inner if type(model).__module__.startswith("torch.") and isinstance(inner, nn.Module) else model
+
+
+def copy_buffers(source: nn.Module, target: nn.Module) -> None:
+    """Copy a network's buffers, such as BatchNorm's statistics, into one of the same sizes."""
+    buffers = dict(source.named_buffers())
+    for name, buffer in target.named_buffers():
+        if name in buffers and buffers[name].shape == buffer.shape:
+            buffer.copy_(buffers[name])
