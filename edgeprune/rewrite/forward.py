@@ -20,19 +20,19 @@ from torch import Tensor, nn
 from edgeprune.errors import TraceError, one_line
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Bools, Graph, Ints
-from edgeprune.graph.editor import put_new
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.liveness import Liveness
 from edgeprune.graph.ordering import Orders
-from edgeprune.graph.rewrite import Immovable, Rewriter
 from edgeprune.graph.rules import apply_rule
 from edgeprune.graph.survivors import Survivors
-from edgeprune.graph.symbolic import Argument, Leaves, bound_arguments, trace_forward
 from edgeprune.recording.opaque import outer_part
 from edgeprune.recording.record import CALL, VALUE, Visit
 from edgeprune.recording.untouched import untouched
 from edgeprune.rewrite.checker import fx_nodes
+from edgeprune.rewrite.graph_editor import put_new
+from edgeprune.rewrite.graph_rewriter import Immovable, Rewriter
 from edgeprune.rewrite.memos import State, are_memos, empty, held_tensors
+from edgeprune.rewrite.symbolic import Argument, Leaves, bound_arguments, trace_forward
 
 
 class NotRewritable(Exception):

@@ -14,13 +14,13 @@ from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.liveness import liveness_of
 from edgeprune.graph.ops import nodes_in, op_name
 from edgeprune.graph.plan import Plan
-from edgeprune.graph.rewrite import left_out
 from edgeprune.recording.opaque import Parts
 from edgeprune.recording.record import Record
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.recording.values import tensors_of
 from edgeprune.recording.walks import named_parameters
 from edgeprune.rewrite.duplicate import duplicate
+from edgeprune.rewrite.graph_rewriter import left_out
 
 
 class Masked(nn.Module):

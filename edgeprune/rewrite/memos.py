@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from edgeprune.graph.symbolic import Leaves
 from edgeprune.recording.record import VALUE
+from edgeprune.rewrite.symbolic import Leaves
 
 _TORCHS_OWN = frozenset(vars(nn.Module())) - {"_buffers"}
 _ABSENT = object()

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from edgeprune.errors import EdgePruneError, ModelError, TraceError, WeightsError, one_line
 from edgeprune.files.tensors import read_tensor_file
-from edgeprune.graph.symbolic import trace
 from edgeprune.options.checks import short
 from edgeprune.recording.untouched import untouched
 from edgeprune.recording.values import tensors_of
 from edgeprune.records.saved import SCHEMA, SavedPlans, read_saved
 from edgeprune.rewrite.history import HISTORY, History, example_of, history_of
 from edgeprune.rewrite.proof import enlarged
+from edgeprune.rewrite.symbolic import trace
 from edgeprune.saving.graph_record import parse_graph_record
 from edgeprune.saving.graphs import describe_module, load_module, packages_of, rebuilt, write_module
 from edgeprune.saving.restoring import restore, tensor_table

@@ -9,7 +9,6 @@ import torch.fx as fx
 from torch import Tensor
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.editor import Editor
 from edgeprune.graph.element_check import ElementCheck, Lookup
 from edgeprune.graph.flow import Flow, Remap
 from edgeprune.graph.labels import matches, tensors_in
@@ -18,6 +17,7 @@ from edgeprune.graph.movers import assigned_index, cat_axis, moved_arguments, ru
 from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.graph.survivors import Survivors, is_broken
 from edgeprune.recording.record import VALUE
+from edgeprune.rewrite.graph_editor import Editor
 
 
 class Moves:

@@ -25,13 +25,13 @@ from torch.fx._symbolic_trace import _orig_module_call
 from torch.fx.proxy import Attribute, Proxy
 
 from edgeprune.errors import TraceError
-from edgeprune.graph.constants import out_of_place
-from edgeprune.graph.copying import with_flags
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.normalize import normalize
 from edgeprune.graph.ops import assign, nodes_in, op_name, spec_of
-from edgeprune.graph.standins import dense, stand_in, worked_out
 from edgeprune.recording.record import VALUE
+from edgeprune.rewrite.constants import out_of_place
+from edgeprune.rewrite.copying import with_flags
+from edgeprune.rewrite.normalize import normalize
+from edgeprune.rewrite.shape_inference import dense, stand_in, worked_out
 
 # Modules that draw random numbers are kept whole: traced in eval mode they would dissolve into nothing,
 # and the pruned model would then train without them.
@@ -52,7 +52,7 @@ def _is_plain(value: Any) -> bool:
 def user_line() -> str:
     """Return 'file:line: code' of the innermost frame that is neither torch's nor ours."""
     own = str(inspect.getfile(fx)).rsplit("torch", 1)[0] + "torch"
-    here = __file__.rsplit("edgeprune", 1)[0] + "edgeprune/graph"
+    here = __file__.rsplit("edgeprune", 1)[0] + "edgeprune/rewrite"
     for frame in reversed(traceback.extract_stack()):
         name = frame.filename
         if not (name.startswith((own + "/", here)) or name.startswith("<")):
@@ -573,6 +573,6 @@ def _raised_at(error: BaseException) -> str:
     """Return the innermost frame of the traceback that is the user's own code."""
     own = str(inspect.getfile(fx)).rsplit("torch", 1)[0] + "torch/"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((own, "<")) and "edgeprune/graph" not in frame.filename:
+        if not frame.filename.startswith((own, "<")) and "edgeprune/rewrite" not in frame.filename:
             return f"{frame.filename}:{frame.lineno}: {frame.line}"
     return "an unknown line"

@@ -15,16 +15,16 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph
-from edgeprune.graph.constants import Constants, out_of_place
-from edgeprune.graph.editor import Editor, set_argument
 from edgeprune.graph.flow import Flow, layer_name, weight_node
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.liveness import Liveness, liveness_of
-from edgeprune.graph.moves import Moves
 from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.graph.ordering import Orders
 from edgeprune.graph.survivors import Immovable, Survivors, is_broken
 from edgeprune.recording.record import VALUE, WRITES
+from edgeprune.rewrite.constants import Constants, out_of_place
+from edgeprune.rewrite.graph_editor import Editor, set_argument
+from edgeprune.rewrite.moves import Moves
 
 __all__ = ["Immovable", "Rewriter", "left_out"]
 

@@ -9,13 +9,13 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.editor import Editor
 from edgeprune.graph.flow import Consumer, Flow
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.liveness import Liveness, is_noise
 from edgeprune.graph.ops import op_name
 from edgeprune.graph.survivors import Survivors
 from edgeprune.recording.record import VALUE
+from edgeprune.rewrite.graph_editor import Editor
 
 Picks = Callable[[fx.Node, fx.Node], list[tuple[int, Tensor, int]]]
 

@@ -7,7 +7,7 @@ import torch.fx as fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.graph.copying import copy_graph
+from edgeprune.rewrite.copying import copy_graph
 
 Pads = dict[int, tuple[int, int]]
 

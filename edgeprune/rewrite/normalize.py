@@ -11,10 +11,10 @@ import torch.fx as fx
 import torch.nn.functional as F
 from torch import nn
 
-from edgeprune.graph.constants import out_of_place
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import assign, source_of, spec_of
 from edgeprune.recording.record import VALUE, WRITES
+from edgeprune.rewrite.constants import out_of_place
 
 _ASSERTIONS = {"_assert", "_assert_is_none", "assert_is_none"}
 _WRITING_OPERATORS = {"iadd", "isub", "imul", "itruediv", "ifloordiv", "ipow", "imod", "iand", "ior", "ixor"}
