@@ -51,12 +51,12 @@ def scene(number: int, *, part: str = "train", side: int = 96) -> Scene:
     draw = np.random.default_rng([number, part == "test"])
     grey, digits = _digits(part)
     image = _ground(draw, side)
-    mask = torch.zeros(side, side, dtype=torch.int64)
+    mask, taken = torch.zeros(side, side, dtype=torch.int64), torch.zeros(side, side, dtype=torch.bool)
     boxes: list[list[float]] = []
     labels: list[int] = []
     for _ in range(int(draw.integers(1, MOST + 1))):
         which, size = int(draw.integers(len(digits))), int(draw.choice(SIZES))
-        place = _free_place(draw, mask, size)
+        place = _free_place(draw, taken, size)
         if place is None:
             continue
         x, y = place
@@ -64,6 +64,7 @@ def scene(number: int, *, part: str = "train", side: int = 96) -> Scene:
         colour = torch.from_numpy(draw.uniform(0.6, 1.0, 3).astype(np.float32)).view(3, 1, 1)
         patch = image[:, y : y + size, x : x + size]
         image[:, y : y + size, x : x + size] = patch * (1 - ink) + colour * ink
+        taken[y : y + size, x : x + size] = True
         strokes = ink > STROKE
         mask[y : y + size, x : x + size][strokes] = 1 + int(digits[which])
         rows, columns = strokes.any(1).nonzero()[:, 0], strokes.any(0).nonzero()[:, 0]
@@ -127,10 +128,10 @@ def _ground(draw: np.random.Generator, side: int) -> Tensor:
     return (smooth + noise).clamp(0, 1)
 
 
-def _free_place(draw: np.random.Generator, mask: Tensor, size: int) -> tuple[int, int] | None:
+def _free_place(draw: np.random.Generator, taken: Tensor, size: int) -> tuple[int, int] | None:
     """Return a corner (x, y) where no digit is yet; None where none was found."""
     for _ in range(TRIES):
-        x, y = (int(draw.integers(mask.shape[1] - size + 1)) for _ in range(2))
-        if not bool(mask[y : y + size, x : x + size].any()):
+        x, y = (int(draw.integers(taken.shape[1] - size + 1)) for _ in range(2))
+        if not bool(taken[y : y + size, x : x + size].any()):
             return x, y
     return None
