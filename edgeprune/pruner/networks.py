@@ -65,7 +65,7 @@ class Networks:
 
     @contextmanager
     def on_cpu(self) -> Iterator[None]:
-        """Keep the network and its copies on the CPU in the block."""
+        """Keep the network and its copies on the CPU in the block, in no mode that the loop may be in."""
         places = [
             (network, next((parameter.device for parameter in network.parameters()), torch.device("cpu")))
             for network in (self.model, *self.copies)
@@ -73,7 +73,13 @@ class Networks:
         for network, _ in places:
             network.cpu()
         try:
-            yield
+            with (
+                torch.inference_mode(False),
+                torch.enable_grad(),
+                torch.autocast("cpu", enabled=False),
+                torch.autocast("cuda", enabled=False),
+            ):
+                yield
         finally:
             for network, place in places:
                 network.to(place)

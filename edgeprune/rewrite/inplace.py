@@ -23,6 +23,7 @@ def move_into(model: nn.Module, dense: nn.Module) -> None:
             own[path]._modules[leaf] = part
         elif not isinstance(module, torch.jit.ScriptModule):
             _take(module, part)
+    torch.clear_autocast_cache()  # it has the weights of before, where this happens inside of autocast
     if HISTORY in vars(dense):
         vars(model)[HISTORY] = vars(dense)[HISTORY]
 

@@ -226,6 +226,27 @@ def test_groups_of_the_optimizer_and_its_schedule_stay() -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-5)
 
 
+MODES: dict[str, Callable[[], Any]] = {
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "no_grad": torch.no_grad,
+    "inference": torch.inference_mode,
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_channels_go_in_whatever_mode_the_network_first_runs(mode: str) -> None:
+    """What is due before the first step goes at the first run, which the loop makes in a mode of its own."""
+    model, other = made(), made()
+    optimizer = sgd(model)
+    pruner = edgeprune.Pruner(model, EXAMPLE, method="l1", target="flops=0.5", optimizer=optimizer)
+    with MODES[mode]():
+        model(torch.randn(2, 3, 12, 12))
+    train(model, optimizer, pruner, 2)
+    assert pruner.finish() is model
+    plain = edgeprune.prune(other, EXAMPLE, target="flops=0.5").report
+    assert pruner.report.layers == plain.layers
+
+
 # --- the learned method ---------------------------------------------------------------------------
 
 
