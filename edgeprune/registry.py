@@ -1,8 +1,9 @@
 """Named objects of one kind: those of the house, those that a user registers, those that other packages bring."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Generic, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from edgeprune.errors import EdgePruneError, known, one_line
 
@@ -10,6 +11,25 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
+
+
+def import_on_first_use(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """Return a package's ``__getattr__``, which imports a public name when it is first used.
+
+    So one module of a package, such as its options, can be imported without what the others need.
+
+    Args:
+        package: its ``__name__``.
+        modules: public names by the module of the package that has them.
+    """
+    homes = {name: module for module, names in modules.items() for name in names}
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{homes[name]}"), name)
+
+    return get
 
 
 class Registry(Generic[T]):

@@ -15,7 +15,6 @@ Both are code that the user has installed: a run folder names backends, and neve
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from edgeprune.backends.base import MODELS, Artifact, Backend, Job
 from edgeprune.backends.onnx import Onnx
@@ -25,7 +24,7 @@ from edgeprune.backends.parity import Parity, Tolerance
 from edgeprune.backends.record import ExportRecord
 from edgeprune.backends.tensorrt import TensorRt
 from edgeprune.errors import ExportError, known
-from edgeprune.registry import Registry
+from edgeprune.registry import Registry, import_on_first_use
 
 __all__ = [
     "BACKENDS",
@@ -49,13 +48,7 @@ __all__ = [
 BACKENDS: Registry[type[Backend]] = Registry("backend", "edgeprune.backends", ExportError)
 
 
-def __getattr__(name: str) -> Any:
-    """Import `export_run`, and data with it, on first access."""
-    if name == "export_run":
-        from edgeprune.backends.export import export_run
-
-        return export_run
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = import_on_first_use(__name__, {"export": ("export_run",)})  # and data with it
 
 
 def names() -> tuple[str, ...]:

@@ -27,8 +27,9 @@ layers.py    both models layer by layer
 run.py       a whole measurement
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edgeprune.registry import import_on_first_use
 
 if TYPE_CHECKING:
     from edgeprune.bench.compare import energy_ratio
@@ -47,18 +48,13 @@ __all__ = [
     "find_device",
 ]
 
-_MODULES = {
-    "compare": ("energy_ratio",),
-    "detect": ("detect_report", "find_device"),
-    "hosts": ("Host",),
-    "options": ("BenchOptions",),
-    "run": ("bench_models", "bench_run"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first used: the options alone need no numpy."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = import_on_first_use(
+    __name__,
+    {
+        "compare": ("energy_ratio",),
+        "detect": ("detect_report", "find_device"),
+        "hosts": ("Host",),
+        "options": ("BenchOptions",),
+        "run": ("bench_models", "bench_run"),
+    },
+)

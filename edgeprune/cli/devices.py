@@ -9,8 +9,7 @@ from edgeprune.bench.options import BenchOptions
 from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
 from edgeprune.cli.host_options import assume_device as can_assume_device
 from edgeprune.cli.host_options import on_host
-from edgeprune.cli.options import grouped, options_of
-from edgeprune.options.bounds import CLASSES
+from edgeprune.cli.options import grouped, model_classes, options_of
 
 
 @main.command()
@@ -153,14 +152,7 @@ def lut() -> None:
     metavar="CxHxW",
     help="Set the shape of an image  [default: 3x32x32 for CIFAR models, else 3x224x224].",
 )
-@grouped(
-    "--classes",
-    group="model",
-    type=int,
-    metavar="N",
-    check=CLASSES,
-    help="Build the model with this many classes.",
-)
+@model_classes
 @grouped(
     "--device",
     group="target",

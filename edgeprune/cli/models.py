@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
-from edgeprune.cli.options import grouped, options_of
+from edgeprune.cli.options import grouped, model_classes, options_of
 from edgeprune.methods import MethodOptions
-from edgeprune.options.bounds import CLASSES, IMAGES
+from edgeprune.options.bounds import IMAGES
 from edgeprune.options.checks import Count
 
 
@@ -22,14 +22,7 @@ from edgeprune.options.checks import Count
     metavar="CxHxW",
     help="Trace with an image of this shape  [default: 3x32x32 for CIFAR models, else 3x224x224].",
 )
-@grouped(
-    "--classes",
-    group="model",
-    type=int,
-    metavar="N",
-    check=CLASSES,
-    help="Build the model with this many classes.",
-)
+@model_classes
 @grouped(
     "--ignore",
     group="model",

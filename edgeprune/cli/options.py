@@ -6,6 +6,7 @@ from typing import Any, TypeVar, get_origin
 
 import click
 
+from edgeprune.options.bounds import CLASSES
 from edgeprune.options.checks import Check
 from edgeprune.options.fields import Option, option_of, type_of
 
@@ -48,6 +49,16 @@ class GroupedOption(click.Option):
 def grouped(*words: str, **settings: Any) -> Callable[[Command], Command]:
     """Return a decorator for an option that is of no record; see `GroupedOption`."""
     return click.option(*words, cls=GroupedOption, **settings)
+
+
+model_classes = grouped(
+    "--classes",
+    group="model",
+    type=int,
+    metavar="N",
+    check=CLASSES,
+    help="Build the model with this many classes.",
+)
 
 
 def options_of(

@@ -14,8 +14,9 @@ table.py     the result as rows of text
 plot.py      accuracy over FLOPs as a PNG
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edgeprune.registry import import_on_first_use
 
 if TYPE_CHECKING:
     from edgeprune.comparison.folder import latest_comparison
@@ -28,17 +29,12 @@ __all__ = [
     "comparison_remarks", "comparison_table", "latest_comparison",
 ]  # fmt: skip
 
-_MODULES = {
-    "folder": ("latest_comparison",),
-    "options": ("CompareOptions", "split_lists", "check_effect_of"),
-    "running": ("check_same_comparison", "compare"),
-    "table": ("comparison_remarks", "comparison_table"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first used: the options alone need no torch."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = import_on_first_use(
+    __name__,
+    {
+        "folder": ("latest_comparison",),
+        "options": ("CompareOptions", "split_lists", "check_effect_of"),
+        "running": ("check_same_comparison", "compare"),
+        "table": ("comparison_remarks", "comparison_table"),
+    },
+)

@@ -1,7 +1,8 @@
 """One training loop for baseline, pruning and fine-tuning alike."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edgeprune.registry import import_on_first_use
 
 if TYPE_CHECKING:
     from edgeprune.training.callbacks import Callback, Plateau
@@ -35,19 +36,14 @@ __all__ = [
     "score_of",
 ]
 
-_MODULES = {
-    "evaluation": ("evaluate", "recalibrate", "recalibrate_on", "recalibrated_if_better", "score_of"),
-    "callbacks": ("Callback", "Plateau"),
-    "loop": ("Interrupted", "Stage", "checkpoint_seconds"),
-    "options": ("TrainOptions",),
-    "precision": ("PRECISIONS", "best_precision", "computing_in"),
-    "rates": ("SCHEDULES",),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first used: the options alone need no torch."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = import_on_first_use(
+    __name__,
+    {
+        "evaluation": ("evaluate", "recalibrate", "recalibrate_on", "recalibrated_if_better", "score_of"),
+        "callbacks": ("Callback", "Plateau"),
+        "loop": ("Interrupted", "Stage", "checkpoint_seconds"),
+        "options": ("TrainOptions",),
+        "precision": ("PRECISIONS", "best_precision", "computing_in"),
+        "rates": ("SCHEDULES",),
+    },
+)
