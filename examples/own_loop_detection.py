@@ -21,7 +21,9 @@ options = arguments.parse_args()
 
 def batch_of(scenes: list[Scene]) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
     """Return images and targets as torchvision's detectors take them; label 0 is the background."""
-    return [one.image for one in scenes], [{"boxes": one.boxes, "labels": one.labels + 1} for one in scenes]
+    return [canvas.image for canvas in scenes], [
+        {"boxes": canvas.boxes, "labels": canvas.labels + 1} for canvas in scenes
+    ]
 
 
 torch.manual_seed(0)
@@ -44,5 +46,5 @@ for step in range(options.steps):
 small = pruner.finish().eval()
 print(pruner.report)
 with torch.no_grad():
-    found = small([scene(0, part="test").image])[0]
-print(f"a test canvas: {len(found['scores'])} boxes, the best {found['labels'][:3].tolist()}")
+    detections = small([scene(0, part="test").image])[0]
+print(f"a test canvas: {len(detections['scores'])} boxes, the best {detections['labels'][:3].tolist()}")

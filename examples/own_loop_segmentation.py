@@ -21,7 +21,7 @@ options = arguments.parse_args()
 def batch_of(numbers: range, part: str = "train") -> tuple[torch.Tensor, torch.Tensor]:
     """Return images (N, 3, 96, 96) and masks (N, 96, 96): 0 is the ground, 1 to 10 are the digits."""
     scenes = [scene(number, part=part) for number in numbers]
-    return torch.stack([one.image for one in scenes]), torch.stack([one.mask for one in scenes])
+    return torch.stack([canvas.image for canvas in scenes]), torch.stack([canvas.mask for canvas in scenes])
 
 
 torch.manual_seed(0)

@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from edgeprune.budget import Budget, evened
 from edgeprune.errors import ModelError
-from edgeprune.graph.classes import build_graph
+from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.flow import Consumer
 from edgeprune.graph.plan import Plan
 from edgeprune.learned.conv import ChannelGate, PruningConv2d, is_prunable
@@ -57,7 +57,7 @@ class OutputAnalyser(nn.Module):
     in place of the analyser. `detach` takes all of it away.
 
     Args:
-        model: any network; it is copied, unless ``in_place`` says otherwise.
+        model: any network; it is copied, unless ``graph`` is of it.
         example: an input, batch included, or a tuple of the arguments of forward.
         max_iter: iterations of the pruning phase.
         offset: see `continuous_mask`.
@@ -67,7 +67,7 @@ class OutputAnalyser(nn.Module):
         floor: no set of coupled channels falls below this.
         autocast: dtype in which the pruning-models compute (None: that of the input).
         opaque: modules that are not pruned.
-        in_place: work on the user's own network.
+        graph: of ``model``, which is then worked on in place; None to copy it.
 
     Raises:
         ModelError: no convolution of the model can be pruned.
@@ -92,10 +92,10 @@ class OutputAnalyser(nn.Module):
         floor: int = 2,
         autocast: torch.dtype | None = None,
         opaque: Iterable[str | type] = (),
-        in_place: bool = False,
+        graph: Graph | None = None,
     ) -> None:
         super().__init__()
-        self.graph = build_graph(model if in_place else duplicate(model), example, opaque=opaque)
+        self.graph = graph or build_graph(duplicate(model), example, opaque=opaque)
         self.model = self.graph.model
         self.max_iter, self.offset, self.images, self.floor = max_iter, offset, images, floor
         self.autocast = autocast

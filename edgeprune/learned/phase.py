@@ -27,6 +27,7 @@ class PruningPhase(Callback):
         self.taken = 0
         self.read = 0  # bytes of steering commands seen
         self.started = False
+        analyser.next_step()  # masks move once for each step of the optimizer, however many calls it takes
 
     def fraction(self) -> float:
         """Return the active fraction of the target's quantity; of the FLOPs without a target."""
@@ -36,6 +37,7 @@ class PruningPhase(Callback):
 
     def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:  # noqa: ARG002
         """Apply steering commands, update `interacting`, and return the values to log."""
+        self.analyser.next_step()
         self._steer()
         active = self.analyser.active()
         if self.controller is not None:
@@ -66,13 +68,17 @@ class PruningPhase(Callback):
             if "auto" in command:
                 self.manual = False
             elif "interacting" in command:
-                self.manual = True
                 base = self.analyser.interacting if command.get("relative") else 0.0
-                self.analyser.interacting = base + float(command["interacting"])
-                if self.controller is not None:
-                    # If the controller is enabled again, it starts from here and not from its last value.
-                    self.controller.progress = self.analyser.progress
+                self.take_over(base + float(command["interacting"]))
         self.taken = len(commands)
+
+    def take_over(self, interacting: float) -> None:
+        """Let the user set `interacting`; the controller rests until ``manual`` is False again."""
+        self.manual = True
+        self.analyser.interacting = interacting
+        if self.controller is not None:
+            # Enabled again later, it starts from here, not from where it left off.
+            self.controller.progress = self.analyser.progress
 
     def state(self) -> dict[str, Any]:
         """Return the state for the checkpoint."""

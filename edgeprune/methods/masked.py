@@ -33,9 +33,9 @@ class MaskedPhase(Phase):
             floor=options.floor,
             autocast=PRECISIONS[context.precision],
             opaque=options.opaque or (),
-            in_place=context.in_place,
+            graph=context.graph,
         )
-        if context.in_place:  # inputs have the network's device and memory layout
+        if context.graph is not None:  # inputs have the network's device and memory layout
             layout = torch.channels_last if _is_channels_last(context.model) else torch.preserve_format
             self.analyser.to(context.device).to(memory_format=layout)
         return self.analyser.graph
@@ -86,10 +86,6 @@ class MaskedPhase(Phase):
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
-
-    def next_step(self) -> None:
-        """Let the masks move at the next call."""
-        self.analyser.next_step()
 
     def abandon(self) -> None:
         """Remove masks and hooks from the network."""

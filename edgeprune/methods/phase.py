@@ -48,7 +48,8 @@ class Context:
         seed: of the run.
         run: the folder through which the phase is steered, where there is one.
         report: called with a line of text on the current work.
-        in_place: whether masks are put on ``model`` itself.
+        graph: of ``model``, if that is the user's own network, on which masks act in place; None for a network of the
+            phase's own.
     """
 
     model: nn.Module
@@ -68,7 +69,7 @@ class Context:
     seed: int = 0
     run: Run | None = None
     report: Callable[[str], None] = lambda text: None  # noqa: ARG005
-    in_place: bool = False
+    graph: Graph | None = None
 
 
 class Phase:
@@ -94,7 +95,10 @@ class Phase:
         self.callback: Callback | None = None
 
     def _graph(self) -> Graph:
-        return build_graph(self.context.model, self.context.example, opaque=self.context.options.opaque or ())
+        context = self.context
+        return context.graph or build_graph(
+            context.model, context.example, opaque=context.options.opaque or ()
+        )
 
     @property
     def model(self) -> nn.Module:
@@ -126,9 +130,6 @@ class Phase:
 
     def restore_own(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `own_state` returned, before the callback's state is restored."""
-
-    def next_step(self) -> None:
-        """Prepare for the next step of the optimizer, which may take several calls of the network."""
 
     def abandon(self) -> None:
         """Undo the phase's changes to the network, before any training."""

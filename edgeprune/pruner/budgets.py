@@ -40,7 +40,13 @@ def budget_for(
     """
     targets = parse_targets(target)
     if plan is not None:
-        return Budget(targets, {"flops": float(graph.flops())}, solver=PlanSolver(plan))
+        # The plan decides, so the target only says what is counted; a device's is not measured for it.
+        counted = tuple(item for item in targets if not item.resource.needs_device) or parse_targets(
+            "flops=1"
+        )
+        return Budget(
+            counted, {item.kind: item.resource.cost(graph) for item in counted}, solver=PlanSolver(plan)
+        )
     if not isinstance(device, str | BenchTarget | None) or device == "":
         raise TargetError(f"a profile's name or a BenchTarget is wanted as device, not {kind_of(device)}")
     if device is None and not need_device(targets):

@@ -61,15 +61,12 @@ class Networks:
     @property
     def device(self) -> torch.device:
         """Return where the network is."""
-        return next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
+        return device_of(self.model)
 
     @contextmanager
     def on_cpu(self) -> Iterator[None]:
         """Keep the network and its copies on the CPU in the block, in no mode that the loop may be in."""
-        places = [
-            (network, next((parameter.device for parameter in network.parameters()), torch.device("cpu")))
-            for network in (self.model, *self.copies)
-        ]
+        places = [(network, device_of(network)) for network in (self.model, *self.copies)]
         for network, _ in places:
             network.cpu()
         try:
@@ -154,6 +151,11 @@ class Networks:
             for name, part in self.model.named_modules()
             if isinstance(vars(part).get("forward"), RewrittenForward)
         )
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network's first parameter is; the CPU for a network without parameters."""
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

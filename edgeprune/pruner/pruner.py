@@ -139,6 +139,7 @@ class Pruner:
                 progress=progress,
             )
         self._size = NetworkSize.of(self._graph)
+        self._left = self.budget.remaining(self._graph, Plan.everything(self._graph).keep)
         self._original = {name: value.detach().cpu().clone() for name, value in self.model.named_parameters()}
         self.taken = 0  # steps so far
         self._plans: list[dict[str, Any]] = []
@@ -167,7 +168,7 @@ class Pruner:
             device=str(self._networks.device),
             seed=self.seed,
             report=lambda text: self.progress(0, 1, text),
-            in_place=True,
+            graph=self._graph,
         )
 
     def _scored(self) -> Any:
@@ -203,11 +204,13 @@ class Pruner:
             self._link.update(self._own)
         assert self._phase.callback is not None
         numbers = self._phase.callback.after_step(self.taken - self._started_at, value)
-        self._phase.next_step()
         self._link.next_step()
         before = len(self._plans)
         self._remove_due()
-        return {**numbers, "fraction": self.fraction, "removed": len(self._plans) > before}
+        removed = len(self._plans) > before
+        # The learned method's callback has counted what is active.
+        fraction = self.fraction if removed else numbers.get("target_fraction", self._left)
+        return {**numbers, "fraction": fraction, "removed": removed}
 
     def finish(self) -> nn.Module:
         """Make the remaining removals, detach the pruner from the network, and return the network.
@@ -237,11 +240,8 @@ class Pruner:
     @property
     def fraction(self) -> float:
         """Return the remaining fraction of the target's quantity; while masks move, the active one."""
-        if self._phase is None:
-            return self.budget.remaining(self._graph, Plan.everything(self._graph).keep)
-        if isinstance(self._phase.callback, PruningPhase):
-            return self._phase.callback.fraction()
-        return self.budget.remaining(self._phase.graph, Plan.everything(self._phase.graph).keep)
+        callback = None if self._phase is None else self._phase.callback
+        return callback.fraction() if isinstance(callback, PruningPhase) else self._left
 
     @property
     def pruning(self) -> bool:
@@ -260,11 +260,7 @@ class Pruner:
 
     @interacting.setter
     def interacting(self, value: float) -> None:
-        phase = self._steered()
-        phase.manual = True
-        phase.analyser.interacting = float(value)
-        if phase.controller is not None:
-            phase.controller.progress = phase.analyser.progress
+        self._steered().take_over(float(value))
 
     def auto(self) -> None:
         """Return control of `interacting` to the controller."""
@@ -297,13 +293,11 @@ class Pruner:
         self._started_at = self._removed_at[-1] if self._removed_at else 0
         self._phase, self._own = None, None
         if removal is None:
-            self._graph = self._networks.graph()
             return
         context = self._context(max(1, removal.step - self._started_at))
         with self._networks.on_cpu():
             self._phase = self.method.phase(context, removal)
         self._phase.begin()
-        self._phase.next_step()
         self._networks.remember()
         self._own = self._link.another(self._phase.own_parameters())
 
@@ -324,11 +318,16 @@ class Pruner:
         self._plans.append(self._networks.remove(self._phase))
         self._removed_at.append(self.taken)
         self._phase = None
+        self._note_size()
+
+    def _note_size(self) -> None:
+        """Note the graph of the network, which was made smaller, and what is left of the target's quantity."""
+        self._graph = self._networks.graph()
+        self._left = self.budget.remaining(self._graph, Plan.everything(self._graph).keep)
 
     def _close(self) -> None:
         self._finished = True
         self._link.close()
-        self._graph = self._networks.graph()
         target = self.budget.targets[0]
         cost = self.budget.resource(target.kind).cost(self._graph)
         self.report = self._size.report(
@@ -402,6 +401,7 @@ class Pruner:
                 self._phase.abandon()
             for plan in state["plans"]:
                 self._networks.replay(plan)
+            self._note_size()
             self._plans = copy.deepcopy(state["plans"])
             self._removed_at = [*state["removed_at"]]
             self._begin()
@@ -412,7 +412,6 @@ class Pruner:
             self._phase.callback.restore(dict(state["callback"]))
             if self._own is not None:
                 self._own.load_state_dict(state["own_optimizer"])
-            self._phase.next_step()
         if state["finished"]:
             self._close()
 

@@ -9,11 +9,11 @@ from edgeprune.data.canvases import DIGITS, scene
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_boxes_hold_the_ink_of_their_digit_and_nothing_else_does(part: str) -> None:
     for number in range(20):
-        one = scene(number, part=part)
-        assert one.image.shape == (3, 96, 96) and one.image.min() >= 0 and one.image.max() <= 1
-        assert 1 <= len(one.boxes) == len(one.labels) <= 4
-        left = one.mask.clone()
-        for (x1, y1, x2, y2), label in zip(one.boxes.int().tolist(), one.labels.tolist(), strict=True):
+        canvas = scene(number, part=part)
+        assert canvas.image.shape == (3, 96, 96) and canvas.image.min() >= 0 and canvas.image.max() <= 1
+        assert 1 <= len(canvas.boxes) == len(canvas.labels) <= 4
+        left = canvas.mask.clone()
+        for (x1, y1, x2, y2), label in zip(canvas.boxes.int().tolist(), canvas.labels.tolist(), strict=True):
             inside = left[y1:y2, x1:x2]
             assert bool((inside == 1 + label).any()) and set(inside.unique().tolist()) <= {0, 1 + label}
             assert bool(inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any())

@@ -78,10 +78,10 @@ def end_of(folder: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["learned", "l1"])
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(method: str, tmp_path: Path) -> None:
-    whole, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    whole.mkdir()
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    undisturbed.mkdir()
     began = time.monotonic()
-    assert start(whole, method).wait(300) == 0
+    assert start(undisturbed, method).wait(300) == 0
     seconds, draw = time.monotonic() - began, random.Random(0)
     for number in range(KILLS // 2):  # ten of each method
         folder = killed.with_name(f"killed{number}")
@@ -92,4 +92,4 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(method: str, tmp
         process.send_signal(signal.SIGKILL)
         process.wait(60)
         assert start(folder, method).wait(300) == 0
-        assert end_of(folder) == end_of(whole), f"kill {number}"
+        assert end_of(folder) == end_of(undisturbed), f"kill {number}"

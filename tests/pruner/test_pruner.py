@@ -546,3 +546,16 @@ def test_a_plan_takes_the_place_of_a_method() -> None:
     pruner = edgeprune.Pruner(model, EXAMPLE, plan=plan.to_dict(graph))
     pruner.finish()
     assert pruner.report.flops[1] == graph.flops(plan.keep)
+
+
+@pytest.mark.parametrize(("target", "counted"), [("params=0.5", "params=0.5"), ("latency=0.5", "flops=1")])
+def test_what_is_counted_with_a_plan(target: str, counted: str) -> None:
+    model = made()
+    graph = edgeprune.trace(model, EXAMPLE)
+    plan = edgeprune.select(graph, np.arange(graph.classes, dtype=float), "flops=0.5")
+    pruner = edgeprune.Pruner(model, EXAMPLE, plan=plan.to_dict(graph), target=target)
+    assert pruner.fraction == 1
+    pruner.finish()
+    assert pruner.report.target == counted
+    count = graph.params if target.startswith("params") else graph.flops
+    assert pruner.report.fraction_got == pytest.approx(count(plan.keep) / count())
