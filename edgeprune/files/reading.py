@@ -17,6 +17,7 @@ _NO_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
 DEEPEST = 64  # nesting of lists and objects; edgeprune writes 8 at most
 LARGEST_INT = 2**63
+LARGEST_YAML = 2**20  # bytes
 LARGEST_FILE = 2**30  # bytes of JSON or TOML that are read at once; metrics of a long run are some 10 MB
 
 
@@ -128,6 +129,37 @@ def parse_toml(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def read_yaml(path: Path, error: type[EdgePruneError] = EdgePruneError) -> Any:
+    """Read a YAML file of plain values: tags that stand for objects, and references within the file, are refused.
+
+    Raises:
+        EdgePruneError: of class ``error``: the file is missing, cannot be read, or is not such YAML; it is named.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            # A few lines of references to references stand for billions of values.
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("references (*name) are not read")
+            return super().compose_node(parent, index)
+
+    try:
+        content = read_bytes(path)
+        if len(content) > LARGEST_YAML:
+            raise error(
+                f"{path} has more than {LARGEST_YAML >> 20} MB: it should only name folders and classes"
+            )
+        return yaml.load(content, Loader)
+    except OSError as fault:
+        raise error(f"cannot read {path}: {fault.strerror or fault}") from fault
+    except (yaml.YAMLError, ValueError, RecursionError) as fault:
+        mark = getattr(fault, "problem_mark", None)
+        place = f"{path}, line {mark.line + 1}" if mark else str(path)
+        reason = getattr(fault, "problem", None) or (str(fault).splitlines() or ["nested too deeply"])[0]
+        raise error(f"{place}: not readable YAML ({reason[:120]}): was it cut or edited?") from fault
 
 
 def sha256(path: str | Path) -> str:
