@@ -32,9 +32,9 @@ def read_yolo(folder: Path) -> Annotated:
     base = _base(folder, value)
     train = _part(_folder(base, value, "train", path), classes)
     held = next((part for part in ("test", "val") if value.get(part)), None)
-    notes = ()
-    if value.get("test") and value.get("val"):
     notes: tuple[str, ...] = ()
+    if value.get("test") and value.get("val"):
+        notes = (f"val of {path.name} is not used: validation images are taken from train",)
     test = _part(_folder(base, value, held, path), classes) if held else None
     return Annotated(classes, train, test, notes)
 
