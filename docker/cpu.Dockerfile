@@ -7,7 +7,7 @@ RUN apt-get update \
 # torch for the CPU alone; the one on PyPI brings 2 GB of CUDA
 RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu torch torchvision
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY edgeprune edgeprune
 COPY deploy deploy
 COPY profiles profiles
