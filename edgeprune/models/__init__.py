@@ -18,6 +18,10 @@ CIFAR_DEPTHS = {f"resnet{depth}": depth for depth in (8, 14, 20, 32, 44, 56, 110
 CIFAR_OTHERS = ("mobilenetv2_cifar", "mobilenetv1_cifar", "vgg16_cifar")
 IMAGENET = ("mobilenetv1",)
 TORCHVISION = ("mobilenet_v2", "resnet18", "resnet34", "resnet50", "vgg16_bn")
+DETECTORS = (
+    "ssdlite320_mobilenet_v3_large", "ssd300_vgg16", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2",
+    "fcos_resnet50_fpn",
+)  # fmt: skip
 ELSEWHERE = "or torchvision:NAME for its other classifiers, or package.module:factory for your own"
 
 
@@ -58,6 +62,10 @@ def _builder(name: str) -> Callable[..., nn.Module]:
         return partial(cifar_resnet, CIFAR_DEPTHS[name])
     if name in CIFAR_OTHERS or name in IMAGENET:
         return _built_in(name)
+    if name.removeprefix("torchvision:") in DETECTORS:
+        from edgeprune.models.detectors import torchvision_detector
+
+        return partial(torchvision_detector, name.removeprefix("torchvision:"))
     if name in TORCHVISION or name.startswith("torchvision:"):
         from edgeprune.models.vision import torchvision_model
 

@@ -1,0 +1,256 @@
+"""Build torchvision's one-stage detectors by torchvision's own names, for batches of images of one size.
+
+A detector stays an object of torchvision's class: given a list of images it does what torchvision's does. Given a batch
+(N, C, H, W) of normalised images it returns what its head computes, as tensors, in training mode too, so that it is
+watched, pruned, measured and exported like any other network; given targets as well, its losses.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.fcos import FCOS
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNet
+from torchvision.models.detection.ssd import SSD
+from torchvision.ops import clip_boxes_to_image
+
+from edgeprune.errors import ModelError, known
+from edgeprune.models import DETECTORS
+
+Losses = dict[str, Tensor]
+Heads = dict[str, Tensor]
+SMALLEST = 32  # pixels of a side: five halvings
+
+
+class Detector(nn.Module):
+    """What all detectors have in common, beside torchvision's class.
+
+    Attributes:
+        image_shape: (height, width) of the images that its anchors are for.
+        grids: (height, width) of each of its feature maps, for such images.
+    """
+
+    image_shape: tuple[int, int]
+    grids: tuple[tuple[int, int], ...]
+    # Torchvision's, which have no types of their own.
+    backbone: Any
+    head: Any
+    anchor_generator: Any
+    box_coder: Any
+    proposal_matcher: Any
+    compute_loss: Any
+
+    def forward(self, images: Any, targets: Any = None) -> Any:
+        """Return the head's tensors for a batch, or its losses; for a list of images what torchvision returns.
+
+        Args:
+            images: normalised, (N, C, H, W); or a list of images from 0 to 1, each (C, H, W).
+            targets: for a batch, dicts of ``boxes`` (n, 4), x1, y1, x2, y2 in pixels, and ``labels`` (n,) from 0; for
+                a list, those of torchvision, whose labels count from 1.
+        """
+        if not isinstance(images, Tensor):
+            return super().forward(images, targets)
+        heads = self.heads(images)
+        return heads if targets is None else self.losses(heads, targets)
+
+    def heads(self, images: Tensor) -> Heads:
+        """Return what the head computes for images (N, C, H, W): tensors (N, anchors, ...) by name."""
+        features = self.backbone(images)
+        return self.head(list(features.values()))
+
+    def anchors(self, heads: Heads) -> Tensor:
+        """Return the anchors of images, (anchors, 4), x1, y1, x2, y2 in pixels, where and as ``heads`` are."""
+        logits = heads["cls_logits"]
+        blank = [logits.new_empty(1, 1, *grid, dtype=torch.float32) for grid in self.grids]
+        image = ImageList(logits.new_empty(1, 1, *self.image_shape, dtype=torch.float32), [self.image_shape])
+        anchors = self.anchor_generator(image, blank)[0]
+        if len(anchors) != logits.shape[1]:
+            height, width = self.image_shape
+            raise ModelError(
+                f"the detector gives {logits.shape[1]} boxes an image, its anchors for {width}x{height} pixels are "
+                f"{len(anchors)}: give it images of that size"
+            )
+        return anchors
+
+    def losses(self, heads: Heads, targets: Sequence[Heads]) -> Losses:
+        """Return the losses of a batch by name, scalars.
+
+        Args:
+            heads: what `heads` returned for the batch.
+            targets: of each image: ``boxes`` (n, 4), ``labels`` (n,) from 0.
+        """
+        anchors = self.anchors(heads)
+        heads = {name: tensor.float() for name, tensor in heads.items()}
+        one_based = [{"boxes": target["boxes"], "labels": target["labels"] + 1} for target in targets]
+        return self._losses(heads, one_based, anchors)
+
+    def decoded(self, heads: Heads) -> tuple[Tensor, Tensor]:
+        """Return boxes (N, anchors, 4), x1, y1, x2, y2 in pixels, and scores (N, anchors, classes) from 0 to 1."""
+        anchors = self.anchors(heads)
+        heads = {name: tensor.float() for name, tensor in heads.items()}
+        boxes = self._boxes(heads["bbox_regression"], anchors)
+        return clip_boxes_to_image(boxes, self.image_shape), self._scores(heads)[:, :, 1:]
+
+    def _losses(self, heads: Heads, targets: list[Heads], anchors: Tensor) -> Losses:
+        raise NotImplementedError
+
+    def _boxes(self, codes: Tensor, anchors: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _scores(self, heads: Heads) -> Tensor:
+        """Return scores (N, anchors, 1 + classes), the background first."""
+        raise NotImplementedError
+
+
+def _decoded(codes: Tensor, anchors: Tensor, weights: Sequence[float]) -> Tensor:
+    """Decode offsets from anchors, as torchvision's BoxCoder does, for a batch.
+
+    Args:
+        codes: (N, anchors, 4).
+        anchors: (anchors, 4).
+        weights: by which the offsets were multiplied.
+    """
+    size, corner = anchors[:, 2:] - anchors[:, :2], anchors[:, :2]
+    scale = codes.new_tensor(weights)
+    centre = corner + size / 2 + codes[..., :2] / scale[:2] * size
+    half = torch.exp((codes[..., 2:] / scale[2:]).clamp(max=LARGEST_LOG)) * size / 2
+    return torch.cat([centre - half, centre + half], -1)
+
+
+LARGEST_LOG = 4.135166556742356  # log(1000 / 16), torchvision's bound of the growth of an anchor
+
+
+class SSDDetector(Detector, SSD):
+    """SSD and SSDlite."""
+
+    def _losses(self, heads: Heads, targets: list[Heads], anchors: Tensor) -> Losses:
+        from torchvision.ops import box_iou
+
+        matches = [
+            self.proposal_matcher(box_iou(target["boxes"], anchors))
+            if len(target["boxes"])
+            else torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
+            for target in targets
+        ]
+        return self.compute_loss(targets, heads, [anchors] * len(targets), matches)
+
+    def _boxes(self, codes: Tensor, anchors: Tensor) -> Tensor:
+        return _decoded(codes, anchors, self.box_coder.weights)
+
+    def _scores(self, heads: Heads) -> Tensor:
+        return heads["cls_logits"].softmax(-1)
+
+
+class RetinaNetDetector(Detector, RetinaNet):
+    """RetinaNet."""
+
+    def _losses(self, heads: Heads, targets: list[Heads], anchors: Tensor) -> Losses:
+        return self.compute_loss(targets, heads, [anchors] * len(targets))
+
+    def _boxes(self, codes: Tensor, anchors: Tensor) -> Tensor:
+        return _decoded(codes, anchors, self.box_coder.weights)
+
+    def _scores(self, heads: Heads) -> Tensor:
+        return heads["cls_logits"].sigmoid()
+
+
+class FCOSDetector(Detector, FCOS):
+    """FCOS: four distances to a box's sides at each place, and how central the place is."""
+
+    def _losses(self, heads: Heads, targets: list[Heads], anchors: Tensor) -> Losses:
+        sizes = [height * width for height, width in self.grids]
+        return self.compute_loss(targets, heads, [anchors] * len(targets), sizes)
+
+    def _boxes(self, codes: Tensor, anchors: Tensor) -> Tensor:
+        size, centre = anchors[:, 2:] - anchors[:, :2], (anchors[:, :2] + anchors[:, 2:]) / 2
+        distances = codes * torch.cat([size, size], 1)
+        return torch.cat([centre - distances[..., :2], centre + distances[..., 2:]], -1)
+
+    def _scores(self, heads: Heads) -> Tensor:
+        return (heads["cls_logits"].sigmoid() * heads["bbox_ctrness"].sigmoid()).sqrt()
+
+
+KINDS: dict[type, type] = {SSD: SSDDetector, RetinaNet: RetinaNetDetector, FCOS: FCOSDetector}
+
+
+def torchvision_detector(
+    name: str,
+    /,
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    image_shape: Sequence[int] = (320, 320),
+    mean: Sequence[float] = (0.5, 0.5, 0.5),
+    std: Sequence[float] = (0.5, 0.5, 0.5),
+    **args: Any,
+) -> nn.Module:
+    """Build ``torchvision.models.detection.NAME`` with random weights.
+
+    Args:
+        name: one of `DETECTORS`.
+        num_classes: of things, the background not counted.
+        in_channels: channels of the images, 3.
+        image_shape: (height, width) of the images.
+        mean: of each channel, by which the list of images that torchvision takes is normalised.
+        std: likewise.
+        **args: passed to torchvision.
+
+    Raises:
+        ModelError: it is no detector of torchvision's that is known here, or does not accept the arguments.
+    """
+    from torchvision.models import get_model
+
+    if name not in DETECTORS:
+        raise ModelError(known("detector", name, [*DETECTORS]))
+    if in_channels != 3:
+        raise ModelError(f"torchvision's {name} takes images of 3 channels, not {in_channels}")
+    height, width = (int(side) for side in image_shape)
+    if min(height, width) < SMALLEST:
+        raise ModelError(
+            f"{name} needs images of {SMALLEST} pixels at least, not {width}x{height}: raise image_size"
+        )
+    try:
+        model = get_model(name, weights=None, weights_backbone=None, num_classes=num_classes + 1, **args)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"torchvision's {name} cannot be built with {args}: {error}") from error
+    return fitted(model, (height, width), mean, std)
+
+
+def fitted(
+    model: nn.Module, image_shape: tuple[int, int], mean: Sequence[float], std: Sequence[float]
+) -> nn.Module:
+    """Make a detector of torchvision's a `Detector` for images of one size; it stays the same object.
+
+    Args:
+        model: of torchvision.
+        image_shape: (height, width) of the images.
+        mean: of each channel, by which its transform normalises.
+        std: likewise.
+    """
+    model.__class__ = KINDS[type(model)]
+    model.image_shape = image_shape  # type: ignore[assignment]
+    transform: Any = model.transform
+    transform.fixed_size = image_shape[::-1]  # torchvision's order is (width, height)
+    transform.min_size, transform.max_size = (min(image_shape),), max(image_shape)
+    transform.image_mean, transform.image_std = list(mean), list(std)
+    mode = model.training
+    with torch.no_grad():
+        features = model.eval().backbone(torch.zeros(1, 3, *image_shape))  # type: ignore[operator]
+    model.grids = tuple(tuple(feature.shape[-2:]) for feature in features.values())  # type: ignore[assignment]
+    return model.train(mode)
+
+
+def detector_of(model: nn.Module) -> Detector:
+    """Return the detector in a model, which may be wrapped.
+
+    Raises:
+        ModelError: there is none.
+    """
+    for module in model.modules():
+        if isinstance(module, Detector):
+            return module
+    raise ModelError(
+        f"{type(model).__name__} is no detector: choose one of {', '.join(DETECTORS)}, or another task"
+    )
