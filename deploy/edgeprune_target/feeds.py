@@ -6,7 +6,7 @@ from edgeprune_target.errors import TargetError
 
 
 def random_feed(inputs: dict, batch: int, shapes: dict) -> dict:
-    """Return {input: array}: standard normal floats (like normalised images), zeros for integers.
+    """Return {input: array}: standard normal floats (like normalised images), zeros for integers, True for bools.
 
     Args:
         inputs: {name: (shape, numpy type)} with None for a dynamic size.
@@ -30,6 +30,8 @@ def random_feed(inputs: dict, batch: int, shapes: dict) -> dict:
             feed[name] = random.standard_normal(size).astype(kind)
         elif kind.startswith(("int", "uint")):
             feed[name] = numpy.zeros(size, kind)
+        elif kind == "bool":  # of a mask: nothing is masked
+            feed[name] = numpy.ones(size, kind)
         else:
             raise TargetError(
                 f"input {name!r} has the type {kind}, which cannot be fed: export it as float32"

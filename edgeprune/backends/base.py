@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MODELS = ("baseline", "pruned")
+ALONE = ("model",)  # the name of one that is exported or measured without another
 INPUT, OUTPUT, BATCH = "input", "logits", "batch"  # names in every exported file that has names
 CALIBRATION_IMAGES = 512  # NVIDIA's documents speak of about 500 for ImageNet
 Batches = Callable[[], Iterable[tuple[Any, Any]]]
@@ -37,7 +38,7 @@ class Job:
 
     Attributes:
         model: in eval mode, on the CPU.
-        name: of the files, such as "pruned".
+        name: of the files: "baseline", "pruned", or "model" for one alone.
         shape: (C, H, W) of one image.
         folder: for the files; it holds the files of the backends that this one needs.
         images: gives (float32 (N, C, H, W), labels) batches held out of training, to compare on.
@@ -61,7 +62,7 @@ class Artifact:
     Attributes:
         backend: name of the one that made it.
         precision: of its numbers.
-        model: "baseline" or "pruned".
+        model: "baseline" or "pruned", or "model" for one alone.
         file: its name in the export folder; None where it was skipped.
         sha256: of the file; None also where an earlier version did not record it.
         size_bytes: of the file.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeprune.backends.base import MODELS, Artifact, Backend
+from edgeprune.backends.base import ALONE, MODELS, Artifact, Backend
 from edgeprune.files.reading import sha256
 
 
@@ -37,7 +37,7 @@ class Earlier:
         """Yield the files that are valid for no model of the new export."""
         files = {artifact.file for artifact in [*self.new, *self.kept()]}
         listed = {artifact.file for artifact in self.old}
-        for model in MODELS:
+        for model in (*MODELS, *ALONE):
             same = self._same_model(model)
             for backend in self.kinds:
                 name = backend.file_name(model)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgeprune.backends.base import MODELS, Artifact, Backend
+from edgeprune.backends.base import ALONE, MODELS, Artifact, Backend
 from edgeprune.errors import EdgePruneError, ExportError, RunError
 from edgeprune.records.checking import HINT
 from edgeprune.records.export import FILE, SCHEMA, read_export
@@ -70,6 +70,11 @@ class ExportRecord:
         """
         return cls.from_dict(read_export(folder / FILE, error=error, hint=hint))
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models that were exported: a pair, or one alone."""
+        return ALONE if {artifact.model for artifact in self.artifacts} == {*ALONE} else MODELS
+
     def of(self, backend: Backend) -> dict[str, Artifact]:
         """Return {model: artifact} of a backend in its precision, skipped ones among them."""
         kind = (backend.name, backend.precision)
@@ -94,7 +99,7 @@ class ExportRecord:
         """
         command = export_command(run, backend)
         artifacts, paths = self.of(backend), {}
-        for model in MODELS:
+        for model in self.models:
             artifact = artifacts.get(model)
             name = artifact.file if artifact and artifact.file else backend.file_name(model)
             if artifact and artifact.skipped_because:

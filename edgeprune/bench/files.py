@@ -1,11 +1,11 @@
-"""Choose the files to measure: a run's artifacts for the device's runtime, or files that the caller names."""
+"""Choose the files to measure: exported artifacts for the device's runtime, or files that the caller names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeprune.backends import ExportRecord, for_runtime, runtimes
-from edgeprune.backends.base import MODELS, Backend
+from edgeprune.backends.base import ALONE, MODELS, Backend
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.record import FILE, export_command, is_exported
 from edgeprune.devices import Device
@@ -14,15 +14,20 @@ from edgeprune.errors import BenchError, ExportError, known
 
 @dataclass(frozen=True)
 class ExportedFiles:
-    """The export of a run.
+    """What was exported of a run, or of other models.
 
     Attributes:
-        run: its folder.
+        run: the folder that ``export/`` is in.
         record: of what was exported.
     """
 
     run: Path
     record: ExportRecord
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models."""
+        return self.record.models
 
     def of(self, backend: Backend, _runtime: str) -> Mapping[str, Path]:
         """Return {model: file} of a backend.
@@ -48,6 +53,11 @@ class LooseFiles:
 
     paths: Mapping[str, Path]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models."""
+        return tuple(self.paths)
+
     def of(self, backend: Backend, runtime: str) -> Mapping[str, Path]:
         """Return {model: file}: the files themselves, or the one in another precision beside an ONNX file.
 
@@ -66,8 +76,8 @@ class LooseFiles:
                 path = path.with_name(backend.file_name(path.name.removesuffix(onnx)))
                 if not path.is_file():
                     raise BenchError(
-                        f"{runtime} takes the precision from the ONNX file, and there is no {path.name}: make it "
-                        f"with: {export_command(path.parent.parent, backend)}"
+                        f"{runtime} takes the precision from the ONNX file, and there is no {path.name}: "
+                        f"{_remedy(path, backend)}"
                     )
             files[model] = path
         return files
@@ -81,8 +91,15 @@ class LooseFiles:
 Files = ExportedFiles | LooseFiles
 
 
+def _remedy(path: Path, backend: Backend) -> str:
+    """Return what makes a missing file of a backend."""
+    if is_exported(path.parent.parent) or path.parent.name == "export":
+        return f"make it with: {export_command(path.parent.parent, backend)}"
+    return f"put the {backend.precision} file beside it, or measure with --precision fp32"
+
+
 def exported_files(run: Path) -> ExportedFiles:
-    """Return what was exported of a run.
+    """Return what was exported of a run, or of other models to a folder.
 
     Raises:
         BenchError: nothing was exported, the record is damaged, or its ONNX files are missing; names the
@@ -103,17 +120,18 @@ def exported_files(run: Path) -> ExportedFiles:
 
 
 def loose_files(models: Mapping[str, str | Path]) -> LooseFiles:
-    """Return the files of both models by name.
+    """Return the files of both models, or of one alone, by name.
 
     Raises:
         BenchError: a model is not named, or its file is missing.
     """
-    for name in MODELS:
+    names = ALONE if tuple(models) == ALONE else MODELS
+    for name in names:
         if name not in models:
             raise BenchError(f"no model named {name!r} was given: name them {' and '.join(MODELS)}")
         if not Path(models[name]).is_file():
             raise BenchError(f"no such model file: {models[name]}")
-    return LooseFiles({name: Path(models[name]) for name in MODELS})
+    return LooseFiles({name: Path(models[name]) for name in names})
 
 
 def measuring_with(device: Device, runtime: str | None, precision: str | None) -> Device:

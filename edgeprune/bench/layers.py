@@ -12,8 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from edgeprune.backends.base import MODELS
 from edgeprune.bench.graph import OnnxGraph, read_graph
-from edgeprune.bench.session import NAMES, Session
+from edgeprune.bench.session import Session
 
 PASSES = 4
 MOST_SECONDS = 1.0  # of one pass
@@ -79,19 +80,19 @@ class TimedLayer:
 def measure_layers(session: Session, threads: int) -> dict[str, Any]:
     """Time the layers of both models, in turn, and compare them; see ``compare_layers``."""
     seconds = min(MOST_SECONDS, session.options.round_seconds)
-    passes: dict[str, list[Layers]] = {name: [] for name in NAMES}
+    passes: dict[str, list[Layers]] = {name: [] for name in MODELS}
     for index in range(2 * PASSES):
         name = TURN[index % len(TURN)]
         session.progress(session.total, session.total, f"{name}: layers, pass {len(passes[name]) + 1}")
         passes[name].append(session.layers(name, threads, seconds))
-    graphs = {name: read_graph(Path(session.files[name])) for name in NAMES}
-    parts = {name: merge_passes(passes[name], graphs[name]) for name in NAMES}
+    graphs = {name: read_graph(Path(session.files[name])) for name in MODELS}
+    parts = {name: merge_passes(passes[name], graphs[name]) for name in MODELS}
     rows = compare_layers(parts["baseline"], parts["pruned"], graphs)
     return {
         "passes": PASSES,
         "seconds": seconds,
         "rows": rows,
-        "total_ms": {name: sum(_middle(part.ms) for part in parts[name]) for name in NAMES},
+        "total_ms": {name: sum(_middle(part.ms) for part in parts[name]) for name in MODELS},
         "note": "timing single layers slows the whole down, so the totals are more than the latency",
     }
 

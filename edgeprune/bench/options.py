@@ -68,17 +68,17 @@ def rounds_for(seconds: float) -> int:
     return max(MIN_ROUNDS, min(MAX_ROUNDS, even))
 
 
-def schedule(rounds: int, names: tuple[str, str]) -> list[tuple[str, str]]:
-    """Return the order within each pair: AB BA AB BA ..., so that a steady drift favours neither.
+def schedule(rounds: int, names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return the order within each pair: AB BA AB BA ..., so that a steady drift favours neither; A A for one model.
 
     >>> schedule(2, ("a", "b"))
     [('a', 'b'), ('b', 'a')]
 
     Args:
         rounds: number of pairs.
-        names: of both models.
+        names: of both models, or of one.
     """
-    return [names if index % 2 == 0 else (names[1], names[0]) for index in range(rounds)]
+    return [names if index % 2 == 0 else names[::-1] for index in range(rounds)]
 
 
 def check_writable(path: Path) -> None:

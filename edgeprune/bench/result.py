@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeprune_target.machine_warnings import machine_warnings
 
+from edgeprune.backends.base import MODELS
 from edgeprune.bench import stats
 from edgeprune.bench.compare import why_not_comparable
 from edgeprune.bench.options import BenchOptions
@@ -220,8 +221,10 @@ def segment_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def speedup_report(models: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the paired speedup of ``pruned`` over ``baseline``, and the undisturbed one."""
-    samples = [models[name]["samples_ns"] for name in ("baseline", "pruned")]
+    """Return the paired speedup of ``pruned`` over ``baseline``, and the undisturbed one; None for a model alone."""
+    if len(models) < len(MODELS):
+        return {"speedup": None, "speedup_undisturbed": None}
+    samples = [models[name]["samples_ns"] for name in MODELS]
     return {
         "speedup": asdict(stats.speedup(*samples)),
         "speedup_undisturbed": asdict(stats.undisturbed_speedup(*samples)),

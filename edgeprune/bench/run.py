@@ -1,34 +1,47 @@
 """Run a measurement: probe the machine, alternate rounds, score accuracy, write a file that is never partial."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeprune.backends.base import MODELS
+from edgeprune.backends.inputs import check_same_inputs, fed_shapes, merged, onnx_inputs
+from edgeprune.backends.subjects import Subject, Subjects
 from edgeprune.bench.accuracy import Batches, Scorer, no_accuracy
 from edgeprune.bench.compare import refuse_mixed_energy
 from edgeprune.bench.copies import changed_since, private_copies
 from edgeprune.bench.detect import find_device
-from edgeprune.bench.files import Files, LooseFiles, exported_files, loose_files, measuring_with
+from edgeprune.bench.files import (
+    ExportedFiles,
+    Files,
+    LooseFiles,
+    exported_files,
+    loose_files,
+    measuring_with,
+)
 from edgeprune.bench.hosts import Host
 from edgeprune.bench.journal import Journal
 from edgeprune.bench.layers import measure_layers
 from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
-from edgeprune.bench.session import NAMES, Session, interruption
+from edgeprune.bench.session import Session, interruption
 from edgeprune.bench.warnings import warnings_for
 from edgeprune.devices import CPU, Device, confirm, load_device
+from edgeprune.errors import BenchError
 from edgeprune.files.locks import held
-from edgeprune.files.paths import explained
+from edgeprune.files.paths import explained, is_stream
 from edgeprune.files.writing import write_json
 from edgeprune.processes.progress import ProgressCallback
 
 Save = Callable[[dict[str, Any]], None]
+NOT_ASKED = "not asked for"
 
 
 def bench_run(
-    run_path: str | Path,
+    subjects: str | Path | Subjects,
     *,
     device: str | None = None,
     batch: int = BenchOptions.batch,
@@ -45,8 +58,9 @@ def bench_run(
     widths: Callable[[Path | None, Mapping[str, Any]], dict[str, Any]] | None = None,
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
-    """Measure a run's exported baseline and pruned model against each other; write ``bench/DEVICE.json``.
+    """Measure a run's exported baseline and pruned model against each other, or any other subjects.
 
+    The result is written to ``bench/DEVICE.json`` of the run, or of the folder that the subjects are kept in.
     With another runtime or precision than the device's profile names it is ``bench/DEVICE.RUNTIME-PRECISION.json``.
 
     What is known so far is kept in ``bench/DEVICE.json.partial`` after every pair of rounds, and the rounds
@@ -54,7 +68,8 @@ def bench_run(
     complete.
 
     Args:
-        run_path: the run folder; it has been exported.
+        subjects: the run folder, which has been exported; or a pair of models or one, whose files are known or have
+            been exported.
         device: a profile's name; "jetson" for whichever Jetson this is, "auto" for whatever this is;
             None for "cpu" here, and for "auto" on a host.
         batch: images per inference.
@@ -79,39 +94,51 @@ def bench_run(
         BenchError: bad numbers, no such device, no exported files, a place that cannot be written (all before
             measuring), or a runner that failed. InUseError: another process works on the run.
     """
-    run = Path(run_path)
+    subjects = subjects if isinstance(subjects, Subjects) else run_subjects(Path(subjects))
+    models = files_of(subjects)
+    if resume and subjects.folder is None and json_path is None:
+        raise BenchError("nothing keeps the rounds to resume from: measure with `out` or a result file")
+    if layers and len(models.names) < len(MODELS):
+        raise BenchError("`layers` compares the layers of two models: name both")
     transport, profile = reached(device, host, assume=assume_device)
     name = host.name if host else None
     profile = measuring_with(profile, runtime, precision)
     options = BenchOptions(profile, batch=batch, threads=threads, seconds=seconds, host=name)
-    models = exported_models(run)
+    shapes, images = fed_by(subjects, models, batch)
+    options = replace(options, batch=images)
     label = ".".join(filter(None, (profile.name, "-".join(filter(None, (runtime, precision))))))
-    place = run / "bench" / f"{label}.json"
-    places = [place] if json_path is None else [place, Path(json_path)]
+    inside = [] if subjects.folder is None else [subjects.folder / "bench" / f"{label}.json"]
+    places = inside if json_path is None else [*inside, Path(json_path)]
     for path in places:
         check_writable(path)
-    with held(run):
+    with nullcontext() if subjects.folder is None else held(subjects.folder):
         if host:
             host.leave_profile(profile, transport)
-        partial = place.with_name(f"{place.name}.partial")
-        journal = Journal(place.with_name(f"{label}.rounds.jsonl"), resume)
+        kept = next((path for path in places if not is_stream(path)), None)
+        partial = kept and kept.with_name(f"{kept.name}.partial")
+        journal = Journal(kept.with_name(f"{kept.stem}.rounds.jsonl"), resume) if kept else None
         result = bench_models(
             models,
+            shapes,
             options=options,
-            batches=(lambda: test_batches(run)) if accuracy else None,
+            batches=subjects.test_batches if accuracy else None,
+            why_no_score=subjects.why_no_score if accuracy else NOT_ASKED,
             transport=transport,
-            save=lambda so_far: write_json(partial, so_far),
+            save=(lambda so_far: write_json(partial, so_far)) if partial else None,
             layers=layers,
             journal=journal,
             progress=progress,
         )
+        for model, origin in subjects.origins.items():
+            result["models"][model]["origin"] = origin
         if widths:
-            result["widths"] = widths(files_of(models).onnx("pruned"), result)
+            result["widths"] = widths(models.onnx(models.names[-1]), result)
         for path in places:
             write_json(path, result)
-        with explained(partial):
-            partial.unlink(missing_ok=True)
-        journal.drop()
+        if partial and journal:
+            with explained(partial):
+                partial.unlink(missing_ok=True)
+            journal.drop()
     return result
 
 
@@ -134,23 +161,25 @@ def reached(device: str | None, host: Host | None, *, assume: bool = False) -> t
 
 def bench_models(
     models: Mapping[str, str | Path] | Files,
-    feed_shape: Sequence[int] | None = None,
+    feed_shapes: Mapping[str, Sequence[int]] | None = None,
     *,
     options: BenchOptions | None = None,
     batches: Callable[[], Batches] | None = None,
+    why_no_score: str = NOT_ASKED,
     transport: Transport | None = None,
     save: Save | None = None,
     layers: bool = False,
     journal: Journal | None = None,
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
-    """Measure two model files against each other; they need no run, and may be the same file.
+    """Measure two model files against each other, or one alone; they need no run, and may be the same file.
 
     Args:
-        models: files under the names "baseline" and "pruned", or what was exported of a run.
-        feed_shape: of the first input, batch included; None takes the model's own, with ``options.batch``.
+        models: files under the names "baseline" and "pruned", or one under "model"; or what was exported of a run.
+        feed_shapes: input -> shape, batch included; None takes the model's own, with ``options.batch``.
         options: None measures on this machine's CPU with the defaults.
         batches: gives test images for the accuracy; None leaves it out.
+        why_no_score: why there are none, for the result.
         transport: to the runner; None runs it here.
         save: called with the result so far after each pair of rounds and after each stage.
         layers: whether to time every layer too.
@@ -167,7 +196,8 @@ def bench_models(
         options=options or BenchOptions(load_device("cpu")),
         transport=transport or LocalTransport(),
         progress=progress or _ignore_progress,
-        feed_shape=feed_shape,
+        feed_shapes=feed_shapes or {},
+        names=source.names,
         scoring=batches is not None,
     )
     save = save or _ignore_progress
@@ -179,7 +209,7 @@ def bench_models(
         if layers:
             result["layers"] = measure_layers(session, result["settings"]["threads"])
             save(result)
-        add_accuracy(result, session, batches)
+        add_accuracy(result, session, batches, why_no_score)
         hashes = {name: model["sha256"] for name, model in result["models"].items()}
     result["replaced"] = changed_since(session.originals, hashes)
     result["warnings"] = warnings_for(result)
@@ -234,7 +264,7 @@ def measure_speed(
     session.build(threads)
     for _ in session.paired_rounds(threads):
         if journal:
-            journal.add({name: session.rounds[name][-1] for name in NAMES})
+            journal.add({name: session.rounds[name][-1] for name in session.names})
         fill_in(result, session)
         save(result)
     fill_in(result, session)
@@ -246,10 +276,11 @@ def measure_speed(
 
 def fill_in(result: dict[str, Any], session: Session) -> None:
     """Write the summary of the rounds so far into ``result``."""
-    first = session.rounds[NAMES[0]][0]
+    first = session.rounds[session.names[0]][0]
     result["settings"].update(feed=first["feed"], warm_up=first["warm_up"])
     result["settings"]["discarded_rounds"] = list(session.discarded)
-    paused = [interruption([reply]) for name in NAMES for reply in session.rounds[name]]
+    rounds = [reply for name in session.names for reply in session.rounds[name]]
+    paused = [interruption([reply]) for reply in rounds]
     result["settings"]["paused_rounds"] = [pause for pause in paused if pause is not None]
     batch = session.options.batch
     result["models"] = {
@@ -257,47 +288,82 @@ def fill_in(result: dict[str, Any], session: Session) -> None:
             **model_report(session.files[name], session.rounds[name], batch),
             "file": str((session.originals or session.files)[name]),
         }
-        for name in NAMES
+        for name in session.names
     }
     refuse_mixed_energy(result["models"])
-    result["machine"] = machine_report([reply for name in NAMES for reply in session.rounds[name]])
+    result["machine"] = machine_report(rounds)
 
 
-def add_accuracy(result: dict[str, Any], session: Session, batches: Callable[[], Batches] | None) -> None:
+def add_accuracy(
+    result: dict[str, Any],
+    session: Session,
+    batches: Callable[[], Batches] | None,
+    why_no_score: str = NOT_ASKED,
+) -> None:
     """Score the files on the test images, or record why not.
 
     Args:
         result: of the measurement; each model gets its accuracy.
         session: after the last round.
         batches: gives batches of normalised test images; None when no accuracy was requested.
+        why_no_score: why there are no batches.
     """
-    scores = no_accuracy(NAMES, "not asked for")
+    scores = no_accuracy(session.names, why_no_score)
     if batches:
         settings = result["settings"]
         scorer = Scorer(session.transport, settings["runtime"], settings["threads"], session.scored)
         batch = session.options.batch if session.builds_engines else scorer.batch
         scorer = replace(scorer, batch=batch, words=tuple(session.scoring_words()))
         scores = scorer.score_all(session.files, batches)
-    for name in NAMES:
+    for name in session.names:
         result["models"][name].update(scores[name])
 
 
-def files_of(models: Mapping[str, str | Path] | Files) -> Files:
+def files_of(models: Mapping[str, str | Path] | Files | Subjects) -> Files:
     """Return the files in one form.
 
     Raises:
-        BenchError: a model is not named, or its file is missing.
+        BenchError: a model is not named, its file is missing, or nothing was exported; names the command.
     """
+    if isinstance(models, Subjects):
+        if models.files is None:
+            assert models.folder is not None
+            return exported_files(models.folder)
+        models = models.files
     return loose_files(models) if isinstance(models, Mapping) else models
 
 
-def exported_models(run: Path) -> Mapping[str, str | Path] | Files:
-    """Return the files that were exported of a run.
+def run_subjects(run: Path) -> Subjects:
+    """Return what was exported of a run as subjects, to be scored on its test images."""
+    models = tuple(Subject(name, str(run)) for name in MODELS)
+    return Subjects(str(run), models, run, test_batches=lambda: test_batches(run), is_run=True)
+
+
+def fed_by(subjects: Subjects, models: Files, batch: int) -> tuple[dict[str, tuple[int, ...]], int]:
+    """Return the shapes that a measurement feeds, where they are not the files' own, and the images in one call.
+
+    Args:
+        subjects: with the inputs that the user typed.
+        models: their files.
+        batch: images per call.
 
     Raises:
-        BenchError: nothing was exported; names the command.
+        BenchError: the files take different inputs, or an input's sizes are free and not typed.
     """
-    return exported_files(run)
+    if isinstance(models, ExportedFiles) and not subjects.inputs:
+        return {}, batch
+    files = {path: onnx_inputs(path) for name in models.names if (path := models.onnx(name)) is not None}
+    if not files:
+        return {}, batch
+    check_same_inputs(files)
+    declared = merged([*files.values()])
+    shapes, images = fed_shapes(declared, subjects.inputs, batch)
+    own = {
+        item.name: tuple(size or images for size in item.shape)
+        for item in declared
+        if None not in item.shape[1:]
+    }
+    return {name: shape for name, shape in shapes.items() if own.get(name) != shape}, images
 
 
 def test_batches(run: Path) -> Batches:

@@ -1,5 +1,6 @@
 """Hold one measurement in progress: its rounds so far, and the calls that add to them."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,6 @@ from edgeprune.errors import BenchError, ConnectionLost
 from edgeprune.files.reading import sha256
 from edgeprune.processes.progress import ProgressCallback
 
-NAMES = MODELS
 MOST_PAUSED = 0.01  # of a round's time: more would show in the throughput
 MOST_DISCARDED = 4  # pairs of rounds; a machine that keeps stopping is what it is, and the result warns of it
 
@@ -36,7 +36,8 @@ class Session:
         options: what was asked for.
         transport: to the runner.
         progress: called with ``(done, total, text)``; one unit is one round, or the scoring of one model.
-        feed_shape: of the first input, batch included; None for the model's own.
+        feed_shapes: input -> shape, batch included, where it is not the model's own; "" is the first input.
+        names: of the models, a pair or one.
         scoring: whether accuracy follows, so that the total is right.
         rounds: name -> the runner's answers, in order.
         segment: how often the measurement was resumed; each round keeps it.
@@ -47,9 +48,10 @@ class Session:
     options: BenchOptions
     transport: Transport
     progress: ProgressCallback
-    feed_shape: Sequence[int] | None = None
+    feed_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    names: tuple[str, ...] = MODELS
     scoring: bool = False
-    rounds: dict[str, list[Round]] = field(default_factory=lambda: {name: [] for name in NAMES})
+    rounds: dict[str, list[Round]] = field(default_factory=lambda: defaultdict(list))
     segment: int = 0
     discarded: list[str] = field(default_factory=list)
     originals: Mapping[str, Path] = field(default_factory=dict)
@@ -58,7 +60,7 @@ class Session:
     @property
     def total(self) -> int:
         """Units of work in all."""
-        return 2 * self.options.round_count + (2 if self.scoring else 0)
+        return len(self.names) * (self.options.round_count + self.scoring)
 
     @property
     def backend(self) -> Backend | None:
@@ -113,14 +115,17 @@ class Session:
             "--threads": threads,
             "--seconds": options.seconds,
             "the number of rounds": options.round_count,
-            "the input's shape": list(self.feed_shape) if self.feed_shape else None,
-            **{f"the {name} model": sha256(self.files[name]) for name in NAMES},
+            "the input's shape": {name: list(shape) for name, shape in self.feed_shapes.items()} or None,
+            **{
+                f"the {name} model".replace("model model", "model"): sha256(self.files[name])
+                for name in self.names
+            },
         }
 
     def resumed(self, pairs: Sequence[Mapping[str, Round]]) -> "Session":
         """Return this session with the rounds of earlier segments."""
-        rounds = {name: [pair[name] for pair in pairs] for name in NAMES}
-        last = max((reply.get("stretch", 0) for reply in rounds[NAMES[0]]), default=-1)
+        rounds = {name: [pair[name] for pair in pairs] for name in self.names}
+        last = max((reply.get("stretch", 0) for reply in rounds[self.names[0]]), default=-1)
         return replace(self, rounds=rounds, segment=last + 1)
 
     def paired_rounds(self, threads: int) -> Iterator[None]:
@@ -129,7 +134,7 @@ class Session:
         A second session alive would take the cores with its spinning threads, and ruin the ratios. A pair in
         which something stopped the runner is measured again, a few times in all.
         """
-        for pair in schedule(self.options.round_count, NAMES)[len(self.rounds[NAMES[0]]) :]:
+        for pair in schedule(self.options.round_count, self.names)[len(self.rounds[self.names[0]]) :]:
             rounds = self.pair_of_rounds(pair, threads)
             while len(self.discarded) < MOST_DISCARDED and (pause := interruption(rounds.values())):
                 self.discarded.append(pause)
@@ -169,8 +174,8 @@ class Session:
     def words(self, threads: int) -> list[str]:
         """Return the arguments of every verb that loads a model."""
         words = model_words(self.transport, self.options.device, self.options.batch, threads)
-        if self.feed_shape:
-            words += ["--shape", "x".join(map(str, self.feed_shape))]
+        for name, shape in self.feed_shapes.items():
+            words += ["--shape", f"{name}{'=' if name else ''}{'x'.join(map(str, shape))}"]
         return words
 
     def scoring_words(self) -> list[str]:
@@ -180,7 +185,7 @@ class Session:
 
     def build(self, threads: int) -> None:
         """Build the engines before anything is timed, where the runtime needs them."""
-        for name in NAMES if self.builds_engines else ():
+        for name in self.names if self.builds_engines else ():
             self.progress(0, self.total, f"{name}: the engine (built once, which takes minutes on a board)")
             self.ask("build", name, self.words(threads))
 
@@ -218,7 +223,7 @@ class Session:
 
     def scored(self, name: str, images: int) -> None:
         """Report the progress of the accuracy."""
-        done = 2 * self.options.round_count + NAMES.index(name)
+        done = len(self.names) * self.options.round_count + self.names.index(name)
         self.progress(done, self.total, f"{name}: {images} test images")
 
 

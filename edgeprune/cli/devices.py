@@ -10,10 +10,12 @@ from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
 from edgeprune.cli.host_options import assume_device as can_assume_device
 from edgeprune.cli.host_options import on_host
 from edgeprune.cli.options import grouped, model_classes, options_of
+from edgeprune.runs.subject_options import FLAGS, SubjectOptions
 
 
 @main.command()
-@click.argument("run", required=False)
+@click.argument("models", metavar="[RUN | MODEL [PRUNED]]", nargs=-1)
+@options_of(SubjectOptions, flags=FLAGS)
 @grouped(
     "--device",
     group="target",
@@ -41,14 +43,14 @@ from edgeprune.cli.options import grouped, model_classes, options_of
 @grouped("--resume", is_flag=True, help="Measure the rounds that an interrupted measurement lacks.")
 @grouped("--json", "json_path", metavar="FILE", help="Write the result to this file too; - prints it.")
 def bench(
-    run: str | None, device: str | None, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
+    models: tuple[str, ...], device: str | None, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
     json_path: str | None, layers: bool, resume: bool, remote_host: Any, assume_device: bool, runtime: str | None,
-    precision: str | None,
+    precision: str | None, **subject: Any,
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
-    RUN is a run folder; without it, the latest under runs/. Each round is a fresh process with one model,
-    baseline and pruned in turn, so that drift cancels.
+    RUN is a run folder; without it, the latest under runs/. MODEL and PRUNED are ONNX files: one alone, or two that
+    are compared. Each round is a fresh process with one model, baseline and pruned in turn, so that drift cancels.
 
     \b
     edgeprune bench
@@ -56,27 +58,34 @@ def bench(
     edgeprune bench runs/mine --layers
     edgeprune bench runs/mine --precision int8
     edgeprune bench runs/mine --device jetson --host user@board
+    edgeprune bench baseline.onnx pruned.onnx --json result.json
+    edgeprune bench net.onnx --input x=1x3x96x96 --input ids=1x16:int64
     """
     from edgeprune.bench import bench_run
     from edgeprune.latency.utilization import utilization_of
-    from edgeprune.reporting.console import print_rows, print_table, progress_bars
+    from edgeprune.reporting.console import print_measurement, print_table, progress_bars
     from edgeprune.reporting.rows import (
         bench_rows,
         layer_table,
         layers_title,
         size_rows,
-        speedup_line,
+        speedup_lines,
         warning_lines,
         widths_line,
     )  # fmt: skip
     from edgeprune.runs.run import Run
+    from edgeprune.runs.subjects import subjects_of
 
-    place = latest_run(run)
-    summary = Run.open(place).summary()  # raises for a run that is not finished: before minutes of measuring
+    subjects = subjects_of(models or [str(latest_run(None))], SubjectOptions(**subject))
+    summary = None
+    if subjects.is_run:
+        summary = Run.open(
+            subjects.title
+        ).summary()  # raises if it is not finished: before minutes of measuring
     to_stdout = json_path == "-"
     with progress_bars() as progress:
         result = bench_run(
-            place, device=device, batch=batch, threads=threads, seconds=seconds,
+            subjects, device=device, batch=batch, threads=threads, seconds=seconds,
             json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
             layers=layers, host=remote_host, assume_device=assume_device, resume=resume, widths=utilization_of,
             runtime=runtime, precision=precision,
@@ -84,12 +93,13 @@ def bench(
     if to_stdout:
         say(result)
         return
-    rows = [*size_rows(summary), *bench_rows(result)]
+    rows = [*(size_rows(summary) if summary else []), *bench_rows(result)]
     assumed = ", assumed" if result["device"]["assumed"] else ""
     settings = result["settings"]
     with_runtime = f"{settings['runtime']} {settings['precision']}, " if runtime or precision else ""
-    title = f"{place} on {result['device']['title']}{assumed} ({with_runtime}{settings['threads']} threads)"
-    print_rows(title, rows, [speedup_line(result), widths_line(result["widths"]), *warning_lines(result)])
+    title = f"{subjects.title} on {result['device']['title']}{assumed} ({with_runtime}{settings['threads']} threads)"
+    lines = [*speedup_lines(result), widths_line(result["widths"]), *warning_lines(result)]
+    print_measurement(title, subjects.names, rows, lines)
     if layers:
         print_table(layers_title(result["layers"]), *layer_table(result["layers"]))
 

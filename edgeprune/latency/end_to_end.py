@@ -9,10 +9,9 @@ import torch
 from edgeprune_target.scratch import ScratchFolder
 from torch import nn
 
-from edgeprune.backends.base import Job
+from edgeprune.backends.base import MODELS, Job
 from edgeprune.bench.options import BenchOptions, rounds_for
 from edgeprune.bench.run import bench_models
-from edgeprune.bench.session import NAMES
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.latency.bench_target import BenchTarget
@@ -149,6 +148,6 @@ def times_of(result: dict[str, Any], percentile: int, kind: str) -> PairedTimes:
         percentile: 50 or 10.
         kind: key of the matching speedup in ``result``.
     """
-    baseline, pruned = (result["models"][name]["latency_ms"][f"p{percentile}"] for name in NAMES)
+    baseline, pruned = (result["models"][name]["latency_ms"][f"p{percentile}"] for name in MODELS)
     interval = result[kind]
     return PairedTimes(baseline, pruned, interval["value"], interval["low"], interval["high"], percentile)

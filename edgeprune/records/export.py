@@ -12,7 +12,7 @@ from edgeprune.records.fields import Amount, Count, Digest, Name, Positive, Shar
 FILE = "export.json"
 SCHEMA = 2
 FileName = Annotated[str, Meta(pattern=r"^(?!\.\.?$)[^/\\]+$", max_length=255)]
-Which = Literal["baseline", "pruned"]
+Which = Literal["baseline", "pruned", "model"]
 Versions = dict[str, str | None]
 
 

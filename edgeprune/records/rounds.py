@@ -1,6 +1,6 @@
 """Schema of one round of a measurement, in the runner's reply and in the journal."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -110,17 +110,14 @@ class Round(Struct):
     stretch: Annotated[int, Meta(ge=0, le=10**6)] = 0
 
 
-class Pair(Struct):
-    """Two consecutive rounds, one of each model."""
-
-    baseline: Round
-    pruned: Round
-
-
 class PairLine(Struct):
-    """A line of a journal after its first."""
+    """A line of a journal after its first: two consecutive rounds, one of each model, or one of a model alone."""
 
-    pair: Pair
+    pair: dict[Literal["baseline", "pruned", "model"], Round]
+
+    def __post_init__(self) -> None:
+        if set(self.pair) not in ({"baseline", "pruned"}, {"model"}):
+            raise ValueError("a pair has a round of the baseline and one of the pruned model")
 
 
 class FirstLine(Struct):

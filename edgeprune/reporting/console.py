@@ -1,7 +1,7 @@
 """Print tables and progress bars on the command line: progress to stderr, results to stdout."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,24 @@ def progress_bars(*kinds: str, shown: bool = True) -> Iterator[ProgressCallback]
         if tasks:
             with suppress(OSError):
                 bars.stop()
+
+
+def print_measurement(
+    title: str, names: Sequence[str], rows: "list[ComparisonRow]", lines: list[str]
+) -> None:
+    """Print a comparison of two models, or the values of one, as a table on stdout.
+
+    Args:
+        title: above the table.
+        names: of the models that were measured.
+        rows: of the table; those of one model have its values for the baseline.
+        lines: remarks below the table.
+    """
+    if len(names) > 1:
+        print_rows(title, rows, lines)
+        return
+    print_table(title, [("", "left"), (names[0], "right")], [[row.what, row.baseline] for row in rows])
+    print_lines(lines)
 
 
 def print_rows(title: str, rows: "list[ComparisonRow]", lines: list[str]) -> None:

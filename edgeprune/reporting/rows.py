@@ -80,8 +80,12 @@ def size_rows(summary: dict[str, Any]) -> list[ComparisonRow]:
 
 
 def bench_rows(result: dict[str, Any]) -> list[ComparisonRow]:
-    """Return rows of file size, accuracy, latency, throughput, memory and energy, from a measurement."""
-    base, pruned = result["models"]["baseline"], result["models"]["pruned"]
+    """Return rows of file size, accuracy, latency, throughput, memory and energy, from a measurement.
+
+    Those of one model alone have its values on both sides.
+    """
+    models = [*result["models"].values()]
+    base, pruned = models[0], models[-1]
     rows = [_pair("file size", base, pruned, "size_bytes", "kB", 1e3)]
     if base.get("accuracy") is not None and pruned.get("accuracy") is not None:
         change = f"{100 * (pruned['accuracy'] - base['accuracy']):+.2f} points"
@@ -114,11 +118,13 @@ def _pair(
     )
 
 
-def speedup_line(result: dict[str, Any]) -> str:
-    """Format the speedup: 'speedup 1.85x (95 % interval 1.83 to 1.87, 10 pairs of rounds)'."""
+def speedup_lines(result: dict[str, Any]) -> list[str]:
+    """Format the speedup: 'speedup 1.85x (95 % interval 1.83 to 1.87, 10 pairs of rounds)'; none for one model."""
     s = result["speedup"]
+    if s is None:
+        return []
     interval = f"{100 * s['confidence']:.0f} % interval {s['low']:.2f} to {s['high']:.2f}"
-    return f"speedup {s['value']:.2f}x ({interval}, {s['pairs']} pairs of rounds)"
+    return [f"speedup {s['value']:.2f}x ({interval}, {s['pairs']} pairs of rounds)"]
 
 
 def warning_lines(result: dict[str, Any]) -> list[str]:

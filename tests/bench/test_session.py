@@ -24,7 +24,7 @@ def test_rounds_alternate_and_swap(fake_models, quick: BenchOptions) -> None:
 
 def test_what_the_runner_is_asked(fake_models, quick: BenchOptions) -> None:
     transport = Scripted()
-    session(fake_models, quick, transport, feed_shape=(1, 3, 8, 8)).measure("pruned", threads=3)
+    session(fake_models, quick, transport, feed_shapes={"": (1, 3, 8, 8)}).measure("pruned", threads=3)
     words = transport.arguments[0]
     asked = dict(zip(words[::2], words[1::2], strict=True))
     assert asked.pop("--model").endswith("pruned.json")

@@ -8,7 +8,7 @@ from edgeprune.reporting.rows import (
     percent,
     quantity,
     size_rows,
-    speedup_line,
+    speedup_lines,
     times,
     warning_lines,
 )
@@ -91,5 +91,6 @@ def test_bench_rows_with_energy_and_accuracy() -> None:
 
 
 def test_lines_below_the_table() -> None:
-    assert speedup_line(result()) == "speedup 2.00x (95 % interval 1.90 to 2.10, 8 pairs of rounds)"
+    assert speedup_lines(result()) == ["speedup 2.00x (95 % interval 1.90 to 2.10, 8 pairs of rounds)"]
+    assert speedup_lines({**result(), "speedup": None}) == []
     assert warning_lines(result()) == ["noisy: close other programs"]

@@ -28,6 +28,13 @@ def test_whole_numbers_are_zero() -> None:
     np.testing.assert_array_equal(feed["ids"], np.zeros((3, 2), np.int64))
 
 
+def test_several_inputs_with_a_mask() -> None:
+    inputs = {"x": ((None, 3), "float32"), "mask": ((None, None), "bool")}
+    feed = random_feed(inputs, 2, {"mask": (2, 7)})
+    assert feed["x"].shape == (2, 3)
+    np.testing.assert_array_equal(feed["mask"], np.ones((2, 7), bool))
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [

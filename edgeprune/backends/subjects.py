@@ -1,0 +1,84 @@
+"""Subjects: the pair of models, or the one, that is exported and measured, with where they come from."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.backends.base import ALONE, MODELS
+from edgeprune.backends.inputs import ModelInput
+from edgeprune.errors import BenchError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NO_DATA = "no test images are known: name a data set with --data"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model.
+
+    Attributes:
+        name: "baseline" or "pruned" of a pair, "model" of one alone.
+        origin: where it comes from, for people.
+        load: builds it, in eval mode on the CPU; None where only a file of it is known.
+        file: an ONNX file of it; None where it is yet to be exported.
+    """
+
+    name: str
+    origin: str
+    load: "Callable[[], nn.Module] | None" = None
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """A pair of models or one.
+
+    Attributes:
+        title: for people.
+        models: one, or baseline and pruned.
+        folder: with their ``export/`` and ``bench/``; None where nothing is kept.
+        inputs: typed by the user; none where files or data say it all.
+        test_batches: gives (images, target) batches to score exported files on; None where no data is known.
+        why_no_score: why there are no such batches.
+        is_run: whether ``folder`` is a run folder.
+    """
+
+    title: str
+    models: tuple[Subject, ...]
+    folder: Path | None = None
+    inputs: tuple[ModelInput, ...] = ()
+    test_batches: Callable[[], Iterable[tuple[Any, Any]]] | None = None
+    why_no_score: str = NO_DATA
+    is_run: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models."""
+        return tuple(model.name for model in self.models)
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Where each model comes from, by name."""
+        return {model.name: model.origin for model in self.models}
+
+    @property
+    def files(self) -> dict[str, Path] | None:
+        """The files by name, where they are all known; None where models are to be exported."""
+        files = {model.name: model.file for model in self.models if model.file is not None}
+        return files if len(files) == len(self.models) else None
+
+
+def names_for(count: int) -> Sequence[str]:
+    """Return the names of one model, or of two.
+
+    Raises:
+        BenchError: there are more.
+    """
+    if count > len(MODELS):
+        raise BenchError(
+            f"{count} models were named: name one, or the unpruned and the pruned one to compare them"
+        )
+    return MODELS if count == len(MODELS) else ALONE

@@ -1,0 +1,59 @@
+"""What the command line may be told of models that no run folder describes. Nothing heavy is imported."""
+
+from dataclasses import dataclass
+
+from edgeprune.errors import ModelError
+from edgeprune.options.bounds import PIXELS
+from edgeprune.options.fields import check_fields, option
+
+FLAGS = {"inputs": "--input"}  # a field as it is typed, where that differs
+
+
+@dataclass(frozen=True)
+class SubjectOptions:
+    """Inputs and data of models that are named, or given as files.
+
+    Raises:
+        ModelError: a value that makes no sense; names the field.
+    """
+
+    inputs: list[str] | None = option(
+        None,
+        "Feed this input, batch included, as x=1x3x224x224 or mask=1x16:int64; without a name it is the first or "
+        "only one. May be repeated.",
+        "model",
+        main=True,
+        metavar="NAME=SHAPE",
+    )
+    data: str | None = option(
+        None,
+        "Use the images of this data set: a name, or a folder of images.",
+        "data",
+        main=True,
+        metavar="NAME_OR_DIR",
+    )
+    data_root: str | None = option(
+        None,
+        "Keep torchvision's data sets in this folder.",
+        "data",
+        metavar="DIR",
+        unset="~/.cache/edgeprune",
+    )
+    image_size: int | None = option(
+        None, "Resize the images to this many pixels a side.", "data", PIXELS, unset="the model's input"
+    )
+    out: str | None = option(
+        None,
+        "Write exported files and results to this folder.",
+        "run",
+        main=True,
+        metavar="DIR",
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self, ModelError)
+
+    @property
+    def typed(self) -> list[str]:
+        """The names of the fields that were typed."""
+        return [name for name, value in vars(self).items() if value is not None]
