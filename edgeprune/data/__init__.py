@@ -1,5 +1,6 @@
 """Data sets to batches: digits, CIFAR, or any folder of images; deterministic and resumable."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import numpy as np
 from edgeprune.data.bundle import Batch, DataBundle, Split
 from edgeprune.data.decode import LEFT_OUT
 from edgeprune.data.folder import read_folder
+from edgeprune.data.masks import holds_masks, read_masked
 from edgeprune.data.named import READERS
 from edgeprune.data.source import ReadOptions, Source
 from edgeprune.data.split import stratified_split
+from edgeprune.data.targets import Labels, Masks
 from edgeprune.errors import DataError, known
 from edgeprune.options.bounds import PIXELS, SHARE_BELOW_ONE
 from edgeprune.processes.progress import ProgressCallback
@@ -20,6 +23,10 @@ from edgeprune.records.runs import DataSpec
 __all__ = ["Batch", "DataBundle", "Split", "data_names", "load_data", "load_from_spec"]
 
 HELD_OUT = 0.2  # of a folder without a test part
+# Folders by the kind of their targets: how one is recognised, and what reads it. Any other holds labelled images.
+FOLDERS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, ReadOptions], Source]]] = {
+    Masks.kind: (holds_masks, read_masked),
+}
 
 
 def data_names() -> list[str]:
@@ -35,28 +42,36 @@ def load_data(
     image_size: int | None = None,
     val_fraction: float = 0.05,
     seed: int = 0,
+    kind: str | None = None,
     progress: ProgressCallback | None = None,
 ) -> DataBundle:
     """Load a data set by name, or a folder of images by path.
 
     Args:
         name_or_path: one of `data_names`, or a folder with train/CLASS/* and test/CLASS/* (or val/),
-            or with CLASS/* alone, of which a fifth is then held out as test images.
+            or with CLASS/* alone, of which a fifth is then held out as test images; or a folder with
+            train/images/* and train/masks/*.png, and test/ (or val/) likewise.
         root: where torchvision's data sets are kept; ~/.cache/edgeprune by default.
         download: whether they may be downloaded.
         image_size: side in pixels given to the model; by default the images' own where all are
             small and equal, else 224.
         val_fraction: share of the training images held out for validation, per class.
         seed: seed of that choice; the test images never depend on it.
+        kind: of targets that is expected, such as "labels" or "masks"; any by default.
         progress: called with (done, total, text) while files are decoded.
 
     Raises:
-        DataError: for an unknown name, a missing or malformed folder, or a broken image.
+        DataError: for an unknown name, a missing or malformed folder, a broken image, or targets of another kind.
     """
     _check(image_size, val_fraction)
     options = ReadOptions(Path(root) if root else None, download, image_size, None, progress)
-    key, source = _read(str(name_or_path), options)
-    recipe = {
+    key, source = _read(str(name_or_path), options, kind)
+    actual = source.train.targets.kind
+    if kind is not None and actual != kind:
+        raise DataError(
+            f"{name_or_path} has {actual}, and the task needs {kind}: choose the task that fits, or other data"
+        )
+    recipe: dict[str, Any] = {
         "data": key,
         "root": str(options.root.absolute()) if options.root else None,
         "image_size": image_size,
@@ -64,10 +79,12 @@ def load_data(
         "seed": seed,
         "native_size": list(source.native) if source.native else None,
         "fingerprint": source.fingerprint,
-        "images": len(source.train.labels) + (len(source.test.labels) if source.test else 0),
+        "images": len(source.train.targets) + (len(source.test.targets) if source.test else 0),
         "whites": dict(source.rendering.whites),
         "as_shown": source.rendering.as_shown,
     }
+    if actual != Labels.kind:  # masks that are not read again do not say which classes there are
+        recipe |= {"kind": actual, "classes": list(source.classes)}
     return _bundle(source, recipe)
 
 
@@ -80,14 +97,17 @@ def load_from_spec(spec: dict[str, Any], *, progress: ProgressCallback | None = 
     check(spec, DataSpec, "the run's data_spec", error=DataError)
     root = Path(spec["root"]) if spec["root"] else None
     options = ReadOptions(root, False, spec["image_size"], spec, progress)
-    _, source = _read(spec["data"], options)
+    _, source = _read(spec["data"], options, spec.get("kind"))
     if source.fingerprint != spec["fingerprint"]:
         raise DataError(_changed(spec, source))
     return _bundle(source, spec)
 
 
 def _changed(spec: dict[str, Any], source: Source) -> str:
-    now, then = len(source.train.labels) + (len(source.test.labels) if source.test else 0), spec.get("images")
+    now, then = (
+        len(source.train.targets) + (len(source.test.targets) if source.test else 0),
+        spec.get("images"),
+    )
     counts = "" if then in (None, now) else f" ({now} images where it had {then})"
     return (
         f"{spec['data']} has changed since this run began{counts}: restore it, or start a new run; an image "
@@ -101,31 +121,38 @@ def _check(image_size: int | None, val_fraction: float) -> None:
         PIXELS("`image_size`", image_size, DataError)
 
 
-def _read(name_or_path: str, options: ReadOptions) -> tuple[str, Source]:
-    """Return the name or absolute path under which the source can be read again, and the source."""
+def _read(name_or_path: str, options: ReadOptions, kind: str | None) -> tuple[str, Source]:
+    """Return the name or absolute path under which the source can be read again, and the source.
+
+    A folder is read by the layout that it has, and by that of the expected kind where it has none of them.
+    """
     if name_or_path in READERS:
         return name_or_path, READERS[name_or_path](options)
     folder = Path(name_or_path).expanduser().absolute()
     if not folder.exists() and "/" not in name_or_path.replace("\\", "/"):
         message = known("data set", name_or_path, data_names())
         raise DataError(f"{message}; or give the path of a folder of images")
-    return str(folder), read_folder(folder, options)
+    reader = next((read for holds, read in FOLDERS.values() if holds(folder)), None)
+    reader = reader or FOLDERS.get(kind or "", (None, read_folder))[1]
+    return str(folder), reader(folder, options)
 
 
 def _bundle(source: Source, recipe: dict[str, Any]) -> DataBundle:
-    positions = np.arange(len(source.train.labels))
+    positions = np.arange(len(source.train.targets))
     notes, (absent, absent_of_test) = source.notes, source.left_out
     if source.test is None:
-        positions, held = _hold_out(positions, source.train.labels, HELD_OUT, seed=0)
+        positions, held = _hold_out(positions, source.train.targets.strata(), HELD_OUT, seed=0)
         notes += (
-            f"no test images were given: {len(held)} of {len(source.train.labels)} are held out as such",
+            f"no test images were given: {len(held)} of {len(source.train.targets)} are held out as such",
         )
         test_split = Split(source.train, _present(_mixed(held), absent))
     else:
-        test_split = Split(source.test, _present(_mixed(np.arange(len(source.test.labels))), absent_of_test))
-    train, val = _hold_out(positions, source.train.labels, recipe["val_fraction"], seed=recipe["seed"])
+        test_split = Split(source.test, _present(_mixed(np.arange(len(source.test.targets))), absent_of_test))
+    train, val = _hold_out(
+        positions, source.train.targets.strata(), recipe["val_fraction"], seed=recipe["seed"]
+    )
     splits = {
-        "train": Split(source.train, _replaced(_mixed(train), source.train.labels, absent)),
+        "train": Split(source.train, _replaced(_mixed(train), source.train.targets.strata(), absent)),
         "val": Split(source.train, _present(_mixed(val), absent)),
         "test": test_split,
     }

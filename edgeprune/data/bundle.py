@@ -14,7 +14,7 @@ from edgeprune.data.augment import generator_for, normalised
 from edgeprune.data.images import Images
 from edgeprune.errors import DataError, known
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Any]  # images, and their targets: a tensor, or whatever the task takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +25,14 @@ class Split:
     positions: np.ndarray
 
     @property
-    def labels(self) -> np.ndarray:
-        """Labels in the order of ``positions``, int64."""
-        return self.images.labels[self.positions]
+    def strata(self) -> np.ndarray:
+        """The stratum of each position, int64: of labelled images their labels."""
+        return self.images.targets.strata()[self.positions]
 
 
 @dataclass(frozen=True, eq=False)
 class DataBundle:
-    """A data set: its classes, shape and statistics, and its batches.
+    """A data set: its classes, shape and statistics, and its batches of images and targets.
 
     ``shape`` is (C, H, W) of one image, ``mean`` and ``std`` are per channel for images in [0, 1];
     ``notes`` are remarks a user should see, such as how a test split came about.
@@ -46,6 +46,11 @@ class DataBundle:
     splits: dict[str, Split] = field(repr=False)
     recipe: dict[str, Any] = field(repr=False)
     notes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The kind of its targets: "labels", "masks" ...; see `edgeprune.data.targets`."""
+        return self.splits["train"].images.targets.kind
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -70,15 +75,14 @@ class DataBundle:
             skip: batches to leave out at the start of a resumed epoch; they are not read.
 
         Yields:
-            (float32 (N, C, H, W) normalised, int64 labels (N,)).
+            (float32 (N, C, H, W) normalised, the targets, such as int64 labels (N,)).
         """
         split = self.splits["train"]
         order = torch.randperm(len(split.positions), generator=generator_for(seed, epoch)).numpy()
         jobs = []
         for step in range(skip, self.steps(batch_size)):
             chosen = split.positions[order[step * batch_size : (step + 1) * batch_size]]
-            draw = partial(_draw, split.images, chosen, (seed, epoch, step))
-            jobs.append(partial(self._batch, draw, split.images.labels[chosen]))
+            jobs.append(partial(self._batch, split.images, chosen, (seed, epoch, step)))
         return _fetched(jobs, ahead=split.images.ahead)
 
     def batches(self, split: str, *, batch_size: int = 256, limit: int | None = None) -> Iterator[Batch]:
@@ -90,7 +94,7 @@ class DataBundle:
             limit: use only the first ``limit`` images; all by default.
 
         Yields:
-            (float32 (N, C, H, W) normalised, int64 labels (N,)).
+            (float32 (N, C, H, W) normalised, the targets, such as int64 labels (N,)).
 
         Raises:
             DataError: for an unknown split.
@@ -101,15 +105,13 @@ class DataBundle:
         jobs = []
         for start in range(0, len(positions), batch_size):
             chosen = positions[start : start + batch_size]
-            jobs.append(partial(self._batch, partial(images.plain, chosen), images.labels[chosen]))
+            jobs.append(partial(self._batch, images, chosen))
         return _fetched(jobs, ahead=images.ahead)
 
-    def _batch(self, read: Callable[[], Tensor], labels: np.ndarray) -> Batch:
-        return normalised(read(), self.mean, self.std), torch.from_numpy(labels)
-
-
-def _draw(images: Images, positions: np.ndarray, key: tuple[int, ...]) -> Tensor:
-    return images.augmented(positions, generator_for(*key))
+    def _batch(self, images: Images, positions: np.ndarray, key: tuple[int, ...] | None = None) -> Batch:
+        """Return a batch, augmented by draws that depend on ``key`` alone if there is one."""
+        pixels, crops = images.read(positions, generator_for(*key) if key else None)
+        return normalised(pixels, self.mean, self.std), images.targets.batch(positions, crops)
 
 
 def _fetched(jobs: Sequence[Callable[[], Batch]], *, ahead: bool) -> Iterator[Batch]:

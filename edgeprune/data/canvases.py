@@ -4,7 +4,7 @@ Every scene is a function of its number alone, so a data set is the same on ever
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgeprune.data.named import DIGITS_TEST
 from edgeprune.data.split import stratified_split
 
 DIGITS = 10
+DIGITS_TEST = 360  # a fifth of scikit-learn's 1797
 MOST = 4  # digits on a canvas
 SIZES = (20, 28, 36)  # pixels of a digit's side
 TRIES = 20  # places tried for a digit before it is left out
@@ -72,6 +72,34 @@ def scene(number: int, *, part: str = "train", side: int = 96) -> Scene:
         boxes.append([left, top, x + int(columns.max()) + 1, y + int(rows.max()) + 1])
         labels.append(int(digits[which]))
     return Scene(image, torch.tensor(boxes), torch.tensor(labels), mask)
+
+
+class Canvases:
+    """The first canvases of a part, all drawn at first use.
+
+    Args:
+        part: "train" or "test".
+        count: of canvases.
+        side: in pixels.
+    """
+
+    def __init__(self, part: str, count: int, side: int) -> None:
+        self.part, self.count, self.side = part, count, side
+
+    @cached_property
+    def scenes(self) -> list[Scene]:
+        """The canvases, from number 0."""
+        return [scene(number, part=self.part, side=self.side) for number in range(self.count)]
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """All images, uint8 (N, 3, side, side)."""
+        return torch.stack([(drawn.image * 255).round().to(torch.uint8) for drawn in self.scenes])
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """All masks, uint8 (N, side, side)."""
+        return torch.stack([drawn.mask.to(torch.uint8) for drawn in self.scenes])
 
 
 def write_yolo(folder: Path, train: int, test: int, side: int = 96) -> Path:

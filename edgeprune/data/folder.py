@@ -1,5 +1,6 @@
 """Read a folder of images: small images of one size into memory, others file by file."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from edgeprune.data.depth import BY_MODE, Rendering, UnknownWhite
 from edgeprune.data.images import FileImages, Images, MemoryImages
 from edgeprune.data.layout import Layout, Listing, scan
 from edgeprune.data.source import ReadOptions, Source, fingerprint_of
+from edgeprune.data.targets import Labels, Targets
 from edgeprune.processes.progress import ProgressCallback
 
 Size = tuple[int, int]  # (height, width) in pixels
@@ -32,24 +34,55 @@ def read_folder(folder: Path, options: ReadOptions) -> Source:
         DataError: the folder is missing, empty, half a data set, or has broken images.
     """
     layout = scan(folder)
-    images = _stored(layout, options) if options.stored else _examined(layout, options)
+    return read_layout(folder, layout, options, layout.train.classes, lambda part: Labels(part.labels))
+
+
+def read_layout(
+    folder: Path,
+    layout: Layout,
+    options: ReadOptions,
+    classes: tuple[str, ...],
+    targets_of: Callable[[Listing], Targets],
+) -> Source:
+    """Read the images of files that were found, with targets of any kind.
+
+    Args:
+        folder: that holds them all.
+        layout: the files.
+        options: how to read.
+        classes: names.
+        targets_of: returns the targets of the images of a part.
+
+    Raises:
+        DataError: there are broken images.
+    """
+    files = _Files(layout, targets_of)
+    images = _stored(files, options) if options.stored else _examined(files, options)
     side = options.image_size or DEFAULT_SIDE
     size = (side, side) if options.image_size or not images.native else images.native
     test_left_out = layout.test.left_out if layout.test else np.zeros(0, bool)
     return Source(
         name=folder.name,
-        classes=layout.train.classes,
+        classes=classes,
         shape=(3, *size),
         mean=RGB_MEAN,
         std=RGB_STD,
         train=images.train,
         test=images.test,
         fingerprint=fingerprint_of(str(path.relative_to(folder)) for path in layout.paths),
-        notes=layout.notes + images.notes + _size_notes(images.native, size),
+        notes=layout.notes + images.notes + _size_notes(images, size),
         native=images.native,
         rendering=images.rendering,
         left_out=(layout.train.left_out, test_left_out),
     )
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Files of images, and the targets of each part."""
+
+    layout: Layout
+    targets_of: Callable[[Listing], Targets]
 
 
 @dataclass(frozen=True)
@@ -63,21 +96,22 @@ class _Parts:
     notes: tuple[str, ...] = ()
 
 
-def _stored(layout: Layout, options: ReadOptions) -> _Parts:
+def _stored(files: _Files, options: ReadOptions) -> _Parts:
     """Return the images of an existing run; they were examined when it began, and are decoded at first use."""
     stored = options.stored or {}
     native = stored["native_size"]
     # Runs of earlier versions have no such keys, and keep their rendering.
     rendering = Rendering(stored.get("whites", BY_MODE), stored.get("as_shown", False))
-    return _parts(layout, (native[0], native[1]) if native else None, rendering, options)
+    return _parts(files, (native[0], native[1]) if native else None, rendering, options)
 
 
-def _examined(layout: Layout, options: ReadOptions) -> _Parts:
+def _examined(files: _Files, options: ReadOptions) -> _Parts:
     """Return the images of a new run: all are decoded into memory, or checked one by one."""
+    layout = files.layout
     native = _common_size(layout)
     if native is not None:
         try:
-            parts = _parts(layout, native, Rendering({}), options)
+            parts = _parts(files, native, Rendering({}), options)
             parts.train.prepare()
             if parts.test:
                 parts.test.prepare()
@@ -90,17 +124,20 @@ def _examined(layout: Layout, options: ReadOptions) -> _Parts:
             return parts
     checked = survey(layout.usable, options.progress)
     rendering = Rendering(checked.whites)
-    parts = _parts(layout, native if len(checked.sizes) == 1 else None, rendering, options)
+    parts = _parts(files, native if len(checked.sizes) == 1 else None, rendering, options)
     return replace(parts, notes=checked.notes)
 
 
-def _parts(layout: Layout, native: Size | None, rendering: Rendering, options: ReadOptions) -> _Parts:
+def _parts(files: _Files, native: Size | None, rendering: Rendering, options: ReadOptions) -> _Parts:
+    layout = files.layout
+
     def images(part: Listing) -> Images:
+        targets = files.targets_of(part)
         if native is None:
-            return FileImages(part.labels, part.paths, options.image_size or DEFAULT_SIDE, rendering)
+            return FileImages(targets, part.paths, options.image_size or DEFAULT_SIDE, rendering)
         size = (options.image_size, options.image_size) if options.image_size else native
         read = partial(_decode, part, native, rendering, options.progress)
-        return MemoryImages(part.labels, read, size=size, pad=max(1, min(native) // 8), flip=True)
+        return MemoryImages(targets, read, size=size, pad=max(1, min(native) // 8), flip=True)
 
     test = images(layout.test) if layout.test else None
     return _Parts(images(layout.train), test, rendering, native)
@@ -132,7 +169,8 @@ def _spread(paths: tuple[Path, ...], count: int) -> tuple[Path, ...]:
     return paths[:: max(1, -(-len(paths) // count))]
 
 
-def _size_notes(native: Size | None, size: Size) -> tuple[str, ...]:
-    if native is not None:
+def _size_notes(parts: _Parts, size: Size) -> tuple[str, ...]:
+    if parts.native is not None:
         return ()
-    return (f"images are cropped to {size[0]}x{size[1]} as they are read; image_size changes that",)
+    changed = "resized" if parts.train.targets.spatial else "cropped"
+    return (f"images are {changed} to {size[0]}x{size[1]} as they are read; image_size changes that",)

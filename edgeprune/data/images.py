@@ -11,28 +11,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgeprune.data.augment import crop_box, mirrored, resized, shifted
+from edgeprune.data.augment import (
+    Crop,
+    crop_box,
+    draw_flips,
+    draw_offsets,
+    mirrored,
+    resized,
+    shifted,
+)
 from edgeprune.data.decode import open_rgb
 from edgeprune.data.depth import Rendering
+from edgeprune.data.targets import Targets
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 BILINEAR = 2  # Pillow's constant; its resize always antialiases
 EVAL_MARGIN = 256 / 224  # the shorter side before the central crop, as torchvision's weights were scored
+LEAST_SCENE = 0.5  # of the area that a random box keeps where a target lies on the image
+
+Pixels = tuple[Tensor, list[Crop]]  # uint8 (N, C, H, W), and what became of each image
 
 
 class Images(Protocol):
-    """Labelled images, read by position."""
+    """Images and their targets, read by position."""
 
-    labels: np.ndarray
+    targets: Targets
     ahead: bool  # whether reading is slow enough that the next batch should be read in the background
 
-    def plain(self, positions: np.ndarray) -> Tensor:
-        """Return images as uint8 (N, C, H, W), without augmentation."""
-
-    def augmented(self, positions: np.ndarray, generator: torch.Generator) -> Tensor:
-        """Return images as uint8 (N, C, H, W), augmented by draws from ``generator`` alone."""
+    def read(self, positions: np.ndarray, generator: torch.Generator | None = None) -> Pixels:
+        """Return images and their crops; augmented by draws from the generator alone, if there is one."""
 
     def prepare(self) -> None:
         """Read now what would be read at first use, so that a broken file is reported early."""
@@ -42,19 +51,19 @@ class MemoryImages:
     """Small images of one size, decoded once at first use.
 
     Args:
-        labels: int64, shape (N,).
+        targets: of the images.
         read: returns all pixels, uint8 (N, C, H, W).
         size: (height, width) of the images that are returned; in memory they have their own size.
         pad: largest random shift, in pixels of the images in memory.
-        flip: whether a mirrored image still belongs to its class.
+        flip: whether a mirrored image still has its target.
     """
 
     ahead = False
 
     def __init__(
-        self, labels: np.ndarray, read: Callable[[], Tensor], *, size: tuple[int, int], pad: int, flip: bool
+        self, targets: Targets, read: Callable[[], Tensor], *, size: tuple[int, int], pad: int, flip: bool
     ) -> None:
-        self.labels = labels
+        self.targets = targets
         self._read, self._size, self._pad, self._flip = read, size, pad, flip
 
     @cached_property
@@ -64,23 +73,31 @@ class MemoryImages:
 
     def prepare(self) -> None:
         """Decode all images now."""
-        assert len(self.pixels) == len(self.labels)
+        assert len(self.pixels) == len(self.targets)
 
-    def plain(self, positions: np.ndarray) -> Tensor:
-        """Return images as uint8 (N, C, H, W), without augmentation."""
-        return resized(self.pixels[torch.from_numpy(positions)], self._size)
-
-    def augmented(self, positions: np.ndarray, generator: torch.Generator) -> Tensor:
-        """Return images as uint8 (N, C, H, W), shifted and randomly flipped."""
-        images = shifted(self.pixels[torch.from_numpy(positions)], self._pad, generator)
-        return resized(mirrored(images, generator) if self._flip else images, self._size)
+    def read(self, positions: np.ndarray, generator: torch.Generator | None = None) -> Pixels:
+        """Return images as uint8 (N, C, H, W) and their crops; with a generator shifted and randomly flipped."""
+        images, count = self.pixels[torch.from_numpy(positions)], len(positions)
+        corners, flips = torch.zeros(2, count, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
+        height, width = images.shape[2:]
+        if generator is not None:
+            offsets = draw_offsets(count, self._pad, generator)
+            images, corners = shifted(images, self._pad, offsets), offsets - self._pad
+            if self._flip:
+                flips = draw_flips(count, generator)
+                images = mirrored(images, flips)
+        crops = [
+            Crop(top, left, height, width, self._size, flip)
+            for top, left, flip in zip(*corners.tolist(), flips.tolist(), strict=True)
+        ]
+        return resized(images, self._size), crops
 
 
 @dataclass
 class FileImages:
     """Images too large or too many to hold, read and cropped by a thread pool for each batch."""
 
-    labels: np.ndarray
+    targets: Targets
     paths: Sequence[Path]
     side: int  # of the square that is returned, in pixels
     rendering: Rendering | None = None
@@ -89,35 +106,52 @@ class FileImages:
     def prepare(self) -> None:
         """Do nothing: each file is read for its batch."""
 
-    def plain(self, positions: np.ndarray) -> Tensor:
-        """Return uint8 (N, 3, side, side): the shorter side resized, the centre cropped."""
-        return self._map(self._centre, [(self.paths[position],) for position in positions])
+    def read(self, positions: np.ndarray, generator: torch.Generator | None = None) -> Pixels:
+        """Return uint8 (N, 3, side, side) and the crops; with a generator random boxes, randomly flipped.
 
-    def augmented(self, positions: np.ndarray, generator: torch.Generator) -> Tensor:
-        """Return uint8 (N, 3, side, side): a random box resized, randomly flipped."""
+        Without one, an image is resized by its shorter side and its centre is cropped; it is resized as a whole
+        where targets lie on it.
+        """
+        paths = [self.paths[position] for position in positions]
+        if generator is None:
+            work: Callable[..., tuple[Tensor, Crop]] = (
+                self._uncropped if self.targets.spatial else self._centre
+            )
+            return _map(work, [(path,) for path in paths])
         seeds = torch.randint(0, 2**62, (len(positions),), generator=generator).tolist()
-        jobs = [(self.paths[position], seed) for position, seed in zip(positions, seeds, strict=True)]
-        return self._map(self._random_box, jobs)
+        return _map(self._random_box, list(zip(paths, seeds, strict=True)))
 
-    def _map(self, work: Callable[..., Tensor], jobs: list[tuple[Any, ...]]) -> Tensor:
-        with ThreadPoolExecutor() as pool:
-            return torch.stack(list(pool.map(lambda job: work(*job), jobs)))
-
-    def _centre(self, path: Path) -> Tensor:
+    def _centre(self, path: Path) -> tuple[Tensor, Crop]:
         image = open_rgb(path, self.rendering)
         scale = round(self.side * EVAL_MARGIN) / min(image.size)
         width, height = (max(self.side, round(length * scale)) for length in image.size)
         left, top = (width - self.side) // 2, (height - self.side) // 2
+        across, down = image.width / width, image.height / height
+        crop = Crop(top * down, left * across, self.side * down, self.side * across, (self.side, self.side))
         image = image.resize((width, height), BILINEAR)
-        return _tensor(image.crop((left, top, left + self.side, top + self.side)))
+        return _tensor(image.crop((left, top, left + self.side, top + self.side))), crop
 
-    def _random_box(self, path: Path, seed: int) -> Tensor:
+    def _uncropped(self, path: Path) -> tuple[Tensor, Crop]:
+        image = open_rgb(path, self.rendering)
+        crop = Crop(0, 0, image.height, image.width, (self.side, self.side))
+        return _tensor(image.resize((self.side, self.side), BILINEAR)), crop
+
+    def _random_box(self, path: Path, seed: int) -> tuple[Tensor, Crop]:
         generator = torch.Generator().manual_seed(seed)
         image = open_rgb(path, self.rendering)
-        top, left, height, width = crop_box(image.height, image.width, generator)
+        least = {"least": LEAST_SCENE} if self.targets.spatial else {}
+        top, left, height, width = crop_box(image.height, image.width, generator, **least)
         box = (left, top, left + width, top + height)
         image = image.resize((self.side, self.side), BILINEAR, box=box)
-        return mirrored(_tensor(image)[None], generator)[0]
+        flips = draw_flips(1, generator)
+        crop = Crop(top, left, height, width, (self.side, self.side), bool(flips))
+        return mirrored(_tensor(image)[None], flips)[0], crop
+
+
+def _map(work: Callable[..., tuple[Tensor, Crop]], jobs: list[tuple[Any, ...]]) -> Pixels:
+    with ThreadPoolExecutor() as pool:
+        pixels, crops = zip(*pool.map(lambda job: work(*job), jobs), strict=True)
+    return torch.stack(pixels), list(crops)
 
 
 def _tensor(image: "Image") -> Tensor:

@@ -4,6 +4,7 @@ import os
 import stat
 import unicodedata
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ FolderIdentity = tuple[int, int]  # device and inode
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of one part of a data set, class by class in the order of ``classes``.
+    """The files of one part of a data set; of labelled images class by class in the order of ``classes``.
 
     ``left_out[i]`` says that ``paths[i]`` was renamed to be left out: it keeps its position, but is not read.
     """
@@ -57,8 +58,20 @@ class Layout:
         return self.train.usable + (self.test.usable if self.test else ())
 
 
-def scan(folder: Path) -> Layout:
+def parts_of(folder: Path) -> set[str]:
+    """Return which of train, test and val are folders in ``folder``."""
+    return {name for name in ("train", "test", "val") if (folder / name).is_dir()}
+
+
+def scan(
+    folder: Path, listed: Callable[[Path], Listing] | None = None, form: str = "train/CLASS/* or CLASS/*"
+) -> Layout:
     """Find classes and files without opening any.
+
+    Args:
+        folder: with train/ and test/ (or val/), or without parts.
+        listed: returns the files of a part; `listing` by default.
+        form: how files lie in the folder, for messages.
 
     Raises:
         DataError: the folder or a part of it is missing, or train and test classes differ.
@@ -66,10 +79,10 @@ def scan(folder: Path) -> Layout:
     if not folder.exists():
         raise DataError(f"no such data folder: {folder}")
     if not folder.is_dir():
-        raise DataError(f"{folder} is a file: give the folder that holds train/CLASS/* or CLASS/*")
-    parts = {name for name in ("train", "test", "val") if (folder / name).is_dir()}
+        raise DataError(f"{folder} is a file: give the folder that holds {form}")
+    listed, parts = listed or listing, parts_of(folder)
     if not parts:
-        train = listing(folder)
+        train = listed(folder)
         return Layout(train, None, _notes(train))
     if "train" not in parts:
         raise DataError(f"{folder} has {sorted(parts)[0]}/ but no train/: put the training images there")
@@ -84,7 +97,7 @@ def scan(folder: Path) -> Layout:
         notes = (f"{folder / 'val'} is not used: validation images are taken from train/",)
     if (folder / "train").samefile(folder / held):
         notes += (f"{held}/ is the same folder as train/: accuracy will be that of training images",)
-    train, test = listing(folder / "train"), listing(folder / held)
+    train, test = listed(folder / "train"), listed(folder / held)
     layout = Layout(train, test, notes + _notes(train, test))
     _check_same_classes(layout)
     return layout

@@ -11,13 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeprune.data.augment import RGB_MEAN, RGB_STD
+from edgeprune.data.canvases import DIGITS_TEST, Canvases
 from edgeprune.data.images import MemoryImages
 from edgeprune.data.source import ReadOptions, Source, fingerprint_of
 from edgeprune.data.split import stratified_split
+from edgeprune.data.targets import Labels, Masks
 from edgeprune.errors import DataError
 
 CACHE = Path("~/.cache/edgeprune")
-DIGITS_TEST = 360  # a fifth of the 1797
+CANVASES = {"train": 800, "test": 200}
+CANVAS_SIDE = 96
+CANVAS_SHIFT = 8
+CANVAS_MEAN, CANVAS_STD = (0.24,) * 3, (0.15,) * 3  # of the training canvases
 DIGITS_SHIFT = 3  # pixels of 32: the strokes fill the frame, so the usual 4 would cut them
 
 
@@ -35,7 +40,7 @@ def read_digits(options: ReadOptions) -> Source:
     def images(positions: np.ndarray) -> MemoryImages:
         kept = pixels[torch.from_numpy(positions)]
         size = (side, side)
-        return MemoryImages(labels[positions], lambda: kept, size=size, pad=DIGITS_SHIFT, flip=False)
+        return MemoryImages(Labels(labels[positions]), lambda: kept, size=size, pad=DIGITS_SHIFT, flip=False)
 
     return Source(
         name="digits",
@@ -81,7 +86,7 @@ def read_cifar(dataset: str, options: ReadOptions) -> Source:
 def _cifar_images(part: Any, side: int) -> MemoryImages:
     pixels = torch.from_numpy(np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)))
     labels = np.asarray(part.targets, np.int64)
-    return MemoryImages(labels, lambda: pixels, size=(side, side), pad=4, flip=True)
+    return MemoryImages(Labels(labels), lambda: pixels, size=(side, side), pad=4, flip=True)
 
 
 def _torchvision(dataset: str, train: bool, options: ReadOptions) -> Any:
@@ -99,8 +104,30 @@ def _torchvision(dataset: str, train: bool, options: ReadOptions) -> Any:
         ) from error
 
 
+def read_digits_segment(options: ReadOptions) -> Source:
+    """Read canvases of handwritten digits with a class for each pixel: background, or the digit whose ink it is."""
+    side = options.image_size or CANVAS_SIDE
+
+    def images(part: str, count: int) -> MemoryImages:
+        canvases = Canvases(part, count, CANVAS_SIDE)
+        masks = Masks(count, lambda position: canvases.masks[position])
+        return MemoryImages(masks, lambda: canvases.pixels, size=(side, side), pad=CANVAS_SHIFT, flip=False)
+
+    return Source(
+        name="digits-segment",
+        classes=("background", *(str(digit) for digit in range(10))),
+        shape=(3, side, side),
+        mean=CANVAS_MEAN,
+        std=CANVAS_STD,
+        train=images("train", CANVASES["train"]),
+        test=images("test", CANVASES["test"]),
+        fingerprint=fingerprint_of([f"canvases 1 {CANVASES} {CANVAS_SIDE}"]),
+    )
+
+
 READERS: dict[str, Callable[[ReadOptions], Source]] = {
     "digits": read_digits,
     "cifar10": partial(read_cifar, "CIFAR10"),
     "cifar100": partial(read_cifar, "CIFAR100"),
+    "digits-segment": read_digits_segment,
 }

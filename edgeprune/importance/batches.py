@@ -35,8 +35,8 @@ def inputs_of(batches: Batches | None, criterion: str, limit: int | None = None)
 
 def pairs_of(
     batches: Batches | None, criterion: str, limit: int | None = None
-) -> Iterator[tuple[Inputs, Tensor]]:
-    """Yield the model inputs and labels of each batch.
+) -> Iterator[tuple[Inputs, Any]]:
+    """Yield the model inputs and targets of each batch.
 
     Args:
         batches: an iterable of (x, y), or a function that returns one.
@@ -47,7 +47,7 @@ def pairs_of(
         PlanError: there are no batches, or one is not (x, y).
     """
     for batch in _each(batches, criterion, limit):
-        if not (isinstance(batch, (tuple, list)) and len(batch) == 2 and isinstance(batch[1], Tensor)):
+        if not (isinstance(batch, (tuple, list)) and len(batch) == 2 and tensors_among(batch[1])):
             raise PlanError(
                 f"criterion {criterion} needs labels: batches is {_HOW}, y a tensor; got {_kind(batch)}"
             )

@@ -2,20 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgeprune.data.targets import moved
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph
-from edgeprune.importance.batches import Batches, Inputs, images_in, pairs_of
+from edgeprune.importance.batches import Batches, Inputs, images_in, pairs_of, tensors_among
 from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
 from edgeprune.importance.options import choice, count_or_all, function
 from edgeprune.importance.sites import Site, run_network, written_sites
 from edgeprune.recording.taps import Tap
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class _Gate:
         return LayerScores(self.site.layer, mean.numpy(), self.site.classes)
 
 
-def _add_gradients(graph: Graph, gates: list[_Gate], inputs: Inputs, labels: Tensor, loss: Loss) -> None:
+def _add_gradients(graph: Graph, gates: list[_Gate], inputs: Inputs, labels: Any, loss: Loss) -> None:
     taps: dict[torch.fx.Node, Tap] = {gate.site.node: gate.tap for gate in gates}
     with torch.enable_grad():
         output = run_network(graph, inputs, after=taps)
@@ -140,10 +142,11 @@ def _with_gradients(gates: list[_Gate]) -> list[_Gate]:
     return with_gradients
 
 
-def _loss_of(loss: Loss, output: Tensor, labels: Tensor) -> Tensor:
-    if isinstance(output, Tensor):
-        labels = labels.to(output.device)
-    if not labels.is_floating_point():
+def _loss_of(loss: Loss, output: Any, labels: Any) -> Tensor:
+    outputs = tensors_among(output)
+    if outputs:
+        labels = moved(labels, outputs[0].device)
+    if isinstance(labels, Tensor) and not labels.is_floating_point():
         labels = labels.long()
     try:
         value = loss(output, labels)

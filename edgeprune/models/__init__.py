@@ -1,4 +1,4 @@
-"""Models by name: ResNets, VGG-16 and MobileNets, torchvision's classifiers, and a user's own factory."""
+"""Models by name: ResNets, VGG-16, MobileNets, a U-Net, torchvision's networks, and a user's own factory."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ DETECTORS = (
     "ssdlite320_mobilenet_v3_large", "ssd300_vgg16", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2",
     "fcos_resnet50_fpn",
 )  # fmt: skip
-ELSEWHERE = "or torchvision:NAME for its other classifiers, or package.module:factory for your own"
+UNETS = ("unet_small",)
+SEGMENTERS = ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large")
+ELSEWHERE = "or torchvision:NAME for its other networks, or package.module:factory for your own"
 
 
 def model_names() -> list[str]:
-    """Return the names of the built-in models: those for CIFAR sizes, then those for ImageNet sizes.
+    """Return the names of the built-in models: those for CIFAR sizes, those for ImageNet sizes, those for masks.
 
     No heavy package is imported.
     """
-    return [*CIFAR_DEPTHS, *CIFAR_OTHERS, *IMAGENET, *TORCHVISION]
+    return [*CIFAR_DEPTHS, *CIFAR_OTHERS, *IMAGENET, *TORCHVISION, *UNETS, *SEGMENTERS]
 
 
 def is_cifar_sized(name: str) -> bool:
@@ -43,7 +45,7 @@ def build(name: str, *, num_classes: int, in_channels: int = 3, **args: Any) -> 
 
     Args:
         name: one of `model_names`, ``torchvision:NAME`` or ``package.module:factory``.
-        num_classes: number of logits, at least 2.
+        num_classes: number of classes, at least 2.
         in_channels: channels of the images.
         **args: passed on to the model or factory.
 
@@ -51,7 +53,7 @@ def build(name: str, *, num_classes: int, in_channels: int = 3, **args: Any) -> 
         ModelError: for an unknown name, unsupported arguments, or a factory that fails.
     """
     if num_classes < 2:
-        raise ModelError(f"a classifier needs at least 2 classes, not {num_classes}")
+        raise ModelError(f"a model needs at least 2 classes, not {num_classes}")
     return _builder(name)(num_classes=num_classes, in_channels=in_channels, **args)
 
 
@@ -66,7 +68,11 @@ def _builder(name: str) -> Callable[..., nn.Module]:
         from edgeprune.models.detectors import torchvision_detector
 
         return partial(torchvision_detector, name.removeprefix("torchvision:"))
-    if name in TORCHVISION or name.startswith("torchvision:"):
+    if name in UNETS:
+        from edgeprune.models.unet import unet_small
+
+        return unet_small
+    if name in TORCHVISION or name in SEGMENTERS or name.startswith("torchvision:"):
         from edgeprune.models.vision import torchvision_model
 
         return partial(torchvision_model, name.removeprefix("torchvision:"))

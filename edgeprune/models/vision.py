@@ -1,4 +1,4 @@
-"""Build torchvision's classification models by torchvision's own names, without its weights."""
+"""Build torchvision's classifiers, segmentation networks and detectors by its own names, without its weights."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ DEFAULTS = {name: {"aux_logits": False, "init_weights": True} for name in ("goog
 
 
 def torchvision_model(name: str, /, *, num_classes: int, in_channels: int = 3, **args: Any) -> nn.Module:
-    """Build ``torchvision.models.NAME`` with random weights.
+    """Build ``torchvision.models.NAME``, or that of its segmentation or detection, with random weights.
 
     Args:
-        name: torchvision's name of a classifier.
-        num_classes: number of logits.
+        name: torchvision's name.
+        num_classes: number of classes; background is one of them where masks or boxes are learned.
         in_channels: channels of the images, 3.
         **args: passed to torchvision.
 
@@ -24,14 +24,14 @@ def torchvision_model(name: str, /, *, num_classes: int, in_channels: int = 3, *
     """
     from torchvision import models
 
-    names = models.list_models(module=models)
-    if name not in names:
-        raise ModelError(known("torchvision model", name, names))
+    classifiers = models.list_models(module=models)
+    others = [*models.list_models(module=models.segmentation), *models.list_models(module=models.detection)]
+    if name not in classifiers and name not in others:
+        raise ModelError(known("torchvision model", name, [*classifiers, *others]))
     if in_channels != 3:
         raise ModelError(f"torchvision's {name} takes images of 3 channels, not {in_channels}")
+    defaults = {"weights_backbone": None} if name in others else DEFAULTS.get(name, {})
     try:
-        return models.get_model(
-            name, weights=None, num_classes=num_classes, **{**DEFAULTS.get(name, {}), **args}
-        )
+        return models.get_model(name, weights=None, num_classes=num_classes, **{**defaults, **args})
     except (TypeError, ValueError) as error:
         raise ModelError(f"torchvision's {name} cannot be built with {args}: {error}") from error

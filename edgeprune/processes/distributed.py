@@ -8,12 +8,14 @@ layers and parameters during training, which wrappers do not follow. All process
 import os
 import re
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeprune.errors import EdgePruneError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Batch = TypeVar("Batch", "Tensor", list[Any])
 
 
 class World:
@@ -26,10 +28,12 @@ class World:
         """Whether this process writes files."""
         return self.rank == 0
 
-    def shard(self, batch: "Tensor") -> "Tensor":
-        """Return this process's slice of a batch, in the order of ranks; slices are equal, the remainder is dropped."""
+    def shard(self, batch: Batch) -> Batch:
+        """Return this process's slice of a tensor or list, in the order of ranks; equal slices, the rest is dropped."""
         count = len(batch) // self.size
-        return batch if self.size == 1 else batch[self.rank * count : (self.rank + 1) * count]
+        if self.size == 1:
+            return batch
+        return batch[self.rank * count : (self.rank + 1) * count]
 
     def average(self, tensors: "list[Tensor]") -> None:
         """Replace each tensor by its mean over all processes."""

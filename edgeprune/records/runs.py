@@ -64,6 +64,8 @@ class DataSpec(Struct):
     seed: Annotated[int, Meta(ge=0)]
     native_size: tuple[Side, Side] | None
     fingerprint: str
+    kind: Name | UnsetType = UNSET
+    classes: Annotated[list[str], Meta(min_length=1)] | UnsetType = UNSET
 
 
 class Config(Struct):

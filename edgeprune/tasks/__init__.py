@@ -11,12 +11,14 @@ from edgeprune.errors import TrainError
 from edgeprune.registry import ObjectRegistry
 from edgeprune.tasks.base import Metric, MetricAverager, Task
 from edgeprune.tasks.classification import ACCURACY, Classification
+from edgeprune.tasks.segmentation import Segmentation
 
 __all__ = [
     "TASKS",
     "Classification",
     "Metric",
     "MetricAverager",
+    "Segmentation",
     "Task",
     "get",
     "metric_of",
@@ -36,6 +38,7 @@ TASKS = ObjectRegistry("task", "edgeprune.tasks", TrainError, Task, _check_metri
 register, get, names = TASKS.add, TASKS.__getitem__, TASKS.names
 
 register(Classification())
+register(Segmentation())
 
 
 def metric_of(summary: Mapping[str, Any]) -> Metric:

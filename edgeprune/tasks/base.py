@@ -1,12 +1,13 @@
 """The interface of a task: its loss, its metrics, and when two outputs agree."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from edgeprune.errors import ModelError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from edgeprune.data import DataBundle
 
@@ -44,6 +45,16 @@ class Metric:
         }  # fmt: skip
 
 
+class Meter(Protocol):
+    """Accumulates a task's metrics over batches."""
+
+    def add(self, output: Any, target: Any) -> None:
+        """Add a batch of outputs and their targets."""
+
+    def values(self) -> dict[str, float]:
+        """Return each metric by name."""
+
+
 class MetricAverager:
     """Accumulates a task's metrics over batches: by default means over items.
 
@@ -77,6 +88,8 @@ class Task:
         metrics: models are compared by the first.
         distills: whether a student can learn from its outputs.
         target_scorer: name of the runner's function that scores outputs on a device; None if it has none.
+        target_kind: of the targets that it needs; see `edgeprune.data.targets`.
+        models: names of those that suit it, for messages.
     """
 
     name: str = ""
@@ -84,6 +97,8 @@ class Task:
     metrics: tuple[Metric, ...] = ()
     distills: ClassVar[bool] = False
     target_scorer: ClassVar[str | None] = None
+    target_kind: ClassVar[str] = "labels"
+    models: ClassVar[tuple[str, ...]] = ()
 
     @property
     def metric(self) -> Metric:
@@ -91,6 +106,16 @@ class Task:
         return self.metrics[0]
 
     # --- training ------------------------------------------------------------------------------------
+
+    def training_output(self, model: "nn.Module", x: "Tensor", target: Any) -> Any:  # noqa: ARG002
+        """Run a model in training mode, and return what `total_loss` takes.
+
+        Args:
+            model: in training.
+            x: images, (N, C, H, W).
+            target: the data's, on the same device, for a model that computes its loss itself.
+        """
+        return model(x)
 
     def loss(self, output: Any, target: Any, *, label_smoothing: float = 0.0) -> "Tensor":
         """Return the mean loss over a batch, a scalar.
@@ -150,6 +175,10 @@ class Task:
 
     # --- evaluation ----------------------------------------------------------------------------------
 
+    def outputs_of(self, output: Any) -> Any:
+        """Return the tensors of an output by which models are compared and that files give; all by default."""
+        return output
+
     def measures(self, output: Any, target: Any) -> "dict[str, Tensor]":
         """Return for each metric one number per item of a batch; the metric is their mean over all items.
 
@@ -159,9 +188,17 @@ class Task:
         """
         raise NotImplementedError
 
-    def meter(self) -> MetricAverager:
+    def meter(self) -> Meter:
         """Return an accumulator of the metrics; override it for metrics that are not means over items."""
         return MetricAverager(self)
+
+    def scored(self, totals: Mapping[str, Any]) -> dict[str, float]:
+        """Return the metrics from what the runner's `target_scorer` counted on a device over all test images.
+
+        Args:
+            totals: the counts by name, summed over the parts of the test images; see `edgeprune_target.scorers`.
+        """
+        raise NotImplementedError
 
     def agreement(self, outputs: "Tensor", others: "Tensor") -> float:
         """Return the share of items on which two outputs agree, for parity of exported files.

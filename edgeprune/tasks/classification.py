@@ -1,5 +1,6 @@
 """Classification: a logit for each class, one class for each image."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.errors import ModelError
@@ -66,6 +67,14 @@ class Classification(Task):
         """Return for each image whether its largest logit is its label's."""
         # argmax returns the position of a NaN, which could be the label's by chance.
         return {ACCURACY.name: (output.argmax(1).cpu() == target) & finite_rows(output).cpu()}
+
+    def scored(self, totals: Mapping[str, Any]) -> dict[str, float]:
+        """Return the share of images that a device classified correctly.
+
+        Args:
+            totals: ``correct`` and ``count``, of images.
+        """
+        return {ACCURACY.name: totals["correct"] / totals["count"]}
 
     def agreement(self, outputs: "Tensor", others: "Tensor") -> float:
         """Return the share of images for which both have the same largest logit."""

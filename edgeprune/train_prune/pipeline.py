@@ -126,7 +126,8 @@ def begin(
     _check_names(options)
     data = load_data(
         options.data, root=options.data_root, download=options.download, image_size=options.image_size,
-        val_fraction=options.val_fraction, seed=options.seed, progress=progress,
+        val_fraction=options.val_fraction, seed=options.seed, kind=tasks.get(options.task).target_kind,
+        progress=progress,
     )  # fmt: skip
     typed = typed_names(options)
     options = resolve(options, data)

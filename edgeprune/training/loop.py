@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.data import Batch, DataBundle
+from edgeprune.data.targets import moved
 from edgeprune.errors import RunError, TrainError
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
@@ -132,17 +133,18 @@ class Stage:
         before, total = self.span or (0, self.steps)
         return self.options.rate_at(before + step, total)
 
-    def _train_step(self, x: Tensor, y: Tensor) -> tuple[float, bool]:
+    def _train_step(self, x: Tensor, y: Any) -> tuple[float, bool]:
         """Take one optimizer step; return its loss, and whether any process is to stop."""
         options, rate = self.options, self.learning_rate(self.step)
         torch.manual_seed(self._seed() * 1_000_003 + self.step)  # so that dropout repeats after a resume
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        x, y = world().shard(x), world().shard(y).to(options.device)
+        x, y = world().shard(x), moved(world().shard(y), options.device)
         x = x.to(options.device, memory_format=torch.channels_last)
         with computing_in(options.precision, options.device):
-            output, teacher_output = self.model(x), self._teacher_output(x)
+            output = self.task.training_output(self.model, x, y)
+            teacher_output = self._teacher_output(x)
         loss = self.task.total_loss(output, y, teacher_output, label_smoothing=options.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()

@@ -1,7 +1,16 @@
 import pytest
 import torch
 
-from edgeprune.data.augment import crop_box, generator_for, mirrored, normalised, resized, shifted
+from edgeprune.data.augment import (
+    crop_box,
+    draw_flips,
+    draw_offsets,
+    generator_for,
+    mirrored,
+    normalised,
+    resized,
+    shifted,
+)
 
 
 def numbered(count: int = 64, side: int = 4) -> torch.Tensor:
@@ -22,7 +31,7 @@ def test_shifted_moves_each_image_as_a_whole() -> None:
     images = numbered()
     padded = torch.nn.functional.pad(images, (1, 1, 1, 1))
     allowed = {padded[0, 0, y : y + 4, x : x + 4].numpy().tobytes() for y in range(3) for x in range(3)}
-    moved = shifted(images, 1, generator_for(5))
+    moved = shifted(images, 1, draw_offsets(64, 1, generator_for(5)))
     seen = {image[0].numpy().tobytes() for image in moved}
     assert seen == allowed  # 64 draws of 9 places: one is missed with probability 9 * (8/9)**64 = 0.5 %
     assert torch.equal(moved[:, 0], moved[:, 2])
@@ -31,12 +40,12 @@ def test_shifted_moves_each_image_as_a_whole() -> None:
 
 
 def test_shift_of_nothing_changes_nothing() -> None:
-    assert torch.equal(shifted(numbered(), 0, generator_for(0)), numbered())
+    assert torch.equal(shifted(numbered(), 0, draw_offsets(64, 0, generator_for(0))), numbered())
 
 
 def test_mirrored_flips_about_half_and_only_left_to_right() -> None:
     images = numbered(400)
-    flipped = mirrored(images, generator_for(1))
+    flipped = mirrored(images, draw_flips(400, generator_for(1)))
     changed = (flipped != images).flatten(1).any(1)
     assert 150 < changed.sum() < 250  # five standard deviations of 10
     assert torch.equal(flipped[changed], images[changed].flip(3))

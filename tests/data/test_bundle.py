@@ -4,6 +4,7 @@ import torch
 
 from edgeprune.data.bundle import DataBundle, Split
 from edgeprune.data.images import MemoryImages
+from edgeprune.data.targets import Labels
 from edgeprune.errors import DataError
 
 
@@ -11,7 +12,7 @@ def bundle(train: int = 10, *, ahead: bool = False) -> DataBundle:
     """Images that are their own label: position p is all pixels p, label p."""
     labels = np.arange(train + 5)
     pixels = torch.from_numpy(labels).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2).contiguous()
-    images = MemoryImages(labels, lambda: pixels, size=(2, 2), pad=0, flip=True)
+    images = MemoryImages(Labels(labels), lambda: pixels, size=(2, 2), pad=0, flip=True)
     images.ahead = ahead
     splits = {"train": Split(images, labels[:train]), "val": Split(images, labels[:0])}
     splits["test"] = Split(images, labels[train:][::-1].copy())

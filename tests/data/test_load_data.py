@@ -17,7 +17,7 @@ def positions(data: DataBundle, split: str) -> set[int]:
 
 
 def test_names() -> None:
-    assert data_names() == ["cifar10", "cifar100", "digits"]
+    assert data_names() == ["cifar10", "cifar100", "digits", "digits-segment"]
 
 
 def test_digits() -> None:
@@ -33,7 +33,7 @@ def test_validation_images_are_training_images_left_out_per_class() -> None:
     data = load_data("digits", val_fraction=0.2)
     assert positions(data, "train") | positions(data, "val") == set(range(1437))
     assert data.sizes["val"] == 287
-    assert np.bincount(data.splits["val"].labels).min() >= 27
+    assert np.bincount(data.splits["val"].strata).min() >= 27
 
 
 def test_seed_moves_validation_and_never_test() -> None:
@@ -59,7 +59,7 @@ def test_a_fifth_is_held_out_where_no_test_part_is(make_folder: Callable[..., Pa
     folder = make_folder({"": [10, 20]})
     data = load_data(folder, val_fraction=0.25)
     assert data.sizes == {"train": 18, "val": 6, "test": 6}
-    assert np.bincount(data.splits["test"].labels).tolist() == [2, 4]
+    assert np.bincount(data.splits["test"].strata).tolist() == [2, 4]
     assert "6 of 30" in data.notes[0]
     assert positions(load_data(folder, seed=9), "test") == positions(data, "test")
 
@@ -145,7 +145,7 @@ def test_a_run_goes_on_without_an_image_that_broke(
     again = load_from_spec(spec)
     assert again.steps(4) == steps and again.sizes["train"] == data.sizes["train"]
     assert again.sizes["val"] + again.sizes["test"] <= data.sizes["val"] + data.sizes["test"]
-    assert np.array_equal(again.splits["train"].labels, data.splits["train"].labels)
+    assert np.array_equal(again.splits["train"].strata, data.splits["train"].strata)
     assert sum(len(y) for _, y in again.train_batches(0, batch_size=4, seed=0)) == 4 * steps
     for split in ("val", "test"):
         assert sum(len(y) for _, y in again.batches(split)) == again.sizes[split]

@@ -15,7 +15,8 @@ def test_names() -> None:
     resnets = ["resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"]
     cifar = [*resnets, "mobilenetv2_cifar", "mobilenetv1_cifar", "vgg16_cifar"]
     imagenet = ["mobilenetv1", "mobilenet_v2", "resnet18", "resnet34", "resnet50", "vgg16_bn"]
-    assert model_names() == cifar + imagenet
+    masks = ["unet_small", "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"]
+    assert model_names() == cifar + imagenet + masks
     assert [name for name in model_names() if is_cifar_sized(name)] == cifar
 
 
@@ -32,6 +33,17 @@ def test_built_models_give_logits_and_can_be_traced(name: str) -> None:
     logits = model(images)
     assert logits.shape == (2, 7)
     assert torch.equal(fx.symbolic_trace(model)(images), logits)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (50, 37)])
+def test_the_unet_gives_a_logit_at_each_pixel(size: tuple[int, int]) -> None:
+    logits = build("unet_small", num_classes=4, width=0.25).eval()(torch.randn(2, 3, *size))
+    assert logits.shape == (2, 4, *size)
+
+
+def test_torchvision_segments_without_weights_of_its_own() -> None:
+    model = build("lraspp_mobilenet_v3_large", num_classes=5).eval()
+    assert model(torch.randn(1, 3, 32, 32))["out"].shape == (1, 5, 32, 32)
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
