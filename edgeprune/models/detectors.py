@@ -1,8 +1,8 @@
 """Build torchvision's one-stage detectors by torchvision's own names, for batches of images of one size.
 
 A detector stays an object of torchvision's class: given a list of images it does what torchvision's does. Given a batch
-(N, C, H, W) of normalised images it returns what its head computes, as tensors, in training mode too, so that it is
-watched, pruned, measured and exported like any other network; given targets as well, its losses.
+(N, C, H, W) of normalised images it returns boxes and scores as tensors, so that it is watched, pruned, measured and
+exported like any other network; given targets as well, its losses.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ from torchvision.models.detection.fcos import FCOS
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.models.detection.ssd import SSD
-from torchvision.ops import clip_boxes_to_image
 
 from edgeprune.errors import ModelError, known
 from edgeprune.models import DETECTORS
@@ -30,10 +29,12 @@ class Detector(nn.Module):
     Attributes:
         image_shape: (height, width) of the images that its anchors are for.
         grids: (height, width) of each of its feature maps, for such images.
+        anchors: (anchors, 4), x1, y1, x2, y2 in pixels of such images.
     """
 
     image_shape: tuple[int, int]
     grids: tuple[tuple[int, int], ...]
+    anchors: Tensor
     # Torchvision's, which have no types of their own.
     backbone: Any
     head: Any
@@ -43,60 +44,58 @@ class Detector(nn.Module):
     compute_loss: Any
 
     def forward(self, images: Any, targets: Any = None) -> Any:
-        """Return the head's tensors for a batch, or its losses; for a list of images what torchvision returns.
+        """Return boxes and scores of a batch, or its losses; for a list of images what torchvision returns.
 
         Args:
             images: normalised, (N, C, H, W); or a list of images from 0 to 1, each (C, H, W).
             targets: for a batch, dicts of ``boxes`` (n, 4), x1, y1, x2, y2 in pixels, and ``labels`` (n,) from 0; for
                 a list, those of torchvision, whose labels count from 1.
+
+        Returns:
+            For a batch without targets ``{"boxes": (N, anchors, 4), "scores": (N, anchors, classes)}``; in training
+            mode the head's tensors, of which these are made. With targets the losses by name.
         """
         if not isinstance(images, Tensor):
             return super().forward(images, targets)
-        heads = self.heads(images)
-        return heads if targets is None else self.losses(heads, targets)
-
-    def heads(self, images: Tensor) -> Heads:
-        """Return what the head computes for images (N, C, H, W): tensors (N, anchors, ...) by name."""
-        features = self.backbone(images)
-        return self.head(list(features.values()))
-
-    def anchors(self, heads: Heads) -> Tensor:
-        """Return the anchors of images, (anchors, 4), x1, y1, x2, y2 in pixels, where and as ``heads`` are."""
-        logits = heads["cls_logits"]
-        blank = [logits.new_empty(1, 1, *grid, dtype=torch.float32) for grid in self.grids]
-        image = ImageList(logits.new_empty(1, 1, *self.image_shape, dtype=torch.float32), [self.image_shape])
-        anchors = self.anchor_generator(image, blank)[0]
-        if len(anchors) != logits.shape[1]:
-            height, width = self.image_shape
-            raise ModelError(
-                f"the detector gives {logits.shape[1]} boxes an image, its anchors for {width}x{height} pixels are "
-                f"{len(anchors)}: give it images of that size"
-            )
-        return anchors
+        heads = self.head(list(self.backbone(images).values()))
+        if targets is not None:
+            return self.losses(heads, targets)
+        return heads if self.training else self.decoded(heads)
 
     def losses(self, heads: Heads, targets: Sequence[Heads]) -> Losses:
         """Return the losses of a batch by name, scalars.
 
         Args:
-            heads: what `heads` returned for the batch.
+            heads: the head's tensors for the batch.
             targets: of each image: ``boxes`` (n, 4), ``labels`` (n,) from 0.
         """
-        anchors = self.anchors(heads)
-        heads = {name: tensor.float() for name, tensor in heads.items()}
+        heads = self._checked(heads)
         one_based = [{"boxes": target["boxes"], "labels": target["labels"] + 1} for target in targets]
-        return self._losses(heads, one_based, anchors)
+        return self._losses(heads, one_based)
 
-    def decoded(self, heads: Heads) -> tuple[Tensor, Tensor]:
+    def decoded(self, heads: Heads) -> Heads:
         """Return boxes (N, anchors, 4), x1, y1, x2, y2 in pixels, and scores (N, anchors, classes) from 0 to 1."""
-        anchors = self.anchors(heads)
-        heads = {name: tensor.float() for name, tensor in heads.items()}
-        boxes = self._boxes(heads["bbox_regression"], anchors)
-        return clip_boxes_to_image(boxes, self.image_shape), self._scores(heads)[:, :, 1:]
+        heads = self._checked(heads)
+        height, width = self.image_shape
+        x1, y1, x2, y2 = self._boxes(heads["bbox_regression"]).unbind(-1)
+        inside = [x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)]
+        return {"boxes": torch.stack(inside, -1), "scores": self._scores(heads)[:, :, 1:]}
 
-    def _losses(self, heads: Heads, targets: list[Heads], anchors: Tensor) -> Losses:
+    def _checked(self, heads: Heads) -> Heads:
+        """Return the head's tensors in float32."""
+        places = heads["cls_logits"].shape[1]
+        if places != len(self.anchors):
+            height, width = self.image_shape
+            raise ModelError(
+                f"the detector gives {places} boxes an image, its anchors for {width}x{height} pixels are "
+                f"{len(self.anchors)}: give it images of that size"
+            )
+        return {name: tensor.float() for name, tensor in heads.items()}
+
+    def _losses(self, heads: Heads, targets: list[Heads]) -> Losses:
         raise NotImplementedError
 
-    def _boxes(self, codes: Tensor, anchors: Tensor) -> Tensor:
+    def _boxes(self, codes: Tensor) -> Tensor:
         raise NotImplementedError
 
     def _scores(self, heads: Heads) -> Tensor:
@@ -125,19 +124,19 @@ LARGEST_LOG = 4.135166556742356  # log(1000 / 16), torchvision's bound of the gr
 class SSDDetector(Detector, SSD):
     """SSD and SSDlite."""
 
-    def _losses(self, heads: Heads, targets: list[Heads], anchors: Tensor) -> Losses:
+    def _losses(self, heads: Heads, targets: list[Heads]) -> Losses:
         from torchvision.ops import box_iou
 
         matches = [
-            self.proposal_matcher(box_iou(target["boxes"], anchors))
+            self.proposal_matcher(box_iou(target["boxes"], self.anchors))
             if len(target["boxes"])
-            else torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
+            else torch.full((len(self.anchors),), -1, dtype=torch.int64, device=self.anchors.device)
             for target in targets
         ]
-        return self.compute_loss(targets, heads, [anchors] * len(targets), matches)
+        return self.compute_loss(targets, heads, [self.anchors] * len(targets), matches)
 
-    def _boxes(self, codes: Tensor, anchors: Tensor) -> Tensor:
-        return _decoded(codes, anchors, self.box_coder.weights)
+    def _boxes(self, codes: Tensor) -> Tensor:
+        return _decoded(codes, self.anchors, self.box_coder.weights)
 
     def _scores(self, heads: Heads) -> Tensor:
         return heads["cls_logits"].softmax(-1)
@@ -146,11 +145,11 @@ class SSDDetector(Detector, SSD):
 class RetinaNetDetector(Detector, RetinaNet):
     """RetinaNet."""
 
-    def _losses(self, heads: Heads, targets: list[Heads], anchors: Tensor) -> Losses:
-        return self.compute_loss(targets, heads, [anchors] * len(targets))
+    def _losses(self, heads: Heads, targets: list[Heads]) -> Losses:
+        return self.compute_loss(targets, heads, [self.anchors] * len(targets))
 
-    def _boxes(self, codes: Tensor, anchors: Tensor) -> Tensor:
-        return _decoded(codes, anchors, self.box_coder.weights)
+    def _boxes(self, codes: Tensor) -> Tensor:
+        return _decoded(codes, self.anchors, self.box_coder.weights)
 
     def _scores(self, heads: Heads) -> Tensor:
         return heads["cls_logits"].sigmoid()
@@ -159,11 +158,12 @@ class RetinaNetDetector(Detector, RetinaNet):
 class FCOSDetector(Detector, FCOS):
     """FCOS: four distances to a box's sides at each place, and how central the place is."""
 
-    def _losses(self, heads: Heads, targets: list[Heads], anchors: Tensor) -> Losses:
+    def _losses(self, heads: Heads, targets: list[Heads]) -> Losses:
         sizes = [height * width for height, width in self.grids]
-        return self.compute_loss(targets, heads, [anchors] * len(targets), sizes)
+        return self.compute_loss(targets, heads, [self.anchors] * len(targets), sizes)
 
-    def _boxes(self, codes: Tensor, anchors: Tensor) -> Tensor:
+    def _boxes(self, codes: Tensor) -> Tensor:
+        anchors = self.anchors
         size, centre = anchors[:, 2:] - anchors[:, :2], (anchors[:, :2] + anchors[:, 2:]) / 2
         distances = codes * torch.cat([size, size], 1)
         return torch.cat([centre - distances[..., :2], centre + distances[..., 2:]], -1)
@@ -237,8 +237,11 @@ def fitted(
     transform.image_mean, transform.image_std = list(mean), list(std)
     mode = model.training
     with torch.no_grad():
-        features = model.eval().backbone(torch.zeros(1, 3, *image_shape))  # type: ignore[operator]
-    model.grids = tuple(tuple(feature.shape[-2:]) for feature in features.values())  # type: ignore[assignment]
+        blank = torch.zeros(1, 3, *image_shape)
+        features = list(model.eval().backbone(blank).values())  # type: ignore[operator]
+        anchors = model.anchor_generator(ImageList(blank, [image_shape]), features)[0]  # type: ignore[operator]
+    model.grids = tuple(tuple(feature.shape[-2:]) for feature in features)  # type: ignore[assignment]
+    model.register_buffer("anchors", anchors.float().clone(), persistent=False)
     return model.train(mode)
 
 

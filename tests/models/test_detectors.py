@@ -52,8 +52,7 @@ def test_decoded_boxes_are_torchvisions(name: str) -> None:
     model.score_thresh = 0.0
     images = torch.stack([scene(number, side=SIDE).image for number in range(2)])
     with torch.no_grad():
-        heads = model(normalised(images))
-        boxes, scores = detector_of(model).decoded(heads)
+        boxes, scores = model(normalised(images)).values()
         detections = model([*images])
     assert boxes.shape == (2, scores.shape[1], 4) and scores.shape[2] == 3
     for place, found in enumerate(detections):
@@ -63,10 +62,12 @@ def test_decoded_boxes_are_torchvisions(name: str) -> None:
             assert bool(((scores[place, near, label - 1] - score).abs() < 1e-5).any())
 
 
-def test_the_heads_are_the_same_in_training() -> None:
+def test_training_gives_the_head_and_evaluation_what_is_made_of_it() -> None:
     model = made("ssdlite320_mobilenet_v3_large")
     outputs = model.train()(torch.zeros(2, 3, SIDE, SIDE))
     assert set(outputs) == {"bbox_regression", "cls_logits"} and outputs["cls_logits"].shape[2] == 11
+    assert set(model.eval()(torch.zeros(1, 3, SIDE, SIDE))) == {"boxes", "scores"}
+    assert "anchors" not in model.state_dict()  # torchvision's own weights load, and its weights are these
 
 
 def test_a_detector_is_pruned_and_stays_torchvisions() -> None:
@@ -76,8 +77,8 @@ def test_a_detector_is_pruned_and_stays_torchvisions() -> None:
     example = torch.zeros(1, 3, SIDE, SIDE)
     small = edgeprune.prune(model, example, target="flops=0.5").model
     assert isinstance(small, SSD) and isinstance(small, Detector)
-    boxes, scores = detector_of(small).decoded(small(example))
-    assert boxes.shape[1] == scores.shape[1] == len(detector_of(model).anchors(model(example)))
+    boxes, scores = small(example).values()
+    assert boxes.shape[1] == scores.shape[1] == len(detector_of(model).anchors)
     assert len(small([torch.zeros(3, SIDE, SIDE)])) == 1
 
 
@@ -93,7 +94,7 @@ def test_what_cannot_be_built_is_one_line() -> None:
         detector_of(nn.Linear(2, 2))
     model = made("ssdlite320_mobilenet_v3_large").eval()
     with pytest.raises(ModelError, match="for 64x64 pixels are"):
-        detector_of(model).decoded(model(torch.zeros(1, 3, 128, 128)))
+        model(torch.zeros(1, 3, 128, 128))
 
 
 def test_every_name_is_a_detector_of_torchvision() -> None:
