@@ -7,7 +7,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,7 @@ from edgeprune.graph.flow import Consumer
 from edgeprune.graph.plan import Plan
 from edgeprune.learned.conv import ChannelGate, PruningConv2d, is_prunable
 from edgeprune.learned.mask import OFFSET, continuous_mask, evidence, shared_mask, with_floor
-from edgeprune.learned.pruning_model import PruningModelBank
+from edgeprune.learned.pruning_model import SIDE, PruningModelBank, multiply_adds, own_side
 from edgeprune.processes.distributed import world
 from edgeprune.recording.record import CALL
 from edgeprune.recording.taps import TapMode, Taps, tapping
@@ -34,6 +34,8 @@ from edgeprune.rewrite.masking import parts_of
 
 ModelFactory = Callable[[int], nn.Module]
 
+COSTLY = 2.0  # times the network's own multiply-adds, from which on small maps are judged at their own size
+
 
 @dataclass(frozen=True)
 class MaskedConv:
@@ -42,6 +44,7 @@ class MaskedConv:
     name: str
     classes: NDArray[np.int64]
     group: int
+    side: int = SIDE  # of the maps that its pruning-model sees
 
 
 class OutputAnalyser(nn.Module):
@@ -124,6 +127,7 @@ class OutputAnalyser(nn.Module):
 
     def _masked_convolutions(self, factory: ModelFactory | None) -> list[MaskedConv]:
         masked_convs: list[MaskedConv] = []
+        shapes: list[torch.Size] = []
         for consumer in self.graph.flow.consumers:
             name = _layer_of(consumer)
             if name is None or not is_prunable(self.model.get_submodule(name)):
@@ -138,9 +142,26 @@ class OutputAnalyser(nn.Module):
             made = factory(conv.in_channels) if factory else None  # type: ignore[arg-type]
             PruningConv2d.attach(conv, made)  # type: ignore[arg-type]
             masked_convs.append(MaskedConv(name, classes, int(groups[0])))
+            shapes.append(self.graph.flow.values[consumer.source].shape)
         if not masked_convs:
             raise ModelError("no convolution of this model reads channels that may be pruned")
-        return masked_convs
+        return masked_convs if factory else self._affordable(masked_convs, shapes)
+
+    def _affordable(self, masked_convs: list[MaskedConv], shapes: list[torch.Size]) -> list[MaskedConv]:
+        """Let pruning-models see small maps at their own size where they would take far more than the network.
+
+        A wide network on small images, as a detector with its maps of 3x3 and 1x1, has so many channels for its size
+        that enlarging each map to 16x16 would take several times what the network itself does.
+        """
+        cost = sum(multiply_adds(len(masked.classes)) for masked in masked_convs)
+        if cost <= COSTLY * self.graph.flops() / shapes[0][0]:
+            return masked_convs
+        sided = [
+            replace(masked, side=own_side(shape)) for masked, shape in zip(masked_convs, shapes, strict=True)
+        ]
+        for masked in sided:
+            self._conv(masked).side = masked.side
+        return sided
 
     def _gate_other_readers(self) -> list[tuple[ChannelGate, NDArray[np.int64]]]:
         """Gate the other consumers: linear layers, shortcuts and grouped convolutions see dropped channels as zero."""
@@ -172,13 +193,19 @@ class OutputAnalyser(nn.Module):
             start += len(masked.classes)
         return [CoupledMask(by_group[g], self.graph.groups[g].least(self.floor)) for g in sorted(by_group)]
 
-    def _make_banks(self, factory: ModelFactory | None) -> tuple[nn.ModuleDict, dict[int, list[int]]]:
-        order: dict[int, list[int]] = defaultdict(list)
+    def _make_banks(self, factory: ModelFactory | None) -> tuple[nn.ModuleDict, dict[str, list[int]]]:
+        """Return a bank for all pruning-models of one width and size of map, and the masked convolutions of each."""
+        order: dict[str, list[int]] = defaultdict(list)
         for index, masked in enumerate(self.masked_convs):
-            order[len(masked.classes)].append(index)
+            at_side = "" if masked.side == SIDE else f" at {masked.side}"
+            order[f"{len(masked.classes)}{at_side}"].append(index)
         if factory is not None:
             return nn.ModuleDict(), order
-        banks = {str(width): PruningModelBank(len(members), width) for width, members in order.items()}
+        firsts = {key: self.masked_convs[members[0]] for key, members in order.items()}
+        banks = {
+            key: PruningModelBank(len(members), len(firsts[key].classes), firsts[key].side)
+            for key, members in order.items()
+        }
         return nn.ModuleDict(banks), order
 
     # --- one step --------------------------------------------------------------------------------
@@ -212,13 +239,13 @@ class OutputAnalyser(nn.Module):
     def _set_aside(self) -> Iterator[None]:
         """Leave the network plain in the block."""
         convs = [self._conv(masked) for masked in self.masked_convs]
-        parts = [(conv.pruning_model, conv.mask) for conv in convs]
+        parts = [(conv.pruning_model, conv.mask, conv.side) for conv in convs]
         self.detach()
         try:
             yield
         finally:
-            for conv, (pruning_model, mask) in zip(convs, parts, strict=True):
-                PruningConv2d.attach(conv, pruning_model)
+            for conv, (pruning_model, mask, side) in zip(convs, parts, strict=True):
+                PruningConv2d.attach(conv, pruning_model, side)
                 conv.mask = mask
             self._hooks = self._hook()
 
@@ -268,14 +295,14 @@ class OutputAnalyser(nn.Module):
         parts: list[Tensor] = [torch.empty(0)] * len(self.masked_convs)
         device = self.cm.device.type
         with torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
-            for width, members in self._bank_order.items():
-                for index, y in zip(members, self._judge(width, members, maps), strict=True):
+            for key, members in self._bank_order.items():
+                for index, y in zip(members, self._judge(key, members, maps), strict=True):
                     parts[index] = y
         return torch.cat([evidence(y.float()) for y in parts])
 
-    def _judge(self, width: int, members: list[int], maps: list[Tensor]) -> Iterator[Tensor]:
+    def _judge(self, key: str, members: list[int], maps: list[Tensor]) -> Iterator[Tensor]:
         if self.banks:
-            yield from self.banks[str(width)](torch.cat([maps[i] for i in members], 1))
+            yield from self.banks[key](torch.cat([maps[i] for i in members], 1))
             return
         for index in members:
             conv = self._conv(self.masked_convs[index])

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeprune.learned.pruning_model import resize
+from edgeprune.learned.pruning_model import SIDE, resize
 
 
 class PruningConv2d(nn.Conv2d):
@@ -14,15 +14,16 @@ class PruningConv2d(nn.Conv2d):
 
     ``pruning_model`` is the network that scores its input channels, if it has its own (None if a
     `PruningModelBank` scores them together with those of others). ``mask`` is (C_in,), set anew at
-    every step. While ``probe`` is a list, the resized input of each call is put on it.
+    every step. While ``probe`` is a list, the input of each call, resized to ``side``, is put on it.
     """
 
     mask: Tensor
     pruning_model: nn.Module | None
     probe: list[Tensor] | None
+    side: int
 
     @staticmethod
-    def attach(conv: nn.Conv2d, pruning_model: nn.Module | None = None) -> None:
+    def attach(conv: nn.Conv2d, pruning_model: nn.Module | None = None, side: int = SIDE) -> None:
         """Turn a plain convolution into a masked one, until `detach`.
 
         It stays the same object, with its parameters, hooks and names in a ``state_dict``; only its class changes,
@@ -31,22 +32,24 @@ class PruningConv2d(nn.Conv2d):
         Args:
             conv: a layer for which `is_prunable` holds.
             pruning_model: scores its input channels, (N, C, H, W) -> (N, C).
+            side: in pixels, to which maps are resized for it.
         """
         conv.__class__ = _masked_class(type(conv))
         conv.pruning_model = pruning_model  # type: ignore[assignment]
         # A plain attribute: an additional buffer would misalign the network's buffers and those of its average.
         conv.mask = torch.ones(conv.in_channels, device=conv.weight.device)
         conv.probe = None  # type: ignore[assignment]
+        conv.side = side  # type: ignore[assignment]
 
     def detach(self) -> None:
         """Undo `attach`; the mask is lost."""
-        del self.mask, self.pruning_model, self.probe
+        del self.mask, self.pruning_model, self.probe, self.side
         self.__class__ = type(self).__mro__[1] if type(self) is PruningConv2d else type(self).__mro__[2]
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Convolve with weight * mask."""
         if self.probe is not None:
-            self.probe.append(resize(input.detach()))
+            self.probe.append(resize(input.detach(), self.side))
         weight = self.weight * self.mask.to(self.weight.device).view(1, -1, 1, 1)
         return self._conv_forward(input, weight, self.bias)
 

@@ -3,6 +3,8 @@
 Source: G. Calleris, Structured Pruning for Efficient Convolutional Networks, Politecnico di Torino, 2023.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,13 +13,29 @@ SIDE = 16  # every map is resized to SIDE x SIDE, so that the size of a layer's 
 BLOCKS = 4  # each halves the map: 16 -> 1
 
 
-def resize(x: Tensor) -> Tensor:
-    """Resize (N, C, H, W) to (N, C, 16, 16), by average pooling or bilinear interpolation."""
-    if x.shape[-2:] == (SIDE, SIDE):
+def resize(x: Tensor, side: int = SIDE) -> Tensor:
+    """Resize (N, C, H, W) to (N, C, side, side), by average pooling or bilinear interpolation."""
+    if x.shape[-2:] == (side, side):
         return x
-    if x.shape[-2] % SIDE == 0 and x.shape[-1] % SIDE == 0:
-        return F.avg_pool2d(x, (x.shape[-2] // SIDE, x.shape[-1] // SIDE))
-    return F.interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False)
+    if x.shape[-2] % side == 0 and x.shape[-1] % side == 0:
+        return F.avg_pool2d(x, (x.shape[-2] // side, x.shape[-1] // side))
+    return F.interpolate(x, (side, side), mode="bilinear", align_corners=False)
+
+
+def own_side(shape: Sequence[int]) -> int:
+    """Return the power of two, from 2 to 16, that holds a map (..., H, W); 2, so that BatchNorm works for one image."""
+    return max(2, min(SIDE, 1 << (max(shape[-2:]) - 1).bit_length()))
+
+
+def multiply_adds(channels: int, side: int = SIDE) -> int:
+    """Return the multiply-adds of the convolutions of a pruning-model for one map of ``side`` pixels a side."""
+    pixels = [max(1, side >> max(0, block - _unpooled(side))) ** 2 for block in range(BLOCKS)]
+    return channels * (2 * 9 * side**2 + 4 * 9 * sum(pixels))
+
+
+def _unpooled(side: int) -> int:
+    """Return the number of blocks, from the first on, that do not halve the map, so that one pixel is left."""
+    return BLOCKS - (side.bit_length() - 1)
 
 
 class PruningModel(nn.Module):
@@ -54,11 +72,16 @@ class PruningModelBank(nn.Module):
     A convolution in groups of two channels is slow as such on every backend. Eight groups at a time are
     written as one group of sixteen channels with a block-diagonal weight: eight times the
     multiplications, and several times faster.
+
+    Args:
+        copies: number of pruning-models.
+        channels: of each.
+        side: of their maps, a power of two; below 16 the first blocks do not halve the map.
     """
 
-    def __init__(self, copies: int, channels: int) -> None:
+    def __init__(self, copies: int, channels: int, side: int = SIDE) -> None:
         super().__init__()
-        self.copies, self.channels = copies, channels
+        self.copies, self.channels, self.side = copies, channels, side
         models = [PruningModel(channels) for _ in range(copies)]
         wide = 2 * channels * copies
         self.stem_weight, self.stem_bias = _empty(wide, 1, 3, 3), _empty(wide)
@@ -79,10 +102,11 @@ class PruningModelBank(nn.Module):
             self.linear_bias.copy_(torch.stack([m.linear.bias for m in models]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return y (copies, N, C) from the maps of all copies side by side (N, copies * C, 16, 16)."""
+        """Return y (copies, N, C) from the maps of all copies side by side (N, copies * C, side, side)."""
         x = _packed_conv(x.contiguous(memory_format=torch.channels_last), self.stem_weight, self.stem_bias)
-        for weight, norm in zip(self.conv_weights, self.norms, strict=True):
-            x = F.max_pool2d(F.relu(norm(_packed_conv(x, weight))), 2)
+        for block, (weight, norm) in enumerate(zip(self.conv_weights, self.norms, strict=True)):
+            x = F.relu(norm(_packed_conv(x, weight)))
+            x = x if block < _unpooled(self.side) else F.max_pool2d(x, 2)
         y = x.flatten(1).view(-1, self.copies, 2 * self.channels).transpose(0, 1)
         return torch.baddbmm(self.linear_bias[:, None], y, self.linear_weight.transpose(1, 2))
 

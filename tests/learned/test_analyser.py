@@ -481,3 +481,38 @@ def test_equal_halves_after_a_phase(split: nn.Module, images: Tensor) -> None:
     train(analyser, images, 8, lr=0.1)
     done = analyser.finish(analyser.freeze(flops(analyser, 0.5)))
     assert done.rewritten == () and done.model.stem.out_channels < 16
+
+
+class Wide(nn.Module):
+    """Many channels on maps of 3x3: what the deep layers of a detector are on a small image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=16)
+        self.up, self.down, self.linear = nn.Conv2d(8, 96, 1), nn.Conv2d(96, 24, 1), nn.Linear(24, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(F.relu(self.down(F.relu(self.up(F.relu(self.stem(x)))))).mean((2, 3)))
+
+
+def test_small_maps_are_judged_at_their_own_size_where_pruning_models_would_cost_most() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 48, 48)
+    analyser = OutputAnalyser(Wide().eval(), images[:1], max_iter=10)
+    assert [masked.side for masked in analyser.masked_convs] == [4, 4]
+    assert sorted(analyser.banks) == ["8 at 4", "96 at 4"]
+    twice = OutputAnalyser(Wide().eval(), images[:2], max_iter=10)  # the example's batch makes no difference
+    assert [masked.side for masked in twice.masked_convs] == [4, 4]
+    analyser.train()(images).square().sum().backward()
+    assert all(bool(parameter.grad.abs().sum() > 0) for parameter in analyser.banks["96 at 4"].conv_weights)
+    analyser.pruning = False
+    with analyser._set_aside():
+        pass
+    assert analyser._conv(analyser.masked_convs[0]).side == 4
+
+
+def test_maps_of_a_network_that_can_afford_it_are_of_16_by_16() -> None:
+    from edgeprune.models import build
+
+    analyser = OutputAnalyser(build("resnet20", num_classes=10), torch.zeros(1, 3, 32, 32))
+    assert {masked.side for masked in analyser.masked_convs} == {16}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeprune.learned.pruning_model import PruningModel, PruningModelBank, resize
+from edgeprune.learned.pruning_model import PruningModel, PruningModelBank, multiply_adds, own_side, resize
 
 
 @pytest.mark.parametrize("side", [(32, 32), (16, 16), (8, 8), (1, 1), (7, 5), (33, 48), (64, 32)])
@@ -83,3 +83,33 @@ def test_copies_of_a_bank_do_not_see_each_other() -> None:
     changed[:, :4] += 1
     difference = (bank(x) - bank(changed)).abs().amax((1, 2))
     assert difference[0] > 1e-4 and difference[1] == difference[2] == 0
+
+
+def test_a_map_is_judged_at_the_power_of_two_that_holds_it() -> None:
+    assert [own_side((2, 7, side, 1)) for side in (1, 2, 3, 4, 5, 8, 9, 16, 17, 96)] == [
+        2, 2, 4, 4, 8, 8, 16, 16, 16, 16,
+    ]  # fmt: skip
+    assert own_side((2, 7, 1, 5)) == 8
+
+
+@pytest.mark.parametrize("side", [2, 4, 8, 16])
+def test_a_bank_of_small_maps_pools_to_one_pixel_at_its_end(side: int) -> None:
+    """By a single pruning-model whose first pools are left out; its multiply-adds by torch's own counter."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    torch.manual_seed(side)
+    single = PruningModel(2)
+    bank = PruningModelBank(1, 2, side)
+    bank.load([single])
+    x = torch.randn(3, 2, side, side)
+    maps = single.depthwise(x)
+    for number, layer in enumerate(single.blocks):
+        if not isinstance(layer, nn.MaxPool2d) or number // 4 >= 4 - side.bit_length() + 1:
+            maps = layer(maps)
+    assert torch.allclose(bank(x)[0], single.linear(maps.flatten(1)), rtol=1e-4, atol=1e-5)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        maps = single.depthwise(x[:1])
+        for number, layer in enumerate(single.blocks):
+            if not isinstance(layer, nn.MaxPool2d) or number // 4 >= 4 - side.bit_length() + 1:
+                maps = layer(maps)
+    assert counter.get_total_flops() == 2 * multiply_adds(2, side)
