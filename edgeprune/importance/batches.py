@@ -12,6 +12,7 @@ from edgeprune.errors import PlanError
 
 # (x, y) pairs, or x alone where no labels are needed; a function returns a new iterable on each call.
 # x is one argument of forward (a tensor, or a dict of them), or a tuple or list with one item for each.
+# A batch that is a dict has forward's arguments by name, and whatever else the loss reads.
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]
 Inputs = tuple[Any, ...]  # the arguments of forward
 
@@ -29,32 +30,42 @@ def inputs_of(batches: Batches | None, criterion: str, limit: int | None = None)
     Raises:
         PlanError: there are no batches, or one is neither x nor (x, y).
     """
-    for batch in _each(batches, criterion, limit):
+    for batch in each_batch(batches, criterion, limit):
         yield _inputs(batch[0] if isinstance(batch, (tuple, list)) and len(batch) == 2 else batch, criterion)
 
 
-def pairs_of(
-    batches: Batches | None, criterion: str, limit: int | None = None
-) -> Iterator[tuple[Inputs, Any]]:
-    """Yield the model inputs and targets of each batch.
+def pair_of(batch: Any, criterion: str) -> tuple[Inputs, Any]:
+    """Return the model inputs of a batch, and what the loss compares the output with.
 
     Args:
-        batches: an iterable of (x, y), or a function that returns one.
+        batch: (x, y), y a tensor or anything that holds some; or a dict of forward's arguments by name, which is
+            given to the loss as it is.
+        criterion: its name, for errors.
+
+    Raises:
+        PlanError: it is neither.
+    """
+    if isinstance(batch, dict):
+        return _inputs(batch, criterion), batch
+    if not (isinstance(batch, (tuple, list)) and len(batch) == 2 and tensors_among(batch[1])):
+        raise PlanError(
+            f"criterion {criterion} needs labels: batches is {_HOW}, y a tensor or a dict or list of them, or "
+            f"give loss=, a function of (model, batch); got {_kind(batch)}"
+        )
+    return _inputs(batch[0], criterion), batch[1]
+
+
+def each_batch(batches: Batches | None, criterion: str, limit: int | None) -> Iterator[Any]:
+    """Yield the batches as they are.
+
+    Args:
+        batches: an iterable, or a function that returns one.
         criterion: its name, for errors.
         limit: largest number of batches; None for all.
 
     Raises:
-        PlanError: there are no batches, or one is not (x, y).
+        PlanError: there are no batches.
     """
-    for batch in _each(batches, criterion, limit):
-        if not (isinstance(batch, (tuple, list)) and len(batch) == 2 and tensors_among(batch[1])):
-            raise PlanError(
-                f"criterion {criterion} needs labels: batches is {_HOW}, y a tensor; got {_kind(batch)}"
-            )
-        yield _inputs(batch[0], criterion), batch[1]
-
-
-def _each(batches: Batches | None, criterion: str, limit: int | None) -> Iterator[Any]:
     if batches is None:
         raise PlanError(f"criterion {criterion} needs data: pass batches=, {_HOW}")
     iterable = batches() if callable(batches) else batches
@@ -105,8 +116,8 @@ def tensors_among(value: Any) -> list[Tensor]:
 
 
 def images_in(inputs: Inputs) -> int:
-    """Return the number of images in a batch: the length of its first tensor."""
-    return len(tensors_among(inputs)[0])
+    """Return the number of images in a batch: the length of its first tensor that has one."""
+    return next((len(tensor) for tensor in tensors_among(inputs) if tensor.dim()), 1)
 
 
 def _kind(value: Any) -> str:

@@ -1,5 +1,8 @@
 """The sites of a running network at which classes appear, and a run that reads values there."""
 
+import inspect
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +20,7 @@ from edgeprune.importance.batches import Inputs, map_tensors, tensors_among
 from edgeprune.recording.lines import first_line, raised_at
 from edgeprune.recording.operands import operands
 from edgeprune.recording.record import CALL, VALUE
-from edgeprune.recording.taps import Tap, Taps, run_tapped
+from edgeprune.recording.taps import Tap, TapMode, Taps, run_tapped, tapping
 from edgeprune.recording.untouched import untouched
 
 _CONVOLUTIONS = {"conv1d", "conv2d", "conv3d"}
@@ -128,9 +131,7 @@ def run_network(
     Raises:
         PlanError: the model does not run on ``inputs``, or takes another path than in the trace.
     """
-    like = next((p for p in graph.model.parameters() if p.is_floating_point()), torch.zeros(0))
-    arguments = _arguments(graph, inputs)
-    arguments = map_tensors(arguments, lambda t: t.to(like) if t.is_floating_point() else t.to(like.device))
+    arguments = moved_to(graph.model, _arguments(graph, inputs))
     taps, at_inputs = _taps(graph, before or {}, after or {})
     with untouched(graph.model):
         graph.model.eval()
@@ -148,9 +149,71 @@ def run_network(
             ) from error
 
 
+def run_calls(graph: Graph, use: Callable[[nn.Module], Any], *, after: dict[fx.Node, Tap]) -> Any:
+    """Return what a function of the network computes, with taps in each call that it makes of the network.
+
+    Args:
+        graph: the traced model.
+        use: called with the network, in evaluation mode; it may call it as often as it likes.
+        after: node -> function of its value; its result replaces the value, unless None.
+
+    Raises:
+        PlanError: the network takes another path than in the trace.
+    """
+    taps, _ = _taps(graph, {}, after)
+    running: list[tuple[ExitStack, TapMode]] = []
+
+    def begin(*_: Any) -> None:
+        block = ExitStack()
+        running.append((block, block.enter_context(tapping(graph.model, taps))))
+
+    def end(_: nn.Module, __: Any, output: Any) -> Any:
+        block, mode = running.pop()
+        block.close()
+        if output is None:  # the call failed
+            return output
+        mode.check_all_reached()
+        return mode.current(output)
+
+    with untouched(graph.model):
+        graph.model.eval()
+        hooks = [
+            graph.model.register_forward_pre_hook(begin, prepend=True),
+            graph.model.register_forward_hook(end, always_call=True),
+        ]
+        try:
+            return use(graph.model)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def moved_to(model: nn.Module, value: Any) -> Any:
+    """Return ``value`` with its tensors on the device, and those of fractions in the type, of a model."""
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
+    return map_tensors(value, lambda t: t.to(like) if t.is_floating_point() else t.to(like.device))
+
+
+def _by_name(graph: Graph, batch: dict[str, Any]) -> Inputs:
+    """Return the arguments of forward among a batch's, as many as the example had."""
+    names = [*inspect.signature(graph.model.forward).parameters][: len(graph.inputs)]
+    for name in names:
+        if name not in batch:
+            raise PlanError(
+                f"a batch is a dict without {name!r}, an argument of {type(graph.model).__name__}.forward (it has "
+                f"{', '.join(map(str, batch))}): give loss=, a function of (model, batch), or batches of (x, y)"
+            )
+    return tuple(batch[name] for name in names)
+
+
 def _arguments(graph: Graph, inputs: Inputs) -> Inputs:
-    """Return the arguments of forward; a list is one argument if the example was a list."""
+    """Return the arguments of forward; a list is one argument if the example was a list.
+
+    A dict has them by name, unless the example was a dict too.
+    """
     expected, example = len(graph.inputs), graph.inputs[0]
+    if len(inputs) == 1 and isinstance(inputs[0], dict) and not isinstance(example, dict):
+        return _by_name(graph, inputs[0])
     if expected == 1 and isinstance(example, (list, tuple)) and not isinstance(inputs[0], (list, tuple)):
         return (type(example)(inputs),)
     if len(inputs) != expected:

@@ -56,7 +56,8 @@ class Pruner:
         optimizer: the loop's, of any kind; made before the pruner, of this model's parameters.
         scaler: the GradScaler, under AMP.
         copies: networks of the same architecture whose weights follow the model's, such as an average; also pruned.
-        loss: of (the model's output, y), for a criterion that needs gradients; cross-entropy by default.
+        loss: of (the model's output, y), or of (model, batch), for a criterion that needs gradients; cross-entropy by
+            default. See `edgeprune.importance.gradients.taylor`.
         batches: an iterable of (x, y), or a function that returns one, for criteria and fits that need data.
         device: the one to prune for, if the target is a latency; a profile's name or an
             `edgeprune.latency.BenchTarget`.

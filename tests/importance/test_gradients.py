@@ -3,10 +3,13 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import edgeprune
+from edgeprune.errors import PlanError
 from edgeprune.graph.classes import build_graph
 from edgeprune.importance import score
 
@@ -114,3 +117,105 @@ def test_frozen_parameters_and_no_grad_are_no_trouble() -> None:
     model.requires_grad_(False)
     with torch.no_grad():
         np.testing.assert_array_equal(score(graph, "taylor", batches=[batch]), free)
+
+
+# --- any batch, any loss ---------------------------------------------------------------------------------------
+
+
+class TwoInputs(nn.Module):
+    """Output a(x) * scale; a has the channels 2x and -x, the head adds 3 and 5 times of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.head = nn.Linear(1, 2, bias=False), nn.Linear(2, 1, bias=False)
+        with torch.no_grad():
+            self.a.weight.copy_(torch.tensor([[2.0], [-1.0]]))
+            self.head.weight.copy_(torch.tensor([[3.0, 5.0]]))
+
+    def forward(self, x: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        return {"out": self.head(self.a(x)) * scale}
+
+
+def half_loss(output: dict[str, Tensor], y: Any) -> Tensor:
+    return output["out"].mean() * y["factor"]
+
+
+X, SCALE, FACTOR = torch.tensor([[1.0], [3.0]]), torch.ones(2, 1), torch.tensor(0.5)
+# dL/dg = factor * weight of the head * mean of the channel: 0.5 * 3 * 4 = 6, and 0.5 * 5 * -2 = -5.
+BY_HAND = [36, 25]
+
+
+def with_model(model: nn.Module, batch: Any) -> Tensor:
+    return model(batch["x"], batch["scale"])["out"].mean() * batch["factor"]
+
+
+def called_twice(model: nn.Module, batch: Any) -> Tensor:
+    halves = [model(batch["x"][i : i + 1], batch["scale"][i : i + 1])["out"].mean() for i in range(2)]
+    return (halves[0] + halves[1]) / 2 * batch["factor"]
+
+
+BATCH = {"x": X, "scale": SCALE, "factor": FACTOR}
+
+
+@pytest.mark.parametrize(
+    ("batch", "loss"),
+    [
+        (((X, SCALE), {"factor": FACTOR}), half_loss),
+        ([[X, SCALE], {"factor": FACTOR}], half_loss),
+        (BATCH, half_loss),
+        (BATCH, with_model),
+        (BATCH, called_twice),
+        (((X, SCALE), [FACTOR]), lambda output, y: output["out"].mean() * y[0]),
+        ("any object", lambda model, batch: with_model(model, BATCH)),
+    ],
+)
+def test_any_batch_and_any_loss(batch: Any, loss: Any) -> None:
+    model = TwoInputs().eval()
+    graph = build_graph(model, (torch.zeros(1, 1), torch.zeros(1, 1)))
+    np.testing.assert_allclose(score(graph, "taylor", batches=[batch], loss=loss), BY_HAND)
+    if (
+        batch != "any object"
+    ):  # |z dL/dz| of each image: 0.5 * 3 * 2 * (1, 3) and 0.5 * 5 * -1 * (1, 3), on average
+        maps = score(graph, "taylor", batches=[batch], loss=loss, form="map", normalise="none")
+        np.testing.assert_allclose(maps, [6, 5])
+    assert not model._forward_hooks and not model._forward_pre_hooks
+    pruned = edgeprune.prune(
+        model,
+        (X, SCALE),
+        criterion="taylor",
+        batches=[batch],
+        options={"loss": loss},
+        target="params=0.5",
+        floor=1,
+    )
+    assert pruned.plan.keep.tolist() == [True, False]
+
+
+def test_a_dict_for_a_criterion_without_a_loss() -> None:
+    graph = build_graph(TwoInputs().eval(), (torch.zeros(1, 1), torch.zeros(1, 1)))
+    by_name = score(graph, "nisp", batches=[BATCH])
+    np.testing.assert_array_equal(by_name, score(graph, "nisp", batches=[((X, SCALE), torch.zeros(2))]))
+
+
+@pytest.mark.parametrize(
+    ("batch", "loss", "message"),
+    [
+        (
+            {"image": X},
+            half_loss,
+            "a batch is a dict without 'x', an argument of TwoInputs.forward .it has image.",
+        ),
+        (BATCH, None, "pass your own, loss="),
+        (((X, SCALE), "label"), half_loss, "needs labels: .* or give loss=, a function of .model, batch."),
+        ((X, SCALE, FACTOR), half_loss, "needs labels"),
+        (BATCH, lambda model, batch: model(batch["x"]), "cannot be computed .*missing 1 required positional"),
+        (BATCH, lambda model, batch: batch["y"], "cannot be computed .'y'."),
+        (BATCH, lambda model, batch: model(batch["x"], batch["scale"])["out"], "not a scalar"),
+    ],
+)
+def test_batches_and_losses_that_do_not_fit_are_one_line(batch: Any, loss: Any, message: str) -> None:
+    graph = build_graph(TwoInputs().eval(), (torch.zeros(1, 1), torch.zeros(1, 1)))
+    with pytest.raises(PlanError, match=message) as caught:
+        score(graph, "taylor", batches=[batch], **({} if loss is None else {"loss": loss}))
+    assert "\n" not in str(caught.value)
+    assert not graph.model._forward_hooks
