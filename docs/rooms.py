@@ -30,7 +30,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("axes", ["resources", "backends"]),
     ("network", ["rewrite"]),
     ("choosing", ["importance", "budget", "reporting"]),
-    ("network", ["saving", "reconstruct"]),
+    ("network", ["saving", "reconstruct", "onnx_graph"]),
     ("measuring", ["bench"]),
     ("measuring", ["latency"]),
     ("runs", ["runs"]),

@@ -1,5 +1,6 @@
 """Kept indices of each tensor, in the order they are written."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.flow import layer_name
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ordering import Orders
+from edgeprune.graph.plan import Plan
 
 
 class Immovable(Exception):
@@ -20,6 +22,18 @@ class Immovable(Exception):
     def __init__(self, classes: Ints, where: str, why: str) -> None:
         super().__init__(f"{where}: {why}")
         self.classes, self.where, self.why = classes, where, why
+
+
+def left_alone(plan: Plan, immovable: Immovable) -> Plan:
+    """Return the plan that keeps what cannot be removed, with a note that says so."""
+    keep = plan.keep.copy()
+    if keep.all():
+        raise AssertionError(f"pruning is stuck at {immovable} with nothing left to give back") from immovable
+    # Where nothing of what is stuck was dropped, something else that was has brought it there.
+    keep[immovable.classes if not keep[immovable.classes].all() else slice(None)] = True
+    back = int(keep.sum() - plan.keep.sum())
+    note = f"left alone: {back} channel{'s' * (back > 1)} at {immovable.where}, because {immovable.why}"
+    return replace(plan, keep=keep, notes=(*plan.notes, note))
 
 
 class Broken:

@@ -15,6 +15,7 @@ from edgeprune.recording.modes import mode_reads
 from edgeprune.recording.opaque import (
     Opaque,
     Parts,
+    declared_parts,
     outer_part,
     scripted_parts,
 )
@@ -52,7 +53,7 @@ def watch(
         TraceError: the model does not run on ``inputs``, or only where it is not watched.
     """
     _check_arguments(model, inputs)
-    known = {**scripted_parts(model), **(parts or {})}
+    known = {**scripted_parts(model), **declared_parts(model), **(parts or {})}
     while True:
         try:
             return _watched(model, inputs, known, training=training)

@@ -65,6 +65,12 @@ def scripted_parts(model: nn.Module) -> dict[str, Opaque]:
     return parts
 
 
+def declared_parts(model: nn.Module) -> dict[str, Opaque]:
+    """Find the modules that say of themselves, by an attribute ``kept_whole``, why they are not to be looked into."""
+    reasons = {path: getattr(module, "kept_whole", None) for path, module in named_modules(model) if path}
+    return {path: Opaque(reason) for path, reason in reasons.items() if isinstance(reason, str)}
+
+
 def outer_part(path: str, parts: Iterable[str]) -> str | None:
     """Return the part that ``path`` is, or lies in."""
     return next((part for part in parts if is_inside(path, part)), None)

@@ -1,7 +1,7 @@
 """Apply a keep-plan: the user's own network with fewer channels, proved to compute what the masked one computes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch.fx as fx
@@ -14,7 +14,7 @@ from edgeprune.graph.labels import core, tensors_in
 from edgeprune.graph.liveness import liveness_of
 from edgeprune.graph.ordering import Orders, channel_orders
 from edgeprune.graph.plan import Plan
-from edgeprune.graph.survivors import Immovable, Survivors
+from edgeprune.graph.survivors import Immovable, Survivors, left_alone
 from edgeprune.recording.lines import with_code
 from edgeprune.recording.paths import is_inside
 from edgeprune.recording.record import CALL, container
@@ -58,7 +58,7 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
             remember(model, graph, plan)
             return Compacted(model, plan, tuple(reasons), tuple(reasons.values()))
         except Immovable as immovable:
-            plan = _without(plan, immovable)
+            plan = left_alone(plan, immovable)
 
 
 def _prove(
@@ -80,19 +80,6 @@ def _prove(
         raise Immovable(
             classes[~plan.keep[classes]], ", ".join(rewritten) or "the network", str(error)
         ) from error
-
-
-def _without(plan: Plan, immovable: Immovable) -> Plan:
-    keep = plan.keep.copy()
-    if keep.all():
-        raise AssertionError(
-            f"compaction is stuck at {immovable} with nothing left to give back"
-        ) from immovable
-    # Where nothing of what is stuck was dropped, something else that was has brought it there.
-    keep[immovable.classes if not keep[immovable.classes].all() else slice(None)] = True
-    back = int(keep.sum() - plan.keep.sum())
-    note = f"left alone: {back} channel{'s' * (back > 1)} at {immovable.where}, because {immovable.why}"
-    return replace(plan, keep=keep, notes=(*plan.notes, note))
 
 
 class _Cut:
