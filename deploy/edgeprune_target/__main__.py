@@ -97,9 +97,10 @@ def parser() -> argparse.ArgumentParser:
         "layers", parents=[machine, engine], help="time every layer, in a separate pass"
     )
     layering.add_argument("--seconds", type=float, default=1.0, help="of the pass")
-    scoring = verbs.add_parser("accuracy", parents=[engine], help="top-1 on images in .npy files")
+    scoring = verbs.add_parser("accuracy", parents=[engine], help="score a model on images in .npy files")
     scoring.add_argument("--images", required=True, help=".npy, float32, N x C x H x W, normalised")
-    scoring.add_argument("--labels", required=True, help=".npy, integers, N")
+    scoring.add_argument("--labels", required=True, help=".npy, integers: N labels, or N x H x W masks")
+    scoring.add_argument("--scorer", default="classification", help="name of what is counted")
     return top
 
 
@@ -143,6 +144,7 @@ def do_accuracy(options: argparse.Namespace, emit: Emit) -> dict:
         options.model,
         options.images,
         options.labels,
+        scorer=options.scorer,
         runtime=options.runtime,
         batch=options.batch,
         threads=options.threads,

@@ -1,4 +1,4 @@
-"""The verb ``accuracy``: top-1 of a model on images in .npy files."""
+"""The verb ``accuracy``: score a model on images and targets in .npy files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, Callable
 
 from edgeprune_target.errors import TargetError
 from edgeprune_target.runtimes import make_runtime
+from edgeprune_target.scorers import make_scorer
 from edgeprune_target.trt.options import EngineOptions
 
 
@@ -14,18 +15,20 @@ def accuracy(
     images: str,
     labels: str,
     *,
+    scorer: str = "classification",
     runtime: str = "onnxruntime",
     batch: int = 64,
     threads: int = 1,
     options: EngineOptions | None = None,
     emit: Callable[[dict], None] = lambda _event: None,
 ) -> dict:
-    """Count the correct predictions of ``model``, as JSON: ``correct``, ``count``, ``not_finite``.
+    """Score ``model``, as JSON: what the scorer counted, ``count`` and ``not_finite`` of images.
 
     Args:
-        model: the model's file; its first input takes the images, its first output gives the logits.
+        model: the model's file; its first input takes the images.
         images: .npy, float32, N x C x H x W, already normalised; read through a memory map.
-        labels: .npy, integers, N.
+        labels: .npy, integers: N labels, or N x H x W masks.
+        scorer: a name of ``SCORERS``.
         runtime: a name of ``RUNTIMES``.
         batch: images per call; the last call may have fewer.
         threads: of the runtime.
@@ -33,34 +36,40 @@ def accuracy(
         emit: called with ``{"event": "progress", "done": images, "total": images}`` after every batch.
 
     Raises:
-        TargetError: the files do not fit each other.
+        TargetError: the files do not fit each other, or there is no such scorer.
     """
     import numpy
 
-    pictures, truth = numpy.load(images, mmap_mode="r"), numpy.load(labels)
+    counts = make_scorer(scorer)
+    pictures, truth = numpy.load(images, mmap_mode="r"), numpy.load(labels, mmap_mode="r")
     if len(pictures) != len(truth) or len(truth) == 0:
         raise TargetError(
             f"{images} has {len(pictures)} images and {labels} has {len(truth)} labels: write them again"
         )
-    correct, not_finite = 0, 0
+    not_finite = 0
     with make_runtime(runtime, model, threads, options) as engine:
         for start in range(0, len(truth), batch):
-            logits = _logits(engine, numpy.ascontiguousarray(pictures[start : start + batch]))
-            correct += int((logits.argmax(axis=1) == truth[start : start + batch]).sum())
-            not_finite += int((~numpy.isfinite(logits)).any(axis=1).sum())
+            outputs = _outputs(engine, numpy.ascontiguousarray(pictures[start : start + batch]))
+            counts.add(outputs, numpy.asarray(truth[start : start + batch]))
+            not_finite += _not_finite(outputs)
             emit({"event": "progress", "done": min(start + batch, len(truth)), "total": len(truth)})
-    return {"correct": correct, "count": len(truth), "not_finite": not_finite}
+    return {**counts.totals(), "count": len(truth), "not_finite": not_finite}
 
 
-def _logits(engine: Any, pictures: Any) -> Any:
+def _outputs(engine: Any, pictures: Any) -> list:
     import numpy
 
     outputs = engine.infer({next(iter(engine.inputs), "input"): pictures})
     engine.synchronize()
-    logits = numpy.asarray(next(iter(outputs.values())))
-    if logits.ndim != 2 or len(logits) != len(pictures):
-        raise TargetError(
-            f"the model's first output has the shape {logits.shape} for {len(pictures)} images: "
-            "top-1 needs one row of class scores per image"
-        )
-    return logits
+    return [numpy.asarray(output) for output in outputs.values()]
+
+
+def _not_finite(outputs: list) -> int:
+    """Return the number of images for which an output holds a value that is not a finite number."""
+    import numpy
+
+    finite = numpy.ones(len(outputs[0]), bool)
+    for output in outputs:
+        if output.dtype.kind == "f" and len(output) == len(finite):
+            finite &= numpy.isfinite(output).reshape(len(finite), -1).all(axis=1)
+    return int((~finite).sum())

@@ -12,6 +12,7 @@ import numpy as np
 from edgeprune.backends.parity import Parity, Tolerance, parity_of, torch_outputs
 from edgeprune.errors import ExportError, known
 from edgeprune.files.reading import sha256
+from edgeprune.tasks import Classification, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +45,7 @@ class Job:
         images: gives (float32 (N, C, H, W), labels) batches held out of training, to compare on.
         calibration: gives such batches of training images, to find ranges on.
         weights_sha256: digest of the model's weights.
+        task: says what of an output is compared, and when two agree.
     """
 
     model: "nn.Module"
@@ -53,6 +55,7 @@ class Job:
     images: Batches = no_images
     calibration: Batches = no_images
     weights_sha256: str | None = None
+    task: Task = field(default_factory=Classification)
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,7 @@ class Backend:
 
     def expected(self, job: Job, images: Iterable[Any]) -> Iterator[np.ndarray]:
         """Yield the reference's logits for each batch: torch's."""
-        return torch_outputs(job.model, images)
+        return torch_outputs(job.model, images, job.task)
 
     def compare(self, job: Job, path: Path) -> Parity | None:
         """Compare a file with the reference on the job's images; None where it cannot be run here."""
@@ -234,7 +237,8 @@ class Backend:
         outputs = self.outputs(path, batches)
         if outputs is None:
             return None
-        return parity_of(np.concatenate(list(self.expected(job, batches))), np.concatenate(list(outputs)))
+        expected = np.concatenate(list(self.expected(job, batches)))
+        return parity_of(expected, np.concatenate(list(outputs)), job.task)
 
     def check(self, parity: Parity, name: str) -> None:
         """Raise ExportError, with the figures, unless ``parity`` is within the tolerance.
@@ -246,7 +250,7 @@ class Backend:
         allowed = self.tolerances[self.numbers]
         if not allowed.allows(parity):
             raise ExportError(
-                f"{name} disagrees with {self.compared_with} on {parity.images} images: top-1 agreement "
+                f"{name} disagrees with {self.compared_with} on {parity.images} images: agreement "
                 f"{100 * parity.top1_agreement:.2f} % ({100 * allowed.top1_agreement:g} % is the least for "
                 f"{self.precision}), largest difference {parity.max_rel_diff:.3g} of the logits "
                 f"({allowed.max_rel_diff:g} allowed); it was not kept: try another `precision`"

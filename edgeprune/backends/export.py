@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune import backends
+from edgeprune import backends, tasks
 from edgeprune.backends.base import (
     BATCH,
     INPUT,
@@ -68,20 +69,23 @@ def export_run(
     ordered_backends = with_needs(
         [backends.get(backend)() if isinstance(backend, str) else backend for backend in to]
     )
+    import torch
+
     from edgeprune.runs.run import Run
 
     run = Run.open(Path(run_path))
-    data = run.data()
+    data, task = run.data(), tasks.get(run.task)
     report_progress = progress or no_progress
     steps = len(MODELS) * len(ordered_backends)
     with held(run.path), _folder_aside((run.path / "export").resolve()) as (aside, publish):
         artifacts: list[Artifact] = []
         for model in MODELS:
-            job = _job(run.load(model), model, aside, data, images)
+            job = replace(_job(run.load(model), model, aside, data, images), task=task)
             for backend in ordered_backends:
                 report_progress(len(artifacts), steps, _step(backend, model))
                 artifacts.append(_exported(backend, job))
-        record = _record(data, ordered_backends, artifacts, images)
+        shape = task.outputs_of(job.model(torch.zeros(1, *data.shape))).shape[1:]
+        record = _record(data, ordered_backends, artifacts, images, tuple(shape))
         published = publish(record)
     report_progress(steps, steps, "exported")
     return published.to_dict()
@@ -195,7 +199,11 @@ def _kinds() -> Iterator[Backend]:
 
 
 def _record(
-    data: DataBundle, ordered_backends: Iterable[Backend], artifacts: Iterable[Artifact], images: int
+    data: DataBundle,
+    ordered_backends: Iterable[Backend],
+    artifacts: Iterable[Artifact],
+    images: int,
+    output_shape: tuple[int, ...],
 ) -> ExportRecord:
     opset = next(
         (backend.options()["opset"] for backend in ordered_backends if isinstance(backend, Onnx)), None
@@ -211,6 +219,6 @@ def _record(
             "mean": list(data.mean),
             "std": list(data.std),
         },
-        output={"name": OUTPUT, "dtype": "float32", "shape": [BATCH, len(data.classes)]},
+        output={"name": OUTPUT, "dtype": "float32", "shape": [BATCH, *output_shape]},
         classes=tuple(data.classes),
     )

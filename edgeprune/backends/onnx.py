@@ -16,6 +16,7 @@ from edgeprune.backends.base import BATCH, INPUT, OUTPUT, Backend, Job
 from edgeprune.backends.parity import SAME_NUMBERS, Parity, Tolerance, parity_of, torch_outputs
 from edgeprune.errors import BenchError, ExportError
 from edgeprune.files.writing import write_bytes
+from edgeprune.tasks import Task
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +71,7 @@ class Onnx(OnnxFileBackend):
 
     def compare(self, job: Job, path: Path) -> Parity:
         """Compare with torch."""
-        return measure_parity(job.model, path, job.images())
+        return measure_parity(job.model, path, job.images(), job.task)
 
     def check(self, parity: Parity, name: str) -> None:
         """Raise ExportError, with the figures, unless both compute the same."""
@@ -252,7 +253,9 @@ def _check(content: "ModelProto", path: Path) -> None:
         raise ExportError(f"{path.name} does not pass the ONNX checker: {reason}") from error
 
 
-def measure_parity(model: "nn.Module", path: Path, batches: Iterable[tuple[Any, Any]]) -> Parity:
+def measure_parity(
+    model: "nn.Module", path: Path, batches: Iterable[tuple[Any, Any]], task: Task | None = None
+) -> Parity:
     """Run the torch model and the ONNX file on the images of ``batches``, labels unused.
 
     The first image is also run by itself, to detect a fixed batch axis.
@@ -260,7 +263,8 @@ def measure_parity(model: "nn.Module", path: Path, batches: Iterable[tuple[Any, 
     Args:
         model: in eval mode, on the CPU.
         path: of the ONNX file.
-        batches: (float32 (N, C, H, W), labels) pairs, at least one.
+        batches: (float32 (N, C, H, W), targets) pairs, at least one.
+        task: says what is compared, and when two outputs agree; classification by default.
 
     Raises:
         ExportError: ONNX Runtime cannot load or run the file.
@@ -269,10 +273,10 @@ def measure_parity(model: "nn.Module", path: Path, batches: Iterable[tuple[Any, 
     if not images:
         raise ExportError("there are no images to compare the exported model on")
     images.insert(0, images[0][:1])
-    expected = np.concatenate(list(torch_outputs(model, images)))
+    expected = np.concatenate(list(torch_outputs(model, images, task)))
     got = np.concatenate(list(run_onnx(path, images)))
-    parity = parity_of(expected[1:], got[1:])
-    alone = parity_of(expected[:1], got[:1])
+    parity = parity_of(expected[1:], got[1:], task)
+    alone = parity_of(expected[:1], got[:1], task)
     return parity if SAME_NUMBERS.allows(alone) else alone
 
 
@@ -291,7 +295,7 @@ def check_parity(parity: Parity, name: str) -> None:
     if not SAME_NUMBERS.allows(parity):
         raise ExportError(
             f"the exported {name} model disagrees with torch on {parity.images} images: "
-            f"top-1 agreement {100 * parity.top1_agreement:.2f} %, largest difference "
+            f"agreement {100 * parity.top1_agreement:.2f} %, largest difference "
             f"{parity.max_abs_diff:.3g} ({parity.max_rel_diff:.3g} of the logits, "
             f"{SAME_NUMBERS.max_rel_diff:g} allowed); nothing was kept, try another opset"
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeprune.errors import ExportError
+from edgeprune.tasks import Classification, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,7 +19,7 @@ class Parity:
 
     Attributes:
         images: number of images that both were run on.
-        top1_agreement: fraction of images, 0 to 1, for which both predict the same class.
+        top1_agreement: fraction, 0 to 1, that agrees by the task: of images with the same class, of pixels ...
         max_abs_diff: largest difference, in units of the logits.
         logit_scale: largest absolute logit of the reference.
         max_rel_diff: the first over the second.
@@ -60,12 +61,13 @@ class Tolerance:
 SAME_NUMBERS = Tolerance(1e-4, 0.99)
 
 
-def parity_of(expected: np.ndarray, got: np.ndarray) -> Parity:
+def parity_of(expected: np.ndarray, got: np.ndarray, task: Task | None = None) -> Parity:
     """Compare logits with those of the reference.
 
     Args:
-        expected: of the reference, (N, classes).
+        expected: of the reference, (N, classes, ...).
         got: of the file, the same shape.
+        task: says when two outputs agree; classification by default.
 
     Raises:
         ExportError: their shapes differ.
@@ -74,21 +76,33 @@ def parity_of(expected: np.ndarray, got: np.ndarray) -> Parity:
         raise ExportError(
             f"the exported model gives logits of shape {got.shape}, the reference of {expected.shape}"
         )
+    import torch
+
+    task = task or Classification()
     scale = float(np.abs(expected).max())
     difference = float(np.abs(expected.astype(np.float64) - got).max())
     return Parity(
         images=len(expected),
-        top1_agreement=float((expected.argmax(1) == got.argmax(1)).mean()),
+        top1_agreement=task.agreement(torch.from_numpy(expected), torch.from_numpy(got)),
         max_abs_diff=difference,
         logit_scale=scale,
         max_rel_diff=difference / scale if scale else difference,
     )
 
 
-def torch_outputs(model: "nn.Module", images: Iterable[Any]) -> Iterator[np.ndarray]:
-    """Yield the logits of a model, in eval mode and on the CPU, for each batch."""
+def torch_outputs(
+    model: "nn.Module", images: Iterable[Any], task: Task | None = None
+) -> Iterator[np.ndarray]:
+    """Yield the logits of a model for each batch.
+
+    Args:
+        model: in eval mode and on the CPU.
+        images: batches.
+        task: says what of a model's output is compared; classification by default.
+    """
     import torch
 
+    task = task or Classification()
     for batch in images:
         with torch.inference_mode():
-            yield model(batch).numpy()
+            yield task.outputs_of(model(batch)).numpy()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.backends.base import ALONE, MODELS
 from edgeprune.backends.inputs import ModelInput
 from edgeprune.errors import BenchError
+from edgeprune.tasks import Classification, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,6 +44,7 @@ class Subjects:
         inputs: typed by the user; none where files or data say it all.
         test_batches: gives (images, target) batches to score exported files on; None where no data is known.
         why_no_score: why there are no such batches.
+        task: returns the one that they are scored by.
         is_run: whether ``folder`` is a run folder.
     """
 
@@ -52,6 +54,7 @@ class Subjects:
     inputs: tuple[ModelInput, ...] = ()
     test_batches: Callable[[], Iterable[tuple[Any, Any]]] | None = None
     why_no_score: str = NO_DATA
+    task: Callable[[], Task] = Classification
     is_run: bool = False
 
     @property

@@ -1,8 +1,8 @@
-"""Score top-1 accuracy of the exported files on the test images, in pieces that fit a small disk."""
+"""Score the exported files on the test images by the task's metrics, in pieces that fit a small disk."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from edgeprune_target.scratch import scratch_folder
 from edgeprune.bench.local import Transport
 from edgeprune.bench.replies import call
 from edgeprune.errors import ConnectionLost, EdgePruneError
+from edgeprune.tasks import Classification, Task
+from edgeprune.tasks.classification import ACCURACY
 
 PIECE_BYTES = 128 << 20  # of images written at a time; all of ImageNet's would be 30 GB
 BATCH = 64
@@ -22,29 +24,46 @@ ScoreProgress = Callable[[str, int], None]  # (model name, images scored so far)
 
 @dataclass(frozen=True)
 class Score:
-    """Counts of images."""
+    """What the runner's scorer counted, over all pieces.
 
-    correct: int = 0
+    Attributes:
+        task: makes its metrics from the counts.
+        count: of images.
+        not_finite: of images whose outputs are not all numbers.
+        totals: what else was counted, by name.
+    """
+
+    task: Task = field(default_factory=Classification)
     count: int = 0
     not_finite: int = 0
+    totals: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-    def __add__(self, part: dict[str, int]) -> "Score":
+    def __add__(self, part: Mapping[str, Any]) -> "Score":
         """Add the runner's counts for one piece."""
-        return Score(
-            self.correct + part["correct"], self.count + part["count"], self.not_finite + part["not_finite"]
-        )
+        counts = {
+            name: self.totals.get(name, 0) + np.asarray(value)
+            for name, value in part.items()
+            if name not in ("count", "not_finite") and value is not None
+        }
+        return Score(self.task, self.count + part["count"], self.not_finite + part["not_finite"], counts)
 
     def report(self) -> dict[str, Any]:
-        """Return ``accuracy`` as a fraction, or None with the reason."""
+        """Return ``scores`` by metric and ``accuracy`` as a fraction, or None with the reason."""
         reason = None
         if self.count == 0:
             reason = "the data set has no test images"
         elif self.not_finite:
             reason = f"{self.not_finite} of {self.count} images gave logits that are not finite"
+        totals = {name: value.tolist() for name, value in self.totals.items()}
+        scores = self.task.scored({**totals, "count": self.count}) if reason is None else None
+        accuracy = (scores or {}).get(ACCURACY.name)
+        if scores is not None and accuracy is None:
+            reason = f"not what the task {self.task.name} is scored by: see `scores`"
         return {
-            "accuracy": self.correct / self.count if reason is None else None,
+            "accuracy": accuracy,
             "accuracy_reason": reason,
             "accuracy_images": self.count,
+            "scores": scores,
         }
 
 
@@ -59,6 +78,7 @@ class Scorer:
         progress: called with (model name, images scored so far).
         batch: images per call; an engine may have been built for a single batch size.
         words: further arguments of the runner, specific to the runtime.
+        task: says what is counted, and makes its metrics from that.
     """
 
     transport: Transport
@@ -67,6 +87,7 @@ class Scorer:
     progress: ScoreProgress
     batch: int = BATCH
     words: tuple[str, ...] = ()
+    task: Task = field(default_factory=Classification)
 
     def score_all(
         self, models: Mapping[str, Path], batches: Callable[[], Batches]
@@ -75,15 +96,17 @@ class Scorer:
 
         Args:
             models: name -> model file.
-            batches: gives (float32 (N, C, H, W), labels (N,)) batches of normalised test images.
+            batches: gives (float32 (N, C, H, W), targets) batches of normalised test images.
 
         Raises:
             ConnectionLost: the device is gone; every other failure becomes a reason.
         """
         reason = getattr(self.transport, "why_no_accuracy", None)
+        if reason is None and self.task.target_scorer is None:
+            reason = f"the task {self.task.name} is not scored on devices"
         if reason is not None:
             return no_accuracy(models, reason)
-        scores = {name: Score() for name in models}
+        scores = {name: Score(self.task) for name in models}
         try:
             for images, labels in pieces_on_disk(batches()):
                 with self.sent(images, labels) as remote_paths:
@@ -110,7 +133,7 @@ class Scorer:
             for remote in remote_paths:
                 self.transport.remove(remote)
 
-    def score_piece(self, name: str, before: int, files: tuple[str, str, str]) -> dict[str, int]:
+    def score_piece(self, name: str, before: int, files: tuple[str, str, str]) -> dict[str, Any]:
         """Return the runner's counts for one piece of the test images.
 
         Args:
@@ -124,6 +147,7 @@ class Scorer:
         model, images, labels = files
         arguments = [
             *("--model", model, "--images", images, "--labels", labels),
+            *("--scorer", str(self.task.target_scorer)),
             *("--runtime", self.runtime, "--threads", str(self.threads), "--batch", str(self.batch)),
             *self.words,
         ]
@@ -132,13 +156,14 @@ class Scorer:
             done = event.get("done")
             self.progress(name, before + (done if isinstance(done, int) and 0 <= done < 2**31 else 0))
 
-        part: dict[str, int] = call(self.transport, "accuracy", arguments, on_event)
+        part: dict[str, Any] = call(self.transport, "accuracy", arguments, on_event)
         return part
 
 
 def no_accuracy(models: Iterable[str], reason: str) -> dict[str, dict[str, Any]]:
     """Return the report of every model when accuracy could not be measured."""
-    return {name: {"accuracy": None, "accuracy_reason": reason, "accuracy_images": 0} for name in models}
+    nothing = {"accuracy": None, "accuracy_reason": reason, "accuracy_images": 0, "scores": None}
+    return {name: dict(nothing) for name in models}
 
 
 def pieces_on_disk(batches: Batches) -> Iterator[tuple[Path, Path]]:

@@ -210,13 +210,16 @@ class LayersReply(msgspec.Struct):
 class AccuracyReply(msgspec.Struct):
     """The answer to ``accuracy``."""
 
-    correct: Count
     count: Positive
     not_finite: Count = 0
+    correct: Count | None = None
+    confusion: list[list[Count]] | None = None
 
     def __post_init__(self) -> None:
-        if max(self.correct, self.not_finite) > self.count:
+        if max(self.correct or 0, self.not_finite) > self.count:
             raise ValueError(f"{self.correct} correct of {self.count} images")
+        if any(len(row) != len(self.confusion or ()) for row in self.confusion or ()):
+            raise ValueError("the confusion matrix is not square")
 
 
 class SensorReply(msgspec.Struct):

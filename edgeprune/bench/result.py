@@ -94,6 +94,7 @@ def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> di
         **engine(rounds),
         "accuracy": None,
         "accuracy_reason": "not measured yet",
+        "scores": None,
         "samples_ns": samples,
     }
 

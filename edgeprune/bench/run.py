@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgeprune import tasks
 from edgeprune.backends.base import MODELS
 from edgeprune.backends.inputs import check_same_inputs, fed_shapes, merged, onnx_inputs
 from edgeprune.backends.subjects import Subject, Subjects
@@ -35,6 +36,7 @@ from edgeprune.files.locks import held
 from edgeprune.files.paths import explained, is_stream
 from edgeprune.files.writing import write_json
 from edgeprune.processes.progress import ProgressCallback
+from edgeprune.tasks import Classification, Task
 
 Save = Callable[[dict[str, Any]], None]
 NOT_ASKED = "not asked for"
@@ -123,6 +125,7 @@ def bench_run(
             options=options,
             batches=subjects.test_batches if accuracy else None,
             why_no_score=subjects.why_no_score if accuracy else NOT_ASKED,
+            task=subjects.task,
             transport=transport,
             save=(lambda so_far: write_json(partial, so_far)) if partial else None,
             layers=layers,
@@ -166,6 +169,7 @@ def bench_models(
     options: BenchOptions | None = None,
     batches: Callable[[], Batches] | None = None,
     why_no_score: str = NOT_ASKED,
+    task: Callable[[], Task] = Classification,
     transport: Transport | None = None,
     save: Save | None = None,
     layers: bool = False,
@@ -180,6 +184,7 @@ def bench_models(
         options: None measures on this machine's CPU with the defaults.
         batches: gives test images for the accuracy; None leaves it out.
         why_no_score: why there are none, for the result.
+        task: returns the one that the images are scored by.
         transport: to the runner; None runs it here.
         save: called with the result so far after each pair of rounds and after each stage.
         layers: whether to time every layer too.
@@ -209,7 +214,7 @@ def bench_models(
         if layers:
             result["layers"] = measure_layers(session, result["settings"]["threads"])
             save(result)
-        add_accuracy(result, session, batches, why_no_score)
+        add_scores(result, session, task, batches, why_no_score)
         hashes = {name: model["sha256"] for name, model in result["models"].items()}
     result["replaced"] = changed_since(session.originals, hashes)
     result["warnings"] = warnings_for(result)
@@ -294,17 +299,19 @@ def fill_in(result: dict[str, Any], session: Session) -> None:
     result["machine"] = machine_report(rounds)
 
 
-def add_accuracy(
+def add_scores(
     result: dict[str, Any],
     session: Session,
+    task: Callable[[], Task],
     batches: Callable[[], Batches] | None,
     why_no_score: str = NOT_ASKED,
 ) -> None:
     """Score the files on the test images, or record why not.
 
     Args:
-        result: of the measurement; each model gets its accuracy.
+        result: of the measurement; each model gets its scores.
         session: after the last round.
+        task: returns what has the metrics.
         batches: gives batches of normalised test images; None when no accuracy was requested.
         why_no_score: why there are no batches.
     """
@@ -313,8 +320,9 @@ def add_accuracy(
         settings = result["settings"]
         scorer = Scorer(session.transport, settings["runtime"], settings["threads"], session.scored)
         batch = session.options.batch if session.builds_engines else scorer.batch
-        scorer = replace(scorer, batch=batch, words=tuple(session.scoring_words()))
+        scorer = replace(scorer, batch=batch, words=tuple(session.scoring_words()), task=task())
         scores = scorer.score_all(session.files, batches)
+        result["metric"] = scorer.task.metric.to_dict()
     for name in session.names:
         result["models"][name].update(scores[name])
 
@@ -336,7 +344,13 @@ def files_of(models: Mapping[str, str | Path] | Files | Subjects) -> Files:
 def run_subjects(run: Path) -> Subjects:
     """Return what was exported of a run as subjects, to be scored on its test images."""
     models = tuple(Subject(name, str(run)) for name in MODELS)
-    return Subjects(str(run), models, run, test_batches=lambda: test_batches(run), is_run=True)
+
+    def task() -> Task:
+        from edgeprune.runs.run import Run
+
+        return tasks.get(Run.open(run).task)
+
+    return Subjects(str(run), models, run, test_batches=lambda: test_batches(run), task=task, is_run=True)
 
 
 def fed_by(subjects: Subjects, models: Files, batch: int) -> tuple[dict[str, tuple[int, ...]], int]:

@@ -16,11 +16,6 @@ class ComparisonRow:
     change: str = ""
 
 
-def percent(value: float | None) -> str:
-    """Format a fraction as '12.34 %'; '-' if it is unknown."""
-    return "-" if value is None else f"{100 * value:.2f} %"
-
-
 def quantity(value: float | None, unit: str, scale: float = 1.0, digits: int = 2) -> str:
     """Format a value with its unit.
 
@@ -56,13 +51,12 @@ def size_rows(summary: dict[str, Any]) -> list[ComparisonRow]:
     base, pruned = summary["models"]["baseline"], summary["models"]["pruned"]
     metric = metric_of(summary)
     before, after = base[metric.name], pruned[metric.name]
-    change, unit = metric.scale * (after - before), "points" if metric.unit == "%" else metric.unit
     return [
         ComparisonRow(
             f"{metric.name} ({base['test_images']:,} test images)",
             metric.text(before),
             metric.text(after),
-            f"{change:+.2f} {unit}".rstrip(),
+            metric.change(before, after),
         ),
         ComparisonRow(
             "parameters",
@@ -87,13 +81,7 @@ def bench_rows(result: dict[str, Any]) -> list[ComparisonRow]:
     models = [*result["models"].values()]
     base, pruned = models[0], models[-1]
     rows = [_pair("file size", base, pruned, "size_bytes", "kB", 1e3)]
-    if base.get("accuracy") is not None and pruned.get("accuracy") is not None:
-        change = f"{100 * (pruned['accuracy'] - base['accuracy']):+.2f} points"
-        rows.append(
-            ComparisonRow(
-                "accuracy of the ONNX file", percent(base["accuracy"]), percent(pruned["accuracy"]), change
-            )
-        )
+    rows += _score_rows(result.get("metric"), base, pruned)
     for name in ("p50", "p99"):
         a, b = base["latency_ms"][name], pruned["latency_ms"][name]
         label = f"latency {name}, batch {result['settings']['batch']}"
@@ -107,6 +95,27 @@ def bench_rows(result: dict[str, Any]) -> list[ComparisonRow]:
         energy = ComparisonRow(energy.what, "-", "-", "not measured")
     rows.append(energy)
     return rows
+
+
+def _score_rows(metric: dict[str, Any] | None, base: Any, pruned: Any) -> list[ComparisonRow]:
+    """Return a row of the task's metric, where both files were scored by it."""
+    metric_of_task = metric_of({"metric": metric})
+    values = []
+    for model in (base, pruned):
+        # Results of earlier versions have the accuracy alone.
+        value = (model.get("scores") or {}).get(metric_of_task.name, model.get(metric_of_task.name))
+        if value is None:
+            return []
+        values.append(value)
+    before, after = values
+    return [
+        ComparisonRow(
+            f"{metric_of_task.name} of the ONNX file",
+            metric_of_task.text(before),
+            metric_of_task.text(after),
+            metric_of_task.change(before, after),
+        )
+    ]
 
 
 def _pair(

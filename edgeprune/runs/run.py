@@ -41,6 +41,7 @@ from edgeprune.records.runs import (
 )
 from edgeprune.records.trust import check_factory, named_folders
 from edgeprune.runs.folders import Kind, check_folder_free, folder_aside
+from edgeprune.tasks import Classification
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -150,6 +151,12 @@ class Run:
         if {"input_shape", "mean", "std"} <= config.keys():
             check_image_fields(config, str(path))
         return config
+
+    @property
+    def task(self) -> str:
+        """The name of the task that the run was made for; runs of earlier versions classify."""
+        options = self.config.get("options") or {}
+        return str(options.get("task", Classification.name))
 
     def summary(self) -> dict[str, Any]:
         """Return the result of the run.

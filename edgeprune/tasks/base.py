@@ -34,6 +34,11 @@ class Metric:
         """Format a value for display; '-' if it is unknown."""
         return "-" if value is None else f"{self.scale * value:.2f} {self.unit}".rstrip()
 
+    def change(self, before: float, after: float) -> str:
+        """Format the difference of two values for display, such as '-0.50 points'."""
+        unit = "points" if self.unit == "%" else self.unit
+        return f"{self.scale * (after - before):+.2f} {unit}".rstrip()
+
     def worth(self, value: float) -> float:
         """Return the value with its sign chosen so that higher is better."""
         return value if self.higher_is_better else -value

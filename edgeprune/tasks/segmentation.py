@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from edgeprune.data.targets import IGNORED, Masks
 from edgeprune.errors import ModelError
 from edgeprune.tasks.base import Metric, Task
 
 if TYPE_CHECKING:
+    from numpy import ndarray
     from torch import Tensor
 
     from edgeprune.data import DataBundle
@@ -27,7 +25,7 @@ class Segmentation(Task):
     metrics = (MEAN_IOU, PIXEL_ACCURACY)
     distills = True
     target_scorer = "segmentation"
-    target_kind = Masks.kind
+    target_kind = "masks"
     models = ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "unet_small")
 
     def outputs_of(self, output: Any) -> "Tensor":
@@ -89,6 +87,8 @@ class Segmentation(Task):
         Args:
             totals: ``confusion``, whose rows are the true classes, as lists.
         """
+        import numpy as np
+
         return metrics_of(np.asarray(totals["confusion"], np.int64))
 
     def agreement(self, outputs: "Tensor", others: "Tensor") -> float:
@@ -107,10 +107,14 @@ class ConfusionMeter:
 
     def __init__(self, task: Segmentation) -> None:
         self.task = task
-        self.confusion: np.ndarray | None = None
+        self.confusion: ndarray | None = None
 
     def add(self, output: Any, target: "Tensor") -> None:
         """Add a batch of outputs and their masks."""
+        import numpy as np
+
+        from edgeprune.data.targets import IGNORED
+
         logits = self.task.outputs_of(output)
         classes = logits.shape[1]
         predicted = logits.argmax(1).masked_fill(~logits.isfinite().all(1), classes).cpu()
@@ -122,15 +126,19 @@ class ConfusionMeter:
 
     def values(self) -> dict[str, float]:
         """Return each metric by name."""
+        import numpy as np
+
         return metrics_of(np.zeros((1, 2), np.int64) if self.confusion is None else self.confusion)
 
 
-def metrics_of(confusion: np.ndarray) -> dict[str, float]:
+def metrics_of(confusion: "ndarray") -> dict[str, float]:
     """Return mean IoU, over the classes that occur, and the share of pixels that are right.
 
     Args:
         confusion: pixels by true class (rows) and predicted class, int64 (classes, classes or one more).
     """
+    import numpy as np
+
     classes = len(confusion)
     right = np.diag(confusion[:, :classes]).astype(np.float64)
     union = confusion.sum(1) + confusion[:, :classes].sum(0) - right
@@ -144,6 +152,8 @@ def metrics_of(confusion: np.ndarray) -> dict[str, float]:
 
 def _cross_entropy(logits: "Tensor", target: "Tensor", label_smoothing: float) -> "Tensor":
     import torch.nn.functional as F
+
+    from edgeprune.data.targets import IGNORED
 
     total = F.cross_entropy(
         logits.float(), target, ignore_index=IGNORED, label_smoothing=label_smoothing, reduction="sum"

@@ -15,6 +15,8 @@ from edgeprune.data import DataBundle, load_data
 class StubRun:
     """A run of two untrained models on digits."""
 
+    task = "classification"
+
     path: Path
     models: dict[str, nn.Module]
     digits: DataBundle

@@ -9,6 +9,7 @@ from torch import nn
 from edgeprune.backends.onnx import check_parity, export_model, measure_parity
 from edgeprune.backends.parity import SAME_NUMBERS, Parity, parity_of
 from edgeprune.errors import ExportError
+from edgeprune.tasks import Segmentation
 
 GOOD = Parity(images=100, top1_agreement=1.0, max_abs_diff=1e-5, logit_scale=10.0, max_rel_diff=1e-6)
 
@@ -113,3 +114,12 @@ def test_logits_that_are_no_numbers_never_agree(value: float, side: str) -> None
     assert not SAME_NUMBERS.allows(parity)
     with pytest.raises(ExportError, match="logits are not all numbers.*look for NaN"):
         check_parity(parity, "pruned")
+
+
+def test_masks_agree_by_pixel() -> None:
+    expected = np.zeros((2, 3, 4, 4), np.float32)
+    expected[:, 1] = 1.0
+    got = expected.copy()
+    got[0, 2, 0] = 1.5  # four of the 32 pixels
+    parity = parity_of(expected, got, Segmentation())
+    assert (parity.images, parity.top1_agreement, parity.max_abs_diff) == (2, 28 / 32, 1.5)

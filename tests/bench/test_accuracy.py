@@ -8,6 +8,7 @@ from edgeprune.bench import accuracy
 from edgeprune.bench.accuracy import Score, Scorer, pieces, pieces_on_disk
 from edgeprune.bench.local import LocalTransport
 from edgeprune.errors import ConnectionLost, DataError
+from edgeprune.tasks import Classification, Segmentation
 
 
 def batches(sizes: list[int]) -> Iterator[tuple[np.ndarray, list[int]]]:
@@ -44,13 +45,17 @@ def test_files_are_gone_after_an_error() -> None:
     assert not images.parent.exists()
 
 
+def counted(correct: int, count: int, not_finite: int) -> Score:
+    return Score() + {"correct": correct, "count": count, "not_finite": not_finite}
+
+
 @pytest.mark.parametrize(
     ("score", "value", "reason"),
     [
-        (Score(3, 4, 0), 0.75, None),
-        (Score(0, 4, 0), 0.0, None),  # measured to be zero, which is not the same as unknown
+        (counted(3, 4, 0), 0.75, None),
+        (counted(0, 4, 0), 0.0, None),  # measured to be zero, which is not the same as unknown
         (Score(), None, "the data set has no test images"),
-        (Score(3, 4, 2), None, "2 of 4 images gave logits that are not finite"),
+        (counted(3, 4, 2), None, "2 of 4 images gave logits that are not finite"),
     ],
 )
 def test_report(score: Score, value: float | None, reason: str | None) -> None:
@@ -60,6 +65,25 @@ def test_report(score: Score, value: float | None, reason: str | None) -> None:
         reason,
         score.count,
     )
+
+
+def test_masks_are_scored_by_mean_iou_over_all_pieces() -> None:
+    score = Score(Segmentation())
+    for confusion in ([[3, 1], [0, 0]], [[2, 0], [1, 3]]):
+        score += {"confusion": confusion, "correct": None, "count": 2, "not_finite": 0}
+    report = score.report()
+    assert report["scores"] == pytest.approx({"mean_iou": (5 / 7 + 3 / 5) / 2, "pixel_accuracy": 8 / 10})
+    assert (report["accuracy"], report["accuracy_images"]) == (None, 4)
+    assert report["accuracy_reason"] == "not what the task segment is scored by: see `scores`"
+
+
+def test_a_task_without_a_scorer_says_so(fake_models) -> None:
+    class Own(Classification):
+        name, target_scorer = "own", None
+
+    scorer = Scorer(Scripted(), "fake", 1, lambda name, done: None, task=Own())
+    found = scorer.score_all(fake_models(), lambda: batches([2]))
+    assert found["pruned"]["accuracy_reason"] == "the task own is not scored on devices"
 
 
 def test_score_by_the_runner(fake_models, monkeypatch: pytest.MonkeyPatch) -> None:

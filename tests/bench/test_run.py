@@ -58,7 +58,9 @@ def fake_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stands in for edgeprune.runs.run: a run whose test images are two."""
     bundle = SimpleNamespace(batches=lambda split: two_images() if split == "test" else [])
     module: Any = ModuleType("edgeprune.runs.run")
-    module.Run = SimpleNamespace(open=lambda path: SimpleNamespace(data=lambda: bundle))
+    module.Run = SimpleNamespace(
+        open=lambda path: SimpleNamespace(data=lambda: bundle, task="classification")
+    )
     monkeypatch.setitem(sys.modules, "edgeprune.runs.run", module)
 
 

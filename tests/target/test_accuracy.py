@@ -58,3 +58,44 @@ def test_output_that_is_not_one_row_per_image(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "m.json").write_text("{}")
     with pytest.raises(TargetError, match=r"the shape \(2, 3, 4, 4\) for 2 images"):
         accuracy(str(tmp_path / "m.json"), *save(tmp_path, [0, 1], [0, 1]), runtime="fake")
+
+
+class Pixels(FakeRuntime):
+    """Answers with the image itself: three channels are the scores of three classes."""
+
+    def infer(self, feed: dict) -> dict:
+        return {"logits": next(iter(feed.values()))}
+
+
+def test_masks_are_counted_by_true_and_predicted_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RUNTIMES, "fake", Pixels)
+    (tmp_path / "m.json").write_text("{}")
+    images, labels = save(tmp_path, [0, 1, 2], [0, 0, 0])
+    masks = np.zeros((3, 4, 4), np.int64)  # the second image is answered with 1, the third with 2
+    masks[1], masks[2, 0] = 1, 255
+    np.save(labels, masks)
+    counted = accuracy(
+        str(tmp_path / "m.json"), images, labels, scorer="segmentation", runtime="fake", batch=2
+    )
+    assert counted == {"confusion": [[16, 0, 12], [0, 16, 0], [0, 0, 0]], "count": 3, "not_finite": 0}
+
+
+@pytest.mark.parametrize(
+    ("masks", "scorer", "message"),
+    [
+        (np.full((2, 4, 4), 3), "segmentation", "the masks hold class 3, and the model has 3 classes"),
+        (np.zeros((2, 4, 5), int), "segmentation", r"shape \(2, 3, 4, 4\) for masks of \(2, 4, 5\)"),
+        (np.zeros(2, int), "segment", "unknown scorer 'segment'; known: classification, segmentation"),
+    ],
+)
+def test_masks_that_do_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, masks: np.ndarray, scorer: str, message: str
+) -> None:
+    monkeypatch.setitem(RUNTIMES, "fake", Pixels)
+    (tmp_path / "m.json").write_text("{}")
+    images, labels = save(tmp_path, [0, 1], [0, 0])
+    np.save(labels, masks)
+    with pytest.raises(TargetError, match=message):
+        accuracy(str(tmp_path / "m.json"), images, labels, scorer=scorer, runtime="fake")

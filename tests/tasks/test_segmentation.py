@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from edgeprune.data.targets import IGNORED
+from edgeprune.data.targets import IGNORED, Masks
 from edgeprune.errors import ModelError
 from edgeprune.tasks import Segmentation
 from edgeprune.tasks.losses import soft_labels_loss
@@ -14,6 +14,10 @@ TASK = Segmentation()
 
 def logits_for(predicted: torch.Tensor, classes: int) -> torch.Tensor:
     return F.one_hot(predicted, classes).movedim(-1, 1).float() * 5
+
+
+def test_it_needs_masks() -> None:
+    assert TASK.target_kind == Masks.kind
 
 
 def test_mean_iou_by_hand() -> None:
