@@ -6,15 +6,15 @@ SEEDS ?= 1
 CASES ?= 2000
 SEED ?= 0
 
-.PHONY: demo compare test check format lint types tests test-slow fuzz networks clean
+.PHONY: demo compare test check format lint types tests test-slow fuzz networks docs clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(STAMP)  ## train, prune, export and measure a ResNet-20 on real handwritten digits
-	$(BIN)/edgeprune train-prune
+demo: $(STAMP)  ## train, prune for half of the time, export and measure a ResNet-20 on real handwritten digits
+	$(BIN)/edgeprune train-prune --target latency=0.5
 	$(BIN)/edgeprune export
 	$(BIN)/edgeprune bench
 
@@ -57,5 +57,10 @@ networks: $(STAMP)  ## which networks of timm, torchvision, Ultralytics, transfo
 	.venv-networks/bin/python benchmarks/ultralytics_training.py
 	PYTHONPATH=tests .venv-networks/bin/python -m pytest tests/integrations
 
+docs:  ## the site, with links checked, in build/site; in an environment of its own
+	test -x .venv-docs/bin/mkdocs || { $(PYTHON) -m venv .venv-docs && \
+		.venv-docs/bin/python -m pip install --quiet mkdocs-material 'mkdocstrings[python]'; }
+	.venv-docs/bin/mkdocs build --strict
+
 clean:
-	rm -rf .venv .venv-networks build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-networks .venv-docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

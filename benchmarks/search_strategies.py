@@ -3,7 +3,7 @@
 python benchmarks/search_strategies.py --data DIR --weights resnet56-cifar10.safetensors
 
 ResNet-56 on CIFAR-10 at half of the FLOPs. Each search keeps its own folder under --work, so that a script
-that was stopped goes on; the result is results/search_resnet56.json, the curves results/search_resnet56.png.
+that was stopped goes on; the result is results/search_resnet56.json, the curves docs/pictures/search_resnet56.png.
 """
 
 import argparse
@@ -16,6 +16,8 @@ from measuring import machine
 from edgeprune.files.writing import write_json, written_aside
 from edgeprune.search import SearchOptions, search
 from edgeprune.search.pictures import plot_progress, strategy_of
+
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 
 WAYS: dict[str, dict[str, Any]] = {
     "gradual": {"trials": 200, "rollback": "gradual"},
@@ -82,7 +84,7 @@ def main() -> None:
             if not any((one["way"], one["seed"]) == (way, seed) for one in rows):
                 rows.append(row(way, seed, args))
                 write_json(place, {"schema": 1, "machine": machine(), "note": note, "rows": rows})
-    draw(rows, place.with_suffix(".png"))
+    draw(rows, PICTURES / place.with_suffix(".png").name)
     for one in rows:
         print(f"{strategy_of(one)}, seed {one['seed']}: {100 * one['best']['reward']:.2f} %")
 

@@ -1,6 +1,6 @@
-"""Write the README's tables from results/: what stands between `<!-- NAME -->` and `<!-- end -->` marks.
+"""Write the docs' tables from results/: what stands between `<!-- NAME -->` and `<!-- end -->` marks.
 
-python benchmarks/tables.py            rewrite README.md
+python benchmarks/tables.py            rewrite README.md and the pages of docs/
 python benchmarks/tables.py --check    exit 1 if it would change
 """
 
@@ -332,7 +332,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def filled(text: str) -> str:
-    """The README with every table that is marked in it written anew."""
+    """A page with every table that is marked in it written anew."""
     for name, make in TABLES.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         if pattern.search(text):
@@ -342,12 +342,14 @@ def filled(text: str) -> str:
 
 
 def main() -> int:
-    path = ROOT / "README.md"
-    old = path.read_text()
-    new = filled(old)
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    old = {page: page.read_text() for page in pages}
+    new = {page: filled(text) for page, text in old.items()}
     if "--check" in sys.argv:
         return int(old != new)
-    path.write_text(new)
+    for page, text in new.items():
+        if text != old[page]:
+            page.write_text(text)
     return 0
 
 
