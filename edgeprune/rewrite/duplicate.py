@@ -15,6 +15,8 @@ from edgeprune.recording.walks import modules
 
 Module = TypeVar("Module", bound=nn.Module)
 _ATOMS = frozenset([bool, int, float, str, type(None)])
+_DICTS = frozenset([dict, OrderedDict, set])
+_OWN = frozenset(vars(nn.Module()))  # attributes of each module's own
 
 
 def duplicate(model: Module, tensors: Mapping[int, torch.Tensor] | None = None) -> Module:
@@ -57,14 +59,14 @@ def _copy_flags(parts: list[nn.Module], copies: list[nn.Module]) -> None:
 
 @contextmanager
 def _copying(own: set[int], kinds: set[type]) -> Iterator[None]:
-    """Copy closures that hold a part of the network, and layers of torch's the short way."""
+    """Copy closures that hold a part of the network, and plain modules the short way."""
     dispatch: dict[type, Any] = copy._deepcopy_dispatch  # type: ignore[attr-defined]
-    plain = {kind for kind in kinds if _is_plain_layer(kind)}
+    plain = {kind for kind in kinds if _is_plain(kind)}
     before = {
         kind: dispatch.get(kind)
         for kind in (types.FunctionType, torch.jit.ScriptFunction, torch.Tensor, *plain)
     }
-    dispatch.update(dict.fromkeys(plain, _copy_layer))
+    dispatch.update(dict.fromkeys(plain, _copy_module))
     dispatch[types.FunctionType] = lambda function, memo: _copy_function(function, memo, own)
     dispatch[torch.jit.ScriptFunction] = lambda function, _: function
     dispatch[torch.Tensor] = _copy_tensor
@@ -78,33 +80,53 @@ def _copying(own: set[int], kinds: set[type]) -> Iterator[None]:
                 dispatch[kind] = handler
 
 
-def _is_plain_layer(kind: type) -> bool:
-    """Tell whether a class of torch's says nothing of its own about copying."""
-    own = ("__deepcopy__", "__copy__", "__reduce__", "__reduce_ex__", "__getnewargs_ex__")
+def _is_plain(kind: type) -> bool:
+    """Tell whether a class of modules says nothing of its own about copying."""
+    own = ("__deepcopy__", "__copy__", "__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__")
     return (
         issubclass(kind, nn.Module)
-        and kind.__module__.startswith("torch.nn.modules.")
+        and not issubclass(kind, torch.jit.ScriptModule)
         and not any(name in vars(base) for base in kind.__mro__[:-1] for name in own)
         and getattr(kind, "__getstate__", None) is getattr(nn.Module, "__getstate__", None)
         and kind.__setstate__ in (nn.Module.__setstate__, nn.modules.conv._ConvNd.__setstate__)
     )
 
 
-def _copy_layer(layer: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """Copy a plain layer as ``copy.deepcopy`` does, without a call for each of its numbers and empty dicts."""
-    new = type(layer).__new__(type(layer))
-    memo[id(layer)] = new
+def _copy_module(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """Copy a plain module as ``copy.deepcopy`` does, without calls for each of its numbers and dicts."""
+    new = type(module).__new__(type(module))
+    memo[id(module)] = new
     state = vars(new)
-    for name, value in vars(layer).items():
-        if name == "_compiled_call_impl":  # torch's own copy leaves it out
-            continue
-        if type(value) in _ATOMS or (type(value) is tuple and all(type(item) is int for item in value)):
+    for name, value in vars(module).items():
+        kind = type(value)
+        if kind in _ATOMS:
             state[name] = value
-        elif type(value) in (dict, OrderedDict, set) and not value:
-            state[name] = type(value)()
-        else:
-            state[name] = copy.deepcopy(value, memo)
+        elif name in _OWN and kind in _DICTS and not value:  # of hooks, most of all
+            state[name] = kind()
+        elif name != "_compiled_call_impl":  # torch's own copy leaves it out
+            state[name] = _copied(value, memo)
     return new
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """Return the copy of an attribute's value, or of an item of such a dict."""
+    if id(value) in memo:
+        return memo[id(value)]
+    kind = type(value)
+    if kind is tuple and all(type(item) in _ATOMS for item in value):
+        return value
+    if kind is dict or (kind is OrderedDict and not vars(value)):
+        new: Any = kind()
+        memo[id(value)] = new
+        for key, item in value.items():
+            name = key if type(key) in _ATOMS else copy.deepcopy(key, memo)
+            new[name] = item if type(item) in _ATOMS else _copied(item, memo)
+        return new
+    if kind is set and not value:
+        return memo.setdefault(id(value), set())
+    if copy._deepcopy_dispatch.get(kind) is _copy_module:  # type: ignore[attr-defined]
+        return _copy_module(value, memo)
+    return copy.deepcopy(value, memo)
 
 
 def _copy_function(function: types.FunctionType, memo: dict[int, Any], own: set[int]) -> types.FunctionType:
