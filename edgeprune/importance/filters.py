@@ -13,6 +13,8 @@ from edgeprune.graph.flow import Consumer, weight_node
 from edgeprune.recording.record import VALUE
 from edgeprune.recording.walks import named_parameters
 
+_MANY = 1 << 20  # weights of a layer
+
 
 @dataclass(frozen=True)
 class Filters:
@@ -37,7 +39,9 @@ class Filters:
         return self.stored.double()
 
     def norms(self, order: float) -> Tensor:
-        """Return the (channels,) norms in float64, without a copy of the weights."""
+        """Return the (channels,) norms in float64, without a copy of many weights."""
+        if order == 1 and self.stored.numel() < _MANY:  # the same numbers, in less time
+            return self.stored.double().abs_().sum((1, 2))
         return torch.linalg.vector_norm(self.stored, order, dim=(1, 2), dtype=torch.float64)
 
     @property

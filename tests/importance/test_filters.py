@@ -1,10 +1,11 @@
 """Which weights belong to which channel."""
 
+import numpy as np
 import torch
 from torch import nn
 
 from edgeprune.graph.classes import build_graph
-from edgeprune.importance.filters import read_filters, written_filters
+from edgeprune.importance.filters import Filters, read_filters, written_filters
 
 
 def test_a_convolution_is_written_by_rows_and_read_by_columns() -> None:
@@ -41,3 +42,12 @@ def test_transposed_and_grouped_convolutions() -> None:
     # The j-th input channels of both groups are one class.
     read = next(f for f in read_filters(graph) if f.layer == "1")
     assert read.weights.shape == (2, 1, 6) and len(set(read.classes.tolist())) == 2
+
+
+def test_norms_are_the_same_to_the_last_bit_in_whichever_way_they_are_summed() -> None:
+    torch.manual_seed(0)
+    for shape in ((7, 1, 1), (5, 9, 12), (3, 4, 100_000), (16, 1, 1152)):
+        filters = Filters("layer.weight", torch.randn(shape), np.arange(shape[0]))
+        for order in (1, 2):
+            expected = torch.linalg.vector_norm(filters.stored.double(), order, dim=(1, 2))
+            torch.testing.assert_close(filters.norms(order), expected, rtol=1e-14, atol=0)
