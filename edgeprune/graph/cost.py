@@ -224,9 +224,11 @@ def _shown(flow: Flow, class_of: Ints, classes: int) -> sparse.csr_matrix:
     """Return the classes of each tensor without protected channels, a row for each set."""
     sets: dict[bytes, Ints] = {}
     vectors = {id(labels): labels for value in flow.values.values() for labels in tensors_in(value)}
-    for vector in {core(labels).numpy().tobytes() for labels in vectors.values()}:
-        members = np.unique(class_of[np.frombuffer(vector, dtype=np.int64)])
-        if len(members) and members[0] >= 0:
+    contents = {class_of[core(labels).numpy()].tobytes() for labels in vectors.values()}
+    for vector in (np.frombuffer(content, dtype=np.int64) for content in contents):
+        if len(vector) and vector.min() >= 0:
+            members = np.sort(vector)
+            members = members[np.append(True, members[1:] != members[:-1])]
             sets.setdefault(members.tobytes(), members)
     rows = np.concatenate([np.full(len(v), i) for i, v in enumerate(sets.values())] or [np.zeros(0)])
     columns = np.concatenate([*sets.values(), np.zeros(0, dtype=np.int64)])

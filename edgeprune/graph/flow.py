@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 import torch.fx as fx
 from torch import Tensor, nn
@@ -202,10 +203,13 @@ class Flow:
 
     def tie(self, a: Tensor, b: Tensor) -> None:
         """Tie labels of equal position (after broadcasting): they are kept or pruned together; 0 ties nothing."""
-        a, b = torch.broadcast_tensors(a, b)
-        both = (a != 0) & (b != 0) & (a != b)
-        if bool(both.any()):
-            self.ties.append((a[both], b[both]))
+        if a is b:
+            return
+        left, right = a.numpy(), b.numpy()
+        both = (left != right) & (left != 0) & (right != 0)
+        if both.any():
+            left, right = np.broadcast_to(left, both.shape)[both], np.broadcast_to(right, both.shape)[both]
+            self.ties.append((torch.from_numpy(left), torch.from_numpy(right)))
 
     def protect(self, labels: Any, reason: str, node: fx.Node) -> None:
         """Protect labels: they are never pruned.
@@ -270,8 +274,7 @@ class Flow:
             self.param_axes[name, axis] = vector.clone()
             return
         self.tie(known, vector)
-        clash = (known == 0) != (vector == 0)
-        if bool(clash.any()):
+        if ((known.numpy() == 0) != (vector.numpy() == 0)).any():
             self.protect(known + vector * (known == 0), "a parameter is shared with a constant input", node)
             self.param_axes[name, axis] = torch.where(known == 0, vector, known)
 

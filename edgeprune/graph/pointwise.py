@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,9 +31,18 @@ def pointwise(flow: Flow, call: Call) -> Any:
             continue
         small = lb.core(tensor)
         flow.tie(result, small)
-        a, b = torch.broadcast_tensors(result, small)
-        result = torch.where(a != 0, a, b)
+        result = _first_of(result, small)
     return result.expand(shape)
+
+
+def _first_of(a: Tensor, b: Tensor) -> Tensor:
+    """Return the labels of ``a``, and those of ``b`` where ``a`` has constants."""
+    first, second = a.numpy(), b.numpy()
+    if not first.ndim and not first:
+        return b
+    if first.shape == second.shape and first.all():
+        return a
+    return torch.from_numpy(np.where(first != 0, first, second))
 
 
 def _is_broadcast(tensor: Tensor, others: list[Tensor]) -> bool:

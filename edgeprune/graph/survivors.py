@@ -54,8 +54,9 @@ class Survivors:
     def __init__(self, graph: Graph, keep: Bools, orders: Orders) -> None:
         self.graph, self.orders = graph, orders
         # By the ids of label tensors, which are kept, since other tensors may come to have their ids.
-        self._known: dict[int, tuple[Tensor, list[Tensor] | None]] = {}
         self._left: dict[int, tuple[Tensor, Any]] = {}
+        # By content: the same channels run through several tensors. What survives, and their places.
+        self._by_content: dict[tuple[torch.Size, bytes], tuple[Tensor | None, list[Tensor] | None]] = {}
         self._alive = np.append(keep, True)[graph.class_of]  # by label; class -1 stays
 
     def kept(self, labels: Tensor) -> Tensor:
@@ -64,16 +65,23 @@ class Survivors:
 
     def index(self, labels: Tensor) -> list[Tensor] | None:
         """Surviving indices by axis, in the order they are written; None when they form no grid."""
-        known = self._known.get(id(labels))
-        if known is None:
-            known = self._known[id(labels)] = (labels, self._index(labels))
-        return known[1]
+        small = lb.core(labels)
+        places = self._surviving(small)[1]
+        return None if places is None else _stretched(places, small.shape, labels.shape)
 
-    def _index(self, labels: Tensor) -> list[Tensor] | None:
-        axes = lb.alive_indices(labels, self.kept)
+    def _surviving(self, small: Tensor) -> tuple[Tensor | None, list[Tensor] | None]:
+        """Return the labels of a core that survive, and their places in it; None where they form no grid."""
+        key = small.shape, small.numpy().tobytes()
+        known = self._by_content.get(key)
+        if known is None:
+            places = self._places(small)
+            known = self._by_content[key] = (None if places is None else _taken(small, places)), places
+        return known
+
+    def _places(self, small: Tensor) -> list[Tensor] | None:
+        axes = lb.alive_indices(small, self.kept)
         if axes is None or not self.orders:
             return axes
-        small = lb.core(labels)
         for axis, size in enumerate(small.shape):
             if size > 1 and small.numel() == size:
                 order = self.orders.get(self.graph.classes_of(small.reshape(-1)).tobytes())
@@ -95,19 +103,36 @@ class Survivors:
         return lb.mapped(labels, lambda leaf: self.of(leaf) if isinstance(leaf, Tensor) else leaf)
 
     def _of_tensor(self, labels: Tensor) -> Any:
-        axes = self.index(labels)
-        if axes is None:
-            return BROKEN
         small = lb.core(labels)
-        for axis, index in enumerate(axes):
-            if small.shape[axis] > 1:
-                small = small.index_select(axis, index)
-            elif len(index) == 0:
-                small = small.narrow(axis, 0, 0)
-        return small.expand([len(index) for index in axes])
+        left, places = self._surviving(small)
+        if left is None or places is None:
+            return BROKEN
+        return left.expand([p.shape[0] for p in _stretched(places, small.shape, labels.shape)])
 
     def refuse(self, labels: Any, node: fx.Node) -> Immovable:
         """Return the error that keeps every class in ``labels``."""
         vectors = [self.graph.classes_of(lb.core(t)).reshape(-1) for t in tensors_in(labels)]
         classes = np.unique(np.concatenate(vectors)) if vectors else np.zeros(0, dtype=np.int64)
         return Immovable(classes[classes >= 0], layer_name(node), "they cannot be moved out exactly there")
+
+
+def _taken(small: Tensor, places: list[Tensor]) -> Tensor:
+    """Return the labels at these places of each axis."""
+    for axis, index in enumerate(places):
+        if index is not lb.every(small.shape[axis]):
+            small = small.index_select(axis, index)
+    return small
+
+
+def _stretched(places: list[Tensor], small: torch.Size, full: torch.Size) -> list[Tensor]:
+    """Return the places where a core is expanded to its full shape: there all stay where the one did.
+
+    Args:
+        places: the places in the core.
+        small: its shape.
+        full: the shape of the labels it is the core of.
+    """
+    return [
+        lb.every(size) if before == 1 and index.shape[0] else index
+        for index, before, size in zip(places, small, full, strict=True)
+    ]
