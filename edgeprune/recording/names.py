@@ -1,5 +1,6 @@
 """One name for each operation, whether it comes as a function, a method, an operator or an ATen overload."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -42,6 +43,14 @@ def name_of(function: Any) -> str:
 
     An operation of another library is 'namespace::name': a `split` of its own need not be torch's.
     """
+    try:
+        return _name_of(function)
+    except TypeError:  # it cannot be hashed
+        return _name_of.__wrapped__(function)
+
+
+@lru_cache(maxsize=1 << 10)
+def _name_of(function: Any) -> str:
     if isinstance(function, torch._ops.OpOverload):
         function = function.overloadpacket
     if isinstance(function, torch._ops.OpOverloadPacket):

@@ -23,6 +23,7 @@ from edgeprune.recording.record import Record
 from edgeprune.recording.recorder import Recorder
 from edgeprune.recording.untouched import untouched
 from edgeprune.recording.values import is_foreign, tensors_of
+from edgeprune.recording.walks import set_mode
 from edgeprune.recording.watching import ContentAsked, ModuleStack, run_watched
 
 _UNSEEN = "it gives a tensor that was made where it cannot be seen"
@@ -129,7 +130,7 @@ def _recorded(
     for number, tensor in enumerate(tensors_of(inputs)):
         recorder.input(tensor, f"input_{number}")
     with untouched(model), torch.no_grad():
-        model.train(training)
+        set_mode(model, training)
         try:
             with mode_reads(model) as reads:
                 output = run_watched(model, inputs, recorder)
@@ -191,7 +192,7 @@ def _are_equal(a: Tensor, b: Tensor) -> bool:
 def _runs_alone(model: nn.Module, inputs: tuple[Any, ...], *, training: bool) -> bool:
     """Tell whether the network runs where nobody watches."""
     with untouched(model), torch.no_grad():
-        model.train(training)
+        set_mode(model, training)
         try:
             model(*inputs)
         except Exception:

@@ -83,7 +83,7 @@ class Recorder(WatchMode):
             kwargs: its keyword arguments.
         """
         visit = Visit("" if path is None else path, None, first=len(self.graph.nodes))
-        if path is not None and not self.stack.is_library(path):  # torch's own layers are never rewritten
+        if path is not None:
             visit.args, visit.kwargs = self._structure(tuple(args)), self._structure(dict(kwargs))
             visit.tensors = tensors_of((args, kwargs))
             self.visits.append(visit)
@@ -100,7 +100,7 @@ class Recorder(WatchMode):
         """
         visit = self._running.pop()
         visit.last = len(self.graph.nodes)
-        if path is None or self.stack.is_library(path):
+        if path is None:
             return
         visit.result = self._structure(result)
         visit.own_arguments = [id(t) for t in tensors_of(arguments)] == [id(t) for t in visit.tensors]

@@ -4,6 +4,7 @@ import random
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, compress, filterfalse
 from operator import is_
 from typing import Any
 
@@ -15,8 +16,8 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 from edgeprune.recording.walks import modules
 
 _CONTAINERS = (dict, list, set, deque)
-_NO_CONTAINERS = frozenset([bool, int, float, str, tuple, type(None), Tensor, nn.Parameter])
 _MAX_ITEMS = 100_000
+_SMALL = 1 << 16  # numbers of a buffer that is copied together with others
 
 
 @contextmanager
@@ -27,16 +28,15 @@ def untouched(model: nn.Module) -> Iterator[None]:
     module is restored in content, since hooks write into dicts and lists that the module holds.
     """
     parts = modules(model)
-    attributes = [(part, vars(part).copy()) for part in parts]
+    attributes = _Attributes(parts)
     # A scripted module has its flag in C++, not among its attributes.
     flags = [(part, part.training) for part in parts if isinstance(part, torch.jit.ScriptModule)]
-    containers = _containers([state for _, state in attributes])
-    empty = [container for container in containers if not container]  # most of a layer's are
-    contents = [(item, item.copy()) for item in containers if 0 < len(item) < _MAX_ITEMS]
-    buffers = _tensors(part._buffers for part in parts)
-    tensors = [  # BatchNorm writes without counting a version
-        (t, t.detach().clone()) for t in buffers if not isinstance(t, UninitializedTensorMixin)
-    ]
+    containers = _containers(attributes.values)
+    empty = [*filterfalse(None, containers)]  # most of a layer's are
+    contents = [(item, item.copy()) for item in filter(None, containers) if len(item) < _MAX_ITEMS]
+    buffers = _Numbers(  # BatchNorm writes without counting a version
+        t for t in _tensors(part._buffers for part in parts) if not isinstance(t, UninitializedTensorMixin)
+    )
     parameters = _tensors(part._parameters for part in parts)
     gradients = [p.grad for p in parameters]
     states = random.getstate(), np.random.get_state()
@@ -47,9 +47,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
-        for module, state in attributes:
-            if not _is_same(vars(module), state):
-                _refill(vars(module), state)
+        attributes.restore()
         for module, training in flags:
             module.training = training
         for container in filter(None, empty):
@@ -57,15 +55,76 @@ def untouched(model: nn.Module) -> Iterator[None]:
         for container, content in contents:
             if not _is_same(container, content):
                 _refill(container, content)
-        with torch.no_grad():
-            for tensor, value in tensors:
-                if tensor.shape != value.shape:  # the minima and maxima of observers grow in their first run
-                    tensor.resize_(value.shape)
-                if not torch.equal(tensor, value):  # a write would make gradients of the run impossible
-                    tensor.copy_(value)
+        buffers.restore()
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if parameter.grad is not gradient:
                 parameter.grad = gradient
+
+
+class _Attributes:
+    """The attributes of modules, in one list: there are some twenty for each layer of torch's."""
+
+    def __init__(self, parts: list[nn.Module]) -> None:
+        self._held = [(vars(part), vars(part).copy()) for part in parts]
+        self._names, self.values = _flat(state for _, state in self._held)
+
+    def restore(self) -> None:
+        """Put all back."""
+        names, values = _flat(state for state, _ in self._held)
+        if names == self._names and all(map(is_, values, self.values)):
+            return
+        for state, before in self._held:
+            if not _is_same(state, before):
+                _refill(state, before)
+
+
+def _flat(states: Iterable[dict[str, Any]]) -> tuple[list[str], list[Any]]:
+    """Return all names, with the number of each module's, and all values."""
+    held = list(states)
+    return [*chain.from_iterable(held), *map(str, map(len, held))], [
+        *chain.from_iterable(map(dict.values, held))
+    ]
+
+
+class _Numbers:
+    """The numbers in tensors: small ones of one type together, for a network has hundreds."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self._single: list[tuple[Tensor, Tensor]] = []
+        self._groups: dict[tuple[torch.dtype, torch.device, int], list[Tensor]] = {}
+        for tensor in tensors:
+            plain = type(tensor) is Tensor and tensor.layout is torch.strided and tensor.is_contiguous()
+            if plain and tensor.numel() < _SMALL and not tensor.is_quantized:
+                self._groups.setdefault((tensor.dtype, tensor.device, tensor.dim()), []).append(tensor)
+            else:
+                self._single.append((tensor, tensor.detach().clone()))
+        self._copies = {key: _joined(group) for key, group in self._groups.items()}
+        self._shapes = {key: [tensor.shape for tensor in group] for key, group in self._groups.items()}
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put back those that differ: a write would make gradients of the run impossible."""
+        pairs = self._single
+        for key, group in self._groups.items():
+            copy, shapes = self._copies[key], self._shapes[key]
+            same = [tensor.shape for tensor in group] == shapes
+            if not (same and torch.equal(_joined(group), copy)):
+                parts = copy.split([shape.numel() for shape in shapes])
+                pairs = [*pairs, *zip(group, map(Tensor.view, parts, shapes), strict=True)]
+        for tensor, value in pairs:
+            if tensor.shape != value.shape:  # the minima and maxima of observers grow in their first run
+                tensor.resize_(value.shape)
+            if not torch.equal(tensor, value):
+                tensor.copy_(value)
+
+
+@torch.no_grad()
+def _joined(tensors: list[Tensor]) -> Tensor:
+    """Return the numbers of tensors with as many axes as another, in one row."""
+    axes = tensors[0].dim()
+    if axes < 2:
+        return torch.cat(tensors) if axes else torch.stack(tensors)
+    return torch.cat([tensor.view(-1) for tensor in tensors])
 
 
 def _tensors(holders: Iterable[dict[str, Any]]) -> list[Tensor]:
@@ -74,16 +133,10 @@ def _tensors(holders: Iterable[dict[str, Any]]) -> list[Tensor]:
     return list(tensors.values())
 
 
-def _containers(states: list[dict[str, Any]]) -> list[Any]:
-    """Yield each container that a module holds directly."""
-    # The type first: a layer of torch's has some twenty attributes.
-    held = {
-        id(value): value
-        for state in states
-        for value in state.values()
-        if type(value) not in _NO_CONTAINERS and isinstance(value, _CONTAINERS)
-    }
-    return list(held.values())
+def _containers(values: list[Any]) -> list[Any]:
+    """Return the containers among the values of attributes."""
+    kinds = {kind for kind in set(map(type, values)) if issubclass(kind, _CONTAINERS)}
+    return [*compress(values, map(kinds.__contains__, map(type, values)))]
 
 
 def _refill(container: Any, content: Any) -> None:

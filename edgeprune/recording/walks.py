@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,6 +33,21 @@ def named_modules(model: nn.Module, *, repeated: bool = False) -> list[tuple[str
 def modules(model: nn.Module) -> list[nn.Module]:
     """Return what ``model.modules()`` yields."""
     return [module for _, module in named_modules(model)]
+
+
+def set_mode(model: nn.Module, training: bool) -> None:
+    """Do what ``model.train(training)`` does, at once where no module has a say in it."""
+    parts = modules(model)
+    if not all(_is_plain_about_mode(kind) for kind in set(map(type, parts))):
+        model.train(training)
+        return
+    for part in parts:
+        vars(part)["training"] = training
+
+
+def _is_plain_about_mode(kind: type[nn.Module]) -> bool:
+    own = kind.train is not nn.Module.train or kind.__setattr__ is not nn.Module.__setattr__
+    return not (own or hasattr(kind, "training") or issubclass(kind, torch.jit.ScriptModule))
 
 
 def named_parameters(model: nn.Module, *, repeated: bool = False) -> dict[str, nn.Parameter]:

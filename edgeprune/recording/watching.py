@@ -143,7 +143,8 @@ class ModuleStack:
         walked = named_modules(model)
         self._names = {id(module): name for name, module in walked}
         self._leaves = {name for name, module in walked if not module._modules}
-        self._library = {name for name, module in walked if is_library(module)}
+        self._layers = {id(module): name for name, module in walked if is_library(module)}  # torch's own
+        self._library = set(self._layers.values())
         self._counts: dict[str, int] = defaultdict(int)
 
     @contextmanager
@@ -161,14 +162,17 @@ class ModuleStack:
             torch_module._global_forward_hooks_with_kwargs.pop(leaving.id, None)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        # torch gives such hooks no keyword arguments; its frame has them.
-        kwargs = sys._getframe(1).f_locals.get("kwargs", {})
         if self.inside:
             self.inside += 1
             return
         path = self._names.get(id(module))
         self.paths.append(self.paths[-1] if path is None else path)
-        if path is not None and id(module) in self._owners:
+        part = path is not None and id(module) in self._owners
+        if not part and id(module) in self._layers:  # torch's own layers are never rewritten: nobody asks
+            return
+        # torch gives such hooks no keyword arguments; its frame has them.
+        kwargs = sys._getframe(1).f_locals.get("kwargs", {})
+        if path is not None and part:
             self._enter_part(path, self.parts[self._owners[id(module)]], args, kwargs)
             return
         self._notify("entered", module, path, args, kwargs)
@@ -187,7 +191,8 @@ class ModuleStack:
             self._note_error()
         if self.inside:
             return self._leave_part(result)
-        self._notify("left", module, self._names.get(id(module)), (args, kwargs), result)
+        if id(module) not in self._layers:
+            self._notify("left", module, self._names.get(id(module)), (args, kwargs), result)
         if len(self.paths) > 1:
             self.paths.pop()
         return None
@@ -218,10 +223,6 @@ class ModuleStack:
         finally:
             if self.mode is not None:
                 self.mode.depth -= 1
-
-    def is_library(self, path: str) -> bool:
-        """Tell whether the module of that name is one of torch's own layers."""
-        return path in self._library
 
     def next_call(self, op: str, line: str = "") -> CallSite:
         """Return the place of the call that is being made, at ``line`` of the user's code."""
@@ -312,14 +313,14 @@ class WatchMode(TorchFunctionMode):
         if not isinstance(below, Below):  # a mode of the user's own has come above it
             below = None
         if below is not None:
-            python_dispatch._pop_mode()
+            python_dispatch._pop_torch_dispatch_stack(None)
         self.depth += 1
         try:
             return self.on_call(func, op, args, kwargs)
         finally:
             self.depth -= 1
             if below is not None:
-                python_dispatch._push_mode(below)
+                python_dispatch._push_on_torch_dispatch_stack(below)
 
     def on_call(self, func: Any, op: str, args: Any, kwargs: Any) -> Any:
         """Carry out one call.
@@ -349,7 +350,7 @@ class WatchMode(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def entered(self, module: nn.Module, path: str | None, args: Any, kwargs: Any) -> None:
-        """Note that a module begins to run.
+        """Note that a module begins to run that is none of torch's own layers.
 
         Args:
             module: the module.
@@ -359,7 +360,7 @@ class WatchMode(TorchFunctionMode):
         """
 
     def left(self, module: nn.Module, path: str | None, arguments: tuple[Any, Any], result: Any) -> None:
-        """Note that a module has run.
+        """Note that a module has run that is none of torch's own layers.
 
         Args:
             module: the module.

@@ -24,11 +24,12 @@ from edgeprune.recording.record import CALL, Record
 from edgeprune.recording.taps import Taps, run_tapped
 from edgeprune.recording.untouched import untouched
 from edgeprune.recording.values import tensors_of
+from edgeprune.recording.walks import set_mode
 from edgeprune.recording.watching import WatchMode, is_call
 from edgeprune.rewrite.choices import replay_of
 from edgeprune.rewrite.masking import masked_weights, masks, parts_of
 
-REDUCED = 0.4  # of the sides of an image, where the numbers of two networks are compared
+REDUCED = 0.3  # of the sides of an image, where the numbers of two networks are compared
 SMALLEST_REDUCED = 64  # pixels of a side; smaller images are quick as they are
 LARGEST_SECOND = 512  # pixels: the second size that is tried is no larger
 # Of the largest value of an output. Rounding in float32 stays far below, a channel in the wrong place far above.
@@ -301,7 +302,7 @@ def _run(
 ) -> list[Tensor]:
     """Return the tensors by which something was chosen, and the outputs."""
     with untouched(model), torch.no_grad():
-        model.train(training)
+        set_mode(model, training)
         if taps.ops or taps.replay.contents or passing is not None:
             output = run_tapped(model, inputs, taps, watchers=() if passing is None else (passing,))
         else:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.recording.walks import modules, named_buffers, named_modules, named_parameters
+from edgeprune.recording.walks import modules, named_buffers, named_modules, named_parameters, set_mode
 
 
 class Sharing(nn.Module):
@@ -42,3 +42,47 @@ def test_scripted_modules_are_walked_too() -> None:
     model = _scripted()
     assert [name for name, _ in named_modules(model)] == [name for name, _ in model.named_modules()]
     assert list(named_parameters(model)) == [name for name, _ in model.named_parameters()]
+
+
+class AskedAboutMode(nn.Module):
+    """Its batch norm stays frozen, whatever mode is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def train(self, mode: bool = True) -> "AskedAboutMode":
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+
+class CountsModes(nn.Module):
+    def __init__(self) -> None:
+        self.__dict__["changes"] = 0
+        super().__init__()
+
+    @property
+    def training(self) -> bool:  # type: ignore[override]
+        return bool(self.__dict__.get("mode", True))
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self.__dict__["mode"] = mode
+        self.__dict__["changes"] += 1
+
+
+def test_the_mode_is_set_as_torch_sets_it() -> None:
+    for build in (Sharing, _scripted, AskedAboutMode, lambda: nn.Sequential(AskedAboutMode(), nn.ReLU())):
+        for mode in (True, False):
+            model, other = build(), build()
+            set_mode(model, mode)
+            other.train(mode)
+            assert [m.training for m in model.modules()] == [m.training for m in other.modules()]
+
+
+def test_modules_that_make_their_mode_themselves_are_asked() -> None:
+    model = nn.Sequential(CountsModes())
+    before = model[0].changes
+    set_mode(model, False)
+    assert not model[0].training and model[0].changes == before + 1
