@@ -129,6 +129,7 @@ class Backend:
         extra: of edgeprune's package that installs its requirements, as in pip install 'edgeprune[EXTRA]'.
         sidecars: suffixes, added to a file's name, of the files that it writes beside it, such as ".json".
         requires: packages that must be importable.
+        requires_for: precision -> further such packages.
         recorded: packages whose versions are recorded; None for those of ``requires``.
         needs: precision -> names of backends that are run before it.
         tolerances: precision -> how far outputs may be from the reference's.
@@ -147,6 +148,7 @@ class Backend:
     extra: ClassVar[str | None] = None
     sidecars: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
+    requires_for: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     recorded: ClassVar[tuple[str, ...] | None] = None
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     tolerances: ClassVar[Mapping[str, Tolerance]] = TOLERANCES
@@ -180,6 +182,11 @@ class Backend:
         several = len(self.precisions) > 1
         return self.extension or (f".{self.precision}.{self.name}" if several else f".{self.name}")
 
+    @property
+    def needed_packages(self) -> tuple[str, ...]:
+        """The packages that must be importable for its precision."""
+        return (*self.requires, *self.requires_for.get(self.numbers, ()))
+
     def file_name(self, model: str) -> str:
         """Return the name of a model's file."""
         return f"{model}{self.suffix}"
@@ -193,11 +200,11 @@ class Backend:
 
     def versions(self) -> dict[str, str | None]:
         """Return {package: version} of what takes part."""
-        return {package: package_version(package) for package in self.recorded or self.requires}
+        return {package: package_version(package) for package in self.recorded or self.needed_packages}
 
     def why_skipped(self) -> str | None:
         """Return one line that says why nothing can be exported here, and the remedy; None when it can."""
-        missing = [package for package in self.requires if find_spec(package) is None]
+        missing = [package for package in self.needed_packages if find_spec(package) is None]
         if not missing:
             return None
         requirement = f"edgeprune[{self.extra}]" if self.extra else missing[0]

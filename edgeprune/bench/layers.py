@@ -8,7 +8,6 @@ is called faster by chance (the ways to choose which four of eight are the faste
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -85,7 +84,7 @@ def measure_layers(session: Session, threads: int) -> dict[str, Any]:
         name = TURN[index % len(TURN)]
         session.progress(session.total, session.total, f"{name}: layers, pass {len(passes[name]) + 1}")
         passes[name].append(session.layers(name, threads, seconds))
-    graphs = {name: read_graph(Path(session.files[name])) for name in MODELS}
+    graphs = {name: read_graph(session.onnx_file(name)) for name in MODELS}
     parts = {name: merge_passes(passes[name], graphs[name]) for name in MODELS}
     rows = compare_layers(parts["baseline"], parts["pruned"], graphs)
     return {

@@ -92,6 +92,16 @@ class Session:
         named = f"{session.backend.title or device.runtime} {version}"
         return replace(session, files=source.of(session.backend.measured_file(version), named))
 
+    def onnx_file(self, name: str) -> Path:
+        """Return the ONNX file that says what a model's layers are called: for other kinds, the one beside it.
+
+        Args:
+            name: of the model.
+        """
+        path = Path(self.files[name])
+        onnx = self.source.onnx(name) if self.source and path.suffix != ".onnx" else None
+        return onnx or path
+
     def probe(self) -> dict[str, Any]:
         """Return the machine's fingerprint; the probe sleeps meanwhile, so that it does not count as load."""
         self.progress(0, self.total, "looking at the machine")

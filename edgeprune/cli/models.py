@@ -78,6 +78,9 @@ def _backends() -> str:
     return f"Export with these backends, comma-separated: {', '.join(names())}  [default: onnx]."
 
 
+ENGINE_OPTIONS = ("workspace_mb", "timing_cache")
+
+
 def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[str, Any]) -> list[Any]:
     """Return the backends that a command line asks for, with their options.
 
@@ -85,9 +88,9 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
         to: names, comma-separated; None for "onnx".
         trt: whether TensorRT is among them.
         opset: of ONNX.
-        engines: precision, workspace and timing cache, None where not given.
+        engines: precision, workspace, timing cache and the like, None where not given.
     """
-    from edgeprune.backends import get
+    from edgeprune.backends import for_runtime, get
 
     chosen = list(dict.fromkeys(["onnx", *(["tensorrt"] if trt else [])] if to is None else to.split(",")))
     if trt and "tensorrt" not in chosen:
@@ -100,6 +103,11 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
     if "tensorrt" in kinds or "opset" in values:
         kinds.setdefault("onnx", get("onnx"))  # the source of engines, in the opset that is asked for
     used: set[str] = set()
+    if "precision" in values and "onnx" in kinds:  # ONNX has a backend for each
+        typed = for_runtime("onnxruntime", values["precision"])
+        assert typed is not None
+        kinds.setdefault(typed.name, type(typed))
+        used.add("precision")
     backends = []
     for kind in kinds.values():
         known = {field.name for field in fields(kind)} - (
@@ -110,7 +118,12 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
         backends.append(kind(**options))
     for name in values:
         if name not in used:
-            raise click.UsageError(f"--{name.replace('_', '-')} is of engines: give --trt with it")
+            about = (
+                "is of engines: give --trt with it"
+                if name in ENGINE_OPTIONS
+                else f"is not of {', '.join(kinds)}"
+            )
+            raise click.UsageError(f"--{name.replace('_', '-')} {about}")
     return backends
 
 
@@ -118,7 +131,11 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
 @click.argument("run", required=False)
 @grouped("--to", metavar="NAMES", about=_backends)
 @grouped("--trt", is_flag=True, help="Build TensorRT engines too, where CUDA and TensorRT are.")
-@grouped("--precision", metavar="NAME", help="Build engines in fp32, fp16 or int8  [default: fp16].")
+@grouped(
+    "--precision",
+    metavar="NAME",
+    help="Export in this precision, as int8  [default: fp16 of engines, fp32 of other files].",
+)
 @grouped(
     "--workspace-mb",
     type=int,
@@ -150,6 +167,7 @@ def export(
     \b
     edgeprune export
     edgeprune export runs/mine --to onnx,onnx-int8
+    edgeprune export runs/mine --to openvino --precision int8
     edgeprune export runs/mine --trt --precision int8 --timing-cache kernels.cache
     """
     from edgeprune.backends import ExportRecord, export_run

@@ -140,10 +140,15 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
 
 
 @pytest.fixture
-def there(sshd: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loopback:
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rounds for each model: each is a fresh Python, and a login over ssh."""
+    monkeypatch.setattr("edgeprune.bench.options.MIN_ROUNDS", 2)
+
+
+@pytest.fixture
+def there(sshd: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_rounds: None) -> Loopback:
     """That board with nothing on it, and ssh here told of it."""
     monkeypatch.setenv("EDGEPRUNE_SSH", sshd.environment["EDGEPRUNE_SSH"])
-    monkeypatch.setattr("edgeprune.bench.options.MIN_ROUNDS", 2)  # each is a login and a fresh Python
     sshd.clear()
     return sshd
 

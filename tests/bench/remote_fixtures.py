@@ -1,10 +1,13 @@
 """A run that can be measured with ONNX Runtime, and the board behind the loopback."""
 
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
+import torch
+from torch import nn
 
-from edgeprune.backends import MODELS, Artifact, ExportRecord
+from edgeprune.backends import MODELS, Artifact, Backend, ExportRecord, export_run
 from edgeprune.data import load_data
 from edgeprune.files.reading import sha256
 from edgeprune.files.writing import write_json
@@ -58,3 +61,22 @@ def record_onnx(folder: Path) -> Path:
     )
     write_json(folder / "export.json", ExportRecord(artifacts).to_dict())
     return folder
+
+
+def exported_digits(path: Path, *backends: str | Backend) -> Path:
+    """A run folder of two untrained networks on digits, exported with these backends."""
+    run = digits_run(path)
+    torch.manual_seed(0)
+    models = {"baseline": _small_network(8).eval(), "pruned": _small_network(4).eval()}
+    with patch.object(Run, "load", lambda _run, name: models[name]):
+        export_run(run, to=backends, images=32)
+    return run
+
+
+def _small_network(width: int) -> nn.Module:
+    """A convolution, a depthwise one, and a classifier of what is left of the picture."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU6()),
+        *(nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Hardswish(), nn.AvgPool2d(4)),
+        *(nn.Flatten(), nn.Linear(width * 16, 10)),
+    )

@@ -18,7 +18,7 @@ from edgeprune.bench.pyz import write_runner
 PACKAGE = Path(edgeprune_target.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOOR = (3, 8)
-ALLOWED = {"numpy", "onnxruntime", "pycuda", "edgeprune_target"}
+ALLOWED = {"numpy", "onnxruntime", "openvino", "ncnn", "pycuda", "edgeprune_target"}
 
 
 def interpreters(minors: range) -> list[str]:
@@ -94,7 +94,9 @@ def test_measures_on_the_oldest_without_any_package(
 
 def test_probes_on_the_oldest(oldest: str, pyz: Path) -> None:
     done = run(oldest, "-S", str(pyz), "probe")
-    assert json.loads(done.stdout)["result"]["runtimes"] == {"onnxruntime": None, "tensorrt": None}
+    assert json.loads(done.stdout)["result"]["runtimes"] == {
+        "ncnn": None, "onnxruntime": None, "openvino": None, "tensorrt": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("sensor", ["ina3221", "tegrastats", "ina3221+ina238"])

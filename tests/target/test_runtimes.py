@@ -1,5 +1,7 @@
 """One contract for every runtime."""
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,14 @@ import numpy as np
 import pytest
 from edgeprune_target.errors import TargetError
 from edgeprune_target.feeds import random_feed
+from edgeprune_target.packed import pack
 from edgeprune_target.runtimes import RUNTIMES, Runtime, make_runtime, runtime_versions
 from edgeprune_target.trt.options import EngineOptions
+
+from target.runtime_files import ncnn_file, openvino_file
+
+PACKED: dict[str, Callable[[Path], Path]] = {"openvino": openvino_file, "ncnn": ncnn_file}
+ONE_IMAGE = ("ncnn",)  # files whose batch is 1
 
 
 @pytest.fixture(params=sorted(RUNTIMES))
@@ -18,17 +26,23 @@ def case(request: Any, onnx_file: Path, fake_file: Path) -> tuple[str, str]:
         for needed in ("cudart", "engines"):
             request.getfixturevalue(needed)
         request.getfixturevalue("tensorrt")("10.3.0")
+    if request.param in PACKED:
+        pytest.importorskip(request.param)
+        files[request.param] = PACKED[request.param](onnx_file)
     return request.param, str(files[request.param])
 
 
 def test_infers_a_dict_of_arrays(case: tuple[str, str]) -> None:
     name, model = case
     with make_runtime(name, model, threads=1, options=EngineOptions(batch=2)) as engine:
-        feed = random_feed(engine.inputs, batch=2, shapes={})
+        feed = random_feed(engine.inputs, batch=1 if name in ONE_IMAGE else 2, shapes={})
+        if name in ONE_IMAGE:  # accuracy is scored on many at a time
+            feed = {key: np.repeat(value, 2, 0) for key, value in feed.items()}
         outputs = engine.infer(feed)
         engine.synchronize()
     rows = 2 if feed else 1
-    assert {key: np.asarray(value).shape for key, value in outputs.items()} == {"logits": (rows, 3)}
+    output = "out0" if name == "ncnn" else "logits"
+    assert {key: np.asarray(value).shape for key, value in outputs.items()} == {output: (rows, 3)}
 
 
 def test_gives_the_same_answer_twice(case: tuple[str, str]) -> None:
@@ -36,7 +50,8 @@ def test_gives_the_same_answer_twice(case: tuple[str, str]) -> None:
     with make_runtime(name, model, threads=1) as engine:
         feed = random_feed(engine.inputs, batch=1, shapes={})
         first, second = engine.infer(feed), engine.infer(feed)
-    np.testing.assert_array_equal(first["logits"], second["logits"])
+    assert list(first) == list(second)
+    np.testing.assert_array_equal(list(first.values()), list(second.values()))
 
 
 def test_names_its_versions(case: tuple[str, str]) -> None:
@@ -62,8 +77,8 @@ def test_can_be_entered_again(case: tuple[str, str]) -> None:
 
 
 def test_unknown_runtime_lists_the_known() -> None:
-    with pytest.raises(TargetError, match="known are fake, onnxruntime, tensorrt"):
-        make_runtime("tflite", "x", 1)
+    with pytest.raises(TargetError, match="known are fake, ncnn, onnxruntime, openvino, tensorrt"):
+        make_runtime("torchscript", "x", 1)
 
 
 def test_absent_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,3 +109,49 @@ def test_onnxruntime_computes_what_the_model_says(onnx_file: Path) -> None:
     with make_runtime("onnxruntime", str(onnx_file), 1) as engine:
         logits = engine.infer({"input": image})["logits"]
     np.testing.assert_allclose(logits, [[7.5, 23.5, 39.5]])  # means of 0..15, 16..31, 32..47
+
+
+@pytest.mark.parametrize("name", sorted(PACKED))
+def test_packed_files_compute_what_the_model_says(name: str, onnx_file: Path) -> None:
+    pytest.importorskip(name)
+    images = np.arange(96, dtype=np.float32).reshape(2, 3, 4, 4)
+    with make_runtime(name, str(PACKED[name](onnx_file)), 1) as engine:
+        (logits,) = engine.infer({next(iter(engine.inputs)): images}).values()
+    np.testing.assert_allclose(logits, [[7.5, 23.5, 39.5], [55.5, 71.5, 87.5]], rtol=1e-6)
+
+
+def damaged(path: Path, part: str, content: bytes) -> Path:
+    """The file with one part replaced."""
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    pack(str(path), {**parts, part: content})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "content", "message"),
+    [
+        ("openvino", "model.xml", b"<net", "cannot load .*openvino.zip: .*export the model again"),
+        ("ncnn", "model.ncnn.param", b"junk", "cannot load .*ncnn.zip: it has a layer"),
+        ("ncnn", "about.json", b"[]", "its about.json is damaged"),
+        ("ncnn", "about.json", b'{"precision": "fp32"}', "its about.json is damaged"),
+    ],
+)
+def test_damaged_files_are_one_line(
+    name: str, part: str, content: bytes, message: str, onnx_file: Path
+) -> None:
+    pytest.importorskip(name)
+    path = damaged(PACKED[name](onnx_file), part, content)
+    with pytest.raises(TargetError, match=message) as caught, make_runtime(name, str(path), 1):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(PACKED))
+def test_a_file_of_another_kind_is_one_line(name: str, onnx_file: Path) -> None:
+    pytest.importorskip(name)
+    with (
+        pytest.raises(TargetError, match="not a file that edgeprune packed"),
+        make_runtime(name, str(onnx_file), 1),
+    ):
+        pass

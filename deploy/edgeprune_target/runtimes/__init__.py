@@ -21,14 +21,18 @@ from typing import Any, TypeVar
 from edgeprune_target.errors import TargetError
 from edgeprune_target.runtimes.base import Runtime
 from edgeprune_target.runtimes.fake import FakeRuntime
+from edgeprune_target.runtimes.ncnn import NcnnRuntime
 from edgeprune_target.runtimes.onnxrt import OnnxRuntime
+from edgeprune_target.runtimes.openvino import OpenVinoRuntime
 from edgeprune_target.runtimes.tensorrt import TensorRtRuntime
 
 __all__ = ["RUNTIMES", "Runtime", "load_file", "make_runtime", "register", "runtime_versions"]
 
 Kind = TypeVar("Kind", bound=type)
 
-RUNTIMES: dict = {kind.name: kind for kind in (OnnxRuntime, TensorRtRuntime, FakeRuntime)}
+RUNTIMES: dict = {
+    kind.name: kind for kind in (OnnxRuntime, TensorRtRuntime, OpenVinoRuntime, NcnnRuntime, FakeRuntime)
+}
 
 
 def register(kind: Kind) -> Kind:

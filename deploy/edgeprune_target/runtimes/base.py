@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +18,7 @@ class Runtime:
 
     name        of ``--runtime``
     library     the required Python package; None if none is required
+    distribution its name for pip, where its version can be read without importing it
     install     the remedy if it is missing
     listed      whether a probe lists it; fakes for tests are not listed
     uses_gpu    whether it computes on a GPU, whose clock then matters
@@ -28,6 +30,7 @@ class Runtime:
 
     name = ""
     library: str | None = None
+    distribution = ""
     install = ""
     listed = True
     uses_gpu = False
@@ -62,6 +65,8 @@ class Runtime:
         """Return the version of the library on this machine; None if it is not installed."""
         if cls.library is None:
             return __version__
+        if cls.distribution and (known := _metadata_version(cls.distribution)):
+            return known
         try:
             return str(import_module(cls.library).__version__)
         except (ImportError, OSError, RuntimeError):  # NVIDIA's wheels raise the last without their libraries
@@ -121,3 +126,15 @@ class Runtime:
             ``samples_ns``, ``warm_up``, ``window_runs``, and ``gpu_ns`` and ``enqueue_ns`` if there are any.
         """
         raise NotImplementedError
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _metadata_version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

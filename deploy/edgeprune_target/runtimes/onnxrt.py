@@ -9,7 +9,7 @@ from statistics import mean, median
 from typing import Any
 
 from edgeprune_target.errors import TargetError
-from edgeprune_target.runtimes.base import Runtime
+from edgeprune_target.runtimes.base import Runtime, first_line
 from edgeprune_target.scratch import scratch_folder
 
 # ONNX type -> numpy type; inputs of other types cannot be generated.
@@ -59,7 +59,7 @@ class OnnxRuntime(Runtime):
             return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exception classes are not public in every version
             raise TargetError(
-                f"onnxruntime {onnxruntime.__version__} cannot load {self.model}: {_first_line(error)}: "
+                f"onnxruntime {onnxruntime.__version__} cannot load {self.model}: {first_line(error)}: "
                 "export the model again, or install a newer onnxruntime"
             ) from error
 
@@ -140,7 +140,3 @@ def _fastest(times: list) -> list:
 def _spec(node: Any) -> tuple:
     shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
     return shape, NUMPY_TYPES.get(node.type, node.type)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,62 @@
+"""Base of the backends whose files are compared by the runner's own runtime, on this machine."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from edgeprune.backends.base import Artifact, Backend, Job
+from edgeprune.errors import ExportError, one_line
+
+BATCH = 64  # images per call, as the scoring of accuracy has them
+
+
+class RunnerBackend(Backend):
+    """Runs its files with the runtime that measures them: what is compared is what will be deployed.
+
+    Class attributes:
+        converts: what converts the model, for messages.
+    """
+
+    converts: ClassVar[str] = ""
+
+    def outputs(self, path: Path, images: Iterable[Any]) -> Iterator[np.ndarray]:
+        """Yield the file's logits."""
+        from edgeprune_target.runtimes import make_runtime
+        from edgeprune_target.trt.options import EngineOptions
+
+        with make_runtime(self.runtime, str(path), 1, EngineOptions(batch=1)) as loaded:
+            name = next(iter(loaded.inputs))
+            for batch in images:
+                for start in range(0, len(batch), BATCH):
+                    part = np.ascontiguousarray(batch[start : start + BATCH], np.float32)
+                    yield np.array(next(iter(loaded.infer({name: part}).values())))
+
+    def export(self, job: Job) -> Artifact:
+        """Write a model's file, compare it, and return its record; a refusal of the runtime is one of the export."""
+        from edgeprune_target.errors import TargetError
+
+        try:
+            return super().export(job)
+        except TargetError as error:
+            raise ExportError(str(error)) from error
+
+    @contextmanager
+    def converting(self, job: Job) -> Iterator[None]:
+        """Turn any error of the converter into an ExportError of one line, and silence its chatter.
+
+        Args:
+            job: the model, for the message.
+        """
+        from edgeprune.backends.onnx import quiet
+
+        try:
+            with quiet():
+                yield
+        except ExportError:
+            raise
+        except Exception as error:  # converters raise whatever torch, protobuf or their C++ does
+            reason = one_line(error) or type(error).__name__
+            raise ExportError(f"{self.converts} cannot convert the {job.name} model: {reason}") from error

@@ -1,0 +1,32 @@
+"""Files of runtimes, made of a small ONNX file by the runtime's own package."""
+
+from pathlib import Path
+
+from edgeprune_target.packed import pack
+
+
+def openvino_file(onnx_file: Path) -> Path:
+    """What `edgeprune export --to openvino` writes."""
+    import openvino
+
+    xml, path = onnx_file.with_suffix(".xml"), onnx_file.with_suffix(".openvino.zip")
+    openvino.save_model(openvino.Core().read_model(str(onnx_file)), str(xml), compress_to_fp16=False)
+    pack(
+        str(path), {"model.xml": xml.read_bytes(), "model.bin": xml.with_suffix(".bin").read_bytes() or b"\0"}
+    )
+    return path
+
+
+NCNN_MEANS = """7767517
+2 2
+Input in0 0 1 in0
+Pooling means 1 1 in0 out0 0=1 4=1
+"""
+
+
+def ncnn_file(onnx_file: Path) -> Path:
+    """What `edgeprune export --to ncnn` writes."""
+    path = onnx_file.with_suffix(".ncnn.zip")
+    about = b'{"precision": "fp32", "shape": [3, 4, 4]}'
+    pack(str(path), {"model.ncnn.param": NCNN_MEANS.encode(), "model.ncnn.bin": b"", "about.json": about})
+    return path
