@@ -75,8 +75,6 @@ class CompareOptions:
             if not MOMENT.fullmatch(moment):
                 raise TrainError(f"`moments`: {known('moment', moment, list(MOMENTS))}")
         check_fields(self, TrainError)
-        if self.training.get("task", TrainPruneOptions.task) != TrainPruneOptions.task:
-            raise TrainError(f"compare is for {TrainPruneOptions.task}, not for {self.training['task']}")
         for name in ("weights", "weights_key", "baseline_epochs", "baseline_lr") if self.moments else ():
             if self.training.get(name) is not None:
                 raise TrainError(f"`moments` trains from random weights: leave `{name}` out")

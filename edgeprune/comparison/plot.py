@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.files.writing import written_aside
+from edgeprune.tasks import Metric, metric_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,12 +35,13 @@ def draw_comparison(result: dict[str, Any], path: Path) -> str | None:
     figure = Figure(figsize=SIZE, dpi=150, layout="constrained")
     axes = figure.add_subplot()
     colours = _colours(shown)
-    _points(axes, shown, colours)
+    metric = metric_of(result)
+    _points(axes, shown, colours, metric)
     _frame(axes, result)
     baseline = result["baseline"]["accuracy"]
     if baseline is not None:
-        _baseline(axes, baseline)
-    _labels(axes, shown, colours, baseline)
+        _baseline(axes, metric.shown(baseline))
+    _labels(axes, shown, colours, result)
     with written_aside(path) as aside:
         FigureCanvasAgg(figure).print_png(str(aside))
     return None
@@ -52,14 +54,14 @@ def _colours(shown: list[dict[str, Any]]) -> list[Any]:
     return [colormaps["tab10"](number % 10) for number in range(len(shown))]
 
 
-def _points(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any]) -> None:
+def _points(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any], metric: Metric) -> None:
     for method, colour in zip(shown, colours, strict=True):
         x, y = method["flops_fraction"], method["accuracy"]
         axes.errorbar(
             100 * x["mean"],
-            100 * y["mean"],
+            metric.shown(y["mean"]),
             xerr=None if x["std"] is None else 100 * x["std"],
-            yerr=None if y["std"] is None else 100 * y["std"],
+            yerr=None if y["std"] is None else metric.shown(y["std"]),
             fmt="o",
             markersize=5,
             capsize=3,
@@ -76,7 +78,8 @@ def _frame(axes: "Axes", result: dict[str, Any]) -> None:
     subject = f"{setting.get('model', result['source'])} on {setting.get('data', '?')}, {result['target']}"
     axes.set_title(f"{subject}\n{bars}", fontsize=10, loc="left")
     axes.set_xlabel("FLOPs that remain (%)")
-    axes.set_ylabel("test accuracy after fine-tuning (%)")
+    metric = metric_of(result)
+    axes.set_ylabel(f"test {metric.title} after fine-tuning" + (f" ({metric.unit})" if metric.unit else ""))
     axes.grid(alpha=0.25)
     axes.margins(y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
@@ -93,21 +96,26 @@ def _room_for_labels(axes: "Axes") -> float:
     return right
 
 
-def _baseline(axes: "Axes", accuracy: float) -> None:
-    """Draw the baseline's accuracy as a line, since its FLOPs are far to the right."""
+def _baseline(axes: "Axes", height: float) -> None:
+    """Draw the baseline's metric as a line, since its FLOPs are far to the right."""
     end = 1 / (1 + LABELS)  # end of the scale, as a share of the axes
-    axes.axhline(100 * accuracy, xmax=end, color="0.4", linewidth=0.9, linestyle="--", zorder=0)
+    axes.axhline(height, xmax=end, color="0.4", linewidth=0.9, linestyle="--", zorder=0)
 
 
-def _labels(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any], baseline: float | None) -> None:
+def _labels(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any], result: dict[str, Any]) -> None:
     """Draw a column of names to the right of the points, each with a thin line to its point."""
-    end = _room_for_labels(axes)
+    end, metric, baseline = _room_for_labels(axes), metric_of(result), result["baseline"]["accuracy"]
     entries = [
-        (100 * method["flops_fraction"]["mean"], 100 * method["accuracy"]["mean"], method["label"], colour)
+        (
+            100 * method["flops_fraction"]["mean"],
+            metric.shown(method["accuracy"]["mean"]),
+            method["label"],
+            colour,
+        )
         for method, colour in zip(shown, colours, strict=True)
     ]
     if baseline is not None:  # above methods of equal accuracy, so that the lines do not cross
-        entries.insert(0, (end, 100 * baseline, "baseline, all FLOPs", "0.2"))
+        entries.insert(0, (end, metric.shown(baseline), "baseline, all FLOPs", "0.2"))
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     heights = pushed_apart([(y - low) / (high - low) for _, y, _, _ in entries], ROW)
     for (x, y, name, colour), height in zip(entries, heights, strict=True):

@@ -14,6 +14,8 @@ from edgeprune.comparison.options import CompareOptions
 from edgeprune.comparison.rows import PlannedRow
 from edgeprune.comparison.spread import mean_and_spread
 from edgeprune.runs.run import Run
+from edgeprune.tasks import Metric, metric_of
+from edgeprune.tasks.classification import ACCURACY
 from edgeprune.train_prune.options import TrainPruneOptions
 
 PRIVATE = ("weights", "data_root", "download")  # settings that name paths, not what was done
@@ -27,7 +29,8 @@ def comparison_result(
 ) -> dict[str, Any]:
     """Collect the results so far.
 
-    Accuracies are shares of the test images: ``accuracy_before`` fine-tuning and ``accuracy`` after it.
+    ``accuracy_before`` fine-tuning and ``accuracy`` after it are of the test images, by the task's ``metric``: for
+    classification the share that is classified correctly.
     ``seconds`` are wall-clock time of a row, including data loading and the evaluation on the test images.
 
     Args:
@@ -38,6 +41,7 @@ def comparison_result(
     records = [_record(folder, row, options) for row in rows]
     done = [record for record in records if record["status"] == "done"]
     runs = [folder.row(record["row"]) for record in done]
+    metric = metric_of(Run.open(runs[0]).summary() if runs else {})
     return {
         "schema": SCHEMA,
         "complete": all(record["status"] in ("done", "failed") for record in records),
@@ -48,8 +52,9 @@ def comparison_result(
         "settings": _settings(runs),
         "versions": {name: version(name) for name in ("edgeprune", "torch", "numpy")},
         "machine": _machine(runs, done),
+        "metric": metric.to_dict(),
         "baseline": _baseline(folder, options, runs),
-        "methods": ranked(_summarised(rows, records)),
+        "methods": ranked(_summarised(rows, records), metric),
         "rows": records,
         "plot": None,
         "plot_reason": "drawn when all rows are through",
@@ -74,11 +79,11 @@ def _record(folder: ComparisonFolder, row: PlannedRow, options: CompareOptions) 
             "latency_reason": unfinished,
         }
     summary = Run.open(place).summary()
-    pruned = summary["models"]["pruned"]
+    pruned, metric = summary["models"]["pruned"], metric_of(summary)
     record |= {
         "status": "done",
-        "accuracy_before": summary["models"]["settled"]["accuracy"],
-        "accuracy": pruned["accuracy"],
+        "accuracy_before": summary["models"]["settled"][metric.name],
+        "accuracy": pruned[metric.name],
         **{key: summary[key] for key in ("params_fraction", "flops_fraction", "notes")},
         **{key: pruned[key] for key in ("params", "flops")},
     }
@@ -120,14 +125,14 @@ def _if_done(record: dict[str, Any], name: str) -> float | None:
     return record[name] if record["status"] == "done" else None
 
 
-def ranked(methods: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sort methods by accuracy, the highest first; those without one last; ties in the order of the options."""
-    return sorted(methods, key=_rank)
+def ranked(methods: list[dict[str, Any]], metric: Metric = ACCURACY) -> list[dict[str, Any]]:
+    """Sort methods by the metric, the best first; those without a value last; ties in the order of the options."""
 
+    def rank(method: dict[str, Any]) -> tuple[bool, float]:
+        mean = method["accuracy"]["mean"]
+        return mean is None, -metric.worth(mean or 0.0)
 
-def _rank(method: dict[str, Any]) -> tuple[bool, float]:
-    mean = method["accuracy"]["mean"]
-    return mean is None, -(mean or 0.0)
+    return sorted(methods, key=rank)
 
 
 def _settings(runs: list[Path]) -> dict[str, Any]:
@@ -160,8 +165,9 @@ def _baseline(folder: ComparisonFolder, options: CompareOptions, runs: list[Path
     }  # fmt: skip
     if not runs:
         return record
-    baseline = Run.open(runs[0]).summary()["models"]["baseline"]
+    summary = Run.open(runs[0]).summary()
+    baseline = summary["models"]["baseline"]
     record |= {key: baseline[key] for key in ("params", "flops", "test_images")}
     if not options.moments:
-        record |= {"accuracy": baseline["accuracy"], "accuracy_reason": None}
+        record |= {"accuracy": baseline[metric_of(summary).name], "accuracy_reason": None}
     return record

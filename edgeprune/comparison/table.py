@@ -4,18 +4,21 @@ from typing import Any
 
 from edgeprune.comparison.result import NOT_ASKED
 from edgeprune.reporting.rows import Table
+from edgeprune.tasks import Metric, metric_of
 
 
 def comparison_table(result: dict[str, Any]) -> Table:
-    """Tabulate the baseline, then the methods, the most accurate first; empty columns are left out."""
+    """Tabulate the baseline, then the methods, the best first; empty columns are left out."""
+    metric = metric_of(result)
     heads = [("when" if result["moments"] else "method", "left")]
-    names = ("before %", "after %", "params %", "FLOPs %", "time", "latency", "speedup")
+    scored = [f"{when} {metric.unit}".rstrip() for when in ("before", "after")]
+    names = (*scored, "params %", "FLOPs %", "time", "latency", "speedup")
     heads += [(name, "right") for name in names]
     base = result["baseline"]
-    rows = [_cells(method) for method in result["methods"]]
+    rows = [_cells(method, metric) for method in result["methods"]]
     filled = [any(row[index] != "-" for row in rows) for index in range(len(heads))]
     if base["accuracy"] is not None:
-        after, seconds = f"{100 * base['accuracy']:.2f}", _seconds(base["seconds"])
+        after, seconds = f"{metric.shown(base['accuracy']):.2f}", _seconds(base["seconds"])
         rows.insert(0, ["baseline", "", after, "100.0", "100.0", seconds, "", ""])
     return _only(heads, filled), [_only(row, filled) for row in rows]
 
@@ -24,11 +27,11 @@ def _only(cells: list[Any], filled: list[bool]) -> list[Any]:
     return [cell for cell, is_filled in zip(cells, filled, strict=True) if is_filled]
 
 
-def _cells(method: dict[str, Any]) -> list[str]:
+def _cells(method: dict[str, Any], metric: Metric) -> list[str]:
     return [
         method["label"],
-        _percent(method["accuracy_before"]),
-        _percent(method["accuracy"]),
+        _scored(method["accuracy_before"], metric),
+        _scored(method["accuracy"], metric),
         _mean(method["params_fraction"], "{:.1f}", 100),
         _mean(method["flops_fraction"], "{:.1f}", 100),
         _seconds(method["seconds"]["mean"]),
@@ -37,12 +40,12 @@ def _cells(method: dict[str, Any]) -> list[str]:
     ]
 
 
-def _percent(summary: dict[str, Any]) -> str:
-    """Format '91.23 ± 0.15', without a spread where there is none."""
+def _scored(summary: dict[str, Any], metric: Metric) -> str:
+    """Format '91.23 ± 0.15' in the metric's unit, without a spread where there is none."""
     if summary["mean"] is None:
         return "-"
-    spread = "" if summary["std"] is None else f" ± {100 * summary['std']:.2f}"
-    return f"{100 * summary['mean']:.2f}{spread}"
+    spread = "" if summary["std"] is None else f" ± {metric.shown(summary['std']):.2f}"
+    return f"{metric.shown(summary['mean']):.2f}{spread}"
 
 
 def _mean(summary: dict[str, Any], form: str, scale: float = 1) -> str:
@@ -59,7 +62,7 @@ def comparison_remarks(result: dict[str, Any]) -> list[str]:
     """Return notes on the table: spread, failures with their reasons, missing measurements."""
     seeds = result["seeds"]
     spread = f"means over {seeds} seeds ± standard deviation" if seeds > 1 else "one seed, so no spread"
-    lines = [f"test accuracy before and after fine-tuning: {spread}"]
+    lines = [f"test {metric_of(result).title} before and after fine-tuning: {spread}"]
     for method in result["methods"]:
         lines += [f"{method['label']} failed: {reason}" for reason in method["reasons"]]
     missed = {

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeprune import tasks
+from edgeprune.tasks import Classification, Task
+
 BENCH = "bench"
 Source = Mapping[str, Any]  # the content of summary.json, export.json or a file of bench/
 ValueOrReason = tuple[Any, str]  # the value in the file, or None and the reason why it is missing
@@ -114,6 +117,33 @@ def _accuracy(record: Source, key: str) -> ValueOrReason:
     return (record[key], "") if key in record else (None, "the run's task is not classification")
 
 
+def _limits_of(task: Task) -> tuple[Limit, ...]:
+    """Return the limits on a task's metric: of the pruned model, its drop, and of the measured file."""
+    metric, points = task.metric, task.metric.unit == "%"
+    most = 1.0 if points else math.inf
+    least = 0.0 if points else None
+    drop, missing = f"{metric.name}_drop", f"the run's task is not {task.name}"
+
+    def scored(model: Source) -> ValueOrReason:
+        return (model[metric.name], "") if metric.name in model else (None, missing)
+
+    def dropped(summary: Source) -> ValueOrReason:
+        scale = 100 if points else 1
+        return (_of(lambda drop: scale * drop, summary[drop]), "") if drop in summary else (None, missing)
+
+    def on_device(bench: Source) -> ValueOrReason:
+        model = bench["models"]["pruned"]
+        scores = model.get("scores")
+        return scored(scores) if scores else (None, str(model.get("accuracy_reason") or missing))
+
+    at_most = not metric.higher_is_better
+    return (
+        Limit(metric.name, "summary", at_most, "", lambda s: scored(s["models"]["pruned"]), least, most),
+        Limit(f"{drop}_points" if points else drop, "summary", True, "points" if points else "", dropped, None),
+        Limit(f"onnx_{metric.name}", "bench", at_most, "", on_device, least, most),
+    )
+
+
 def _worst(
     key: str, worst: Callable[..., float], most: float = math.inf
 ) -> Callable[[Source], ValueOrReason]:
@@ -133,6 +163,9 @@ def _energy_fraction(bench: Source) -> ValueOrReason:
         return None, str(bench["models"]["pruned"]["energy_reason"] or "it was not measured")
     return _of(lambda a, b: a / b, pruned, base), ""
 
+
+# Accuracy is also in results of earlier versions, which have no scores.
+_OTHER_TASKS = [task for task in map(tasks.get, tasks.TASKS.registered()) if task.name != Classification.name]
 
 LIMITS = {
     limit.name: limit
@@ -159,5 +192,6 @@ LIMITS = {
         Limit("energy_mj", "bench", True, "mJ",
               _measured("energy_mj_per_inference", reason="energy_reason")),
         Limit("energy_fraction", "bench", True, "", _energy_fraction),
+        *(limit for task in _OTHER_TASKS for limit in _limits_of(task)),
     )
 }  # fmt: skip

@@ -284,6 +284,7 @@ class SearchContext:
             "target_fractions": goals,
             "precision": self.training.precision,
             "images": self.evaluator.held_out_images,
+            "metric": self.evaluator.task.metric.to_dict(),
             "plan": self.folder.plan.name,
             "next": f"{command} --weights {weights} {plan}",
         }

@@ -8,6 +8,7 @@ import numpy as np
 from edgeprune.files.writing import written_aside
 from edgeprune.search.folder import SearchFolder
 from edgeprune.search.result import best_trials
+from edgeprune.tasks import metric_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,27 +62,30 @@ def best_so_far(result: dict[str, Any]) -> np.ndarray:
 
 def plot_progress(figure: "Figure", results: Sequence[dict[str, Any]]) -> None:
     """Plot the best reward over trials: for each strategy the mean of its seeds, in a band of their range."""
-    axes = figure.add_subplot()
+    axes, unit = figure.add_subplot(), metric_of(results[0]).unit
     by_strategy: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         by_strategy.setdefault(strategy_of(result), []).append(result)
     for strategy, runs in by_strategy.items():
         length = min(len(run["trials"]) for run in runs)
-        lines = 100 * np.stack([best_so_far(run)[:length] for run in runs])
+        lines = np.stack([_shown(run, best_so_far(run)[:length]) for run in runs])
         x = np.arange(1, length + 1)
-        (line,) = axes.plot(x, lines.mean(0), linewidth=1.6, label=f"{strategy}: {lines.mean(0)[-1]:.2f} %")
+        (line,) = axes.plot(
+            x, lines.mean(0), linewidth=1.6, label=f"{strategy}: {lines.mean(0)[-1]:.2f} {unit}".rstrip()
+        )
         if len(runs) > 1:
             axes.fill_between(x, lines.min(0), lines.max(0), color=line.get_color(), alpha=0.15, linewidth=0)
         else:
             _points(axes, runs[0])
     uniform = [result["uniform"]["reward"] for result in results if result["uniform"]]
     if uniform:
-        level = 100 * float(np.mean(uniform))
-        axes.axhline(level, color="0.4", linestyle="--", linewidth=0.9, label=f"uniform: {level:.2f} %")
+        level = float(np.mean(_shown(results[0], uniform)))
+        label = f"uniform: {level:.2f} {unit}".rstrip()
+        axes.axhline(level, color="0.4", linestyle="--", linewidth=0.9, label=label)
     # The worst policies of a design are far below the rest; they would compress the interesting range.
-    shown = [100 * float(np.quantile([t["reward"] for t in result["trials"]], 0.25)) for result in results]
-    top = max(100 * best_so_far(result)[-1] for result in results)
-    bottom = min([*shown, *[100 * level for level in uniform]])
+    low = [float(np.quantile([t["reward"] for t in result["trials"]], 0.25)) for result in results]
+    best = max(best_so_far(result)[-1] for result in results)
+    bottom, top = sorted(_shown(results[0], [min([*low, *uniform]), best]).tolist())
     axes.set_ylim(bottom - 0.08 * (top - bottom) - 0.1, top + 0.1 * (top - bottom) + 0.1)
     _frame(axes, results[0], "best policy so far, without training", "trials", _held_out(results[0]))
     axes.legend(loc="lower right", fontsize=9, frameon=False)
@@ -91,7 +95,7 @@ def _points(axes: "Axes", result: dict[str, Any]) -> None:
     """Plot every policy, coloured by its stage."""
     for stage in dict.fromkeys(trial["stage"] for trial in result["trials"]):
         points = [
-            (x, 100 * trial["reward"])
+            (x, _shown(result, trial["reward"]))
             for x, trial in enumerate(result["trials"], start=1)
             if trial["stage"] == stage
         ]
@@ -101,14 +105,15 @@ def _points(axes: "Axes", result: dict[str, Any]) -> None:
 
 def plot_ratios(figure: "Figure", result: dict[str, Any]) -> None:
     """Plot the share that each group keeps in the best policies."""
-    axes = figure.add_subplot()
+    axes, unit = figure.add_subplot(), metric_of(result).unit
     place = np.arange(len(result["groups"]))
     for number, trial in enumerate(best_trials(result, POLICIES)):
         first = number == 0
+        best = f"best, {_shown(result, trial['reward']):.2f} {unit}".rstrip()
         axes.step(
             place, 100 * np.asarray(trial["ratios"]), where="mid",
             linewidth=2.0 if first else 0.9, color="C0" if first else "0.6", zorder=3 if first else 1,
-            label=f"best, {100 * trial['reward']:.2f} %" if first else ("next best" if number == 1 else None),
+            label=best if first else ("next best" if number == 1 else None),
         )  # fmt: skip
     if result["uniform"]:
         share = 100 * np.asarray(result["uniform"]["widths"]) / np.asarray(result["sizes"])
@@ -120,19 +125,19 @@ def plot_ratios(figure: "Figure", result: dict[str, Any]) -> None:
 
 
 def plot_front(figure: "Figure", result: dict[str, Any]) -> None:
-    """Plot accuracy over the remaining cost, with the Pareto front."""
+    """Plot the task's metric over the remaining cost, with the Pareto front."""
     axes = figure.add_subplot()
     kind = next(iter(result["target_fractions"]))
     x = np.array([100 * trial["fractions"][kind] for trial in result["trials"]])
-    y = np.array([100 * trial["reward"] for trial in result["trials"]])
+    y = _shown(result, [trial["reward"] for trial in result["trials"]])
     axes.scatter(x, y, s=12, alpha=0.5, color="C0", label="policies")
-    best = pareto(x, y)
+    best = pareto(x, np.array([trial["reward"] for trial in result["trials"]]))
     axes.plot(x[best], y[best], color="C3", marker="o", markersize=4, linewidth=1.2, label="Pareto front")
     if result["uniform"]:
         uniform = result["uniform"]
         axes.scatter(
             [100 * uniform["fractions"][kind]],
-            [100 * uniform["reward"]],
+            [_shown(result, uniform["reward"])],
             marker="s",
             color="C1",
             label="uniform",
@@ -187,7 +192,18 @@ def height(links: np.ndarray, clusters: int) -> float:
 
 
 def _held_out(result: dict[str, Any]) -> str:
-    return f"accuracy on {result['images']} held-out images (%)"
+    metric = metric_of(result)
+    return f"{metric.title} on {result['images']} held-out images" + (
+        f" ({metric.unit})" if metric.unit else ""
+    )
+
+
+def _shown(result: dict[str, Any], rewards: Any) -> Any:
+    """Return rewards as values of the task's metric, in its unit."""
+    metric = metric_of(result)
+    return np.asarray([metric.shown(metric.worth(reward)) for reward in np.atleast_1d(rewards)]).reshape(
+        np.shape(rewards)
+    )
 
 
 def _frame(axes: "Axes", result: dict[str, Any], title: str, x: str, y: str) -> None:

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from edgeprune.reporting.rows import Table
 from edgeprune.search.projection import BudgetProjection
 from edgeprune.search.sampler import RATIOS, finished
+from edgeprune.tasks import Metric, metric_of
 
 SCHEMA = 1
 WIDTHS, STAGE, SECONDS, COPIED = "widths", "stage", "seconds", "copied"  # attributes of a trial
@@ -26,8 +27,8 @@ def best_of(study: optuna.Study) -> FrozenTrial | None:
 def search_result(study: optuna.Study, projection: BudgetProjection, facts: dict[str, Any]) -> dict[str, Any]:
     """Return the results so far, in JSON types.
 
-    ``reward`` is the accuracy on images held out of the training split, after reconstruction and
-    recalibration, without training.
+    ``reward`` is the worth of the task's ``metric``, negative where lower is better, on images held out of the
+    training split, after reconstruction and recalibration, without training.
 
     Args:
         study: with the trials.
@@ -64,27 +65,27 @@ def _trial_record(trial: FrozenTrial, projection: BudgetProjection) -> dict[str,
 
 def search_table(result: dict[str, Any]) -> Table:
     """Tabulate the unpruned model, uniform ratios, and the best policies."""
-    kinds = list(result["target_fractions"])
-    heads = [("policy", "left"), ("trial", "right"), ("held out %", "right"), ("test %", "right")]
+    kinds, metric = list(result["target_fractions"]), metric_of(result)
+    scored = [(f"{where} {metric.unit}".rstrip(), "right") for where in ("held out", "test")]
+    heads = [("policy", "left"), ("trial", "right"), *scored]
     heads += [(f"{kind} %", "right") for kind in kinds]
     rows = [
-        ["unpruned", "", _percent(result["baseline"]["reward"]), _percent(result["baseline"]["test"])]
+        ["unpruned", "", *_scored(metric, result["baseline"]["reward"], result["baseline"]["test"])]
         + ["100.0"] * len(kinds)
     ]
     uniform = result["uniform"]
     if uniform is not None:
         rows.append(
-            ["uniform", "", _percent(uniform["reward"]), _percent(uniform["test"])]
+            ["uniform", "", *_scored(metric, uniform["reward"], uniform["test"])]
             + [f"{100 * uniform['fractions'][kind]:.1f}" for kind in kinds]
         )
     for place, trial in enumerate(best_trials(result, SHOWN)):
-        tested = _percent(result["best_test"]) if place == 0 else "-"
+        tested = result["best_test"] if place == 0 else None
         rows.append(
             [
                 "best" if place == 0 else f"{place + 1}.",
                 str(trial["number"]),
-                _percent(trial["reward"]),
-                tested,
+                *_scored(metric, trial["reward"], tested),
             ]
             + [f"{100 * trial['fractions'][kind]:.1f}" for kind in kinds]
         )
@@ -102,7 +103,9 @@ def best_trials(result: dict[str, Any], count: int) -> list[dict[str, Any]]:
 def search_remarks(result: dict[str, Any]) -> list[str]:
     """Return notes on the table, and the next command."""
     fit = "fitted in sequence" if result["reconstruct"] == "kernel" else "fitted alike"
-    lines = [f"accuracies after reconstruction, without any training; for the test images {fit}"]
+    lines = [
+        f"{metric_of(result).title} after reconstruction, without any training; for the test images {fit}"
+    ]
     if result["seconds_per_trial"] is not None:
         lines.append(f"{len(result['trials'])} policies, {result['seconds_per_trial']:.2f} s each (median)")
     lines += result["notes"]
@@ -117,5 +120,7 @@ def search_remarks(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
+def _scored(metric: Metric, reward: float | None, tested: float | None) -> list[str]:
+    """Return a reward and a value on test images in the metric's unit."""
+    values = (None if reward is None else metric.worth(reward), tested)
+    return ["-" if value is None else f"{metric.shown(value):.2f}" for value in values]

@@ -30,9 +30,18 @@ class Metric:
     scale: float = 1.0
     higher_is_better: bool = True
 
+    @property
+    def title(self) -> str:
+        """The name in words."""
+        return self.name.replace("_", " ")
+
     def text(self, value: float | None) -> str:
         """Format a value for display; '-' if it is unknown."""
         return "-" if value is None else f"{self.scale * value:.2f} {self.unit}".rstrip()
+
+    def shown(self, value: float) -> float:
+        """Return a value in the unit of display."""
+        return self.scale * value
 
     def change(self, before: float, after: float) -> str:
         """Format the difference of two values for display, such as '-0.50 points'."""
@@ -40,7 +49,7 @@ class Metric:
         return f"{self.scale * (after - before):+.2f} {unit}".rstrip()
 
     def worth(self, value: float) -> float:
-        """Return the value with its sign chosen so that higher is better."""
+        """Return the value with its sign chosen so that higher is better; of a worth, return the value."""
         return value if self.higher_is_better else -value
 
     def to_dict(self) -> dict[str, Any]:
