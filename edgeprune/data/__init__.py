@@ -20,13 +20,21 @@ from edgeprune.processes.progress import ProgressCallback
 from edgeprune.records import check
 from edgeprune.records.runs import DataSpec
 
-__all__ = ["Batch", "DataBundle", "Split", "data_names", "load_data", "load_from_spec"]
+__all__ = ["Batch", "DataBundle", "OtherKind", "Split", "data_names", "load_data", "load_from_spec"]
 
 HELD_OUT = 0.2  # of a folder without a test part
 # Folders by the kind of their targets: how one is recognised, and what reads it. Any other holds labelled images.
 FOLDERS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, ReadOptions], Source]]] = {
     Masks.kind: (holds_masks, read_masked),
 }
+
+
+class OtherKind(DataError):
+    """Data whose targets are of another kind than expected; ``actual`` is theirs."""
+
+    def __init__(self, name: str | Path, actual: str, expected: str) -> None:
+        self.actual = actual
+        super().__init__(f"{name} has {actual} as targets, where {expected} are needed: use other data")
 
 
 def data_names() -> list[str]:
@@ -68,9 +76,7 @@ def load_data(
     key, source = _read(str(name_or_path), options, kind)
     actual = source.train.targets.kind
     if kind is not None and actual != kind:
-        raise DataError(
-            f"{name_or_path} has {actual}, and the task needs {kind}: choose the task that fits, or other data"
-        )
+        raise OtherKind(name_or_path, actual, kind)
     recipe: dict[str, Any] = {
         "data": key,
         "root": str(options.root.absolute()) if options.root else None,
@@ -97,7 +103,7 @@ def load_from_spec(spec: dict[str, Any], *, progress: ProgressCallback | None = 
     check(spec, DataSpec, "the run's data_spec", error=DataError)
     root = Path(spec["root"]) if spec["root"] else None
     options = ReadOptions(root, False, spec["image_size"], spec, progress)
-    _, source = _read(spec["data"], options, spec.get("kind"))
+    _, source = _read(spec["data"], options, spec.get("kind", Labels.kind))
     if source.fingerprint != spec["fingerprint"]:
         raise DataError(_changed(spec, source))
     return _bundle(source, spec)
@@ -132,8 +138,10 @@ def _read(name_or_path: str, options: ReadOptions, kind: str | None) -> tuple[st
     if not folder.exists() and "/" not in name_or_path.replace("\\", "/"):
         message = known("data set", name_or_path, data_names())
         raise DataError(f"{message}; or give the path of a folder of images")
-    reader = next((read for holds, read in FOLDERS.values() if holds(folder)), None)
-    reader = reader or FOLDERS.get(kind or "", (None, read_folder))[1]
+    actual = next((name for name, (holds, _) in FOLDERS.items() if holds(folder)), None)
+    if actual is not None and kind not in (None, actual):  # before any image is read
+        raise OtherKind(name_or_path, actual, str(kind))
+    reader = FOLDERS.get(actual or kind or "", (None, read_folder))[1]
     return str(folder), reader(folder, options)
 
 

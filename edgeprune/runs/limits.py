@@ -139,7 +139,9 @@ def _limits_of(task: Task) -> tuple[Limit, ...]:
     at_most = not metric.higher_is_better
     return (
         Limit(metric.name, "summary", at_most, "", lambda s: scored(s["models"]["pruned"]), least, most),
-        Limit(f"{drop}_points" if points else drop, "summary", True, "points" if points else "", dropped, None),
+        Limit(
+            f"{drop}_points" if points else drop, "summary", True, "points" if points else "", dropped, None
+        ),
         Limit(f"onnx_{metric.name}", "bench", at_most, "", on_device, least, most),
     )
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from edgeprune import tasks
 from edgeprune.budget import parse_targets
-from edgeprune.data import DataBundle, load_data
+from edgeprune.data import DataBundle, OtherKind, load_data
 from edgeprune.errors import EdgePruneError, ModelError, PlanError, RunError, TrainError
 from edgeprune.files.locks import held
 from edgeprune.files.paths import explained
@@ -124,11 +124,7 @@ def begin(
     if world().is_main:
         Run.check_free(out, force=force, inputs=(options.weights, options.plan, options.lut, options.data))
     _check_names(options)
-    data = load_data(
-        options.data, root=options.data_root, download=options.download, image_size=options.image_size,
-        val_fraction=options.val_fraction, seed=options.seed, kind=tasks.get(options.task).target_kind,
-        progress=progress,
-    )  # fmt: skip
+    data = _load(options, progress)
     typed = typed_names(options)
     options = resolve(options, data)
     args = tasks.get(options.task).model_args(data)
@@ -146,6 +142,27 @@ def begin(
         Run.create(out, config, force=force, tensors=tensors)
     world().wait()
     return Run.open(out), data, options
+
+
+def _load(options: TrainPruneOptions, progress: ProgressCallback) -> DataBundle:
+    """Load the data, whose targets must be of the kind that the task needs.
+
+    Raises:
+        DataError: see `load_data`. TrainError: the targets are of another kind; names the task that fits.
+    """
+    task = tasks.get(options.task)
+    try:
+        return load_data(
+            options.data, root=options.data_root, download=options.download, image_size=options.image_size,
+            val_fraction=options.val_fraction, seed=options.seed, kind=task.target_kind, progress=progress,
+        )  # fmt: skip
+    except OtherKind as error:
+        suited = [name for name in tasks.names() if tasks.get(name).target_kind == error.actual]
+        remedy = " or ".join(f"`task={name}`" for name in suited) or "another task"
+        raise TrainError(
+            f"{options.data} has {error.actual}, and the task {task.name} needs {task.target_kind}: say "
+            f"{remedy}, or name other data"
+        ) from error
 
 
 def _check_names(options: TrainPruneOptions) -> None:

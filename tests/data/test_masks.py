@@ -128,9 +128,9 @@ def test_wrong_masks_are_named_in_one_line(folder: Path, spoil: object, message:
 
 
 def test_data_of_another_kind_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has masks, and the task needs labels: choose the task"):
+    with pytest.raises(DataError, match=r"has masks as targets, where labels are needed"):
         load_data(folder, kind="labels")
-    with pytest.raises(DataError, match=r"digits has labels, and the task needs masks"):
+    with pytest.raises(DataError, match=r"digits has labels as targets, where masks are needed"):
         load_data("digits", kind="masks")
     (tmp_path / "train" / "masks").rename(tmp_path / "train" / "other")
     with pytest.raises(DataError, match=r"train has no masks/: images and masks belong in"):
