@@ -38,7 +38,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("training", ["learned"]),
     ("training", ["methods"]),
     ("front", ["pruner"]),
-    ("front", ["api", "train_prune", "integrations"]),
+    ("front", ["api", "train_prune", "integrations", "post_training"]),
     ("front", ["comparison"]),
     ("front", ["search"]),
     ("front", ["cli"]),

@@ -9,9 +9,20 @@ models.py    inspect, export
 devices.py   bench, devices, lut
 comparing.py compare, verify
 searching.py search
+files.py     prune
 """
 
-from edgeprune.cli import comparing, devices, models, searching, training
+from edgeprune.cli import comparing, devices, files, models, searching, training
 from edgeprune.cli.base import free_place, latest_run, main
 
-__all__ = ["comparing", "devices", "free_place", "latest_run", "main", "models", "searching", "training"]
+__all__ = [
+    "comparing",
+    "devices",
+    "files",
+    "free_place",
+    "latest_run",
+    "main",
+    "models",
+    "searching",
+    "training",
+]

@@ -36,6 +36,17 @@ def from_factory(name: str, /, *, num_classes: int, in_channels: int = 3, **args
     return model
 
 
+def attribute_of(name: str) -> Callable[..., Any]:
+    """Import what ``package.module:attribute`` names.
+
+    Raises:
+        ModelError: the module or attribute does not exist, or cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    with _working_folder_importable():
+        return _attribute(_import(module, name), attribute, name)
+
+
 @contextmanager
 def _working_folder_importable() -> Iterator[None]:
     """Add the working folder to the import path: a console script, unlike ``python -m``, does not search it."""

@@ -4,11 +4,11 @@ from edgeprune.errors import PlanError, known
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.importance.batches import Batches
-from edgeprune.reconstruct.kernel import Grams, by_kernel
+from edgeprune.reconstruct.kernel import Grams, by_kernel, grams_bytes
 from edgeprune.reconstruct.scale import by_scale
 from edgeprune.reconstruct.sequential import Sequential
 
-__all__ = ["SEQUENTIAL_IMAGES", "WAYS", "Grams", "Sequential", "reconstruct"]
+__all__ = ["SEQUENTIAL_IMAGES", "WAYS", "Grams", "Sequential", "grams_bytes", "reconstruct"]
 
 # Fits in sequence overfit few images: ResNet-56 at half of its FLOPs has 89.8 % of CIFAR-10 right
 # (its test images, no training) when fitted on 500, 90.6 % on 1,000, 90.9 % on 2,000 and 91.2 % on 4,000.

@@ -52,6 +52,11 @@ class Grams:
             yield
 
 
+def grams_bytes(graph: Graph) -> int:
+    """Return the memory that `Grams` of a network take."""
+    return sum(_NormalEquations(layer).memory for layer in layers_of(graph, 1, 0))
+
+
 def by_kernel(
     graph: Graph, keep: Bools, batches: Batches | None, limit: int | None, positions: int, seed: int
 ) -> int:

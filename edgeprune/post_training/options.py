@@ -1,0 +1,123 @@
+"""Options of `prune`: definitions, defaults and validation."""
+
+import re
+from dataclasses import dataclass
+
+from edgeprune.errors import DataError, TargetError
+from edgeprune.options.bounds import CHANNELS, IMAGES, PIXELS, SEED, SHARE_BELOW_ONE
+from edgeprune.options.checks import Choice
+from edgeprune.options.fields import check_fields, option
+
+LAYOUTS = ("nchw", "nhwc")
+COLORS = ("rgb", "bgr", "gray")
+FITS = ("sequential", "kernel", "none")
+AUGMENTS = ("none", "shift", "flip")
+_NUMBER = re.compile(r"\s*([-+.0-9eE]+)\s*(?:/\s*([-+.0-9eE]+)\s*)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneOptions:
+    """What is asked of `prune`; images are described by all of ``scale``, ``mean``, ``std`` and ``color``.
+
+    Raises:
+        TargetError: a value is out of bounds, or neither a target nor a largest change is given.
+    """
+
+    target: str | None = option(
+        None,
+        "Remaining cost, such as flops=0.5, params=0.3 or memory=20MB; several are separated by commas.",
+        "target",
+        main=True,
+        metavar="KIND=X",
+    )
+    max_change: float | None = option(
+        None,
+        "Prune as far as the held-out inputs allow: at most this fraction of them changes its class, or this is the "
+        "relative error of the outputs.",
+        "target",
+        SHARE_BELOW_ONE,
+        main=True,
+        metavar="X",
+    )
+    align: int = option(1, "Make widths multiples of this.", "target", CHANNELS)
+    floor: int = option(2, "Keep at least this many channels in each layer.", "target", CHANNELS)
+    scale: str | None = option(
+        None, "Multiply pixels of 0 to 255 by this, such as 1/255.", "data", main=True, metavar="X"
+    )
+    mean: str | None = option(
+        None,
+        "Subtract this from scaled pixels: a number, or one for each color.",
+        "data",
+        main=True,
+        metavar="X,X,X",
+    )
+    std: str | None = option(
+        None, "Divide by this then: a number, or one for each color.", "data", main=True, metavar="X,X,X"
+    )
+    color: str | None = option(None, "Order of colors: {choices}.", "data", Choice(COLORS), main=True)
+    layout: str | None = option(
+        None,
+        "Order of the input's axes: {choices}.",
+        "data",
+        Choice(LAYOUTS),
+        main=True,
+        unset="as its shape shows",
+    )
+    size: int | None = option(
+        None,
+        "Side of the images in pixels, where the network takes any.",
+        "data",
+        PIXELS,
+        unset="the network's",
+    )
+    limit: int = option(1000, "Use at most this many inputs.", "data", IMAGES)
+    held_out: float = option(
+        0.2, "Keep this fraction of the inputs to compare outputs on.", "data", SHARE_BELOW_ONE
+    )
+    augment: str = option(
+        "shift",
+        "Also fit on images that are changed: {choices}. Flipped ones are shifted, too.",
+        "data",
+        Choice(AUGMENTS),
+    )
+    criterion: str = option("thinet", "Order the channels of a layer by this criterion.", "method", main=True)
+    refit: str = option("sequential", "Fit the layers that lose inputs: {choices}.", "method", Choice(FITS))
+    sensitivity: bool = option(
+        True, "Choose each layer's width by the effect on the outputs, not by the criterion.", "method"
+    )
+    seed: int = option(0, "Seed of the order of inputs and of their changes.", "run", SEED)
+
+    def __post_init__(self) -> None:
+        check_fields(self, TargetError)
+        if self.target is None and self.max_change is None:
+            raise TargetError("say how far to prune: `target=flops=0.5`, or `max_change=0.02`")
+
+    def numbers(self, name: str, count: int) -> list[float]:
+        """Return the numbers of an option, one for each color.
+
+        Args:
+            name: scale, mean or std.
+            count: number of colors.
+
+        Raises:
+            DataError: it is not given, or not as many numbers as there are colors.
+        """
+        text = getattr(self, name)
+        numbers = [_number(part, name) for part in str(text).split(",")]
+        if len(numbers) not in (1, count) or (name == "scale" and len(numbers) > 1):
+            raise DataError(
+                f"`{name}` has {len(numbers)} numbers; 1{f' or {count}' if count > 1 else ''} are wanted"
+            )
+        return numbers * count if len(numbers) == 1 else numbers
+
+
+def _number(text: str, name: str) -> float:
+    match = _NUMBER.fullmatch(text)
+    try:
+        assert match is not None
+        value = float(match[1]) / float(match[2] or 1)
+    except (AssertionError, ValueError, ZeroDivisionError):
+        raise DataError(f"`{name}` is {text!r}: a number is wanted, such as 0.5 or 1/255") from None
+    if name in ("scale", "std") and value == 0:
+        raise DataError(f"`{name}` is 0: a number that is not 0 is wanted")
+    return value

@@ -1,0 +1,219 @@
+"""The steps of `prune` on any network: scores, widths, fits, and what they do to the outputs."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgeprune.budget import Budget, parse_targets
+from edgeprune.errors import TargetError
+from edgeprune.graph.classes import Bools, Graph
+from edgeprune.graph.plan import Plan
+from edgeprune.importance import needs_batches, needs_loss, score
+from edgeprune.post_training.agreement import Agreement, compare, outputs_of
+from edgeprune.post_training.inputs import Inputs, augmented
+from edgeprune.post_training.options import PruneOptions
+from edgeprune.post_training.selection import masked_outputs, sensitivity_scores
+from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.reconstruct import Grams, Sequential, grams_bytes
+
+BATCH = 64
+SENSED = 128  # inputs on which the effect of each group is seen
+STEPS = 7  # of a search for the smallest network within a largest change
+POSITIONS = 10
+SMALLEST_SHARE = 0.05
+MOST_BYTES = 3 * 2**30  # of all layers' normal equations
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far the pruned network gives what the original does on held-out inputs, after one of the steps."""
+
+    name: str
+    agreement: Agreement
+
+
+class PostTraining:
+    """Prunes one network by unlabelled inputs.
+
+    Args:
+        graph: of the network, whose weights are changed within `fitted` alone.
+        inputs: all of them; None to choose by weights alone.
+        options: what is asked for.
+        batch: number of inputs that the network takes at once; None for any.
+        joins: whether the network takes any number of inputs at once, which fits in sequence need.
+        progress: called with (done, total, text).
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        inputs: Inputs | None,
+        options: PruneOptions,
+        *,
+        batch: int | None = None,
+        joins: bool = True,
+        progress: ProgressCallback = no_progress,
+    ) -> None:
+        self.graph, self.inputs, self.options = graph, inputs, options
+        self._batch, self._unit, self._progress = batch or BATCH, batch or 1, progress
+        self.fit = "none" if inputs is None else options.refit
+        if self.fit == "sequential" and not joins:
+            self.fit = "kernel"
+        self._split()
+        self._scores: NDArray[np.float64] | None = None
+        self._fits: dict[str, Grams | Sequential] = {}
+
+    def _split(self) -> None:
+        """Set apart the held-out inputs, by which results are reported."""
+        self._calibration: list[tuple[Tensor, ...]] = []
+        self._held_out: list[tuple[Tensor, ...]] = []
+        self._reference: list[Tensor] = []
+        if self.inputs is None:
+            return
+        count, unit = len(self.inputs) // self._unit * self._unit, self._unit
+        held_out = max(unit, round(self.options.held_out * count) // unit * unit)
+        self._calibration = self.inputs.batches(self._batch, 0, count - held_out)
+        self._held_out = self.inputs.batches(self._batch, count - held_out, count)
+        if not self._calibration or not self._held_out:
+            raise TargetError(
+                f"{count} inputs are too few to hold some out: give more, 200 to 1,000 are good"
+            )
+        self._reference = outputs_of(self.graph.model, self._held_out)
+
+    # --- choosing ------------------------------------------------------------------------------------
+
+    def scores(self) -> NDArray[np.float64]:
+        """Return the scores of all classes, computed once."""
+        if self._scores is None:
+            self._scores = self._computed_scores()
+        return self._scores
+
+    def _computed_scores(self) -> NDArray[np.float64]:
+        name = self.options.criterion
+        if needs_loss(name):
+            raise TargetError(
+                f"`criterion={name}` needs labels: choose one that does without, such as thinet or l1"
+            )
+        if self.inputs is None:
+            return score(self.graph, "l1" if needs_batches(name) else name)
+        self._progress(0, 1, f"scores by {name}")
+        data = {"batches": self._calibration} if needs_batches(name) else {}
+        scores = score(self.graph, name, **data)
+        if not self.options.sensitivity:
+            return scores
+        few = self._calibration[: max(1, SENSED // self._batch)]
+        return sensitivity_scores(self.graph, scores, self._grams(), few, progress=self._progress)
+
+    def _grams(self) -> Grams | None:
+        """Return the normal equations of all layers; None where they would not fit into memory."""
+        if "kernel" not in self._fits:
+            if grams_bytes(self.graph) > MOST_BYTES:
+                return None
+            self._progress(0, 1, "what each layer is given")
+            self._fits["kernel"] = Grams(self.graph, self._calibration, positions=POSITIONS)
+        return self._fits["kernel"]  # type: ignore[return-value]
+
+    def plan(self, target: str) -> Plan:
+        """Return the keep-plan for a target.
+
+        Raises:
+            TargetError: it cannot be reached, or needs a device.
+        """
+        budget = Budget.of(parse_targets(target), self.graph, self.options.align, self.options.floor)
+        if self.graph.classes == 0:
+            raise TargetError(f"nothing of this network can be pruned{self.graph.why_protected}")
+        return budget.select(self.graph, self.scores())
+
+    def smallest_plan(self) -> Plan:
+        """Return the plan of the fewest FLOPs whose change on held-out inputs stays within the largest allowed.
+
+        Raises:
+            TargetError: there are no inputs, or the least pruning changes more.
+        """
+        if self.inputs is None:
+            raise TargetError("`max_change` compares outputs on held-out inputs: give some with `images`")
+        limit = float(self.options.max_change or 0)
+        low, high, best = SMALLEST_SHARE, 1.0, None
+        for number in range(STEPS):
+            share = (low + high) / 2
+            self._progress(number, STEPS, f"how far it can go: flops={share:.3f}")
+            try:
+                plan = self.plan(f"flops={share}")
+                change = self.agreement(plan.keep, "kernel" if self.fit != "none" else "none").loss
+            except TargetError:
+                low = share
+                continue
+            if change <= limit:
+                high, best = share, plan
+            else:
+                low = share
+        if best is None:
+            raise TargetError(
+                f"no pruning keeps the change of held-out outputs within {limit:g}: allow more with `max_change`, "
+                "or give more inputs"
+            )
+        return best
+
+    # --- fitting -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def fitted(self, keep: Bools, fit: str) -> Iterator[None]:
+        """Let the network have fitted weights in the block.
+
+        Args:
+            keep: (classes,) mask of kept classes.
+            fit: 'sequential', 'kernel' or 'none'.
+        """
+        fits = None if fit == "none" else self._fit_of(fit)
+        with nullcontext() if fits is None else fits.fitted(keep):
+            yield
+
+    def _fit_of(self, fit: str) -> Grams | Sequential | None:
+        if fit == "kernel":
+            return self._grams()
+        if fit not in self._fits:
+            self._progress(0, 1, "outputs of each layer")
+            assert self.inputs is not None
+            self._fits[fit] = Sequential(self.graph, self._widened(), positions=POSITIONS)
+        return self._fits[fit]
+
+    def _widened(self) -> Sequence[Any]:
+        """Return the calibration inputs, with changed copies where they are images."""
+        if self.inputs is None or not self.inputs.images:
+            return self._calibration
+        return [
+            batch
+            for number, inputs in enumerate(self._calibration)
+            for batch in augmented(inputs, self.options.augment, self.options.seed + 10 * number)
+        ]
+
+    def agreement(self, keep: Bools, fit: str) -> Agreement:
+        """Return how far the network pruned by ``keep`` gives what the original gives, on held-out inputs.
+
+        Args:
+            keep: (classes,) mask of kept classes.
+            fit: as for `fitted`.
+        """
+        with self.fitted(keep, fit):
+            return compare(self._reference, masked_outputs(self.graph, keep, self._held_out))
+
+    def steps(self, keep: Bools) -> tuple[list[Step], str]:
+        """Return the agreement after each step, and the fit that is best: none where fits make it worse."""
+        if self.inputs is None:
+            return [], "none"
+        steps = [Step("cut", self.agreement(keep, "none"))]
+        if self.fit == "none":
+            return steps, "none"
+        steps.append(Step(f"fitted ({self.fit})", self.agreement(keep, self.fit)))
+        return steps, self.fit if steps[1].agreement.error <= steps[0].agreement.error else "none"
+
+    def of(self, network: nn.Module) -> Agreement | None:
+        """Return the agreement of a cut network with the original; None without inputs."""
+        if self.inputs is None:
+            return None
+        return compare(self._reference, outputs_of(network, self._held_out))

@@ -1,0 +1,195 @@
+"""`edgeprune prune` on ONNX files."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from onnx import TensorProto, helper
+from PIL import Image
+
+from edgeprune.cli import main
+from edgeprune.onnx_graph.files import read
+from tests.onnx_graph import networks
+from tests.onnx_graph.networks import exported, outputs_of
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a dynamic batch, arrays and images for it."""
+    place = tmp_path_factory.mktemp("files")
+    exported(networks.Residual, place / "net.onnx", dynamic_axes={"in0": {0: "batch"}})
+    rng = np.random.default_rng(0)
+    np.save(place / "inputs.npy", rng.standard_normal((60, 3, 8, 8)).astype(np.float32))
+    (place / "images" / "deep").mkdir(parents=True)
+    for number in range(30):
+        pixels = rng.integers(0, 256, (10, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / "images" / "deep" / f"{number}.png")
+    return place
+
+
+def _prune(model: Path, out: Path, *options: str) -> Result:
+    return CliRunner().invoke(main, ["prune", str(model), "-o", str(out), *options])
+
+
+def _error(result: Result) -> str:
+    assert result.exit_code == 1, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    return line.removeprefix("error: ")
+
+
+IMAGES = ("--scale", "1/255", "--mean", "0.5", "--std", "0.25,0.25,0.25", "--color", "rgb")
+
+
+def test_half_of_the_flops_go_and_the_fits_bring_the_outputs_back(folder: Path, tmp_path: Path) -> None:
+    data = ("--images", str(folder / "inputs.npy"), "--target", "flops=0.6", "--json")
+    result = _prune(folder / "net.onnx", tmp_path / "small.onnx", *data)
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    before, after = record["flops"]
+    assert 0.5 * before < after <= 0.6 * before
+    cut, fitted = record["held_out"]
+    assert (cut["step"], fitted["step"]) == ("cut", "fitted (sequential)")
+    assert cut["inputs"] == fitted["inputs"] == 12
+    assert fitted["relative_error"] < cut["relative_error"]
+    # The file does what the record says: the error of its outputs on the same held-out inputs.
+    inputs = np.load(folder / "inputs.npy")[np.random.default_rng(0).permutation(60)][48:]
+    (theirs,), (ours,) = (
+        outputs_of(path, (torch.from_numpy(inputs),))
+        for path in (folder / "net.onnx", tmp_path / "small.onnx")
+    )
+    error = ((theirs - ours) ** 2).sum() / ((theirs - theirs.mean(0)) ** 2).sum()
+    assert error == pytest.approx(fitted["relative_error"], rel=1e-3)
+    model = onnx.load(tmp_path / "small.onnx")
+    assert model.graph.input[0] == onnx.load(folder / "net.onnx").graph.input[0]
+
+
+def test_a_folder_of_images_is_laid_as_is_said(folder: Path, tmp_path: Path) -> None:
+    data = ("--images", str(folder / "images"), "--target", "flops=0.7", *IMAGES)
+    result = _prune(folder / "net.onnx", tmp_path / "small.onnx", *data)
+    assert result.exit_code == 0, result.output
+    assert "30 images of" in result.stdout
+    assert "8x8 pixels, rgb, nchw, (pixel * 1/255 - 0.5) / 0.25,0.25,0.25" in result.stdout
+    assert (tmp_path / "small.onnx").stat().st_size < (folder / "net.onnx").stat().st_size
+
+
+def test_pixels_become_what_was_asked_for(folder: Path) -> None:
+    from edgeprune.post_training.inputs import InputSpec, load_inputs
+    from edgeprune.post_training.options import PruneOptions
+
+    said = {"scale": "1/255", "mean": "0.1,0.2,0.3", "std": "0.5", "target": "flops=0.5"}
+    (rgb,) = load_inputs(
+        str(folder / "images"), [InputSpec("x", (None, 3, 10, 12))], PruneOptions(color="rgb", **said)
+    ).tensors
+    (bgr,) = load_inputs(
+        str(folder / "images"), [InputSpec("x", (None, 10, 12, 3))], PruneOptions(color="bgr", **said)
+    ).tensors
+    paths = sorted((folder / "images").rglob("*.png"))
+    first = np.asarray(Image.open(paths[np.random.default_rng(0).permutation(30)[0]])) / 255
+    assert np.abs(rgb[0, 1].numpy() - (first[:, :, 1] - 0.2) / 0.5).max() < 1e-5
+    assert np.abs(bgr[0, :, :, 0].numpy() - (first[:, :, 2] - 0.1) / 0.5).max() < 1e-5
+
+
+def test_without_inputs_weights_alone_decide_with_a_warning(folder: Path, tmp_path: Path) -> None:
+    result = _prune(folder / "net.onnx", tmp_path / "small.onnx", "--target", "params=0.5", "--json")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert (record["held_out"], record["fit"]) == ([], "none")
+    assert "warning: without inputs" in result.stderr
+
+
+def test_a_largest_change_is_kept(folder: Path, tmp_path: Path) -> None:
+    data = ("--images", str(folder / "inputs.npy"), "--max-change", "0.1", "--refit", "kernel", "--json")
+    result = _prune(folder / "net.onnx", tmp_path / "small.onnx", *data)
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["held_out"][-1]["top1"] >= 0.9
+    assert record["flops"][1] < record["flops"][0]
+
+
+def test_a_batch_that_is_fixed_stays_so(folder: Path, tmp_path: Path) -> None:
+    exported(networks.Shuffle, tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    data = ("--images", str(folder / "inputs.npy"), "--target", "flops=0.7", "--limit", "20")
+    data = (*data, "--criterion", "l1", "--no-sensitivity")
+    result = _prune(tmp_path / "net.onnx", tmp_path / "small.onnx", *data)
+    assert result.exit_code == 0, result.output
+    assert (
+        "fitted (kernel)" in result.stdout
+    )  # its sizes are written into it: fits in sequence take all inputs at once
+    assert onnx.load(tmp_path / "small.onnx").graph.input == model.graph.input
+
+
+def test_mistakes_are_one_line(folder: Path, tmp_path: Path) -> None:
+    net, out = folder / "net.onnx", tmp_path / "small.onnx"
+    data = ("--images", str(folder / "inputs.npy"))
+    target = ("--target", "flops=0.5")
+    (tmp_path / "text.onnx").write_text("hello")
+    (tmp_path / "half.onnx").write_bytes(net.read_bytes()[:500])
+    np.save(tmp_path / "wide.npy", np.zeros((20, 3, 9, 9), np.float32))
+    np.save(tmp_path / "few.npy", np.zeros((4, 3, 8, 8), np.float32))
+    assert "there is no file" in _error(_prune(tmp_path / "none.onnx", out, *data, *target))
+    assert "is not an ONNX file" in _error(_prune(tmp_path / "text.onnx", out, *data, *target))
+    assert "is not an ONNX file, or is cut off" in _error(_prune(tmp_path / "half.onnx", out, *data, *target))
+    assert "the network takes in0 (?, 3, 8, 8)" in _error(
+        _prune(net, out, "--images", str(tmp_path / "wide.npy"), *target)
+    )
+    assert "has 4 inputs: at least 10" in _error(
+        _prune(net, out, "--images", str(tmp_path / "few.npy"), *target)
+    )
+    assert "is the least that can remain" in _error(_prune(net, out, *data, "--target", "flops=0.001"))
+    assert "--target" in _error(_prune(net, out, *data))
+    assert "--scale, --mean, --std, --color" in _error(
+        _prune(net, out, "--images", str(folder / "images"), *target)
+    )
+    assert "does not end in .onnx" in _error(_prune(net, tmp_path / "small.pt", *data, *target))
+    assert "needs labels" in _error(_prune(net, out, *data, *target, "--criterion", "taylor"))
+    assert not out.exists()
+
+
+def test_files_that_cannot_be_pruned_say_why(folder: Path, tmp_path: Path) -> None:
+    data = ("--images", str(folder / "inputs.npy"), "--target", "flops=0.5")
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3, 8, 8])
+
+    def saved(*nodes: onnx.NodeProto) -> Path:
+        graph = helper.make_graph(list(nodes), "net", [value], [output])
+        domains = [helper.make_opsetid("", 17), helper.make_opsetid("theirs", 1)]
+        onnx.save(helper.make_model(graph, opset_imports=domains), tmp_path / "net.onnx")
+        return tmp_path / "net.onnx"
+
+    unknown = saved(helper.make_node("Magic", ["x"], ["y"], domain="theirs"))
+    assert "does not know the operator Magic of the domain theirs" in _error(
+        _prune(unknown, tmp_path / "o.onnx", *data)
+    )
+    quantised = saved(helper.make_node("QuantizeLinear", ["x", "x"], ["y"]))
+    assert "prune the float network" in _error(_prune(quantised, tmp_path / "o.onnx", *data))
+    plain = saved(helper.make_node("Relu", ["x"], ["y"]))
+    assert "nothing of this network can be pruned" in _error(_prune(plain, tmp_path / "o.onnx", *data))
+
+
+def test_external_data_that_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
+    onnx.save(
+        onnx.load(folder / "net.onnx"), tmp_path / "big.onnx",
+        save_as_external_data=True, location="weights.bin", size_threshold=0,
+    )  # fmt: skip
+    (tmp_path / "weights.bin").unlink()
+    message = _error(_prune(tmp_path / "big.onnx", tmp_path / "o.onnx", "--target", "flops=0.5"))
+    assert "keeps its weights in weights.bin" in message
+
+
+def test_a_file_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "place").write_text("")
+    result = _prune(folder / "net.onnx", tmp_path / "place" / "small.onnx", "--target", "flops=0.5")
+    assert "place" in _error(result)
+
+
+def test_the_original_may_be_replaced_by_the_smaller_file(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "net.onnx", tmp_path / "net.onnx")
+    result = _prune(tmp_path / "net.onnx", tmp_path / "net.onnx", "--target", "flops=0.5")
+    assert result.exit_code == 0, result.output
+    assert read(tmp_path / "net.onnx").model.ByteSize() < read(folder / "net.onnx").model.ByteSize()

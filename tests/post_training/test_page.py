@@ -1,0 +1,34 @@
+"""The commands of docs/onnx.md, as they stand there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from edgeprune.cli import main
+from tests.onnx_graph import networks
+from tests.onnx_graph.networks import exported
+
+PAGE = Path(__file__).parents[2] / "docs" / "onnx.md"
+COMMANDS = re.findall(r"^edgeprune (.*)$", PAGE.read_text(), re.M)
+
+
+def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported(networks.Residual, tmp_path / "model.onnx", dynamic_axes={"in0": {0: "batch"}})
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "inputs.npy", rng.standard_normal((40, 3, 8, 8)).astype(np.float32))
+    (tmp_path / "photos").mkdir()
+    for number in range(12):
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    assert len(COMMANDS) == 4
+    for command in COMMANDS:
+        Path("smaller.onnx").unlink(missing_ok=True)
+        result = CliRunner().invoke(main, shlex.split(command))
+        assert result.exit_code == 0, result.output
+        assert Path("smaller.onnx").exists()
