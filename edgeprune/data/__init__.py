@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.data.boxes import Boxes, holds_boxes, read_boxed
 from edgeprune.data.bundle import Batch, DataBundle, Split
 from edgeprune.data.decode import LEFT_OUT
 from edgeprune.data.folder import read_folder
@@ -26,6 +27,7 @@ HELD_OUT = 0.2  # of a folder without a test part
 # Folders by the kind of their targets: how one is recognised, and what reads it. Any other holds labelled images.
 FOLDERS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, ReadOptions], Source]]] = {
     Masks.kind: (holds_masks, read_masked),
+    Boxes.kind: (holds_boxes, read_boxed),
 }
 
 
@@ -58,7 +60,7 @@ def load_data(
     Args:
         name_or_path: one of `data_names`, or a folder with train/CLASS/* and test/CLASS/* (or val/),
             or with CLASS/* alone, of which a fifth is then held out as test images; or a folder with
-            train/images/* and train/masks/*.png, and test/ (or val/) likewise.
+            train/images/* and train/masks/*.png, and test/ (or val/) likewise; or boxes in COCO's or YOLO's layout.
         root: where torchvision's data sets are kept; ~/.cache/edgeprune by default.
         download: whether they may be downloaded.
         image_size: side in pixels given to the model; by default the images' own where all are

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.data.checking import survey
-from edgeprune.data.decode import CHUNK, quiet_pool, read_size, shown
+from edgeprune.data.decode import CHUNK, LEFT_OUT, quiet_pool, read_size, shown
 from edgeprune.data.layout import SUFFIXES
 from edgeprune.errors import DataError
-from edgeprune.processes.progress import ProgressCallback
 
 Size = tuple[int, int]  # (height, width) in pixels
 
@@ -61,40 +59,48 @@ class Annotated:
 
 @dataclass(frozen=True)
 class SizedPart:
-    """Checked images of one part with their sizes; boxes are in pixels of the files."""
+    """Checked images of one part; boxes are in pixels of the files, and an image that is left out has none."""
 
     paths: tuple[Path, ...]
-    sizes: tuple[Size, ...]
+    left_out: NDArray[np.bool_]
     boxes: tuple[NDArray[np.float64], ...]
     labels: tuple[NDArray[np.int64], ...]
 
 
-def sized(part: AnnotatedPart, *, verify: bool, progress: ProgressCallback | None = None) -> SizedPart:
-    """Read the size of every image, and check that boxes lie in it.
-
-    Args:
-        part: as the annotation files say.
-        verify: whether every image is examined, too: is it complete?
-        progress: called with (done, total, text).
+def sized(part: AnnotatedPart) -> SizedPart:
+    """Read the size of every image from its header, and check that boxes lie in it.
 
     Raises:
         DataError: an image is missing or broken, or a box is empty or outside of its image; the message names it.
     """
-    paths = [image.path for image in part.images]
-    if not paths:
+    if not part.images:
         raise DataError(f"{part.source} names no images: add some")
     if not any(len(image.boxes) for image in part.images):
         raise DataError(f"{part.source} has no boxes: a detector needs some to learn from")
-    for image in part.images:
-        if not image.path.is_file():
-            raise DataError(
-                f"{part.source} names {shown(image.path)}, which is not there: restore or remove it"
-            )
-    if verify:
-        survey(paths, progress)
-    sizes = _sizes(paths)
-    boxes = tuple(_inside(image, size, part) for image, size in zip(part.images, sizes, strict=True))
-    return SizedPart(tuple(paths), sizes, boxes, tuple(image.labels for image in part.images))
+    left_out = np.array([_is_left_out(image, part) for image in part.images])
+    present = [image for image, out in zip(part.images, left_out, strict=True) if not out]
+    sizes = iter(_sizes([image.path for image in present]))
+    boxes, labels = [], []
+    for image, out in zip(part.images, left_out, strict=True):
+        boxes.append(np.zeros((0, 4)) if out else _inside(image, next(sizes), part))
+        labels.append(np.zeros(0, np.int64) if out else image.labels)
+    return SizedPart(tuple(image.path for image in part.images), left_out, tuple(boxes), tuple(labels))
+
+
+def _is_left_out(image: AnnotatedImage, part: AnnotatedPart) -> bool:
+    """Return whether an image was renamed to be left out.
+
+    Raises:
+        DataError: it is not there at all.
+    """
+    if image.path.is_file():
+        return False
+    if image.path.with_name(image.path.name + LEFT_OUT).is_file():
+        return True
+    raise DataError(
+        f"{part.source} names {shown(image.path)}, which is not there: restore it, or put an empty file "
+        f"{shown(Path(image.path.name))}{LEFT_OUT} in its place to leave it out"
+    )
 
 
 def _sizes(paths: Sequence[Path]) -> tuple[Size, ...]:
@@ -134,12 +140,13 @@ def _number(value: float) -> str:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the image files of a folder and those below, sorted; hidden ones are left out."""
-    return sorted(
-        path
+    """Return the image files of a folder and those below, sorted; those that are left out under their own names."""
+    files = {
+        path.with_name(path.name.removesuffix(LEFT_OUT))
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+        if not path.name.startswith(".") and path.is_file()
+    }
+    return sorted(path for path in files if path.suffix.lower() in SUFFIXES)
 
 
 def below(folder: Path, name: str, origin: str) -> Path:

@@ -71,7 +71,7 @@ def scene(number: int, *, part: str = "train", side: int = 96) -> Scene:
         left, top = x + int(columns.min()), y + int(rows.min())
         boxes.append([left, top, x + int(columns.max()) + 1, y + int(rows.max()) + 1])
         labels.append(int(digits[which]))
-    return Scene(image, torch.tensor(boxes), torch.tensor(labels), mask)
+    return Scene(image, torch.tensor(boxes, dtype=torch.float32), torch.tensor(labels), mask)
 
 
 class Canvases:

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeprune.data.annotations import PARTS, Annotated, AnnotatedImage, AnnotatedPart, below
 from edgeprune.data.decode import shown
+from edgeprune.data.layout import SUFFIXES
 from edgeprune.errors import DataError
 from edgeprune.files.reading import read_json
 from edgeprune.records import check
@@ -22,8 +23,13 @@ HINT = "detection needs COCO's `images`, `annotations` with `bbox`, and `categor
 
 
 def has_coco(folder: Path) -> bool:
-    """Return whether the training part has a JSON file."""
-    return bool(_candidates(folder, "train"))
+    """Return whether the training part has a JSON file, and images that are in no folders of classes."""
+    if not _candidates(folder, "train"):
+        return False
+    places = [*folder.glob("train*"), *folder.glob("images/train*")]
+    return any(
+        path.suffix.lower() in SUFFIXES for place in places if place.is_dir() for path in place.iterdir()
+    )
 
 
 def read_coco(folder: Path) -> Annotated:

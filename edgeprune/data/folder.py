@@ -43,6 +43,7 @@ def read_layout(
     options: ReadOptions,
     classes: tuple[str, ...],
     targets_of: Callable[[Listing], Targets],
+    default_side: int = DEFAULT_SIDE,
 ) -> Source:
     """Read the images of files that were found, with targets of any kind.
 
@@ -52,13 +53,14 @@ def read_layout(
         options: how to read.
         classes: names.
         targets_of: returns the targets of the images of a part.
+        default_side: in pixels, to which images of several sizes are brought where nothing is said.
 
     Raises:
         DataError: there are broken images.
     """
-    files = _Files(layout, targets_of)
+    side = options.image_size or default_side
+    files = _Files(layout, targets_of, side)
     images = _stored(files, options) if options.stored else _examined(files, options)
-    side = options.image_size or DEFAULT_SIDE
     size = (side, side) if options.image_size or not images.native else images.native
     test_left_out = layout.test.left_out if layout.test else np.zeros(0, bool)
     return Source(
@@ -79,10 +81,11 @@ def read_layout(
 
 @dataclass(frozen=True)
 class _Files:
-    """Files of images, and the targets of each part."""
+    """Files of images, the targets of each part, and the side to which images of several sizes are brought."""
 
     layout: Layout
     targets_of: Callable[[Listing], Targets]
+    side: int
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def _parts(files: _Files, native: Size | None, rendering: Rendering, options: Re
     def images(part: Listing) -> Images:
         targets = files.targets_of(part)
         if native is None:
-            return FileImages(targets, part.paths, options.image_size or DEFAULT_SIDE, rendering)
+            return FileImages(targets, part.paths, files.side, rendering)
         size = (options.image_size, options.image_size) if options.image_size else native
         read = partial(_decode, part, native, rendering, options.progress)
         return MemoryImages(targets, read, size=size, pad=max(1, min(native) // 8), flip=True)

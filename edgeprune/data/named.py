@@ -125,9 +125,35 @@ def read_digits_segment(options: ReadOptions) -> Source:
     )
 
 
+def read_digits_detect(options: ReadOptions) -> Source:
+    """Read canvases of handwritten digits with a box around each digit."""
+    from edgeprune.data.boxes import Boxes
+
+    side = options.image_size or CANVAS_SIDE
+
+    def images(part: str, count: int) -> MemoryImages:
+        canvases = Canvases(part, count, CANVAS_SIDE)
+        boxes = Boxes(
+            count, lambda position: (canvases.scenes[position].boxes, canvases.scenes[position].labels)
+        )
+        return MemoryImages(boxes, lambda: canvases.pixels, size=(side, side), pad=CANVAS_SHIFT, flip=False)
+
+    return Source(
+        name="digits-detect",
+        classes=tuple(str(digit) for digit in range(10)),
+        shape=(3, side, side),
+        mean=CANVAS_MEAN,
+        std=CANVAS_STD,
+        train=images("train", CANVASES["train"]),
+        test=images("test", CANVASES["test"]),
+        fingerprint=fingerprint_of([f"canvases 1 {CANVASES} {CANVAS_SIDE}"]),
+    )
+
+
 READERS: dict[str, Callable[[ReadOptions], Source]] = {
     "digits": read_digits,
     "cifar10": partial(read_cifar, "CIFAR10"),
     "cifar100": partial(read_cifar, "CIFAR100"),
     "digits-segment": read_digits_segment,
+    "digits-detect": read_digits_detect,
 }

@@ -17,8 +17,10 @@ COLUMNS = 5  # class, centre, size
 
 
 def has_yolo(folder: Path) -> bool:
-    """Return whether the folder has a YAML file, or labels beside images."""
-    return bool(_yaml_files(folder)) or (folder / "labels").is_dir()
+    """Return whether the folder has labels beside images, or a YAML file and images."""
+    if (folder / "images").is_dir():
+        return (folder / "labels").is_dir() or bool(_yaml_files(folder))
+    return bool(_yaml_files(folder)) and (folder / "train" / "images").is_dir()
 
 
 def read_yolo(folder: Path) -> Annotated:

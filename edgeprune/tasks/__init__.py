@@ -11,11 +11,13 @@ from edgeprune.errors import TrainError
 from edgeprune.registry import ObjectRegistry
 from edgeprune.tasks.base import Metric, MetricAverager, Task
 from edgeprune.tasks.classification import ACCURACY, Classification
+from edgeprune.tasks.detection import Detection
 from edgeprune.tasks.segmentation import Segmentation
 
 __all__ = [
     "TASKS",
     "Classification",
+    "Detection",
     "Metric",
     "MetricAverager",
     "Segmentation",
@@ -39,6 +41,7 @@ register, get, names = TASKS.add, TASKS.__getitem__, TASKS.names
 
 register(Classification())
 register(Segmentation())
+register(Detection())
 
 
 def metric_of(summary: Mapping[str, Any]) -> Metric:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from edgeprune.errors import ModelError
@@ -104,6 +105,10 @@ class Task:
         target_scorer: name of the runner's function that scores outputs on a device; None if it has none.
         target_kind: of the targets that it needs; see `edgeprune.data.targets`.
         models: names of those that suit it, for messages.
+        requires: packages that must be importable.
+        extra: of edgeprune's package that installs them, as in pip install 'edgeprune[EXTRA]'.
+        smooths_labels: whether its loss knows label smoothing.
+        defaults: options of training that suit it where they are not given, such as ``batch_size``.
     """
 
     name: str = ""
@@ -113,6 +118,10 @@ class Task:
     target_scorer: ClassVar[str | None] = None
     target_kind: ClassVar[str] = "labels"
     models: ClassVar[tuple[str, ...]] = ()
+    requires: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str | None] = None
+    smooths_labels: ClassVar[bool] = True
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     @property
     def metric(self) -> Metric:
@@ -121,7 +130,16 @@ class Task:
 
     # --- training ------------------------------------------------------------------------------------
 
-    def training_output(self, model: "nn.Module", x: "Tensor", target: Any) -> Any:  # noqa: ARG002
+    def forward_args(self, x: "Tensor", target: Any) -> Any:  # noqa: ARG002
+        """Return what forward is called with where a loss is computed: x alone, or a tuple with the target.
+
+        Args:
+            x: images, (N, C, H, W).
+            target: the data's, on the same device, for a model that computes its loss itself.
+        """
+        return x
+
+    def training_output(self, model: "nn.Module", x: "Tensor", target: Any) -> Any:
         """Run a model in training mode, and return what `total_loss` takes.
 
         Args:
@@ -129,7 +147,8 @@ class Task:
             x: images, (N, C, H, W).
             target: the data's, on the same device, for a model that computes its loss itself.
         """
-        return model(x)
+        args = self.forward_args(x, target)
+        return model(*args) if isinstance(args, tuple) else model(args)
 
     def loss(self, output: Any, target: Any, *, label_smoothing: float = 0.0) -> "Tensor":
         """Return the mean loss over a batch, a scalar.
@@ -162,6 +181,9 @@ class Task:
         return (1 - WEIGHT) * hard + WEIGHT * self.distill(output, teacher)
 
     # --- models --------------------------------------------------------------------------------------
+
+    def check_model(self, name: str) -> None:
+        """Raise ModelError for a model that cannot be of this task, by its name alone; accept any by default."""
 
     def model_args(self, data: "DataBundle") -> dict[str, Any]:
         """Return the arguments of a model's factory that follow from the data."""

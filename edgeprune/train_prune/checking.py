@@ -1,5 +1,7 @@
 """What makes no sense in the options of a run, found before anything is read or written."""
 
+from importlib.util import find_spec
+
 import torch
 
 from edgeprune import tasks
@@ -7,6 +9,7 @@ from edgeprune.budget import need_device, parse_targets
 from edgeprune.errors import TrainError
 from edgeprune.methods import Method, chosen_method
 from edgeprune.options.fields import check_fields
+from edgeprune.tasks import Task
 from edgeprune.train_prune.options import TrainPruneOptions
 
 
@@ -18,10 +21,24 @@ def check_choices(options: TrainPruneOptions) -> None:
     """
     method, task = chosen_method(options), tasks.get(options.task)
     check_fields(options, TrainError)
-    if options.distill and not task.distills:
-        raise TrainError(f"`task={task.name}` has nothing to distil: leave `distill` out")
+    _check_task(task, options)
     _check_target(options)
     _check_start(method, options)
+
+
+def _check_task(task: Task, options: TrainPruneOptions) -> None:
+    missing = [package for package in task.requires if find_spec(package) is None]
+    if missing:
+        requirement = f"edgeprune[{task.extra}]" if task.extra else missing[0]
+        raise TrainError(
+            f"`task={task.name}` needs the Python package {missing[0]}, which is not installed: pip install "
+            f"'{requirement}'"
+        )
+    task.check_model(options.model)
+    if options.distill and not task.distills:
+        raise TrainError(f"`task={task.name}` has nothing to distil: leave `distill` out")
+    if options.label_smoothing and not task.smooths_labels:
+        raise TrainError(f"`task={task.name}` has no labels to smooth: leave `label_smoothing` out")
 
 
 def on_device(options: TrainPruneOptions) -> bool:

@@ -24,6 +24,7 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
         TrainError, TargetError: an option that makes no sense, with what to do.
     """
     defaults = dict(SMALL if data.sizes["train"] < SMALL_DATA else LARGE)
+    defaults.update(tasks.get(options.task).defaults)
     if options.model == "resnet110":
         defaults["lr"] = 1e-3  # the source's rate for ResNet-110; 1e-2 is its rate for ResNet-56
     if options.init == "random":

@@ -10,7 +10,7 @@ from torch import nn
 
 from edgeprune import tasks, training
 from edgeprune.budget import Budget
-from edgeprune.data import Batch, DataBundle
+from edgeprune.data import DataBundle
 from edgeprune.errors import WeightsError
 from edgeprune.files.reading import sha256
 from edgeprune.graph.classes import build_graph
@@ -223,12 +223,16 @@ class Stages:
 
         return training.recalibrated_if_better(fitted, recalibrate, held_out)
 
-    def _batches(self) -> Iterator[Batch]:
-        """Return training images without augmentation to score channels on, in the fixed shuffled order."""
-        size = min(64, self.options.batch_size or 64)
-        return self.data.batches("train", batch_size=size, limit=size * self.options.score_batches)
+    def _batches(self) -> Iterator[tuple[Any, Any]]:
+        """Yield training images without augmentation to score channels on, in the fixed shuffled order.
 
-    def _fit_batches(self) -> Iterator[Batch]:
+        Images come as the arguments of forward for which the task's loss can be computed.
+        """
+        size = min(64, self.options.batch_size or 64)
+        for x, y in self.data.batches("train", batch_size=size, limit=size * self.options.score_batches):
+            yield self.task.forward_args(x, y), y
+
+    def _fit_batches(self) -> Iterator[tuple[Any, Any]]:
         """Return images to refit layers on; sequential fits need many, or they overfit."""
         if self.options.reconstruct != "sequential":
             return self._batches()

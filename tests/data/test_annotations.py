@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from edgeprune.data.annotations import Annotated, sized
+from edgeprune.data.annotations import sized
+from edgeprune.data.boxes import read_boxed
 from edgeprune.data.canvases import DIGITS, scene, write_yolo
 from edgeprune.data.coco import has_coco, read_coco
+from edgeprune.data.source import ReadOptions
 from edgeprune.data.yolo import has_yolo, read_yolo
 from edgeprune.errors import DataError
 
@@ -51,9 +53,9 @@ def damage(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     return path
 
 
-def message(read: Callable[[Path], Annotated], folder: Path) -> str:
+def message(folder: Path) -> str:
     with pytest.raises(DataError) as fault:
-        sized(read(folder).train, verify=True)
+        read_boxed(folder, ReadOptions())
     text = str(fault.value)
     assert "\n" not in text
     return text
@@ -63,8 +65,8 @@ def test_coco_boxes_by_hand(coco_folder: Path) -> None:
     assert has_coco(coco_folder) and not has_yolo(coco_folder)
     data = read_coco(coco_folder)
     assert data.classes == ("cat", "dog")  # by rising id
-    part = sized(data.train, verify=True)
-    assert [path.name for path in part.paths] == ["a.png", "b.png"] and part.sizes == ((10, 20),) * 2
+    part = sized(data.train)
+    assert [path.name for path in part.paths] == ["a.png", "b.png"]
     assert part.boxes[0].tolist() == [[0.5, 0, 20, 10]] and part.labels[0].tolist() == [0]
     # The last box stands half a pixel over the edge, as rounding makes it, and is cut off there.
     assert part.boxes[1].tolist() == [[1, 2, 4, 6], [10, 5, 20, 10]] and part.labels[1].tolist() == [1, 0]
@@ -112,7 +114,7 @@ BAD_COCO = {
 def test_what_is_wrong_in_coco_is_one_line(coco_folder: Path, case: str) -> None:
     change, expected = BAD_COCO[case]
     path = damage(coco_folder, change)
-    text = message(read_coco, coco_folder)
+    text = message(coco_folder)
     assert expected in text and str(path) in text
 
 
@@ -120,22 +122,22 @@ def test_what_is_wrong_in_coco_is_one_line(coco_folder: Path, case: str) -> None
 def test_a_file_that_is_not_coco(coco_folder: Path, content: str) -> None:
     path = coco_folder / "annotations" / "instances_train.json"
     path.write_text(content)
-    assert str(path) in message(read_coco, coco_folder)
+    assert str(path) in message(coco_folder)
 
 
 def test_classes_that_differ_between_parts(coco_folder: Path) -> None:
     damage(coco_folder, lambda v: v["categories"][1].update(name="cow"))
-    assert "classes of train and val differ" in message(read_coco, coco_folder)
+    assert "classes of train and val differ" in message(coco_folder)
 
 
 def test_two_files_for_one_part(coco_folder: Path) -> None:
     (coco_folder / "annotations" / "instances_train2.json").write_text("{}")
-    assert "several annotation files for train" in message(read_coco, coco_folder)
+    assert "several annotation files for train" in message(coco_folder)
 
 
 def test_a_broken_image_is_named(coco_folder: Path) -> None:
     (coco_folder / "train" / "b.png").write_bytes((coco_folder / "train" / "b.png").read_bytes()[:60])
-    assert "b.png" in message(read_coco, coco_folder)
+    assert "b.png" in message(coco_folder)
 
 
 # --- YOLO --------------------------------------------------------------------------------------------------
@@ -157,7 +159,7 @@ def test_yolo_gives_the_boxes_that_were_written(yolo_folder: Path) -> None:
     assert data.classes == tuple(str(digit) for digit in range(DIGITS))
     for part, name in ((data.train, "train"), (data.test, "test")):
         assert part is not None
-        read = sized(part, verify=True)
+        read = sized(part)
         for number, (boxes, labels) in enumerate(zip(read.boxes, read.labels, strict=True)):
             canvas = scene(number, part=name, side=64)
             assert boxes == pytest.approx(canvas.boxes.numpy(), abs=1e-3)
@@ -192,7 +194,7 @@ def test_what_is_wrong_in_a_line_is_one_line(yolo_folder: Path, case: str) -> No
     line, expected = BAD_LINES[case]
     path = first_label(yolo_folder)
     path.write_text(f"0 0.5 0.5 0.1 0.1\n{line}\n")
-    text = message(read_yolo, yolo_folder)
+    text = message(yolo_folder)
     assert expected in text and str(path) in text
 
 
@@ -214,16 +216,16 @@ def test_what_is_wrong_in_data_yaml_is_one_line(yolo_folder: Path, case: str) ->
     content, expected = BAD_YAML[case]
     path = yolo_folder / "digits.yaml"
     path.write_text(content.replace("FILE", str(yolo_folder / "ran")))
-    text = message(read_yolo, yolo_folder)
+    text = message(yolo_folder)
     assert expected in text and "digits.yaml" in text and not (yolo_folder / "ran").exists()
 
 
 def test_labels_that_are_all_empty(yolo_folder: Path) -> None:
     for path in (yolo_folder / "labels" / "train").iterdir():
         path.write_text("")
-    assert "has no boxes" in message(read_yolo, yolo_folder)
+    assert "has no boxes" in message(yolo_folder)
 
 
 def test_no_folder_of_labels(yolo_folder: Path) -> None:
     (yolo_folder / "labels" / "train").rename(yolo_folder / "other")
-    assert "there is no folder" in message(read_yolo, yolo_folder)
+    assert "there is no folder" in message(yolo_folder)

@@ -17,7 +17,7 @@ def positions(data: DataBundle, split: str) -> set[int]:
 
 
 def test_names() -> None:
-    assert data_names() == ["cifar10", "cifar100", "digits", "digits-segment"]
+    assert data_names() == ["cifar10", "cifar100", "digits", "digits-detect", "digits-segment"]
 
 
 def test_digits() -> None:
