@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeprune_target.errors import TargetError
 
+LEAST_SCORE, MOST_CANDIDATES, OVERLAP, MOST_DETECTIONS = 0.01, 1000, 0.5, 100  # as the host's
 IGNORED = 255  # value of a mask's pixels that do not count
 
 
@@ -86,7 +87,62 @@ class Segmentation(Scorer):
         return {"confusion": self.confusion.tolist()}
 
 
-SCORERS = {scorer.name: scorer for scorer in (Classification, Segmentation)}
+class Detection(Scorer):
+    """Collects the detections of each image: the best boxes, of which no two of one class overlap by half."""
+
+    name = "detection"
+
+    def __init__(self) -> None:
+        self.detections: list = []
+
+    def add(self, outputs: list, targets: Any) -> None:  # noqa: ARG002
+        """Add a batch; its targets are known to the host."""
+        shapes = [output.shape for output in outputs[:2]]
+        if len(shapes) < 2 or [len(shape) for shape in shapes] != [3, 3] or shapes[0][:2] != shapes[1][:2]:
+            raise TargetError(
+                f"the model's outputs have the shapes {shapes}: a detector gives boxes, N x places x 4, and "
+                "scores, N x places x classes"
+            )
+        for at in range(len(outputs[0])):
+            self.detections.append(detections_of(outputs[0][at], outputs[1][at]))
+
+    def totals(self) -> dict:
+        """Return ``detections``: of each image rows of x1, y1, x2, y2, score, class."""
+        return {"detections": self.detections}
+
+
+def detections_of(boxes: Any, scores: Any) -> list:
+    """Return the detections of an image, the best first: rows of x1, y1, x2, y2, score, class.
+
+    Args:
+        boxes: places x 4.
+        scores: places x classes, from 0 to 1.
+    """
+    import numpy
+
+    boxes, flat = boxes.astype(numpy.float32), scores.astype(numpy.float32).ravel()
+    numbers = numpy.isfinite(boxes).all(axis=1).repeat(scores.shape[1]) & numpy.isfinite(flat)
+    candidates = numpy.flatnonzero(numbers & (flat >= LEAST_SCORE))
+    candidates = candidates[numpy.argsort(-flat[candidates], kind="stable")][:MOST_CANDIDATES]
+    places, labels = numpy.divmod(candidates, scores.shape[1])
+    chosen, areas = boxes[places], _areas(boxes[places])
+    alive = numpy.ones(len(candidates), bool)
+    rows: list = []
+    for at in range(len(candidates)):
+        if not alive[at] or len(rows) == MOST_DETECTIONS:
+            continue
+        rows.append([*chosen[at].tolist(), min(1.0, float(flat[candidates[at]])), int(labels[at])])
+        corners = numpy.maximum(chosen[at, :2], chosen[:, :2]), numpy.minimum(chosen[at, 2:], chosen[:, 2:])
+        shared = numpy.clip(corners[1] - corners[0], 0, None).prod(axis=1)
+        alive &= ~((shared > OVERLAP * (areas + areas[at] - shared)) & (labels == labels[at]))
+    return rows
+
+
+def _areas(boxes: Any) -> Any:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+SCORERS = {scorer.name: scorer for scorer in (Classification, Segmentation, Detection)}
 
 
 def make_scorer(name: str) -> Scorer:

@@ -1,7 +1,7 @@
 """Export a run: both models by each backend, each file compared on real images, and a record."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,6 @@ from edgeprune.backends.base import (
     BATCH,
     INPUT,
     MODELS,
-    OUTPUT,
     Artifact,
     Backend,
     Batches,
@@ -85,7 +84,7 @@ def export_run(
                 report_progress(len(artifacts), steps, _step(backend, model))
                 artifacts.append(_exported(backend, job))
         shape = task.outputs_of(job.model(torch.zeros(1, *data.shape))).shape[1:]
-        record = _record(data, ordered_backends, artifacts, images, tuple(shape))
+        record = _record(data, ordered_backends, artifacts, images, tuple(shape), task.output_names)
         published = publish(record)
     report_progress(steps, steps, "exported")
     return published.to_dict()
@@ -204,6 +203,7 @@ def _record(
     artifacts: Iterable[Artifact],
     images: int,
     output_shape: tuple[int, ...],
+    names: Sequence[str],
 ) -> ExportRecord:
     opset = next(
         (backend.options()["opset"] for backend in ordered_backends if isinstance(backend, Onnx)), None
@@ -219,6 +219,6 @@ def _record(
             "mean": list(data.mean),
             "std": list(data.std),
         },
-        output={"name": OUTPUT, "dtype": "float32", "shape": [BATCH, *output_shape]},
+        output={"name": ", ".join(names), "dtype": "float32", "shape": [BATCH, *output_shape]},
         classes=tuple(data.classes),
     )

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ class Onnx(OnnxFileBackend):
 
     def convert(self, job: Job, path: Path) -> dict[str, Any]:
         """Write the file; see `export_model`."""
-        file = export_model(job.model, job.shape, path, opset=self.opset)
+        file = export_model(job.model, job.shape, path, opset=self.opset, outputs=job.task.output_names)
         return {"exporter": file.exporter, "opset": file.opset, "ir_version": file.ir_version}
 
     def compare(self, job: Job, path: Path) -> Parity:
@@ -105,7 +105,12 @@ class WrittenOnnx:
 
 
 def export_model(
-    model: "nn.Module", shape: tuple[int, ...], path: Path, *, opset: int | None = None
+    model: "nn.Module",
+    shape: tuple[int, ...],
+    path: Path,
+    *,
+    opset: int | None = None,
+    outputs: Sequence[str] = (OUTPUT,),
 ) -> WrittenOnnx:
     """Write ``model``, in eval mode, as ONNX: `INPUT` (batch, \\*shape) float32 to `OUTPUT` (batch, classes).
 
@@ -117,13 +122,14 @@ def export_model(
         shape: (C, H, W) of one image.
         path: written aside and renamed, so that it is complete or missing.
         opset: of ONNX; None for `DEFAULT_OPSET`.
+        outputs: names of what the model returns, where it returns more than one tensor.
 
     Raises:
         ExportError: the opset is out of range, or neither exporter of torch can write the model.
     """
     opset = DEFAULT_OPSET if opset is None else opset
     _check_opset(opset)
-    exporter, content = _exported(model, shape, opset)
+    exporter, content = _exported(model, shape, opset, outputs)
     _strip(content)
     _check(content, path)
     data = content.SerializeToString(deterministic=True)
@@ -142,7 +148,9 @@ def _check_opset(opset: int) -> None:
         raise ExportError(f"opset {opset} cannot be written: choose {LOWEST_OPSET} to {highest}")
 
 
-def _exported(model: "nn.Module", shape: tuple[int, ...], opset: int) -> tuple[str, "ModelProto"]:
+def _exported(
+    model: "nn.Module", shape: tuple[int, ...], opset: int, outputs: Sequence[str]
+) -> tuple[str, "ModelProto"]:
     """Try the newer exporter, whose graphs are cleaner; then the older, which takes more models."""
     import torch
 
@@ -154,14 +162,14 @@ def _exported(model: "nn.Module", shape: tuple[int, ...], opset: int) -> tuple[s
     for name, attempt in attempts.items():
         try:
             with _evaluating(model), quiet():
-                return name, attempt(model, example, opset)
+                return name, attempt(model, example, opset, [*outputs])
         except Exception as error:  # torch raises whatever the model's operators did
             failures.append(error)
     reason = (str(failures[0]).strip().splitlines() or [type(failures[0]).__name__])[0]
     raise ExportError(f"this model cannot be written as ONNX opset {opset}: {reason}") from failures[0]
 
 
-def _by_dynamo(model: "nn.Module", example: "torch.Tensor", opset: int) -> "ModelProto":
+def _by_dynamo(model: "nn.Module", example: "torch.Tensor", opset: int, outputs: list[str]) -> "ModelProto":
     import torch
 
     program: Any = torch.onnx.export(
@@ -170,7 +178,7 @@ def _by_dynamo(model: "nn.Module", example: "torch.Tensor", opset: int) -> "Mode
         dynamo=True,
         verbose=False,
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=outputs,
         dynamic_shapes=({0: torch.export.Dim(BATCH)},),
         external_data=False,
         opset_version=opset,
@@ -178,7 +186,9 @@ def _by_dynamo(model: "nn.Module", example: "torch.Tensor", opset: int) -> "Mode
     return program.model_proto
 
 
-def _by_torchscript(model: "nn.Module", example: "torch.Tensor", opset: int) -> "ModelProto":
+def _by_torchscript(
+    model: "nn.Module", example: "torch.Tensor", opset: int, outputs: list[str]
+) -> "ModelProto":
     import onnx
     import torch
 
@@ -189,8 +199,8 @@ def _by_torchscript(model: "nn.Module", example: "torch.Tensor", opset: int) -> 
             f"{folder}/model.onnx",
             dynamo=False,
             input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
+            output_names=outputs,
+            dynamic_axes={name: {0: BATCH} for name in (INPUT, *outputs)},
             opset_version=opset,
         )
         return onnx.load(f"{folder}/model.onnx")
@@ -316,8 +326,12 @@ def run_onnx(path: Path, images: Iterable[Any]) -> Iterator[np.ndarray]:
             # The file is checked, not the machine: without VNNI fused integer kernels saturate at 16 bits.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        every = [output.name for output in session.get_outputs()]
+        names = [OUTPUT] if OUTPUT in every else every
         for batch in images:
-            yield session.run([OUTPUT], {INPUT: np.asarray(batch)})[0]
+            # The outputs of a task that has several lie side by side, as its `outputs_of` joins them.
+            arrays = session.run(names, {INPUT: np.asarray(batch)})
+            yield arrays[0] if len(arrays) == 1 else np.concatenate(arrays, -1)
     except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(f"ONNX Runtime cannot run {path.name}: {reason}") from error

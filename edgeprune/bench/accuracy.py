@@ -1,6 +1,6 @@
 """Score the exported files on the test images by the task's metrics, in pieces that fit a small disk."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,21 +31,26 @@ class Score:
         count: of images.
         not_finite: of images whose outputs are not all numbers.
         totals: what else was counted, by name.
+        targets: of the images, where the task needs them here.
     """
 
     task: Task = field(default_factory=Classification)
     count: int = 0
     not_finite: int = 0
-    totals: Mapping[str, np.ndarray] = field(default_factory=dict)
+    totals: Mapping[str, Any] = field(default_factory=dict)
+    targets: tuple[Any, ...] = ()
 
     def __add__(self, part: Mapping[str, Any]) -> "Score":
-        """Add the runner's counts for one piece."""
-        counts = {
-            name: self.totals.get(name, 0) + np.asarray(value)
-            for name, value in part.items()
-            if name not in ("count", "not_finite") and value is not None
-        }
-        return Score(self.task, self.count + part["count"], self.not_finite + part["not_finite"], counts)
+        """Add the runner's counts for one piece; ``targets``, of its images, are added here."""
+        own = ("count", "not_finite", "targets")
+        counted = {name: value for name, value in part.items() if name not in own and value is not None}
+        return Score(
+            self.task,
+            self.count + part["count"],
+            self.not_finite + part["not_finite"],
+            self.task.joined(self.totals, counted),
+            (*self.targets, *part.get("targets", ())),
+        )
 
     def report(self) -> dict[str, Any]:
         """Return ``scores`` by metric and ``accuracy`` as a fraction, or None with the reason."""
@@ -54,8 +59,8 @@ class Score:
             reason = "the data set has no test images"
         elif self.not_finite:
             reason = f"{self.not_finite} of {self.count} images gave logits that are not finite"
-        totals = {name: value.tolist() for name, value in self.totals.items()}
-        scores = self.task.scored({**totals, "count": self.count}) if reason is None else None
+        totals = {**self.totals, "count": self.count, "targets": self.targets}
+        scores = self.task.scored(totals) if reason is None else None
         accuracy = (scores or {}).get(ACCURACY.name)
         if scores is not None and accuracy is None:
             reason = f"not what the task {self.task.name} is scored by: see `scores`"
@@ -108,11 +113,12 @@ class Scorer:
             return no_accuracy(models, reason)
         scores = {name: Score(self.task) for name in models}
         try:
-            for images, labels in pieces_on_disk(batches()):
+            for images, labels, targets in pieces_on_disk(batches(), self.task):
                 with self.sent(images, labels) as remote_paths:
                     for name, path in models.items():
                         files = (self.transport.send(path), *remote_paths)
-                        scores[name] += self.score_piece(name, scores[name].count, files)
+                        part = self.score_piece(name, scores[name].count, files)
+                        scores[name] += {**part, "targets": targets}
         except OSError as error:
             return no_accuracy(models, f"the test images could not be written or read: {error}")
         except ConnectionLost:
@@ -166,25 +172,39 @@ def no_accuracy(models: Iterable[str], reason: str) -> dict[str, dict[str, Any]]
     return {name: dict(nothing) for name in models}
 
 
-def pieces_on_disk(batches: Batches) -> Iterator[tuple[Path, Path]]:
+def pieces_on_disk(batches: Batches, task: Task) -> Iterator[tuple[Path, Path, Sequence[Any]]]:
     """Write the images as pairs of .npy files of about ``PIECE_BYTES``; each pair replaces the last."""
     with scratch_folder() as folder:
         images, labels = Path(folder) / "images.npy", Path(folder) / "labels.npy"
-        for image_array, label_array in pieces(batches, PIECE_BYTES):
+        for image_array, label_array, targets in pieces(batches, PIECE_BYTES, task):
             np.save(images, image_array)
             np.save(labels, label_array)
-            yield images, labels
+            yield images, labels, targets
 
 
-def pieces(batches: Batches, limit_bytes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Join batches until they reach ``limit_bytes``: (float32 images, int64 labels)."""
+def pieces(
+    batches: Batches, limit_bytes: int, task: Task
+) -> Iterator[tuple[np.ndarray, np.ndarray, Sequence[Any]]]:
+    """Join batches until they reach a number of bytes.
+
+    Args:
+        batches: of images and targets.
+        limit_bytes: of images.
+        task: says where they are scored.
+
+    Yields:
+        float32 images; targets for the runner, int64, which are zeros where the host has the targets that it needs;
+        and these.
+    """
     images: list[np.ndarray] = []
-    targets: list[np.ndarray] = []
-    for batch, labels in batches:
+    sent: list[np.ndarray] = []
+    kept: list[Any] = []
+    for batch, targets in batches:
         images.append(np.asarray(batch, dtype=np.float32))
-        targets.append(np.asarray(labels, dtype=np.int64))
+        sent.append(np.zeros(len(batch), np.int64) if task.scored_on_host else np.asarray(targets, np.int64))
+        kept += targets if task.scored_on_host else []
         if sum(part.nbytes for part in images) >= limit_bytes:
-            yield np.concatenate(images), np.concatenate(targets)
-            images, targets = [], []
+            yield np.concatenate(images), np.concatenate(sent), kept
+            images, sent, kept = [], [], []
     if images:
-        yield np.concatenate(images), np.concatenate(targets)
+        yield np.concatenate(images), np.concatenate(sent), kept

@@ -207,6 +207,13 @@ class LayersReply(msgspec.Struct):
     layers: Annotated[list[LayerReply], msgspec.Meta(min_length=1)]
 
 
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Coordinate = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+Detection = tuple[
+    Coordinate, Coordinate, Coordinate, Coordinate, Share, Count
+]  # x1, y1, x2, y2, score, class
+
+
 class AccuracyReply(msgspec.Struct):
     """The answer to ``accuracy``."""
 
@@ -214,12 +221,15 @@ class AccuracyReply(msgspec.Struct):
     not_finite: Count = 0
     correct: Count | None = None
     confusion: list[list[Count]] | None = None
+    detections: list[list[Detection]] | None = None
 
     def __post_init__(self) -> None:
         if max(self.correct or 0, self.not_finite) > self.count:
             raise ValueError(f"{self.correct} correct of {self.count} images")
         if any(len(row) != len(self.confusion or ()) for row in self.confusion or ()):
             raise ValueError("the confusion matrix is not square")
+        if self.detections is not None and len(self.detections) != self.count:
+            raise ValueError(f"detections of {len(self.detections)} images of {self.count}")
 
 
 class SensorReply(msgspec.Struct):

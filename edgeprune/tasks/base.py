@@ -108,6 +108,8 @@ class Task:
         requires: packages that must be importable.
         extra: of edgeprune's package that installs them, as in pip install 'edgeprune[EXTRA]'.
         smooths_labels: whether its loss knows label smoothing.
+        output_names: of the tensors that an exported file gives.
+        scored_on_host: whether `scored` needs the targets, too: the device then gives outputs, not counts.
         defaults: options of training that suit it where they are not given, such as ``batch_size``.
     """
 
@@ -121,6 +123,8 @@ class Task:
     requires: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str | None] = None
     smooths_labels: ClassVar[bool] = True
+    output_names: ClassVar[tuple[str, ...]] = ("logits",)
+    scored_on_host: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     @property
@@ -232,9 +236,19 @@ class Task:
         """Return the metrics from what the runner's `target_scorer` counted on a device over all test images.
 
         Args:
-            totals: the counts by name, summed over the parts of the test images; see `edgeprune_target.scorers`.
+            totals: the counts by name, over all parts of the test images; see `edgeprune_target.scorers`. Where the
+                task is `scored_on_host`, ``targets`` are the data's.
         """
         raise NotImplementedError
+
+    def joined(self, totals: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the counts of the test images so far together with those of another part of them: by default sums."""
+        import numpy as np
+
+        return {
+            name: (np.asarray(totals.get(name, 0)) + np.asarray(value)).tolist()
+            for name, value in part.items()
+        }
 
     def agreement(self, outputs: "Tensor", others: "Tensor") -> float:
         """Return the share of items on which two outputs agree, for parity of exported files.

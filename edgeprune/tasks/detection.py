@@ -37,6 +37,8 @@ class Detection(Task):
     requires: ClassVar[tuple[str, ...]] = ("torchmetrics", "faster_coco_eval")
     extra = "detect"
     smooths_labels = False
+    output_names: ClassVar[tuple[str, ...]] = ("boxes", "scores")
+    scored_on_host = True
     # The loss is a sum over boxes: a detector diverges at the rates of classifiers.
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
@@ -112,31 +114,43 @@ class Detection(Task):
         """Return an accumulator of mean average precision."""
         return BoxMeter()
 
-    def scored(self, totals: Mapping[str, Any], targets: Sequence[Detections] = ()) -> dict[str, float]:
+    def joined(self, totals: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the detections of all images so far."""
+        return {name: [*totals.get(name, []), *value] for name, value in part.items()}
+
+    def scored(self, totals: Mapping[str, Any]) -> dict[str, float]:
         """Return the metrics from the detections that a device gave for all test images.
 
         Args:
-            totals: ``detections``: of each image rows of x1, y1, x2, y2, score, class.
-            targets: of the images, in that order.
+            totals: ``detections``, of each image rows of x1, y1, x2, y2, score, class; ``targets`` of the images.
         """
         import torch
 
         meter = BoxMeter()
-        for rows, target in zip(totals["detections"], targets, strict=True):
+        for rows, target in zip(totals["detections"], totals["targets"], strict=True):
             table = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
             found = {"boxes": table[:, :4], "scores": table[:, 4], "labels": table[:, 5].long()}
             meter.add_detections([found], [target])
         return meter.values()
 
+    def outputs_of(self, output: Any) -> "Tensor":
+        """Return boxes and scores side by side, (N, places, 4 + classes), as those of files are compared."""
+        import torch
+
+        return torch.cat([output["boxes"], output["scores"]], -1)
+
     def agreement(self, outputs: Any, others: Any) -> float:
         """Return the share of detections of either model that the other one gives too: box, class and score.
 
         Args:
-            outputs: ``boxes`` (N, places, 4) and ``scores`` (N, places, classes) of one model.
+            outputs: of one model, as `outputs_of` joins them.
             others: of another, for the same images.
         """
         matched = total = 0
-        for first, second in zip(detections_of(outputs), detections_of(others), strict=True):
+        pairs = (
+            detections_of({"boxes": both[..., :4], "scores": both[..., 4:]}) for both in (outputs, others)
+        )
+        for first, second in zip(*pairs, strict=True):
             matched += _matched(first, second) + _matched(second, first)
             total += len(first["boxes"]) + len(second["boxes"])
         return matched / total if total else 1.0

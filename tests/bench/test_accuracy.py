@@ -21,9 +21,9 @@ def batches(sizes: list[int]) -> Iterator[tuple[np.ndarray, list[int]]]:
 
 @pytest.mark.parametrize(("limit", "expected"), [(1, [2, 2, 1]), (12, [4, 1]), (1000, [5])])
 def test_pieces_keep_every_image_in_order(limit: int, expected: list[int]) -> None:
-    found = list(pieces(batches([2, 2, 1]), limit))
-    assert [len(images) for images, _ in found] == expected
-    assert np.concatenate([labels for _, labels in found]).tolist() == [0, 1, 2, 3, 4]
+    found = list(pieces(batches([2, 2, 1]), limit, Classification()))
+    assert [len(images) for images, _, _ in found] == expected
+    assert np.concatenate([labels for _, labels, _ in found]).tolist() == [0, 1, 2, 3, 4]
     assert found[0][0].dtype == np.float32
     assert found[0][1].dtype == np.int64
 
@@ -31,15 +31,15 @@ def test_pieces_keep_every_image_in_order(limit: int, expected: list[int]) -> No
 def test_files_are_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accuracy, "PIECE_BYTES", 8)
     seen = []
-    for images, labels in pieces_on_disk(batches([2, 2])):
+    for images, labels, _ in pieces_on_disk(batches([2, 2]), Classification()):
         seen.append((images, np.load(images).ravel().tolist(), np.load(labels).tolist()))
     assert [numbers for _, numbers, _ in seen] == [[0.0, 1.0], [2.0, 3.0]]
     assert not seen[0][0].parent.exists()
 
 
 def test_files_are_gone_after_an_error() -> None:
-    found = pieces_on_disk(batches([2]))
-    images, _ = next(found)
+    found = pieces_on_disk(batches([2]), Classification())
+    images, _, _ = next(found)
     with pytest.raises(RuntimeError):
         found.throw(RuntimeError("stopped"))
     assert not images.parent.exists()
@@ -147,3 +147,35 @@ def test_images_that_cannot_be_had_are_a_reason(fake_models, error: Exception) -
     assert any(
         words in found["pruned"]["accuracy_reason"] for words in ("no such data folder", "No space left")
     )
+
+
+def test_detections_are_scored_on_the_host_with_the_datas_boxes() -> None:
+    pytest.importorskip("torchmetrics", reason="mAP is torchmetrics'")
+    pytest.importorskip("faster_coco_eval")
+    import torch
+
+    from edgeprune.tasks import Detection
+
+    task = Detection()
+    boxes = [
+        {"boxes": torch.tensor([[0.0, 0.0, 9.0, 9.0]]), "labels": torch.tensor([label])}
+        for label in (0, 1, 1)
+    ]
+    batches = [(torch.zeros(2, 3, 4, 4), boxes[:2]), (torch.zeros(1, 3, 4, 4), boxes[2:])]
+    parts = list(pieces(batches, 1, task))
+    assert [len(images) for images, _, _ in parts] == [2, 1] and parts[0][1].tolist() == [0, 0]
+    score = Score(task)
+    for (images, _, targets), rows in zip(
+        parts, ([[[0, 0, 9, 9, 0.9, 0]], []], [[[0, 0, 9, 9, 0.8, 1]]]), strict=True
+    ):
+        score += {
+            "count": len(images),
+            "not_finite": 0,
+            "correct": None,
+            "detections": rows,
+            "targets": targets,
+        }
+    report = score.report()
+    # Class 0 is right; of class 1 one of two is found, without a false one: recall up to a half.
+    assert report["scores"]["map"] == pytest.approx((1 + 51 / 101) / 2, abs=1e-3)
+    assert report["accuracy"] is None and "see `scores`" in report["accuracy_reason"]

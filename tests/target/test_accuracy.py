@@ -99,3 +99,35 @@ def test_masks_that_do_not_fit(
     np.save(labels, masks)
     with pytest.raises(TargetError, match=message):
         accuracy(str(tmp_path / "m.json"), images, labels, scorer=scorer, runtime="fake")
+
+
+def test_detections_are_those_of_the_host() -> None:
+    """The same boxes, scores and classes as the task's own, which torchvision's NMS chooses."""
+    import torch
+    from edgeprune_target.scorers import make_scorer
+
+    from edgeprune.tasks.detection import detections_of
+
+    rng = np.random.default_rng(3)
+    corners = rng.uniform(0, 60, (3, 80, 2)).astype(np.float32)
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 30, (3, 80, 2)).astype(np.float32)], 2)
+    scores = (rng.uniform(0, 1, (3, 80, 4)) ** 3).astype(np.float32)
+    scores[0, :3] = np.nan
+    scores[2] = 0
+    scorer = make_scorer("detection")
+    scorer.add([boxes[:2], scores[:2]], np.zeros(2, np.int64))
+    scorer.add([boxes[2:], scores[2:]], np.zeros(1, np.int64))
+    expected = detections_of({"boxes": torch.from_numpy(boxes), "scores": torch.from_numpy(scores)})
+    rows = scorer.totals()["detections"]
+    assert len(rows[0]) > 10 and rows[2] == []
+    for host, device in zip(expected, rows, strict=True):
+        table = torch.tensor(device).reshape(-1, 6)
+        assert torch.allclose(table[:, :4], host["boxes"]) and torch.allclose(table[:, 4], host["scores"])
+        assert torch.equal(table[:, 5].long(), host["labels"])
+
+
+def test_outputs_that_are_no_boxes() -> None:
+    from edgeprune_target.scorers import make_scorer
+
+    with pytest.raises(TargetError, match="a detector gives boxes, N x places x 4"):
+        make_scorer("detection").add([np.zeros((2, 5))], np.zeros(2, np.int64))

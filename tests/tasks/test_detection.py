@@ -30,14 +30,16 @@ def test_scores_that_are_no_numbers_are_no_detections() -> None:
 
 
 def test_agreement_is_the_share_of_detections_that_both_give() -> None:
-    assert TASK.agreement(TWO, TWO) == 1.0
+    two = TASK.outputs_of(TWO)
+    assert two.shape == (1, 3, 6) and TASK.agreement(two, two) == 1.0
     nothing = output([[0, 0, 1, 1]], [[0.0, 0.0]])
+    nothing = TASK.outputs_of(nothing)
     assert TASK.agreement(nothing, nothing) == 1.0
-    assert TASK.agreement(TWO, nothing) == 0.0
+    assert TASK.agreement(two, nothing) == 0.0
     moved = {**TWO, "boxes": TWO["boxes"] + torch.tensor([[[0.0] * 4, [0.0] * 4, [3.0] * 4]])}
-    assert TASK.agreement(TWO, moved) == pytest.approx(4 / 6)
+    assert TASK.agreement(two, TASK.outputs_of(moved)) == pytest.approx(4 / 6)
     weaker = {**TWO, "scores": TWO["scores"] - 0.1}
-    assert TASK.agreement(TWO, weaker) == 0.0
+    assert TASK.agreement(two, TASK.outputs_of(weaker)) == 0.0
 
 
 def test_map_by_hand() -> None:

@@ -19,7 +19,7 @@ NAN = float("nan")
 
 
 def test_classification_is_the_one_of_the_house() -> None:
-    assert tasks.names() == ("classification", "segment")
+    assert tasks.names() == ("classification", "segment", "detect")
     task = tasks.get("classification")
     assert task.metric == Metric("accuracy", "%", 100.0) and task.distills
     assert task.model_args(THREE_CLASSES) == {"num_classes": 3, "in_channels": 3}
