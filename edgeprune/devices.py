@@ -92,11 +92,14 @@ class Device:
         """Whether NVIDIA's tools for Jetson are expected."""
         return (self.soc or "").startswith("tegra")
 
-    def running_on(self, versions: Mapping[str, str | None]) -> "Device":
+    def running_on(
+        self, versions: Mapping[str, str | None], packages: Mapping[str, str] | None = None
+    ) -> "Device":
         """Return this device with the first of its runtimes that is installed.
 
         Args:
             versions: runtime -> its version on the machine, None if it is not installed.
+            packages: runtime -> its name for pip, where that is another.
 
         Raises:
             BenchError: none of them is installed.
@@ -108,7 +111,8 @@ class Device:
                 return replace(self, runtime=runtime, precision=precision)
         names = list(self.runtimes)
         raise BenchError(
-            f"{self.title} has no {' or '.join(names)}: install one there, as in: pip install {names[-1]}"
+            f"{self.title} has no {' or '.join(names)}: install one there, as in: pip install "
+            f"{(packages or {}).get(names[-1], names[-1])}"
         )
 
 

@@ -1,7 +1,7 @@
 """Files for devices: each kind of file is a backend, in a module of its own; see `Backend`.
 
 base.py       the base class of backends, their input (`Job`) and output (`Artifact`)
-onnx.py, onnx_fp16.py, onnx_int8.py, tensorrt.py, openvino.py, ncnn.py    one backend each
+onnx.py, onnx_fp16.py, onnx_int8.py, tensorrt.py, openvino.py, ncnn.py, litert.py    one backend each
 runner.py    the base of those whose files the runner's own runtime runs here
 earlier.py    what of an earlier export is kept
 parity.py     whether two files compute the same
@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgeprune.backends.base import MODELS, Artifact, Backend, Job
+from edgeprune.backends.litert import LiteRt
 from edgeprune.backends.ncnn import Ncnn
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.onnx_fp16 import OnnxFp16
@@ -46,6 +47,7 @@ __all__ = [
     "register",
     "runtime_files",
     "runtimes",
+    "target_packages",
     "unregister",
 ]
 
@@ -121,6 +123,12 @@ def runtimes() -> list[str]:
     return list(dict.fromkeys(get(name).runtime for name in names()))
 
 
+def target_packages() -> dict[str, str]:
+    """Return {runtime: its name for pip}, of those whose package has another name."""
+    kinds = map(get, names())
+    return {kind.runtime: kind.target_package for kind in kinds if kind.target_package}
+
+
 def runtime_files(runtime_names: Iterable[str]) -> list[Path]:
     """Return the Python files that bring the runtimes of these names; the runner's own need none."""
     backends = [for_runtime(runtime) for runtime in dict.fromkeys(runtime_names)]
@@ -128,5 +136,5 @@ def runtime_files(runtime_names: Iterable[str]) -> list[Path]:
     return list(dict.fromkeys(file for file in files if file is not None))
 
 
-for _backend in (Onnx, OnnxFp16, OnnxInt8, TensorRt, OpenVino, Ncnn):
+for _backend in (Onnx, OnnxFp16, OnnxInt8, TensorRt, OpenVino, Ncnn, LiteRt):
     register(_backend)

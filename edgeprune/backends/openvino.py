@@ -6,9 +6,8 @@ operators OpenVINO's kernels want in int8. The file is a .zip of the two files t
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -77,13 +76,12 @@ class OpenVino(RunnerBackend):
         images = images[: self.calibration_images]
         if not images:
             raise ExportError("there are no images to calibrate int8 on")
-        with without_progress():
-            quantised = nncf.quantize(
-                network,
-                nncf.Dataset([{INPUT: image} for image in images]),
-                preset=nncf.QuantizationPreset.MIXED,  # activations after Hardswish and the like are lopsided
-                subset_size=len(images),
-            )
+        quantised = nncf.quantize(
+            network,
+            nncf.Dataset([{INPUT: image} for image in images]),
+            preset=nncf.QuantizationPreset.MIXED,  # activations after Hardswish and the like are lopsided
+            subset_size=len(images),
+        )
         return quantised, {"calibration_images": len(images), "quantised_by": f"nncf {nncf.__version__}"}
 
     def keep(self, path: Path, details: Mapping[str, Any], parity: Parity | None) -> dict[str, Any]:  # noqa: ARG002
@@ -135,10 +133,3 @@ def no_telemetry() -> Iterator[None]:
         os.environ.pop("CI")
         if before is not None:
             os.environ["CI"] = before
-
-
-@contextmanager
-def without_progress() -> Iterator[None]:
-    """Keep NNCF's own progress bars off the terminal."""
-    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-        yield

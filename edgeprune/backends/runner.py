@@ -1,7 +1,10 @@
 """Base of the backends whose files are compared by the runner's own runtime, on this machine."""
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,7 +42,8 @@ class RunnerBackend(Backend):
         from edgeprune_target.errors import TargetError
 
         try:
-            return super().export(job)
+            with silent():
+                return super().export(job)
         except TargetError as error:
             raise ExportError(str(error)) from error
 
@@ -60,3 +64,22 @@ class RunnerBackend(Backend):
         except Exception as error:  # converters raise whatever torch, protobuf or their C++ does
             reason = one_line(error) or type(error).__name__
             raise ExportError(f"{self.converts} cannot convert the {job.name} model: {reason}") from error
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Let nothing be written to the terminal: what is written in C++ does so without asking Python."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    copies = {number: os.dup(number) for number in (1, 2)}
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number in copies:
+            os.dup2(nothing, number)
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            yield
+    finally:
+        os.close(nothing)
+        for number, copy in copies.items():
+            os.dup2(copy, number)
+            os.close(copy)

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeprune_target.pauses import pauses
 
-from edgeprune.backends import for_runtime
+from edgeprune.backends import for_runtime, target_packages
 from edgeprune.backends.base import MODELS, Backend
 from edgeprune.bench.files import Files, LooseFiles
 from edgeprune.bench.local import Transport
@@ -83,7 +83,7 @@ class Session:
         Raises:
             BenchError: it has none of them, or needs files that were not exported.
         """
-        device = self.options.device.running_on(fingerprint["runtimes"])
+        device = self.options.device.running_on(fingerprint["runtimes"], target_packages())
         session = replace(self, options=replace(self.options, device=device))
         if session.backend is None:
             return session

@@ -4,6 +4,18 @@ from pathlib import Path
 
 from edgeprune_target.packed import pack
 
+MODULES = {"openvino": "openvino", "ncnn": "ncnn", "litert": "ai_edge_litert"}
+TFLITE = Path(__file__).with_name(
+    "means.tflite"
+)  # the means of the three channels of a 1x3x4x4, by litert-torch
+
+
+def litert_file(onnx_file: Path) -> Path:
+    """What `edgeprune export --to litert` writes."""
+    path = onnx_file.with_suffix(".tflite")
+    path.write_bytes(TFLITE.read_bytes())
+    return path
+
 
 def openvino_file(onnx_file: Path) -> Path:
     """What `edgeprune export --to openvino` writes."""

@@ -95,7 +95,7 @@ def test_measures_on_the_oldest_without_any_package(
 def test_probes_on_the_oldest(oldest: str, pyz: Path) -> None:
     done = run(oldest, "-S", str(pyz), "probe")
     assert json.loads(done.stdout)["result"]["runtimes"] == {
-        "ncnn": None, "onnxruntime": None, "openvino": None, "tensorrt": None,
+        "litert": None, "ncnn": None, "onnxruntime": None, "openvino": None, "tensorrt": None,
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,17 @@ from edgeprune_target.errors import TargetError
 from edgeprune_target.feeds import random_feed
 from edgeprune_target.packed import pack
 from edgeprune_target.runtimes import RUNTIMES, Runtime, make_runtime, runtime_versions
+from edgeprune_target.runtimes.litert import _inside
 from edgeprune_target.trt.options import EngineOptions
 
-from target.runtime_files import ncnn_file, openvino_file
+from target.runtime_files import MODULES, litert_file, ncnn_file, openvino_file
 
-PACKED: dict[str, Callable[[Path], Path]] = {"openvino": openvino_file, "ncnn": ncnn_file}
-ONE_IMAGE = ("ncnn",)  # files whose batch is 1
+PACKED: dict[str, Callable[[Path], Path]] = {
+    "openvino": openvino_file,
+    "ncnn": ncnn_file,
+    "litert": litert_file,
+}
+ONE_IMAGE = ("ncnn", "litert")  # files whose batch is 1
 
 
 @pytest.fixture(params=sorted(RUNTIMES))
@@ -27,7 +33,7 @@ def case(request: Any, onnx_file: Path, fake_file: Path) -> tuple[str, str]:
             request.getfixturevalue(needed)
         request.getfixturevalue("tensorrt")("10.3.0")
     if request.param in PACKED:
-        pytest.importorskip(request.param)
+        pytest.importorskip(MODULES[request.param])
         files[request.param] = PACKED[request.param](onnx_file)
     return request.param, str(files[request.param])
 
@@ -41,7 +47,7 @@ def test_infers_a_dict_of_arrays(case: tuple[str, str]) -> None:
         outputs = engine.infer(feed)
         engine.synchronize()
     rows = 2 if feed else 1
-    output = "out0" if name == "ncnn" else "logits"
+    output = {"ncnn": "out0", "litert": "serving_default_output_0_output"}.get(name, "logits")
     assert {key: np.asarray(value).shape for key, value in outputs.items()} == {output: (rows, 3)}
 
 
@@ -77,7 +83,7 @@ def test_can_be_entered_again(case: tuple[str, str]) -> None:
 
 
 def test_unknown_runtime_lists_the_known() -> None:
-    with pytest.raises(TargetError, match="known are fake, ncnn, onnxruntime, openvino, tensorrt"):
+    with pytest.raises(TargetError, match="known are fake, litert, ncnn, onnxruntime, openvino, tensorrt"):
         make_runtime("torchscript", "x", 1)
 
 
@@ -113,7 +119,7 @@ def test_onnxruntime_computes_what_the_model_says(onnx_file: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(PACKED))
 def test_packed_files_compute_what_the_model_says(name: str, onnx_file: Path) -> None:
-    pytest.importorskip(name)
+    pytest.importorskip(MODULES[name])
     images = np.arange(96, dtype=np.float32).reshape(2, 3, 4, 4)
     with make_runtime(name, str(PACKED[name](onnx_file)), 1) as engine:
         (logits,) = engine.infer({next(iter(engine.inputs)): images}).values()
@@ -140,18 +146,47 @@ def damaged(path: Path, part: str, content: bytes) -> Path:
 def test_damaged_files_are_one_line(
     name: str, part: str, content: bytes, message: str, onnx_file: Path
 ) -> None:
-    pytest.importorskip(name)
+    pytest.importorskip(MODULES[name])
     path = damaged(PACKED[name](onnx_file), part, content)
     with pytest.raises(TargetError, match=message) as caught, make_runtime(name, str(path), 1):
         pass
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", sorted(PACKED))
+@pytest.mark.parametrize("name", ["ncnn", "openvino"])
 def test_a_file_of_another_kind_is_one_line(name: str, onnx_file: Path) -> None:
-    pytest.importorskip(name)
+    pytest.importorskip(MODULES[name])
     with (
         pytest.raises(TargetError, match="not a file that edgeprune packed"),
         make_runtime(name, str(onnx_file), 1),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"junk", "it is no .tflite file"), (b"1234TFL3junk", "cannot load .*m.tflite")]
+)
+def test_no_tflite_file_is_one_line(content: bytes, message: str, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    (tmp_path / "m.tflite").write_bytes(content)
+    with pytest.raises(TargetError, match=message), make_runtime("litert", str(tmp_path / "m.tflite"), 1):
+        pass
+
+
+def test_the_package_is_named_as_pip_knows_it(onnx_file: Path) -> None:
+    if find_spec("ai_edge_litert"):
+        pytest.skip("it is installed")
+    with pytest.raises(TargetError, match="pip install ai-edge-litert"):
+        make_runtime("litert", str(onnx_file), 1)
+
+
+def test_what_a_delegate_takes() -> None:
+    """From its outputs back to its inputs: ops 0 and 1 are inside, the slice between two parts is not."""
+    own = [
+        {"inputs": [0, 9], "outputs": [1]},
+        {"inputs": [1], "outputs": [2]},
+        {"inputs": [2], "outputs": [3]},
+    ]
+    own += [{"inputs": [3], "outputs": [4]}]
+    parts = [{"inputs": [0, 9], "outputs": [2]}, {"inputs": [3], "outputs": [4]}]
+    assert _inside(own, parts) == {0, 1, 3}

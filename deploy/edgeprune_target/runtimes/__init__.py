@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from edgeprune_target.errors import TargetError
 from edgeprune_target.runtimes.base import Runtime
 from edgeprune_target.runtimes.fake import FakeRuntime
+from edgeprune_target.runtimes.litert import LiteRtRuntime
 from edgeprune_target.runtimes.ncnn import NcnnRuntime
 from edgeprune_target.runtimes.onnxrt import OnnxRuntime
 from edgeprune_target.runtimes.openvino import OpenVinoRuntime
@@ -31,7 +32,8 @@ __all__ = ["RUNTIMES", "Runtime", "load_file", "make_runtime", "register", "runt
 Kind = TypeVar("Kind", bound=type)
 
 RUNTIMES: dict = {
-    kind.name: kind for kind in (OnnxRuntime, TensorRtRuntime, OpenVinoRuntime, NcnnRuntime, FakeRuntime)
+    kind.name: kind
+    for kind in (OnnxRuntime, TensorRtRuntime, OpenVinoRuntime, NcnnRuntime, LiteRtRuntime, FakeRuntime)
 }
 
 
@@ -96,7 +98,8 @@ def make_runtime(name: str, model: str, threads: int, options: Any = None) -> Ru
     try:
         runtime: Runtime = kind.open(model, threads, options)
     except ImportError as error:
-        install = kind.install or f"install it there, for example with: pip install {kind.library}"
+        package = kind.distribution or kind.library
+        install = kind.install or f"install it there, for example with: pip install {package}"
         raise TargetError(
             f"runtime {name!r} needs the Python package {kind.library} on this machine ({error}): {install}"
         ) from error

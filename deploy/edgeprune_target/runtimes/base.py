@@ -65,7 +65,7 @@ class Runtime:
         """Return the version of the library on this machine; None if it is not installed."""
         if cls.library is None:
             return __version__
-        if cls.distribution and (known := _metadata_version(cls.distribution)):
+        if cls.distribution and (known := distribution_version(cls.distribution)):
             return known
         try:
             return str(import_module(cls.library).__version__)
@@ -133,7 +133,8 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _metadata_version(distribution: str) -> str | None:
+def distribution_version(distribution: str) -> str | None:
+    """Return the version of an installed package by its name for pip; None where it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:
