@@ -107,6 +107,7 @@ class Task:
         models: names of those that suit it, for messages.
         requires: packages that must be importable.
         extra: of edgeprune's package that installs them, as in pip install 'edgeprune[EXTRA]'.
+        loss_in_model: whether the model needs the target to compute its loss; see `training_output`.
         smooths_labels: whether its loss knows label smoothing.
         output_names: of the tensors that an exported file gives.
         scored_on_host: whether `scored` needs the targets, too: the device then gives outputs, not counts.
@@ -122,6 +123,7 @@ class Task:
     models: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str | None] = None
+    loss_in_model: ClassVar[bool] = False
     smooths_labels: ClassVar[bool] = True
     output_names: ClassVar[tuple[str, ...]] = ("logits",)
     scored_on_host: ClassVar[bool] = False
@@ -134,16 +136,7 @@ class Task:
 
     # --- training ------------------------------------------------------------------------------------
 
-    def forward_args(self, x: "Tensor", target: Any) -> Any:  # noqa: ARG002
-        """Return what forward is called with where a loss is computed: x alone, or a tuple with the target.
-
-        Args:
-            x: images, (N, C, H, W).
-            target: the data's, on the same device, for a model that computes its loss itself.
-        """
-        return x
-
-    def training_output(self, model: "nn.Module", x: "Tensor", target: Any) -> Any:
+    def training_output(self, model: "nn.Module", x: "Tensor", target: Any) -> Any:  # noqa: ARG002
         """Run a model in training mode, and return what `total_loss` takes.
 
         Args:
@@ -151,8 +144,12 @@ class Task:
             x: images, (N, C, H, W).
             target: the data's, on the same device, for a model that computes its loss itself.
         """
-        args = self.forward_args(x, target)
-        return model(*args) if isinstance(args, tuple) else model(args)
+        return model(x)
+
+    def loss_of_batch(self, model: "nn.Module", batch: tuple["Tensor", Any]) -> "Tensor":
+        """Return the mean loss of images and targets, a scalar, for a model that computes its loss itself."""
+        x, target = batch
+        return self.loss(self.training_output(model, x, target), target)
 
     def loss(self, output: Any, target: Any, *, label_smoothing: float = 0.0) -> "Tensor":
         """Return the mean loss over a batch, a scalar.

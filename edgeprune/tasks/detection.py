@@ -9,7 +9,7 @@ from edgeprune.models import DETECTORS
 from edgeprune.tasks.base import Metric, Task
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from edgeprune.data import DataBundle
 
@@ -36,6 +36,7 @@ class Detection(Task):
     models = DETECTORS
     requires: ClassVar[tuple[str, ...]] = ("torchmetrics", "faster_coco_eval")
     extra = "detect"
+    loss_in_model = True
     smooths_labels = False
     output_names: ClassVar[tuple[str, ...]] = ("boxes", "scores")
     scored_on_host = True
@@ -69,9 +70,15 @@ class Detection(Task):
             "image_shape": list(data.shape[1:]), "mean": list(data.mean), "std": list(data.std),
         }  # fmt: skip
 
-    def forward_args(self, x: "Tensor", target: Any) -> Any:
-        """Return images and targets: a detector computes its losses itself."""
-        return x, target
+    def training_output(self, model: "nn.Module", x: "Tensor", target: Any) -> Any:
+        """Return a detector's losses by name: it computes them itself.
+
+        Args:
+            model: in training.
+            x: images, (N, C, H, W).
+            target: ``boxes`` and ``labels`` of each image.
+        """
+        return model(x, target)
 
     def loss(self, output: Any, target: Any, *, label_smoothing: float = 0.0) -> "Tensor":  # noqa: ARG002
         """Return the sum of a detector's losses, a scalar.

@@ -10,7 +10,7 @@ from torch import nn
 
 from edgeprune import tasks, training
 from edgeprune.budget import Budget
-from edgeprune.data import DataBundle
+from edgeprune.data import Batch, DataBundle
 from edgeprune.errors import WeightsError
 from edgeprune.files.reading import sha256
 from edgeprune.graph.classes import build_graph
@@ -195,7 +195,7 @@ class Stages:
             original=lambda: self.run.load("baseline").state_dict(),
             batches=self._batches,
             fit_batches=self._fit_batches,
-            loss=self.task.loss,
+            loss=self.task.loss_of_batch if self.task.loss_in_model else self.task.loss,
             steps=steps,
             per_epoch=self.data.steps(options.batch_size),
             learning_rate=lambda step: options.rate_at(before + step, total),
@@ -223,16 +223,12 @@ class Stages:
 
         return training.recalibrated_if_better(fitted, recalibrate, held_out)
 
-    def _batches(self) -> Iterator[tuple[Any, Any]]:
-        """Yield training images without augmentation to score channels on, in the fixed shuffled order.
-
-        Images come as the arguments of forward for which the task's loss can be computed.
-        """
+    def _batches(self) -> Iterator[Batch]:
+        """Return training images without augmentation to score channels on, in the fixed shuffled order."""
         size = min(64, self.options.batch_size or 64)
-        for x, y in self.data.batches("train", batch_size=size, limit=size * self.options.score_batches):
-            yield self.task.forward_args(x, y), y
+        return self.data.batches("train", batch_size=size, limit=size * self.options.score_batches)
 
-    def _fit_batches(self) -> Iterator[tuple[Any, Any]]:
+    def _fit_batches(self) -> Iterator[Batch]:
         """Return images to refit layers on; sequential fits need many, or they overfit."""
         if self.options.reconstruct != "sequential":
             return self._batches()
