@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -71,6 +72,8 @@ def test_every_command_parses(command: str) -> None:
 def test_the_commands_one_after_the_other(folder: Path) -> None:
     """One test, since each command needs what those before it left; on one thread, beside other tests."""
     for command in RUNNABLE:
+        if "--task detect" in command and find_spec("torchmetrics") is None:
+            continue
         program, *args = shlex.split(command)
         module = {"edgeprune": "edgeprune", "torchrun": "torch.distributed.run"}[program]
         done = subprocess.run(
