@@ -113,10 +113,14 @@ def test_killed_while_it_learns_from_the_teacher_it_resumes_to_the_same_bytes(
     assert all(np.array_equal(expected[name], actual[name]) for name in expected)
 
 
-def test_export_bench_and_verify_speak_of_mean_iou(run: Path) -> None:
+def test_files_agree_at_each_pixel(run: Path) -> None:
     record = json.loads((run / "export" / "export.json").read_text())
     assert record["output"]["shape"] == ["batch", 3, 16, 16]
     assert all(artifact["parity"]["top1_agreement"] == 1.0 for artifact in record["artifacts"])
+
+
+@pytest.mark.slow
+def test_bench_and_verify_speak_of_mean_iou(run: Path) -> None:
     code, printed = edgeprune("bench", "run", "--seconds", "0.2", "--threads", "1")
     assert code == 0, printed
     assert "mean_iou of the ONNX file" in printed and "no accuracy" not in printed
@@ -131,6 +135,7 @@ def test_export_bench_and_verify_speak_of_mean_iou(run: Path) -> None:
     assert code == 1 and "onnx_mean_iou" in printed and "missed" in printed
 
 
+@pytest.mark.slow
 def test_compare_and_search_rank_by_mean_iou(run: Path, tmp_path: Path) -> None:
     code, printed = edgeprune(
         "compare", "run", "--methods", "l1", "--seeds", "1", "--no-latency", "--out", tmp_path / "c",
@@ -148,7 +153,10 @@ def test_compare_and_search_rank_by_mean_iou(run: Path, tmp_path: Path) -> None:
     assert result["baseline"]["test"] == pytest.approx(baseline["mean_iou"])
 
 
-@pytest.mark.parametrize("method", ["learned", "hrank", "nisp", "lasso", "ssl", "sss"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("hrank", "nisp", "lasso", "ssl", "sss")]
+
+
+@pytest.mark.parametrize("method", ["learned", *SLOW])
 def test_every_kind_of_method_prunes_it(tmp_path: Path, method: str) -> None:
     words = ("--task", "segment", "--data", "squares", "--model", "mask_nets:segmenter", "--method", method)
     code, printed = edgeprune("train-prune", "--out", tmp_path / "r", *words, *FAST)
