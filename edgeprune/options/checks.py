@@ -98,6 +98,16 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class ChoiceOrOwn(Choice):
+    """One of some names, or the user's own ``package.module:attribute``, which is looked up where it is used."""
+
+    def __call__(self, shown: str, value: Any, error: type[EdgePruneError] = EdgePruneError) -> None:
+        """Refuse an unknown name that is none of a user's own."""
+        if not (isinstance(value, str) and ":" in value):
+            super().__call__(shown, value, error)
+
+
+@dataclass(frozen=True)
 class Pattern:
     """Text of a form.
 

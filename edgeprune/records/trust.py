@@ -54,8 +54,8 @@ def vouch_for_host(host: Mapping[str, Any] | None) -> None:
 
 
 def vouch_for(typed: Mapping[str, Any]) -> None:
-    """Trust the ``model`` or ``source`` and the ``host`` among options that the user typed."""
-    for name in ("model", "source"):
+    """Trust the ``model`` or ``source``, the ``task`` and the ``host`` among options that the user typed."""
+    for name in ("model", "source", "task"):
         if isinstance(typed.get(name), str):
             vouch_for_factory(typed[name])
     vouch_for_host(typed.get("host"))
@@ -84,8 +84,9 @@ def check_options(options: Mapping[str, Any], where: Path) -> None:
         ModelError: the model is not trusted; the message says what to type.
         RunError: likewise for the host.
     """
-    if "model" in options:
-        check_factory(options["model"], {}, where, named_folders(options))
+    for name in ("model", "task"):
+        if name in options:
+            check_factory(options[name], {}, where, named_folders(options), what=name)
     check_host(options.get("host"), where)
 
 
@@ -103,7 +104,9 @@ def check_host(host: Mapping[str, Any] | None, where: Path) -> None:
     )
 
 
-def check_factory(name: Any, args: Mapping[str, Any], where: Path, folders: Iterable[Path] = ()) -> None:
+def check_factory(
+    name: Any, args: Mapping[str, Any], where: Path, folders: Iterable[Path] = (), what: str = "model"
+) -> None:
     """Check that the factory that a file names may be imported.
 
     Args:
@@ -111,18 +114,21 @@ def check_factory(name: Any, args: Mapping[str, Any], where: Path, folders: Iter
         args: the file's arguments for the factory.
         where: the folder of that file; nothing is imported from it.
         folders: further folders from which nothing is imported.
+        what: the name is of, for messages: "model" or "task".
 
     Raises:
         ModelError: it is not trusted; the message says what to type.
     """
     if not isinstance(name, str):
-        raise ModelError(f"{where} does not say which model it holds: was it edited?")
+        raise ModelError(f"{where} does not say which {what} it holds: was it edited?")
     if ":" not in name or name.startswith("torchvision:") or name in _typed_factories:
         return
     if not _FACTORY.fullmatch(name):
-        raise ModelError(f"{where} names the model {name!r}, which is not of the form package.module:factory")
+        raise ModelError(
+            f"{where} names the {what} {name!r}, which is not of the form package.module:factory"
+        )
     module = name.partition(":")[0]
-    if _is_registered(name) and set(args) <= set(_PLAIN_ARGS):
+    if what == "model" and _is_registered(name) and set(args) <= set(_PLAIN_ARGS):
         return
     if not any(module == package or module.startswith(f"{package}.") for package in _PACKAGES.get()):
         raise ModelError(

@@ -156,7 +156,9 @@ class Run:
     def task(self) -> str:
         """The name of the task that the run was made for; runs of earlier versions classify."""
         options = self.config.get("options") or {}
-        return str(options.get("task", Classification.name))
+        name = options.get("task", Classification.name)
+        check_factory(name, {}, self.path, named_folders(options), what="task")
+        return str(name)
 
     def summary(self) -> dict[str, Any]:
         """Return the result of the run.

@@ -1,13 +1,14 @@
 """Tasks by name: what a network is for.
 
 `names` lists them, `get` returns one, `register` adds one, as does an entry point of the group ``edgeprune.tasks`` (a
-`Task`, or a subclass of it).
+`Task`, or a subclass of it). A user's own needs no registration where it is named ``package.module:Task``.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from edgeprune.errors import TrainError
+from edgeprune.errors import ModelError, TrainError, one_line
 from edgeprune.registry import ObjectRegistry
 from edgeprune.tasks.base import Metric, MetricAverager, Task
 from edgeprune.tasks.classification import ACCURACY, Classification
@@ -37,7 +38,38 @@ def _check_metrics(task: Task) -> None:
 
 
 TASKS = ObjectRegistry("task", "edgeprune.tasks", TrainError, Task, _check_metrics)
-register, get, names = TASKS.add, TASKS.__getitem__, TASKS.names
+register, names = TASKS.add, TASKS.names
+
+
+@cache
+def _own(name: str) -> Task:
+    """Import a user's own task, once."""
+    from edgeprune.models.factory import attribute_of
+
+    try:
+        entry = attribute_of(name)
+    except ModelError as error:
+        raise TrainError(f"`task`: {error}") from error
+    try:
+        task = entry() if isinstance(entry, type) and issubclass(entry, Task) else entry
+    except Exception as error:  # the user's own code
+        raise TrainError(f"`task`: {name} cannot be made without arguments: {one_line(error)}") from error
+    if not isinstance(task, Task):
+        raise TrainError(f"`task`: {name} is a {type(entry).__name__}: derive it from edgeprune.tasks.Task")
+    _check_metrics(task)
+    return task
+
+
+def get(name: str) -> Task:
+    """Return a task by its name, or by the ``package.module:Task`` of a user's own.
+
+    A file's name of it is used only where the user trusts the package; see `edgeprune.records.trust`.
+
+    Raises:
+        TrainError: there is none.
+    """
+    return _own(name) if ":" in name else TASKS[name]
+
 
 register(Classification())
 register(Segmentation())

@@ -18,7 +18,7 @@ from edgeprune.options.bounds import (
     SHARE_BELOW_ONE,
     THREADS,
 )
-from edgeprune.options.checks import Choice, Text
+from edgeprune.options.checks import Choice, ChoiceOrOwn, Text
 from edgeprune.options.fields import like, option
 from edgeprune.training.options import TrainOptions
 
@@ -82,9 +82,10 @@ class ModelOptions:
     )
     task: str = option(
         "classification",
-        "Train for this task, a name in edgeprune.tasks.",
+        "Train for this task: {choices}, or package.module:Task for your own.",
         "model",
-        Choice(_tasks),
+        ChoiceOrOwn(_tasks),
+        main=True,
         metavar="NAME",
     )
 

@@ -270,6 +270,7 @@ def stored_options(run: Run) -> TrainPruneOptions:
     """Return the options a run was started with; raises RunError if its config.json has no valid ones."""
     options = run.config.get("options")
     check(options, TrainPruneOptions, f"{run.path / 'config.json'} options", hint="was it edited?")
+    _ = run.task  # code of other people is refused before it is imported
     try:
         stored = TrainPruneOptions(**(options or {}))
     except TypeError as error:
