@@ -67,7 +67,16 @@ def test_train_prune_shows_what_matters_by_groups() -> None:
     assert re.findall("^([A-Z][a-z]+):$", full, re.MULTILINE) == [
         group.capitalize() for group in GROUPS if group != "measurement"
     ]
-    main_options = ["--model", "--weights", "--data", "--method", "--methods", "--target", "--target-device"]
+    main_options = [
+        "--model",
+        "--weights",
+        "--task",
+        "--data",
+        "--method",
+        "--methods",
+        "--target",
+        "--target-device",
+    ]
     main_options += ["--host", "--epochs", "--lr", "--batch-size", "--device", "--out", "--resume", "--force"]
     assert listed(short) == [*main_options, "--json", "--help", "--help-all"]
     assert "--weight-decay" not in short and len(listed(full)) > 55
