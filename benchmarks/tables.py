@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.comparison import comparison_remarks, comparison_table
-from edgeprune.reporting.rows import bench_rows, percent, size_rows, speedup_line
+from edgeprune.reporting.rows import bench_rows, percent, size_rows, speedup_lines
 from edgeprune.search.pictures import strategy_of
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +51,7 @@ def run_table(name: str) -> str:
         [r.what, r.baseline, r.pruned, r.change] for r in [*size_rows(found["summary"]), *bench_rows(bench)]
     ]
     table = markdown(["", "baseline", "pruned", "change"], rows)
-    return f"{table}\n\nMeasured: {speedup_line(bench)}, on {machine(bench)}."
+    return f"{table}\n\nMeasured: {speedup_lines(bench)[0]}, on {machine(bench)}."
 
 
 def cifar_table() -> str:

@@ -16,6 +16,11 @@ class ComparisonRow:
     change: str = ""
 
 
+def percent(value: float | None) -> str:
+    """Format a fraction as '12.34 %'; '-' if it is unknown."""
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
 def quantity(value: float | None, unit: str, scale: float = 1.0, digits: int = 2) -> str:
     """Format a value with its unit.
 

@@ -5,6 +5,7 @@ import pytest
 from edgeprune.reporting.rows import (
     ComparisonRow,
     bench_rows,
+    percent,
     quantity,
     size_rows,
     speedup_lines,
@@ -31,7 +32,8 @@ def test_times(baseline: float | None, pruned: float | None, less: bool, said: s
 
 
 def test_unknown_values_are_a_dash_and_never_zero() -> None:
-    assert quantity(None, "mJ") == "-"
+    assert percent(None) == quantity(None, "mJ") == "-"
+    assert percent(0.93451) == "93.45 %"
     assert quantity(1_234_567, "kB", 1e3) == "1,234.57 kB"
 
 
