@@ -1,7 +1,7 @@
 """Files for devices: each kind of file is a backend, in a module of its own; see `Backend`.
 
 base.py       the base class of backends, their input (`Job`) and output (`Artifact`)
-onnx.py, onnx_fp16.py, onnx_int8.py, tensorrt.py, openvino.py, ncnn.py, litert.py    one backend each
+onnx.py, onnx_fp16.py, onnx_int8.py, onnx_nms.py, tensorrt.py, openvino.py, ncnn.py, litert.py    one backend each
 runner.py    the base of those whose files the runner's own runtime runs here
 earlier.py    what of an earlier export is kept
 parity.py     whether two files compute the same
@@ -24,6 +24,7 @@ from edgeprune.backends.ncnn import Ncnn
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.onnx_fp16 import OnnxFp16
 from edgeprune.backends.onnx_int8 import OnnxInt8
+from edgeprune.backends.onnx_nms import OnnxNms
 from edgeprune.backends.openvino import OpenVino
 from edgeprune.backends.parity import Parity, Tolerance
 from edgeprune.backends.record import ExportRecord
@@ -136,5 +137,5 @@ def runtime_files(runtime_names: Iterable[str]) -> list[Path]:
     return list(dict.fromkeys(file for file in files if file is not None))
 
 
-for _backend in (Onnx, OnnxFp16, OnnxInt8, TensorRt, OpenVino, Ncnn, LiteRt):
+for _backend in (Onnx, OnnxFp16, OnnxInt8, TensorRt, OpenVino, Ncnn, LiteRt, OnnxNms):
     register(_backend)

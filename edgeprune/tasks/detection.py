@@ -153,14 +153,10 @@ class Detection(Task):
             outputs: of one model, as `outputs_of` joins them.
             others: of another, for the same images.
         """
-        matched = total = 0
         pairs = (
             detections_of({"boxes": both[..., :4], "scores": both[..., 4:]}) for both in (outputs, others)
         )
-        for first, second in zip(*pairs, strict=True):
-            matched += _matched(first, second) + _matched(second, first)
-            total += len(first["boxes"]) + len(second["boxes"])
-        return matched / total if total else 1.0
+        return agreement_of(*pairs)
 
 
 class BoxMeter:
@@ -220,6 +216,15 @@ def _detections(boxes: "Tensor", scores: "Tensor") -> Detections:
     places, labels = candidates // classes, candidates % classes
     kept = batched_nms(boxes[places], flat[candidates], labels, OVERLAP)[:MOST_DETECTIONS]
     return {"boxes": boxes[places[kept]], "scores": flat[candidates[kept]], "labels": labels[kept]}
+
+
+def agreement_of(detections: Sequence[Detections], others: Sequence[Detections]) -> float:
+    """Return the share of detections, images in order, that are on both sides; 1 where there are none."""
+    matched = total = 0
+    for first, second in zip(detections, others, strict=True):
+        matched += _matched(first, second) + _matched(second, first)
+        total += len(first["boxes"]) + len(second["boxes"])
+    return matched / total if total else 1.0
 
 
 def _matched(first: Detections, second: Detections) -> int:

@@ -112,7 +112,7 @@ def run(place: Path) -> Path:
         code, printed = edgeprune("train-prune", "--out", "run", *OURS, *FAST, "--method", "taylor")
         assert code == 0, printed
         assert "map (8 test images)" in printed and "points" in printed
-        code, printed = edgeprune("export", "run")
+        code, printed = edgeprune("export", "run", "--to", "onnx,onnx-nms")
         assert code == 0, printed
     return place / "run"
 
@@ -151,6 +151,9 @@ def test_export_bench_and_verify_speak_of_map(run: Path) -> None:
     record = json.loads((run / "export" / "export.json").read_text())
     assert record["output"] == {"name": "boxes, scores", "dtype": "float32", "shape": ["batch", 16, 6]}
     assert all(artifact["parity"]["top1_agreement"] == 1.0 for artifact in record["artifacts"])
+    assert [artifact["file"] for artifact in record["artifacts"] if artifact["model"] == "pruned"] == [
+        "pruned.onnx", "pruned.nms.onnx",
+    ]  # fmt: skip
     outputs = onnx.load(run / "export" / "pruned.onnx").graph.output
     assert [output.name for output in outputs] == ["boxes", "scores"]
     code, printed = edgeprune("bench", "run", "--seconds", "0.2", "--threads", "1")
