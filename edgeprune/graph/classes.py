@@ -172,18 +172,31 @@ class Graph:
 
     @cached_property
     def _cost(self) -> CostModel:
-        return CostModel.build(self.module, self.flow, self.param_axes, self.class_of, self.classes)
+        return self._cost_model(memory=False)
+
+    @cached_property
+    def _cost_with_memory(self) -> CostModel:
+        return self._cost_model(memory=True)
+
+    def _cost_model(self, *, memory: bool) -> CostModel:
+        return CostModel.build(
+            self.module, self.flow, self.param_axes, self.class_of, self.classes, memory=memory
+        )
+
+    def _cost_of(self, kinds: Iterable[str]) -> CostModel:
+        """Return what reckons these costs; memory takes some work, and few ask for it."""
+        return self._cost_with_memory if "memory" in kinds else self._cost
 
     def _total(self, kind: str, keep: Bools | None) -> int:
         checked = self.checked(keep)
         if keep is None:
-            return round(self._cost.everything(kind))
-        nonempty_total = self._cost.nonempty_total(kind, checked)
+            return round(self._cost_of([kind]).everything(kind))
+        nonempty_total = self._cost_of([kind]).nonempty_total(kind, checked)
         if nonempty_total is not None:
             return round(nonempty_total)
         liveness = liveness_of(self.flow, self.class_of, np.asarray(keep, dtype=bool))
         constants = sum(liveness.widths.values()) * {"params": 1, "flops": 0, "memory": BYTES}[kind]
-        return round(self._cost.total(kind, checked, liveness.working)) + constants
+        return round(self._cost_of([kind]).total(kind, checked, liveness.working)) + constants
 
     def params(self, keep: Bools | None = None) -> int:
         """Count parameters (not buffers) when ``keep[class]`` channels stay."""
@@ -203,11 +216,12 @@ class Graph:
 
     def incremental_cost(self, kinds: Iterable[str], keep: Bools) -> IncrementalCost:
         """Return the running costs ('flops', 'params', 'memory') of a keep-set that grows from ``keep``."""
-        return IncrementalCost(self._cost, kinds, self.checked(keep))
+        kinds = tuple(kinds)
+        return IncrementalCost(self._cost_of(kinds), kinds, self.checked(keep))
 
     def by_widths(self, kind: str) -> ByWidths:
         """Return one cost as a function of the groups' widths; savings by emptied groups are not included."""
-        return self._cost.by_widths(kind, self.group_of)
+        return self._cost_of([kind]).by_widths(kind, self.group_of)
 
     def marginal_flops(self, keep: Bools | None = None) -> NDArray[np.float64]:
         """Return d FLOPs / d class at ``keep``: what one class saves, first order."""
@@ -339,7 +353,9 @@ def _labelled(
     component = _components(flow)
     settle(flow, component)
     class_of, component_class = _number(flow, component)
-    param_axes = {key: class_of[vector.numpy()] for key, vector in flow.param_axes.items()}
+    # A norm has several vectors with the same labels.
+    classes = {id(vector): class_of[vector.numpy()] for vector in flow.param_axes.values()}
+    param_axes = {key: classes[id(vector)] for key, vector in flow.param_axes.items()}
     groups = _groups(flow, param_axes, int(class_of.max(initial=-1)) + 1)
     protected = _protected(flow, component)
     return Graph(record, flow, inputs, class_of, param_axes, groups, protected, (), training_flow)
@@ -408,24 +424,24 @@ def _components(flow: Flow) -> Ints:
 def _number(flow: Flow, component: Ints) -> tuple[Ints, Ints]:
     """Return the class index by label and by component; -1 for what is protected, constant or on no parameter axis."""
     free = np.zeros(component.max() + 1, dtype=bool)
-    for vector in flow.param_axes.values():
-        free[component[vector.numpy()]] = True
-    for labels, _, _ in flow.protections:
-        free[component[labels.numpy()]] = False
+    used = component[_joined(list(flow.param_axes.values()))]
+    free[used] = True
+    free[component[_joined([labels for labels, _, _ in flow.protections])]] = False
     free[component[0]] = False
     free &= ~_only_created(flow, component)
-    used = np.concatenate(
-        [component[vector.numpy()] for vector in flow.param_axes.values()] or [np.zeros(0, int)]
-    )
     components, first = np.unique(used[free[used]], return_index=True)
     component_class = np.full(len(free), -1, dtype=np.int64)
     component_class[components[np.argsort(first)]] = np.arange(len(components))
     return component_class[component], component_class
 
 
+def _joined(vectors: list[Tensor]) -> Ints:
+    return np.concatenate([vector.numpy() for vector in vectors] or [np.zeros(0, dtype=np.int64)])
+
+
 def _only_created(flow: Flow, component: Ints) -> Bools:
     """Return the components that hold only channels of constants: they cannot be pruned by themselves."""
-    created = np.concatenate([component[labels.numpy()] for labels in flow.created] or [np.zeros(0, int)])
+    created = component[_joined(flow.created)]
     size = int(component.max()) + 1
     counts = np.bincount(created, minlength=size)
     return (counts > 0) & (counts == np.bincount(component, minlength=size))

@@ -76,6 +76,8 @@ class CostModel:
         param_axes: dict[tuple[str, int], Ints],
         class_of: Ints,
         classes: int,
+        *,
+        memory: bool = True,
     ) -> "CostModel":
         """Collect the axes of every parameter and every operation.
 
@@ -85,6 +87,7 @@ class CostModel:
             param_axes: class vector of each indexed axis, by (tensor, axis).
             class_of: class of each label, -1 where it is always kept.
             classes: number of classes.
+            memory: whether to reckon memory too.
         """
         table = _Axes(classes)
         users = _users(flow)
@@ -99,12 +102,13 @@ class CostModel:
             flops.append((cost.coefficient, axes, (cost.node,)))
         for consumer in flow.consumers:
             table.index(class_of[consumer.labels.numpy()], len(consumer.labels))
-        held, alive = _memory(flow, class_of, table)
+        held, alive = _memory(flow, class_of, table) if memory else ([], None)
         base, counts = table.matrix()
         parts = {"params": _packed(params, len(base)), "flops": _packed(flops, len(base))}
-        weights = [(BYTES * coefficient, axes, nodes) for coefficient, axes, nodes in params]
-        parts["memory"] = _packed([*held, *weights], len(base))
-        parts["memory"].alive = alive
+        if memory:
+            weights = [(BYTES * coefficient, axes, nodes) for coefficient, axes, nodes in params]
+            parts["memory"] = _packed([*held, *weights], len(base))
+            parts["memory"].alive = alive
         return cls(base, counts, parts, _shown(flow, class_of, classes))
 
     @cached_property

@@ -20,7 +20,7 @@ from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import op_name, source_of, spec_of, title
 from edgeprune.recording.opaque import OPAQUE, tensors_within
 from edgeprune.recording.record import CALL, VALUE, WRITES, Record
-from edgeprune.recording.walks import named_buffers, named_modules, named_parameters
+from edgeprune.recording.walks import named_modules, named_tensors
 
 Shape = tuple[int, ...]
 OUTPUT = "output of the network"
@@ -166,10 +166,7 @@ class Flow:
         self.layers = {node: layers[str(node.target)] for node in nodes}
         self._canonical: dict[int, str] = {}
         self.aliases: dict[str, list[str]] = defaultdict(list)
-        self._tensors: dict[str, Tensor] = {
-            **named_parameters(model, repeated=True),
-            **named_buffers(model, repeated=True),
-        }
+        self._tensors = named_tensors(model, repeated=True)
         for name, tensor in self._tensors.items():
             first = self._canonical.setdefault(id(tensor), name)
             self.aliases[first].append(name)
@@ -271,7 +268,7 @@ class Flow:
     def _index_axis(self, name: str, axis: int, vector: Tensor, node: fx.Node) -> None:
         known = self.param_axes.get((name, axis))
         if known is None:
-            self.param_axes[name, axis] = vector.clone()
+            self.param_axes[name, axis] = vector
             return
         self.tie(known, vector)
         if ((known.numpy() == 0) != (vector.numpy() == 0)).any():

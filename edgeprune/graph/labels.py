@@ -16,6 +16,19 @@ from torch import Tensor
 
 def core(labels: Tensor) -> Tensor:
     """Return the same labels with every stride-0 axis narrowed to length 1."""
+    global _latest
+    latest = _latest  # several questions about one tensor come one after the other
+    if latest[0] is labels:
+        return latest[1]
+    small = _core(labels)
+    _latest = labels, small
+    return small
+
+
+_latest: tuple[Tensor | None, Tensor] = None, torch.zeros(())
+
+
+def _core(labels: Tensor) -> Tensor:
     shape, strides = labels.shape, labels.stride()
     if 0 not in strides:
         return labels

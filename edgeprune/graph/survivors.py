@@ -74,9 +74,28 @@ class Survivors:
         key = small.shape, small.numpy().tobytes()
         known = self._by_content.get(key)
         if known is None:
-            places = self._places(small)
-            known = self._by_content[key] = (None if places is None else _taken(small, places)), places
+            known = self._by_content[key] = self._vector(small) or self._grid(small)
         return known
+
+    def _vector(self, small: Tensor) -> tuple[Tensor, list[Tensor]] | None:
+        """Do what `_grid` does where the labels change along one axis alone; None where some other thing is asked."""
+        shape, numbers = tuple(small.shape), small.numpy().reshape(-1)
+        if self.orders or len(numbers) < 2 or max(shape) != len(numbers):
+            return None
+        alive = self._alive[numbers]
+        if not alive.any():
+            return None
+        axis = shape.index(len(numbers))
+        places = [lb.every(size) for size in shape]
+        if alive.all():
+            return small, places
+        places[axis] = torch.from_numpy(np.flatnonzero(alive))
+        left = torch.from_numpy(numbers[alive]).view([-1 if a == axis else 1 for a in range(len(shape))])
+        return left, places
+
+    def _grid(self, small: Tensor) -> tuple[Tensor | None, list[Tensor] | None]:
+        places = self._places(small)
+        return (None if places is None else _taken(small, places)), places
 
     def _places(self, small: Tensor) -> list[Tensor] | None:
         axes = lb.alive_indices(small, self.kept)

@@ -1,15 +1,13 @@
 """Tell whether a network's code reads its mode: if it does not, training and evaluation record the same calls."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import CodeType
 from typing import Any
 
 import torch
 from torch import nn
-
-from edgeprune.recording.walks import modules
 
 
 class ModeReads:
@@ -46,15 +44,15 @@ class _Flag:
 
 
 @contextmanager
-def mode_reads(model: nn.Module) -> Iterator[ModeReads]:
-    """Note who reads a training flag in the block.
+def mode_reads(parts: Iterable[nn.Module]) -> Iterator[ModeReads]:
+    """Note who reads a training flag in the block, where a network of these modules runs.
 
     Modules that do something of their own when their mode changes count as readers, and so do scripted ones, whose
     flag is in C++.
     """
     reads = ModeReads()
     before = vars(nn.Module).get("training")
-    if before is not None or any(_has_own_mode(module) for module in modules(model)):
+    if before is not None or any(map(_has_own_mode, set(map(type, parts)))):
         reads.differs = True
         yield reads
         return
@@ -65,9 +63,8 @@ def mode_reads(model: nn.Module) -> Iterator[ModeReads]:
         del nn.Module.training
 
 
-def _has_own_mode(module: nn.Module) -> bool:
-    kind = type(module)
-    if isinstance(module, torch.jit.ScriptModule) or kind.train is not nn.Module.train:
+def _has_own_mode(kind: type[nn.Module]) -> bool:
+    if issubclass(kind, torch.jit.ScriptModule) or kind.train is not nn.Module.train:
         return True
     return kind.eval is not nn.Module.eval or hasattr(kind, "training")
 

@@ -4,6 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import fx
 
 OURS = ("aten", "prims", "torchvision")  # namespaces whose names are those of torch's interface
 
@@ -36,6 +37,26 @@ SAME = {
     "silu_": "silu",
     "fn": "",
 }
+
+
+class NodeNames(fx.graph._Namespace):
+    """Names of a graph's nodes as torch.fx gives them; most need no regular expressions to be numbered."""
+
+    def create_name(self, candidate: str, obj: object | None) -> str:
+        """Return ``candidate``, or where that is taken, with the next number behind it."""
+        plain = obj is None and candidate[-1:].isalpha() and candidate.isascii() and candidate.isidentifier()
+        if not plain or candidate in fx.graph._illegal_names:
+            return super().create_name(candidate, obj)
+        if candidate not in self._used_names:
+            self._base_count.setdefault(candidate, 0)
+            self._used_names.add(candidate)
+            return candidate
+        number = self._base_count.get(candidate, 0) + 1
+        while f"{candidate}_{number}" in self._used_names:
+            number += 1
+        self._base_count[candidate] = number
+        self._used_names.add(f"{candidate}_{number}")
+        return f"{candidate}_{number}"
 
 
 def name_of(function: Any) -> str:

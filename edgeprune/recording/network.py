@@ -21,7 +21,7 @@ from edgeprune.recording.opaque import (
 )
 from edgeprune.recording.record import Record
 from edgeprune.recording.recorder import Recorder
-from edgeprune.recording.untouched import untouched
+from edgeprune.recording.untouched import ModelState, untouched
 from edgeprune.recording.values import is_foreign, tensors_of
 from edgeprune.recording.walks import set_mode
 from edgeprune.recording.watching import ContentAsked, ModuleStack, run_watched
@@ -95,6 +95,7 @@ def _watched(
         dict(parts),
         recorder.reads_mode,
         recorder.quick,
+        not recorder.asked_size,
     )
 
 
@@ -129,10 +130,11 @@ def _recorded(
     recorder.unseen = unseen
     for number, tensor in enumerate(tensors_of(inputs)):
         recorder.input(tensor, f"input_{number}")
-    with untouched(model), torch.no_grad():
-        set_mode(model, training)
+    state = ModelState(model)
+    with state.kept(), torch.no_grad():
+        set_mode(model, training, state.parts)
         try:
-            with mode_reads(model) as reads:
+            with mode_reads(state.parts) as reads:
                 output = run_watched(model, inputs, recorder)
         except TraceError as error:
             cause = error.__cause__

@@ -67,7 +67,10 @@ def scripted_parts(model: nn.Module) -> dict[str, Opaque]:
 
 def declared_parts(model: nn.Module) -> dict[str, Opaque]:
     """Find the modules that say of themselves, by an attribute ``kept_whole``, why they are not to be looked into."""
-    reasons = {path: getattr(module, "kept_whole", None) for path, module in named_modules(model) if path}
+    walked = named_modules(model)
+    kinds = {kind for kind in {type(module) for _, module in walked} if hasattr(kind, "kept_whole")}
+    named = [(path, m) for path, m in walked if path and (type(m) in kinds or "kept_whole" in vars(m))]
+    reasons = {path: getattr(module, "kept_whole", None) for path, module in named}
     return {path: Opaque(reason) for path, reason in reasons.items() if isinstance(reason, str)}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.fx as fx
 from torch import Tensor, nn
@@ -15,8 +15,7 @@ WRITES = "writes"  # node.meta: nodes whose memory an in-place call changed whil
 SIZED = "sized"  # node.meta: the network's code asked for the size of what the call gave
 
 
-@dataclass(frozen=True)
-class CallSite:
+class CallSite(NamedTuple):
     """Where a call happened: the ``number``-th call made directly by module ``path``, at ``line`` of the user's code.
 
     ``in_layer`` says that the module has no modules inside: it is a layer. ``in_library`` says that its forward
@@ -28,7 +27,7 @@ class CallSite:
     op: str
     in_layer: bool = False
     in_library: bool = False
-    line: str = field(compare=False, default="")
+    line: str = ""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -61,7 +60,8 @@ class Record:
     constant that was used, and a call_function node for each call. ``training`` is the mode it ran in;
     ``visits`` lists the runs of modules, in order; ``parts`` are the modules that were not looked into.
     ``reads_mode`` says that some code asked for the mode, so that the other one may do something else;
-    ``content_free`` that none asked for what is in a tensor: what it does follows from shapes alone.
+    ``content_free`` that none asked for what is in a tensor: what it does follows from shapes alone; ``size_free``
+    that none asked for a size, nor was given as many tensors as a size says: it makes the same calls at any size.
     """
 
     model: nn.Module
@@ -72,6 +72,7 @@ class Record:
     parts: Mapping[str, Opaque] = field(default_factory=dict)
     reads_mode: bool = True
     content_free: bool = False
+    size_free: bool = False
 
     def named_modules(self, **options: Any) -> Iterator[tuple[str, nn.Module]]:
         """Return the user's own modules, by name."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from edgeprune.recording.contents import CONTENT, decided, is_discrete
 from edgeprune.recording.flops import flops_of
 from edgeprune.recording.lines import user_line, with_code
+from edgeprune.recording.names import NodeNames
 from edgeprune.recording.opaque import (
     FLOPS,
     OPAQUE,
@@ -35,8 +36,8 @@ from edgeprune.recording.values import (
     tensors_of,
     version_of,
 )
-from edgeprune.recording.walks import named_buffers, named_parameters
-from edgeprune.recording.watching import ContentAsked, ModuleStack, WatchMode
+from edgeprune.recording.walks import named_tensors
+from edgeprune.recording.watching import OF_SIZES, ContentAsked, ModuleStack, WatchMode
 
 
 class Recorder(WatchMode):
@@ -47,11 +48,13 @@ class Recorder(WatchMode):
         self.quick = quick  # costly calls are not computed
         self._blank = Blank()
         self.asked_content = False
+        self.asked_size = False  # by the network's code, or what it was given tells it
         self.graph = fx.Graph()
+        self.graph._graph_namespace = NodeNames()
         self.constants: dict[str, Tensor] = {}
         self._nodes = ByTensor()
         self._attributes: dict[int, str] = {}
-        for name, tensor in {**named_parameters(model), **named_buffers(model)}.items():
+        for name, tensor in named_tensors(model, walked=stack.walked).items():
             self._attributes.setdefault(id(tensor), name)
         self._dynamic: set[fx.Node] = set()  # depends on the input
         self._memory: dict[fx.Node, fx.Node] = {}  # the first node in the same memory
@@ -68,7 +71,7 @@ class Recorder(WatchMode):
         ] = {}  # tensors of unknown origin, by the module that has them
         self.reads_mode = True  # whether the network may do something else in the other mode
         self.unseen: Container[tuple[str, int]] = ()  # of these, what is known to depend on the input
-        self._held = held_ids(model)
+        self._held = held_ids([module for _, module in stack.walked])
         stack.watchers.append(self)
 
     # --- modules -------------------------------------------------------------------------------------
@@ -333,6 +336,10 @@ class Recorder(WatchMode):
         if any(self._nodes.get(t) in self._dynamic for t in tensors_of(args)):
             self.foreign.setdefault(path, "it reads memory by its address, which cannot be followed")
 
+    def on_question(self, op: str) -> None:
+        """Note that the network asks something about a tensor that its size may answer."""
+        self.asked_size = self.asked_size or op in OF_SIZES
+
     def on_size(self, args: Any) -> None:
         """Note that the network reads a tensor's size: numbers in later calls may depend on it."""
         node = self._nodes.get(args[0])
@@ -378,6 +385,7 @@ class Recorder(WatchMode):
 
         if not isinstance(result, (tuple, list, dict)):
             return
+        self.asked_size = True  # there may be as many as an axis is long
         for key, item in result.items() if isinstance(result, dict) else enumerate(result):
             if isinstance(item, Tensor):
                 part = self._create("call_function", operator.getitem, (node, key))

@@ -5,7 +5,8 @@ as nothing in the network asks for what is in a tensor: then it is recorded agai
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,6 @@ _ALIKE = {
 }
 _IN_PLACE = {F.relu, F.relu6, F.hardtanh, F.silu, F.hardswish, F.leaky_relu, F.elu}
 _TYPES: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64}
-_CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
 
 
 class Blank:
@@ -60,23 +60,11 @@ def stand_in(func: Any, args: Any, kwargs: Any, blank: Blank | None = None) -> T
         kwargs: and by name.
         blank: where to put it; in memory of its own by default, which is zeros.
     """
-    if "input" in kwargs:
+    shape_of = _SHAPES.get(func)
+    if shape_of is None or "input" in kwargs:
         return None
-    shape = _shape_of(func, args, kwargs)
+    shape = shape_of(*args, **kwargs)
     return None if shape is None else (blank or Blank()).tensor(shape, args[0])
-
-
-def _shape_of(func: Any, args: Any, kwargs: Any) -> Sequence[int] | None:
-    if func in _CONVOLUTIONS:
-        return _convolution(_CONVOLUTIONS[func], *args, **kwargs)
-    if func is F.batch_norm:
-        return _batch_norm(*args, **kwargs)
-    if func is F.linear:
-        return _linear(*args, **kwargs)
-    if func in _ALIKE:
-        plain = len(args) == 1 and not kwargs.get("inplace") and "out" not in kwargs and _is_plain(args[0])
-        return args[0].shape if plain else None
-    return None
 
 
 def written_in_place(func: Any, args: Any, kwargs: Any) -> Tensor | None:
@@ -93,6 +81,11 @@ def written_in_place(func: Any, args: Any, kwargs: Any) -> Tensor | None:
     increment_version(args[0])
     written: Tensor = args[0]
     return written
+
+
+def _alike(x: Any, *others: Any, **named: Any) -> Sequence[int] | None:
+    plain = not others and not named.get("inplace") and "out" not in named and _is_plain(x)
+    return x.shape if plain else None
 
 
 def _is_plain(tensor: Any) -> bool:
@@ -168,3 +161,23 @@ def _batch_norm(
     size = x.shape[1:2]
     fits = all(_is_stored_plainly(v) and v.shape == size and v.dtype == x.dtype for v in vectors)
     return x.shape if fits else None
+
+
+def _adaptive_average(x: Any, output_size: Any) -> Sequence[int] | None:
+    sides = (output_size, output_size) if isinstance(output_size, int) else output_size
+    fits = (
+        isinstance(sides, (tuple, list)) and len(sides) == 2 and all(type(s) is int and s > 0 for s in sides)
+    )
+    if not fits or not _is_plain(x) or x.dim() != 4 or 0 in x.shape:
+        return None
+    return (*x.shape[:2], *sides)
+
+
+# By function, what gives the shape of its result.
+_SHAPES: dict[Any, Callable[..., Sequence[int] | None]] = {
+    **dict.fromkeys(_ALIKE, _alike),
+    **{getattr(torch, f"conv{axes}d"): partial(_convolution, axes) for axes in (1, 2, 3)},
+    F.batch_norm: _batch_norm,
+    F.linear: _linear,
+    F.adaptive_avg_pool2d: _adaptive_average,
+}

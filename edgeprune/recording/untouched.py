@@ -27,36 +27,53 @@ def untouched(model: nn.Module) -> Iterator[None]:
     A tensor is restored in value where an operation wrote into it; a container among the attributes of a
     module is restored in content, since hooks write into dicts and lists that the module holds.
     """
-    parts = modules(model)
-    attributes = _Attributes(parts)
-    # A scripted module has its flag in C++, not among its attributes.
-    flags = [(part, part.training) for part in parts if isinstance(part, torch.jit.ScriptModule)]
-    containers = _containers(attributes.values)
-    empty = [*filterfalse(None, containers)]  # most of a layer's are
-    contents = [(item, item.copy()) for item in filter(None, containers) if len(item) < _MAX_ITEMS]
-    buffers = _Numbers(  # BatchNorm writes without counting a version
-        t for t in _tensors(part._buffers for part in parts) if not isinstance(t, UninitializedTensorMixin)
-    )
-    parameters = _tensors(part._parameters for part in parts)
-    gradients = [p.grad for p in parameters]
-    states = random.getstate(), np.random.get_state()
-    devices = sorted({p.device.index for p in parameters if p.is_cuda})
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        attributes.restore()
-        for module, training in flags:
+    with ModelState(model).kept():
+        yield
+
+
+class ModelState:
+    """What running a network may change, as it is now."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.parts = parts = modules(model)
+        self._attributes = _Attributes(parts)
+        # A scripted module has its flag in C++, not among its attributes.
+        self._flags = [(part, part.training) for part in parts if isinstance(part, torch.jit.ScriptModule)]
+        containers = _containers(self._attributes.values)
+        self._empty = [*filterfalse(None, containers)]  # most of a layer's are
+        self._contents = [(item, item.copy()) for item in filter(None, containers) if len(item) < _MAX_ITEMS]
+        buffers = _tensors(part._buffers for part in parts)
+        self._buffers = _Numbers(  # BatchNorm writes without counting a version
+            tensor for tensor in buffers if not isinstance(tensor, UninitializedTensorMixin)
+        )
+        self._parameters = _tensors(part._parameters for part in parts)
+        self._gradients = [parameter.grad for parameter in self._parameters]
+        self._devices = sorted({p.device.index for p in self._parameters if p.is_cuda})
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Put all of it back after the block, and random states as they were before; any number of times."""
+        states = random.getstate(), np.random.get_state()
+        try:
+            with torch.random.fork_rng(devices=self._devices):
+                yield
+        finally:
+            if random.getstate() != states[0]:
+                random.setstate(states[0])
+            np.random.set_state(states[1])
+            self._restore()
+
+    def _restore(self) -> None:
+        self._attributes.restore()
+        for module, training in self._flags:
             module.training = training
-        for container in filter(None, empty):
+        for container in filter(None, self._empty):
             container.clear()
-        for container, content in contents:
+        for container, content in self._contents:
             if not _is_same(container, content):
                 _refill(container, content)
-        buffers.restore()
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+        self._buffers.restore()
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             if parameter.grad is not gradient:
                 parameter.grad = gradient
 

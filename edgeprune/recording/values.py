@@ -1,13 +1,11 @@
 """What a network computes with: tensors in any container, their shapes without their memory, where they lie."""
 
 from collections import OrderedDict
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from edgeprune.recording.walks import modules
 
 _WITHOUT_TENSORS = frozenset([str, bytes, int, float, bool, type(None), torch.dtype, torch.device])
 _CONTAINERS = frozenset([dict, OrderedDict, list, tuple, set])
@@ -45,10 +43,10 @@ def _collect(value: Any, tensors: list[Tensor], depth: int) -> None:
         _collect(item, tensors, depth + 1)
 
 
-def held_ids(model: nn.Module) -> set[int]:
+def held_ids(parts: list[nn.Module]) -> set[int]:
     """Return the ids of all tensors that modules hold, in attributes of any kind."""
     held: set[int] = set()
-    for module in modules(model):
+    for module in parts:
         for name, value in vars(module).items():
             kind = type(value)
             if kind in _WITHOUT_TENSORS or name == "_modules" or (kind in _CONTAINERS and not value):
@@ -65,12 +63,14 @@ def hollow(value: Any) -> Any:
 def _hollow_tensor(t: Tensor) -> Tensor:
     if is_foreign(t):
         return torch.zeros(()).expand(() if t.is_nested else t.shape)
-    return _zero(torch.int8 if t.is_quantized else t.dtype).expand(t.shape)
+    return _zeros(torch.int8 if t.is_quantized else t.dtype, t.shape)
 
 
-@cache
-def _zero(dtype: torch.dtype) -> Tensor:
-    return torch.zeros((), dtype=dtype)
+@lru_cache(maxsize=1 << 12)
+def _zeros(dtype: torch.dtype, shape: torch.Size) -> Tensor:
+    """Return zeros of stride 0, for all who need that shape; not to be written into."""
+    with torch.inference_mode(False):
+        return torch.zeros((), dtype=dtype).expand(shape)
 
 
 def mapped(value: Any, function: Any) -> Any:

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+Walked = list[tuple[str, nn.Module]]
+
 
 def named_modules(model: nn.Module, *, repeated: bool = False) -> list[tuple[str, nn.Module]]:
     """Return what ``model.named_modules()`` yields, in its order.
@@ -35,9 +37,15 @@ def modules(model: nn.Module) -> list[nn.Module]:
     return [module for _, module in named_modules(model)]
 
 
-def set_mode(model: nn.Module, training: bool) -> None:
-    """Do what ``model.train(training)`` does, at once where no module has a say in it."""
-    parts = modules(model)
+def set_mode(model: nn.Module, training: bool, parts: list[nn.Module] | None = None) -> None:
+    """Do what ``model.train(training)`` does, at once where no module has a say in it.
+
+    Args:
+        model: the network.
+        training: the mode.
+        parts: its modules, where they are known.
+    """
+    parts = modules(model) if parts is None else parts
     if not all(_is_plain_about_mode(kind) for kind in set(map(type, parts))):
         model.train(training)
         return
@@ -52,18 +60,35 @@ def _is_plain_about_mode(kind: type[nn.Module]) -> bool:
 
 def named_parameters(model: nn.Module, *, repeated: bool = False) -> dict[str, nn.Parameter]:
     """Return what ``model.named_parameters()`` yields; ``repeated`` gives a shared one under all its names."""
-    return _named(model, "_parameters", repeated=repeated)
+    return _named(named_modules(model, repeated=repeated), "_parameters", repeated=repeated)
 
 
 def named_buffers(model: nn.Module, *, repeated: bool = False) -> dict[str, Tensor]:
     """Return what ``model.named_buffers()`` yields; ``repeated`` gives a shared one under all its names."""
-    return _named(model, "_buffers", repeated=repeated)
+    return _named(named_modules(model, repeated=repeated), "_buffers", repeated=repeated)
 
 
-def _named(model: nn.Module, holder: str, *, repeated: bool) -> dict[str, Any]:
+def named_tensors(
+    model: nn.Module, *, repeated: bool = False, walked: Walked | None = None
+) -> dict[str, Tensor]:
+    """Return the parameters by name, and then the buffers.
+
+    Args:
+        model: the network.
+        repeated: whether a shared one is listed under all its names.
+        walked: the modules, where they are known.
+    """
+    walked = named_modules(model, repeated=repeated) if walked is None else walked
+    return {
+        **_named(walked, "_parameters", repeated=repeated),
+        **_named(walked, "_buffers", repeated=repeated),
+    }
+
+
+def _named(walked: Walked, holder: str, *, repeated: bool) -> dict[str, Any]:
     tensors: dict[str, Any] = {}
     seen: set[int] = set()
-    for path, module in named_modules(model, repeated=repeated):
+    for path, module in walked:
         prefix = f"{path}." if path else ""
         for name, tensor in getattr(module, holder).items():
             if tensor is not None and id(tensor) not in seen:

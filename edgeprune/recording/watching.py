@@ -119,6 +119,29 @@ QUESTIONS = frozenset(
 # Questions for an address: who asks it computes, or writes, where torch does not see it.
 _ADDRESSES = frozenset(["data_ptr", "untyped_storage", "storage"])
 _SIZES = frozenset(["shape", "size"])
+# Questions that an image of another size may answer otherwise.
+OF_SIZES = _SIZES | frozenset(
+    [
+        "numel",
+        "nelement",
+        "stride",
+        "is_contiguous",
+        "is_same_size",
+        "broadcast_shapes",
+        "len",
+        "storage_offset",
+        "untyped_storage",
+        "storage",
+        "data_ptr",
+        "nbytes",
+        "format",
+        "repr",
+        "str",
+        "reduce_ex",
+        "deepcopy",
+        "volatile",
+    ]
+)
 
 
 class ContentAsked(BaseException):
@@ -140,7 +163,7 @@ class ModuleStack:
         )
         self._owners = modules_in(model, self.parts)
         self._suspended = Suspended()
-        walked = named_modules(model)
+        self.walked = walked = named_modules(model)
         self._names = {id(module): name for name, module in walked}
         self._leaves = {name for name, module in walked if not module._modules}
         self._layers = {id(module): name for name, module in walked if is_library(module)}  # torch's own
@@ -215,6 +238,8 @@ class ModuleStack:
         if self.mode is not None:
             self.mode.depth += 1
         try:
+            if len(self.watchers) == 1:
+                return getattr(self.watchers[0], event)(*about)
             result = None
             for watcher in self.watchers:
                 replacement = getattr(watcher, event)(*about)
@@ -307,6 +332,8 @@ class WatchMode(TorchFunctionMode):
         if not self.depth and op in _SIZES:
             self.on_size(args)
         if self.depth or not is_call(func, op, args):
+            if not self.depth:
+                self.on_question(op)
             return func(*args, **kwargs)
         # What watches below torch's interface has nothing to see inside a call, and costs time.
         below = python_dispatch._get_current_dispatch_mode()
@@ -335,6 +362,9 @@ class WatchMode(TorchFunctionMode):
 
     def on_address(self, args: Any) -> None:
         """Note that the network reads the address of a tensor."""
+
+    def on_question(self, op: str) -> None:
+        """Note that the network asks about a tensor what its content does not answer."""
 
     def on_size(self, args: Any) -> None:
         """Note that the network reads the size of a tensor."""

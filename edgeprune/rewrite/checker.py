@@ -32,7 +32,7 @@ from edgeprune.recording.opaque import WHY
 from edgeprune.recording.record import CALL, Record, Visit
 from edgeprune.recording.tables import ByTensor
 from edgeprune.recording.uncomputed import Blank, stand_in, written_in_place
-from edgeprune.recording.untouched import untouched
+from edgeprune.recording.untouched import ModelState
 from edgeprune.recording.values import tensors_of
 from edgeprune.recording.walks import set_mode
 from edgeprune.recording.watching import ContentAsked, ModuleStack, WatchMode, run_watched
@@ -495,6 +495,7 @@ def check(
     record: Record,
     survivors: Survivors,
     rewritten: Collection[str],
+    state: ModelState | None = None,
 ) -> list[Tensor] | None:
     """Run the cut ``model`` in the record's mode; raise Diverged at the first call that is not the original's.
 
@@ -507,6 +508,7 @@ def check(
         record: one of the graph's.
         survivors: what stays of each label tensor.
         rewritten: the modules whose forward was written anew.
+        state: of the cut model, which is put back after the run; read anew where it is not given.
 
     Returns:
         The tensors by which something was chosen, and those that came out; None where they were not computed.
@@ -518,12 +520,18 @@ def check(
 
     if record.content_free:
         with suppress(ContentAsked):
-            _follow(checker(quick=True), model, inputs, record)
+            _follow(checker(quick=True), model, inputs, record, state)
             return None
-    return _follow(checker(quick=False), model, inputs, record)
+    return _follow(checker(quick=False), model, inputs, record, state)
 
 
-def _follow(checker: Checker, model: nn.Module, inputs: tuple[Any, ...], record: Record) -> list[Tensor]:
+def _follow(
+    checker: Checker,
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    record: Record,
+    state: ModelState | None,
+) -> list[Tensor]:
     """Run the cut network along the record; return the tensors by which something was chosen, and its outputs.
 
     Args:
@@ -531,12 +539,14 @@ def _follow(checker: Checker, model: nn.Module, inputs: tuple[Any, ...], record:
         model: the cut network.
         inputs: what the record was made on.
         record: of the original.
+        state: of the cut network.
     """
     placeholders = [n for n in record.graph.nodes if n.op == "placeholder"]
     for tensor, node in zip(tensors_of(inputs), placeholders, strict=True):
         checker.actual[tensor] = checker.flow.values[node]
-    with untouched(model), torch.no_grad():
-        set_mode(model, record.training)
+    state = state or ModelState(model)
+    with state.kept(), torch.no_grad():
+        set_mode(model, record.training, state.parts)
         try:
             outputs = tensors_of(run_watched(model, inputs, checker))
         except Exception as error:

@@ -18,6 +18,7 @@ from edgeprune.graph.survivors import Immovable, Survivors, left_alone
 from edgeprune.recording.lines import with_code
 from edgeprune.recording.paths import is_inside
 from edgeprune.recording.record import CALL, container
+from edgeprune.recording.untouched import ModelState
 from edgeprune.rewrite.checker import Diverged, check
 from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.rewrite.emptied import emptied_modules
@@ -53,8 +54,9 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
     plan.check(graph)
     while True:
         try:
-            model, reasons, outputs = _Cut(graph, plan).run()
-            _prove(graph, plan, model, tuple(reasons), outputs)
+            cut = _Cut(graph, plan)
+            model, reasons, outputs = cut.run()
+            _prove(graph, plan, model, tuple(reasons), outputs, cut.state)
             remember(model, graph, plan)
             return Compacted(model, plan, tuple(reasons), tuple(reasons.values()))
         except Immovable as immovable:
@@ -62,11 +64,25 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
 
 
 def _prove(
-    graph: Graph, plan: Plan, model: nn.Module, rewritten: tuple[str, ...], outputs: list[list[Tensor] | None]
+    graph: Graph,
+    plan: Plan,
+    model: nn.Module,
+    rewritten: tuple[str, ...],
+    outputs: list[list[Tensor] | None],
+    state: ModelState | None,
 ) -> None:
-    """Prove what was cut; what only a rewriting could cut stays where that would hold at one image size alone."""
+    """Prove what was cut; what only a rewriting could cut stays where that would hold at one image size alone.
+
+    Args:
+        graph: of the original.
+        plan: what was cut.
+        model: the cut network.
+        rewritten: its modules whose forward was written anew.
+        outputs: what it gave when it was watched.
+        state: of the cut network, before it runs.
+    """
     try:
-        prove(graph, plan, model, rewritten, outputs)
+        prove(graph, plan, model, rewritten, outputs, state)
     except OneSize as error:
         flow = graph.flow
         inside = [
@@ -98,6 +114,7 @@ class _Cut:
         self.needed: dict[str, str] = {}
         self.dissolved: set[str] = set()
         self.causes: dict[str, Ints] = {}
+        self.state: ModelState | None = None  # of the cut network, before it runs
         self._visited = {visit.path for flow in graph.flows for visit in flow.module.visits}  # type: ignore[union-attr]
 
     def run(self) -> tuple[nn.Module, dict[str, str], list[list[Tensor] | None]]:
@@ -116,6 +133,7 @@ class _Cut:
                 self._need(self._of_visited(path), "a branch in it has no channels left", inside)
         while True:
             model = self._cut()
+            self.state = ModelState(model)
             try:
                 outputs = [self._check(model, flow) for flow in self.graph.flows]
                 return model, dict(sorted(self.needed.items())), outputs
@@ -125,7 +143,7 @@ class _Cut:
     def _check(self, model: nn.Module, flow: Flow) -> list[Tensor] | None:
         record = flow.module
         inputs = self.graph.inputs_of(record)  # type: ignore[arg-type]
-        return check(model, inputs, self.graph, record, self.survivors, self.needed)  # type: ignore[arg-type]
+        return check(model, inputs, self.graph, record, self.survivors, self.needed, self.state)  # type: ignore[arg-type]
 
     def _cut(self) -> nn.Module:
         """Return a cut copy in which the ``needed`` modules, or the ones around them, have another forward."""

@@ -100,9 +100,16 @@ def masked_weights(graph: Graph, flow: Flow, plan: Plan) -> dict[str, Tensor] | 
         if weight is None or weight.dim() <= axis or weight.shape[axis] != len(alive):
             return None
         if not alive.all():
-            dropped = torch.from_numpy(np.flatnonzero(~alive)).to(weight.device)
-            weights[name] = weight.detach().index_fill(axis, dropped, 0.0)
+            weights[name] = _emptied(weight.detach(), axis, torch.from_numpy(alive).to(weight.device))
     return weights
+
+
+def _emptied(weight: Tensor, axis: int, alive: Tensor) -> Tensor:
+    """Return a weight with zeros where an index along ``axis`` is not alive."""
+    product = weight * alive.view([-1 if a == axis else 1 for a in range(weight.dim())])
+    if bool(torch.isfinite(product.sum())):
+        return product
+    return weight.index_fill(axis, (~alive).nonzero()[:, 0], 0.0)  # zero times infinity is no zero
 
 
 def _reading_axis(flow: Flow, consumer: Consumer, consumers: set[fx.Node]) -> int | None:

@@ -22,7 +22,7 @@ from edgeprune.recording.contents import Replay
 from edgeprune.recording.names import name_of
 from edgeprune.recording.record import CALL, Record
 from edgeprune.recording.taps import Taps, run_tapped
-from edgeprune.recording.untouched import untouched
+from edgeprune.recording.untouched import ModelState
 from edgeprune.recording.values import tensors_of
 from edgeprune.recording.walks import set_mode
 from edgeprune.recording.watching import WatchMode, is_call
@@ -42,6 +42,7 @@ def prove(
     model: nn.Module,
     rewritten: tuple[str, ...],
     outputs: list[list[Tensor] | None] | None = None,
+    state: ModelState | None = None,
 ) -> None:
     """Compare the cut ``model`` with the masked original, in each mode that draws no random numbers.
 
@@ -51,6 +52,7 @@ def prove(
         model: the cut network.
         rewritten: its modules whose forward was written anew.
         outputs: what the cut model gave when it was watched, for each of the graph's flows; None where it is run.
+        state: of the cut model, which is put back after each run; read anew where it is not given.
 
     Raises:
         PlanError: they differ: a rule of edgeprune's is wrong for this network.
@@ -64,7 +66,7 @@ def prove(
         if record.training and stochastic:
             continue
         original = MaskedOriginal(graph, flow, plan, rewritten)
-        pair = compared_on_small(original, model) or compared(original, model, result)
+        pair = compared_on_small(original, model, state) or compared(original, model, result, state)
         _compare(*pair, type(graph.model).__name__)
     if rewritten:
         _prove_at_second_size(graph, plan, model)
@@ -123,7 +125,9 @@ class MaskedOriginal:
         return _run(model, inputs, training, taps, passing)
 
 
-def compared_on_small(original: MaskedOriginal, model: nn.Module) -> tuple[list[Tensor], list[Tensor]] | None:
+def compared_on_small(
+    original: MaskedOriginal, model: nn.Module, state: ModelState | None = None
+) -> tuple[list[Tensor], list[Tensor]] | None:
     """Return what both networks give for smaller images of random numbers; None where they take another path there.
 
     The labels were held against the calls at the example's size; a rule that is wrong shows at any, and large images
@@ -132,6 +136,7 @@ def compared_on_small(original: MaskedOriginal, model: nn.Module) -> tuple[list[
     Args:
         original: masked.
         model: the cut network.
+        state: of the cut network, where it is known.
     """
     record = original.record
     example = original.graph.inputs_of(record)
@@ -140,14 +145,16 @@ def compared_on_small(original: MaskedOriginal, model: nn.Module) -> tuple[list[
         return None
     if original.weights is None:
         return None
-    calls = Calls()
+    calls = None if record.size_free else Calls()
     try:
         masked = original.run(inputs, calls=calls)
-        result = _run(model, inputs, record.training, Taps())
+        result = _run(model, inputs, record.training, Taps(), state=state)
     except Exception:  # the network does not take the size
         return None
     path = [node.meta[CALL].op for node in record.graph.nodes if CALL in node.meta]
-    if calls.names != path or not all(bool(torch.isfinite(t).all()) for t in masked):
+    if calls is not None and calls.names != path:
+        return None
+    if not all(bool(torch.isfinite(t).all()) for t in masked):
         return None
     return masked, result
 
@@ -213,7 +220,10 @@ def enlarged(value: Any) -> Any:
 
 
 def compared(
-    original: MaskedOriginal, model: nn.Module, result: list[Tensor] | None = None
+    original: MaskedOriginal,
+    model: nn.Module,
+    result: list[Tensor] | None = None,
+    state: ModelState | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return what the masked network and the cut one give in one mode.
 
@@ -224,11 +234,12 @@ def compared(
         original: masked.
         model: the cut network.
         result: what the cut network gave, if that is known.
+        state: of the cut network, where it is known.
     """
     inputs = original.graph.inputs_of(original.record)
     masked = original.run(inputs)
     if result is None:
-        result = _run(model, inputs, original.record.training, original.replaying())
+        result = _run(model, inputs, original.record.training, original.replaying(), state=state)
     if parts_of(original.flow) and not _are_close(masked, result):
         return _around_parts(original, model)
     return masked, result
@@ -299,10 +310,12 @@ def _run(
     taps: Taps,
     passing: Passing | None = None,
     calls: Calls | None = None,
+    state: ModelState | None = None,
 ) -> list[Tensor]:
     """Return the tensors by which something was chosen, and the outputs."""
-    with untouched(model), torch.no_grad():
-        set_mode(model, training)
+    state = state or ModelState(model)
+    with state.kept(), torch.no_grad():
+        set_mode(model, training, state.parts)
         if taps.ops or taps.replay.contents or passing is not None:
             output = run_tapped(model, inputs, taps, watchers=() if passing is None else (passing,))
         else:

@@ -16,7 +16,7 @@ from edgeprune.graph.survivors import Survivors
 from edgeprune.recording.opaque import Parts, modules_in
 from edgeprune.recording.record import CALL
 from edgeprune.recording.untouched import untouched
-from edgeprune.recording.walks import named_buffers, named_modules, named_parameters
+from edgeprune.recording.walks import named_modules, named_tensors
 from edgeprune.rewrite.duplicate import duplicate
 
 
@@ -61,7 +61,7 @@ def cut_copy(graph: Graph, keep: Bools, orders: Orders) -> nn.Module:
         orders: in which order channels are written.
     """
     model = graph.model
-    tensors = {**named_parameters(model), **named_buffers(model)}
+    tensors = named_tensors(model)
     cut_ones: dict[int, Tensor] = {}
     for name, axes in kept_indices(graph, keep, orders).items():
         old = tensors[name]

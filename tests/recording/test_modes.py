@@ -9,6 +9,7 @@ from torchvision.ops import StochasticDepth
 from edgeprune.graph.classes import build_graph
 from edgeprune.recording.modes import mode_reads
 from edgeprune.recording.network import watch
+from edgeprune.recording.walks import modules
 
 
 class Plain(nn.Module):
@@ -74,14 +75,14 @@ def test_what_asks_is_recorded_in_both_modes() -> None:
 
 
 def test_scripted_modules_keep_their_flag_elsewhere() -> None:
-    with mode_reads(nn.Sequential(torch.jit.script(nn.ReLU()))) as reads:
+    with mode_reads([torch.jit.script(nn.ReLU())]) as reads:
         pass
     assert reads.differs
 
 
 def test_flags_read_and_written_while_they_are_watched() -> None:
     model = Plain()
-    with mode_reads(model) as reads:
+    with mode_reads(modules(model)) as reads:
         assert model.training
         model.eval()
         assert not model.body[0].training
@@ -93,6 +94,6 @@ def test_flags_read_and_written_while_they_are_watched() -> None:
 
 
 def test_an_error_puts_the_class_back() -> None:
-    with pytest.raises(ZeroDivisionError), mode_reads(Plain()):
+    with pytest.raises(ZeroDivisionError), mode_reads([Plain()]):
         raise ZeroDivisionError
     assert not hasattr(nn.Module, "training")

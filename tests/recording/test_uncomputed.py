@@ -54,6 +54,10 @@ def test_convolutions_have_the_shape_that_torch_gives(function, shape, weight, o
             {},
         ),  # counts
         (torch.add, (torch.randn(2), torch.randn(2)), {}),
+        (F.adaptive_avg_pool2d, (torch.randn(2, 3, 4, 4), (None, 2)), {}),
+        (F.adaptive_avg_pool2d, (torch.randn(3, 4, 4), 2), {}),
+        (F.adaptive_avg_pool2d, (torch.randn(2, 3, 0, 4), 2), {}),  # raises
+        (F.adaptive_avg_pool2d, (torch.randn(2, 3, 4, 4), (2, 2, 2)), {}),  # raises
     ],
 )
 def test_what_has_to_be_called_to_know(function, args, kwargs) -> None:  # type: ignore[no-untyped-def]
@@ -147,3 +151,10 @@ def test_shapes_are_those_of_the_run() -> None:
     values = [tuple(n.meta[VALUE].shape) for n in record.graph.nodes if n.op == "call_function"]
     assert values == [(2, 6, 6, 6), (2, 6), (2, 4), (2, 4)]
     assert model(image).any()
+
+
+@pytest.mark.parametrize("size", [1, 7, (3, 2), [2, 9]])
+def test_adaptive_pools_have_the_shape_that_torch_gives(size: Any) -> None:
+    x = torch.randn(2, 3, 6, 5)
+    result = stand_in(F.adaptive_avg_pool2d, (x, size), {})
+    assert result is not None and result.shape == F.adaptive_avg_pool2d(x, size).shape

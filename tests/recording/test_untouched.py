@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from edgeprune.recording.untouched import untouched
+from edgeprune.recording.untouched import ModelState, untouched
 
 
 class Stateful(nn.Module):
@@ -59,3 +59,17 @@ def test_what_nobody_wrote_into_is_not_written() -> None:
         "norms.0.running_mean",
         "not_a_number",
     }
+
+
+def test_one_state_is_put_back_as_often_as_it_is_wanted() -> None:
+    model = Stateful()
+    before, state = _state(model), ModelState(model)
+    for _ in range(3):
+        torch.manual_seed(5)
+        with state.kept():
+            torch.rand(2)
+            model.grid.mul_(2)
+            model.seen.append(2)
+            model.step += 1
+        assert torch.equal(model.grid, before["grid"]) and (model.seen, model.step) == ([1], 0)
+        assert torch.equal(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(5)))

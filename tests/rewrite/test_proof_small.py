@@ -9,7 +9,7 @@ from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import score
-from edgeprune.rewrite import proof
+from edgeprune.rewrite import masking, proof
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.masking import mask, masked_weights
 
@@ -82,3 +82,11 @@ def test_the_example_counts_where_the_path_depends_on_the_size() -> None:
     graph, plan = _planned(Net(), 96)
     small = compact(graph, plan)
     assert _on_small(graph, small) is not None
+
+
+def test_infinite_weights_of_dropped_channels_do_not_count() -> None:
+    weight = torch.ones(2, 3)
+    weight[:, 1] = torch.inf
+    alive = torch.tensor([True, False, True])
+    assert torch.equal(masking._emptied(weight, 1, alive), torch.tensor([[1.0, 0.0, 1.0]] * 2))
+    assert torch.equal(masking._emptied(torch.ones(2, 3), 1, alive), torch.tensor([[1.0, 0.0, 1.0]] * 2))
