@@ -106,12 +106,13 @@ class _Selection:
     def __init__(
         self, graph: Graph, scores: NDArray[np.float64], budget: "Budget", ratios: Mapping[str, float]
     ) -> None:
-        self.graph, self.budget, self.align = graph, budget, budget.align
+        self.graph, self.budget = graph, budget
         shares = _shares(graph, ratios)
         self.tied = [part for tied in graph.tied_groups for part in _agreeing(tied, shares)]
         self.floors = [_floor(tied, budget.floor, budget.align) for tied in self.tied]
         self.ranked = [np.concatenate(tied.ranked(scores), 1) for tied in self.tied]
         self.scores = [level_scores(scores[levels]) for levels in self.ranked]
+        self.steps = [_step(tied, budget.align) for tied in self.tied]
         self.fixed = self._fixed(shares)
         free = [i for i in range(len(self.tied)) if i not in self.fixed]
         above = [np.full(len(self.ranked[i]) - self.floors[i], i) for i in free]
@@ -121,10 +122,9 @@ class _Selection:
     def _fixed(self, shares: Mapping[int, float]) -> dict[int, int]:
         """Return the level of each of the tied groups that have their own share."""
         fixed = {}
-        for index, tied in enumerate(self.tied):
+        for index, (tied, step) in enumerate(zip(self.tied, self.steps, strict=True)):
             for group in tied.groups:
                 if group.index in shares:
-                    step = _step(tied, self.align)
                     level = step * max(1, round(shares[group.index] * tied.size / step))
                     fixed[index] = int(min(tied.size, max(self.floors[index], level)))
         return fixed
@@ -133,8 +133,7 @@ class _Selection:
         """Return the keep-set after the first ``dropped`` drops, rounded up to the alignment."""
         keep = np.ones(self.graph.classes, dtype=bool)
         removed = np.bincount(self.order[:dropped], minlength=len(self.tied))
-        for index, (tied, ranked) in enumerate(zip(self.tied, self.ranked, strict=True)):
-            step = _step(tied, self.align)
+        for index, (tied, ranked, step) in enumerate(zip(self.tied, self.ranked, self.steps, strict=True)):
             level = min(tied.size, step * math.ceil((tied.size - removed[index]) / step))
             keep[ranked[self.fixed.get(index, level) :]] = False
         return keep
@@ -153,7 +152,7 @@ class _Selection:
             queue(index)
         while waiting:
             _, index = heapq.heappop(waiting)
-            step = self.ranked[index][levels[index] :][: _step(self.tied[index], self.align)]
+            step = self.ranked[index][levels[index] :][: self.steps[index]]
             costs, position = costs_so_far.after(step.reshape(-1))
             # A step that does not fit now never fits later: further steps only raise the costs.
             if all(costs[kind] <= goal for kind, goal in goals.items()):

@@ -134,7 +134,10 @@ def _convolution_cost(flow: Flow, call: Call, name: str, weight: Tensor, axis: i
     places = tuple(call.x.shape) if transposed else call.shape
     batch = places[0] if axis == 1 else 1
     every = batch * math.prod(places[axis + 1 :]) * math.prod(weight.shape[2:])
-    vectors = [flow.param_axes.get((name, a), torch.zeros(weight.shape[a], dtype=torch.long)) for a in (0, 1)]
+    vectors = [
+        flow.param_axes[name, a] if (name, a) in flow.param_axes else torch.zeros(size, dtype=torch.long)
+        for a, size in enumerate(weight.shape[:2])
+    ]
     flow.cost(call.node, every, *vectors)
 
 

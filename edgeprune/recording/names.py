@@ -44,6 +44,7 @@ class NodeNames(fx.graph._Namespace):
 
     def create_name(self, candidate: str, obj: object | None) -> str:
         """Return ``candidate``, or where that is taken, with the next number behind it."""
+        candidate = candidate.replace(".", "_")
         plain = obj is None and candidate[-1:].isalpha() and candidate.isascii() and candidate.isidentifier()
         if not plain or candidate in fx.graph._illegal_names:
             return super().create_name(candidate, obj)

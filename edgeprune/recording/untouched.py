@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, compress, filterfalse
-from operator import is_
+from operator import is_, methodcaller
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 from edgeprune.recording.walks import modules
 
 _CONTAINERS = (dict, list, set, deque)
+_values = methodcaller("values")
 _MAX_ITEMS = 100_000
 _SMALL = 1 << 16  # numbers of a buffer that is copied together with others
 
@@ -36,12 +37,14 @@ class ModelState:
 
     def __init__(self, model: nn.Module) -> None:
         self.parts = parts = modules(model)
-        self._attributes = _Attributes(parts)
+        self._attributes = _Dicts([vars(part) for part in parts])
         # A scripted module has its flag in C++, not among its attributes.
         self._flags = [(part, part.training) for part in parts if isinstance(part, torch.jit.ScriptModule)]
         containers = _containers(self._attributes.values)
         self._empty = [*filterfalse(None, containers)]  # most of a layer's are
-        self._contents = [(item, item.copy()) for item in filter(None, containers) if len(item) < _MAX_ITEMS]
+        filled = [item for item in filter(None, containers) if len(item) < _MAX_ITEMS]
+        self._dicts = _Dicts([item for item in filled if isinstance(item, dict)])
+        self._contents = [(item, item.copy()) for item in filled if not isinstance(item, dict)]
         buffers = _tensors(part._buffers for part in parts)
         self._buffers = _Numbers(  # BatchNorm writes without counting a version
             tensor for tensor in buffers if not isinstance(tensor, UninitializedTensorMixin)
@@ -60,7 +63,8 @@ class ModelState:
         finally:
             if random.getstate() != states[0]:
                 random.setstate(states[0])
-            np.random.set_state(states[1])
+            if not _are_one_state(np.random.get_state(), states[1]):
+                np.random.set_state(states[1])
             self._restore()
 
     def _restore(self) -> None:
@@ -69,6 +73,7 @@ class ModelState:
             module.training = training
         for container in filter(None, self._empty):
             container.clear()
+        self._dicts.restore()
         for container, content in self._contents:
             if not _is_same(container, content):
                 _refill(container, content)
@@ -78,29 +83,35 @@ class ModelState:
                 parameter.grad = gradient
 
 
-class _Attributes:
-    """The attributes of modules, in one list: there are some twenty for each layer of torch's."""
+class _Dicts:
+    """What is in many dicts, in one list: a layer of torch's has some twenty attributes."""
 
-    def __init__(self, parts: list[nn.Module]) -> None:
-        self._held = [(vars(part), vars(part).copy()) for part in parts]
+    def __init__(self, dicts: list[dict[str, Any]]) -> None:
+        self._held = [(item, item.copy()) for item in dicts]
         self._names, self.values = _flat(state for _, state in self._held)
 
     def restore(self) -> None:
         """Put all back."""
         names, values = _flat(state for state, _ in self._held)
-        if names == self._names and all(map(is_, values, self.values)):
+        same = len(names) == len(self._names) and len(values) == len(self.values)
+        if same and all(map(is_, names, self._names)) and all(map(is_, values, self.values)):
             return
         for state, before in self._held:
             if not _is_same(state, before):
                 _refill(state, before)
 
 
-def _flat(states: Iterable[dict[str, Any]]) -> tuple[list[str], list[Any]]:
-    """Return all names, with the number of each module's, and all values."""
-    held = list(states)
-    return [*chain.from_iterable(held), *map(str, map(len, held))], [
-        *chain.from_iterable(map(dict.values, held))
-    ]
+def _flat(dicts: Iterable[dict[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    """Return all keys, with the number of each dict's, and all values."""
+    held = list(dicts)
+    return [*chain.from_iterable(held), *map(len, held)], [*chain.from_iterable(map(_values, held))]
+
+
+def _are_one_state(a: Any, b: Any) -> bool:
+    """Tell whether numpy's random numbers are at the same place."""
+    if not isinstance(a, tuple) or not isinstance(b, tuple):  # of another generator than numpy's own
+        return False
+    return bool(a[0] == b[0] and a[2:] == b[2:] and np.array_equal(a[1], b[1]))
 
 
 class _Numbers:

@@ -1,5 +1,6 @@
 """The masked network: the user's own, with dropped channels multiplied by zero wherever they are read."""
 
+import math
 from collections import defaultdict
 from typing import Any
 
@@ -107,7 +108,7 @@ def masked_weights(graph: Graph, flow: Flow, plan: Plan) -> dict[str, Tensor] | 
 def _emptied(weight: Tensor, axis: int, alive: Tensor) -> Tensor:
     """Return a weight with zeros where an index along ``axis`` is not alive."""
     product = weight * alive.view([-1 if a == axis else 1 for a in range(weight.dim())])
-    if bool(torch.isfinite(product.sum())):
+    if math.isfinite(product.sum().item()):
         return product
     return weight.index_fill(axis, (~alive).nonzero()[:, 0], 0.0)  # zero times infinity is no zero
 

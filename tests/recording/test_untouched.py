@@ -1,5 +1,8 @@
 """After a run everything is as it was, whatever was done to it."""
 
+import random
+
+import numpy as np
 import torch
 from torch import nn
 
@@ -73,3 +76,16 @@ def test_one_state_is_put_back_as_often_as_it_is_wanted() -> None:
             model.step += 1
         assert torch.equal(model.grid, before["grid"]) and (model.seen, model.step) == ([1], 0)
         assert torch.equal(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(5)))
+
+
+def test_random_numbers_go_on_where_they_were() -> None:
+    model = Stateful()
+    for seed in (random.seed, np.random.seed):
+        seed(3)
+    expected = random.random(), float(np.random.rand()), float(np.random.randn())
+    for seed in (random.seed, np.random.seed):
+        seed(3)
+    with untouched(model):
+        random.random()
+        np.random.randn(3)
+    assert (random.random(), float(np.random.rand()), float(np.random.randn())) == expected
