@@ -339,7 +339,7 @@ class _Cut:
         now = self._host(node.input[1]).reshape(-1)
         same = 0 if node.op_type == "Reshape" and not attributes_of(node).get("allowzero", 0) else None
         free = (-1,) if node.op_type == "Reshape" else (1,)
-        source = self.actual.get(node.input[0])
+        source = self._operand(node, path, 0, self.actual, original=False)
         if len(now) != len(target) or not isinstance(source, Tensor):
             return False
         sizes = {}

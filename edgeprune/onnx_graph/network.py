@@ -180,7 +180,7 @@ class OnnxNetwork(nn.Module):
         if node.op_type == "MatMul" and rank_of_weight == 2 and not self._is_parameter(node.input[0]):
             module.function = OPS["MatMul by a constant"]
         for position, constant in enumerate(node.input):
-            if constant and self._is_parameter(constant):
+            if constant and self._is_parameter(constant) and position not in _NUMBERS.get(node.op_type, ()):
                 axes = self._axes(node, position)
                 label = _LABELS.get(node.op_type, {}).get(position, f"input_{position}")
                 module.hold(position, label, self._laid(constant, axes))
@@ -256,7 +256,10 @@ class OnnxNetwork(nn.Module):
             return False
         if any(a.HasField("g") or a.graphs for a in node.attribute):
             return False
-        return all(self._is_host_value(name) for name in node.input if name)
+        names = [name for name in node.input if name]
+        if any(name in self._hosts for name in names):  # sizes, and what they are multiplied by
+            return all(name in self._hosts or self.file.is_constant(name) for name in names)
+        return all(self._is_host_value(name) for name in names)
 
     def _is_host_value(self, name: str) -> bool:
         if name in self._hosts:
@@ -409,6 +412,9 @@ def _readers(file: OnnxFile) -> dict[str, list[tuple[str, int]]]:
             readers[name].append((node.op_type, position))
     return readers
 
+
+# Inputs that are numbers and no weights, even where they are several.
+_NUMBERS: dict[str, tuple[int, ...]] = {"Resize": (1, 2, 3), "Upsample": (1,), "Clip": (1, 2), "Pad": (2,)}
 
 # Names of the constants that layers have, as torch calls them.
 _LABELS: dict[str, dict[int, str]] = {

@@ -74,11 +74,12 @@ class PruneOptions:
     held_out: float = option(
         0.2, "Keep this fraction of the inputs to compare outputs on.", "data", SHARE_BELOW_ONE
     )
-    augment: str = option(
-        "shift",
-        "Also fit on images that are changed: {choices}. Flipped ones are shifted, too.",
+    augment: str | None = option(
+        None,
+        "Also fit on changed copies of images: {choices}. Flipped ones are shifted, too.",
         "data",
         Choice(AUGMENTS),
+        unset="shift for a folder of images, else none",
     )
     criterion: str = option("thinet", "Order the channels of a layer by this criterion.", "method", main=True)
     refit: str = option("sequential", "Fit the layers that lose inputs: {choices}.", "method", Choice(FITS))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.budget import Budget, parse_targets
-from edgeprune.errors import TargetError
+from edgeprune.errors import DataError, TargetError
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import needs_batches, needs_loss, score
@@ -22,7 +22,7 @@ from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.reconstruct import Grams, Sequential, grams_bytes
 
 BATCH = 64
-SENSED = 128  # inputs on which the effect of each group is seen
+SENSED = 64  # inputs on which the effect of each group is seen
 STEPS = 7  # of a search for the smallest network within a largest change
 POSITIONS = 10
 SMALLEST_SHARE = 0.05
@@ -183,13 +183,24 @@ class PostTraining:
         return self._fits[fit]
 
     def _widened(self) -> Sequence[Any]:
-        """Return the calibration inputs, with changed copies where they are images."""
-        if self.inputs is None or not self.inputs.images:
+        """Return the calibration inputs, with changed copies where they are images.
+
+        Raises:
+            DataError: copies are asked for, and the inputs are not images.
+        """
+        assert self.inputs is not None
+        kind = self.options.augment or ("shift" if self.inputs.images else "none")
+        if kind == "none":
             return self._calibration
+        first = self.inputs.tensors[0]
+        if len(self.inputs.tensors) > 1 or first.dim() != 4 or first.shape[1] not in (1, 3):
+            raise DataError(
+                f"`augment={kind}` is for one input of images with the colors first: leave it out"
+            )
         return [
             batch
             for number, inputs in enumerate(self._calibration)
-            for batch in augmented(inputs, self.options.augment, self.options.seed + 10 * number)
+            for batch in augmented(inputs, kind, self.options.seed + 10 * number)
         ]
 
     def agreement(self, keep: Bools, fit: str) -> Agreement:

@@ -56,6 +56,13 @@ def test_random_plans_give_what_the_masked_file_gives(kind: type[nn.Module], tmp
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_file_has_the_units_that_its_network_has(kind: type[nn.Module], tmp_path: Path) -> None:
+    inputs = exported(kind, tmp_path / "net.onnx")
+    network = network_of(read(tmp_path / "net.onnx"), *inputs)
+    assert build_graph(network, inputs).classes == build_graph(kind().eval(), inputs).classes
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_plan_that_keeps_all_leaves_the_file_as_it_is(kind: type[nn.Module], tmp_path: Path) -> None:
     inputs = exported(kind, tmp_path / "net.onnx")
     file = read(tmp_path / "net.onnx")
@@ -268,3 +275,50 @@ def test_a_layer_keeps_at_least_one_channel(tmp_path: Path) -> None:
     cut = cut_file(network, graph, Plan.of(graph, np.zeros(graph.classes, dtype=bool)))
     assert sorted(cut.plan.keep[group.classes].sum() for group in graph.groups) == [1, 1]
     _compare(cut.file, zeroed(network, graph, cut.plan), inputs)
+
+
+def test_a_bias_that_is_laid_in_the_graph_is_cut_with_its_size() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Reshape", ["bias", "shape"], ["laid"]),
+        helper.make_node("Add", ["a", "laid"], ["b"]),
+        helper.make_node("Conv", ["b", "u"], ["y"]),
+    ]
+    weights = _weights(w=(4, 3, 1, 1), bias=(4,), u=(2, 4, 1, 1)) | {"shape": np.array([1, 4, 1, 1])}
+    x = torch.randn(2, 3, 6, 6)
+    network = network_of(_model(nodes, weights), x)
+    graph = build_graph(network, (x,))
+    plan = Plan.of(graph, np.array([True, False, True, False]))
+    cut = cut_file(network, graph, plan)
+    assert cut.plan.keep.tolist() == [True, False, True, False]
+    assert cut.file.array(cut.file.model.graph.node[1].input[1]).tolist() == [1, 2, 1, 1]
+    _compare(cut.file, zeroed(network, graph, plan), (x,))
+
+
+def test_sizes_that_are_multiplied_by_factors_stay_numbers() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Slice", ["sizes", "two", "four"], ["sides"]),
+        helper.make_node("Cast", ["sides"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["floats", "factors"], ["larger"]),
+        helper.make_node("Cast", ["larger"], ["new"], to=TensorProto.INT64),
+        helper.make_node("Shape", ["a"], ["all"]),
+        helper.make_node("Slice", ["all", "zero", "two"], ["first"]),
+        helper.make_node("Concat", ["first", "new"], ["target"], axis=0),
+        helper.make_node(
+            "Resize", ["a", "", "", "target"], ["b"], mode="nearest",
+            coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+        ),
+        helper.make_node("Conv", ["b", "u"], ["y"]),
+    ]  # fmt: skip
+    weights = _weights(w=(4, 3, 1, 1), u=(2, 4, 1, 1)) | {"factors": np.array([2, 2], np.float32)}
+    weights |= {"two": np.array([2]), "four": np.array([4]), "zero": np.array([0])}
+    x = torch.randn(2, 3, 6, 6)
+    network = network_of(_model(nodes, weights), x)
+    graph = build_graph(network, (x,))
+    assert graph.classes == 4
+    plan = Plan.of(graph, np.array([True, False, True, False]))
+    cut = cut_file(network, graph, plan, second=(torch.randn(3, 3, 8, 10),)).file
+    assert [n.op_type for n in cut.model.graph.node] == [n.op_type for n in nodes]
+    _compare(cut, zeroed(network, graph, plan), (x,))
