@@ -1,7 +1,8 @@
 """Files for devices: each kind of file is a backend, in a module of its own; see `Backend`.
 
 base.py       the base class of backends, their input (`Job`) and output (`Artifact`)
-onnx.py, onnx_fp16.py, onnx_int8.py, onnx_nms.py, tensorrt.py, openvino.py, ncnn.py, litert.py    one backend each
+onnx.py, onnx_fp16.py, onnx_int8.py, onnx_nms.py, tensorrt.py, openvino.py, ncnn.py, litert.py, executorch.py    one
+              backend each
 runner.py    the base of those whose files the runner's own runtime runs here
 earlier.py    what of an earlier export is kept
 parity.py     whether two files compute the same
@@ -19,6 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgeprune.backends.base import MODELS, Artifact, Backend, Job
+from edgeprune.backends.executorch import ExecuTorch
 from edgeprune.backends.litert import LiteRt
 from edgeprune.backends.ncnn import Ncnn
 from edgeprune.backends.onnx import Onnx
@@ -137,5 +139,5 @@ def runtime_files(runtime_names: Iterable[str]) -> list[Path]:
     return list(dict.fromkeys(file for file in files if file is not None))
 
 
-for _backend in (Onnx, OnnxFp16, OnnxInt8, TensorRt, OpenVino, Ncnn, LiteRt, OnnxNms):
+for _backend in (Onnx, OnnxFp16, OnnxInt8, TensorRt, OpenVino, Ncnn, LiteRt, ExecuTorch, OnnxNms):
     register(_backend)

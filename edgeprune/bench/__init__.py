@@ -25,6 +25,7 @@ accuracy.py  top-1 of the exported files on the test images
 graph.py     labels of ONNX nodes that two files share
 layers.py    both models layer by layer
 run.py       a whole measurement
+every.py     a run with every runtime, in one table
 """
 
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ from edgeprune.registry import import_on_first_use
 if TYPE_CHECKING:
     from edgeprune.bench.compare import energy_ratio
     from edgeprune.bench.detect import detect_report, find_device
+    from edgeprune.bench.every import bench_every
     from edgeprune.bench.hosts import Host
     from edgeprune.bench.options import BenchOptions
     from edgeprune.bench.run import bench_models, bench_run
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BenchOptions",
     "Host",
+    "bench_every",
     "bench_models",
     "bench_run",
     "detect_report",
@@ -53,6 +56,7 @@ __getattr__ = import_on_first_use(
     {
         "compare": ("energy_ratio",),
         "detect": ("detect_report", "find_device"),
+        "every": ("bench_every",),
         "hosts": ("Host",),
         "options": ("BenchOptions",),
         "run": ("bench_models", "bench_run"),

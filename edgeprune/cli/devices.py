@@ -29,7 +29,7 @@ from edgeprune.runs.subject_options import FLAGS, SubjectOptions
     "--runtime",
     group="measurement",
     metavar="NAME",
-    help="Run the files with this, as onnxruntime  [default: the device's].",
+    help="Run the files with this, as onnxruntime; all measures with each, in one table  [default: the device's].",
 )
 @grouped(
     "--precision",
@@ -57,6 +57,7 @@ def bench(
     edgeprune bench runs/mine --batch 32 --threads 1 --json result.json
     edgeprune bench runs/mine --layers
     edgeprune bench runs/mine --precision int8
+    edgeprune bench runs/mine --runtime all
     edgeprune bench runs/mine --device jetson --host user@board
     edgeprune bench baseline.onnx pruned.onnx --json result.json
     edgeprune bench net.onnx --input x=1x3x96x96 --input ids=1x16:int64
@@ -83,6 +84,15 @@ def bench(
             subjects.title
         ).summary()  # raises if it is not finished: before minutes of measuring
     to_stdout = json_path == "-"
+    if runtime == "all":
+        if not subjects.is_run or layers or resume:
+            raise click.UsageError("--runtime all measures a run anew, without --layers and --resume")
+        _bench_every(
+            Path(subjects.title), None if to_stdout else json_path, to_stdout, device=device, batch=batch,
+            threads=threads, seconds=seconds, accuracy=not no_accuracy, host=remote_host,
+            assume_device=assume_device, precision=precision, widths=utilization_of,
+        )  # fmt: skip
+        return
     with progress_bars() as progress:
         result = bench_run(
             subjects, device=device, batch=batch, threads=threads, seconds=seconds,
@@ -102,6 +112,32 @@ def bench(
     print_measurement(title, subjects.names, rows, lines)
     if layers:
         print_table(layers_title(result["layers"]), *layer_table(result["layers"]))
+
+
+def _bench_every(run: Path, json_path: str | None, to_stdout: bool, **options: Any) -> None:
+    """Measure a run with every runtime, and show the table.
+
+    Args:
+        run: its folder.
+        json_path: of the table; None for nowhere.
+        to_stdout: whether the table is printed as JSON.
+        options: of `edgeprune.bench.bench_every`.
+    """
+    from edgeprune.bench import bench_every
+    from edgeprune.reporting.console import print_table, progress_bars
+    from edgeprune.reporting.rows import runtimes_table, skipped_lines, warning_lines
+
+    with progress_bars() as progress:
+        table = bench_every(run, json_path=json_path, progress=progress, **options)
+    if to_stdout:
+        say(table)
+        return
+    result = table["rows"][0]["result"]
+    threads = result["settings"]["threads"]
+    print_table(f"{run} on {result['device']['title']} ({threads} threads)", *runtimes_table(table))
+    warnings = [line for row in table["rows"] for line in warning_lines(row["result"])]
+    for line in dict.fromkeys([*skipped_lines(table), *warnings]):
+        echo(line)
 
 
 @main.command()

@@ -1,5 +1,6 @@
 """Format results as rows of text: the baseline beside the pruned model, devices, layers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,6 +148,34 @@ def warning_lines(result: dict[str, Any]) -> list[str]:
 
 
 Table = tuple[list[tuple[str, str]], list[list[str]]]
+
+
+def runtimes_table(table: dict[str, Any]) -> Table:
+    """Return the columns and cells of a run measured with every runtime, the fastest first."""
+    heads = [("runtime", "left"), ("precision", "left"), ("size", "right"), ("baseline ms", "right")]
+    heads += [("pruned ms", "right"), ("speedup (95 % interval)", "right")]
+    rows = table["rows"]
+    metric = metric_of({"metric": rows[0]["result"].get("metric")})
+    heads += [(f"{metric.name}, baseline", "right"), (f"{metric.name}, pruned", "right")]
+    return heads, [_runtime_row(row, metric.name, metric.text) for row in rows]
+
+
+def _runtime_row(row: dict[str, Any], metric: str, text: Callable[[float], str]) -> list[str]:
+    result = row["result"]
+    base, pruned = result["models"]["baseline"], result["models"]["pruned"]
+    scores = [(model.get("scores") or {}).get(metric, model.get(metric)) for model in (base, pruned)]
+    speed = result["speedup"]
+    return [
+        *(row["runtime"], row["precision"], quantity(pruned["size_bytes"], "kB", 1e3)),
+        *(f"{model['latency_ms']['p50']:.3f}" for model in (base, pruned)),
+        f"{speed['value']:.2f}x ({speed['low']:.2f} to {speed['high']:.2f})",
+        *("-" if score is None else text(score) for score in scores),
+    ]
+
+
+def skipped_lines(table: dict[str, Any]) -> list[str]:
+    """Return a line for each runtime that was not measured."""
+    return [f"{entry['runtime']} {entry['precision']} skipped: {entry['why']}" for entry in table["skipped"]]
 
 
 def device_table(rows: list[dict[str, Any]]) -> Table:

@@ -11,11 +11,14 @@ from click.testing import CliRunner
 
 from bench.conftest import Scripted
 from bench.remote_fixtures import record_onnx
-from edgeprune.bench import BenchOptions, Host, bench_models, bench_run
+from edgeprune.backends import MODELS, Artifact, ExportRecord
+from edgeprune.bench import BenchOptions, Host, bench_every, bench_models, bench_run
 from edgeprune.bench import run as bench_module
 from edgeprune.cli import main
 from edgeprune.errors import BenchError, InUseError
 from edgeprune.files.locks import held
+from edgeprune.files.writing import write_json
+from edgeprune.reporting.rows import runtimes_table, skipped_lines
 
 MODEL_KEYS = {
     "file",
@@ -241,3 +244,73 @@ def test_a_second_place_may_be_a_device_or_a_link(run_path: Path, scripted: Scri
     assert link.is_symlink() and json.loads(target.read_text()) == json.loads(json.dumps(result))
     bench_run(run_path, seconds=1, accuracy=False, json_path="/dev/null")
     assert Path("/dev/null").is_char_device()
+
+
+# --- every runtime ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_kinds(monkeypatch: pytest.MonkeyPatch, scripted: Scripted) -> Scripted:
+    """A machine with ONNX Runtime alone, where int8 is faster."""
+    answer = scripted.call
+
+    def call(verb: str, arguments: Any, *more: Any) -> Any:
+        scripted.latency_ns = {"baseline": 2_000_000, "pruned": 1_000_000}
+        words = " ".join(arguments)
+        if ".int8" in words:
+            scripted.latency_ns = {"baseline.int8": 1_000_000, "pruned.int8": 400_000}
+        return answer(verb, arguments, *more)
+
+    monkeypatch.setattr(scripted, "call", call)
+    return scripted
+
+
+def with_int8(run: Path) -> Path:
+    """Add int8 ONNX files, and an OpenVINO export that was skipped, to a run's record."""
+    record = ExportRecord.read(run / "export")
+    for name in MODELS:
+        (run / "export" / f"{name}.int8.onnx").write_bytes(b"int8 " + name.encode())
+    more = [Artifact("onnx-int8", "int8", name, f"{name}.int8.onnx", None, 10, params=1) for name in MODELS]
+    more += [
+        Artifact("openvino", "fp32", name, None, None, None, 1, skipped_because="openvino is missing")
+        for name in MODELS
+    ]
+    write_json(run / "export/export.json", record.with_artifacts((*record.artifacts, *more)).to_dict())
+    return run
+
+
+def test_every_runtime_in_one_table(run_path: Path, two_kinds: Scripted, tmp_path: Path) -> None:
+    run = with_int8(run_path)
+    table = bench_every(run, seconds=0.1, accuracy=False, json_path=tmp_path / "table.json")
+    assert [(row["runtime"], row["precision"]) for row in table["rows"]] == [
+        ("onnxruntime", "int8"),
+        ("onnxruntime", "fp32"),
+    ]
+    assert [row["result"]["speedup"]["value"] for row in table["rows"]] == [2.5, 2.0]
+    why = {(entry["runtime"], entry["precision"]): entry["why"] for entry in table["skipped"]}
+    assert why["openvino", "fp32"] == "openvino is missing"
+    assert why["ncnn", "int8"] == f"it was not exported: edgeprune export {run} --to ncnn --precision int8"
+    assert "has no tensorrt" in why["tensorrt", "fp16"]
+    assert json.loads((tmp_path / "table.json").read_text()) == json.loads(json.dumps(table))
+    heads, rows = runtimes_table(table)
+    assert [len(row) for row in rows] == [len(heads)] * 2
+    assert rows[0][:2] == ["onnxruntime", "int8"]
+    assert rows[0][5] == "2.50x (2.50 to 2.50)"
+    assert "ncnn int8 skipped: it was not exported" in "\n".join(skipped_lines(table))
+
+
+def test_every_runtime_in_one_precision(run_path: Path, two_kinds: Scripted) -> None:
+    table = bench_every(with_int8(run_path), precision="int8", seconds=0.1, accuracy=False)
+    assert [row["precision"] for row in table["rows"]] == ["int8"]
+    assert {entry["precision"] for entry in table["skipped"]} == {"int8"}
+
+
+def test_every_runtime_of_nothing(run_path: Path, tmp_path: Path, scripted: Scripted) -> None:
+    with pytest.raises(BenchError, match=r"has no export/export.json: make it with: edgeprune export"):
+        bench_every(tmp_path / "nothing")
+    with pytest.raises(BenchError, match="unknown precision 'int4': known are fp16, fp32, int8"):
+        bench_every(run_path, precision="int4")
+    with pytest.raises(BenchError, match="nothing could be measured: onnxruntime: it was not exported"):
+        bench_every(run_path, precision="int8")
+    outcome = CliRunner().invoke(main, ["bench", str(run_path), "--runtime", "all", "--layers"])
+    assert outcome.exit_code != 0

@@ -13,7 +13,7 @@ from edgeprune import backends
 from edgeprune.bench import Host, bench_run
 from edgeprune.cli import main
 
-OTHERS = ("openvino", "ncnn", "litert")
+OTHERS = ("openvino", "ncnn", "litert", "executorch")
 KINDS = [(name, precision) for name in OTHERS for precision in backends.get(name).precisions]
 QUICK = {"seconds": 0.3, "threads": 1}
 

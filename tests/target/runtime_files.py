@@ -4,7 +4,7 @@ from pathlib import Path
 
 from edgeprune_target.packed import pack
 
-MODULES = {"openvino": "openvino", "ncnn": "ncnn", "litert": "ai_edge_litert"}
+MODULES = {"openvino": "openvino", "ncnn": "ncnn", "litert": "ai_edge_litert", "executorch": "executorch"}
 TFLITE = Path(__file__).with_name(
     "means.tflite"
 )  # the means of the three channels of a 1x3x4x4, by litert-torch
@@ -14,6 +14,13 @@ def litert_file(onnx_file: Path) -> Path:
     """What `edgeprune export --to litert` writes."""
     path = onnx_file.with_suffix(".tflite")
     path.write_bytes(TFLITE.read_bytes())
+    return path
+
+
+def executorch_file(onnx_file: Path) -> Path:
+    """What `edgeprune export --to executorch` writes; no delegate in it."""
+    path = onnx_file.with_suffix(".pte")
+    path.write_bytes(Path(__file__).with_name("means.pte").read_bytes())
     return path
 
 

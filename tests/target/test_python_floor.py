@@ -18,7 +18,7 @@ from edgeprune.bench.pyz import write_runner
 PACKAGE = Path(edgeprune_target.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOOR = (3, 8)
-ALLOWED = {"numpy", "onnxruntime", "openvino", "ncnn", "pycuda", "edgeprune_target"}
+ALLOWED = {"numpy", "onnxruntime", "openvino", "ncnn", "executorch", "torch", "pycuda", "edgeprune_target"}
 
 
 def interpreters(minors: range) -> list[str]:
@@ -95,7 +95,7 @@ def test_measures_on_the_oldest_without_any_package(
 def test_probes_on_the_oldest(oldest: str, pyz: Path) -> None:
     done = run(oldest, "-S", str(pyz), "probe")
     assert json.loads(done.stdout)["result"]["runtimes"] == {
-        "litert": None, "ncnn": None, "onnxruntime": None, "openvino": None, "tensorrt": None,
+        "executorch": None, "litert": None, "ncnn": None, "onnxruntime": None, "openvino": None, "tensorrt": None,
     }  # fmt: skip
 
 

@@ -15,14 +15,15 @@ from edgeprune_target.runtimes import RUNTIMES, Runtime, make_runtime, runtime_v
 from edgeprune_target.runtimes.litert import _inside
 from edgeprune_target.trt.options import EngineOptions
 
-from target.runtime_files import MODULES, litert_file, ncnn_file, openvino_file
+from target.runtime_files import MODULES, executorch_file, litert_file, ncnn_file, openvino_file
 
 PACKED: dict[str, Callable[[Path], Path]] = {
     "openvino": openvino_file,
     "ncnn": ncnn_file,
     "litert": litert_file,
+    "executorch": executorch_file,
 }
-ONE_IMAGE = ("ncnn", "litert")  # files whose batch is 1
+ONE_IMAGE = ("ncnn", "litert", "executorch")  # files whose batch is 1
 
 
 @pytest.fixture(params=sorted(RUNTIMES))
@@ -47,7 +48,9 @@ def test_infers_a_dict_of_arrays(case: tuple[str, str]) -> None:
         outputs = engine.infer(feed)
         engine.synchronize()
     rows = 2 if feed else 1
-    output = {"ncnn": "out0", "litert": "serving_default_output_0_output"}.get(name, "logits")
+    output = {"ncnn": "out0", "litert": "serving_default_output_0_output", "executorch": "output0"}.get(
+        name, "logits"
+    )
     assert {key: np.asarray(value).shape for key, value in outputs.items()} == {output: (rows, 3)}
 
 
@@ -83,7 +86,9 @@ def test_can_be_entered_again(case: tuple[str, str]) -> None:
 
 
 def test_unknown_runtime_lists_the_known() -> None:
-    with pytest.raises(TargetError, match="known are fake, litert, ncnn, onnxruntime, openvino, tensorrt"):
+    with pytest.raises(
+        TargetError, match="known are executorch, fake, litert, ncnn, onnxruntime, openvino, tensorrt"
+    ):
         make_runtime("torchscript", "x", 1)
 
 
@@ -159,6 +164,16 @@ def test_a_file_of_another_kind_is_one_line(name: str, onnx_file: Path) -> None:
     with (
         pytest.raises(TargetError, match="not a file that edgeprune packed"),
         make_runtime(name, str(onnx_file), 1),
+    ):
+        pass
+
+
+def test_no_pte_file_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("executorch")
+    (tmp_path / "m.pte").write_bytes(b"junk of some length")
+    with (
+        pytest.raises(TargetError, match="it is no .pte file"),
+        make_runtime("executorch", str(tmp_path / "m.pte"), 1),
     ):
         pass
 

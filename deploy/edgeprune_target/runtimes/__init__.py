@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from edgeprune_target.errors import TargetError
 from edgeprune_target.runtimes.base import Runtime
+from edgeprune_target.runtimes.executorch import ExecuTorchRuntime
 from edgeprune_target.runtimes.fake import FakeRuntime
 from edgeprune_target.runtimes.litert import LiteRtRuntime
 from edgeprune_target.runtimes.ncnn import NcnnRuntime
@@ -33,7 +34,15 @@ Kind = TypeVar("Kind", bound=type)
 
 RUNTIMES: dict = {
     kind.name: kind
-    for kind in (OnnxRuntime, TensorRtRuntime, OpenVinoRuntime, NcnnRuntime, LiteRtRuntime, FakeRuntime)
+    for kind in (
+        OnnxRuntime,
+        TensorRtRuntime,
+        OpenVinoRuntime,
+        NcnnRuntime,
+        LiteRtRuntime,
+        ExecuTorchRuntime,
+        FakeRuntime,
+    )
 }
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from edgeprune_target import __version__
+from edgeprune_target.errors import TargetError
 
 
 class Runtime:
@@ -131,6 +132,31 @@ class Runtime:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message; its class where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def in_pieces(run: Any, feed: dict, size: int) -> dict:
+    """Run a model of a fixed batch on as many images as there are; return {output: array} of all.
+
+    Args:
+        run: {input: array of ``size`` images} -> {output: array}.
+        feed: {input: array}.
+        size: the batch.
+
+    Raises:
+        TargetError: the batch does not divide the number of images.
+    """
+    count = len(next(iter(feed.values())))
+    if count == size:
+        outputs: dict = run(feed)
+        return outputs
+    if count % size:
+        raise TargetError(f"the model's batch is {size}, which does not divide {count} images")
+    import numpy
+
+    pieces = [
+        run({name: value[at : at + size] for name, value in feed.items()}) for at in range(0, count, size)
+    ]
+    return {name: numpy.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def distribution_version(distribution: str) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from edgeprune_target.errors import TargetError
-from edgeprune_target.runtimes.base import Runtime, distribution_version, first_line
+from edgeprune_target.runtimes.base import Runtime, distribution_version, first_line, in_pieces
 
 PACKAGES = {
     "ai_edge_litert": "ai-edge-litert",
@@ -61,17 +61,7 @@ class LiteRtRuntime(Runtime):
 
     def infer(self, feed: dict) -> dict:
         """Run the model; more images than its batch go through it in pieces."""
-        size = next(iter(self.inputs.values()))[0][0]
-        count = len(next(iter(feed.values())))
-        if count == size:
-            return self._run(feed)
-        if count % size:
-            raise TargetError(f"the model's batch is {size}, which does not divide {count} images")
-        import numpy
-
-        starts = range(0, count, size)
-        pieces = [self._run({name: value[at : at + size] for name, value in feed.items()}) for at in starts]
-        return {name: numpy.concatenate([piece[name] for piece in pieces]) for name in self.outputs}
+        return in_pieces(self._run, feed, next(iter(self.inputs.values()))[0][0])
 
     def _run(self, feed: dict) -> dict:
         for name, value in feed.items():
