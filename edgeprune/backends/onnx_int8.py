@@ -5,6 +5,9 @@ fast int8 kernels, as TensorRT requires (devices.md 5.2). The scales come from r
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +15,8 @@ import numpy as np
 
 from edgeprune.backends.base import CALIBRATION_IMAGES, INPUT, Job, pictures
 from edgeprune.backends.onnx import FromOnnx, quiet
-from edgeprune.errors import ExportError
+from edgeprune.backends.ranges import LEVELS, ranges_of
+from edgeprune.errors import ExportError, known
 
 QUANTISED = [
     "Conv",
@@ -29,8 +33,20 @@ OPTIONS = {
 }
 
 
+METHODS = ("minmax", "percentile", "entropy", "mse")
+
+
+@dataclass(frozen=True)
 class OnnxInt8(FromOnnx):
-    """Eight bits, with the scales in the file; input and output stay float32."""
+    """Eight bits, with the scales in the file; input and output stay float32.
+
+    Attributes:
+        calibration_images: training images that ranges are found on.
+        calibrate: how: of all values, of all but a few, where the least information is lost, or the least square error.
+
+    Raises:
+        ExportError: there is no such way.
+    """
 
     name = "onnx-int8"
     title = "int8 ONNX"
@@ -40,19 +56,36 @@ class OnnxInt8(FromOnnx):
     optional = True  # TensorRT before 11 does without
     extension = ".int8.onnx"
 
+    calibration_images: int = CALIBRATION_IMAGES
+    calibrate: str = METHODS[0]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.calibrate not in METHODS:
+            raise ExportError(f"`calibrate`: {known('way', self.calibrate, list(METHODS))}")
+
     def convert(self, job: Job, path: Path) -> dict[str, Any]:
         """Write the file; see `export_quantised`."""
-        export_quantised(self.source(job), path, pictures(job.calibration, CALIBRATION_IMAGES))
+        images = list(pictures(job.calibration, self.calibration_images))
+        left = self.calibration_images
+        chosen = []
+        for batch in images:
+            chosen.append(batch[:left])
+            left -= len(chosen[-1])
+        export_quantised(self.source(job), path, chosen, method=self.calibrate)
         return {}
 
 
-def export_quantised(source: Path, path: Path, images: Iterable[np.ndarray]) -> None:
+def export_quantised(
+    source: Path, path: Path, images: Iterable[np.ndarray], *, method: str = METHODS[0]
+) -> None:
     """Write ``source`` (float32 ONNX) with Q/DQ nodes to ``path``; input and output stay float32.
 
     Args:
         source: as ``export_model`` writes it.
         path: of the result.
         images: float32 batches (n, C, H, W), normalised, to find the range of every tensor on.
+        method: of `METHODS`: how a range follows from a tensor's values.
 
     Raises:
         ExportError: there are no images, or ONNX Runtime cannot quantise the model.
@@ -62,24 +95,57 @@ def export_quantised(source: Path, path: Path, images: Iterable[np.ndarray]) -> 
     batches = list(images)
     if not batches:
         raise ExportError("there are no images to calibrate int8 on")
+    by_runtime = {"percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
     try:
-        with quiet():
+        with quiet(), redirect_stdout(StringIO()):  # ONNX Runtime prints the tensors it looks at
+            overrides = _least_error(source, batches) if method == "mse" else {}
             quantize_static(
                 str(source),
                 str(path),
                 _reader(batches),
                 quant_format=QuantFormat.QDQ,
-                calibrate_method=CalibrationMethod.MinMax,
+                calibrate_method=by_runtime.get(method, CalibrationMethod.MinMax),
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 op_types_to_quantize=QUANTISED,
-                extra_options=OPTIONS,
+                extra_options={**OPTIONS, "TensorQuantOverrides": overrides},
             )
     except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
         path.unlink(missing_ok=True)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(f"{source.name} cannot be quantised: {reason}") from error
+
+
+def _least_error(source: Path, batches: list[np.ndarray]) -> dict[str, list[dict[str, np.ndarray]]]:
+    """Return, for the input of each quantised operator, the scale whose int8 has the least mean square error.
+
+    Args:
+        source: of the float32 network.
+        batches: of images.
+    """
+    import onnx
+    from onnxruntime import InferenceSession, SessionOptions
+
+    model = onnx.load(str(source))
+    stored = {tensor.name for tensor in model.graph.initializer}
+    reads = {name for node in model.graph.node if node.op_type in QUANTISED for name in node.input[:2]}
+    names = sorted(reads - stored - {INPUT})
+    made = {value.name for value in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in made)
+    options = SessionOptions()
+    options.log_severity_level = 4
+    session = InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    ranges = ranges_of(
+        {INPUT: batch, **dict(zip(names, session.run(names, {INPUT: batch}) if names else [], strict=True))}
+        for batch in batches
+    )
+    zero = np.array(0, np.int8)
+    return {
+        name: [{"scale": np.array(limit / LEVELS, np.float32), "zero_point": zero}]
+        for name, limit in ranges.items()
+        if limit > 0 and name in reads
+    }
 
 
 def _reader(batches: list[np.ndarray]) -> Any:

@@ -103,6 +103,9 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
     if "tensorrt" in kinds or "opset" in values:
         kinds.setdefault("onnx", get("onnx"))  # the source of engines, in the opset that is asked for
     used: set[str] = set()
+    for name in ("calibration_images", "calibrate"):
+        if name in values and values.get("precision") != "int8" and "onnx-int8" not in kinds:
+            raise click.UsageError(f"--{name.replace('_', '-')} is of int8: give --precision int8 with it")
     if "precision" in values and "onnx" in kinds:  # ONNX has a backend for each
         typed = for_runtime("onnxruntime", values["precision"])
         assert typed is not None
@@ -135,6 +138,18 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
     "--precision",
     metavar="NAME",
     help="Export in this precision, as int8  [default: fp16 of engines, fp32 of other files].",
+)
+@grouped(
+    "--calibration-images",
+    type=int,
+    metavar="N",
+    check=IMAGES,
+    help="Find the ranges of int8 on this many training images  [default: 512].",
+)
+@grouped(
+    "--calibrate",
+    metavar="WAY",
+    help="Find the ranges of int8 ONNX by minmax, percentile, entropy or mse  [default: minmax].",
 )
 @grouped(
     "--workspace-mb",

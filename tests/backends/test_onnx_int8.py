@@ -1,14 +1,18 @@
 """int8 scales in the file."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import numpy_helper
 from trt.fixtures import answer, small_cnn
 
-from edgeprune.backends.onnx_int8 import export_quantised
+from backends.conftest import StubRun
+from edgeprune.backends.onnx_int8 import METHODS, OnnxInt8, export_quantised
+from edgeprune.cli import main
 from edgeprune.errors import ExportError
 
 IMAGES = np.random.default_rng(0).normal(size=(32, 3, 6, 6)).astype(np.float32)
@@ -50,3 +54,55 @@ def test_a_model_that_cannot_be_quantised_leaves_nothing(tmp_path: Path) -> None
     with pytest.raises(ExportError, match="m.onnx cannot be quantised"):
         export_quantised(source, tmp_path / "q.onnx", [IMAGES])
     assert not (tmp_path / "q.onnx").exists()
+
+
+def input_scale(path: Path) -> float:
+    """The scale of the network's input."""
+    graph = onnx.load(path).graph
+    values = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    (name,) = [n.input[1] for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "input"]
+    return float(values[name])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ways_to_find_ranges(tmp_path: Path, method: str) -> None:
+    source = small_cnn(tmp_path / "m.onnx")
+    export_quantised(source, tmp_path / "q.onnx", [IMAGES], method=method)
+    expected, got = answer(source, IMAGES), answer(tmp_path / "q.onnx", IMAGES)
+    assert 0 < np.abs(got - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_least_error_cuts_what_is_rare(tmp_path: Path) -> None:
+    """One pixel of 12 among values up to 4: all count for minmax, the many weigh more for mse."""
+    images = np.random.default_rng(1).normal(size=(512, 3, 6, 6)).astype(np.float32)
+    images[0, 0, 0, 0] = 12.0
+    source = small_cnn(tmp_path / "m.onnx")
+    for method in ("minmax", "mse"):
+        export_quantised(source, tmp_path / f"{method}.onnx", [images], method=method)
+    assert input_scale(tmp_path / "minmax.onnx") == pytest.approx(12.0 / 127, rel=0.01)
+    assert input_scale(tmp_path / "mse.onnx") < 0.8 * 12.0 / 127
+
+
+def test_an_unknown_way_names_the_known() -> None:
+    with pytest.raises(ExportError, match="unknown way 'mean'; known: entropy, minmax, mse, percentile"):
+        OnnxInt8(calibrate="mean")
+
+
+@pytest.mark.slow
+def test_calibration_by_the_command_line(stub: StubRun) -> None:
+    words = ["export", str(stub.path), "--images", "16", "--precision", "int8"]
+    done = CliRunner().invoke(main, [*words, "--calibration-images", "20", "--calibrate", "mse", "--json"])
+    assert done.exit_code == 0, done.output
+    made = [one for one in json.loads(done.stdout)["artifacts"] if one["backend"] == "onnx-int8"]
+    assert [one["options"] for one in made] == [{"calibration_images": 20, "calibrate": "mse"}] * 2
+
+
+def test_calibration_of_something_else(tmp_path: Path) -> None:
+    for wrong, message in [
+        (["--calibrate", "mse"], "--calibrate is of int8: give --precision int8 with it"),
+        (["--precision", "int8", "--calibrate", "mean"], "--calibrate: unknown way 'mean'"),
+        (["--precision", "int8", "--to", "openvino", "--calibrate", "mse"], "--calibrate is not of openvino"),
+        (["--precision", "int4"], "unknown precision 'int4'"),
+    ]:
+        outcome = CliRunner().invoke(main, ["export", str(tmp_path), *wrong])
+        assert outcome.exit_code in (1, 2) and message in outcome.output, outcome.output
