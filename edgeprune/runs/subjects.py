@@ -12,6 +12,7 @@ from edgeprune.bench.run import run_subjects
 from edgeprune.errors import BenchError, ModelError
 from edgeprune.runs.run import Run
 from edgeprune.runs.subject_options import SubjectOptions
+from edgeprune.tasks import Classification, Task, for_targets
 
 if TYPE_CHECKING:
     from edgeprune.data import DataBundle
@@ -44,12 +45,14 @@ def subjects_of(sources: Sequence[str], options: SubjectOptions | None = None) -
     models = tuple(
         Subject(name, source, file=Path(source)) for name, source in zip(names, sources, strict=True)
     )
+    batches, task = scored_by(options, lambda: onnx_inputs(Path(sources[0])))
     return Subjects(
         " and ".join(sources),
         models,
         Path(options.out) if options.out else None,
         parse_inputs(options.inputs or ()),
-        test_batches_of(options, lambda: onnx_inputs(Path(sources[0]))),
+        batches,
+        task=task,
     )
 
 
@@ -68,26 +71,29 @@ def folder_subjects(folder: Path, options: SubjectOptions) -> Subjects:
         record = ExportRecord.read(folder / "export", error=BenchError)
         models = tuple(Subject(name, str(folder)) for name in record.models)
         typed = parse_inputs(options.inputs or ())
-        return Subjects(str(folder), models, folder, typed, test_batches_of(options, lambda: ()))
+        batches, task = scored_by(options, lambda: ())
+        return Subjects(str(folder), models, folder, typed, batches, task=task)
     Run.open(folder)
     for name in options.typed:
         raise ModelError(f"{folder} is a run folder, which defines it: leave `{name}` out")
     return run_subjects(folder)
 
 
-def test_batches_of(
+def scored_by(
     options: SubjectOptions, declared: Callable[[], Sequence[ModelInput]]
-) -> Callable[[], Iterator[tuple[Any, Any]]] | None:
-    """Return what gives the test images of the data that was typed, which is read now; None where none was.
+) -> tuple[Callable[[], Iterator[tuple[Any, Any]]] | None, Callable[[], Task]]:
+    """Return what gives the test images of the data that was typed, and the task that suits their targets.
+
+    The data is read now; there are no images where none was typed.
 
     Args:
         options: with the data.
         declared: gives the inputs of the model, whose size the images of a folder get.
     """
     if options.data is None:
-        return None
+        return None, Classification
     data = data_of(options, declared)()  # a mistake is known before minutes of measuring
-    return lambda: data.batches("test")
+    return lambda: data.batches("test"), lambda: for_targets(data.kind)
 
 
 def data_of(

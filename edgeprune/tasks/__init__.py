@@ -23,6 +23,7 @@ __all__ = [
     "MetricAverager",
     "Segmentation",
     "Task",
+    "for_targets",
     "get",
     "metric_of",
     "names",
@@ -69,6 +70,18 @@ def get(name: str) -> Task:
         TrainError: there is none.
     """
     return _own(name) if ":" in name else TASKS[name]
+
+
+def for_targets(kind: str) -> Task:
+    """Return the first task that takes targets of a kind, such as "masks".
+
+    Raises:
+        TrainError: there is none.
+    """
+    for name in names():
+        if get(name).target_kind == kind:
+            return get(name)
+    raise TrainError(f"no task takes {kind}: register one")
 
 
 register(Classification())

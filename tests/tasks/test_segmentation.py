@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from edgeprune import tasks
 from edgeprune.data.targets import IGNORED, Masks
-from edgeprune.errors import ModelError
+from edgeprune.errors import ModelError, TrainError
 from edgeprune.tasks import Segmentation
 from edgeprune.tasks.losses import soft_labels_loss
 from edgeprune.tasks.segmentation import metrics_of
@@ -18,6 +19,9 @@ def logits_for(predicted: torch.Tensor, classes: int) -> torch.Tensor:
 
 def test_it_needs_masks() -> None:
     assert TASK.target_kind == Masks.kind
+    assert tasks.for_targets("masks").name == "segment"
+    with pytest.raises(TrainError, match="no task takes smells"):
+        tasks.for_targets("smells")
 
 
 def test_mean_iou_by_hand() -> None:

@@ -130,6 +130,9 @@ def test_bench_and_verify_speak_of_mean_iou(run: Path) -> None:
         scores = result["models"][name]["scores"]
         assert scores["mean_iou"] == pytest.approx(models[name]["mean_iou"], abs=1e-3)
         assert scores["pixel_accuracy"] == pytest.approx(models[name]["pixel_accuracy"], abs=1e-3)
+    files = [str(run / "export" / f"{name}.onnx") for name in ("baseline", "pruned")]
+    code, printed = edgeprune("bench", *files, "--data", "squares", "--seconds", "0.2", "--threads", "1")
+    assert code == 0 and "mean_iou of the ONNX file" in printed, printed
     Path("budget.toml").write_text("mean_iou = 0.1\nmean_iou_drop_points = 90\nonnx_mean_iou = 0.99\n")
     code, printed = edgeprune("verify", "run", "--budget", "budget.toml")
     assert code == 1 and "onnx_mean_iou" in printed and "missed" in printed
