@@ -11,6 +11,10 @@ from edgeprune.models import DETECTORS, build
 from edgeprune.models.detectors import Detector, detector_of
 
 SIDE = 64
+KINDS = [
+    "ssdlite320_mobilenet_v3_large",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("retinanet_resnet50_fpn", "fcos_resnet50_fpn")),
+]
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 
 
@@ -23,9 +27,7 @@ def normalised(images: Tensor) -> Tensor:
     return (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
-@pytest.mark.parametrize(
-    "name", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn", "fcos_resnet50_fpn"]
-)
+@pytest.mark.parametrize("name", KINDS)
 def test_losses_of_a_batch_are_torchvisions_of_the_list(name: str) -> None:
     model = made(name)
     assert isinstance(model, Detector)
@@ -43,9 +45,7 @@ def test_losses_of_a_batch_are_torchvisions_of_the_list(name: str) -> None:
         assert losses[key].item() == pytest.approx(value.item(), rel=1e-4), key
 
 
-@pytest.mark.parametrize(
-    "name", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn", "fcos_resnet50_fpn"]
-)
+@pytest.mark.parametrize("name", KINDS)
 def test_decoded_boxes_are_torchvisions(name: str) -> None:
     """Every box that torchvision returns is among the decoded ones, with its score and its label."""
     model = made(name, classes=3).eval()
