@@ -46,7 +46,7 @@ def main() -> None:
     def row_of(key: Row) -> Row:
         run = options.runs / key["to"]
         if run == first:
-            start: dict[str, Any] = {"baseline_epochs": options.baseline_epochs, "baseline_lr": 0.02}
+            start: dict[str, Any] = {"baseline_epochs": options.baseline_epochs, "baseline_lr": 0.03}
         else:
             start = {"weights": str(first / "baseline.safetensors")}
         summary = trained(run, TrainPruneOptions(**shared, **start, **TARGETS[key["to"]]))

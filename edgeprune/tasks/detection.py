@@ -40,14 +40,14 @@ class Detection(Task):
     smooths_labels = False
     output_names: ClassVar[tuple[str, ...]] = ("boxes", "scores")
     scored_on_host = True
-    # The loss is a sum over boxes: a detector diverges at the rates of classifiers.
+    # Of 0.01, 0.03 and 0.1, SSDlite's loss on digits-detect falls fastest at 0.03.
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "batch_size": 16,
             "epochs": 60,
             "baseline_epochs": 60,
             "lr": 0.01,
-            "baseline_lr": 0.02,
+            "baseline_lr": 0.03,
             "schedule": "cosine",
         }
     )

@@ -56,7 +56,18 @@ class Detector(nn.Module):
 
 def detector(num_classes, image_shape, mean, std): return Detector(num_classes, image_shape)
 """
-FAST = ("--epochs", "2", "--baseline-epochs", "8", "--batch-size", "8", "--device", "cpu")
+FAST = (
+    "--epochs",
+    "2",
+    "--baseline-epochs",
+    "8",
+    "--batch-size",
+    "8",
+    "--baseline-lr",
+    "0.02",
+    "--device",
+    "cpu",
+)
 TASK = ("--task", "detect", "--model", "box_nets:detector", "--seed", "1")
 OURS = (*TASK, "--data", "squares")
 
