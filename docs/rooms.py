@@ -49,7 +49,6 @@ FLOOR_OF = {room: floor for floor, (_, rooms) in enumerate(FLOORS) for room in r
 # What a room may import although it is not below, each with its reason.
 EXCEPTIONS = {
     ("backends", "runs"): "opens the run it is given by path, inside one function",
-    ("bench", "runs"): "opens the run it is given by path, inside one function",
 }
 
 

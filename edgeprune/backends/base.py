@@ -17,6 +17,8 @@ from edgeprune.tasks import Classification, Task
 if TYPE_CHECKING:
     from torch import nn
 
+    from edgeprune.backends.flat import Example
+
 MODELS = ("baseline", "pruned")
 ALONE = ("model",)  # the name of one that is exported or measured without another
 INPUT, OUTPUT, BATCH = "input", "logits", "batch"  # names in every exported file that has names
@@ -46,6 +48,8 @@ class Job:
         calibration: gives such batches of training images, to find ranges on.
         weights_sha256: digest of the model's weights.
         task: says what of an output is compared, and when two agree.
+        example: what forward is given, for a model that takes something else than a batch of images of ``shape``, or
+            returns something else than one tensor; ``images`` are then forward's arguments.
     """
 
     model: "nn.Module"
@@ -56,6 +60,7 @@ class Job:
     calibration: Batches = no_images
     weights_sha256: str | None = None
     task: Task = field(default_factory=Classification)
+    example: "Example | None" = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Export a run: both models by each backend, each file compared on real images, and a record."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -9,20 +9,22 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune import backends, tasks
+from edgeprune import backends
 from edgeprune.backends.base import (
     BATCH,
     INPUT,
-    MODELS,
     Artifact,
     Backend,
     Batches,
     Job,
+    no_images,
     package_version,
 )
 from edgeprune.backends.earlier import Earlier
+from edgeprune.backends.flat import Example, has_free_batch, is_plain, output_on
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.record import FILE, ExportRecord
+from edgeprune.backends.subjects import Subject, Subjects, run_subjects
 from edgeprune.data import DataBundle
 from edgeprune.errors import ExportError, RunError
 from edgeprune.files.locks import held
@@ -34,25 +36,27 @@ if TYPE_CHECKING:
     from torch import nn
 
 PARITY_BATCH = 64
+RANDOM_BATCHES = 8  # on which a model without data is compared with its file
 PACKAGES = ("edgeprune", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
 def export_run(
-    run_path: str | Path,
+    subjects: str | Path | Subjects,
     *,
     to: Iterable[str | Backend] = ("onnx",),
     images: int = 256,
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
-    """Export both models of a run, check them, and write ``export/``.
+    """Export both models of a run, or other subjects, check them, and write ``export/``.
 
     Files of an earlier export that are of the same models stay, and stay in the record.
 
     Args:
-        run_path: a finished run folder.
+        subjects: a finished run folder; or models that can be loaded, with a folder to write to.
         to: backends, by name or with options as in ``TensorRt("int8", workspace_mb=64)``; the backends that
             they need are added. The result says why one is skipped.
-        images: real images, held out of training, on which the files are compared with the models.
+        images: real images, held out of training, on which the files are compared with the models; without data a few
+            batches of random numbers.
         progress: called with (done, total, text) before each step.
 
     Returns:
@@ -68,24 +72,25 @@ def export_run(
     ordered_backends = with_needs(
         [backends.get(backend)() if isinstance(backend, str) else backend for backend in to]
     )
-    import torch
-
-    from edgeprune.runs.run import Run
-
-    run = Run.open(Path(run_path))
-    data, task = run.data(), tasks.get(run.task)
+    if not isinstance(subjects, Subjects):
+        subjects = run_subjects(Path(subjects))
     report_progress = progress or no_progress
-    steps = len(MODELS) * len(ordered_backends)
-    with held(run.path), _folder_aside((run.path / "export").resolve()) as (aside, publish):
+    steps = len(subjects.models) * len(ordered_backends)
+    place = subjects.folder
+    if place is None:
+        raise ExportError(f"nothing says where the files of {subjects.title} go: name a folder with `out`")
+    data = subjects.data() if subjects.data else None
+    task = subjects.task()
+    with explained(place):
+        place.mkdir(parents=True, exist_ok=True)
+    with held(place), _folder_aside((place / "export").resolve()) as (aside, publish):
         artifacts: list[Artifact] = []
-        for model in MODELS:
-            job = replace(_job(run.load(model), model, aside, data, images), task=task)
+        for subject in subjects.models:
+            job = replace(_job(subject, aside, data, images), task=task)
             for backend in ordered_backends:
-                report_progress(len(artifacts), steps, _step(backend, model))
+                report_progress(len(artifacts), steps, _step(backend, subject.name))
                 artifacts.append(_exported(backend, job))
-        shape = task.outputs_of(job.model(torch.zeros(1, *data.shape))).shape[1:]
-        record = _record(data, ordered_backends, artifacts, images, tuple(shape), task.output_names)
-        published = publish(record)
+        published = publish(_record(job, data, ordered_backends, artifacts, images))
     report_progress(steps, steps, "exported")
     return published.to_dict()
 
@@ -120,13 +125,70 @@ def _step(backend: Backend, model: str) -> str:
 
 def _exported(backend: Backend, job: Job) -> Artifact:
     reason = backend.why_skipped()
+    if job.example is not None and not isinstance(backend, Onnx):
+        reason = (
+            f"{type(job.model).__name__} maps no batch of images to one tensor: ONNX in fp32 alone takes it"
+        )
     return backend.skipped(job, reason) if reason else backend.export(job)
 
 
-def _job(model: "nn.Module", name: str, folder: Path, data: DataBundle, images: int) -> Job:
-    held_out: Batches = partial(data.batches, _held_out(data), batch_size=PARITY_BATCH, limit=images)
-    training: Batches = partial(data.batches, "train", batch_size=PARITY_BATCH)
-    return Job(model, name, data.shape, folder, held_out, training, weights_digest(model))
+def _job(subject: Subject, folder: Path, data: DataBundle | None, images: int) -> Job:
+    assert subject.load is not None
+    model = subject.load()
+    digest = weights_digest(model)
+    if data is not None:
+        if subject.example is not None:
+            _check_takes_images(model, data)
+        held_out: Batches = partial(data.batches, _held_out(data), batch_size=PARITY_BATCH, limit=images)
+        training: Batches = partial(data.batches, "train", batch_size=PARITY_BATCH)
+        return Job(model, subject.name, data.shape, folder, held_out, training, digest)
+    assert subject.example is not None
+    example = subject.example(model)
+    shape = tuple(example.tensors[0].shape[1:])
+    output = output_on(model, example.arguments)
+    random: Batches = partial(random_batches, example, min(images, RANDOM_BATCHES))
+    if is_plain(example, output) and example.names == (INPUT,) and has_free_batch(model, example, output):
+        alone: Batches = partial(
+            _first_arguments, random
+        )  # one batch of images to one tensor, as of any classifier
+        return Job(model, subject.name, shape, folder, alone, no_images, digest)
+    return Job(model, subject.name, shape, folder, random, no_images, digest, example=example)
+
+
+def _check_takes_images(model: "nn.Module", data: DataBundle) -> None:
+    """Raise unless a model that was named maps the data's images to one tensor, by which it is scored."""
+    import torch
+
+    output = output_on(model, (torch.zeros(1, *data.shape),))
+    if not isinstance(output, torch.Tensor):
+        raise ExportError(
+            f"{type(model).__name__} returns a {type(output).__name__}, not scores: leave `data` out"
+        )
+
+
+def _first_arguments(batches: Batches) -> Iterator[tuple[Any, None]]:
+    for arguments, _ in batches():
+        yield arguments[0], None
+
+
+def random_batches(example: Example, count: int) -> Iterator[tuple[Any, None]]:
+    """Yield forward's arguments as in an example with normally distributed numbers; whole numbers and flags stay.
+
+    Args:
+        example: what forward is given.
+        count: of batches.
+    """
+    import torch
+
+    for seed in range(count):
+        generator = torch.Generator().manual_seed(seed)
+        tensors = [
+            torch.randn(tensor.shape, generator=generator).to(tensor.dtype)
+            if tensor.is_floating_point()
+            else tensor
+            for tensor in example.tensors
+        ]
+        yield example.filled(tensors), None
 
 
 def weights_digest(model: "nn.Module") -> str:
@@ -198,20 +260,29 @@ def _kinds() -> Iterator[Backend]:
 
 
 def _record(
-    data: DataBundle,
+    job: Job,
+    data: DataBundle | None,
     ordered_backends: Iterable[Backend],
     artifacts: Iterable[Artifact],
     images: int,
-    output_shape: tuple[int, ...],
-    names: Sequence[str],
 ) -> ExportRecord:
     opset = next(
         (backend.options()["opset"] for backend in ordered_backends if isinstance(backend, Onnx)), None
     )
+    made: dict[str, Any] = {
+        "artifacts": tuple(artifacts),
+        "versions": {name: package_version(name) for name in PACKAGES},
+        "settings": {"opset": opset, "images": images},
+    }
+    if data is None:
+        name = job.example.names[0] if job.example else INPUT
+        return ExportRecord(**made, input={"name": name, "dtype": "float32", "shape": [BATCH, *job.shape]})
+    import torch
+
+    task = job.task
+    output_shape = task.outputs_of(job.model(torch.zeros(1, *data.shape))).shape[1:]
     return ExportRecord(
-        artifacts=tuple(artifacts),
-        versions={name: package_version(name) for name in PACKAGES},
-        settings={"opset": opset, "images": images},
+        **made,
         input={
             "name": INPUT,
             "dtype": "float32",
@@ -219,6 +290,8 @@ def _record(
             "mean": list(data.mean),
             "std": list(data.std),
         },
-        output={"name": ", ".join(names), "dtype": "float32", "shape": [BATCH, *output_shape]},
+        output={
+            "name": ", ".join(task.output_names), "dtype": "float32", "shape": [BATCH, *output_shape],
+        },
         classes=tuple(data.classes),
-    )
+    )  # fmt: skip

@@ -45,7 +45,7 @@ def parse_input(text: str) -> ModelInput:
     match = _TYPED.fullmatch(text)
     shape = tuple(int(size) for size in match["sizes"].split("x")) if match else ()
     if match is None or 0 in shape:
-        raise ModelError(f"`inputs` is {short(one_line(text))!r}: write it as {FORM}")
+        raise ModelError(f"`inputs` {short(one_line(text))!r} is not of the form 3x224x224, or {FORM}")
     dtype = match["dtype"] or FLOAT
     if dtype not in DTYPES:
         raise ModelError(f"`inputs`: {known('type', dtype, list(DTYPES))}")

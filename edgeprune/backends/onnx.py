@@ -13,7 +13,17 @@ import numpy as np
 from edgeprune_target.scratch import scratch_folder
 
 from edgeprune.backends.base import BATCH, INPUT, OUTPUT, Backend, Job
-from edgeprune.backends.parity import SAME_NUMBERS, Parity, Tolerance, parity_of, torch_outputs
+from edgeprune.backends.flat import Example, flat_forward, has_free_batch, is_plain, named_outputs, output_on
+from edgeprune.backends.parity import (
+    SAME_NUMBERS,
+    Outputs,
+    Parity,
+    Tolerance,
+    named_arrays,
+    parity_of,
+    parity_over,
+    torch_outputs,
+)
 from edgeprune.errors import BenchError, ExportError
 from edgeprune.files.writing import write_bytes
 from edgeprune.tasks import Task
@@ -66,11 +76,18 @@ class Onnx(OnnxFileBackend):
 
     def convert(self, job: Job, path: Path) -> dict[str, Any]:
         """Write the file; see `export_model`."""
-        file = export_model(job.model, job.shape, path, opset=self.opset, outputs=job.task.output_names)
-        return {"exporter": file.exporter, "opset": file.opset, "ir_version": file.ir_version}
+        traced = job.example or job.shape
+        file = export_model(job.model, traced, path, opset=self.opset, outputs=job.task.output_names)
+        details = {"exporter": file.exporter, "opset": file.opset, "ir_version": file.ir_version}
+        if job.example is None:
+            return details
+        return {**details, "inputs": list(file.inputs), "outputs": list(file.outputs), "batch": file.batch}
 
     def compare(self, job: Job, path: Path) -> Parity:
         """Compare with torch."""
+        if job.example is not None:
+            arguments = [batch for batch, _ in job.images()]
+            return parity_over(named_arrays(job.model, arguments), run_named(path, arguments))
         return measure_parity(job.model, path, job.images(), job.task)
 
     def check(self, parity: Parity, name: str) -> None:
@@ -94,7 +111,19 @@ class FromOnnx(OnnxFileBackend):
 
 @dataclass(frozen=True)
 class WrittenOnnx:
-    """A written ONNX file. ``exporter`` is "dynamo", or "torchscript" where that failed."""
+    """A written ONNX file.
+
+    Attributes:
+        path: of the file.
+        exporter: "dynamo", or "torchscript" where that failed.
+        opset: of ONNX.
+        ir_version: of the format.
+        sha256: of the file.
+        size_bytes: of the file.
+        inputs: their names.
+        outputs: their names.
+        batch: None where it is free, else the only one that the file takes.
+    """
 
     path: Path
     exporter: str
@@ -102,11 +131,14 @@ class WrittenOnnx:
     ir_version: int
     sha256: str
     size_bytes: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    batch: int | None
 
 
 def export_model(
     model: "nn.Module",
-    shape: tuple[int, ...],
+    shape: tuple[int, ...] | Example,
     path: Path,
     *,
     opset: int | None = None,
@@ -114,12 +146,13 @@ def export_model(
 ) -> WrittenOnnx:
     """Write ``model``, in eval mode, as ONNX: `INPUT` (batch, \\*shape) float32 to `OUTPUT` (batch, classes).
 
-    BatchNorm is folded into the convolutions and constants are computed beforehand, for any model
+    With an example, its inputs and outputs have names of their own; their batch is free where the model takes twice the
+    example's too. BatchNorm is folded into the convolutions and constants are computed beforehand, for any model
     alike. The file holds its weights, and no path or source line of this machine.
 
     Args:
         model: on the CPU; its mode is restored afterwards.
-        shape: (C, H, W) of one image.
+        shape: (C, H, W) of one image; or what forward is given.
         path: written aside and renamed, so that it is complete or missing.
         opset: of ONNX; None for `DEFAULT_OPSET`.
         outputs: names of what the model returns, where it returns more than one tensor.
@@ -129,14 +162,28 @@ def export_model(
     """
     opset = DEFAULT_OPSET if opset is None else opset
     _check_opset(opset)
-    exporter, content = _exported(model, shape, opset, outputs)
+    if isinstance(shape, Example):
+        exporter, content = _exported_example(model, shape, opset)
+    else:
+        exporter, content = _exported(model, _Traced.of_shape(shape, outputs), opset)
     _strip(content)
     _check(content, path)
     data = content.SerializeToString(deterministic=True)
     write_bytes(path, data)
     written = content.opset_import[0].version
+    weights = {tensor.name for tensor in content.graph.initializer}
+    inputs = [value for value in content.graph.input if value.name not in weights]
+    first = inputs[0].type.tensor_type.shape.dim if inputs else []
     return WrittenOnnx(
-        path, exporter, written, content.ir_version, hashlib.sha256(data).hexdigest(), len(data)
+        path,
+        exporter,
+        written,
+        content.ir_version,
+        hashlib.sha256(data).hexdigest(),
+        len(data),
+        tuple(value.name for value in inputs),
+        tuple(value.name for value in content.graph.output),
+        first[0].dim_value or None if first else None,
     )
 
 
@@ -148,13 +195,45 @@ def _check_opset(opset: int) -> None:
         raise ExportError(f"opset {opset} cannot be written: choose {LOWEST_OPSET} to {highest}")
 
 
-def _exported(
-    model: "nn.Module", shape: tuple[int, ...], opset: int, outputs: Sequence[str]
-) -> tuple[str, "ModelProto"]:
-    """Try the newer exporter, whose graphs are cleaner; then the older, which takes more models."""
-    import torch
+@dataclass(frozen=True)
+class _Traced:
+    """What the exporters are told: tensors, names, and whether the batch is free."""
 
-    example = torch.zeros(TRACED_BATCH, *shape)
+    tensors: "tuple[torch.Tensor, ...]"
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    free_batch: bool = True
+
+    @classmethod
+    def of_shape(cls, shape: tuple[int, ...], outputs: Sequence[str]) -> "_Traced":
+        """Return one batch of blank images."""
+        import torch
+
+        return cls((torch.zeros(TRACED_BATCH, *shape),), (INPUT,), tuple(outputs))
+
+
+def _exported_example(model: "nn.Module", example: Example, opset: int) -> tuple[str, "ModelProto"]:
+    """Export a model with any inputs and outputs, with a free batch if it has one."""
+    output = output_on(model, example.arguments)
+    names = tuple(named_outputs(output, example.names))
+    rounds = [_Traced(tuple(example.tensors), example.names, names, free_batch=False)]
+    doubled = example.doubled()
+    if doubled is not None and has_free_batch(model, example, output):
+        rounds.insert(0, _Traced(tuple(doubled.tensors), example.names, names))
+    failures = []
+    for traced in rounds:
+        try:
+            if is_plain(example, output):
+                return _exported(model, traced, opset)
+            with flat_forward(model, example):
+                return _exported(model, traced, opset)
+        except ExportError as error:
+            failures.append(error)
+    raise failures[-1]
+
+
+def _exported(model: "nn.Module", traced: _Traced, opset: int) -> tuple[str, "ModelProto"]:
+    """Try the newer exporter, whose graphs are cleaner; then the older, which takes more models."""
     attempts = {"dynamo": _by_dynamo, "torchscript": _by_torchscript}
     if opset < DEFAULT_OPSET:
         del attempts["dynamo"]
@@ -162,45 +241,46 @@ def _exported(
     for name, attempt in attempts.items():
         try:
             with _evaluating(model), quiet():
-                return name, attempt(model, example, opset, [*outputs])
+                return name, attempt(model, traced, opset)
         except Exception as error:  # torch raises whatever the model's operators did
             failures.append(error)
     reason = (str(failures[0]).strip().splitlines() or [type(failures[0]).__name__])[0]
     raise ExportError(f"this model cannot be written as ONNX opset {opset}: {reason}") from failures[0]
 
 
-def _by_dynamo(model: "nn.Module", example: "torch.Tensor", opset: int, outputs: list[str]) -> "ModelProto":
+def _by_dynamo(model: "nn.Module", traced: _Traced, opset: int) -> "ModelProto":
     import torch
 
+    batch = torch.export.Dim(BATCH)
     program: Any = torch.onnx.export(
         model,
-        (example,),
+        traced.tensors,
         dynamo=True,
         verbose=False,
-        input_names=[INPUT],
-        output_names=outputs,
-        dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+        input_names=traced.inputs,
+        output_names=traced.outputs,
+        dynamic_shapes=tuple({0: batch} for _ in traced.tensors) if traced.free_batch else None,
         external_data=False,
         opset_version=opset,
     )
     return program.model_proto
 
 
-def _by_torchscript(
-    model: "nn.Module", example: "torch.Tensor", opset: int, outputs: list[str]
-) -> "ModelProto":
+def _by_torchscript(model: "nn.Module", traced: _Traced, opset: int) -> "ModelProto":
     import onnx
     import torch
 
     with scratch_folder() as folder:
         torch.onnx.export(
             model,
-            (example,),
+            traced.tensors,
             f"{folder}/model.onnx",
             dynamo=False,
-            input_names=[INPUT],
-            output_names=outputs,
-            dynamic_axes={name: {0: BATCH} for name in (INPUT, *outputs)},
+            input_names=list(traced.inputs),
+            output_names=list(traced.outputs),
+            dynamic_axes={
+                name: {0: BATCH} for name in (*traced.inputs, *traced.outputs) if traced.free_batch
+            },
             opset_version=opset,
         )
         return onnx.load(f"{folder}/model.onnx")
@@ -332,6 +412,29 @@ def run_onnx(path: Path, images: Iterable[Any]) -> Iterator[np.ndarray]:
             # The outputs of a task that has several lie side by side, as its `outputs_of` joins them.
             arrays = session.run(names, {INPUT: np.asarray(batch)})
             yield arrays[0] if len(arrays) == 1 else np.concatenate(arrays, -1)
+    except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportError(f"ONNX Runtime cannot run {path.name}: {reason}") from error
+
+
+def run_named(path: Path, examples: Iterable[tuple[Any, ...]]) -> Iterator[Outputs]:
+    """Yield the outputs of an ONNX file by name for forward's arguments, by ONNX Runtime.
+
+    Raises:
+        ExportError: it cannot load or run the file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_outputs()]
+        inputs = [value.name for value in session.get_inputs()]
+        for arguments in examples:
+            arrays = [np.asarray(tensor) for tensor in Example(arguments).tensors]
+            values = session.run(names, dict(zip(inputs, arrays, strict=True)))
+            yield dict(zip(names, map(np.asarray, values), strict=True))
     except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(f"ONNX Runtime cannot run {path.name}: {reason}") from error

@@ -1,7 +1,7 @@
 """Compare an exported file with the model it was made from: both run on the same images."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,9 @@ from edgeprune.errors import ExportError
 from edgeprune.tasks import Classification, Task
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+Outputs = Mapping[str, np.ndarray]  # of one batch
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,82 @@ def parity_of(expected: np.ndarray, got: np.ndarray, task: Task | None = None) -
         logit_scale=scale,
         max_rel_diff=difference / scale if scale else difference,
     )
+
+
+def parity_over(expected: Iterable[Outputs], got: Iterable[Outputs]) -> Parity:
+    """Compare all outputs over all batches; the figures are those of the worst output.
+
+    Args:
+        expected: of the reference, for each batch: arrays by name.
+        got: of the file, likewise.
+
+    Raises:
+        ExportError: there are other outputs, or their shapes differ.
+    """
+    batches = [
+        (list(first.items()), list(second.items())) for first, second in zip(expected, got, strict=True)
+    ]
+    names, others = ([name for name, _ in outputs] for outputs in batches[0])
+    if len(names) != len(others):
+        raise ExportError(
+            f"the exported model gives {', '.join(others)}, the reference {', '.join(names)}: export it again"
+        )
+    parities = []
+    for place in range(len(names)):
+        reference = _joined([first[place][1] for first, _ in batches])
+        parities.append(_parity_of_any(reference, _joined([second[place][1] for _, second in batches])))
+    worst = max(parities, key=lambda parity: (not parity.finite, parity.max_rel_diff))
+    return replace(worst, top1_agreement=min(parity.top1_agreement for parity in parities))
+
+
+def _parity_of_any(expected: np.ndarray, got: np.ndarray) -> Parity:
+    """Compare one output of any shape and type: where the largest value lies, or items that are the same.
+
+    Raises:
+        ExportError: their shapes differ.
+    """
+    if expected.shape != got.shape:
+        raise ExportError(
+            f"the exported model gives an output of shape {got.shape}, the reference of {expected.shape}"
+        )
+    first, second = expected.astype(np.float64), got.astype(np.float64)
+    scale, difference = (float(np.abs(array).max(initial=0.0)) for array in (first, first - second))
+    same = np.isclose(first, second, rtol=1e-3, atol=1e-5)
+    if first.ndim > 1 and first.size:
+        same = first.argmax(1) == second.argmax(1)
+    return Parity(
+        images=len(first) if first.ndim else 1,
+        top1_agreement=float(same.mean()) if same.size else 1.0,
+        max_abs_diff=difference,
+        logit_scale=scale,
+        max_rel_diff=difference / scale if scale else difference,
+    )
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    """Return one array with the rows of several; flat where they have none in common."""
+    if all(array.ndim and array.shape[1:] == arrays[0].shape[1:] for array in arrays):
+        return np.concatenate(arrays)
+    return np.concatenate([array.reshape(-1) for array in arrays])
+
+
+def named_arrays(model: "nn.Module", examples: Iterable[tuple[Any, ...]]) -> Iterator[Outputs]:
+    """Yield the outputs of a model by name, for forward's arguments; in eval mode, on the CPU."""
+    import torch
+
+    from edgeprune.backends.flat import named_outputs
+
+    for arguments in examples:
+        with torch.inference_mode():
+            outputs = named_outputs(model(*arguments))
+        yield {name: _array(tensor) for name, tensor in outputs.items()}
+
+
+def _array(tensor: "Tensor") -> np.ndarray:
+    import torch
+
+    narrow = tensor.dtype in (torch.bfloat16, torch.float16)
+    return np.asarray((tensor.float() if narrow else tensor).numpy())
 
 
 def torch_outputs(

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeprune import tasks
 from edgeprune.backends.base import ALONE, MODELS
 from edgeprune.backends.inputs import ModelInput
 from edgeprune.errors import BenchError
@@ -12,6 +14,10 @@ from edgeprune.tasks import Classification, Task
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from edgeprune.backends.flat import Example
+    from edgeprune.data import DataBundle
+    from edgeprune.runs.run import Run
 
 NO_DATA = "no test images are known: name a data set with --data"
 
@@ -25,12 +31,14 @@ class Subject:
         origin: where it comes from, for people.
         load: builds it, in eval mode on the CPU; None where only a file of it is known.
         file: an ONNX file of it; None where it is yet to be exported.
+        example: makes what its forward is given; None where that is a batch of the data's images.
     """
 
     name: str
     origin: str
     load: "Callable[[], nn.Module] | None" = None
     file: Path | None = None
+    example: "Callable[[nn.Module], Example] | None" = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Subjects:
         models: one, or baseline and pruned.
         folder: with their ``export/`` and ``bench/``; None where nothing is kept.
         inputs: typed by the user; none where files or data say it all.
-        test_batches: gives (images, target) batches to score exported files on; None where no data is known.
+        data: loads the data set whose images the models take; None where none is known.
         why_no_score: why there are no such batches.
         task: returns the one that they are scored by.
         is_run: whether ``folder`` is a run folder.
@@ -52,10 +60,15 @@ class Subjects:
     models: tuple[Subject, ...]
     folder: Path | None = None
     inputs: tuple[ModelInput, ...] = ()
-    test_batches: Callable[[], Iterable[tuple[Any, Any]]] | None = None
+    data: "Callable[[], DataBundle] | None" = None
     why_no_score: str = NO_DATA
     task: Callable[[], Task] = Classification
     is_run: bool = False
+
+    def test_batches(self) -> Iterable[tuple[Any, Any]]:
+        """Return the normalised test images with their targets, in their fixed order."""
+        assert self.data is not None
+        return self.data().batches("test")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,6 +85,26 @@ class Subjects:
         """The files by name, where they are all known; None where models are to be exported."""
         files = {model.name: model.file for model in self.models if model.file is not None}
         return files if len(files) == len(self.models) else None
+
+
+def run_subjects(folder: Path) -> Subjects:
+    """Return the models of a run as subjects, with its data."""
+
+    def load(name: str) -> "nn.Module":
+        return _run(folder).load(name)
+
+    models = tuple(Subject(name, str(folder), partial(load, name)) for name in MODELS)
+
+    def task() -> Task:
+        return tasks.get(_run(folder).task)
+
+    return Subjects(str(folder), models, folder, data=lambda: _run(folder).data(), task=task, is_run=True)
+
+
+def _run(folder: Path) -> "Run":
+    from edgeprune.runs.run import Run
+
+    return Run.open(folder)
 
 
 def names_for(count: int) -> Sequence[str]:

@@ -6,16 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgeprune import tasks
 from edgeprune.backends.base import MODELS
 from edgeprune.backends.inputs import check_same_inputs, fed_shapes, merged, onnx_inputs
-from edgeprune.backends.subjects import Subject, Subjects
+from edgeprune.backends.subjects import Subjects, run_subjects
 from edgeprune.bench.accuracy import Batches, Scorer, no_accuracy
 from edgeprune.bench.compare import refuse_mixed_energy
 from edgeprune.bench.copies import changed_since, private_copies
 from edgeprune.bench.detect import find_device
 from edgeprune.bench.files import (
-    ExportedFiles,
     Files,
     LooseFiles,
     exported_files,
@@ -123,7 +121,7 @@ def bench_run(
             models,
             shapes,
             options=options,
-            batches=subjects.test_batches if accuracy else None,
+            batches=subjects.test_batches if accuracy and subjects.data else None,
             why_no_score=subjects.why_no_score if accuracy else NOT_ASKED,
             task=subjects.task,
             transport=transport,
@@ -341,18 +339,6 @@ def files_of(models: Mapping[str, str | Path] | Files | Subjects) -> Files:
     return loose_files(models) if isinstance(models, Mapping) else models
 
 
-def run_subjects(run: Path) -> Subjects:
-    """Return what was exported of a run as subjects, to be scored on its test images."""
-    models = tuple(Subject(name, str(run)) for name in MODELS)
-
-    def task() -> Task:
-        from edgeprune.runs.run import Run
-
-        return tasks.get(Run.open(run).task)
-
-    return Subjects(str(run), models, run, test_batches=lambda: test_batches(run), task=task, is_run=True)
-
-
 def fed_by(subjects: Subjects, models: Files, batch: int) -> tuple[dict[str, tuple[int, ...]], int]:
     """Return the shapes that a measurement feeds, where they are not the files' own, and the images in one call.
 
@@ -364,7 +350,7 @@ def fed_by(subjects: Subjects, models: Files, batch: int) -> tuple[dict[str, tup
     Raises:
         BenchError: the files take different inputs, or an input's sizes are free and not typed.
     """
-    if isinstance(models, ExportedFiles) and not subjects.inputs:
+    if subjects.is_run:
         return {}, batch
     files = {path: onnx_inputs(path) for name in models.names if (path := models.onnx(name)) is not None}
     if not files:
@@ -378,13 +364,6 @@ def fed_by(subjects: Subjects, models: Files, batch: int) -> tuple[dict[str, tup
         if None not in item.shape[1:]
     }
     return {name: shape for name, shape in shapes.items() if own.get(name) != shape}, images
-
-
-def test_batches(run: Path) -> Batches:
-    """Return the run's normalised test images, in their fixed order."""
-    from edgeprune.runs.run import Run
-
-    return Run.open(run).data().batches("test")
 
 
 def _ignore_progress(*_event: object) -> None:

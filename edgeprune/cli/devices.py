@@ -41,6 +41,7 @@ from edgeprune.runs.subject_options import FLAGS, SubjectOptions
 @grouped("--layers", group="measurement", is_flag=True, help="Time every layer too, in passes of their own.")
 @grouped("--no-accuracy", group="measurement", is_flag=True, help="Leave out the accuracy of the files.")
 @grouped("--resume", is_flag=True, help="Measure the rounds that an interrupted measurement lacks.")
+@trusts
 @grouped("--json", "json_path", metavar="FILE", help="Write the result to this file too; - prints it.")
 def bench(
     models: tuple[str, ...], device: str | None, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
@@ -49,8 +50,9 @@ def bench(
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
-    RUN is a run folder; without it, the latest under runs/. MODEL and PRUNED are ONNX files: one alone, or two that
-    are compared. Each round is a fresh process with one model, baseline and pruned in turn, so that drift cancels.
+    RUN is a run folder; without it, the latest under runs/. MODEL and PRUNED are one model alone, or two that are
+    compared: ONNX files, or files of edgeprune.save, names and package.module:factory, which are exported first. Each
+    round is a fresh process with one model, baseline and pruned in turn, so that drift cancels.
 
     \b
     edgeprune bench
@@ -60,9 +62,11 @@ def bench(
     edgeprune bench runs/mine --runtime all
     edgeprune bench runs/mine --device jetson --host user@board
     edgeprune bench baseline.onnx pruned.onnx --json result.json
+    edgeprune bench mypackage.nets:make pruned.safetensors --weights trained.pt
     edgeprune bench net.onnx --input x=1x3x96x96 --input ids=1x16:int64
     """
     from edgeprune.bench import bench_run
+    from edgeprune.devices import CPU
     from edgeprune.latency.utilization import utilization_of
     from edgeprune.reporting.console import print_measurement, print_table, progress_bars
     from edgeprune.reporting.rows import (
@@ -75,7 +79,7 @@ def bench(
         widths_line,
     )  # fmt: skip
     from edgeprune.runs.run import Run
-    from edgeprune.runs.subjects import subjects_of
+    from edgeprune.runs.subjects import measurable, subjects_of
 
     subjects = subjects_of(models or [str(latest_run(None))], SubjectOptions(**subject))
     summary = None
@@ -93,7 +97,10 @@ def bench(
             assume_device=assume_device, precision=precision, widths=utilization_of,
         )  # fmt: skip
         return
-    with progress_bars() as progress:
+    to = ["onnx"] if device in (None, CPU) else ["onnx", "onnx-fp16"]
+    if precision == "int8":
+        to.append("onnx-int8")
+    with progress_bars() as progress, measurable(subjects, to, progress) as subjects:
         result = bench_run(
             subjects, device=device, batch=batch, threads=threads, seconds=seconds,
             json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,

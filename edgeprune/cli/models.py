@@ -7,22 +7,18 @@ from typing import Any
 import click
 
 from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
-from edgeprune.cli.options import grouped, model_classes, options_of
+from edgeprune.cli.options import grouped, options_of
 from edgeprune.methods import MethodOptions
 from edgeprune.options.bounds import IMAGES
 from edgeprune.options.checks import Count
+from edgeprune.runs.subject_options import FLAGS, OF_MODELS, SUBJECT_FIELDS, SubjectOptions
 
 
 @main.command()
 @click.argument("model")
-@grouped(
-    "--input",
-    "shape",
-    group="model",
-    metavar="CxHxW",
-    help="Trace with an image of this shape  [default: 3x32x32 for CIFAR models, else 3x224x224].",
+@options_of(
+    SubjectOptions, flags=FLAGS, only=OF_MODELS, main=("inputs", "example", "weights", "into", "classes")
 )
-@model_classes
 @grouped(
     "--ignore",
     group="model",
@@ -34,28 +30,25 @@ from edgeprune.options.checks import Count
 @trusts
 @as_json
 def inspect(
-    model: str,
-    shape: str | None,
-    classes: int | None,
-    ignore: tuple[str, ...],
-    opaque: list[str] | None,
-    to_json: bool,
+    model: str, ignore: tuple[str, ...], opaque: list[str] | None, to_json: bool, **subject: Any
 ) -> None:
     """Show the sets of coupled channels of a model, what they cost, and what is protected and why.
 
-    MODEL is a zoo name, a torchvision name, package.module:factory, or a run folder.
+    MODEL is a zoo name, a torchvision name, package.module:factory, a file of edgeprune.save, or a run folder.
 
     \b
     edgeprune inspect resnet56
     edgeprune inspect torchvision:shufflenet_v2_x1_0 --input 3x224x224
     edgeprune inspect mypackage.nets:make --input 3x64x64 --json
+    edgeprune inspect nets:make --input x=1x3x64x64 --input ids=1x16:int64
+    edgeprune inspect pruned.safetensors
     edgeprune inspect runs/mine
     """
     from edgeprune.api import describe
     from edgeprune.reporting.console import print_table
     from edgeprune.runs.inspection import group_rows, inspected_graph, protected_rows
 
-    graph = inspected_graph(model, shape, classes, ignore, opaque)
+    graph = inspected_graph(model, SubjectOptions(**subject), ignore, opaque)
     description = describe(graph)
     if to_json:
         say(description)
@@ -131,7 +124,8 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
 
 
 @main.command()
-@click.argument("run", required=False)
+@click.argument("models", metavar="[RUN | MODEL [PRUNED]]", nargs=-1)
+@options_of(SubjectOptions, flags=FLAGS)
 @grouped("--to", metavar="NAMES", about=_backends)
 @grouped("--trt", is_flag=True, help="Build TensorRT engines too, where CUDA and TensorRT are.")
 @grouped(
@@ -173,31 +167,45 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
 @trusts
 @as_json
 def export(
-    run: str | None, to: str | None, trt: bool, images: int, opset: int | None, to_json: bool, **engines: Any
+    models: tuple[str, ...],
+    to: str | None,
+    trt: bool,
+    images: int,
+    opset: int | None,
+    to_json: bool,
+    **options: Any,
 ) -> None:
     """Export baseline and pruned model to ONNX and other files, checked against torch on real images.
 
-    RUN is a run folder; without it, the latest under runs/. What a backend needs is exported too.
+    RUN is a run folder; without it, the latest under runs/. MODEL and PRUNED are any models, one or two: files of
+    edgeprune.save, names, or package.module:factory; they go to --out. What a backend needs is exported too.
 
     \b
     edgeprune export
     edgeprune export runs/mine --to onnx,onnx-int8
     edgeprune export runs/mine --to openvino --precision int8
     edgeprune export runs/mine --trt --precision int8 --timing-cache kernels.cache
+    edgeprune export nets:make pruned.safetensors --weights net.pt --out files
     """
     from edgeprune.backends import ExportRecord, export_run
     from edgeprune.backends.listing import artifact_table, lines
     from edgeprune.reporting.console import print_table, progress_bars
+    from edgeprune.runs.subjects import subjects_of
 
-    chosen = chosen_backends(to, trt, opset, engines)
-    place = latest_run(run)
+    subject = {name: options.pop(name) for name in SUBJECT_FIELDS}
+    chosen = chosen_backends(to, trt, opset, options)
+    subjects = subjects_of(models or [str(latest_run(None))], SubjectOptions(**subject))
+    if subjects.files is not None or subjects.models[0].load is None:
+        raise click.UsageError(f"{subjects.title} is exported already: name models, or a run")
+    place = subjects.folder
     with progress_bars() as progress:
-        content = export_run(place, to=chosen, images=images, progress=progress)
+        content = export_run(subjects, to=chosen, images=images, progress=progress)
     if to_json:
         say(content)
         return
     record = ExportRecord.from_dict(content)
-    print_table(f"{place}/export: compared on {images} images", *artifact_table(record))
+    compared = next((made.parity.images for made in record.artifacts if made.parity), 0)
+    print_table(f"{place}/export: compared on {compared} images", *artifact_table(record))
     for line in lines(record):
         echo(line)
     echo(f"next: edgeprune bench {place}", err=True)

@@ -35,6 +35,11 @@ def model_names() -> list[str]:
     return [*CIFAR_DEPTHS, *CIFAR_OTHERS, *IMAGENET, *TORCHVISION, *UNETS, *SEGMENTERS]
 
 
+def is_model_name(name: str) -> bool:
+    """Return whether a name is one of a model: of the zoo, of torchvision, or of a user's own factory."""
+    return ":" in name or name in model_names() or name in DETECTORS
+
+
 def is_cifar_sized(name: str) -> bool:
     """Return whether the model is for images of 32x32; all others are for 224x224."""
     return name in CIFAR_DEPTHS or name in CIFAR_OTHERS

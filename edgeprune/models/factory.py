@@ -47,6 +47,17 @@ def attribute_of(name: str) -> Callable[..., Any]:
         return _attribute(_import(module, name), attribute, name)
 
 
+def called(name: str) -> Any:
+    """Import ``package.module:function`` and call it without arguments; return what it returns.
+
+    Raises:
+        ModelError: the module or function does not exist, or it fails, or takes arguments.
+    """
+    module, _, attribute = name.partition(":")
+    with _working_folder_importable():
+        return _call(_attribute(_import(module, name), attribute, name), {}, name)
+
+
 @contextmanager
 def _working_folder_importable() -> Iterator[None]:
     """Add the working folder to the import path: a console script, unlike ``python -m``, does not search it."""
@@ -99,10 +110,31 @@ def _accepted(factory: Callable[..., Any], standard_args: dict[str, Any]) -> dic
 
 
 def _call(factory: Callable[..., Any], args: dict[str, Any], name: str) -> Any:
+    missing = _missing(factory, args)
+    if missing:
+        raise ModelError(
+            f"{name} wants {', '.join(missing)}, which nothing gives: name a function that is called without it"
+        )
     try:
         return factory(**args)
     except Exception as error:  # the user's own code: its traceback is kept as the cause
         raise ModelError(f"{name} failed: {_one_line(error)}") from error
+
+
+def _missing(factory: Callable[..., Any], args: dict[str, Any]) -> list[str]:
+    """Return the arguments that a factory cannot be called without, and that are not there."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in optional
+        and parameter.name not in args
+    ]
 
 
 def _one_line(error: Exception) -> str:

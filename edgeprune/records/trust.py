@@ -42,6 +42,11 @@ def trusting(*packages: str) -> Iterator[None]:
         _PACKAGES.reset(token)
 
 
+def trusted_packages() -> tuple[str, ...]:
+    """Return the packages that are trusted now, sorted."""
+    return tuple(sorted(_PACKAGES.get()))
+
+
 def vouch_for_factory(name: str) -> None:
     """Trust a factory that the user typed: runs made with it need no --trust."""
     _typed_factories.add(name)

@@ -1,12 +1,13 @@
 """What the command line may be told of models that no run folder describes. Nothing heavy is imported."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from edgeprune.errors import ModelError
-from edgeprune.options.bounds import PIXELS
+from edgeprune.options.bounds import CLASSES, PIXELS
 from edgeprune.options.fields import check_fields, option
 
 FLAGS = {"inputs": "--input"}  # a field as it is typed, where that differs
+OF_MODELS = ("inputs", "example", "weights", "into", "classes")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,27 @@ class SubjectOptions:
         "model",
         main=True,
         metavar="NAME=SHAPE",
+    )
+    example: str | None = option(
+        None,
+        "Feed what this function returns, package.module:function: a tensor, or a tuple of forward's arguments.",
+        "model",
+        metavar="FUNCTION",
+    )
+    weights: list[str] | None = option(
+        None,
+        "Load these weights into a model that is named. Once for each model, in their order.",
+        "model",
+        metavar="FILE",
+    )
+    into: str | None = option(
+        None,
+        "Load a saved network into what this makes, package.module:factory, where its file needs its class.",
+        "model",
+        metavar="FACTORY",
+    )
+    classes: int | None = option(
+        None, "Build a model that is named with this many classes.", "model", CLASSES, unset="10 or 1000"
     )
     data: str | None = option(
         None,
@@ -57,3 +79,6 @@ class SubjectOptions:
     def typed(self) -> list[str]:
         """The names of the fields that were typed."""
         return [name for name, value in vars(self).items() if value is not None]
+
+
+SUBJECT_FIELDS = tuple(item.name for item in fields(SubjectOptions))

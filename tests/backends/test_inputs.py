@@ -31,8 +31,8 @@ def test_an_input_as_it_is_typed() -> None:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["x"], "`inputs` is 'x': write it as NAME=1x3x224x224"),
-        (["x=0x3"], "write it as"),
+        (["x"], "`inputs` 'x' is not of the form 3x224x224, or NAME=1x3x224x224"),
+        *((text, "is not of the form") for text in (["x=0x3"], [""], ["3x"], ["3,224,224"], ["ax2"])),
         (["x=1x3:float23"], "unknown type 'float23' .did you mean 'float32'"),
         (["x=99999x99999x99999"], "has 999.970.000.299.999 values|values: at most"),
         (["x=1x3", "x=1x4"], "names 'x' 2 times"),

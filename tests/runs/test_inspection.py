@@ -7,7 +7,8 @@ from click.testing import CliRunner
 
 from edgeprune.cli import main
 from edgeprune.errors import ModelError
-from edgeprune.runs.inspection import inspected_graph, parse_shape
+from edgeprune.runs.inspection import inspected_graph
+from edgeprune.runs.subject_options import SubjectOptions
 
 
 def test_a_zoo_model_as_json() -> None:
@@ -38,16 +39,10 @@ def test_the_table_names_layers_and_reasons() -> None:
     [("vgg16_cifar", 14_987_210), ("mobilenetv1_cifar", 3_217_226), ("mobilenetv1", 4_231_976)],
 )
 def test_models_come_with_their_own_example(name: str, params: int) -> None:
-    assert inspected_graph(name, None, None).params() == params
-
-
-@pytest.mark.parametrize("text", ["", "3x", "3x0x4", "3,224,224", "ax2"])
-def test_a_shape_that_is_none(text: str) -> None:
-    with pytest.raises(ModelError, match="3x224x224"):
-        parse_shape(text)
+    assert inspected_graph(name).params() == params
 
 
 def test_unknown_and_untraceable() -> None:
     assert CliRunner().invoke(main, ["inspect", "resnet21"]).exit_code == 1
     with pytest.raises(ModelError):
-        inspected_graph("torchvision:resnet18", "3x1x", None)
+        inspected_graph("torchvision:resnet18", SubjectOptions(inputs=["3x1x"]))

@@ -50,9 +50,9 @@ def test_a_run_keeps_a_part_whole(tmp_path: Path, short: TrainPruneOptions) -> N
     x = torch.randn(2, *run.config["input_shape"])
     assert torch.isfinite(after(x)).all()
     # `inspect` looks at the run as it was pruned, and otherwise only where it is asked to.
-    graph = inspected_graph(str(run.path), None, None)
+    graph = inspected_graph(str(run.path))
     assert NOTE in graph.notes and graph.classes == next(run.plans())[0].classes
-    assert inspected_graph(str(run.path), None, None, opaque=["inside"]).chosen == ("inside",)
+    assert inspected_graph(str(run.path), opaque=["inside"]).chosen == ("inside",)
     # A comparison or search of the run's baseline does as the run did.
     assert shared_training(str(run.path), {})["opaque"] == ["norm"]
     # It is resumed as it was begun.

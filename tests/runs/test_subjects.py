@@ -130,9 +130,14 @@ def test_a_pair_with_two_inputs_on_this_machine(tmp_path: Path, monkeypatch: pyt
         (["a.onnx", "wide.onnx"], "the inputs differ: x=?x3 in a.onnx, x=?x4 in wide.onnx"),
         (["a.onnx", "--input", "z=1x3"], "--input: unknown input 'z'; known: x"),
         (["a.onnx", "--input", "x=1"], "--input: x=1 does not fit the file"),
-        (["a.onnx", "--input", "x=one"], "--input is 'x=one': write it as"),
+        (["a.onnx", "--input", "x=one"], "--input 'x=one' is not of the form"),
         (["a.onnx", "a.onnx", "a.onnx"], "3 models were named"),
-        (["a.onnx", "run"], "run is none of"),
+        (["a.onnx", "run"], "run is a folder: a run or an export is named alone"),
+        (["a.onnx", "resnet8"], "one is an ONNX file, the other is not"),
+        (["weights.pt"], "weights alone need their class"),
+        (["a.onnx", "--weights", "weights.pt"], "--weights has no effect on an ONNX file"),
+        (["resnet2O"], "no such model: resnet2O (did you mean 'resnet20'?)"),
+        (["no.safetensors"], "no such file: no.safetensors; edgeprune.save writes one"),
         (["a.onnx", "--resume"], "measure with --out or a result file"),
         (["a.onnx", "--layers"], "--layers compares the layers of two models"),
         (["a.onnx", "--data", "digitz"], "did you mean 'digits'"),
@@ -143,6 +148,7 @@ def test_a_pair_with_two_inputs_on_this_machine(tmp_path: Path, monkeypatch: pyt
 def test_wrong_use_is_one_line(scripted: Scripted, words: list[str], message: str) -> None:
     digits_run(Path("run"))
     Path("text.onnx").write_text("no ONNX")
+    Path("weights.pt").write_bytes(b"")
     for name, inputs in (("a", {"x": (None, 3)}), ("other", {"y": (None, 3)}), ("wide", {"x": (None, 4)})):
         summing_onnx(Path(f"{name}.onnx"), **inputs)
     scripted.latency_ns = {"a": 1_000_000}
@@ -153,7 +159,7 @@ def test_a_run_is_a_source_like_others(tmp_path: Path) -> None:
     run = digits_run(tmp_path / "run")
     subjects = subjects_of([str(run)])
     assert subjects.is_run and subjects.names == ("baseline", "pruned") and subjects.folder == run
-    assert subjects.test_batches is not None
+    assert subjects.data is not None
     images, labels = next(iter(subjects.test_batches()))
     assert images.shape[1:] == (3, 32, 32) and len(labels) == len(images)
     with pytest.raises(EdgePruneError, match="leave `data` out"):
