@@ -60,9 +60,9 @@ class OnnxNms(FromOnnx):
         if not batches:
             raise ExportError("there are no images to compare the exported model on")
         expected = [
-            found for output in run_onnx(self.source(job), batches) for found in detections_of(_split(output))
+            one for output in run_onnx(self.source(job), batches) for one in detections_of(_split(output))
         ]
-        got = [found for batch in batches for found in _detections(path, np.asarray(batch))]
+        got = [one for batch in batches for one in _detections(path, np.asarray(batch))]
         scores = [
             float((ours["scores"] - theirs["scores"]).abs().max())
             for ours, theirs in zip(expected, got, strict=True)

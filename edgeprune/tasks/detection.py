@@ -136,8 +136,8 @@ class Detection(Task):
         meter = BoxMeter()
         for rows, target in zip(totals["detections"], totals["targets"], strict=True):
             table = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
-            found = {"boxes": table[:, :4], "scores": table[:, 4], "labels": table[:, 5].long()}
-            meter.add_detections([found], [target])
+            detections = {"boxes": table[:, :4], "scores": table[:, 4], "labels": table[:, 5].long()}
+            meter.add_detections([detections], [target])
         return meter.values()
 
     def outputs_of(self, output: Any) -> "Tensor":
@@ -176,7 +176,7 @@ class BoxMeter:
         """Add the detections of a batch, and what is in its images."""
         self._images += len(target)
         self._precision.update(
-            [{name: tensor.cpu() for name, tensor in found.items()} for found in detections],
+            [{name: tensor.cpu() for name, tensor in one.items()} for one in detections],
             [{name: tensor.cpu() for name, tensor in truth.items()} for truth in target],
         )
 
