@@ -397,7 +397,7 @@ def test_an_onnx_file_that_reads_other_files(tmp_path: Path, mark: Path) -> None
     from bench.remote_fixtures import record_onnx
     from onnx import TensorProto, helper
 
-    from edgeprune.bench.run import exported_models
+    from edgeprune.bench.files import exported_files
 
     run = hostile_run(tmp_path / "run", "resnet8", mark)
     (run / "export").mkdir()
@@ -411,7 +411,7 @@ def test_an_onnx_file_that_reads_other_files(tmp_path: Path, mark: Path) -> None
         onnx.save(helper.make_model(graph), run / "export" / f"{name}.onnx")
     record_onnx(run / "export")
     with pytest.raises(EdgePruneError, match="keeps weights in other files"):
-        exported_models(run)
+        exported_files(run)
 
 
 def test_a_record_that_names_files_elsewhere(tmp_path: Path, mark: Path) -> None:

@@ -60,9 +60,9 @@ class OnnxNms(FromOnnx):
         if not batches:
             raise ExportError("there are no images to compare the exported model on")
         expected = [
-            one for output in run_onnx(self.source(job), batches) for one in detections_of(_split(output))
+            image for output in run_onnx(self.source(job), batches) for image in detections_of(_split(output))
         ]
-        got = [one for batch in batches for one in _detections(path, np.asarray(batch))]
+        got = [image for batch in batches for image in _detections(path, np.asarray(batch))]
         scores = [
             float((ours["scores"] - theirs["scores"]).abs().max())
             for ours, theirs in zip(expected, got, strict=True)

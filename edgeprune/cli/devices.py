@@ -200,7 +200,7 @@ def lut() -> None:
 )
 @grouped(
     "--input",
-    "shape",
+    "inputs",
     group="model",
     metavar="CxHxW",
     help="Set the shape of an image  [default: 3x32x32 for CIFAR models, else 3x224x224].",
@@ -230,7 +230,7 @@ def lut() -> None:
 @trusts
 @as_json
 def lut_build(
-    model: str, shape: str | None, classes: int | None, device: str | None, remote_host: Any, precision: str | None,
+    model: str, inputs: str | None, classes: int | None, device: str | None, remote_host: Any, precision: str | None,
     batch: int, threads: int | None, out: str | None, to_json: bool, assume_device: bool,
 ) -> None:  # fmt: skip
     """Time a model's layers at many widths, on the runtime that will be used.
@@ -248,7 +248,7 @@ def lut_build(
 
     with progress_bars() as progress:
         table = latency_tables.build_latency_table(
-            model, shape=shape, classes=classes, device=device, host=remote_host, precision=precision, batch=batch,
+            model, shape=inputs, classes=classes, device=device, host=remote_host, precision=precision, batch=batch,
             threads=threads, out=out, assume_device=assume_device, progress=progress,
         )  # fmt: skip
     _say_lut(table, to_json)

@@ -27,9 +27,10 @@ def prune(model: str, out: str, images: str | None, to_json: bool, **options: An
     they give what they gave before, and held-out inputs show how far the outputs agree with the original's.
 
     \b
-    edgeprune prune model.onnx --images inputs.npz --target flops=0.7 -o smaller.onnx
-    edgeprune prune model.onnx --images photos --scale 1/255 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
-        --color rgb --max-change 0.02 -o smaller.onnx
+    edgeprune prune model.onnx --images x.npz --target flops=0.7 -o small.onnx
+    edgeprune prune model.onnx --images photos --scale 1/255 --color rgb
+        --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+        --max-change 0.02 -o small.onnx
     """
     from edgeprune.post_training.files import prune_file
     from edgeprune.reporting.console import progress_bars

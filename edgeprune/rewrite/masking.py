@@ -1,6 +1,5 @@
 """The masked network: the user's own, with dropped channels multiplied by zero wherever they are read."""
 
-import math
 from collections import defaultdict
 from typing import Any
 
@@ -108,7 +107,7 @@ def masked_weights(graph: Graph, flow: Flow, plan: Plan) -> dict[str, Tensor] | 
 def _emptied(weight: Tensor, axis: int, alive: Tensor) -> Tensor:
     """Return a weight with zeros where an index along ``axis`` is not alive."""
     product = weight * alive.view([-1 if a == axis else 1 for a in range(weight.dim())])
-    if math.isfinite(product.sum().item()):
+    if bool(product.sum().isfinite()):
         return product
     return weight.index_fill(axis, (~alive).nonzero()[:, 0], 0.0)  # zero times infinity is no zero
 

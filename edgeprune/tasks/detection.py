@@ -176,7 +176,7 @@ class BoxMeter:
         """Add the detections of a batch, and what is in its images."""
         self._images += len(target)
         self._precision.update(
-            [{name: tensor.cpu() for name, tensor in one.items()} for one in detections],
+            [{name: tensor.cpu() for name, tensor in image.items()} for image in detections],
             [{name: tensor.cpu() for name, tensor in truth.items()} for truth in target],
         )
 

@@ -224,6 +224,7 @@ def test_without_cuda_the_onnx_is_done_and_the_exit_is_0(
 
     cudart.devices = 0
     monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr("edgeprune.runs.subjects.Run", sys.modules["edgeprune.runs.run"].Run)
     done = CliRunner().invoke(
         main, ["export", str(stub.path), "--trt", "--precision", "int8", "--images", "40"]
     )

@@ -29,6 +29,7 @@ from edgeprune_target.measure import measure
 from bench.test_detect import with_fake_runtime
 from edgeprune.bench import bench_run
 from edgeprune.bench import run as bench_module
+from edgeprune.bench.files import loose_files
 from edgeprune.bench.local import LocalTransport
 from edgeprune.bench.process import OnEvent, ignore_event
 from edgeprune.devices import load_device
@@ -84,7 +85,7 @@ def bench(
     monkeypatch.setattr("edgeprune.bench.options.ROUND_S", 5.0)
     monkeypatch.setattr("edgeprune.bench.session.Session.chosen", with_fake_runtime)
     models = fake_models({"latency_ns": 400_000}, {"latency_ns": 200_000})
-    monkeypatch.setattr(bench_module, "exported_models", lambda run: models)
+    monkeypatch.setattr(bench_module, "exported_files", lambda folder: loose_files(models))
 
     def run(root: Path, device: str = "jetson", between: Callable[[], None] | None = None) -> dict:
         transport = FastBoard(root)

@@ -10,6 +10,7 @@ from bench.conftest import Scripted
 from edgeprune.bench import bench_run
 from edgeprune.bench import run as bench_module
 from edgeprune.bench.detect import detect_report, find_device
+from edgeprune.bench.files import loose_files
 from edgeprune.bench.local import LocalTransport
 from edgeprune.errors import BenchError
 
@@ -90,7 +91,7 @@ def test_bench_on_the_jetson_that_is_here(
     monkeypatch.setattr("edgeprune.bench.session.Session.chosen", with_fake_runtime)
     monkeypatch.setattr("edgeprune.bench.options.MIN_ROUNDS", 2)
     models = fake_models({"latency_ns": 2_000_000}, {"latency_ns": 1_000_000})
-    monkeypatch.setattr(bench_module, "exported_models", lambda run: models)
+    monkeypatch.setattr(bench_module, "exported_files", lambda folder: loose_files(models))
     result = bench_run(tmp_path / "run", device="jetson", seconds=1.6, accuracy=False, threads=1)
     assert result["device"]["name"] == "jetson-agx-thor"
     assert (tmp_path / "run/bench/jetson-agx-thor.json").is_file()

@@ -11,8 +11,12 @@ from edgeprune.cli import main
 from edgeprune.cli.options import GroupedOption
 from edgeprune.options.checks import Count, Quantity
 
-REQUIRED = {"inspect": ["resnet8"], "verify": ["--budget", "b.toml"], "lut build": ["--model", "resnet8"]}
-CARRIED = {"inspect": ["model"], "verify": ["budget"], "lut build": ["model"]}
+# Words that a command cannot do without, by the parameter that they are for.
+REQUIRED = {
+    "inspect": {"model": ["resnet8"]}, "verify": {"budget": ["--budget", "b.toml"]},
+    "lut build": {"model": ["--model", "resnet8"]},
+    "prune": {"model": ["model.onnx"], "out": ["--out", "small.onnx"]},
+}  # fmt: skip
 
 
 def commands(group: click.Group = main, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -45,7 +49,8 @@ def run(command: str, param: click.Parameter, *values: str) -> tuple[int, str]:
     typed = [
         word for v in values for word in ([param.opts[0], v] if isinstance(param, click.Option) else [v])
     ]
-    needed = [] if param.name in CARRIED.get(command, []) else REQUIRED.get(command, [])
+    required = REQUIRED.get(command, {})
+    needed = [word for name, words in required.items() if name != param.name for word in words]
     result = CliRunner().invoke(main, [*command.split(), *needed, *typed])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert result.stdout == ""

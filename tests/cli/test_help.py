@@ -35,7 +35,7 @@ def help_of(name: str, flag: str = "--help") -> str:
 
 def listed(text: str) -> list[str]:
     """The options that a help lists, by the first of their names."""
-    return re.findall(r"^  (?:-h, )?(--[a-z-]+)(?=  | [A-Z]| / |$)", text, re.MULTILINE)
+    return re.findall(r"^  (?:-[a-z], )?(--[a-z-]+)(?=  | [A-Z]| / |$)", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -25,8 +25,8 @@ def test_unknown_name_is_answered_by_the_near_one() -> None:
         torchvision_model("resnet19", num_classes=10)
 
 
-@pytest.mark.parametrize("name", ["fcn_resnet50", "fasterrcnn_resnet50_fpn"])
-def test_only_classifiers(name: str) -> None:
+@pytest.mark.parametrize("name", ["r3d_18", "raft_small"])
+def test_networks_for_videos_and_flow_are_unknown(name: str) -> None:
     with pytest.raises(ModelError, match="unknown torchvision model"):
         torchvision_model(name, num_classes=10)
 
