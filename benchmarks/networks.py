@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from edgeprune.graph.classes import build_graph
 from edgeprune.rewrite.compaction import compact
-from edgeprune.rewrite.proof import compared
+from edgeprune.rewrite.proof import MaskedOriginal, compared
 
 HYBRIDS = """
 mobilevit_xxs mobilevitv2_050 efficientformer_l1 efficientformerv2_s0 efficientvit_b0 efficientvit_m0 fastvit_t8
@@ -160,7 +160,8 @@ def row_of(key: Row) -> Row:
     except Exception as error:  # a traceback is a finding too
         return {"built": True, "error": f"{type(error).__name__}: {error}"}
     finished = time.perf_counter()
-    wanted, result = compared(graph, graph.flow, done.plan, done.model, done.rewritten)
+    original = MaskedOriginal(graph, graph.flow, done.plan, done.rewritten)
+    wanted, result = compared(original, done.model)
     channels = sum(p.channels for p in graph.protected)
     return {
         "built": True,

@@ -31,7 +31,10 @@ CLOSE_HALF = 5e-2
 
 @dataclass(frozen=True)
 class Result:
-    """What was done to a file; counts are (before, after)."""
+    """What was done to a file; counts are (before, after).
+
+    FLOPs are of one input where the file takes any number of them, else of the batch that it was exported for.
+    """
 
     model: str
     out: str
@@ -113,6 +116,7 @@ def prune_file(
     network, example = _made(file, specs, inputs, options)
     graph = build_graph(network, example)
     size = _batch_size(specs)
+    counted = len(example[0]) if size is None else 1
     run = PostTraining(
         graph,
         inputs,
@@ -132,7 +136,7 @@ def prune_file(
         out=str(out),
         target=options.target or f"max-change={options.max_change:g}",
         inputs=None if inputs is None else inputs.note,
-        flops=(graph.flops(), graph.flops(cut.plan.keep)),
+        flops=(graph.flops() // counted, graph.flops(cut.plan.keep) // counted),
         params=(_numbers(file), _numbers(cut.file)),
         size_bytes=(file.model.ByteSize(), cut.file.model.ByteSize()),
         steps=tuple(steps),
