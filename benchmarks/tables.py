@@ -302,6 +302,27 @@ def finetuned_table() -> str:
     return f"{markdown(heads, rows)}\n\n{what} {on_machine(found)}"
 
 
+def onnx_table() -> str:
+    """A ResNet-56 that is pruned from its ONNX file alone."""
+    result = read("onnx_resnet56")
+    accuracy, steps = result["test_accuracy"], {step["step"]: step for step in result["held_out"]}
+    cut, fitted = steps["cut"], steps[f"fitted ({result['fit']})"]
+    (flops, left), (params, params_left) = result["flops"], result["params"]
+    rows = [
+        ["test images", percent(accuracy["original"]), "", percent(accuracy["pruned"])],
+        ["agreement, held-out images", "", percent(cut["top1"]), percent(fitted["top1"])],
+        ["FLOPs", f"{flops / 1e6:.2f} M", f"{left / 1e6:.2f} M", f"{left / 1e6:.2f} M"],
+        ["parameters", f"{params:,}", f"{params_left:,}", f"{params_left:,}"],
+    ]
+    head = ["ResNet-56 on CIFAR-10", "original", "cut", "cut and fitted"]
+    machine = result["machine"]
+    words = (
+        f"{result['inputs']}; no labels, no training: {result['seconds']:.0f} s on {machine['cpu']}, "
+        f"{result['threads']} threads, torch {machine['torch']}, onnxruntime {machine['onnxruntime']}."
+    )
+    return f"{markdown(head, rows)}\n\n{words}"
+
+
 def _of(rewards: list[float], tests: list[float]) -> list[str]:
     """Means, with ranges where there are several."""
     return [
@@ -326,6 +347,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cost": cost_table,
     "graph-speed": graph_table,
     "honesty": honesty,
+    "onnx": onnx_table,
     "compare": lambda: compare_table("compare_digits"),
     "compare-cifar": lambda: compare_table("compare_cifar10"),
 }
