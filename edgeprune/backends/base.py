@@ -352,6 +352,20 @@ def package_version(package: str) -> str | None:
         return None
 
 
+def calibration_batches(batches: Batches, limit: int) -> list[np.ndarray]:
+    """Return batches of float32 images, ``limit`` in all where there are as many.
+
+    Raises:
+        ExportError: there are none.
+    """
+    chosen: list[np.ndarray] = []
+    for batch in pictures(batches, limit):
+        chosen.append(batch[: limit - sum(map(len, chosen))])
+    if not chosen:
+        raise ExportError("there are no images to calibrate int8 on")
+    return chosen
+
+
 def pictures(batches: Batches, limit: int) -> Iterator[np.ndarray]:
     """Yield batches of float32 images, labels left out, until there are at least ``limit``."""
     count = 0

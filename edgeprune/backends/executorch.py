@@ -7,25 +7,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.base import CALIBRATION_IMAGES, Artifact, Job, pictures
-from edgeprune.backends.parity import SAME_NUMBERS, Tolerance
-from edgeprune.backends.runner import RunnerBackend
-from edgeprune.errors import ExportError
+from edgeprune.backends.base import Artifact, Job
+from edgeprune.backends.runner import RunnerBackend, xnnpack_lines
 
 if TYPE_CHECKING:
     import torch
 
-TOLERANCES = {**RunnerBackend.tolerances, "fp32": SAME_NUMBERS}
 GLUE = ("getitem",)  # takes an output of a part apart
 
 
 @dataclass(frozen=True)
 class ExecuTorch(RunnerBackend):
-    """PyTorch's own runtime for phones.
-
-    Attributes:
-        calibration_images: training images that int8 finds its ranges on.
-    """
+    """PyTorch's own runtime for phones."""
 
     name = "executorch"
     title = "ExecuTorch"
@@ -35,20 +28,13 @@ class ExecuTorch(RunnerBackend):
     requires = ("executorch",)
     requires_for: ClassVar[Mapping[str, tuple[str, ...]]] = {"int8": ("torchao",)}
     recorded = ("executorch", "torch", "torchao")
-    tolerances: ClassVar[Mapping[str, Tolerance]] = TOLERANCES
     runtime = "executorch"
     converts = "ExecuTorch"
-
-    calibration_images: int = CALIBRATION_IMAGES
 
     @property
     def suffix(self) -> str:
         """The end of its files' names."""
         return f".{self.precision}.pte"
-
-    def options(self) -> dict[str, Any]:
-        """Return the options that its precision has."""
-        return super().options() if self.precision == "int8" else {}
 
     def convert(self, job: Job, path: Path) -> dict[str, Any]:
         """Write the file."""
@@ -61,7 +47,7 @@ class ExecuTorch(RunnerBackend):
             program = torch.export.export(job.model, example)
             details: dict[str, Any] = {}
             if self.precision == "int8":
-                images = self._images(job)
+                images = self.images_for_int8(job)
                 program = torch.export.export(_quantised(program, images), example)
                 details = {"calibration_images": len(images)}
             lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
@@ -70,19 +56,8 @@ class ExecuTorch(RunnerBackend):
         return details
 
     def describe(self, artifact: Artifact) -> list[str]:
-        """Return a line about the work that XNNPACK does not take."""
-        about = artifact.details.get("xnnpack")
-        if not about or not artifact.file:
-            return []
-        line = f"{artifact.file}: XNNPACK takes {about['delegated']} of {about['ops']} operations"
-        left = ", ".join(f"{number} {op}" for op, number in about["left"].items())
-        return [line + (f", in {about['partitions']} parts; not: {left}" if left else "")]
-
-    def _images(self, job: Job) -> np.ndarray:
-        images = list(pictures(job.calibration, self.calibration_images))
-        if not images:
-            raise ExportError("there are no images to calibrate int8 on")
-        return np.concatenate(images)[: self.calibration_images]
+        """Return a line about what XNNPACK does not take."""
+        return xnnpack_lines(artifact)
 
 
 def _quantised(program: "torch.export.ExportedProgram", images: np.ndarray) -> Any:

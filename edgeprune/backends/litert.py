@@ -11,22 +11,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.base import CALIBRATION_IMAGES, Artifact, Job, pictures
-from edgeprune.backends.parity import SAME_NUMBERS, Parity, Tolerance
-from edgeprune.backends.runner import RunnerBackend
-from edgeprune.errors import ExportError
+from edgeprune.backends.base import Artifact, Job
+from edgeprune.backends.parity import Parity
+from edgeprune.backends.runner import RunnerBackend, xnnpack_lines
 
-TOLERANCES = {**RunnerBackend.tolerances, "fp32": SAME_NUMBERS}
 SIGNATURE, INPUT = "serving_default", "args_0"
 
 
 @dataclass(frozen=True)
 class LiteRt(RunnerBackend):
-    """Google's runtime for phones, once TensorFlow Lite.
-
-    Attributes:
-        calibration_images: training images that int8 finds its ranges on.
-    """
+    """Google's runtime for phones, once TensorFlow Lite."""
 
     name = "litert"
     title = "LiteRT"
@@ -35,21 +29,14 @@ class LiteRt(RunnerBackend):
     extra = "litert"
     requires = ("litert_torch", "ai_edge_litert")
     requires_for: ClassVar[Mapping[str, tuple[str, ...]]] = {"int8": ("ai_edge_quantizer",)}
-    tolerances: ClassVar[Mapping[str, Tolerance]] = TOLERANCES
     runtime = "litert"
     target_package = "ai-edge-litert"
     converts = "litert-torch"
-
-    calibration_images: int = CALIBRATION_IMAGES
 
     @property
     def suffix(self) -> str:
         """The end of its files' names."""
         return f".{self.precision}.tflite"
-
-    def options(self) -> dict[str, Any]:
-        """Return the options that its precision has."""
-        return super().options() if self.precision == "int8" else {}
 
     def convert(self, job: Job, path: Path) -> dict[str, Any]:
         """Write the file."""
@@ -60,13 +47,10 @@ class LiteRt(RunnerBackend):
             litert_torch.convert(job.model, (torch.zeros(1, *job.shape),)).export(str(path))
         if self.precision == "fp32":
             return {}
-        images = list(pictures(job.calibration, self.calibration_images))
-        if not images:
-            raise ExportError("there are no images to calibrate int8 on")
-        chosen = np.concatenate(images)[: self.calibration_images]
+        images = self.images_for_int8(job)
         with self.converting(job):
-            path.write_bytes(_quantised(path, chosen))
-        return {"calibration_images": len(chosen)}
+            path.write_bytes(_quantised(path, images))
+        return {"calibration_images": len(images)}
 
     def keep(self, path: Path, details: Mapping[str, Any], parity: Parity | None) -> dict[str, Any]:  # noqa: ARG002
         """Add what XNNPACK takes of it.
@@ -82,14 +66,8 @@ class LiteRt(RunnerBackend):
             return {**details, "xnnpack": loaded.delegation()}  # type: ignore[attr-defined]
 
     def describe(self, artifact: Artifact) -> list[str]:
-        """Return a line about what XNNPACK does not take, which runs on slow kernels."""
-        about = artifact.details.get("xnnpack")
-        if not about or not artifact.file:
-            return []
-        left = ", ".join(f"{number} {op}" for op, number in about["left"].items())
-        line = f"{artifact.file}: XNNPACK takes {about['delegated']} of {about['ops']} operations"
-        parts = f", in {about['partitions']} parts; not: {left}" if left else ""
-        return [line + parts]
+        """Return a line about what XNNPACK does not take."""
+        return xnnpack_lines(artifact)
 
 
 def _quantised(path: Path, images: np.ndarray) -> bytes:

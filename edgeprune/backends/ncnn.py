@@ -16,10 +16,9 @@ import numpy as np
 from edgeprune_target.packed import pack
 from edgeprune_target.scratch import scratch_folder
 
-from edgeprune.backends.base import CALIBRATION_IMAGES, Artifact, Job, pictures
+from edgeprune.backends.base import Artifact, Job
 from edgeprune.backends.ncnn_files import SCALES, Layer, layers_of, quantised
 from edgeprune.backends.onnx import Onnx
-from edgeprune.backends.parity import SAME_NUMBERS, Tolerance
 from edgeprune.backends.ranges import ranges_of
 from edgeprune.backends.runner import RunnerBackend
 from edgeprune.errors import ExportError, one_line
@@ -27,18 +26,13 @@ from edgeprune.errors import ExportError, one_line
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-TOLERANCES = {**RunnerBackend.tolerances, "fp32": SAME_NUMBERS}
 LONGEST_S = 600
 NAME = "model"
 
 
 @dataclass(frozen=True)
 class Ncnn(RunnerBackend):
-    """Tencent's runtime for phones, on any ARM or x86 processor.
-
-    Attributes:
-        calibration_images: training images that int8 finds its ranges on.
-    """
+    """Tencent's runtime for phones, on any ARM or x86 processor."""
 
     name = "ncnn"
     title = "ncnn"
@@ -47,20 +41,13 @@ class Ncnn(RunnerBackend):
     extra = "ncnn"
     requires = ("ncnn", "pnnx", "onnx")
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = {"fp32": ("onnx",), "fp16": ("onnx",), "int8": ("onnx",)}
-    tolerances: ClassVar[Mapping[str, Tolerance]] = TOLERANCES
     runtime = "ncnn"
     converts = "pnnx"
-
-    calibration_images: int = CALIBRATION_IMAGES
 
     @property
     def suffix(self) -> str:
         """The end of its files' names."""
         return f".{self.precision}.ncnn.zip"
-
-    def options(self) -> dict[str, Any]:
-        """Return the options that its precision has."""
-        return super().options() if self.precision == "int8" else {}
 
     def convert(self, job: Job, path: Path) -> dict[str, Any]:
         """Write the file."""
@@ -70,16 +57,11 @@ class Ncnn(RunnerBackend):
             details: dict[str, Any] = {"fp16_weights": self.precision == "fp16"}
             self._pack(path, job, param, weights, "fp32" if self.precision == "int8" else self.numbers)
             if self.precision == "int8":
-                images = list(pictures(job.calibration, self.calibration_images))
-                if not images:
-                    raise ExportError("there are no images to calibrate int8 on")
-                ranges = ranges_of(
-                    self._inputs(path, layers, np.concatenate(images)[: self.calibration_images])
-                )
+                images = self.images_for_int8(job)
+                ranges = ranges_of(self._inputs(path, layers, images))
                 param, weights = quantised(layers, weights, ranges)
                 self._pack(path, job, param, weights, "int8")
-                count = min(self.calibration_images, sum(map(len, images)))
-                details |= {"calibration_images": count, "int8_layers": _in_int8(layers_of(param))}
+                details |= {"calibration_images": len(images), "int8_layers": _in_int8(layers_of(param))}
         return details
 
     def describe(self, artifact: Artifact) -> list[str]:

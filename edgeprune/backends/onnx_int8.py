@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.base import CALIBRATION_IMAGES, INPUT, Job, pictures
+from edgeprune.backends.base import CALIBRATION_IMAGES, INPUT, Job, calibration_batches
 from edgeprune.backends.onnx import FromOnnx, quiet
 from edgeprune.backends.ranges import LEVELS, ranges_of
 from edgeprune.errors import ExportError, known
@@ -66,13 +66,8 @@ class OnnxInt8(FromOnnx):
 
     def convert(self, job: Job, path: Path) -> dict[str, Any]:
         """Write the file; see `export_quantised`."""
-        images = list(pictures(job.calibration, self.calibration_images))
-        left = self.calibration_images
-        chosen = []
-        for batch in images:
-            chosen.append(batch[:left])
-            left -= len(chosen[-1])
-        export_quantised(self.source(job), path, chosen, method=self.calibrate)
+        images = calibration_batches(job.calibration, self.calibration_images)
+        export_quantised(self.source(job), path, images, method=self.calibrate)
         return {}
 
 

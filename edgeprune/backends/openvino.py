@@ -11,22 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgeprune.backends.base import CALIBRATION_IMAGES, INPUT, Artifact, Job, pictures
+from edgeprune.backends.base import INPUT, Artifact, Job
 from edgeprune.backends.onnx import Onnx
-from edgeprune.backends.parity import SAME_NUMBERS, Parity, Tolerance
+from edgeprune.backends.parity import Parity
 from edgeprune.backends.runner import RunnerBackend
-from edgeprune.errors import ExportError
-
-TOLERANCES = {**RunnerBackend.tolerances, "fp32": SAME_NUMBERS}
 
 
 @dataclass(frozen=True)
 class OpenVino(RunnerBackend):
-    """Intel's runtime, on any x86 or ARM processor.
-
-    Attributes:
-        calibration_images: training images that int8 finds its ranges on.
-    """
+    """Intel's runtime, on any x86 or ARM processor."""
 
     name = "openvino"
     title = "OpenVINO"
@@ -36,20 +29,13 @@ class OpenVino(RunnerBackend):
     requires = ("openvino", "onnx")
     requires_for: ClassVar[Mapping[str, tuple[str, ...]]] = {"int8": ("nncf",)}
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = {"fp32": ("onnx",), "int8": ("onnx",)}
-    tolerances: ClassVar[Mapping[str, Tolerance]] = TOLERANCES
     runtime = "openvino"
     converts = "OpenVINO"
-
-    calibration_images: int = CALIBRATION_IMAGES
 
     @property
     def suffix(self) -> str:
         """The end of its files' names."""
         return f".{self.precision}.openvino.zip"
-
-    def options(self) -> dict[str, Any]:
-        """Return the options that its precision has."""
-        return super().options() if self.precision == "int8" else {}
 
     def convert(self, job: Job, path: Path) -> dict[str, Any]:
         """Write the file."""
@@ -70,15 +56,10 @@ class OpenVino(RunnerBackend):
         """Return the network with its ranges in it, and the number of images they were found on."""
         import nncf
 
-        images = [
-            image[None] for batch in pictures(job.calibration, self.calibration_images) for image in batch
-        ]
-        images = images[: self.calibration_images]
-        if not images:
-            raise ExportError("there are no images to calibrate int8 on")
+        images = self.images_for_int8(job)
         quantised = nncf.quantize(
             network,
-            nncf.Dataset([{INPUT: image} for image in images]),
+            nncf.Dataset([{INPUT: image[None]} for image in images]),
             preset=nncf.QuantizationPreset.MIXED,  # activations after Hardswish and the like are lopsided
             subset_size=len(images),
         )

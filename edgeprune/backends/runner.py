@@ -2,28 +2,49 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.base import Artifact, Backend, Job
+from edgeprune.backends.base import CALIBRATION_IMAGES, Artifact, Backend, Job, calibration_batches
+from edgeprune.backends.parity import SAME_NUMBERS, Tolerance
 from edgeprune.errors import ExportError, one_line
 
 BATCH = 64  # images per call, as the scoring of accuracy has them
 
 
+@dataclass(frozen=True)
 class RunnerBackend(Backend):
     """Runs its files with the runtime that measures them: what is compared is what will be deployed.
 
     Class attributes:
         converts: what converts the model, for messages.
+
+    Attributes:
+        calibration_images: training images that int8 finds its ranges on.
     """
 
+    tolerances: ClassVar[Mapping[str, Tolerance]] = {**Backend.tolerances, "fp32": SAME_NUMBERS}
     converts: ClassVar[str] = ""
+
+    calibration_images: int = CALIBRATION_IMAGES
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that its precision has."""
+        return super().options() if self.precision == "int8" else {}
+
+    def images_for_int8(self, job: Job) -> np.ndarray:
+        """Return the training images that int8 finds its ranges on, float32 (n, C, H, W).
+
+        Raises:
+            ExportError: there are none.
+        """
+        return np.concatenate(calibration_batches(job.calibration, self.calibration_images))
 
     def outputs(self, path: Path, images: Iterable[Any]) -> Iterator[np.ndarray]:
         """Yield the file's logits."""
@@ -64,6 +85,16 @@ class RunnerBackend(Backend):
         except Exception as error:  # converters raise whatever torch, protobuf or their C++ does
             reason = one_line(error) or type(error).__name__
             raise ExportError(f"{self.converts} cannot convert the {job.name} model: {reason}") from error
+
+
+def xnnpack_lines(artifact: Artifact) -> list[str]:
+    """Return a line about what XNNPACK does not take of a file, which runs on slow kernels."""
+    about = artifact.details.get("xnnpack")
+    if not about or not artifact.file:
+        return []
+    left = ", ".join(f"{number} {op}" for op, number in about["left"].items())
+    line = f"{artifact.file}: XNNPACK takes {about['delegated']} of {about['ops']} operations"
+    return [line + (f", in {about['partitions']} parts; not: {left}" if left else "")]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -127,6 +128,19 @@ class Runtime:
             ``samples_ns``, ``warm_up``, ``window_runs``, and ``gpu_ns`` and ``enqueue_ns`` if there are any.
         """
         raise NotImplementedError
+
+
+def has_magic(model: str, magic: bytes) -> bool:
+    """Return whether a file is a flatbuffer of a kind, whose mark stands behind its first four bytes.
+
+    Raises:
+        TargetError: there is no such file.
+    """
+    path = Path(model)
+    if not path.is_file():
+        raise TargetError(f"no such model file: {model}")
+    with path.open("rb") as file:
+        return file.read(8)[4:] == magic
 
 
 def first_line(error: BaseException) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from edgeprune_target.errors import TargetError
-from edgeprune_target.runtimes.base import Runtime, first_line, in_pieces
+from edgeprune_target.runtimes.base import Runtime, first_line, has_magic, in_pieces
 
 METHOD = "forward"
-MAGIC = b"ET12"  # behind a flatbuffer's first four bytes
+MAGIC = b"ET12"
 
 
 class ExecuTorchRuntime(Runtime):
@@ -31,14 +31,10 @@ class ExecuTorchRuntime(Runtime):
 
     def load(self) -> None:
         """Read the program."""
-        path = Path(self.model)
-        if not path.is_file():
-            raise TargetError(f"no such model file: {self.model}")
-        with path.open("rb") as file:
-            if file.read(8)[4:] != MAGIC:
-                raise self._refusal("it is no .pte file")
+        if not has_magic(self.model, MAGIC):
+            raise self._refusal("it is no .pte file")
         try:
-            self.program = self.loader.load_program(path)
+            self.program = self.loader.load_program(Path(self.model))
             self.method = self.program.load_method(METHOD)
         except (RuntimeError, ValueError, TypeError) as error:
             raise self._refusal(first_line(error)) from error

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from edgeprune_target.errors import TargetError
-from edgeprune_target.runtimes.base import Runtime, distribution_version, first_line, in_pieces
+from edgeprune_target.runtimes.base import Runtime, distribution_version, first_line, has_magic, in_pieces
 
 PACKAGES = {
     "ai_edge_litert": "ai-edge-litert",
     "tflite_runtime": "tflite-runtime",
 }  # today's name, and the older one
 DELEGATE = "DELEGATE"
-MAGIC = b"TFL3"  # behind a flatbuffer's first four bytes
+MAGIC = b"TFL3"
 
 
 class LiteRtRuntime(Runtime):
@@ -37,12 +37,8 @@ class LiteRtRuntime(Runtime):
 
     def load(self) -> None:
         """Read the model, and apply the delegate."""
-        path = Path(self.model)
-        if not path.is_file():
-            raise TargetError(f"no such model file: {self.model}")
-        with path.open("rb") as file:
-            if file.read(8)[4:] != MAGIC:
-                raise self._refusal("it is no .tflite file")
+        if not has_magic(self.model, MAGIC):
+            raise self._refusal("it is no .tflite file")
         try:
             self.interpreter = self.make(model_path=self.model, num_threads=self.threads)
             self.interpreter.allocate_tensors()
