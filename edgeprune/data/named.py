@@ -15,9 +15,10 @@ from edgeprune.data.canvases import DIGITS_TEST, Canvases
 from edgeprune.data.images import MemoryImages
 from edgeprune.data.source import ReadOptions, Source, fingerprint_of
 from edgeprune.data.split import stratified_split
-from edgeprune.data.targets import Labels, Masks
+from edgeprune.data.targets import Labels, Masks, Targets
 from edgeprune.errors import DataError
 
+DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 CACHE = Path("~/.cache/edgeprune")
 CANVASES = {"train": 800, "test": 200}
 CANVAS_SIDE = 96
@@ -44,7 +45,7 @@ def read_digits(options: ReadOptions) -> Source:
 
     return Source(
         name="digits",
-        classes=tuple(str(digit) for digit in range(10)),
+        classes=DIGIT_NAMES,
         shape=(3, side, side),
         mean=mean,
         std=std,
@@ -106,46 +107,53 @@ def _torchvision(dataset: str, train: bool, options: ReadOptions) -> Any:
 
 def read_digits_segment(options: ReadOptions) -> Source:
     """Read canvases of handwritten digits with a class for each pixel: background, or the digit whose ink it is."""
-    side = options.image_size or CANVAS_SIDE
 
-    def images(part: str, count: int) -> MemoryImages:
-        canvases = Canvases(part, count, CANVAS_SIDE)
-        masks = Masks(count, lambda position: canvases.masks[position])
-        return MemoryImages(masks, lambda: canvases.pixels, size=(side, side), pad=CANVAS_SHIFT, flip=False)
+    def masks(canvases: Canvases, count: int) -> Targets:
+        return Masks(count, lambda position: canvases.masks[position])
 
-    return Source(
-        name="digits-segment",
-        classes=("background", *(str(digit) for digit in range(10))),
-        shape=(3, side, side),
-        mean=CANVAS_MEAN,
-        std=CANVAS_STD,
-        train=images("train", CANVASES["train"]),
-        test=images("test", CANVASES["test"]),
-        fingerprint=fingerprint_of([f"canvases 1 {CANVASES} {CANVAS_SIDE}"]),
-    )
+    return _canvases("digits-segment", ("background", *DIGIT_NAMES), masks, options)
 
 
 def read_digits_detect(options: ReadOptions) -> Source:
     """Read canvases of handwritten digits with a box around each digit."""
     from edgeprune.data.boxes import Boxes
 
-    side = options.image_size or CANVAS_SIDE
-
-    def images(part: str, count: int) -> MemoryImages:
-        canvases = Canvases(part, count, CANVAS_SIDE)
-        boxes = Boxes(
+    def boxes(canvases: Canvases, count: int) -> Targets:
+        return Boxes(
             count, lambda position: (canvases.scenes[position].boxes, canvases.scenes[position].labels)
         )
-        return MemoryImages(boxes, lambda: canvases.pixels, size=(side, side), pad=CANVAS_SHIFT, flip=False)
+
+    return _canvases("digits-detect", DIGIT_NAMES, boxes, options)
+
+
+def _canvases(
+    name: str, classes: tuple[str, ...], targets: Callable[[Canvases, int], Targets], options: ReadOptions
+) -> Source:
+    """Return handwritten digits on canvases as a data set.
+
+    Args:
+        name: of the data set.
+        classes: their names.
+        targets: makes the targets of so many canvases.
+        options: with the side of an image.
+    """
+    side = options.image_size or CANVAS_SIDE
+
+    def images(part: str) -> MemoryImages:
+        count = CANVASES[part]
+        canvases = Canvases(part, count, CANVAS_SIDE)
+        return MemoryImages(
+            targets(canvases, count), lambda: canvases.pixels, size=(side, side), pad=CANVAS_SHIFT, flip=False
+        )
 
     return Source(
-        name="digits-detect",
-        classes=tuple(str(digit) for digit in range(10)),
+        name=name,
+        classes=classes,
         shape=(3, side, side),
         mean=CANVAS_MEAN,
         std=CANVAS_STD,
-        train=images("train", CANVASES["train"]),
-        test=images("test", CANVASES["test"]),
+        train=images("train"),
+        test=images("test"),
         fingerprint=fingerprint_of([f"canvases 1 {CANVASES} {CANVAS_SIDE}"]),
     )
 

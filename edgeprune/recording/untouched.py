@@ -84,7 +84,7 @@ class ModelState:
 
 
 class _Dicts:
-    """What is in many dicts, in one list: a layer of torch's has some twenty attributes."""
+    """The contents of many dicts in one list: a layer of torch's has some twenty attributes."""
 
     def __init__(self, dicts: list[dict[str, Any]]) -> None:
         self._held = [(item, item.copy()) for item in dicts]

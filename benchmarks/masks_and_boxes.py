@@ -1,0 +1,122 @@
+"""A task's metric and measured speed at half of the FLOPs, and at half of the latency, on canvases of digits.
+
+    python benchmarks/masks_and_boxes.py segment      # LR-ASPP on digits-segment: mean IoU
+    python benchmarks/masks_and_boxes.py detect       # SSDlite on digits-detect: mAP
+
+One baseline for both targets. Each run is trained, exported and measured here; runs are resumed where they stopped, and
+the rows that are done are kept.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from measuring import Row, Rows, trained
+
+from edgeprune import tasks
+from edgeprune.backends.export import export_run
+from edgeprune.bench.run import bench_run
+from edgeprune.train_prune.options import TrainPruneOptions
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained for a task, and how.
+
+    Attributes:
+        model: its name.
+        data: the name of the data set.
+        lr: rate of pruning and fine-tuning.
+        baseline_lr: rate of the baseline.
+        baseline_epochs: of the baseline.
+        epochs: of pruning and fine-tuning.
+    """
+
+    model: str
+    data: str
+    lr: float
+    baseline_lr: float
+    baseline_epochs: int
+    epochs: int
+
+
+CASES = {
+    "segment": Case("lraspp_mobilenet_v3_large", "digits-segment", 0.02, 0.05, 30, 20),
+    "detect": Case("ssdlite320_mobilenet_v3_large", "digits-detect", 0.01, 0.03, 120, 60),
+}
+TARGETS = {
+    "flops": {"target": "flops=0.5"},
+    "latency": {"target": "latency=0.5", "target_device": "cpu"},
+}
+
+
+def main() -> None:
+    """All rows that are missing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("task", choices=list(CASES))
+    parser.add_argument("--model")
+    parser.add_argument("--image-size", type=int, default=96)
+    parser.add_argument("--baseline-epochs", type=int)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--method", default="l1")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--targets", nargs="+", choices=list(TARGETS), default=list(TARGETS))
+    parser.add_argument("--runs", type=Path, default=Path("runs/masks-and-boxes"))
+    parser.add_argument("--out", type=Path, help="results/TASK.json unless it is given")
+    options = parser.parse_args()
+    case = CASES[options.task]
+    for name in ("model", "baseline_epochs", "epochs"):
+        if getattr(options, name) is None:
+            setattr(options, name, getattr(case, name))
+    metric = tasks.get(options.task).metric
+    shared: dict[str, Any] = {
+        "task": options.task, "model": options.model, "data": case.data, "image_size": options.image_size,
+        "batch_size": 16, "epochs": options.epochs, "lr": case.lr, "method": options.method, "device": "cpu",
+    }  # fmt: skip
+    runs = options.runs / options.task
+    first = runs / "flops"
+
+    def row_of(key: Row) -> Row:
+        run = runs / key["to"]
+        if run == first:
+            start: dict[str, Any] = {
+                "baseline_epochs": options.baseline_epochs,
+                "baseline_lr": case.baseline_lr,
+            }
+        else:
+            start = {"weights": str(first / "baseline.safetensors")}
+        summary = trained(run, TrainPruneOptions(**shared, **start, **TARGETS[key["to"]]))
+        if not (run / "export" / "export.json").exists():
+            export_run(run)
+        measured = bench_run(run, device="cpu", seconds=options.seconds)
+        models = summary["models"]
+        return {
+            metric.name: {name: models[name][metric.name] for name in ("baseline", "settled", "pruned")},
+            f"{metric.name}_of_the_file": {
+                name: m["scores"][metric.name] for name, m in measured["models"].items()
+            },
+            "flops_fraction": summary["flops_fraction"],
+            "params_fraction": summary["params_fraction"],
+            "p50_ms": {name: m["latency_ms"]["p50"] for name, m in measured["models"].items()},
+            "speedup": measured["speedup"],
+            "warnings": [warning["code"] for warning in measured["warnings"]],
+        }
+
+    about = {
+        name: getattr(options, name)
+        for name in ("model", "image_size", "baseline_epochs", "epochs", "method", "seconds")
+    }
+    out = options.out or Path(f"results/{options.task}.json")
+    for row in Rows(out, about).run([{"to": name} for name in options.targets], row_of):
+        scores, speedup = row[metric.name], row["speedup"]
+        print(
+            f"{row['to']}: {metric.name} {metric.text(scores['baseline'])} to {metric.text(scores['pruned'])}, "
+            f"{speedup['value']:.2f}x ({speedup['low']:.2f} to {speedup['high']:.2f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
