@@ -21,11 +21,11 @@ def batches(sizes: list[int]) -> Iterator[tuple[np.ndarray, list[int]]]:
 
 @pytest.mark.parametrize(("limit", "expected"), [(1, [2, 2, 1]), (12, [4, 1]), (1000, [5])])
 def test_pieces_keep_every_image_in_order(limit: int, expected: list[int]) -> None:
-    found = list(pieces(batches([2, 2, 1]), limit, Classification()))
-    assert [len(images) for images, _, _ in found] == expected
-    assert np.concatenate([labels for _, labels, _ in found]).tolist() == [0, 1, 2, 3, 4]
-    assert found[0][0].dtype == np.float32
-    assert found[0][1].dtype == np.int64
+    parts = list(pieces(batches([2, 2, 1]), limit, Classification()))
+    assert [len(images) for images, _, _ in parts] == expected
+    assert np.concatenate([labels for _, labels, _ in parts]).tolist() == [0, 1, 2, 3, 4]
+    assert parts[0][0].dtype == np.float32
+    assert parts[0][1].dtype == np.int64
 
 
 def test_files_are_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,10 +38,10 @@ def test_files_are_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_files_are_gone_after_an_error() -> None:
-    found = pieces_on_disk(batches([2]), Classification())
-    images, _, _ = next(found)
+    parts = pieces_on_disk(batches([2]), Classification())
+    images, _, _ = next(parts)
     with pytest.raises(RuntimeError):
-        found.throw(RuntimeError("stopped"))
+        parts.throw(RuntimeError("stopped"))
     assert not images.parent.exists()
 
 
@@ -59,8 +59,8 @@ def counted(correct: int, count: int, not_finite: int) -> Score:
     ],
 )
 def test_report(score: Score, value: float | None, reason: str | None) -> None:
-    found = score.report()
-    assert (found["accuracy"], found["accuracy_reason"], found["accuracy_images"]) == (
+    scores = score.report()
+    assert (scores["accuracy"], scores["accuracy_reason"], scores["accuracy_images"]) == (
         value,
         reason,
         score.count,
@@ -82,8 +82,8 @@ def test_a_task_without_a_scorer_says_so(fake_models) -> None:
         name, target_scorer = "own", None
 
     scorer = Scorer(Scripted(), "fake", 1, lambda name, done: None, task=Own())
-    found = scorer.score_all(fake_models(), lambda: batches([2]))
-    assert found["pruned"]["accuracy_reason"] == "the task own is not scored on devices"
+    scores = scorer.score_all(fake_models(), lambda: batches([2]))
+    assert scores["pruned"]["accuracy_reason"] == "the task own is not scored on devices"
 
 
 def test_score_by_the_runner(fake_models, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,9 +92,9 @@ def test_score_by_the_runner(fake_models, monkeypatch: pytest.MonkeyPatch) -> No
     told: list[tuple[str, int]] = []
     scorer = Scorer(LocalTransport(), "fake", 1, lambda name, done: told.append((name, done)))
     images = np.zeros((3, 1, 1, 1), np.float32)
-    found = scorer.score_all(models, lambda: [(images, [1, 1, 4]), (images[:1], [1])])
-    assert found["baseline"]["accuracy"] == pytest.approx(3 / 4)
-    assert found["pruned"]["accuracy"] == pytest.approx(1 / 4)
+    scores = scorer.score_all(models, lambda: [(images, [1, 1, 4]), (images[:1], [1])])
+    assert scores["baseline"]["accuracy"] == pytest.approx(3 / 4)
+    assert scores["pruned"]["accuracy"] == pytest.approx(1 / 4)
     assert told == [("baseline", 3), ("pruned", 3), ("baseline", 4), ("pruned", 4)]
 
 
@@ -106,8 +106,8 @@ def test_each_piece_is_sent_once_for_all_models_and_removed(
     sent: list[str] = []
     transport.send = lambda path: sent.append(path.name) or path.name  # type: ignore[method-assign]
     scorer = Scorer(transport, "fake", 1, lambda name, done: None)
-    found = scorer.score_all(fake_models(), lambda: batches([2, 2]))
-    assert found["pruned"]["accuracy_images"] == 8  # the script says 4 of each piece
+    scores = scorer.score_all(fake_models(), lambda: batches([2, 2]))
+    assert scores["pruned"]["accuracy_images"] == 8  # the script says 4 of each piece
     assert sent.count("images.npy") == sent.count("labels.npy") == 2
     assert transport.removed == ["images.npy", "labels.npy"] * 2
 
@@ -115,10 +115,10 @@ def test_each_piece_is_sent_once_for_all_models_and_removed(
 def test_what_was_sent_is_removed_after_a_failure(fake_models) -> None:
     transport = Scripted(fail_at=2)
     transport.send = lambda path: path.name  # type: ignore[method-assign]
-    found = Scorer(transport, "fake", 1, lambda name, done: None).score_all(
+    scores = Scorer(transport, "fake", 1, lambda name, done: None).score_all(
         fake_models(), lambda: batches([2])
     )
-    assert "boom" in found["baseline"]["accuracy_reason"]
+    assert "boom" in scores["baseline"]["accuracy_reason"]
     assert transport.removed == ["images.npy", "labels.npy"]
 
 
@@ -142,10 +142,10 @@ def test_images_that_cannot_be_had_are_a_reason(fake_models, error: Exception) -
         raise error
 
     scorer = Scorer(Scripted(), "fake", 1, lambda name, done: None)
-    found = scorer.score_all(fake_models(), fail)
-    assert found["pruned"]["accuracy"] is None
+    scores = scorer.score_all(fake_models(), fail)
+    assert scores["pruned"]["accuracy"] is None
     assert any(
-        words in found["pruned"]["accuracy_reason"] for words in ("no such data folder", "No space left")
+        words in scores["pruned"]["accuracy_reason"] for words in ("no such data folder", "No space left")
     )
 
 

@@ -85,12 +85,12 @@ def test_pixels_become_what_was_asked_for(folder: Path) -> None:
     from edgeprune.post_training.inputs import InputSpec, load_inputs
     from edgeprune.post_training.options import PruneOptions
 
-    said = {"scale": "1/255", "mean": "0.1,0.2,0.3", "std": "0.5", "target": "flops=0.5"}
+    described = {"scale": "1/255", "mean": "0.1,0.2,0.3", "std": "0.5", "target": "flops=0.5"}
     (rgb,) = load_inputs(
-        str(folder / "images"), [InputSpec("x", (None, 3, 10, 12))], PruneOptions(color="rgb", **said)
+        str(folder / "images"), [InputSpec("x", (None, 3, 10, 12))], PruneOptions(color="rgb", **described)
     ).tensors
     (bgr,) = load_inputs(
-        str(folder / "images"), [InputSpec("x", (None, 10, 12, 3))], PruneOptions(color="bgr", **said)
+        str(folder / "images"), [InputSpec("x", (None, 10, 12, 3))], PruneOptions(color="bgr", **described)
     ).tensors
     paths = sorted((folder / "images").rglob("*.png"))
     first = np.asarray(Image.open(paths[np.random.default_rng(0).permutation(30)[0]])) / 255

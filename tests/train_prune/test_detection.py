@@ -51,8 +51,8 @@ class Detector(nn.Module):
             offset = (middle - self.centres[place]) / self.cell
             code = torch.cat([offset, (size / self.cell).log()], 1)
             place_loss = place_loss + F.smooth_l1_loss(codes[at, place], code, reduction="sum")
-        found = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
-        return {"classes": found / len(targets), "places": place_loss / len(targets)}
+        entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+        return {"classes": entropy / len(targets), "places": place_loss / len(targets)}
 
 def detector(num_classes, image_shape, mean, std): return Detector(num_classes, image_shape)
 """
