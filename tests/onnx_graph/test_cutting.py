@@ -14,8 +14,8 @@ from edgeprune.graph.plan import Plan
 from edgeprune.onnx_graph.cutting import CutFile, cut_file
 from edgeprune.onnx_graph.files import OnnxFile, read, write
 from edgeprune.onnx_graph.network import OnnxNetwork, network_of
-from tests.onnx_graph import networks
-from tests.onnx_graph.networks import exported, outputs_of, zeroed
+from onnx_graph import networks
+from onnx_graph.networks import exported, outputs_of, zeroed
 
 KINDS = [
     networks.Residual, networks.Dense, networks.Inverted, networks.Grouped, networks.Shuffle, networks.Upsampled,

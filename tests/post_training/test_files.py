@@ -10,13 +10,13 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
+from onnx_graph import networks
+from onnx_graph.networks import exported, outputs_of
 from PIL import Image
 
 import edgeprune
 from edgeprune.cli import main
 from edgeprune.onnx_graph.files import read
-from tests.onnx_graph import networks
-from tests.onnx_graph.networks import exported, outputs_of
 
 
 @pytest.fixture(scope="module")

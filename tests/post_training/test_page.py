@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from onnx_graph import networks
+from onnx_graph.networks import exported
 from PIL import Image
 
 from edgeprune.cli import main
-from tests.onnx_graph import networks
-from tests.onnx_graph.networks import exported
 
 PAGE = Path(__file__).parents[2] / "docs" / "onnx.md"
 COMMANDS = re.findall(r"^edgeprune (.*)$", PAGE.read_text(), re.M)
