@@ -78,8 +78,12 @@ class Rows:
     def add(self, row: Row) -> None:
         """Keep it."""
         self.rows.append({**row, "machine": machine()})
-        write_json(self.place, {"schema": 1, **self.about, "rows": self.rows})
+        self.write()
         print(json.dumps(row), flush=True)
+
+    def write(self) -> None:
+        """Write the file anew, after a row was added to."""
+        write_json(self.place, {"schema": 1, **self.about, "rows": self.rows})
 
     def run(self, keys: list[Row], make: Callable[[Row], Row]) -> list[Row]:
         """Make what is missing; all rows."""

@@ -241,11 +241,24 @@ def _exported(model: "nn.Module", traced: _Traced, opset: int) -> tuple[str, "Mo
     for name, attempt in attempts.items():
         try:
             with _evaluating(model), quiet():
-                return name, attempt(model, traced, opset)
+                proto = attempt(model, traced, opset)
+            if traced.free_batch:
+                _check_batch_is_free(proto)
+            return name, proto
         except Exception as error:  # torch raises whatever the model's operators did
             failures.append(error)
     reason = (str(failures[0]).strip().splitlines() or [type(failures[0]).__name__])[0]
     raise ExportError(f"this model cannot be written as ONNX opset {opset}: {reason}") from failures[0]
+
+
+def _check_batch_is_free(proto: "ModelProto") -> None:
+    """Raise if an exporter wrote the traced batch into the file, as torch's newer one does without a word."""
+    for tensor in proto.graph.input:
+        batch = tensor.type.tensor_type.shape.dim[0]
+        if not batch.dim_param:
+            raise ExportError(
+                f"the batch of {tensor.name} became {batch.dim_value}, though any was asked for"
+            )
 
 
 def _by_dynamo(model: "nn.Module", traced: _Traced, opset: int) -> "ModelProto":

@@ -102,6 +102,29 @@ def test_what_the_newer_exporter_refuses_goes_to_the_older(tmp_path: Path) -> No
     assert export_model(Branching(), SHAPE, tmp_path / "m.onnx").exporter == "torchscript"
 
 
+class Remembering(nn.Module):
+    """It keeps the size of its last map, as YOLO's head does: torch's newer exporter then writes a fixed batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.size = nn.Conv2d(3, 4, 3), torch.Size()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        if self.size != y.shape:
+            self.size = y.shape
+        return y.mean((2, 3))
+
+
+def test_a_batch_that_the_newer_exporter_fixes_goes_to_the_older(tmp_path: Path) -> None:
+    model = Remembering().eval()
+    model(torch.zeros(2, *SHAPE))
+    assert export_model(model, SHAPE, tmp_path / "m.onnx").exporter == "torchscript"
+    images = torch.randn(5, *SHAPE)
+    with torch.no_grad():
+        assert np.allclose(run(tmp_path / "m.onnx", images), model(images).numpy(), atol=1e-5)
+
+
 class Foreign(nn.Module):
     """It leaves torch."""
 
