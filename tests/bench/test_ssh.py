@@ -22,6 +22,7 @@ from edgeprune.cli import main
 from edgeprune.errors import BenchError, ConnectionLost
 
 QUICK = {"seconds": 0.4, "threads": 1}
+ONE_LOGIN = pytest.mark.usefixtures("one_login")  # what the test is about lies behind the connection
 
 
 def host(board: Loopback, root: Path | None = None, **more: Any) -> Host:
@@ -98,6 +99,7 @@ def test_the_whole_way(there: Loopback, run_of_digits: Path) -> None:
     assert left == ["baseline.onnx", "cpu.profile", "edgeprune_target.pyz", "pruned.onnx"]
 
 
+@ONE_LOGIN
 def test_what_is_there_already_is_not_sent_again(there: Loopback, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"model")
@@ -118,6 +120,7 @@ def test_what_is_there_already_is_not_sent_again(there: Loopback, tmp_path: Path
     assert not remote.exists()
 
 
+@ONE_LOGIN
 def test_profile_is_left_for_measuring_by_hand(there: Loopback, run_of_digits: Path, tmp_path: Path) -> None:
     root = build("jetson-orin-nano", tmp_path / "board")
     bench_run(run_of_digits, device="jetson", host=host(there, root), accuracy=False, **QUICK)
@@ -136,6 +139,7 @@ def test_profile_is_left_for_measuring_by_hand(there: Loopback, run_of_digits: P
     assert energy["gross_j"] == pytest.approx(5 * energy["window_s"])
 
 
+@ONE_LOGIN
 def test_a_jetson_by_the_command_line(there: Loopback, run_of_digits: Path, tmp_path: Path) -> None:
     root = build("jetson-agx-orin", tmp_path / "board")
     arguments = ["--device", "jetson", "--host", "board", "--host-python", str(there.python(root))]
@@ -153,6 +157,7 @@ def test_a_jetson_by_the_command_line(there: Loopback, run_of_digits: Path, tmp_
     assert {"clocks_not_locked", "other_runtime", "short_energy"} <= set(codes)
 
 
+@ONE_LOGIN
 def test_what_it_is(there: Loopback, tmp_path: Path) -> None:
     root = build("jetson-xavier-nx", tmp_path / "board")
     arguments = ["devices", "--host", "board", "--host-python", str(there.python(root))]
@@ -200,6 +205,7 @@ def test_cut_in_mid_run_and_resumed(
     assert [path.name for path in bench.iterdir()] == ["cpu.json"]
 
 
+@ONE_LOGIN
 def test_cut_while_accuracy_is_measured(there: Loopback, run_of_digits: Path) -> None:
     """All rounds are there: only the accuracy is measured again."""
 
@@ -269,11 +275,13 @@ def test_no_runner_is_left_behind(there: Loopback, run_of_digits: Path) -> None:
 # --- boards that are not ready ----------------------------------------------------------------------------
 
 
+@ONE_LOGIN
 def test_no_such_python(there: Loopback, run_of_digits: Path) -> None:
     with pytest.raises(BenchError, match="^board has no python9: give another --host-python"):
         bench_run(run_of_digits, host=host(there, python="python9"))
 
 
+@ONE_LOGIN
 def test_python_without_onnxruntime(there: Loopback, run_of_digits: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare-python"
     bare.write_text(f'#!/bin/sh\nexec {shutil.which("python3")} -S -I "$@"\n')
@@ -282,12 +290,14 @@ def test_python_without_onnxruntime(there: Loopback, run_of_digits: Path, tmp_pa
         bench_run(run_of_digits, device="cpu", host=host(there, python=str(bare)))
 
 
+@ONE_LOGIN
 def test_python_of_several_words(there: Loopback, run_of_digits: Path) -> None:
     python = f"env EDGEPRUNE_TEST='a b' {there.python()}"
     result = bench_run(run_of_digits, device="cpu", host=host(there, python=python), accuracy=False, **QUICK)
     assert result["complete"]
 
 
+@ONE_LOGIN
 def test_killed_for_memory(there: Loopback, run_of_digits: Path) -> None:
     path = there.folder / "killed-python"
     path.write_text(f'#!/bin/sh\n[ "$2" = measure ] && kill -9 $$\nexec {there.python()} "$@"\n')
@@ -317,6 +327,7 @@ def test_nobody_listens(there: Loopback) -> None:
         SshTransport("board", ["Port=1"]).connect()
 
 
+@ONE_LOGIN
 def test_nothing_to_resume(there: Loopback, run_of_digits: Path) -> None:
     with pytest.raises(BenchError, match="nothing to resume"):
         bench_run(run_of_digits, device="cpu", host=host(there), resume=True, **QUICK)
@@ -346,6 +357,7 @@ def fill(folder: Path, leave_bytes: int) -> None:
     (folder / "filler").write_bytes(b"\0" * (free - leave_bytes))
 
 
+@ONE_LOGIN
 def test_disk_without_room_for_the_models(there: Loopback, small_disk: Path, run_of_digits: Path) -> None:
     fill(small_disk, 1_600_000)
     with pytest.raises(BenchError, match=r"the disk of board is full: baseline.onnx needs 0.\d MB") as caught:
@@ -354,6 +366,7 @@ def test_disk_without_room_for_the_models(there: Loopback, small_disk: Path, run
     assert not list(small_disk.glob("*.part"))
 
 
+@ONE_LOGIN
 def test_disk_that_fills_while_a_file_is_sent(there: Loopback, small_disk: Path, tmp_path: Path) -> None:
     """What was free at the start has gone since."""
     board = SshTransport("board", python=str(there.python()), folder=str(there.home))
@@ -366,6 +379,7 @@ def test_disk_that_fills_while_a_file_is_sent(there: Loopback, small_disk: Path,
     assert sorted(path.suffix for path in small_disk.iterdir()) == ["", ".pyz"]
 
 
+@ONE_LOGIN
 def test_disk_without_room_for_the_images(
     there: Loopback, small_disk: Path, run_of_digits: Path, tmp_path: Path
 ) -> None:
@@ -379,6 +393,7 @@ def test_disk_without_room_for_the_images(
     assert model["accuracy_reason"].startswith("the disk of board is full: images.npy needs 4.4 MB")
 
 
+@ONE_LOGIN
 def test_disk_that_is_full_from_the_start(there: Loopback, small_disk: Path, run_of_digits: Path) -> None:
     fill(small_disk, 0)
     with pytest.raises(BenchError, match="disk of board is full: edgeprune_target.pyz"):

@@ -13,8 +13,10 @@ import pytest
 from edgeprune_target.parent import VARIABLE, end_with_parent
 
 DEPLOY = str(Path(edgeprune_target.__file__).parent.parent)
+# It ends on a signal even where the tests were started with that signal ignored, as nohup does.
 PARENT = """
-import os, subprocess, sys
+import os, signal, subprocess, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 words = [sys.executable, "-m", "edgeprune_target", "measure", "--runtime", "fake", "--seconds", "60"]
 child = subprocess.Popen([*words, "--model", sys.argv[1]], start_new_session=True,
                          env={**os.environ, "EDGEPRUNE_PARENT": str(os.getpid())})
