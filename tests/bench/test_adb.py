@@ -16,7 +16,7 @@ QUICK = {"seconds": 0.4, "threads": 1}
 
 
 @pytest.fixture
-def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Phone:
+def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_rounds: None) -> Phone:
     made = build(tmp_path / "adb")
     monkeypatch.setenv("PATH", f"{made.folder / 'bin'}:/usr/bin:/bin")
     return made
@@ -56,14 +56,14 @@ def test_phone_with_perf_test(phone: Phone, run_of_digits: Path, old: bool) -> N
     if old:
         phone.old_adb()
     phone.give_perf_test({"baseline": 0.02, "pruned": 0.01})
-    result = bench_run(run_of_digits, host=Host(f"adb:{SERIAL}"), seconds=8, threads=4)
+    result = bench_run(run_of_digits, host=Host(f"adb:{SERIAL}"), seconds=2, threads=4)
     assert result["speedup"]["value"] == pytest.approx(2.0)
     for name, latency_ms in (("baseline", 20.0), ("pruned", 10.0)):
         model = result["models"][name]
         assert model["latency_ms"]["p50"] == pytest.approx(latency_ms)
         assert model["latency_ms"]["p99"] == pytest.approx(latency_ms)  # the first, slow ones were warm-up
-        assert model["load_ms"] == [pytest.approx(50.8382)] * 8
-        assert sum(len(samples) for samples in model["samples_ns"]) == pytest.approx(8000 / latency_ms)
+        assert model["load_ms"] == [pytest.approx(50.8382)] * 2
+        assert sum(len(samples) for samples in model["samples_ns"]) == pytest.approx(2000 / latency_ms)
         assert model["versions"] == {"onnxruntime": "1.23.2"}
         assert (model["memory_peak_bytes"], model["energy_mj_per_inference"], model["accuracy"]) == (
             None,
@@ -80,7 +80,7 @@ def test_phone_with_perf_test(phone: Phone, run_of_digits: Path, old: bool) -> N
 
 def test_what_a_phone_says_of_itself(phone: Phone, run_of_digits: Path) -> None:
     phone.give_perf_test({"baseline": 0.02, "pruned": 0.01}, library=False)
-    result = bench_run(run_of_digits, host=Host("adb:"), seconds=4, threads=1)
+    result = bench_run(run_of_digits, host=Host("adb:"), seconds=2, threads=1)
     machine = result["device"]["fingerprint"]
     assert machine["board"]["model"] == "SM-S911B"
     assert (machine["cpu_model"], machine["machine"]) == ("SM8550", "arm64-v8a")
@@ -96,14 +96,14 @@ def test_what_a_phone_says_of_itself(phone: Phone, run_of_digits: Path) -> None:
 def test_hot_phone(phone: Phone, run_of_digits: Path) -> None:
     phone.give_perf_test({"baseline": 0.02, "pruned": 0.01})
     (phone.root / "sys/class/thermal/thermal_zone0/temp").write_text("96000\n")
-    result = bench_run(run_of_digits, host=Host("adb:"), seconds=4, threads=1)
+    result = bench_run(run_of_digits, host=Host("adb:"), seconds=2, threads=1)
     said = {warning["code"]: warning["message"] for warning in result["warnings"]}
     assert "zone cpu-0-0 reached 96 C" in said["hot"]
 
 
 def test_batch_is_told_by_the_name_of_the_free_size(phone: Phone, run_of_digits: Path) -> None:
     phone.give_perf_test({"baseline": 0.02, "pruned": 0.01})
-    result = bench_run(run_of_digits, host=Host("adb:"), batch=4, seconds=4, threads=1)
+    result = bench_run(run_of_digits, host=Host("adb:"), batch=4, seconds=2, threads=1)
     assert json.loads((phone.home / "flags.json").read_text())["-f"] == "batch:4"
     assert result["settings"]["feed"] == {"input": [4, 3, 32, 32]}
     assert result["models"]["pruned"]["throughput_ips"] == pytest.approx(400)
@@ -141,6 +141,7 @@ def test_serial_that_is_not_there(phone: Phone, run_of_digits: Path) -> None:
 def test_unplugged_in_mid_run_and_resumed(
     phone: Phone, run_of_digits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("edgeprune.bench.options.MIN_ROUNDS", 4)
     phone.give_perf_test({"baseline": 0.02, "pruned": 0.01})
     add = journal_module.Journal.add
 
@@ -151,16 +152,16 @@ def test_unplugged_in_mid_run_and_resumed(
 
     monkeypatch.setattr(journal_module.Journal, "add", unplug_after_two)
     with pytest.raises(ConnectionLost, match="adb sees no phone"):
-        bench_run(run_of_digits, host=Host("adb:"), seconds=4, threads=1)
+        bench_run(run_of_digits, host=Host("adb:"), seconds=2, threads=1)
     phone.is_("device")
-    result = bench_run(run_of_digits, host=Host("adb:"), seconds=4, threads=1, resume=True)
-    assert (result["speedup"]["pairs"], result["settings"]["stretches"]) == (8, 2)
+    result = bench_run(run_of_digits, host=Host("adb:"), seconds=2, threads=1, resume=True)
+    assert (result["speedup"]["pairs"], result["settings"]["stretches"]) == (4, 2)
 
 
 def test_program_that_fails(phone: Phone, run_of_digits: Path) -> None:
     phone.give_perf_test({"baseline": 0.02})
     with pytest.raises(BenchError, match=r"measuring pruned \(pruned.onnx\) failed: .*KeyError"):
-        bench_run(run_of_digits, host=Host("adb:"), seconds=4, threads=1)
+        bench_run(run_of_digits, host=Host("adb:"), seconds=2, threads=1)
 
 
 def test_what_the_program_cannot_do_is_one_line(phone: Phone) -> None:
