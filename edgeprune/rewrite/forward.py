@@ -28,10 +28,10 @@ from edgeprune.graph.survivors import Survivors
 from edgeprune.recording.opaque import outer_part
 from edgeprune.recording.record import CALL, VALUE, Visit
 from edgeprune.recording.untouched import untouched
-from edgeprune.rewrite.checker import fx_nodes
 from edgeprune.rewrite.graph_editor import put_new
 from edgeprune.rewrite.graph_rewriter import Immovable, Rewriter
 from edgeprune.rewrite.memos import State, are_memos, empty, held_tensors
+from edgeprune.rewrite.structures import fx_nodes
 from edgeprune.rewrite.symbolic import Argument, Leaves, bound_arguments, trace_forward
 
 
