@@ -28,11 +28,12 @@ from edgeprune.graph.survivors import Survivors
 from edgeprune.recording.opaque import outer_part
 from edgeprune.recording.record import CALL, VALUE, Visit
 from edgeprune.recording.untouched import untouched
+from edgeprune.rewrite.forward_arguments import Argument, bound_arguments
 from edgeprune.rewrite.graph_editor import put_new
 from edgeprune.rewrite.graph_rewriter import Immovable, Rewriter
 from edgeprune.rewrite.memos import State, are_memos, empty, held_tensors
 from edgeprune.rewrite.structures import fx_nodes
-from edgeprune.rewrite.symbolic import Argument, Leaves, bound_arguments, trace_forward
+from edgeprune.rewrite.symbolic import Leaves, trace_forward
 
 
 class NotRewritable(Exception):

@@ -6,13 +6,9 @@ the error names the line of the user's code. What depends on the input is run on
 example's shapes; what does not (a buffer of indices) has its real values.
 """
 
-import functools
 import inspect
-import keyword
 import math
-import operator
 import traceback
-import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,123 +18,27 @@ import torch
 import torch.fx as fx
 from torch import nn
 from torch.fx._symbolic_trace import _orig_module_call
-from torch.fx.proxy import Attribute, Proxy
+from torch.fx.proxy import Proxy
 
 from edgeprune.errors import TraceError
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.ops import assign, nodes_in, op_name, spec_of
+from edgeprune.graph.ops import nodes_in, op_name, spec_of
 from edgeprune.recording.record import VALUE
 from edgeprune.rewrite.constants import out_of_place
 from edgeprune.rewrite.copying import with_flags
+from edgeprune.rewrite.forward_arguments import Argument, check_inputs, input_names, taking
 from edgeprune.rewrite.normalize import normalize
+from edgeprune.rewrite.proxies import ValueProxy, holds_no_tensor, user_line
 from edgeprune.rewrite.shape_inference import dense, stand_in, worked_out
+from edgeprune.rewrite.torch_patches import CREATING, calling_context, creating_calls, no_own_gradients
 
 # Modules that draw random numbers are kept whole: traced in eval mode they would dissolve into nothing,
 # and the pruned model would then train without them.
 _STOCHASTIC = {"StochasticDepth", "DropPath", "DropBlock2d", "DropBlock3d"}
 
 
-# Plain values that come from a tensor's content, not from its shape or type.
-_DICT_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
-
-
-def _is_plain(value: Any) -> bool:
-    """Tell whether ``value`` holds no tensor: only such values may steer the trace."""
-    if isinstance(value, (tuple, list)):
-        return all(_is_plain(item) for item in value)
-    return not isinstance(value, torch.Tensor)
-
-
-def user_line() -> str:
-    """Return 'file:line: code' of the innermost frame that is neither torch's nor ours."""
-    own = str(inspect.getfile(fx)).rsplit("torch", 1)[0] + "torch"
-    here = __file__.rsplit("edgeprune", 1)[0] + "edgeprune/rewrite"
-    for frame in reversed(traceback.extract_stack()):
-        name = frame.filename
-        if not (name.startswith((own + "/", here)) or name.startswith("<")):
-            return f"{name}:{frame.lineno}: {frame.line}"
-    return "an unknown line"
-
-
-class _ValueProxy(Proxy):
-    """A proxy that answers len(), int() and comparisons from its example value when that is no tensor."""
-
-    def __getattr__(self, name: str) -> Any:
-        return _ValueAttribute(self, name)
-
-    def _plain(self, what: str) -> Any:
-        value = self.node.meta.get(VALUE)
-        if _is_plain(value) and self.node not in self.tracer.content:  # type: ignore[attr-defined]
-            return value
-        raise TraceError(
-            f"cannot trace this model: {what} of a tensor's content steers Python at {user_line()}; "
-            "rewrite it with torch.where, or keep that part out of the traced forward"
-        )
-
-    def __len__(self) -> int:
-        value = self.node.meta.get(VALUE)
-        return len(value) if value is not None else self._plain("len()")
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.tracer.create_proxy("call_function", assign, (self, index, value), {})
-
-    def __int__(self) -> int:
-        return int(self._plain("int()"))
-
-    def __float__(self) -> float:
-        return float(self._plain("float()"))
-
-    def __index__(self) -> int:
-        return int(self._plain("an index"))
-
-
-def _in_place(name: str) -> Callable[[Proxy, Any], Any]:
-    """`y += z` as a call that writes into y, which torch.fx takes for `y = y + z`; for sizes it is that."""
-    writing, plain = getattr(operator, f"i{name.rstrip('_')}"), getattr(operator, name)
-
-    def method(self: Proxy, other: Any) -> Any:
-        if not isinstance(self.node.meta.get(VALUE), torch.Tensor):
-            return plain(self, other)
-        return self.tracer.create_proxy("call_function", writing, (self, other), {})
-
-    return method
-
-
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "and", "or", "xor"):
-    setattr(_ValueProxy, f"__i{_name}__", _in_place(_name if _name not in ("and", "or") else f"{_name}_"))
-
-
-class _ValueAttribute(_ValueProxy, Attribute):
-    """`x.shape`, `x.T`: as torch.fx has it, with the example value known."""
-
-    def __init__(self, root: Proxy, attr: str) -> None:
-        Attribute.__init__(self, root, attr)
-
-    @property
-    def node(self) -> fx.Node:  # type: ignore[override]
-        return Attribute.node.fget(self)  # type: ignore[attr-defined]
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.tracer.create_proxy("call_method", self.attr, (self.root, *args), kwargs)
-
-
 _PLAIN = (int, float, bool, str, type(None))
-_FIXED = (bool, str, type(None))  # arguments that steer Python: a trace holds for the value that they had
-
-
-@dataclass(frozen=True)
-class Argument:
-    """One argument of a forward that is traced; ``keyword`` says that it can only be given by name."""
-
-    name: str
-    value: Any
-    keyword: bool = False
-    default: Any = inspect.Parameter.empty
-
-    @property
-    def fixed(self) -> bool:
-        """Tell whether the trace holds for this value alone."""
-        return isinstance(self.value, _FIXED)
+_DICT_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
 @dataclass
@@ -165,7 +65,7 @@ class ValueTracer(fx.Tracer):
     def __init__(self, model: nn.Module, inputs: tuple[Any, ...], leaves: Leaves | None = None) -> None:
         """``inputs`` are the values of forward's arguments."""
         super().__init__(
-            autowrap_modules=(math,), autowrap_functions=tuple(getattr(torch, n) for n in _CREATING)
+            autowrap_modules=(math,), autowrap_functions=tuple(getattr(torch, n) for n in CREATING)
         )
         named = [*model.named_parameters(), *model.named_buffers()]
         self._names = {id(tensor): name for name, tensor in named}
@@ -176,7 +76,7 @@ class ValueTracer(fx.Tracer):
         self._device = device
         self._running = False
         self._static: set[fx.Node] = set()
-        self._context = _context()
+        self._context = calling_context()
         self.content: set[fx.Node] = set()
         self._counted: set[fx.Node] = set()  # how many there are is decided by the content of a tensor
 
@@ -188,16 +88,16 @@ class ValueTracer(fx.Tracer):
         return type(m).__name__ in _STOCHASTIC or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> Proxy:
-        return _ValueProxy(node, self)
+        return ValueProxy(node, self)
 
     def create_arg(self, a: Any) -> Any:
         # The common ones first: what torch.fx looks for in them takes longer than all the rest of a node.
         if type(a) in _PLAIN:
             return a
-        return a.node if type(a) is _ValueProxy else super().create_arg(a)
+        return a.node if type(a) is ValueProxy else super().create_arg(a)
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
-        if _context() != self._context:
+        if calling_context() != self._context:
             raise TraceError(
                 f"cannot trace this model: a part runs under no_grad or autocast at {user_line()}"
             )
@@ -301,7 +201,7 @@ class ValueTracer(fx.Tracer):
             return self._iter_view(obj)
         if value is None or (isinstance(value, torch.Tensor) and value.dim() == 0):
             obj._plain("a loop")
-        if obj.node in self._counted and not _is_plain(value):
+        if obj.node in self._counted and not holds_no_tensor(value):
             raise TraceError(
                 f"cannot trace this model: a loop goes over what was picked by content at {user_line()}"
             )
@@ -337,127 +237,6 @@ def _attribute(root: nn.Module, path: str) -> Any:
     return root
 
 
-def _input_names(model: nn.Module, count: int) -> list[str]:
-    """Return the names of the first ``count`` arguments of forward; the others keep their defaults."""
-    parameters = list(inspect.signature(model.forward).parameters.values())
-    named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    variadic = any(p.kind == p.VAR_POSITIONAL for p in parameters)
-    required = [p.name for p in named if p.default is p.empty]
-    if count < len(required) or (count > len(named) and not variadic):
-        raise TraceError(
-            f"{type(model).__name__}.forward takes {len(required)} input(s) ({', '.join(required)}) but the "
-            f"example has {count}; give a tuple with one tensor for each"
-        )
-    return [p.name for p in named[:count]] + [f"input_{i}" for i in range(count - len(named))]
-
-
-def bound_arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Argument]:
-    """Return the arguments of one call of ``model``'s forward, in the order of its signature.
-
-    Args:
-        model: the module that is called.
-        args: positional arguments.
-        kwargs: keyword arguments.
-
-    Raises:
-        TraceError: forward does not take these.
-    """
-    signature = inspect.signature(model.forward)
-    try:
-        values = signature.bind(*args, **kwargs).arguments
-    except TypeError as error:
-        raise TraceError(f"{type(model).__name__}.forward does not take these arguments: {error}") from error
-    arguments = []
-    for name, value in values.items():
-        parameter = signature.parameters[name]
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            arguments += [Argument(f"input_{number}", item) for number, item in enumerate(value)]
-        elif parameter.kind is parameter.VAR_KEYWORD:
-            _check_keywords(model, value)
-            arguments += [Argument(key, item, keyword=True) for key, item in value.items()]
-        else:
-            only = parameter.kind is parameter.KEYWORD_ONLY
-            arguments.append(Argument(name, value, only, parameter.default))
-    return arguments
-
-
-def _check_keywords(model: nn.Module, values: dict[str, Any]) -> None:
-    """Refuse keywords that are no names: they become source code, and may come from a file."""
-    for key in values:
-        if not key.isidentifier() or keyword.iskeyword(key):
-            raise TraceError(
-                f"{type(model).__name__}.forward takes the keyword {ascii(key)}, which is no name"
-            )
-
-
-@contextmanager
-def _taking(model: nn.Module, arguments: list[Argument]) -> Iterator[str]:
-    """Give the model's class a method with just these arguments in the block; yield its name.
-
-    torch.fx traces every argument of the method it is given: with None for a default it would go astray.
-    """
-    names, method = ", ".join(a.name for a in arguments), "edgeprune_forward"
-    parameters = [(a.name, repr(a.value) if a.fixed else a.name, a.keyword) for a in arguments]
-    passed = ", ".join(f"{name}={value}" if keyword else value for name, value, keyword in parameters)
-    scope: dict[str, Any] = {}
-    exec(f"def {method}(self, {names}): return self.forward({passed})", scope)
-    code = scope[method].__code__
-    own = getattr(type(model).forward, "__globals__", {})
-    setattr(type(model), method, types.FunctionType(code, own))
-    try:
-        yield method
-    finally:
-        delattr(type(model), method)
-
-
-_CREATING = ("zeros", "ones", "full", "empty", "rand", "randn")
-
-
-@contextmanager
-def _creating(tracer: ValueTracer) -> Iterator[None]:
-    """Record `torch.zeros(n, ...)`, where n may be a traced size, as a call and not a constant, in the block."""
-    originals = {name: getattr(torch, name) for name in _CREATING}
-
-    def traced(function: Any) -> Any:
-        @functools.wraps(function)
-        def create(*args: Any, **kwargs: Any) -> Any:
-            proxies: list[Proxy] = []
-            fx.node.map_aggregate((args, kwargs), lambda v: proxies.append(v) if isinstance(v, Proxy) else v)
-            sizes = args[0] if args and isinstance(args[0], (tuple, list)) else args
-            if tracer._running or not (proxies or len(sizes) > 1):
-                return function(*args, **kwargs)
-            return tracer.create_proxy("call_function", function, args, kwargs)
-
-        return create
-
-    for name, function in originals.items():
-        setattr(torch, name, traced(function))
-    try:
-        yield
-    finally:
-        for name, function in originals.items():
-            setattr(torch, name, function)
-
-
-@contextmanager
-def _no_own_gradients() -> Iterator[None]:
-    """Refuse functions that bring their own gradient: a trace would see through them."""
-    original = vars(torch.autograd.Function)["apply"]  # the class method itself, not bound to Function
-
-    def apply(kind: Any, *args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(value, Proxy) for value in (*args, *kwargs.values())):
-            raise TraceError(
-                f"cannot trace this model: {kind.__name__} has a gradient of its own at {user_line()}"
-            )
-        return original.__func__(kind, *args, **kwargs)
-
-    torch.autograd.Function.apply = classmethod(apply)
-    try:
-        yield
-    finally:
-        torch.autograd.Function.apply = original
-
-
 @contextmanager
 def _evaluating(layer: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in layer.modules() if module.training]
@@ -470,11 +249,6 @@ def _evaluating(layer: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _context() -> tuple[bool, ...]:
-    """What decides how calls are carried out, besides their arguments."""
-    return (torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"))
-
-
 def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
     """Trace ``model`` in eval mode on ``inputs``; every node's value is in ``node.meta[VALUE]``.
 
@@ -483,9 +257,9 @@ def trace(model: nn.Module, inputs: tuple[Any, ...]) -> fx.GraphModule:
     Raises:
         TraceError: the model's Python depends on a tensor's content, or it does not run on ``inputs``.
     """
-    _check_inputs(inputs)
+    check_inputs(inputs)
     arguments = [
-        Argument(name, value) for name, value in zip(_input_names(model, len(inputs)), inputs, strict=True)
+        Argument(name, value) for name, value in zip(input_names(model, len(inputs)), inputs, strict=True)
     ]
     tracer, graph = _traced(model, arguments, None, training=False)
     return _module(model, tracer, graph, revive=True)
@@ -517,11 +291,11 @@ def _traced(
     try:
         with ExitStack() as entered:
             entered.enter_context(torch.enable_grad())  # so that a no_grad inside is seen
-            entered.enter_context(_no_own_gradients())
-            method = entered.enter_context(_taking(model, arguments))
+            entered.enter_context(no_own_gradients())
+            method = entered.enter_context(taking(model, arguments))
             tracer = ValueTracer(model, tuple(a.value for a in arguments), leaves)
             tracer.traced_func_name = method
-            entered.enter_context(_creating(tracer))
+            entered.enter_context(creating_calls(tracer, lambda: tracer._running))
             graph = tracer.trace(model)
     except TraceError:
         raise
@@ -553,15 +327,6 @@ def _module(model: nn.Module, tracer: ValueTracer, graph: fx.Graph, *, revive: b
     if normalize(traced, revive=revive):  # made anew, so that it holds no more than its graph uses
         return with_flags(fx.GraphModule(traced, traced.graph, class_name=type(model).__name__), model, own)
     return with_flags(traced, model, own)
-
-
-def _check_inputs(inputs: tuple[Any, ...]) -> None:
-    for value in inputs:
-        if not isinstance(value, (torch.Tensor, list, tuple, dict)):
-            raise TraceError(
-                f"an example input is of type {type(value).__name__}, not a tensor: "
-                "give a torch tensor, or a tuple with one for each argument of forward"
-            )
 
 
 def _first_line(error: BaseException) -> str:
