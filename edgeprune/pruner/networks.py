@@ -15,8 +15,8 @@ from edgeprune.methods.phase import Phase
 from edgeprune.methods.removal import Removed, cutter
 from edgeprune.pruner.optimizers import STATES, OptimizerLink
 from edgeprune.rewrite.compaction import compact
-from edgeprune.rewrite.forward import RewrittenForward
 from edgeprune.rewrite.inplace import move_into
+from edgeprune.rewrite.rewritten_forward import RewrittenForward
 
 
 class Networks:

@@ -22,9 +22,10 @@ from edgeprune.recording.untouched import ModelState
 from edgeprune.rewrite.checker import Diverged, check
 from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.rewrite.emptied import emptied_modules
-from edgeprune.rewrite.forward import NotRewritable, Request, rewrite
+from edgeprune.rewrite.forward import rewrite
 from edgeprune.rewrite.history import remember
 from edgeprune.rewrite.proof import OneSize, prove
+from edgeprune.rewrite.requests import NotRewritable, Request
 from edgeprune.rewrite.tensors import cut_copy
 
 

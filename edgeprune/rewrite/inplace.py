@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeprune.rewrite.forward import RewrittenForward
 from edgeprune.rewrite.history import HISTORY
+from edgeprune.rewrite.rewritten_forward import RewrittenForward
 
 
 def move_into(model: nn.Module, dense: nn.Module) -> None:

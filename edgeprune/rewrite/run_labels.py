@@ -59,7 +59,13 @@ class RunLabels:
         raise self.failure from cause
 
     def fail_at(self, node: fx.Node, why: str, cause: Exception | None = None) -> NoReturn:
-        """Stop the run at a recorded call: see `fail`."""
+        """Stop the run at a recorded call: see `fail`.
+
+        Args:
+            node: the recorded call that differs.
+            why: what differs, for the message.
+            cause: the error that showed it.
+        """
         self.fail(node.meta[CALL].path, node, why, cause)
 
     def expected(self, node: fx.Node, value: Any) -> Any:
