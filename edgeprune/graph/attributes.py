@@ -30,7 +30,7 @@ def join_layers(flow: Flow) -> None:
 def _reader(flow: Flow, name: str) -> fx.Node:
     # Where another mode alone uses it the walk's first node stands for it.
     first = next(iter(flow.module.graph.nodes))
-    node: fx.Node = next((n for n in flow.module.graph.nodes if flow.attribute(n) == name), first)
+    node: fx.Node = next((n for n in flow.module.graph.nodes if flow.names.read_by(n) == name), first)
     return node
 
 

@@ -28,6 +28,7 @@ from edgeprune.graph.memory import BYTES
 from edgeprune.graph.ops import spec_of
 from edgeprune.graph.pieces import TiedGroups, tied_groups
 from edgeprune.graph.rules import apply_rule, has_rule
+from edgeprune.graph.walk import Walk
 from edgeprune.recording.network import watch
 from edgeprune.recording.opaque import CHOSEN, FLOPS, Opaque, Parts, chosen_parts, outermost
 from edgeprune.recording.record import CALL, VALUE, Record
@@ -341,10 +342,10 @@ def _labelled(
     frees_created: bool,
 ) -> Graph:
     """Make the graph from the labels of one or both modes."""
-    flow = Flow(record, knows=has_rule, frees_created=frees_created).run(apply_rule)
+    flow = Walk(Flow(record, frees_created=frees_created), apply_rule, knows=has_rule).run()
     training_flow = None
     if training_record is not None:
-        training_flow = flow.beside(training_record).run(apply_rule)
+        training_flow = Walk(flow.beside(training_record), apply_rule, knows=has_rule).run()
         flow.count = training_flow.count
         training_flow.keep_whole()
     flow.keep_whole()

@@ -10,9 +10,10 @@ import torch.fx as fx
 from numpy.typing import NDArray
 from scipy import sparse
 
-from edgeprune.graph.flow import Flow, layer_name, parameters_of
+from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import core, tensors_in, vector_along
 from edgeprune.graph.memory import BYTES, buffers_of
+from edgeprune.graph.nodes import layer_name, parameters_of
 from edgeprune.recording.record import Record
 from edgeprune.recording.walks import named_parameters
 
@@ -279,9 +280,9 @@ def _users(flow: Flow) -> dict[str, list[fx.Node]]:
     for node in flow.module.graph.nodes:
         if node in flow.layers:
             for tensor in parameters_of(flow.layers[node]):
-                users[str(flow.tensor_name(tensor))].append(node)
-        elif flow.attribute(node) is not None:
-            users[str(flow.attribute(node))].append(node)
+                users[str(flow.names.of(tensor))].append(node)
+        elif flow.names.read_by(node) is not None:
+            users[str(flow.names.read_by(node))].append(node)
     return users
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.flow import Consumer, Flow, weight_node
+from edgeprune.graph.flow import Consumer, Flow
 from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.nodes import weight_node
 from edgeprune.graph.ops import OpSpec, op_name, spec_of
 from edgeprune.recording.record import VALUE
 

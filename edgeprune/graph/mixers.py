@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph import labels as lb
+from edgeprune.graph.call import Call
 from edgeprune.graph.computed import COMPUTED, FROM_INPUT
-from edgeprune.graph.flow import Call, Flow, is_linear_product
+from edgeprune.graph.flow import Flow
+from edgeprune.graph.nodes import is_linear_product
 from edgeprune.recording.record import VALUE
 
 MIXED = "channels are mixed with positions here"
@@ -75,7 +77,7 @@ def matmul(flow: Flow, call: Call) -> Any:
         flow.cost(call.node, math.prod(call.shape) * _inner(call))
         return flow.stop(call, "a matrix product of two activations")
     node = call.node.all_input_nodes[1]
-    name, weight = flow.attribute(node), call.argument_node(1, "other").meta[VALUE]
+    name, weight = flow.names.read_by(node), call.argument_node(1, "other").meta[VALUE]
     if name is None or name in flow.attributes:
         return flow.stop(call, COMPUTED)
     out = _dense(flow, call, name, weight, side=0)

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.flow import Call, Consumer, Flow, Remap
+from edgeprune.graph.call import Call
+from edgeprune.graph.flow import Consumer, Flow, Remap
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.mixers import MIXED
 from edgeprune.graph.ops import nodes_in, source_of, spec_of

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph import labels as lb
+from edgeprune.graph.call import Call
 from edgeprune.graph.computed import COMPUTED
-from edgeprune.graph.flow import Call, Flow
+from edgeprune.graph.flow import Flow
 from edgeprune.graph.mixers import MIXED
 
 _STATISTICS = ((3, "weight"), (4, "bias"), (1, "running_mean"), (2, "running_var"))

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Bools, Graph, Ints
-from edgeprune.graph.flow import Remap, tensors_in
+from edgeprune.graph.flow import Remap
+from edgeprune.graph.labels import tensors_in
 
 Orders = dict[bytes, Ints]
 

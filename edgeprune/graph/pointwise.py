@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.flow import Call, Consumer, Flow
+from edgeprune.graph.call import Call
+from edgeprune.graph.flow import Consumer, Flow
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.mixers import MIXED
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from edgeprune.errors import one_line
 from edgeprune.graph import labels as lb
 from edgeprune.graph import mixers, movers, norms, pointwise
-from edgeprune.graph.flow import Call, Flow, reason_unknown
+from edgeprune.graph.call import Call, reason_unknown
+from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.ops import OPS, OpSpec, op_name, register_op, spec_of, title
 from edgeprune.recording.opaque import FLOPS, OPAQUE, WHY

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Bools, Graph, Ints
-from edgeprune.graph.flow import layer_name
 from edgeprune.graph.labels import tensors_in
+from edgeprune.graph.nodes import layer_name
 from edgeprune.graph.ordering import Orders
 from edgeprune.graph.plan import Plan
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeprune.graph.classes import Graph, Ints
-from edgeprune.graph.flow import Consumer, layer_name, weight_node
+from edgeprune.graph.flow import Consumer
+from edgeprune.graph.nodes import layer_name, weight_node
 from edgeprune.graph.ops import op_name
 from edgeprune.importance.batches import Batches, inputs_of
 from edgeprune.importance.combine import Scores

@@ -9,7 +9,8 @@ import torch.fx as fx
 from torch import Tensor
 
 from edgeprune.graph.classes import Graph, Ints
-from edgeprune.graph.flow import Consumer, weight_node
+from edgeprune.graph.flow import Consumer
+from edgeprune.graph.nodes import weight_node
 from edgeprune.recording.record import VALUE
 from edgeprune.recording.walks import named_parameters
 
@@ -65,13 +66,16 @@ def weight_of(graph: Graph, consumer: Consumer) -> Tensor | None:
 
 def has_own_weight(graph: Graph, consumer: Consumer) -> bool:
     """Return whether a layer's weight is a parameter or buffer itself, not computed from one."""
-    return consumer.weight is not None and graph.flow.attribute(weight_node(consumer.node)) == consumer.weight
+    return (
+        consumer.weight is not None
+        and graph.flow.names.read_by(weight_node(consumer.node)) == consumer.weight
+    )
 
 
 def _static_value(graph: Graph, node: fx.Node) -> Any:
     """Return the value of a recorded call that does not depend on the input."""
     if node.op == "get_attr":
-        name = graph.flow.attribute(node)
+        name = graph.flow.names.read_by(node)
         return node.meta[VALUE] if name is None else named_tensor(graph, name)
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: _static_value(graph, n))
     return node.target(*args, **kwargs)  # type: ignore[operator]

@@ -44,4 +44,4 @@ def _gamma(graph: Graph, node: fx.Node) -> str | None:
     """Return the name of the scale of a BatchNorm call."""
     if op_name(node) != "batch_norm":
         return None
-    return graph.flow.attribute(node.args[3] if len(node.args) > 3 else node.kwargs.get("weight"))
+    return graph.flow.names.read_by(node.args[3] if len(node.args) > 3 else node.kwargs.get("weight"))

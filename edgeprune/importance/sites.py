@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgeprune.errors import EdgePruneError, PlanError
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Graph, Ints
-from edgeprune.graph.flow import layer_name, weight_node
+from edgeprune.graph.nodes import layer_name, weight_node
 from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.importance.batches import Inputs, map_tensors, tensors_among
 from edgeprune.recording.lines import first_line, raised_at
@@ -86,7 +86,7 @@ def _is_computed(graph: Graph, weight: fx.Node) -> bool:
         if node not in sources:
             sources.add(node)
             open_ += node.all_input_nodes
-    return any(graph.flow.attribute(source) in graph.flow.outputs for source in sources)
+    return any(graph.flow.names.read_by(source) in graph.flow.outputs for source in sources)
 
 
 def _end(graph: Graph, node: fx.Node, through: str) -> fx.Node:

@@ -41,7 +41,7 @@ def _idle(index: int, graph: Graph, liveness: Liveness) -> bool:
 
 def _layers(graph: Graph, call: fx.Node) -> list[str]:
     """Return the layers whose weights a call uses."""
-    names = (graph.flow.attribute(source) for source in call.all_input_nodes)
+    names = (graph.flow.names.read_by(source) for source in call.all_input_nodes)
     return [name.rpartition(".")[0] for name in names if name in graph.flow.outputs]
 
 

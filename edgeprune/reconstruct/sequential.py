@@ -72,7 +72,7 @@ def _scale_of(graph: Graph, call: fx.Node) -> Tensor | None:
     """Return the factor of each channel in a batch_norm call; None if it depends on the batch or is computed."""
     names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
     settings: dict[str, Any] = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
-    variance, gain = (graph.flow.attribute(settings.get(name)) for name in ("running_var", "weight"))
+    variance, gain = (graph.flow.names.read_by(settings.get(name)) for name in ("running_var", "weight"))
     if variance is None or (gain is None) != (settings.get("weight") is None):
         return None
     spread = named_tensor(graph, variance)

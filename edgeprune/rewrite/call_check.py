@@ -35,7 +35,7 @@ class CallCheck:
         Raises:
             Diverged: it is another call, or moves other channels.
         """
-        if node in self._flow.computing:  # a weight, element by element
+        if node in self._flow.weights.computing:  # a weight, element by element
             return
         # A slice assignment changes its argument and returns nothing.
         value = result if result is not None else next(iter(tensors_of(args)), None)

@@ -8,10 +8,11 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import Graph, Ints
-from edgeprune.graph.flow import Flow, layer_name
+from edgeprune.graph.flow import Flow
 from edgeprune.graph.gc_pause import gc_paused
 from edgeprune.graph.labels import core, tensors_in
 from edgeprune.graph.liveness import liveness_of
+from edgeprune.graph.nodes import layer_name
 from edgeprune.graph.ordering import Orders, channel_orders
 from edgeprune.graph.plan import Plan
 from edgeprune.graph.survivors import Immovable, Survivors, left_alone

@@ -146,7 +146,7 @@ def _prune_parameters(request: Request, path: str, done: list[_Done]) -> None:
         if owner is None or leaf not in owner._parameters:
             continue
         for flow, liveness in zip(request.graph.flows, request.liveness_by_flow, strict=True):
-            consumers = [n for n in flow.module.graph.nodes if flow.attribute(n) == full]
+            consumers = [n for n in flow.module.graph.nodes if flow.names.read_by(n) == full]
             if any(
                 user in liveness.working and not liveness.gone(user) for n in consumers for user in n.users
             ):

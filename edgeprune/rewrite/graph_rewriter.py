@@ -15,9 +15,10 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph
-from edgeprune.graph.flow import Flow, layer_name, weight_node
+from edgeprune.graph.flow import Flow
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.liveness import Liveness, liveness_of
+from edgeprune.graph.nodes import layer_name, weight_node
 from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.graph.ordering import Orders
 from edgeprune.graph.survivors import Immovable, Survivors, is_broken

@@ -9,9 +9,10 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import Bools, Graph
-from edgeprune.graph.flow import Consumer, Flow, weight_node
+from edgeprune.graph.flow import Consumer, Flow
 from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.liveness import liveness_of
+from edgeprune.graph.nodes import weight_node
 from edgeprune.graph.ops import nodes_in, op_name
 from edgeprune.graph.plan import Plan
 from edgeprune.recording.opaque import Parts
@@ -118,8 +119,8 @@ def _reading_axis(flow: Flow, consumer: Consumer, consumers: set[fx.Node]) -> in
     weight, name = weight_node(node), op_name(node)
     if (
         consumer.weight is None
-        or flow.attribute(weight) != consumer.weight
-        or consumer.weight in flow.partners
+        or flow.names.read_by(weight) != consumer.weight
+        or consumer.weight in flow.weights.partners
     ):
         return None
     if not set(weight.users) <= consumers:

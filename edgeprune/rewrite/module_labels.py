@@ -12,6 +12,7 @@ from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Graph, Ints
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.rules import apply_rule
+from edgeprune.graph.walk import Walk
 from edgeprune.recording.record import Visit
 from edgeprune.rewrite.module_trace import ModuleTrace
 from edgeprune.rewrite.requests import NotRewritable
@@ -38,7 +39,6 @@ def module_graph(trace: ModuleTrace) -> Graph:
     """
     traced, leaves, visit = trace.traced, trace.leaves, trace.visits[0]
     sub = _flow_over(trace)
-    sub.run(apply_rule)
     class_of = _classes(trace.graph.class_of, sub)
     living = set(traced.graph.nodes)
     for node, number in leaves.nodes.items():
@@ -52,7 +52,7 @@ def module_graph(trace: ModuleTrace) -> Graph:
 
 
 def _flow_over(trace: ModuleTrace) -> Flow:
-    """Return a flow over the trace, in which inputs, parameters and modules that stay have the network's labels."""
+    """Walk the trace; its inputs, its parameters and the modules that stay have the network's labels."""
     traced, flow, visit = trace.traced, trace.flow, trace.visits[0]
 
     def labels(value: Any) -> Any:
@@ -66,19 +66,18 @@ def _flow_over(trace: ModuleTrace) -> Flow:
     network_flow = trace.graph.flow
     sub = Flow(
         traced,
-        input_labels=input_labels,
         pad_labels=[remap.outputs for remap in flow.remaps if remap.node in inside],
         count=network_flow.count,
-        known=known,
         frees_created=network_flow.frees_created,
     )
     for local, tensor in [*traced.named_parameters(), *traced.named_buffers()]:
-        name = network_flow.tensor_name(tensor)
+        name = network_flow.names.of(tensor)
         for axis in range(tensor.dim()):
             if name is not None and (name, axis) in network_flow.param_axes:
                 sub.param_axes[local, axis] = network_flow.param_axes[name, axis]
         if name in network_flow.attributes:
             sub.attributes[local] = network_flow.attributes[name]
+    Walk(sub, apply_rule, input_labels=input_labels, known=known).run()
     return sub
 
 

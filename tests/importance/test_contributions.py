@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeprune.graph.classes import Graph, build_graph
-from edgeprune.graph.flow import weight_node
+from edgeprune.graph.nodes import weight_node
 from edgeprune.importance.contributions import products_of
 from edgeprune.recording.record import VALUE
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import build_graph
-from edgeprune.graph.flow import layer_name
+from edgeprune.graph.nodes import layer_name
 from edgeprune.importance.propagation import _propagate, inf_fs
 from edgeprune.importance.sites import written_sites
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import build_graph
-from edgeprune.graph.flow import layer_name
+from edgeprune.graph.nodes import layer_name
 from edgeprune.graph.ops import op_name
 from edgeprune.importance.sites import as_maps, run_network, written_sites
 
@@ -105,7 +105,7 @@ def test_parts_of_results_inputs_and_parameters_can_be_tapped() -> None:
     graph = build_graph(model, x)
     (chunk,) = (node for node in graph.nodes if op_name(node) == "chunk")
     (given,) = (node for node in graph.nodes if node.op == "placeholder")
-    (parameter,) = (node for node in graph.nodes if graph.flow.attribute(node) == "map")
+    (parameter,) = (node for node in graph.nodes if graph.flow.names.read_by(node) == "map")
     parts = {node.args[1]: node for node in chunk.users}
     seen: list[Tensor] = []
     with torch.no_grad():
