@@ -1,7 +1,7 @@
 """What a walk over a record writes down: labels, and all that the rules find out about them.
 
-A record is walked once with labels in place of numbers (see `edgeprune.graph.walk`). Here is which labels are tied, which are protected and why, which parameter axes belong to which label, who reads
-channels, and what each operation costs.
+A record is walked once with labels in place of numbers (see `edgeprune.graph.walk`). Here is which labels are tied,
+which are protected and why, which parameter axes belong to which label, who reads channels, and what each call costs.
 """
 
 from dataclasses import dataclass, field
