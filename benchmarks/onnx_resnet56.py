@@ -1,10 +1,13 @@
-"""Prune CIFAR-10's ResNet-56 from its ONNX file alone, with unlabelled training images and without training.
+"""Prune CIFAR-10's ResNet-56 from its ONNX file alone, with unlabelled training images.
 
     python benchmarks/onnx_resnet56.py WEIGHTS CIFAR [--target flops=0.5] [--images 1000]
+    python benchmarks/onnx_resnet56.py WEIGHTS CIFAR --distill-epochs 10 --work DIR
 
 WEIGHTS is a checkpoint of the zoo's resnet56; CIFAR has train.npz and test.npz: pixels x (n, 32, 32, 3) as uint8,
 labels y in the order of the classes' names. Labels are read for the accuracy on the test images alone, after all is
-done. Both times are of the pruning alone: of the clock, and CPU seconds, which other programs disturb less.
+done. Layers are fitted on --images of the training images; --distill-epochs learns from all of them. A run that was
+stopped goes on with the same command and --work. Both times are of all that the command does: of the clock, and CPU
+seconds, which other programs disturb less; of a run that went on, of its last part.
 """
 
 import argparse
@@ -12,6 +15,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -20,8 +24,9 @@ from measuring import machine
 from numpy.typing import NDArray
 
 from edgeprune.models import build, load_weights
-from edgeprune.post_training.files import prune_file
+from edgeprune.post_training.files import begin, prune_run
 from edgeprune.post_training.options import PruneOptions
+from edgeprune.runs.file_runs import FileRun
 
 MEAN, STD = np.float32((0.485, 0.456, 0.406)), np.float32((0.229, 0.224, 0.225))
 
@@ -43,6 +48,37 @@ def accuracy(path: Path, data: Path) -> float:
     return right / len(pixels)
 
 
+def files_in(folder: Path, weights: Path, cifar: Path) -> None:
+    """Write net.onnx and images.npy, all training images, unless they are there."""
+    if not (folder / "net.onnx").is_file():
+        network = build("resnet56", num_classes=10)
+        load_weights(network, weights)
+        torch.onnx.export(
+            network.eval(), (torch.zeros(2, 3, 32, 32),), str(folder / "net.onnx"), dynamo=False,
+            input_names=["image"], output_names=["logits"], opset_version=17,
+            dynamic_axes={"image": {0: "n"}, "logits": {0: "n"}},
+        )  # fmt: skip
+    if not (folder / "images.npy").is_file():
+        np.save(folder / "images.npy", prepared(np.load(cifar / "train.npz")["x"]))
+
+
+def pruned_by(folder: Path, options: PruneOptions) -> dict[str, Any]:
+    """Prune in a run folder, from where an earlier process stopped; return the summary with the CPU seconds."""
+    began, subject = time.process_time(), None
+    if FileRun.matches(folder / "run"):
+        run = FileRun.open(folder / "run")
+    else:
+        run, subject = begin(folder / "net.onnx", folder / "run", options, images=str(folder / "images.npy"))
+    summary = prune_run(run, log, subject)
+    return {**summary, "cpu_seconds": round(time.process_time() - began, 1)}
+
+
+def log(done: float, total: float, text: str) -> None:
+    """Print some of the progress."""
+    if done % 20 == 0:
+        print(f"{time.strftime('%H:%M:%S')} {done:g}/{total:g} {text}", flush=True)
+
+
 def main() -> None:
     """Prune, measure, write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -52,37 +88,29 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--augment", default="flip")
     parser.add_argument("--criterion", default="thinet")
+    parser.add_argument("--distill-epochs", type=int, default=0)
+    parser.add_argument("--distill-rate", type=float, default=PruneOptions(target="flops=0.5").distill_lr)
+    parser.add_argument("--work", type=Path, help="a folder that stays, so that a run can go on")
     parser.add_argument("--out", type=Path, default=Path("results/onnx_resnet56.json"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        network = build("resnet56", num_classes=10)
-        load_weights(network, args.weights)
-        torch.onnx.export(
-            network.eval(), (torch.zeros(2, 3, 32, 32),), str(folder / "net.onnx"), dynamo=False,
-            input_names=["image"], output_names=["logits"], opset_version=17,
-            dynamic_axes={"image": {0: "n"}, "logits": {0: "n"}},
-        )  # fmt: skip
-        pixels = np.load(args.cifar / "train.npz")["x"]
-        chosen = np.random.default_rng(0).choice(len(pixels), args.images, replace=False)
-        np.save(folder / "images.npy", prepared(pixels[chosen]))
-        began, began_cpu = time.monotonic(), time.process_time()
+        folder = args.work or Path(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        files_in(folder, args.weights, args.cifar)
         options = PruneOptions(
-            target=args.target, limit=args.images, augment=args.augment, criterion=args.criterion
-        )
-        result = prune_file(folder / "net.onnx", folder / "small.onnx", options, str(folder / "images.npy"))
-        seconds, cpu_seconds = time.monotonic() - began, time.process_time() - began_cpu
+            target=args.target, limit=args.images, augment=args.augment, criterion=args.criterion,
+            distill_epochs=args.distill_epochs, distill_lr=args.distill_rate,
+        )  # fmt: skip
         record = {
-            **result.to_dict(),
+            **pruned_by(folder, options),
             "model": "resnet56 (CIFAR-10), exported by torch's TorchScript exporter, opset 17",
             "out": None,
             "inputs": f"{args.images} unlabelled training images, augment={args.augment}",
             "criterion": args.criterion,
-            "cpu_seconds": round(cpu_seconds, 1),
-            "seconds": round(seconds, 1),
             "test_accuracy": {
                 "original": accuracy(folder / "net.onnx", args.cifar / "test.npz"),
-                "pruned": accuracy(folder / "small.onnx", args.cifar / "test.npz"),
+                "fitted": accuracy(folder / "run" / "cut.onnx", args.cifar / "test.npz"),
+                "pruned": accuracy(folder / "run" / "export" / "pruned.onnx", args.cifar / "test.npz"),
             },
             "threads": torch.get_num_threads(),
             "machine": machine(),

@@ -307,7 +307,10 @@ def onnx_table() -> str:
     result = read("onnx_resnet56")
     accuracy, steps = result["test_accuracy"], {step["step"]: step for step in result["held_out"]}
     cut, fitted = steps["cut"], steps[f"fitted ({result['fit']})"]
-    (flops, left), (params, params_left) = result["flops"], result["params"]
+    sizes = result["models"]
+    (flops, left), (params, params_left) = (
+        [sizes[name][kind] for name in ("baseline", "pruned")] for kind in ("flops", "params")
+    )
     rows = [
         ["test images", percent(accuracy["original"]), "", percent(accuracy["pruned"])],
         ["agreement, held-out images", "", percent(cut["top1"]), percent(fitted["top1"])],

@@ -4,14 +4,14 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, complain, echo, main, say
+from edgeprune.cli.base import RUNS, as_json, complain, echo, free_place, main, say, typed_values
 from edgeprune.cli.options import grouped, options_of
 from edgeprune.post_training.options import PruneOptions
 
 
 @main.command()
-@click.argument("model")
-@grouped("--out", "-o", required=True, metavar="FILE", help="Write the smaller file here.")
+@click.argument("model", required=False)
+@grouped("--out", "-o", metavar="FILE", help="Write the smaller file here, too  [default: in the run alone].")
 @grouped(
     "--images",
     group="data",
@@ -19,9 +19,25 @@ from edgeprune.post_training.options import PruneOptions
     help="Unlabelled inputs: a folder of images, an .npy or .npz file, or package.module:factory of batches.",
 )
 @options_of(PruneOptions)
+@grouped(
+    "--run", "run_path", metavar="DIR", help="Write the run into this folder  [default: runs/MODEL-pruned]."
+)
+@grouped("--resume", is_flag=True, help="Go on with the latest run, or with that of --run.")
+@grouped("--force", is_flag=True, help="Replace a run of that name.")
 @as_json
-def prune(model: str, out: str, images: str | None, to_json: bool, **options: Any) -> None:
-    """Prune an ONNX file with some unlabelled inputs: no training code, no labels, no training.
+@click.pass_context
+def prune(
+    ctx: click.Context,
+    model: str | None,
+    out: str | None,
+    images: str | None,
+    run_path: str | None,
+    resume: bool,
+    force: bool,
+    to_json: bool,
+    **options: Any,
+) -> None:
+    """Prune an ONNX file with some unlabelled inputs: no training code, no labels.
 
     MODEL is an ONNX file. The smaller file has the same inputs and outputs. Layers that lose inputs are fitted so that
     they give what they gave before, and held-out inputs show how far the outputs agree with the original's.
@@ -31,19 +47,41 @@ def prune(model: str, out: str, images: str | None, to_json: bool, **options: An
     edgeprune prune model.onnx --images photos --scale 1/255 --color rgb
         --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
         --max-change 0.02 -o small.onnx
+    edgeprune prune --resume
     """
-    from edgeprune.post_training.files import prune_file
-    from edgeprune.reporting.console import progress_bars
+    from pathlib import Path
 
-    chosen = PruneOptions(**options)
-    with progress_bars() as progress:
-        result = prune_file(model, out, chosen, images, progress)
-    for warning in result.warnings:
+    from edgeprune.post_training.files import begin, prune_run
+    from edgeprune.post_training.result import result_lines
+    from edgeprune.processes.signals import exit_code
+    from edgeprune.reporting.console import progress_bars
+    from edgeprune.runs.file_runs import FileRun, latest_file_run
+    from edgeprune.training import Interrupted
+
+    subject = None
+    if resume:
+        typed = list(typed_values(ctx, {"model": model, "out": out, "images": images, **options}))
+        if typed or force:
+            shown = "--force" if force else "MODEL" if typed == ["model"] else f"`{typed[0]}`"
+            raise click.UsageError(f"--resume goes on with what the run was begun with: leave {shown} out")
+        run = FileRun.open(latest_file_run(RUNS) if run_path is None else run_path)
+    elif model is None:
+        raise click.UsageError("name an ONNX file, or go on with a run by --resume")
+    else:
+        place = Path(run_path) if run_path else free_place(Path(model).stem, "pruned")
+        run, subject = begin(model, place, PruneOptions(**options), images=images, out=out, force=force)
+    try:
+        with progress_bars("distill") as progress:
+            summary = prune_run(run, progress, subject)
+    except (Interrupted, KeyboardInterrupt):
+        complain(f"stopped; go on with: edgeprune prune --run {run.path} --resume")
+        ctx.exit(exit_code())
+    for warning in summary["warnings"]:
         complain(f"warning: {warning}")
     if to_json:
-        say(result.to_dict())
+        say({"run": str(run.path), **summary})
         return
-    echo(f"{result.out}: {result.model} pruned to {result.target}")
-    for line in result.lines():
+    echo(f"{summary['out']}: {summary['model']} pruned to {summary['target']}")
+    for line in result_lines(summary):
         echo(f"  {line}")
-    echo(f"next: edgeprune bench {result.model} {result.out}", err=True)
+    echo(f"next: edgeprune bench {run.path}", err=True)

@@ -1,9 +1,17 @@
 """Post-training pruning: a finished network, some unlabelled inputs, and no training code.
 
 options.py      what can be asked for
-inputs.py       images, arrays or a factory to batches of the network's input
+source.py       inputs by position: images.py of a folder, arrays.py of files and factories
+inputs.py       those that are fitted and compared on
+changes.py      random changes of inputs
 agreement.py    how far two networks give the same
 selection.py    which channels go: each group's effect on the outputs
-pruning.py      the steps of a run on an ONNX file
-report.py       the result as JSON and as rows of text
+pruning.py      scores, widths and fits
+norms.py        norms beside convolutions while they learn
+distilling.py   label-free fine-tuning
+subject.py      a file, its network and its inputs
+files.py        the steps of a run on an ONNX file
+checking.py     a file by ONNX Runtime against torch
+exporting.py    the files of a run and their record
+result.py       the result as JSON and as rows of text
 """

@@ -1,88 +1,111 @@
-"""Prune an ONNX file by unlabelled inputs: the function behind `edgeprune prune`."""
+"""Prune an ONNX file by unlabelled inputs: the functions behind `edgeprune prune`."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import torch
-from torch import Tensor
 
-from edgeprune.errors import DataError, EdgePruneError, ExportError, ModelError, TraceError, one_line
+from edgeprune.errors import ExportError, RunError
+from edgeprune.files.locks import held
+from edgeprune.files.reading import sha256
 from edgeprune.graph.classes import Graph, build_graph
-from edgeprune.onnx_graph.cutting import CutFile, cut_file
+from edgeprune.graph.plan import Plan
+from edgeprune.onnx_graph.cutting import cut_file
 from edgeprune.onnx_graph.files import OnnxFile, read, write
-from edgeprune.onnx_graph.network import OnnxNetwork, network_of
-from edgeprune.post_training.inputs import Inputs, InputSpec, load_inputs
+from edgeprune.onnx_graph.network import network_of
+from edgeprune.post_training.checking import parity_with_torch
+from edgeprune.post_training.distilling import Unlabelled, distill
+from edgeprune.post_training.exporting import versions, write_export
 from edgeprune.post_training.options import PruneOptions
-from edgeprune.post_training.pruning import PostTraining, Step
+from edgeprune.post_training.pruning import PostTraining
+from edgeprune.post_training.result import Learned, Result, Sizes, Step
+from edgeprune.post_training.subject import FileSubject, open_subject
 from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.processes.signals import stop_on_interrupt
+from edgeprune.records.checking import check
+from edgeprune.runs.file_runs import FileRun
 
 DATA_FREE = (
     "without inputs channels are chosen by weights alone and nothing is fitted: this costs far more accuracy than "
     "200 unlabelled inputs would; give them with --images"
 )
-CLOSE = 1e-3  # of the largest output: ONNX Runtime and torch round differently
-CLOSE_HALF = 5e-2
 
 
-@dataclass(frozen=True)
-class Result:
-    """What was done to a file; counts are (before, after).
+def begin(
+    path: str | Path,
+    run_path: str | Path,
+    options: PruneOptions,
+    *,
+    images: str | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+) -> tuple[FileRun, FileSubject]:
+    """Check what can be checked at once, and make the run folder with a copy of the file.
 
-    FLOPs are of one input where the file takes any number of them, else of the batch that it was exported for.
+    Args:
+        path: of the ONNX file.
+        run_path: of the run folder.
+        options: what is asked for.
+        images: a folder of images, an .npy or .npz file, or package.module:factory; None to prune by weights alone.
+        out: where the smaller file is written beside the run folder; None to leave it there alone.
+        force: replace a run of that name.
+
+    Returns:
+        The run, and the file as it was read.
+
+    Raises:
+        EdgePruneError: any mistake in the input; nothing is written then.
     """
+    _check_out(out)
+    FileRun.check_free(run_path, force=force, inputs=(str(path), images, None if out is None else str(out)))
+    subject = open_subject(path, images, options)
+    config = {
+        "options": asdict(options),
+        "model": str(path),
+        "sha256": sha256(path),
+        "images": images,
+        "out": None if out is None else str(out),
+        "external": sorted(subject.file.external),
+        "versions": versions(),
+    }
+    PostTraining(subject.graph, subject.inputs, options, batch=subject.batch).check()
+    run = FileRun.create(run_path, config, force=force)
+    write(OnnxFile(subject.file.model, subject.file.name), run.baseline)
+    return run, subject
 
-    model: str
-    out: str
-    target: str
-    inputs: str | None
-    flops: tuple[int, int]
-    params: tuple[int, int]
-    size_bytes: tuple[int, int]
-    steps: tuple[Step, ...]
-    fit: str
-    seconds: float
-    protected: dict[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "schema": 1,
-            "model": self.model,
-            "out": self.out,
-            "target": self.target,
-            "inputs": self.inputs,
-            "flops": list(self.flops),
-            "params": list(self.params),
-            "size_bytes": list(self.size_bytes),
-            "held_out": [{"step": step.name, **step.agreement.to_dict()} for step in self.steps],
-            "fit": self.fit,
-            "seconds": round(self.seconds, 3),
-            "protected_channels": self.protected,
-            "notes": list(self.notes),
-            "warnings": list(self.warnings),
-        }
+def prune_run(
+    run: FileRun, progress: ProgressCallback = no_progress, subject: FileSubject | None = None
+) -> dict[str, Any]:
+    """Prune the file of a run, from where it stopped; return the summary.
 
-    def lines(self) -> list[str]:
-        """Return the result as rows of text."""
-        (f0, f1), (p0, p1), (b0, b1) = self.flops, self.params, self.size_bytes
-        lines = [] if self.inputs is None else [f"inputs: {self.inputs}"]
-        lines += [
-            f"{step.name}: {step.agreement} on {step.agreement.inputs} held-out inputs" for step in self.steps
-        ]
-        lines += [
-            f"FLOPs {f0:,} -> {f1:,} ({f1 / max(f0, 1):.3f})",
-            f"parameters {p0:,} -> {p1:,} ({p1 / max(p0, 1):.3f})",
-            f"bytes {b0:,} -> {b1:,} ({b1 / max(b0, 1):.3f})",
-        ]
-        lines += [f"kept: {count} channels ({reason})" for reason, count in self.protected.items()]
-        return [*lines, *self.notes]
+    Args:
+        run: made by `begin`.
+        progress: called with (done, total, text).
+        subject: its file, where it was read; None to read it again.
+
+    Raises:
+        EdgePruneError: the inputs are gone, the target cannot be reached, or something cannot be written.
+        InUseError: another process works on the run. Interrupted: Ctrl-C, SIGTERM or SIGHUP; a checkpoint is left.
+    """
+    with held(run.path):
+        if run.has("summary.json"):
+            return run.summary()
+        config = run.config
+        if not run.baseline.is_file():
+            raise RunError(f"{run.path} has no export/baseline.onnx: start it anew with --force")
+        options = options_of_run(run)
+        subject = subject or open_subject(run.baseline, config["images"], options)
+        pruning = _Pruning(subject, options, progress, run)
+        result = pruning.result(config["model"], config["out"] or str(run.pruned))
+        write_export(run, pruning.subject, pruning.final, pruning.parities())
+        if config["out"] is not None:
+            external = frozenset(config.get("external", ())) & set(pruning.final.constants)
+            write(OnnxFile(pruning.final.model, config["out"], external), config["out"])
+        run.finish(result.to_dict())
+        return run.summary()
 
 
 def prune_file(
@@ -92,7 +115,7 @@ def prune_file(
     images: str | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Result:
-    """Prune an ONNX file and write the smaller one.
+    """Prune an ONNX file and write the smaller one, without a run folder.
 
     Args:
         path: of the file.
@@ -107,166 +130,173 @@ def prune_file(
         TargetError: the target cannot be reached.
         StorageError: the smaller file cannot be written.
     """
-    began, out = time.monotonic(), Path(out)
-    if out.suffix != ".onnx":
+    _check_out(out)
+    pruning = _Pruning(open_subject(path, images, options), options, progress)
+    result = pruning.result(str(path), str(out))
+    write(pruning.final, out)
+    return result
+
+
+def _check_out(out: str | Path | None) -> None:
+    if out is not None and Path(out).suffix != ".onnx":
         raise ExportError(f"{out} does not end in .onnx: an ONNX file is pruned to an ONNX file")
-    file = read(path)
-    specs = [spec_of(value) for value in file.inputs]
-    inputs = None if images is None else load_inputs(images, specs, options)
-    network, example = _made(file, specs, inputs, options)
-    graph = build_graph(network, example)
-    size = _batch_size(specs)
-    counted = len(example[0]) if size is None else 1
-    run = PostTraining(
-        graph,
-        inputs,
-        options,
-        batch=size,
-        joins=size is None or _joins(network, example),
-        progress=progress,
-    )
-    plan = run.smallest_plan() if options.target is None else run.plan(options.target)
-    steps, fit = run.steps(plan.keep)
-    with run.fitted(plan.keep, fit):
-        cut = cut_file(network, graph, plan, _second(network, specs, example))
-        _check_runs(cut, example)
-        write(cut.file, out)
-    return Result(
-        model=str(path),
-        out=str(out),
-        target=options.target or f"max-change={options.max_change:g}",
-        inputs=None if inputs is None else inputs.note,
-        flops=(graph.flops() // counted, graph.flops(cut.plan.keep) // counted),
-        params=(_numbers(file), _numbers(cut.file)),
-        size_bytes=(file.model.ByteSize(), cut.file.model.ByteSize()),
-        steps=tuple(steps),
-        fit=fit,
-        seconds=time.monotonic() - began,
-        protected=_protected(graph),
-        notes=(*cut.plan.notes, *graph.notes),
-        warnings=(DATA_FREE,) if inputs is None else (),
-    )
 
 
-def spec_of(value: onnx.ValueInfoProto) -> InputSpec:
-    """Return the sizes of an input; raises ModelError where they are not written in the file."""
-    kind = value.type.tensor_type
-    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
-        raise ModelError(
-            f"the input {value.name} is not a tensor with known axes: such a network cannot be pruned"
-        )
-    shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-    floating = np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16"
-    return InputSpec(value.name, shape, torch.float32 if floating else getattr(torch, dtype.name))
-
-
-def _batch_size(specs: Sequence[InputSpec]) -> int | None:
-    """Return the number of inputs that a file takes at once; None for any."""
-    return next((spec.shape[0] for spec in specs if spec.shape and spec.shape[0] is not None), None)
-
-
-def _made(
-    file: OnnxFile, specs: Sequence[InputSpec], inputs: Inputs | None, options: PruneOptions
-) -> tuple[OnnxNetwork, tuple[Tensor, ...]]:
-    """Return the network and an example of its inputs."""
-    count = _batch_size(specs) or 2
-    if inputs is not None:
-        if len(inputs) < count:
-            raise DataError(f"{file.name} takes {count} inputs at once, and only {len(inputs)} are there")
-        example = tuple(tensor[:count] for tensor in inputs.tensors)
-    else:
-        generator = torch.Generator().manual_seed(options.seed)
-        example = tuple(_random(spec, count, options.size, generator) for spec in specs)
+def options_of_run(run: FileRun) -> PruneOptions:
+    """Return the options that a run was begun with; raises RunError if they are of another version."""
+    where, options = run.path / "prune.json", run.config["options"]
+    check(options, PruneOptions, f"{where} options", hint="was it edited?")
     try:
-        return network_of(file, *example), example
-    except TraceError as error:
-        if inputs is None and any(None in spec.shape[1:] for spec in specs):
-            raise TraceError(f"{error}: say the size of its images with `size`") from error
-        raise
-
-
-def _random(spec: InputSpec, count: int, side: int | None, generator: torch.Generator) -> Tensor:
-    shape = [count, *((side or 64) if size is None else size for size in spec.shape[1:])][: len(spec.shape)]
-    if not spec.dtype.is_floating_point:
-        return torch.ones(shape, dtype=spec.dtype)
-    return torch.randn(shape, generator=generator)
-
-
-def _joins(network: OnnxNetwork, example: tuple[Tensor, ...]) -> bool:
-    """Return whether a network that was exported for one batch size gives the same for two batches at once."""
-    doubled = tuple(torch.cat([tensor, tensor.flip(0)]) for tensor in example)
-    try:
-        with torch.no_grad():
-            results = [network(*doubled), network(*example), network(*(tensor.flip(0) for tensor in example))]
-    except Exception:  # sizes that are written in the file do not fit
-        return False
-    columns = zip(*(r if isinstance(r, tuple) else (r,) for r in results), strict=True)
-    return all(
-        len(both) == len(a) + len(b) and torch.allclose(both, torch.cat([a, b]), rtol=1e-3, atol=1e-4)
-        for both, a, b in columns
-    )
-
-
-def _second(
-    network: OnnxNetwork, specs: Sequence[InputSpec], example: tuple[Tensor, ...]
-) -> tuple[Tensor, ...] | None:
-    """Return inputs of other sizes along all dynamic axes on which the network runs; None where there are none."""
-    if all(None not in spec.shape for spec in specs):
-        return None
-    for more in (32, 0):
-        inputs = example
-        for axis in range(max(len(spec.shape) for spec in specs)):
-            inputs = tuple(
-                torch.cat([tensor, tensor.narrow(axis, 0, min(tensor.shape[axis], more or 1))], axis)
-                if axis < len(spec.shape) and spec.shape[axis] is None and (axis == 0 or more)
-                else tensor
-                for tensor, spec in zip(inputs, specs, strict=True)
-            )
-        try:
-            network.trace(*inputs)
-            return inputs
-        except (EdgePruneError, RuntimeError, ValueError, IndexError):
-            continue
-    return None
-
-
-def _check_runs(cut: CutFile, example: tuple[Tensor, ...]) -> None:
-    """Check the cut file with onnx, and by ONNX Runtime on the example; raises ExportError."""
-    import onnxruntime as ort
-
-    model = cut.file.model
-    try:
-        if model.ByteSize() < 2**31 - 1:
-            onnx.checker.check_model(model)
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        types = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
-        feed = {
-            value.name: tensor.numpy().astype(types.get(value.type, tensor.numpy().dtype))
-            for value, tensor in zip(session.get_inputs(), example, strict=True)
-        }
-        results = session.run(None, feed)
-    except Exception as error:
-        raise ExportError(
-            f"the pruned file is not one that ONNX Runtime runs ({one_line(error)[:120]}): please report the network"
+        return PruneOptions(**options)
+    except TypeError as error:
+        raise RunError(
+            f"{where} was made by another version of edgeprune ({error}): start another run"
         ) from error
-    with torch.no_grad():
-        expected = cut.network(*example)
-    for ours, theirs in zip(results, expected if isinstance(expected, tuple) else (expected,), strict=True):
-        limit = CLOSE_HALF if ours.dtype == np.float16 else CLOSE
-        a, b = np.asarray(ours, np.float64), theirs.double().numpy()
-        if a.shape != b.shape or (a.size and np.abs(a - b).max() > limit * max(np.abs(b).max(), 1e-6)):
-            raise ExportError(
-                "the pruned file gives something else in ONNX Runtime than in torch: please report the network"
+
+
+class _Pruning:
+    """The steps from a file to the smaller one, each done once in a run.
+
+    Args:
+        subject: the file and its inputs.
+        options: what is asked for.
+        progress: called with (done, total, text).
+        run: the folder in which steps are kept; None to keep none.
+    """
+
+    def __init__(
+        self,
+        subject: FileSubject,
+        options: PruneOptions,
+        progress: ProgressCallback,
+        run: FileRun | None = None,
+    ) -> None:
+        self.subject, self.options, self._run, self._progress = subject, options, run, progress
+        self._began = time.monotonic()
+        self.steps = PostTraining(
+            subject.graph,
+            subject.inputs,
+            options,
+            batch=subject.batch,
+            joins=subject.joins,
+            progress=progress,
+        )
+        self.steps.check()
+        self.final: OnnxFile = subject.file
+
+    def result(self, model: str, out: str) -> Result:
+        """Carry out what is left, and return what was done.
+
+        Args:
+            model: the file, as the user named it.
+            out: where the smaller file will lie.
+        """
+        cut = self._cut_record()
+        steps = [Step.from_dict(step) for step in cut["held_out"]]
+        learned = None
+        if self.options.distill_epochs:
+            learned, step = self._learn()
+            steps.append(step)
+        subject, flops = self.subject, cut["flops"]
+        return Result(
+            model=model,
+            out=out,
+            target=cut["target"],
+            inputs=None if subject.inputs is None else subject.inputs.note,
+            baseline=_sizes(subject.file, flops[0]),
+            pruned=_sizes(self.final, flops[1]),
+            steps=tuple(steps),
+            fit=cut["fit"],
+            seconds=cut["seconds"] + time.monotonic() - self._began,
+            learned=learned,
+            protected=cut["protected_channels"],
+            notes=tuple(cut["notes"]),
+            warnings=(DATA_FREE,) if subject.inputs is None else (),
+        )
+
+    # --- cut and fit ---------------------------------------------------------------------------------
+
+    def _cut_record(self) -> dict[str, Any]:
+        """Return what the cut did, as in cut.json; the file is cut unless the run has done it."""
+        record = None if self._run is None else self._run.cut_record()
+        if record is not None:
+            assert self._run is not None
+            self.final = read(self._run.cut)
+            return record
+        subject, options = self.subject, self.options
+        plan = self.steps.smallest_plan() if options.target is None else self.steps.plan(options.target)
+        held_out, fit = self.steps.steps(plan.keep)
+        with self.steps.fitted(plan.keep, fit):
+            cut = subject.cut(plan)
+            parity_with_torch(cut.file, cut.network, subject.example)
+        self.final = cut.file
+        record = {
+            "target": options.target or f"max-change={options.max_change:g}",
+            "held_out": [step.to_dict() for step in held_out],
+            "fit": fit,
+            "flops": [subject.flops(), subject.flops(build_graph(cut.network, subject.example))],
+            "seconds": time.monotonic() - self._began,
+            "protected_channels": _protected(subject.graph),
+            "notes": [*cut.plan.notes, *subject.graph.notes],
+        }
+        if self._run is not None:
+            write(OnnxFile(cut.file.model, cut.file.name), self._run.cut)
+            self._run.save_cut(record)
+        self._began = time.monotonic()
+        return record
+
+    # --- learning ------------------------------------------------------------------------------------
+
+    def _learn(self) -> tuple[Learned, Step]:
+        """Let the cut network learn the original's outputs; the weights that agree more are those of the result."""
+        subject, options, inputs = self.subject, self.options, self.subject.inputs
+        assert inputs is not None
+        student = network_of(self.final, *subject.example)
+        before = self.steps.of(student)
+        held_out = inputs.order[self.steps.held_out_from : len(inputs)]
+        learned_from = np.setdiff1d(inputs.order[: options.distill_limit], held_out, assume_unique=True)
+        data = Unlabelled(inputs.source, learned_from, options.changes(inputs.source.images))
+        with stop_on_interrupt() as stop:
+            learned = distill(
+                student,
+                subject.network,
+                data,
+                self.steps.calibration,
+                options.training(self._batch_size(len(learned_from))),
+                epochs=options.distill_epochs,
+                run=None if self._run is None else self._run.training,
+                progress=self._progress,
+                stop=stop,
             )
+        after = self.steps.of(student)
+        step = Step(f"distilled ({options.distill_epochs} epochs)", after)
+        if after.error > before.error:
+            return learned.dropped(), step
+        graph = build_graph(student, subject.example)
+        self.final = cut_file(student, graph, Plan.of(graph, np.ones(graph.classes, dtype=bool))).file
+        return learned, step
+
+    def _batch_size(self, count: int) -> int:
+        """Return the inputs of a step of training: as many as the file takes at once, or as are asked for."""
+        unit = self.subject.batch or 1
+        most = min(self.options.distill_batch, count) // unit * unit
+        return max(unit, most) if self.subject.joins else unit
+
+    def parities(self) -> dict[str, Any]:
+        """Return how far ONNX Runtime and torch agree on both files."""
+        example = self.subject.example
+        pruned = network_of(self.final, *example)
+        return {
+            "baseline": parity_with_torch(self.subject.file, self.subject.network, example),
+            "pruned": parity_with_torch(self.final, pruned, example),
+        }
 
 
-def _numbers(file: OnnxFile) -> int:
-    """Return how many floating-point numbers a file's constants have."""
+def _sizes(file: OnnxFile, flops: int) -> Sizes:
+    """Return a file's size; its parameters are the floating-point numbers of its constants."""
     arrays = [file.array(name) for name in file.constants]
-    return sum(array.size for array in arrays if np.issubdtype(array.dtype, np.floating))
+    params = sum(array.size for array in arrays if np.issubdtype(array.dtype, np.floating))
+    return Sizes(params, flops, file.model.ByteSize())
 
 
 def _protected(graph: Graph) -> dict[str, int]:

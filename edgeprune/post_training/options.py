@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass
 
 from edgeprune.errors import DataError, TargetError
-from edgeprune.options.bounds import CHANNELS, IMAGES, PIXELS, SEED, SHARE_BELOW_ONE
-from edgeprune.options.checks import Choice
+from edgeprune.options.bounds import CHANNELS, IMAGES, IMAGES_PER_BATCH, PIXELS, RATE, SEED, SHARE_BELOW_ONE
+from edgeprune.options.checks import Choice, Count
 from edgeprune.options.fields import check_fields, option
+from edgeprune.training.options import TrainOptions
 
 LAYOUTS = ("nchw", "nhwc")
 COLORS = ("rgb", "bgr", "gray")
@@ -86,12 +87,43 @@ class PruneOptions:
     sensitivity: bool = option(
         True, "Choose each layer's width by the effect on the outputs, not by the criterion.", "method"
     )
+    distill_epochs: int = option(
+        0,
+        "Then let the pruned network learn the original's outputs on the inputs, for this many epochs.",
+        "training",
+        Count(0, 100_000),
+        main=True,
+        metavar="N",
+    )
+    distill_limit: int = option(1_000_000, "Learn from at most this many inputs.", "training", IMAGES)
+    distill_lr: float = option(
+        0.003,
+        "Change weights by this share of their size in a step; it falls along a cosine.",
+        "training",
+        RATE,
+    )
+    distill_batch: int = option(128, "Set the inputs per step.", "training", IMAGES_PER_BATCH)
     seed: int = option(0, "Seed of the order of inputs and of their changes.", "run", SEED)
 
     def __post_init__(self) -> None:
         check_fields(self, TargetError)
         if self.target is None and self.max_change is None:
             raise TargetError("say how far to prune: `target=flops=0.5`, or `max_change=0.02`")
+
+    def changes(self, images: bool) -> str:
+        """Return how inputs are changed while the network learns; see `edgeprune.post_training.changes`.
+
+        Args:
+            images: whether they are images that may be moved.
+        """
+        return self.augment or ("shift" if images else "mix")
+
+    def training(self, batch_size: int) -> TrainOptions:
+        """Return how the network learns, in batches of this size."""
+        return TrainOptions(
+            batch_size=batch_size, lr=self.distill_lr, nesterov=True, weight_decay=0.0, schedule="cosine",
+            seed=self.seed,
+        )  # fmt: skip
 
     def numbers(self, name: str, count: int) -> list[float]:
         """Return the numbers of an option, one for each color.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import needs_batches, needs_loss, score
 from edgeprune.post_training.agreement import Agreement, compare, outputs_of
-from edgeprune.post_training.inputs import Inputs, augmented
+from edgeprune.post_training.changes import augmented
+from edgeprune.post_training.inputs import Inputs
 from edgeprune.post_training.options import PruneOptions
+from edgeprune.post_training.result import Step
 from edgeprune.post_training.selection import masked_outputs, sensitivity_scores
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.reconstruct import Grams, Sequential, grams_bytes
@@ -27,14 +29,6 @@ STEPS = 7  # of a search for the smallest network within a largest change
 POSITIONS = 10
 SMALLEST_SHARE = 0.05
 MOST_BYTES = 3 * 2**30  # of all layers' normal equations
-
-
-@dataclass(frozen=True)
-class Step:
-    """How far the pruned network gives what the original does on held-out inputs, after one of the steps."""
-
-    name: str
-    agreement: Agreement
 
 
 class PostTraining:
@@ -70,20 +64,24 @@ class PostTraining:
 
     def _split(self) -> None:
         """Set apart the held-out inputs, by which results are reported."""
-        self._calibration: list[tuple[Tensor, ...]] = []
+        self.calibration: list[tuple[Tensor, ...]] = []
         self._held_out: list[tuple[Tensor, ...]] = []
-        self._reference: list[Tensor] = []
         if self.inputs is None:
             return
         count, unit = len(self.inputs) // self._unit * self._unit, self._unit
         held_out = max(unit, round(self.options.held_out * count) // unit * unit)
-        self._calibration = self.inputs.batches(self._batch, 0, count - held_out)
-        self._held_out = self.inputs.batches(self._batch, count - held_out, count)
-        if not self._calibration or not self._held_out:
+        self.held_out_from = count - held_out
+        self.calibration = self.inputs.batches(self._batch, 0, self.held_out_from)
+        self._held_out = self.inputs.batches(self._batch, self.held_out_from, count)
+        if not self.calibration or not self._held_out:
             raise TargetError(
                 f"{count} inputs are too few to hold some out: give more, 200 to 1,000 are good"
             )
-        self._reference = outputs_of(self.graph.model, self._held_out)
+
+    @cached_property
+    def _reference(self) -> list[Tensor]:
+        """What the original gives for the held-out inputs."""
+        return outputs_of(self.graph.model, self._held_out)
 
     # --- choosing ------------------------------------------------------------------------------------
 
@@ -95,18 +93,14 @@ class PostTraining:
 
     def _computed_scores(self) -> NDArray[np.float64]:
         name = self.options.criterion
-        if needs_loss(name):
-            raise TargetError(
-                f"`criterion={name}` needs labels: choose one that does without, such as thinet or l1"
-            )
         if self.inputs is None:
             return score(self.graph, "l1" if needs_batches(name) else name)
         self._progress(0, 1, f"scores by {name}")
-        data = {"batches": self._calibration} if needs_batches(name) else {}
+        data = {"batches": self.calibration} if needs_batches(name) else {}
         scores = score(self.graph, name, **data)
         if not self.options.sensitivity:
             return scores
-        few = self._calibration[: max(1, SENSED // self._batch)]
+        few = self.calibration[: max(1, SENSED // self._batch)]
         return sensitivity_scores(self.graph, scores, self._grams(), few, progress=self._progress)
 
     def _grams(self) -> Grams | None:
@@ -115,8 +109,33 @@ class PostTraining:
             if grams_bytes(self.graph) > MOST_BYTES:
                 return None
             self._progress(0, 1, "what each layer is given")
-            self._fits["kernel"] = Grams(self.graph, self._calibration, positions=POSITIONS)
+            self._fits["kernel"] = Grams(self.graph, self.calibration, positions=POSITIONS)
         return self._fits["kernel"]  # type: ignore[return-value]
+
+    def check(self) -> None:
+        """Check what can be checked before minutes of work.
+
+        Raises:
+            TargetError: the target cannot be reached, nothing can be pruned, or something needs inputs.
+        """
+        self._check_prunable()
+        if self.inputs is None and self.options.distill_epochs:
+            raise TargetError("`distill_epochs` learns from inputs: give some with `images`")
+        if self.inputs is None and self.options.max_change is not None:
+            raise TargetError("`max_change` compares outputs on held-out inputs: give some with `images`")
+        if needs_loss(self.options.criterion):
+            raise TargetError(
+                f"`criterion={self.options.criterion}` needs labels: choose one that does without, such as thinet or l1"
+            )
+        if self.options.target is not None:
+            self._budget(self.options.target).select(self.graph, np.arange(self.graph.classes, dtype=float))
+
+    def _budget(self, target: str) -> Budget:
+        return Budget.of(parse_targets(target), self.graph, self.options.align, self.options.floor)
+
+    def _check_prunable(self) -> None:
+        if self.graph.classes == 0:
+            raise TargetError(f"nothing of this network can be pruned{self.graph.why_protected}")
 
     def plan(self, target: str) -> Plan:
         """Return the keep-plan for a target.
@@ -124,9 +143,8 @@ class PostTraining:
         Raises:
             TargetError: it cannot be reached, or needs a device.
         """
-        budget = Budget.of(parse_targets(target), self.graph, self.options.align, self.options.floor)
-        if self.graph.classes == 0:
-            raise TargetError(f"nothing of this network can be pruned{self.graph.why_protected}")
+        budget = self._budget(target)
+        self._check_prunable()
         return budget.select(self.graph, self.scores())
 
     def smallest_plan(self) -> Plan:
@@ -135,8 +153,6 @@ class PostTraining:
         Raises:
             TargetError: there are no inputs, or the least pruning changes more.
         """
-        if self.inputs is None:
-            raise TargetError("`max_change` compares outputs on held-out inputs: give some with `images`")
         limit = float(self.options.max_change or 0)
         low, high, best = SMALLEST_SHARE, 1.0, None
         for number in range(STEPS):
@@ -189,9 +205,9 @@ class PostTraining:
             DataError: copies are asked for, and the inputs are not images.
         """
         assert self.inputs is not None
-        kind = self.options.augment or ("shift" if self.inputs.images else "none")
+        kind = self.options.augment or ("shift" if self.inputs.source.images else "none")
         if kind == "none":
-            return self._calibration
+            return self.calibration
         first = self.inputs.tensors[0]
         if len(self.inputs.tensors) > 1 or first.dim() != 4 or first.shape[1] not in (1, 3):
             raise DataError(
@@ -199,7 +215,7 @@ class PostTraining:
             )
         return [
             batch
-            for number, inputs in enumerate(self._calibration)
+            for number, inputs in enumerate(self.calibration)
             for batch in augmented(inputs, kind, self.options.seed + 10 * number)
         ]
 
@@ -210,8 +226,9 @@ class PostTraining:
             keep: (classes,) mask of kept classes.
             fit: as for `fitted`.
         """
+        reference = self._reference  # of the original: computed before its weights change
         with self.fitted(keep, fit):
-            return compare(self._reference, masked_outputs(self.graph, keep, self._held_out))
+            return compare(reference, masked_outputs(self.graph, keep, self._held_out))
 
     def steps(self, keep: Bools) -> tuple[list[Step], str]:
         """Return the agreement after each step, and the fit that is best: none where fits make it worse."""
@@ -223,8 +240,6 @@ class PostTraining:
         steps.append(Step(f"fitted ({self.fit})", self.agreement(keep, self.fit)))
         return steps, self.fit if steps[1].agreement.error <= steps[0].agreement.error else "none"
 
-    def of(self, network: nn.Module) -> Agreement | None:
-        """Return the agreement of a cut network with the original; None without inputs."""
-        if self.inputs is None:
-            return None
+    def of(self, network: nn.Module) -> Agreement:
+        """Return the agreement of a cut network with the original on held-out inputs."""
         return compare(self._reference, outputs_of(network, self._held_out))

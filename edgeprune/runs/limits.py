@@ -113,8 +113,9 @@ def _drop(summary: Source) -> ValueOrReason:
 
 
 def _accuracy(record: Source, key: str) -> ValueOrReason:
-    """Read a value that only classification runs have."""
-    return (record[key], "") if key in record else (None, "the run's task is not classification")
+    """Read a value that only runs on labelled images have."""
+    missing = "the run's task is not classification, or it knew no labels"
+    return (record[key], "") if key in record else (None, missing)
 
 
 def _limits_of(task: Task) -> tuple[Limit, ...]:

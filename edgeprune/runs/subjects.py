@@ -15,6 +15,7 @@ from edgeprune.backends.subjects import Subject, Subjects, names_for, run_subjec
 from edgeprune.errors import BenchError, ModelError, RunError, near_miss
 from edgeprune.models import is_model_name, model_names
 from edgeprune.processes.progress import ProgressCallback
+from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.run import Run
 from edgeprune.runs.sources import ONNX, SAVED, check_source, example_for, load_source
 from edgeprune.runs.subject_options import OF_MODELS, SubjectOptions
@@ -98,6 +99,8 @@ def folder_subjects(folder: Path, options: SubjectOptions) -> Subjects:
         typed = parse_inputs(options.inputs or ())
         data = data_of(options, lambda: ())
         return Subjects(str(folder), models, folder, typed, data, task=task_of(data))
+    if FileRun.matches(folder):
+        FileRun.open(folder).summary()  # raises: it is not finished
     if not folder.exists() and (hint := near_miss(str(folder), model_names())):
         raise RunError(f"no such run folder, and no such model: {folder}{hint}")
     Run.open(folder)

@@ -16,9 +16,11 @@ from edgeprune.files.writing import write_bytes
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
 from edgeprune.reporting.rows import Table
+from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.limits import BENCH, LIMITS, Limit, Source, is_number, shortened
 from edgeprune.runs.run import Run
 
+AnyRun = Run | FileRun
 MET, MISSED, UNKNOWN = "met", "missed", "not measured"
 DEVICE = "device"  # the only key of a budget that is not a limit
 
@@ -78,7 +80,7 @@ def verify(run_path: str | Path, budget: str | Path, *, device: str | None = Non
         BudgetError: see `read_budget`; or several devices were measured and none is named.
         RunError: no run, or an unfinished one.
     """
-    run = Run.open(run_path)
+    run: AnyRun = FileRun.open(run_path) if FileRun.matches(run_path) else Run.open(run_path)
     limits, named = read_budget(Path(budget))
     sources: dict[str, Source | str] = {"summary": _summary(run), "export": _export(run)}
     measured = None
@@ -112,7 +114,7 @@ def _check(limit: Limit, bound: float, source: Source | str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _summary(run: Run) -> Source | str:
+def _summary(run: AnyRun) -> Source | str:
     """Return the summary, or a message if it is damaged; raises RunError for a run that is not finished."""
     try:
         return run.summary()
@@ -122,7 +124,7 @@ def _summary(run: Run) -> Source | str:
         return f"{error}; prune again"
 
 
-def _record(run: Run) -> ExportRecord | str:
+def _record(run: AnyRun) -> ExportRecord | str:
     """Return the record of a run's export, or a message if it is missing or damaged."""
     command = f"edgeprune export {run.path}"
     if not (run.path / "export" / EXPORT).is_file():
@@ -133,7 +135,7 @@ def _record(run: Run) -> ExportRecord | str:
         return str(error)
 
 
-def _export(run: Run) -> Source | str:
+def _export(run: AnyRun) -> Source | str:
     """Return {"models": {model: its ONNX artifact}}, or a message if the export is incomplete or damaged."""
     record = _record(run)
     if isinstance(record, str):
@@ -148,20 +150,20 @@ def _export(run: Run) -> Source | str:
     return {"models": {model: artifact.to_dict() for model, artifact in artifacts.items()}}
 
 
-def _digest(run: Run, artifact: Artifact) -> str:
+def _digest(run: AnyRun, artifact: Artifact) -> str:
     """Return the sha256 of an artifact's file as it is now; "" if it is missing."""
     file = run.path / "export" / Path(artifact.file or "").name  # beside the record, whatever path it names
     return sha256(file) if file.is_file() else ""
 
 
-def _is_exported(run: Run, model: str, digest: str) -> bool:
+def _is_exported(run: AnyRun, model: str, digest: str) -> bool:
     """Return whether the export folder has a file of this sha256 as one of a model's artifacts."""
     record = _record(run)
     artifacts = () if isinstance(record, str) else record.artifacts
     return any(artifact.model == model and _digest(run, artifact) == digest for artifact in artifacts)
 
 
-def _only_device(run: Run) -> str | None:
+def _only_device(run: AnyRun) -> str | None:
     names = sorted(path.stem for path in (run.path / "bench").glob("*.json"))
     if len(names) > 1:
         raise BudgetError(
@@ -171,7 +173,7 @@ def _only_device(run: Run) -> str | None:
     return names[0] if names else None
 
 
-def _bench(run: Run, device: str | None) -> Source | str:
+def _bench(run: AnyRun, device: str | None) -> Source | str:
     on = f" --device {device.partition('.')[0]}" if device else ""
     command = f"edgeprune bench {run.path}{on}"
     path = run.path / "bench" / f"{Path(device or '').name}.json"

@@ -14,6 +14,13 @@ from edgeprune.tasks import Task
 from edgeprune.training.precision import computing_in
 
 
+def channels_last(x: Any, device: str) -> Any:
+    """Return a model's input on a device, images with their channels last; a tuple of inputs one by one."""
+    if isinstance(x, tuple):
+        return tuple(channels_last(part, device) for part in x)
+    return x.to(device, memory_format=torch.channels_last) if x.dim() == 4 else x.to(device)
+
+
 def evaluate(
     model: nn.Module, batches: Iterable[Batch], task: Task, device: str = "cpu", precision: str = "fp32"
 ) -> dict[str, float]:
@@ -30,7 +37,7 @@ def evaluate(
     model.eval()
     with torch.no_grad(), computing_in(precision, device):
         for x, y in batches:
-            meter.add(model(x.to(device, memory_format=torch.channels_last)), y)
+            meter.add(model(channels_last(x, device)), y)
     model.train(mode)
     return meter.values()
 
@@ -125,7 +132,7 @@ def _measure(model: nn.Module, images: Iterable[torch.Tensor], device: str) -> N
             continue
         torch.manual_seed(index)
         try:
-            model(x.to(device, memory_format=torch.channels_last))
+            model(channels_last(x, device))
         except ValueError as error:  # torch's own check
             if "more than 1 value per channel" not in str(error):
                 raise

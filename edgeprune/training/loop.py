@@ -25,7 +25,7 @@ from edgeprune.runs.run import Run
 from edgeprune.tasks import Classification, Task
 from edgeprune.training.average import Average
 from edgeprune.training.callbacks import Callback
-from edgeprune.training.evaluation import evaluate, recalibrate
+from edgeprune.training.evaluation import channels_last, evaluate, recalibrate
 from edgeprune.training.norms import shared_statistics
 from edgeprune.training.options import TrainOptions
 from edgeprune.training.precision import computing_in
@@ -79,7 +79,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         options = self.options
-        self.model.to(options.device).to(memory_format=torch.channels_last)
+        _laid_last(self.model, options.device)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=options.lr,
@@ -88,7 +88,7 @@ class Stage:
             weight_decay=options.weight_decay,
         )
         if self.teacher is not None:
-            self.teacher.to(options.device).to(memory_format=torch.channels_last).eval()
+            _laid_last(self.teacher, options.device).eval()
         for name, parameter in self.model.named_parameters():
             if name in self.momentum:
                 self._give_momentum(parameter, self.momentum[name])
@@ -141,7 +141,7 @@ class Stage:
             group["lr"] = rate
         self.model.train()
         x, y = world().shard(x), moved(world().shard(y), options.device)
-        x = x.to(options.device, memory_format=torch.channels_last)
+        x = channels_last(x, options.device)
         with computing_in(options.precision, options.device):
             output = self.task.training_output(self.model, x, y)
             teacher_output = self._teacher_output(x)
@@ -303,3 +303,11 @@ class Stage:
         state, named = self.optimizer.state, self.model.named_parameters()
         buffers = {name: state.get(p, {}).get("momentum_buffer") for name, p in named}
         return {name: value for name, value in buffers.items() if value is not None}
+
+
+def _laid_last(model: nn.Module, device: str) -> nn.Module:
+    """Move a model to a device, its images' weights with the channels last; volumes stay as they are."""
+    model.to(device)
+    if all(tensor.dim() < 5 for tensor in model.state_dict().values()):
+        model.to(memory_format=torch.channels_last)
+    return model

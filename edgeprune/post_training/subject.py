@@ -1,0 +1,162 @@
+"""The network of an ONNX file that is pruned: read, run once, its channels known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from edgeprune.errors import DataError, EdgePruneError, ModelError, TraceError
+from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.plan import Plan
+from edgeprune.onnx_graph.cutting import CutFile, cut_file
+from edgeprune.onnx_graph.files import OnnxFile, read
+from edgeprune.onnx_graph.network import OnnxNetwork, network_of
+from edgeprune.post_training.inputs import Inputs, load_inputs
+from edgeprune.post_training.options import PruneOptions
+from edgeprune.post_training.source import InputSpec
+
+
+@dataclass(frozen=True)
+class FileSubject:
+    """A file with its network and the inputs that it is pruned by.
+
+    Attributes:
+        file: as it was read.
+        specs: its inputs.
+        network: its network.
+        graph: the network's coupled channels.
+        example: inputs on which it ran.
+        inputs: unlabelled ones; None to prune by weights alone.
+        batch: number of inputs that the file takes at once; None for any.
+        joins: whether the network takes any number of inputs at once, whatever its file does.
+    """
+
+    file: OnnxFile
+    specs: list[InputSpec]
+    network: OnnxNetwork
+    graph: Graph
+    example: tuple[Tensor, ...]
+    inputs: Inputs | None
+    batch: int | None
+    joins: bool
+
+    def cut(self, plan: Plan) -> CutFile:
+        """Return the file without the channels that a plan drops, with the network's weights as they are now."""
+        return cut_file(self.network, self.graph, plan, _second(self.network, self.specs, self.example))
+
+    def flops(self, graph: Graph | None = None) -> int:
+        """Return the FLOPs of one input where the file takes any number of them, else of its batch.
+
+        Args:
+            graph: of another network that runs on the same example; None for this one.
+        """
+        counted = len(self.example[0]) if self.batch is None else 1
+        return int((graph or self.graph).flops()) // counted
+
+
+def open_subject(path: str | Path, images: str | None, options: PruneOptions) -> FileSubject:
+    """Read a file and its inputs.
+
+    Args:
+        path: of the file.
+        images: a folder of images, an .npy or .npz file, or package.module:factory; None for none.
+        options: how images are laid.
+
+    Raises:
+        ModelError: the file cannot be read, or its network cannot be run.
+        DataError: the inputs are missing, too few, or do not fit.
+    """
+    file = read(path)
+    specs = [spec_of(value) for value in file.inputs]
+    inputs = None if images is None else load_inputs(images, specs, options)
+    network, example = _made(file, specs, inputs, options)
+    batch = _batch_size(specs)
+    joins = batch is None or _joins(network, example)
+    return FileSubject(file, specs, network, build_graph(network, example), example, inputs, batch, joins)
+
+
+def spec_of(value: onnx.ValueInfoProto) -> InputSpec:
+    """Return the sizes of an input; raises ModelError where they are not written in the file."""
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+        raise ModelError(
+            f"the input {value.name} is not a tensor with known axes: such a network cannot be pruned"
+        )
+    shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+    floating = np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16"
+    return InputSpec(value.name, shape, torch.float32 if floating else getattr(torch, dtype.name))
+
+
+def _batch_size(specs: Sequence[InputSpec]) -> int | None:
+    """Return the number of inputs that a file takes at once; None for any."""
+    return next((spec.shape[0] for spec in specs if spec.shape and spec.shape[0] is not None), None)
+
+
+def _made(
+    file: OnnxFile, specs: Sequence[InputSpec], inputs: Inputs | None, options: PruneOptions
+) -> tuple[OnnxNetwork, tuple[Tensor, ...]]:
+    """Return the network and an example of its inputs."""
+    count = _batch_size(specs) or 2
+    if inputs is not None:
+        if len(inputs) < count:
+            raise DataError(f"{file.name} takes {count} inputs at once, and only {len(inputs)} are there")
+        example = tuple(tensor[:count] for tensor in inputs.tensors)
+    else:
+        generator = torch.Generator().manual_seed(options.seed)
+        example = tuple(_random(spec, count, options.size, generator) for spec in specs)
+    try:
+        return network_of(file, *example), example
+    except TraceError as error:
+        if inputs is None and any(None in spec.shape[1:] for spec in specs):
+            raise TraceError(f"{error}: say the size of its images with `size`") from error
+        raise
+
+
+def _random(spec: InputSpec, count: int, side: int | None, generator: torch.Generator) -> Tensor:
+    shape = [count, *((side or 64) if size is None else size for size in spec.shape[1:])][: len(spec.shape)]
+    if not spec.dtype.is_floating_point:
+        return torch.ones(shape, dtype=spec.dtype)
+    return torch.randn(shape, generator=generator)
+
+
+def _joins(network: OnnxNetwork, example: tuple[Tensor, ...]) -> bool:
+    """Return whether a network that was exported for one batch size gives the same for two batches at once."""
+    doubled = tuple(torch.cat([tensor, tensor.flip(0)]) for tensor in example)
+    try:
+        with torch.no_grad():
+            results = [network(*doubled), network(*example), network(*(tensor.flip(0) for tensor in example))]
+    except Exception:  # sizes that are written in the file do not fit
+        return False
+    columns = zip(*(r if isinstance(r, tuple) else (r,) for r in results), strict=True)
+    return all(
+        len(both) == len(a) + len(b) and torch.allclose(both, torch.cat([a, b]), rtol=1e-3, atol=1e-4)
+        for both, a, b in columns
+    )
+
+
+def _second(
+    network: OnnxNetwork, specs: Sequence[InputSpec], example: tuple[Tensor, ...]
+) -> tuple[Tensor, ...] | None:
+    """Return inputs of other sizes along all dynamic axes on which the network runs; None where there are none."""
+    if all(None not in spec.shape for spec in specs):
+        return None
+    for more in (32, 0):
+        inputs = example
+        for axis in range(max(len(spec.shape) for spec in specs)):
+            inputs = tuple(
+                torch.cat([tensor, tensor.narrow(axis, 0, min(tensor.shape[axis], more or 1))], axis)
+                if axis < len(spec.shape) and spec.shape[axis] is None and (axis == 0 or more)
+                else tensor
+                for tensor, spec in zip(inputs, specs, strict=True)
+            )
+        try:
+            network.trace(*inputs)
+            return inputs
+        except (EdgePruneError, RuntimeError, ValueError, IndexError):
+            continue
+    return None

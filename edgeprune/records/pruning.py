@@ -1,0 +1,76 @@
+"""Schemas of the files of a run that prunes a finished network."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from edgeprune.records.fields import Amount, Count, Digest, Name, Positive, Share, Steps
+
+
+class PruneConfig(Struct):
+    """prune.json; its options are checked where they are used."""
+
+    options: dict[str, Any]
+    model: Name
+    sha256: Digest
+    images: Name | None
+    out: Name | None
+    versions: dict[str, str] = {}
+
+
+class HeldOut(Struct):
+    """How far a network agreed with the original after a step."""
+
+    step: Name
+    top1: Share | None
+    relative_error: Amount
+    inputs: Positive
+
+
+class CutRecord(Struct):
+    """cut.json: the file was cut and fitted."""
+
+    target: Name
+    held_out: list[HeldOut]
+    fit: Name
+    flops: Annotated[list[Count], Meta(min_length=2, max_length=2)]
+    seconds: Amount
+    protected_channels: dict[str, Count]
+    notes: list[str]
+
+
+class SizedModel(Struct):
+    """One network of a summary."""
+
+    params: Count
+    flops: Count
+    size_bytes: Positive
+
+
+class SizedModels(Struct):
+    """Both networks of a summary."""
+
+    baseline: SizedModel
+    pruned: SizedModel
+
+
+class LearnedRecord(Struct):
+    """What label-free fine-tuning did."""
+
+    epochs: Steps
+    inputs: Positive
+    kept: bool
+
+
+class PruneSummary(Struct):
+    """summary.json."""
+
+    target: Name
+    models: SizedModels
+    params_fraction: Amount
+    flops_fraction: Amount
+    held_out: list[HeldOut]
+    seconds: Amount
+    notes: list[str]
+    warnings: list[str]
+    distilled: LearnedRecord | None = None

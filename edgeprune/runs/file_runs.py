@@ -1,0 +1,146 @@
+"""The run folder of `edgeprune prune`: only this module knows its file names.
+
+prune.json              every option, the file and the inputs
+cut.onnx  cut.json      the network after the cut and the fits, and what that did
+checkpoint.safetensors  the state of label-free fine-tuning; deleted when it is finished
+metrics.jsonl           its losses, one JSON object per line
+export/                 both files, baseline.onnx from the beginning, and their record
+summary.json            the result
+bench/
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from edgeprune.errors import RunError
+from edgeprune.files.paths import check_links
+from edgeprune.files.writing import write_json
+from edgeprune.records import read_record
+from edgeprune.records.pruning import CutRecord, PruneConfig, PruneSummary
+from edgeprune.runs.folders import Kind, check_folder_free, folder_aside
+from edgeprune.runs.run import Run
+
+SCHEMA = 1
+MARKER = "prune.json"
+FILE_RUN = Kind(
+    "run folder of prune",
+    MARKER,
+    (
+        MARKER, "cut.json", "cut.onnx", "cut.onnx.data", "checkpoint.safetensors", "metrics.jsonl", "summary.json",
+        "export/export.json", "export/*.onnx", "export/*.onnx.data",
+        "bench/*.json", "bench/*.json.partial", "bench/*.rounds.jsonl",
+    ),
+)  # fmt: skip
+
+
+class FileRun:
+    """One pruning of a finished network, in a folder; made by `create` or opened by `open`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.cut = self.path / "cut.onnx"
+        self.export = self.path / "export"
+        self.baseline, self.pruned = self.export / "baseline.onnx", self.export / "pruned.onnx"
+
+    @staticmethod
+    def matches(path: str | Path) -> bool:
+        """Return whether a folder is of this kind."""
+        return (Path(path) / MARKER).is_file()
+
+    @classmethod
+    def open(cls, path: str | Path) -> "FileRun":
+        """Open an existing run.
+
+        Raises:
+            RunError: ``path`` is not the folder of one, or its prune.json is damaged.
+        """
+        run = cls(path)
+        if not run.path.exists():
+            raise RunError(f"no such run folder: {path}; leave --resume out to begin it")
+        if not cls.matches(path):
+            raise RunError(f"{path} is not a run folder of prune (no {MARKER} of edgeprune's in it)")
+        check_links(run.path)
+        _ = run.config
+        return run
+
+    @classmethod
+    def check_free(cls, path: str | Path, *, force: bool = False, inputs: Iterable[str | None] = ()) -> None:
+        """Check that `create` may make a run at ``path``; nothing is changed.
+
+        Args:
+            path: of the folder.
+            force: whether a run may be replaced.
+            inputs: paths that are read: they must not lie in a run that is replaced.
+
+        Raises:
+            RunError: something is at ``path`` that may not be replaced.
+        """
+        check_folder_free(Path(path), FILE_RUN, force=force, inputs=inputs)
+
+    @classmethod
+    def create(cls, path: str | Path, config: dict[str, Any], *, force: bool = False) -> "FileRun":
+        """Make the folder with its prune.json.
+
+        Args:
+            path: of the folder.
+            config: the file, the inputs and all options.
+            force: replace an existing run.
+
+        Raises:
+            RunError: the folder exists and ``force`` is off, or it may not be replaced.
+            StorageError: it cannot be written.
+        """
+        with folder_aside(Path(path), FILE_RUN, force=force) as aside:
+            (aside / "export").mkdir()
+            write_json(aside / MARKER, {"schema": SCHEMA, **config})
+        return cls(path)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The file, the inputs and the options."""
+        hint = "was it edited, or made by another version of edgeprune?"
+        return read_record(self.path / MARKER, PruneConfig, schema=SCHEMA, hint=hint)
+
+    @property
+    def training(self) -> Run:
+        """The folder as the training loop knows it: checkpoints and metrics."""
+        return Run(self.path)
+
+    def has(self, name: str) -> bool:
+        """Return whether the folder has a file of this name."""
+        return (self.path / name).is_file()
+
+    def save_cut(self, record: dict[str, Any]) -> None:
+        """Note what the cut did, after its file was written."""
+        write_json(self.path / "cut.json", {"schema": SCHEMA, **record})
+
+    def cut_record(self) -> dict[str, Any] | None:
+        """Return what `save_cut` noted; None if the file is yet to be cut."""
+        path = self.path / "cut.json"
+        return read_record(path, CutRecord, schema=SCHEMA) if path.is_file() and self.cut.is_file() else None
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write the result and delete the checkpoint."""
+        write_json(self.path / "summary.json", {"schema": SCHEMA, **summary})
+        self.training.drop_checkpoint()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the result.
+
+        Raises:
+            RunError: the run is not finished, or the file is damaged.
+        """
+        if not self.has("summary.json"):
+            raise RunError(
+                f"{self.path} is not finished: go on with 'edgeprune prune --run {self.path} --resume'"
+            )
+        return read_record(self.path / "summary.json", PruneSummary, schema=SCHEMA)
+
+
+def latest_file_run(runs: Path) -> Path:
+    """Return the run of `prune` under ``runs`` that was begun last; raises RunError if there is none."""
+    markers = sorted(runs.glob(f"*/{MARKER}"), key=lambda path: path.stat().st_mtime_ns)
+    if not markers:
+        raise RunError(f"no run of prune under {runs}/ to go on with: name its folder with --run")
+    return markers[-1].parent
