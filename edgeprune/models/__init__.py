@@ -28,16 +28,16 @@ ELSEWHERE = "or torchvision:NAME for its other networks, or package.module:facto
 
 
 def model_names() -> list[str]:
-    """Return the names of the built-in models: those for CIFAR sizes, those for ImageNet sizes, those for masks.
+    """Return the names of the built-in models: for CIFAR sizes, for ImageNet sizes, for masks, for boxes.
 
     No heavy package is imported.
     """
-    return [*CIFAR_DEPTHS, *CIFAR_OTHERS, *IMAGENET, *TORCHVISION, *UNETS, *SEGMENTERS]
+    return [*CIFAR_DEPTHS, *CIFAR_OTHERS, *IMAGENET, *TORCHVISION, *UNETS, *SEGMENTERS, *DETECTORS]
 
 
 def is_model_name(name: str) -> bool:
     """Return whether a name is one of a model: of the zoo, of torchvision, or of a user's own factory."""
-    return ":" in name or name in model_names() or name in DETECTORS
+    return ":" in name or name in model_names()
 
 
 def is_cifar_sized(name: str) -> bool:

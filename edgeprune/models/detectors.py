@@ -245,6 +245,28 @@ def fitted(
     return model.train(mode)
 
 
+def losses_and_output(
+    model: nn.Module, images: Tensor, targets: Sequence[Heads]
+) -> tuple[Losses, Heads] | None:
+    """Return the losses of a batch together with its boxes and scores, of one pass; None where there is no detector.
+
+    Args:
+        model: a detector in training mode, which may be wrapped.
+        images: normalised, (N, C, H, W).
+        targets: of each image: ``boxes`` (n, 4), ``labels`` (n,) from 0.
+    """
+    detector = next((module for module in model.modules() if isinstance(module, Detector)), None)
+    if detector is None:
+        return None
+    heads: list[Heads] = []
+    hook = detector.head.register_forward_hook(lambda _head, _inputs, output: heads.append(output))
+    try:
+        losses = model(images, targets)
+    finally:
+        hook.remove()
+    return losses, detector.decoded(heads[0])
+
+
 def detector_of(model: nn.Module) -> Detector:
     """Return the detector in a model, which may be wrapped.
 

@@ -102,6 +102,7 @@ class Task:
         help: one line.
         metrics: models are compared by the first.
         distills: whether a student can learn from its outputs.
+        distill_weight: share of the distillation loss in the whole loss.
         target_scorer: name of the runner's function that scores outputs on a device; None if it has none.
         target_kind: of the targets that it needs; see `edgeprune.data.targets`.
         models: names of those that suit it, for messages.
@@ -118,6 +119,7 @@ class Task:
     help: str = ""
     metrics: tuple[Metric, ...] = ()
     distills: ClassVar[bool] = False
+    distill_weight: ClassVar[float] = WEIGHT
     target_scorer: ClassVar[str | None] = None
     target_kind: ClassVar[str] = "labels"
     models: ClassVar[tuple[str, ...]] = ()
@@ -145,6 +147,16 @@ class Task:
             target: the data's, on the same device, for a model that computes its loss itself.
         """
         return model(x)
+
+    def student_output(self, model: "nn.Module", x: "Tensor", target: Any) -> Any:
+        """Run a model in training mode, and return what `total_loss` takes beside a teacher's output.
+
+        Args:
+            model: in training.
+            x: images, (N, C, H, W).
+            target: the data's, on the same device, for a model that computes its loss itself.
+        """
+        return self.training_output(model, x, target)
 
     def loss_of_batch(self, model: "nn.Module", batch: tuple["Tensor", Any]) -> "Tensor":
         """Return the mean loss of images and targets, a scalar, for a model that computes its loss itself."""
@@ -179,7 +191,8 @@ class Task:
         hard = self.loss(output, target, label_smoothing=label_smoothing)
         if teacher is None:
             return hard
-        return (1 - WEIGHT) * hard + WEIGHT * self.distill(output, teacher)
+        weight = self.distill_weight
+        return (1 - weight) * hard + weight * self.distill(output, teacher)
 
     # --- models --------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from edgeprune.errors import ModelError
 from edgeprune.models import DETECTORS
@@ -25,12 +25,21 @@ SAME_SCORE = 0.01
 Detections = dict[str, "Tensor"]
 
 
+class Taught(NamedTuple):
+    """What a student gives for a batch: its losses by name, and its boxes and scores."""
+
+    losses: Mapping[str, "Tensor"]
+    output: Mapping[str, "Tensor"]
+
+
 class Detection(Task):
     """Boxes and classes; a model gives ``boxes`` (N, places, 4) and ``scores`` (N, places, classes)."""
 
     name = "detect"
     help = "a box around each thing, and its class; mAP"
     metrics = (MAP, MAP_50)
+    distills = True
+    distill_weight = 0.5  # the teacher says nothing of what it does not see
     target_scorer = "detection"
     target_kind = "boxes"
     models = DETECTORS
@@ -80,15 +89,54 @@ class Detection(Task):
         """
         return model(x, target)
 
+    def student_output(self, model: "nn.Module", x: "Tensor", target: Any) -> Taught:
+        """Return a detector's losses together with its boxes and scores for the same images.
+
+        Those of torchvision give both in one pass; another one is run a second time, without targets.
+
+        Args:
+            model: in training.
+            x: images, (N, C, H, W).
+            target: ``boxes`` and ``labels`` of each image.
+
+        Raises:
+            ModelError: it gives no boxes and scores in training mode.
+        """
+        from edgeprune.models.detectors import losses_and_output
+
+        if (both := losses_and_output(model, x, target)) is not None:
+            return Taught(*both)
+        output = model(x)
+        if not isinstance(output, Mapping) or not {"boxes", "scores"} <= output.keys():
+            raise ModelError(
+                f"the detector gives {_kind(output)} in training mode without targets, and `distill` compares boxes "
+                "and scores: return them in that mode too, or say `distill=False`"
+            )
+        return Taught(model(x, target), output)
+
+    def distill(self, output: Any, teacher: Any) -> "Tensor":
+        """Return how far a student's scores and boxes are from a teacher's, at each place, a scalar.
+
+        Args:
+            output: of `student_output`.
+            teacher: ``boxes`` (N, places, 4) and ``scores`` (N, places, classes).
+        """
+        from edgeprune.tasks.losses import soft_boxes_loss, soft_scores_loss
+
+        student, scores = output.output, teacher["scores"]
+        distance = soft_boxes_loss(student["boxes"], teacher["boxes"], scores)
+        return soft_scores_loss(student["scores"], scores) + distance
+
     def loss(self, output: Any, target: Any, *, label_smoothing: float = 0.0) -> "Tensor":  # noqa: ARG002
         """Return the sum of a detector's losses, a scalar.
 
         Args:
-            output: losses by name, of a call with targets.
+            output: losses by name, of a call with targets; or those of a student.
             target: not read again.
             label_smoothing: not used.
         """
-        total: Tensor = sum(output.values())
+        losses: Any = output.losses if isinstance(output, Taught) else output
+        total: Tensor = sum(losses.values())
         return total
 
     def check_output(self, output: Any, data: "DataBundle", *, images: int, model: str) -> None:

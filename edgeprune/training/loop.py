@@ -143,7 +143,8 @@ class Stage:
         x, y = world().shard(x), moved(world().shard(y), options.device)
         x = channels_last(x, options.device)
         with computing_in(options.precision, options.device):
-            output = self.task.training_output(self.model, x, y)
+            run = self.task.training_output if self.teacher is None else self.task.student_output
+            output = run(self.model, x, y)
             teacher_output = self._teacher_output(x)
         loss = self.task.total_loss(output, y, teacher_output, label_smoothing=options.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)

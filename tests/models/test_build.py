@@ -16,7 +16,11 @@ def test_names() -> None:
     cifar = [*resnets, "mobilenetv2_cifar", "mobilenetv1_cifar", "vgg16_cifar"]
     imagenet = ["mobilenetv1", "mobilenet_v2", "resnet18", "resnet34", "resnet50", "vgg16_bn"]
     masks = ["unet_small", "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"]
-    assert model_names() == cifar + imagenet + masks
+    boxes = [
+        "ssdlite320_mobilenet_v3_large", "ssd300_vgg16", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2",
+        "fcos_resnet50_fpn",
+    ]  # fmt: skip
+    assert model_names() == cifar + imagenet + masks + boxes
     assert [name for name in model_names() if is_cifar_sized(name)] == cifar
 
 

@@ -1,11 +1,15 @@
 """Detection: what is a detection, what agrees, and mean average precision by hand."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from edgeprune.errors import ModelError
-from edgeprune.tasks.detection import Detection, detections_of
+from edgeprune.models import build
+from edgeprune.tasks.detection import Detection, Taught, detections_of
 
 TASK = Detection()
 
@@ -97,3 +101,59 @@ def test_the_best_hundred_of_many_boxes() -> None:
     }
     (found,) = detections_of(many)
     assert len(found["scores"]) == 100 and bool((found["scores"][1:] <= found["scores"][:-1]).all())
+
+
+def test_a_student_is_as_far_from_its_teacher_as_its_scores_and_boxes_by_hand() -> None:
+    teacher = output([[0, 0, 10, 20], [5, 5, 9, 9]], [[0.8, 0.5], [0.0, 0.0]])
+    same = Taught({}, teacher)
+    assert TASK.distill(same, teacher).item() == pytest.approx(0, abs=1e-6)
+    # Half a yes where the teacher is sure by 0.8; what the teacher does not see counts in scores, not in boxes.
+    student = output([[2, 0, 10, 40], [0, 0, 9, 9]], [[0.5, 0.5], [0.0, 0.2]])
+    scores = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5) - math.log(0.8)
+    places = 0.5 * (2 / 10) ** 2 + (1 - 0.5)  # a fifth of the width on the left, one height at the bottom
+    assert TASK.distill(Taught({}, student), teacher).item() == pytest.approx(scores / 0.8 + places, rel=1e-4)
+
+
+def test_with_a_teacher_that_sees_nothing_boxes_do_not_count() -> None:
+    nothing = output([[0, 0, 0, 0]], [[0.0, 0.0]])
+    student = output([[0, 0, 5, 5]], [[0.0, 0.0]])
+    assert TASK.distill(Taught({}, student), nothing).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_half_of_the_loss_is_the_teachers() -> None:
+    teacher = output([[0, 0, 10, 10]], [[0.5]])
+    student = Taught({"a": torch.tensor(3.0), "b": torch.tensor(1.0)}, output([[0, 0, 10, 10]], [[0.25]]))
+    distance = (0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)) / 0.5
+    assert TASK.loss(student, None).item() == 4.0
+    assert TASK.total_loss(student, None, teacher).item() == pytest.approx(0.5 * 4 + 0.5 * distance, rel=1e-4)
+    assert TASK.total_loss(student.losses, None).item() == 4.0
+
+
+def test_a_student_gives_losses_and_output_in_one_pass() -> None:
+    torch.manual_seed(0)
+    model = build("ssdlite320_mobilenet_v3_large", num_classes=2, image_shape=(32, 32)).train()
+    images = torch.randn(2, 3, 32, 32)
+    target = [{"boxes": torch.tensor([[2.0, 2.0, 20.0, 20.0]]), "labels": torch.tensor([1])}] * 2
+    passes: list[int] = []
+    model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    taught = TASK.student_output(model, images, target)
+    assert len(passes) == 1 and not model.head._forward_hooks
+    expected = model(images, target)
+    assert taught.losses.keys() == expected.keys()
+    assert all(torch.allclose(taught.losses[name], expected[name]) for name in expected)
+    assert taught.output["boxes"].shape == (2, len(model.anchors), 4)
+    assert torch.allclose(taught.output["scores"], model.decoded(model(images))["scores"])
+    TASK.distill(taught, {name: tensor.detach() for name, tensor in taught.output.items()}).backward()
+    assert all(weight.grad is not None for weight in model.head.parameters())
+
+
+class Silent(nn.Module):
+    """Gives only losses while it is trained."""
+
+    def forward(self, images: torch.Tensor, targets: object = None) -> object:
+        return {"loss": images.sum()} if self.training else TWO
+
+
+def test_a_detector_that_has_nothing_to_compare_says_so() -> None:
+    with pytest.raises(ModelError, match=r"gives a dict of loss \(\) in training mode.*`distill=False`"):
+        TASK.student_output(Silent().train(), torch.zeros(1, 3, 4, 4), [])

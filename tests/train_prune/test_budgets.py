@@ -17,6 +17,8 @@ from edgeprune.runs import latency_tables
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import train_prune
+from train_prune import test_detection as boxes
+from train_prune import test_segmentation as masks
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -64,6 +66,31 @@ def test_every_kind_of_run_settles_on_the_device(
     record = Run.open("run").times()
     assert record is not None and record["conditions"]["device"] == "cpu"
     assert sum(one["chosen"] for one in record["attempts"]) == 1
+
+
+@pytest.mark.parametrize("task", ["detect", "segment"])
+def test_detectors_and_segmenters_settle_on_the_device(task: str, board: Board) -> None:
+    """Their files have several outputs, or boxes made of all places: only layers are timed by their widths."""
+    if task == "detect":
+        pytest.importorskip("torchmetrics", reason="mAP is torchmetrics'")
+        pytest.importorskip("faster_coco_eval")
+    nets, write, factory = {
+        "detect": (boxes.NETS, boxes.write_squares, "latency_boxes:detector"),
+        "segment": (masks.NETS, masks.write_masks, "latency_masks:segmenter"),
+    }[task]
+    Path(f"{factory.partition(':')[0]}.py").write_text(nets)
+    write(Path("squares"))
+    options = TrainPruneOptions(
+        task=task, model=factory, data="squares", target="latency=0.95", method="l1", epochs=1,
+        baseline_epochs=1, batch_size=8, prune_iterations=2, device="cpu",
+    )  # fmt: skip
+    summary = train_prune("run", options)
+    assert summary["target"]["got_fraction"] == pytest.approx(board.measured[-1], rel=1e-3)
+    assert board.measured[-1] <= 0.95 * 1.015
+    assert any("measured end to end" in note for note in summary["notes"])
+    # The detector's two heads are of one shape; the segmenter's auxiliary head is not in its file.
+    record = json.loads(next(Path("luts").iterdir()).read_text())
+    assert sum(shape.startswith("conv") for shape in record["shapes"]) == 3
 
 
 def test_an_assumed_device_is_said_in_the_summary_and_the_table(asked: TrainPruneOptions) -> None:

@@ -136,7 +136,7 @@ def test_the_summary_has_map(run: Path) -> None:
     assert summary["map_drop"] == pytest.approx(base["map"] - pruned["map"])
     assert summary["flops_fraction"] == pytest.approx(0.5, abs=0.1)
     assert json.loads((run / "model.json").read_text())["classes"] == ["bright", "dark"]
-    assert json.loads((run / "config.json").read_text())["options"]["distill"] is False
+    assert json.loads((run / "config.json").read_text())["options"]["distill"] is True
 
 
 def test_killed_it_resumes_to_the_same_bytes(
@@ -214,7 +214,6 @@ def test_every_kind_of_method_prunes_it(run: Path, tmp_path: Path, method: str) 
             "resnet20 is no detector, which --task detect needs: choose",
         ),
         ((*TASK, "--data", "digits"), "digits has labels, and the task detect needs boxes"),
-        ((*OURS, "--distill"), "--task detect has nothing to distil"),
         ((*OURS, "--label-smoothing", "0.1"), "--task detect has no labels to smooth"),
         ((*TASK, "--data", "nowhere/at/all"), "no such data folder"),
         ((*TASK, "--data", "."), "has no boxes: they are read in COCO's layout"),
