@@ -40,7 +40,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("front", ["pruner"]),
     ("front", ["api", "train_prune", "integrations", "post_training"]),
     ("front", ["comparison"]),
-    ("front", ["search"]),
+    ("front", ["search", "report"]),
     ("front", ["cli"]),
     ("front", ["__main__"]),
 ]

@@ -10,9 +10,10 @@ devices.py   bench, devices, lut
 comparing.py compare, verify
 searching.py search
 files.py     prune
+reports.py   report
 """
 
-from edgeprune.cli import comparing, devices, files, models, searching, training
+from edgeprune.cli import comparing, devices, files, models, reports, searching, training
 from edgeprune.cli.base import free_place, latest_run, main
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "latest_run",
     "main",
     "models",
+    "reports",
     "searching",
     "training",
 ]

@@ -1,0 +1,241 @@
+"""Sections about files: what was exported, and what was measured of it on devices."""
+
+from collections.abc import Sequence
+from statistics import quantiles
+from typing import Any
+
+from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
+from edgeprune.report.charts import Estimate, Spread, estimate_chart, histogram, pair_bars, rounds_chart
+from edgeprune.reporting.rows import bench_rows, speedup_lines
+from edgeprune.tasks import Metric
+
+# What a warning puts in doubt. A code that is not listed puts the measurement in doubt as it says.
+IN_DOUBT = {
+    "device_assumed": "everything: it was another device",
+    "resumed": "latency and energy, not the speedup",
+    "rounds_discarded": "nothing: they were measured again",
+    "paused": "throughput and means",
+    "file_replaced": "which file the numbers are of",
+    "noisy": "latency, and how certain the speedup is",
+    "undisturbed": "nothing: it is the more certain of two estimates",
+    "few_samples": "p99",
+    "not_faster": "nothing: this is the result",
+    "machine_loaded": "latency, and how certain the speedup is",
+    "too_many_threads": "latency",
+    "governor": "latency",
+    "clocks_not_locked": "latency and energy",
+    "power_mode": "latency and energy",
+    "gpu_below_max": "latency",
+    "gpu_throttled": "latency and energy",
+    "unstable": "latency",
+    "enqueue_bound": "the speedup: the processor, not the GPU, was the limit",
+    "hot": "latency over longer times",
+    "throttled": "latency and energy",
+    "over_current": "latency and energy",
+    "current_alarm": "latency and energy",
+    "warming_up": "latency over longer times",
+    "swap": "latency and memory",
+    "no_cuda_graph": "latency",
+    "slow_precision": "latency in this precision",
+    "other_runtime": "anything about the runtime that was asked for",
+    "energy_unavailable": "nothing else: energy is missing",
+    "short_energy": "energy",
+    "energy_gap": "energy",
+    "accuracy_unavailable": "nothing else: accuracy is missing",
+}
+SHOWN_LAYERS = 40
+
+
+def measured_sections(results: Sequence[dict[str, Any]], metric: Metric) -> list[Section]:
+    """Return a section for each measurement, after one that compares them.
+
+    Args:
+        results: of `edgeprune bench`, one for each device.
+        metric: of the task.
+    """
+    sections = [] if not results else [speedups(results, metric)]
+    return sections + [measurement(result) for result in results]
+
+
+def score(result: dict[str, Any], name: str, metric: Metric) -> float | None:
+    """Return what a model's file scored on the device; None where it was not scored.
+
+    Args:
+        result: of `edgeprune bench`.
+        name: of the model.
+        metric: of the task.
+    """
+    model = result["models"][name]
+    value: float | None = (model.get("scores") or {}).get(metric.name, model.get(metric.name))
+    return value
+
+
+def speedups(results: Sequence[dict[str, Any]], metric: Metric) -> Section:
+    """Return accuracy against measured speedup, one point for each device."""
+    estimates, missing = [], []
+    for result in results:
+        before, after = (score(result, name, metric) for name in ("baseline", "pruned"))
+        speedup = result["speedup"]
+        if before is None or after is None:
+            missing.append(f"{device_of(result)}: the files were not scored there, so it has no point.")
+            continue
+        estimates.append(Estimate("baseline", 1, 1, 1, metric.shown(before), "baseline"))
+        estimates.append(
+            Estimate(
+                device_of(result),
+                speedup["value"],
+                speedup["low"],
+                speedup["high"],
+                metric.shown(after),
+                "pruned",
+            )
+        )
+    blocks: list[Block] = []
+    if estimates:
+        title = f"{metric.title}{f', {metric.unit}' if metric.unit else ''}"
+        chart = estimate_chart(
+            estimates, title=f"{metric.title} against speedup", x_title="measured speedup", y_title=title
+        )
+        confidence = f"{100 * results[0]['speedup']['confidence']:.0f} %"
+        caption = (
+            f"Of the files, on the test images, against the measured speedup with its {confidence} interval."
+        )
+        blocks.append(Figure(chart, caption))
+    return Section("Speedup", [*blocks, *[Remark(text, "note") for text in missing]])
+
+
+def device_of(result: dict[str, Any]) -> str:
+    """Return the device and the runtime of a measurement, for people."""
+    settings = result["settings"]
+    return f"{result['device']['name']}, {settings['runtime']} {settings['precision']}"
+
+
+def measurement(result: dict[str, Any]) -> Section:
+    """Return one measurement: numbers, rounds, distribution, layers, energy, warnings."""
+    settings, device = result["settings"], result["device"]
+    machine = device["fingerprint"].get("cpu_model") or device["title"]
+    how = (
+        f"{device['title']} ({machine}), {settings['runtime']} {settings['precision']}, batch {settings['batch']}, "
+        f"{settings['threads']} threads, {settings['seconds']:g} s for each model in alternating rounds."
+    )
+    rows = [(row.what, row.baseline, row.pruned, row.change) for row in bench_rows(result)]
+    blocks: list[Block] = [Remark(how), *[Remark(line, label="Result") for line in speedup_lines(result)]]
+    blocks.append(Table(("", "baseline", "pruned", "change"), rows))
+    blocks += _warnings(result["warnings"])
+    blocks += _latency(result["models"])
+    blocks += _layers(result.get("layers"))
+    blocks += _energy(result["models"])
+    return Section(f"On {device_of(result)}", blocks)
+
+
+def _warnings(warnings: Sequence[dict[str, str]]) -> list[Block]:
+    blocks: list[Block] = []
+    for warning in warnings:
+        doubt = IN_DOUBT.get(warning["code"])
+        text = warning["message"] + (f". In doubt: {doubt}." if doubt else "")
+        blocks.append(Remark(text, "warning", warning["code"]))
+    return blocks
+
+
+def _latency(models: dict[str, Any]) -> list[Block]:
+    """Return the rounds and the distribution of single inferences."""
+    samples = {name: model.get("samples_ns") or [] for name, model in models.items()}
+    if not all(any(rounds) for rounds in samples.values()):
+        return []
+    legend = [(name, name) for name in models]
+    spreads = {name: [_spread(times) for times in rounds if times] for name, rounds in samples.items()}
+    flat = {name: [time / 1e6 for times in rounds for time in times] for name, rounds in samples.items()}
+    return [
+        Figure(
+            rounds_chart(spreads, title="Latency in each round", y_title="latency, ms"),
+            "Latency in each round: the median, and from the 10th to the 90th percentile. Both models take turns.",
+            legend,
+        ),
+        Figure(
+            histogram(flat, title="Distribution of latency", x_title="latency, ms"),
+            "All inferences: how often each latency occurred; the slowest percent is left out.",
+            legend,
+        ),
+    ]
+
+
+def _spread(times_ns: Sequence[float]) -> Spread:
+    times = [time / 1e6 for time in times_ns]
+    if len(times) == 1:
+        return Spread(times[0], times[0], times[0])
+    tenths = quantiles(times, n=10, method="inclusive")
+    return Spread(tenths[0], tenths[4], tenths[8])
+
+
+def _layers(layers: dict[str, Any] | None) -> list[Block]:
+    """Return the times of single layers, the slowest first, where they were measured."""
+    if not layers or not layers.get("rows"):
+        return []
+    rows = [
+        (
+            " + ".join(row["onnx"]) or "(runtime)",
+            _ms(row.get("baseline")),
+            _ms(row.get("pruned")),
+            row["verdict"],
+        )
+        for row in layers["rows"]
+    ]
+    slowest = sorted(rows, key=lambda row: -(row[1] or row[2] or 0.0))[:SHOWN_LAYERS]
+    chart = pair_bars([row[:3] for row in slowest], title="Time of each layer", unit="ms")
+    note = layers["note"]
+    caption = f"Time of each layer, the slowest {len(slowest)} of {len(rows)}. {note[:1].upper()}{note[1:]}."
+    table = Table(
+        ("layer", "baseline, ms", "pruned, ms", "verdict"),
+        [(n, _number(a), _number(b), v) for n, a, b, v in rows],
+    )
+    legend = (("baseline", "baseline"), ("pruned", "pruned"))
+    return [Figure(chart, caption, legend), Folded("All layers, in the order of running", table)]
+
+
+def _ms(side: dict[str, Any] | None) -> float | None:
+    return None if not side else side["ms"]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _energy(models: dict[str, Any]) -> list[Block]:
+    """Return the energy by rail, where a sensor was read."""
+    rails = {
+        name: (model.get("energy") or {}).get("rails_mj_per_inference") or {}
+        for name, model in models.items()
+    }
+    names = list(dict.fromkeys(rail for values in rails.values() for rail in values))
+    if not names:
+        return []
+    both = ("baseline", "pruned")
+    rows = [(rail, *(rails.get(name, {}).get(rail) for name in both)) for rail in names]
+    chart = pair_bars(rows, title="Energy by rail", unit="mJ per inference")
+    return [
+        Figure(chart, "Energy per inference on each rail of the sensor.", [(name, name) for name in both])
+    ]
+
+
+def exported(record: dict[str, Any] | None) -> Section:
+    """Return what was exported, how far it is from torch, and what was skipped."""
+    if record is None:
+        return Section("Files")
+    rows, skipped = [], []
+    for artifact in record["artifacts"]:
+        parity = artifact.get("parity") or {}
+        rows.append(
+            (
+                artifact["file"] or f"{artifact['backend']} of {artifact['model']}",
+                artifact["precision"],
+                "-" if artifact["size_bytes"] is None else f"{artifact['size_bytes'] / 1e3:,.0f} kB",
+                "-" if "max_rel_diff" not in parity else f"{parity['max_rel_diff']:.1e}",
+                "-" if parity.get("top1_agreement") is None else f"{parity['top1_agreement']:.1%}",
+            )
+        )
+        if artifact["skipped_because"]:
+            skipped.append(
+                f"{artifact['backend']} of {artifact['model']} was skipped: {artifact['skipped_because']}"
+            )
+    table = Table(("file", "precision", "size", "largest difference from torch", "same class"), rows)
+    return Section("Files", [table, *[Remark(text, "note") for text in dict.fromkeys(skipped)]])

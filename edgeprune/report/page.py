@@ -1,0 +1,175 @@
+"""Write a report: read what a folder holds, arrange it, fill the template."""
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.errors import RunError
+from edgeprune.files.paths import explained
+from edgeprune.files.writing import write_bytes
+from edgeprune.report.blocks import Block, Page
+from edgeprune.report.measurements import device_of, exported, measured_sections
+from edgeprune.report.reading import export_record, measurements, read_result
+from edgeprune.report.runs import run_sections, settings
+from edgeprune.report.tables import comparison_sections, search_sections
+from edgeprune.runs.run import Run
+from edgeprune.tasks import metric_of
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FILE = "report.html"
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write a page about a run, a comparison or a search; it needs no network and no other file.
+
+    Args:
+        folder: of a finished train-prune, compare or search.
+        out: of the page; None writes report.html into the folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunError: it is no such folder, it is not finished, or one of its files is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RunError(f"no such folder: {folder}; a report is about a run, a comparison or a search")
+    place = folder / FILE if out is None else Path(out)
+    text = page_text(page_of(folder))
+    with explained(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(place, text.encode())
+    return place
+
+
+def page_of(folder: Path) -> Page:
+    """Return the page of a folder, by what it holds.
+
+    Raises:
+        RunError: it is no folder of edgeprune's, it is not finished, or a file in it is damaged.
+    """
+    try:
+        if (folder / "result.json").is_file():
+            return _result_page(folder)
+        return _run_page(Run.open(folder))
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        # The schemas hold the fields that decide; a file that was edited elsewhere shows here.
+        raise RunError(
+            f"a file in {folder} does not hold what edgeprune wrote ({error!r}); was it edited?"
+        ) from error
+
+
+def page_text(page: Page) -> str:
+    """Return a page as HTML; all texts in it are escaped."""
+    environment = _environment()
+    shown: Any = environment.get_template("blocks.html.jinja").module
+
+    def show(block: Block) -> str:
+        macro: Callable[[Block], str] = getattr(shown, type(block).__name__.lower())
+        return macro(block)
+
+    return environment.get_template("page.html.jinja").render(page=page, show=show)
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("edgeprune.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=False,
+    )
+
+
+def _run_page(run: Run) -> Page:
+    summary = run.summary()
+    metric = metric_of(summary)
+    results = measurements(run)
+    models = summary["models"]
+    before, after = (models[name][metric.name] for name in ("baseline", "pruned"))
+    facts = [
+        (metric.text(after), f"{metric.title} ({metric.change(before, after)})", ""),
+        (f"{summary['flops_fraction']:.1%}", "of the FLOPs left", ""),
+        (f"{summary['params_fraction']:.1%}", "of the parameters left", ""),
+    ]
+    for result in results:
+        speedup = result["speedup"]
+        kind = "good" if speedup["low"] > 1 else "bad"
+        interval = f"{speedup['low']:.2f} to {speedup['high']:.2f}"
+        facts.append(
+            (f"{speedup['value']:.2f}x", f"measured speedup on {device_of(result)} ({interval})", kind)
+        )
+    sections = [
+        *run_sections(run, summary), *measured_sections(results, metric), exported(export_record(run)), settings(run)
+    ]  # fmt: skip
+    return Page(
+        title=f"{run.config['options']['model']}: {run.path.resolve().name}",
+        lead=_lead(summary, results),
+        facts=facts,
+        sections=[section for section in sections if section.blocks],
+        foot=_foot(),
+    )
+
+
+def _lead(summary: dict[str, Any], results: list[dict[str, Any]]) -> str:
+    """Return one sentence that says what came out, and what is not known."""
+    metric = metric_of(summary)
+    before, after = (summary["models"][name][metric.name] for name in ("baseline", "pruned"))
+    scores = f"{metric.title} {metric.text(before)} before, {metric.text(after)} after"
+    sizes = f"Pruned for {summary['target']['asked']}: {scores}"
+    if not results:
+        return f"{sizes}. Whether it is faster is not known: nothing was measured yet (edgeprune bench)."
+    faster = [result for result in results if result["speedup"]["low"] > 1]
+    slower = [result for result in results if result["speedup"]["high"] < 1]
+    open_ones = [result for result in results if result not in faster and result not in slower]
+    parts = []
+    verdicts = {"measurably faster": faster, "measurably slower": slower, "not measurably faster": open_ones}
+    for words, group in verdicts.items():
+        if group:
+            parts.append(f"{words} on {', '.join(device_of(result) for result in group)}")
+    return f"{sizes}; {'; '.join(parts)}."
+
+
+def _result_page(folder: Path) -> Page:
+    result = read_result(folder / "result.json")
+    if "methods" in result:
+        title, lead, sections = "methods compared", _best_method(result), comparison_sections(result)
+    else:
+        title, lead, sections = "search", _best_trial(result), search_sections(result)
+    return Page(f"{result['source']}: {title}", lead, [], sections, _foot())
+
+
+def _best_method(result: dict[str, Any]) -> str:
+    """Return one sentence that says which method came first."""
+    metric = metric_of(result)
+    done = [row for row in result["methods"] if row["accuracy"]["mean"] is not None]
+    if not done:
+        return "No row is finished yet."
+    best = max(done, key=lambda row: metric.worth(row["accuracy"]["mean"]))
+    count = f"{len(done)} {'method' if len(done) == 1 else 'methods'}"
+    return (
+        f"{best['label']} reached the best {metric.title}, {metric.text(best['accuracy']['mean'])}, of {count} at "
+        f"{result['target']}; unpruned {metric.text(result['baseline']['accuracy'])}."
+    )
+
+
+def _best_trial(result: dict[str, Any]) -> str:
+    """Return one sentence that says what a search reached."""
+    best, baseline = result["best_test"], result["baseline"]["test"]
+    scores = ""
+    if best is not None and baseline is not None:
+        scores = f": {best:.2%} on the test images without training, unpruned {baseline:.2%}"
+    return f"Widths for {result['target']} by {len(result['trials'])} trials{scores}."
+
+
+def _foot() -> str:
+    today = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return f"Made by edgeprune {version('edgeprune')} on {today}."

@@ -1,0 +1,136 @@
+"""Sections about a run: what was asked for and reached, the course of training, widths."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
+from edgeprune.report.charts import Band, Series, line_chart, width_chart
+from edgeprune.reporting.rows import size_rows
+from edgeprune.runs.run import Run
+from edgeprune.tasks import Metric, metric_of
+
+STAGES = {"baseline": "baseline", "prune": "pruning", "finetune": "fine-tuning"}
+
+
+def run_sections(run: Run, summary: dict[str, Any]) -> list[Section]:
+    """Return the sections that a run folder alone can fill.
+
+    Args:
+        run: a finished run.
+        summary: its summary.json.
+    """
+    metric = metric_of(summary)
+    sections = [outcome(summary), course(run.metrics(), metric), widths(run)]
+    return [section for section in sections if section.blocks]
+
+
+def outcome(summary: dict[str, Any]) -> Section:
+    """Return what was asked for, what was reached, and both models in numbers."""
+    targets = summary.get("targets") or [summary["target"]]
+    targets_table = Table(
+        ("target", "asked for", "reached"),
+        [(target["kind"], target["asked"], _share(target["got_fraction"])) for target in targets],
+        "Shares of the baseline.",
+    )
+    rows = [(row.what, row.baseline, row.pruned, row.change) for row in size_rows(summary)]
+    blocks: list[Block] = [targets_table, Table(("", "baseline", "pruned", "change"), rows)]
+    blocks += [Remark(note, "note") for note in summary["notes"]]
+    return Section("Asked and reached", blocks)
+
+
+def course(lines: Sequence[dict[str, Any]], metric: Metric) -> Section:
+    """Return the metric and the loss over the steps of training, with its stages.
+
+    Args:
+        lines: of metrics.jsonl.
+        metric: of the task.
+    """
+    bands = list(_stages(lines))
+    start = {band.name: band.start for band in bands}
+    blocks: list[Block] = []
+    held_out = f"{metric.title} on the held-out images{f', {metric.unit}' if metric.unit else ''}"
+    curves = ((f"val_{metric.name}", held_out, metric.scale), ("loss", "training loss", 1.0))
+    for key, title, scale in curves:
+        points = [
+            (start[_title(line["stage"])] + line["step"], scale * line[key])
+            for line in lines
+            if isinstance(line.get(key), (int, float))
+        ]
+        if points:
+            chart = line_chart(
+                [Series(title, points, "pruned")],
+                title=title,
+                x_title="steps of training",
+                y_title=title,
+                bands=bands,
+            )
+            blocks.append(Figure(chart, f"{title[:1].upper()}{title[1:]}, stage by stage."))
+    return Section("Training", blocks)
+
+
+def _stages(lines: Sequence[dict[str, Any]]) -> Iterator[Band]:
+    """Yield the stages one after the other: each counts its steps from zero or goes on from the one before."""
+    end = 0.0
+    for stage in dict.fromkeys(line["stage"] for line in lines):
+        steps = [line["step"] for line in lines if line["stage"] == stage]
+        start = end if min(steps) < end else 0.0
+        yield Band(_title(stage), start if start else end, start + max(steps))
+        end = start + max(steps)
+
+
+def _title(stage: str) -> str:
+    return STAGES.get(stage, stage)
+
+
+def widths(run: Run) -> Section:
+    """Return each group's channels before and after."""
+    plans, _ = run.removals()
+    if not plans:
+        return Section("Widths")
+    before = {group["name"]: group["size"] for group in plans[0]["groups"] if group.get("size")}
+    if not before:
+        return Section(
+            "Widths", [Remark("This run's version did not record the widths before pruning.", "note")]
+        )
+    after = {**before, **{group["name"]: len(group["kept"]) for plan in plans for group in plan["groups"]}}
+    return width_section(before, [after[name] for name in before], "pruned")
+
+
+def width_section(before: dict[str, int], after: Sequence[int], word: str) -> Section:
+    """Return groups of channels along the network, before and after.
+
+    Args:
+        before: channels of each group, by its name.
+        after: those that are kept.
+        word: for what is kept.
+    """
+    names, old = list(before), list(before.values())
+    chart = width_chart(names, old, after, title="Channels of each group before and after")
+    rows = [(name, str(a), str(b), f"{b / a:.0%}") for name, a, b in zip(names, old, after, strict=True)]
+    caption = "Channels that are pruned together, along the network: before, and what is kept."
+    legend = (("baseline", "baseline"), ("pruned", word))
+    return Section(
+        "Widths",
+        [
+            Figure(chart, caption, legend),
+            Folded("The same in numbers", Table(("group", "before", word, "share"), rows)),
+        ],
+    )
+
+
+def settings(run: Run) -> Section:
+    """Return the run's options and versions."""
+    config = run.config
+    rows = [(name, "-" if value is None else str(value)) for name, value in config["options"].items()]
+    made = [*config.get("versions", {}).items(), *config.get("machine", {}).items()]
+    return Section(
+        "Settings",
+        [
+            Folded("Options", Table(("option", "value"), rows)),
+            Folded("Versions and machine", Table(("", ""), [(name, str(value)) for name, value in made])),
+        ],
+    )
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

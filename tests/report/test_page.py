@@ -1,0 +1,190 @@
+"""Reports of made-up folders: what stands on the page, and what it must not do."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgeprune.cli import main
+from edgeprune.errors import RunError
+from edgeprune.files.writing import write_json
+from edgeprune.report.measurements import IN_DOUBT
+from edgeprune.report.page import write_report
+from report import folders
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+def text_of(path: Path) -> str:
+    """Return what is read on a page."""
+    body = path.read_text().partition("<body>")[2].partition("<script>")[0]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
+
+
+def headings(path: Path) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", path.read_text())
+
+
+def test_a_run(tmp_path: Path) -> None:
+    page = write_report(folders.run_folder(tmp_path / "mine"))
+    assert page == tmp_path / "mine" / "report.html"
+    text = text_of(page)
+    assert headings(page) == [
+        "Asked and reached", "Training", "Widths", "Speedup", "On board, onnxruntime fp32", "Files", "Settings",
+    ]  # fmt: skip
+    assert "Pruned for flops=0.5: accuracy 96.00 % before, 95.00 % after; measurably faster on board" in text
+    assert "2.00x" in text and "(1.90 to 2.10)" in text
+    assert "flops flops=0.5 50.0%" in text
+    assert "conv1 8 3 38%" in text and "layer1 4 2 50%" in text
+    assert "p50 varies by 9% between rounds. In doubt: latency, and how certain the speedup is." in text
+    assert "conv1 + relu" in text and "Energy per inference on each rail" in text and "VDD_GPU" in text
+    assert "tensorrt of baseline was skipped: there is no CUDA" in text
+    assert "conv9 was left alone" in text
+
+
+def test_stages_follow_each_other(tmp_path: Path) -> None:
+    """20, 10 and 30 steps, each stage counted from its own start: the last point is at 60."""
+    page = write_report(folders.run_folder(tmp_path / "mine")).read_text()
+    assert re.findall(r"training loss: 0.5 at (\d+)", page) == ["20", "30", "60"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(0.8, 1.2, "not measurably faster"), (0.7, 0.9, "measurably slower"), (1.1, 1.3, "measurably faster")],
+)
+def test_the_interval_decides_the_words(tmp_path: Path, low: float, high: float, words: str) -> None:
+    run = folders.run_folder(tmp_path / "mine")
+    speedup = {"value": (low + high) / 2, "low": low, "high": high, "confidence": 0.95, "pairs": 3}
+    write_json(run / "bench" / "board.json", folders.bench_result(speedup=speedup))
+    assert f"; {words} on board" in text_of(write_report(run))
+
+
+def test_nothing_measured_is_said(tmp_path: Path) -> None:
+    run = folders.run_folder(tmp_path / "mine")
+    (run / "bench" / "board.json").unlink()
+    page = write_report(run)
+    assert "Whether it is faster is not known" in text_of(page) and "Speedup" not in headings(page)
+
+
+def test_a_measurement_that_was_cut_is_left_out(tmp_path: Path) -> None:
+    run = folders.run_folder(tmp_path / "mine")
+    write_json(run / "bench" / "board.json", folders.bench_result(complete=False))
+    assert "Speedup" not in headings(write_report(run))
+
+
+def test_a_comparison_ranks_its_methods(tmp_path: Path) -> None:
+    page = write_report(folders.comparison_folder(tmp_path / "compare"))
+    text = text_of(page)
+    assert "learned reached the best accuracy, 94.00 %, of 2 methods at flops=0.5; unpruned 96.00 %." in text
+    assert re.findall(r"<tr><td>(\w+)</td><td>\d</td>", page.read_text()) == [
+        "learned",
+        "l1",
+        "bn",
+    ]
+    assert "94.00 ± 1.00 %" in text and "bn: it diverged" in text.replace("bn:  ", "bn: ")
+
+
+def test_a_search_shows_trials_and_widths(tmp_path: Path) -> None:
+    page = write_report(folders.search_folder(tmp_path / "search"), tmp_path / "deep" / "page.html")
+    text = text_of(page)
+    assert "79.00% on the test images without training, unpruned 96.00%" in text
+    assert "conv1 8 5 62%" in text and "edgeprune train-prune --plan plan.json" in text
+    assert re.findall(r"best so far: (\d+) at (\d)", page.read_text()) == [("70", "0"), ("80", "2")]
+
+
+def test_texts_are_escaped(tmp_path: Path) -> None:
+    run = folders.run_folder(tmp_path / "mine", model='<script>alert("x")</script>')
+    warnings = [{"code": "<b>", "message": "<img src=x onerror=alert(1)>"}]
+    write_json(run / "bench" / "board.json", folders.bench_result(warnings=warnings))
+    page = write_report(run).read_text()
+    assert "<script>alert" not in page and "<img" not in page and "&lt;img" in page
+
+
+def test_a_page_loads_nothing(tmp_path: Path) -> None:
+    page = write_report(folders.run_folder(tmp_path / "mine")).read_text()
+    assert not re.search(r"(src|href)=\"(?!#)|url\(|@import|https?:", page)
+    assert "default-src 'none'" in page
+
+
+def test_every_warning_says_what_it_puts_in_doubt() -> None:
+    """The codes are those that the sources of warnings yield."""
+    codes = set()
+    runner = ROOT / "deploy" / "edgeprune_target"
+    for path in (ROOT / "edgeprune" / "bench" / "warnings.py", runner / "machine_warnings.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):
+                first = node.value.elts[0]
+                codes |= {first.value} if isinstance(first, ast.Constant) else set()
+    for path in runner.rglob("*.py"):
+        codes |= set(re.findall(r'"code": "(\w+)"', path.read_text()))
+    assert len(codes) > 20 and codes <= set(IN_DOUBT)
+
+
+def test_wrong_folders_get_one_line(tmp_path: Path) -> None:
+    def refused(*arguments: str) -> str:
+        result = CliRunner().invoke(main, ["report", *arguments])
+        assert result.exit_code == 2 or result.exit_code == 1
+        assert result.output.count("\n") == 1 and "Traceback" not in result.output
+        return result.output
+
+    assert "no such folder" in refused(str(tmp_path / "none"))
+    assert "not a run folder" in refused(str(tmp_path))
+    run = folders.run_folder(tmp_path / "mine")
+    (run / "bench" / "board.json").write_text("{}")
+    assert "board.json" in refused(str(run)) and "edgeprune bench" in refused(str(run))
+    write_json(run / "bench" / "board.json", folders.bench_result(layers={"rows": [{"onnx": 3}]}))
+    assert "was it edited?" in refused(str(run))
+    (tmp_path / "compare").mkdir()
+    (tmp_path / "compare" / "result.json").write_text('{"schema": 1, "methods": 3}')
+    assert "result.json" in refused(str(tmp_path / "compare"))
+    assert not (run / "report.html").exists()
+
+
+def test_the_command_names_the_page(tmp_path: Path) -> None:
+    run = folders.run_folder(tmp_path / "mine")
+    result = CliRunner().invoke(main, ["report", str(run), "-o", str(tmp_path / "a.html"), "--json"])
+    assert json.loads(result.output) == {"report": str(tmp_path / "a.html")}
+    with pytest.raises(RunError, match="no such folder"):
+        write_report(tmp_path / "none")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (420, "dark")])
+def test_in_a_browser(tmp_path: Path, width: int, scheme: str) -> None:
+    """The page is not blank, no error is logged, nothing but charts and tables is wider than the window."""
+    from PIL import Image
+
+    page = write_report(folders.run_folder(tmp_path / "mine"))
+    probe = (
+        "<script>document.title = JSON.stringify({wide: document.documentElement.scrollWidth > innerWidth, small: "
+        "[...document.querySelectorAll('p, td, th, li, figcaption')].filter(e => e.innerText && "
+        "parseFloat(getComputedStyle(e).fontSize) < 12).length, "
+        "figures: document.querySelectorAll('svg').length})</script>"
+    )
+    page.write_text(page.read_text().replace("</body>", probe + "</body>"))
+    shot = tmp_path / "shot.png"
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+        f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2400", page.as_uri(),
+    ]  # fmt: skip
+    if scheme == "dark":
+        command.insert(1, "--force-dark-mode")
+    drawn = subprocess.run([*command, f"--screenshot={shot}"], capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in drawn.stderr
+    with Image.open(shot) as image:
+        counts = sorted(count for count, _ in image.convert("RGB").getcolors(1 << 24))
+        corner = image.convert("L").getpixel((2, 2))
+    assert len(counts) > 50 and counts[-1] < 0.97 * sum(counts)
+    assert (corner > 200) == (scheme == "light")
+    if scheme == "light":
+        dom = subprocess.run([*command, "--dump-dom"], capture_output=True, text=True, timeout=120).stdout
+        title = re.search(r"<title>(\{.*?\})</title>", dom)
+        assert title is not None and json.loads(title[1]) == {"wide": False, "small": 0, "figures": 8}
