@@ -3,11 +3,12 @@
     python benchmarks/masks_and_boxes.py segment      # LR-ASPP on digits-segment: mean IoU
     python benchmarks/masks_and_boxes.py detect       # SSDlite on digits-detect: mAP
 
-One baseline for both targets. Each run is trained, exported and measured here; runs are resumed where they stopped, and
-the rows that are done are kept.
+One baseline for both targets: --weights, or trained in the first run. Each run is trained, exported and measured here;
+runs are resumed where they stopped, and the rows that are done are kept. A row says how its run was trained.
 """
 
 import argparse
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ class Case:
         baseline_lr: rate of the baseline.
         baseline_epochs: of the baseline.
         epochs: of pruning and fine-tuning.
+        method: by which channels are chosen.
+        threads: of the runtime; None for all physical cores.
     """
 
     model: str
@@ -39,16 +42,27 @@ class Case:
     baseline_lr: float
     baseline_epochs: int
     epochs: int
+    method: str = "l1"
+    threads: int | None = None
 
 
 CASES = {
     "segment": Case("lraspp_mobilenet_v3_large", "digits-segment", 0.02, 0.05, 30, 20),
-    "detect": Case("ssdlite320_mobilenet_v3_large", "digits-detect", 0.01, 0.03, 120, 60),
+    "detect": Case("ssdlite320_mobilenet_v3_large", "digits-detect", 0.02, 0.03, 24, 12, "taylor", 1),
 }
 TARGETS = {
     "flops": {"target": "flops=0.5"},
     "latency": {"target": "latency=0.5", "target_device": "cpu"},
 }
+TOLD = (
+    "epochs",
+    "lr",
+    "method",
+    "distill",
+    "baseline_epochs",
+    "baseline_lr",
+    "target_threads",
+)  # of each row's run
 
 
 def main() -> None:
@@ -61,14 +75,16 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=96)
     parser.add_argument("--baseline-epochs", type=int)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--method", default="l1")
+    parser.add_argument("--method")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--weights", type=Path, help="the baseline, trained before")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--targets", nargs="+", choices=list(TARGETS), default=list(TARGETS))
     parser.add_argument("--runs", type=Path, default=Path("runs/masks-and-boxes"))
     parser.add_argument("--out", type=Path, help="results/TASK.json unless it is given")
     options = parser.parse_args()
     case = CASES[options.task]
-    for name in ("model", "baseline_epochs", "epochs"):
+    for name in ("model", "baseline_epochs", "epochs", "method", "threads"):
         if getattr(options, name) is None:
             setattr(options, name, getattr(case, name))
     metric = tasks.get(options.task).metric
@@ -81,18 +97,18 @@ def main() -> None:
 
     def row_of(key: Row) -> Row:
         run = runs / key["to"]
-        if run == first:
-            start: dict[str, Any] = {
-                "baseline_epochs": options.baseline_epochs,
-                "baseline_lr": case.baseline_lr,
-            }
+        if options.weights or run != first:
+            start: dict[str, Any] = {"weights": str(options.weights or first / "baseline.safetensors")}
         else:
-            start = {"weights": str(first / "baseline.safetensors")}
-        summary = trained(run, TrainPruneOptions(**shared, **start, **TARGETS[key["to"]]))
+            start = {"baseline_epochs": options.baseline_epochs, "baseline_lr": case.baseline_lr}
+        target = dict(TARGETS[key["to"]])
+        if "target_device" in target:
+            target["target_threads"] = options.threads
+        summary = trained(run, TrainPruneOptions(**shared, **start, **target))
         if not (run / "export" / "export.json").exists():
             export_run(run)
-        measured = bench_run(run, device="cpu", seconds=options.seconds)
-        models = summary["models"]
+        measured = bench_run(run, device="cpu", seconds=options.seconds, threads=options.threads)
+        models, told = summary["models"], json.loads((run / "config.json").read_text())["options"]
         return {
             metric.name: {name: models[name][metric.name] for name in ("baseline", "settled", "pruned")},
             f"{metric.name}_of_the_file": {
@@ -102,12 +118,13 @@ def main() -> None:
             "params_fraction": summary["params_fraction"],
             "p50_ms": {name: m["latency_ms"]["p50"] for name, m in measured["models"].items()},
             "speedup": measured["speedup"],
+            "training": {name: told[name] for name in TOLD},
             "warnings": [warning["code"] for warning in measured["warnings"]],
         }
 
     about = {
         name: getattr(options, name)
-        for name in ("model", "image_size", "baseline_epochs", "epochs", "method", "seconds")
+        for name in ("model", "image_size", "baseline_epochs", "seconds", "threads")
     }
     out = options.out or Path(f"results/{options.task}.json")
     for row in Rows(out, about).run([{"to": name} for name in options.targets], row_of):

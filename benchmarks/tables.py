@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from edgeprune import tasks
 from edgeprune.comparison import comparison_remarks, comparison_table
 from edgeprune.reporting.rows import bench_rows, percent, size_rows, speedup_lines
 from edgeprune.search.pictures import strategy_of
@@ -326,6 +327,34 @@ def onnx_table() -> str:
     return f"{markdown(head, rows)}\n\n{words}"
 
 
+def task_table(name: str) -> str:
+    """A network for boxes or masks at half of its FLOPs, and at half of its time."""
+    result = read(name)
+    metric = tasks.get(name).metric
+    head = [
+        f"{result['model']}, target", f"{metric.title}, baseline", "pruned", "change", "FLOPs left",
+        "p50, baseline", "pruned", "speedup", "epochs, method",
+    ]  # fmt: skip
+    rows = []
+    for row in result["rows"]:
+        scores, p50, training, speedup = row[metric.name], row["p50_ms"], row["training"], row["speedup"]
+        rows.append([
+            f"`{row['to']}=0.5`", metric.text(scores["baseline"]), metric.text(scores["pruned"]),
+            metric.change(scores["baseline"], scores["pruned"]), percent(row["flops_fraction"]),
+            f"{p50['baseline']:.2f} ms", f"{p50['pruned']:.2f} ms",
+            f"{speedup['value']:.2f}x ({speedup['low']:.2f} to {speedup['high']:.2f})",
+            f"{training['epochs']}, {training['method']}",
+        ])  # fmt: skip
+    machine = result["rows"][0]["machine"]
+    threads = f"{result['threads'] or machine['cores']} threads".replace("1 threads", "1 thread")
+    words = (
+        f"Images of {result['image_size']} pixels, batch 1; the baseline was trained for {result['baseline_epochs']} "
+        f"epochs from random weights. On {machine['cpu']}, {threads}, torch {machine['torch']}, onnxruntime "
+        f"{machine['onnxruntime']}."
+    )
+    return f"{markdown(head, rows)}\n\n{words}"
+
+
 def _of(rewards: list[float], tests: list[float]) -> list[str]:
     """Means, with ranges where there are several."""
     return [
@@ -351,6 +380,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "graph-speed": graph_table,
     "honesty": honesty,
     "onnx": onnx_table,
+    "detect": lambda: task_table("detect"),
     "compare": lambda: compare_table("compare_digits"),
     "compare-cifar": lambda: compare_table("compare_cifar10"),
 }

@@ -181,6 +181,18 @@ def test_export_bench_and_verify_speak_of_map(run: Path) -> None:
     assert code == 1 and "onnx_map" in printed and "missed" in printed, printed
 
 
+@pytest.mark.slow
+def test_int8_files_of_a_detector_are_scored_too(run: Path) -> None:
+    code, printed = edgeprune("export", "run", "--precision", "int8")
+    assert code == 0, printed
+    code, printed = edgeprune("bench", "run", "--precision", "int8", "--seconds", "0.2", "--threads", "1")
+    assert code == 0, printed
+    result = json.loads((run / "bench" / "cpu.int8.json").read_text())
+    models = json.loads((run / "summary.json").read_text())["models"]
+    for name in ("baseline", "pruned"):
+        assert result["models"][name]["scores"]["map"] == pytest.approx(models[name]["map"], abs=0.05)
+
+
 def test_compare_and_search_rank_by_map(run: Path, tmp_path: Path) -> None:
     code, printed = edgeprune(
         "compare", "run", "--methods", "l1", "--seeds", "1", "--no-latency", "--out", tmp_path / "c",
