@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import RUNS, as_json, complain, echo, free_place, main, say, typed_values
+from edgeprune.cli.base import RUNS, as_json, complain, echo, free_place, main, say, trusts, typed_values
+from edgeprune.cli.host_options import host_words, on_host
 from edgeprune.cli.options import grouped, options_of
 from edgeprune.post_training.options import PruneOptions
 
@@ -18,12 +19,17 @@ from edgeprune.post_training.options import PruneOptions
     metavar="PLACE",
     help="Unlabelled inputs: a folder of images, an .npy or .npz file, or package.module:factory of batches.",
 )
-@options_of(PruneOptions)
+@options_of(
+    PruneOptions,
+    flags={"target_device": "--device", "target_batch": "--batch", "target_threads": "--threads"},
+)
+@on_host
 @grouped(
     "--run", "run_path", metavar="DIR", help="Write the run into this folder  [default: runs/MODEL-pruned]."
 )
 @grouped("--resume", is_flag=True, help="Go on with the latest run, or with that of --run.")
 @grouped("--force", is_flag=True, help="Replace a run of that name.")
+@trusts
 @as_json
 @click.pass_context
 def prune(
@@ -35,6 +41,7 @@ def prune(
     resume: bool,
     force: bool,
     to_json: bool,
+    remote_host: Any,
     **options: Any,
 ) -> None:
     """Prune an ONNX file with some unlabelled inputs: no training code, no labels.
@@ -47,34 +54,42 @@ def prune(
     edgeprune prune model.onnx --images photos --scale 1/255 --color rgb
         --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
         --max-change 0.02 -o small.onnx
+    edgeprune prune model.onnx --images x.npz --target latency=0.7 --device jetson
+        --host user@board
     edgeprune prune --resume
     """
+    from dataclasses import asdict
     from pathlib import Path
 
     from edgeprune.post_training.files import begin, prune_run
     from edgeprune.post_training.result import result_lines
     from edgeprune.processes.signals import exit_code
+    from edgeprune.records.trust import trust_words, vouch_for_host
     from edgeprune.reporting.console import progress_bars
     from edgeprune.runs.file_runs import FileRun, latest_file_run
     from edgeprune.training import Interrupted
 
-    subject = None
+    subject, host = None, None if remote_host is None else asdict(remote_host)
     if resume:
         typed = list(typed_values(ctx, {"model": model, "out": out, "images": images, **options}))
         if typed or force:
             shown = "--force" if force else "MODEL" if typed == ["model"] else f"`{typed[0]}`"
             raise click.UsageError(f"--resume goes on with what the run was begun with: leave {shown} out")
+        vouch_for_host(host)
         run = FileRun.open(latest_file_run(RUNS) if run_path is None else run_path)
     elif model is None:
         raise click.UsageError("name an ONNX file, or go on with a run by --resume")
     else:
         place = Path(run_path) if run_path else free_place(Path(model).stem, "pruned")
-        run, subject = begin(model, place, PruneOptions(**options), images=images, out=out, force=force)
+        run, subject = begin(
+            model, place, PruneOptions(**options, host=host), images=images, out=out, force=force
+        )
+    again = host_words(remote_host) + trust_words(images)
     try:
         with progress_bars("distill") as progress:
             summary = prune_run(run, progress, subject)
     except (Interrupted, KeyboardInterrupt):
-        complain(f"stopped; go on with: edgeprune prune --run {run.path} --resume")
+        complain(f"stopped; go on with: edgeprune prune --run {run.path} --resume{again}")
         ctx.exit(exit_code())
     for warning in summary["warnings"]:
         complain(f"warning: {warning}")

@@ -86,6 +86,7 @@ def budget_on(
     measure: Measure | None = None,
     align: int = 1,
     floor: int = 2,
+    blocks: bool = True,
     progress: Callable[[str], None] = lambda text: None,  # noqa: ARG005
 ) -> Budget:
     """Return the budget of an unpruned model on a device.
@@ -96,6 +97,7 @@ def budget_on(
         measure: exports and measures a plan beside the baseline; None relies on the table.
         align: widths become multiples of this, and of the device's own steps.
         floor: fewest channels of a group.
+        blocks: whether blocks may be removed completely.
         progress: called with a text before each measurement.
 
     Raises:
@@ -109,7 +111,9 @@ def budget_on(
             raise TargetError(f"{target}: {why}; nothing to prune")
     kinds = {"flops", *(target.kind for target in targets)} - {LATENCY}
     originals = {LATENCY: unpruned_ms, **{kind: resources.get(kind).cost(graph) for kind in kinds}}
-    solver = (TimeSolver if need_device(targets) else EfficiencySolver)(estimator, measure, [], progress)
+    solver = (TimeSolver if need_device(targets) else EfficiencySolver)(
+        estimator, measure, [], progress, blocks
+    )
     return Budget(targets, originals, align, floor, bound=bound, solver=solver)
 
 
@@ -122,12 +126,14 @@ class TimeSolver(Solver):
         measure: exports and measures a plan beside the baseline; None relies on the table.
         attempts: of the last `finalize`, for a report.
         progress: called with a text before each measurement.
+        blocks: whether blocks may be removed completely.
     """
 
     estimator: LatencyEstimator
     measure: Measure | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
     progress: Callable[[str], None] = lambda text: None  # noqa: ARG005
+    blocks: bool = True
     exact: ClassVar[bool] = True  # a plan that is faster than the target gets more channels back
 
     def select(self, budget: Budget, graph: Graph, scores: Floats, ratios: Mapping[str, float]) -> Plan:  # noqa: ARG002
@@ -209,8 +215,9 @@ class TimeSolver(Solver):
         scores = finite - min(0.0, float(finite.min(initial=0.0)))
         steps = budget.steps(graph)
         return KnapsackSolver(
-            graph, scores, costs, goals, steps=steps, floor=budget.floor, spend=spend
-        ).plan()
+            graph, scores, costs, goals, steps=steps, floor=budget.floor, spend=spend,
+            blocks=None if self.blocks else (),
+        ).plan()  # fmt: skip
 
     def finalize(self, budget: Budget, graph: Graph, scores: Floats) -> Plan:
         """Select the final plan: measured end to end on the device, and corrected, until it meets the target.

@@ -18,6 +18,7 @@ from edgeprune.onnx_graph.network import network_of
 from edgeprune.post_training.checking import parity_with_torch
 from edgeprune.post_training.distilling import Unlabelled, distill
 from edgeprune.post_training.exporting import versions, write_export
+from edgeprune.post_training.latency import FileLatency, reach
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.pruning import PostTraining
 from edgeprune.post_training.result import Learned, Result, Sizes, Step
@@ -25,6 +26,7 @@ from edgeprune.post_training.subject import FileSubject, open_subject
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.processes.signals import stop_on_interrupt
 from edgeprune.records.checking import check
+from edgeprune.records.trust import check_factory, vouch_for, vouch_for_host
 from edgeprune.runs.file_runs import FileRun
 
 DATA_FREE = (
@@ -59,6 +61,7 @@ def begin(
         EdgePruneError: any mistake in the input; nothing is written then.
     """
     _check_out(out)
+    vouch_for({"model": images, "host": options.host})
     FileRun.check_free(run_path, force=force, inputs=(str(path), images, None if out is None else str(out)))
     subject = open_subject(path, images, options)
     config = {
@@ -70,6 +73,8 @@ def begin(
         "external": sorted(subject.file.external),
         "versions": versions(),
     }
+    if options.on_device:
+        reach(options, Path(run_path))
     PostTraining(subject.graph, subject.inputs, options, batch=subject.batch).check()
     run = FileRun.create(run_path, config, force=force)
     write(OnnxFile(subject.file.model, subject.file.name), run.baseline)
@@ -97,6 +102,8 @@ def prune_run(
         if not run.baseline.is_file():
             raise RunError(f"{run.path} has no export/baseline.onnx: start it anew with --force")
         options = options_of_run(run)
+        if config["images"] is not None and not Path(config["images"]).exists():
+            check_factory(config["images"], {}, run.path, what="inputs")
         subject = subject or open_subject(run.baseline, config["images"], options)
         pruning = _Pruning(subject, options, progress, run)
         result = pruning.result(config["model"], config["out"] or str(run.pruned))
@@ -131,6 +138,7 @@ def prune_file(
         StorageError: the smaller file cannot be written.
     """
     _check_out(out)
+    vouch_for_host(options.host)
     pruning = _Pruning(open_subject(path, images, options), options, progress)
     result = pruning.result(str(path), str(out))
     write(pruning.final, out)
@@ -173,14 +181,15 @@ class _Pruning:
     ) -> None:
         self.subject, self.options, self._run, self._progress = subject, options, run, progress
         self._began = time.monotonic()
-        self.steps = PostTraining(
-            subject.graph,
-            subject.inputs,
-            options,
-            batch=subject.batch,
-            joins=subject.joins,
-            progress=progress,
+        self._device = (
+            FileLatency(subject, reach(options, run.path if run else Path()), options, progress)
+            if options.on_device
+            else None
         )
+        self.steps = PostTraining(
+            subject.graph, subject.inputs, options, batch=subject.batch, joins=subject.joins,
+            device=self._device, progress=progress,
+        )  # fmt: skip
         self.steps.check()
         self.final: OnnxFile = subject.file
 
@@ -209,6 +218,7 @@ class _Pruning:
             fit=cut["fit"],
             seconds=cut["seconds"] + time.monotonic() - self._began,
             learned=learned,
+            latency=None if self._device is None else self._device.measure(self.final),
             protected=cut["protected_channels"],
             notes=tuple(cut["notes"]),
             warnings=(DATA_FREE,) if subject.inputs is None else (),
@@ -238,6 +248,7 @@ class _Pruning:
             "seconds": time.monotonic() - self._began,
             "protected_channels": _protected(subject.graph),
             "notes": [*cut.plan.notes, *subject.graph.notes],
+            "times": self.steps.times,
         }
         if self._run is not None:
             write(OnnxFile(cut.file.model, cut.file.name), self._run.cut)

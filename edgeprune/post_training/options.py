@@ -2,9 +2,20 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
+from edgeprune.budget import need_device, parse_targets
 from edgeprune.errors import DataError, TargetError
-from edgeprune.options.bounds import CHANNELS, IMAGES, IMAGES_PER_BATCH, PIXELS, RATE, SEED, SHARE_BELOW_ONE
+from edgeprune.options.bounds import (
+    CHANNELS,
+    IMAGES,
+    IMAGES_PER_BATCH,
+    PIXELS,
+    RATE,
+    SEED,
+    SHARE_BELOW_ONE,
+    THREADS,
+)
 from edgeprune.options.checks import Choice, Count
 from edgeprune.options.fields import check_fields, option
 from edgeprune.training.options import TrainOptions
@@ -40,6 +51,34 @@ class PruneOptions:
         main=True,
         metavar="X",
     )
+    target_device: str | None = option(
+        None,
+        "Choose widths for this device, by its latency table.",
+        "target",
+        main=True,
+        metavar="DEVICE",
+        unset="cpu with a latency target",
+    )
+    host: dict[str, Any] | None = option(None, "Reach the device this way.", "target", typed=False)
+    assume_device: bool = option(
+        False,
+        "Use the device's profile even if the machine says it is another; every result then says so.",
+        "target",
+    )
+    target_batch: int | None = option(
+        None,
+        "Budget for this many inputs per inference on the device.",
+        "target",
+        IMAGES_PER_BATCH,
+        unset="1",
+    )
+    target_threads: int | None = option(
+        None, "Budget for this many threads on the device.", "target", THREADS, unset="all its physical cores"
+    )
+    lut: str | None = option(
+        None, "Read the device's latency table from this file.", "target", metavar="FILE",
+        unset="its own under luts/, built where it is missing",
+    )  # fmt: skip
     align: int = option(1, "Make widths multiples of this.", "target", CHANNELS)
     floor: int = option(2, "Keep at least this many channels in each layer.", "target", CHANNELS)
     scale: str | None = option(
@@ -109,6 +148,21 @@ class PruneOptions:
         check_fields(self, TargetError)
         if self.target is None and self.max_change is None:
             raise TargetError("say how far to prune: `target=flops=0.5`, or `max_change=0.02`")
+        if self.target is None and self.on_device:
+            raise TargetError(
+                "a device's budget needs a target: `target=latency=0.7`; leave `max_change` out"
+            )
+        for name in ("target_batch", "target_threads", "lut", "assume_device"):
+            if getattr(self, name) not in (None, False) and not self.on_device:
+                raise TargetError(
+                    f"`{name}` is of a device's budget: say `target_device` too, or `target=latency=0.7`"
+                )
+
+    @property
+    def on_device(self) -> bool:
+        """Whether widths are chosen for a device, by its latency table."""
+        named = self.target_device is not None or self.host is not None
+        return named or (self.target is not None and need_device(parse_targets(self.target)))
 
     def changes(self, images: bool) -> str:
         """Return how inputs are changed while the network learns; see `edgeprune.post_training.changes`.

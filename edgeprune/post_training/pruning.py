@@ -17,6 +17,7 @@ from edgeprune.importance import needs_batches, needs_loss, score
 from edgeprune.post_training.agreement import Agreement, compare, outputs_of
 from edgeprune.post_training.changes import augmented
 from edgeprune.post_training.inputs import Inputs
+from edgeprune.post_training.latency import FileLatency
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.result import Step
 from edgeprune.post_training.selection import masked_outputs, sensitivity_scores
@@ -39,6 +40,7 @@ class PostTraining:
         inputs: all of them; None to choose by weights alone.
         options: what is asked for.
         batch: number of inputs that the network takes at once; None for any.
+        device: plans for one; None for budgets of costs alone.
         joins: whether the network takes any number of inputs at once, which fits in sequence need.
         progress: called with (done, total, text).
     """
@@ -51,13 +53,15 @@ class PostTraining:
         *,
         batch: int | None = None,
         joins: bool = True,
+        device: FileLatency | None = None,
         progress: ProgressCallback = no_progress,
     ) -> None:
-        self.graph, self.inputs, self.options = graph, inputs, options
+        self.graph, self.inputs, self.options, self._device = graph, inputs, options, device
         self._batch, self._unit, self._progress = batch or BATCH, batch or 1, progress
         self.fit = "none" if inputs is None else options.refit
         if self.fit == "sequential" and not joins:
             self.fit = "kernel"
+        self.times: dict[str, Any] | None = None  # of the plans that were measured
         self._split()
         self._scores: NDArray[np.float64] | None = None
         self._fits: dict[str, Grams | Sequential] = {}
@@ -101,7 +105,9 @@ class PostTraining:
         if not self.options.sensitivity:
             return scores
         few = self.calibration[: max(1, SENSED // self._batch)]
-        return sensitivity_scores(self.graph, scores, self._grams(), few, progress=self._progress)
+        return sensitivity_scores(
+            self.graph, scores, self._grams(), few, per_flop=self._device is None, progress=self._progress
+        )
 
     def _grams(self) -> Grams | None:
         """Return the normal equations of all layers; None where they would not fit into memory."""
@@ -127,10 +133,13 @@ class PostTraining:
             raise TargetError(
                 f"`criterion={self.options.criterion}` needs labels: choose one that does without, such as thinet or l1"
             )
-        if self.options.target is not None:
-            self._budget(self.options.target).select(self.graph, np.arange(self.graph.classes, dtype=float))
+        if self.options.target is not None and (self._device or not self.options.on_device):
+            invented = np.arange(self.graph.classes, dtype=float)
+            self._budget(self.options.target, measured=False).select(self.graph, invented)
 
-    def _budget(self, target: str) -> Budget:
+    def _budget(self, target: str, *, measured: bool = True) -> Budget:
+        if self._device is not None:
+            return self._device.budget(target, measured=measured)
         return Budget.of(parse_targets(target), self.graph, self.options.align, self.options.floor)
 
     def _check_prunable(self) -> None:
@@ -145,7 +154,9 @@ class PostTraining:
         """
         budget = self._budget(target)
         self._check_prunable()
-        return budget.select(self.graph, self.scores())
+        plan = budget.finalize(self.graph, self.scores())
+        self.times = budget.record()
+        return plan
 
     def smallest_plan(self) -> Plan:
         """Return the plan of the fewest FLOPs whose change on held-out inputs stays within the largest allowed.

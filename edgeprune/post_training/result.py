@@ -70,7 +70,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class Result:
-    """What was done to a file."""
+    """What was done to a file; ``latency`` is that of both files on the device that widths were chosen for."""
 
     model: str
     out: str
@@ -82,6 +82,7 @@ class Result:
     fit: str
     seconds: float
     learned: Learned | None = None
+    latency: dict[str, Any] | None = None
     protected: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -100,6 +101,7 @@ class Result:
             "held_out": [step.to_dict() for step in self.steps],
             "fit": self.fit,
             "distilled": None if self.learned is None else asdict(self.learned),
+            "latency": self.latency,
             "seconds": round(self.seconds, 3),
             "protected_channels": self.protected,
             "notes": list(self.notes),
@@ -117,5 +119,17 @@ def result_lines(summary: Mapping[str, Any]) -> list[str]:
     before, after = summary["models"]["baseline"], summary["models"]["pruned"]
     for name, key in (("FLOPs", "flops"), ("parameters", "params"), ("bytes", "size_bytes")):
         lines.append(f"{name} {before[key]:,} -> {after[key]:,} ({after[key] / max(before[key], 1):.3f})")
+    if summary["latency"] is not None:
+        lines.append(latency_line(summary["latency"]))
     lines += [f"kept: {count} channels ({reason})" for reason, count in summary["protected_channels"].items()]
     return [*lines, *summary["notes"]]
+
+
+def latency_line(latency: Mapping[str, Any]) -> str:
+    """Return the latencies of both files as one row of text."""
+    value, low, high = latency["speedup"]
+    device = latency["conditions"]["device"]
+    return (
+        f"on {device}: {latency['baseline_ms']:.4g} ms -> {latency['pruned_ms']:.4g} ms, "
+        f"{value:.3f} times as fast ({low:.3f} to {high:.3f})"
+    )

@@ -27,6 +27,7 @@ def sensitivity_scores(
     batches: Sequence[Inputs],
     *,
     shares: Sequence[float] = SHARES,
+    per_flop: bool = True,
     progress: ProgressCallback = no_progress,
 ) -> NDArray[np.float64]:
     """Return scores under which the channels that go first cost the outputs least for each FLOP they save.
@@ -40,6 +41,7 @@ def sensitivity_scores(
         grams: normal equations of the layers, by which they are fitted; None to compare without fits.
         batches: inputs on which the outputs are compared.
         shares: of a group's channels.
+        per_flop: whether a score is the error for each FLOP; else it is the error alone, as a knapsack adds it up.
         progress: called with (done, total, text).
 
     Returns:
@@ -60,9 +62,10 @@ def sensitivity_scores(
             keep = everything.copy()
             keep[levels[len(levels) - count :].reshape(-1)] = False
             errors.append(_error(graph, keep, grams, batches, reference))
-            saved.append(float(full - graph.flops(keep)))
+            saved.append(float(full - graph.flops(keep)) if per_flop else float(count))
             dropped.append(count)
-        result[levels] = _slopes(len(levels), dropped, errors, saved)[:, None]
+        slopes = _slopes(len(levels), dropped, errors, saved)[:, None]
+        result[levels] = slopes if per_flop else slopes / levels.shape[1]
     progress(len(groups), len(groups), "")
     return result
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from edgeprune.records.fields import Amount, Count, Digest, Name, Positive, Share, Steps
+from edgeprune.records.fields import Above0, Amount, Count, Digest, Name, Positive, Share, Steps
 
 
 class PruneConfig(Struct):
@@ -62,6 +62,15 @@ class LearnedRecord(Struct):
     kept: bool
 
 
+class FileTimes(Struct):
+    """Latencies of both files, measured in turn."""
+
+    baseline_ms: Above0
+    pruned_ms: Above0
+    speedup: Annotated[list[Above0], Meta(min_length=3, max_length=3)]
+    conditions: dict[str, Any]
+
+
 class PruneSummary(Struct):
     """summary.json."""
 
@@ -74,3 +83,4 @@ class PruneSummary(Struct):
     notes: list[str]
     warnings: list[str]
     distilled: LearnedRecord | None = None
+    latency: FileTimes | None = None

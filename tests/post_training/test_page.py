@@ -26,9 +26,11 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
         pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
     monkeypatch.chdir(tmp_path)
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 8
     for command in COMMANDS:
-        if command.startswith("bench"):  # of a run folder: tests/post_training/test_runs.py
+        if (
+            command.startswith("bench") or "latency" in command
+        ):  # tests/post_training/test_runs.py, test_latency.py
             continue
         Path("smaller.onnx").unlink(missing_ok=True)
         result = CliRunner().invoke(main, shlex.split(command.replace("DIR", "runs/learned")))
