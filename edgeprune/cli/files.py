@@ -61,7 +61,7 @@ def prune(
     from dataclasses import asdict
     from pathlib import Path
 
-    from edgeprune.post_training.files import begin, prune_run
+    from edgeprune.post_training.files import begin, curve_run, prune_run
     from edgeprune.post_training.result import result_lines
     from edgeprune.processes.signals import exit_code
     from edgeprune.records.trust import trust_words, vouch_for_host
@@ -87,10 +87,14 @@ def prune(
     again = host_words(remote_host) + trust_words(images)
     try:
         with progress_bars("distill") as progress:
-            summary = prune_run(run, progress, subject)
+            is_curve = run.config["options"].get("curve", False)
+            summary = (curve_run if is_curve else prune_run)(run, progress, subject)
     except (Interrupted, KeyboardInterrupt):
         complain(f"stopped; go on with: edgeprune prune --run {run.path} --resume{again}")
         ctx.exit(exit_code())
+    if is_curve:
+        _show_curve(run.path, summary, to_json)
+        return
     for warning in summary["warnings"]:
         complain(f"warning: {warning}")
     if to_json:
@@ -100,3 +104,15 @@ def prune(
     for line in result_lines(summary):
         echo(f"  {line}")
     echo(f"next: edgeprune bench {run.path}", err=True)
+
+
+def _show_curve(place: Any, record: dict[str, Any], to_json: bool) -> None:
+    """Print how far a network can go."""
+    from edgeprune.post_training.curve import curve_table
+    from edgeprune.reporting.console import print_lines, print_table
+
+    if to_json:
+        say({"run": str(place), **record})
+        return
+    print_table(f"{record['model']} ({place})", *curve_table(record))
+    print_lines(record["notes"])

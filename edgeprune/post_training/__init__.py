@@ -7,6 +7,7 @@ changes.py      random changes of inputs
 agreement.py    how far two networks give the same
 selection.py    which channels go: each group's effect on the outputs
 pruning.py      scores, widths and fits
+curve.py        how far a network can go
 latency.py      widths for a device, and files measured on it
 norms.py        norms beside convolutions while they learn
 distilling.py   label-free fine-tuning

@@ -16,6 +16,7 @@ from edgeprune.onnx_graph.cutting import cut_file
 from edgeprune.onnx_graph.files import OnnxFile, read, write
 from edgeprune.onnx_graph.network import network_of
 from edgeprune.post_training.checking import parity_with_torch
+from edgeprune.post_training.curve import curve_of, draw_curve
 from edgeprune.post_training.distilling import Unlabelled, distill
 from edgeprune.post_training.exporting import versions, write_export
 from edgeprune.post_training.latency import FileLatency, reach
@@ -99,13 +100,7 @@ def prune_run(
         if run.has("summary.json"):
             return run.summary()
         config = run.config
-        if not run.baseline.is_file():
-            raise RunError(f"{run.path} has no export/baseline.onnx: start it anew with --force")
-        options = options_of_run(run)
-        if config["images"] is not None and not Path(config["images"]).exists():
-            check_factory(config["images"], {}, run.path, what="inputs")
-        subject = subject or open_subject(run.baseline, config["images"], options)
-        pruning = _Pruning(subject, options, progress, run)
+        pruning = _Pruning(_subject_of(run, subject), options_of_run(run), progress, run)
         result = pruning.result(config["model"], config["out"] or str(run.pruned))
         write_export(run, pruning.subject, pruning.final, pruning.parities())
         if config["out"] is not None:
@@ -113,6 +108,40 @@ def prune_run(
             write(OnnxFile(pruning.final.model, config["out"], external), config["out"])
         run.finish(result.to_dict())
         return run.summary()
+
+
+def curve_run(
+    run: FileRun, progress: ProgressCallback = no_progress, subject: FileSubject | None = None
+) -> dict[str, Any]:
+    """Show how far the file of a run can go: write curve.json and curve.png, and return the record.
+
+    Args:
+        run: made by `begin`.
+        progress: called with (done, total, text).
+        subject: its file, where it was read; None to read it again.
+
+    Raises:
+        EdgePruneError: the inputs are gone, or something cannot be written. InUseError: another process works on it.
+    """
+    with held(run.path):
+        record = run.curve()
+        if record is None:
+            pruning = _Pruning(_subject_of(run, subject), options_of_run(run), progress, run)
+            points = curve_of(pruning.steps, progress)
+            record = {"model": run.config["model"], "points": points, "notes": list(pruning.steps.notes)}
+            run.save_curve(record)
+        missing = draw_curve(record, run.picture) if record["points"] else "nothing can be pruned"
+        return {**record, "notes": [*record["notes"], *([missing] if missing else [])]}
+
+
+def _subject_of(run: FileRun, subject: FileSubject | None) -> FileSubject:
+    """Return a run's file as it was read, or read it; raises RunError where it is gone or not trusted."""
+    config = run.config
+    if not run.baseline.is_file():
+        raise RunError(f"{run.path} has no export/baseline.onnx: start it anew with --force")
+    if config["images"] is not None and not Path(config["images"]).exists():
+        check_factory(config["images"], {}, run.path, what="inputs")
+    return subject or open_subject(run.baseline, config["images"], options_of_run(run))
 
 
 def prune_file(
@@ -206,7 +235,12 @@ class _Pruning:
         if self.options.distill_epochs:
             learned, step = self._learn()
             steps.append(step)
-        subject, flops = self.subject, cut["flops"]
+        subject, flops, limit = self.subject, cut["flops"], self.options.max_change
+        notes = [*cut["notes"]]
+        if limit is not None and steps[-1].agreement.loss > limit:
+            notes.append(
+                f"at the end the held-out outputs change by {steps[-1].agreement.loss:.4g}, more than {limit:g}"
+            )
         return Result(
             model=model,
             out=out,
@@ -220,7 +254,7 @@ class _Pruning:
             learned=learned,
             latency=None if self._device is None else self._device.measure(self.final),
             protected=cut["protected_channels"],
-            notes=tuple(cut["notes"]),
+            notes=tuple(notes),
             warnings=(DATA_FREE,) if subject.inputs is None else (),
         )
 
@@ -247,7 +281,7 @@ class _Pruning:
             "flops": [subject.flops(), subject.flops(build_graph(cut.network, subject.example))],
             "seconds": time.monotonic() - self._began,
             "protected_channels": _protected(subject.graph),
-            "notes": [*cut.plan.notes, *subject.graph.notes],
+            "notes": [*cut.plan.notes, *subject.graph.notes, *self.steps.notes],
             "times": self.steps.times,
         }
         if self._run is not None:

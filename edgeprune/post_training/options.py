@@ -51,6 +51,12 @@ class PruneOptions:
         main=True,
         metavar="X",
     )
+    curve: bool = option(
+        False,
+        "Show how far the network can go instead: agreement with the original against FLOPs, and latency on a device.",
+        "target",
+        main=True,
+    )
     target_device: str | None = option(
         None,
         "Choose widths for this device, by its latency table.",
@@ -146,9 +152,11 @@ class PruneOptions:
 
     def __post_init__(self) -> None:
         check_fields(self, TargetError)
-        if self.target is None and self.max_change is None:
+        if self.curve and (self.target, self.max_change, self.distill_epochs) != (None, None, 0):
+            raise TargetError("`curve` prunes nothing: leave `target`, `max_change` and `distill_epochs` out")
+        if self.target is None and self.max_change is None and not self.curve:
             raise TargetError("say how far to prune: `target=flops=0.5`, or `max_change=0.02`")
-        if self.target is None and self.on_device:
+        if self.target is None and self.on_device and not self.curve:
             raise TargetError(
                 "a device's budget needs a target: `target=latency=0.7`; leave `max_change` out"
             )

@@ -62,6 +62,7 @@ class PostTraining:
         if self.fit == "sequential" and not joins:
             self.fit = "kernel"
         self.times: dict[str, Any] | None = None  # of the plans that were measured
+        self.notes: tuple[str, ...] = ()
         self._split()
         self._scores: NDArray[np.float64] | None = None
         self._fits: dict[str, Grams | Sequential] = {}
@@ -112,7 +113,10 @@ class PostTraining:
     def _grams(self) -> Grams | None:
         """Return the normal equations of all layers; None where they would not fit into memory."""
         if "kernel" not in self._fits:
-            if grams_bytes(self.graph) > MOST_BYTES:
+            size = grams_bytes(self.graph)
+            if size > MOST_BYTES:
+                note = f"the fits of all layers at once need {size / 2**30:.1f} GB, more than {MOST_BYTES / 2**30:g} GB"
+                self.notes = (f"{note}: widths were chosen without them",)
                 return None
             self._progress(0, 1, "what each layer is given")
             self._fits["kernel"] = Grams(self.graph, self.calibration, positions=POSITIONS)
@@ -127,6 +131,8 @@ class PostTraining:
         self._check_prunable()
         if self.inputs is None and self.options.distill_epochs:
             raise TargetError("`distill_epochs` learns from inputs: give some with `images`")
+        if self.inputs is None and self.options.curve:
+            raise TargetError("`curve` compares outputs on held-out inputs: give some with `images`")
         if self.inputs is None and self.options.max_change is not None:
             raise TargetError("`max_change` compares outputs on held-out inputs: give some with `images`")
         if needs_loss(self.options.criterion):
@@ -157,6 +163,18 @@ class PostTraining:
         plan = budget.finalize(self.graph, self.scores())
         self.times = budget.record()
         return plan
+
+    def plan_by_costs(self, target: str) -> Plan:
+        """Return the keep-plan for a target of costs alone, whatever the device; raises TargetError."""
+        budget = Budget.of(parse_targets(target), self.graph, self.options.align, self.options.floor)
+        return budget.select(self.graph, self.scores())
+
+    def latency_share(self, keep: Bools) -> float | None:
+        """Return the share of the original's time that remains, by the device's table; None without a device."""
+        if self._device is None:
+            return None
+        model = self._device.estimator.on(self.graph)
+        return model.ms(keep) / model.ms()
 
     def smallest_plan(self) -> Plan:
         """Return the plan of the fewest FLOPs whose change on held-out inputs stays within the largest allowed.
@@ -246,6 +264,9 @@ class PostTraining:
         if self.inputs is None:
             return [], "none"
         steps = [Step("cut", self.agreement(keep, "none"))]
+        if self.fit == "kernel" and self._grams() is None:
+            self.notes = (*self.notes, "no layer was fitted: the fits need too much memory")
+            return steps, "none"
         if self.fit == "none":
             return steps, "none"
         steps.append(Step(f"fitted ({self.fit})", self.agreement(keep, self.fit)))

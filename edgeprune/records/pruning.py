@@ -39,6 +39,23 @@ class CutRecord(Struct):
     notes: list[str]
 
 
+class CurvePoint(Struct):
+    """One network of a curve."""
+
+    flops_fraction: Amount
+    latency_fraction: Amount | None
+    top1: Share | None
+    relative_error: Amount
+    inputs: Positive
+
+
+class CurveRecord(Struct):
+    """curve.json."""
+
+    model: Name
+    points: list[CurvePoint]
+
+
 class SizedModel(Struct):
     """One network of a summary."""
 

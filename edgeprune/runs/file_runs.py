@@ -6,6 +6,7 @@ checkpoint.safetensors  the state of label-free fine-tuning; deleted when it is 
 metrics.jsonl           its losses, one JSON object per line
 export/                 both files, baseline.onnx from the beginning, and their record
 summary.json            the result
+curve.json  curve.png   how far the network can go, where that alone was asked for
 bench/
 """
 
@@ -17,7 +18,7 @@ from edgeprune.errors import RunError
 from edgeprune.files.paths import check_links
 from edgeprune.files.writing import write_json
 from edgeprune.records import read_record
-from edgeprune.records.pruning import CutRecord, PruneConfig, PruneSummary
+from edgeprune.records.pruning import CurveRecord, CutRecord, PruneConfig, PruneSummary
 from edgeprune.runs.folders import Kind, check_folder_free, folder_aside
 from edgeprune.runs.run import Run
 
@@ -28,6 +29,7 @@ FILE_RUN = Kind(
     MARKER,
     (
         MARKER, "cut.json", "cut.onnx", "cut.onnx.data", "checkpoint.safetensors", "metrics.jsonl", "summary.json",
+        "curve.json", "curve.png",
         "export/export.json", "export/*.onnx", "export/*.onnx.data",
         "bench/*.json", "bench/*.json.partial", "bench/*.rounds.jsonl",
     ),
@@ -119,6 +121,20 @@ class FileRun:
         """Return what `save_cut` noted; None if the file is yet to be cut."""
         path = self.path / "cut.json"
         return read_record(path, CutRecord, schema=SCHEMA) if path.is_file() and self.cut.is_file() else None
+
+    @property
+    def picture(self) -> Path:
+        """The plot of the curve."""
+        return self.path / "curve.png"
+
+    def save_curve(self, record: dict[str, Any]) -> None:
+        """Write how far the network can go."""
+        write_json(self.path / "curve.json", {"schema": SCHEMA, **record})
+
+    def curve(self) -> dict[str, Any] | None:
+        """Return what `save_curve` wrote; None if there is none yet."""
+        path = self.path / "curve.json"
+        return read_record(path, CurveRecord, schema=SCHEMA) if path.is_file() else None
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the result and delete the checkpoint."""

@@ -1,6 +1,7 @@
 """The run folder of `edgeprune prune`, and label-free fine-tuning in it."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,32 @@ def test_mistakes_in_runs_are_one_line(folder: Path, tmp_path: Path, monkeypatch
     assert "name an ONNX file" in _run("prune", *target).stderr
     (tmp_path / "runs/net-pruned/summary.json").write_text('{"schema": 1}')
     assert "summary.json" in _error(_run("prune", "--resume"))
+
+
+def test_the_curve_shows_how_far_a_network_can_go(folder: Path, tmp_path: Path) -> None:
+    net, x = str(folder / "net.onnx"), ("--images", str(folder / "x.npy"))
+    fast = ("--curve", "--criterion", "l1", "--no-sensitivity", "--refit", "none")
+    shown = _run("prune", net, *x, *fast, "--run", str(tmp_path / "run"), "--json")
+    assert shown.exit_code == 0, shown.output
+    points = json.loads(shown.stdout)["points"]
+    shares = [point["flops_fraction"] for point in points]
+    assert len(points) >= 4 and shares == sorted(shares, reverse=True)
+    assert all(share <= 0.9 - 0.1 * number for number, share in enumerate(shares))
+    assert points[0]["relative_error"] < points[-1]["relative_error"]
+    table = _run("prune", "--resume", "--run", str(tmp_path / "run"))
+    assert table.exit_code == 0 and "top-1 agreement" in table.stdout
+    if find_spec("matplotlib"):
+        assert (tmp_path / "run" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "--curve prunes nothing" in _error(_run("prune", net, *x, *fast, "--target", "flops=0.5"))
+    assert "--curve compares outputs" in _error(_run("prune", net, *fast))
+
+
+def test_fits_that_need_too_much_memory_are_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeprune.post_training.pruning.MOST_BYTES", 2**10)
+    run = _started(folder, tmp_path / "run", sensitivity=True, refit="kernel")
+    summary = prune_run(run)
+    assert [step["step"] for step in summary["held_out"]] == ["cut"]
+    assert any("widths were chosen without them" in note for note in summary["notes"])
+    assert any("no layer was fitted" in note for note in summary["notes"])
