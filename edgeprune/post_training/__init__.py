@@ -4,6 +4,7 @@ options.py      what can be asked for
 source.py       inputs by position: images.py of a folder, arrays.py of files and factories
 inputs.py       those that are fitted and compared on
 changes.py      random changes of inputs
+labels.py       accuracy, where some images are labelled
 agreement.py    how far two networks give the same
 selection.py    which channels go: each group's effect on the outputs
 pruning.py      scores, widths and fits

@@ -58,12 +58,13 @@ class Outputs(Task):
             target: nothing.
             teacher: the original's.
         """
-        pairs = zip(_tensors(output), _tensors(teacher), self.scales, strict=True)
+        pairs = zip(tensors_of(output), tensors_of(teacher), self.scales, strict=True)
         errors = [(a - b).square().mean() / scale for a, b, scale in pairs if scale > 0]
         return torch.stack(errors).mean()
 
 
-def _tensors(output: Any) -> tuple[Tensor, ...]:
+def tensors_of(output: Any) -> tuple[Tensor, ...]:
+    """Return a network's outputs as a tuple."""
     return output if isinstance(output, tuple) else (output,)
 
 
@@ -218,7 +219,7 @@ def without_gradient(network: OnnxNetwork, inputs: Arrays) -> tuple[str, ...]:
         network: the student.
         inputs: an example.
     """
-    outputs = [output for output in _tensors(network(*inputs)) if output.requires_grad]
+    outputs = [output for output in tensors_of(network(*inputs)) if output.requires_grad]
     if outputs:
         torch.stack([output.square().mean() for output in outputs]).sum().backward()
     names = [name for name, parameter in network.named_parameters() if parameter.grad is None]

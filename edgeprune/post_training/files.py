@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from edgeprune.errors import ExportError, RunError
 from edgeprune.files.locks import held
@@ -17,12 +18,13 @@ from edgeprune.onnx_graph.files import OnnxFile, read, write
 from edgeprune.onnx_graph.network import network_of
 from edgeprune.post_training.checking import parity_with_torch
 from edgeprune.post_training.curve import curve_of, draw_curve
-from edgeprune.post_training.distilling import Unlabelled, distill
+from edgeprune.post_training.distilling import Unlabelled, distill, tensors_of
 from edgeprune.post_training.exporting import versions, write_export
+from edgeprune.post_training.labels import Labelled
 from edgeprune.post_training.latency import FileLatency, reach
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.pruning import PostTraining
-from edgeprune.post_training.result import Learned, Result, Sizes, Step
+from edgeprune.post_training.result import Accuracy, Learned, Result, Sizes, Step
 from edgeprune.post_training.subject import FileSubject, open_subject
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.processes.signals import stop_on_interrupt
@@ -74,6 +76,7 @@ def begin(
         "external": sorted(subject.file.external),
         "versions": versions(),
     }
+    labelled_of(subject, options)
     if options.on_device:
         reach(options, Path(run_path))
     PostTraining(subject.graph, subject.inputs, options, batch=subject.batch).check()
@@ -221,6 +224,7 @@ class _Pruning:
         )  # fmt: skip
         self.steps.check()
         self.final: OnnxFile = subject.file
+        self._labelled = labelled_of(subject, options)
 
     def result(self, model: str, out: str) -> Result:
         """Carry out what is left, and return what was done.
@@ -235,6 +239,7 @@ class _Pruning:
         if self.options.distill_epochs:
             learned, step = self._learn()
             steps.append(step)
+        accuracy = self._accuracy()
         subject, flops, limit = self.subject, cut["flops"], self.options.max_change
         notes = [*cut["notes"]]
         if limit is not None and steps[-1].agreement.loss > limit:
@@ -252,11 +257,21 @@ class _Pruning:
             fit=cut["fit"],
             seconds=cut["seconds"] + time.monotonic() - self._began,
             learned=learned,
+            accuracy=accuracy,
             latency=None if self._device is None else self._device.measure(self.final),
             protected=cut["protected_channels"],
             notes=tuple(notes),
             warnings=(DATA_FREE,) if subject.inputs is None else (),
         )
+
+    def _accuracy(self) -> Accuracy | None:
+        """Return the accuracy of both networks on the labelled images, if there are any."""
+        labelled, subject = self._labelled, self.subject
+        if labelled is None:
+            return None
+        self._progress(0, 1, "accuracy on labelled images")
+        pruned = network_of(self.final, *subject.example)
+        return Accuracy(labelled.accuracy(subject.network), labelled.accuracy(pruned), labelled.count)
 
     # --- cut and fit ---------------------------------------------------------------------------------
 
@@ -335,6 +350,16 @@ class _Pruning:
             "baseline": parity_with_torch(self.subject.file, self.subject.network, example),
             "pruned": parity_with_torch(self.final, pruned, example),
         }
+
+
+def labelled_of(subject: FileSubject, options: PruneOptions) -> Labelled | None:
+    """Return the labelled images that the options name, if they do; raises DataError where they do not fit."""
+    if options.labels is None:
+        return None
+    labelled = Labelled(Path(options.labels), subject.specs, options, subject.batch)
+    with torch.no_grad():
+        labelled.check(tensors_of(subject.network(*subject.example))[0])
+    return labelled
 
 
 def _sizes(file: OnnxFile, flops: int) -> Sizes:

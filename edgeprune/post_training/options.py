@@ -116,6 +116,12 @@ class PruneOptions:
         PIXELS,
         unset="the network's",
     )
+    labels: str | None = option(
+        None,
+        "Also report the accuracy on these images, in a folder for each class.",
+        "data",
+        metavar="DIR",
+    )
     limit: int = option(1000, "Use at most this many inputs.", "data", IMAGES)
     held_out: float = option(
         0.2, "Keep this fraction of the inputs to compare outputs on.", "data", SHARE_BELOW_ONE

@@ -69,6 +69,15 @@ class Learned:
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """The accuracy of both networks on labelled images."""
+
+    baseline: float
+    pruned: float
+    images: int
+
+
+@dataclass(frozen=True)
 class Result:
     """What was done to a file; ``latency`` is that of both files on the device that widths were chosen for."""
 
@@ -83,19 +92,27 @@ class Result:
     seconds: float
     learned: Learned | None = None
     latency: dict[str, Any] | None = None
+    accuracy: Accuracy | None = None
     protected: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
+        models = {"baseline": asdict(self.baseline), "pruned": asdict(self.pruned)}
+        scored: dict[str, Any] = {}
+        if self.accuracy is not None:
+            for name, model in models.items():
+                model |= {"accuracy": getattr(self.accuracy, name), "test_images": self.accuracy.images}
+            scored["accuracy_drop"] = self.accuracy.baseline - self.accuracy.pruned
         return {
             "schema": 1,
             "model": self.model,
             "out": self.out,
             "target": self.target,
             "inputs": self.inputs,
-            "models": {"baseline": asdict(self.baseline), "pruned": asdict(self.pruned)},
+            "models": models,
+            **scored,
             "params_fraction": self.pruned.params / max(1, self.baseline.params),
             "flops_fraction": self.pruned.flops / max(1, self.baseline.flops),
             "held_out": [step.to_dict() for step in self.steps],
@@ -117,6 +134,12 @@ def result_lines(summary: Mapping[str, Any]) -> list[str]:
     if summary["distilled"] is not None:
         lines.append(Learned(**summary["distilled"]).line())
     before, after = summary["models"]["baseline"], summary["models"]["pruned"]
+    if "accuracy" in before:
+        drop = 100 * summary["accuracy_drop"]
+        lines.append(
+            f"accuracy {100 * before['accuracy']:.2f} % -> {100 * after['accuracy']:.2f} % ({-drop:+.2f} points) on "
+            f"{before['test_images']} labelled images"
+        )
     for name, key in (("FLOPs", "flops"), ("parameters", "params"), ("bytes", "size_bytes")):
         lines.append(f"{name} {before[key]:,} -> {after[key]:,} ({after[key] / max(before[key], 1):.3f})")
     if summary["latency"] is not None:

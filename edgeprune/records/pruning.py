@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edgeprune.records.fields import Above0, Amount, Count, Digest, Name, Positive, Share, Steps
 
@@ -62,6 +62,8 @@ class SizedModel(Struct):
     params: Count
     flops: Count
     size_bytes: Positive
+    accuracy: Share | UnsetType = UNSET
+    test_images: Positive | UnsetType = UNSET
 
 
 class SizedModels(Struct):
@@ -101,3 +103,4 @@ class PruneSummary(Struct):
     warnings: list[str]
     distilled: LearnedRecord | None = None
     latency: FileTimes | None = None
+    accuracy_drop: Annotated[float, Meta(ge=-1, le=1)] | UnsetType = UNSET

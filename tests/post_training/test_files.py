@@ -17,6 +17,7 @@ from PIL import Image
 import edgeprune
 from edgeprune.cli import main
 from edgeprune.onnx_graph.files import read
+from edgeprune.post_training.images import ImageFolder
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +219,51 @@ def test_learning_brings_a_network_near_to_the_original(folder: Path, tmp_path: 
     )
     error = ((theirs - ours) ** 2).sum() / ((theirs - theirs.mean(0)) ** 2).sum()
     assert error == pytest.approx(distilled["relative_error"], rel=1e-2)
+
+
+def test_labelled_images_give_accuracies(folder: Path, tmp_path: Path) -> None:
+    """The classes are those that the original names, but for one image: its accuracy is 7 of 8."""
+    from edgeprune.onnx_graph.network import network_of
+    from edgeprune.post_training.inputs import InputSpec
+    from edgeprune.post_training.labels import Labelled
+    from edgeprune.post_training.options import PruneOptions
+
+    described = dict(zip(("scale", "mean", "std", "color"), IMAGES[1::2], strict=True))
+    images = ImageFolder(
+        folder / "images", [InputSpec("x", (None, 3, 8, 8))], PruneOptions(target="flops=0.5", **described)
+    )
+    (pixels,) = images.read(np.arange(8))
+    named = network_of(read(folder / "net.onnx"), pixels)(pixels).argmax(1).tolist()
+    named[0] = (named[0] + 1) % 4
+    for number in range(4):
+        (tmp_path / "labels" / f"class{number}").mkdir(parents=True)
+    for path, label in zip(images.paths, named, strict=False):
+        shutil.copy(path, tmp_path / "labels" / f"class{label}" / path.name)
+    data = (
+        "--images",
+        str(folder / "images"),
+        "--target",
+        "params=0.9",
+        *IMAGES,
+        "--criterion",
+        "l1",
+        "--no-sensitivity",
+    )
+    labels = ("--labels", str(tmp_path / "labels"), "--json")
+    result = _prune(folder / "net.onnx", tmp_path / "small.onnx", *data, *labels)
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    before, after = (record["models"][name]["accuracy"] for name in ("baseline", "pruned"))
+    assert (before, record["models"]["baseline"]["test_images"]) == (7 / 8, 8)
+    small = network_of(read(tmp_path / "small.onnx"), pixels)
+    options = PruneOptions(target="flops=0.5", **described)
+    assert after == Labelled(tmp_path / "labels", [InputSpec("x", (None, 3, 8, 8))], options).accuracy(small)
+    assert record["accuracy_drop"] == before - after
+    shutil.copy(images.paths[0], tmp_path / "labels" / "loose.png")
+    assert "lies in no class's folder" in _error(
+        _prune(folder / "net.onnx", tmp_path / "o.onnx", *data, *labels)
+    )
+    (tmp_path / "labels" / "loose.png").unlink()
+    for number in range(5):
+        (tmp_path / "labels" / f"more{number}").mkdir()
+    assert "has 9 classes" in _error(_prune(folder / "net.onnx", tmp_path / "o.onnx", *data, *labels))
