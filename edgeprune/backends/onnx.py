@@ -14,6 +14,7 @@ from edgeprune_target.scratch import scratch_folder
 
 from edgeprune.backends.base import BATCH, INPUT, OUTPUT, Backend, Job
 from edgeprune.backends.flat import Example, flat_forward, has_free_batch, is_plain, named_outputs, output_on
+from edgeprune.backends.older_names import name_by_modules
 from edgeprune.backends.parity import (
     SAME_NUMBERS,
     Outputs,
@@ -296,7 +297,9 @@ def _by_torchscript(model: "nn.Module", traced: _Traced, opset: int) -> "ModelPr
             },
             opset_version=opset,
         )
-        return onnx.load(f"{folder}/model.onnx")
+        proto = onnx.load(f"{folder}/model.onnx")
+    name_by_modules(proto, (name for name, _ in model.named_modules()))
+    return proto
 
 
 @contextmanager
