@@ -1,12 +1,12 @@
 """The library as a user calls it."""
 
 import copy
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import fresh
 import numpy as np
 import pytest
 import torch
@@ -126,7 +126,7 @@ x, y = torch.load({str(tmp_path / "pair.pt")!r}, weights_only=True)
 assert torch.equal(model(x), y)
 model.train()(x).sum().backward()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    done = fresh.run(["-c", code], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import click
+import fresh
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -90,9 +91,7 @@ def test_the_commands_one_after_the_other(folder: Path) -> None:
 @pytest.mark.parametrize("command", WITH_PLACEHOLDER)
 def test_command_with_the_readers_own_files_parses_and_names_them(command: str, folder: Path) -> None:
     args = shlex.split(command)[1:]
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeprune", *args], cwd=folder, capture_output=True, text=True
-    )
+    done = fresh.run(["-m", "edgeprune", *args], cwd=folder)
     assert done.returncode == 1  # not 2: the options are right
     assert len(done.stderr.strip().splitlines()) == 1
     assert any(place in done.stderr for place in PLACEHOLDERS)
@@ -103,7 +102,7 @@ def test_command_with_the_readers_own_files_parses_and_names_them(command: str, 
     [pytest.param(block, id=f"{page.stem}-{n}") for page in PAGES for n, block in enumerate(blocks(page, "python"))],
 )  # fmt: skip
 def test_python(block: str, folder: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, text=True)
+    done = fresh.run(["-c", block], cwd=folder)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -137,5 +136,5 @@ def test_make_targets_exist_and_demo_runs_those_commands() -> None:
 
 @pytest.mark.parametrize("script", ["benchmarks/tables.py", "docs/picture.py"])
 def test_tables_and_pictures_are_those_of_the_results(script: str) -> None:
-    done = subprocess.run([sys.executable, script, "--check"], cwd=ROOT, capture_output=True, text=True)
+    done = fresh.run([script, "--check"], cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:] or f"run: python {script}"

@@ -34,7 +34,9 @@ def digits() -> DataBundle:
 
 
 @pytest.fixture
-def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: DataBundle) -> StubRun:
+def stub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: DataBundle, older_exporter: None
+) -> StubRun:
     """A run folder, and in the place of `edgeprune.runs.run` what opens it."""
     run = StubRun()
     run.path, run.digits = tmp_path / "run", digits

@@ -19,7 +19,14 @@ def test_a_row_that_cannot_be_exported_says_why(finished: Path, tmp_path: Path) 
     assert not is_measured(row)
 
 
-def test_a_finished_comparison_is_measured(finished: Path, options: CompareOptions, tmp_path: Path) -> None:
+def test_a_finished_comparison_is_measured(
+    finished: Path,
+    options: CompareOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    older_exporter: None,
+) -> None:
+    monkeypatch.setattr("edgeprune.bench.options.MIN_ROUNDS", 2)
     run = finished / "rows/learned-seed0"
     asked = CompareOptions(source=str(run), methods=("learned",), seeds=1, seconds=0.1)
     result = compare(tmp_path / "out", asked)

@@ -27,7 +27,7 @@ from graph.checks import (
 )
 from graph.nasty import CASES
 
-EXAMPLES = int(os.environ.get("EDGEPRUNE_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("EDGEPRUNE_EXAMPLES", "2"))
 EXPORTED = ("Residual", "Splits", "Shuffles", "PaddedShortcut")
 names = pytest.mark.parametrize("name", CASES)
 

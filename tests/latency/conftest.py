@@ -112,7 +112,7 @@ def net() -> nn.Module:
 
 
 @pytest.fixture
-def file(tmp_path: Path, net: nn.Module) -> Path:
+def file(tmp_path: Path, net: nn.Module, older_exporter: None) -> Path:
     return export_model(net, (3, 16, 16), tmp_path / "net.onnx").path
 
 

@@ -20,6 +20,8 @@ from edgeprune.latency.table import Table
 from edgeprune.rewrite.compaction import compact
 from latency.conftest import Board, truth
 
+pytestmark = pytest.mark.usefixtures("older_exporter")
+
 
 def test_steps_are_found_and_plans_foretold_on_a_machine_that_slows_down(
     board: Board, file: Path, graph: Graph, tmp_path: Path

@@ -2,10 +2,10 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+import fresh
 import pytest
 
 COMMAND = [
@@ -27,14 +27,10 @@ def run(place: Path, out: Path, method: str, processes: int, port: int) -> str:
         if processes > 1:
             env |= {"MASTER_ADDR": "127.0.0.1", **{k: str(v) for k, v in world.items()}}
         code = "from edgeprune.cli import main; main()"
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", code, *command], env=env, cwd=place, stdout=subprocess.PIPE
-            )
-        )
-    said = [p.communicate(timeout=500)[0].decode() for p in started]
-    assert [p.returncode for p in started] == [0] * processes
-    return "".join(said)
+        started.append(fresh.start(["-c", code, *command], env=env, cwd=place))
+    ended = [process.wait() for process in started]
+    assert [process.returncode for process in ended] == [0] * processes, ended
+    return "".join(process.stdout for process in ended)
 
 
 @pytest.mark.parametrize("method", ["learned", "l1"])

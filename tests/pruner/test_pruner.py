@@ -352,17 +352,23 @@ def test_an_average_of_the_weights_is_cut_along() -> None:
 
 
 STOPS = {
-    "learned": (0, 1, 5, 12, 14),
+    "learned": (0, 5, 14),
     "taylor": (0, 5),
     "sss": (5,),
     "bn-scale": (11,),
     "l2": (5,),
     "l1": (0, 1),
 }
+MORE_STOPS = {"learned": (1, 12)}
+
+
+def stops(of: dict[str, tuple[int, ...]]) -> list[tuple[str, int]]:
+    return [(method, stop) for method, numbers in of.items() for stop in numbers]
 
 
 @pytest.mark.parametrize(
-    ("method", "stop"), [(name, stop) for name, stops in STOPS.items() for stop in stops]
+    ("method", "stop"),
+    [*stops(STOPS), *(pytest.param(*case, marks=pytest.mark.slow) for case in stops(MORE_STOPS))],
 )
 def test_a_resumed_run_ends_bit_identical(method: str, stop: int) -> None:
     def begin() -> tuple[Net, torch.optim.Optimizer, edgeprune.Pruner]:

@@ -111,7 +111,7 @@ def without_blocks(graph, count: int, seed: int):
     return Plan.of(graph, keep)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 @pytest.mark.parametrize(
     "make",
     [

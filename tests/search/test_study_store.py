@@ -1,12 +1,11 @@
 """Many workers, one study."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import fresh
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
@@ -42,14 +41,14 @@ def test_three_workers_of_which_one_is_killed(tmp_path: Path) -> None:
     """Every finished trial is there once; the killed worker's own is begun anew by another."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
     notes = [tmp_path / f"worker{number}" for number in range(3)]
-    workers = [subprocess.Popen([sys.executable, "-c", WORKER, url, str(n), str(TRIALS)]) for n in notes]
+    workers = [fresh.start(["-c", WORKER, url, note, TRIALS]) for note in notes]
     try:
         until(lambda: all(Path(f"{note}.ready").exists() for note in notes))
         (tmp_path / "go").touch()
         until(lambda: bool(lines(notes[0], "end")))
         until(lambda: len(lines(notes[0], "begin")) > len(lines(notes[0], "end")))
         workers[0].kill()
-        assert [worker.wait(timeout=45) for worker in workers[1:]] == [0, 0]
+        assert [worker.wait().returncode for worker in workers[1:]] == [0, 0]
     finally:
         for worker in workers:
             worker.kill()

@@ -20,7 +20,7 @@ from edgeprune.train_prune.pipeline import train_prune
 from train_prune import test_detection as boxes
 from train_prune import test_segmentation as masks
 
-pytestmark = pytest.mark.usefixtures("here")
+pytestmark = pytest.mark.usefixtures("here", "older_exporter")
 
 
 @pytest.fixture(autouse=True)

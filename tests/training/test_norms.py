@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import fresh
 import pytest
 import torch
 
@@ -53,8 +52,8 @@ def train(place: Path, processes: int, port: int) -> list[dict[str, Any]]:
         world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
         env = {**os.environ, **{k: str(v) for k, v in world.items()}, "MASTER_ADDR": "127.0.0.1"}
         env = env if processes > 1 else dict(os.environ)
-        started.append(subprocess.Popen([sys.executable, str(script), str(place)], env=env))
-    assert [p.wait(timeout=300) for p in started] == [0] * processes
+        started.append(fresh.start([script, place], env=env))
+    assert [process.wait().returncode for process in started] == [0] * processes
     return [json.loads((place / f"{rank}.json").read_text()) for rank in range(processes)]
 
 
