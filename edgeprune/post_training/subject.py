@@ -118,7 +118,8 @@ def _made(
 
 
 def _random(spec: InputSpec, count: int, side: int | None, generator: torch.Generator) -> Tensor:
-    shape = [count, *((side or 64) if size is None else size for size in spec.shape[1:])][: len(spec.shape)]
+    free = [count, *[side or 64] * (len(spec.shape) - 1)] if spec.shape else []
+    shape = [default if size is None else size for size, default in zip(spec.shape, free, strict=True)]
     if not spec.dtype.is_floating_point:
         return torch.ones(shape, dtype=spec.dtype)
     return torch.randn(shape, generator=generator)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx_graph import networks
 from onnx_graph.networks import exported, outputs_of
 from PIL import Image
@@ -267,3 +267,30 @@ def test_labelled_images_give_accuracies(folder: Path, tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / "labels" / f"more{number}").mkdir()
     assert "has 9 classes" in _error(_prune(folder / "net.onnx", tmp_path / "o.onnx", *data, *labels))
+
+
+def test_a_state_whose_first_axis_is_not_the_batch_is_left_as_it_is(tmp_path: Path) -> None:
+    """As recurrent networks have it: (layers, batch, width). Without inputs such a file is pruned by its weights."""
+    rng = np.random.default_rng(0)
+    weights = {"a": (8, 4), "b": (4, 8)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["x", "a"], ["hidden"], transB=1),
+            helper.make_node("Relu", ["hidden"], ["active"]),
+            helper.make_node("Gemm", ["active", "b"], ["y"], transB=1),
+            helper.make_node("Add", ["state", "y"], ["next"]),
+        ],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4]),
+         helper.make_tensor_value_info("state", TensorProto.FLOAT, [2, 1, 4])],
+        [helper.make_tensor_value_info("next", TensorProto.FLOAT, [2, 1, 4])],
+        [
+            numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+            for name, shape in weights.items()
+        ],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "net.onnx")
+    result = _prune(tmp_path / "net.onnx", tmp_path / "small.onnx", "--target", "flops=0.5")
+    assert result.exit_code == 0, result.output
+    small = read(tmp_path / "small.onnx")
+    assert (small.array("a").shape, small.array("b").shape) == ((4, 4), (4, 4))
