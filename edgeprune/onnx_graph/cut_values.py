@@ -63,7 +63,7 @@ class CutValues:
         return self.hosts[name] if name in self.hosts else self.network.file.array(name)
 
     def refuse_empty(self, classes: NDArray[np.int64], name: str) -> None:
-        """Keep one of the classes, all of which are pruned, for the layer that has tensor ``name``; raises Immovable."""
+        """Keep one of some pruned classes, for the layer that has tensor ``name``; raises Immovable."""
         used = classes[classes >= 0]
         raise Immovable(used[:1], name.rpartition(".")[0], "a layer needs at least one channel")
 
