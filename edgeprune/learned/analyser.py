@@ -4,10 +4,7 @@ Source: G. Calleris, Structured Pruning for Efficient Convolutional Networks, Po
 """
 
 import contextlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -18,33 +15,15 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from edgeprune.budget import Budget, evened
-from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph, build_graph
-from edgeprune.graph.flow import Consumer
 from edgeprune.graph.plan import Plan
-from edgeprune.learned.conv import ChannelGate, PruningConv2d, is_prunable
-from edgeprune.learned.mask import OFFSET, continuous_mask, evidence, shared_mask, with_floor
-from edgeprune.learned.pruning_model import SIDE, PruningModelBank, multiply_adds, own_side
-from edgeprune.processes.distributed import world
-from edgeprune.recording.record import CALL
-from edgeprune.recording.taps import TapMode, Taps, tapping
+from edgeprune.learned.banks import PruningModelBanks
+from edgeprune.learned.coupled_mask import coupled_masks
+from edgeprune.learned.gates import ChannelGates
+from edgeprune.learned.mask import OFFSET, continuous_mask, evidence
+from edgeprune.learned.masked_convs import MaskedConvs, ModelFactory, columns_of
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.duplicate import duplicate
-from edgeprune.rewrite.masking import parts_of
-
-ModelFactory = Callable[[int], nn.Module]
-
-COSTLY = 2.0  # times the network's own multiply-adds, from which on small maps are judged at their own size
-
-
-@dataclass(frozen=True)
-class MaskedConv:
-    """One masked convolution: the class of each of its input channels (-1: always read)."""
-
-    name: str
-    classes: NDArray[np.int64]
-    group: int
-    side: int = SIDE  # of the maps that its pruning-model sees
 
 
 class OutputAnalyser(nn.Module):
@@ -81,7 +60,6 @@ class OutputAnalyser(nn.Module):
     cm: Tensor
     recent: Tensor
     _columns: Tensor
-    _gate_columns: Tensor
 
     def __init__(
         self,
@@ -105,108 +83,20 @@ class OutputAnalyser(nn.Module):
         self.interacting = 0.0
         self.iteration = 0
         self.pruning = True
-        self.masked_convs = self._masked_convolutions(pruning_model)
-        self.gates = self._gate_other_readers()
-        self.coupled_masks = nn.ModuleList(self._make_coupled_masks())
-        self.banks, self._bank_order = self._make_banks(pruning_model)
+        self.masked_convs = MaskedConvs(self.graph, pruning_model)
+        self.gates = ChannelGates(self.graph, {masked.name for masked in self.masked_convs})
+        self.coupled_masks = nn.ModuleList(coupled_masks(self.graph, self.masked_convs, floor))
+        self.banks = PruningModelBanks(self.masked_convs, together=pruning_model is None)
         self.register_buffer("cm", torch.ones(self.graph.classes), persistent=True)
         self.register_buffer("recent", torch.ones(self.graph.classes), persistent=True)
-        self.register_buffer("_columns", _columns([r.classes for r in self.masked_convs]), persistent=False)
-        self.register_buffer("_gate_columns", _columns([c for _, c in self.gates]), persistent=False)
+        self.register_buffer("_columns", columns_of([r.classes for r in self.masked_convs]), persistent=False)
         width = sum(len(r.classes) for r in self.masked_convs)
         # Before the first step every mask stands at its steady value for average evidence: 2 * offset.
         self.register_buffer("last", torch.full((width,), 2 * offset), persistent=True)
         self.fixed: dict[str, Tensor] = {}
-        self._probing = False
         self._holds = False
         self._moved = False  # whether the masks have moved since `next_step`
-        self._running: list[tuple[ExitStack, TapMode | None]] = []  # taps of the calls that are under way
         self._hooks = self._hook()
-
-    # --- building --------------------------------------------------------------------------------
-
-    def _masked_convolutions(self, factory: ModelFactory | None) -> list[MaskedConv]:
-        masked_convs: list[MaskedConv] = []
-        shapes: list[torch.Size] = []
-        for consumer in self.graph.flow.consumers:
-            name = _layer_of(consumer)
-            if name is None or not is_prunable(self.model.get_submodule(name)):
-                continue
-            classes = self.graph.classes_of(consumer.labels)
-            groups = np.unique(self.graph.group_of[classes[classes >= 0]])
-            # A consumer of several groups (after a concat) has a mask for each class all the same; the first
-            # group only names where its masks are shared.
-            if len(groups) == 0 or any(r.name == name for r in masked_convs):
-                continue
-            conv = self.model.get_submodule(name)
-            made = factory(conv.in_channels) if factory else None  # type: ignore[arg-type]
-            PruningConv2d.attach(conv, made)  # type: ignore[arg-type]
-            masked_convs.append(MaskedConv(name, classes, int(groups[0])))
-            shapes.append(self.graph.flow.values[consumer.source].shape)
-        if not masked_convs:
-            raise ModelError("no convolution of this model reads channels that may be pruned")
-        return masked_convs if factory else self._affordable(masked_convs, shapes)
-
-    def _affordable(self, masked_convs: list[MaskedConv], shapes: list[torch.Size]) -> list[MaskedConv]:
-        """Let pruning-models see small maps at their own size where they would take far more than the network.
-
-        A wide network on small images, as a detector with its maps of 3x3 and 1x1, has so many channels for its size
-        that enlarging each map to 16x16 would take several times what the network itself does.
-        """
-        cost = sum(multiply_adds(len(masked.classes)) for masked in masked_convs)
-        if cost <= COSTLY * self.graph.flops() / shapes[0][0]:
-            return masked_convs
-        sided = [
-            replace(masked, side=own_side(shape)) for masked, shape in zip(masked_convs, shapes, strict=True)
-        ]
-        for masked in sided:
-            self._conv(masked).side = masked.side
-        return sided
-
-    def _gate_other_readers(self) -> list[tuple[ChannelGate, NDArray[np.int64]]]:
-        """Gate the other consumers: linear layers, shortcuts and grouped convolutions see dropped channels as zero."""
-        masked_names = {masked.name for masked in self.masked_convs}
-        gates: list[tuple[ChannelGate, NDArray[np.int64]]] = []
-        self._taps = []
-        for flow in self.graph.flows:
-            taps = Taps(parts=parts_of(flow))
-            for consumer in flow.consumers:
-                classes = self.graph.classes_of(consumer.labels)
-                if _layer_of(consumer) in masked_names or not (classes >= 0).any():
-                    continue
-                gate = ChannelGate(len(classes), consumer.axis, flow.values[consumer.source].dim())
-                taps.add_before(consumer.node, gate)
-                gates.append((gate, classes))
-            self._taps.append(taps)
-        self._gate_modules = nn.ModuleList(gate for gate, _ in gates)
-        return gates
-
-    def _make_coupled_masks(self) -> "list[CoupledMask]":
-        """Return one for each set of coupled channels that some masked convolution reads."""
-        by_group: dict[int, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = defaultdict(list)
-        start = 0
-        for masked in self.masked_convs:
-            groups = self.graph.group_of[np.maximum(masked.classes, 0)]
-            for group in np.unique(groups[masked.classes >= 0]):
-                positions = np.flatnonzero((groups == group) & (masked.classes >= 0))
-                by_group[int(group)].append((start + positions, masked.classes[positions]))
-            start += len(masked.classes)
-        return [CoupledMask(by_group[g], self.graph.groups[g].least(self.floor)) for g in sorted(by_group)]
-
-    def _make_banks(self, factory: ModelFactory | None) -> tuple[nn.ModuleDict, dict[str, list[int]]]:
-        """Return a bank for all pruning-models of one width and size of map, and the masked convolutions of each."""
-        order: dict[str, list[int]] = defaultdict(list)
-        for index, masked in enumerate(self.masked_convs):
-            at_side = "" if masked.side == SIDE else f" at {masked.side}"
-            order[f"{len(masked.classes)}{at_side}"].append(index)
-        if factory is not None:
-            return nn.ModuleDict(), order
-        firsts = {key: self.masked_convs[members[0]] for key, members in order.items()}
-        banks = {
-            key: PruningModelBank(len(members), len(firsts[key].classes), firsts[key].side)
-            for key, members in order.items()
-        }
-        return nn.ModuleDict(banks), order
 
     # --- one step --------------------------------------------------------------------------------
 
@@ -216,18 +106,12 @@ class OutputAnalyser(nn.Module):
 
     def _before_forward(self, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Move the masks in training, and close the gates for this call."""
-        if self.model.training and self.pruning and not self._probing:
+        if self.model.training and self.pruning and not self.masked_convs.probing:
             self.advance(*inputs, **named)
-        taps, block = self._taps[-1] if self.model.training else self._taps[0], ExitStack()
-        mode = block.enter_context(tapping(self.model, taps)) if taps.ops else None
-        self._running.append((block, mode))
+        self.gates.begin_call(self.model)
 
     def _after_forward(self, _: nn.Module, inputs: Any, output: Any) -> Any:  # noqa: ARG002
-        if not self._running:  # the call failed before it began
-            return output
-        block, mode = self._running.pop()
-        block.close()
-        return output if mode is None else mode.current(output)
+        return self.gates.end_call(output)
 
     def _hook(self) -> list[RemovableHandle]:
         return [
@@ -238,25 +122,22 @@ class OutputAnalyser(nn.Module):
     @contextlib.contextmanager
     def _set_aside(self) -> Iterator[None]:
         """Leave the network plain in the block."""
-        convs = [self._conv(masked) for masked in self.masked_convs]
-        parts = [(conv.pruning_model, conv.mask, conv.side) for conv in convs]
-        self.detach()
+        self._unhook()
         try:
-            yield
+            with self.masked_convs.set_aside():
+                yield
         finally:
-            for conv, (pruning_model, mask, side) in zip(convs, parts, strict=True):
-                PruningConv2d.attach(conv, pruning_model, side)
-                conv.mask = mask
             self._hooks = self._hook()
 
     def detach(self) -> None:
         """Remove masks, gates and hooks; the network is then a plain one, with its current weights."""
+        self._unhook()
+        self.masked_convs.detach()
+
+    def _unhook(self) -> None:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
-        for masked in self.masked_convs:
-            if isinstance(conv := self.model.get_submodule(masked.name), PruningConv2d):
-                conv.detach()
 
     @property
     def progress(self) -> float:
@@ -289,64 +170,13 @@ class OutputAnalyser(nn.Module):
 
     def _evidence(self, *inputs: Any, **named: Any) -> Tensor:
         """Return every pruning-model's evidence, side by side as in ``last``."""
-        maps = self._probe(*inputs, **named)
+        maps = self.masked_convs.probe(inputs, named, self.images)
         if self.autocast is None:
             maps = [m.float() for m in maps]  # the caller may compute in lower precision
-        parts: list[Tensor] = [torch.empty(0)] * len(self.masked_convs)
         device = self.cm.device.type
         with torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
-            for key, members in self._bank_order.items():
-                for index, y in zip(members, self._judge(key, members, maps), strict=True):
-                    parts[index] = y
-        return torch.cat([evidence(y.float()) for y in parts])
-
-    def _judge(self, key: str, members: list[int], maps: list[Tensor]) -> Iterator[Tensor]:
-        if self.banks:
-            yield from self.banks[key](torch.cat([maps[i] for i in members], 1))
-            return
-        for index in members:
-            conv = self._conv(self.masked_convs[index])
-            yield conv.pruning_model(maps[index])  # type: ignore[misc]
-
-    def _conv(self, masked: MaskedConv) -> PruningConv2d:
-        return self.model.get_submodule(masked.name)  # type: ignore[return-value]
-
-    def _probe(self, *inputs: Any, **named: Any) -> list[Tensor]:
-        """Return the maps that reach each masked convolution now, for the first images of the batch.
-
-        Convolutions that read the same stream share a mask, which needs all of their maps: this takes a separate pass.
-        BatchNorm uses these images' statistics and does not update its own.
-        """
-        convs = [self._conv(masked) for masked in self.masked_convs]
-        for conv in convs:
-            conv.probe = []
-        self._probing = True
-        try:
-            with torch.no_grad(), _statistics_untouched(self.model):
-                self.model(*self._first(inputs), **self._first(named))
-            missed = next(
-                (r.name for r, c in zip(self.masked_convs, convs, strict=True) if not c.probe), None
-            )
-            if missed is not None:
-                raise ModelError(
-                    f"{missed} did not run in a step of training, though it did when the network was watched: "
-                    "keep it whole by opaque="
-                )
-            return [conv.probe[0] for conv in convs]  # type: ignore[index]
-        finally:
-            self._probing = False
-            for conv in convs:
-                conv.probe = None
-
-    def _first(self, value: Any) -> Any:
-        """Return the first images of a batch: of each tensor, and of each list of tensors in what forward is given."""
-        if isinstance(value, Tensor):
-            return world().broadcast(value[: self.images]) if value.dim() else value
-        if isinstance(value, dict):
-            return {key: self._first(item) for key, item in value.items()}
-        if isinstance(value, tuple):
-            return tuple(self._first(item) for item in value)
-        return value[: self.images] if isinstance(value, list) else value
+            values = self.banks.judge(maps)
+        return torch.cat([evidence(y.float()) for y in values])
 
     def _combine(self, masks: Tensor, before: Tensor) -> Tensor:
         """Return the mask by class from those of single convolutions: its consumer's own, or the shared one."""
@@ -358,11 +188,8 @@ class OutputAnalyser(nn.Module):
         """Set the mask of every convolution and gate."""
         every = torch.cat([cm, cm.new_ones(1)])
         masks = every[self._columns].split([len(r.classes) for r in self.masked_convs])
-        for masked, mask in zip(self.masked_convs, masks, strict=True):
-            self._conv(masked).mask = mask
-        alive = (every.detach() > 0).to(cm.dtype)[self._gate_columns].split([len(c) for _, c in self.gates])
-        for (gate, _), open_ in zip(self.gates, alive, strict=True):
-            gate.gate = open_
+        self.masked_convs.set_masks(masks)
+        self.gates.close(every)
 
     # --- results -----------------------------------------------------------------------------------
 
@@ -397,7 +224,7 @@ class OutputAnalyser(nn.Module):
 
     def pruning_modules(self) -> list[nn.Module]:
         """Return every module inside the pruning-models."""
-        convs = [self._conv(masked) for masked in self.masked_convs]
+        convs = self.masked_convs.convs
         single = [conv.pruning_model for conv in convs if conv.pruning_model is not None]
         return [module for top in [self.banks, *single] for module in top.modules()]
 
@@ -434,7 +261,9 @@ class OutputAnalyser(nn.Module):
 
     def finish(self, plan: Plan) -> Compacted:
         """Multiply the frozen masks into the weights, detach from the network, and return a compacted copy."""
-        self.fixed = {masked.name: self._conv(masked).mask.detach().clone() for masked in self.masked_convs}
+        self.fixed = {
+            masked.name: self.masked_convs.conv(masked).mask.detach().clone() for masked in self.masked_convs
+        }
         self.detach()
         multiply(self.model, self.fixed)
         return compact(self.graph, plan)
@@ -451,74 +280,3 @@ def multiply(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         for name, mask in masks.items():
             weight = model.get_submodule(name).weight
             weight.mul_(mask.to(weight).view(1, -1, 1, 1))  # type: ignore[operator, arg-type]
-
-
-class CoupledMask(nn.Module):
-    """The mask of one set of coupled channels, from its consumers' entries in the side-by-side masks.
-
-    Args:
-        members: for each convolution that reads the set: (indices into the masks, classes of those entries).
-        floor: number of channels that stay on.
-    """
-
-    classes: Tensor
-
-    def __init__(self, members: list[tuple[NDArray[np.int64], NDArray[np.int64]]], floor: int) -> None:
-        super().__init__()
-        classes = np.unique(members[0][1])
-        self.consumers, self.floor = len(members), floor
-        self.register_buffer("classes", torch.from_numpy(classes), persistent=False)
-        for number, (index, entries) in enumerate(members):
-            place = torch.from_numpy(np.searchsorted(classes, entries))
-            self.register_buffer(f"index_{number}", torch.from_numpy(index), persistent=False)
-            self.register_buffer(f"place_{number}", place, persistent=False)
-
-    def forward(self, masks: Tensor, before: Tensor) -> Tensor:
-        """Return the set's mask: that of its only consumer, or `shared_mask` of all its consumers.
-
-        Args:
-            masks: all convolutions' masks side by side, after their ReLU.
-            before: the same before their ReLU.
-
-        Returns:
-            (channels of the set,).
-        """
-        if self.consumers == 1:
-            return with_floor(self._row(before, 0), self.floor)
-        rows = torch.stack([self._row(masks, number) for number in range(self.consumers)])
-        return with_floor(shared_mask(rows), self.floor)
-
-    def _row(self, values: Tensor, number: int) -> Tensor:
-        """Return a consumer's entries by class; their mean where it reads a class more than once."""
-        values, place = values[getattr(self, f"index_{number}")], getattr(self, f"place_{number}")
-        if len(place) == len(self.classes):
-            return torch.zeros_like(values).index_copy(0, place, values)
-        total = values.new_zeros(len(self.classes)).index_add(0, place, values)
-        return total / torch.zeros_like(total).index_add(0, place, torch.ones_like(values))
-
-
-def _layer_of(consumer: Consumer) -> str | None:
-    """Return the name of the layer that reads the channels; None where other code does."""
-    site = consumer.node.meta.get(CALL)
-    return site.path if site is not None and site.in_layer else None
-
-
-def _columns(vectors: list[NDArray[np.int64]]) -> Tensor:
-    """Concatenate class vectors."""
-    return torch.from_numpy(np.concatenate([*vectors, np.zeros(0, dtype=np.int64)]))
-
-
-@contextlib.contextmanager
-def _statistics_untouched(model: nn.Module) -> Iterator[None]:
-    """Keep BatchNorm's running statistics unchanged in training mode."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(n.momentum, n.num_batches_tracked) for n in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked = norm.num_batches_tracked.clone()
-    try:
-        yield
-    finally:
-        for norm, (momentum, seen) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, seen

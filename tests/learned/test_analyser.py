@@ -291,7 +291,9 @@ def test_other_readers_see_dropped_channels_as_zero(small_resnet: nn.Module, ima
     put(analyser, cm)
     seen: dict[str, Tensor] = {}
     for name, group in (("padded", first), ("linear", last)):
-        gate = next(g for g, classes in analyser.gates if set(classes.tolist()) & set(group.classes.tolist()))
+        gate = next(
+            g for g, classes in analyser.gates.items if set(classes.tolist()) & set(group.classes.tolist())
+        )
         gate.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out}))
     analyser(images)
     assert (seen["linear"].abs().sum(0) == 0).nonzero()[:, 0].tolist() == [0, 3]
@@ -441,7 +443,7 @@ def test_every_tensor_moves_with_the_module(concat: nn.Module, monkeypatch: pyte
     analyser = analysed(concat).to("meta")
     tensors = {**dict(analyser.named_parameters()), **dict(analyser.named_buffers())}
     assert all(t.device.type == "meta" for t in tensors.values())
-    assert {"_columns", "_gate_columns", "coupled_masks.0.index_0", "coupled_masks.0.classes"} <= set(tensors)
+    assert {"_columns", "gates.columns", "coupled_masks.0.index_0", "coupled_masks.0.classes"} <= set(tensors)
     assert analyser(torch.zeros(2, 3, 16, 16, device="meta")).shape == (2, 5)  # no tensor of the CPU comes in
 
 
@@ -508,7 +510,7 @@ def test_small_maps_are_judged_at_their_own_size_where_pruning_models_would_cost
     analyser.pruning = False
     with analyser._set_aside():
         pass
-    assert analyser._conv(analyser.masked_convs[0]).side == 4
+    assert analyser.masked_convs.conv(analyser.masked_convs[0]).side == 4
 
 
 def test_maps_of_a_network_that_can_afford_it_are_of_16_by_16() -> None:
