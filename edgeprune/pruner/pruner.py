@@ -1,29 +1,27 @@
 """Prune in the user's own training loop."""
 
-import copy
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from edgeprune.budget import Budget
 from edgeprune.errors import TrainError
 from edgeprune.graph.arguments import check_example, check_model, parts_of
-from edgeprune.graph.plan import Plan
 from edgeprune.importance import Batches
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.methods import chosen_method
-from edgeprune.methods.phase import Context, Phase
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.pruner.arguments import check_counts, check_needs, course_of, method_options, read_plan
 from edgeprune.pruner.budgets import budget_for
+from edgeprune.pruner.contexts import Contexts
 from edgeprune.pruner.networks import Networks
+from edgeprune.pruner.removals import Removals
 from edgeprune.pruner.report import NetworkSize, Report, part_of
+from edgeprune.training import Callback
 
 SCHEMA = 1
 
@@ -105,8 +103,7 @@ class Pruner:
         progress: ProgressCallback = no_progress,
         **options: Any,
     ) -> None:
-        check_model(model)
-        check_example(example)
+        check_model(model), check_example(example)
         check_counts(steps=steps, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
         opaque = tuple(parts_of(opaque))
         self.options = method_options(method, steps, has_plan=plan is not None, opaque=opaque, more=options)
@@ -115,8 +112,7 @@ class Pruner:
             self.method, self.options, has_batches=batches is not None, has_optimizer=optimizer is not None
         )
         self.course = course_of(self.method, self.options, steps_per_epoch, total_steps)
-        self.loss, self.batches, self.seed, self.progress = loss, batches, seed, progress
-        self.steps, self.target, self.per_epoch = steps, target, steps_per_epoch or steps
+        self.steps, self.target = steps, target
         self._networks = Networks(
             model,
             example,
@@ -128,10 +124,11 @@ class Pruner:
         )
         self.model, self._link = self._networks.model, self._networks.link
         self._link.before_step = self._before_update
-        self._graph = self._networks.graph()
+        graph = self._networks.graph()
+        self._size = NetworkSize.of(graph)
         with self._networks.on_cpu():
             self.budget: Budget = budget_for(
-                self._graph,
+                graph,
                 target,
                 device,
                 plan=read_plan(plan),
@@ -139,42 +136,23 @@ class Pruner:
                 floor=self.options.floor,
                 progress=progress,
             )
-        self._size = NetworkSize.of(self._graph)
-        self._left = self.budget.remaining(self._graph, Plan.everything(self._graph).keep)
-        self._original = {name: value.detach().cpu().clone() for name, value in self.model.named_parameters()}
-        self.taken = 0  # steps so far
-        self._plans: list[dict[str, Any]] = []
-        self._removed_at: list[int] = []
-        self._phase: Phase | None = None
-        self._own: torch.optim.Optimizer | None = None
-        self._finished = False
-        self._begin()
-        # Removals before the first step are made when the network first runs, so that a state can be loaded before.
-        self._first_run = self.model.register_forward_pre_hook(_FirstRun(self), prepend=True)
-
-    def _context(self, steps: int) -> Context:
-        return Context(
-            model=self.model,
-            example=self._networks.inputs,
-            options=self.options,
-            budget=lambda: self.budget,
-            original=lambda: self._original,
-            batches=self._scored,
-            fit_batches=self._scored,
-            loss=self.loss or nn.functional.cross_entropy,
-            steps=steps,
-            per_epoch=self.per_epoch,
-            learning_rate=lambda step: self._link.planned_rate,  # noqa: ARG005
-            momentum=self._link.momentum,
-            device=str(self._networks.device),
-            seed=self.seed,
-            report=lambda text: self.progress(0, 1, text),
-            graph=self._graph,
+        self._contexts = Contexts(
+            self._networks,
+            graph,
+            self.options,
+            self.budget,
+            batches=batches,
+            loss=loss,
+            per_epoch=steps_per_epoch or steps,
+            seed=seed,
+            progress=progress,
         )
-
-    def _scored(self) -> Any:
-        batches = self.batches() if callable(self.batches) else self.batches
-        yield from (batch for batch, _ in zip(batches or (), range(self.options.score_batches), strict=False))
+        self._removals = Removals(self._networks, self.method, self.course, self._contexts)
+        self.taken = 0  # steps so far
+        self._finished = False
+        self._removals.begin()
+        # So that a state can be loaded before the removals that come before the first step.
+        self._first_run = self.model.register_forward_pre_hook(_FirstRun(self), prepend=True)
 
     # --- the loop ------------------------------------------------------------------------------------
 
@@ -194,23 +172,24 @@ class Pruner:
         value = math.nan if loss is None else float(loss.detach() if isinstance(loss, Tensor) else loss)
         if loss is not None and not math.isfinite(value):
             raise TrainError(f"the loss became {value} in step {self.taken + 1}: lower the learning rate")
-        if loss is None and self.options.moment == "plateau" and not self._plans:
+        if loss is None and self.options.moment == "plateau" and not self._removals.plans:
             raise TrainError("moment='plateau' follows the loss: call step(loss)")
         self._remove_due()
         self.taken += 1
-        if self._phase is None:
+        removals = self._removals
+        if removals.phase is None:
             self._link.next_step()
             return {"fraction": self.fraction, "removed": False}
-        if self._own is not None:
-            self._link.update(self._own)
-        assert self._phase.callback is not None
-        numbers = self._phase.callback.after_step(self.taken - self._started_at, value)
+        if removals.own_optimizer is not None:
+            self._link.update(removals.own_optimizer)
+        assert removals.phase.callback is not None
+        numbers = removals.phase.callback.after_step(self.taken - removals.started_at, value)
         self._link.next_step()
-        before = len(self._plans)
+        before = len(removals.plans)
         self._remove_due()
-        removed = len(self._plans) > before
+        removed = len(removals.plans) > before
         # The learned method's callback has counted what is active.
-        fraction = self.fraction if removed else numbers.get("target_fraction", self._left)
+        fraction = self.fraction if removed else numbers.get("target_fraction", self._contexts.remaining)
         return {**numbers, "fraction": fraction, "removed": removed}
 
     def finish(self) -> nn.Module:
@@ -224,30 +203,26 @@ class Pruner:
         """
         self._check_open()
         self._first_run.remove()
-        if self.taken == 0 and self._phase is not None and self._phase.removal.step > 0:
+        phase = self._removals.phase
+        if self.taken == 0 and phase is not None and phase.removal.step > 0:
             raise TrainError(
-                f"step() was never called, and {self.method.name} prunes after {self._phase.removal.step} steps: call "
+                f"step() was never called, and {self.method.name} prunes after {phase.removal.step} steps: call "
                 "it after each optimizer.step()"
             )
-        last = self._phase.removal if self._phase is not None else None
-        if last is not None and last.step > self.taken:
-            self._networks.notes.append(f"finished after {self.taken} steps, before the last removal was due")
-        if self._phase is not None:
-            self._phase.removal = replace(self._phase.removal, progress=1.0)
-            self._remove()
+        self._removals.make_last(self.taken)
         self._close()
         return self.model
 
     @property
     def fraction(self) -> float:
         """Return the remaining fraction of the target's quantity; while masks move, the active one."""
-        callback = None if self._phase is None else self._phase.callback
-        return callback.fraction() if isinstance(callback, PruningPhase) else self._left
+        callback = self._callback
+        return callback.fraction() if isinstance(callback, PruningPhase) else self._contexts.remaining
 
     @property
     def pruning(self) -> bool:
         """Return whether removals are still to come."""
-        return self._phase is not None
+        return self._removals.phase is not None
 
     @property
     def stepped(self) -> bool:
@@ -268,10 +243,14 @@ class Pruner:
         self._steered().manual = False
 
     def _steered(self) -> PruningPhase:
-        callback = None if self._phase is None else self._phase.callback
+        callback = self._callback
         if not isinstance(callback, PruningPhase):
             raise TrainError("only the learned method is steered, and only while its phase lasts")
         return callback
+
+    @property
+    def _callback(self) -> Callback | None:
+        return None if self._removals.phase is None else self._removals.phase.callback
 
     def _check_open(self) -> None:
         if self._finished:
@@ -279,64 +258,34 @@ class Pruner:
 
     def _before_update(self) -> None:
         """Add penalties to the gradients, between the backward pass and the optimizer's step."""
-        if self._phase is None or self._phase.callback is None:
+        callback = self._callback
+        if callback is None:
             return
-        for leaf in self._phase.callback.leaves():
+        for leaf in callback.leaves():
             if leaf.grad is not None and self._link.scale != 1.0:
                 leaf.grad /= self._link.scale
-        self._phase.callback.before_update(self._link.rate)
+        callback.before_update(self._link.rate)
 
-    # --- removals ------------------------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        """Begin training up to the next removal, if there is one."""
-        removal = self.course.next_after(self._removed_at)
-        self._started_at = self._removed_at[-1] if self._removed_at else 0
-        self._phase, self._own = None, None
-        if removal is None:
-            return
-        context = self._context(max(1, removal.step - self._started_at))
-        with self._networks.on_cpu():
-            self._phase = self.method.phase(context, removal)
-        self._phase.begin()
-        self._networks.remember()
-        self._own = self._link.another(self._phase.own_parameters())
+    # --- the network's size ------------------------------------------------------------------------
 
     def _remove_due(self) -> None:
         """Make the removals that are due."""
         self._first_run.remove()
-        while self._phase is not None:
-            callback = self._phase.callback
-            over = self.taken > self._started_at and callback is not None and callback.finished()
-            if self._phase.removal.step > self.taken and not over:
-                return
-            self._remove()
-            self._begin()
-
-    def _remove(self) -> None:
-        """Make one removal."""
-        assert self._phase is not None
-        self._plans.append(self._networks.remove(self._phase))
-        self._removed_at.append(self.taken)
-        self._phase = None
-        self._note_size()
-
-    def _note_size(self) -> None:
-        """Note the graph of the network, which was made smaller, and what is left of the target's quantity."""
-        self._graph = self._networks.graph()
-        self._left = self.budget.remaining(self._graph, Plan.everything(self._graph).keep)
+        self._removals.make_due(self.taken)
 
     def _close(self) -> None:
         self._finished = True
         self._link.close()
         target = self.budget.targets[0]
-        cost = self.budget.resource(target.kind).cost(self._graph)
+        cost = self.budget.resource(target.kind).cost(self._contexts.graph)
         self.report = self._size.report(
             self.model,
-            self._graph.flops(),
+            self._contexts.graph.flops(),
             target=",".join(map(str, self.budget.targets)),
             got=part_of(cost, self.budget.originals.get(target.kind, cost)),
-            notes=tuple(dict.fromkeys([*self._networks.notes, *self.budget.remarks(), *self._graph.notes])),
+            notes=tuple(
+                dict.fromkeys([*self._networks.notes, *self.budget.remarks(), *self._contexts.graph.notes])
+            ),
             rewritten=self._networks.rewritten(),
         )
 
@@ -347,23 +296,15 @@ class Pruner:
 
         It holds tensors, numbers and text alone, as `torch.load` with ``weights_only=True`` takes them.
         """
-        phase = self._phase
-        callback = None if phase is None or phase.callback is None else phase.callback.state()
         return {
             "schema": SCHEMA,
             "method": self.method.name,
             "target": self.target,
             "steps": self.steps,
             "taken": self.taken,
-            "plans": copy.deepcopy(self._plans),
-            "removed_at": [*self._removed_at],
             "notes": [*self._networks.notes],
-            "callback": callback,
-            "own": {}
-            if phase is None
-            else {name: value.clone() for name, value in phase.own_state().items()},
-            "own_optimizer": None if self._own is None else self._own.state_dict(),
             "finished": self._finished,
+            **self._removals.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -392,27 +333,15 @@ class Pruner:
             ) from error
 
     def _check_fresh(self) -> None:
-        if self.taken or self._plans or self._finished:
+        if self.taken or self._removals.plans or self._finished:
             raise TrainError("this pruner has taken steps: load a state into one that was just made")
 
     def _take_back(self, state: Mapping[str, Any]) -> None:
         if state["plans"] or state["finished"]:
             self._first_run.remove()
-            if self._phase is not None:
-                self._phase.abandon()
-            for plan in state["plans"]:
-                self._networks.replay(plan)
-            self._note_size()
-            self._plans = copy.deepcopy(state["plans"])
-            self._removed_at = [*state["removed_at"]]
-            self._begin()
+            self._removals.replay(state)
         self.taken, self._networks.notes = int(state["taken"]), [*state["notes"]]
-        if self._phase is not None and state["callback"] is not None:
-            self._phase.restore_own(state["own"])
-            assert self._phase.callback is not None
-            self._phase.callback.restore(dict(state["callback"]))
-            if self._own is not None:
-                self._own.load_state_dict(state["own_optimizer"])
+        self._removals.restore_phase(state)
         if state["finished"]:
             self._close()
 

@@ -218,11 +218,11 @@ def test_the_probe_leaves_batch_norm_untouched(small_resnet: nn.Module, images: 
 
 def test_the_pruning_models_see_the_first_images_only(plain: nn.Module, images: Tensor) -> None:
     analyser = analysed(plain, images=4).train()
-    maps = analyser._probe(images)
+    maps = analyser.masked_convs.probe((images,), {}, 4)
     assert [tuple(m.shape) for m in maps] == [(4, 8, 16, 16)]
     changed = images.clone()
     changed[4:] = 0
-    assert torch.equal(analyser._probe(changed)[0], maps[0])
+    assert torch.equal(analyser.masked_convs.probe((changed,), {}, 4)[0], maps[0])
 
 
 def test_the_tasks_loss_trains_both_networks(model: nn.Module, images: Tensor) -> None:

@@ -173,10 +173,10 @@ def test_the_optimizers_state_is_cut_with_the_channels(name: str) -> None:
         for name, p in model.named_parameters()
     }
     weight = model.inside.weight.detach().clone()
-    pruner._remove()  # what the fifth step would do, on the state of now
-    kept_out, kept_in = (pruner._plans[0]["groups"][i]["kept"] for i in (1, 0))
-    names = [group["name"] for group in pruner._plans[0]["groups"]]
-    kept = dict(zip(names, [group["kept"] for group in pruner._plans[0]["groups"]], strict=True))
+    pruner._removals.make(pruner.taken)  # what the fifth step would do, on the state of now
+    kept_out, kept_in = (pruner._removals.plans[0]["groups"][i]["kept"] for i in (1, 0))
+    names = [group["name"] for group in pruner._removals.plans[0]["groups"]]
+    kept = dict(zip(names, [group["kept"] for group in pruner._removals.plans[0]["groups"]], strict=True))
     kept_out, kept_in = (
         kept["inside"],
         next(value for key, value in kept.items() if "stem" in key or "back" in key),
@@ -188,7 +188,7 @@ def test_the_optimizers_state_is_cut_with_the_channels(name: str) -> None:
         expected = value[kept_out][:, kept_in] if value.dim() else value
         torch.testing.assert_close(state[key], expected, msg=key)
     assert optimizer.param_groups[0]["params"] == [*model.parameters()]
-    pruner._begin()
+    pruner._removals.begin()
     train(model, optimizer, pruner, 3, first=4)
 
 
@@ -283,7 +283,7 @@ def test_masks_move_once_for_each_step_of_the_optimizer() -> None:
             optimizer.step()
             optimizer.zero_grad()
             pruner.step()
-    assert pruner._phase.analyser.iteration == 4  # type: ignore[union-attr]
+    assert pruner._removals.phase.analyser.iteration == 4  # type: ignore[union-attr]
 
 
 def test_evaluation_between_steps_moves_nothing() -> None:
@@ -294,7 +294,7 @@ def test_evaluation_between_steps_moves_nothing() -> None:
     model.eval()
     x = torch.randn(4, 3, 12, 12)
     assert torch.equal(model(x), model(x))
-    assert pruner._phase.analyser.iteration == 2  # type: ignore[union-attr]
+    assert pruner._removals.phase.analyser.iteration == 2  # type: ignore[union-attr]
 
 
 def test_the_phase_is_steered_by_hand_and_given_back() -> None:
