@@ -103,7 +103,8 @@ class Pruner:
         progress: ProgressCallback = no_progress,
         **options: Any,
     ) -> None:
-        check_model(model), check_example(example)
+        check_model(model)
+        check_example(example)
         check_counts(steps=steps, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
         opaque = tuple(parts_of(opaque))
         self.options = method_options(method, steps, has_plan=plan is not None, opaque=opaque, more=options)
@@ -127,14 +128,9 @@ class Pruner:
         graph = self._networks.graph()
         self._size = NetworkSize.of(graph)
         with self._networks.on_cpu():
+            floor, keep_plan = self.options.floor, read_plan(plan)
             self.budget: Budget = budget_for(
-                graph,
-                target,
-                device,
-                plan=read_plan(plan),
-                align=align,
-                floor=self.options.floor,
-                progress=progress,
+                graph, target, device, plan=keep_plan, align=align, floor=floor, progress=progress
             )
         self._contexts = Contexts(
             self._networks,
