@@ -32,7 +32,7 @@ def portable(options: dict[str, Any]) -> dict[str, Any]:
 def epochs_of(run: Run) -> list[dict[str, Any]]:
     """Validation accuracy by epoch, and how the active share went."""
     kept = ("stage", "step", "kind", "val_accuracy", "loss", "lr", "flops_fraction", "interacting")
-    every = [m for m in run.metrics() if m["kind"] == "epoch" or m["step"] % 250 == 0]
+    every = [m for m in run.training.metrics() if m["kind"] == "epoch" or m["step"] % 250 == 0]
     return [{k: m[k] for k in kept if k in m} for m in every]
 
 

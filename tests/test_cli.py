@@ -142,13 +142,15 @@ def test_a_taken_name_gets_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_steer_sends_and_shows(tmp_path: Path) -> None:
     made = Run.create(tmp_path / "r", config())
-    made.log({"stage": "prune", "kind": "step", "step": 50, "flops_fraction": 0.9, "interacting": -3.0})
+    made.training.log(
+        {"stage": "prune", "kind": "step", "step": 50, "flops_fraction": 0.9, "interacting": -3.0}
+    )
     code, out, _ = run("steer", str(made.path), "--interacting", "+200", "--json")
     assert code == 0
     assert json.loads(out)["flops_fraction"] == 0.9
-    assert made.steering() == [{"interacting": 200.0, "relative": True}]
+    assert made.training.steering() == [{"interacting": 200.0, "relative": True}]
     run("steer", str(made.path), "--auto")
-    assert made.steering()[-1] == {"auto": True}
+    assert made.training.steering()[-1] == {"auto": True}
     code, _, err = run("steer", str(made.path), "--interacting", "lots")
     assert code == 1 and "is not a number" in err
     (made.path / "settled.safetensors").write_bytes(b"")

@@ -103,10 +103,10 @@ def test_a_run_in_use_is_left_alone(tmp_path: Path, short: TrainPruneOptions) ->
             train_baseline(out, lambda *_: None)
         assert everything(out) == before
         run = Run.open(out)  # whoever only reads, or steers, needs no lock
-        run.steer({"auto": True})
-        assert run.metrics() and run.steering() and run.load("baseline")
+        run.training.steer({"auto": True})
+        assert run.training.metrics() and run.training.steering() and run.load("baseline")
     train_prune(out, resume=True)
-    records = [(m["stage"], m["step"], m["kind"]) for m in Run.open(out).metrics()]
+    records = [(m["stage"], m["step"], m["kind"]) for m in Run.open(out).training.metrics()]
     assert len(records) == len(set(records))
 
 
@@ -241,7 +241,7 @@ def test_a_full_disk_with_force_keeps_the_old_run(
 
 CHANGES: dict[str, tuple[str, Callable[[Run], object]]] = {
     "a cut": ("os.truncate", lambda run: run._cut_metrics(0)),
-    "the checkpoint": ("pathlib.Path.unlink", lambda run: run.drop_checkpoint()),
+    "the checkpoint": ("pathlib.Path.unlink", lambda run: run.training.drop_checkpoint()),
     "a removal": ("pathlib.Path.unlink", lambda run: run.drop_removals()),
 }
 
@@ -249,7 +249,7 @@ CHANGES: dict[str, tuple[str, Callable[[Run], object]]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_disk_that_refuses_a_change(tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run.create(tmp_path / "r", {})
-    run.log({"stage": "baseline"})
+    run.training.log({"stage": "baseline"})
     (run.path / "removed-1.safetensors").write_bytes(b"")
     name, act = CHANGES[change]
     monkeypatch.setattr(name, refuse(30))

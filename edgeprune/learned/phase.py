@@ -9,7 +9,7 @@ from edgeprune.budget import Budget
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.controller import Controller
 from edgeprune.processes.distributed import world
-from edgeprune.runs.run import Run
+from edgeprune.runs.training_state import TrainingState
 from edgeprune.training.callbacks import Callback
 
 
@@ -20,7 +20,9 @@ class PruningPhase(Callback):
     until {"auto": true} enables it again.
     """
 
-    def __init__(self, analyser: OutputAnalyser, budget: Budget | None, run: Run | None = None) -> None:
+    def __init__(
+        self, analyser: OutputAnalyser, budget: Budget | None, run: TrainingState | None = None
+    ) -> None:
         self.analyser, self.budget, self.run = analyser, budget, run
         self.controller = None if budget is None else Controller(budget.fraction(), analyser.max_iter)
         self.manual = False

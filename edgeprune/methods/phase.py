@@ -17,7 +17,7 @@ from edgeprune.methods.options import MethodOptions
 from edgeprune.methods.penalties import lr_integral
 from edgeprune.methods.removal import Removed, Scorer, Scores, remove
 from edgeprune.methods.schedules import SCHEDULES, Schedule
-from edgeprune.runs.run import Run
+from edgeprune.runs.training_state import TrainingState
 from edgeprune.training import Callback, Plateau
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Context:
     device: str = "cpu"
     precision: str = "fp32"
     seed: int = 0
-    run: Run | None = None
+    run: TrainingState | None = None
     report: Callable[[str], None] = lambda text: None  # noqa: ARG005
     graph: Graph | None = None
 

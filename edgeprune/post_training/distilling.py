@@ -17,7 +17,7 @@ from edgeprune.post_training.norms import recalibrate, trainable_norms
 from edgeprune.post_training.result import Learned
 from edgeprune.post_training.source import Source
 from edgeprune.processes.progress import ProgressCallback, no_progress
-from edgeprune.runs.run import Run
+from edgeprune.runs.training_state import TrainingState
 from edgeprune.tasks import Metric, Task
 from edgeprune.training import Callback, Stage, TrainOptions
 
@@ -169,7 +169,7 @@ def distill(
     options: TrainOptions,
     *,
     epochs: int,
-    run: Run | None = None,
+    run: TrainingState | None = None,
     progress: ProgressCallback = no_progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> Learned:

@@ -20,7 +20,7 @@ from edgeprune.files.writing import write_json
 from edgeprune.records import read_record
 from edgeprune.records.pruning import CurveRecord, CutRecord, PruneConfig, PruneSummary
 from edgeprune.runs.folders import Kind, check_folder_free, folder_aside
-from edgeprune.runs.run import Run
+from edgeprune.runs.training_state import TrainingState
 
 SCHEMA = 1
 MARKER = "prune.json"
@@ -105,9 +105,9 @@ class FileRun:
         return read_record(self.path / MARKER, PruneConfig, schema=SCHEMA, hint=hint)
 
     @property
-    def training(self) -> Run:
-        """The folder as the training loop knows it: checkpoints and metrics."""
-        return Run(self.path)
+    def training(self) -> TrainingState:
+        """The state of label-free fine-tuning: checkpoints and metrics."""
+        return TrainingState(self.path)
 
     def has(self, name: str) -> bool:
         """Return whether the folder has a file of this name."""

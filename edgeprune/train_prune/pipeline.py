@@ -100,7 +100,7 @@ def train_baseline(path: str | Path, progress: ProgressCallback, *, wait: bool =
     with held(path, wait=waiting if wait else None):
         with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
             Stages(run, run.data(), _options_to_resume(run), progress, stop, scalars).baseline()
-        run.drop_checkpoint()
+        run.training.drop_checkpoint()
 
 
 def begin(

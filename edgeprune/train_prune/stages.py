@@ -107,7 +107,7 @@ class Stages:
 
     def _stage(self, name: str, model: nn.Module, options: TrainOptions, steps: int, **more: Any) -> Stage:
         return Stage(
-            name, model, self.data, options, steps, run=self.run, progress=self.progress, stop=self.stop,
+            name, model, self.data, options, steps, run=self.run.training, progress=self.progress, stop=self.stop,
             scalars=self.scalars, task=self.task, **more,
         )  # fmt: skip
 
@@ -203,7 +203,7 @@ class Stages:
             device=options.device,
             precision=options.precision,
             seed=options.seed,
-            run=self.run,
+            run=self.run.training,
             report=lambda text: self.progress(0, 1, text),
         )
 

@@ -37,17 +37,17 @@ def send_command(run_path: str | Path, interacting: str | None, *, auto: bool = 
             "`auto` and `interacting` exclude each other: one lets the controller set it, one does not"
         )
     if auto:
-        run.steer({"auto": True})
+        run.training.steer({"auto": True})
     if interacting is not None:
         if not _NUMBER.fullmatch(interacting):
             raise EdgePruneError(f"`interacting={interacting!r}` is not a number: write 500, +200 or -200")
-        run.steer({"interacting": float(interacting), "relative": interacting[0] in "+-"})
+        run.training.steer({"interacting": float(interacting), "relative": interacting[0] in "+-"})
 
 
 def status(run_path: str | Path) -> dict[str, Any]:
     """Return the state of the pruning phase: the last reported step (every 50), and the number of commands."""
     run = Run.open(run_path)
-    steps = [m for m in run.metrics() if m["stage"] == "prune" and m.get("kind") == "step"]
+    steps = [m for m in run.training.metrics() if m["stage"] == "prune" and m.get("kind") == "step"]
     phase = "over" if run.has("settled.safetensors") else "running or interrupted" if steps else "not begun"
     shown = {key: steps[-1][key] for key in _SHOWN if key in steps[-1]} if steps else {}
-    return {"run": str(run.path), "pruning_phase": phase, **shown, "commands": len(run.steering())}
+    return {"run": str(run.path), "pruning_phase": phase, **shown, "commands": len(run.training.steering())}

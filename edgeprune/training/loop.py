@@ -21,7 +21,7 @@ from edgeprune.data.targets import moved
 from edgeprune.errors import RunError, TrainError
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
-from edgeprune.runs.run import Run
+from edgeprune.runs.training_state import TrainingState
 from edgeprune.tasks import Classification, Task
 from edgeprune.training.average import Average
 from edgeprune.training.callbacks import Callback
@@ -65,7 +65,7 @@ class Stage:
     data: DataBundle
     options: TrainOptions
     steps: int
-    run: Run | None = None
+    run: TrainingState | None = None
     span: tuple[int, int] | None = None
     callback: Callback = field(default_factory=Callback)
     task: Task = field(default_factory=Classification)

@@ -116,5 +116,5 @@ def test_steer_is_told_one_thing(run: Path) -> None:
     for number in ("9" * 400, "\u0665", "nan", "inf", "1e3", "--5"):
         result = CliRunner().invoke(main, ["steer", str(run), f"--interacting={number}"])
         assert result.exit_code == 1 and "is not a number" in result.stderr
-    assert Run.open(run).steering() == []
+    assert Run.open(run).training.steering() == []
     assert json.loads((run / "config.json").read_text())["options"] == {}

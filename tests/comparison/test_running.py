@@ -73,7 +73,7 @@ def test_every_row_starts_from_the_same_baseline_and_trains_alike(finished: Path
     rows = [Run.open(finished / f"rows/learned-seed{seed}") for seed in (0, 1)]
     baselines = {(path / "baseline.safetensors").read_bytes() for path in (rows[0].path, rows[1].path)}
     assert baselines == {(finished / "baseline/baseline.safetensors").read_bytes()}
-    assert not any(m["stage"] == "baseline" for row in rows for m in row.metrics())
+    assert not any(m["stage"] == "baseline" for row in rows for m in row.training.metrics())
     first, second = (row.config["options"] for row in rows)
     assert {key for key in first if first[key] != second[key]} == {"seed"}
 

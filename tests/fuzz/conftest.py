@@ -151,10 +151,10 @@ def _run(folder: Path) -> None:
     attempt = {"baseline_ms": 2.0, "pruned_ms": 1.0, "chosen": True}
     write_json(folder / "latency.json", {"schema": 1, "conditions": {}, "attempts": [attempt]})
     for step in (1, 2, 3):
-        run.log({"stage": "prune", "step": step, "kind": "step", "loss": 0.5})
-        run.steer({"interacting": 200.0, "relative": True})
+        run.training.log({"stage": "prune", "step": step, "kind": "step", "loss": 0.5})
+        run.training.steer({"interacting": 200.0, "relative": True})
     state = {"step": 3, "val_accuracy": 0.5, "ema": 0, "scaler": {}, "extra": {"iteration": 3}}
-    run.save_checkpoint({"model/w": torch.ones(4)}, {"stage": "prune", **state})
+    run.training.save_checkpoint({"model/w": torch.ones(4)}, {"stage": "prune", **state})
     edgeprune.save(edgeprune.compact(model, graph, plan), folder / "saved.safetensors")
     hooked = NeedsClass()
     dense = edgeprune.prune(hooked, torch.zeros(1, 3, SIDE, SIDE), target="flops=0.7").model

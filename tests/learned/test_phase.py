@@ -25,10 +25,10 @@ def analyser(plain: nn.Module) -> OutputAnalyser:
 
 
 def test_without_a_target_only_the_user_moves_interacting(analyser: OutputAnalyser, run: Run) -> None:
-    phase = PruningPhase(analyser, None, run)
+    phase = PruningPhase(analyser, None, run.training)
     for step in range(1, 4):
         assert phase.after_step(step)["interacting"] == 0
-    run.steer({"interacting": 200.0, "relative": True})
+    run.training.steer({"interacting": 200.0, "relative": True})
     assert phase.after_step(4)["interacting"] == 200
     assert phase.after_step(5)["interacting"] == 200
 
@@ -55,14 +55,14 @@ def test_the_controller_sets_interacting_from_the_gap(analyser: OutputAnalyser) 
 
 
 def test_a_user_who_steers_takes_over_until_told_otherwise(analyser: OutputAnalyser, run: Run) -> None:
-    phase = PruningPhase(analyser, Budget.of("flops=0.5", analyser.graph), run)
+    phase = PruningPhase(analyser, Budget.of("flops=0.5", analyser.graph), run.training)
     phase.after_step(1)
-    run.steer({"interacting": 500.0, "relative": False})
-    run.steer({"interacting": -100.0, "relative": True})
+    run.training.steer({"interacting": 500.0, "relative": False})
+    run.training.steer({"interacting": -100.0, "relative": True})
     analyser.iteration = 10
     assert phase.after_step(10) | {"manual": True, "interacting": 400.0} == phase.after_step(11)
     assert analyser.interacting == 400
-    run.steer({"auto": True})
+    run.training.steer({"auto": True})
     assert phase.after_step(12)["manual"] is False
     # It takes over from where the user left off: progress (10 + 400) / 1000 and a little for the gap.
     assert phase.controller is not None
@@ -73,8 +73,8 @@ def test_a_user_who_steers_takes_over_until_told_otherwise(analyser: OutputAnaly
 def test_commands_are_read_when_there_are_new_ones(
     analyser: OutputAnalyser, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    phase = PruningPhase(analyser, None, run)
-    run.steer({"interacting": 5.0, "relative": False})
+    phase = PruningPhase(analyser, None, run.training)
+    run.training.steer({"interacting": 5.0, "relative": False})
     phase.after_step(1)
     monkeypatch.setattr(Run, "steering", lambda self: pytest.fail("read again without need"))
     phase.after_step(2)
@@ -86,17 +86,17 @@ def test_state_goes_through_json_and_back(
     analyser: OutputAnalyser, plain: nn.Module, run: Run, target: str | None
 ) -> None:
     budget = None if target is None else Budget.of(target, analyser.graph)
-    phase = PruningPhase(analyser, budget, run)
-    run.steer({"interacting": 7.0, "relative": True})
+    phase = PruningPhase(analyser, budget, run.training)
+    run.training.steer({"interacting": 7.0, "relative": True})
     for step in range(1, 4):
         analyser.iteration = step
         phase.after_step(step)
     other = OutputAnalyser(plain, torch.zeros(1, 3, 16, 16), max_iter=1000)
-    resumed = PruningPhase(other, budget, run)
+    resumed = PruningPhase(other, budget, run.training)
     resumed.restore(json.loads(json.dumps(phase.state())))
     assert resumed.state() == phase.state()
     assert (other.iteration, other.interacting) == (3, 7.0)
-    run.steer({"interacting": 1.0, "relative": True})
+    run.training.steer({"interacting": 1.0, "relative": True})
     assert phase.after_step(4) == resumed.after_step(4)
     assert other.interacting == 8  # the old command was not taken twice
 

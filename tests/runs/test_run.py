@@ -276,50 +276,50 @@ def test_tensors_of_every_layout_there_and_back(tmp_path: Path) -> None:
 
 
 def test_metrics_leave_out_a_line_that_was_cut(run: Run) -> None:
-    assert run.metrics() == []
-    run.log({"stage": "prune", "step": 50})
-    with run.metrics_path.open("a") as handle:
+    assert run.training.metrics() == []
+    run.training.log({"stage": "prune", "step": 50})
+    with run.training.metrics_path.open("a") as handle:
         handle.write('{"stage": "pru')
-    assert run.metrics() == [{"stage": "prune", "step": 50}]
+    assert run.training.metrics() == [{"stage": "prune", "step": 50}]
 
 
 def log(run: Run, *records: tuple[str, int]) -> None:
     for stage, step in records:
-        run.log({"stage": stage, "step": step})
+        run.training.log({"stage": stage, "step": step})
 
 
 def logged(run: Run) -> list[tuple[str, int]]:
-    return [(m["stage"], m["step"]) for m in run.metrics()]
+    return [(m["stage"], m["step"]) for m in run.training.metrics()]
 
 
 def test_a_checkpoint_takes_metrics_back_to_where_it_was_made(run: Run) -> None:
     log(run, ("baseline", 1), ("prune", 1))
-    run.save_checkpoint({"w": torch.ones(2)}, {"stage": "prune", "step": 1})
+    run.training.save_checkpoint({"w": torch.ones(2)}, {"stage": "prune", "step": 1})
     log(run, ("prune", 2), ("prune", 3))
-    found = run.load_checkpoint("prune")
+    found = run.training.load_checkpoint("prune")
     assert found is not None
     assert found[0]["w"].tolist() == [1, 1] and found[1]["step"] == 1 and found[1]["stage"] == "prune"
     assert logged(run) == [("baseline", 1), ("prune", 1)]
-    run.drop_checkpoint()
-    run.drop_checkpoint()
+    run.training.drop_checkpoint()
+    run.training.drop_checkpoint()
     assert not run.has("checkpoint.safetensors")
 
 
 def test_a_checkpoint_of_an_earlier_stage_takes_back_nothing_of_it(run: Run) -> None:
     log(run, ("baseline", 1))
-    run.save_checkpoint({}, {"stage": "baseline", "step": 1})
+    run.training.save_checkpoint({}, {"stage": "baseline", "step": 1})
     log(run, ("baseline", 2), ("prune", 1), ("prune", 2))
-    with run.metrics_path.open("a") as handle:
+    with run.training.metrics_path.open("a") as handle:
         handle.write('{"stage": "pru')
-    assert run.load_checkpoint("prune") is None
+    assert run.training.load_checkpoint("prune") is None
     assert logged(run) == [("baseline", 1), ("baseline", 2)]
-    assert run.metrics_path.read_bytes().endswith(b"\n")
+    assert run.training.metrics_path.read_bytes().endswith(b"\n")
 
 
 def test_no_checkpoint_at_all(run: Run) -> None:
-    assert run.load_checkpoint("baseline") is None
+    assert run.training.load_checkpoint("baseline") is None
     log(run, ("baseline", 1))
-    assert run.load_checkpoint("baseline") is None
+    assert run.training.load_checkpoint("baseline") is None
     assert logged(run) == []
 
 
@@ -332,15 +332,15 @@ def test_a_damaged_checkpoint_says_what_to_do(run: Run, content: bytes) -> None:
     with pytest.raises(
         RunError, match="checkpoint.safetensors is damaged .*delete it, and --resume"
     ) as error:
-        run.load_checkpoint("baseline")
+        run.training.load_checkpoint("baseline")
     one_line(error.value)
 
 
 def test_steering_commands(run: Run) -> None:
-    assert run.steering() == [] and run.steering_bytes() == 0
-    run.steer({"interacting": 200.0, "relative": True})
-    size = run.steering_bytes()
-    run.steer({"auto": True})
-    assert run.steering() == [{"interacting": 200.0, "relative": True}, {"auto": True}]
-    assert run.steering_bytes() > size > 0
+    assert run.training.steering() == [] and run.training.steering_bytes() == 0
+    run.training.steer({"interacting": 200.0, "relative": True})
+    size = run.training.steering_bytes()
+    run.training.steer({"auto": True})
+    assert run.training.steering() == [{"interacting": 200.0, "relative": True}, {"auto": True}]
+    assert run.training.steering_bytes() > size > 0
     assert json.loads((run.path / "steer.jsonl").read_text().splitlines()[1]) == {"auto": True}

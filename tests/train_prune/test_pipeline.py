@@ -111,7 +111,7 @@ def test_a_missed_target_is_noted(finished: Path) -> None:
 
 
 def test_the_order_of_the_metrics(finished: Path, options: TrainPruneOptions) -> None:
-    metrics = Run.open(finished).metrics()
+    metrics = Run.open(finished).training.metrics()
     stages = [m["stage"] for m in metrics]
     assert list(dict.fromkeys(stages)) == ["baseline", "prune", "finetune"]
     per_epoch = Run.open(finished).data().steps(8)
@@ -144,7 +144,7 @@ def test_given_weights_are_the_baseline(tmp_path: Path, finished: Path, options:
     assert (run.path / "baseline.safetensors").read_bytes() == (
         finished / "baseline.safetensors"
     ).read_bytes()
-    assert {m["stage"] for m in run.metrics()} == {"prune", "finetune"}
+    assert {m["stage"] for m in run.training.metrics()} == {"prune", "finetune"}
     assert 0.4 < summary["params_fraction"] <= 0.5
 
 
@@ -168,7 +168,7 @@ def test_all_epochs_may_be_pruning(tmp_path: Path, options: TrainPruneOptions, f
     steps = Run.open(finished).data().steps(8)
     short = replace(options, epochs=1, prune_iterations=steps, baseline_epochs=1)
     train_prune(tmp_path / "r", short)
-    assert {m["stage"] for m in Run.open(tmp_path / "r").metrics()} == {"baseline", "prune"}
+    assert {m["stage"] for m in Run.open(tmp_path / "r").training.metrics()} == {"baseline", "prune"}
 
 
 def test_a_batch_larger_than_the_training_set(tmp_path: Path, options: TrainPruneOptions) -> None:
@@ -179,7 +179,7 @@ def test_a_batch_larger_than_the_training_set(tmp_path: Path, options: TrainPrun
 def test_steering_to_the_end_leaves_the_masks_as_they_are(tmp_path: Path, options: TrainPruneOptions) -> None:
     def steer(done: float, total: float, text: str) -> None:
         if text.startswith("prune") and done == 3:
-            Run.open(tmp_path / "r").steer({"interacting": -100.0, "relative": False})
+            Run.open(tmp_path / "r").training.steer({"interacting": -100.0, "relative": False})
 
     short = replace(options, epochs=2, prune_iterations=8, baseline_epochs=1)
     summary = train_prune(tmp_path / "r", short, progress=steer)
@@ -339,7 +339,7 @@ def test_killed_before_the_given_weights_were_copied(
     jobs = [job(tmp_path / "r", short, ("tensors_before", 1))]
     assert kill_and_resume(place, jobs) == [[-9, 0]]
     assert (tmp_path / "r" / "baseline.safetensors").read_bytes() == weights.read_bytes()
-    assert {m["stage"] for m in Run.open(tmp_path / "r").metrics()} == {"prune", "finetune"}
+    assert {m["stage"] for m in Run.open(tmp_path / "r").training.metrics()} == {"prune", "finetune"}
 
 
 def test_weights_that_changed_meanwhile(tmp_path: Path, options: TrainPruneOptions, finished: Path) -> None:
@@ -596,7 +596,7 @@ def test_a_folder_that_is_no_run(tmp_path: Path, options: TrainPruneOptions, for
 
 def test_a_mistake_with_force_loses_nothing(tmp_path: Path, options: TrainPruneOptions) -> None:
     run = Run.create(tmp_path / "r", {"options": {}})
-    run.log({"stage": "baseline", "step": 1})
+    run.training.log({"stage": "baseline", "step": 1})
     refused(
         run.path, replace(options, target="flops=0.01"), TargetError, "the least that can remain", force=True
     )

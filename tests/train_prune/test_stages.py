@@ -68,15 +68,17 @@ def test_steps_are_shared_out_as_the_course_says(tmp_path: Path, short: TrainPru
     run = Run.open(tmp_path / "r")
     per_epoch = run.data().steps(8)
     assert run.removals()[1] == [per_epoch, per_epoch + 4, per_epoch + 8]
-    stages = {m["stage"]: m["step"] for m in run.metrics()}
+    stages = {m["stage"]: m["step"] for m in run.training.metrics()}
     assert stages == {
         "prune": per_epoch,
         "prune 2": 4,
         "prune 3": 4,
         "finetune": 4 * per_epoch - per_epoch - 8,
     }
-    rates = [m["lr"] for m in run.metrics() if m["stage"] == "finetune" and m["kind"] == "step"]
-    assert rates[-1] < 0.02 * max(m.get("lr", 0) for m in run.metrics())  # one schedule over all stages
+    rates = [m["lr"] for m in run.training.metrics() if m["stage"] == "finetune" and m["kind"] == "step"]
+    assert rates[-1] < 0.02 * max(
+        m.get("lr", 0) for m in run.training.metrics()
+    )  # one schedule over all stages
 
 
 def test_pruning_when_the_loss_levels_off(tmp_path: Path, short: TrainPruneOptions) -> None:
@@ -103,7 +105,7 @@ def test_pruning_in_the_first_training(tmp_path: Path, short: TrainPruneOptions)
     summary = train_prune(tmp_path / "r", given)
     run = Run.open(tmp_path / "r")
     assert run.config["options"]["distill"] is False
-    assert {m["stage"] for m in run.metrics()} == {"prune", "finetune"}
+    assert {m["stage"] for m in run.training.metrics()} == {"prune", "finetune"}
     assert summary["models"]["pruned"]["accuracy"] > summary["models"]["baseline"]["accuracy"]
 
 

@@ -201,14 +201,14 @@ def test_a_loss_that_is_not_a_number(tmp_path: Path, data: DataBundle, value: fl
 
     run = Run.create(tmp_path / "run", {"options": {}})
     model = Breaks()
-    stage = Stage("prune", model, data, SMALL, steps=9, run=run)
+    stage = Stage("prune", model, data, SMALL, steps=9, run=run.training)
     with pytest.raises(TrainError) as error:
         stage.train()
     assert "stage prune, step 2 of 9" in str(error.value) and "lower `lr` (it is 0.05)" in str(error.value)
     assert "--force" in str(error.value) and "\n" not in str(error.value)
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
     assert "checkpoint" not in str(error.value)  # there is none
-    stage = Stage("prune", Breaks(), data, SMALL, steps=9, run=run, checkpoint_seconds=0)
+    stage = Stage("prune", Breaks(), data, SMALL, steps=9, run=run.training, checkpoint_seconds=0)
     with pytest.raises(TrainError, match=rf"; the last checkpoint is in {run.path}$"):
         stage.train()
     with pytest.raises(TrainError) as error:
@@ -241,15 +241,15 @@ def test_what_is_logged(tmp_path: Path, data: DataBundle, monkeypatch: pytest.Mo
     calls: list[tuple[float, float, str]] = []
     scalars: list[str] = []
     stage = Stage(
-        "baseline", net(), data, SMALL, steps=7, run=run,
+        "baseline", net(), data, SMALL, steps=7, run=run.training,
         progress=lambda *call: calls.append(call), scalars=lambda tag, value, step: scalars.append(tag),
     )  # fmt: skip
     assert stage.per_epoch == 4
     stage.train()
-    found = [(m["kind"], m["step"]) for m in run.metrics()]
+    found = [(m["kind"], m["step"]) for m in run.training.metrics()]
     assert found == [("step", 2), ("step", 4), ("epoch", 4), ("step", 6), ("step", 7), ("epoch", 7)]
-    assert all(m["stage"] == "baseline" for m in run.metrics())
-    assert run.metrics()[0]["lr"] == stage.learning_rate(1)
+    assert all(m["stage"] == "baseline" for m in run.training.metrics())
+    assert run.training.metrics()[0]["lr"] == stage.learning_rate(1)
     assert [c[:2] for c in calls] == [(n, 7) for n in range(1, 8)]
     assert calls[0][2].startswith("baseline epoch 1/2, loss ") and "val" in calls[5][2]
     assert set(scalars) == {"baseline/loss", "baseline/lr", "baseline/step", "baseline/val_accuracy"} - {
@@ -266,7 +266,9 @@ def files(run: Run) -> dict[str, bytes]:
 
 def whole_stage(run: Run, data: DataBundle, **more: Any) -> Stage:
     options = TrainOptions(batch_size=8, lr=0.05, nesterov=True, seed=3)
-    return Stage("prune", net(), data, options, steps=11, run=run, recalibrate_for_evaluation=True, **more)
+    return Stage(
+        "prune", net(), data, options, steps=11, run=run.training, recalibrate_for_evaluation=True, **more
+    )
 
 
 @pytest.mark.parametrize("stop_at", [1, 4, 6, 11])
@@ -283,7 +285,7 @@ def test_a_stopped_stage_ends_as_one_that_was_not(
     first.stop = lambda: first.step == stop_at
     with pytest.raises(Interrupted):
         first.train()
-    run.log({"stage": "prune", "step": 99, "kind": "lost"})  # what came after the checkpoint
+    run.training.log({"stage": "prune", "step": 99, "kind": "lost"})  # what came after the checkpoint
     second = whole_stage(run, data)
     second.train()
     assert second.step == 11
@@ -294,10 +296,10 @@ def test_a_stopped_stage_ends_as_one_that_was_not(
 
 def test_a_checkpoint_of_another_stage_is_not_taken(tmp_path: Path, data: DataBundle) -> None:
     run = Run.create(tmp_path / "run", {"options": {}})
-    first = Stage("baseline", net(), data, SMALL, steps=3, run=run)
+    first = Stage("baseline", net(), data, SMALL, steps=3, run=run.training)
     first.train()
     first.save()
-    second = Stage("prune", net(), data, SMALL, steps=3, run=run)
+    second = Stage("prune", net(), data, SMALL, steps=3, run=run.training)
     second._resume()
     assert second.step == 0
 
@@ -317,13 +319,13 @@ def test_the_callback_is_saved_and_restored(tmp_path: Path, data: DataBundle) ->
             self.calls = state["calls"]
 
     run = Run.create(tmp_path / "run", {"options": {}})
-    stage = Stage("prune", net(), data, SMALL, steps=5, run=run, callback=Counts())
+    stage = Stage("prune", net(), data, SMALL, steps=5, run=run.training, callback=Counts())
     stage.stop = lambda: stage.step == 3
     with pytest.raises(Interrupted):
         stage.train()
     counts = Counts()
-    Stage("prune", net(), data, SMALL, steps=5, run=run, callback=counts).train()
-    assert counts.calls == 5 and run.metrics()[-2]["calls"] == 5
+    Stage("prune", net(), data, SMALL, steps=5, run=run.training, callback=counts).train()
+    assert counts.calls == 5 and run.training.metrics()[-2]["calls"] == 5
 
 
 def test_a_stage_without_a_run_stops_too(data: DataBundle) -> None:
@@ -344,7 +346,7 @@ def test_checkpoints_come_by_the_clock(
     stage_clock: Callable[[], float] = lambda: float(next(ticks))  # noqa: E731
     monkeypatch.setattr(loop.time, "monotonic", stage_clock)
     monkeypatch.setattr(Stage, "save", lambda self: asked.append(self.step))
-    Stage("s", net(), data, SMALL, steps=5, run=Run.create(tmp_path / "r", {"options": {}})).train()
+    Stage("s", net(), data, SMALL, steps=5, run=Run.create(tmp_path / "r", {"options": {}}).training).train()
     assert len(asked) == saves
 
 
@@ -352,7 +354,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     tmp_path: Path, data: DataBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run.create(tmp_path / "run", {"options": {}})
-    stage = Stage("s", net(), data, SMALL, steps=5, run=run, checkpoint_seconds=0.0)
+    stage = Stage("s", net(), data, SMALL, steps=5, run=run.training, checkpoint_seconds=0.0)
     real = Path.write_bytes
 
     def fill(self: Path, content: bytes) -> int:
@@ -364,7 +366,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     monkeypatch.setattr(Path, "write_bytes", fill)
     with pytest.raises(EdgePruneError, match="the disk is full: free some space"):
         stage.train()
-    found = run.load_checkpoint("s")
+    found = run.training.load_checkpoint("s")
     assert found is not None and found[1]["step"] == 2
     assert not [p for p in run.path.iterdir() if p.name.endswith(".part")]
 
@@ -434,11 +436,11 @@ def test_fp16_scales_the_loss_and_goes_on_where_it_stopped(tmp_path: Path, data:
     straight.train()
     assert straight.scaler.get_scale() == 1024.0
     run = Run.create(tmp_path / "b", {"options": {}})
-    first = Stage("s", net(), data, options, steps=4, run=run)
+    first = Stage("s", net(), data, options, steps=4, run=run.training)
     first.stop = lambda: first.step == 2
     with pytest.raises(Interrupted):
         first.train()
-    second = Stage("s", net(), data, options, steps=4, run=run)
+    second = Stage("s", net(), data, options, steps=4, run=run.training)
     second.train()
     assert second.scaler.state_dict() == straight.scaler.state_dict()
     for key, value in straight.model.state_dict().items():
