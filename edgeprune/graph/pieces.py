@@ -22,8 +22,8 @@ from edgeprune.graph.ops import op_name, source_of, spec_of
 from edgeprune.recording.record import SIZED, VALUE
 
 if TYPE_CHECKING:
-    from edgeprune.graph.classes import ChannelGroup
     from edgeprune.graph.flow import Flow
+    from edgeprune.graph.groups import ChannelGroup
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
