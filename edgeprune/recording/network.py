@@ -79,8 +79,8 @@ def _watched(
         recorder = _recorded(model, inputs, parts, training=training, unseen=unseen or ())
     if any(recorder.foreign):
         raise NotWatched(foreign_parts(recorder))
-    if recorder.strangers and unseen is None:
-        depending = _depending(model, inputs, parts, recorder.strangers, training=training)
+    if recorder.origins.strangers and unseen is None:
+        depending = _depending(model, inputs, parts, recorder.origins.strangers, training=training)
         within = {path: Opaque(_UNSEEN) for path, _ in depending if path}
         if within:
             raise NotWatched(within)
@@ -88,10 +88,10 @@ def _watched(
             return _watched(model, inputs, parts, training=training, unseen=depending)
     return Record(
         model,
-        recorder.finish(),
+        recorder.tape.finish(),
         training,
-        recorder.constants,
-        recorder.visits,
+        recorder.origins.constants,
+        recorder.visits.visits,
         dict(parts),
         recorder.reads_mode,
         recorder.quick,
@@ -112,7 +112,7 @@ def _recorded_quickly(
         recorder = _recorded(model, inputs, parts, training=training, quick=True)
     except (ContentAsked, NotWatched, TraceError):
         return None
-    plain = not (recorder.asked_content or recorder.foreign or recorder.strangers)
+    plain = not (recorder.asked_content or recorder.foreign or recorder.origins.strangers)
     return recorder if plain else None
 
 
@@ -127,9 +127,9 @@ def _recorded(
 ) -> Recorder:
     stack = ModuleStack(model, parts)
     recorder = Recorder(model, stack, quick=quick)
-    recorder.unseen = unseen
+    recorder.origins.unseen = unseen
     for number, tensor in enumerate(tensors_of(inputs)):
-        recorder.input(tensor, f"input_{number}")
+        recorder.tape.input(tensor, f"input_{number}")
     state = ModelState(model)
     with state.kept(), torch.no_grad():
         set_mode(model, training, state.parts)
@@ -145,7 +145,7 @@ def _recorded(
             path = stack.failed[1] if stack.failed is not None and stack.failed[0] is cause else ""
             reason = f"it cannot be watched ({type(cause).__name__}: {first_line(cause)})"
             raise NotWatched({path: Opaque(reason, unwatched=True)}, error) from error
-        recorder.output(output)
+        recorder.tape.output(output)
     recorder.reads_mode = reads.differs
     return recorder
 
@@ -165,7 +165,7 @@ def _depending(
 ) -> set[tuple[str, int]]:
     """Return the tensors of unknown origin that change with the input."""
     try:
-        others = _recorded(model, _disturbed(inputs), parts, training=training).strangers
+        others = _recorded(model, _disturbed(inputs), parts, training=training).origins.strangers
     except (NotWatched, TraceError):
         return set()
     return {

@@ -432,7 +432,9 @@ def test_the_loss_falls(data: DataBundle) -> None:
 
 def test_fp16_scales_the_loss_and_goes_on_where_it_stopped(tmp_path: Path, data: DataBundle) -> None:
     options = TrainOptions(batch_size=8, lr=0.05, precision="fp16")
-    straight = Stage("s", net(), data, options, steps=4, run=Run.create(tmp_path / "a", {"options": {}}))
+    straight = Stage(
+        "s", net(), data, options, steps=4, run=Run.create(tmp_path / "a", {"options": {}}).training
+    )
     straight.train()
     assert straight.scaler.get_scale() == 1024.0
     run = Run.create(tmp_path / "b", {"options": {}})
