@@ -1,11 +1,13 @@
 """Parameters and buffers that are used like activations: layer scales, offsets, tables of positions."""
 
 import numpy as np
+import torch
 import torch.fx as fx
 from numpy.typing import NDArray
 from torch import nn
 
 from edgeprune.graph.flow import Flow
+from edgeprune.graph.labels import core
 from edgeprune.recording.opaque import tensors_within
 from edgeprune.recording.record import VALUE, Record
 from edgeprune.recording.walks import named_parameters
@@ -65,6 +67,21 @@ def _carrying_axis(classes: Ints) -> int | None:
 
 def _others(wide: list[int], axis: int) -> tuple[int, ...]:
     return tuple(a for a in wide if a != axis)
+
+
+def keep_parts(flow: Flow) -> None:
+    """Protect the weights of parts that are not looked into, also where other code uses them."""
+    if not isinstance(flow.module, Record):
+        return
+    for path, part in flow.module.parts.items():
+        inside = tensors_within(flow.module.model, [path])
+        names = {name for name, tensor in flow.names.tensors.items() if id(tensor) in inside}
+        held = [vector for (name, _), vector in flow.param_axes.items() if name in names]
+        held += [labels for name, labels in flow.attributes.items() if name in names]
+        for labels in held:
+            used = torch.unique(core(labels))
+            if len(used := used[used != 0]):
+                flow.protections.append((used, part.of(path), path))
 
 
 def unused_parts(model: nn.Module, records: list[Record]) -> tuple[str, ...]:

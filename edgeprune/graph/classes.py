@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import PlanError, TraceError
 from edgeprune.graph import labels as lb
-from edgeprune.graph.attributes import join_layers, settle, unused_parts
+from edgeprune.graph.attributes import join_layers, keep_parts, settle, unused_parts
 from edgeprune.graph.computed import quantised_parts
 from edgeprune.graph.cost import Bools, ByWidths, CostModel, IncrementalCost, Ints
 from edgeprune.graph.flow import OUTPUT, Flow
@@ -312,8 +312,8 @@ def _labelled(
     if training_record is not None:
         training_flow = Walk(flow.beside(training_record), apply_rule, knows=has_rule).run()
         flow.count = training_flow.count
-        training_flow.keep_whole()
-    flow.keep_whole()
+        keep_parts(training_flow)
+    keep_parts(flow)
     _ignore(flow, ignore)
     join_layers(flow)
     component = components_of(flow)

@@ -20,7 +20,6 @@ from edgeprune.graph.labels import tensors_in
 from edgeprune.graph.nodes import layer_name, static_nodes
 from edgeprune.graph.ops import source_of
 from edgeprune.graph.tensor_names import TensorNames
-from edgeprune.recording.opaque import tensors_within
 from edgeprune.recording.record import VALUE, Record
 from edgeprune.recording.walks import named_modules
 
@@ -158,20 +157,6 @@ class Flow:
         """Protect everything that comes in; what goes out is constant as far as pruning is concerned."""
         self.protect([call.args, call.kwargs], reason, call.node)
         return lb.constants_like(call.value)
-
-    def keep_whole(self) -> None:
-        """Protect the weights of parts that are not looked into, also where other code uses them."""
-        if not isinstance(self.module, Record):
-            return
-        for path, part in self.module.parts.items():
-            inside = tensors_within(self.module.model, [path])
-            names = {name for name, tensor in self.names.tensors.items() if id(tensor) in inside}
-            held = [vector for (name, _), vector in self.param_axes.items() if name in names]
-            held += [labels for name, labels in self.attributes.items() if name in names]
-            for labels in held:
-                used = torch.unique(lb.core(labels))
-                if len(used := used[used != 0]):
-                    self.protections.append((used, part.of(path), path))
 
     def created_channels(self, value: Tensor) -> Tensor:
         """Return labels of a tensor that is created from sizes alone, all its channels alike."""

@@ -131,10 +131,12 @@ def calibrate_to_target(
         if met:
             break
         requested_share = max(1e-3, predicted * aim / ratio)
+    return _nearest_from_below(attempts, slowest), attempts
+
+
+def _nearest_from_below(attempts: list[Attempt], slowest: float) -> Attempt:
+    """Return the slowest attempt within the limit, or else the fastest of all."""
     within_limit = [attempt for attempt in attempts if attempt.ratio <= slowest]
-    best = (
-        max(within_limit, key=lambda attempt: attempt.ratio)
-        if within_limit
-        else min(attempts, key=lambda attempt: attempt.ratio)
-    )
-    return best, attempts
+    if within_limit:
+        return max(within_limit, key=lambda attempt: attempt.ratio)
+    return min(attempts, key=lambda attempt: attempt.ratio)
