@@ -12,6 +12,7 @@ from edgeprune.budget import Budget
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.runs.run import Run
+from edgeprune.runs.training_state import TrainingState
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_commands_are_read_when_there_are_new_ones(
     phase = PruningPhase(analyser, None, run.training)
     run.training.steer({"interacting": 5.0, "relative": False})
     phase.after_step(1)
-    monkeypatch.setattr(Run, "steering", lambda self: pytest.fail("read again without need"))
+    monkeypatch.setattr(TrainingState, "steering", lambda self: pytest.fail("read again without need"))
     phase.after_step(2)
     assert analyser.interacting == 5
 

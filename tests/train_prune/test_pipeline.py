@@ -211,8 +211,8 @@ def arm(point, kind):
         return progress
     owner, attribute, after = {
         "fsync": (os, "fsync", False),            # a file is written beside its place, not yet renamed
-        "log": (runs.Run, "log", True),                 # metrics ahead of the checkpoint
-        "checkpoint": (runs.Run, "save_checkpoint", True),
+        "log": (runs.TrainingState, "log", True),                 # metrics ahead of the checkpoint
+        "checkpoint": (runs.TrainingState, "save_checkpoint", True),
         "plan": (runs.Run, "save_plans", True),         # model.json there, settled.safetensors not
         "tensors": (runs.Run, "save_tensors", True),    # a stage is over, the next has no checkpoint
         "tensors_before": (runs.Run, "save_tensors", False),

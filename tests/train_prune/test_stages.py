@@ -12,6 +12,7 @@ import torch
 from edgeprune import methods, training
 from edgeprune.errors import EdgePruneError, TrainError
 from edgeprune.runs.run import Run
+from edgeprune.runs.training_state import TrainingState
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import train_prune
 
@@ -154,8 +155,8 @@ def test_killed_between_and_within_removals_a_run_ends_bit_identical(
     train_prune(tmp_path / "straight", given)
     calls, deaths = 0, {5, 9, 14, 16, 23}
 
-    def dying(name: str) -> None:
-        real = getattr(Run, name)
+    def dying(owner: type, name: str) -> None:
+        real = getattr(owner, name)
 
         def write(run: Run, *args: Any, **kwargs: Any) -> Any:
             nonlocal calls
@@ -164,10 +165,11 @@ def test_killed_between_and_within_removals_a_run_ends_bit_identical(
                 raise Killed
             return real(run, *args, **kwargs)
 
-        monkeypatch.setattr(Run, name, write)
+        monkeypatch.setattr(owner, name, write)
 
-    for name in ("save_checkpoint", "save_tensors", "save_plans"):
-        dying(name)
+    dying(TrainingState, "save_checkpoint")
+    for name in ("save_tensors", "save_plans"):
+        dying(Run, name)
     out, died = tmp_path / "killed", 0
     for attempt in range(10):
         try:
