@@ -20,7 +20,7 @@ def run_sections(run: Run, summary: dict[str, Any]) -> list[Section]:
         summary: its summary.json.
     """
     metric = metric_of(summary)
-    sections = [outcome(summary), course(run.metrics(), metric), widths(run)]
+    sections = [outcome(summary), course(run.training.metrics(), metric), widths(run)]
     return [section for section in sections if section.blocks]
 
 
