@@ -208,7 +208,7 @@ def _export_and_measure(run: Path) -> None:
     assert set(made) == {(backend, model) for backend in ("onnx", "toy") for model in backends.MODELS}
     toy = made["toy", "pruned"]
     assert (toy["file"], toy["details"], toy["parity"]) == ("pruned.toy", {"turned": True}, None)
-    result = bench_run(run, device="toy-board", runtime="toy", seconds=1, rounds=2)
+    result = bench_run(run, device="toy-board", runtime="toy", seconds=1)
     assert result["settings"]["runtime"] == "toy"
     assert result["device"]["name"] == "toy-board"
     assert result["models"]["pruned"]["latency_ms"]["p50"] > 0
