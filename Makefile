@@ -6,7 +6,7 @@ SEEDS ?= 1
 CASES ?= 2000
 SEED ?= 0
 
-.PHONY: demo compare test check format lint types tests test-slow fuzz networks docs clean
+.PHONY: demo compare test check format lint types tests test-slow test-trt fuzz networks docs clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -57,10 +57,16 @@ networks: $(STAMP)  ## which networks of timm, torchvision, Ultralytics, transfo
 	.venv-networks/bin/python benchmarks/ultralytics_training.py
 	PYTHONPATH=tests .venv-networks/bin/python -m pytest tests/integrations
 
+# TensorRT for RTX, which parses and builds without a GPU, in a folder of its own: engines of the tests' stand-ins stay theirs.
+test-trt: $(STAMP)  ## NVIDIA's own parser and builder on every kind of file that export writes
+	test -d .venv-trt || { $(BIN)/pip install --quiet --no-deps --target .venv-trt.part \
+		tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings && mv .venv-trt.part .venv-trt; }
+	PYTHONPATH=.venv-trt $(BIN)/pytest tests/trt/test_real_library.py -n 2
+
 docs:  ## the site, with links checked, in build/site; in an environment of its own
 	test -x .venv-docs/bin/mkdocs || { $(PYTHON) -m venv .venv-docs && \
 		.venv-docs/bin/python -m pip install --quiet mkdocs-material 'mkdocstrings[python]'; }
 	.venv-docs/bin/mkdocs build --strict
 
 clean:
-	rm -rf .venv .venv-networks .venv-docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-networks .venv-docs .venv-trt build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,9 @@
 """Files for devices: each kind of file is a backend, in a module of its own; see `Backend`.
 
 base.py       the base class of backends, their input (`Job`) and output (`Artifact`)
-onnx.py, onnx_fp16.py, onnx_int8.py, onnx_nms.py, tensorrt.py, openvino.py, ncnn.py, litert.py, executorch.py    one
-              backend each
+onnx.py, onnx_fp16.py, onnx_int8.py, onnx_nms.py, tensorrt.py, tensorrt_rtx.py, openvino.py, ncnn.py, litert.py,
+              executorch.py    one backend each
+rtx_builder.py    TensorRT for RTX, for `tensorrt_rtx`
 runner.py    the base of those whose files the runner's own runtime runs here
 earlier.py    what of an earlier export is kept
 parity.py     whether two files compute the same
@@ -31,6 +32,7 @@ from edgeprune.backends.openvino import OpenVino
 from edgeprune.backends.parity import Parity, Tolerance
 from edgeprune.backends.record import ExportRecord
 from edgeprune.backends.tensorrt import TensorRt
+from edgeprune.backends.tensorrt_rtx import TensorRtRtx
 from edgeprune.errors import ExportError, known
 from edgeprune.registry import Registry, import_on_first_use
 
@@ -139,5 +141,16 @@ def runtime_files(runtime_names: Iterable[str]) -> list[Path]:
     return list(dict.fromkeys(file for file in files if file is not None))
 
 
-for _backend in (Onnx, OnnxFp16, OnnxInt8, TensorRt, OpenVino, Ncnn, LiteRt, ExecuTorch, OnnxNms):
+for _backend in (
+    Onnx,
+    OnnxFp16,
+    OnnxInt8,
+    TensorRt,
+    TensorRtRtx,
+    OpenVino,
+    Ncnn,
+    LiteRt,
+    ExecuTorch,
+    OnnxNms,
+):
     register(_backend)

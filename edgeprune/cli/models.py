@@ -153,6 +153,11 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
     help="Let a kernel of an engine use at most this much memory.",
 )
 @grouped(
+    "--compute-capability",
+    metavar="NAME",
+    help="Build engines of TensorRT for RTX for this kind of GPU, as SM89  [default: SM86].",
+)
+@grouped(
     "--timing-cache", metavar="FILE", help="Keep kernel timings in this file from one build to the next."
 )
 @grouped(
