@@ -48,7 +48,7 @@ class Case:
 
 CASES = {
     "segment": Case("lraspp_mobilenet_v3_large", "digits-segment", 0.02, 0.05, 30, 20),
-    "detect": Case("ssdlite320_mobilenet_v3_large", "digits-detect", 0.02, 0.03, 24, 12, "taylor", 1),
+    "detect": Case("ssdlite320_mobilenet_v3_large", "digits-detect", 0.02, 0.03, 24, 8, threads=1),
 }
 TARGETS = {
     "flops": {"target": "flops=0.5"},

@@ -338,11 +338,14 @@ def task_table(name: str) -> str:
     rows = []
     for row in result["rows"]:
         scores, p50, training, speedup = row[metric.name], row["p50_ms"], row["training"], row["speedup"]
+        times = ["not measured"] * 3 if speedup is None else [
+            f"{p50['baseline']:.2f} ms", f"{p50['pruned']:.2f} ms",
+            f"{speedup['value']:.2f}x ({speedup['low']:.2f} to {speedup['high']:.2f})",
+        ]  # fmt: skip
         rows.append([
             f"`{row['to']}=0.5`", metric.text(scores["baseline"]), metric.text(scores["pruned"]),
             metric.change(scores["baseline"], scores["pruned"]), percent(row["flops_fraction"]),
-            f"{p50['baseline']:.2f} ms", f"{p50['pruned']:.2f} ms",
-            f"{speedup['value']:.2f}x ({speedup['low']:.2f} to {speedup['high']:.2f})",
+            *times,
             f"{training['epochs']}, {training['method']}",
         ])  # fmt: skip
     machine = result["rows"][0]["machine"]
