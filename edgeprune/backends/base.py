@@ -1,7 +1,7 @@
 """Define the base class of backends, their input, and the record of their output."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.parity import Parity, Tolerance, parity_of, torch_outputs
+from edgeprune.backends.parity import Tolerance, parity_of, torch_outputs
 from edgeprune.errors import ExportError, known
 from edgeprune.files.reading import sha256
+from edgeprune.records.export import Artifact, Parity
 from edgeprune.tasks import Classification, Task
 
 if TYPE_CHECKING:
@@ -61,58 +62,6 @@ class Job:
     weights_sha256: str | None = None
     task: Task = field(default_factory=Classification)
     example: "Example | None" = None
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """One exported file, or why there is none.
-
-    Attributes:
-        backend: name of the one that made it.
-        precision: of its numbers.
-        model: "baseline" or "pruned", or "model" for one alone.
-        file: its name in the export folder; None where it was skipped.
-        sha256: of the file; None also where an earlier version did not record it.
-        size_bytes: of the file.
-        params: of the model.
-        weights_sha256: of the model's weights.
-        versions: package -> version that was used.
-        options: of the backend.
-        details: whatever else the backend records.
-        parity: how far its outputs are from the reference's; None where it cannot be run here.
-        skipped_because: one line; None where there is a file.
-    """
-
-    backend: str
-    precision: str
-    model: str
-    file: str | None
-    sha256: str | None
-    size_bytes: int | None
-    params: int
-    weights_sha256: str | None = None
-    versions: Mapping[str, str | None] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
-    parity: Parity | None = None
-    skipped_because: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Artifact":
-        """Make it from JSON that was checked; keys of later versions are ignored."""
-        values = {
-            attribute.name: content[attribute.name] for attribute in fields(cls) if attribute.name in content
-        }
-        if values.get("parity") is not None:
-            parity = {"images": 0, "logit_scale": 0.0, **values["parity"]}
-            values["parity"] = Parity(
-                **{attribute.name: parity[attribute.name] for attribute in fields(Parity)}
-            )
-        return cls(**values)
 
 
 @dataclass(frozen=True)

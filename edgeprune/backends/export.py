@@ -9,11 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edgeprune import backends
 from edgeprune.backends.base import (
     BATCH,
     INPUT,
-    Artifact,
     Backend,
     Batches,
     Job,
@@ -29,8 +30,8 @@ from edgeprune.data import DataBundle
 from edgeprune.errors import ExportError, RunError
 from edgeprune.files.locks import held
 from edgeprune.files.paths import explained
-from edgeprune.files.writing import write_json
 from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.records.export import Artifact
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +47,7 @@ def export_run(
     to: Iterable[str | Backend] = ("onnx",),
     images: int = 256,
     progress: ProgressCallback | None = None,
-) -> dict[str, Any]:
+) -> ExportRecord:
     """Export both models of a run, or other subjects, check them, and write ``export/``.
 
     Files of an earlier export that are of the same models stay, and stay in the record.
@@ -92,7 +93,7 @@ def export_run(
                 artifacts.append(_exported(backend, job))
         published = publish(_record(job, data, ordered_backends, artifacts, images))
     report_progress(steps, steps, "exported")
-    return published.to_dict()
+    return published
 
 
 def with_needs(requested: Iterable[Backend]) -> list[Backend]:
@@ -229,8 +230,8 @@ def _publish(aside: Path, folder: Path, record: ExportRecord) -> ExportRecord:
     earlier = Earlier(_earlier_artifacts(folder), record.artifacts, folder, tuple(_kinds()))
     with explained(folder):
         kept, outdated = earlier.kept(), list(earlier.outdated())
-        published = record.with_artifacts((*record.artifacts, *kept))
-        write_json(aside / FILE, published.to_dict())
+        published = msgspec.structs.replace(record, artifacts=(*record.artifacts, *kept))
+        published.write(aside / FILE)
         folder.mkdir(exist_ok=True)
         (folder / FILE).unlink(missing_ok=True)
         for path in outdated:

@@ -69,7 +69,13 @@ class OnnxNms(FromOnnx):
             if len(ours["scores"]) and ours["scores"].shape == theirs["scores"].shape
         ]
         difference = max(scores, default=0.0)
-        return Parity(len(expected), agreement_of(expected, got), difference, 1.0, difference)
+        return Parity(
+            images=len(expected),
+            top1_agreement=agreement_of(expected, got),
+            max_abs_diff=difference,
+            logit_scale=1.0,
+            max_rel_diff=difference,
+        )
 
 
 def with_suppression(content: "ModelProto") -> "ModelProto":

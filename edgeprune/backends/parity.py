@@ -1,43 +1,20 @@
 """Compare an exported file with the model it was made from: both run on the same images."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from edgeprune.errors import ExportError
+from edgeprune.records.export import Parity
 from edgeprune.tasks import Classification, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Outputs = Mapping[str, np.ndarray]  # of one batch
-
-
-@dataclass(frozen=True)
-class Parity:
-    """The difference of two models' logits.
-
-    Attributes:
-        images: number of images that both were run on.
-        top1_agreement: fraction, 0 to 1, that agrees by the task: of images with the same class, of pixels ...
-        max_abs_diff: largest difference, in units of the logits.
-        logit_scale: largest absolute logit of the reference.
-        max_rel_diff: the first over the second.
-    """
-
-    images: int
-    top1_agreement: float
-    max_abs_diff: float
-    logit_scale: float
-    max_rel_diff: float
-
-    @property
-    def finite(self) -> bool:
-        """Whether all logits are finite."""
-        figures = (self.top1_agreement, self.max_abs_diff, self.logit_scale, self.max_rel_diff)
-        return bool(np.isfinite(figures).all())
 
 
 @dataclass(frozen=True)

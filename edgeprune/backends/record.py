@@ -1,58 +1,15 @@
 """Read and write export.json: the artifacts in a run's export folder."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from edgeprune.backends.base import ALONE, MODELS, Artifact, Backend
+from edgeprune.backends.base import ALONE, MODELS, Backend
 from edgeprune.errors import EdgePruneError, ExportError, RunError
 from edgeprune.records.checking import HINT
-from edgeprune.records.export import FILE, SCHEMA, read_export
+from edgeprune.records.export import FILE, Artifact, ExportFile
 
 
-@dataclass(frozen=True)
-class ExportRecord:
-    """The record of an export folder.
-
-    Attributes:
-        artifacts: what was exported, and what was skipped.
-        versions: package -> version, of the latest export.
-        settings: of the latest export.
-        input: name, dtype, shape and normalisation of the models' input.
-        output: name, dtype and shape of their output.
-        classes: names of the image classes.
-    """
-
-    artifacts: tuple[Artifact, ...]
-    versions: Mapping[str, str | None] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    input: Mapping[str, Any] = field(default_factory=dict)
-    output: Mapping[str, Any] = field(default_factory=dict)
-    classes: tuple[str, ...] = ()
-
-    def with_artifacts(self, artifacts: tuple[Artifact, ...]) -> "ExportRecord":
-        """Return the record with other artifacts."""
-        return replace(self, artifacts=artifacts)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        return {
-            "schema": SCHEMA,
-            "versions": dict(self.versions),
-            "settings": dict(self.settings),
-            "input": dict(self.input),
-            "output": dict(self.output),
-            "classes": list(self.classes),
-            "artifacts": [artifact.to_dict() for artifact in self.artifacts],
-        }
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "ExportRecord":
-        """Make it from JSON that was checked, see `edgeprune.records.export`."""
-        artifacts = tuple(map(Artifact.from_dict, content["artifacts"]))
-        about = {key: content.get(key, {}) for key in ("versions", "settings", "input", "output")}
-        return cls(artifacts, **about, classes=tuple(content.get("classes", ())))
+class ExportRecord(ExportFile, frozen=True):
+    """The record of an export folder, as who handles its files asks it."""
 
     @classmethod
     def read(
@@ -62,13 +19,13 @@ class ExportRecord:
 
         Args:
             folder: "export" of a run.
-            error: what to raise.
+            error: class of the errors.
             hint: what to do about a record that does not fit.
 
         Raises:
             EdgePruneError: of class ``error``: there is none, or it does not fit.
         """
-        return cls.from_dict(read_export(folder / FILE, error=error, hint=hint))
+        return super().read(folder / FILE, error=error, hint=hint)
 
     @property
     def models(self) -> tuple[str, ...]:

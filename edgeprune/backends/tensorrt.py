@@ -8,7 +8,7 @@ written in any case, as a board may have such a version. All of TensorRT's own n
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -178,7 +178,7 @@ class TensorRt(FromOnnx):
         from edgeprune_target.trt import store
 
         assert parity is not None
-        record = store.keep(path, path.read_bytes(), {**details, "parity": asdict(parity)})
+        record = store.keep(path, path.read_bytes(), {**details, "parity": parity.to_dict()})
         return {key: value for key, value in record.items() if key not in ("file", "precision", "parity")}
 
     def describe(self, artifact: Artifact) -> list[str]:

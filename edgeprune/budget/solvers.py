@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
+from edgeprune.records.runs import KeepPlan
 
 if TYPE_CHECKING:
     from edgeprune.budget.budgets import Budget
@@ -73,10 +74,10 @@ class PlanSolver(Solver):
     """Returns an existing plan instead of choosing one.
 
     Attributes:
-        plan: in the format of `Plan.to_dict`.
+        plan: as it is written.
     """
 
-    plan: Mapping[str, Any]
+    plan: KeepPlan
 
     def select(self, budget: "Budget", graph: Graph, scores: Floats, ratios: Mapping[str, float]) -> Plan:  # noqa: ARG002
         """Return the plan, whatever the budget and the scores.
@@ -90,4 +91,4 @@ class PlanSolver(Solver):
         Raises:
             PlanError: the plan is of another model.
         """
-        return Plan.from_dict(graph, dict(self.plan))
+        return Plan.of_record(graph, self.plan)

@@ -96,8 +96,10 @@ def trusts(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def say(value: Any) -> None:
-    """Print a result as JSON on stdout."""
-    click.echo(json.dumps(value, indent=2))
+    """Print a result, a record or a value of JSON, as JSON on stdout."""
+    from edgeprune.records.base import plain
+
+    click.echo(json.dumps(plain(value), indent=2))
 
 
 def latest_run(folder: str | None) -> Path:

@@ -192,7 +192,7 @@ def export(
     edgeprune export runs/mine --trt --precision int8 --timing-cache kernels.cache
     edgeprune export nets:make pruned.safetensors --weights net.pt --out files
     """
-    from edgeprune.backends import ExportRecord, export_run
+    from edgeprune.backends import export_run
     from edgeprune.backends.listing import artifact_table, lines
     from edgeprune.reporting.console import print_table, progress_bars
     from edgeprune.runs.subjects import subjects_of
@@ -204,11 +204,10 @@ def export(
         raise click.UsageError(f"{subjects.title} is exported already: name models, or a run")
     place = subjects.folder
     with progress_bars() as progress:
-        content = export_run(subjects, to=chosen, images=images, progress=progress)
+        record = export_run(subjects, to=chosen, images=images, progress=progress)
     if to_json:
-        say(content)
+        say(record)
         return
-    record = ExportRecord.from_dict(content)
     compared = next((made.parity.images for made in record.artifacts if made.parity), 0)
     print_table(f"{place}/export: compared on {compared} images", *artifact_table(record))
     for line in lines(record):

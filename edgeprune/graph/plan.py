@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.errors import PlanError
-from edgeprune.records.runs import check_plan_record
+from edgeprune.records.runs import KeepPlan, KeptGroup
 
 if TYPE_CHECKING:
     from edgeprune.graph.classes import Graph
@@ -55,36 +55,46 @@ class Plan:
                 "make a new plan from this model's own graph"
             )
 
-    def to_dict(self, graph: "Graph") -> dict[str, Any]:
-        """Return the JSON form: for each group the indices (within it) of the kept classes."""
-        groups = [
-            {"name": g.name, "size": g.size, "kept": np.flatnonzero(self.keep[g.classes]).tolist()}
+    def record(self, graph: "Graph") -> KeepPlan:
+        """Return it as it is written: for each group of ``graph`` the indices, within the group, of what is kept."""
+        groups = (
+            KeptGroup(name=g.name, size=g.size, kept=tuple(np.flatnonzero(self.keep[g.classes]).tolist()))
             for g in graph.groups
-        ]
-        return {
-            "schema": 1,
-            "fingerprint": self.fingerprint,
-            "groups": groups,
-            "notes": list(self.notes),
-            "bypass": self.bypass,
-        }
+        )
+        return KeepPlan(self.fingerprint, tuple(groups), self.notes, self.bypass)
 
     @classmethod
-    def from_dict(cls, graph: "Graph", value: dict[str, Any]) -> "Plan":
-        """Read `to_dict`'s form back; raises PlanError when it is malformed or of another model."""
-        check_plan_record(value, "this is not a keep-plan")
-        groups, fingerprint = value["groups"], value["fingerprint"]
-        if fingerprint != graph.fingerprint or len(groups) != len(graph.groups):
+    def of_record(cls, graph: "Graph", record: KeepPlan) -> "Plan":
+        """Return the plan that a record is of.
+
+        Args:
+            graph: the network's graph.
+            record: of `record`, or read from a file.
+
+        Raises:
+            PlanError: it was made for another model.
+        """
+        if record.fingerprint != graph.fingerprint or len(record.groups) != len(graph.groups):
             raise PlanError(
                 "this plan was made for another model; make a new plan from this model's own graph"
             )
         keep = np.zeros(graph.classes, dtype=bool)
-        for group, entry in zip(graph.groups, groups, strict=True):
-            kept = np.asarray(entry["kept"], dtype=int)
-            if entry.get("size", group.size) != group.size or (kept >= group.size).any():
+        for group, entry in zip(graph.groups, record.groups, strict=True):
+            kept = np.asarray(entry.kept, dtype=int)
+            size = group.size if entry.size is None else entry.size
+            if size != group.size or (kept >= group.size).any():
                 raise PlanError(
                     f"this is not a keep-plan of this model: group {group.name} has {group.size} channels; "
                     "make a new plan from this model's own graph"
                 )
             keep[group.classes[kept]] = True
-        return cls(keep, fingerprint, tuple(value.get("notes", ())), value.get("bypass", False))
+        return cls(keep, record.fingerprint, record.notes, record.bypass)
+
+    def to_dict(self, graph: "Graph") -> dict[str, Any]:
+        """Return the JSON form of `record`."""
+        return self.record(graph).to_dict()
+
+    @classmethod
+    def from_dict(cls, graph: "Graph", value: Any) -> "Plan":
+        """Read `to_dict`'s form back; raises PlanError when it is malformed or of another model."""
+        return cls.of_record(graph, KeepPlan.from_dict(value))

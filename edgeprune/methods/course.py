@@ -1,5 +1,6 @@
 """The course of a pruning: at which steps channels are removed, how many, and by which criterion."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,7 @@ class Course:
         first = len(self.criteria) == 1 or number < round(self.switch * self.count)
         return self.criteria[0 if first else -1]
 
-    def next_after(self, steps: list[int]) -> Removal | None:
+    def next_after(self, steps: Sequence[int]) -> Removal | None:
         """Return the next removal, None after the last. The lead-in to a plateau counts as a removal of no channels.
 
         Args:

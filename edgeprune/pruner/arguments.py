@@ -12,6 +12,7 @@ from edgeprune.methods import Method, MethodOptions, chosen_method
 from edgeprune.methods.course import Course
 from edgeprune.options.bounds import STEPS
 from edgeprune.options.fields import check_fields
+from edgeprune.records.runs import KeepPlan
 
 UNKNOWN_LENGTH = 10**9  # steps of a loop that does not say how many it takes
 DECIDED = ("method", "plan", "opaque", "prune_iterations", "optimizer_state")  # arguments of their own
@@ -105,14 +106,16 @@ def course_of(method: Method, options: MethodOptions, per_epoch: int | None, tot
     return method.course(options, per_epoch=per_epoch or steps, total=total or UNKNOWN_LENGTH)
 
 
-def read_plan(plan: Any) -> Mapping[str, Any] | None:
-    """Return a keep-plan that was given as such, or as the path of its file.
+def read_plan(plan: Any) -> KeepPlan | None:
+    """Return a keep-plan that was given as such, in its JSON form, or as the path of its file.
 
     Raises:
         PlanError: it is something else, or cannot be read.
     """
-    if plan is None or isinstance(plan, Mapping):
+    if plan is None or isinstance(plan, KeepPlan):
         return plan
+    if isinstance(plan, Mapping):
+        return KeepPlan.from_dict(dict(plan))
     if not isinstance(plan, (str, Path)):
         raise PlanError(f"a keep-plan or the path of its file is wanted as plan, not {kind_of(plan)}")
     try:
@@ -121,4 +124,4 @@ def read_plan(plan: Any) -> Mapping[str, Any] | None:
         raise PlanError(f"cannot read the plan {plan}: {error.strerror or error}") from error
     if not isinstance(content, dict):
         raise PlanError(f"{plan} is not a keep-plan: give a file of Plan.to_dict or 'edgeprune search'")
-    return content
+    return KeepPlan.from_dict(content, f"{plan} is not a keep-plan")

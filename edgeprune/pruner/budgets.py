@@ -1,6 +1,5 @@
 """The budget of a network: of costs, or of a device's latency."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +10,7 @@ from edgeprune.graph.arguments import kind_of
 from edgeprune.graph.classes import Graph
 from edgeprune.latency import BenchTarget, device_budget
 from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.records.runs import KeepPlan
 
 
 def budget_for(
@@ -18,7 +18,7 @@ def budget_for(
     target: str | Target,
     device: Any = None,
     *,
-    plan: Mapping[str, Any] | None = None,
+    plan: KeepPlan | None = None,
     align: int = 1,
     floor: int = 2,
     progress: ProgressCallback = no_progress,

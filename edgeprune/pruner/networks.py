@@ -14,6 +14,7 @@ from edgeprune.graph.plan import Plan
 from edgeprune.methods.phase import Phase
 from edgeprune.methods.removal import Removed, cutter
 from edgeprune.pruner.optimizers import STATES, OptimizerLink
+from edgeprune.records.runs import KeepPlan
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.inplace import move_into
 from edgeprune.rewrite.rewritten_forward import RewrittenForward
@@ -99,18 +100,18 @@ class Networks:
             )
         self.link.check(self.model)
 
-    def remove(self, phase: Phase) -> dict[str, Any]:
+    def remove(self, phase: Phase) -> KeepPlan:
         """Make the removal at the end of a phase, and return the keep-plan that was carried out."""
         self.check()
         with self.on_cpu():
             removed = phase.remove({})
-            plan = removed.plan.to_dict(phase.graph)
+            plan = removed.plan.record(phase.graph)
             if phase.removal.progress:
                 self._carry_out(phase, removed, plan)
                 self.notes += [note for note in removed.plan.notes if note not in self.notes]
         return plan
 
-    def _carry_out(self, phase: Phase, removed: Removed, plan: dict[str, Any]) -> None:
+    def _carry_out(self, phase: Phase, removed: Removed, plan: KeepPlan) -> None:
         named = dict(self.model.named_parameters())
         cut = cutter(phase.graph, removed.plan)
         states, anew = self.link.cut_states(named, lambda name, value: cut(name, value.cpu()))
@@ -131,7 +132,7 @@ class Networks:
             for other in self.copies:
                 copy_buffers(self.model, other)
 
-    def replay(self, plan: dict[str, Any]) -> None:
+    def replay(self, plan: KeepPlan) -> None:
         """Carry out an earlier plan on the network, its copies and the optimizer's parameters."""
         before = [*self.model.parameters()]
         with self.on_cpu():
@@ -139,10 +140,10 @@ class Networks:
                 move_into(network, self._cut(network, plan))
         self.link.put({}, before, self.model)
 
-    def _cut(self, network: nn.Module, plan: dict[str, Any]) -> nn.Module:
+    def _cut(self, network: nn.Module, plan: KeepPlan) -> nn.Module:
         """Return a cut copy of a network by a plan of one of its kind."""
         graph = build_graph(network, self.inputs, opaque=self.opaque)
-        return compact(graph, Plan.from_dict(graph, plan)).model
+        return compact(graph, Plan.of_record(graph, plan)).model
 
     def rewritten(self) -> tuple[str, ...]:
         """Return the modules whose forward had to be rewritten."""

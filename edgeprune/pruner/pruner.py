@@ -21,6 +21,7 @@ from edgeprune.pruner.contexts import Contexts
 from edgeprune.pruner.networks import Networks
 from edgeprune.pruner.removals import Removals
 from edgeprune.pruner.report import NetworkSize, Report, part_of
+from edgeprune.records.runs import KeepPlan
 from edgeprune.training import Callback
 
 SCHEMA = 1
@@ -93,7 +94,7 @@ class Pruner:
         loss: Callable[[Any, Any], Tensor] | None = None,
         batches: Batches | None = None,
         device: Any = None,
-        plan: Mapping[str, Any] | str | Path | None = None,
+        plan: KeepPlan | Mapping[str, Any] | str | Path | None = None,
         align: int = 1,
         opaque: Iterable[str | type[nn.Module]] = (),
         optimizer_state: str = "slice",

@@ -1,6 +1,5 @@
 """The removals of a pruner: what the network learns until each, when it is due, and the keep-plans that were made."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from edgeprune.methods.course import Course
 from edgeprune.methods.phase import Phase
 from edgeprune.pruner.contexts import Contexts
 from edgeprune.pruner.networks import Networks
+from edgeprune.records.runs import KeepPlan
 
 
 class Removals:
@@ -44,7 +44,7 @@ class Removals:
         self._contexts = contexts
         self.phase: Phase | None = None
         self.own_optimizer: torch.optim.Optimizer | None = None
-        self.plans: list[dict[str, Any]] = []
+        self.plans: list[KeepPlan] = []
         self.made_at: list[int] = []
         self.started_at = 0
 
@@ -93,7 +93,7 @@ class Removals:
         """Return what a checkpoint needs: plans, and the state of the phase."""
         phase = self.phase
         return {
-            "plans": copy.deepcopy(self.plans),
+            "plans": [plan.to_dict() for plan in self.plans],
             "removed_at": [*self.made_at],
             "callback": None if phase is None or phase.callback is None else phase.callback.state(),
             "own": {}
@@ -106,10 +106,11 @@ class Removals:
         """Make the removals of a state again, in a network that has had none, and begin the phase after them."""
         if self.phase is not None:
             self.phase.abandon()
-        for plan in state["plans"]:
+        self.plans = [KeepPlan.from_dict(plan) for plan in state["plans"]]
+        for plan in self.plans:
             self._networks.replay(plan)
         self._contexts.note_size()
-        self.plans, self.made_at = copy.deepcopy(state["plans"]), [*state["removed_at"]]
+        self.made_at = [*state["removed_at"]]
         self.begin()
 
     def restore_phase(self, state: Mapping[str, Any]) -> None:

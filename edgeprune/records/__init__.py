@@ -1,5 +1,6 @@
 """Schemas of all files that edgeprune reads, and the function that validates a file against its schema.
 
+base.py      records: frozen, validated when they are read, written with the keys of the file
 checking.py  validates a value or a JSON file; the message names file, field and remedy
 fields.py    kinds of fields that several schemas share, with their ranges
 runs.py      a run folder: configuration, model, keep-plans, summary, times, lines of metrics, checkpoint

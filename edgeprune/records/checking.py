@@ -48,13 +48,26 @@ def read_record(
     Raises:
         EdgePruneError: of class ``error``: the file is missing, not JSON, or does not match the schema.
     """
-    try:
-        value = read_json(path)
-    except EdgePruneError as fault:
-        raise error(str(fault) if hint == HINT else f"{fault}; {hint}") from fault
-    value = upgrade(value)
+    value = upgrade(read_value(path, error=error, hint=hint))
     check_schema(value, path, schema=schema, error=error, hint=hint)
     return check(value, kind, path, error=error, hint=hint)
+
+
+def read_value(path: Path, *, error: type[EdgePruneError] = RunError, hint: str = HINT) -> Any:
+    """Read a JSON file, without a check of what is in it.
+
+    Args:
+        path: the file.
+        error: class of the errors.
+        hint: the remedy for an invalid file, added to the message.
+
+    Raises:
+        EdgePruneError: of class ``error``: the file is missing or not JSON.
+    """
+    try:
+        return read_json(path)
+    except EdgePruneError as fault:
+        raise error(str(fault) if hint == HINT else f"{fault}; {hint}") from fault
 
 
 def check_schema(
@@ -111,13 +124,36 @@ def check(
     Raises:
         EdgePruneError: of class ``error``: the value does not match the schema.
     """
+    converted(value, kind, where, error=error, hint=hint)
+    return value
+
+
+def converted(
+    value: Any,
+    kind: Any,
+    where: Path | str,
+    *,
+    error: type[EdgePruneError] = RunError,
+    hint: str = HINT,
+) -> Any:
+    """Return ``value`` as an instance of ``kind``.
+
+    Args:
+        value: the content of a JSON or TOML file.
+        kind: a type that msgspec knows.
+        where: the file, for the message.
+        error: class of the errors.
+        hint: the remedy, added to the message.
+
+    Raises:
+        EdgePruneError: of class ``error``: the value does not match the schema.
+    """
     try:
-        msgspec.convert(value, kind)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as fault:
         raise error(f"{where}: {explain(str(fault), value)}: {hint}") from fault
     except RecursionError as fault:
         raise error(f"{where} is nested too deeply: {hint}") from fault
-    return value
 
 
 def good_lines(path: Path, kind: Any) -> list[dict[str, Any]]:

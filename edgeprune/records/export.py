@@ -1,33 +1,65 @@
-"""Schemas of an export's record: the current one, and schema 1, which is read and upgraded."""
+"""The record of an export, and its schema 1, which is read and upgraded."""
 
+from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from edgeprune.errors import EdgePruneError, RunError
-from edgeprune.records.checking import HINT, check, read_record
+from edgeprune.errors import EdgePruneError
+from edgeprune.records.base import FileRecord, Record
+from edgeprune.records.checking import check
 from edgeprune.records.fields import Amount, Count, Digest, Name, Positive, Share
 
 FILE = "export.json"
-SCHEMA = 2
 FileName = Annotated[str, Meta(pattern=r"^(?!\.\.?$)[^/\\]+$", max_length=255)]
-Which = Literal["baseline", "pruned", "model"]
-Versions = dict[str, str | None]
+Which = Annotated[str, Meta(pattern="^(baseline|pruned|model)$")]
+Versions = Mapping[str, str | None]
 
 
-class ExportParity(Struct):
-    """Agreement of an exported file's outputs with the reference's."""
+class Parity(Record, frozen=True, kw_only=True):
+    """The difference of two models' logits.
 
-    top1_agreement: Share
-    max_rel_diff: Amount
-    max_abs_diff: Amount
+    Attributes:
+        images: number of images that both were run on.
+        top1_agreement: fraction, 0 to 1, that agrees by the task: of images with the same class, of pixels ...
+        max_abs_diff: largest difference, in units of the logits.
+        logit_scale: largest absolute logit of the reference.
+        max_rel_diff: the first over the second.
+    """
+
     images: Count = 0
+    top1_agreement: Share
+    max_abs_diff: Amount
     logit_scale: Amount = 0.0
+    max_rel_diff: Amount
+
+    @property
+    def finite(self) -> bool:
+        """Whether all logits are finite."""
+        figures = (self.top1_agreement, self.max_abs_diff, self.logit_scale, self.max_rel_diff)
+        return all(map(isfinite, figures))
 
 
-class ArtifactRecord(Struct):
-    """An exported file, or the reason why it was skipped."""
+class Artifact(Record, frozen=True):
+    """One exported file, or why there is none.
+
+    Attributes:
+        backend: name of the one that made it.
+        precision: of its numbers.
+        model: "baseline" or "pruned", or "model" for one alone.
+        file: its name in the export folder; None where it was skipped.
+        sha256: of the file; None also where an earlier version did not record it.
+        size_bytes: of the file.
+        params: of the model.
+        weights_sha256: of the model's weights.
+        versions: package -> version that was used.
+        options: of the backend.
+        details: whatever else the backend records.
+        parity: how far its outputs are from the reference's; None where it cannot be run here.
+        skipped_because: one line; None where there is a file.
+    """
 
     backend: Name
     precision: Name
@@ -36,27 +68,52 @@ class ArtifactRecord(Struct):
     sha256: Digest | None
     size_bytes: Positive | None
     params: Count
-    parity: ExportParity | None
-    skipped_because: str | None
     weights_sha256: Digest | None = None
     versions: Versions = {}
-    options: dict[str, Any] = {}
-    details: dict[str, Any] = {}
+    options: Mapping[str, Any] = {}
+    details: Mapping[str, Any] = {}
+    parity: Parity | None = None
+    skipped_because: str | None = None
 
     def __post_init__(self) -> None:
         if (self.file is None) != (self.skipped_because is not None):
             raise ValueError("an artifact has either a file or a reason why it was skipped")
 
 
-class ExportFile(Struct):
-    """export.json."""
+class ExportFile(FileRecord, frozen=True, kw_only=True):
+    """export.json.
 
-    artifacts: list[ArtifactRecord]
+    Attributes:
+        versions: package -> version, of the latest export.
+        settings: of the latest export.
+        input: name, dtype, shape and normalisation of the models' input.
+        output: name, dtype and shape of their output.
+        classes: names of the image classes.
+        artifacts: what was exported, and what was skipped.
+    """
+
+    SCHEMA: ClassVar[int] = 2
+
     versions: Versions = {}
-    settings: dict[str, Any] = {}
-    input: dict[str, Any] = {}
-    output: dict[str, Any] = {}
-    classes: list[str] = []
+    settings: Mapping[str, Any] = {}
+    input: Mapping[str, Any] = {}
+    output: Mapping[str, Any] = {}
+    classes: tuple[str, ...] = ()
+    artifacts: tuple[Artifact, ...]
+
+    @classmethod
+    def upgraded(cls, value: Any, where: Path | str, *, error: type[EdgePruneError], hint: str) -> Any:
+        """Return a value of schema 1 in schema 2, and any other unchanged; see `upgraded_from_1`.
+
+        Args:
+            value: as read.
+            where: the file, for the message.
+            error: class of the errors.
+            hint: the remedy, added to the message.
+        """
+        if not isinstance(value, dict) or value.get("schema") != 1 or value["schema"] is True:
+            return value
+        return upgraded_from_1(check(value, ExportFile1, where, error=error, hint=hint))
 
 
 class OnnxModel1(Struct):
@@ -66,7 +123,7 @@ class OnnxModel1(Struct):
     sha256: Digest
     size_bytes: Positive
     params: Count
-    parity: ExportParity
+    parity: Parity
 
 
 class OnnxModels1(Struct, forbid_unknown_fields=True):
@@ -81,7 +138,7 @@ class TypedFile1(Struct):
 
     file: FileName | None
     reason: str | None = None
-    parity: ExportParity | None = None
+    parity: Parity | None = None
 
 
 class Engine1(Struct):
@@ -91,7 +148,7 @@ class Engine1(Struct):
     tensorrt: str
     engine_sha256: Digest
     engine_bytes: Positive
-    parity: ExportParity
+    parity: Parity
 
 
 class TensorRt1(Struct):
@@ -113,37 +170,14 @@ class ExportFile1(Struct):
     tensorrt: TensorRt1 | None = None
 
 
-def read_export(path: Path, *, error: type[EdgePruneError] = RunError, hint: str = HINT) -> dict[str, Any]:
-    """Read an export.json of the current or an earlier schema.
-
-    Args:
-        path: the file.
-        error: class of the errors.
-        hint: the remedy for an invalid file, added to the message.
-
-    Returns:
-        The content in the current schema.
-
-    Raises:
-        EdgePruneError: of class ``error``: the file is missing, not JSON, or does not match the schema.
-    """
-
-    def upgrade(value: Any) -> Any:
-        if not isinstance(value, dict) or value.get("schema") != 1 or value["schema"] is True:
-            return value
-        return upgraded(check(value, ExportFile1, path, error=error, hint=hint))
-
-    return read_record(path, ExportFile, schema=SCHEMA, error=error, hint=hint, upgrade=upgrade)
-
-
-def upgraded(record: dict[str, Any]) -> dict[str, Any]:
+def upgraded_from_1(record: dict[str, Any]) -> dict[str, Any]:
     """Convert a checked record of schema 1 to schema 2.
 
     Schema 1 has no digest of ONNX files in fp16 and int8, and no digest of the weights: they are None.
     """
     about = ("versions", "settings", "input", "output", "classes")
     shared: dict[str, Any] = {str(key): record[key] for key in about if key in record}
-    return {"schema": SCHEMA, **shared, "artifacts": [*_onnx(record), *_typed(record), *_engines(record)]}
+    return {"schema": 2, **shared, "artifacts": [*_onnx(record), *_typed(record), *_engines(record)]}
 
 
 def _artifact(

@@ -1,12 +1,15 @@
 """Schemas of a run folder's files."""
 
+from collections.abc import Mapping
 from math import prod
+from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from edgeprune.errors import EdgePruneError, PlanError, RunError
-from edgeprune.records.checking import check, check_schema
+from edgeprune.records.base import FileRecord, Record
+from edgeprune.records.checking import HINT, check_schema, converted
 from edgeprune.records.fields import (
     Above0,
     Amount,
@@ -22,7 +25,8 @@ from edgeprune.records.fields import (
 )
 
 LARGEST_IMAGE = 10**8  # values
-ImageShape = Annotated[list[Side], Meta(min_length=3, max_length=3)]
+PLAN_HINT = "a keep-plan is what 'edgeprune search' or Plan.to_dict writes"
+ImageShape = Annotated[tuple[Side, ...], Meta(min_length=3, max_length=3)]
 
 
 Argument = (
@@ -30,28 +34,73 @@ Argument = (
 )
 
 
-class Factory(Struct):
+class Factory(Record, frozen=True):
     """How a model is built."""
 
     factory: Name
-    args: dict[str, Argument]
+    args: Mapping[str, Argument]
 
 
-class KeptGroup(Struct):
-    """The channels of one group that are kept."""
+class KeptGroup(Record, frozen=True, kw_only=True):
+    """The channels of one group that are kept: indices within the group, of ``size`` channels."""
 
     name: str
-    kept: list[Index]
     size: Width | None = None
+    kept: tuple[Index, ...]
 
 
-class KeepPlan(Struct):
-    """`Plan.to_dict`."""
+class KeepPlan(FileRecord, frozen=True):
+    """A keep-plan as it is written: plan.json, and each of model.json's ``plans``.
+
+    Attributes:
+        fingerprint: of the graph that it was made for.
+        groups: every group of that graph, in its order.
+        notes: what was asked for and could not be done.
+        bypass: whether emptied branches are left out of the sums they are added to.
+    """
 
     fingerprint: Name
-    groups: list[KeptGroup]
-    notes: list[str] = []
+    groups: tuple[KeptGroup, ...]
+    notes: tuple[str, ...] = ()
     bypass: bool = False
+
+    @classmethod
+    def from_dict(
+        cls,
+        value: Any,
+        where: Path | str = "this is not a keep-plan",
+        *,
+        error: type[EdgePruneError] = PlanError,
+        hint: str = PLAN_HINT,
+    ) -> "KeepPlan":
+        """Make it from its JSON form, checked as far as possible without its model's graph.
+
+        Args:
+            value: as read; plans of the first versions have no ``schema``.
+            where: the file, for the message.
+            error: class of the errors.
+            hint: the remedy, added to the message.
+
+        Raises:
+            EdgePruneError: of class ``error``: it does not match the schema, or a channel is kept twice or is outside
+                its group.
+        """
+        if isinstance(value, dict) and "schema" in value:
+            check_schema(value, where, schema=cls.SCHEMA, error=error, hint=hint)
+        plan: KeepPlan = converted(value, cls, where, error=error, hint=hint)
+        plan.check_channels(where, error)
+        return plan
+
+    def check_channels(self, where: Path | str, error: type[EdgePruneError]) -> None:
+        """Raise ``error`` if a channel is kept twice or lies outside its group; ``where`` names the file."""
+        for number, group in enumerate(self.groups):
+            place = f"{where}: `groups[{number}].kept`"
+            if len(set(group.kept)) < len(group.kept):
+                raise error(f"{place} names a channel twice: make the plan again")
+            if group.size is not None and group.kept and max(group.kept) >= group.size:
+                raise error(
+                    f"{place} names channel {max(group.kept)} of a group of {group.size}: make the plan again"
+                )
 
 
 class DataSpec(Struct):
@@ -84,16 +133,55 @@ class Config(Struct):
     machine: dict[str, Any] = {}
 
 
-class ModelRecord(Struct):
-    """model.json."""
+class ModelRecord(FileRecord, frozen=True):
+    """model.json: how to rebuild the dense model.
+
+    Attributes:
+        model: the unpruned one.
+        input_shape: (channels, height, width).
+        classes: their names.
+        mean: of each channel, by which images are normalised.
+        std: likewise.
+        plans: keep-plans in the order in which they were applied, each for the graph that the one before it left.
+        steps: training steps taken before each.
+    """
 
     model: Factory
     input_shape: ImageShape
-    classes: Annotated[list[str], Meta(min_length=1)]
-    mean: list[float]
-    std: list[Above0]
-    plans: list[KeepPlan]
-    steps: list[Steps]
+    classes: Annotated[tuple[str, ...], Meta(min_length=1)]
+    mean: tuple[float, ...]
+    std: tuple[Above0, ...]
+    plans: tuple[KeepPlan, ...]
+    steps: tuple[Steps, ...]
+
+    @classmethod
+    def from_dict(
+        cls,
+        value: Any,
+        where: Path | str = "model.json",
+        *,
+        error: type[EdgePruneError] = RunError,
+        hint: str = HINT,
+    ) -> "ModelRecord":
+        """Make it from its JSON form.
+
+        Args:
+            value: as read.
+            where: the file, for the message.
+            error: class of the errors.
+            hint: the remedy, added to the message.
+
+        Raises:
+            EdgePruneError: of class ``error``: it does not match the schema, or its fields contradict each other.
+        """
+        record = super().from_dict(value, where, error=error, hint=hint)
+        for plan in record.plans:
+            plan.check_channels(where, error)
+        steps = record.steps
+        if len(steps) != len(record.plans) or [*steps] != sorted(steps):
+            raise error(f"{where}: `steps` must hold a rising number for each of `plans`: {hint}")
+        check_image_fields(record.to_dict(), str(where))
+        return record
 
 
 class JudgedModel(Struct):
@@ -189,40 +277,6 @@ class CheckpointState(Struct):
     extra: dict[str, Any] = {}
 
 
-def check_plan_record(value: Any, where: str) -> dict[str, Any]:
-    """Check the JSON form of a keep-plan, as far as possible without its model's graph, and return it.
-
-    Args:
-        value: as read.
-        where: the file, for the message.
-
-    Raises:
-        PlanError: it does not match the schema, or a channel is kept twice or is outside its group.
-    """
-    hint = "a keep-plan is what 'edgeprune search' or Plan.to_dict writes"
-    if isinstance(value, dict) and "schema" in value:
-        check_schema(value, where, error=PlanError, hint=hint)
-    plan: dict[str, Any] = check(value, KeepPlan, where, error=PlanError, hint=hint)
-    _check_kept(plan, where, PlanError)
-    return plan
-
-
-def check_model_record(record: dict[str, Any], where: str) -> dict[str, Any]:
-    """Check the consistency of a model.json's fields, and return its content.
-
-    Raises:
-        RunError: its fields contradict each other.
-    """
-    hint = "was it cut or edited?"
-    for plan in record["plans"]:
-        _check_kept(plan, where, RunError)
-    steps = record["steps"]
-    if len(steps) != len(record["plans"]) or steps != sorted(steps):
-        raise RunError(f"{where}: `steps` must hold a rising number for each of `plans`: {hint}")
-    check_image_fields(record, where)
-    return record
-
-
 def check_image_fields(record: dict[str, Any], where: str) -> None:
     """Raise RunError unless mean, standard deviation, input and model agree in channels and classes."""
     channels = record["input_shape"][0]
@@ -244,13 +298,3 @@ def check_image_fields(record: dict[str, Any], where: str) -> None:
                 f"{where}: `model.args.{name}` must be {count}, as the data has it (it is {args[name]!r}): "
                 "was it cut or edited?"
             )
-
-
-def _check_kept(plan: dict[str, Any], where: str, error: type[EdgePruneError]) -> None:
-    for number, group in enumerate(plan["groups"]):
-        kept, size = group["kept"], group.get("size")
-        place = f"{where}: `groups[{number}].kept`"
-        if len(set(kept)) < len(kept):
-            raise error(f"{place} names a channel twice: make the plan again")
-        if size is not None and kept and max(kept) >= size:
-            raise error(f"{place} names channel {max(kept)} of a group of {size}: make the plan again")

@@ -11,6 +11,7 @@ from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.recording.opaque import CHOSEN
+from edgeprune.records.runs import KeepPlan, KeptGroup
 from edgeprune.records.saved import (
     DTYPES,
     DictInput,
@@ -49,9 +50,9 @@ def remember(model: nn.Module, graph: Graph, plan: Plan) -> None:
         plan: what was kept.
     """
     earlier = history_of(graph.model)
-    value = plan.to_dict(graph)
-    groups = [SavedGroup(**group) for group in value["groups"]]
-    saved = SavedPlan(value["fingerprint"], groups, value["bypass"])
+    record = plan.record(graph)
+    groups = [SavedGroup(group.name, group.size or 0, [*group.kept]) for group in record.groups]
+    saved = SavedPlan(record.fingerprint, groups, record.bypass)
     dtype = _name_of(next((p.dtype for p in model.parameters()), torch.float32))
     inputs = [_described(item) for item in graph.inputs]
     step = Step(inputs, dtype, [*graph.ignore], saved, [*graph.chosen])
@@ -98,9 +99,8 @@ def plan_of(step: Step, graph: Graph) -> Plan:
     Raises:
         PlanError: it was made for another network.
     """
-    groups = [{"name": g.name, "size": g.size, "kept": g.kept} for g in step.plan.groups]
-    value = {"fingerprint": step.plan.fingerprint, "groups": groups, "bypass": step.plan.bypass}
-    return Plan.from_dict(graph, value)
+    groups = [KeptGroup(name=g.name, size=g.size, kept=(*g.kept,)) for g in step.plan.groups]
+    return Plan.of_record(graph, KeepPlan(step.plan.fingerprint, (*groups,), bypass=step.plan.bypass))
 
 
 def _described(value: Any) -> Input:

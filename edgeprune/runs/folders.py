@@ -79,8 +79,8 @@ def _is_in_export_record(path: Path) -> bool:
     if path.is_symlink() or not path.with_name(export.FILE).is_file():
         return False
     try:
-        artifacts = export.read_export(path.with_name(export.FILE))["artifacts"]
-        digests = [artifact["sha256"] for artifact in artifacts if artifact["file"] == path.name]
+        artifacts = export.ExportFile.read(path.with_name(export.FILE)).artifacts
+        digests = [artifact.sha256 for artifact in artifacts if artifact.file == path.name]
         return bool(digests) and path.is_file() and sha256(path) in digests
     except (EdgePruneError, OSError):
         return False

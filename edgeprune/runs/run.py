@@ -27,11 +27,12 @@ from edgeprune.records import read_record
 from edgeprune.records.earlier import named_now
 from edgeprune.records.runs import (
     Config,
+    Factory,
+    KeepPlan,
     ModelRecord,
     Summary,
     TimesRecord,
     check_image_fields,
-    check_model_record,
 )
 from edgeprune.records.trust import check_factory, named_folders
 from edgeprune.runs.folders import Kind, check_folder_free, folder_aside
@@ -205,7 +206,7 @@ class Run:
             save_tensors(self.path / f"{which}.safetensors", state)
         world().wait()
 
-    def save_plans(self, plans: "list[dict[str, Any]]", steps: list[int]) -> None:
+    def save_plans(self, plans: Iterable[KeepPlan], steps: Iterable[int]) -> None:
         """Write model.json: everything that is needed to rebuild the dense model without the training code.
 
         Args:
@@ -214,13 +215,14 @@ class Run:
             steps: training steps taken before each.
         """
         fields = {k: self._setting(k) for k in ("model", "input_shape", "classes", "mean", "std")}
-        record = {"schema": SCHEMA, **fields, "plans": plans, "steps": steps}
+        model = Factory.from_dict(fields.pop("model"), self.path / "config.json")
+        record = ModelRecord(model=model, **fields, plans=(*plans,), steps=(*steps,))
         if world().is_main:
-            write_json(self.path / "model.json", record)
+            record.write(self.path / "model.json")
         world().wait()
 
     def save_removal(
-        self, state: "dict[str, Tensor]", momentum: "dict[str, Tensor]", plan: dict[str, Any], step: int
+        self, state: "dict[str, Tensor]", momentum: "dict[str, Tensor]", plan: KeepPlan, step: int
     ) -> None:
         """Save the model after another removal of channels; its plan is added to model.json.
 
@@ -255,12 +257,12 @@ class Run:
         check_momentum(model, momentum, path)
         return model, momentum
 
-    def removals(self) -> tuple[list[dict[str, Any]], list[int]]:
+    def removals(self) -> tuple[tuple[KeepPlan, ...], tuple[int, ...]]:
         """Return the keep-plans applied so far, and the training steps taken before each."""
         if not self.has("model.json"):
-            return [], []
+            return (), ()
         record = self._model_record()
-        return record["plans"], record["steps"]
+        return record.plans, record.steps
 
     def drop_removals(self) -> None:
         """Delete the models between removals: the last one is saved as 'settled'."""
@@ -323,20 +325,19 @@ class Run:
         from edgeprune.rewrite.compaction import compact
 
         record, model = self._model_record(), self.build()
-        example = torch.zeros(1, *record["input_shape"])
-        for value in record["plans"]:
+        example = torch.zeros(1, *record.input_shape)
+        for kept in record.plans:
             graph = build_graph(model, example, opaque=self.opaque)
-            plan = Plan.from_dict(graph, value)
+            plan = Plan.of_record(graph, kept)
             yield graph, plan
             model = compact(graph, plan).model
 
     def notes(self) -> list[str]:
         """Return the notes of the keep-plans: what they left unpruned, and why."""
-        return [note for plan in self._model_record()["plans"] for note in plan.get("notes", [])]
+        return [note for plan in self._model_record().plans for note in plan.notes]
 
-    def _model_record(self) -> dict[str, Any]:
-        path = self.path / "model.json"
-        return check_model_record(read_record(path, ModelRecord, schema=SCHEMA), str(path))
+    def _model_record(self) -> ModelRecord:
+        return ModelRecord.read(self.path / "model.json")
 
     def save_times(self, record: dict[str, Any]) -> None:
         """Save the latencies that were measured when the channel counts were chosen for a device."""

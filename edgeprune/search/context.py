@@ -239,7 +239,7 @@ class SearchContext:
         best = best_of(study)
         if best is not None:
             plan = self.variables.plan(np.asarray(best.user_attrs[WIDTHS]))
-            write_json(self.folder.plan, plan.to_dict(self.variables.graph))
+            plan.record(self.variables.graph).write(self.folder.plan)
 
     def concluded(self, study: optuna.Study, progress: ProgressCallback) -> dict[str, Any]:
         """Evaluate on the test images, measure the best plan for a latency target, draw the plots, write the result."""

@@ -1,8 +1,6 @@
 """The budget of a run, from its options: of costs, or of a device's latency."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -11,6 +9,7 @@ from edgeprune.budget import Budget, PlanSolver, parse_targets
 from edgeprune.graph.classes import Graph
 from edgeprune.latency import BenchTarget, device_budget
 from edgeprune.processes.progress import ProgressCallback
+from edgeprune.records.runs import KeepPlan
 from edgeprune.records.trust import check_host
 from edgeprune.train_prune.checking import on_device
 from edgeprune.train_prune.options import TrainPruneOptions
@@ -23,7 +22,7 @@ def make_budget(
     *,
     progress: ProgressCallback,
     check: bool = True,
-    plan: Mapping[str, Any] | None = None,
+    plan: KeepPlan | None = None,
 ) -> Budget:
     """Return the budget of an unpruned model.
 

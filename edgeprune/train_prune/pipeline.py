@@ -15,17 +15,18 @@ from torch import nn
 from edgeprune import tasks
 from edgeprune.budget import parse_targets
 from edgeprune.data import DataBundle, OtherKind, load_data
-from edgeprune.errors import EdgePruneError, ModelError, PlanError, RunError, TrainError
+from edgeprune.errors import ModelError, PlanError, RunError, TrainError
 from edgeprune.files.locks import held
 from edgeprune.files.paths import explained
-from edgeprune.files.reading import read_json, sha256
+from edgeprune.files.reading import sha256
 from edgeprune.methods import chosen_method
 from edgeprune.models import build, load_weights
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.processes.signals import stop_on_interrupt
 from edgeprune.records import check
-from edgeprune.records.runs import check_plan_record
+from edgeprune.records.checking import read_value
+from edgeprune.records.runs import KeepPlan
 from edgeprune.records.trust import check_options, same_host, vouch_for
 from edgeprune.rewrite.compaction import compact
 from edgeprune.runs.run import Run
@@ -135,7 +136,11 @@ def begin(
     _check_output(model, data, options)
     plan = _read_plan(options.plan) if options.plan else None
     options = _reachable(model, data, options, plan, progress)
-    config = {**_config(options, data, args), "typed": typed, "plan": plan}
+    config = {
+        **_config(options, data, args),
+        "typed": typed,
+        "plan": None if plan is None else plan.to_dict(),
+    }
     world().wait()  # until every process has checked its options
     if world().is_main:
         tensors = {"baseline": model.state_dict()} if options.weights else None
@@ -193,19 +198,15 @@ def _check_output(model: nn.Module, data: DataBundle, options: TrainPruneOptions
     tasks.get(options.task).check_output(output, data, images=images, model=options.model)
 
 
-def _read_plan(path: str) -> dict[str, Any]:
-    try:
-        plan = read_json(Path(path))
-    except EdgePruneError as error:
-        raise PlanError(str(error)) from error
-    return check_plan_record(plan, f"{path} is not a keep-plan")
+def _read_plan(path: str) -> KeepPlan:
+    return KeepPlan.from_dict(read_value(Path(path), error=PlanError), f"{path} is not a keep-plan")
 
 
 def _reachable(
     model: nn.Module,
     data: DataBundle,
     options: TrainPruneOptions,
-    plan: dict[str, Any] | None,
+    plan: KeepPlan | None,
     progress: ProgressCallback,
 ) -> TrainPruneOptions:
     """Try select and compact with invented scores, so that an unreachable target fails before hours of training.

@@ -21,6 +21,7 @@ from edgeprune.models import load_weights
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES
+from edgeprune.records.runs import KeepPlan
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Task
 from edgeprune.train_prune.budgets import make_budget
@@ -48,7 +49,8 @@ class Stages:
         """The budget of the baseline."""
         baseline = self.run.load("baseline")
         graph = build_graph(baseline, torch.zeros(1, *self.data.shape), opaque=self.options.opaque or ())
-        plan = self.run.config.get("plan")
+        stored = self.run.config.get("plan")
+        plan = None if stored is None else KeepPlan.from_dict(stored, self.run.path / "config.json")
         return make_budget(baseline, graph, self.options, plan=plan, progress=self.progress)
 
     @property
@@ -181,7 +183,7 @@ class Stages:
         self._keep_times()
         smaller = removed.model if keeps_all else self._recalibrated(removed.model)
         kept = removed.momentum if self.options.optimizer_state == "slice" or keeps_all else {}
-        plan = removed.plan.to_dict(phase.graph)
+        plan = removed.plan.record(phase.graph)
         self.run.save_removal(smaller.state_dict(), kept, plan, start + stage.step)
 
     def _context(self, model: nn.Module, options: TrainOptions, steps: int, span: tuple[int, int]) -> Context:

@@ -25,7 +25,7 @@ def test_files_and_record(stub: StubRun) -> None:
     folder = stub.path / "export"
     assert names(stub.path) == ["export"]
     assert names(folder) == ["baseline.onnx", "export.json", "pruned.onnx"]
-    assert json.loads((folder / "export.json").read_text()) == record
+    assert json.loads((folder / "export.json").read_text()) == record.to_dict()
     assert record["schema"] == 2 and record["settings"] == {"opset": 18, "images": 70}
     assert record["input"]["shape"] == ["batch", 3, 32, 32] and record["output"]["shape"] == ["batch", 10]
     assert [(one["backend"], one["precision"]) for one in record["artifacts"]] == [("onnx", "fp32")] * 2

@@ -14,7 +14,7 @@ from trt.fixtures import small_cnn
 from trt.names import VERSIONS
 
 from backends.conftest import StubRun
-from edgeprune.backends import Artifact, ExportRecord, Job, Parity, export_run
+from edgeprune.backends import Artifact, Job, Parity, export_run
 from edgeprune.backends import base as base_module
 from edgeprune.backends.base import TOLERANCES
 from edgeprune.backends.listing import lines
@@ -122,7 +122,13 @@ def test_what_is_tolerated(precision: str) -> None:
     allowed = TOLERANCES[precision]
 
     def parity(difference: float, agreement: float) -> Parity:
-        return Parity(100, agreement, difference, 1.0, difference)
+        return Parity(
+            images=100,
+            top1_agreement=agreement,
+            max_abs_diff=difference,
+            logit_scale=1.0,
+            max_rel_diff=difference,
+        )
 
     TensorRt(precision).check(parity(allowed.max_rel_diff, allowed.top1_agreement), "x")
     for bad in (
@@ -184,7 +190,7 @@ def test_the_onnx_with_the_precision_itself(folder: Path, precision: str, file: 
 
 
 def test_a_typed_onnx_that_cannot_be_had_is_a_reason(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bad = Parity(79, 0.5, 1.0, 1.0, 1.0)
+    bad = Parity(images=79, top1_agreement=0.5, max_abs_diff=1.0, logit_scale=1.0, max_rel_diff=1.0)
     monkeypatch.setattr(base_module, "parity_of", lambda *arguments: bad)
     artifact = typed(folder, "fp16")
     assert artifact.file is None and "m.fp16.onnx disagrees" in (artifact.skipped_because or "")
@@ -202,7 +208,7 @@ def test_a_whole_run(tensorrt: Any, cudart: Any, stub: StubRun, version: str) ->
     tensorrt(version)
     calls: list[tuple[int, int, str]] = []
     content = export_run(stub.path, to=["tensorrt"], images=40, progress=lambda *call: calls.append(call))
-    record = ExportRecord.from_dict(content)
+    record = content
     engines = record.of(TensorRt())
     assert [(one.precision, one.skipped_because) for one in engines.values()] == [("fp16", None)] * 2
     files = {path.name for path in (stub.path / "export").iterdir()}

@@ -59,7 +59,7 @@ def record_onnx(folder: Path) -> Path:
         Artifact("onnx", "fp32", name, file.name, sha256(file), file.stat().st_size, params=1)
         for name, file in files.items()
     )
-    write_json(folder / "export.json", ExportRecord(artifacts).to_dict())
+    write_json(folder / "export.json", ExportRecord(artifacts=artifacts).to_dict())
     return folder
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -17,7 +18,6 @@ from edgeprune.bench import run as bench_module
 from edgeprune.cli import main
 from edgeprune.errors import BenchError, InUseError
 from edgeprune.files.locks import held
-from edgeprune.files.writing import write_json
 from edgeprune.reporting.rows import runtimes_table, skipped_lines
 
 MODEL_KEYS = {
@@ -275,7 +275,7 @@ def with_int8(run: Path) -> Path:
         Artifact("openvino", "fp32", name, None, None, None, 1, skipped_because="openvino is missing")
         for name in MODELS
     ]
-    write_json(run / "export/export.json", record.with_artifacts((*record.artifacts, *more)).to_dict())
+    msgspec.structs.replace(record, artifacts=(*record.artifacts, *more)).write(run / "export/export.json")
     return run
 
 

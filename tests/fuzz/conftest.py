@@ -122,7 +122,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Artifact("onnx", "fp32", name, f"{name}.onnx", DIGEST, 10, params=9, parity=parity) for name in MODELS
     ]
     skipped = Artifact("tensorrt", "fp16", "pruned", None, None, None, params=9, skipped_because="no GPU")
-    write_json(place / "export.json", ExportRecord((*artifacts, skipped)).to_dict())
+    write_json(place / "export.json", ExportRecord(artifacts=(*artifacts, skipped)).to_dict())
     (place / "earlier").mkdir()
     shutil.copy(EARLIER, place / "earlier/export.json")
     append_line(place / "rounds.jsonl", {"schema": 1, "about": {"--device": "cpu"}})
@@ -144,7 +144,7 @@ def _run(folder: Path) -> None:
     plan = Plan.of(graph, keep)
     done = compact(graph, plan)
     momentum = {name: torch.ones_like(p) for name, p in done.model.named_parameters()}
-    run.save_removal(done.model.state_dict(), momentum, done.plan.to_dict(graph), 7)
+    run.save_removal(done.model.state_dict(), momentum, done.plan.record(graph), 7)
     run.save_tensors("pruned", done.model.state_dict())
     write_json(folder / "plan.json", plan.to_dict(graph))
     write_json(folder / "summary.json", summary())

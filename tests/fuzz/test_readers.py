@@ -67,7 +67,7 @@ def model_record(path: Path) -> None:
     """Read the plans; of a few files, rebuild the model too, which takes longest."""
     run = run_of(path)
     for value in run.removals()[0]:
-        Plan.from_dict(graph_of_resnet8(), value)
+        Plan.of_record(graph_of_resnet8(), value)
     run.load("pruned") if path.stat().st_size % 8 == 0 else None
 
 

@@ -174,9 +174,7 @@ def test_the_optimizers_state_is_cut_with_the_channels(name: str) -> None:
     }
     weight = model.inside.weight.detach().clone()
     pruner._removals.make(pruner.taken)  # what the fifth step would do, on the state of now
-    kept_out, kept_in = (pruner._removals.plans[0]["groups"][i]["kept"] for i in (1, 0))
-    names = [group["name"] for group in pruner._removals.plans[0]["groups"]]
-    kept = dict(zip(names, [group["kept"] for group in pruner._removals.plans[0]["groups"]], strict=True))
+    kept = {group.name: [*group.kept] for group in pruner._removals.plans[0].groups}
     kept_out, kept_in = (
         kept["inside"],
         next(value for key, value in kept.items() if "stem" in key or "back" in key),

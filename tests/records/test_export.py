@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from edgeprune.errors import RunError
-from edgeprune.records.export import read_export
+from edgeprune.records.export import Artifact, ExportFile
 
 EXPORTS = Path(__file__).parent / "exports"
 ONNX = [("onnx", "fp32", "baseline", "baseline.onnx"), ("onnx", "fp32", "pruned", "pruned.onnx")]
 NO_ENGINE = "no CUDA device: cudaGetDeviceCount: no CUDA-capable device is detected; "
+
+
+def read_export(path: Path, hint: str = "again") -> dict[str, Any]:
+    return ExportFile.read(path, hint=hint).to_dict()
 
 
 def kinds(record: dict[str, Any]) -> list[tuple[str, str, str, str | None]]:
@@ -113,3 +117,15 @@ def test_records_that_cannot_be(tmp_path: Path, change: Callable[[dict[str, Any]
     with pytest.raises(RunError, match=reason) as error:
         read_export(tmp_path / "export.json", hint="export again")
     assert "\n" not in str(error.value)
+
+
+def test_the_record_is_frozen_and_names_the_same_as_the_file(tmp_path: Path) -> None:
+    record = ExportFile.read(EXPORTS / "engines.json")
+    engine = record.artifacts[-1]
+    assert engine.parity is not None and engine.parity.images == engine["parity"]["images"]
+    with pytest.raises(AttributeError):
+        engine.file = "other"  # type: ignore[misc]
+    record.write(tmp_path / "export.json")
+    assert ExportFile.read(tmp_path / "export.json") == record
+    with pytest.raises(ValueError, match="either a file or a reason"):
+        Artifact("onnx", "fp32", "pruned", None, None, None, params=1)

@@ -43,7 +43,7 @@ def pruned(run: Run) -> tuple[Run, nn.Module]:
     keep = np.ones(graph.classes, dtype=bool)
     keep[[g.classes[0] for g in graph.groups if g.size > 2]] = False
     done = compact(graph, Plan.of(graph, keep))
-    run.save_plans([done.plan.to_dict(graph)], [0])
+    run.save_plans([done.plan.record(graph)], [0])
     run.save_tensors("pruned", done.model.state_dict())
     return run, done.model.eval()
 

@@ -746,7 +746,7 @@ def test_a_plan_from_a_file_is_carried_out(
 ) -> None:
     """The one plan of a learned run, given to another: the same channels stay, and nothing is chosen."""
     plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps(Run.open(finished).removals()[0][0]))
+    plan.write_text(json.dumps(Run.open(finished).removals()[0][0].to_dict()))
     weights = str(finished / "baseline.safetensors")
     given = replace(
         options, plan=str(plan), baseline_epochs=None, weights=weights, epochs=2, prune_iterations=None

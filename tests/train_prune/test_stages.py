@@ -68,7 +68,7 @@ def test_steps_are_shared_out_as_the_course_says(tmp_path: Path, short: TrainPru
     train_prune(tmp_path / "r", given)
     run = Run.open(tmp_path / "r")
     per_epoch = run.data().steps(8)
-    assert run.removals()[1] == [per_epoch, per_epoch + 4, per_epoch + 8]
+    assert run.removals()[1] == (per_epoch, per_epoch + 4, per_epoch + 8)
     stages = {m["stage"]: m["step"] for m in run.training.metrics()}
     assert stages == {
         "prune": per_epoch,

@@ -1,0 +1,164 @@
+"""Base classes of records: frozen, validated when they are read, written with the keys of the file.
+
+A record is a frozen `msgspec.Struct`: its fields are the schema of the file, so that a file is read by the same lines
+that say what is in it. Its lists are tuples and its maps are `Mapping`, which nothing changes;
+`msgspec.structs.replace` gives a changed copy. Items are read by their keys in the file, too, as of the JSON:
+``result["speedup"]["value"]``.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from msgspec import UNSET, Struct
+
+from edgeprune.errors import EdgePruneError, RunError
+from edgeprune.files.writing import write_json
+from edgeprune.records.checking import HINT, check_schema, converted, read_value
+
+Kind = TypeVar("Kind", bound="Record")
+FileKind = TypeVar("FileKind", bound="FileRecord")
+
+
+class Record(Struct, frozen=True):
+    """A part of a file that is read or written."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, with the keys of the file; fields that are unset are left out."""
+        pairs = zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True)
+        values = ((key, getattr(self, name)) for key, name in pairs)
+        return {key: plain(value) for key, value in values if value is not UNSET}
+
+    @classmethod
+    def from_dict(
+        cls: type[Kind],
+        value: Any,
+        where: Path | str = "",
+        *,
+        error: type[EdgePruneError] = RunError,
+        hint: str = HINT,
+    ) -> Kind:
+        """Make the record from its JSON form; unknown keys are ignored.
+
+        Args:
+            value: as read.
+            where: the file, for the message.
+            error: class of the errors.
+            hint: the remedy, added to the message.
+
+        Raises:
+            EdgePruneError: of class ``error``: it does not match; the message names the file and the field.
+        """
+        record: Kind = converted(value, cls, where or cls.__name__, error=error, hint=hint)
+        return record
+
+    if not TYPE_CHECKING:  # for users of the JSON; code in here reads attributes, which mypy checks
+
+        def __getitem__(self, key: str) -> Any:
+            if key not in self:
+                raise KeyError(key)
+            place = self.__struct_encode_fields__.index(key)
+            return getattr(self, self.__struct_fields__[place])
+
+        def __contains__(self, key: object) -> bool:
+            return key in self.keys()
+
+        def __iter__(self) -> Any:
+            return iter(self.keys())
+
+        def keys(self) -> list[str]:
+            """Return the keys of the JSON form."""
+            pairs = zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True)
+            return [key for key, name in pairs if getattr(self, name) is not UNSET]
+
+        def get(self, key: str, default: Any = None) -> Any:
+            """Return an item, or ``default`` where there is none."""
+            return self[key] if key in self.keys() else default
+
+
+class FileRecord(Record, frozen=True):
+    """The content of a JSON file with a ``schema`` number, of which earlier ones are read and upgraded."""
+
+    SCHEMA: ClassVar[int] = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, ``schema`` first."""
+        return {"schema": self.SCHEMA, **super().to_dict()}
+
+    @classmethod
+    def from_dict(
+        cls: type[FileKind],
+        value: Any,
+        where: Path | str = "",
+        *,
+        error: type[EdgePruneError] = RunError,
+        hint: str = HINT,
+    ) -> FileKind:
+        """Make the record from the JSON form of this schema or of an earlier one; unknown keys are ignored.
+
+        Args:
+            value: as read.
+            where: the file, for the message.
+            error: class of the errors.
+            hint: the remedy, added to the message.
+
+        Raises:
+            EdgePruneError: of class ``error``: it does not match; the message names the file and the field.
+        """
+        where = where or cls.__name__
+        value = cls.upgraded(value, where, error=error, hint=hint)
+        check_schema(value, where, schema=cls.SCHEMA, error=error, hint=hint)
+        record: FileKind = converted(value, cls, where, error=error, hint=hint)
+        return record
+
+    @classmethod
+    def upgraded(cls, value: Any, where: Path | str, *, error: type[EdgePruneError], hint: str) -> Any:  # noqa: ARG003
+        """Return a value of an earlier schema in this one, and any other unchanged.
+
+        Args:
+            value: as read, not yet checked.
+            where: the file, for the message.
+            error: class of the errors.
+            hint: the remedy, added to the message.
+        """
+        return value
+
+    @classmethod
+    def read(
+        cls: type[FileKind], path: Path, *, error: type[EdgePruneError] = RunError, hint: str = HINT
+    ) -> FileKind:
+        """Read a file of this schema or of an earlier one.
+
+        Args:
+            path: the file.
+            error: class of the errors.
+            hint: the remedy for an invalid file, added to the message.
+
+        Raises:
+            EdgePruneError: of class ``error``: the file is missing, not JSON, or does not match the schema.
+        """
+        return cls.from_dict(read_value(path, error=error, hint=hint), path, error=error, hint=hint)
+
+    def write(self, path: Path) -> None:
+        """Write the file: under a temporary name, then renamed."""
+        write_json(path, self.to_dict())
+
+    if not TYPE_CHECKING:
+
+        def __getitem__(self, key: str) -> Any:
+            return self.SCHEMA if key == "schema" else super().__getitem__(key)
+
+        def keys(self) -> list[str]:
+            """Return the keys of the JSON form."""
+            return ["schema", *super().keys()]
+
+
+def plain(value: Any) -> Any:
+    """Return a value of records, tuples and maps as dicts and lists, as JSON has them."""
+    if isinstance(value, Record):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return value
