@@ -70,7 +70,7 @@ def pruned_by(folder: Path, options: PruneOptions) -> dict[str, Any]:
     else:
         run, subject = begin(folder / "net.onnx", folder / "run", options, images=str(folder / "images.npy"))
     summary = prune_run(run, log, subject)
-    return {**summary, "cpu_seconds": round(time.process_time() - began, 1)}
+    return {**summary.to_dict(), "cpu_seconds": round(time.process_time() - began, 1)}
 
 
 def log(done: float, total: float, text: str) -> None:

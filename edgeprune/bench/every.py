@@ -10,11 +10,10 @@ from edgeprune.backends import Backend, ExportRecord
 from edgeprune.backends.record import FILE, export_command, is_exported
 from edgeprune.bench.run import bench_run
 from edgeprune.errors import BenchError, ConnectionLost, EdgePruneError
-from edgeprune.files.writing import write_json
 from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.records.bench import RuntimeRow, RuntimesTable, SkippedRuntime
 
 ALL = "all"  # in place of a runtime's name
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def bench_every(
     json_path: str | Path | None = None,
     progress: ProgressCallback | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> RuntimesTable:
     """Measure a run with every runtime whose files it has; each measurement is kept as `bench_run` keeps it.
 
     Args:
@@ -76,33 +75,17 @@ def bench_every(
         progress: called with ``(done, total, text)``.
         options: of `bench_run`.
 
-    Returns:
-        ``rows``, the fastest pruned network first, each with its runtime, precision and result; ``skipped``, with why.
-
     Raises:
         BenchError: nothing was exported, or nothing could be measured.
     """
-    if not is_exported(run):
-        raise BenchError(f"{run} has no export/{FILE}: make it with: edgeprune export {run}")
-    chosen = list(kinds(precision))
-    if not chosen:
-        known = sorted({kind.precision for kind in kinds()})
-        raise BenchError(f"unknown precision {precision!r}: known are {', '.join(known)}")
-    record = ExportRecord.read(run / "export", error=BenchError, hint=f"edgeprune export {run}")
+    chosen, record = _kinds_of(run, precision)
     report = progress or no_progress
-    rows: list[dict[str, Any]] = []
-    skipped: list[dict[str, str]] = []
+    rows: list[RuntimeRow] = []
+    skipped: list[SkippedRuntime] = []
     for index, kind in enumerate(chosen):
-        about = {"runtime": kind.runtime, "precision": kind.precision}
         reason = why_not(kind, record, run)
         if reason is None:
-            named = f"{kind.runtime} {kind.precision}"
-
-            def on_progress(
-                done: float, total: float, text: str, at: int = index, named: str = named
-            ) -> None:
-                report(at + done / max(total, 1), len(chosen), f"{named}: {text}")
-
+            on_progress = _part_of(report, index, len(chosen), f"{kind.runtime} {kind.precision}")
             try:
                 result = bench_run(
                     run, runtime=kind.runtime, precision=kind.precision, progress=on_progress, **options
@@ -112,13 +95,37 @@ def bench_every(
             except EdgePruneError as error:
                 reason = str(error)
             else:
-                rows.append({**about, "result": result})
+                rows.append(RuntimeRow(kind.runtime, kind.precision, result))
         if reason is not None:
-            skipped.append({**about, "why": reason})
+            skipped.append(SkippedRuntime(kind.runtime, kind.precision, reason))
     if not rows:
-        raise BenchError(f"nothing could be measured: {skipped[0]['runtime']}: {skipped[0]['why']}")
-    rows.sort(key=lambda row: row["result"]["models"]["pruned"]["latency_ms"]["p50"])
-    table = {"schema": SCHEMA, "run": str(run), "rows": rows, "skipped": skipped}
+        raise BenchError(f"nothing could be measured: {skipped[0].runtime}: {skipped[0].why}")
+    rows.sort(key=lambda row: row.result.models["pruned"].latency_ms.p50)
+    table = RuntimesTable(str(run), tuple(rows), tuple(skipped))
     if json_path is not None:
-        write_json(Path(json_path), table)
+        table.write(Path(json_path))
     return table
+
+
+def _kinds_of(run: Path, precision: str | None) -> tuple[list[Kind], ExportRecord]:
+    """Return what there is to measure, and the record of the run's export.
+
+    Raises:
+        BenchError: nothing was exported, or no runtime has the precision.
+    """
+    if not is_exported(run):
+        raise BenchError(f"{run} has no export/{FILE}: make it with: edgeprune export {run}")
+    chosen = list(kinds(precision))
+    if not chosen:
+        known = sorted({kind.precision for kind in kinds()})
+        raise BenchError(f"unknown precision {precision!r}: known are {', '.join(known)}")
+    return chosen, ExportRecord.read(run / "export", error=BenchError, hint=f"edgeprune export {run}")
+
+
+def _part_of(report: ProgressCallback, index: int, count: int, name: str) -> ProgressCallback:
+    """Return a callback that reports one of several measurements as a part of the whole."""
+
+    def on_progress(done: float, total: float, text: str) -> None:
+        report(index + done / max(total, 1), count, f"{name}: {text}")
+
+    return on_progress

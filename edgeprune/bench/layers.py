@@ -14,6 +14,7 @@ from typing import Any
 from edgeprune.backends.base import MODELS
 from edgeprune.bench.graph import OnnxGraph, read_graph
 from edgeprune.bench.session import Session
+from edgeprune.records.bench import LayerRow, LayerTime, LayerTimes
 
 PASSES = 4
 MOST_SECONDS = 1.0  # of one pass
@@ -64,19 +65,19 @@ class TimedLayer:
         self.reformat_ms = _sum(self.reformat_ms, copy.ms)
         self.reformats += 1
 
-    def report(self) -> dict[str, Any]:
-        """Return it as JSON; times are the median of the passes, with the lowest and the highest."""
-        return {
-            "ms": _middle(self.ms),
-            "low_ms": min(self.ms),
-            "high_ms": max(self.ms),
-            "padded": self.padded,
-            "reformats": self.reformats,
-            "reformat_ms": _middle(self.reformat_ms) if self.reformat_ms else 0.0,
-        }
+    def report(self) -> LayerTime:
+        """Return its record; times are the median of the passes, with the lowest and the highest."""
+        return LayerTime(
+            ms=_middle(self.ms),
+            low_ms=min(self.ms),
+            high_ms=max(self.ms),
+            padded=self.padded,
+            reformats=self.reformats,
+            reformat_ms=_middle(self.reformat_ms) if self.reformat_ms else 0.0,
+        )
 
 
-def measure_layers(session: Session, threads: int) -> dict[str, Any]:
+def measure_layers(session: Session, threads: int) -> LayerTimes:
     """Time the layers of both models, in turn, and compare them; see ``compare_layers``."""
     seconds = min(MOST_SECONDS, session.options.round_seconds)
     passes: dict[str, list[Layers]] = {name: [] for name in MODELS}
@@ -87,13 +88,13 @@ def measure_layers(session: Session, threads: int) -> dict[str, Any]:
     graphs = {name: read_graph(session.onnx_file(name)) for name in MODELS}
     parts = {name: merge_passes(passes[name], graphs[name]) for name in MODELS}
     rows = compare_layers(parts["baseline"], parts["pruned"], graphs)
-    return {
-        "passes": PASSES,
-        "seconds": seconds,
-        "rows": rows,
-        "total_ms": {name: sum(_middle(part.ms) for part in parts[name]) for name in MODELS},
-        "note": "timing single layers slows the whole down, so the totals are more than the latency",
-    }
+    return LayerTimes(
+        passes=PASSES,
+        seconds=seconds,
+        rows=tuple(rows),
+        total_ms={name: sum(_middle(part.ms) for part in parts[name]) for name in MODELS},
+        note="timing single layers slows the whole down, so the totals are more than the latency",
+    )
 
 
 def merge_passes(passes: Sequence[Layers], graph: OnnxGraph) -> list[TimedLayer]:
@@ -163,7 +164,7 @@ def compare_layers(
     baseline: Iterable[TimedLayer],
     pruned: Iterable[TimedLayer],
     graphs: Mapping[str, OnnxGraph] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[LayerRow]:
     """Join the layers of both models that share an ONNX node into rows, and compare each row.
 
     ``verdict`` is "faster", "slower" or "same" for the pruned model. What only one of them runs is "only in"
@@ -192,9 +193,7 @@ def compare_layers(
     return [_row(row.get("baseline"), row.get("pruned"), graphs or {}) for row in rows]
 
 
-def _row(
-    baseline: TimedLayer | None, pruned: TimedLayer | None, graphs: Mapping[str, OnnxGraph]
-) -> dict[str, Any]:
+def _row(baseline: TimedLayer | None, pruned: TimedLayer | None, graphs: Mapping[str, OnnxGraph]) -> LayerRow:
     present = [part for part in (baseline, pruned) if part is not None]
     nodes = frozenset[str]().union(*(part.nodes for part in present))
     row_verdict = verdict(baseline.ms if baseline else None, pruned.ms if pruned else None)
@@ -204,15 +203,15 @@ def _row(
     ratio = None
     if baseline is not None and pruned is not None and _middle(pruned.ms) > 0:
         ratio = _middle(baseline.ms) / _middle(pruned.ms)
-    return {
-        "onnx": sorted(nodes),
-        "kind": present[0].kind,
-        "verdict": row_verdict,
-        "ratio": ratio,
-        "gained_reformat": (pruned.reformats if pruned else 0) > (baseline.reformats if baseline else 0),
-        "baseline": baseline.report() if baseline else None,
-        "pruned": pruned.report() if pruned else None,
-    }
+    return LayerRow(
+        onnx=tuple(sorted(nodes)),
+        kind=present[0].kind,
+        verdict=row_verdict,
+        ratio=ratio,
+        gained_reformat=(pruned.reformats if pruned else 0) > (baseline.reformats if baseline else 0),
+        baseline=baseline.report() if baseline else None,
+        pruned=pruned.report() if pruned else None,
+    )
 
 
 def verdict(baseline: Sequence[float] | None, pruned: Sequence[float] | None) -> str:

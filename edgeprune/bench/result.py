@@ -1,74 +1,75 @@
-"""Turn the runner's rounds into the JSON that people and the report read."""
+"""Turn the runner's rounds into the record that people and the report read."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from edgeprune_target.machine_warnings import machine_warnings
+from msgspec.structs import replace
 
 from edgeprune.backends.base import MODELS
 from edgeprune.bench import stats
 from edgeprune.bench.compare import why_not_comparable
 from edgeprune.bench.options import BenchOptions
 from edgeprune.files.reading import sha256
+from edgeprune.records.bench import (
+    BenchResult,
+    EnergySource,
+    MachineReport,
+    MeasuredDevice,
+    MeasuredModel,
+    Settings,
+    SpeedupRange,
+    WarningRecord,
+)
 
-SCHEMA = 1
 MIN_WINDOW_S = 1.0  # below it, the energy of a piece of work drowns in that of everything around
 MIN_POWER_SAMPLES = 20  # fewer readings of power miss its ups and downs; a counter of joules misses nothing
 
 
-def empty_result(options: BenchOptions, fingerprint: dict[str, Any], threads: int) -> dict[str, Any]:
+def empty_result(
+    options: BenchOptions, fingerprint: Mapping[str, Any], threads: int, wished: str | None = None
+) -> BenchResult:
     """Return the result before the first round; ``complete`` becomes true after the last stage.
 
     Args:
         options: of the measurement.
         fingerprint: of the machine, as the runner's ``probe`` gives it.
         threads: of the runtime.
+        wished: the runtime that its profile prefers; None for the one that measures.
     """
     device = options.device
-    return {
-        "schema": SCHEMA,
-        "complete": False,
-        "edgeprune_version": version("edgeprune"),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": {
-            "name": device.name,
-            "title": device.title,
-            "host": options.host,
-            "assumed": device.assumed,
-            "fingerprint": fingerprint,
-        },
-        "settings": {
-            "runtime": device.runtime,
-            "runtime_wished": device.runtime,
-            "precision": device.precision,
-            "batch": options.batch,
-            "threads": threads,
-            "seconds": options.seconds,
-            "rounds": options.round_count,
-            "round_seconds": options.round_seconds,
-            "order": "AB BA, a fresh process per round",
-            "stretches": 1,
-            "discarded_rounds": [],
-            "paused_rounds": [],
-            "warm_up": None,
-            "feed": None,
-        },
-        "machine": None,
-        "models": {},
-        "replaced": [],
-        "speedup": None,
-        "speedup_undisturbed": None,
-        "layers": None,
-        "widths": None,
-        "warnings": [],
-    }
+    return BenchResult(
+        complete=False,
+        edgeprune_version=version("edgeprune"),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        device=MeasuredDevice(
+            name=device.name,
+            title=device.title,
+            host=options.host,
+            assumed=device.assumed,
+            fingerprint=fingerprint,
+        ),
+        settings=Settings(
+            runtime=device.runtime,
+            runtime_wished=wished or device.runtime,
+            precision=device.precision,
+            batch=options.batch,
+            threads=threads,
+            seconds=options.seconds,
+            rounds=options.round_count,
+            round_seconds=options.round_seconds,
+            order="AB BA, a fresh process per round",
+        ),
+        models={},
+        speedup=None,
+        warnings=(),
+    )
 
 
-def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> dict[str, Any]:
+def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> MeasuredModel:
     """Summarise the rounds of one model.
 
     ``memory_peak_bytes`` is the highest of all rounds, above the process before it loaded the model. Energy
@@ -80,23 +81,21 @@ def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> di
         batch: images per inference.
     """
     samples = [reply["samples_ns"] for reply in rounds]
-    return {
-        "file": str(path),
-        "sha256": sha256(path),
-        "size_bytes": path.stat().st_size,
-        "versions": rounds[0]["versions"],
-        "latency_ms": stats.latency_ms(samples),
-        "throughput_ips": stats.throughput_ips(samples, batch),
-        "round_spread": stats.round_spread(samples),
-        "load_ms": [reply["load_ns"] / stats.NS_PER_MS for reply in rounds],
+    return MeasuredModel(
+        file=str(path),
+        sha256=sha256(path),
+        size_bytes=path.stat().st_size,
+        versions=rounds[0]["versions"],
+        latency_ms=stats.latency_ms(samples),
+        throughput_ips=stats.throughput_ips(samples, batch),
+        round_spread=stats.round_spread(samples),
+        load_ms=tuple(reply["load_ns"] / stats.NS_PER_MS for reply in rounds),
         **memory(rounds),
         **energy(rounds),
         **engine(rounds),
-        "accuracy": None,
-        "accuracy_reason": "not measured yet",
-        "scores": None,
-        "samples_ns": samples,
-    }
+        accuracy_reason="not measured yet",
+        samples_ns=tuple(samples),
+    )
 
 
 def memory(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -124,19 +123,19 @@ def energy(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if has_net
         else None,
         "energy_reason": reason,
-        "energy": {
-            "sensor": parts[0]["sensor"],
-            "total_kind": parts[0]["total_kind"],
-            "total_rails": parts[0]["total_rails"],
-            "unit": parts[0]["unit"],
-            "rails_mj_per_inference": rails_mj(parts, runs),
-            "samples": samples,
-            "failed_reads": sum(part["failed_reads"] for part in parts),
-            "longest_gap_s": max((part["longest_gap_s"] or 0.0 for part in parts), default=0.0) or None,
-            "rate_hz": samples / span_s if span_s > 0 and reason is None else None,
-            "window_s": span_s,
-            "idle_w": [part["idle_w"] for part in parts],
-        },
+        "energy": EnergySource(
+            sensor=parts[0]["sensor"],
+            total_kind=parts[0]["total_kind"],
+            total_rails=tuple(parts[0]["total_rails"]),
+            unit=parts[0]["unit"],
+            rails_mj_per_inference=rails_mj(parts, runs),
+            samples=samples,
+            failed_reads=sum(part["failed_reads"] for part in parts),
+            longest_gap_s=max((part["longest_gap_s"] or 0.0 for part in parts), default=0.0) or None,
+            rate_hz=samples / span_s if span_s > 0 and reason is None else None,
+            window_s=span_s,
+            idle_w=tuple(part["idle_w"] for part in parts),
+        ),
     }
 
 
@@ -148,13 +147,17 @@ def engine(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     gpu = [reply["gpu_ns"] for reply in rounds if reply.get("gpu_ns")]
     enqueue = [reply["enqueue_ns"] for reply in rounds if reply.get("enqueue_ns")]
-    warnings = {warning["code"]: warning for reply in rounds for warning in reply.get("engine_warnings", [])}
+    warnings = {
+        warning["code"]: WarningRecord(warning["code"], warning["message"])
+        for reply in rounds
+        for warning in reply.get("engine_warnings", [])
+    }
     return {
         "engine": rounds[-1].get("engine"),
         "gpu_latency_ms": stats.latency_ms(gpu) if gpu else None,
         "enqueue_ms": stats.latency_ms(enqueue) if enqueue else None,
         "device_memory": rounds[-1].get("device_memory"),
-        "engine_warnings": list(warnings.values()),
+        "engine_warnings": tuple(warnings.values()),
     }
 
 
@@ -171,7 +174,7 @@ def why_no_energy(parts: Sequence[dict[str, Any]]) -> str | None:
             return str(part["reason"])
         if part["gross_j"] <= 0:
             return f"the sensor {part['sensor']} gave {part['gross_j']:g} J, which cannot be: measure again"
-        mixed = why_not_comparable(parts[0], part)
+        mixed = why_not_comparable(_source(parts[0]), _source(part))
         if mixed:
             return f"the rounds were not measured alike: {mixed}"
     span_s, samples = sum(part["window_s"] for part in parts), sum(part["samples"] for part in parts)
@@ -182,7 +185,11 @@ def why_no_energy(parts: Sequence[dict[str, Any]]) -> str | None:
     return None
 
 
-def machine_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _source(part: dict[str, Any]) -> EnergySource:
+    return EnergySource(total_kind=part["total_kind"], total_rails=tuple(part["total_rails"]))
+
+
+def machine_report(rounds: Sequence[dict[str, Any]]) -> MachineReport:
     """Report the machine before the first round and after the last, what was observed, and warnings.
 
     ``rounds`` are those of all models. A measurement that was resumed has several segments, between which the
@@ -193,11 +200,11 @@ def machine_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for reply in rounds:
         segments.setdefault(reply.get("stretch", 0), []).append(reply)
     reports = [segment_report(segments[number]) for number in sorted(segments)]
-    warnings = {warning["code"]: warning for report in reports for warning in report["warnings"]}
-    return {**reports[-1], "warnings": list(warnings.values())}
+    warnings = {warning.code: warning for report in reports for warning in report.warnings}
+    return replace(reports[-1], warnings=tuple(warnings.values()))
 
 
-def segment_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def segment_report(rounds: Sequence[dict[str, Any]]) -> MachineReport:
     """Report the machine for rounds that followed each other.
 
     They are sorted in the order in which they were measured; samples of different rounds are kept apart, and
@@ -213,20 +220,16 @@ def segment_report(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     watched = {"gpu_hz": gpu_hz, "warmest_c": warmest, "period_s": ordered[0]["watched"]["period_s"]}
     samples = [reply.get("gpu_ns") or reply["samples_ns"] for reply in ordered]
     uses_gpu = any(reply["uses_gpu"] for reply in ordered)
-    return {
-        "before": before,
-        "after": after,
-        "watched": watched,
-        "warnings": machine_warnings(before, after, watched, samples, uses_gpu),
-    }
+    warnings = machine_warnings(before, after, watched, samples, uses_gpu)
+    return MachineReport(before, after, watched, tuple(map(WarningRecord.from_dict, warnings)))
 
 
-def speedup_report(models: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def speedup_report(models: Mapping[str, MeasuredModel]) -> dict[str, SpeedupRange | None]:
     """Return the paired speedup of ``pruned`` over ``baseline``, and the undisturbed one; None for a model alone."""
     if len(models) < len(MODELS):
         return {"speedup": None, "speedup_undisturbed": None}
-    samples = [models[name]["samples_ns"] for name in MODELS]
+    samples = [models[name].samples_ns for name in MODELS]
     return {
-        "speedup": asdict(stats.speedup(*samples)),
-        "speedup_undisturbed": asdict(stats.undisturbed_speedup(*samples)),
+        "speedup": stats.speedup(*samples),
+        "speedup_undisturbed": stats.undisturbed_speedup(*samples),
     }

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgeprune.backends.base import MODELS
 from edgeprune.backends.inputs import check_same_inputs, fed_shapes, merged, onnx_inputs
 from edgeprune.backends.subjects import Subjects, run_subjects
 from edgeprune.bench.accuracy import Batches, Scorer, no_accuracy
-from edgeprune.bench.compare import refuse_mixed_energy
+from edgeprune.bench.compare import without_mixed_energy
 from edgeprune.bench.copies import changed_since, private_copies
 from edgeprune.bench.detect import find_device
 from edgeprune.bench.files import (
@@ -24,19 +26,20 @@ from edgeprune.bench.hosts import Host
 from edgeprune.bench.journal import Journal
 from edgeprune.bench.layers import measure_layers
 from edgeprune.bench.local import LocalTransport, Transport
-from edgeprune.bench.options import BenchOptions, check_writable
+from edgeprune.bench.options import BenchOptions
+from edgeprune.bench.places import Places
 from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
 from edgeprune.bench.session import Session, interruption
 from edgeprune.bench.warnings import warnings_for
 from edgeprune.devices import CPU, Device, confirm, load_device
 from edgeprune.errors import BenchError
 from edgeprune.files.locks import held
-from edgeprune.files.paths import explained, is_stream
-from edgeprune.files.writing import write_json
 from edgeprune.processes.progress import ProgressCallback
+from edgeprune.records.bench import BenchResult, WidthsReport
 from edgeprune.tasks import Classification, Task
 
-Save = Callable[[dict[str, Any]], None]
+Save = Callable[[BenchResult], None]
+WidthsOf = Callable[[Path | None, BenchResult], WidthsReport]
 NOT_ASKED = "not asked for"
 
 
@@ -55,9 +58,9 @@ def bench_run(
     host: Host | None = None,
     assume_device: bool = False,
     resume: bool = False,
-    widths: Callable[[Path | None, Mapping[str, Any]], dict[str, Any]] | None = None,
+    widths: WidthsOf | None = None,
     progress: ProgressCallback | None = None,
-) -> dict[str, Any]:
+) -> BenchResult:
     """Measure a run's exported baseline and pruned model against each other, or any other subjects.
 
     The result is written to ``bench/DEVICE.json`` of the run, or of the folder that the subjects are kept in.
@@ -96,51 +99,55 @@ def bench_run(
     """
     subjects = subjects if isinstance(subjects, Subjects) else run_subjects(Path(subjects))
     models = files_of(subjects)
-    if resume and subjects.folder is None and json_path is None:
-        raise BenchError("nothing keeps the rounds to resume from: measure with `out` or a result file")
-    if layers and len(models.names) < len(MODELS):
-        raise BenchError("`layers` compares the layers of two models: name both")
+    _check_options(subjects, models, keeps=json_path is not None, resume=resume, layers=layers)
     transport, profile = reached(device, host, assume=assume_device)
-    name = host.name if host else None
     profile = measuring_with(profile, runtime, precision)
-    options = BenchOptions(profile, batch=batch, threads=threads, seconds=seconds, host=name)
+    options = BenchOptions(
+        profile, batch=batch, threads=threads, seconds=seconds, host=host.name if host else None
+    )
     shapes, images = fed_by(subjects, models, batch)
-    options = replace(options, batch=images)
     label = ".".join(filter(None, (profile.name, "-".join(filter(None, (runtime, precision))))))
-    inside = [] if subjects.folder is None else [subjects.folder / "bench" / f"{label}.json"]
-    places = inside if json_path is None else [*inside, Path(json_path)]
-    for path in places:
-        check_writable(path)
+    places = Places.of(subjects.folder, label, json_path)
     with nullcontext() if subjects.folder is None else held(subjects.folder):
         if host:
             host.leave_profile(profile, transport)
-        kept = next((path for path in places if not is_stream(path)), None)
-        partial = kept and kept.with_name(f"{kept.name}.partial")
-        journal = Journal(kept.with_name(f"{kept.stem}.rounds.jsonl"), resume) if kept else None
+        journal = places.journal(resume)
         result = bench_models(
             models,
             shapes,
-            options=options,
+            options=replace(options, batch=images),
             batches=subjects.test_batches if accuracy and subjects.data else None,
             why_no_score=subjects.why_no_score if accuracy else NOT_ASKED,
             task=subjects.task,
             transport=transport,
-            save=(lambda so_far: write_json(partial, so_far)) if partial else None,
+            save=places.saving,
             layers=layers,
             journal=journal,
             progress=progress,
         )
-        for model, origin in subjects.origins.items():
-            result["models"][model]["origin"] = origin
+        result = _with_origins(result, subjects.origins)
         if widths:
-            result["widths"] = widths(models.onnx(models.names[-1]), result)
-        for path in places:
-            write_json(path, result)
-        if partial and journal:
-            with explained(partial):
-                partial.unlink(missing_ok=True)
-            journal.drop()
+            onnx = models.onnx(models.names[-1])
+            result = msgspec.structs.replace(result, widths=widths(onnx, result))
+        places.publish(result, journal)
     return result
+
+
+def _check_options(subjects: Subjects, models: Files, *, keeps: bool, resume: bool, layers: bool) -> None:
+    """Raise BenchError for what cannot be: layers of one model, or a measurement resumed that nothing keeps."""
+    if resume and subjects.folder is None and not keeps:
+        raise BenchError("nothing keeps the rounds to resume from: measure with `out` or a result file")
+    if layers and len(models.names) < len(MODELS):
+        raise BenchError("`layers` compares the layers of two models: name both")
+
+
+def _with_origins(result: BenchResult, origins: Mapping[str, str]) -> BenchResult:
+    """Return the result with what each model's file was made from."""
+    models = {
+        name: msgspec.structs.replace(model, origin=origins[name]) if name in origins else model
+        for name, model in result.models.items()
+    }
+    return msgspec.structs.replace(result, models=models)
 
 
 def reached(device: str | None, host: Host | None, *, assume: bool = False) -> tuple[Transport, Device]:
@@ -173,7 +180,7 @@ def bench_models(
     layers: bool = False,
     journal: Journal | None = None,
     progress: ProgressCallback | None = None,
-) -> dict[str, Any]:
+) -> BenchResult:
     """Measure two model files against each other, or one alone; they need no run, and may be the same file.
 
     Args:
@@ -208,15 +215,16 @@ def bench_models(
     with private_copies(session.files) as copies:
         session = replace(session, files=copies, originals=session.files)
         result = initial_result(session, fingerprint, wished)
-        session = measure_speed(session, result, save, journal)
+        session, result = measure_speed(session, result, save, journal)
         if layers:
-            result["layers"] = measure_layers(session, result["settings"]["threads"])
+            times = measure_layers(session, result.settings.threads)
+            result = msgspec.structs.replace(result, layers=times)
             save(result)
-        add_scores(result, session, task, batches, why_no_score)
-        hashes = {name: model["sha256"] for name, model in result["models"].items()}
-    result["replaced"] = changed_since(session.originals, hashes)
-    result["warnings"] = warnings_for(result)
-    result["complete"] = True
+        result = with_scores(result, session, task, batches, why_no_score)
+        hashes = {name: model.sha256 for name, model in result.models.items()}
+    replaced = tuple(changed_since(session.originals, hashes))
+    result = msgspec.structs.replace(result, replaced=replaced)
+    result = msgspec.structs.replace(result, warnings=warnings_for(result), complete=True)
     save(result)
     session.progress(session.total, session.total, "measured")
     return result
@@ -234,7 +242,7 @@ def probe_session(session: Session) -> tuple[Session, dict[str, Any], str]:
     return session.chosen(fingerprint), fingerprint, device.runtime
 
 
-def initial_result(session: Session, fingerprint: dict[str, Any], wished: str) -> dict[str, Any]:
+def initial_result(session: Session, fingerprint: dict[str, Any], wished: str) -> BenchResult:
     """Make the result before the first round.
 
     Args:
@@ -243,15 +251,13 @@ def initial_result(session: Session, fingerprint: dict[str, Any], wished: str) -
         wished: the runtime that its profile prefers.
     """
     threads = session.options.threads or fingerprint["cores_physical"]
-    result = empty_result(session.options, fingerprint, threads)
-    result["settings"]["runtime_wished"] = wished
-    return result
+    return empty_result(session.options, fingerprint, threads, wished)
 
 
 def measure_speed(
-    session: Session, result: dict[str, Any], save: Save, journal: Journal | None = None
-) -> Session:
-    """Measure all rounds, and write their summary into ``result``; return the session with the rounds.
+    session: Session, result: BenchResult, save: Save, journal: Journal | None = None
+) -> tuple[Session, BenchResult]:
+    """Measure all rounds; return the session with them, and the result with their summary.
 
     Args:
         session: with private copies of the files.
@@ -259,55 +265,61 @@ def measure_speed(
         save: called with the result after each pair.
         journal: keeps the rounds.
     """
-    threads = result["settings"]["threads"]
+    threads = result.settings.threads
     if journal:
-        about = session.about(result["device"]["fingerprint"], threads)
+        about = session.about(result.device.fingerprint, threads)
         session = session.resumed(journal.begin(about))
-        result["settings"]["stretches"] = session.segment + 1
+        settings = msgspec.structs.replace(result.settings, stretches=session.segment + 1)
+        result = msgspec.structs.replace(result, settings=settings)
     session.build(threads)
     for _ in session.paired_rounds(threads):
         if journal:
             journal.add({name: session.rounds[name][-1] for name in session.names})
-        fill_in(result, session)
+        result = with_rounds(result, session)
         save(result)
-    fill_in(result, session)
-    result.update(speedup_report(result["models"]))
-    result["warnings"] = warnings_for(result)
+    result = with_rounds(result, session)
+    result = msgspec.structs.replace(result, **speedup_report(result.models))
+    result = msgspec.structs.replace(result, warnings=warnings_for(result))
     save(result)
-    return session
+    return session, result
 
 
-def fill_in(result: dict[str, Any], session: Session) -> None:
-    """Write the summary of the rounds so far into ``result``."""
+def with_rounds(result: BenchResult, session: Session) -> BenchResult:
+    """Return the result with the summary of the rounds so far."""
     first = session.rounds[session.names[0]][0]
-    result["settings"].update(feed=first["feed"], warm_up=first["warm_up"])
-    result["settings"]["discarded_rounds"] = list(session.discarded)
     rounds = [reply for name in session.names for reply in session.rounds[name]]
     paused = [interruption([reply]) for reply in rounds]
-    result["settings"]["paused_rounds"] = [pause for pause in paused if pause is not None]
-    batch = session.options.batch
-    result["models"] = {
-        name: {
-            **model_report(session.files[name], session.rounds[name], batch),
-            "file": str((session.originals or session.files)[name]),
-        }
+    settings = msgspec.structs.replace(
+        result.settings,
+        feed=first["feed"],
+        warm_up=first["warm_up"],
+        discarded_rounds=tuple(session.discarded),
+        paused_rounds=tuple(pause for pause in paused if pause is not None),
+    )
+    files = session.originals or session.files
+    models = {
+        name: msgspec.structs.replace(
+            model_report(session.files[name], session.rounds[name], session.options.batch),
+            file=str(files[name]),
+        )
         for name in session.names
     }
-    refuse_mixed_energy(result["models"])
-    result["machine"] = machine_report(rounds)
+    return msgspec.structs.replace(
+        result, settings=settings, models=without_mixed_energy(models), machine=machine_report(rounds)
+    )
 
 
-def add_scores(
-    result: dict[str, Any],
+def with_scores(
+    result: BenchResult,
     session: Session,
     task: Callable[[], Task],
     batches: Callable[[], Batches] | None,
     why_no_score: str = NOT_ASKED,
-) -> None:
-    """Score the files on the test images, or record why not.
+) -> BenchResult:
+    """Return the result with the files' scores on the test images, or with why there are none.
 
     Args:
-        result: of the measurement; each model gets its scores.
+        result: of the measurement.
         session: after the last round.
         task: returns what has the metrics.
         batches: gives batches of normalised test images; None when no accuracy was requested.
@@ -315,14 +327,14 @@ def add_scores(
     """
     scores = no_accuracy(session.names, why_no_score)
     if batches:
-        settings = result["settings"]
-        scorer = Scorer(session.transport, settings["runtime"], settings["threads"], session.scored)
+        settings = result.settings
+        scorer = Scorer(session.transport, settings.runtime, settings.threads, session.scored)
         batch = session.options.batch if session.builds_engines else scorer.batch
         scorer = replace(scorer, batch=batch, words=tuple(session.scoring_words()), task=task())
         scores = scorer.score_all(session.files, batches)
-        result["metric"] = scorer.task.metric.to_dict()
-    for name in session.names:
-        result["models"][name].update(scores[name])
+        result = msgspec.structs.replace(result, metric=scorer.task.metric.record())
+    models = {name: msgspec.structs.replace(result.models[name], **scores[name]) for name in session.names}
+    return msgspec.structs.replace(result, models=models)
 
 
 def files_of(models: Mapping[str, str | Path] | Files | Subjects) -> Files:

@@ -25,9 +25,9 @@ MOST_DISCARDED = 4  # pairs of rounds; a machine that keeps stopping is what it 
 Round = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Session:
-    """What is measured and how it is reached; ``rounds`` fills up.
+    """What is measured and how it is reached; ``rounds`` and ``discarded`` fill up.
 
     Attributes:
         files: name -> model file, as it is measured.

@@ -1,9 +1,10 @@
 """Compute statistics of a measurement: pure functions of samples, in ns, a list per round."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from edgeprune.records.bench import LatencyRecord, SpeedupRange
 
 Rounds = Sequence[Sequence[int]]
 
@@ -22,24 +23,12 @@ UNDISTURBED = (
 )
 
 
-@dataclass(frozen=True)
-class Speedup:
-    """A ratio of latencies with its confidence interval; above 1, the second model is faster."""
-
-    value: float
-    low: float
-    high: float
-    confidence: float
-    method: str
-    pairs: int
-
-
-def latency_ms(rounds: Rounds) -> dict[str, float]:
+def latency_ms(rounds: Rounds) -> LatencyRecord:
     """Return p10, p50, p90, p99 (interpolated linearly) and mean over the samples of all rounds, ms."""
     samples = np.concatenate([np.asarray(samples, dtype=np.float64) for samples in rounds]) / NS_PER_MS
     places = {"p10": QUIET, "p50": 0.5, "p90": 0.9, "p99": 0.99}
     quantiles = {name: float(np.quantile(samples, place)) for name, place in places.items()}
-    return {**quantiles, "mean": float(samples.mean())}
+    return LatencyRecord(**quantiles, mean=float(samples.mean()))
 
 
 def throughput_ips(rounds: Rounds, batch: int) -> float:
@@ -61,7 +50,7 @@ def round_spread(rounds: Rounds) -> float | None:
 
 def speedup(
     baseline: Rounds, pruned: Rounds, *, confidence: float = CONFIDENCE, draws: int = DRAWS, seed: int = 0
-) -> Speedup:
+) -> SpeedupRange:
     """Return the paired speedup of ``pruned`` over ``baseline``: each round with its partner.
 
     The two rounds of a pair follow each other, so that slow changes (clock, temperature, noisy co-tenants)
@@ -83,12 +72,19 @@ def speedup(
     chosen = np.random.default_rng(seed).integers(0, pairs, (draws, pairs))
     tail = expanded_tail(pairs, confidence)
     low, high = np.quantile(np.median(ratios[chosen], axis=1), [tail, 1 - tail])
-    return Speedup(float(np.median(ratios)), float(low), float(high), confidence, METHOD, pairs)
+    return SpeedupRange(
+        value=float(np.median(ratios)),
+        low=float(low),
+        high=float(high),
+        confidence=confidence,
+        method=METHOD,
+        pairs=pairs,
+    )
 
 
 def undisturbed_speedup(
     baseline: Rounds, pruned: Rounds, *, confidence: float = CONFIDENCE, draws: int = 2000, seed: int = 0
-) -> Speedup:
+) -> SpeedupRange:
     """Return the speedup while co-tenants leave the cores alone: by the fast samples of both models.
 
     On a shared machine a noisy co-tenant slows a core down to two thirds for milliseconds or seconds, at
@@ -118,7 +114,14 @@ def undisturbed_speedup(
     value, *drawn = _low_quantiles(baseline, weights) / _low_quantiles(pruned, weights)
     tail = expanded_tail(pairs, confidence)
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Speedup(float(value), float(low), float(high), confidence, UNDISTURBED, pairs)
+    return SpeedupRange(
+        value=float(value),
+        low=float(low),
+        high=float(high),
+        confidence=confidence,
+        method=UNDISTURBED,
+        pairs=pairs,
+    )
 
 
 def _low_quantiles(rounds: Rounds, weights: np.ndarray) -> np.ndarray:

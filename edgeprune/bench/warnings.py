@@ -1,9 +1,10 @@
 """Warn about a measurement: codes with a sentence each, as a pure function of the result."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from edgeprune_target.clocks import locked
+
+from edgeprune.records.bench import BenchResult, WarningRecord
 
 NOISY_SPREAD = 0.05  # a model against itself varies by about 1 % from round to round on an idle machine
 FEW_SAMPLES = 100  # below it, p99 is the slowest sample or an interpolation towards it
@@ -12,12 +13,11 @@ SURE_WINDOW_S = 10.0  # 200 samples of a board's sensor chip; below, slow swings
 LONG_GAP_S = 1.0  # twenty readings of a board's sensor chip missed
 CLOCKS = "clocks_not_locked"
 
-Result = dict[str, Any]
 CodedWarning = tuple[str, str]  # (code, message)
 
 
-def warnings_for(result: Result) -> list[dict[str, str]]:
-    """Return all warnings about ``result`` as a list of ``{"code", "message"}``."""
+def warnings_for(result: BenchResult) -> tuple[WarningRecord, ...]:
+    """Return all warnings about ``result``."""
     checks = (
         device_assumed,
         resumed,
@@ -37,23 +37,23 @@ def warnings_for(result: Result) -> list[dict[str, str]]:
         short_energy,
         accuracy_unavailable,
     )
-    return [{"code": code, "message": message} for check in checks for code, message in check(result)]
+    return tuple(WarningRecord(code, message) for check in checks for code, message in check(result))
 
 
-def device_assumed(result: Result) -> Iterator[CodedWarning]:
+def device_assumed(result: BenchResult) -> Iterator[CodedWarning]:
     """Report a profile that the machine contradicts."""
-    device = result["device"]
-    if device.get("assumed"):
+    device = result.device
+    if device.assumed:
         yield (
             "device_assumed",
-            f"{device['title']} was assumed (--assume-device); the machine is {device['assumed']}, so that "
-            f"nothing here was measured on a {device['name']}",
+            f"{device.title} was assumed (--assume-device); the machine is {device.assumed}, so that "
+            f"nothing here was measured on a {device.name}",
         )
 
 
-def resumed(result: Result) -> Iterator[CodedWarning]:
+def resumed(result: BenchResult) -> Iterator[CodedWarning]:
     """Report a measurement that was interrupted and resumed."""
-    segments = result["settings"]["stretches"]
+    segments = result.settings.stretches
     if segments > 1:
         yield (
             "resumed",
@@ -62,9 +62,9 @@ def resumed(result: Result) -> Iterator[CodedWarning]:
         )
 
 
-def paused(result: Result) -> Iterator[CodedWarning]:
+def paused(result: BenchResult) -> Iterator[CodedWarning]:
     """Report what stopped the runner inside its measuring windows, whether it was measured again or not."""
-    kept, again = (result["settings"].get(f"{name}_rounds", []) for name in ("paused", "discarded"))
+    kept, again = result.settings.paused_rounds, result.settings.discarded_rounds
     if again:
         yield (
             "rounds_discarded",
@@ -79,20 +79,21 @@ def paused(result: Result) -> Iterator[CodedWarning]:
         )
 
 
-def replaced(result: Result) -> Iterator[CodedWarning]:
+def replaced(result: BenchResult) -> Iterator[CodedWarning]:
     """Report files that were replaced while their copies were measured."""
-    for name in result.get("replaced", []):
+    for name in result.replaced:
+        model = result.models[name]
         yield (
             "file_replaced",
-            f"{name}: {result['models'][name]['file']} was replaced while it was measured; the result is of "
-            f"the original file (sha256 {result['models'][name]['sha256'][:12]})",
+            f"{name}: {model.file} was replaced while it was measured; the result is of "
+            f"the original file (sha256 {model.sha256[:12]})",
         )
 
 
-def noisy(result: Result) -> Iterator[CodedWarning]:
+def noisy(result: BenchResult) -> Iterator[CodedWarning]:
     """Report models whose median latency varies between rounds."""
-    for name, model in result["models"].items():
-        spread = model["round_spread"]
+    for name, model in result.models.items():
+        spread = model.round_spread
         if spread is not None and spread > NOISY_SPREAD:
             yield (
                 "noisy",
@@ -100,23 +101,23 @@ def noisy(result: Result) -> Iterator[CodedWarning]:
             )
 
 
-def undisturbed(result: Result) -> Iterator[CodedWarning]:
+def undisturbed(result: BenchResult) -> Iterator[CodedWarning]:
     """Report the speedup by the fast samples where rounds vary and that speedup is more certain."""
-    fast, medians = result.get("speedup_undisturbed"), result["speedup"]
-    if not fast or not any(True for _ in noisy(result)):
+    fast, medians = result.speedup_undisturbed, result.speedup
+    if fast is None or medians is None or not any(True for _ in noisy(result)):
         return
-    if fast["high"] - fast["low"] < medians["high"] - medians["low"]:
+    if fast.high - fast.low < medians.high - medians.low:
         yield (
             "undisturbed",
             "by the 10th percentiles, which are more certain here than the medians, the speedup is "
-            f"{fast['value']:.2f}x ({fast['low']:.2f} to {fast['high']:.2f})",
+            f"{fast.value:.2f}x ({fast.low:.2f} to {fast.high:.2f})",
         )
 
 
-def few_samples(result: Result) -> Iterator[CodedWarning]:
+def few_samples(result: BenchResult) -> Iterator[CodedWarning]:
     """Report models with too few inferences for a p99."""
-    for name, model in result["models"].items():
-        count = sum(len(samples) for samples in model["samples_ns"])
+    for name, model in result.models.items():
+        count = sum(len(samples) for samples in model.samples_ns)
         if count < FEW_SAMPLES:
             yield (
                 "few_samples",
@@ -124,25 +125,25 @@ def few_samples(result: Result) -> Iterator[CodedWarning]:
             )
 
 
-def not_faster(result: Result) -> Iterator[CodedWarning]:
+def not_faster(result: BenchResult) -> Iterator[CodedWarning]:
     """Report a speedup whose confidence interval is not entirely above 1."""
-    speedup = result["speedup"]
-    if speedup is None or speedup["low"] > 1.0:
+    speedup = result.speedup
+    if speedup is None or speedup.low > 1.0:
         return
-    if speedup["high"] < 1.0:
-        what = f"the pruned model is slower ({speedup['value']:.2f} times the baseline's speed)"
+    if speedup.high < 1.0:
+        what = f"the pruned model is slower ({speedup.value:.2f} times the baseline's speed)"
     else:
-        what = f"no speedup is shown (the interval {speedup['low']:.3f} to {speedup['high']:.3f} contains 1)"
+        what = f"no speedup is shown (the interval {speedup.low:.3f} to {speedup.high:.3f} contains 1)"
     yield (
         "not_faster",
         f"{what}; channel counts off the device's alignment are the usual cause, which "
-        f"train-prune --target latency=0.5 --target-device {result['device']['name']} avoids",
+        f"train-prune --target latency=0.5 --target-device {result.device.name} avoids",
     )
 
 
-def machine_loaded(result: Result) -> Iterator[CodedWarning]:
+def machine_loaded(result: BenchResult) -> Iterator[CodedWarning]:
     """Report other work just before the start, by busy cores or else by the load average."""
-    machine, threads = result["device"]["fingerprint"], result["settings"]["threads"]
+    machine, threads = result.device.fingerprint, result.settings.threads
     load = machine["load_average"][0] if machine["load_average"] else None
     busy = machine["busy_cores"] if machine["busy_cores"] is not None else load
     if busy is not None and machine["cores_online"] - busy < FREE_SHARE * min(
@@ -156,9 +157,9 @@ def machine_loaded(result: Result) -> Iterator[CodedWarning]:
         )
 
 
-def too_many_threads(result: Result) -> Iterator[CodedWarning]:
+def too_many_threads(result: BenchResult) -> Iterator[CodedWarning]:
     """Report more threads than physical cores."""
-    threads, cores = result["settings"]["threads"], result["device"]["fingerprint"]["cores_physical"]
+    threads, cores = result.settings.threads, result.device.fingerprint["cores_physical"]
     if threads > cores:
         yield (
             "too_many_threads",
@@ -166,10 +167,10 @@ def too_many_threads(result: Result) -> Iterator[CodedWarning]:
         )
 
 
-def governor(result: Result) -> Iterator[CodedWarning]:
+def governor(result: BenchResult) -> Iterator[CodedWarning]:
     """Report a governor that scales the clock with the load, unless the clocks are fixed (jetson_clocks)."""
-    governors = result["device"]["fingerprint"]["governors"]
-    codes = [warning["code"] for warning in result["machine"]["warnings"]]
+    governors = result.device.fingerprint["governors"]
+    codes = [warning.code for warning in result.machine.warnings] if result.machine else []
     if governors and governors != ["performance"] and not clocks_held(result) and CLOCKS not in codes:
         yield (
             "governor",
@@ -178,65 +179,66 @@ def governor(result: Result) -> Iterator[CodedWarning]:
         )
 
 
-def clocks_held(result: Result) -> bool:
+def clocks_held(result: BenchResult) -> bool:
     """Return whether the lowest clock of every processor equals its highest."""
-    held = [locked(cpu, "khz") for cpu in result["machine"]["before"]["cpu"]["clocks"]]
+    clocks = result.machine.before["cpu"]["clocks"] if result.machine else []
+    held = [locked(cpu, "khz") for cpu in clocks]
     return bool(held) and all(held)
 
 
-def machine_warnings(result: Result) -> Iterator[CodedWarning]:
+def machine_warnings(result: BenchResult) -> Iterator[CodedWarning]:
     """Forward what the runner's states before and after show: clocks, heat, throttling, counters, swap."""
-    for warning in result["machine"]["warnings"]:
-        yield warning["code"], warning["message"]
+    for warning in result.machine.warnings if result.machine else ():
+        yield warning.code, warning.message
 
 
-def engine_warnings(result: Result) -> Iterator[CodedWarning]:
+def engine_warnings(result: BenchResult) -> Iterator[CodedWarning]:
     """Forward the runtime's warnings about the engine of each model."""
-    for name, model in result["models"].items():
-        for warning in model.get("engine_warnings") or []:
-            yield warning["code"], f"{name}: {warning['message']}"
+    for name, model in result.models.items():
+        for warning in model.engine_warnings:
+            yield warning.code, f"{name}: {warning.message}"
 
 
-def other_runtime(result: Result) -> Iterator[CodedWarning]:
+def other_runtime(result: BenchResult) -> Iterator[CodedWarning]:
     """Report a measurement with another runtime than the profile's first."""
-    settings = result["settings"]
-    if settings["runtime"] != settings["runtime_wished"]:
+    settings = result.settings
+    if settings.runtime_wished not in (None, settings.runtime):
         yield (
             "other_runtime",
-            f"{settings['runtime_wished']} is not on this device, so {settings['runtime']} was measured "
-            f"({settings['precision']}): its numbers say nothing about {settings['runtime_wished']}",
+            f"{settings.runtime_wished} is not on this device, so {settings.runtime} was measured "
+            f"({settings.precision}): its numbers say nothing about {settings.runtime_wished}",
         )
 
 
-def short_energy(result: Result) -> Iterator[CodedWarning]:
+def short_energy(result: BenchResult) -> Iterator[CodedWarning]:
     """Report an energy from too short a time, or with a gap in its readings."""
-    for name, model in result["models"].items():
-        energy = model["energy"]
-        if model["energy_mj_per_inference"] is None:
+    for name, model in result.models.items():
+        energy = model.energy
+        if model.energy_mj_per_inference is None:
             continue
-        if energy["window_s"] < SURE_WINDOW_S:
+        if energy.window_s < SURE_WINDOW_S:
             yield (
                 "short_energy",
-                f"{name}: the energy is of {energy['window_s']:.1f} s only; give --seconds {SURE_WINDOW_S:g} "
+                f"{name}: the energy is of {energy.window_s:.1f} s only; give --seconds {SURE_WINDOW_S:g} "
                 "or more for a reliable one",
             )
-        if energy["unit"] == "watts" and (energy["longest_gap_s"] or 0.0) > LONG_GAP_S:
+        if energy.unit == "watts" and (energy.longest_gap_s or 0.0) > LONG_GAP_S:
             yield (
                 "energy_gap",
-                f"{name}: the power sensor said nothing for {energy['longest_gap_s']:.1f} s; that gap was "
+                f"{name}: the power sensor said nothing for {energy.longest_gap_s:.1f} s; that gap was "
                 "interpolated",
             )
 
 
-def energy_unavailable(result: Result) -> Iterator[CodedWarning]:
+def energy_unavailable(result: BenchResult) -> Iterator[CodedWarning]:
     """Report a missing energy with its reason: once, since the models share the sensor."""
-    reasons = [model["energy_reason"] for model in result["models"].values() if model["energy_reason"]]
+    reasons = [model.energy_reason for model in result.models.values() if model.energy_reason]
     if reasons:
         yield "energy_unavailable", f"no energy: {reasons[0]}"
 
 
-def accuracy_unavailable(result: Result) -> Iterator[CodedWarning]:
+def accuracy_unavailable(result: BenchResult) -> Iterator[CodedWarning]:
     """Report an accuracy that was requested and could not be measured."""
-    for name, model in result["models"].items():
-        if model["accuracy"] is None and not model["accuracy_reason"].startswith("not "):
-            yield "accuracy_unavailable", f"{name}: no accuracy: {model['accuracy_reason']}"
+    for name, model in result.models.items():
+        if model.accuracy is None and not (model.accuracy_reason or "").startswith("not "):
+            yield "accuracy_unavailable", f"{name}: no accuracy: {model.accuracy_reason}"

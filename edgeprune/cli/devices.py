@@ -111,14 +111,14 @@ def bench(
         say(result)
         return
     rows = [*(size_rows(summary) if summary else []), *bench_rows(result)]
-    assumed = ", assumed" if result["device"]["assumed"] else ""
-    settings = result["settings"]
-    with_runtime = f"{settings['runtime']} {settings['precision']}, " if runtime or precision else ""
-    title = f"{subjects.title} on {result['device']['title']}{assumed} ({with_runtime}{settings['threads']} threads)"
-    lines = [*speedup_lines(result), widths_line(result["widths"]), *warning_lines(result)]
-    print_measurement(title, subjects.names, rows, lines)
-    if layers:
-        print_table(layers_title(result["layers"]), *layer_table(result["layers"]))
+    assumed = ", assumed" if result.device.assumed else ""
+    settings = result.settings
+    with_runtime = f"{settings.runtime} {settings.precision}, " if runtime or precision else ""
+    title = f"{subjects.title} on {result.device.title}{assumed} ({with_runtime}{settings.threads} threads)"
+    widths = [widths_line(result.widths)] if result.widths else []
+    print_measurement(title, subjects.names, rows, [*speedup_lines(result), *widths, *warning_lines(result)])
+    if result.layers:
+        print_table(layers_title(result.layers), *layer_table(result.layers))
 
 
 def _bench_every(run: Path, json_path: str | None, to_stdout: bool, **options: Any) -> None:
@@ -132,18 +132,18 @@ def _bench_every(run: Path, json_path: str | None, to_stdout: bool, **options: A
     """
     from edgeprune.bench import bench_every
     from edgeprune.reporting.console import print_table, progress_bars
-    from edgeprune.reporting.rows import runtimes_table, skipped_lines, warning_lines
+    from edgeprune.reporting.rows import runtimes_lines, runtimes_table, warning_lines
 
     with progress_bars() as progress:
         table = bench_every(run, json_path=json_path, progress=progress, **options)
     if to_stdout:
         say(table)
         return
-    result = table["rows"][0]["result"]
-    threads = result["settings"]["threads"]
-    print_table(f"{run} on {result['device']['title']} ({threads} threads)", *runtimes_table(table))
-    warnings = [line for row in table["rows"] for line in warning_lines(row["result"])]
-    for line in dict.fromkeys([*skipped_lines(table), *warnings]):
+    result = table.rows[0].result
+    title = f"{run} on {result.device.title} ({result.settings.threads} threads)"
+    print_table(title, *runtimes_table(table))
+    warnings = [line for row in table.rows for line in warning_lines(row.result)]
+    for line in dict.fromkeys([*runtimes_lines(table), *warnings]):
         echo(line)
 
 
@@ -276,10 +276,10 @@ def lut_show(source: str | None, to_json: bool) -> None:
     utilization = latency_tables.of_run(source)
     if to_json:
         say(utilization)
-    elif utilization["rows"] is None:
+    elif utilization.rows is None:
         echo(widths_line(utilization))
     else:
-        print_table(f"{source} by {utilization['lut']}", *widths_table(utilization["rows"]))
+        print_table(f"{source} by {utilization.lut}", *widths_table(utilization.rows))
         echo(widths_line(utilization))
 
 

@@ -108,9 +108,9 @@ def train_prune(
     if not world().is_main:
         return
     if to_json:
-        say({"run": str(place), **summary})
+        say({"run": str(place), **summary.to_dict()})
         return
-    print_rows(f"{place}", size_rows(summary), summary["notes"])
+    print_rows(f"{place}", size_rows(summary), summary.notes)
     echo(f"next: edgeprune export {place}{trusted}", err=True)
 
 

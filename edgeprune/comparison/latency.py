@@ -8,7 +8,6 @@ from edgeprune.backends.record import is_exported
 from edgeprune.bench import bench_run
 from edgeprune.errors import EdgePruneError, MovedError, StorageError
 from edgeprune.processes.progress import ProgressCallback
-from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
 
 DEVICE = "cpu"
@@ -46,19 +45,20 @@ def measured(row: Path) -> dict[str, Any]:
 
     Latencies are medians over single images, in milliseconds; the speedup is the median over pairs of rounds.
     """
-    result = read_record(_result(row), BenchResult, hint="remove it, and --resume measures the row again")
-    models, speedup = result["models"], result["speedup"]
+    result = BenchResult.read(_result(row), hint="remove it, and --resume measures the row again")
+    models, settings, speedup = result.models, result.settings, result.speedup
+    assert speedup is not None
     return {
-        "baseline_ms": models["baseline"]["latency_ms"]["p50"],
-        "pruned_ms": models["pruned"]["latency_ms"]["p50"],
-        "speedup": {key: speedup[key] for key in ("value", "low", "high", "confidence", "pairs")},
-        "batch": result["settings"]["batch"],
-        "threads": result["settings"]["threads"],
-        "seconds": result["settings"]["seconds"],
-        "runtime": result["settings"]["runtime"],
-        "versions": models["baseline"]["versions"],
-        "cpu": result["device"]["fingerprint"].get("cpu_model"),
-        "warnings": [warning["code"] for warning in result["warnings"]],
+        "baseline_ms": models["baseline"].latency_ms.p50,
+        "pruned_ms": models["pruned"].latency_ms.p50,
+        "speedup": {key: getattr(speedup, key) for key in ("value", "low", "high", "confidence", "pairs")},
+        "batch": settings.batch,
+        "threads": settings.threads,
+        "seconds": settings.seconds,
+        "runtime": settings.runtime,
+        "versions": models["baseline"].versions,
+        "cpu": result.device.fingerprint.get("cpu_model"),
+        "warnings": [warning.code for warning in result.warnings],
     }
 
 

@@ -79,13 +79,16 @@ def _record(folder: ComparisonFolder, row: PlannedRow, options: CompareOptions) 
             "latency_reason": unfinished,
         }
     summary = Run.open(place).summary()
-    pruned, metric = summary["models"]["pruned"], metric_of(summary)
+    pruned, metric = summary.models.pruned, metric_of(summary)
     record |= {
         "status": "done",
-        "accuracy_before": summary["models"]["settled"][metric.name],
-        "accuracy": pruned[metric.name],
-        **{key: summary[key] for key in ("params_fraction", "flops_fraction", "notes")},
-        **{key: pruned[key] for key in ("params", "flops")},
+        "accuracy_before": summary.models.settled.score(metric.name),
+        "accuracy": pruned.score(metric.name),
+        "params_fraction": summary.params_fraction,
+        "flops_fraction": summary.flops_fraction,
+        "notes": [*summary.notes],
+        "params": pruned.params,
+        "flops": pruned.flops,
     }
     return record | _latency(place, events, options)
 
@@ -166,8 +169,8 @@ def _baseline(folder: ComparisonFolder, options: CompareOptions, runs: list[Path
     if not runs:
         return record
     summary = Run.open(runs[0]).summary()
-    baseline = summary["models"]["baseline"]
-    record |= {key: baseline[key] for key in ("params", "flops", "test_images")}
+    baseline = summary.models.baseline
+    record |= {key: getattr(baseline, key) for key in ("params", "flops", "test_images")}
     if not options.moments:
-        record |= {"accuracy": baseline[metric_of(summary).name], "accuracy_reason": None}
+        record |= {"accuracy": baseline.score(metric_of(summary).name), "accuracy_reason": None}
     return record

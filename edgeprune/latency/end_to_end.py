@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from edgeprune_target.scratch import ScratchFolder
@@ -17,6 +17,7 @@ from edgeprune.graph.plan import Plan
 from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.calibrate import Measured
 from edgeprune.processes.distributed import world
+from edgeprune.records.bench import BenchResult, SpeedupRange
 from edgeprune.rewrite.compaction import compact
 
 SECONDS = 4.0  # of timed inference per model
@@ -137,17 +138,17 @@ class EndToEndTimer:
         )  # fmt: skip
         files = {"baseline": self.baseline_file, "pruned": pruned}
         result = bench_models(files, options=options, transport=where.transport)
-        return [times_of(result, 50, "speedup"), times_of(result, 10, "speedup_undisturbed")]
+        return [times_of(result, 50, result.speedup), times_of(result, 10, result.speedup_undisturbed)]
 
 
-def times_of(result: dict[str, Any], percentile: int, kind: str) -> PairedTimes:
+def times_of(result: BenchResult, percentile: int, interval: SpeedupRange | None) -> PairedTimes:
     """Return the times of a measurement at one percentile.
 
     Args:
         result: of `bench_models`.
         percentile: 50 or 10.
-        kind: key of the matching speedup in ``result``.
+        interval: the matching speedup of ``result``.
     """
-    baseline, pruned = (result["models"][name]["latency_ms"][f"p{percentile}"] for name in MODELS)
-    interval = result[kind]
-    return PairedTimes(baseline, pruned, interval["value"], interval["low"], interval["high"], percentile)
+    baseline, pruned = (getattr(result.models[name].latency_ms, f"p{percentile}") for name in MODELS)
+    assert interval is not None
+    return PairedTimes(baseline, pruned, interval.value, interval.low, interval.high, percentile)

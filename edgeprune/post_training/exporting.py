@@ -42,7 +42,7 @@ def write_export(
         for name, file in (("baseline", subject.file), ("pruned", pruned))
     )
     record = ExportRecord(
-        artifacts,
+        artifacts=artifacts,
         versions=versions(),
         settings={"opset": subject.file.opset, "images": 0},
         input=_described(subject.file.inputs[0]),

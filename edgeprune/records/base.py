@@ -21,13 +21,43 @@ FileKind = TypeVar("FileKind", bound="FileRecord")
 
 
 class Record(Struct, frozen=True):
-    """A part of a file that is read or written."""
+    """A part of a file that is read or written.
+
+    Class attributes:
+        FURTHER: name of the field, a map, whose items are further keys of the same JSON object; empty for none. Whoever
+            reads such an object gathers them: see `gathered`.
+    """
+
+    FURTHER: ClassVar[str] = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, with the keys of the file; fields that are unset are left out."""
+        return {key: plain(value) for key, value in self._items().items()}
+
+    def _items(self) -> dict[str, Any]:
+        """Return the values by their keys in the file."""
         pairs = zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True)
-        values = ((key, getattr(self, name)) for key, name in pairs)
-        return {key: plain(value) for key, value in values if value is not UNSET}
+        items: dict[str, Any] = {}
+        for key, name in pairs:
+            value = getattr(self, name)
+            if name == self.FURTHER:
+                items.update(value)
+            elif value is not UNSET:
+                items[key] = value
+        return items
+
+    @classmethod
+    def gathered(cls, value: Any) -> Any:
+        """Return a JSON object in which the numbers under further keys are gathered in the field `FURTHER`."""
+        if not isinstance(value, dict) or cls.FURTHER in value:
+            return value
+        known = {*cls.__struct_encode_fields__, "schema"}
+        further = {
+            key: number
+            for key, number in value.items()
+            if key not in known and (number is None or type(number) in (int, float))
+        }
+        return {**{key: item for key, item in value.items() if key not in further}, cls.FURTHER: further}
 
     @classmethod
     def from_dict(
@@ -55,10 +85,7 @@ class Record(Struct, frozen=True):
     if not TYPE_CHECKING:  # for users of the JSON; code in here reads attributes, which mypy checks
 
         def __getitem__(self, key: str) -> Any:
-            if key not in self:
-                raise KeyError(key)
-            place = self.__struct_encode_fields__.index(key)
-            return getattr(self, self.__struct_fields__[place])
+            return self._items()[key]
 
         def __contains__(self, key: object) -> bool:
             return key in self.keys()
@@ -68,8 +95,7 @@ class Record(Struct, frozen=True):
 
         def keys(self) -> list[str]:
             """Return the keys of the JSON form."""
-            pairs = zip(self.__struct_encode_fields__, self.__struct_fields__, strict=True)
-            return [key for key, name in pairs if getattr(self, name) is not UNSET]
+            return [*self._items()]
 
         def get(self, key: str, default: Any = None) -> Any:
             """Return an item, or ``default`` where there is none."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -23,6 +23,7 @@ from edgeprune.records.fields import (
     Steps,
     Width,
 )
+from edgeprune.records.metrics import StoredMetric
 
 LARGEST_IMAGE = 10**8  # values
 PLAN_HINT = "a keep-plan is what 'edgeprune search' or Plan.to_dict writes"
@@ -184,35 +185,64 @@ class ModelRecord(FileRecord, frozen=True):
         return record
 
 
-class JudgedModel(Struct):
-    """One model of a summary; metrics of other tasks than classification are further keys."""
+class JudgedModel(Record, frozen=True, kw_only=True):
+    """One model of a summary.
 
+    Attributes:
+        scores: the task's metrics on the test images, by name, each a key beside the others; ``accuracy`` has a field
+            of its own.
+        accuracy: a fraction, for classification.
+        test_images: number of images.
+        params: of the model.
+        flops: multiply-adds for one image.
+        size_bytes: of its file of weights.
+    """
+
+    FURTHER: ClassVar[str] = "scores"
+
+    scores: Mapping[str, float | None] = {}
+    accuracy: Share | UnsetType = UNSET
     test_images: Count
     params: Positive
     flops: Positive
     size_bytes: Count
-    accuracy: Share | UnsetType = UNSET
+
+    def score(self, metric: str) -> float:
+        """Return the value of a metric; raises RunError where the model was not scored by it."""
+        value = self.scores.get(metric, self.accuracy if metric == "accuracy" else None)
+        if value is None or isinstance(value, UnsetType):
+            raise RunError(f"summary.json has no `{metric}` of its models: was it cut or edited?")
+        return value
+
+    @classmethod
+    def of(cls, scores: Mapping[str, float], **about: int) -> "JudgedModel":
+        """Return the record of a model.
+
+        Args:
+            scores: by the task's metrics.
+            about: the other fields.
+        """
+        others = {name: value for name, value in scores.items() if name != "accuracy"}
+        return cls(scores=others, accuracy=scores.get("accuracy", UNSET), **about)
 
 
-class StoredMetric(Struct):
-    """The metric by which a run's models were compared."""
-
-    name: Name
-    unit: str
-    scale: Above0
-    higher_is_better: bool
-
-
-class JudgedModels(Struct):
-    """The models of a summary."""
+class JudgedModels(Record, frozen=True):
+    """The models of a summary: unpruned; pruned, before fine-tuning; and after it."""
 
     baseline: JudgedModel
     settled: JudgedModel
     pruned: JudgedModel
 
 
-class Outcome(Struct):
-    """A target and the fraction that was reached."""
+class Outcome(Record, frozen=True):
+    """A target and what was reached.
+
+    Attributes:
+        kind: the resource.
+        target: as it was asked for.
+        fraction: of the resource that should remain; None where a time was not measured.
+        got_fraction: that remains.
+    """
 
     kind: str
     target: str = field(name="asked")
@@ -220,18 +250,59 @@ class Outcome(Struct):
     got_fraction: Amount | None
 
 
-class Summary(Struct):
-    """summary.json."""
+Drop = Annotated[float, Meta(ge=-1, le=1)]
+
+
+class Summary(FileRecord, frozen=True, kw_only=True):
+    """summary.json: the result of a run.
+
+    Attributes:
+        target: the first one.
+        targets: all of them.
+        params_fraction: of the parameters that remain.
+        flops_fraction: of the FLOPs that remain.
+        task: its name.
+        metric: by which models are compared; None in the first versions' summaries, which are by accuracy.
+        drops: what the pruned model lost by the metric, as METRIC_drop, a key beside the others; ``accuracy_drop`` has
+            a field of its own.
+        accuracy_drop: for classification.
+        models: what was measured of them.
+        notes: what was asked and could not be done.
+    """
+
+    FURTHER: ClassVar[str] = "drops"
 
     target: Outcome
+    targets: tuple[Outcome, ...] = ()
     params_fraction: Amount
     flops_fraction: Amount
-    models: JudgedModels
-    notes: list[str]
-    accuracy_drop: Annotated[float, Meta(ge=-1, le=1)] | UnsetType = UNSET
     task: Name = "classification"
     metric: StoredMetric | None = None
-    targets: list[Outcome] = []
+    drops: Mapping[str, float | None] = {}
+    accuracy_drop: Drop | UnsetType = UNSET
+    models: JudgedModels
+    notes: tuple[str, ...]
+
+    def drop(self, metric: str) -> float | None:
+        """Return what the pruned model lost by a metric; None where models were not compared by it."""
+        own = None if isinstance(self.accuracy_drop, UnsetType) else self.accuracy_drop
+        return self.drops.get(f"{metric}_drop", own if metric == "accuracy" else None)
+
+    @classmethod
+    def upgraded(cls, value: Any, where: Path | str, *, error: type[EdgePruneError], hint: str) -> Any:  # noqa: ARG003
+        """Return the value with its metrics gathered.
+
+        Args:
+            value: as read, not yet checked.
+            where: the file, for the message.
+            error: class of the errors.
+            hint: the remedy, added to the message.
+        """
+        value = cls.gathered(value)
+        if isinstance(value, dict) and isinstance(value.get("models"), dict):
+            models = {name: JudgedModel.gathered(model) for name, model in value["models"].items()}
+            return {**value, "models": models}
+        return value
 
 
 class TimedAttempt(Struct):

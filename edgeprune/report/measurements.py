@@ -1,9 +1,10 @@
 """Sections about files: what was exported, and what was measured of it on devices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import quantiles
-from typing import Any
 
+from edgeprune.backends.record import ExportRecord
+from edgeprune.records.bench import BenchResult, LayerTime, LayerTimes, MeasuredModel, WarningRecord
 from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
 from edgeprune.report.charts import Estimate, Spread, estimate_chart, histogram, pair_bars, rounds_chart
 from edgeprune.reporting.rows import bench_rows, speedup_lines
@@ -46,7 +47,7 @@ IN_DOUBT = {
 SHOWN_LAYERS = 40
 
 
-def measured_sections(results: Sequence[dict[str, Any]], metric: Metric) -> list[Section]:
+def measured_sections(results: Sequence[BenchResult], metric: Metric) -> list[Section]:
     """Return a section for each measurement, after one that compares them.
 
     Args:
@@ -57,7 +58,7 @@ def measured_sections(results: Sequence[dict[str, Any]], metric: Metric) -> list
     return sections + [measurement(result) for result in results]
 
 
-def score(result: dict[str, Any], name: str, metric: Metric) -> float | None:
+def score(result: BenchResult, name: str, metric: Metric) -> float | None:
     """Return what a model's file scored on the device; None where it was not scored.
 
     Args:
@@ -65,17 +66,17 @@ def score(result: dict[str, Any], name: str, metric: Metric) -> float | None:
         name: of the model.
         metric: of the task.
     """
-    model = result["models"][name]
-    value: float | None = (model.get("scores") or {}).get(metric.name, model.get(metric.name))
-    return value
+    return result.models[name].score(metric.name)
 
 
-def speedups(results: Sequence[dict[str, Any]], metric: Metric) -> Section:
+def speedups(results: Sequence[BenchResult], metric: Metric) -> Section:
     """Return accuracy against measured speedup, one point for each device."""
     estimates, missing = [], []
     for result in results:
         before, after = (score(result, name, metric) for name in ("baseline", "pruned"))
-        speedup = result["speedup"]
+        speedup = result.speedup
+        if speedup is None:
+            continue
         if before is None or after is None:
             missing.append(f"{device_of(result)}: the files were not scored there, so it has no point.")
             continue
@@ -83,9 +84,9 @@ def speedups(results: Sequence[dict[str, Any]], metric: Metric) -> Section:
         estimates.append(
             Estimate(
                 device_of(result),
-                speedup["value"],
-                speedup["low"],
-                speedup["high"],
+                speedup.value,
+                speedup.low,
+                speedup.high,
                 metric.shown(after),
                 "pruned",
             )
@@ -96,7 +97,8 @@ def speedups(results: Sequence[dict[str, Any]], metric: Metric) -> Section:
         chart = estimate_chart(
             estimates, title=f"{metric.title} against speedup", x_title="measured speedup", y_title=title
         )
-        confidence = f"{100 * results[0]['speedup']['confidence']:.0f} %"
+        confidences = [result.speedup.confidence for result in results if result.speedup]
+        confidence = f"{100 * confidences[0]:.0f} %"
         caption = (
             f"Of the files, on the test images, against the measured speedup with its {confidence} interval."
         )
@@ -104,42 +106,41 @@ def speedups(results: Sequence[dict[str, Any]], metric: Metric) -> Section:
     return Section("Speedup", [*blocks, *[Remark(text, "note") for text in missing]])
 
 
-def device_of(result: dict[str, Any]) -> str:
+def device_of(result: BenchResult) -> str:
     """Return the device and the runtime of a measurement, for people."""
-    settings = result["settings"]
-    return f"{result['device']['name']}, {settings['runtime']} {settings['precision']}"
+    return f"{result.device.name}, {result.settings.runtime} {result.settings.precision}"
 
 
-def measurement(result: dict[str, Any]) -> Section:
+def measurement(result: BenchResult) -> Section:
     """Return one measurement: numbers, rounds, distribution, layers, energy, warnings."""
-    settings, device = result["settings"], result["device"]
-    machine = device["fingerprint"].get("cpu_model") or device["title"]
+    settings, device = result.settings, result.device
+    machine = device.fingerprint.get("cpu_model") or device.title
     how = (
-        f"{device['title']} ({machine}), {settings['runtime']} {settings['precision']}, batch {settings['batch']}, "
-        f"{settings['threads']} threads, {settings['seconds']:g} s for each model in alternating rounds."
+        f"{device.title} ({machine}), {settings.runtime} {settings.precision}, batch {settings.batch}, "
+        f"{settings.threads} threads, {settings.seconds:g} s for each model in alternating rounds."
     )
     rows = [(row.what, row.baseline, row.pruned, row.change) for row in bench_rows(result)]
     blocks: list[Block] = [Remark(how), *[Remark(line, label="Result") for line in speedup_lines(result)]]
     blocks.append(Table(("", "baseline", "pruned", "change"), rows))
-    blocks += _warnings(result["warnings"])
-    blocks += _latency(result["models"])
-    blocks += _layers(result.get("layers"))
-    blocks += _energy(result["models"])
+    blocks += _warnings(result.warnings)
+    blocks += _latency(result.models)
+    blocks += _layers(result.layers)
+    blocks += _energy(result.models)
     return Section(f"On {device_of(result)}", blocks)
 
 
-def _warnings(warnings: Sequence[dict[str, str]]) -> list[Block]:
+def _warnings(warnings: Sequence[WarningRecord]) -> list[Block]:
     blocks: list[Block] = []
     for warning in warnings:
-        doubt = IN_DOUBT.get(warning["code"])
-        text = warning["message"] + (f". In doubt: {doubt}." if doubt else "")
-        blocks.append(Remark(text, "warning", warning["code"]))
+        doubt = IN_DOUBT.get(warning.code)
+        text = warning.message + (f". In doubt: {doubt}." if doubt else "")
+        blocks.append(Remark(text, "warning", warning.code))
     return blocks
 
 
-def _latency(models: dict[str, Any]) -> list[Block]:
+def _latency(models: Mapping[str, MeasuredModel]) -> list[Block]:
     """Return the rounds and the distribution of single inferences."""
-    samples = {name: model.get("samples_ns") or [] for name, model in models.items()}
+    samples = {name: model.samples_ns for name, model in models.items()}
     if not all(any(rounds) for rounds in samples.values()):
         return []
     legend = [(name, name) for name in models]
@@ -167,22 +168,22 @@ def _spread(times_ns: Sequence[float]) -> Spread:
     return Spread(tenths[0], tenths[4], tenths[8])
 
 
-def _layers(layers: dict[str, Any] | None) -> list[Block]:
+def _layers(layers: LayerTimes | None) -> list[Block]:
     """Return the times of single layers, the slowest first, where they were measured."""
-    if not layers or not layers.get("rows"):
+    if not layers or not layers.rows:
         return []
     rows = [
         (
-            " + ".join(row["onnx"]) or "(runtime)",
-            _ms(row.get("baseline")),
-            _ms(row.get("pruned")),
-            row["verdict"],
+            " + ".join(row.onnx) or "(runtime)",
+            _ms(row.baseline),
+            _ms(row.pruned),
+            row.verdict,
         )
-        for row in layers["rows"]
+        for row in layers.rows
     ]
     slowest = sorted(rows, key=lambda row: -(row[1] or row[2] or 0.0))[:SHOWN_LAYERS]
     chart = pair_bars([row[:3] for row in slowest], title="Time of each layer", unit="ms")
-    note = layers["note"]
+    note = layers.note
     caption = f"Time of each layer, the slowest {len(slowest)} of {len(rows)}. {note[:1].upper()}{note[1:]}."
     table = Table(
         ("layer", "baseline, ms", "pruned, ms", "verdict"),
@@ -192,50 +193,46 @@ def _layers(layers: dict[str, Any] | None) -> list[Block]:
     return [Figure(chart, caption, legend), Folded("All layers, in the order of running", table)]
 
 
-def _ms(side: dict[str, Any] | None) -> float | None:
-    return None if not side else side["ms"]
+def _ms(side: LayerTime | None) -> float | None:
+    return None if side is None else side.ms
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _energy(models: dict[str, Any]) -> list[Block]:
+def _energy(models: Mapping[str, MeasuredModel]) -> list[Block]:
     """Return the energy by rail, where a sensor was read."""
-    rails = {
-        name: (model.get("energy") or {}).get("rails_mj_per_inference") or {}
-        for name, model in models.items()
-    }
+    rails = {name: model.energy.rails_mj_per_inference for name, model in models.items()}
     names = list(dict.fromkeys(rail for values in rails.values() for rail in values))
     if not names:
         return []
     both = ("baseline", "pruned")
-    rows = [(rail, *(rails.get(name, {}).get(rail) for name in both)) for rail in names]
+    before, after = (rails.get(name, {}) for name in both)
+    rows = [(rail, before.get(rail), after.get(rail)) for rail in names]
     chart = pair_bars(rows, title="Energy by rail", unit="mJ per inference")
     return [
         Figure(chart, "Energy per inference on each rail of the sensor.", [(name, name) for name in both])
     ]
 
 
-def exported(record: dict[str, Any] | None) -> Section:
+def exported(record: ExportRecord | None) -> Section:
     """Return what was exported, how far it is from torch, and what was skipped."""
     if record is None:
         return Section("Files")
     rows, skipped = [], []
-    for artifact in record["artifacts"]:
-        parity = artifact.get("parity") or {}
+    for artifact in record.artifacts:
+        parity = artifact.parity
         rows.append(
             (
-                artifact["file"] or f"{artifact['backend']} of {artifact['model']}",
-                artifact["precision"],
-                "-" if artifact["size_bytes"] is None else f"{artifact['size_bytes'] / 1e3:,.0f} kB",
-                "-" if "max_rel_diff" not in parity else f"{parity['max_rel_diff']:.1e}",
-                "-" if parity.get("top1_agreement") is None else f"{parity['top1_agreement']:.1%}",
+                artifact.file or f"{artifact.backend} of {artifact.model}",
+                artifact.precision,
+                "-" if artifact.size_bytes is None else f"{artifact.size_bytes / 1e3:,.0f} kB",
+                "-" if parity is None else f"{parity.max_rel_diff:.1e}",
+                "-" if parity is None else f"{parity.top1_agreement:.1%}",
             )
         )
-        if artifact["skipped_because"]:
-            skipped.append(
-                f"{artifact['backend']} of {artifact['model']} was skipped: {artifact['skipped_because']}"
-            )
+        if artifact.skipped_because:
+            skipped.append(f"{artifact.backend} of {artifact.model} was skipped: {artifact.skipped_because}")
     table = Table(("file", "precision", "size", "largest difference from torch", "same class"), rows)
     return Section("Files", [table, *[Remark(text, "note") for text in dict.fromkeys(skipped)]])

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.errors import RunError
 from edgeprune.files.paths import explained
 from edgeprune.files.writing import write_bytes
+from edgeprune.records.bench import BenchResult
+from edgeprune.records.runs import Summary
 from edgeprune.report.blocks import Block, Page
 from edgeprune.report.measurements import device_of, exported, measured_sections
 from edgeprune.report.reading import export_record, measurements, read_result
@@ -93,20 +95,19 @@ def _run_page(run: Run) -> Page:
     summary = run.summary()
     metric = metric_of(summary)
     results = measurements(run)
-    models = summary["models"]
-    before, after = (models[name][metric.name] for name in ("baseline", "pruned"))
+    before, after = (model.score(metric.name) for model in (summary.models.baseline, summary.models.pruned))
     facts = [
         (metric.text(after), f"{metric.title} ({metric.change(before, after)})", ""),
-        (f"{summary['flops_fraction']:.1%}", "of the FLOPs left", ""),
-        (f"{summary['params_fraction']:.1%}", "of the parameters left", ""),
+        (f"{summary.flops_fraction:.1%}", "of the FLOPs left", ""),
+        (f"{summary.params_fraction:.1%}", "of the parameters left", ""),
     ]
     for result in results:
-        speedup = result["speedup"]
-        kind = "good" if speedup["low"] > 1 else "bad"
-        interval = f"{speedup['low']:.2f} to {speedup['high']:.2f}"
-        facts.append(
-            (f"{speedup['value']:.2f}x", f"measured speedup on {device_of(result)} ({interval})", kind)
-        )
+        speedup = result.speedup
+        if speedup is None:
+            continue
+        kind = "good" if speedup.low > 1 else "bad"
+        interval = f"{speedup.low:.2f} to {speedup.high:.2f}"
+        facts.append((f"{speedup.value:.2f}x", f"measured speedup on {device_of(result)} ({interval})", kind))
     sections = [
         *run_sections(run, summary), *measured_sections(results, metric), exported(export_record(run)), settings(run)
     ]  # fmt: skip
@@ -119,16 +120,16 @@ def _run_page(run: Run) -> Page:
     )
 
 
-def _lead(summary: dict[str, Any], results: list[dict[str, Any]]) -> str:
+def _lead(summary: Summary, results: list[BenchResult]) -> str:
     """Return one sentence that says what came out, and what is not known."""
     metric = metric_of(summary)
-    before, after = (summary["models"][name][metric.name] for name in ("baseline", "pruned"))
+    before, after = (model.score(metric.name) for model in (summary.models.baseline, summary.models.pruned))
     scores = f"{metric.title} {metric.text(before)} before, {metric.text(after)} after"
-    sizes = f"Pruned for {summary['target']['asked']}: {scores}"
+    sizes = f"Pruned for {summary.target.target}: {scores}"
     if not results:
         return f"{sizes}. Whether it is faster is not known: nothing was measured yet (edgeprune bench)."
-    faster = [result for result in results if result["speedup"]["low"] > 1]
-    slower = [result for result in results if result["speedup"]["high"] < 1]
+    faster = [result for result in results if result.speedup and result.speedup.low > 1]
+    slower = [result for result in results if result.speedup and result.speedup.high < 1]
     open_ones = [result for result in results if result not in faster and result not in slower]
     parts = []
     verdicts = {"measurably faster": faster, "measurably slower": slower, "not measurably faster": open_ones}

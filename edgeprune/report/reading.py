@@ -4,16 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.backends.record import FILE as EXPORT_FILE
+from edgeprune.backends.record import ExportRecord
 from edgeprune.errors import RunError
 from edgeprune.files.reading import read_json
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
-from edgeprune.records.export import read_export
 from edgeprune.records.results import schema_of
 from edgeprune.runs.run import Run
 
 
-def measurements(run: Run) -> list[dict[str, Any]]:
+def measurements(run: Run) -> list[BenchResult]:
     """Return the finished measurements of a run, by the name of the device.
 
     Raises:
@@ -21,15 +21,13 @@ def measurements(run: Run) -> list[dict[str, Any]]:
     """
     paths = sorted((run.path / "bench").glob("*.json"))
     results = [
-        read_record(
-            path, BenchResult, hint=f"measure again with: edgeprune bench {run.path} --device {path.stem}"
-        )
+        BenchResult.read(path, hint=f"measure again with: edgeprune bench {run.path} --device {path.stem}")
         for path in paths
     ]
-    return [result for result in results if result.get("complete") is not False]
+    return [result for result in results if result.complete and result.speedup is not None]
 
 
-def export_record(run: Run) -> dict[str, Any] | None:
+def export_record(run: Run) -> ExportRecord | None:
     """Return a run's export.json; None where nothing was exported.
 
     Raises:
@@ -37,7 +35,9 @@ def export_record(run: Run) -> dict[str, Any] | None:
     """
     path = run.path / "export" / EXPORT_FILE
     return (
-        read_export(path, hint=f"export again with: edgeprune export {run.path}") if path.is_file() else None
+        ExportRecord.read(path.parent, hint=f"export again with: edgeprune export {run.path}")
+        if path.is_file()
+        else None
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from edgeprune.records.runs import Summary
 from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
 from edgeprune.report.charts import Band, Series, line_chart, width_chart
 from edgeprune.reporting.rows import size_rows
@@ -12,29 +13,29 @@ from edgeprune.tasks import Metric, metric_of
 STAGES = {"baseline": "baseline", "prune": "pruning", "finetune": "fine-tuning"}
 
 
-def run_sections(run: Run, summary: dict[str, Any]) -> list[Section]:
+def run_sections(run: Run, summary: Summary) -> list[Section]:
     """Return the sections that a run folder alone can fill.
 
     Args:
         run: a finished run.
-        summary: its summary.json.
+        summary: its summary.
     """
     metric = metric_of(summary)
     sections = [outcome(summary), course(run.training.metrics(), metric), widths(run)]
     return [section for section in sections if section.blocks]
 
 
-def outcome(summary: dict[str, Any]) -> Section:
+def outcome(summary: Summary) -> Section:
     """Return what was asked for, what was reached, and both models in numbers."""
-    targets = summary.get("targets") or [summary["target"]]
+    targets = summary.targets or (summary.target,)
     targets_table = Table(
         ("target", "asked for", "reached"),
-        [(target["kind"], target["asked"], _share(target["got_fraction"])) for target in targets],
+        [(target.kind, target.target, _share(target.got_fraction)) for target in targets],
         "Shares of the baseline.",
     )
     rows = [(row.what, row.baseline, row.pruned, row.change) for row in size_rows(summary)]
     blocks: list[Block] = [targets_table, Table(("", "baseline", "pruned", "change"), rows)]
-    blocks += [Remark(note, "note") for note in summary["notes"]]
+    blocks += [Remark(note, "note") for note in summary.notes]
     return Section("Asked and reached", blocks)
 
 
@@ -87,12 +88,12 @@ def widths(run: Run) -> Section:
     plans, _ = run.removals()
     if not plans:
         return Section("Widths")
-    before = {group["name"]: group["size"] for group in plans[0]["groups"] if group.get("size")}
+    before = {group.name: group.size for group in plans[0].groups if group.size}
     if not before:
         return Section(
             "Widths", [Remark("This run's version did not record the widths before pruning.", "note")]
         )
-    after = {**before, **{group["name"]: len(group["kept"]) for plan in plans for group in plan["groups"]}}
+    after = {**before, **{group.name: len(group.kept) for plan in plans for group in plan.groups}}
     return width_section(before, [after[name] for name in before], "pruned")
 
 

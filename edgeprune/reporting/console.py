@@ -77,7 +77,7 @@ def print_measurement(
     print_lines(lines)
 
 
-def print_rows(title: str, rows: "list[ComparisonRow]", lines: list[str]) -> None:
+def print_rows(title: str, rows: "list[ComparisonRow]", lines: Iterable[str]) -> None:
     """Print a comparison of baseline and pruned model as a table on stdout.
 
     Args:

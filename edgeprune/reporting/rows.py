@@ -1,10 +1,31 @@
 """Format results as rows of text: the baseline beside the pruned model, devices, layers."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeprune.tasks import metric_of
+from edgeprune.records.bench import (
+    BenchResult,
+    LayerRow,
+    LayerTimes,
+    MeasuredModel,
+    RuntimeRow,
+    RuntimesTable,
+    Settings,
+    SpeedupRange,
+    WidthsReport,
+    WidthUse,
+)
+from edgeprune.records.runs import Summary
+from edgeprune.tasks import Metric, metric_of
+
+FILES = {  # what the file of a runtime is called, where its name would not say it
+    "onnxruntime": "ONNX file",
+    "tensorrt": "TensorRT engine",
+    "openvino": "OpenVINO file",
+    "litert": "LiteRT file",
+    "executorch": "ExecuTorch file",
+}
 
 
 @dataclass(frozen=True)
@@ -52,130 +73,149 @@ def times(baseline: float | None, pruned: float | None, less: bool = True) -> st
     return f"{ratio:.2f}x {word}" if ratio >= 1 else f"{1 / ratio:.2f}x {'more' if less else 'less'}"
 
 
-def size_rows(summary: dict[str, Any]) -> list[ComparisonRow]:
+def size_rows(summary: Summary) -> list[ComparisonRow]:
     """Return rows of the task's metric, parameters and FLOPs, from a run's summary."""
-    base, pruned = summary["models"]["baseline"], summary["models"]["pruned"]
+    base, pruned = summary.models.baseline, summary.models.pruned
     metric = metric_of(summary)
-    before, after = base[metric.name], pruned[metric.name]
+    before, after = base.score(metric.name), pruned.score(metric.name)
     return [
         ComparisonRow(
-            f"{metric.name} ({base['test_images']:,} test images)",
+            f"{metric.name} ({base.test_images:,} test images)",
             metric.text(before),
             metric.text(after),
             metric.change(before, after),
         ),
         ComparisonRow(
             "parameters",
-            f"{base['params']:,}",
-            f"{pruned['params']:,}",
-            times(base["params"], pruned["params"]),
+            f"{base.params:,}",
+            f"{pruned.params:,}",
+            times(base.params, pruned.params),
         ),
         ComparisonRow(
             "FLOPs (multiply-adds, fvcore)",
-            quantity(base["flops"], "M", 1e6),
-            quantity(pruned["flops"], "M", 1e6),
-            times(base["flops"], pruned["flops"]),
+            quantity(base.flops, "M", 1e6),
+            quantity(pruned.flops, "M", 1e6),
+            times(base.flops, pruned.flops),
         ),
     ]
 
 
-def bench_rows(result: dict[str, Any]) -> list[ComparisonRow]:
+def bench_rows(result: BenchResult) -> list[ComparisonRow]:
     """Return rows of file size, accuracy, latency, throughput, memory and energy, from a measurement.
 
     Those of one model alone have its values on both sides.
     """
-    models = [*result["models"].values()]
+    models = [*result.models.values()]
     base, pruned = models[0], models[-1]
-    rows = [_pair("file size", base, pruned, "size_bytes", "kB", 1e3)]
-    rows += _score_rows(result.get("metric"), base, pruned)
+    rows = [_pair("file size", base.size_bytes, pruned.size_bytes, "kB", 1e3)]
+    rows += _score_rows(result, base, pruned)
     for name in ("p50", "p99"):
-        a, b = base["latency_ms"][name], pruned["latency_ms"][name]
-        label = f"latency {name}, batch {result['settings']['batch']}"
-        rows.append(
-            ComparisonRow(label, quantity(a, "ms", digits=3), quantity(b, "ms", digits=3), times(a, b))
-        )
-    rows.append(_pair("throughput", base, pruned, "throughput_ips", "images/s", 1.0, 0, less=False))
-    rows.append(_pair("peak memory", base, pruned, "memory_peak_bytes", "MB", 1e6))
-    energy = _pair("energy per inference", base, pruned, "energy_mj_per_inference", "mJ", 1.0)
-    if base["energy_mj_per_inference"] is None:
+        a, b = getattr(base.latency_ms, name), getattr(pruned.latency_ms, name)
+        rows.append(_pair(f"latency {name}, batch {result.settings.batch}", a, b, "ms", digits=3))
+    rows.append(
+        _pair("throughput", base.throughput_ips, pruned.throughput_ips, "images/s", digits=0, less=False)
+    )
+    rows.append(_pair("peak memory", base.memory_peak_bytes, pruned.memory_peak_bytes, "MB", 1e6))
+    energies = base.energy_mj_per_inference, pruned.energy_mj_per_inference
+    energy = _pair("energy per inference", *energies, "mJ")
+    if energies[0] is None:
         energy = ComparisonRow(energy.what, "-", "-", "not measured")
     rows.append(energy)
     return rows
 
 
-def _score_rows(metric: dict[str, Any] | None, base: Any, pruned: Any) -> list[ComparisonRow]:
+def _score_rows(result: BenchResult, base: MeasuredModel, pruned: MeasuredModel) -> list[ComparisonRow]:
     """Return a row of the task's metric, where both files were scored by it."""
-    metric_of_task = metric_of({"metric": metric})
-    values = []
-    for model in (base, pruned):
-        # Results of earlier versions have the accuracy alone.
-        value = (model.get("scores") or {}).get(metric_of_task.name, model.get(metric_of_task.name))
-        if value is None:
-            return []
-        values.append(value)
-    before, after = values
+    metric = metric_of(result)
+    before, after = base.score(metric.name), pruned.score(metric.name)
+    if before is None or after is None:
+        return []
     return [
         ComparisonRow(
-            f"{metric_of_task.name} of the ONNX file",
-            metric_of_task.text(before),
-            metric_of_task.text(after),
-            metric_of_task.change(before, after),
+            f"{metric.name} of the {file_kind(result.settings)}",
+            metric.text(before),
+            metric.text(after),
+            metric.change(before, after),
         )
     ]
 
 
+def file_kind(settings: Settings) -> str:
+    """Return what a measurement's files are called: 'ONNX file', 'TensorRT engine', 'OpenVINO file in int8'."""
+    kind = FILES.get(settings.runtime, f"{settings.runtime} file")
+    return kind if settings.precision == "fp32" else f"{kind} in {settings.precision}"
+
+
 def _pair(
-    what: str, base: Any, pruned: Any, key: str, unit: str, scale: float, digits: int = 2, less: bool = True
-) -> ComparisonRow:
-    a, b = base[key], pruned[key]
-    return ComparisonRow(
-        what, quantity(a, unit, scale, digits), quantity(b, unit, scale, digits), times(a, b, less)
-    )
+    what: str, a: float | None, b: float | None, unit: str, scale: float = 1.0, digits: int = 2,
+    less: bool = True,
+) -> ComparisonRow:  # fmt: skip
+    before, after = quantity(a, unit, scale, digits), quantity(b, unit, scale, digits)
+    return ComparisonRow(what, before, after, times(a, b, less))
 
 
-def speedup_lines(result: dict[str, Any]) -> list[str]:
+def speedup_lines(result: BenchResult) -> list[str]:
     """Format the speedup: 'speedup 1.85x (95 % interval 1.83 to 1.87, 10 pairs of rounds)'; none for one model."""
-    s = result["speedup"]
+    s = result.speedup
     if s is None:
         return []
-    interval = f"{100 * s['confidence']:.0f} % interval {s['low']:.2f} to {s['high']:.2f}"
-    return [f"speedup {s['value']:.2f}x ({interval}, {s['pairs']} pairs of rounds)"]
+    interval = f"{100 * s.confidence:.0f} % interval {s.low:.2f} to {s.high:.2f}"
+    return [f"speedup {s.value:.2f}x ({interval}, {s.pairs} pairs of rounds)"]
 
 
-def warning_lines(result: dict[str, Any]) -> list[str]:
-    """Return the warnings of a measurement or detection, one line each."""
-    return [f"{warning['code']}: {warning['message']}" for warning in result["warnings"]]
+def warning_lines(result: BenchResult) -> list[str]:
+    """Return the warnings of a measurement, one line each."""
+    return [f"{warning.code}: {warning.message}" for warning in result.warnings]
 
 
 Table = tuple[list[tuple[str, str]], list[list[str]]]
 
 
-def runtimes_table(table: dict[str, Any]) -> Table:
-    """Return the columns and cells of a run measured with every runtime, the fastest first."""
-    heads = [("runtime", "left"), ("precision", "left"), ("size", "right"), ("baseline ms", "right")]
-    heads += [("pruned ms", "right"), ("speedup (95 % interval)", "right")]
-    rows = table["rows"]
-    metric = metric_of({"metric": rows[0]["result"].get("metric")})
-    heads += [(f"{metric.name}, baseline", "right"), (f"{metric.name}, pruned", "right")]
-    return heads, [_runtime_row(row, metric.name, metric.text) for row in rows]
+def runtimes_table(table: RuntimesTable) -> Table:
+    """Return the columns and cells of a run measured with every runtime, the fastest first; see `runtimes_lines`."""
+    metric = metric_of(table.rows[0].result)
+    scored = f"{metric.name} {metric.unit}".rstrip()
+    heads = [("runtime", "left"), *((name, "right") for name in ("size", "latency ms", "speedup", scored))]
+    return heads, [_runtime_row(row, metric) for row in table.rows]
 
 
-def _runtime_row(row: dict[str, Any], metric: str, text: Callable[[float], str]) -> list[str]:
-    result = row["result"]
-    base, pruned = result["models"]["baseline"], result["models"]["pruned"]
-    scores = [(model.get("scores") or {}).get(metric, model.get(metric)) for model in (base, pruned)]
-    speed = result["speedup"]
+def runtimes_lines(table: RuntimesTable) -> list[str]:
+    """Return what the cells of the table are, and a line for each runtime that was not measured."""
+    metric, speedup = metric_of(table.rows[0].result), table.rows[0].result.speedup
+    confidence = f"{100 * speedup.confidence:.0f} % " if speedup else ""
+    about = f"latency (p50) and {metric.name}: baseline -> pruned; ±: {confidence}interval of the speedup"
+    skipped = [f"{entry.runtime} {entry.precision} skipped: {entry.why}" for entry in table.skipped]
+    return [about, *skipped]
+
+
+def _runtime_row(row: RuntimeRow, metric: Metric) -> list[str]:
+    base, pruned = row.result.models["baseline"], row.result.models["pruned"]
+    latencies = [_four_digits(model.latency_ms.p50) for model in (base, pruned)]
+    scores = [model.score(metric.name) for model in (base, pruned)]
+    shown = ["-" if score is None else f"{metric.shown(score):.2f}" for score in scores]
     return [
-        *(row["runtime"], row["precision"], quantity(pruned["size_bytes"], "kB", 1e3)),
-        *(f"{model['latency_ms']['p50']:.3f}" for model in (base, pruned)),
-        f"{speed['value']:.2f}x ({speed['low']:.2f} to {speed['high']:.2f})",
-        *("-" if score is None else text(score) for score in scores),
+        f"{row.runtime} {row.precision}",
+        _size(pruned.size_bytes),
+        " -> ".join(latencies),
+        _with_doubt(row.result.speedup),
+        "-" if scores == [None, None] else " -> ".join(shown),
     ]
 
 
-def skipped_lines(table: dict[str, Any]) -> list[str]:
-    """Return a line for each runtime that was not measured."""
-    return [f"{entry['runtime']} {entry['precision']} skipped: {entry['why']}" for entry in table["skipped"]]
+def _with_doubt(speedup: SpeedupRange | None) -> str:
+    """Format '1.85x ±0.02': the farther end of the interval."""
+    if speedup is None:
+        return "-"
+    doubt = max(speedup.high - speedup.value, speedup.value - speedup.low)
+    return f"{speedup.value:.2f}x ±{doubt:.2f}"
+
+
+def _four_digits(value: float) -> str:
+    return f"{value:.{3 if value < 10 else 2 if value < 100 else 1}f}"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e3:,.0f} kB" if size_bytes < 1e6 else f"{size_bytes / 1e6:,.1f} MB"
 
 
 def device_table(rows: list[dict[str, Any]]) -> Table:
@@ -209,16 +249,16 @@ def detection_lines(detection: dict[str, Any]) -> list[str]:
     for sensor in detection["sensors"]:
         answer = f"answers in {sensor['unit']}" if sensor["answers"] else f"no: {sensor['reason']}"
         lines.append(f"power sensor {sensor['sensor']}: {answer}")
-    return lines + warning_lines(detection)
+    return lines + [f"{warning['code']}: {warning['message']}" for warning in detection["warnings"]]
 
 
-def widths_line(utilization: dict[str, Any]) -> str:
+def widths_line(utilization: WidthsReport) -> str:
     """Describe which layers lie below a latency step of the device and could have more channels at equal latency."""
-    if utilization["rows"] is None:
-        return f"steps of the widths are not known: {utilization['reason']}"
-    rows = [row for row in utilization["rows"] if row["step"]]
-    free = [f"{row['layer']} {row['outputs']} -> {row['free_to']}" for row in rows if row["free_to"]]
-    source = f"by {utilization['lut']}"
+    if utilization.rows is None:
+        return f"steps of the widths are not known: {utilization.reason}"
+    rows = [row for row in utilization.rows if row.step]
+    free = [f"{row.layer} {row.outputs} -> {row.free_to}" for row in rows if row.free_to]
+    source = f"by {utilization.lut}"
     if not free:
         return f"none of the {len(rows)} layers could have more channels at the same latency, {source}"
     shown = ", ".join(free[:6]) + (f" and {len(free) - 6} more" if len(free) > 6 else "")
@@ -227,19 +267,19 @@ def widths_line(utilization: dict[str, Any]) -> str:
     )
 
 
-def widths_table(rows: list[dict[str, Any]]) -> Table:
+def widths_table(rows: Sequence[WidthUse]) -> Table:
     """Return columns and cells of layers, their latency steps, and the channel counts of equal latency."""
     heads = [("layer", "left"), ("shape", "left"), ("in", "right"), ("out", "right"), ("step", "right")]
     heads += [("ms", "right"), ("free to", "right")]
     return heads, [
         [
-            row["layer"],
-            row["shape"],
-            str(row["inputs"]),
-            str(row["outputs"]),
-            str(row["step"]) if row["step"] else row["reason"],
-            "-" if row["ms"] is None else f"{row['ms']:.4f}",
-            str(row["free_to"] or "-"),
+            row.layer,
+            row.shape,
+            str(row.inputs),
+            str(row.outputs),
+            str(row.step or row.reason),
+            "-" if row.ms is None else f"{row.ms:.4f}",
+            str(row.free_to or "-"),
         ]
         for row in rows
     ]
@@ -262,13 +302,13 @@ def lut_table(shapes: list[dict[str, Any]]) -> Table:
     ]
 
 
-def layers_title(comparison: dict[str, Any]) -> str:
+def layers_title(comparison: LayerTimes) -> str:
     """Describe the sums over layers, and why they differ from the latency."""
-    base, pruned = comparison["total_ms"]["baseline"], comparison["total_ms"]["pruned"]
-    return f"layer by layer: {base:.3f} ms, pruned {pruned:.3f} ms ({comparison['note']})"
+    base, pruned = comparison.total_ms["baseline"], comparison.total_ms["pruned"]
+    return f"layer by layer: {base:.3f} ms, pruned {pruned:.3f} ms ({comparison.note})"
 
 
-def layer_table(comparison: dict[str, Any]) -> Table:
+def layer_table(comparison: LayerTimes) -> Table:
     """Return columns and cells of a layer comparison: layers by ONNX name, the slowest of the baseline first."""
     heads = [
         ("layer", "left"),
@@ -277,26 +317,27 @@ def layer_table(comparison: dict[str, Any]) -> Table:
         ("verdict", "left"),
         ("remarks", "left"),
     ]
-    rows = sorted(comparison["rows"], key=lambda row: -(row["baseline"] or row["pruned"])["ms"])
+
+    def slowness(row: LayerRow) -> float:
+        time = row.baseline or row.pruned
+        return 0.0 if time is None else -time.ms
+
     return heads, [
         [
-            " + ".join(row["onnx"]),
-            f"{row['baseline']['ms']:.4f}" if row["baseline"] else "-",
-            f"{row['pruned']['ms']:.4f}" if row["pruned"] else "-",
-            row["verdict"] + (f" ({row['ratio']:.2f}x)" if row["ratio"] else ""),
+            " + ".join(row.onnx),
+            f"{row.baseline.ms:.4f}" if row.baseline else "-",
+            f"{row.pruned.ms:.4f}" if row.pruned else "-",
+            row.verdict + (f" ({row.ratio:.2f}x)" if row.ratio else ""),
             "; ".join(layer_remarks(row)),
         ]
-        for row in rows
+        for row in sorted(comparison.rows, key=slowness)
     ]
 
 
-def layer_remarks(row: dict[str, Any]) -> list[str]:
+def layer_remarks(row: LayerRow) -> list[str]:
     """Return remarks on a layer: padding, and reformats that pruning added."""
-    remarks = [
-        f"{name}: {row[name]['padded']}"
-        for name in ("baseline", "pruned")
-        if row[name] is not None and row[name]["padded"]
-    ]
-    if row["gained_reformat"]:
-        remarks.append(f"pruned: gained a reformat, {row['pruned']['reformat_ms']:.4f} ms")
+    times_by_name = {"baseline": row.baseline, "pruned": row.pruned}
+    remarks = [f"{name}: {time.padded}" for name, time in times_by_name.items() if time and time.padded]
+    if row.gained_reformat and row.pruned:
+        remarks.append(f"pruned: gained a reformat, {row.pruned.reformat_ms:.4f} ms")
     return remarks

@@ -15,8 +15,7 @@ from edgeprune.latency.build import build_table
 from edgeprune.latency.table import Table
 from edgeprune.latency.utilization import utilization_of
 from edgeprune.processes.progress import ProgressCallback, no_progress
-from edgeprune.records import read_record
-from edgeprune.records.bench import BenchResult
+from edgeprune.records.bench import BenchResult, WidthsReport
 from edgeprune.runs.inspection import named_model
 
 
@@ -101,7 +100,7 @@ def show(file: str | None = None) -> dict[str, Any]:
     return {"file": str(place), "created": table.created, "conditions": table.conditions, "shapes": shapes}
 
 
-def of_run(run: str) -> dict[str, Any]:
+def of_run(run: str) -> WidthsReport:
     """Return how the layers of a run's pruned model lie between the latency steps of its device; see `utilization_of`.
 
     Raises:
@@ -111,7 +110,7 @@ def of_run(run: str) -> dict[str, Any]:
     if not measured:
         raise LatencyError(f"{run} was not measured yet, so no device is known: edgeprune bench {run}")
     hint = f"measure again with: edgeprune bench {run}"
-    result = read_record(measured[-1], BenchResult, error=LatencyError, hint=hint)
+    result = BenchResult.read(measured[-1], error=LatencyError, hint=hint)
     return utilization_of(exported_files(Path(run)).onnx("pruned"), result)
 
 

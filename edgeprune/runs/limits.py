@@ -6,11 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import UNSET
+
 from edgeprune import tasks
+from edgeprune.records.bench import BenchResult, MeasuredModel
+from edgeprune.records.export import Artifact, Parity
+from edgeprune.records.pruning import PruneSummary
+from edgeprune.records.runs import Summary
 from edgeprune.tasks import Classification, Task
 
 BENCH = "bench"
-Source = Mapping[str, Any]  # the content of summary.json, export.json or a file of bench/
+NO_ACCURACY = "the run's task is not classification, or it knew no labels"
+Source = Any  # a `Summary`, the ONNX `Artifact` of each model by name, or a `BenchResult`
+AnySummary = Summary | PruneSummary
 ValueOrReason = tuple[Any, str]  # the value in the file, or None and the reason why it is missing
 
 
@@ -86,36 +94,56 @@ def _of(function: Callable[..., float], *values: Any) -> Any:
         return math.nan
 
 
-def _measured(*keys: str, scale: float = 1.0, reason: str | None = None) -> Callable[[Source], ValueOrReason]:
-    """Return a reader of one number of the pruned model; ``reason`` is the key of the reason why it is missing."""
+def _scaled(value: float | None, by: float) -> float | None:
+    return None if value is None else value / by
 
-    def read(source: Source) -> ValueOrReason:
-        model = value = source["models"]["pruned"]
-        for key in keys:
-            value = value[key]
-        why = str(model.get(reason) or "it was not measured") if reason else "it was not measured"
-        return (None, why) if value is None else (_of(lambda number: number / scale, value), "")
+
+def _measured(
+    value_of: Callable[[MeasuredModel], float | None],
+    reason_of: Callable[[MeasuredModel], str | None] | None = None,
+) -> Callable[[BenchResult], ValueOrReason]:
+    """Return a reader of one number of the measured pruned model.
+
+    Args:
+        value_of: the model -> the number.
+        reason_of: the model -> why it is missing.
+    """
+
+    def read(bench: BenchResult) -> ValueOrReason:
+        model = bench.models["pruned"]
+        value = value_of(model)
+        why = reason_of(model) if reason_of and value is None else None
+        return (None, why or "it was not measured") if value is None else (value, "")
 
     return read
 
 
-def _share(key: str) -> Callable[[Source], ValueOrReason]:
-    def read(summary: Source) -> ValueOrReason:
-        models = summary["models"]
-        return _of(lambda a, b: a / b, models["pruned"][key], models["baseline"][key]), ""
+def _speedup(bench: BenchResult) -> ValueOrReason:
+    """Read the lower end of the interval: the claim must hold despite the uncertainty."""
+    return (None, "it was not measured") if bench.speedup is None else (bench.speedup.low, "")
+
+
+def _size(export: Mapping[str, Artifact]) -> ValueOrReason:
+    size = export["pruned"].size_bytes
+    return (None, "it was not measured") if size is None else (size / 1e3, "")
+
+
+def _share(count_of: Callable[[Any], int]) -> Callable[[AnySummary], ValueOrReason]:
+    def read(summary: AnySummary) -> ValueOrReason:
+        return _of(lambda a, b: a / b, count_of(summary.models.pruned), count_of(summary.models.baseline)), ""
 
     return read
 
 
-def _drop(summary: Source) -> ValueOrReason:
-    drop, why = _accuracy(summary, "accuracy_drop")
-    return (None, why) if drop is None else (_of(lambda drop: 100 * drop, drop), "")
+def _drop(summary: AnySummary) -> ValueOrReason:
+    drop = None if isinstance(summary, PruneSummary) else summary.drop("accuracy")
+    return (None, NO_ACCURACY) if drop is None else (_of(lambda drop: 100 * drop, drop), "")
 
 
-def _accuracy(record: Source, key: str) -> ValueOrReason:
+def _accuracy(summary: AnySummary) -> ValueOrReason:
     """Read a value that only runs on labelled images have."""
-    missing = "the run's task is not classification, or it knew no labels"
-    return (record[key], "") if key in record else (None, missing)
+    value = UNSET if isinstance(summary, PruneSummary) else summary.models.pruned.accuracy
+    return (None, NO_ACCURACY) if value is UNSET else (value, "")
 
 
 def _limits_of(task: Task) -> tuple[Limit, ...]:
@@ -125,21 +153,23 @@ def _limits_of(task: Task) -> tuple[Limit, ...]:
     least = 0.0 if points else None
     drop, missing = f"{metric.name}_drop", f"the run's task is not {task.name}"
 
-    def scored(model: Source) -> ValueOrReason:
-        return (model[metric.name], "") if metric.name in model else (None, missing)
+    def scored(scores: Mapping[str, Any]) -> ValueOrReason:
+        return (scores[metric.name], "") if metric.name in scores else (None, missing)
 
-    def dropped(summary: Source) -> ValueOrReason:
-        scale = 100 if points else 1
-        return (_of(lambda drop: scale * drop, summary[drop]), "") if drop in summary else (None, missing)
+    def of_pruned(summary: AnySummary) -> ValueOrReason:
+        return scored({} if isinstance(summary, PruneSummary) else summary.models.pruned.scores)
 
-    def on_device(bench: Source) -> ValueOrReason:
-        model = bench["models"]["pruned"]
-        scores = model.get("scores")
-        return scored(scores) if scores else (None, str(model.get("accuracy_reason") or missing))
+    def dropped(summary: AnySummary) -> ValueOrReason:
+        scale, lost = 100 if points else 1, {} if isinstance(summary, PruneSummary) else summary.drops
+        return (_of(lambda drop: scale * drop, lost[drop]), "") if drop in lost else (None, missing)
+
+    def on_device(bench: BenchResult) -> ValueOrReason:
+        model = bench.models["pruned"]
+        return scored(model.scores) if model.scores else (None, str(model.accuracy_reason or missing))
 
     at_most = not metric.higher_is_better
     return (
-        Limit(metric.name, "summary", at_most, "", lambda s: scored(s["models"]["pruned"]), least, most),
+        Limit(metric.name, "summary", at_most, "", of_pruned, least, most),
         Limit(
             f"{drop}_points" if points else drop, "summary", True, "points" if points else "", dropped, None
         ),
@@ -148,22 +178,31 @@ def _limits_of(task: Task) -> tuple[Limit, ...]:
 
 
 def _worst(
-    key: str, worst: Callable[..., float], most: float = math.inf
-) -> Callable[[Source], ValueOrReason]:
-    """Return a reader of the worst value of both exported files: a wrong baseline invalidates every comparison."""
+    value_of: Callable[[Parity], float], worst: Callable[..., float], most: float = math.inf
+) -> Callable[[Mapping[str, Artifact]], ValueOrReason]:
+    """Return a reader of the worst value of both exported files: a wrong baseline invalidates every comparison.
 
-    def read(export: Source) -> ValueOrReason:
-        values = [model["parity"][key] for model in export["models"].values()]
+    Args:
+        value_of: an artifact's parity -> the value.
+        worst: of several values.
+        most: largest possible value.
+    """
+
+    def read(export: Mapping[str, Artifact]) -> ValueOrReason:
+        parities = [artifact.parity for artifact in export.values()]
+        values = [value_of(parity) for parity in parities if parity is not None]
+        if len(values) < len(parities):
+            return None, "it was not compared here"
         wrong = [value for value in values if is_number(value) and not 0 <= value <= most]
         return (wrong[0] if wrong else _of(worst, *values)), ""
 
     return read
 
 
-def _energy_fraction(bench: Source) -> ValueOrReason:
-    base, pruned = (bench["models"][n]["energy_mj_per_inference"] for n in ("baseline", "pruned"))
+def _energy_fraction(bench: BenchResult) -> ValueOrReason:
+    base, pruned = (bench.models[name].energy_mj_per_inference for name in ("baseline", "pruned"))
     if base is None or pruned is None:
-        return None, str(bench["models"]["pruned"]["energy_reason"] or "it was not measured")
+        return None, str(bench.models["pruned"].energy_reason or "it was not measured")
     return _of(lambda a, b: a / b, pruned, base), ""
 
 
@@ -173,27 +212,26 @@ _OTHER_TASKS = [task for task in map(tasks.get, tasks.TASKS.registered()) if tas
 LIMITS = {
     limit.name: limit
     for limit in (
-        Limit("accuracy", "summary", False, "", lambda s: _accuracy(s["models"]["pruned"], "accuracy"), most=1.0),
+        Limit("accuracy", "summary", False, "", _accuracy, most=1.0),
         Limit("accuracy_drop_points", "summary", True, "points", _drop, least=None),
-        Limit("params", "summary", True, "", lambda s: (s["models"]["pruned"]["params"], "")),
-        Limit("params_fraction", "summary", True, "", _share("params")),
-        Limit("flops", "summary", True, "", lambda s: (s["models"]["pruned"]["flops"], "")),
-        Limit("flops_fraction", "summary", True, "", _share("flops")),
-        Limit("onnx_top1_agreement", "export", False, "", _worst("top1_agreement", min, 1.0), most=1.0),
-        Limit("onnx_max_rel_diff", "export", True, "", _worst("max_rel_diff", max)),
-        Limit("size_kb", "export", True, "kB", _measured("size_bytes", scale=1e3)),
-        Limit("onnx_accuracy", "bench", False, "", _measured("accuracy", reason="accuracy_reason"),
+        Limit("params", "summary", True, "", lambda s: (s.models.pruned.params, "")),
+        Limit("params_fraction", "summary", True, "", _share(lambda model: model.params)),
+        Limit("flops", "summary", True, "", lambda s: (s.models.pruned.flops, "")),
+        Limit("flops_fraction", "summary", True, "", _share(lambda model: model.flops)),
+        Limit("onnx_top1_agreement", "export", False, "", _worst(lambda p: p.top1_agreement, min, 1.0), most=1.0),
+        Limit("onnx_max_rel_diff", "export", True, "", _worst(lambda p: p.max_rel_diff, max)),
+        Limit("size_kb", "export", True, "kB", _size),
+        Limit("onnx_accuracy", "bench", False, "", _measured(lambda m: m.accuracy, lambda m: m.accuracy_reason),
               most=1.0),
-        Limit("latency_p50_ms", "bench", True, "ms", _measured("latency_ms", "p50")),
-        Limit("latency_p90_ms", "bench", True, "ms", _measured("latency_ms", "p90")),
-        Limit("latency_p99_ms", "bench", True, "ms", _measured("latency_ms", "p99")),
-        Limit("throughput_ips", "bench", False, "images/s", _measured("throughput_ips")),
-        # The claim must hold despite the uncertainty: the lower end of the interval has to reach the limit.
-        Limit("speedup", "bench", False, "x", lambda b: (b["speedup"]["low"], "")),
+        Limit("latency_p50_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p50)),
+        Limit("latency_p90_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p90)),
+        Limit("latency_p99_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p99)),
+        Limit("throughput_ips", "bench", False, "images/s", _measured(lambda m: m.throughput_ips)),
+        Limit("speedup", "bench", False, "x", _speedup),
         Limit("memory_peak_mb", "bench", True, "MB",
-              _measured("memory_peak_bytes", scale=1e6, reason="memory_reason")),
+              _measured(lambda m: _scaled(m.memory_peak_bytes, 1e6), lambda m: m.memory_reason)),
         Limit("energy_mj", "bench", True, "mJ",
-              _measured("energy_mj_per_inference", reason="energy_reason")),
+              _measured(lambda m: m.energy_mj_per_inference, lambda m: m.energy_reason)),
         Limit("energy_fraction", "bench", True, "", _energy_fraction),
         *(limit for task in _OTHER_TASKS for limit in _limits_of(task)),
     )

@@ -157,7 +157,7 @@ class Run:
         check_factory(name, {}, self.path, named_folders(options), what="task")
         return str(name)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """Return the result of the run.
 
         Raises:
@@ -166,7 +166,7 @@ class Run:
         if not (self.path / "summary.json").is_file():
             hint = f"go on with 'edgeprune train-prune --out {self.path} --resume'"
             raise RunError(f"{self.path} is not finished: {hint}")
-        return read_record(self.path / "summary.json", Summary, schema=SCHEMA)
+        return Summary.read(self.path / "summary.json")
 
     def data(self) -> "DataBundle":
         """Load the data set that the run was trained on, with the same splits."""
@@ -349,9 +349,9 @@ class Run:
         path = self.path / "latency.json"
         return read_record(path, TimesRecord, schema=SCHEMA) if path.is_file() else None
 
-    def finish(self, summary: dict[str, Any]) -> None:
+    def finish(self, summary: Summary) -> None:
         """Write the result and delete the checkpoint."""
         if world().is_main:
-            write_json(self.path / "summary.json", summary)
+            summary.write(self.path / "summary.json")
         world().wait()
         self.training.drop_checkpoint()

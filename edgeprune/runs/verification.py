@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import msgspec
+
 from edgeprune.backends import ExportRecord
 from edgeprune.backends.base import MODELS, Artifact
 from edgeprune.backends.onnx import Onnx
@@ -13,8 +15,8 @@ from edgeprune.devices import contradiction, device_names, load_device
 from edgeprune.errors import BudgetError, RunError, known
 from edgeprune.files.reading import parse_toml, read_bytes, sha256
 from edgeprune.files.writing import write_bytes
-from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
+from edgeprune.records.pruning import PruneSummary
 from edgeprune.reporting.rows import Table
 from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.limits import BENCH, LIMITS, Limit, Source, is_number, shortened
@@ -117,6 +119,8 @@ def _check(limit: Limit, bound: float, source: Source | str) -> dict[str, Any]:
 def _summary(run: AnyRun) -> Source | str:
     """Return the summary, or a message if it is damaged; raises RunError for a run that is not finished."""
     try:
+        if isinstance(run, FileRun):
+            return msgspec.convert(run.summary(), PruneSummary)
         return run.summary()
     except RunError as error:
         if not run.has("summary.json"):
@@ -136,7 +140,7 @@ def _record(run: AnyRun) -> ExportRecord | str:
 
 
 def _export(run: AnyRun) -> Source | str:
-    """Return {"models": {model: its ONNX artifact}}, or a message if the export is incomplete or damaged."""
+    """Return {model: its ONNX artifact}, or a message if the export is incomplete or damaged."""
     record = _record(run)
     if isinstance(record, str):
         return record
@@ -147,7 +151,7 @@ def _export(run: AnyRun) -> Source | str:
         if _digest(run, artifacts[model]) != artifacts[model].sha256:
             name = artifacts[model].file
             return f"export/{name} is not what {EXPORT} describes: edgeprune export {run.path}"
-    return {"models": {model: artifact.to_dict() for model, artifact in artifacts.items()}}
+    return artifacts
 
 
 def _digest(run: AnyRun, artifact: Artifact) -> str:
@@ -180,35 +184,35 @@ def _bench(run: AnyRun, device: str | None) -> Source | str:
     if device is None or not path.is_file():
         return f"nothing was measured{f' on {device}' if device else ''}: {command}"
     try:
-        bench: Source = read_record(path, BenchResult, hint=f"measure again with: {command}")
+        bench = BenchResult.read(path, hint=f"measure again with: {command}")
     except RunError as error:
         return str(error)
-    if bench.get("complete") is False:
+    if not bench.complete:
         return f"bench/{path.name} is of a measurement that was cut: {command}"
     machine = _contradicted(bench)
     if machine is not None and not _assumed(bench):
         return f"bench/{path.name} was not measured on that device but on {machine}: measure again there"
-    for name, model in bench["models"].items():
-        if not _is_exported(run, name, model["sha256"]):
+    if len(bench.models) < len(MODELS):
+        return f"bench/{path.name} measured one model alone: {command}"
+    for name, model in bench.models.items():
+        if not _is_exported(run, name, model.sha256):
             return f"bench/{path.name} measured another {name} model than is exported now: {command}"
     return bench
 
 
-def _assumed(bench: Source | str | None) -> str | None:
+def _assumed(bench: BenchResult | str | None) -> str | None:
     """Return the actual machine if the profile was assumed for a measurement; else None."""
     if bench is None or isinstance(bench, str):
         return None
-    machine = bench.get("device", {}).get("assumed")
-    return None if machine is None else str(machine)
+    return bench.device.assumed
 
 
-def _contradicted(bench: Source) -> str | None:
+def _contradicted(bench: BenchResult) -> str | None:
     """Return the actual machine if it contradicts the profile, which earlier versions did not check; else None."""
-    device = bench.get("device", {})
-    board = device.get("fingerprint", {}).get("board")
-    if board is None or device["name"] not in device_names():
+    device = bench.device
+    if device.name not in device_names():
         return None
-    return contradiction(load_device(device["name"]), board)
+    return contradiction(load_device(device.name), device.fingerprint["board"])
 
 
 def write_junit(result: Mapping[str, Any], path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from msgspec import UNSET
+
 from edgeprune.errors import ModelError, TrainError, one_line
 from edgeprune.registry import ObjectRegistry
 from edgeprune.tasks.base import Metric, MetricAverager, Task
@@ -89,7 +91,15 @@ register(Segmentation())
 register(Detection())
 
 
-def metric_of(summary: Mapping[str, Any]) -> Metric:
-    """Return the metric by which a run's models were compared; accuracy for summaries of earlier versions."""
-    stored = summary.get("metric")
-    return Metric(**stored) if stored else ACCURACY
+def metric_of(result: Any) -> Metric:
+    """Return the metric by which models were compared; accuracy for results of earlier versions.
+
+    Args:
+        result: a record with a ``metric``, which may be missing, or its JSON form.
+    """
+    stored = result.get("metric") if isinstance(result, Mapping) else result.metric
+    if not stored or stored is UNSET:
+        return ACCURACY
+    if isinstance(stored, Mapping):
+        return Metric(**stored)
+    return Metric(stored.name, stored.unit, stored.scale, stored.higher_is_better)

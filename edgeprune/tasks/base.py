@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from edgeprune.errors import ModelError
+from edgeprune.records.metrics import StoredMetric
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,11 +54,13 @@ class Metric:
         """Return the value with its sign chosen so that higher is better; of a worth, return the value."""
         return value if self.higher_is_better else -value
 
+    def record(self) -> StoredMetric:
+        """Return the metric as it is written."""
+        return StoredMetric(self.name, self.unit, self.scale, self.higher_is_better)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the metric as plain JSON values."""
-        return {
-            "name": self.name, "unit": self.unit, "scale": self.scale, "higher_is_better": self.higher_is_better,
-        }  # fmt: skip
+        return self.record().to_dict()
 
 
 class Meter(Protocol):

@@ -26,7 +26,7 @@ from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.processes.signals import stop_on_interrupt
 from edgeprune.records import check
 from edgeprune.records.checking import read_value
-from edgeprune.records.runs import KeepPlan
+from edgeprune.records.runs import KeepPlan, Summary
 from edgeprune.records.trust import check_options, same_host, vouch_for
 from edgeprune.rewrite.compaction import compact
 from edgeprune.runs.run import Run
@@ -46,7 +46,7 @@ def train_prune(
     resume: bool = False,
     force: bool = False,
     progress: ProgressCallback = no_progress,
-) -> dict[str, Any]:
+) -> Summary:
     """Train (unless weights are given), prune, fine-tune and evaluate a model; write a run folder.
 
     Args:

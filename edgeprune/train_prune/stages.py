@@ -21,7 +21,7 @@ from edgeprune.models import load_weights
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES
-from edgeprune.records.runs import KeepPlan
+from edgeprune.records.runs import KeepPlan, Summary
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Task
 from edgeprune.train_prune.budgets import make_budget
@@ -58,7 +58,7 @@ class Stages:
         """The task of the network."""
         return tasks.get(self.options.task)
 
-    def execute(self) -> dict[str, Any]:
+    def execute(self) -> Summary:
         """Run every stage that is not done yet, and return the summary."""
         self.baseline()
         self._check_stop()

@@ -9,14 +9,16 @@ from edgeprune import resources, tasks, training
 from edgeprune.budget import TOLERANCE, Target, parse_targets
 from edgeprune.data import DataBundle
 from edgeprune.graph.classes import build_graph, parts_kept
+from edgeprune.records.runs import JudgedModel, JudgedModels, Outcome, Summary
 from edgeprune.runs.run import Run
+from edgeprune.tasks.classification import ACCURACY
 from edgeprune.train_prune.options import TrainPruneOptions
 
-Record = dict[str, Any]
+COUNTED = ("params", "flops")  # what a summary has of each model
 
 
-def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Record:
-    """Evaluate the three models of a run on the test images, and return the content of summary.json.
+def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Summary:
+    """Evaluate the three models of a run on the test images, and return their summary.
 
     Args:
         run: with all of its stages done.
@@ -36,63 +38,62 @@ def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Record:
     def amounts(target: Target) -> tuple[float, float] | None:
         if target.resource.needs_device:
             return target.resource.measured_on_device(settled)
-        if target.kind in base:
-            return base[target.kind], pruned[target.kind]
+        if target.kind in COUNTED:
+            return getattr(base, target.kind), getattr(pruned, target.kind)
         before, after = (
             target.resource.measure(models[which].cpu(), example, opaque) for which in ("baseline", "pruned")
         )
         return before, after
 
     outcomes = [_outcome(target, amounts(target)) for target in targets]
-    return {
-        "schema": 1,
-        "target": outcomes[0],
-        "targets": outcomes,
-        "params_fraction": pruned["params"] / base["params"],
-        "flops_fraction": pruned["flops"] / base["flops"],
-        "task": task.name,
-        "metric": metric.to_dict(),
-        f"{metric.name}_drop": metric.worth(base[metric.name]) - metric.worth(pruned[metric.name]),
-        "models": records,
-        "notes": [*run.notes(), *parts_kept(graph), *_missed(targets, outcomes), *data.notes],
-    }
+    drop = metric.worth(base.score(metric.name)) - metric.worth(pruned.score(metric.name))
+    named: dict[str, Any] = (
+        {"accuracy_drop": drop} if metric.name == ACCURACY.name else {"drops": {f"{metric.name}_drop": drop}}
+    )
+    return Summary(
+        target=outcomes[0],
+        targets=tuple(outcomes),
+        params_fraction=pruned.params / base.params,
+        flops_fraction=pruned.flops / base.flops,
+        task=task.name,
+        metric=metric.record(),
+        models=JudgedModels(**records),
+        notes=(*run.notes(), *parts_kept(graph), *_missed(targets, outcomes), *data.notes),
+        **named,
+    )
 
 
-def _outcome(target: Target, amounts: tuple[float, float] | None) -> Record:
-    """Return a target and what remains of its quantity; null where a time was not measured."""
-    outcome: Record = {
-        "kind": target.kind,
-        "asked": str(target),
-        "fraction": target.fraction,
-        "got_fraction": None,
-    }
+def _outcome(target: Target, amounts: tuple[float, float] | None) -> Outcome:
+    """Return a target and what remains of its quantity; None where a time was not measured."""
     if amounts is None:
-        return outcome
+        return Outcome(target.kind, str(target), target.fraction, None)
     before, after = amounts
-    return {**outcome, "fraction": min(1.0, target.goal(before) / before), "got_fraction": after / before}
+    return Outcome(target.kind, str(target), min(1.0, target.goal(before) / before), after / before)
 
 
-def _missed(targets: tuple[Target, ...], outcomes: list[Record]) -> list[str]:
+def _missed(targets: tuple[Target, ...], outcomes: list[Outcome]) -> list[str]:
     """Return notes on targets that were not met; of a single target, also if more was pruned than requested.
 
     Latency targets have a note from their measurement.
     """
     notes = []
     for target, outcome in zip(targets, outcomes, strict=True):
-        if target.resource.needs_device or outcome["got_fraction"] is None:
+        if target.resource.needs_device or outcome.got_fraction is None or not outcome.fraction:
             continue
-        deviation = outcome["got_fraction"] / outcome["fraction"] - 1
+        deviation = outcome.got_fraction / outcome.fraction - 1
         if deviation > TOLERANCE or (len(targets) == 1 and deviation < -TOLERANCE):
-            notes.append(f"{target} was asked, {outcome['got_fraction']:.3f} of the {target.kind} remains")
+            notes.append(f"{target} was asked, {outcome.got_fraction:.3f} of the {target.kind} remains")
     return notes
 
 
-def _record(run: Run, data: DataBundle, options: TrainPruneOptions, which: str, model: nn.Module) -> Record:
+def _record(
+    run: Run, data: DataBundle, options: TrainPruneOptions, which: str, model: nn.Module
+) -> JudgedModel:
     example, task = torch.zeros(1, *data.shape), tasks.get(options.task)
-    return {
-        **training.evaluate(model.to(options.device), data.batches("test"), task, options.device),
-        "test_images": data.sizes["test"],
-        "params": int(resources.get("params").measure(model, example)),
-        "flops": int(resources.get("flops").measure(model.cpu(), example)),
-        "size_bytes": (run.path / f"{which}.safetensors").stat().st_size,
-    }
+    return JudgedModel.of(
+        training.evaluate(model.to(options.device), data.batches("test"), task, options.device),
+        test_images=data.sizes["test"],
+        params=int(resources.get("params").measure(model, example)),
+        flops=int(resources.get("flops").measure(model.cpu(), example)),
+        size_bytes=(run.path / f"{which}.safetensors").stat().st_size,
+    )

@@ -123,7 +123,7 @@ def test_ten_seconds_of_five_watts_are_fifty_joules(tmp_path: Path, bench, name:
         assert energy["total_kind"] == device.totals[0].kind
         assert model["energy_net_mj_per_inference"] == pytest.approx(0, abs=1e-6)
         if name != "raspberry-pi-5":  # its stand-in prints two of twelve outputs
-            assert energy["total_rails"] == list(device.totals[0].rails)
+            assert [*energy["total_rails"]] == list(device.totals[0].rails)
             assert list(energy["rails_mj_per_inference"]) == list(device.rails)
     machine = result["machine"]["before"]
     if name in JETSONS:
@@ -145,7 +145,7 @@ def test_the_same_by_tegrastats_alone(tmp_path: Path, bench, name: str) -> None:
     result = bench(root)
     for model in result["models"].values():
         assert model["energy"]["sensor"] == "tegrastats"
-        assert model["energy"]["total_rails"] == list(load_device(name).totals[0].rails)
+        assert [*model["energy"]["total_rails"]] == list(load_device(name).totals[0].rails)
         assert joules(model) == pytest.approx(WATTS * model["energy"]["window_s"], rel=0.05)
 
 

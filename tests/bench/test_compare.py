@@ -1,23 +1,25 @@
-from typing import Any
-
 import pytest
+from measured import changed
+from msgspec.structs import replace
 
-from edgeprune.bench.compare import energy_ratio, refuse_mixed_energy, why_not_comparable
+from edgeprune.bench.compare import energy_ratio, why_not_comparable, without_mixed_energy
 from edgeprune.errors import BenchError
+from edgeprune.records.bench import EnergySource, MeasuredModel
 
 
-def energy(kind: str, *rails: str) -> dict[str, Any]:
-    return {"total_kind": kind, "total_rails": list(rails)}
+def energy(kind: str, *rails: str) -> EnergySource:
+    return EnergySource(total_kind=kind, total_rails=rails)
 
 
-def model(mj: float | None, part: dict[str, Any], name: str = "a.onnx") -> dict[str, Any]:
-    return {
-        "file": name,
-        "energy_mj_per_inference": mj,
-        "energy_net_mj_per_inference": mj,
-        "energy_reason": "no sensor" if mj is None else None,
-        "energy": part,
-    }
+def model(mj: float | None, part: EnergySource, name: str = "a.onnx") -> MeasuredModel:
+    return replace(
+        changed().models["pruned"],
+        file=name,
+        energy_mj_per_inference=mj,
+        energy_net_mj_per_inference=mj,
+        energy_reason="no sensor" if mj is None else None,
+        energy=part,
+    )
 
 
 INPUT = energy("measured_input", "VDD_IN")
@@ -37,7 +39,7 @@ SUM = energy("rail_sum", "GPU", "CPU")
         (energy("none"), energy("none"), "no total"),
     ],
 )
-def test_what_may_be_compared(first: dict, second: dict, reason: str | None) -> None:
+def test_what_may_be_compared(first: EnergySource, second: EnergySource, reason: str | None) -> None:
     if reason is None:
         assert why_not_comparable(first, second) is None
     else:
@@ -59,22 +61,21 @@ def test_ratio_is_above_one_when_the_second_saves() -> None:
         (model(None, INPUT, "b.onnx"), "b.onnx has no energy: no sensor"),
     ],
 )
-def test_refusals(second: dict, message: str) -> None:
+def test_refusals(second: MeasuredModel, message: str) -> None:
     with pytest.raises(BenchError, match=message):
         energy_ratio(model(30.0, INPUT), second)
 
 
 def test_mixed_energies_of_one_result_are_taken_out() -> None:
     models = {"baseline": model(30.0, INPUT), "pruned": model(10.0, SUM)}
-    refuse_mixed_energy(models)
-    for one in models.values():
-        assert one["energy_mj_per_inference"] is None
-        assert one["energy_net_mj_per_inference"] is None
-        assert "cannot be compared: one is a measured_input" in one["energy_reason"]
+    for one in without_mixed_energy(models).values():
+        assert one.energy_mj_per_inference is None
+        assert one.energy_net_mj_per_inference is None
+        assert "cannot be compared: one is a measured_input" in str(one.energy_reason)
+    assert models["baseline"].energy_mj_per_inference == 30.0
 
 
 @pytest.mark.parametrize("second", [model(10.0, INPUT), model(None, SUM)])
-def test_others_are_left_alone(second: dict) -> None:
-    models = {"baseline": model(30.0, INPUT), "pruned": dict(second)}
-    refuse_mixed_energy(models)
-    assert models == {"baseline": model(30.0, INPUT), "pruned": second}
+def test_others_are_left_alone(second: MeasuredModel) -> None:
+    models = {"baseline": model(30.0, INPUT), "pruned": second}
+    assert without_mixed_energy(models) == {"baseline": model(30.0, INPUT), "pruned": second}

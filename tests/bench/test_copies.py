@@ -38,7 +38,7 @@ def test_a_file_that_is_replaced_between_rounds(fake_models, quick: BenchOptions
     assert sorted(transport.contents) == ['{"latency_ns": 2}'] * 2 + ['{"latency_ns": 3}'] * 2
     assert result["models"]["pruned"]["sha256"] == first != sha256(files["pruned"])
     assert result["models"]["pruned"]["file"] == str(files["pruned"])
-    assert result["replaced"] == ["pruned"]
+    assert result["replaced"] == ("pruned",)
     warning = next(one for one in result["warnings"] if one["code"] == "file_replaced")
     assert "pruned.json was replaced while it was measured" in warning["message"]
 
@@ -52,7 +52,7 @@ def test_nothing_stays_and_nothing_is_said_otherwise(
     files = fake_models()
     result = bench_models({"baseline": files["pruned"], "pruned": files["pruned"]}, options=quick,
                           transport=Scripted({"pruned": 1_000_000}))  # fmt: skip
-    assert result["replaced"] == [] and list(place.iterdir()) == []
+    assert result["replaced"] == () and list(place.iterdir()) == []
 
 
 def test_changed(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from bench.conftest import FAKE
 from edgeprune.bench import BenchOptions, bench_models
 from edgeprune.bench.graph import OnnxGraph, read_graph
 from edgeprune.bench.layers import TimedLayer, compare_layers, group_of, merge_passes, padded, verdict
+from edgeprune.records.bench import LayerTimes
 from edgeprune.reporting.rows import layer_table, layers_title
 
 NODES = {"conv1": "Conv", "relu1": "Relu", "fc": "Gemm"}
@@ -119,7 +120,7 @@ def test_layers_that_were_fused_otherwise_are_one_row() -> None:
         [part("conv1", "relu1", ms=(3.0, 3.2)), part("fc")],
         [part("conv1", ms=(1.0, 1.1)), part("relu1", ms=(0.5, 0.5)), part("fc"), part("gather")],
     )
-    assert [row["onnx"] for row in rows] == [["conv1", "relu1"], ["fc"], ["gather"]]
+    assert [row.onnx for row in rows] == [("conv1", "relu1"), ("fc",), ("gather",)]
     assert [row["verdict"] for row in rows] == ["faster", "same", "only in pruned"]
     assert rows[0]["pruned"]["ms"] == pytest.approx(1.55)
     assert rows[0]["ratio"] == pytest.approx(3.1 / 1.55)
@@ -136,7 +137,7 @@ def test_what_the_other_runtime_fused_is_not_missing() -> None:
 def test_a_row_may_join_what_was_apart_before() -> None:
     """Two rows of the baseline that one fused layer of the pruned model covers."""
     rows = compare_layers([part("a"), part("x"), part("b")], [part("a", "b", ms=(1.0, 1.0))])
-    assert [row["onnx"] for row in rows] == [["a", "b"], ["x"]]
+    assert [row.onnx for row in rows] == [("a", "b"), ("x",)]
     assert rows[0]["baseline"]["ms"] == 2.0
 
 
@@ -146,7 +147,7 @@ def test_what_pruning_brought_is_said() -> None:
     )
     rows = compare_layers([part("conv1")], [slow])
     assert (rows[0]["verdict"], rows[0]["gained_reformat"]) == ("slower", True)
-    found = {"rows": rows, "total_ms": {"baseline": 1.0, "pruned": 2.0}, "note": "why"}
+    found = LayerTimes(rows=tuple(rows), total_ms={"baseline": 1.0, "pruned": 2.0}, note="why")
     heads, cells = layer_table(found)
     assert [name for name, _ in heads] == ["layer", "baseline ms", "pruned ms", "verdict", "remarks"]
     assert cells == [
@@ -168,7 +169,7 @@ def test_in_a_measurement(fake_models: Callable[..., dict[str, Path]]) -> None:
     found = result["layers"]
     assert found["passes"] == 4 and found["total_ms"] == {"baseline": 2.0, "pruned": 1.0}
     assert [row["verdict"] for row in found["rows"]] == ["faster"]
-    json.dumps(result, allow_nan=False)
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_onnxruntime_on_this_machine(tmp_path: Path) -> None:

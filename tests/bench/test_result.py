@@ -6,6 +6,7 @@ import pytest
 
 from bench.conftest import a_round, a_state
 from edgeprune.bench.result import energy, engine, machine_report, memory, model_report, why_no_energy
+from edgeprune.records.bench import WarningRecord
 
 
 def powered(
@@ -21,10 +22,10 @@ def test_report_of_a_file(tmp_path: Path) -> None:
     report = model_report(path, [a_round([4_000_000] * 3), a_round([6_000_000])], batch=2)
     assert report["size_bytes"] == 5
     assert report["sha256"] == hashlib.sha256(b"model").hexdigest()
-    assert report["samples_ns"] == [[4_000_000] * 3, [6_000_000]]
+    assert report.samples_ns == ([4_000_000] * 3, [6_000_000])
     assert report["latency_ms"]["mean"] == pytest.approx(4.5)
     assert report["throughput_ips"] == pytest.approx(8 / 0.018)
-    assert report["load_ms"] == [2.0, 2.0]
+    assert report.load_ms == (2.0, 2.0)
     assert (report["accuracy"], report["accuracy_reason"]) == (None, "not measured yet")
 
 
@@ -61,9 +62,9 @@ def test_what_a_gpu_says() -> None:
     found = engine(rounds)
     assert (found["gpu_latency_ms"]["p50"], found["enqueue_ms"]["p50"]) == (2.0, 0.1)
     assert found["engine"] == {"precision": "fp16"}
-    assert found["engine_warnings"] == [warning]
+    assert found["engine_warnings"] == (WarningRecord(**warning),)
     nothing = engine([a_round([1])])
-    assert nothing.pop("engine_warnings") == [] and set(nothing.values()) == {None}
+    assert nothing.pop("engine_warnings") == () and set(nothing.values()) == {None}
 
 
 def test_the_gpus_own_times_say_whether_it_is_steady() -> None:

@@ -94,7 +94,7 @@ def test_the_whole_way(there: Loopback, run_of_digits: Path) -> None:
     assert result["models"]["baseline"]["accuracy_images"] == 360
     written = run_of_digits / "bench"
     assert [path.name for path in written.iterdir()] == ["cpu.json"]
-    assert json.loads((written / "cpu.json").read_text()) == result
+    assert json.loads((written / "cpu.json").read_text()) == result.to_dict()
     left = sorted(path.name.split("-", 1)[1] for path in there.home.iterdir())
     assert left == ["baseline.onnx", "cpu.profile", "edgeprune_target.pyz", "pruned.onnx"]
 

@@ -60,7 +60,7 @@ def test_on_a_board_that_has_trtexec_alone(
     assert [(row["onnx"], row["verdict"]) for row in rows] == [(["conv1", "conv1/Relu"], "same")]
     assert rows[0]["pruned"]["reformats"] == 1
     assert not (root / "CHANGED").exists()
-    json.dumps(result, allow_nan=False)
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 @pytest.mark.parametrize("version", ["8.6.1", "11.4.0.106"])

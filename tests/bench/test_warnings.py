@@ -1,69 +1,27 @@
-from copy import deepcopy
 from typing import Any
 
 import pytest
+from measured import changed
 
 from edgeprune.bench.warnings import warnings_for
 
-MODEL = {
-    "round_spread": 0.01,
-    "samples_ns": [[1] * 60, [1] * 60],
-    "energy_reason": None,
-    "energy_mj_per_inference": 2.0,
-    "energy": {"window_s": 10.0, "unit": "watts", "longest_gap_s": 0.1},
-    "accuracy": 0.9,
-    "accuracy_reason": None,
-}
-GOOD: dict[str, Any] = {
-    "device": {
-        "name": "jetson",
-        "fingerprint": {
-            "cores_online": 4,
-            "cores_physical": 4,
-            "busy_cores": 0.5,
-            "load_average": [3.0, 1.0, 1.0],
-            "governors": ["performance"],
-        },
-    },
-    "settings": {
-        "stretches": 1,
-        "threads": 4,
-        "runtime": "onnxruntime",
-        "runtime_wished": "onnxruntime",
-        "precision": "fp32",
-    },
-    "machine": {"before": {"cpu": {"clocks": []}}, "warnings": []},
-    "models": {"baseline": deepcopy(MODEL), "pruned": deepcopy(MODEL)},
-    "speedup": {"value": 1.5, "low": 1.4, "high": 1.6},
-}
-
-
-def changed(path: str, value: Any) -> dict[str, Any]:
-    result = deepcopy(GOOD)
-    *folders, key = path.split(".")
-    place = result
-    for folder in folders:
-        place = place[folder]
-    place[key] = value
-    return result
-
 
 def test_a_good_measurement_has_none() -> None:
-    assert warnings_for(GOOD) == []
+    assert warnings_for(changed()) == ()
 
 
 def test_noise_comes_with_what_is_left_without_it() -> None:
-    found = changed("models.pruned.round_spread", 0.08)
-    found["speedup_undisturbed"] = {"value": 1.55, "low": 1.53, "high": 1.57}
+    undisturbed_range = {"value": 1.55, "low": 1.53, "high": 1.57}
+    found = changed("models.pruned.round_spread", 0.08, "speedup_undisturbed", undisturbed_range)
     noisy, undisturbed = warnings_for(found)
-    assert (noisy["code"], undisturbed["code"]) == ("noisy", "undisturbed")
-    assert "1.55x (1.53 to 1.57)" in undisturbed["message"]
+    assert (noisy.code, undisturbed.code) == ("noisy", "undisturbed")
+    assert "1.55x (1.53 to 1.57)" in undisturbed.message
 
 
 def test_what_is_less_sure_than_the_medians_is_not_said() -> None:
-    found = changed("models.pruned.round_spread", 0.08)
-    found["speedup_undisturbed"] = {"value": 1.55, "low": 1.2, "high": 1.9}
-    assert [warning["code"] for warning in warnings_for(found)] == ["noisy"]
+    undisturbed_range = {"value": 1.55, "low": 1.2, "high": 1.9}
+    found = changed("models.pruned.round_spread", 0.08, "speedup_undisturbed", undisturbed_range)
+    assert [warning.code for warning in warnings_for(found)] == ["noisy"]
 
 
 MACHINE = "device.fingerprint"
@@ -98,8 +56,8 @@ MACHINE = "device.fingerprint"
 )
 def test_each_warning(path: str, value: Any, code: str, words: str) -> None:
     found = warnings_for(changed(path, value))
-    assert [warning["code"] for warning in found] == [code]
-    assert words in found[0]["message"]
+    assert [warning.code for warning in found] == [code]
+    assert words in found[0].message
 
 
 @pytest.mark.parametrize(
@@ -114,45 +72,43 @@ def test_each_warning(path: str, value: Any, code: str, words: str) -> None:
     ],
 )
 def test_no_warning(path: str, value: Any) -> None:
-    assert warnings_for(changed(path, value)) == []
+    assert warnings_for(changed(path, value)) == ()
 
 
 def test_load_average_stands_in_where_the_load_cannot_be_seen() -> None:
     found = warnings_for(changed(f"{MACHINE}.busy_cores", None))
-    assert [warning["code"] for warning in found] == ["machine_loaded"]
-    assert "load average 3.0" in found[0]["message"]
+    assert [warning.code for warning in found] == ["machine_loaded"]
+    assert "load average 3.0" in found[0].message
 
 
 def test_both_unknown_is_no_warning() -> None:
-    result = changed(f"{MACHINE}.busy_cores", None)
-    result["device"]["fingerprint"]["load_average"] = None
-    assert warnings_for(result) == []
+    result = changed(f"{MACHINE}.busy_cores", None, f"{MACHINE}.load_average", None)
+    assert warnings_for(result) == ()
 
 
 @pytest.mark.parametrize(
     ("reason", "codes"), [("the disk is full", ["accuracy_unavailable"]), ("not asked for", [])]
 )
 def test_accuracy_that_failed_is_told_apart_from_one_not_asked_for(reason: str, codes: list[str]) -> None:
-    result = deepcopy(GOOD)
-    result["models"]["pruned"] = {**MODEL, "accuracy": None, "accuracy_reason": reason}
-    assert [warning["code"] for warning in warnings_for(result)] == codes
+    result = changed("models.pruned.accuracy", None, "models.pruned.accuracy_reason", reason)
+    assert [warning.code for warning in warnings_for(result)] == codes
 
 
 def test_governor_has_no_say_where_the_clock_is_held() -> None:
-    result = changed(f"{MACHINE}.governors", ["schedutil"])
+    governors = (f"{MACHINE}.governors", ["schedutil"])
     cpu = {"cpu": 0, "governor": "schedutil", "min_khz": 5, "cur_khz": 5, "max_khz": 5}
-    result["machine"]["before"]["cpu"]["clocks"] = [cpu]
-    assert warnings_for(result) == []
-    result["machine"]["before"]["cpu"]["clocks"] = [cpu, {**cpu, "min_khz": 1}]
-    assert [warning["code"] for warning in warnings_for(result)] == ["governor"]
+    clocks = "machine.before.cpu.clocks"
+    assert warnings_for(changed(*governors, clocks, [cpu])) == ()
+    moving = changed(*governors, clocks, [cpu, {**cpu, "min_khz": 1}])
+    assert [warning.code for warning in warnings_for(moving)] == ["governor"]
 
 
 def test_jetson_is_told_of_jetson_clocks_and_not_of_cpupower() -> None:
-    result = changed(f"{MACHINE}.governors", ["schedutil"])
-    result["machine"]["warnings"] = [{"code": "clocks_not_locked", "message": "sudo jetson_clocks"}]
-    assert [warning["code"] for warning in warnings_for(result)] == ["clocks_not_locked"]
+    told = [{"code": "clocks_not_locked", "message": "sudo jetson_clocks"}]
+    result = changed(f"{MACHINE}.governors", ["schedutil"], "machine.warnings", told)
+    assert [warning.code for warning in warnings_for(result)] == ["clocks_not_locked"]
 
 
 def test_counter_of_joules_has_no_gaps() -> None:
     result = changed("models.pruned.energy", {"window_s": 10.0, "unit": "joules", "longest_gap_s": 5.0})
-    assert warnings_for(result) == []
+    assert warnings_for(result) == ()

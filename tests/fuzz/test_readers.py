@@ -27,7 +27,6 @@ from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.latency.table import Table
 from edgeprune.models import build
-from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
 from edgeprune.runs.run import Run
 from edgeprune.runs.verification import read_budget
@@ -109,7 +108,7 @@ READERS: dict[str, tuple[str, Reader]] = {
     "plan": ("run/plan.json", plan),
     "export": ("export.json", lambda path: ExportRecord.read(path.parent)),
     "earlier export": ("earlier/export.json", lambda path: ExportRecord.read(path.parent)),
-    "measurement": ("bench.json", lambda path: read_record(path, BenchResult)),
+    "measurement": ("bench.json", BenchResult.read),
     "rounds": ("rounds.jsonl", rounds),
     "table": ("table.json", Table.load),
     "profile": ("profile.toml", profile),

@@ -141,7 +141,7 @@ def test_wrong_folders_get_one_line(tmp_path: Path) -> None:
     (run / "bench" / "board.json").write_text("{}")
     assert "board.json" in refused(str(run)) and "edgeprune bench" in refused(str(run))
     write_json(run / "bench" / "board.json", folders.bench_result(layers={"rows": [{"onnx": 3}]}))
-    assert "was it edited?" in refused(str(run))
+    assert "`layers.rows[0].onnx` must be" in refused(str(run))
     (tmp_path / "compare").mkdir()
     (tmp_path / "compare" / "result.json").write_text('{"schema": 1, "methods": 3}')
     assert "result.json" in refused(str(tmp_path / "compare"))

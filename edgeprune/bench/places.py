@@ -1,0 +1,69 @@
+"""Where a measurement is kept: its result, what is known so far, and the rounds to resume from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeprune.bench.journal import Journal
+from edgeprune.bench.options import check_writable
+from edgeprune.files.paths import explained, is_stream
+from edgeprune.records.bench import BenchResult
+
+
+@dataclass(frozen=True)
+class Places:
+    """The files of one measurement.
+
+    Attributes:
+        paths: of the result: in the folder of what is measured, where the user says, or both.
+    """
+
+    paths: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, folder: Path | None, label: str, json_path: str | Path | None) -> "Places":
+        """Return the places of a measurement, all of which can be written.
+
+        Args:
+            folder: of what is measured; None where nothing keeps it.
+            label: of the device, the runtime and the precision, which the file in ``folder`` is named after.
+            json_path: a second place.
+
+        Raises:
+            BenchError: one cannot be written.
+        """
+        inside = () if folder is None else (folder / "bench" / f"{label}.json",)
+        places = cls(inside if json_path is None else (*inside, Path(json_path)))
+        for path in places.paths:
+            check_writable(path)
+        return places
+
+    @property
+    def kept(self) -> Path | None:
+        """The first that is a file, beside which the measurement in progress is kept."""
+        return next((path for path in self.paths if not is_stream(path)), None)
+
+    @property
+    def partial(self) -> Path | None:
+        """The file of what is known so far."""
+        return self.kept and self.kept.with_name(f"{self.kept.name}.partial")
+
+    @property
+    def saving(self) -> Callable[[BenchResult], None] | None:
+        """What writes the result so far; None where nothing keeps it."""
+        partial = self.partial
+        return None if partial is None else lambda so_far: so_far.write(partial)
+
+    def journal(self, resume: bool) -> Journal | None:
+        """Return the file of rounds, to start or, with ``resume``, to continue; None where nothing keeps it."""
+        kept = self.kept
+        return None if kept is None else Journal(kept.with_name(f"{kept.stem}.rounds.jsonl"), resume)
+
+    def publish(self, result: BenchResult, journal: Journal | None) -> None:
+        """Write a complete result to all places, and remove what is kept of the measurement in progress."""
+        for path in self.paths:
+            result.write(path)
+        if self.partial and journal:
+            with explained(self.partial):
+                self.partial.unlink(missing_ok=True)
+            journal.drop()

@@ -1,0 +1,91 @@
+"""Results of earlier versions: measurements and summaries, as they were written then."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from measured import GOOD, changed
+
+from edgeprune.errors import RunError
+from edgeprune.records.base import Record
+from edgeprune.records.bench import BenchResult, LatencyRecord, RuntimesTable
+from edgeprune.records.runs import Summary
+
+EARLIER = Path(__file__).parent / "earlier"
+
+
+def kept(old: Any, new: Any) -> bool:
+    """Return whether a value has all that another had."""
+    if isinstance(old, dict):
+        return all(key in new and kept(value, new[key]) for key, value in old.items())
+    return bool(old == new)
+
+
+def test_a_measurement_of_the_first_version() -> None:
+    result = BenchResult.read(EARLIER / "bench.json")
+    assert result.complete and result.settings.stretches == 1 and result.replaced == ()
+    assert result.models["pruned"].latency_ms == LatencyRecord(p50=0.25, p90=0.5, p99=1.0)
+    assert result.models["pruned"].score("accuracy") == 0.75
+    assert result.speedup is not None and result.speedup.low == 1.4
+    assert kept(json.loads((EARLIER / "bench.json").read_text()), result.to_dict())
+
+
+def test_a_summary_of_the_first_version() -> None:
+    summary = Summary.read(EARLIER / "summary.json")
+    assert (summary.task, summary.metric, summary.targets) == ("classification", None, ())
+    assert summary.models.settled.score("accuracy") == 0.5 and summary.drop("accuracy") == 0.125
+    assert summary["models"]["pruned"]["accuracy"] == 0.75 and summary["target"]["asked"] == "flops=0.5"
+    assert summary.target.target == "flops=0.5"
+    assert kept(json.loads((EARLIER / "summary.json").read_text()), summary.to_dict())
+
+
+def test_the_metric_of_another_task_is_a_key_of_its_own() -> None:
+    summary = Summary.read(EARLIER / "summary-masks.json")
+    assert summary.models.pruned.score("mean_iou") == 0.5 and summary.drop("mean_iou") == 0.25
+    assert summary.drop("accuracy") is None and "accuracy" not in summary["models"]["pruned"]
+    assert summary["mean_iou_drop"] == 0.25 and summary["models"]["pruned"]["mean_iou"] == 0.5
+    content = json.loads((EARLIER / "summary-masks.json").read_text())
+    assert summary.to_dict() == {**content, "targets": []}
+    with pytest.raises(RunError, match="has no `accuracy` of its models"):
+        summary.models.pruned.score("accuracy")
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
+    result = changed()
+    result.write(tmp_path / "bench.json")
+    assert BenchResult.read(tmp_path / "bench.json") == result
+    assert kept(GOOD, json.loads((tmp_path / "bench.json").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda v: v["models"]["pruned"].update(throughput_ips=0), "`models.pruned.throughput_ips` must be"),
+        (lambda v: v["models"].pop("pruned"), "`models.pruned` is missing"),
+        (lambda v: v.update(models={}), "`models.baseline` is missing"),
+        (lambda v: v.update(speedup=None), "`speedup` must be object (it is null)"),
+        (lambda v: v["device"]["fingerprint"].pop("board"), "`device.fingerprint.board` is missing"),
+        (lambda v: v.update(schema=2), "made by a newer edgeprune"),
+    ],
+)
+def test_a_damaged_measurement_is_refused(change: Callable[[dict[str, Any]], Any], reason: str) -> None:
+    value = json.loads((EARLIER / "bench.json").read_text())
+    change(value)
+    with pytest.raises(RunError) as error:
+        BenchResult.from_dict(value, "cpu.json")
+    assert str(error.value).startswith("cpu.json") and reason in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_record_is_frozen() -> None:
+    def below(kind: type) -> set[type]:
+        return {kind}.union(*map(below, kind.__subclasses__()))
+
+    kinds = below(Record)
+    assert {BenchResult, Summary, RuntimesTable} <= kinds
+    for kind in kinds:
+        assert kind.__struct_config__.frozen, kind  # type: ignore[attr-defined]
+        for field, form in kind.__annotations__.items():
+            assert not str(form).startswith(("list", "dict")), f"{kind.__name__}.{field} can be changed"
