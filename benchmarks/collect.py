@@ -49,7 +49,7 @@ def main() -> None:
         "options": portable(config["options"]),
         "versions": config["versions"],
         "weights_sha256": config["weights_sha256"],
-        "summary": run.summary(),
+        "summary": run.summary().to_dict(),
         "history": epochs_of(run),
         "bench": {p.stem: without_samples(read_json(p)) for p in sorted((run.path / "bench").glob("*.json"))},
     }

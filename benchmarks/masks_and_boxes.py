@@ -117,7 +117,7 @@ def main() -> None:
             "flops_fraction": summary["flops_fraction"],
             "params_fraction": summary["params_fraction"],
             "p50_ms": {name: m["latency_ms"]["p50"] for name, m in measured["models"].items()},
-            "speedup": measured["speedup"],
+            "speedup": measured.to_dict()["speedup"],
             "training": {name: told[name] for name in TOLD},
             "warnings": [warning["code"] for warning in measured["warnings"]],
         }

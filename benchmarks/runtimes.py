@@ -16,7 +16,7 @@ from edgeprune.backends import export_run
 from edgeprune.bench import bench_every
 from edgeprune.errors import ExportError
 from edgeprune.files.writing import write_json
-from edgeprune.reporting.rows import runtimes_table, skipped_lines
+from edgeprune.reporting.rows import runtimes_lines, runtimes_table
 
 KINDS = ("onnx", "onnx-int8", "openvino", "ncnn", "litert", "executorch")
 
@@ -44,7 +44,7 @@ def markdown(table: dict[str, Any]) -> str:
     lines = [f"| {' | '.join(name for name, _ in heads)} |"]
     lines += ["|" + "".join(" :-- |" if side == "left" else " --: |" for _, side in heads)]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([*lines, "", *skipped_lines(table)])
+    return "\n".join([*lines, "", *runtimes_lines(table)])
 
 
 def main() -> None:

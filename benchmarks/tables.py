@@ -14,6 +14,8 @@ from typing import Any
 
 from edgeprune import tasks
 from edgeprune.comparison import comparison_remarks, comparison_table
+from edgeprune.records.bench import BenchResult
+from edgeprune.records.runs import Summary
 from edgeprune.reporting.rows import bench_rows, percent, size_rows, speedup_lines
 from edgeprune.search.pictures import strategy_of
 
@@ -48,11 +50,10 @@ def run_table(name: str) -> str:
     """Baseline beside pruned, of a collected run."""
     found = read(name)
     bench = next(iter(found["bench"].values()))
-    rows = [
-        [r.what, r.baseline, r.pruned, r.change] for r in [*size_rows(found["summary"]), *bench_rows(bench)]
-    ]
+    summary, measured = Summary.from_dict(found["summary"]), BenchResult.from_dict(bench)
+    rows = [[r.what, r.baseline, r.pruned, r.change] for r in [*size_rows(summary), *bench_rows(measured)]]
     table = markdown(["", "baseline", "pruned", "change"], rows)
-    return f"{table}\n\nMeasured: {speedup_lines(bench)[0]}, on {machine(bench)}."
+    return f"{table}\n\nMeasured: {speedup_lines(measured)[0]}, on {machine(bench)}."
 
 
 def cifar_table() -> str:
