@@ -234,18 +234,18 @@ class JudgedModels(Record, frozen=True):
     pruned: JudgedModel
 
 
-class Outcome(Record, frozen=True):
+class Outcome(Record, frozen=True, kw_only=True):
     """A target and what was reached.
 
     Attributes:
         kind: the resource.
-        target: as it was asked for.
+        target: as it was asked for; empty in the first versions' summaries.
         fraction: of the resource that should remain; None where a time was not measured.
         got_fraction: that remains.
     """
 
     kind: str
-    target: str = field(name="asked")
+    target: str = field(name="asked", default="")
     fraction: Amount | None
     got_fraction: Amount | None
 

@@ -66,9 +66,14 @@ def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Summary
 def _outcome(target: Target, amounts: tuple[float, float] | None) -> Outcome:
     """Return a target and what remains of its quantity; None where a time was not measured."""
     if amounts is None:
-        return Outcome(target.kind, str(target), target.fraction, None)
+        return Outcome(kind=target.kind, target=str(target), fraction=target.fraction, got_fraction=None)
     before, after = amounts
-    return Outcome(target.kind, str(target), min(1.0, target.goal(before) / before), after / before)
+    return Outcome(
+        kind=target.kind,
+        target=str(target),
+        fraction=min(1.0, target.goal(before) / before),
+        got_fraction=after / before,
+    )
 
 
 def _missed(targets: tuple[Target, ...], outcomes: list[Outcome]) -> list[str]:

@@ -89,3 +89,12 @@ def test_every_record_is_frozen() -> None:
         assert kind.__struct_config__.frozen, kind  # type: ignore[attr-defined]
         for field, form in kind.__annotations__.items():
             assert not str(form).startswith(("list", "dict")), f"{kind.__name__}.{field} can be changed"
+
+
+@pytest.mark.parametrize("name", ["demo", "resnet56-cifar10-learned"])
+def test_results_that_are_kept_with_the_code_still_load(name: str) -> None:
+    kept_result = json.loads((EARLIER.parents[2] / "results" / f"{name}.json").read_text())
+    summary = Summary.from_dict(kept_result["summary"])
+    assert summary.models.pruned.score("accuracy") == kept_result["summary"]["models"]["pruned"]["accuracy"]
+    for content in kept_result["bench"].values():
+        assert BenchResult.from_dict(content).speedup is not None
