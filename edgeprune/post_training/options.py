@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from edgeprune.budget import need_device, parse_targets
 from edgeprune.errors import DataError, TargetError
 from edgeprune.options.bounds import (
     CHANNELS,
@@ -175,6 +174,8 @@ class PruneOptions:
     @property
     def on_device(self) -> bool:
         """Whether widths are chosen for a device, by its latency table."""
+        from edgeprune.budget import need_device, parse_targets
+
         named = self.target_device is not None or self.host is not None
         return named or (self.target is not None and need_device(parse_targets(self.target)))
 

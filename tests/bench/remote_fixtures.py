@@ -11,6 +11,7 @@ from edgeprune.backends import MODELS, Artifact, Backend, ExportRecord, export_r
 from edgeprune.data import load_data
 from edgeprune.files.reading import sha256
 from edgeprune.files.writing import write_json
+from edgeprune.records.runs import Summary
 from edgeprune.runs.run import Run
 
 
@@ -44,7 +45,7 @@ def digits_run(path: Path) -> Path:
     outcome = {"kind": "flops", "asked": "flops=0.5", "fraction": 0.5, "got_fraction": 0.5}
     shares = {"params_fraction": 0.5, "flops_fraction": 0.5, "accuracy_drop": 0.0}
     models = {"baseline": model, "settled": model, "pruned": model}
-    run.finish({"schema": 1, "target": outcome, **shares, "models": models, "notes": []})
+    run.finish(Summary.from_dict({"schema": 1, "target": outcome, **shares, "models": models, "notes": []}))
     for name, layers in (("baseline", 3), ("pruned", 1)):
         linear_onnx(path / "export" / f"{name}.onnx", layers=layers)
     record_onnx(path / "export")

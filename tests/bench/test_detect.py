@@ -98,7 +98,7 @@ def test_bench_on_the_jetson_that_is_here(
     for model in result["models"].values():
         energy = model["energy"]
         inferences = sum(len(samples) for samples in model["samples_ns"])
-        assert (energy["total_kind"], energy["total_rails"]) == ("measured_input", ["VIN"])
+        assert (energy["total_kind"], energy["total_rails"]) == ("measured_input", ("VIN",))
         assert model["energy_mj_per_inference"] == pytest.approx(5000 * energy["window_s"] / inferences)
         assert energy["rails_mj_per_inference"]["VDD_CPU_SOC_MSS"] == pytest.approx(
             1500 * energy["window_s"] / inferences

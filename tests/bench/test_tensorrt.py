@@ -57,7 +57,7 @@ def test_on_a_board_that_has_trtexec_alone(
     assert len(list(cache.glob("*.engine"))) == 2  # one of each model, for all rounds
     assert sum("--onnx" in line for line in Path(f"{program}.log").read_text().splitlines()) == 2
     rows = result["layers"]["rows"]
-    assert [(row["onnx"], row["verdict"]) for row in rows] == [(["conv1", "conv1/Relu"], "same")]
+    assert [(row["onnx"], row["verdict"]) for row in rows] == [(("conv1", "conv1/Relu"), "same")]
     assert rows[0]["pruned"]["reformats"] == 1
     assert not (root / "CHANGED").exists()
     json.dumps(result.to_dict(), allow_nan=False)

@@ -232,6 +232,7 @@ def test_lut_on_the_command_line(board: Board) -> None:
 def test_where_the_layers_of_a_run_stand(asked: TrainPruneOptions, board: Board) -> None:
     from edgeprune.backends import export_run
     from edgeprune.latency.utilization import utilization_of
+    from edgeprune.records.bench import BenchResult
 
     train_prune("run", replace(asked, method="l1"))
     export_run("run", images=4)
@@ -252,7 +253,7 @@ def test_where_the_layers_of_a_run_stand(asked: TrainPruneOptions, board: Board)
         "settings": settings,
         "warnings": [],
     }
-    found = utilization_of(Path("run/export/pruned.onnx"), result)
+    found = utilization_of(Path("run/export/pruned.onnx"), BenchResult.from_dict(result))
     assert found["reason"] is None
     rows = {row["layer"]: row for row in found["rows"]}
     assert all(row["outputs"] % 4 == 0 or row["layer"] == "linear" for row in found["rows"])
