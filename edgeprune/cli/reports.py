@@ -15,9 +15,10 @@ from edgeprune.cli.base import as_json, complain, echo, latest_run, main, say
 def report(folder: str | None, out: str | None, opened: bool, to_json: bool) -> None:
     """Write all that is known of a run on one page, for people who look rather than read.
 
-    RUN is the folder of a train-prune, a compare or a search; the latest run under runs/ unless it is given. The page
-    is one HTML file that loads nothing: what was asked and reached, the course of training, widths along the network,
-    accuracy against measured speedup, latency in every round, layers, energy, and what each warning puts in doubt.
+    RUN is the folder of a train-prune, prune, compare or search; the latest run under runs/ unless it is given. The
+    page is one HTML file that loads nothing: what was asked and reached, the course of training, widths along the
+    network, accuracy against measured speedup, latency in every round, layers, energy, and what each warning puts in
+    doubt.
 
     \b
     edgeprune report

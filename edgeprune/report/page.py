@@ -14,9 +14,18 @@ from edgeprune.records.bench import BenchResult
 from edgeprune.records.runs import Summary
 from edgeprune.report.blocks import Block, Page
 from edgeprune.report.measurements import device_of, exported, measured_sections
+from edgeprune.report.pruned_files import (
+    agreement,
+    curve_sections,
+    file_facts,
+    file_sections,
+    file_title,
+    final_step,
+)
 from edgeprune.report.reading import export_record, measurements, read_result
 from edgeprune.report.runs import run_sections, settings
 from edgeprune.report.tables import comparison_sections, search_sections
+from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.run import Run
 from edgeprune.tasks import metric_of
 
@@ -27,10 +36,10 @@ FILE = "report.html"
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Write a page about a run, a comparison or a search; it needs no network and no other file.
+    """Write a page about a run, a pruned file, a comparison or a search; it needs no network and no other file.
 
     Args:
-        folder: of a finished train-prune, compare or search.
+        folder: of a finished train-prune, prune, compare or search.
         out: of the page; None writes report.html into the folder.
 
     Returns:
@@ -59,6 +68,8 @@ def page_of(folder: Path) -> Page:
     try:
         if (folder / "result.json").is_file():
             return _result_page(folder)
+        if FileRun.matches(folder):
+            return _file_page(FileRun.open(folder))
         return _run_page(Run.open(folder))
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         # The schemas hold the fields that decide; a file that was edited elsewhere shows here.
@@ -137,6 +148,24 @@ def _lead(summary: Summary, results: list[BenchResult]) -> str:
         if group:
             parts.append(f"{words} on {', '.join(device_of(result) for result in group)}")
     return f"{sizes}; {'; '.join(parts)}."
+
+
+def _file_page(run: FileRun) -> Page:
+    if run.curve() is not None and not run.has("summary.json"):
+        lead = (
+            "How far the network can go; nothing was pruned yet (edgeprune prune --target or --max-change)."
+        )
+        return Page(file_title(run.config), lead, [], curve_sections(run), _foot())
+    summary = run.summary()
+    value, what = agreement(final_step(summary))
+    sections = [*file_sections(run, summary), exported(export_record(run))]
+    return Page(
+        title=file_title(run.config),
+        lead=f"Pruned for {summary['target']} without labels or training code: {value} {what}.",
+        facts=file_facts(summary),
+        sections=[section for section in sections if section.blocks],
+        foot=_foot(),
+    )
 
 
 def _result_page(folder: Path) -> Page:

@@ -10,6 +10,7 @@ from edgeprune.files.reading import read_json
 from edgeprune.records import read_record
 from edgeprune.records.bench import BenchResult
 from edgeprune.records.results import schema_of
+from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.run import Run
 
 
@@ -27,7 +28,7 @@ def measurements(run: Run) -> list[BenchResult]:
     return [result for result in results if result.complete and result.speedup is not None]
 
 
-def export_record(run: Run) -> ExportRecord | None:
+def export_record(run: Run | FileRun) -> ExportRecord | None:
     """Return a run's export.json; None where nothing was exported.
 
     Raises:

@@ -135,6 +135,41 @@ def config(model: str) -> dict[str, Any]:
     }
 
 
+def pruned_file(place: Path, **changes: Any) -> Path:
+    """A run of `prune` whose fit was dropped."""
+    place.mkdir(parents=True)
+    config = {
+        "options": {"target": "flops=0.7"},
+        "model": "net.onnx",
+        "sha256": "0" * 64,
+        "images": None,
+        "out": None,
+    }
+    write_json(place / "prune.json", {"schema": 1, **config})
+    sizes = {"params": 100, "flops": 2_000_000, "size_bytes": 8000}
+
+    def step(name: str, top1: float | None, error: float) -> dict[str, Any]:
+        return {"step": name, "top1": top1, "relative_error": error, "inputs": 40}
+
+    summary = {
+        "target": "flops=0.7",
+        "models": {"baseline": sizes, "pruned": {**sizes, "params": 50, "flops": 1_000_000}},
+        "params_fraction": 0.5,
+        "flops_fraction": 0.7,
+        "held_out": [step("cut", 0.925, 0.2), step("fitted (sequential)", 0.9, 0.3)],
+        "fit": "none",
+        "distilled": None,
+        "latency": None,
+        "seconds": 3.0,
+        "protected_channels": {"softmax over channels": 2},
+        "notes": ["one fit was left out"],
+        "warnings": [],
+        **changes,
+    }
+    write_json(place / "summary.json", {"schema": 1, **summary})
+    return place
+
+
 def average(*values: float) -> dict[str, Any]:
     """A number over seeds."""
     mean = sum(values) / len(values) if values else None

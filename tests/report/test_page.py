@@ -100,6 +100,38 @@ def test_a_search_shows_trials_and_widths(tmp_path: Path) -> None:
     assert re.findall(r"best so far: (\d+) at (\d)", page.read_text()) == [("70", "0"), ("80", "2")]
 
 
+def test_a_pruned_file(tmp_path: Path) -> None:
+    """The agreement is that of the step which was kept: here the cut, since the fit made it worse."""
+    run = folders.pruned_file(tmp_path / "file")
+    text = text_of(write_report(run))
+    assert (
+        "Pruned for flops=0.7 without labels or training code: 92.5% of 40 held-out inputs keep their class."
+        in text
+    )
+    assert "The fit made it worse and was dropped." in text and "parameters 100 50 2.00x less" in text
+    assert "softmax over channels 2" in text and "one fit was left out" in text and "speedup" not in text
+    times = {"baseline_ms": 2.0, "pruned_ms": 1.0, "speedup": [2.0, 1.9, 2.1], "conditions": {}}
+    learned = {"epochs": 3, "inputs": 40, "kept": True}
+    steps = [{"step": "distilled", "top1": None, "relative_error": 0.125, "inputs": 40}]
+    run = folders.pruned_file(
+        tmp_path / "other", latency=times, distilled=learned, held_out=steps, fit="sequential"
+    )
+    text = text_of(write_report(run))
+    assert "0.125 relative error of the outputs on 40 held-out inputs" in text
+    assert "2.00x measured speedup (1.90 to 2.10)" in text and "latency 2.000 ms 1.000 ms 2.00x less" in text
+
+
+def test_a_curve_alone(tmp_path: Path) -> None:
+    run = folders.pruned_file(tmp_path / "file")
+    (run / "summary.json").unlink()
+    point = {"latency_fraction": None, "relative_error": 0.1, "inputs": 40}
+    points = [{**point, "flops_fraction": 0.9, "top1": 1.0}, {**point, "flops_fraction": 0.5, "top1": 0.8}]
+    write_json(run / "curve.json", {"schema": 1, "model": "net.onnx", "points": points})
+    page = write_report(run)
+    assert headings(page) == ["How far it can go"] and "nothing was pruned yet" in text_of(page)
+    assert re.findall(r"agreement: (\d+) at (\d+)", page.read_text()) == [("100", "90"), ("80", "50")]
+
+
 def test_texts_are_escaped(tmp_path: Path) -> None:
     run = folders.run_folder(tmp_path / "mine", model='<script>alert("x")</script>')
     warnings = [{"code": "<b>", "message": "<img src=x onerror=alert(1)>"}]
