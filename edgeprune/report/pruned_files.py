@@ -89,7 +89,7 @@ def _sizes(summary: dict[str, Any]) -> Section:
     if "accuracy" in models["pruned"]:
         scores = [models[name]["accuracy"] for name in ("baseline", "pruned")]
         change = f"{100 * (scores[1] - scores[0]):+.2f} points"
-        rows.append(("accuracy", *(f"{score:.2%}" for score in scores), change))
+        rows.append(("accuracy", f"{scores[0]:.2%}", f"{scores[1]:.2%}", change))
     if summary["latency"]:
         before, after = summary["latency"]["baseline_ms"], summary["latency"]["pruned_ms"]
         rows.append(("latency", f"{before:.3f} ms", f"{after:.3f} ms", times(before, after)))
