@@ -385,6 +385,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "honesty": honesty,
     "onnx": onnx_table,
     "detect": lambda: task_table("detect"),
+    "segment": lambda: task_table("segment"),
     "compare": lambda: compare_table("compare_digits"),
     "compare-cifar": lambda: compare_table("compare_cifar10"),
 }
