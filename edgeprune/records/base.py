@@ -26,9 +26,15 @@ class Record(Struct, frozen=True):
     Class attributes:
         FURTHER: name of the field, a map, whose items are further keys of the same JSON object; empty for none. Whoever
             reads such an object gathers them: see `gathered`.
+        WHERE: what messages call a value that is of no file; empty for the name of the class.
+        ERROR: class of the errors about such a value.
+        REMEDY: what to do about it.
     """
 
     FURTHER: ClassVar[str] = ""
+    WHERE: ClassVar[str] = ""
+    ERROR: ClassVar[type[EdgePruneError]] = RunError
+    REMEDY: ClassVar[str] = HINT
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, with the keys of the file; fields that are unset are left out."""
@@ -65,22 +71,47 @@ class Record(Struct, frozen=True):
         value: Any,
         where: Path | str = "",
         *,
-        error: type[EdgePruneError] = RunError,
-        hint: str = HINT,
+        error: type[EdgePruneError] | None = None,
+        hint: str | None = None,
     ) -> Kind:
-        """Make the record from its JSON form; unknown keys are ignored.
+        """Make the record from its JSON form, of this schema or of an earlier one; unknown keys are ignored.
+
+        Args:
+            value: as read.
+            where: the file, for the message; empty for `WHERE`.
+            error: class of the errors; None for `ERROR`.
+            hint: the remedy, added to the message; None for `REMEDY`.
+
+        Raises:
+            EdgePruneError: of class ``error``: it does not match; the message names the file and the field.
+        """
+        where, error = where or cls.WHERE or cls.__name__, error or cls.ERROR
+        hint = cls.REMEDY if hint is None else hint
+        value = cls.prepared(value, where, error=error, hint=hint)
+        record: Kind = converted(value, cls, where, error=error, hint=hint)
+        record.check_consistency(where, error=error, hint=hint)
+        return record
+
+    @classmethod
+    def prepared(cls, value: Any, where: Path | str, *, error: type[EdgePruneError], hint: str) -> Any:  # noqa: ARG003
+        """Return what was read in the form of this schema, before its fields are checked.
 
         Args:
             value: as read.
             where: the file, for the message.
             error: class of the errors.
             hint: the remedy, added to the message.
-
-        Raises:
-            EdgePruneError: of class ``error``: it does not match; the message names the file and the field.
         """
-        record: Kind = converted(value, cls, where or cls.__name__, error=error, hint=hint)
-        return record
+        return value
+
+    def check_consistency(self, where: Path | str, *, error: type[EdgePruneError], hint: str) -> None:
+        """Raise ``error`` if fields contradict each other; by default they do not.
+
+        Args:
+            where: the file, for the message.
+            error: class of the errors.
+            hint: the remedy, added to the message.
+        """
 
     if not TYPE_CHECKING:  # for users of the JSON; code in here reads attributes, which mypy checks
 
@@ -112,30 +143,18 @@ class FileRecord(Record, frozen=True):
         return {"schema": self.SCHEMA, **super().to_dict()}
 
     @classmethod
-    def from_dict(
-        cls: type[FileKind],
-        value: Any,
-        where: Path | str = "",
-        *,
-        error: type[EdgePruneError] = RunError,
-        hint: str = HINT,
-    ) -> FileKind:
-        """Make the record from the JSON form of this schema or of an earlier one; unknown keys are ignored.
+    def prepared(cls, value: Any, where: Path | str, *, error: type[EdgePruneError], hint: str) -> Any:
+        """Return what was read in this schema, whose number is checked.
 
         Args:
             value: as read.
             where: the file, for the message.
             error: class of the errors.
             hint: the remedy, added to the message.
-
-        Raises:
-            EdgePruneError: of class ``error``: it does not match; the message names the file and the field.
         """
-        where = where or cls.__name__
         value = cls.upgraded(value, where, error=error, hint=hint)
         check_schema(value, where, schema=cls.SCHEMA, error=error, hint=hint)
-        record: FileKind = converted(value, cls, where, error=error, hint=hint)
-        return record
+        return value
 
     @classmethod
     def upgraded(cls, value: Any, where: Path | str, *, error: type[EdgePruneError], hint: str) -> Any:  # noqa: ARG003

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from edgeprune.errors import EdgePruneError, RunError
+from edgeprune.errors import EdgePruneError
 from edgeprune.records.base import FileRecord, Record
-from edgeprune.records.checking import HINT, check, check_schema
+from edgeprune.records.checking import check
 from edgeprune.records.fields import Above0, Amount, Count, Digest, Name, Positive, Share
 from edgeprune.records.metrics import StoredMetric
 
@@ -317,36 +317,33 @@ class BenchResult(FileRecord, frozen=True, kw_only=True):
     metric: StoredMetric | UnsetType = UNSET
 
     @classmethod
-    def from_dict(
-        cls,
-        value: Any,
-        where: Path | str = "",
-        *,
-        error: type[EdgePruneError] = RunError,
-        hint: str = HINT,
-    ) -> "BenchResult":
-        """Make it from its JSON form; what is read of the machine's description is checked, too.
+    def prepared(cls, value: Any, where: Path | str, *, error: type[EdgePruneError], hint: str) -> Any:
+        """Return what was read; what is read of the machine's description is checked, too.
 
         Args:
             value: as read.
             where: the file, for the message.
             error: class of the errors.
             hint: the remedy, added to the message.
-
-        Raises:
-            EdgePruneError: of class ``error``: it does not match the schema; the message names the field.
         """
-        check_schema(value, where, schema=cls.SCHEMA, error=error, hint=hint)
-        check(value, _Described, where, error=error, hint=hint)  # before: it names the model that is wrong
-        result = super().from_dict(value, where, error=error, hint=hint)
-        names = set(result.models)
-        if result.complete and names not in (PAIR, ALONE):
+        value = super().prepared(value, where, error=error, hint=hint)
+        return check(value, _Described, where, error=error, hint=hint)  # it names the model that is wrong
+
+    def check_consistency(self, where: Path | str, *, error: type[EdgePruneError], hint: str) -> None:
+        """Raise ``error`` if a finished measurement lacks a model or a speedup.
+
+        Args:
+            where: the file, for the message.
+            error: class of the errors.
+            hint: the remedy, added to the message.
+        """
+        names = set(self.models)
+        if self.complete and names not in (PAIR, ALONE):
             missing = sorted(PAIR - names) if names <= PAIR else ()
             fault = f"`models.{missing[0]}` is missing" if missing else "`models` has other names than it can"
             raise error(f"{where}: {fault}: {hint}")
-        if result.complete and names == PAIR and result.speedup is None:
+        if self.complete and names == PAIR and self.speedup is None:
             raise error(f"{where}: `speedup` must be object (it is null): {hint}")
-        return result
 
 
 class MeasuredBoard(Struct):

@@ -9,7 +9,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from edgeprune.errors import EdgePruneError, PlanError, RunError
 from edgeprune.records.base import FileRecord, Record
-from edgeprune.records.checking import HINT, check_schema, converted
 from edgeprune.records.fields import (
     Above0,
     Amount,
@@ -26,7 +25,6 @@ from edgeprune.records.fields import (
 from edgeprune.records.metrics import StoredMetric
 
 LARGEST_IMAGE = 10**8  # values
-PLAN_HINT = "a keep-plan is what 'edgeprune search' or Plan.to_dict writes"
 ImageShape = Annotated[tuple[Side, ...], Meta(min_length=3, max_length=3)]
 
 
@@ -65,35 +63,31 @@ class KeepPlan(FileRecord, frozen=True):
     notes: tuple[str, ...] = ()
     bypass: bool = False
 
+    WHERE: ClassVar[str] = "this is not a keep-plan"
+    ERROR: ClassVar[type[EdgePruneError]] = PlanError
+    REMEDY: ClassVar[str] = "a keep-plan is what 'edgeprune search' or Plan.to_dict writes"
+
     @classmethod
-    def from_dict(
-        cls,
-        value: Any,
-        where: Path | str = "this is not a keep-plan",
-        *,
-        error: type[EdgePruneError] = PlanError,
-        hint: str = PLAN_HINT,
-    ) -> "KeepPlan":
-        """Make it from its JSON form, checked as far as possible without its model's graph.
+    def prepared(cls, value: Any, where: Path | str, *, error: type[EdgePruneError], hint: str) -> Any:
+        """Return what was read; plans of the first versions have no ``schema``.
 
         Args:
-            value: as read; plans of the first versions have no ``schema``.
+            value: as read.
             where: the file, for the message.
             error: class of the errors.
             hint: the remedy, added to the message.
-
-        Raises:
-            EdgePruneError: of class ``error``: it does not match the schema, or a channel is kept twice or is outside
-                its group.
         """
-        if isinstance(value, dict) and "schema" in value:
-            check_schema(value, where, schema=cls.SCHEMA, error=error, hint=hint)
-        plan: KeepPlan = converted(value, cls, where, error=error, hint=hint)
-        plan.check_channels(where, error)
-        return plan
+        numbered = isinstance(value, dict) and "schema" in value
+        return super().prepared(value, where, error=error, hint=hint) if numbered else value
 
-    def check_channels(self, where: Path | str, error: type[EdgePruneError]) -> None:
-        """Raise ``error`` if a channel is kept twice or lies outside its group; ``where`` names the file."""
+    def check_consistency(self, where: Path | str, *, error: type[EdgePruneError], hint: str) -> None:  # noqa: ARG002
+        """Raise ``error`` if a channel is kept twice or lies outside its group.
+
+        Args:
+            where: the file, for the message.
+            error: class of the errors.
+            hint: the remedy of other faults; here it is to make the plan again.
+        """
         for number, group in enumerate(self.groups):
             place = f"{where}: `groups[{number}].kept`"
             if len(set(group.kept)) < len(group.kept):
@@ -155,34 +149,21 @@ class ModelRecord(FileRecord, frozen=True):
     plans: tuple[KeepPlan, ...]
     steps: tuple[Steps, ...]
 
-    @classmethod
-    def from_dict(
-        cls,
-        value: Any,
-        where: Path | str = "model.json",
-        *,
-        error: type[EdgePruneError] = RunError,
-        hint: str = HINT,
-    ) -> "ModelRecord":
-        """Make it from its JSON form.
+    WHERE: ClassVar[str] = "model.json"
+
+    def check_consistency(self, where: Path | str, *, error: type[EdgePruneError], hint: str) -> None:
+        """Raise ``error`` if plans, steps or the image's fields contradict each other.
 
         Args:
-            value: as read.
             where: the file, for the message.
             error: class of the errors.
             hint: the remedy, added to the message.
-
-        Raises:
-            EdgePruneError: of class ``error``: it does not match the schema, or its fields contradict each other.
         """
-        record = super().from_dict(value, where, error=error, hint=hint)
-        for plan in record.plans:
-            plan.check_channels(where, error)
-        steps = record.steps
-        if len(steps) != len(record.plans) or [*steps] != sorted(steps):
+        for plan in self.plans:
+            plan.check_consistency(where, error=error, hint=hint)
+        if len(self.steps) != len(self.plans) or [*self.steps] != sorted(self.steps):
             raise error(f"{where}: `steps` must hold a rising number for each of `plans`: {hint}")
-        check_image_fields(record.to_dict(), str(where))
-        return record
+        check_image_fields(self.to_dict(), str(where))
 
 
 class JudgedModel(Record, frozen=True, kw_only=True):
