@@ -13,10 +13,10 @@ from edgeprune.options.bounds import (
     RATE,
     SEED,
     SHARE_BELOW_ONE,
-    THREADS,
 )
 from edgeprune.options.checks import Choice, Count
-from edgeprune.options.fields import check_fields, option
+from edgeprune.options.device import DeviceOptions, refuse_device_options
+from edgeprune.options.fields import check_fields, like, option
 from edgeprune.training.options import TrainOptions
 
 LAYOUTS = ("nchw", "nhwc")
@@ -56,34 +56,14 @@ class PruneOptions:
         "target",
         main=True,
     )
-    target_device: str | None = option(
-        None,
-        "Choose widths for this device, by its latency table.",
-        "target",
-        main=True,
-        metavar="DEVICE",
-        unset="cpu with a latency target",
+    target_device: str | None = like(DeviceOptions, "target_device", None)
+    host: dict[str, Any] | None = like(DeviceOptions, "host", None)
+    assume_device: bool = like(DeviceOptions, "assume_device", False)
+    target_batch: int | None = like(
+        DeviceOptions, "target_batch", None, help="Budget for this many inputs per inference on the device."
     )
-    host: dict[str, Any] | None = option(None, "Reach the device this way.", "target", typed=False)
-    assume_device: bool = option(
-        False,
-        "Use the device's profile even if the machine says it is another; every result then says so.",
-        "target",
-    )
-    target_batch: int | None = option(
-        None,
-        "Budget for this many inputs per inference on the device.",
-        "target",
-        IMAGES_PER_BATCH,
-        unset="1",
-    )
-    target_threads: int | None = option(
-        None, "Budget for this many threads on the device.", "target", THREADS, unset="all its physical cores"
-    )
-    lut: str | None = option(
-        None, "Read the device's latency table from this file.", "target", metavar="FILE",
-        unset="its own under luts/, built where it is missing",
-    )  # fmt: skip
+    target_threads: int | None = like(DeviceOptions, "target_threads", None)
+    lut: str | None = like(DeviceOptions, "lut", None)
     align: int = option(1, "Make widths multiples of this.", "target", CHANNELS)
     floor: int = option(2, "Keep at least this many channels in each layer.", "target", CHANNELS)
     scale: str | None = option(
@@ -165,11 +145,8 @@ class PruneOptions:
             raise TargetError(
                 "a device's budget needs a target: `target=latency=0.7`; leave `max_change` out"
             )
-        for name in ("target_batch", "target_threads", "lut", "assume_device"):
-            if getattr(self, name) not in (None, False) and not self.on_device:
-                raise TargetError(
-                    f"`{name}` is of a device's budget: say `target_device` too, or `target=latency=0.7`"
-                )
+        if not self.on_device:
+            refuse_device_options(self, TargetError)
 
     @property
     def on_device(self) -> bool:

@@ -8,6 +8,7 @@ from edgeprune import tasks
 from edgeprune.budget import need_device, parse_targets
 from edgeprune.errors import TrainError
 from edgeprune.methods import Method, chosen_method
+from edgeprune.options.device import refuse_device_options
 from edgeprune.options.fields import check_fields
 from edgeprune.tasks import Task
 from edgeprune.train_prune.options import TrainPruneOptions
@@ -51,13 +52,8 @@ def on_device(options: TrainPruneOptions) -> bool:
 
 
 def _check_target(options: TrainPruneOptions) -> None:
-    if on_device(options):
-        return
-    for name in ("target_batch", "target_threads", "lut", "assume_device"):
-        if getattr(options, name) not in (None, False):
-            raise TrainError(
-                f"`{name}` is of a device's budget: say `target_device` too, or `target=latency=...`"
-            )
+    if not on_device(options):
+        refuse_device_options(options, TrainError)
 
 
 def _check_start(method: Method, options: TrainPruneOptions) -> None:

@@ -12,13 +12,12 @@ from edgeprune.methods.options import MethodOptions
 from edgeprune.options.bounds import (
     CHANNELS,
     EPOCHS,
-    IMAGES_PER_BATCH,
     PIXELS,
     RATE,
     SHARE_BELOW_ONE,
-    THREADS,
 )
 from edgeprune.options.checks import Choice, ChoiceOrOwn, Text
+from edgeprune.options.device import DeviceOptions
 from edgeprune.options.fields import like, option
 from edgeprune.training.options import TrainOptions
 
@@ -127,39 +126,14 @@ class TargetOptions:
         main=True,
         metavar="TARGET",
     )
-    target_device: str | None = option(
-        None,
-        "Choose widths for this device, by its latency table.",
-        "target",
-        main=True,
-        metavar="DEVICE",
-        unset="cpu with a latency target",
+    target_device: str | None = like(DeviceOptions, "target_device", None)
+    host: dict[str, Any] | None = like(
+        DeviceOptions, "host", None, help="Reach the device this way; the fields of a Host."
     )
-    host: dict[str, Any] | None = option(
-        None, "Reach the device this way; the fields of a Host.", "target", typed=False
-    )
-    assume_device: bool = option(
-        False,
-        "Use the device's profile even if the machine says it is another; every result then says so.",
-        "target",
-    )
-    target_batch: int | None = option(
-        None,
-        "Budget for this many images per inference on the device.",
-        "target",
-        IMAGES_PER_BATCH,
-        unset="1",
-    )
-    target_threads: int | None = option(
-        None, "Budget for this many threads on the device.", "target", THREADS, unset="all its physical cores"
-    )
-    lut: str | None = option(
-        None,
-        "Read the device's latency table from this file.",
-        "target",
-        metavar="FILE",
-        unset="its own under luts/, built where it is missing",
-    )
+    assume_device: bool = like(DeviceOptions, "assume_device", False)
+    target_batch: int | None = like(DeviceOptions, "target_batch", None)
+    target_threads: int | None = like(DeviceOptions, "target_threads", None)
+    lut: str | None = like(DeviceOptions, "lut", None)
     align: int = option(1, "Round widths to multiples of this.", "target", CHANNELS)
 
 

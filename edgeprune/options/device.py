@@ -1,0 +1,59 @@
+"""Options of a device's budget, which every command that prunes for a device takes by `like`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgeprune.errors import EdgePruneError
+from edgeprune.options.bounds import IMAGES_PER_BATCH, THREADS
+from edgeprune.options.fields import option
+
+OF_A_DEVICE = ("target_batch", "target_threads", "lut", "assume_device")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions:
+    """On which device a budget holds, how that is reached, and under which conditions."""
+
+    target_device: str | None = option(
+        None,
+        "Choose widths for this device, by its latency table.",
+        "target",
+        main=True,
+        metavar="DEVICE",
+        unset="cpu with a latency target",
+    )
+    host: dict[str, Any] | None = option(None, "Reach the device this way.", "target", typed=False)
+    assume_device: bool = option(
+        False,
+        "Use the device's profile even if the machine says it is another; every result then says so.",
+        "target",
+    )
+    target_batch: int | None = option(
+        None,
+        "Budget for this many images per inference on the device.",
+        "target",
+        IMAGES_PER_BATCH,
+        unset="1",
+    )
+    target_threads: int | None = option(
+        None, "Budget for this many threads on the device.", "target", THREADS, unset="all its physical cores"
+    )
+    lut: str | None = option(
+        None,
+        "Read the device's latency table from this file.",
+        "target",
+        metavar="FILE",
+        unset="its own under luts/, built where it is missing",
+    )
+
+
+def refuse_device_options(options: Any, error: type[EdgePruneError]) -> None:
+    """Raise ``error`` for an option of a device's budget where no device is budgeted for.
+
+    Args:
+        options: a record that has these options.
+        error: class of the error.
+    """
+    for name in OF_A_DEVICE:
+        if getattr(options, name) not in (None, False):
+            raise error(f"`{name}` is of a device's budget: say `target_device` too, or `target=latency=0.7`")
