@@ -12,7 +12,6 @@ MODULES = (
     "tensorrt_rtx",
     "tensorrt_rtx_bindings",
 )  # the package, and NVIDIA's own part of it, which is enough
-INT8_KINDS = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")  # layers that int8 is for
 
 
 def load_tensorrt_rtx() -> Any:
@@ -86,25 +85,3 @@ def typed_network(trt: Any, builder: Any, logger: Any, onnx: str) -> Any:
     parser = trt.OnnxParser(network, logger)
     parse(parser, onnx, trt.__version__)
     return network
-
-
-def outside_int8(trt: Any, network: Any) -> list[str]:
-    """Return the names of convolutions and matrix products whose inputs do not come from int8.
-
-    Args:
-        trt: the module.
-        network: parsed from a file with Q/DQ nodes.
-    """
-    dequantised: set[str] = set()
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
-        if layer.type == trt.LayerType.DEQUANTIZE:
-            dequantised.add(layer.get_output(0).name)
-    outside = []
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
-        if layer.type in [getattr(trt.LayerType, kind) for kind in INT8_KINDS]:
-            names = [layer.get_input(number).name for number in range(min(2, layer.num_inputs))]
-            if not set(names) <= dequantised:
-                outside.append(layer.name)
-    return outside

@@ -5,13 +5,12 @@ such a card it cannot be run, and is not compared.
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from edgeprune.backends.base import Artifact, Backend, Job
-from edgeprune.backends.tensorrt import BATCH, TYPED
+from edgeprune.backends.tensorrt import BATCH, TYPED, TensorRt
 from edgeprune.errors import ExportError
 
 CAPABILITY = "SM86"  # GeForce RTX 30
@@ -34,9 +33,7 @@ class TensorRtRtx(Backend):
     precisions = ("fp16", "fp32", "int8")
     extra = "trt-rtx"
     requires = ()  # one of two modules; see `why_skipped`
-    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "fp32": ("onnx",), "fp16": ("onnx", "onnx-fp16"), "int8": ("onnx", "onnx-int8"),
-    }  # fmt: skip
+    needs = TensorRt.needs  # the same files
     runtime = "tensorrt-rtx"
 
     compute_capability: str = CAPABILITY

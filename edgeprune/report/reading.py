@@ -5,10 +5,9 @@ from typing import Any
 
 from edgeprune.backends.record import FILE as EXPORT_FILE
 from edgeprune.backends.record import ExportRecord
-from edgeprune.errors import RunError
-from edgeprune.files.reading import read_json
-from edgeprune.records import read_record
+from edgeprune.records import check, check_schema
 from edgeprune.records.bench import BenchResult
+from edgeprune.records.checking import read_value
 from edgeprune.records.results import schema_of
 from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.run import Run
@@ -48,4 +47,8 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         RunError: it is damaged.
     """
-    return read_record(path, schema_of(read_json(path)), error=RunError, hint="run it again with --resume")
+    hint = "run it again with --resume"
+    result = read_value(path, hint=hint)
+    check_schema(result, path, hint=hint)
+    content: dict[str, Any] = check(result, schema_of(result), path, hint=hint)
+    return content

@@ -24,7 +24,6 @@ from edgeprune.backends.rtx_builder import (
     build_ahead,
     capabilities,
     load_tensorrt_rtx,
-    outside_int8,
     typed_network,
 )
 from edgeprune.backends.tensorrt_rtx import TensorRtRtx
@@ -37,6 +36,7 @@ try:
 except NoTensorRt as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
+INT8_KINDS = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")  # layers that int8 is for
 PRECISIONS = {"fp32": "onnx", "fp16": "onnx-fp16", "int8": "onnx-int8"}
 NETWORKS = (
     "resnet20",
@@ -70,6 +70,23 @@ def job_of(name: str, folder: Path, side: int) -> Job:
     return Job(pruned(name, side), "pruned", (3, side, side), folder, batches, batches, "0")
 
 
+def outside_int8(network: Any) -> list[str]:
+    """Return the names of convolutions and matrix products whose inputs do not come from int8."""
+    dequantised: set[str] = set()
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type == trt.LayerType.DEQUANTIZE:
+            dequantised.add(layer.get_output(0).name)
+    outside = []
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type in [getattr(trt.LayerType, kind) for kind in INT8_KINDS]:
+            names = [layer.get_input(number).name for number in range(min(2, layer.num_inputs))]
+            if not set(names) <= dequantised:
+                outside.append(layer.name)
+    return outside
+
+
 def parsed(path: Path) -> tuple[Any, Any, Any]:
     """Return a file's network, with what must outlive it."""
     logger = make_logger(trt)
@@ -96,7 +113,7 @@ def test_no_layer_falls_out_of_int8(name: str, tmp_path: Path) -> None:
     for backend in ("onnx", "onnx-int8"):
         get(backend)().export(job)
     network, *_alive = parsed(tmp_path / get("onnx-int8")().file_name("pruned"))
-    outside = outside_int8(trt, network)
+    outside = outside_int8(network)
     kinds = [network.get_layer(i).type for i in range(network.num_layers)]
     convolutions = kinds.count(trt.LayerType.CONVOLUTION)
     assert convolutions >= 19
