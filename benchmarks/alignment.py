@@ -1,4 +1,4 @@
-"""What widths that fit the processor's blocks are worth: LR-ASPP at half of its FLOPs, with and without `align`.
+"""Measure widths that fit the processor's blocks: LR-ASPP at half of its FLOPs, with and without `align`.
 
     python benchmarks/alignment.py --out results/alignment.json
 

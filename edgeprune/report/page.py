@@ -50,7 +50,9 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise RunError(f"no such folder: {folder}; a report is about a run, a comparison or a search")
+        raise RunError(
+            f"no such folder: {folder}; a report is about a run, a pruned file, a comparison or a search"
+        )
     place = folder / FILE if out is None else Path(out)
     text = page_text(page_of(folder))
     with explained(place):

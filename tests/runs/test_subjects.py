@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from bench.conftest import Scripted, sshd, there  # noqa: F401
+from bench.conftest import Scripted, few_rounds, sshd, there  # noqa: F401
 from bench.remote_fixtures import digits_run, linear_onnx
 from boards.loopback import Loopback
 from click.testing import CliRunner
