@@ -8,6 +8,7 @@ the code against it. What a room is for is the first line of its own docstring.
 
 import argparse
 import ast
+import functools
 import sys
 from html import escape
 from pathlib import Path
@@ -62,24 +63,30 @@ def modules() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def imported_rooms(path: Path) -> set[str]:
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """Return a module's syntax tree."""
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def imported_rooms(path: Path) -> frozenset[str]:
     """Return the rooms that a module names in its imports, those inside functions too."""
     dotted: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom):
             dotted.add(node.module or "")
             if node.module == "edgeprune":
                 dotted |= {f"edgeprune.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             dotted |= {alias.name for alias in node.names}
-    return {name.split(".")[1] for name in dotted if name.startswith("edgeprune.")}
+    return frozenset(name.split(".")[1] for name in dotted if name.startswith("edgeprune."))
 
 
 def purpose(room: str) -> str:
     """Return the first sentence or paragraph of a room's docstring."""
     path = PACKAGE / room / "__init__.py"
-    tree = ast.parse((path if path.exists() else PACKAGE / f"{room}.py").read_text())
-    docstring = ast.get_docstring(tree)
+    docstring = ast.get_docstring(parsed(path if path.exists() else PACKAGE / f"{room}.py"))
     assert docstring, f"{room} has no docstring: say in one line what it is for"
     return " ".join(docstring.split("\n\n")[0].split())
 
