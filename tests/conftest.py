@@ -26,6 +26,14 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What a killed process wrote is there without fsync, which guards against a loss of power: tests have none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _descriptor: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def one_registry() -> Iterator[None]:
     """torch.onnx makes the same list of its functions anew for each export: two fifths of the time here."""
     with pytest.MonkeyPatch.context() as patch:

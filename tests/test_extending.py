@@ -175,7 +175,7 @@ def added() -> Iterator[None]:
         undo()
 
 
-@pytest.mark.usefixtures("added", "here")
+@pytest.mark.usefixtures("added", "here", "older_exporter")
 def test_one_run_uses_everything_from_outside(tmp_path: Path, options: TrainPruneOptions) -> None:
     toys = replace(
         options,

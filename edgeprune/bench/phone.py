@@ -9,7 +9,6 @@ from edgeprune_target.scratch import scratch_folder
 from edgeprune_target.state import state
 
 from edgeprune.bench.adb import PERF_TEST, AdbTransport
-from edgeprune.files.writing import write_bytes
 
 # One grep reads them all: a process for each of a thousand files would take seconds, and warm the phone up.
 FILES = (
@@ -47,7 +46,9 @@ def tree_of(phone: AdbTransport, folder: Path) -> Path:
         if colon and name.startswith(("/proc/", "/sys/")) and ".." not in name:
             content.setdefault(name, []).append(rest)
     for name, lines in content.items():
-        write_bytes(folder / name[1:], ("\n".join(lines) + "\n").encode())
+        file = folder / name[1:]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(lines) + "\n")
     return folder
 
 

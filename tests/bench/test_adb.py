@@ -30,7 +30,13 @@ def test_words() -> None:
         AdbTransport("-e")
 
 
-@pytest.mark.parametrize("place", ["system/bin/python3", "data/data/com.termux/files/usr/bin/python3"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "data/data/com.termux/files/usr/bin/python3",
+        pytest.param("system/bin/python3", marks=pytest.mark.slow),
+    ],
+)
 def test_phone_with_python(phone: Phone, run_of_digits: Path, place: str) -> None:
     phone.give_python(place)
     result = bench_run(run_of_digits, host=Host(f"adb:{SERIAL}"), accuracy=False, **QUICK)
@@ -93,20 +99,17 @@ def test_what_a_phone_says_of_itself(phone: Phone, run_of_digits: Path) -> None:
     assert state["cpu"]["clocks"][0]["max_khz"] == 2_800_000
 
 
-def test_hot_phone(phone: Phone, run_of_digits: Path) -> None:
+def test_a_hot_phone_and_a_batch_which_is_told_by_the_name_of_the_free_size(
+    phone: Phone, run_of_digits: Path
+) -> None:
     phone.give_perf_test({"baseline": 0.02, "pruned": 0.01})
     (phone.root / "sys/class/thermal/thermal_zone0/temp").write_text("96000\n")
-    result = bench_run(run_of_digits, host=Host("adb:"), seconds=2, threads=1)
-    said = {warning["code"]: warning["message"] for warning in result["warnings"]}
-    assert "zone cpu-0-0 reached 96 C" in said["hot"]
-
-
-def test_batch_is_told_by_the_name_of_the_free_size(phone: Phone, run_of_digits: Path) -> None:
-    phone.give_perf_test({"baseline": 0.02, "pruned": 0.01})
     result = bench_run(run_of_digits, host=Host("adb:"), batch=4, seconds=2, threads=1)
     assert json.loads((phone.home / "flags.json").read_text())["-f"] == "batch:4"
     assert result["settings"]["feed"] == {"input": [4, 3, 32, 32]}
     assert result["models"]["pruned"]["throughput_ips"] == pytest.approx(400)
+    messages = {warning["code"]: warning["message"] for warning in result["warnings"]}
+    assert "zone cpu-0-0 reached 96 C" in messages["hot"]
 
 
 def test_phone_with_neither(phone: Phone, run_of_digits: Path) -> None:

@@ -110,7 +110,13 @@ def joules(model: dict) -> float:
     return model["energy_mj_per_inference"] * sum(map(len, model["samples_ns"])) / 1000
 
 
-@pytest.mark.parametrize("name", sorted(BOARDS))
+# Boards whose sensors are read like those of a board that is always tried.
+ALIKE = {"jetson-orin-nx", "jetson-xavier-nx", "jetson-agx-orin"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE)) for name in sorted(BOARDS)]
+)
 def test_ten_seconds_of_five_watts_are_fifty_joules(tmp_path: Path, bench, name: str) -> None:
     root = build(name, tmp_path / "board")
     result = bench(root, "jetson" if name in JETSONS else "auto")
@@ -134,7 +140,15 @@ def test_ten_seconds_of_five_watts_are_fifty_joules(tmp_path: Path, bench, name:
     assert codes(result) == ({"clocks_not_locked"} if name in JETSONS else {"governor"})
 
 
-@pytest.mark.parametrize("name", ["jetson-nano", "jetson-agx-xavier", "jetson-agx-orin", "jetson-agx-thor"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "jetson-nano",
+        "jetson-agx-thor",
+        pytest.param("jetson-agx-xavier", marks=pytest.mark.slow),
+        pytest.param("jetson-agx-orin", marks=pytest.mark.slow),
+    ],
+)
 def test_the_same_by_tegrastats_alone(tmp_path: Path, bench, name: str) -> None:
     """As in a container that has the program but not the files of the sensors; some lines are cut or odd."""
     root = build(name, tmp_path / "board")

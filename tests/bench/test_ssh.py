@@ -86,7 +86,8 @@ def test_complaints_of_ssh_are_one_line_with_advice(said: str, advice: str) -> N
 
 
 def test_the_whole_way(there: Loopback, run_of_digits: Path) -> None:
-    result = bench_run(run_of_digits, device="cpu", host=host(there), **QUICK)
+    python = f"env EDGEPRUNE_TEST='a b' {there.python()}"  # of several words
+    result = bench_run(run_of_digits, device="cpu", host=host(there, python=python), **QUICK)
     assert result["device"]["host"] == "board"
     assert result["complete"] is True
     assert result["models"]["pruned"]["versions"]["onnxruntime"]
@@ -121,26 +122,9 @@ def test_what_is_there_already_is_not_sent_again(there: Loopback, tmp_path: Path
 
 
 @ONE_LOGIN
-def test_profile_is_left_for_measuring_by_hand(there: Loopback, run_of_digits: Path, tmp_path: Path) -> None:
-    root = build("jetson-orin-nano", tmp_path / "board")
-    bench_run(run_of_digits, device="jetson", host=host(there, root), accuracy=False, **QUICK)
-    names = {path.name.split("-", 1)[1]: path for path in there.home.iterdir()}
-    by_hand = subprocess.run(
-        [
-            *(there.python(root), names["edgeprune_target.pyz"], "measure", "--seconds", "0.3"),
-            *("--model", names["pruned.onnx"], f"@{names['jetson-orin-nano.profile']}"),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    energy = json.loads(by_hand.stdout.splitlines()[-1])["result"]["energy"]
-    assert (energy["total_kind"], energy["total_rails"]) == ("measured_input", ["VDD_IN"])
-    assert energy["gross_j"] == pytest.approx(5 * energy["window_s"])
-
-
-@ONE_LOGIN
-def test_a_jetson_by_the_command_line(there: Loopback, run_of_digits: Path, tmp_path: Path) -> None:
+def test_a_jetson_by_the_command_line_and_then_by_hand(
+    there: Loopback, run_of_digits: Path, tmp_path: Path
+) -> None:
     root = build("jetson-agx-orin", tmp_path / "board")
     arguments = ["--device", "jetson", "--host", "board", "--host-python", str(there.python(root))]
     arguments += ["--host-folder", str(there.home), "--seconds", "2", "--no-accuracy", "--json", "-"]
@@ -155,6 +139,19 @@ def test_a_jetson_by_the_command_line(there: Loopback, run_of_digits: Path, tmp_
         assert watts == pytest.approx(5)
     codes = [warning["code"] for warning in result["warnings"]]
     assert {"clocks_not_locked", "other_runtime", "short_energy"} <= set(codes)
+    names = {path.name.split("-", 1)[1]: path for path in there.home.iterdir()}
+    by_hand = subprocess.run(
+        [
+            *(there.python(root), names["edgeprune_target.pyz"], "measure", "--seconds", "0.3"),
+            *("--model", names["pruned.onnx"], f"@{names['jetson-agx-orin.profile']}"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    energy = json.loads(by_hand.stdout.splitlines()[-1])["result"]["energy"]
+    assert energy["total_kind"] == "rail_sum"
+    assert energy["gross_j"] == pytest.approx(5 * energy["window_s"])
 
 
 @ONE_LOGIN
@@ -194,6 +191,12 @@ def test_cut_in_mid_run_and_resumed(
     before = so_far["models"]["pruned"]["samples_ns"]
     assert len(before) == 2
 
+    with pytest.raises(BenchError, match="--seconds was 0.4, and is 9"):
+        bench_run(run_of_digits, device="cpu", host=host(there), resume=True, seconds=9, threads=1)
+    with pytest.raises(BenchError, match="--host was board, and is None"):
+        bench_run(run_of_digits, device="cpu", resume=True, **QUICK)
+    assert (bench / "cpu.rounds.jsonl").is_file()
+
     there.cut_at(1000)
     result = bench_run(run_of_digits, device="cpu", host=host(there), resume=True, **QUICK)
     assert there.measured() == 2 * (4 - 2)
@@ -220,17 +223,6 @@ def test_cut_while_accuracy_is_measured(there: Loopback, run_of_digits: Path) ->
     assert there.measured() == 0
     assert result["models"]["pruned"]["accuracy_images"] == 360
     assert len(result["models"]["pruned"]["samples_ns"]) == 2
-
-
-def test_resume_of_something_else_is_refused(there: Loopback, run_of_digits: Path) -> None:
-    there.cut_at(4)
-    with pytest.raises(ConnectionLost):
-        bench_run(run_of_digits, device="cpu", host=host(there), **QUICK)
-    with pytest.raises(BenchError, match="--seconds was 0.4, and is 9"):
-        bench_run(run_of_digits, device="cpu", host=host(there), resume=True, seconds=9, threads=1)
-    with pytest.raises(BenchError, match="--host was board, and is None"):
-        bench_run(run_of_digits, device="cpu", resume=True, **QUICK)
-    assert (run_of_digits / "bench" / "cpu.rounds.jsonl").is_file()
 
 
 def test_a_board_that_falls_silent(
@@ -288,13 +280,6 @@ def test_python_without_onnxruntime(there: Loopback, run_of_digits: Path, tmp_pa
     bare.chmod(0o755)
     with pytest.raises(BenchError, match="has no onnxruntime: install one there"):
         bench_run(run_of_digits, device="cpu", host=host(there, python=str(bare)))
-
-
-@ONE_LOGIN
-def test_python_of_several_words(there: Loopback, run_of_digits: Path) -> None:
-    python = f"env EDGEPRUNE_TEST='a b' {there.python()}"
-    result = bench_run(run_of_digits, device="cpu", host=host(there, python=python), accuracy=False, **QUICK)
-    assert result["complete"]
 
 
 @ONE_LOGIN

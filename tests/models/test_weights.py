@@ -287,6 +287,7 @@ def accuracy(depth: int, folder: Path, limit: int | None = None) -> float:
 
 
 @needs_shared
+@pytest.mark.slow
 def test_published_accuracy_on_some_images(cifar_test: Path) -> None:
     # Of 1,000 images at 91.73 %, one standard deviation is 0.87 points.
     assert accuracy(20, cifar_test, limit=1000) == pytest.approx(ACCURACIES[20], abs=2.6)

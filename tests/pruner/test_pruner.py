@@ -350,14 +350,14 @@ def test_an_average_of_the_weights_is_cut_along() -> None:
 
 
 STOPS = {
-    "learned": (0, 5, 14),
-    "taylor": (0, 5),
+    "learned": (5,),
+    "taylor": (5,),
     "sss": (5,),
     "bn-scale": (11,),
     "l2": (5,),
     "l1": (0, 1),
 }
-MORE_STOPS = {"learned": (1, 12)}
+MORE_STOPS = {"learned": (0, 1, 12, 14), "taylor": (0,)}
 
 
 def stops(of: dict[str, tuple[int, ...]]) -> list[tuple[str, int]]:

@@ -129,8 +129,13 @@ def test_it_is_copied_saved_and_filled_like_any_other(name: str) -> None:
 
 
 @names
-def test_nothing_of_the_original_changes(name: str) -> None:
+def test_nothing_of_the_original_changes_and_hooks_live_on_the_copy(name: str) -> None:
+    """A hook on each part that runs by itself: the copy's parts call theirs, with themselves."""
     model, inputs = made(name), CASES[name].inputs(2)
+    called: list[int] = []  # no modules: a list that holds parts of the network is copied with it
+    for part in model.modules():
+        if not isinstance(part, torch.jit.ScriptModule):
+            part.register_forward_hook(lambda module, args, out: called.append(id(module)))
     for number, module in enumerate(model.modules()):
         module.training = number % 3 == 0
     before, kept = picture(model), copy.deepcopy(inputs)
@@ -149,6 +154,9 @@ def test_nothing_of_the_original_changes(name: str) -> None:
     flags = [module.training for module in model.modules()]
     assert flags == [number % 3 == 0 for number in range(len(flags))]
     assert [module.training for module in done.model.modules()][:2] == flags[:2]
+    called.clear()
+    done.model.eval()(*CASES[name].inputs(2))
+    assert called[-1] == id(done.model) and not {id(part) for part in model.modules()} & {*called}
 
 
 def picture(model: nn.Module) -> dict[str, tuple[Any, Any]]:
@@ -174,24 +182,6 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(a[key] is b[key] for key in a)
     return bool(a == b)
-
-
-@names
-def test_hooks_live_on_the_copy(name: str) -> None:
-    """A hook on each part that runs by itself: the copy's parts call theirs, with themselves."""
-    model = made(name)
-    seen: list[int] = []  # no modules: a list that holds parts of the network is copied with it
-    parts = {
-        path: part for path, part in model.named_modules() if not isinstance(part, torch.jit.ScriptModule)
-    }
-    for part in parts.values():
-        part.register_forward_hook(lambda module, args, out: seen.append(id(module)))
-    graph = build_graph(model, CASES[name].inputs(2))
-    done = compact(graph, Plan.of(graph, random_keep(graph, 0.7, 0)))
-    seen.clear()
-    outputs_of_original = {id(part) for part in model.modules()}
-    done.model.eval()(*CASES[name].inputs(2))
-    assert seen[-1] == id(done.model) and not outputs_of_original & set(seen)
 
 
 @pytest.mark.parametrize("name", ["OwnWeights", "TracedPart", "PruneLeftoversEverywhere", "ReplacedBuffer"])

@@ -29,7 +29,7 @@ def objective(trial):
     return x
 store.work(objective, trials)
 """
-TRIALS = 16
+TRIALS = 10
 
 
 def lines(path: Path, word: str) -> list[int]:
