@@ -10,11 +10,11 @@ writes what both came to.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from measuring import Row, Rows, trained
 
+from edgeprune.records.search import SearchResult
 from edgeprune.search import SearchOptions, search
 from edgeprune.train_prune.options import TrainPruneOptions
 
@@ -36,17 +36,17 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/search-finetuned"))
     parser.add_argument("--out", type=Path, default=Path("results/search_finetuned.json"))
     given = parser.parse_args()
-    found = json.loads((given.searched / "result.json").read_text())
+    searched = SearchResult.read(given.searched / "result.json")
     shared = {
-        "model": found["model"], "data": given.data, "weights": given.weights, "target": found["target"],
+        "model": searched.model, "data": given.data, "weights": given.weights, "target": searched.target,
         "epochs": given.epochs, "schedule": "onecycle", "lr": 0.02, "nesterov": True,
         "distill": False,
     }  # fmt: skip
     asked = {
-        "source": found["model"],
+        "source": searched.model,
         "data": given.data,
         "weights": given.weights,
-        "target": found["target"],
+        "target": searched.target,
         "sampler": "uniform",
         "final_calibration": 250,  # its own test accuracy is not looked at
     }
@@ -72,7 +72,7 @@ def main() -> None:
             "baseline_accuracy": models["baseline"]["accuracy"],
         }
 
-    about = {"model": found["model"], "target": found["target"], "epochs": given.epochs}
+    about = {"model": searched.model, "target": searched.target, "epochs": given.epochs}
     for row in Rows(given.out, about).run([{"way": way} for way in given.ways], row_of):
         print(f"{row['way']}: {100 * row['accuracy_before']:.2f} %, then {100 * row['accuracy']:.2f} %")
 

@@ -14,6 +14,7 @@ from typing import Any
 from measuring import machine
 
 from edgeprune.files.writing import write_json, written_aside
+from edgeprune.records.search import SearchResult
 from edgeprune.search import SearchOptions, search
 from edgeprune.search.pictures import plot_progress, strategy_of
 
@@ -37,16 +38,37 @@ KEPT = (
 def row(way: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """One search, begun or gone on with; what is kept of it."""
     out = Path(args.work) / f"{way}-{seed}"
-    asked = {
+    options = {
         "source": "resnet56", "data": args.data, "weights": args.weights, "seed": seed, "target": "flops=0.5",
         "criterion": args.criterion, "reconstruct": args.reconstruct, "calibration": args.calibration,
         "final_calibration": args.final, "distance": args.distance, **WAYS[way],
     }  # fmt: skip
-    found = search(out, SearchOptions.of(asked), resume=out.exists())
-    print(f"{way} {seed}: {found['best']['reward']:.4f}, test {found['best_test']:.4f}", flush=True)
-    trials = [{"reward": one["reward"], "stage": one["stage"]} for one in found["trials"]]
-    best = {key: found["best"][key] for key in ("number", "reward", "widths", "fractions")}
-    return {"way": way, **{key: found[key] for key in KEPT}, "best": best, "trials": trials}
+    result = search(out, SearchOptions.of(options), resume=out.exists())
+    print(f"{way} {seed}: {result.best.reward:.4f}, test {result.best_test:.4f}", flush=True)
+    content = result.to_dict()
+    trials = [{"reward": trial.reward, "stage": trial.stage} for trial in result.trials]
+    best = {key: content["best"][key] for key in ("number", "reward", "widths", "fractions")}
+    return {"way": way, **{key: content[key] for key in KEPT}, "best": best, "trials": trials}
+
+
+def result_of(row: dict[str, Any]) -> SearchResult:
+    """The result of a row, with nothing where the row kept nothing: the plot needs no more."""
+    unknown: dict[str, Any] = {
+        "widths": [],
+        "ratios": [],
+        "fractions": {},
+        "seconds": 0.0,
+        "copied_from": None,
+    }
+    trials = [{**unknown, **trial, "number": number} for number, trial in enumerate(row["trials"])]
+    empty: dict[str, Any] = {
+        "schema": 1, "source": row["model"], "target_fractions": {}, "plan": "", "next": "", "trials_asked": 0,
+        "groups": [], "sizes": [], "links": [], "measured": None, "notes": [], "versions": {}, "machine": {},
+    }  # fmt: skip
+    best = {**unknown, "stage": "", **row["best"]}
+    return SearchResult.from_dict(
+        {"bridge": None, **empty, **row, "best": best, "trials": trials}, row["way"]
+    )
 
 
 def draw(rows: list[dict[str, Any]], place: Path) -> None:
@@ -55,7 +77,7 @@ def draw(rows: list[dict[str, Any]], place: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.0, 4.8), dpi=130, layout="constrained")
-    plot_progress(figure, [row for row in rows if len(row["trials"]) > 1])
+    plot_progress(figure, [result_of(row) for row in rows if len(row["trials"]) > 1])
     with written_aside(place) as aside:
         FigureCanvasAgg(figure).print_png(str(aside))
 
@@ -85,8 +107,9 @@ def main() -> None:
                 rows.append(row(way, seed, args))
                 write_json(place, {"schema": 1, "machine": machine(), "note": note, "rows": rows})
     draw(rows, PICTURES / place.with_suffix(".png").name)
-    for one in rows:
-        print(f"{strategy_of(one)}, seed {one['seed']}: {100 * one['best']['reward']:.2f} %")
+    for result in map(result_of, rows):
+        strategy = strategy_of(result.sampler, result.clusters, result.rollback)
+        print(f"{strategy}, seed {result.seed}: {100 * result.best.reward:.2f} %")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 from edgeprune import tasks
 from edgeprune.comparison import comparison_remarks, comparison_table
 from edgeprune.records.bench import BenchResult
+from edgeprune.records.comparison import ComparisonResult
 from edgeprune.records.runs import Summary
 from edgeprune.reporting.rows import bench_rows, percent, size_rows, speedup_lines
 from edgeprune.search.pictures import strategy_of
@@ -123,15 +124,15 @@ def honesty() -> str:
 
 def compare_table(name: str) -> str:
     """Methods side by side, the most accurate first."""
-    found = read(name)
-    heads, rows = comparison_table(found)
+    result = ComparisonResult.from_dict(read(name))
+    heads, rows = comparison_table(result)
     body = markdown([heading for heading, _ in heads], rows)
-    settings, machine_ = found["settings"], found["machine"]
+    settings, machine_ = result.settings, result.machine
     what = (
-        f"{settings['model']} on {settings['data']}, {found['target']}, {settings['epochs']} epochs from one "
-        f"baseline ({found['baseline']['test_images']:,} test images); {'; '.join(comparison_remarks(found))}"
+        f"{settings['model']} on {settings['data']}, {result.target}, {settings['epochs']} epochs from one "
+        f"baseline ({result.baseline.test_images:,} test images); {'; '.join(comparison_remarks(result))}"
     )
-    where = f"{machine_['cpu']}, {machine_['threads']} threads, torch {found['versions']['torch']}"
+    where = f"{machine_['cpu']}, {machine_['threads']} threads, torch {result.versions['torch']}"
     return f"{body}\n\n{what}. On {where}."
 
 
@@ -261,7 +262,7 @@ def search_table() -> str:
     found = read("search_resnet56")
     ways: dict[str, list[dict[str, Any]]] = {}
     for row in found["rows"]:
-        ways.setdefault(strategy_of(row), []).append(row)
+        ways.setdefault(strategy_of(row["sampler"], row["clusters"], row["rollback"]), []).append(row)
     uniform = [row["uniform"] for row in found["rows"]]
     plain = _of([one["reward"] for one in uniform], [one["test"] for one in uniform])
     rows = [["uniform ratios", "1", *plain, ""]]

@@ -92,7 +92,7 @@ def compare(
     if to_stdout:
         say(result)
         return
-    print_table(f"{place}: {result['source']}, {result['target']}", *comparison.comparison_table(result))
+    print_table(f"{place}: {result.source}, {result.target}", *comparison.comparison_table(result))
     print_lines(comparison.comparison_remarks(result))
 
 

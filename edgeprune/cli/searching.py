@@ -97,5 +97,5 @@ def search(
     if to_json:
         say(result)
         return
-    print_table(f"{place}: {result['model']}, {result['target']}", *room.search_table(result))
+    print_table(f"{place}: {result.model}, {result.target}", *room.search_table(result))
     print_lines(room.search_remarks(result))

@@ -1,7 +1,9 @@
 """Measure a finished row beside the baseline with ONNX Runtime on this machine's CPU."""
 
 from pathlib import Path
-from typing import Any
+
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from edgeprune.backends import export_run
 from edgeprune.backends.record import is_exported
@@ -9,6 +11,7 @@ from edgeprune.bench import bench_run
 from edgeprune.errors import EdgePruneError, MovedError, StorageError
 from edgeprune.processes.progress import ProgressCallback
 from edgeprune.records.bench import BenchResult
+from edgeprune.records.comparison import RowLatency
 
 DEVICE = "cpu"
 
@@ -40,26 +43,23 @@ def measure_row(row: Path, seconds: float, progress: ProgressCallback) -> str | 
     return None
 
 
-def measured(row: Path) -> dict[str, Any]:
-    """Summarise the measurement of a row.
-
-    Latencies are medians over single images, in milliseconds; the speedup is the median over pairs of rounds.
-    """
+def measured(row: Path) -> RowLatency:
+    """Summarise the measurement of a row."""
     result = BenchResult.read(_result(row), hint="remove it, and --resume measures the row again")
-    models, settings, speedup = result.models, result.settings, result.speedup
-    assert speedup is not None
-    return {
-        "baseline_ms": models["baseline"].latency_ms.p50,
-        "pruned_ms": models["pruned"].latency_ms.p50,
-        "speedup": {key: getattr(speedup, key) for key in ("value", "low", "high", "confidence", "pairs")},
-        "batch": settings.batch,
-        "threads": settings.threads,
-        "seconds": settings.seconds,
-        "runtime": settings.runtime,
-        "versions": models["baseline"].versions,
-        "cpu": result.device.fingerprint.get("cpu_model"),
-        "warnings": [warning.code for warning in result.warnings],
-    }
+    models, settings = result.models, result.settings
+    assert result.speedup is not None
+    return RowLatency(
+        baseline_ms=models["baseline"].latency_ms.p50,
+        pruned_ms=models["pruned"].latency_ms.p50,
+        speedup=replace(result.speedup, method=UNSET),
+        batch=settings.batch,
+        threads=settings.threads,
+        seconds=settings.seconds,
+        runtime=settings.runtime,
+        versions=models["baseline"].versions,
+        cpu=result.device.fingerprint.get("cpu_model"),
+        warnings=tuple(warning.code for warning in result.warnings),
+    )
 
 
 def _result(row: Path) -> Path:

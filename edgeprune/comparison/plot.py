@@ -1,10 +1,12 @@
 """Plot accuracy over FLOPs as a PNG: a labelled point for each method, and a line for the baseline."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.files.writing import written_aside
+from edgeprune.records.comparison import ComparisonResult, MethodResult
 from edgeprune.tasks import Metric, metric_of
 
 if TYPE_CHECKING:
@@ -18,7 +20,31 @@ NARROWEST = 1.0  # least range of the x axis, in percent of the FLOPs
 LABELS = 0.6  # room for labels to the right, as a share of the range of the x axis
 
 
-def draw_comparison(result: dict[str, Any], path: Path) -> str | None:
+@dataclass(frozen=True)
+class _Point:
+    """A method in the plot: its means, and their deviations with several seeds, in the units of the axes."""
+
+    label: str
+    flops: float
+    flops_std: float | None
+    score: float
+    score_std: float | None
+
+    @classmethod
+    def of(cls, method: MethodResult, metric: Metric) -> "_Point":
+        """Return the point of a method with a finished row."""
+        flops, score = method.flops_fraction, method.score
+        assert flops.mean is not None and score.mean is not None
+        return cls(
+            method.label,
+            100 * flops.mean,
+            None if flops.std is None else 100 * flops.std,
+            metric.shown(score.mean),
+            None if score.std is None else metric.shown(score.std),
+        )
+
+
+def draw_comparison(result: ComparisonResult, path: Path) -> str | None:
     """Draw a result to ``path``; returns the reason if there is no plot.
 
     Every method with a finished row is a point at its mean accuracy and mean share of FLOPs; with several seeds,
@@ -29,39 +55,38 @@ def draw_comparison(result: dict[str, Any], path: Path) -> str | None:
         from matplotlib.figure import Figure
     except ImportError:
         return MISSING
-    shown = [method for method in result["methods"] if method["done"]]
-    if not shown:
+    metric = metric_of(result)
+    points = [_Point.of(method, metric) for method in result.methods if method.done]
+    if not points:
         return "no row is finished"
     figure = Figure(figsize=SIZE, dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    colours = _colours(shown)
-    metric = metric_of(result)
-    _points(axes, shown, colours, metric)
+    colours = _colours(len(points))
+    _points(axes, points, colours)
     _frame(axes, result)
-    baseline = result["baseline"]["accuracy"]
+    baseline = result.baseline.score
     if baseline is not None:
         _baseline(axes, metric.shown(baseline))
-    _labels(axes, shown, colours, result)
+    _labels(axes, points, colours, None if baseline is None else metric.shown(baseline))
     with written_aside(path) as aside:
         FigureCanvasAgg(figure).print_png(str(aside))
     return None
 
 
-def _colours(shown: list[dict[str, Any]]) -> list[Any]:
+def _colours(count: int) -> list[Any]:
     """Return a colour for each method; ten colours repeat, since labels identify the methods."""
     from matplotlib import colormaps
 
-    return [colormaps["tab10"](number % 10) for number in range(len(shown))]
+    return [colormaps["tab10"](number % 10) for number in range(count)]
 
 
-def _points(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any], metric: Metric) -> None:
-    for method, colour in zip(shown, colours, strict=True):
-        x, y = method["flops_fraction"], method["accuracy"]
+def _points(axes: "Axes", points: list[_Point], colours: list[Any]) -> None:
+    for point, colour in zip(points, colours, strict=True):
         axes.errorbar(
-            100 * x["mean"],
-            metric.shown(y["mean"]),
-            xerr=None if x["std"] is None else 100 * x["std"],
-            yerr=None if y["std"] is None else metric.shown(y["std"]),
+            point.flops,
+            point.score,
+            xerr=point.flops_std,
+            yerr=point.score_std,
             fmt="o",
             markersize=5,
             capsize=3,
@@ -70,12 +95,12 @@ def _points(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any], metri
         )
 
 
-def _frame(axes: "Axes", result: dict[str, Any]) -> None:
+def _frame(axes: "Axes", result: ComparisonResult) -> None:
     """Set the titles, and explain the bars."""
-    seeds = result["seeds"]
+    seeds = result.seeds
     bars = f"bars: standard deviation over {seeds} seeds" if seeds > 1 else "one seed: no spread is known"
-    setting = result["settings"]
-    subject = f"{setting.get('model', result['source'])} on {setting.get('data', '?')}, {result['target']}"
+    setting = result.settings
+    subject = f"{setting.get('model', result.source)} on {setting.get('data', '?')}, {result.target}"
     axes.set_title(f"{subject}\n{bars}", fontsize=10, loc="left")
     axes.set_xlabel("FLOPs that remain (%)")
     metric = metric_of(result)
@@ -102,20 +127,14 @@ def _baseline(axes: "Axes", height: float) -> None:
     axes.axhline(height, xmax=end, color="0.4", linewidth=0.9, linestyle="--", zorder=0)
 
 
-def _labels(axes: "Axes", shown: list[dict[str, Any]], colours: list[Any], result: dict[str, Any]) -> None:
+def _labels(axes: "Axes", points: list[_Point], colours: list[Any], baseline: float | None) -> None:
     """Draw a column of names to the right of the points, each with a thin line to its point."""
-    end, metric, baseline = _room_for_labels(axes), metric_of(result), result["baseline"]["accuracy"]
+    end = _room_for_labels(axes)
     entries = [
-        (
-            100 * method["flops_fraction"]["mean"],
-            metric.shown(method["accuracy"]["mean"]),
-            method["label"],
-            colour,
-        )
-        for method, colour in zip(shown, colours, strict=True)
+        (point.flops, point.score, point.label, colour) for point, colour in zip(points, colours, strict=True)
     ]
     if baseline is not None:  # above methods of equal accuracy, so that the lines do not cross
-        entries.insert(0, (end, metric.shown(baseline), "baseline, all FLOPs", "0.2"))
+        entries.insert(0, (end, baseline, "baseline, all FLOPs", "0.2"))
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     heights = pushed_apart([(y - low) / (high - low) for _, y, _, _ in entries], ROW)
     for (x, y, name, colour), height in zip(entries, heights, strict=True):

@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from edgeprune.bench.options import check_writable
 from edgeprune.comparison import baseline, latency
 from edgeprune.comparison.attempts import attempt
@@ -15,8 +17,8 @@ from edgeprune.comparison.rows import PlannedRow, planned_rows
 from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import MovedError, RunError, StorageError, TrainError
 from edgeprune.files.locks import held
-from edgeprune.files.writing import write_json
 from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.records.comparison import ComparisonResult
 from edgeprune.records.trust import vouch_for
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import train_baseline, train_prune
@@ -31,7 +33,7 @@ def compare(
     force: bool = False,
     json_path: str | Path | None = None,
     progress: ProgressCallback = no_progress,
-) -> dict[str, Any]:
+) -> ComparisonResult:
     """Prune with each method from a common baseline, with the same budget and training; writes a folder.
 
     Seeds above 0 hold out another part of the training images for validation, some of which the baseline was
@@ -62,7 +64,7 @@ def compare(
 
 def _finish(
     folder: ComparisonFolder, json_path: str | Path | None, progress: ProgressCallback
-) -> dict[str, Any]:
+) -> ComparisonResult:
     """Complete a comparison, and return its result."""
     options = folder.read_options()
     rows = planned_rows(options)
@@ -71,11 +73,11 @@ def _finish(
     for number, row in enumerate(rows):
         progress(number, len(rows), f"rows: {row.name}")
         _finish_row(folder, row, options, progress)
-        write_json(folder.result, comparison_result(folder, options, rows))
+        comparison_result(folder, options, rows).write(folder.result)
     progress(len(rows), len(rows), "rows: done")
     result = _concluded(folder, options, rows)
     if json_path is not None:
-        write_json(Path(json_path), result)
+        result.write(Path(json_path))
     return result
 
 
@@ -150,14 +152,14 @@ def _training(folder: ComparisonFolder, row: PlannedRow, options: CompareOptions
     return training
 
 
-def _concluded(folder: ComparisonFolder, options: CompareOptions, rows: list[PlannedRow]) -> dict[str, Any]:
+def _concluded(folder: ComparisonFolder, options: CompareOptions, rows: list[PlannedRow]) -> ComparisonResult:
     """Draw the plot and write the result; raises TrainError if every row failed."""
     result = comparison_result(folder, options, rows)
-    failed = [row for row in result["rows"] if row["status"] != "done"]
+    failed = [row for row in result.rows if not row.is_done]
     if len(failed) == len(rows):
-        write_json(folder.result, result)
-        raise TrainError(f"no row could be finished; {failed[0]['row']}: {failed[0]['reason']}")
+        result.write(folder.result)
+        raise TrainError(f"no row could be finished; {failed[0].row}: {failed[0].reason}")
     reason = draw_comparison(result, folder.plot)
-    result |= {"plot": None if reason else folder.plot.name, "plot_reason": reason}
-    write_json(folder.result, result)
+    result = structs.replace(result, plot=None if reason else folder.plot.name, plot_reason=reason)
+    result.write(folder.result)
     return result

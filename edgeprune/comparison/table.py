@@ -3,22 +3,23 @@
 from typing import Any
 
 from edgeprune.comparison.result import NOT_ASKED
+from edgeprune.records.comparison import Average, ComparisonResult, MethodResult
 from edgeprune.reporting.rows import Table
 from edgeprune.tasks import Metric, metric_of
 
 
-def comparison_table(result: dict[str, Any]) -> Table:
+def comparison_table(result: ComparisonResult) -> Table:
     """Tabulate the baseline, then the methods, the best first; empty columns are left out."""
     metric = metric_of(result)
-    heads = [("when" if result["moments"] else "method", "left")]
+    heads = [("when" if result.moments else "method", "left")]
     scored = [f"{when} {metric.unit}".rstrip() for when in ("before", "after")]
     names = (*scored, "params %", "FLOPs %", "time", "latency", "speedup")
     heads += [(name, "right") for name in names]
-    base = result["baseline"]
-    rows = [_cells(method, metric) for method in result["methods"]]
+    base = result.baseline
+    rows = [_cells(method, metric) for method in result.methods]
     filled = [any(row[index] != "-" for row in rows) for index in range(len(heads))]
-    if base["accuracy"] is not None:
-        after, seconds = f"{metric.shown(base['accuracy']):.2f}", _seconds(base["seconds"])
+    if base.score is not None:
+        after, seconds = f"{metric.shown(base.score):.2f}", _seconds(base.seconds)
         rows.insert(0, ["baseline", "", after, "100.0", "100.0", seconds, "", ""])
     return _only(heads, filled), [_only(row, filled) for row in rows]
 
@@ -27,29 +28,29 @@ def _only(cells: list[Any], filled: list[bool]) -> list[Any]:
     return [cell for cell, is_filled in zip(cells, filled, strict=True) if is_filled]
 
 
-def _cells(method: dict[str, Any], metric: Metric) -> list[str]:
+def _cells(method: MethodResult, metric: Metric) -> list[str]:
     return [
-        method["label"],
-        _scored(method["accuracy_before"], metric),
-        _scored(method["accuracy"], metric),
-        _mean(method["params_fraction"], "{:.1f}", 100),
-        _mean(method["flops_fraction"], "{:.1f}", 100),
-        _seconds(method["seconds"]["mean"]),
-        _mean(method["latency_ms"], "{:.3f} ms"),
-        _mean(method["speedup"], "{:.2f}x"),
+        method.label,
+        _scored(method.score_before, metric),
+        _scored(method.score, metric),
+        _mean(method.params_fraction, "{:.1f}", 100),
+        _mean(method.flops_fraction, "{:.1f}", 100),
+        _seconds(method.seconds.mean),
+        _mean(method.latency_ms, "{:.3f} ms"),
+        _mean(method.speedup, "{:.2f}x"),
     ]
 
 
-def _scored(summary: dict[str, Any], metric: Metric) -> str:
+def _scored(average: Average, metric: Metric) -> str:
     """Format '91.23 ± 0.15' in the metric's unit, without a spread where there is none."""
-    if summary["mean"] is None:
+    if average.mean is None:
         return "-"
-    spread = "" if summary["std"] is None else f" ± {metric.shown(summary['std']):.2f}"
-    return f"{metric.shown(summary['mean']):.2f}{spread}"
+    spread = "" if average.std is None else f" ± {metric.shown(average.std):.2f}"
+    return f"{metric.shown(average.mean):.2f}{spread}"
 
 
-def _mean(summary: dict[str, Any], form: str, scale: float = 1) -> str:
-    return "-" if summary["mean"] is None else form.format(scale * summary["mean"])
+def _mean(average: Average, form: str, scale: float = 1) -> str:
+    return "-" if average.mean is None else form.format(scale * average.mean)
 
 
 def _seconds(value: float | None) -> str:
@@ -58,19 +59,17 @@ def _seconds(value: float | None) -> str:
     return f"{value:.0f} s" if value < 600 else f"{value / 60:.0f} min"
 
 
-def comparison_remarks(result: dict[str, Any]) -> list[str]:
+def comparison_remarks(result: ComparisonResult) -> list[str]:
     """Return notes on the table: spread, failures with their reasons, missing measurements."""
-    seeds = result["seeds"]
+    seeds = result.seeds
     spread = f"means over {seeds} seeds ± standard deviation" if seeds > 1 else "one seed, so no spread"
     lines = [f"test {metric_of(result).title} before and after fine-tuning: {spread}"]
-    for method in result["methods"]:
-        lines += [f"{method['label']} failed: {reason}" for reason in method["reasons"]]
-    missed = {
-        f"{row['method']}: {note}" for row in result["rows"] for note in row["notes"] if "asked" in note
-    }
+    for method in result.methods:
+        lines += [f"{method.label} failed: {reason}" for reason in method.reasons]
+    missed = {f"{row.method}: {note}" for row in result.rows for note in row.notes if "asked" in note}
     lines += sorted(missed)
-    reasons = {row["latency_reason"] for row in result["rows"] if row["status"] == "done"} - {None, NOT_ASKED}
-    lines += [f"latency: {reason}" for reason in sorted(reasons)]
-    if result["plot_reason"]:
-        lines.append(f"no plot: {result['plot_reason']}")
+    reasons = {row.latency_reason for row in result.rows if row.is_done and row.latency_reason}
+    lines += [f"latency: {reason}" for reason in sorted(reasons - {NOT_ASKED})]
+    if result.plot_reason:
+        lines.append(f"no plot: {result.plot_reason}")
     return lines

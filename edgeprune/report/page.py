@@ -11,7 +11,9 @@ from edgeprune.errors import RunError
 from edgeprune.files.paths import explained
 from edgeprune.files.writing import write_bytes
 from edgeprune.records.bench import BenchResult
+from edgeprune.records.comparison import ComparisonResult
 from edgeprune.records.runs import Summary
+from edgeprune.records.search import SearchResult
 from edgeprune.report.blocks import Block, Page
 from edgeprune.report.measurements import device_of, exported, measured_sections
 from edgeprune.report.pruned_files import (
@@ -24,7 +26,7 @@ from edgeprune.report.pruned_files import (
 )
 from edgeprune.report.reading import export_record, measurements, read_result
 from edgeprune.report.runs import run_sections, settings
-from edgeprune.report.tables import comparison_sections, search_sections
+from edgeprune.report.tables import comparison_sections, scored_methods, search_sections
 from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.run import Run
 from edgeprune.tasks import metric_of
@@ -172,34 +174,33 @@ def _file_page(run: FileRun) -> Page:
 
 def _result_page(folder: Path) -> Page:
     result = read_result(folder / "result.json")
-    if "methods" in result:
+    if isinstance(result, ComparisonResult):
         title, lead, sections = "methods compared", _best_method(result), comparison_sections(result)
     else:
         title, lead, sections = "search", _best_trial(result), search_sections(result)
-    return Page(f"{result['source']}: {title}", lead, [], sections, _foot())
+    return Page(f"{result.source}: {title}", lead, [], sections, _foot())
 
 
-def _best_method(result: dict[str, Any]) -> str:
+def _best_method(result: ComparisonResult) -> str:
     """Return one sentence that says which method came first."""
-    metric = metric_of(result)
-    done = [row for row in result["methods"] if row["accuracy"]["mean"] is not None]
-    if not done:
+    metric, methods = metric_of(result), scored_methods(result)
+    if not methods:
         return "No row is finished yet."
-    best = max(done, key=lambda row: metric.worth(row["accuracy"]["mean"]))
-    count = f"{len(done)} {'method' if len(done) == 1 else 'methods'}"
+    best = max(methods, key=lambda method: metric.worth(method.score.mean or 0.0))
+    count = f"{len(methods)} {'method' if len(methods) == 1 else 'methods'}"
     return (
-        f"{best['label']} reached the best {metric.title}, {metric.text(best['accuracy']['mean'])}, of {count} at "
-        f"{result['target']}; unpruned {metric.text(result['baseline']['accuracy'])}."
+        f"{best.label} reached the best {metric.title}, {metric.text(best.score.mean)}, of {count} at "
+        f"{result.target}; unpruned {metric.text(result.baseline.score)}."
     )
 
 
-def _best_trial(result: dict[str, Any]) -> str:
+def _best_trial(result: SearchResult) -> str:
     """Return one sentence that says what a search reached."""
-    best, baseline = result["best_test"], result["baseline"]["test"]
+    best, baseline = result.best_test, result.baseline.test
     scores = ""
     if best is not None and baseline is not None:
         scores = f": {best:.2%} on the test images without training, unpruned {baseline:.2%}"
-    return f"Widths for {result['target']} by {len(result['trials'])} trials{scores}."
+    return f"Widths for {result.target} by {len(result.trials)} trials{scores}."
 
 
 def _foot() -> str:

@@ -1,14 +1,13 @@
 """Read what a report shows: files of a folder, checked."""
 
 from pathlib import Path
-from typing import Any
 
 from edgeprune.backends.record import FILE as EXPORT_FILE
 from edgeprune.backends.record import ExportRecord
-from edgeprune.records import check, check_schema
 from edgeprune.records.bench import BenchResult
 from edgeprune.records.checking import read_value
-from edgeprune.records.results import schema_of
+from edgeprune.records.comparison import ComparisonResult
+from edgeprune.records.search import SearchResult
 from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.run import Run
 
@@ -41,14 +40,13 @@ def export_record(run: Run | FileRun) -> ExportRecord | None:
     )
 
 
-def read_result(path: Path) -> dict[str, Any]:
+def read_result(path: Path) -> ComparisonResult | SearchResult:
     """Return the result of a comparison or a search.
 
     Raises:
         RunError: it is damaged.
     """
     hint = "run it again with --resume"
-    result = read_value(path, hint=hint)
-    check_schema(result, path, hint=hint)
-    content: dict[str, Any] = check(result, schema_of(result), path, hint=hint)
-    return content
+    value = read_value(path, hint=hint)
+    kind = SearchResult if isinstance(value, dict) and "trials" in value else ComparisonResult
+    return kind.from_dict(value, path, hint=hint)

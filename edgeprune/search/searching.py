@@ -15,11 +15,14 @@ from edgeprune.files.locks import shared
 from edgeprune.graph.classes import build_graph
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.processes.signals import stop_on_interrupt
+from edgeprune.records.search import SearchResult
 from edgeprune.records.trust import vouch_for
 from edgeprune.runs.folders import folder_aside
 from edgeprune.search.clusters import check_clusters
+from edgeprune.search.conclusion import conclude, write_best_plan
 from edgeprune.search.context import SearchContext, projection_of, variables_of
 from edgeprune.search.folder import SEARCH, SearchFolder
+from edgeprune.search.objective import Objective
 from edgeprune.search.options import STUDIED, SearchOptions
 from edgeprune.search.result import STAGE, best_of
 from edgeprune.search.storage import check_storage, redacted
@@ -39,7 +42,7 @@ def search(
     force: bool = False,
     heartbeat_s: int = HEARTBEAT_S,
     progress: ProgressCallback = no_progress,
-) -> dict[str, Any]:
+) -> SearchResult:
     """Search how many channels each group keeps; writes a folder with the best plan.
 
     Args:
@@ -71,7 +74,7 @@ def search(
 
 def _finish(
     folder: SearchFolder, options: SearchOptions, url: str, heartbeat_s: int, progress: ProgressCallback
-) -> dict[str, Any]:
+) -> SearchResult:
     """Complete a search, together with other workers, and return its result."""
     if not (folder.baseline / "baseline.safetensors").is_file():
         train_baseline(folder.baseline, progress, wait=True)
@@ -88,7 +91,7 @@ def _finish(
         if stop():
             raise Interrupted
     with store.explained():
-        return context.concluded(store.study, progress)
+        return conclude(context, store.study, progress)
 
 
 def check_same_search(out: str | Path, typed: Mapping[str, Any]) -> None:
@@ -173,8 +176,8 @@ def _work(
         best = best_of(store.study)
         shown = "" if best is None else f", best {100 * (best.value or 0.0):.2f} %"
         if best is not None and best.number == done[-1].number:
-            context.keep_plan(store.study)
+            write_best_plan(context, store.study)
         stage = "" if not done else f" ({done[-1].user_attrs[STAGE]})"
         progress(min(len(done), context.trials), context.trials, f"trials {len(done)}{stage}{shown}")
 
-    store.work(context.objective, context.trials, stop=stop, after_trial=report)
+    store.work(Objective(context), context.trials, stop=stop, after_trial=report)

@@ -36,8 +36,8 @@ def test_a_finished_comparison_is_measured(
     assert row["latency"]["baseline_ms"] > 0 and row["latency"]["pruned_ms"] > 0
     assert row["latency"]["speedup"]["low"] <= row["latency"]["speedup"]["value"]
     assert row["latency"]["batch"] == 1
-    assert result["methods"][0]["latency_ms"]["values"] == [row["latency"]["pruned_ms"]]
-    assert result["methods"][0]["speedup"]["values"] == [pytest.approx(row["latency"]["speedup"]["value"])]
+    assert result["methods"][0]["latency_ms"]["values"] == (row["latency"]["pruned_ms"],)
+    assert result["methods"][0]["speedup"]["values"] == (pytest.approx(row["latency"]["speedup"]["value"]),)
     file = tmp_path / "out/rows/learned-seed0/bench/cpu.json"
     before = file.read_bytes()
     compare(tmp_path / "out", resume=True)  # once is enough

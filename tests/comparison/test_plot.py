@@ -4,9 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
+from comparison.results import BASELINE, method_of, result_of
 from edgeprune.comparison.plot import draw_comparison, pushed_apart
 from edgeprune.comparison.spread import mean_and_spread
+from edgeprune.records.comparison import ComparisonResult, MethodResult
 
 
 @pytest.mark.parametrize(
@@ -25,20 +28,14 @@ def test_pushed_apart(wanted: list[float], gap: float, places: list[float]) -> N
     assert pushed_apart(wanted, gap) == pytest.approx(places)
 
 
-def a_result(labels: list[str], seeds: int, baseline: float | None = 0.93) -> dict[str, Any]:
-    def method(number: int, label: str) -> dict[str, Any]:
+def a_result(labels: list[str], seeds: int, baseline: float | None = 0.93) -> ComparisonResult:
+    def method(number: int, label: str) -> MethodResult:
         accuracies = [0.90 + 0.002 * number + 0.003 * seed for seed in range(seeds)]
         shares = [0.499 + 0.0005 * seed for seed in range(seeds)]
-        return {
-            "label": label, "done": seeds,
-            "accuracy": mean_and_spread(accuracies), "flops_fraction": mean_and_spread(shares),
-        }  # fmt: skip
+        return method_of(label, accuracies, flops_fraction=mean_and_spread(shares))
 
-    return {
-        "methods": [method(number, label) for number, label in enumerate(labels)],
-        "seeds": seeds, "settings": {"model": "resnet8", "data": "digits"}, "target": "flops=0.5",
-        "source": "resnet8", "baseline": {"accuracy": baseline},
-    }  # fmt: skip
+    methods = [method(number, label) for number, label in enumerate(labels)]
+    return result_of(methods, seeds=seeds, baseline=structs.replace(BASELINE, score=baseline))
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -81,6 +78,5 @@ def test_without_matplotlib_there_is_a_reason(tmp_path: Path, monkeypatch: pytes
 
 
 def test_nothing_finished_is_no_plot(tmp_path: Path) -> None:
-    result = a_result(["l1"], 1)
-    result["methods"][0]["done"] = 0
+    result = result_of([method_of("l1", [], done=0)])
     assert draw_comparison(result, tmp_path / "plot.png") == "no row is finished"

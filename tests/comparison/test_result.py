@@ -1,13 +1,13 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from comparison.results import method_of
 from edgeprune.comparison.folder import ComparisonFolder
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.comparison.result import comparison_result, ranked
 from edgeprune.comparison.rows import planned_rows
-from edgeprune.comparison.spread import mean_and_spread
+from edgeprune.tasks import Metric
 
 OPTIONS = CompareOptions(source="/some/where/run", methods=("learned",), seeds=2)
 
@@ -37,7 +37,7 @@ def test_seeds_of_one_method_are_one_entry_and_its_failed_ones_do_not_count_as_t
     folder.log("learned-seed1", "began")
     folder.log("learned-seed1", "ended", outcome="failed", reason="no such luck", seconds=2.5)
     (method,) = comparison_result(folder, OPTIONS, planned_rows(OPTIONS))["methods"]
-    assert method["reasons"] == ["no such luck"] and method["done"] == 0
+    assert method["reasons"] == ("no such luck",) and method["done"] == 0
     assert method["seconds"]["mean"] is None and method["seconds"]["missing"] == 2
 
 
@@ -45,8 +45,12 @@ def test_seeds_of_one_method_are_one_entry_and_its_failed_ones_do_not_count_as_t
     ("accuracies", "order"), [([0.5, 0.9, None, 0.9], [1, 3, 0, 2]), ([None, 0.0], [1, 0]), ([], [])]
 )
 def test_the_most_accurate_come_first(accuracies: list[float | None], order: list[int]) -> None:
-    methods: list[dict[str, Any]] = [
-        {"number": number, "accuracy": mean_and_spread([accuracy])}
-        for number, accuracy in enumerate(accuracies)
-    ]
-    assert [method["number"] for method in ranked(methods)] == order
+    methods = [method_of(str(number), [accuracy]) for number, accuracy in enumerate(accuracies)]
+    assert [int(method.label) for method in ranked(methods)] == order
+
+
+def test_a_lower_error_comes_first() -> None:
+    error = Metric("error", higher_is_better=False)
+    methods = [method_of("0", [0.5], metric="error"), method_of("1", [0.2], metric="error")]
+    assert [method.label for method in ranked(methods, error)] == ["1", "0"]
+    assert methods[1]["error"]["mean"] == 0.2 and "score" not in methods[1]

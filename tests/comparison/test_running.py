@@ -107,7 +107,7 @@ def test_the_result_names_no_place_of_this_machine(finished: Path, place: Path) 
 def test_a_finished_comparison_is_not_done_again(finished: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(finished, tmp_path / "copy"))
     before, attempts = weights_in(out), (out / "attempts.jsonl").read_bytes()
-    assert compare(out, resume=True, json_path=tmp_path / "second.json") == result_of(finished)
+    assert compare(out, resume=True, json_path=tmp_path / "second.json").to_dict() == result_of(finished)
     assert weights_in(out) == before and (out / "attempts.jsonl").read_bytes() == attempts
     assert json.loads((tmp_path / "second.json").read_text()) == result_of(finished)
 
@@ -207,7 +207,7 @@ def test_a_row_that_fails_says_why_and_the_rest_goes_on(
     assert first["status"] == "failed" and "exists and is not a run folder" in first["reason"]
     assert first["accuracy"] is None and first["latency_reason"] == "the row is not finished"
     assert second["status"] == "done" and result["complete"]
-    assert result["methods"][0]["done"] == 1 and result["methods"][0]["reasons"] == [first["reason"]]
+    assert result["methods"][0]["done"] == 1 and result["methods"][0]["reasons"] == (first["reason"],)
     assert result["methods"][0]["accuracy"]["std"] is None
     assert in_the_way.read_text() == "mine"
     shutil.rmtree(in_the_way.parent)

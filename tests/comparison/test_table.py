@@ -1,30 +1,14 @@
-from typing import Any
+from msgspec import structs
 
+from comparison.results import BASELINE, method_of, result_of, row_of
 from edgeprune.comparison.spread import mean_and_spread
 from edgeprune.comparison.table import comparison_remarks, comparison_table
 
 WHAT = "test accuracy before and after fine-tuning"
 
 
-def a_method(label: str, accuracies: list[float], **more: Any) -> dict[str, Any]:
-    one = [1.0] * len(accuracies)
-    return {
-        "label": label, "reasons": [], "accuracy_before": mean_and_spread([a / 2 for a in accuracies]),
-        "accuracy": mean_and_spread(accuracies), "params_fraction": mean_and_spread([0.43 * v for v in one]),
-        "flops_fraction": mean_and_spread([0.5 * v for v in one]), "seconds": mean_and_spread([61 * v for v in one]),
-        "latency_ms": mean_and_spread([None]), "speedup": mean_and_spread([None]), **more,
-    }  # fmt: skip
-
-
-def a_result(methods: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    return {
-        "moments": [], "seeds": 2, "methods": methods, "rows": [], "plot_reason": None,
-        "baseline": {"accuracy": 0.95, "seconds": 700.0}, **more,
-    }  # fmt: skip
-
-
 def test_a_row_with_its_spread_beside_the_baseline() -> None:
-    heads, rows = comparison_table(a_result([a_method("l1", [0.90, 0.92])]))
+    heads, rows = comparison_table(result_of([method_of("l1", [0.90, 0.92])]))
     names = [name for name, _ in heads]
     assert names == ["method", "before %", "after %", "params %", "FLOPs %", "time"]
     assert rows[0] == ["baseline", "", "95.00", "100.0", "100.0", "12 min"]
@@ -35,15 +19,15 @@ def test_a_row_with_its_spread_beside_the_baseline() -> None:
 
 
 def test_latency_where_it_was_measured() -> None:
-    methods = [a_method("l1", [0.9], latency_ms=mean_and_spread([0.4567]), speedup=mean_and_spread([1.234]))]
-    heads, rows = comparison_table(a_result([*methods, a_method("l2", [0.8])]))
+    methods = [method_of("l1", [0.9], latency_ms=mean_and_spread([0.4567]), speedup=mean_and_spread([1.234]))]
+    heads, rows = comparison_table(result_of([*methods, method_of("l2", [0.8])]))
     assert [name for name, _ in heads[-2:]] == ["latency", "speedup"]
     assert [row[-2:] for row in rows] == [["", ""], ["0.457 ms", "1.23x"], ["-", "-"]]
 
 
 def test_one_seed_has_no_spread_and_moments_no_baseline() -> None:
-    result = a_result([a_method("l1 at end", [0.9])], moments=["end"], seeds=1)
-    result["baseline"]["accuracy"] = None
+    unknown = structs.replace(BASELINE, score=None, score_reason="the rows start from random weights")
+    result = result_of([method_of("l1 at end", [0.9])], moments=("end",), seeds=1, baseline=unknown)
     heads, rows = comparison_table(result)
     names = [name for name, _ in heads]
     assert names == ["when", "before %", "after %", "params %", "FLOPs %", "time"]
@@ -52,8 +36,8 @@ def test_one_seed_has_no_spread_and_moments_no_baseline() -> None:
 
 
 def test_a_method_that_failed_is_a_row_with_its_reason() -> None:
-    failed = a_method("sss", [], reasons=["no BatchNorm"])
-    result = a_result([a_method("l1", [0.9, 0.9]), failed])
+    failed = method_of("sss", [], reasons=("no BatchNorm",))
+    result = result_of([method_of("l1", [0.9, 0.9]), failed])
     assert comparison_table(result)[1][2] == ["sss", "-", "-", "-", "-", "-"]
     assert comparison_remarks(result) == [
         f"{WHAT}: means over 2 seeds ± standard deviation",
@@ -62,16 +46,12 @@ def test_a_method_that_failed_is_a_row_with_its_reason() -> None:
 
 
 def test_what_was_missed_or_not_measured_is_said() -> None:
-    row = {
-        "method": "l1",
-        "status": "done",
-        "notes": ["flops=0.5 was asked, 0.520 of the flops remains", "other"],
-    }
-    rows = [
-        {**row, "latency_reason": "the export failed"},
-        {"method": "l2", "status": "waiting", "notes": [], "latency_reason": "the row is not finished"},
-    ]
-    result = a_result([a_method("l1", [0.9, 0.9])], rows=rows, plot_reason="matplotlib is not installed")
+    notes = ("flops=0.5 was asked, 0.520 of the flops remains", "other")
+    rows = (
+        row_of("l1", notes=notes, latency_reason="the export failed"),
+        row_of("l2", status="waiting", latency_reason="the row is not finished"),
+    )
+    result = result_of([method_of("l1", [0.9, 0.9])], rows=rows, plot_reason="matplotlib is not installed")
     assert comparison_remarks(result)[1:] == [
         "l1: flops=0.5 was asked, 0.520 of the flops remains",
         "latency: the export failed",

@@ -28,6 +28,7 @@ from edgeprune.graph.plan import Plan
 from edgeprune.latency.table import Table
 from edgeprune.models import build
 from edgeprune.records.bench import BenchResult
+from edgeprune.report.reading import read_result
 from edgeprune.runs.run import Run
 from edgeprune.runs.verification import read_budget
 from edgeprune.search.folder import SearchFolder
@@ -38,6 +39,7 @@ from fuzz.conftest import NeedsClass
 from fuzz.mutate import changed_json, mutated
 
 TIMES = 200
+EARLIER = Path(__file__).parents[1] / "records" / "earlier"
 Reader = Callable[[Path], Any]
 
 
@@ -115,6 +117,8 @@ READERS: dict[str, tuple[str, Reader]] = {
     "limits": ("budget.toml", read_budget),
     "comparison": ("compare/compare.json", comparison),
     "attempts": ("compare/attempts.jsonl", comparison),
+    "comparison's result": ("compare/result.json", read_result),
+    "search's result": ("search/result.json", read_result),
     "search": ("search/search.json", lambda path: SearchFolder(path.parent).read_options()),
     "engine's record": ("x.engine.json", record_beside_an_engine),
 }
@@ -133,6 +137,8 @@ def copy(kinds: Path, tmp_path: Path) -> Path:
         place / "search" / "search.json",
         {"schema": 1, "storage": None, **vars(SearchOptions(source="resnet8"))},
     )
+    for kind, name in (("compare", "comparison-masks"), ("search", "search")):
+        shutil.copy(EARLIER / f"{name}.json", place / kind / "result.json")
     (place / "x.engine").write_bytes(b"engine")
     record = {"schema": 1, "key": {"a": 1}, "engine_sha256": store.sha256_of(place / "x.engine")}
     (place / "x.engine.json").write_text(json.dumps(record))

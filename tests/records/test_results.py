@@ -11,7 +11,9 @@ from measured import GOOD, changed
 from edgeprune.errors import RunError
 from edgeprune.records.base import Record
 from edgeprune.records.bench import BenchResult, LatencyRecord, RuntimesTable
+from edgeprune.records.comparison import ComparisonResult
 from edgeprune.records.runs import Summary
+from edgeprune.records.search import SearchResult
 
 EARLIER = Path(__file__).parent / "earlier"
 
@@ -50,6 +52,63 @@ def test_the_metric_of_another_task_is_a_key_of_its_own() -> None:
     assert summary.to_dict() == {**content, "targets": []}
     with pytest.raises(RunError, match="has no `accuracy` of its models"):
         summary.models.pruned.score("accuracy")
+
+
+@pytest.mark.parametrize("name", ["compare_digits", "compare_cifar10"])
+def test_a_comparison_of_the_first_version(name: str) -> None:
+    content = json.loads((EARLIER.parents[2] / "results" / f"{name}.json").read_text())
+    result = ComparisonResult.from_dict(content)
+    assert result.metric is None and result.baseline.score == content["baseline"]["accuracy"]
+    assert [row.score for row in result.rows] == [row["accuracy"] for row in content["rows"]]
+    assert result.methods[0].score_before.mean == content["methods"][0]["accuracy_before"]["mean"]
+    assert kept({**content, "schema": 2}, result.to_dict())  # accuracy's keys are those of schema 1
+
+
+def test_a_comparison_of_schema_1_called_every_metric_accuracy() -> None:
+    content = json.loads((EARLIER / "comparison-masks.json").read_text())
+    result = ComparisonResult.from_dict(content)
+    (row,), (method,) = result.rows, result.methods
+    assert (result.baseline.score, row.score_before, row.score, method.score.mean) == (
+        0.75,
+        0.25,
+        0.625,
+        0.625,
+    )
+    assert result["baseline"]["mean_iou"] == 0.75 and "accuracy" not in result["baseline"]
+    assert result["methods"][0]["mean_iou_before"]["mean"] == 0.25 and result["rows"][0]["mean_iou"] == 0.625
+    assert result.to_dict()["baseline"]["mean_iou_reason"] is None and result["schema"] == 2
+    assert ComparisonResult.from_dict(result.to_dict()) == result
+    damaged = result.to_dict()
+    damaged["rows"][0]["mean_iou_before"] = "x"
+    with pytest.raises(RunError, match=r"`rows\[0\].mean_iou_before` must be float or null"):
+        ComparisonResult.from_dict(damaged)
+
+
+def test_a_search_of_the_first_version() -> None:
+    result = SearchResult.read(EARLIER / "search.json")
+    assert (result.metric, result.best.number, result.trials[0].widths) == (None, 1, (4, 2))
+    assert result.measured is not None and result.measured.percentile == 50
+    assert result["best"]["fractions"]["flops"] == 0.5 and result["uniform"]["test"] == 0.25
+    content = json.loads((EARLIER / "search.json").read_text())
+    assert kept({**content, "measured": {**content["measured"], "percentile": 50}}, result.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda v: v["baseline"].pop("accuracy"), "`baseline.accuracy` is missing"),
+        (lambda v: v["rows"][0].update(accuracy="x"), "`rows[0].accuracy` must be"),
+        (lambda v: v.update(methods=3), "`methods` must be"),
+        (lambda v: v.update(schema=3), "made by a newer edgeprune"),
+    ],
+)
+def test_a_damaged_comparison_is_refused(change: Callable[[dict[str, Any]], Any], reason: str) -> None:
+    value = json.loads((EARLIER / "comparison-masks.json").read_text())
+    change(value)
+    with pytest.raises(RunError) as error:
+        ComparisonResult.from_dict(value, "result.json")
+    assert str(error.value).startswith("result.json") and reason in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:

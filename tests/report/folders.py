@@ -173,7 +173,8 @@ def pruned_file(place: Path, **changes: Any) -> Path:
 def average(*values: float) -> dict[str, Any]:
     """A number over seeds."""
     mean = sum(values) / len(values) if values else None
-    return {"mean": mean, "std": 0.01 if len(values) > 1 else None, "values": list(values)}
+    std = 0.01 if len(values) > 1 else None
+    return {"mean": mean, "std": std, "std_reason": None, "values": list(values), "missing": 0}
 
 
 def comparison_folder(place: Path) -> Path:
@@ -183,22 +184,36 @@ def comparison_folder(place: Path) -> Path:
     def method(label: str, *accuracies: float) -> dict[str, Any]:
         return {
             "label": label,
+            "method": label,
+            "moment": None,
             "done": len(accuracies),
             "reasons": [] if accuracies else ["it diverged"],
             "accuracy_before": average(*(0.5 for _ in accuracies)),
             "accuracy": average(*accuracies),
+            "params_fraction": average(),
             "flops_fraction": average(*(0.5 for _ in accuracies)),
+            "seconds": average(),
+            "latency_ms": average(),
             "speedup": average(*(1.5 for _ in accuracies)),
         }
 
     row = {"status": "done", "reason": None, "accuracy": 0.9, "flops_fraction": 0.5, "seconds": 60.0}
+    row |= {"method": "l1", "moment": None, "seed": 0, "seconds_reason": None}
     write_json(
         place / "result.json",
         {
             "schema": 1,
+            "complete": True,
             "source": "resnet20-digits",
             "target": "flops=0.5",
-            "baseline": {"accuracy": 0.96},
+            "seeds": 2,
+            "moments": [],
+            "settings": {},
+            "versions": {},
+            "machine": {},
+            "plot": None,
+            "plot_reason": None,
+            "baseline": {"accuracy": 0.96, "accuracy_reason": None, "seconds": None, "seconds_reason": "-"},
             "methods": [method("l1", 0.90, 0.92), method("learned", 0.95, 0.93), method("bn")],
             "rows": [{"row": "l1-seed0", **row}],
         },
@@ -207,25 +222,42 @@ def comparison_folder(place: Path) -> Path:
 
 
 def search_folder(place: Path) -> Path:
-    """A search of three trials, one of which failed."""
+    """A search of three trials, one of which failed and is not in its result."""
     place.mkdir(parents=True)
 
-    def trial(number: int, reward: float | None) -> dict[str, Any]:
-        return {"number": number, "reward": reward, "widths": [5, 2], "fractions": {"flops": 0.5}}
+    def trial(number: int, reward: float) -> dict[str, Any]:
+        about = {"stage": "layers", "ratios": [0.625, 0.5], "seconds": 1.0, "copied_from": None}
+        return {"number": number, "reward": reward, "widths": [5, 2], "fractions": {"flops": 0.5}, **about}
+
+    strategy = {
+        "sampler": "gp", "wall": "scale", "criterion": "l1", "seed": 0, "trials_asked": 3, "links": [],
+        **dict.fromkeys(("clusters", "rollback", "distance", "bridge")),
+    }  # fmt: skip
 
     write_json(
         place / "result.json",
         {
             "schema": 1,
             "source": "resnet20-digits",
+            "model": "resnet20",
+            "data": "digits",
             "target": "flops=0.5",
+            "target_fractions": {"flops": 0.5},
+            "precision": "fp32",
+            "images": 100,
+            "plan": "plan.json",
+            **strategy,
+            "measured": None,
+            "seconds_per_trial": 1.0,
+            "versions": {},
+            "machine": {},
             "groups": ["conv1", "layer1"],
             "sizes": [8, 4],
             "baseline": {"reward": 0.97, "test": 0.96},
-            "uniform": {"reward": 0.6, "test": 0.61, "fractions": {"flops": 0.499}},
+            "uniform": {"reward": 0.6, "test": 0.61, "widths": [6, 3], "fractions": {"flops": 0.499}},
             "best": trial(2, 0.8),
             "best_test": 0.79,
-            "trials": [trial(0, 0.7), trial(1, None), trial(2, 0.8)],
+            "trials": [trial(0, 0.7), trial(2, 0.8)],
             "notes": [],
             "next": "edgeprune train-prune --plan plan.json",
         },

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from edgeprune.search.context import SearchContext
+from edgeprune.search.objective import Objective
 from edgeprune.search.options import SearchOptions
 from edgeprune.search.strategy import SearchStage
 from search.test_projection import projection
@@ -15,8 +15,8 @@ def asked(widths_known: list[list[int]], goal: float = 15) -> list[int]:
     context = SimpleNamespace(projection=projection(goal, "scale"), options=SearchOptions(source="x", seed=3))
     stage = SearchStage("layers", (0, 1), (0.1, 0.1), (1.0, 1.0))
     known = {tuple(widths) for widths in widths_known}
-    widths = SearchContext._new(context, len(known), stage, np.array([1.0, 1.0]), known)  # type: ignore[arg-type]
-    return widths.tolist()
+    objective = Objective(context)  # type: ignore[arg-type]
+    return objective._new(len(known), stage, np.array([1.0, 1.0]), known).tolist()
 
 
 def test_a_new_policy_is_as_it_was_asked_for() -> None:

@@ -1,5 +1,7 @@
 """What the pictures are made of."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,8 @@ from edgeprune.search.pictures import best_so_far, height, pareto, strategy_of
 
 
 def test_best_so_far_never_falls() -> None:
-    result = {"trials": [{"reward": value} for value in (0.3, 0.5, 0.4, 0.6)]}
-    assert best_so_far(result).tolist() == [0.3, 0.5, 0.5, 0.6]
+    trials = [SimpleNamespace(reward=value) for value in (0.3, 0.5, 0.4, 0.6)]
+    assert best_so_far(SimpleNamespace(trials=trials)).tolist() == [0.3, 0.5, 0.5, 0.6]
 
 
 def test_the_front_is_what_nothing_beats_in_both() -> None:
@@ -25,13 +27,13 @@ def test_a_tree_is_cut_between_two_joins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "name"),
+    ("strategy", "name"),
     [
-        ({"clusters": None, "sampler": "gp"}, "plain BO"),
-        ({"clusters": None, "sampler": "random"}, "random"),
-        ({"clusters": 3, "sampler": "gp", "rollback": "gradual"}, "clusters, gradual rollback"),
-        ({"clusters": 3, "sampler": "tpe", "rollback": "none"}, "clusters (tpe)"),
+        (("gp", None, None), "plain BO"),
+        (("random", None, None), "random"),
+        (("gp", 3, "gradual"), "clusters, gradual rollback"),
+        (("tpe", 3, "none"), "clusters (tpe)"),
     ],
 )
-def test_ways_have_names(way: dict[str, object], name: str) -> None:
-    assert strategy_of(way) == name
+def test_strategies_have_names(strategy: tuple[str, int | None, str | None], name: str) -> None:
+    assert strategy_of(*strategy) == name

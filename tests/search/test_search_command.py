@@ -97,7 +97,7 @@ def test_an_interrupted_search_ends_as_it_would_have(
     assert SearchFolder(tmp_path / "cut").plan.exists()
     cut = search(tmp_path / "cut", resume=True)
     whole = result_of(finished)
-    assert [one["widths"] for one in cut["trials"]] == [one["widths"] for one in whole["trials"]]
+    assert [[*trial.widths] for trial in cut.trials] == [trial["widths"] for trial in whole["trials"]]
     assert cut["best"]["reward"] == whole["best"]["reward"]
 
 

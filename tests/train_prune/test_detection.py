@@ -201,7 +201,7 @@ def test_compare_and_search_rank_by_map(run: Path, tmp_path: Path) -> None:
     assert code == 0, printed
     result = json.loads((tmp_path / "c" / "result.json").read_text())
     baseline = json.loads((run / "summary.json").read_text())["models"]["baseline"]
-    assert result["metric"]["name"] == "map" and result["baseline"]["accuracy"] == baseline["map"]
+    assert result["metric"]["name"] == "map" and result["baseline"]["map"] == baseline["map"]
     code, printed = edgeprune("search", "run", "--trials", "3", "--clusters", "0", "--out", tmp_path / "s")
     assert code == 0, printed
     result = json.loads((tmp_path / "s" / "result.json").read_text())

@@ -148,7 +148,7 @@ def test_compare_and_search_rank_by_mean_iou(run: Path, tmp_path: Path) -> None:
     assert "test mean iou before and after fine-tuning" in printed
     result = json.loads((tmp_path / "c" / "result.json").read_text())
     baseline = json.loads((run / "summary.json").read_text())["models"]["baseline"]
-    assert result["metric"]["name"] == "mean_iou" and result["baseline"]["accuracy"] == baseline["mean_iou"]
+    assert result["metric"]["name"] == "mean_iou" and result["baseline"]["mean_iou"] == baseline["mean_iou"]
     code, printed = edgeprune("search", "run", "--trials", "3", "--clusters", "0", "--out", tmp_path / "s")
     assert code == 0, printed
     assert "mean iou after reconstruction" in printed and "held out %" in printed
