@@ -1,6 +1,6 @@
 """`prune`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -8,6 +8,9 @@ from edgeprune.cli.base import RUNS, as_json, complain, echo, free_place, main, 
 from edgeprune.cli.host_options import host_words, on_host
 from edgeprune.cli.options import grouped, options_of
 from edgeprune.post_training.options import PruneOptions
+
+if TYPE_CHECKING:
+    from edgeprune.records.pruning import CurveRecord, PruneSummary
 
 
 @main.command()
@@ -62,8 +65,8 @@ def prune(
     from pathlib import Path
 
     from edgeprune.post_training.files import begin, curve_run, prune_run
-    from edgeprune.post_training.result import result_lines
     from edgeprune.processes.signals import exit_code
+    from edgeprune.records.pruning import CurveRecord
     from edgeprune.records.trust import trust_words, vouch_for_host
     from edgeprune.reporting.console import progress_bars
     from edgeprune.runs.file_runs import FileRun, latest_file_run
@@ -87,32 +90,39 @@ def prune(
     again = host_words(remote_host) + trust_words(images)
     try:
         with progress_bars("distill") as progress:
-            is_curve = run.config["options"].get("curve", False)
-            summary = (curve_run if is_curve else prune_run)(run, progress, subject)
+            is_curve = run.config.options.get("curve", False)
+            result = (curve_run if is_curve else prune_run)(run, progress, subject)
     except (Interrupted, KeyboardInterrupt):
         complain(f"stopped; go on with: edgeprune prune --run {run.path} --resume{again}")
         ctx.exit(exit_code())
-    if is_curve:
-        _show_curve(run.path, summary, to_json)
-        return
-    for warning in summary["warnings"]:
+    if isinstance(result, CurveRecord):
+        _show_curve(run.path, result, to_json)
+    else:
+        _show_summary(run.path, result, to_json)
+
+
+def _show_summary(place: Any, summary: "PruneSummary", to_json: bool) -> None:
+    """Print what was done to a file."""
+    from edgeprune.post_training.result import result_lines
+
+    for warning in summary.warnings:
         complain(f"warning: {warning}")
     if to_json:
-        say({"run": str(run.path), **summary})
+        say({"run": str(place), **summary.to_dict()})
         return
-    echo(f"{summary['out']}: {summary['model']} pruned to {summary['target']}")
+    echo(f"{summary.out}: {summary.model} pruned to {summary.target}")
     for line in result_lines(summary):
         echo(f"  {line}")
-    echo(f"next: edgeprune bench {run.path}", err=True)
+    echo(f"next: edgeprune bench {place}", err=True)
 
 
-def _show_curve(place: Any, record: dict[str, Any], to_json: bool) -> None:
+def _show_curve(place: Any, record: "CurveRecord", to_json: bool) -> None:
     """Print how far a network can go."""
     from edgeprune.post_training.curve import curve_table
     from edgeprune.reporting.console import print_lines, print_table
 
     if to_json:
-        say({"run": str(place), **record})
+        say({"run": str(place), **record.to_dict()})
         return
-    print_table(f"{record['model']} ({place})", *curve_table(record))
-    print_lines(record["notes"])
+    print_table(f"{record.model} ({place})", *curve_table(record))
+    print_lines(record.notes)

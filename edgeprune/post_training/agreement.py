@@ -1,39 +1,11 @@
 """How far two networks give the same on the same inputs, without labels."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Agreement:
-    """What two networks give, compared on the same inputs.
-
-    Attributes:
-        top1: fraction of inputs of which both name the same class; None where the output is no vector of classes.
-        error: squared difference of all outputs, as a fraction of their variance over the inputs.
-        inputs: number of inputs.
-    """
-
-    top1: float | None
-    error: float
-    inputs: int
-
-    @property
-    def loss(self) -> float:
-        """The share of inputs that change their class, or the relative error where there are no classes."""
-        return self.error if self.top1 is None else 1 - self.top1
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {"top1": self.top1, "relative_error": self.error, "inputs": self.inputs}
-
-    def __str__(self) -> str:
-        error = f"relative error {self.error:.4f}"
-        return error if self.top1 is None else f"top-1 agreement {100 * self.top1:.2f} %, {error}"
+from edgeprune.records.pruning import Agreement
 
 
 def outputs_of(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
@@ -62,4 +34,4 @@ def compare(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> Agreement
     first, other = reference[0], outputs[0]
     is_classes = len(reference) == 1 and 2 <= first.shape[1] <= 100_000
     top1 = float((first.argmax(1) == other.argmax(1)).double().mean()) if is_classes else None
-    return Agreement(top1, difference / max(spread, 1e-30), len(first))
+    return Agreement(top1=top1, relative_error=difference / max(spread, 1e-30), inputs=len(first))

@@ -14,9 +14,9 @@ from edgeprune.onnx_graph.network import OnnxNetwork
 from edgeprune.post_training.agreement import outputs_of
 from edgeprune.post_training.changes import changed
 from edgeprune.post_training.norms import recalibrate, trainable_norms
-from edgeprune.post_training.result import Learned
 from edgeprune.post_training.source import Source
 from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.records.pruning import LearnedRecord
 from edgeprune.runs.training_state import TrainingState
 from edgeprune.tasks import Metric, Task
 from edgeprune.training import Callback, Stage, TrainOptions
@@ -172,7 +172,7 @@ def distill(
     run: TrainingState | None = None,
     progress: ProgressCallback = no_progress,
     stop: Callable[[], bool] = lambda: False,
-) -> Learned:
+) -> LearnedRecord:
     """Let a network learn another's outputs; its weights are changed.
 
     Args:
@@ -209,7 +209,7 @@ def distill(
         if norms:
             recalibrate(student, data.plain_batches(options.batch_size, seed=options.seed))
         student.eval()
-    return Learned(epochs, len(data.positions), norms, untrained)
+    return LearnedRecord(epochs=epochs, inputs=len(data.positions), norms=norms, untrained=tuple(untrained))
 
 
 def without_gradient(network: OnnxNetwork, inputs: Arrays) -> tuple[str, ...]:

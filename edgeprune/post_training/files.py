@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec import UNSET, UnsetType, structs
 
 from edgeprune.errors import ExportError, RunError
 from edgeprune.files.locks import held
@@ -24,11 +25,21 @@ from edgeprune.post_training.labels import Labelled
 from edgeprune.post_training.latency import FileLatency, reach
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.pruning import PostTraining
-from edgeprune.post_training.result import Accuracy, Learned, Result, Sizes, Step
+from edgeprune.post_training.result import held_out as held_out_record
 from edgeprune.post_training.subject import FileSubject, open_subject
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.processes.signals import stop_on_interrupt
 from edgeprune.records.checking import check
+from edgeprune.records.pruning import (
+    CurveRecord,
+    CutRecord,
+    HeldOut,
+    LearnedRecord,
+    PruneConfig,
+    PruneSummary,
+    SizedModel,
+    SizedModels,
+)
 from edgeprune.records.trust import check_factory, vouch_for, vouch_for_host
 from edgeprune.runs.file_runs import FileRun
 
@@ -67,15 +78,15 @@ def begin(
     vouch_for({"model": images, "host": options.host})
     FileRun.check_free(run_path, force=force, inputs=(str(path), images, None if out is None else str(out)))
     subject = open_subject(path, images, options)
-    config = {
-        "options": asdict(options),
-        "model": str(path),
-        "sha256": sha256(path),
-        "images": images,
-        "out": None if out is None else str(out),
-        "external": sorted(subject.file.external),
-        "versions": versions(),
-    }
+    config = PruneConfig(
+        options=asdict(options),
+        model=str(path),
+        sha256=sha256(path),
+        images=images,
+        out=None if out is None else str(out),
+        external=tuple(sorted(subject.file.external)),
+        versions=versions(),
+    )
     labelled_of(subject, options)
     if options.on_device:
         reach(options, Path(run_path))
@@ -87,7 +98,7 @@ def begin(
 
 def prune_run(
     run: FileRun, progress: ProgressCallback = no_progress, subject: FileSubject | None = None
-) -> dict[str, Any]:
+) -> PruneSummary:
     """Prune the file of a run, from where it stopped; return the summary.
 
     Args:
@@ -104,18 +115,18 @@ def prune_run(
             return run.summary()
         config = run.config
         pruning = _Pruning(_subject_of(run, subject), options_of_run(run), progress, run)
-        result = pruning.result(config["model"], config["out"] or str(run.pruned))
+        result = pruning.result(config.model, config.out or str(run.pruned))
         write_export(run, pruning.subject, pruning.final, pruning.parities())
-        if config["out"] is not None:
-            external = frozenset(config.get("external", ())) & set(pruning.final.constants)
-            write(OnnxFile(pruning.final.model, config["out"], external), config["out"])
-        run.finish(result.to_dict())
+        if config.out is not None:
+            external = frozenset(config.external) & set(pruning.final.constants)
+            write(OnnxFile(pruning.final.model, config.out, external), config.out)
+        run.finish(result)
         return run.summary()
 
 
 def curve_run(
     run: FileRun, progress: ProgressCallback = no_progress, subject: FileSubject | None = None
-) -> dict[str, Any]:
+) -> CurveRecord:
     """Show how far the file of a run can go: write curve.json and curve.png, and return the record.
 
     Args:
@@ -131,10 +142,12 @@ def curve_run(
         if record is None:
             pruning = _Pruning(_subject_of(run, subject), options_of_run(run), progress, run)
             points = curve_of(pruning.steps, progress)
-            record = {"model": run.config["model"], "points": points, "notes": list(pruning.steps.notes)}
+            record = CurveRecord(
+                model=run.config.model, points=tuple(points), notes=tuple(pruning.steps.notes)
+            )
             run.save_curve(record)
-        missing = draw_curve(record, run.picture) if record["points"] else "nothing can be pruned"
-        return {**record, "notes": [*record["notes"], *([missing] if missing else [])]}
+        missing = draw_curve(record, run.picture) if record.points else "nothing can be pruned"
+        return structs.replace(record, notes=(*record.notes, missing)) if missing else record
 
 
 def _subject_of(run: FileRun, subject: FileSubject | None) -> FileSubject:
@@ -142,9 +155,9 @@ def _subject_of(run: FileRun, subject: FileSubject | None) -> FileSubject:
     config = run.config
     if not run.baseline.is_file():
         raise RunError(f"{run.path} has no export/baseline.onnx: start it anew with --force")
-    if config["images"] is not None and not Path(config["images"]).exists():
-        check_factory(config["images"], {}, run.path, what="inputs")
-    return subject or open_subject(run.baseline, config["images"], options_of_run(run))
+    if config.images is not None and not Path(config.images).exists():
+        check_factory(config.images, {}, run.path, what="inputs")
+    return subject or open_subject(run.baseline, config.images, options_of_run(run))
 
 
 def prune_file(
@@ -153,7 +166,7 @@ def prune_file(
     options: PruneOptions,
     images: str | None = None,
     progress: ProgressCallback = no_progress,
-) -> Result:
+) -> PruneSummary:
     """Prune an ONNX file and write the smaller one, without a run folder.
 
     Args:
@@ -184,7 +197,7 @@ def _check_out(out: str | Path | None) -> None:
 
 def options_of_run(run: FileRun) -> PruneOptions:
     """Return the options that a run was begun with; raises RunError if they are of another version."""
-    where, options = run.path / "prune.json", run.config["options"]
+    where, options = run.path / "prune.json", run.config.options
     check(options, PruneOptions, f"{where} options", hint="was it edited?")
     try:
         return PruneOptions(**options)
@@ -226,7 +239,7 @@ class _Pruning:
         self.final: OnnxFile = subject.file
         self._labelled = labelled_of(subject, options)
 
-    def result(self, model: str, out: str) -> Result:
+    def result(self, model: str, out: str) -> PruneSummary:
         """Carry out what is left, and return what was done.
 
         Args:
@@ -234,48 +247,56 @@ class _Pruning:
             out: where the smaller file will lie.
         """
         cut = self._cut_record()
-        steps = [Step.from_dict(step) for step in cut["held_out"]]
-        learned = None
+        steps, learned = [*cut.held_out], None
         if self.options.distill_epochs:
             learned, step = self._learn()
             steps.append(step)
-        accuracy = self._accuracy()
-        subject, flops, limit = self.subject, cut["flops"], self.options.max_change
-        notes = [*cut["notes"]]
-        if limit is not None and steps[-1].agreement.loss > limit:
-            notes.append(
-                f"at the end the held-out outputs change by {steps[-1].agreement.loss:.4g}, more than {limit:g}"
-            )
-        return Result(
+        subject, limit, notes = self.subject, self.options.max_change, cut.notes
+        models, drop = self._models(cut.flops)
+        if limit is not None and steps[-1].loss > limit:
+            notes += (f"at the end the held-out outputs change by {steps[-1].loss:.4g}, more than {limit:g}",)
+        latency = None if self._device is None else self._device.measure(self.final)
+        return PruneSummary(
             model=model,
             out=out,
-            target=cut["target"],
+            target=cut.target,
             inputs=None if subject.inputs is None else subject.inputs.note,
-            baseline=_sizes(subject.file, flops[0]),
-            pruned=_sizes(self.final, flops[1]),
-            steps=tuple(steps),
-            fit=cut["fit"],
-            seconds=cut["seconds"] + time.monotonic() - self._began,
-            learned=learned,
-            accuracy=accuracy,
-            latency=None if self._device is None else self._device.measure(self.final),
-            protected=cut["protected_channels"],
-            notes=tuple(notes),
+            models=models,
+            accuracy_drop=drop,
+            params_fraction=models.pruned.params / max(1, models.baseline.params),
+            flops_fraction=models.pruned.flops / max(1, models.baseline.flops),
+            held_out=tuple(steps),
+            fit=cut.fit,
+            distilled=learned,
+            latency=latency,
+            seconds=round(cut.seconds + time.monotonic() - self._began, 3),
+            protected_channels=cut.protected_channels,
+            notes=notes,
             warnings=(DATA_FREE,) if subject.inputs is None else (),
         )
 
-    def _accuracy(self) -> Accuracy | None:
-        """Return the accuracy of both networks on the labelled images, if there are any."""
+    def _models(self, flops: tuple[int, int]) -> tuple[SizedModels, float | UnsetType]:
+        """Return both networks, and the accuracy that the smaller one lost if there are labelled images.
+
+        Args:
+            flops: of both.
+        """
         labelled, subject = self._labelled, self.subject
+        models = SizedModels(_sizes(subject.file, flops[0]), _sizes(self.final, flops[1]))
         if labelled is None:
-            return None
+            return models, UNSET
         self._progress(0, 1, "accuracy on labelled images")
         pruned = network_of(self.final, *subject.example)
-        return Accuracy(labelled.accuracy(subject.network), labelled.accuracy(pruned), labelled.count)
+        accuracies = labelled.accuracy(subject.network), labelled.accuracy(pruned)
+        scored = [
+            structs.replace(model, accuracy=accuracy, test_images=labelled.count)
+            for model, accuracy in zip((models.baseline, models.pruned), accuracies, strict=True)
+        ]
+        return SizedModels(*scored), accuracies[0] - accuracies[1]
 
     # --- cut and fit ---------------------------------------------------------------------------------
 
-    def _cut_record(self) -> dict[str, Any]:
+    def _cut_record(self) -> CutRecord:
         """Return what the cut did, as in cut.json; the file is cut unless the run has done it."""
         record = None if self._run is None else self._run.cut_record()
         if record is not None:
@@ -289,16 +310,16 @@ class _Pruning:
             cut = subject.cut(plan)
             parity_with_torch(cut.file, cut.network, subject.example)
         self.final = cut.file
-        record = {
-            "target": options.target or f"max-change={options.max_change:g}",
-            "held_out": [step.to_dict() for step in held_out],
-            "fit": fit,
-            "flops": [subject.flops(), subject.flops(build_graph(cut.network, subject.example))],
-            "seconds": time.monotonic() - self._began,
-            "protected_channels": _protected(subject.graph),
-            "notes": [*cut.plan.notes, *subject.graph.notes, *self.steps.notes],
-            "times": self.steps.times,
-        }
+        record = CutRecord(
+            target=options.target or f"max-change={options.max_change:g}",
+            held_out=tuple(held_out),
+            fit=fit,
+            flops=(subject.flops(), subject.flops(build_graph(cut.network, subject.example))),
+            seconds=time.monotonic() - self._began,
+            protected_channels=_protected(subject.graph),
+            notes=(*cut.plan.notes, *subject.graph.notes, *self.steps.notes),
+            times=self.steps.times,
+        )
         if self._run is not None:
             write(OnnxFile(cut.file.model, cut.file.name), self._run.cut)
             self._run.save_cut(record)
@@ -307,7 +328,7 @@ class _Pruning:
 
     # --- learning ------------------------------------------------------------------------------------
 
-    def _learn(self) -> tuple[Learned, Step]:
+    def _learn(self) -> tuple[LearnedRecord, HeldOut]:
         """Let the cut network learn the original's outputs; the weights that agree more are those of the result."""
         subject, options, inputs = self.subject, self.options, self.subject.inputs
         assert inputs is not None
@@ -329,9 +350,9 @@ class _Pruning:
                 stop=stop,
             )
         after = self.steps.of(student)
-        step = Step(f"distilled ({options.distill_epochs} epochs)", after)
-        if after.error > before.error:
-            return learned.dropped(), step
+        step = held_out_record(f"distilled ({options.distill_epochs} epochs)", after)
+        if after.relative_error > before.relative_error:
+            return structs.replace(learned, kept=False), step
         graph = build_graph(student, subject.example)
         self.final = cut_file(student, graph, Plan.of(graph, np.ones(graph.classes, dtype=bool))).file
         return learned, step
@@ -362,11 +383,11 @@ def labelled_of(subject: FileSubject, options: PruneOptions) -> Labelled | None:
     return labelled
 
 
-def _sizes(file: OnnxFile, flops: int) -> Sizes:
+def _sizes(file: OnnxFile, flops: int) -> SizedModel:
     """Return a file's size; its parameters are the floating-point numbers of its constants."""
     arrays = [file.array(name) for name in file.constants]
     params = sum(array.size for array in arrays if np.issubdtype(array.dtype, np.floating))
-    return Sizes(params, flops, file.model.ByteSize())
+    return SizedModel(params=params, flops=flops, size_bytes=file.model.ByteSize())
 
 
 def _protected(graph: Graph) -> dict[str, int]:

@@ -21,6 +21,7 @@ from edgeprune.onnx_graph.files import OnnxFile
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.subject import FileSubject
 from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.records.pruning import FileTimes
 from edgeprune.records.trust import check_host
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm")
@@ -108,14 +109,17 @@ class FileLatency:
     def _timing(self, done: float, total: float, text: str) -> None:
         self._progress(done, total, f"times of layers: {text}")
 
-    def measure(self, file: OnnxFile) -> dict[str, Any]:
+    def measure(self, file: OnnxFile) -> FileTimes:
         """Measure a smaller file beside the original, and return the latencies with their conditions."""
         self._progress(0, 1, "measuring the smaller file beside the original")
         times = self._timer.times(file)  # type: ignore[arg-type]
-        measured = Measured(
-            times.baseline_ms, times.pruned_ms, (times.value, times.low, times.high), int(times.percentile)
+        return FileTimes(
+            baseline_ms=times.baseline_ms,
+            pruned_ms=times.pruned_ms,
+            speedup=(times.value, times.low, times.high),
+            percentile=int(times.percentile),
+            conditions=dict(self._target.conditions),
         )
-        return {**measured.to_dict(), "conditions": dict(self._target.conditions)}
 
 
 class _FileTimer(EndToEndTimer):

@@ -14,15 +14,16 @@ from edgeprune.errors import DataError, TargetError
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import needs_batches, needs_loss, score
-from edgeprune.post_training.agreement import Agreement, compare, outputs_of
+from edgeprune.post_training.agreement import compare, outputs_of
 from edgeprune.post_training.changes import augmented
 from edgeprune.post_training.inputs import Inputs
 from edgeprune.post_training.latency import FileLatency
 from edgeprune.post_training.options import PruneOptions
-from edgeprune.post_training.result import Step
+from edgeprune.post_training.result import held_out
 from edgeprune.post_training.selection import masked_outputs, sensitivity_scores
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.reconstruct import Grams, Sequential, grams_bytes
+from edgeprune.records.pruning import Agreement, HeldOut
 
 BATCH = 64
 SENSED = 64  # inputs on which the effect of each group is seen
@@ -259,18 +260,18 @@ class PostTraining:
         with self.fitted(keep, fit):
             return compare(reference, masked_outputs(self.graph, keep, self._held_out))
 
-    def steps(self, keep: Bools) -> tuple[list[Step], str]:
+    def steps(self, keep: Bools) -> tuple[list[HeldOut], str]:
         """Return the agreement after each step, and the fit that is best: none where fits make it worse."""
         if self.inputs is None:
             return [], "none"
-        steps = [Step("cut", self.agreement(keep, "none"))]
+        steps = [held_out("cut", self.agreement(keep, "none"))]
         if self.fit == "kernel" and self._grams() is None:
             self.notes = (*self.notes, "no layer was fitted: the fits need too much memory")
             return steps, "none"
         if self.fit == "none":
             return steps, "none"
-        steps.append(Step(f"fitted ({self.fit})", self.agreement(keep, self.fit)))
-        return steps, self.fit if steps[1].agreement.error <= steps[0].agreement.error else "none"
+        steps.append(held_out(f"fitted ({self.fit})", self.agreement(keep, self.fit)))
+        return steps, self.fit if steps[1].relative_error <= steps[0].relative_error else "none"
 
     def of(self, network: nn.Module) -> Agreement:
         """Return the agreement of a cut network with the original on held-out inputs."""

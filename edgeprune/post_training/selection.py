@@ -88,7 +88,7 @@ def _error(
     graph: Graph, keep: Bools, grams: Grams | None, batches: Sequence[Inputs], reference: list[Tensor]
 ) -> float:
     with nullcontext() if grams is None else grams.fitted(keep):
-        return compare(reference, masked_outputs(graph, keep, batches)).error
+        return compare(reference, masked_outputs(graph, keep, batches)).relative_error
 
 
 def masked_outputs(graph: Graph, keep: Bools, batches: Sequence[Inputs]) -> list[Tensor]:

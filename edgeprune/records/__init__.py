@@ -10,6 +10,7 @@ rounds.py     the rounds of one under way
 comparison.py the result of a comparison, its log of attempts
 search.py     the result of a search
 pruning.py    a run that prunes a finished network
+times.py      a smaller model's time beside the baseline's
 tables.py     latency tables
 profiles.py   device profiles
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeprune.records.base import FileRecord, Record
-from edgeprune.records.fields import Above0, Amount, Count, Name, Positive, Share
+from edgeprune.records.fields import Amount, Count, Name, Positive, Share
 from edgeprune.records.metrics import StoredMetric
+from edgeprune.records.times import PlanTimes
 
 
 class Rewarded(Record, frozen=True, kw_only=True):
@@ -54,22 +55,6 @@ class TrialRecord(Record, frozen=True, kw_only=True):
     fractions: Mapping[str, Amount]
     seconds: Amount
     copied_from: Count | None
-
-
-class PlanTimes(Record, frozen=True, kw_only=True):
-    """The best plan, measured end to end.
-
-    Attributes:
-        baseline_ms: a percentile of the samples.
-        pruned_ms: likewise.
-        speedup: with the ends of its interval.
-        percentile: 50, or 10 where something disturbed the medians.
-    """
-
-    baseline_ms: Above0
-    pruned_ms: Above0
-    speedup: tuple[Above0, Above0, Above0]
-    percentile: Positive = 50
 
 
 class SearchResult(FileRecord, frozen=True, kw_only=True):

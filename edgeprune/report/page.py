@@ -165,7 +165,7 @@ def _file_page(run: FileRun) -> Page:
     sections = [*file_sections(run, summary), exported(export_record(run))]
     return Page(
         title=file_title(run.config),
-        lead=f"Pruned for {summary['target']} without labels or training code: {value} {what}.",
+        lead=f"Pruned for {summary.target} without labels or training code: {value} {what}.",
         facts=file_facts(summary),
         sections=[section for section in sections if section.blocks],
         foot=_foot(),

@@ -1,50 +1,52 @@
 """Sections about the pruning of a finished network: agreement step by step, sizes, how far it can go."""
 
 from pathlib import Path
-from typing import Any
 
+from msgspec import UnsetType
+
+from edgeprune.records.pruning import Agreement, HeldOut, PruneConfig, PruneSummary
 from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
 from edgeprune.report.charts import Series, line_chart
 from edgeprune.reporting.rows import quantity, times
 from edgeprune.runs.file_runs import FileRun
 
 
-def file_facts(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
+def file_facts(summary: PruneSummary) -> list[tuple[str, str, str]]:
     """Return what is shown large: agreement, shares, and the speedup where it was measured.
 
     Args:
         summary: of `edgeprune prune`.
     """
     facts = [(*agreement(final_step(summary)), "")]
-    facts.append((f"{summary['flops_fraction']:.1%}", "of the FLOPs left", ""))
-    facts.append((f"{summary['params_fraction']:.1%}", "of the parameters left", ""))
-    if summary["latency"]:
-        value, low, high = summary["latency"]["speedup"]
+    facts.append((f"{summary.flops_fraction:.1%}", "of the FLOPs left", ""))
+    facts.append((f"{summary.params_fraction:.1%}", "of the parameters left", ""))
+    if summary.latency:
+        value, low, high = summary.latency.speedup
         kind = "good" if low > 1 else "bad"
         facts.append((f"{value:.2f}x", f"measured speedup ({low:.2f} to {high:.2f})", kind))
     return facts
 
 
-def final_step(summary: dict[str, Any]) -> dict[str, Any]:
+def final_step(summary: PruneSummary) -> HeldOut:
     """Return the agreement after the step that was kept: a fit that made it worse was dropped."""
-    steps: list[dict[str, Any]] = summary["held_out"]
-    if summary.get("distilled") and summary["distilled"]["kept"]:
+    steps = summary.held_out
+    if summary.distilled and summary.distilled.kept:
         return steps[-1]
-    undistilled = [step for step in steps if not step["step"].startswith("distilled")]
-    return undistilled[0] if summary["fit"] == "none" else undistilled[-1]
+    undistilled = [step for step in steps if not step.step.startswith("distilled")]
+    return undistilled[0] if summary.fit == "none" else undistilled[-1]
 
 
-def agreement(step: dict[str, Any]) -> tuple[str, str]:
+def agreement(step: Agreement) -> tuple[str, str]:
     """Return how far held-out inputs agree with the original, and what the number is."""
-    if step["top1"] is not None:
-        return f"{step['top1']:.1%}", f"of {step['inputs']} held-out inputs keep their class"
+    if step.top1 is not None:
+        return f"{step.top1:.1%}", f"of {step.inputs} held-out inputs keep their class"
     return (
-        f"{step['relative_error']:.3g}",
-        f"relative error of the outputs on {step['inputs']} held-out inputs",
+        f"{step.relative_error:.3g}",
+        f"relative error of the outputs on {step.inputs} held-out inputs",
     )
 
 
-def file_sections(run: FileRun, summary: dict[str, Any]) -> list[Section]:
+def file_sections(run: FileRun, summary: PruneSummary) -> list[Section]:
     """Return the sections of a pruned file.
 
     Args:
@@ -54,44 +56,43 @@ def file_sections(run: FileRun, summary: dict[str, Any]) -> list[Section]:
     return [_agreement(summary), _sizes(summary), *curve_sections(run), _left_alone(summary), _settings(run)]
 
 
-def _agreement(summary: dict[str, Any]) -> Section:
+def _agreement(summary: PruneSummary) -> Section:
     rows = [
         (
-            step["step"],
-            "-" if step["top1"] is None else f"{step['top1']:.1%}",
-            f"{step['relative_error']:.3g}",
-            str(step["inputs"]),
+            step.step,
+            "-" if step.top1 is None else f"{step.top1:.1%}",
+            f"{step.relative_error:.3g}",
+            str(step.inputs),
         )
-        for step in summary["held_out"]
+        for step in summary.held_out
     ]
     head = ("after", "same class", "relative error", "held-out inputs")
     blocks: list[Block] = [Table(head, rows, "Agreement with the original on inputs that took no part.")]
-    if summary["fit"] == "none" and len(rows) > 1:
+    if summary.fit == "none" and len(rows) > 1:
         blocks.append(Remark("The fit made it worse and was dropped.", "note"))
-    blocks += [Remark(text, "warning", "warning") for text in summary["warnings"]]
+    blocks += [Remark(text, "warning", "warning") for text in summary.warnings]
     return Section("Agreement", blocks)
 
 
-def _sizes(summary: dict[str, Any]) -> Section:
-    models = summary["models"]
+def _sizes(summary: PruneSummary) -> Section:
+    baseline, pruned = summary.models.baseline, summary.models.pruned
     rows = []
     for key, what, unit, scale in (
         ("params", "parameters", "", 1.0),
         ("flops", "FLOPs", "M", 1e6),
         ("size_bytes", "file size", "kB", 1e3),
     ):
-        before, after = models["baseline"][key], models["pruned"][key]
+        before, after = getattr(baseline, key), getattr(pruned, key)
         if key == "params":
             texts = (f"{before:,}", f"{after:,}")
         else:
             texts = (quantity(before, unit, scale), quantity(after, unit, scale))
         rows.append((what, *texts, times(before, after)))
-    if "accuracy" in models["pruned"]:
-        scores = [models[name]["accuracy"] for name in ("baseline", "pruned")]
-        change = f"{100 * (scores[1] - scores[0]):+.2f} points"
-        rows.append(("accuracy", f"{scores[0]:.2%}", f"{scores[1]:.2%}", change))
-    if summary["latency"]:
-        before, after = summary["latency"]["baseline_ms"], summary["latency"]["pruned_ms"]
+    if not isinstance(baseline.accuracy, UnsetType) and not isinstance(pruned.accuracy, UnsetType):
+        change = f"{100 * (pruned.accuracy - baseline.accuracy):+.2f} points"
+        rows.append(("accuracy", f"{baseline.accuracy:.2%}", f"{pruned.accuracy:.2%}", change))
+    if summary.latency:
+        before, after = summary.latency.baseline_ms, summary.latency.pruned_ms
         rows.append(("latency", f"{before:.3f} ms", f"{after:.3f} ms", times(before, after)))
     return Section("Before and after", [Table(("", "original", "pruned", "change"), rows)])
 
@@ -101,11 +102,14 @@ def curve_sections(run: FileRun) -> list[Section]:
     curve = run.curve()
     if curve is None:
         return []
-    by_class = all(point["top1"] is not None for point in curve["points"])
+    by_class = all(point.top1 is not None for point in curve.points)
     title = "same class, %" if by_class else "relative error of the outputs"
     points = [
-        (100 * point["flops_fraction"], 100 * point["top1"] if by_class else point["relative_error"])
-        for point in curve["points"]
+        (
+            100 * point.flops_fraction,
+            point.relative_error if point.top1 is None or not by_class else 100 * point.top1,
+        )
+        for point in curve.points
     ]
     chart = line_chart(
         [Series("agreement", points, "pruned")], title=title, x_title="FLOPs left, %", y_title=title
@@ -115,19 +119,19 @@ def curve_sections(run: FileRun) -> list[Section]:
     ]
 
 
-def _left_alone(summary: dict[str, Any]) -> Section:
-    rows = [(reason, f"{count:,}") for reason, count in summary.get("protected_channels", {}).items()]
+def _left_alone(summary: PruneSummary) -> Section:
+    rows = [(reason, f"{count:,}") for reason, count in summary.protected_channels.items()]
     blocks: list[Block] = [Table(("channels that were left alone", "count"), rows)] if rows else []
-    return Section("Left alone", [*blocks, *[Remark(note, "note") for note in summary["notes"]]])
+    return Section("Left alone", [*blocks, *[Remark(note, "note") for note in summary.notes]])
 
 
 def _settings(run: FileRun) -> Section:
     config = run.config
-    rows = [("model", config["model"]), ("images", config["images"] or "-")]
-    rows += [(name, "-" if value is None else str(value)) for name, value in config["options"].items()]
+    rows = [("model", config.model), ("images", config.images or "-")]
+    rows += [(name, "-" if value is None else str(value)) for name, value in config.options.items()]
     return Section("Settings", [Folded("Options", Table(("option", "value"), rows))])
 
 
-def file_title(config: dict[str, Any]) -> str:
+def file_title(config: PruneConfig) -> str:
     """Return the title of the page."""
-    return f"{Path(config['model']).name}, pruned"
+    return f"{Path(config.model).name}, pruned"

@@ -12,17 +12,13 @@ bench/
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from edgeprune.errors import RunError
 from edgeprune.files.paths import check_links
-from edgeprune.files.writing import write_json
-from edgeprune.records import read_record
 from edgeprune.records.pruning import CurveRecord, CutRecord, PruneConfig, PruneSummary
 from edgeprune.runs.folders import Kind, check_folder_free, folder_aside
 from edgeprune.runs.training_state import TrainingState
 
-SCHEMA = 1
 MARKER = "prune.json"
 FILE_RUN = Kind(
     "run folder of prune",
@@ -81,7 +77,7 @@ class FileRun:
         check_folder_free(Path(path), FILE_RUN, force=force, inputs=inputs)
 
     @classmethod
-    def create(cls, path: str | Path, config: dict[str, Any], *, force: bool = False) -> "FileRun":
+    def create(cls, path: str | Path, config: PruneConfig, *, force: bool = False) -> "FileRun":
         """Make the folder with its prune.json.
 
         Args:
@@ -95,14 +91,14 @@ class FileRun:
         """
         with folder_aside(Path(path), FILE_RUN, force=force) as aside:
             (aside / "export").mkdir()
-            write_json(aside / MARKER, {"schema": SCHEMA, **config})
+            config.write(aside / MARKER)
         return cls(path)
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> PruneConfig:
         """The file, the inputs and the options."""
         hint = "was it edited, or made by another version of edgeprune?"
-        return read_record(self.path / MARKER, PruneConfig, schema=SCHEMA, hint=hint)
+        return PruneConfig.read(self.path / MARKER, hint=hint)
 
     @property
     def training(self) -> TrainingState:
@@ -113,35 +109,35 @@ class FileRun:
         """Return whether the folder has a file of this name."""
         return (self.path / name).is_file()
 
-    def save_cut(self, record: dict[str, Any]) -> None:
+    def save_cut(self, record: CutRecord) -> None:
         """Note what the cut did, after its file was written."""
-        write_json(self.path / "cut.json", {"schema": SCHEMA, **record})
+        record.write(self.path / "cut.json")
 
-    def cut_record(self) -> dict[str, Any] | None:
+    def cut_record(self) -> CutRecord | None:
         """Return what `save_cut` noted; None if the file is yet to be cut."""
         path = self.path / "cut.json"
-        return read_record(path, CutRecord, schema=SCHEMA) if path.is_file() and self.cut.is_file() else None
+        return CutRecord.read(path) if path.is_file() and self.cut.is_file() else None
 
     @property
     def picture(self) -> Path:
         """The plot of the curve."""
         return self.path / "curve.png"
 
-    def save_curve(self, record: dict[str, Any]) -> None:
+    def save_curve(self, record: CurveRecord) -> None:
         """Write how far the network can go."""
-        write_json(self.path / "curve.json", {"schema": SCHEMA, **record})
+        record.write(self.path / "curve.json")
 
-    def curve(self) -> dict[str, Any] | None:
+    def curve(self) -> CurveRecord | None:
         """Return what `save_curve` wrote; None if there is none yet."""
         path = self.path / "curve.json"
-        return read_record(path, CurveRecord, schema=SCHEMA) if path.is_file() else None
+        return CurveRecord.read(path) if path.is_file() else None
 
-    def finish(self, summary: dict[str, Any]) -> None:
+    def finish(self, summary: PruneSummary) -> None:
         """Write the result and delete the checkpoint."""
-        write_json(self.path / "summary.json", {"schema": SCHEMA, **summary})
+        summary.write(self.path / "summary.json")
         self.training.drop_checkpoint()
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> PruneSummary:
         """Return the result.
 
         Raises:
@@ -151,7 +147,7 @@ class FileRun:
             raise RunError(
                 f"{self.path} is not finished: go on with 'edgeprune prune --run {self.path} --resume'"
             )
-        return read_record(self.path / "summary.json", PruneSummary, schema=SCHEMA)
+        return PruneSummary.read(self.path / "summary.json")
 
 
 def latest_file_run(runs: Path) -> Path:

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import msgspec
-
 from edgeprune.backends import ExportRecord
 from edgeprune.backends.base import MODELS, Artifact
 from edgeprune.backends.onnx import Onnx
@@ -16,7 +14,6 @@ from edgeprune.errors import BudgetError, RunError, known
 from edgeprune.files.reading import parse_toml, read_bytes, sha256
 from edgeprune.files.writing import write_bytes
 from edgeprune.records.bench import BenchResult
-from edgeprune.records.pruning import PruneSummary
 from edgeprune.reporting.rows import Table
 from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.limits import BENCH, LIMITS, Limit, Source, is_number, shortened
@@ -119,8 +116,6 @@ def _check(limit: Limit, bound: float, source: Source | str) -> dict[str, Any]:
 def _summary(run: AnyRun) -> Source | str:
     """Return the summary, or a message if it is damaged; raises RunError for a run that is not finished."""
     try:
-        if isinstance(run, FileRun):
-            return msgspec.convert(run.summary(), PruneSummary)
         return run.summary()
     except RunError as error:
         if not run.has("summary.json"):

@@ -16,7 +16,8 @@ from edgeprune.errors import SearchError
 from edgeprune.graph.classes import Ints
 from edgeprune.latency.device import TimeSolver
 from edgeprune.processes.progress import ProgressCallback
-from edgeprune.records.search import PlanTimes, Rewarded, SearchResult, UniformPolicy
+from edgeprune.records.search import Rewarded, SearchResult, UniformPolicy
+from edgeprune.records.times import PlanTimes
 from edgeprune.resources import LATENCY
 from edgeprune.search import pictures
 from edgeprune.search.context import SearchContext

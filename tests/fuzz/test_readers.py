@@ -29,6 +29,7 @@ from edgeprune.latency.table import Table
 from edgeprune.models import build
 from edgeprune.records.bench import BenchResult
 from edgeprune.report.reading import read_result
+from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.run import Run
 from edgeprune.runs.verification import read_budget
 from edgeprune.search.folder import SearchFolder
@@ -119,6 +120,8 @@ READERS: dict[str, tuple[str, Reader]] = {
     "attempts": ("compare/attempts.jsonl", comparison),
     "comparison's result": ("compare/result.json", read_result),
     "search's result": ("search/result.json", read_result),
+    "pruned file": ("file/prune.json", lambda path: FileRun.open(path.parent)),
+    "pruned file's summary": ("file/summary.json", lambda path: FileRun.open(path.parent).summary()),
     "search": ("search/search.json", lambda path: SearchFolder(path.parent).read_options()),
     "engine's record": ("x.engine.json", record_beside_an_engine),
 }
@@ -139,6 +142,9 @@ def copy(kinds: Path, tmp_path: Path) -> Path:
     )
     for kind, name in (("compare", "comparison-masks"), ("search", "search")):
         shutil.copy(EARLIER / f"{name}.json", place / kind / "result.json")
+    (place / "file").mkdir()
+    shutil.copy(EARLIER / "prune.json", place / "file" / "prune.json")
+    shutil.copy(EARLIER / "prune-summary.json", place / "file" / "summary.json")
     (place / "x.engine").write_bytes(b"engine")
     record = {"schema": 1, "key": {"a": 1}, "engine_sha256": store.sha256_of(place / "x.engine")}
     (place / "x.engine.json").write_text(json.dumps(record))

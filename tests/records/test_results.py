@@ -9,9 +9,11 @@ import pytest
 from measured import GOOD, changed
 
 from edgeprune.errors import RunError
+from edgeprune.post_training.result import result_lines
 from edgeprune.records.base import Record
 from edgeprune.records.bench import BenchResult, LatencyRecord, RuntimesTable
 from edgeprune.records.comparison import ComparisonResult
+from edgeprune.records.pruning import PruneSummary
 from edgeprune.records.runs import Summary
 from edgeprune.records.search import SearchResult
 
@@ -91,6 +93,30 @@ def test_a_search_of_the_first_version() -> None:
     assert result["best"]["fractions"]["flops"] == 0.5 and result["uniform"]["test"] == 0.25
     content = json.loads((EARLIER / "search.json").read_text())
     assert kept({**content, "measured": {**content["measured"], "percentile": 50}}, result.to_dict())
+
+
+def test_a_pruned_file_of_the_first_version() -> None:
+    """Agreement 0.75 of 40, then an error of 0.0625; accuracy 87.5 to 75 %; twice as fast."""
+    summary = PruneSummary.read(EARLIER / "prune-summary.json")
+    assert [step.loss for step in summary.held_out] == [0.5, 0.25, 0.0625]
+    assert (
+        summary["latency"]["speedup"] == (2.0, 1.5, 2.5) and summary["models"]["pruned"]["accuracy"] == 0.75
+    )
+    assert summary.to_dict() == json.loads((EARLIER / "prune-summary.json").read_text())
+    assert result_lines(summary) == [
+        "inputs: 200 inputs of x.npz",
+        "cut: top-1 agreement 50.00 %, relative error 0.2500 on 40 held-out inputs",
+        "fitted (kernel): top-1 agreement 75.00 %, relative error 0.1250 on 40 held-out inputs",
+        "distilled (2 epochs): relative error 0.0625 on 40 held-out inputs",
+        "learned from 160 inputs for 2 epochs; 1 weights cannot learn, since no gradient reaches them (w1)",
+        "accuracy 87.50 % -> 75.00 % (-12.50 points) on 40 labelled images",
+        "FLOPs 2,000 -> 1,000 (0.500)",
+        "parameters 100 -> 50 (0.500)",
+        "bytes 8,000 -> 4,000 (0.500)",
+        "on cpu: 2 ms -> 1 ms, 2.000 times as fast (1.500 to 2.500)",
+        "kept: 2 channels (softmax over channels)",
+        "one note",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,9 @@ def pruned_file(place: Path, **changes: Any) -> Path:
         return {"step": name, "top1": top1, "relative_error": error, "inputs": 40}
 
     summary = {
+        "model": "net.onnx",
+        "out": "small.onnx",
+        "inputs": "40 inputs",
         "target": "flops=0.7",
         "models": {"baseline": sizes, "pruned": {**sizes, "params": 50, "flops": 1_000_000}},
         "params_fraction": 0.5,
