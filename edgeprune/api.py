@@ -1,6 +1,8 @@
 """The library's main functions: trace, select, mask, compact; prune in one call; save and load without pickle."""
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +32,12 @@ from edgeprune.graph.plan import Plan
 from edgeprune.importance import Batches, score
 from edgeprune.latency import BenchTarget
 from edgeprune.options.checks import short
-from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.processes.progress import ProgressCallback
 from edgeprune.pruner.budgets import budget_for
 from edgeprune.pruner.pruner import Pruner
 from edgeprune.pruner.report import NetworkSize, Report, part_of
 from edgeprune.records.trust import trusting
+from edgeprune.reporting.console import progress_bars
 from edgeprune.rewrite import compaction, masking
 from edgeprune.rewrite.inplace import move_into
 from edgeprune.runs.run import Run
@@ -149,7 +152,8 @@ def prune(
     ignore: Iterable[str] = (),
     opaque: Iterable[str | type[nn.Module]] = (),
     in_place: bool = False,
-    progress: ProgressCallback = no_progress,
+    plan_seconds: float | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Pruned:
     """Score, select and compact in one call; fine-tune the result as you would train any model.
 
@@ -170,7 +174,10 @@ def prune(
         ignore: layers whose output channels are all kept.
         opaque: modules that are neither traced nor pruned, as for `trace`.
         in_place: prune ``model`` itself; see `compact`.
-        progress: called with ``(done, total, text)`` while a device is measured.
+        plan_seconds: of measuring and correcting plans for a device, once its latency table is there; then the best
+            so far counts, and a note in the report says so. None for 120.
+        progress: called with ``(done, total, text)`` while a device is measured: seconds of ``plan_seconds``, or
+            layers of the table. None draws a bar on stderr where that is a terminal.
 
     Raises:
         TraceError: see `trace`.
@@ -187,11 +194,21 @@ def prune(
     has_device = device is not None or need_device(targets)
     if ratios and has_device:
         raise TargetError("ratios of single layers and a device exclude each other: leave one out")
-    budget = budget_for(graph, target, device, align=align, floor=floor, progress=progress)
-    plan = budget.finalize(graph, scores) if has_device else budget.select(graph, scores, ratios)
+    with _shown(progress, has_device) as shown:
+        budget = budget_for(
+            graph, target, device, align=align, floor=floor, plan_seconds=plan_seconds, progress=shown
+        )
+        plan = budget.finalize(graph, scores) if has_device else budget.select(graph, scores, ratios)
     done = compaction.compact(graph, plan)
     report = _report(graph, done, targets)
     return Pruned(_placed(model, done.model) if in_place else done.model, report, done.plan, graph)
+
+
+def _shown(progress: ProgressCallback | None, has_device: bool) -> AbstractContextManager[ProgressCallback]:
+    """Return a context with the callback that reports progress: the caller's, or a bar on a terminal."""
+    if progress is not None:
+        return nullcontext(progress)
+    return progress_bars(shown=has_device and sys.stderr is not None and sys.stderr.isatty())
 
 
 def _report(graph: Graph, done: compaction.Compacted, targets: tuple[Target, ...]) -> Report:

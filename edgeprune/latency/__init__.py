@@ -12,6 +12,7 @@ blocks.py        which blocks can be removed completely
 knapsack.py      the most important channels within the goals
 end_to_end.py    a plan exported and measured beside the baseline
 calibrate.py     choose and measure until the target is met
+planning.py      how long that may take, and how closely each plan is looked at
 device.py        all of it as a budget's resource and solver
 budget.py        such a budget from a model and a device's name
 utilization.py   how layers' widths use the device's steps, for people

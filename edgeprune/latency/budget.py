@@ -6,12 +6,15 @@ import torch
 from torch import nn
 
 from edgeprune.budget import Budget, Target, parse_targets
+from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.build import build_table
 from edgeprune.latency.device import LatencyEstimator, budget_on
 from edgeprune.latency.end_to_end import EndToEndTimer
+from edgeprune.latency.planning import PLAN_SECONDS, PlanningClock
 from edgeprune.latency.shapes import read_model
+from edgeprune.options.bounds import SECONDS
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
 
@@ -27,6 +30,7 @@ def device_budget(
     floor: int = 2,
     check: bool = True,
     graph: Graph | None = None,
+    plan_seconds: float | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Budget:
     """Return the budget of a model on a device.
@@ -42,16 +46,22 @@ def device_budget(
         floor: fewest channels of a group, except for blocks that are removed completely.
         check: whether the final plan is exported and measured end to end.
         graph: of the model, where there is one already.
-        progress: called with ``(done, total, text)`` while the table is built.
+        plan_seconds: after this time, counted from when the table is there, no further plan is measured and
+            corrected; None for `PLAN_SECONDS`.
+        progress: called with ``(done, total, text)``: in layers while the table is built, in seconds while plans
+            are chosen and measured.
 
     Raises:
-        TargetError: the target cannot be parsed, or the model meets it already.
+        TargetError: the target cannot be parsed, or the model meets it already; or ``plan_seconds`` is no time.
         LatencyError: the table is of another device, or no layer can be timed.
         ExportError, BenchError: the model cannot be exported or measured.
     """
     targets = parse_targets(target)
+    if plan_seconds is not None:
+        SECONDS("plan_seconds", plan_seconds, TargetError)
     bench_target = bench_target or BenchTarget.reach()
     timer = EndToEndTimer(model, shape, bench_target)
+    progress(0, 1, "writing the unpruned network")
     if world().is_main:
         build_table(timer.baseline_file, bench_target, lut, progress=progress)
     world().wait()
@@ -65,5 +75,5 @@ def device_budget(
         measure=timer.measure if check else None,
         align=align,
         floor=floor,
-        progress=lambda text: progress(0, 1, text),
+        clock=PlanningClock(PLAN_SECONDS if plan_seconds is None else plan_seconds, progress),
     )

@@ -83,13 +83,14 @@ def calibrate_to_target(
     *,
     exact: bool = True,
     rounds: int = ROUNDS,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> tuple[Attempt, list[Attempt]]:
     """Choose and measure plans, and correct the requested time, until the measured time meets the target.
 
     A table's times add up to nearly the end-to-end latency, which is not accurate enough; the error changes
     slowly between similar plans, so that the ratio of measured to predicted corrects the next request. A plan
     that meets the target is measured once more, and the second measurement, by which it was not selected,
-    counts.
+    counts; unless the time is up.
 
     Args:
         target_share: of the baseline's time, or another quantity that `choose` and ``ratio_of`` agree on.
@@ -99,6 +100,7 @@ def calibrate_to_target(
         exact: whether a plan that is faster than the target should keep more channels; otherwise
             any plan that is not slower meets it.
         rounds: at most.
+        is_over: whether the time for planning is up: then the attempts so far count. There is always one.
 
     Returns:
         The attempt that is nearest to the target from below (or the fastest, when none meets it), and all.
@@ -125,10 +127,12 @@ def calibrate_to_target(
         if any((plan.keep == attempt.plan.keep).all() for attempt in attempts):
             break
         measured, ratio, met = evaluate(plan)
-        if met:  # selecting by a measurement favours noise: measure again
+        over = is_over()
+        if met and not over:  # selecting by a measurement favours noise: measure again
             measured, ratio, met = evaluate(plan)
+            over = is_over()
         attempts.append(Attempt(plan, requested_share, predicted, measured, ratio, met))
-        if met:
+        if met or over:
             break
         requested_share = max(1e-3, predicted * aim / ratio)
     return _nearest_from_below(attempts, slowest), attempts

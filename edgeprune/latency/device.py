@@ -1,9 +1,9 @@
 """Solve budgets on a device: latency from its table while selecting, and as measured for the final plan."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,31 @@ from edgeprune.budget import Budget, Solver, Target, need_device
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.plan import Plan
-from edgeprune.latency.calibrate import Attempt, Measured, calibrate_to_target
+from edgeprune.latency.calibrate import Attempt, Measured
+from edgeprune.latency.end_to_end import Look
 from edgeprune.latency.knapsack import KnapsackSolver, PerFlop
+from edgeprune.latency.planning import Calibration, PlanningClock
 from edgeprune.latency.predict import LatencyModel, MsByWidths
 from edgeprune.latency.shapes import Model
 from edgeprune.latency.table import ASSUMED_ON, Table
 from edgeprune.resources.latency import LATENCY, Latency
 
 Floats = NDArray[np.float64]
-Measure = Callable[[Graph, Plan], Measured]
+
+
+class Measure(Protocol):
+    """Exports and measures a plan beside the baseline."""
+
+    def __call__(self, graph: Graph, plan: Plan, look: Look | None = None) -> Measured:
+        """Return the latencies of a plan.
+
+        Args:
+            graph: of the baseline.
+            plan: for it.
+            look: how closely; None for as closely as it takes.
+        """
+        ...
+
 
 # Fewer FLOPs should mean less time: the speedup must be at least this fraction of the FLOPs ratio.
 EFFICIENCY = 0.97
@@ -87,7 +103,7 @@ def budget_on(
     align: int = 1,
     floor: int = 2,
     blocks: bool = True,
-    progress: Callable[[str], None] = lambda text: None,  # noqa: ARG005
+    clock: PlanningClock | None = None,
 ) -> Budget:
     """Return the budget of an unpruned model on a device.
 
@@ -98,7 +114,7 @@ def budget_on(
         align: widths become multiples of this, and of the device's own steps.
         floor: fewest channels of a group.
         blocks: whether blocks may be removed completely.
-        progress: called with a text before each measurement.
+        clock: bounds the time of measuring and correcting, and reports it; None for the usual bound, in silence.
 
     Raises:
         TargetError: the model meets the latency target already.
@@ -112,7 +128,7 @@ def budget_on(
     kinds = {"flops", *(target.kind for target in targets)} - {LATENCY}
     originals = {LATENCY: unpruned_ms, **{kind: resources.get(kind).cost(graph) for kind in kinds}}
     solver = (TimeSolver if need_device(targets) else EfficiencySolver)(
-        estimator, measure, [], progress, blocks
+        estimator, measure, [], clock or PlanningClock(), blocks
     )
     return Budget(targets, originals, align, floor, bound=bound, solver=solver)
 
@@ -125,14 +141,14 @@ class TimeSolver(Solver):
         estimator: predicts the latency of a plan from the table.
         measure: exports and measures a plan beside the baseline; None relies on the table.
         attempts: of the last `finalize`, for a report.
-        progress: called with a text before each measurement.
+        clock: bounds the time of `finalize`, and reports it.
         blocks: whether blocks may be removed completely.
     """
 
     estimator: LatencyEstimator
     measure: Measure | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
-    progress: Callable[[str], None] = lambda text: None  # noqa: ARG005
+    clock: PlanningClock = field(default_factory=PlanningClock)
     blocks: bool = True
     exact: ClassVar[bool] = True  # a plan that is faster than the target gets more channels back
 
@@ -239,16 +255,13 @@ class TimeSolver(Solver):
             plan = self._chosen(budget, graph, scores, share)
             return plan, self._predicted(budget, graph, plan)
 
-        def check(plan: Plan) -> Measured:
-            self.progress("measuring the pruned model end to end")
-            return measure(graph, plan)
-
         def ratio(plan: Plan, measured: Measured) -> float:
             return self._ratio(budget, graph, plan, measured)
 
-        best, attempts = calibrate_to_target(
-            self._target_share(budget), choose, check, ratio, exact=self.exact
-        )
+        calibration = Calibration(choose, lambda plan, look: measure(graph, plan, look), ratio, self.clock)
+        with self.clock.running():
+            best, attempts = calibration.run(self._target_share(budget), exact=self.exact)
+            over = self.clock.is_over()
         if best.measured.share > 1:  # fast for its FLOPs, but slower than the baseline
             best = min(attempts, key=lambda attempt: attempt.measured.share)
         self.attempts[:] = [_attempt_record(budget, graph, attempt, attempt is best) for attempt in attempts]
@@ -257,8 +270,14 @@ class TimeSolver(Solver):
                 f"nothing is gained on this device: of {len(attempts)} plans the fastest is "
                 f"{best.measured.speedup[0]:.3f} times as fast as the unpruned model"
             )
-        note = self._note(budget, best, budget.share(LATENCY, graph, best.plan.keep))
-        return replace(best.plan, notes=(*best.plan.notes, note, *self.remarks()))
+        notes = [self._note(budget, best, budget.share(LATENCY, graph, best.plan.keep))]
+        if over and not best.met:
+            plans = "the first plan" if len(attempts) == 1 else f"the best of {len(attempts)} plans"
+            notes.append(
+                f"planning stopped after {self.clock.limit_s:g} s (plan_seconds), and {plans} counts: more time may "
+                "bring it nearer to the target"
+            )
+        return replace(best.plan, notes=(*best.plan.notes, *notes, *self.remarks()))
 
     def remarks(self) -> list[str]:
         """Return what a reader of these latencies should know."""
@@ -280,6 +299,7 @@ class TimeSolver(Solver):
             "targets": [str(target) for target in budget.targets],
             "conditions": self.estimator.table.conditions,
             "baseline_ms_by_table": budget.originals[LATENCY],
+            "plan_seconds": self.clock.limit_s,
             "attempts": self.attempts,
         }
 

@@ -1,6 +1,7 @@
 """Export a compacted model and measure it end to end beside the baseline, on the device."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -17,15 +18,32 @@ from edgeprune.graph.plan import Plan
 from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.calibrate import Measured
 from edgeprune.processes.distributed import world
+from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.bench import BenchResult, SpeedupRange
 from edgeprune.rewrite.compaction import compact
 
 SECONDS = 4.0  # of timed inference per model
 ROUNDS = 12  # at least: many short rounds catch more of a co-tenant's pauses than a few long ones
+GLANCE_SECONDS, GLANCE_ROUNDS = 0.6, 3  # of a plan that may be far from the target
 SURE = (
     0.06  # uncertainty of a speedup, see `EndToEndTimer.doubt`: above it, something disturbed the measurement
 )
 TRIES = 3
+
+
+@dataclass(frozen=True)
+class Look:
+    """How closely a plan is looked at, which an attempt far from the target is not worth.
+
+    Attributes:
+        is_far: whether a measurement shows that the plan is far from the target: more samples change nothing.
+        left_s: returns the seconds that are left for planning; further tries must fit.
+        report: called with (done, total, text) in rounds.
+    """
+
+    is_far: Callable[["PairedTimes"], bool] = lambda times: False  # noqa: ARG005
+    left_s: Callable[[], float] = lambda: math.inf
+    report: ProgressCallback = no_progress
 
 
 class PairedTimes(NamedTuple):
@@ -42,6 +60,12 @@ class PairedTimes(NamedTuple):
     def width(self) -> float:
         """The width of the interval, over the speedup."""
         return (self.high - self.low) / self.value
+
+    @property
+    def measured(self) -> Measured:
+        """The measurement as the calibration takes it."""
+        speedup = self.value, self.low, self.high
+        return Measured(self.baseline_ms, self.pruned_ms, speedup, int(self.percentile))
 
 
 @dataclass
@@ -88,8 +112,13 @@ class EndToEndTimer:
         self.bench_target.backend.convert(Job(model, name, self.shape, path.parent), path)
         return path
 
-    def measure(self, graph: Graph, plan: Plan) -> Measured:
+    def measure(self, graph: Graph, plan: Plan, look: Look | None = None) -> Measured:
         """Prune and export, and time both models in turn.
+
+        Args:
+            graph: of the baseline.
+            plan: for it.
+            look: how closely; None for as closely as it takes.
 
         Raises:
             ExportError, BenchError: it cannot be exported, or the runner failed.
@@ -97,26 +126,38 @@ class EndToEndTimer:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         values = torch.zeros(len(PairedTimes._fields), dtype=torch.float64, device=device)
         if world().is_main:
-            values.copy_(torch.tensor(self.times(compact(graph, plan).model), dtype=torch.float64))
-        times = PairedTimes(*world().broadcast(values).tolist())
-        speedup = times.value, times.low, times.high
-        return Measured(times.baseline_ms, times.pruned_ms, speedup, int(times.percentile))
+            values.copy_(torch.tensor(self.times(compact(graph, plan).model, look), dtype=torch.float64))
+        return PairedTimes(*world().broadcast(values).tolist()).measured
 
-    def times(self, pruned: nn.Module) -> PairedTimes:
+    def times(self, pruned: nn.Module, look: Look | None = None) -> PairedTimes:
         """Return the least uncertain of a few measurements of an exported model and the baseline.
 
-        One is enough where it is certain; where co-tenants disturbed it, the measurement is repeated.
+        One is enough where it is certain; where co-tenants disturbed it, the measurement is repeated, while there
+        is time. What a glance shows to be far from the target is not measured further.
+
+        Args:
+            pruned: the compacted model.
+            look: how closely; None for as closely as it takes.
         """
         path = self.written("pruned", pruned)
+        if look is not None:
+            glance = min(self._tried(path, GLANCE_SECONDS, GLANCE_ROUNDS, look), key=self.doubt)
+            if look.is_far(glance) or look.left_s() <= 0:
+                return glance
+        look = look or Look()
         candidates: list[PairedTimes] = []
         for _ in range(self.tries):
-            both = self._times(path)
-            for times in both:
-                self.seen(times)
-            candidates += both
-            if min(map(self.doubt, candidates)) <= self.sure:
+            candidates += self._tried(path, self.seconds, max(ROUNDS, rounds_for(self.seconds)), look)
+            if min(map(self.doubt, candidates)) <= self.sure or look.left_s() <= 0:
                 break
         return min(candidates, key=self.doubt)
+
+    def _tried(self, path: Path, seconds: float, rounds: int, look: Look) -> list[PairedTimes]:
+        """Measure both models once, and remember how fast the baseline was."""
+        both = self._times(path, seconds, rounds, look.report)
+        for times in both:
+            self.seen(times)
+        return both
 
     def seen(self, times: PairedTimes) -> None:
         """Remember how fast the baseline can be."""
@@ -129,15 +170,16 @@ class EndToEndTimer:
         """
         return times.width + times.baseline_ms / min(self.fastest_ms, times.baseline_ms) - 1
 
-    def _times(self, pruned: Path) -> list[PairedTimes]:
+    def _times(
+        self, pruned: Path, seconds: float, rounds: int, report: ProgressCallback
+    ) -> list[PairedTimes]:
         """Measure both models once; return the times by medians and by 10th percentiles."""
         where = self.bench_target
         options = BenchOptions(
-            where.device, batch=where.batch, threads=where.threads, seconds=self.seconds, host=where.host,
-            rounds=max(ROUNDS, rounds_for(self.seconds)),
+            where.device, batch=where.batch, threads=where.threads, seconds=seconds, host=where.host, rounds=rounds
         )  # fmt: skip
         files = {"baseline": self.baseline_file, "pruned": pruned}
-        result = bench_models(files, options=options, transport=where.transport)
+        result = bench_models(files, options=options, transport=where.transport, progress=report)
         return [times_of(result, 50, result.speedup), times_of(result, 10, result.speedup_undisturbed)]
 
 

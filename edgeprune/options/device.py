@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeprune.errors import EdgePruneError
-from edgeprune.options.bounds import IMAGES_PER_BATCH, THREADS
+from edgeprune.options.bounds import IMAGES_PER_BATCH, SECONDS, THREADS
 from edgeprune.options.fields import option
 
-OF_A_DEVICE = ("target_batch", "target_threads", "lut", "assume_device")
+OF_A_DEVICE = ("target_batch", "target_threads", "lut", "plan_seconds", "assume_device")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,13 @@ class DeviceOptions:
         "target",
         metavar="FILE",
         unset="its own under luts/, built where it is missing",
+    )
+    plan_seconds: float | None = option(
+        None,
+        "Measure and correct plans for at most this long, once the table is there; then the best so far counts.",
+        "target",
+        SECONDS,
+        unset="120",
     )
 
 

@@ -15,7 +15,8 @@ from edgeprune.graph.plan import Plan
 from edgeprune.latency import BenchTarget, build_table
 from edgeprune.latency.calibrate import Measured
 from edgeprune.latency.device import LatencyEstimator, budget_on
-from edgeprune.latency.end_to_end import EndToEndTimer
+from edgeprune.latency.end_to_end import EndToEndTimer, Look
+from edgeprune.latency.planning import PLAN_SECONDS, PlanningClock
 from edgeprune.latency.shapes import Model, read_model
 from edgeprune.onnx_graph.files import OnnxFile
 from edgeprune.post_training.options import PruneOptions
@@ -92,7 +93,7 @@ class FileLatency:
             align=self._options.align,
             floor=self._options.floor,
             blocks=False,  # a file keeps its nodes
-            progress=lambda text: self._progress(0, 1, text),
+            clock=PlanningClock(self._options.plan_seconds or PLAN_SECONDS, self._progress),
         )
 
     @property
@@ -135,11 +136,15 @@ class _FileTimer(EndToEndTimer):
         path = self.path("baseline")
         return path if path.exists() else self._put("baseline", named_layers(self._subject))
 
-    def measure(self, graph: Graph, plan: Plan) -> Measured:  # noqa: ARG002
-        """Cut the file by a plan, and time both files in turn."""
-        times = self.times(self._subject.cut(plan).file)  # type: ignore[arg-type]
-        speedup = times.value, times.low, times.high
-        return Measured(times.baseline_ms, times.pruned_ms, speedup, int(times.percentile))
+    def measure(self, graph: Graph, plan: Plan, look: Look | None = None) -> Measured:  # noqa: ARG002
+        """Cut the file by a plan, and time both files in turn.
+
+        Args:
+            graph: not used.
+            plan: for the file.
+            look: how closely; None for as closely as it takes.
+        """
+        return self.times(self._subject.cut(plan).file, look).measured  # type: ignore[arg-type]
 
     def written(self, name: str, model: Any) -> Path:
         """Write a file with the sizes on which it is measured."""

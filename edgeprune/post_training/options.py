@@ -64,6 +64,7 @@ class PruneOptions:
     )
     target_threads: int | None = like(DeviceOptions, "target_threads", None)
     lut: str | None = like(DeviceOptions, "lut", None)
+    plan_seconds: float | None = like(DeviceOptions, "plan_seconds", None)
     align: int = option(1, "Make widths multiples of this.", "target", CHANNELS)
     floor: int = option(2, "Keep at least this many channels in each layer.", "target", CHANNELS)
     scale: str | None = option(

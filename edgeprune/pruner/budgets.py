@@ -21,6 +21,7 @@ def budget_for(
     plan: KeepPlan | None = None,
     align: int = 1,
     floor: int = 2,
+    plan_seconds: float | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Budget:
     """Return the budget of an unpruned network.
@@ -32,6 +33,7 @@ def budget_for(
         plan: a keep-plan that replaces the selection.
         align: widths become multiples of this.
         floor: no layer keeps fewer channels.
+        plan_seconds: bounds measuring and correcting plans for a device; see `device_budget`.
         progress: called with (done, total, text) while a device is timed.
 
     Raises:
@@ -50,6 +52,10 @@ def budget_for(
     if not isinstance(device, str | BenchTarget | None) or device == "":
         raise TargetError(f"a profile's name or a BenchTarget is wanted as device, not {kind_of(device)}")
     if device is None and not need_device(targets):
+        if plan_seconds is not None:
+            raise TargetError(
+                "plan_seconds is of a device's budget: name a device, or a target such as latency=0.7"
+            )
         return Budget.of(targets, graph, align, floor)
     site = device if isinstance(device, BenchTarget) else BenchTarget.reach(device)
     if not isinstance(graph.inputs[0], Tensor):
@@ -59,5 +65,6 @@ def budget_for(
         )
     shape = tuple(graph.inputs[0].shape[1:])
     return device_budget(
-        graph.model, shape, target, site, align=align, floor=floor, graph=graph, progress=progress
-    )
+        graph.model, shape, target, site, align=align, floor=floor, graph=graph, plan_seconds=plan_seconds,
+        progress=progress,
+    )  # fmt: skip

@@ -67,6 +67,7 @@ class Pruner:
         steps_per_epoch: for the soft schedule, and if ``moment`` counts epochs.
         total_steps: of the loop, for ``moment='end'`` or 'plateau'.
         seed: of criteria that use random numbers.
+        plan_seconds: of measuring and correcting plans for a device, as for `edgeprune.prune`.
         progress: called with (done, total, text) while a device is timed.
         options: others of `edgeprune.methods.MethodOptions`, such as prune_steps, prune_schedule, floor, moment.
 
@@ -101,6 +102,7 @@ class Pruner:
         steps_per_epoch: int | None = None,
         total_steps: int | None = None,
         seed: int = 0,
+        plan_seconds: float | None = None,
         progress: ProgressCallback = no_progress,
         **options: Any,
     ) -> None:
@@ -131,8 +133,9 @@ class Pruner:
         with self._networks.on_cpu():
             floor, keep_plan = self.options.floor, read_plan(plan)
             self.budget: Budget = budget_for(
-                graph, target, device, plan=keep_plan, align=align, floor=floor, progress=progress
-            )
+                graph, target, device, plan=keep_plan, align=align, floor=floor, plan_seconds=plan_seconds,
+                progress=progress,
+            )  # fmt: skip
         self._contexts = Contexts(
             self._networks,
             graph,

@@ -30,7 +30,7 @@ def make_budget(
         model: the unpruned one.
         graph: of it.
         options: resolved ones.
-        progress: called with (done, total, text) while a latency table is built.
+        progress: called with (done, total, text) while a latency table is built, and while plans are measured.
         check: whether the final widths are measured on the device.
         plan: a keep-plan that replaces the selection.
 
@@ -52,6 +52,7 @@ def make_budget(
         floor=options.floor,
         check=check,
         graph=graph,
+        plan_seconds=options.plan_seconds,
         progress=progress,
     )
 

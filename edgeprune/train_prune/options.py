@@ -134,6 +134,7 @@ class TargetOptions:
     target_batch: int | None = like(DeviceOptions, "target_batch", None)
     target_threads: int | None = like(DeviceOptions, "target_threads", None)
     lut: str | None = like(DeviceOptions, "lut", None)
+    plan_seconds: float | None = like(DeviceOptions, "plan_seconds", None)
     align: int = option(1, "Round widths to multiples of this.", "target", CHANNELS)
 
 

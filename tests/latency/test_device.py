@@ -39,7 +39,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, board: Board) -> list[float]:
     """The board's word on whole models, with a table that is wrong by `board.whole`; shares so far."""
     shares: list[float] = []
 
-    def times(self: EndToEndTimer, pruned: Path) -> list[PairedTimes]:
+    def times(self: EndToEndTimer, pruned: Path, *_: Any) -> list[PairedTimes]:
         base, after = truth(self.baseline_file), truth(pruned)
         share = (after / base) ** board.whole
         shares.append(share)
@@ -150,7 +150,9 @@ def test_a_plan_that_is_fast_for_its_flops_and_slower_gives_way(
 
     slow, fast = plan_and_time(1, 1.001), plan_and_time(2, 0.999)
     assert slow.ratio < fast.ratio  # so that it is the nearer
-    monkeypatch.setattr("edgeprune.latency.device.calibrate_to_target", lambda *_, **__: (slow, [slow, fast]))
+    monkeypatch.setattr(
+        "edgeprune.latency.planning.calibrate_to_target", lambda *_, **__: (slow, [slow, fast])
+    )
     budget = make("flops=0.5")
     settled = budget.finalize(graph, score(graph, "l2"))
     assert (settled.keep == fast.plan.keep).all()
@@ -276,7 +278,7 @@ def test_a_disturbed_measurement_is_taken_again(
     ]
     calls: list[PairedTimes] = []
 
-    def times(self: EndToEndTimer, pruned: Path) -> list[PairedTimes]:
+    def times(self: EndToEndTimer, pruned: Path, *_: Any) -> list[PairedTimes]:
         calls.append(answers[len(calls)])
         return calls[-1:]
 
@@ -315,3 +317,36 @@ def test_equal_halves_keep_equal_counts(board: Board, monkeypatch: pytest.Monkey
     assert first == second and first % 16 == 0 and not plan.keep.all()
     assert all(budget.cost(kind, graph, plan.keep) <= goal * 1.001 for kind, goal in budget.goals.items())
     assert compact(graph, plan).rewritten == ()
+
+
+def test_when_the_time_for_planning_is_up_the_best_plan_counts_with_a_note(
+    make: Make, graph: Graph, board: Board, measured: list[float]
+) -> None:
+    board.whole = 0.6
+    told: list[tuple[float, float, str]] = []
+    budget = make("latency=0.6", plan_seconds=1e-6, progress=lambda *report: told.append(report))
+    plan = budget.finalize(graph, score(graph, "l2"))
+    assert len(measured) == 1 and measured[0] > 0.6 * 1.03
+    assert "was missed by" in plan.notes[-2]
+    assert plan.notes[-1] == (
+        "planning stopped after 1e-06 s (plan_seconds), and the first plan counts: more time may bring it nearer to "
+        "the target"
+    )
+    record = budget.record()
+    assert record is not None and record["plan_seconds"] == 1e-6 and len(record["attempts"]) == 1
+    texts = [text for _, _, text in told]
+    assert texts[0] == "writing the unpruned network"
+    assert texts[-3:] == [
+        "plan 1: choosing widths", "plan 1: writing the pruned network", "widths chosen",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "5", True])
+def test_a_time_for_planning_that_is_none(make: Make, seconds: Any) -> None:
+    with pytest.raises(TargetError, match="plan_seconds must be"):
+        make("latency=0.5", plan_seconds=seconds)
+
+
+def test_a_time_for_planning_without_a_device_is_refused(net: nn.Module) -> None:
+    with pytest.raises(TargetError, match="plan_seconds is of a device's budget"):
+        api.prune(net, torch.zeros(1, *SHAPE), target="flops=0.5", plan_seconds=5)

@@ -23,7 +23,7 @@ def whole_of(
     """One whose measurements are told beforehand, and those that were not asked for yet."""
     left = list(answers)
     monkeypatch.setattr("edgeprune.backends.onnx.Onnx.convert", lambda *_: {})
-    monkeypatch.setattr(EndToEndTimer, "_times", lambda self, path: [left.pop(0)])
+    monkeypatch.setattr(EndToEndTimer, "_times", lambda self, *_: [left.pop(0)])
     site = BenchTarget(None, load_device("cpu"), 1, 1, {})  # type: ignore[arg-type]  # nothing is measured
     return EndToEndTimer(nn.Identity(), (3, 8, 8), site), left
 
@@ -72,7 +72,7 @@ def test_the_surer_of_medians_and_fast_samples_counts(
 ) -> None:
     """Whatever it says."""
 
-    def bench(files: object, *, options: BenchOptions, transport: object) -> BenchResult:
+    def bench(files: object, *, options: BenchOptions, **_: object) -> BenchResult:
         assert options.round_count >= 12
         model = {**MODEL, "latency_ms": {"p10": 9.9, "p50": 10.0, "p90": 11.0, "p99": 12.0}}
         return changed(

@@ -27,7 +27,7 @@ def board(monkeypatch: pytest.MonkeyPatch) -> Board:
     device = Board()
     monkeypatch.setattr("edgeprune.bench.run.LocalTransport", lambda: device)
 
-    def times(timer: Any, file: OnnxFile) -> PairedTimes:
+    def times(timer: Any, file: OnnxFile, look: object = None) -> PairedTimes:
         before, after = truth(timer.baseline_file), truth(timer.written("pruned", file))
         return PairedTimes(before, after, before / after, 0.99 * before / after, 1.01 * before / after, 50)
 

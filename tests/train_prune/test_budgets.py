@@ -30,7 +30,7 @@ def board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Board:
     monkeypatch.setattr(made, "STEP", 4)
     monkeypatch.setattr("edgeprune.bench.run.LocalTransport", lambda: found)
 
-    def times(self: EndToEndTimer, pruned: Path) -> list[PairedTimes]:
+    def times(self: EndToEndTimer, pruned: Path, *_: object) -> list[PairedTimes]:
         base, after = truth(self.baseline_file), truth(pruned)
         found.measured.append(after / base)
         return [PairedTimes(base, after, base / after, 0.99 * base / after, 1.01 * base / after, 50)]

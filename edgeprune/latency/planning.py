@@ -1,0 +1,132 @@
+"""Bound the time in which a device's plan is found, and report what is done and how much time may remain."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from edgeprune.graph.plan import Plan
+from edgeprune.latency.calibrate import Attempt, Choose, Measured, calibrate_to_target
+from edgeprune.latency.end_to_end import Look, PairedTimes
+from edgeprune.processes.distributed import world
+from edgeprune.processes.progress import ProgressCallback, no_progress
+
+PLAN_SECONDS = 120.0
+REPORTED_EVERY_S = 0.5
+FAR = 0.1  # from the target, as a fraction of it: a plan that is farther is not worth more than a glance
+
+
+@dataclass
+class PlanningClock:
+    """The time of choosing, measuring and correcting plans, without that of the latency table.
+
+    Progress is reported in seconds of ``limit_s``, so that what remains is the most that planning can still take.
+
+    Attributes:
+        limit_s: after this time no further plan is tried.
+        progress: called with (seconds so far, ``limit_s``, what is done).
+        now: returns seconds; a test gives its own.
+    """
+
+    limit_s: float = PLAN_SECONDS
+    progress: ProgressCallback = no_progress
+    now: Callable[[], float] = time.monotonic
+    _started: float | None = field(default=None, repr=False)
+    _text: str = field(default="", repr=False)
+    _reported: float = field(default=float("-inf"), repr=False)
+
+    @contextmanager
+    def running(self) -> Iterator["PlanningClock"]:
+        """Start the clock, and report at the end that the plan is there."""
+        self._started = self.now()
+        yield self
+        self.progress(self.limit_s, self.limit_s, "widths chosen")
+        self._started = None
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start; 0 while the clock does not run."""
+        return 0.0 if self._started is None else self.now() - self._started
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the limit, below 0 after it."""
+        return self.limit_s - self.elapsed_s
+
+    def is_over(self) -> bool:
+        """Return whether the time is up; processes that train together get the main one's answer."""
+        over = torch.tensor(float(self.left_s <= 0))
+        if torch.cuda.is_available():
+            over = over.cuda()
+        return bool(world().broadcast(over).item())
+
+    def report(self, text: str) -> None:
+        """Report what is done now."""
+        self._text, self._reported = text, self.now()
+        self.progress(min(self.elapsed_s, self.limit_s), self.limit_s, text)
+
+    def tick(self) -> None:
+        """Report that the same thing is still being done; cheap enough for an inner loop."""
+        if self._started is not None and self.now() - self._reported > REPORTED_EVERY_S:
+            self.report(self._text)
+
+
+@dataclass
+class Calibration:
+    """Choosing, measuring and correcting plans until one meets the target or the time is up.
+
+    Attributes:
+        choose: share of the time requested by the table -> plan, and its share by the table.
+        measure: plan, and how closely to look -> what it takes on the device.
+        ratio_of: plan and measurement -> measured time over target.
+        clock: bounds the time, and reports.
+    """
+
+    choose: Choose
+    measure: Callable[[Plan, Look], Measured]
+    ratio_of: Callable[[Plan, Measured], float]
+    clock: PlanningClock
+    _plans: int = 0
+    _glanced: set[int] = field(default_factory=set)  # ids of plans that were seen to be far from the target
+
+    def run(self, target_share: float, *, exact: bool) -> tuple[Attempt, list[Attempt]]:
+        """Return the best attempt and all; see `calibrate_to_target`.
+
+        Args:
+            target_share: of the baseline's time, or another quantity that `choose` and `ratio_of` agree on.
+            exact: whether a plan that is faster than the target should keep more channels.
+        """
+        best, attempts = calibrate_to_target(
+            target_share, self._chosen, self._measured, self.ratio_of, exact=exact, is_over=self.clock.is_over
+        )
+        if id(best.plan) not in self._glanced or self.clock.is_over():
+            return best, attempts
+        measured = self.measure(best.plan, self._look(best.plan, closely=True))
+        closer = replace(best, measured=measured, ratio=self.ratio_of(best.plan, measured))
+        return closer, [closer if attempt is best else attempt for attempt in attempts]
+
+    def _chosen(self, share: float) -> tuple[Plan, float]:
+        self._plans += 1
+        self.clock.report(f"plan {self._plans}: choosing widths")
+        return self.choose(share)
+
+    def _measured(self, plan: Plan) -> Measured:
+        self.clock.report(f"plan {self._plans}: writing the pruned network")
+        return self.measure(plan, self._look(plan))
+
+    def _look(self, plan: Plan, *, closely: bool = False) -> Look:
+        """Return how a plan is looked at: beyond a glance only near the target, or ``closely``."""
+
+        def is_far(times: PairedTimes) -> bool:
+            distance = abs(self.ratio_of(plan, times.measured) - 1)
+            if closely or distance <= max(FAR, times.width):
+                return False
+            self._glanced.add(id(plan))
+            return True
+
+        def report(done: float, total: float, text: str) -> None:  # noqa: ARG001
+            self.clock.report(f"plan {self._plans}: measuring end to end, {text}")
+
+        return Look(is_far, lambda: self.clock.left_s, report)
