@@ -27,12 +27,23 @@ from edgeprune.runs.subject_options import FLAGS, OF_MODELS, SUBJECT_FIELDS, Sub
     help="Keep all output channels of this layer. May be repeated.",
 )
 @options_of(MethodOptions, only=("opaque",), main=("opaque",))
+@grouped(
+    "--lut",
+    group="target",
+    metavar="FILE",
+    help="Show the range of latency by this table  [default: by all under luts/ that know the layers].",
+)
 @trusts
 @as_json
 def inspect(
-    model: str, ignore: tuple[str, ...], opaque: list[str] | None, to_json: bool, **subject: Any
+    model: str,
+    ignore: tuple[str, ...],
+    opaque: list[str] | None,
+    lut: str | None,
+    to_json: bool,
+    **subject: Any,
 ) -> None:
-    """Show the sets of coupled channels of a model, what they cost, and what is protected and why.
+    """Show the coupled channels of a model, what they cost, what is protected and why, and what targets can reach.
 
     MODEL is a zoo name, a torchvision name, package.module:factory, a file of edgeprune.save, or a run folder.
 
@@ -43,13 +54,16 @@ def inspect(
     edgeprune inspect nets:make --input x=1x3x64x64 --input ids=1x16:int64
     edgeprune inspect pruned.safetensors
     edgeprune inspect runs/mine
+    edgeprune inspect resnet56 --lut luts/cpu-onnxruntime-fp32-b1-t2.json
     """
     from edgeprune.api import describe
-    from edgeprune.reporting.console import print_table
+    from edgeprune.reporting.console import print_table, progress_bars
     from edgeprune.runs.inspection import group_rows, inspected_graph, protected_rows
+    from edgeprune.runs.ranges import range_rows, ranges_of
 
     graph = inspected_graph(model, SubjectOptions(**subject), ignore, opaque)
-    description = describe(graph)
+    with progress_bars() as progress:
+        description = {**describe(graph), "ranges": ranges_of(graph, lut, progress)}
     if to_json:
         say(description)
         return
@@ -63,6 +77,7 @@ def inspect(
         [("layers", "left"), ("channels", "right"), ("because", "left")],
         protected_rows(description),
     )
+    print_table("what targets can reach", *range_rows(description["ranges"]))
 
 
 def _backends() -> str:
