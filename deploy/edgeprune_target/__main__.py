@@ -86,6 +86,9 @@ def parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=1.0, help="of timed inference; loading and warm-up are extra"
     )
     timing.add_argument(
+        "--cool-to", type=float, help="wait first until the warmest zone has cooled down to this, degrees C"
+    )
+    timing.add_argument(
         "--total",
         type=total_argument,
         action="append",
@@ -132,6 +135,7 @@ def do_measure(options: argparse.Namespace, _emit: Emit) -> dict:
         options=engine_options(options),
         sensors=options.sensors.split(","),
         totals=options.total,
+        cool_to=options.cool_to,
         root=options.root,
     )
 

@@ -6,6 +6,7 @@ import time
 from time import perf_counter_ns
 from typing import Any, Callable
 
+from edgeprune_target.cooling import cool_down
 from edgeprune_target.feeds import random_feed
 from edgeprune_target.machine_warnings import enqueue_bound, machine_warnings
 from edgeprune_target.memory import PeakMemory
@@ -35,6 +36,7 @@ def measure(
     shapes: dict | None = None,
     sensors: list | None = None,
     totals: list | None = None,
+    cool_to: float | None = None,
     root: str = "/",
     options: EngineOptions | None = None,
     clock: Callable[[], int] = perf_counter_ns,
@@ -53,6 +55,7 @@ def measure(
         shapes: {input: shape} for inputs with dynamic sizes.
         sensors: power sensors, tried in this order.
         totals: definitions of the total power, as from ``parse_total``.
+        cool_to: degrees C that the warmest zone is to have first; None begins at once.
         root: the folder used in place of ``/``, for tests.
         options: for a runtime that builds an engine.
         clock: returns ns, for tests.
@@ -60,6 +63,7 @@ def measure(
     Raises:
         TargetError: the model cannot be measured here.
     """
+    cooled = None if cool_to is None else cool_down(cool_to, root)
     sensor, reasons = first_available(sensors or ["none"], root, clock)
     try:
         before = state(root)
@@ -92,6 +96,7 @@ def measure(
         "threads": threads,
         "feed": {name: list(shape) for name, shape in fed.items()},
         "load_ns": load_ns,
+        "cooled": cooled,
         "warm_up": benchmark["warm_up"],
         "window_s": window.seconds,
         "window_runs": benchmark["window_runs"],

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeprune.errors import BenchError
-from edgeprune.options.bounds import IMAGES_PER_BATCH, SECONDS, THREADS
-from edgeprune.options.checks import Count
+from edgeprune.options.bounds import CELSIUS, IMAGES_PER_BATCH, LASTING, SECONDS, THREADS
+from edgeprune.options.checks import Count, seconds_of
 from edgeprune.options.fields import check_fields, option
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ROUND_S = 1.0  # long enough that a round's median is steady, short enough that drift within a pair is small
 MIN_ROUNDS = 8  # with fewer pairs a bootstrap interval holds the truth less often than it says
 MAX_ROUNDS = 20
+LASTING_ROUND_S = 10.0  # of a sustained measurement: a board cools down between rounds, so that there are few
+MIN_LASTING_ROUNDS = 24  # whose last third still gives an interval
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,20 @@ class BenchOptions:
         SECONDS,
         main=True,
     )
+    sustained: str | None = option(
+        None,
+        "Keep the device under load for this long, both models in turn, as 30m or 1h: its course minute by minute, and "
+        "all numbers of the steady state. Takes the place of --seconds.",
+        "measurement",
+        LASTING,
+        metavar="TIME",
+    )
+    cool_to: float | None = option(
+        None,
+        "Wait before each round until the warmest zone of the device has cooled down to this, in degrees Celsius.",
+        "measurement",
+        CELSIUS,
+    )
     rounds: int | None = option(
         None, "Split the time into this many rounds per model.", "measurement", Count(2, 10_000), typed=False
     )
@@ -50,16 +66,25 @@ class BenchOptions:
 
     def __post_init__(self) -> None:
         check_fields(self, BenchError)
+        if self.sustained is not None and self.cool_to is not None:
+            raise BenchError("`sustained` keeps the device warm and `cool_to` cool: leave one of them out")
+
+    @property
+    def model_seconds(self) -> float:
+        """Timed seconds of each model."""
+        return self.seconds if self.sustained is None else seconds_of(self.sustained) / 2
 
     @property
     def round_count(self) -> int:
         """Rounds per model."""
-        return self.rounds or rounds_for(self.seconds)
+        if self.rounds or self.sustained is None:
+            return self.rounds or rounds_for(self.seconds)
+        return max(MIN_LASTING_ROUNDS, 2 * round(self.model_seconds / LASTING_ROUND_S / 2))
 
     @property
     def round_seconds(self) -> float:
         """Timed seconds of one round."""
-        return self.seconds / self.round_count
+        return self.model_seconds / self.round_count
 
 
 def rounds_for(seconds: float) -> int:

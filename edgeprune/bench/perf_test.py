@@ -76,7 +76,12 @@ class PerfTestTransport:
         if verb == "probe":
             return self.probe()
         if verb == "measure":
-            return self.measure(parser().parse_args([verb, *arguments]))
+            options = parser().parse_args([verb, *arguments])
+            if options.cool_to is not None:
+                raise BenchError(
+                    f"{PERF_TEST} begins at once: for --cool-to there must be a Python on the phone"
+                )
+            return self.measure(options)
         raise BenchError(f"{PERF_TEST} gives times alone: for {verb} there must be a Python on the phone")
 
     def probe(self) -> dict[str, Any]:

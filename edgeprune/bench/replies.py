@@ -165,6 +165,13 @@ class WarningReply(msgspec.Struct):
     message: str
 
 
+class CooledReply(msgspec.Struct):
+    """How a round waited for the machine to cool down."""
+
+    seconds: Amount = 0.0
+    warmest_c: float | None = None
+
+
 class MeasureReply(msgspec.Struct):
     """The answer to ``measure``."""
 
@@ -173,6 +180,7 @@ class MeasureReply(msgspec.Struct):
     load_ns: Count = 0
     feed: dict[str, list[Count]] = {}
     warm_up: dict[str, int | float] | None = None
+    cooled: CooledReply | None = None
     window_s: Amount | None = None
     window_runs: Count | None = None
     pauses: PausesReply | None = None

@@ -29,11 +29,13 @@ from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions
 from edgeprune.bench.places import Places
 from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
-from edgeprune.bench.session import Session, interruption
+from edgeprune.bench.session import Round, Session, interruption
+from edgeprune.bench.sustained import sustained_report
 from edgeprune.bench.warnings import warnings_for
 from edgeprune.devices import CPU, Device, confirm, load_device
 from edgeprune.errors import BenchError
 from edgeprune.files.locks import held
+from edgeprune.options.checks import seconds_of
 from edgeprune.processes.progress import ProgressCallback
 from edgeprune.records.bench import BenchResult, WidthsReport
 from edgeprune.tasks import Classification, Task
@@ -50,6 +52,8 @@ def bench_run(
     batch: int = BenchOptions.batch,
     threads: int | None = None,
     seconds: float = BenchOptions.seconds,
+    sustained: str | None = None,
+    cool_to: float | None = None,
     json_path: str | Path | None = None,
     runtime: str | None = None,
     precision: str | None = None,
@@ -78,6 +82,9 @@ def bench_run(
         batch: images per inference.
         threads: of the runtime; None for all physical cores.
         seconds: of timed inference per model.
+        sustained: how long to keep the device under load, as ``30m``; the numbers are then of the steady state. None
+            measures for ``seconds``.
+        cool_to: degrees Celsius that the device is to have before each round.
         json_path: a second place for the result.
         runtime: of the runner; None for the first of the profile's that the device has.
         precision: of the numbers; None for the runtime's usual one.
@@ -103,7 +110,13 @@ def bench_run(
     transport, profile = reached(device, host, assume=assume_device)
     profile = measuring_with(profile, runtime, precision)
     options = BenchOptions(
-        profile, batch=batch, threads=threads, seconds=seconds, host=host.name if host else None
+        profile,
+        batch=batch,
+        threads=threads,
+        seconds=seconds,
+        sustained=sustained,
+        cool_to=cool_to,
+        host=host.name if host else None,
     )
     shapes, images = fed_by(subjects, models, batch)
     label = ".".join(filter(None, (profile.name, "-".join(filter(None, (runtime, precision))))))
@@ -277,29 +290,41 @@ def measure_speed(
             journal.add({name: session.rounds[name][-1] for name in session.names})
         result = with_rounds(result, session)
         save(result)
-    result = with_rounds(result, session)
+    if session.options.sustained is None:
+        result = with_rounds(result, session)
+    else:
+        course = sustained_report(session.rounds, seconds_of(session.options.sustained))
+        result = with_rounds(result, session, first=course.steady_pair)
+        result = msgspec.structs.replace(result, sustained=course)
     result = msgspec.structs.replace(result, **speedup_report(result.models))
     result = msgspec.structs.replace(result, warnings=warnings_for(result))
     save(result)
     return session, result
 
 
-def with_rounds(result: BenchResult, session: Session) -> BenchResult:
-    """Return the result with the summary of the rounds so far."""
-    first = session.rounds[session.names[0]][0]
+def with_rounds(result: BenchResult, session: Session, first: int = 0) -> BenchResult:
+    """Return the result with the summary of the rounds so far.
+
+    Args:
+        result: so far.
+        session: with the rounds.
+        first: of the pairs of rounds that the models' numbers are of; the machine's report is of all.
+    """
+    sample = session.rounds[session.names[0]][0]
     rounds = [reply for name in session.names for reply in session.rounds[name]]
     paused = [interruption([reply]) for reply in rounds]
     settings = msgspec.structs.replace(
         result.settings,
-        feed=first["feed"],
-        warm_up=first["warm_up"],
+        feed=sample["feed"],
+        warm_up=sample["warm_up"],
+        warm_rounds=sum(began_warm(reply, session.options.cool_to) for reply in rounds),
         discarded_rounds=tuple(session.discarded),
         paused_rounds=tuple(pause for pause in paused if pause is not None),
     )
     files = session.originals or session.files
     models = {
         name: msgspec.structs.replace(
-            model_report(session.files[name], session.rounds[name], session.options.batch),
+            model_report(session.files[name], session.rounds[name][first:], session.options.batch),
             file=str(files[name]),
         )
         for name in session.names
@@ -307,6 +332,12 @@ def with_rounds(result: BenchResult, session: Session) -> BenchResult:
     return msgspec.structs.replace(
         result, settings=settings, models=without_mixed_energy(models), machine=machine_report(rounds)
     )
+
+
+def began_warm(reply: Round, cool_to: float | None) -> bool:
+    """Return whether a round that was to wait for the machine to cool down began before it had."""
+    cooled = reply.get("cooled") or {}
+    return cool_to is not None and (cooled.get("warmest_c") or 0.0) > cool_to
 
 
 def with_scores(

@@ -123,7 +123,9 @@ class Session:
             "the precision": device.precision,
             "--batch": options.batch,
             "--threads": threads,
-            "--seconds": options.seconds,
+            "--seconds": options.model_seconds,
+            "--sustained": options.sustained,
+            "--cool-to": options.cool_to,
             "the number of rounds": options.round_count,
             "the input's shape": {name: list(shape) for name, shape in self.feed_shapes.items()} or None,
             **{
@@ -171,6 +173,7 @@ class Session:
             *self.words(threads),
             *("--seconds", str(options.round_seconds)),
             *("--sensors", self.sensors),
+            *(("--cool-to", str(options.cool_to)) if options.cool_to is not None else ()),
             *(word for total in options.device.totals for word in ("--total", str(total))),
         ]
         try:

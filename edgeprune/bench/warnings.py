@@ -8,6 +8,7 @@ from edgeprune.records.bench import BenchResult, WarningRecord
 
 NOISY_SPREAD = 0.05  # a model against itself varies by about 1 % from round to round on an idle machine
 FEW_SAMPLES = 100  # below it, p99 is the slowest sample or an interpolation towards it
+SLOWER = 0.02  # a clock is lowered in larger steps
 FREE_SHARE = 0.75  # of the requested cores must have been free, or other work was measured too
 SURE_WINDOW_S = 10.0  # 200 samples of a board's sensor chip; below, slow swings of power show
 LONG_GAP_S = 1.0  # twenty readings of a board's sensor chip missed
@@ -25,6 +26,9 @@ def warnings_for(result: BenchResult) -> tuple[WarningRecord, ...]:
         replaced,
         noisy,
         undisturbed,
+        not_steady,
+        slowed_down,
+        not_cool,
         few_samples,
         not_faster,
         machine_loaded,
@@ -139,6 +143,41 @@ def not_faster(result: BenchResult) -> Iterator[CodedWarning]:
         f"{what}; channel counts off the device's alignment are the usual cause, which "
         f"train-prune --target latency=0.5 --target-device {result.device.name} avoids",
     )
+
+
+def not_steady(result: BenchResult) -> Iterator[CodedWarning]:
+    """Report a sustained measurement whose times still changed at its end."""
+    course = result.sustained
+    if course is not None and not course.steady:
+        yield (
+            "not_steady",
+            f"times still changed after {course.seconds / 60:g} minutes of load: the numbers are of the last third; "
+            "measure longer, or on a machine with nothing else to do",
+        )
+
+
+def slowed_down(result: BenchResult) -> Iterator[CodedWarning]:
+    """Report how much slower the steady state is than the first minute."""
+    course = result.sustained
+    if course is None or max(course.slowdown.values()) <= 1 + SLOWER:
+        return
+    parts = [f"{name} {100 * (ratio - 1):.0f} %" for name, ratio in course.slowdown.items()]
+    ranking = "; another model is the faster one then" if course.ranking_changed else ""
+    yield (
+        "slowed_down",
+        f"under lasting load it is slower than in the first minute: {', '.join(parts)}{ranking}; "
+        f"all numbers are of the time after {course.steady_from_s / 60:.1f} minutes of load",
+    )
+
+
+def not_cool(result: BenchResult) -> Iterator[CodedWarning]:
+    """Report rounds that began before the machine had cooled down."""
+    settings = result.settings
+    if settings.warm_rounds:
+        yield (
+            "not_cool",
+            f"{settings.warm_rounds} rounds began warmer than {settings.cool_to_c:g} C, after ten minutes of waiting",
+        )
 
 
 def machine_loaded(result: BenchResult) -> Iterator[CodedWarning]:

@@ -44,9 +44,9 @@ from edgeprune.runs.subject_options import FLAGS, SubjectOptions
 @trusts
 @grouped("--json", "json_path", metavar="FILE", help="Write the result to this file too; - prints it.")
 def bench(
-    models: tuple[str, ...], device: str | None, batch: int, threads: int | None, seconds: float, no_accuracy: bool,
-    json_path: str | None, layers: bool, resume: bool, remote_host: Any, assume_device: bool, runtime: str | None,
-    precision: str | None, **subject: Any,
+    models: tuple[str, ...], device: str | None, batch: int, threads: int | None, seconds: float,
+    sustained: str | None, cool_to: float | None, no_accuracy: bool, json_path: str | None, layers: bool,
+    resume: bool, remote_host: Any, assume_device: bool, runtime: str | None, precision: str | None, **subject: Any,
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
@@ -61,6 +61,7 @@ def bench(
     edgeprune bench runs/mine --precision int8
     edgeprune bench runs/mine --runtime all
     edgeprune bench runs/mine --device jetson --host user@board
+    edgeprune bench runs/mine --device jetson --host user@board --sustained 30m
     edgeprune bench baseline.onnx pruned.onnx --json result.json
     edgeprune bench mypackage.nets:make pruned.safetensors --weights trained.pt
     edgeprune bench net.onnx --input x=1x3x96x96 --input ids=1x16:int64
@@ -69,6 +70,7 @@ def bench(
     from edgeprune.devices import CPU
     from edgeprune.latency.utilization import utilization_of
     from edgeprune.reporting.console import print_measurement, print_table, progress_bars
+    from edgeprune.reporting.course import course_table
     from edgeprune.reporting.rows import (
         bench_rows,
         layer_table,
@@ -89,8 +91,10 @@ def bench(
         ).summary()  # raises if it is not finished: before minutes of measuring
     to_stdout = json_path == "-"
     if runtime == "all":
-        if not subjects.is_run or layers or resume:
-            raise click.UsageError("--runtime all measures a run anew, without --layers and --resume")
+        if not subjects.is_run or layers or resume or sustained or cool_to is not None:
+            raise click.UsageError(
+                "--runtime all measures a run anew, without --layers, --resume, --sustained and --cool-to"
+            )
         _bench_every(
             Path(subjects.title), None if to_stdout else json_path, to_stdout, device=device, batch=batch,
             threads=threads, seconds=seconds, accuracy=not no_accuracy, host=remote_host,
@@ -105,7 +109,7 @@ def bench(
             subjects, device=device, batch=batch, threads=threads, seconds=seconds,
             json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
             layers=layers, host=remote_host, assume_device=assume_device, resume=resume, widths=utilization_of,
-            runtime=runtime, precision=precision,
+            runtime=runtime, precision=precision, sustained=sustained, cool_to=cool_to,
         )  # fmt: skip
     if to_stdout:
         say(result)
@@ -117,6 +121,8 @@ def bench(
     title = f"{subjects.title} on {result.device.title}{assumed} ({with_runtime}{settings.threads} threads)"
     widths = [widths_line(result.widths)] if result.widths else []
     print_measurement(title, subjects.names, rows, [*speedup_lines(result), *widths, *warning_lines(result)])
+    if result.sustained:
+        print_table("minute by minute", *course_table(result.sustained))
     if result.layers:
         print_table(layers_title(result.layers), *layer_table(result.layers))
 

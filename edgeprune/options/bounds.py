@@ -1,6 +1,6 @@
 """Bounds of numbers: what is more than any machine or data set has use for is a slip of the keyboard."""
 
-from edgeprune.options.checks import Count, Quantity
+from edgeprune.options.checks import Count, Duration, Quantity
 
 EPOCHS = Count(1, 100_000)
 STEPS = Count(1, 1_000_000_000)
@@ -17,4 +17,6 @@ SHARE = Quantity(0, 1)
 SHARE_BELOW_ONE = Quantity(0, 1, open_high=True)
 PROPER_SHARE = Quantity(0, 1, open_low=True, open_high=True)
 SECONDS = Quantity(0, 86_400, open_low=True)
+LASTING = Duration(60, 86_400)
+CELSIUS = Quantity(-40, 150)
 MAX_ELEMENTS = 100_000_000  # of one example: 400 MB in fp32

@@ -132,6 +132,30 @@ class Pattern:
 
 
 @dataclass(frozen=True)
+class Duration:
+    """A time as ``90s``, ``30m`` or ``1h``, within bounds in seconds."""
+
+    low: float
+    high: float
+
+    def __call__(self, shown: str, value: Any, error: type[EdgePruneError] = EdgePruneError) -> None:
+        """Refuse what is no duration, or out of bounds."""
+        if not isinstance(value, str) or not re.fullmatch(r"\d{1,6}(\.\d{1,3})?[smh]", value):
+            raise error(f"{shown} must be a time such as 90s, 30m or 1h, not {short(value)}")
+        if not self.low <= seconds_of(value) <= self.high:
+            raise error(f"{shown} must be from {self.low:g} to {self.high:g} seconds, not {value}")
+
+
+def seconds_of(duration: str) -> float:
+    """Return the seconds of a `Duration`.
+
+    >>> seconds_of("1.5m")
+    90.0
+    """
+    return float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
+
+
+@dataclass(frozen=True)
 class Text:
     """Text, or several, each with something in it."""
 

@@ -153,6 +153,8 @@ class Settings(Record, frozen=True, kw_only=True):
         paused_rounds: what interrupted rounds that were kept.
         warm_up: the runs before the timed ones.
         feed: input -> shape.
+        cool_to_c: the temperature that the machine was to have before each round.
+        warm_rounds: how many rounds began warmer than that.
     """
 
     runtime: Name
@@ -169,6 +171,8 @@ class Settings(Record, frozen=True, kw_only=True):
     paused_rounds: tuple[str, ...] = ()
     warm_up: Open | None = None
     feed: Open | None = None
+    cool_to_c: float | None = None
+    warm_rounds: Count = 0
 
 
 class MeasuredDevice(Record, frozen=True, kw_only=True):
@@ -196,6 +200,59 @@ class MachineReport(Record, frozen=True):
     after: Open
     watched: Open
     warnings: tuple[WarningRecord, ...] = ()
+
+
+class MinuteLatency(Record, frozen=True):
+    """Percentiles of a model's inferences within a minute, ms."""
+
+    p50: Above0
+    p90: Above0
+
+
+class SustainedMinute(Record, frozen=True, kw_only=True):
+    """What one minute of load shows.
+
+    Attributes:
+        minute: its number, from 0.
+        models: model -> its times.
+        watts: model -> mean power; None without a sensor.
+        warmest_zone: the warmest zone of the machine.
+        warmest_c: its temperature.
+        cpu_mhz: mean clock of the cores after the rounds.
+        gpu_mhz: mean clock of the GPU during the rounds.
+        warnings: codes of what the machine's clocks and counters warned of.
+    """
+
+    minute: Count
+    models: Mapping[str, MinuteLatency]
+    watts: Mapping[str, Amount | None] = {}
+    warmest_zone: str | None = None
+    warmest_c: float | None = None
+    cpu_mhz: Amount | None = None
+    gpu_mhz: Amount | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class SustainedReport(Record, frozen=True, kw_only=True):
+    """The course of a measurement under lasting load; the result's other numbers are of its steady part.
+
+    Attributes:
+        seconds: of load that were asked for, both models in turn.
+        steady: whether times settled; False where they still changed at the end, and the last third counts.
+        steady_from_s: seconds of load before the part that counts.
+        steady_pair: the number of its first pair of rounds.
+        slowdown: model -> its median time in that part over that of the first minute.
+        ranking_changed: whether another model is the faster one then.
+        minutes: one after the other.
+    """
+
+    seconds: Above0
+    steady: bool
+    steady_from_s: Amount
+    steady_pair: Count
+    slowdown: Mapping[str, Above0]
+    ranking_changed: bool
+    minutes: tuple[SustainedMinute, ...]
 
 
 class LayerTime(Record, frozen=True):
@@ -295,6 +352,7 @@ class BenchResult(FileRecord, frozen=True, kw_only=True):
         replaced: names of models whose file was replaced meanwhile.
         speedup: by the medians of paired rounds; None for a model alone.
         speedup_undisturbed: by the fast samples.
+        sustained: the course under lasting load, where that was asked for.
         layers: layer by layer, where that was asked for.
         widths: of the pruned model's layers.
         warnings: about all of it.
@@ -311,6 +369,7 @@ class BenchResult(FileRecord, frozen=True, kw_only=True):
     replaced: tuple[str, ...] = ()
     speedup: SpeedupRange | None
     speedup_undisturbed: SpeedupRange | None = None
+    sustained: SustainedReport | None = None
     layers: LayerTimes | None = None
     widths: WidthsReport | None = None
     warnings: tuple[WarningRecord, ...]

@@ -4,9 +4,27 @@ from collections.abc import Mapping, Sequence
 from statistics import quantiles
 
 from edgeprune.backends.record import ExportRecord
-from edgeprune.records.bench import BenchResult, LayerTime, LayerTimes, MeasuredModel, WarningRecord
+from edgeprune.records.bench import (
+    BenchResult,
+    LayerTime,
+    LayerTimes,
+    MeasuredModel,
+    SustainedReport,
+    WarningRecord,
+)
 from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
-from edgeprune.report.charts import Estimate, Spread, estimate_chart, histogram, pair_bars, rounds_chart
+from edgeprune.report.charts import (
+    Band,
+    Estimate,
+    Series,
+    Spread,
+    estimate_chart,
+    histogram,
+    line_chart,
+    pair_bars,
+    rounds_chart,
+)
+from edgeprune.reporting.course import course_table
 from edgeprune.reporting.rows import bench_rows, speedup_lines
 from edgeprune.tasks import Metric
 
@@ -19,6 +37,9 @@ IN_DOUBT = {
     "file_replaced": "which file the numbers are of",
     "noisy": "latency, and how certain the speedup is",
     "undisturbed": "nothing: it is the more certain of two estimates",
+    "not_steady": "latency and the speedup over longer times",
+    "slowed_down": "nothing: the numbers are of the steady state",
+    "not_cool": "latency of the rounds that began warm",
     "few_samples": "p99",
     "not_faster": "nothing: this is the result",
     "machine_loaded": "latency, and how certain the speedup is",
@@ -123,6 +144,7 @@ def measurement(result: BenchResult) -> Section:
     blocks: list[Block] = [Remark(how), *[Remark(line, label="Result") for line in speedup_lines(result)]]
     blocks.append(Table(("", "baseline", "pruned", "change"), rows))
     blocks += _warnings(result.warnings)
+    blocks += _course(result.sustained)
     blocks += _latency(result.models)
     blocks += _layers(result.layers)
     blocks += _energy(result.models)
@@ -158,6 +180,45 @@ def _latency(models: Mapping[str, MeasuredModel]) -> list[Block]:
             legend,
         ),
     ]
+
+
+def _course(course: SustainedReport | None) -> list[Block]:
+    """Return how times and temperature went under lasting load, minute by minute."""
+    if course is None:
+        return []
+    names = list(course.minutes[0].models)
+    numbers = [minute.minute + 0.5 for minute in course.minutes]
+    until, end = course.steady_from_s / 60, course.minutes[-1].minute + 1
+    bands = [Band("before", 0, until)] if until else []
+    bands.append(Band("steady" if course.steady else "last third", until, end))
+    times = [
+        Series(name, [(at, m.models[name].p50) for at, m in zip(numbers, course.minutes, strict=True)], name)
+        for name in names
+    ]
+    figures: list[Block] = [
+        Figure(
+            line_chart(
+                times,
+                title="Latency minute by minute",
+                x_title="minutes of load",
+                y_title="p50, ms",
+                bands=bands,
+            ),
+            "Median latency in each minute of load, both models in turn.",
+            [(name, name) for name in names],
+        )
+    ]
+    degrees = [
+        (at, m.warmest_c) for at, m in zip(numbers, course.minutes, strict=True) if m.warmest_c is not None
+    ]
+    if degrees:
+        warmest = Series("warmest zone", degrees, "other")
+        chart = line_chart(
+            [warmest], title="Temperature minute by minute", x_title="minutes of load", y_title="degrees C"
+        )
+        figures.append(Figure(chart, "The warmest zone of the machine in each minute of load."))
+    heads, rows = course_table(course)
+    return [*figures, Folded("Minute by minute", Table([head for head, _ in heads], rows))]
 
 
 def _spread(times_ns: Sequence[float]) -> Spread:
