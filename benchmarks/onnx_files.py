@@ -136,15 +136,15 @@ def pruned(name: str, folder: Path, work: Path, limit: int) -> dict[str, Any]:
         summary = prune_run(run, subject=subject)
     except EdgePruneError as error:
         return {**record, "refused": str(error)}
+    content = summary.to_dict()
     kept = {
-        key: summary[key]
+        key: content[key]
         for key in ("models", "params_fraction", "flops_fraction", "held_out", "fit", "notes")
     }
-    protected = summary["protected_channels"]
     return {
         **record,
         **kept,
-        "protected_channels": protected,
+        "protected_channels": content["protected_channels"],
         "cpu_seconds": round(time.process_time() - began, 1),
     }
 
@@ -153,7 +153,8 @@ def speed(run: FileRun) -> dict[str, Any]:
     """Measure both files of a run in turn; return the speedup with its interval."""
     files = {"baseline": run.baseline, "pruned": run.pruned}
     result = bench_models(files, options=BenchOptions(load_device("cpu"), seconds=10.0))
-    return {"speedup": result["speedup"], "undisturbed": result["speedup_undisturbed"]}
+    content = result.to_dict()
+    return {"speedup": content["speedup"], "undisturbed": content["speedup_undisturbed"]}
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """The value of each channel of an emptied branch, computed once and read as a parameter."""
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,26 +8,23 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph import labels as lb
-from edgeprune.graph.flow import Consumer, Flow
+from edgeprune.graph.flow import Consumer
 from edgeprune.graph.labels import tensors_in
-from edgeprune.graph.liveness import Liveness, is_noise
+from edgeprune.graph.liveness import is_noise
 from edgeprune.graph.ops import op_name
-from edgeprune.graph.survivors import Survivors
 from edgeprune.recording.record import VALUE
-from edgeprune.rewrite.graph_editor import Editor
-
-Picks = Callable[[fx.Node, fx.Node], list[tuple[int, Tensor, int]]]
+from edgeprune.rewrite.context import RewriteContext
 
 
 class Constants:
     """Values have length 1 along every axis that is alike everywhere."""
 
-    def __init__(
-        self, flow: Flow, liveness: Liveness, survivors: Survivors, editor: Editor, picks: Picks
-    ) -> None:
-        self.flow, self.liveness, self.survivors = flow, liveness, survivors
-        self.editor, self.picks = editor, picks
-        self._consumers: dict[fx.Node, Consumer] = {consumer.node: consumer for consumer in flow.consumers}
+    def __init__(self, context: RewriteContext) -> None:
+        self.flow, self.liveness, self.survivors = context.flow, context.liveness, context.survivors
+        self.context, self.editor = context, context.editor
+        self._consumers: dict[fx.Node, Consumer] = {
+            consumer.node: consumer for consumer in context.flow.consumers
+        }
         self._values: dict[fx.Node, Tensor] = {}
         self._read: dict[fx.Node, str] = {}
 
@@ -79,7 +75,7 @@ class Constants:
         for part in str(argument.target).split("."):
             value = getattr(value, part)
         if node in self.flow.pointwise and tensors_in(value):
-            for axis, positions, _ in self.picks(node, argument):
+            for axis, positions, _ in self.context.selections(node, argument):
                 value = value.index_select(axis, positions.to(value.device))
         return value
 

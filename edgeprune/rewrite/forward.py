@@ -78,9 +78,9 @@ def _in_mode(request: Request, path: str, index: int, *, training: bool) -> _Don
     empty(cut, trace.tables)
     sub = module_graph(trace)
     _adopt_constants(request, trace, sub, cut)
-    nonnegative = {
+    nonnegative = frozenset(
         p for p, a in zip(trace.placeholders, trace.argument_nodes, strict=False) if _is_nonnegative(a)
-    }
+    )
     rewriter = Rewriter(
         sub, cut, request.keep, request.orders, bypass=request.bypass, nonnegative=nonnegative
     )
