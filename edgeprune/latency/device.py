@@ -15,11 +15,12 @@ from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.plan import Plan
 from edgeprune.latency.calibrate import Attempt, Measured
 from edgeprune.latency.end_to_end import Look
-from edgeprune.latency.knapsack import KnapsackSolver, PerFlop
+from edgeprune.latency.knapsack import KnapsackSolver
 from edgeprune.latency.planning import Calibration, PlanningClock
 from edgeprune.latency.predict import LatencyModel, MsByWidths
 from edgeprune.latency.shapes import Model
 from edgeprune.latency.table import ASSUMED_ON, Table
+from edgeprune.latency.width_costs import PerFlop
 from edgeprune.resources.latency import LATENCY, Latency
 
 Floats = NDArray[np.float64]

@@ -72,7 +72,7 @@ class Resource:
         """Return the cost as a function of the channels per group, int, (groups,), for a search with many calls.
 
         The function may have a method ``moved`` too, which updates the cost after a move instead of computing it
-        anew: see `edgeprune.latency.knapsack.WidthCost`. By default the first channels of each group are kept.
+        anew: see `edgeprune.latency.width_costs.WidthCost`. By default the first channels of each group are kept.
         """
         import numpy as np
 

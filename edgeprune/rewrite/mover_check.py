@@ -35,6 +35,14 @@ class MoverCheck:
         )
 
     def run(self, node: fx.Node, args: Any, kwargs: Any, lookup: "Lookup | None" = None) -> Any:
+        """Return what a mover gives for these arguments; None where it cannot run on them.
+
+        Args:
+            node: the original operation.
+            args: by position, as values.
+            kwargs: by name.
+            lookup: value of each node, for parts of a concatenation; None for the labels that arrive.
+        """
         module = self.flow.layers.get(node)
         if op_name(node) == "cat" and not isinstance(source_of(node), fx.Node):
             parts = [n for n in source_of(node) if n not in self.liveness.empty]

@@ -12,7 +12,9 @@ from edgeprune.errors import TargetError
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.pieces import equal_pieces
 from edgeprune.latency.blocks import removable
-from edgeprune.latency.knapsack import SPENT, FunctionCost, KnapsackSolver, PerFlop
+from edgeprune.latency.knapsack import KnapsackSolver
+from edgeprune.latency.valuation import SPENT
+from edgeprune.latency.width_costs import FunctionCost, PerFlop
 
 
 class Chain(nn.Module):
@@ -92,8 +94,8 @@ def test_near_the_best_of_all_choices(share: float, seed: int) -> None:
     plan = chooser.plan()
     counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
     assert cost(counts) <= goal
-    choices = [np.array(c) for c in itertools.product(*chooser.widths)]
-    best = max(chooser.at(c).importance for c in choices if cost(c) <= goal)
+    choices = [np.array(c) for c in itertools.product(*chooser.levels.widths)]
+    best = max(chooser.valuation.at(c).importance for c in choices if cost(c) <= goal)
     assert scores[plan.keep].sum() >= 0.97 * best
     assert all(c % 4 == 0 for c in counts)  # nothing is paid for and left unused
 
@@ -128,14 +130,16 @@ def test_goals_at_odds_are_met_near_the_best_of_all_choices(share: float, slow: 
     each = PerFlop(FunctionCost(time), flops, time(full), flops(full))
     costs, goals = {"flops": flops, "each": each}, {"flops": share * flops(full), "each": np.inf}
     chooser = KnapsackSolver(graph, scores, costs, goals, steps=np.full(3, 2))
-    choices = [np.array(c) for c in itertools.product(*chooser.widths)]
+    choices = [np.array(c) for c in itertools.product(*chooser.levels.widths)]
     choices = [c for c in choices if flops(c) <= goals["flops"]]
-    chooser.goals["each"] = 0.8 * min(map(each, choices)) + 0.2 * max(map(each, choices))
-    best = max(chooser.at(c).importance for c in choices if each(c) <= chooser.goals["each"])
+    chooser.valuation.goals["each"] = 0.8 * min(map(each, choices)) + 0.2 * max(map(each, choices))
+    best = max(
+        chooser.valuation.at(c).importance for c in choices if each(c) <= chooser.valuation.goals["each"]
+    )
     plan = chooser.plan()
     counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
-    assert chooser.at(counts).excess == 0
-    assert chooser.at(counts).importance >= 0.9 * best
+    assert chooser.valuation.at(counts).excess == 0
+    assert chooser.valuation.at(counts).importance >= 0.9 * best
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -153,14 +157,14 @@ def test_a_goal_is_spent_where_that_is_asked(seed: int) -> None:
     costs, goals = {"flops": flops, "each": each}, {"flops": 0.6 * flops(full), "each": np.inf}
     steps = np.full(3, 2)
     chooser = KnapsackSolver(graph, scores, costs, goals, steps=steps, spend=["flops"])
-    choices = [chooser.at(np.array(c)) for c in itertools.product(*chooser.widths)]
+    choices = [chooser.valuation.at(np.array(c)) for c in itertools.product(*chooser.levels.widths)]
     spent = [one for one in choices if SPENT * goals["flops"] <= one.costs[0] <= goals["flops"]]
-    chooser.goals["each"] = goals["each"] = np.quantile([one.costs[1] for one in spent], 0.5)
+    chooser.valuation.goals["each"] = goals["each"] = np.quantile([one.costs[1] for one in spent], 0.5)
     plan = chooser.plan()
     counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
-    assert flops(counts) >= SPENT * goals["flops"] and chooser.at(counts).excess == 0
+    assert flops(counts) >= SPENT * goals["flops"] and chooser.valuation.at(counts).excess == 0
     best = max(one.importance for one in spent if one.costs[1] <= goals["each"])
-    assert chooser.at(counts).importance >= 0.9 * best
+    assert chooser.valuation.at(counts).importance >= 0.9 * best
 
 
 def test_a_target_out_of_reach_says_how_far_it_goes() -> None:
@@ -226,7 +230,7 @@ def test_a_plan_is_no_worse_than_one_of_whole_blocks(seed: int) -> None:
     each = PerFlop(FunctionCost(time), flops, time(full), flops(full))
     costs, goals = {"flops": flops, "each": each}, {"flops": 0.6 * flops(full), "each": 1.05}
     chooser = KnapsackSolver(graph, scores, costs, goals, steps=np.full(len(full), 2))
-    blocks = chooser.by_blocks(chooser.at(full))
+    blocks = chooser.by_blocks(chooser.valuation.at(full))
     assert blocks.excess == 0
     plan = chooser.plan()
     assert plan.bypass and scores[plan.keep].sum() >= blocks.importance - 1e-9
@@ -258,7 +262,7 @@ def test_equal_pieces_keep_equal_counts(kind: type[CutApart], share: float, seed
         assert len(set(counts)) == 1
         assert counts[0] % step == 0 or counts[0] == pieces.shape[1]
     counts = np.array([int(keep[group.classes].sum()) for group in graph.groups])
-    assert chooser.at(counts).excess == 0
+    assert chooser.valuation.at(counts).excess == 0
 
 
 def test_half_a_tensor_does_not_go_alone() -> None:
@@ -266,4 +270,4 @@ def test_half_a_tensor_does_not_go_alone() -> None:
     graph, chooser = tied_network(Halves, 0.5, 0, 1)
     (tied,) = [set(t.indices) for t in graph.tied_groups if len(t.groups) > 1]
     assert any(len(tied & {*block}) == 1 for block in removable(graph))
-    assert all(len(tied & {*block}) in (0, 2) for block in chooser.blocks)
+    assert all(len(tied & {*block}) in (0, 2) for block in chooser.levels.blocks)
