@@ -28,7 +28,8 @@ from edgeprune.records.pruning import Agreement, HeldOut
 BATCH = 64
 SENSED = 64  # inputs on which the effect of each group is seen
 STEPS = 7  # of a search for the smallest network within a largest change
-POSITIONS = 10
+POSITIONS = 10  # of each input's maps that are fitted on, or as many as give this number of samples:
+SAMPLES = 8000
 SMALLEST_SHARE = 0.05
 MOST_BYTES = 3 * 2**30  # of all layers' normal equations
 
@@ -120,7 +121,9 @@ class PostTraining:
                 self.notes = (f"{note}: widths were chosen without them",)
                 return None
             self._progress(0, 1, "what each layer is given")
-            self._fits["kernel"] = Grams(self.graph, self.calibration, positions=POSITIONS)
+            self._fits["kernel"] = Grams(
+                self.graph, self.calibration, positions=self._positions(self.calibration)
+            )
         return self._fits["kernel"]  # type: ignore[return-value]
 
     def check(self) -> None:
@@ -225,8 +228,13 @@ class PostTraining:
         if fit not in self._fits:
             self._progress(0, 1, "outputs of each layer")
             assert self.inputs is not None
-            self._fits[fit] = Sequential(self.graph, self._widened(), positions=POSITIONS)
+            inputs = self._widened()
+            self._fits[fit] = Sequential(self.graph, inputs, positions=self._positions(inputs))
         return self._fits[fit]
+
+    def _positions(self, batches: Sequence[Any]) -> int:
+        """Return how many positions of each input's maps are fitted on."""
+        return max(POSITIONS, -(-SAMPLES // sum(len(batch[0]) for batch in batches)))
 
     def _widened(self) -> Sequence[Any]:
         """Return the calibration inputs, with changed copies where they are images.

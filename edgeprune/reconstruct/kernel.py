@@ -10,6 +10,7 @@ from edgeprune.graph.classes import Bools, Graph
 from edgeprune.importance.batches import Batches, inputs_of
 from edgeprune.importance.sites import run_network
 from edgeprune.reconstruct.layers import FittedLayer, layers_of, weights_restored
+from edgeprune.reconstruct.ridge import Products, best_change
 
 _MEMORY = 2**30  # bytes of products held at once
 
@@ -17,7 +18,7 @@ _MEMORY = 2**30  # bytes of products held at once
 class Grams:
     """The normal equations of all layers for 'kernel', collected once and used for many plans.
 
-    They take 8 bytes for each pair of weights that an output reads, in every layer that can be fitted.
+    They take 16 bytes for each pair of weights that an output reads, in every layer that can be fitted.
 
     Args:
         graph: the traced model.
@@ -78,36 +79,56 @@ def by_kernel(
         _collect(graph, part, batches, limit)
         for equations in part:
             equations.fit(keep)
-            equations.sum = torch.zeros(0)
+            equations.sums = []
     return len(losing)
 
 
 class _NormalEquations:
-    """The normal equations of one layer: A = X^T X for each group, then W' = W A_all,S A_SS^-1."""
+    """The products X^T X of all that one layer reads, for each half of the images."""
 
     def __init__(self, layer: FittedLayer) -> None:
         self.layer = layer
-        self.sum = torch.zeros(0)
+        self.sums: list[Tensor] = []
+        self.samples = [0, 0]
 
     @property
     def memory(self) -> int:
         """Size in bytes."""
-        return 8 * self.layer.groups * self.layer.width**2
+        return 2 * 8 * self.layer.groups * self.layer.width**2
 
     def begin(self) -> None:
-        width, device = self.layer.width, self.layer.parameter.device
-        self.sum = torch.zeros(self.layer.groups, width, width, dtype=torch.float64, device=device)
+        shape, device = (self.layer.groups, self.layer.width, self.layer.width), self.layer.parameter.device
+        self.sums = [torch.zeros(shape, dtype=torch.float64, device=device) for _ in range(2)]
+        self.samples = [0, 0]
 
     def add(self, value: Tensor) -> None:
-        """Add the layer's input of one batch."""
-        rows = self.layer.rows(value).to(self.sum)
-        self.sum.baddbmm_(rows.transpose(1, 2), rows)
+        """Add the layer's input of one batch; half of its images to each sum, or all of one image to one of them."""
+        rows = self.layer.rows(value).double()
+        images = len(value)
+        middle = rows.shape[1] * (images // 2) // images
+        if images == 1 and self.samples[0] < self.samples[1]:
+            middle = rows.shape[1]
+        for half, part in enumerate((rows[:, :middle], rows[:, middle:])):
+            self.sums[half].baddbmm_(part.transpose(1, 2), part)
+            self.samples[half] += part.shape[1]
 
     def fit(self, keep: Bools) -> None:
-        """Solve for the kept inputs, and write the result into the layer; the sums are not changed."""
-        kept = self.layer.kept(keep).to(self.sum.device)
-        rows = self.sum[:, kept]
-        self.layer.put(kept, rows[:, :, kept], rows @ self.layer.weight.double().transpose(1, 2))
+        """Fit the kept inputs to what the dropped ones gave, and write the result into the layer."""
+        layer = self.layer
+        kept = layer.kept(keep).to(layer.parameter.device)
+        first, second = (
+            self._products(total, samples, kept)
+            for total, samples in zip(self.sums, self.samples, strict=True)
+        )
+        layer.put(kept, best_change((first, second)))
+
+    def _products(self, total: Tensor, samples: int, kept: Tensor) -> Products:
+        dropped = torch.ones(self.layer.width, dtype=torch.bool, device=kept.device)
+        dropped[kept] = False
+        weight = self.layer.weight.double()[:, :, dropped].transpose(1, 2)
+        rows = total[:, kept]
+        lost = total[:, dropped][:, :, dropped] @ weight
+        return Products(rows[:, :, kept], rows[:, :, dropped] @ weight, float((weight * lost).sum()), samples)
 
 
 def _in_parts(losing: list[_NormalEquations]) -> Iterator[list[_NormalEquations]]:

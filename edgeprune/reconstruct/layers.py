@@ -13,8 +13,6 @@ from edgeprune.graph.flow import Consumer
 from edgeprune.importance.contributions import Geometry, geometry_of, places_of
 from edgeprune.importance.filters import has_own_weight
 
-RIDGE = 1e-6  # of the mean diagonal: keeps the fit solvable with duplicate channels
-
 
 class FittedLayer:
     """A convolution or linear layer, its input channels, and samples of its input.
@@ -83,25 +81,17 @@ class FittedLayer:
         """Return the indices along the weight's last axis that are kept."""
         return torch.from_numpy(np.flatnonzero(np.repeat(self.alive(keep), self._taps)))
 
-    def put(self, kept: Tensor, left: Tensor, right: Tensor) -> None:
-        """Solve left W'^T = right for each group, and write W' into the layer, with 0 for dropped inputs.
-
-        Weights that the samples do not determine keep their values.
+    def put(self, kept: Tensor, change: Tensor | None) -> None:
+        """Add a change to the weights that read kept inputs; those that read dropped ones become 0.
 
         Args:
             kept: (k,) indices of kept inputs along the weight's last axis.
-            left: (groups, k, k) products of the kept inputs.
-            right: (groups, k, outputs of a group), products of the kept inputs with the desired outputs.
+            change: (groups, k, outputs of a group); None for none.
         """
-        diagonal = left.diagonal(dim1=1, dim2=2)
-        ridge = RIDGE * diagonal.mean(1, keepdim=True) + 1e-12
-        diagonal.add_(ridge)
-        before = self.weight[:, :, kept].to(right).transpose(1, 2)
-        solved = torch.linalg.solve(left, right + ridge[:, :, None] * before)
-        if not bool(torch.isfinite(solved).all()):
-            return
         new = torch.zeros_like(self.weight)
-        new[:, :, kept] = solved.transpose(1, 2).to(new)
+        new[:, :, kept] = self.weight[:, :, kept]
+        if change is not None and bool(torch.isfinite(change).all()):
+            new[:, :, kept] = (new[:, :, kept].to(change) + change.transpose(1, 2)).to(new)
         with torch.no_grad():
             self.parameter.copy_(new.reshape(self.parameter.shape))
 

@@ -7,7 +7,7 @@ from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.importance.batches import Batches
 from edgeprune.importance.contributions import products_of
 from edgeprune.importance.filters import has_own_weight, named_tensor
-from edgeprune.reconstruct.layers import RIDGE
+from edgeprune.reconstruct.ridge import LEAST
 
 
 def by_scale(
@@ -41,7 +41,7 @@ def by_scale(
 def _factors(gram: np.ndarray, alive: Bools) -> np.ndarray:
     """Return w of min ||sum of all Z_c - sum over kept w_c Z_c||^2; 0 for dropped channels."""
     left = gram[np.ix_(alive, alive)]
-    left = left + np.eye(len(left)) * (RIDGE * np.diag(left).mean() + 1e-300)
+    left = left + np.eye(len(left)) * (LEAST * np.diag(left).mean() + 1e-300)
     factors = np.zeros(len(alive))
     factors[alive] = np.linalg.solve(left, gram[alive].sum(1))
     return factors if np.isfinite(factors).all() else alive.astype(float)

@@ -19,14 +19,13 @@ from edgeprune.importance.batches import Batches, Inputs, images_in, inputs_of, 
 from edgeprune.importance.filters import named_tensor
 from edgeprune.importance.sites import run_network
 from edgeprune.reconstruct.layers import FittedLayer, layers_of, weights_restored
+from edgeprune.reconstruct.ridge import Products, best_change
 from edgeprune.recording.record import VALUE
 from edgeprune.recording.taps import Tap
 
 FAINT = 1e-4  # smallest factor of a BatchNorm through which an error behind it can be compensated in front
 ROOM = 4 * 2**30  # bytes for the images' values: images beyond that are not used
 ALIVE = 4  # number of values as large as the largest that are in memory together
-MANY = 8  # samples for each unknown: with fewer, the fit to the shortcut's error would overfit
-ENOUGH = 2  # samples for each unknown: with fewer, a layer that loses no input keeps its weights
 
 
 @dataclass(frozen=True)
@@ -229,16 +228,17 @@ class Sequential:
         junction = self._junctions.get(node)
 
         def fit(value: Tensor) -> None:
-            kept = layer.kept(keep).to(value.device)
-            rows = layer.rows(value)[:, :, kept]
-            if not alive.any() or (alive.all() and rows.shape[1] < ENOUGH * len(kept)):
+            if not alive.any():
                 return
+            kept = layer.kept(keep).to(value.device)
+            rows = layer.rows(value)[:, :, kept].double()
             target = self._outputs[node]
-            if junction is not None and rows.shape[1] >= MANY * len(kept):
+            if junction is not None:
                 target = target + (self._added[node] - self._added_now[node]) / junction.scale
-            rows, target = rows.double(), target.double()
-            transposed = rows.transpose(1, 2)
-            layer.put(kept, transposed @ rows, transposed @ target)
+            missing = target.double() - rows @ layer.weight[:, :, kept].double().transpose(1, 2)
+            middle = rows.shape[1] * (len(value) // 2) // len(value)
+            halves = ((rows[:, :middle], missing[:, :middle]), (rows[:, middle:], missing[:, middle:]))
+            layer.put(kept, best_change((Products.of(*halves[0]), Products.of(*halves[1]))))
 
         return fit
 
