@@ -308,10 +308,11 @@ def with_rounds(result: BenchResult, session: Session, first: int = 0) -> BenchR
     Args:
         result: so far.
         session: with the rounds.
-        first: of the pairs of rounds that the models' numbers are of; the machine's report is of all.
+        first: the pair of rounds from which on they count.
     """
-    sample = session.rounds[session.names[0]][0]
-    rounds = [reply for name in session.names for reply in session.rounds[name]]
+    counted = {name: session.rounds[name][first:] for name in session.names}
+    sample = counted[session.names[0]][0]
+    rounds = [reply for name in session.names for reply in counted[name]]
     paused = [interruption([reply]) for reply in rounds]
     settings = msgspec.structs.replace(
         result.settings,
@@ -324,7 +325,7 @@ def with_rounds(result: BenchResult, session: Session, first: int = 0) -> BenchR
     files = session.originals or session.files
     models = {
         name: msgspec.structs.replace(
-            model_report(session.files[name], session.rounds[name][first:], session.options.batch),
+            model_report(session.files[name], counted[name], session.options.batch),
             file=str(files[name]),
         )
         for name in session.names

@@ -212,7 +212,7 @@ def _course(course: SustainedReport | None) -> list[Block]:
         (at, m.warmest_c) for at, m in zip(numbers, course.minutes, strict=True) if m.warmest_c is not None
     ]
     if degrees:
-        warmest = Series("warmest zone", degrees, "other")
+        warmest = Series("warmest zone", degrees, "baseline")
         chart = line_chart(
             [warmest], title="Temperature minute by minute", x_title="minutes of load", y_title="degrees C"
         )
