@@ -51,7 +51,7 @@ def ranges_of(
 
 
 def _latencies(graph: Graph, tables: dict[Path, Table], *, required: bool) -> list[tuple[Path, Range]]:
-    """Return the range by each table that covers the network; where one is ``required``, raise for one that does not."""
+    """Return the range by each table that covers the network; a ``required`` one that does not is an error."""
     image = graph.inputs[0] if len(graph.inputs) == 1 else None
     if not isinstance(image, Tensor) or image.dim() != 4:
         if required:

@@ -1,25 +1,27 @@
 """A measurement under lasting load: when it is steady, what was lost by then, and the figures of that state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
-from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 import pytest
 from boards.stand_in import build, cooling_device, lock_clocks, zones
 from click.testing import CliRunner
+from edgeprune_target.__main__ import parser
 from edgeprune_target.cooling import cool_down
 from edgeprune_target.errors import TargetError
+from edgeprune_target.measure import measure
 
 from bench.conftest import a_round, a_state
-from bench.test_boards import FastBoard
 from bench.test_detect import with_fake_runtime
 from edgeprune.bench import bench_run
 from edgeprune.bench import run as bench_module
 from edgeprune.bench.files import loose_files
+from edgeprune.bench.local import LocalTransport
 from edgeprune.bench.options import BenchOptions
+from edgeprune.bench.process import OnEvent, ignore_event
 from edgeprune.bench.sustained import first_steady_pair, last_third, sustained_report
 from edgeprune.cli import main
 from edgeprune.errors import BenchError
@@ -28,14 +30,12 @@ from edgeprune.report.blocks import Figure
 from edgeprune.report.measurements import measurement
 from edgeprune.reporting.course import course_table
 
-FASTER = 400  # ten minutes of load in one and a half seconds
-
 
 def course(baseline_ms: list[float], pruned_ms: list[float], round_s: float = 10.0) -> Any:
     """The report of rounds whose inferences all take these times."""
 
     def rounds(times: list[float]) -> list[dict[str, Any]]:
-        return [a_round([round(ms * 1e6)] * round(round_s * 1000 / ms)) for ms in times]
+        return [{**a_round([round(ms * 1e6)] * 20), "window_s": round_s} for ms in times]
 
     return sustained_report({"baseline": rounds(baseline_ms), "pruned": rounds(pruned_ms)}, 600)
 
@@ -97,21 +97,32 @@ def test_power_temperature_and_clock_of_a_minute() -> None:
     )
 
 
-class ThrottlingBoard(FastBoard):
-    """The runner on a fast clock, which goes half as fast again once three minutes of load are over."""
+LATENCY_NS = {"baseline": 400_000_000, "pruned": 200_000_000}
 
-    load_s, hot = 0.0, False
 
-    def call(self, verb: str, arguments: Any, on_event: Any = print) -> Any:
+class ThrottlingBoard(LocalTransport):
+    """The runner on a made-up clock: inferences take half as long again once three minutes of load are over."""
+
+    load_s = 0.0
+
+    def call(self, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
         if verb != "measure":
             return super().call(verb, arguments, on_event)
-        self.hot = self.hot or self.load_s >= 180
-        speed = FASTER * (1.5 if self.hot else 1.0)
-        reply = self.measured(verb, arguments, lambda: int(perf_counter_ns() * speed))
-        self.load_s += sum(reply["samples_ns"]) / 1e9
-        if self.load_s >= 180:
+        options = parser().parse_args([verb, *arguments])
+        hot = self.load_s >= 180
+        if hot:
             zones(Path(self.root), {"cpu-thermal": 97_000, "gpu-thermal": 80_000})
             cooling_device(Path(self.root), 1, "cpufreq-cpu0", 2)
+        latency_ns = round(LATENCY_NS[Path(options.model).stem] * (1.5 if hot else 1.0))
+        calls = count(1)  # of the window, then of the round; after them every second one ends an inference
+        reply = measure(
+            options.model,
+            runtime=options.runtime,
+            seconds=options.seconds,
+            root=self.root,
+            clock=lambda: next(calls) // 2 * latency_ns,
+        )
+        self.load_s += options.seconds
         return reply
 
 
@@ -126,9 +137,9 @@ def throttling(
     monkeypatch.setattr("edgeprune_target.measure.IDLE_S", 0.001)
     monkeypatch.setattr("edgeprune.bench.session.MOST_PAUSED", 10.0)
     monkeypatch.setattr("edgeprune.bench.session.Session.chosen", with_fake_runtime)
-    models = fake_models({"latency_ns": 400_000}, {"latency_ns": 200_000})
+    models = fake_models({"latency_ns": 0}, {"latency_ns": 0})
     monkeypatch.setattr(bench_module, "exported_files", lambda folder: loose_files(models))
-    monkeypatch.setattr(bench_module, "LocalTransport", lambda: ThrottlingBoard(root))
+    monkeypatch.setattr(bench_module, "LocalTransport", lambda: ThrottlingBoard(root=str(root)))
     return tmp_path / "run"
 
 
@@ -136,14 +147,13 @@ def test_ten_minutes_on_a_board_that_throttles(throttling: Path) -> None:
     result = bench_run(throttling, device="jetson", sustained="10m", accuracy=False, threads=1)
     report = result.sustained
     assert report is not None and report.steady and len(report.minutes) >= 10
-    assert report.steady_from_s == pytest.approx(190, abs=25)
-    assert all(1.3 < slowdown < 1.8 for slowdown in report.slowdown.values())
+    assert report.steady_from_s == pytest.approx(180, rel=0.01)  # nine pairs of 20 s
+    assert report.slowdown == {"baseline": pytest.approx(1.5), "pruned": pytest.approx(1.5)}
     # the numbers are of the steady state alone: the samples, and the speedup of as many pairs
     pairs = [len(model.samples_ns) for model in result.models.values()]
     assert result.speedup is not None and pairs == [30 - report.steady_pair] * 2 == [result.speedup.pairs] * 2
-    assert result.models["pruned"].latency_ms.p50 == pytest.approx(
-        report.minutes[-1].models["pruned"].p50, rel=0.1
-    )
+    assert result.models["pruned"].latency_ms.p50 == pytest.approx(300.0)
+    assert result.speedup.value == pytest.approx(2.0)
     codes = {warning.code for warning in result.warnings}
     assert {"slowed_down", "hot", "throttled"} <= codes and "warming_up" not in codes
     first, last = report.minutes[0], report.minutes[-1]
