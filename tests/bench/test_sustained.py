@@ -101,7 +101,7 @@ LATENCY_NS = {"baseline": 400_000_000, "pruned": 200_000_000}
 
 
 class ThrottlingBoard(LocalTransport):
-    """The runner on a made-up clock: inferences take half as long again once three minutes of load are over."""
+    """The runner on a made-up clock: inferences take half as long again after 150 s of load."""
 
     load_s = 0.0
 
@@ -109,7 +109,7 @@ class ThrottlingBoard(LocalTransport):
         if verb != "measure":
             return super().call(verb, arguments, on_event)
         options = parser().parse_args([verb, *arguments])
-        hot = self.load_s >= 180
+        hot = self.load_s >= 150
         if hot:
             zones(Path(self.root), {"cpu-thermal": 97_000, "gpu-thermal": 80_000})
             cooling_device(Path(self.root), 1, "cpufreq-cpu0", 2)
@@ -143,15 +143,15 @@ def throttling(
     return tmp_path / "run"
 
 
-def test_ten_minutes_on_a_board_that_throttles(throttling: Path) -> None:
-    result = bench_run(throttling, device="jetson", sustained="10m", accuracy=False, threads=1)
+def test_five_minutes_on_a_board_that_throttles(throttling: Path) -> None:
+    result = bench_run(throttling, device="jetson", sustained="5m", accuracy=False, threads=1)
     report = result.sustained
-    assert report is not None and report.steady and len(report.minutes) >= 10
-    assert report.steady_from_s == pytest.approx(180, rel=0.01)  # nine pairs of 20 s
+    assert report is not None and report.steady and len(report.minutes) >= 5
+    assert report.steady_pair == 12 and report.steady_from_s == pytest.approx(150, rel=0.05)
     assert report.slowdown == {"baseline": pytest.approx(1.5), "pruned": pytest.approx(1.5)}
     # the numbers are of the steady state alone: the samples, and the speedup of as many pairs
     pairs = [len(model.samples_ns) for model in result.models.values()]
-    assert result.speedup is not None and pairs == [30 - report.steady_pair] * 2 == [result.speedup.pairs] * 2
+    assert result.speedup is not None and pairs == [24 - report.steady_pair] * 2 == [result.speedup.pairs] * 2
     assert result.models["pruned"].latency_ms.p50 == pytest.approx(300.0)
     assert result.speedup.value == pytest.approx(2.0)
     codes = {warning.code for warning in result.warnings}
@@ -165,7 +165,7 @@ def test_ten_minutes_on_a_board_that_throttles(throttling: Path) -> None:
     written = BenchResult.read(throttling / "bench" / f"{result.device.name}.json")
     assert written.sustained == report
     figures = [str(block.svg) for block in measurement(written).blocks if isinstance(block, Figure)]
-    assert sum("minute by minute" in chart and chart.count("<circle") >= 10 for chart in figures) == 2
+    assert sum("minute by minute" in chart and chart.count("<circle") >= 5 for chart in figures) == 2
 
 
 # --- cooling down -----------------------------------------------------------------------------------------
