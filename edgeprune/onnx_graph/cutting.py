@@ -85,7 +85,9 @@ class _Cut:
             else:
                 self._node(node, path)
         _write_shapes(self._values)
-        return self._values.edits.finish(self._movers.regathering.replaced)
+        return self._values.edits.finish(
+            {*self._movers.regathering.replaced, *self._values.network.aliases_read}
+        )
 
     # --- nodes ---------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ class OnnxFile:
         model: what onnx read; its tensors hold their data.
         name: for messages.
         external: names of the initializers that lay outside of the file.
+        aliases: result of an Identity -> the constant that it passes on; exporters merge equal weights by these.
     """
 
     def __init__(self, model: ModelProto, name: str, external: frozenset[str] = frozenset()) -> None:
@@ -38,7 +39,17 @@ class OnnxFile:
             for node in model.graph.node
             if node.op_type == "Constant" and node.domain in STANDARD
         }
+        self.aliases: dict[str, str] = {}
+        self._find_aliases()
         self.opset = next((o.version for o in model.opset_import if o.domain in STANDARD), 0)
+
+    def _find_aliases(self) -> None:
+        outputs = {value.name for value in self.model.graph.output}
+        for node in self.model.graph.node:
+            if node.op_type == "Identity" and node.domain in STANDARD and node.output[0] not in outputs:
+                source = self.source_of(node.input[0])
+                if source in self._initializers or source in self._constants:
+                    self.aliases[node.output[0]] = source
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OnnxFile":
         return self  # networks share it: whoever changes it takes a `copy` first
@@ -55,16 +66,23 @@ class OnnxFile:
 
     def is_constant(self, name: str) -> bool:
         """Return whether a value is written in the file."""
-        return name in self._initializers or name in self._constants
+        source = self.source_of(name)
+        return source in self._initializers or source in self._constants
+
+    def source_of(self, name: str) -> str:
+        """Return the constant that a name stands for."""
+        return self.aliases.get(name, name)
 
     def array(self, name: str) -> NDArray[Any]:
         """Return the numbers of a constant."""
+        name = self.source_of(name)
         if name in self._initializers:
             return numpy_helper.to_array(self._initializers[name])
         return constant_of(self._constants[name])
 
     def element_type(self, name: str) -> int:
         """Return the type of a constant's elements, as `onnx.TensorProto` numbers them."""
+        name = self.source_of(name)
         if name in self._initializers:
             return int(self._initializers[name].data_type)
         return int(onnx.helper.np_dtype_to_tensor_dtype(self.array(name).dtype))

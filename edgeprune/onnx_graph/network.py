@@ -151,9 +151,10 @@ class OnnxNetwork(nn.Module):
         self._host_constants: dict[str, NDArray[Any]] = {}
         self._evaluators: dict[str, ReferenceEvaluator] = Shared()
         self._readers = _readers(file)
+        self._reading: dict[str, list[str]] | None = None
         self._hosts: set[str] = set()
         for number, node in enumerate(file.model.graph.node):
-            if node.op_type == "Constant" and node.domain in STANDARD:
+            if node.output[0] in file.aliases or node.op_type == "Constant" and node.domain in STANDARD:
                 continue
             self._add(number, node)
         self._last_use = self._last_uses()
@@ -185,7 +186,9 @@ class OnnxNetwork(nn.Module):
                 label = _LABELS.get(node.op_type, {}).get(position, f"input_{position}")
                 module.hold(position, label, self._laid(constant, axes))
                 rank = self.file.array(constant).ndim
-                self.forms[f"{path}.{label}"] = Form(constant, axes, rank, node.output[0], position)
+                self.forms[f"{path}.{label}"] = Form(
+                    self.file.source_of(constant), axes, rank, node.output[0], position
+                )
         return module
 
     def _alone(self, node: onnx.NodeProto, path: str, reason: str) -> Alone:
@@ -199,7 +202,9 @@ class OnnxNetwork(nn.Module):
             if self._is_parameter(name):
                 axes = tuple(range(self.file.array(name).ndim))
                 module.register_parameter(f"input_{number}", nn.Parameter(self._laid(name, axes)))
-                self.forms[f"{path}.input_{number}"] = Form(name, axes, len(axes), node.output[0], None)
+                self.forms[f"{path}.input_{number}"] = Form(
+                    self.file.source_of(name), axes, len(axes), node.output[0], None
+                )
         return module
 
     def _free_name(self, node: onnx.NodeProto, number: int) -> str:
@@ -290,8 +295,19 @@ class OnnxNetwork(nn.Module):
 
     def readers_of(self, constant: str) -> list[str]:
         """Return the first results of the nodes that read a constant, and '' for the graph's own outputs."""
-        readers = [node.output[0] for node, _ in self.steps if constant in names_read(node)]
-        return [*readers, *([""] if constant in self._outputs else [])]
+        if self._reading is None:
+            self._reading = defaultdict(list)
+            for node, _ in self.steps:
+                for name in dict.fromkeys(map(self.file.source_of, names_read(node))):
+                    self._reading[name].append(node.output[0])
+        return [*self._reading.get(constant, ()), *([""] if constant in self._outputs else [])]
+
+    @property
+    def aliases_read(self) -> set[str]:
+        """The other names of constants that nodes read them by."""
+        return {
+            name for node in self.file.model.graph.node for name in node.input if name in self.file.aliases
+        }
 
     def written(self, name: str, tensor: Tensor) -> NDArray[Any]:
         """Return a weight as the file has it: the very numbers of the file where they are unchanged.

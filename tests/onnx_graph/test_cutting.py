@@ -322,3 +322,50 @@ def test_sizes_that_are_multiplied_by_factors_stay_numbers() -> None:
     cut = cut_file(network, graph, plan, second=(torch.randn(3, 3, 8, 10),)).file
     assert [n.op_type for n in cut.model.graph.node] == [n.op_type for n in nodes]
     _compare(cut, zeroed(network, graph, plan), (x,))
+
+
+def test_equal_weights_that_an_exporter_merged_are_cut_by_each_layer_as_it_needs(tmp_path: Path) -> None:
+    """Three biases are one constant, which the second and third layer read through an Identity."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w0": rng.normal(size=(6, 3, 1, 1)), "w1": rng.normal(size=(6, 6, 1, 1)), "w2": rng.normal(size=(6, 6, 1, 1)),
+        "w3": rng.normal(size=(2, 6, 1, 1)), "bias": rng.normal(size=6),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Identity", ["bias"], ["same"], name="merged"),
+        helper.make_node("Identity", ["same"], ["again"], name="merged again"),
+        helper.make_node("Conv", ["x", "w0", "bias"], ["a"], name="a"),
+        helper.make_node("Conv", ["a", "w1", "same"], ["b"], name="b"),
+        helper.make_node("Conv", ["b", "w2", "again"], ["c"], name="c"),
+        helper.make_node("Conv", ["c", "w3"], ["y"], name="d"),
+    ]
+    graph = helper.make_graph(
+        nodes, "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 2, 4, 4])],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "net.onnx")
+    inputs = (torch.randn(2, 3, 4, 4),)
+    file = read(tmp_path / "net.onnx")
+    network = network_of(file, *inputs)
+    channels = build_graph(network, inputs)
+    assert [group.size for group in channels.groups] == [6, 6, 6]
+    everything = cut_file(network, channels, Plan.everything(channels))
+    assert everything.file.model.SerializeToString() == file.model.SerializeToString()
+    for dropped in ([0, 1], [7, 8, 9], [12], [3, 8, 9, 13], [2, 3, 8, 9, 14, 15]):
+        keep = np.ones(18, dtype=bool)
+        keep[dropped] = False
+        cut = cut_file(network, channels, Plan.of(channels, keep))
+        masks = keep.reshape(3, 6)
+        # In numpy: each layer's own channels of the bias.
+        value = inputs[0].double().numpy()
+        for number, name in enumerate(("w0", "w1", "w2")):
+            value = np.einsum("oi,nihw->nohw", weights[name][:, :, 0, 0], value) + weights["bias"].reshape(
+                1, -1, 1, 1
+            )
+            value = value * masks[number].reshape(1, -1, 1, 1)
+        expected = np.einsum("oi,nihw->nohw", weights["w3"][:, :, 0, 0], value)
+        (outputs,) = outputs_of(cut.file.model, inputs)
+        assert np.abs(outputs - expected).max() < 1e-5 * np.abs(expected).max()
