@@ -16,13 +16,14 @@ def removable(graph: Graph) -> list[tuple[int, ...]]:
     in a chain is not.
     """
     removable_sets: dict[tuple[int, ...], None] = {}
+    written_by = _calls_of_groups(graph)
     for group in graph.groups:
         keep = np.ones(graph.classes, dtype=bool)
         keep[group.classes] = False
         removed = {group.index}
         while True:
             liveness = liveness_of(graph.flow, graph.class_of, keep)
-            idle = {other.index for other in graph.groups if _idle(other.index, graph, liveness)}
+            idle = {index for index, calls in enumerate(written_by) if _idle(calls, liveness)}
             if idle <= removed:
                 break
             removed |= idle
@@ -33,9 +34,15 @@ def removable(graph: Graph) -> list[tuple[int, ...]]:
     return list(removable_sets)
 
 
-def _idle(index: int, graph: Graph, liveness: Liveness) -> bool:
-    names = set(graph.groups[index].producers)
-    calls = [node for node in graph.nodes if CALL in node.meta and not names.isdisjoint(_layers(graph, node))]
+def _calls_of_groups(graph: Graph) -> list[list[fx.Node]]:
+    """Return for each group the calls that write its channels."""
+    layers = [(node, set(_layers(graph, node))) for node in graph.nodes if CALL in node.meta]
+    return [
+        [node for node, names in layers if not names.isdisjoint(group.producers)] for group in graph.groups
+    ]
+
+
+def _idle(calls: list[fx.Node], liveness: Liveness) -> bool:
     return bool(calls) and not any(call in liveness.working for call in calls)
 
 

@@ -21,12 +21,14 @@ class Measured:
         baseline_ms, pruned_ms: that percentile of the samples.
         speedup: of the pruned model, with the ends of its interval.
         percentile: 50, or 10 where something disturbed the medians.
+        glance: whether a few rounds had to do, perhaps of files that were exported in haste.
     """
 
     baseline_ms: float
     pruned_ms: float
     speedup: tuple[float, float, float]
     percentile: int = 50
+    glance: bool = False
 
     @property
     def share(self) -> float:
@@ -40,6 +42,7 @@ class Measured:
             "pruned_ms": self.pruned_ms,
             "speedup": list(self.speedup),
             "percentile": self.percentile,
+            "glance": self.glance,
         }
 
 

@@ -13,10 +13,11 @@ from edgeprune.budget import Budget, Solver, Target, need_device
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.plan import Plan
+from edgeprune.latency.blocks import removable
 from edgeprune.latency.calibrate import Attempt, Measured
 from edgeprune.latency.end_to_end import Look
 from edgeprune.latency.knapsack import KnapsackSolver
-from edgeprune.latency.planning import Calibration, PlanningClock
+from edgeprune.latency.planning import Calibration, PlanningClock, WatchedCost
 from edgeprune.latency.predict import LatencyModel, MsByWidths
 from edgeprune.latency.shapes import Model
 from edgeprune.latency.table import ASSUMED_ON, Table
@@ -24,6 +25,7 @@ from edgeprune.latency.width_costs import PerFlop
 from edgeprune.resources.latency import LATENCY, Latency
 
 Floats = NDArray[np.float64]
+Blocks = list[tuple[int, ...]]
 
 
 class Measure(Protocol):
@@ -62,6 +64,7 @@ class LatencyEstimator:
     model: Model
     table: Table
     _last: tuple[Graph, LatencyModel] | None = None
+    _blocks: tuple[Graph, Blocks] | None = None
 
     def on(self, graph: Graph) -> LatencyModel:
         """Return the latency model of the original, or of a model that was cut from it."""
@@ -71,6 +74,12 @@ class LatencyEstimator:
             removed_layers = {name.removesuffix(".weight") for name in removed if name.endswith(".weight")}
             self._last = graph, LatencyModel(graph, self.model.without(removed_layers), self.table)
         return self._last[1]
+
+    def blocks(self, graph: Graph) -> Blocks:
+        """Return the blocks that can be removed completely; every plan of a model asks for the same."""
+        if self._blocks is None or self._blocks[0] is not graph:
+            self._blocks = graph, removable(graph)
+        return self._blocks[1]
 
 
 class LatencyOn(Latency):
@@ -224,6 +233,7 @@ class TimeSolver(Solver):
         if all(budget.cost(kind, graph) <= goal for kind, goal in plain.items()):
             return Plan.everything(graph)
         costs: dict[str, Any] = {kind: budget.resource(kind).by_widths(graph) for kind in plain}
+        costs[LATENCY] = WatchedCost(costs[LATENCY], self.clock)
         if PER_FLOP in goals:
             originals = budget.originals[LATENCY], budget.originals["flops"]
             costs[PER_FLOP] = PerFlop(costs[LATENCY], graph.by_widths("flops"), *originals)
@@ -233,7 +243,7 @@ class TimeSolver(Solver):
         steps = budget.steps(graph)
         return KnapsackSolver(
             graph, scores, costs, goals, steps=steps, floor=budget.floor, spend=spend,
-            blocks=None if self.blocks else (),
+            blocks=self.estimator.blocks(graph) if self.blocks else (),
         ).plan()  # fmt: skip
 
     def finalize(self, budget: Budget, graph: Graph, scores: Floats) -> Plan:
@@ -308,8 +318,9 @@ class TimeSolver(Solver):
         """Describe the measurement of the final plan in words."""
         result, (low, high) = best.measured, best.measured.speedup[1:]
         by = "" if result.percentile == 50 else f", by {result.percentile}th percentiles"
+        how = f"at a glance{by}" if result.glance else f"end to end{by}"
         note = (
-            f"measured end to end{by}: {result.pruned_ms:.4g} ms of {result.baseline_ms:.4g} ms, "
+            f"measured {how}: {result.pruned_ms:.4g} ms of {result.baseline_ms:.4g} ms, "
             f"{result.speedup[0]:.3f} times as fast ({low:.3f} to {high:.3f}); the table said {1 / predicted:.3f}"
         )
         return note if best.met else f"{note}; {self._missed(budget, best)}"

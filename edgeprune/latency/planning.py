@@ -4,9 +4,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
+from edgeprune.errors import TargetError
+from edgeprune.graph.classes import Ints
 from edgeprune.graph.plan import Plan
 from edgeprune.latency.calibrate import Attempt, Choose, Measured, calibrate_to_target
 from edgeprune.latency.end_to_end import Look, PairedTimes
@@ -15,6 +18,7 @@ from edgeprune.processes.progress import ProgressCallback, no_progress
 
 PLAN_SECONDS = 120.0
 REPORTED_EVERY_S = 0.5
+CALLS_PER_TICK = 256
 FAR = 0.1  # from the target, as a fraction of it: a plan that is farther is not worth more than a glance
 
 
@@ -28,11 +32,13 @@ class PlanningClock:
         limit_s: after this time no further plan is tried.
         progress: called with (seconds so far, ``limit_s``, what is done).
         now: returns seconds; a test gives its own.
+        may_stop: whether there is a plan already, so that choosing another may end when the time is up.
     """
 
     limit_s: float = PLAN_SECONDS
     progress: ProgressCallback = no_progress
     now: Callable[[], float] = time.monotonic
+    may_stop: bool = False
     _started: float | None = field(default=None, repr=False)
     _text: str = field(default="", repr=False)
     _reported: float = field(default=float("-inf"), repr=False)
@@ -40,7 +46,7 @@ class PlanningClock:
     @contextmanager
     def running(self) -> Iterator["PlanningClock"]:
         """Start the clock, and report at the end that the plan is there."""
-        self._started = self.now()
+        self._started, self.may_stop = self.now(), False
         yield self
         self.progress(self.limit_s, self.limit_s, "widths chosen")
         self._started = None
@@ -68,9 +74,43 @@ class PlanningClock:
         self.progress(min(self.elapsed_s, self.limit_s), self.limit_s, text)
 
     def tick(self) -> None:
-        """Report that the same thing is still being done; cheap enough for an inner loop."""
-        if self._started is not None and self.now() - self._reported > REPORTED_EVERY_S:
-            self.report(self._text)
+        """Report that the same thing is still being done; cheap enough for an inner loop.
+
+        Raises:
+            TargetError: the time is up, and there is a plan already (`may_stop`).
+        """
+        if self._started is None or self.now() - self._reported <= REPORTED_EVERY_S:
+            return
+        if self.may_stop and self.left_s <= 0 and world().size == 1:
+            raise TargetError("the time for planning is up")
+        self.report(self._text)
+
+
+@dataclass
+class WatchedCost:
+    """A latency by widths that a solver asks for very often: the clock ticks meanwhile."""
+
+    cost: Any
+    clock: PlanningClock
+    _calls: int = 0
+
+    def __call__(self, widths: Ints) -> float:
+        """Return the latency at these widths, ms."""
+        return float(self.cost(widths))
+
+    def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:
+        """Return the latency after some groups change their width.
+
+        Args:
+            widths: (groups,) channels of each group.
+            before: the latency there, ms.
+            groups: that change.
+            to: their new widths.
+        """
+        self._calls += 1
+        if self._calls % CALLS_PER_TICK == 0:
+            self.clock.tick()
+        return float(self.cost.moved(widths, before, groups, to))
 
 
 @dataclass
@@ -108,6 +148,7 @@ class Calibration:
         return closer, [closer if attempt is best else attempt for attempt in attempts]
 
     def _chosen(self, share: float) -> tuple[Plan, float]:
+        self.clock.may_stop = self._plans > 0
         self._plans += 1
         self.clock.report(f"plan {self._plans}: choosing widths")
         return self.choose(share)

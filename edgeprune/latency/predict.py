@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,11 @@ class Timed:
     entry: Entry
     inputs: Ints | None
     outputs: Ints | None
+
+    @cached_property
+    def key(self) -> str:
+        """The shape's key, which takes long to write out."""
+        return self.entry.shape.key
 
 
 @dataclass
@@ -101,7 +107,7 @@ class LatencyModel:
             inputs: channels.
             outputs: channels.
         """
-        key = (timed.entry.shape.key, inputs, outputs)
+        key = (timed.key, inputs, outputs)
         if key not in self._known:
             self._known[key] = timed.entry.at(inputs, outputs)
         return self._known[key]
@@ -156,6 +162,8 @@ class MsByWidths:
         rows = group_shares([vector for _, vector in model.others], model.graph)
         self.still = float((weights * still / lengths).sum()) if len(weights) else 0.0
         self.slope = (weights / lengths) @ rows if len(weights) else np.zeros(len(model.graph.groups))
+        self.slopes: list[float] = self.slope.tolist()
+        self._start = _Start(b"", [], {})
 
     def __call__(self, widths: Ints) -> float:
         """Return the latency at these widths, ms."""
@@ -166,25 +174,43 @@ class MsByWidths:
     def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:
         """Return the latency after some groups change their width.
 
+        Many moves start from the same widths, at which each layer is looked up once.
+
         Args:
             widths: (groups,) channels of each group.
             before: the latency there, ms.
             groups: that change.
             to: their new widths.
         """
-        old = widths.tolist()
-        new = list(old)
+        start = self._start_at(widths)
+        new = list(start.counts)
         change = 0.0
         for group, width in zip(groups, to, strict=True):
             new[group] = width
-            change += float(self.slope[group]) * (width - old[group])
+            change += self.slopes[group] * (width - start.counts[group])
         for number in {number for group in groups for number in self.near[group]}:
-            change += self._layer(number, new) - self._layer(number, old)
+            if number not in start.layers:
+                start.layers[number] = self._layer(number, start.counts)
+            change += self._layer(number, new) - start.layers[number]
         return before + self.model.correction * change
 
+    def _start_at(self, widths: Ints) -> "_Start":
+        key = widths.tobytes()
+        if self._start.key != key:
+            self._start = _Start(key, widths.tolist(), {})
+        return self._start
+
     def _layer(self, number: int, counts: list[int]) -> float:
-        inputs, outputs = (side.width(counts) for side in self.sides[2 * number : 2 * number + 2])
+        inputs, outputs = self.sides[2 * number].width(counts), self.sides[2 * number + 1].width(counts)
         return self.model.layer_ms(self.model.timed[number], inputs, outputs)
+
+
+class _Start(NamedTuple):
+    """Widths from which moves start: their bytes, as a list, and the ms of the layers that were looked up."""
+
+    key: bytes
+    counts: list[int]
+    layers: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -200,6 +226,9 @@ class _Side:
         return cls(base, tuple((int(g), float(rows[g])) for g in np.flatnonzero(rows)))
 
     def width(self, counts: list[int]) -> int:
+        if len(self.groups) == 1:  # most layers
+            ((group, share),) = self.groups
+            return self.base + round(share * counts[group])
         return self.base + round(sum(share * counts[group] for group, share in self.groups))
 
 

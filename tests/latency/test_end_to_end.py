@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 from measured import MODEL, changed
-from torch import nn
+from torch import Tensor, nn
 
 from edgeprune.bench.options import BenchOptions
 from edgeprune.devices import load_device
 from edgeprune.latency.bench_target import BenchTarget
-from edgeprune.latency.end_to_end import EndToEndTimer, PairedTimes
+from edgeprune.latency.end_to_end import SLOW_EXPORT_S, EndToEndTimer, Look, PairedTimes
 from edgeprune.records.bench import BenchResult
 
 QUIET = PairedTimes(10.0, 5.0, 2.0, 1.98, 2.02, 50)
@@ -87,3 +88,64 @@ def test_the_surer_of_medians_and_fast_samples_counts(
     found = EndToEndTimer(nn.Identity(), (3, 8, 8), site).times(nn.Identity())
     assert found.percentile == percentile and found.baseline_ms == (10.0 if percentile == 50 else 9.9)
     assert found.value == (2.0 if percentile == 50 else 1.9)
+
+
+FAR, NEAR = Look(lambda times: True), Look(lambda times: False)
+
+
+def test_a_plan_far_from_the_target_is_glanced_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    timer, left = whole_of(monkeypatch, [UNSTEADY, QUIET])
+    assert timer.times(nn.Identity(), FAR) == UNSTEADY._replace(glance=True) and left == [QUIET]
+
+
+def test_a_plan_near_the_target_is_measured_after_the_glance(monkeypatch: pytest.MonkeyPatch) -> None:
+    timer, left = whole_of(monkeypatch, [UNSTEADY, QUIET])
+    assert timer.times(nn.Identity(), NEAR) == QUIET and not left
+
+
+def test_no_further_try_begins_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([5.0, -1.0])
+    timer, left = whole_of(monkeypatch, [QUIET, UNSTEADY, QUIET])
+    assert timer.times(nn.Identity(), Look(lambda times: False, lambda: next(seconds))) == UNSTEADY
+    assert left == [QUIET]
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).mean((2, 3))
+
+
+class Unwritable(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.jit.is_tracing():
+            raise TypeError("not by that exporter")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("took_s", "network", "suffix"),
+    [(0.1, Small, ""), (SLOW_EXPORT_S + 1, Small, "-in-haste"), (SLOW_EXPORT_S + 1, Unwritable, "")],
+)
+def test_where_exports_take_long_a_glance_is_at_files_written_in_haste(
+    monkeypatch: pytest.MonkeyPatch, took_s: float, network: type[nn.Module], suffix: str
+) -> None:
+    """Both of the same kind, and what counts in the end is measured with the real files."""
+    pairs: list[tuple[str, str]] = []
+
+    def times(self: EndToEndTimer, pruned: Path, *rest: object) -> list[PairedTimes]:
+        pairs.append((rest[-1].stem, pruned.stem))  # type: ignore[attr-defined]
+        return [QUIET]
+
+    monkeypatch.setattr("edgeprune.backends.onnx.Onnx.convert", lambda *_: {})
+    monkeypatch.setattr(EndToEndTimer, "_times", times)
+    site = BenchTarget(None, load_device("cpu"), 2, 1, {})  # type: ignore[arg-type]
+    timer = EndToEndTimer(network(), (3, 8, 8), site)
+    _ = timer.baseline_file
+    timer.export_s = took_s
+    monkeypatch.setattr(EndToEndTimer, "baseline_file", timer.path("baseline"))
+    timer.times(network(), NEAR)
+    assert pairs == [(f"baseline{suffix}", f"pruned{suffix}"), ("baseline", "pruned")]

@@ -5,10 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from edgeprune.errors import TargetError
+from edgeprune.graph.classes import Ints
 from edgeprune.graph.plan import Plan
 from edgeprune.latency.calibrate import Measured
 from edgeprune.latency.end_to_end import Look, PairedTimes
-from edgeprune.latency.planning import Calibration, PlanningClock
+from edgeprune.latency.planning import CALLS_PER_TICK, Calibration, PlanningClock, WatchedCost
 
 
 class Watch:
@@ -133,3 +135,31 @@ def test_an_inner_loop_reports_now_and_then() -> None:
             watch.seconds += 0.2
             clock.tick()
     assert [text for _, _, text in reports] == ["choosing"] * 4 + ["widths chosen"]
+
+
+def test_choosing_stops_when_the_time_is_up_and_there_is_a_plan() -> None:
+    watch = Watch()
+    clock = PlanningClock(10.0, now=watch)
+    cost = WatchedCost(ByHand(), clock)
+    widths = np.array([4, 8])
+
+    def asks_often() -> float:
+        return max(cost.moved(widths, 12.0, (0,), (2,)) for _ in range(2 * CALLS_PER_TICK))
+
+    with clock.running():
+        watch.seconds += 11
+        assert asks_often() == 10.0 == cost(np.array([2, 8]))  # there is none yet
+        clock.may_stop = True
+        watch.seconds += 1
+        with pytest.raises(TargetError, match="the time for planning is up"):
+            asks_often()
+
+
+class ByHand:
+    """A millisecond for each channel."""
+
+    def __call__(self, widths: Ints) -> float:
+        return float(widths.sum())
+
+    def moved(self, widths: Ints, before: float, groups: tuple[int, ...], to: tuple[int, ...]) -> float:
+        return before + sum(new - int(widths[group]) for group, new in zip(groups, to, strict=True))
