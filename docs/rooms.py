@@ -39,7 +39,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("training", ["learned"]),
     ("training", ["methods"]),
     ("front", ["pruner"]),
-    ("front", ["api", "train_prune", "integrations", "post_training"]),
+    ("front", ["api", "train_prune", "integrations", "post_training", "sensitivity"]),
     ("front", ["comparison"]),
     ("front", ["search", "report"]),
     ("front", ["cli"]),

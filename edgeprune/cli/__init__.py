@@ -11,9 +11,10 @@ comparing.py compare, verify
 searching.py search
 files.py     prune
 reports.py   report
+judging.py   sensitivity
 """
 
-from edgeprune.cli import comparing, devices, files, models, reports, searching, training
+from edgeprune.cli import comparing, devices, files, judging, models, reports, searching, training
 from edgeprune.cli.base import free_place, latest_run, main
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "devices",
     "files",
     "free_place",
+    "judging",
     "latest_run",
     "main",
     "models",

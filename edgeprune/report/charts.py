@@ -309,6 +309,47 @@ def pair_bars(rows: Sequence[tuple[str, float | None, float | None]], *, title: 
     return _svg(title, parts, height)
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A field of a heat map.
+
+    Attributes:
+        text: in it.
+        weight: 0 for what leaves the field empty, to 1 for the strongest colour.
+        tip: what pointing at it shows.
+    """
+
+    text: str
+    weight: float
+    tip: str
+
+
+def heat_map(rows: Sequence[tuple[str, Sequence[Cell]]], columns: Sequence[str], *, title: str) -> Markup:
+    """Draw a field for each row and column, the stronger the more it weighs.
+
+    Args:
+        rows: (name, its fields) from top to bottom.
+        columns: their names.
+        title: what is seen, for those who cannot see it.
+    """
+    left, height = 220, 22
+    pitch = (WIDTH - left - RIGHT) / max(1, len(columns))
+    parts = []
+    for number, name in enumerate(columns):
+        parts.append(_text(left + pitch * (number + 0.5), TOP - 5, name, "middle", "small"))
+    for line, (name, cells) in enumerate(rows):
+        top = TOP + height * line
+        parts.append(_text(left - 8, top + 15, _cut(name, 28), "end", "small"))
+        for number, cell in enumerate(cells):
+            x, opacity = left + pitch * number, 0.85 * min(1.0, max(0.0, cell.weight))
+            size = f'width="{pitch - 2:.1f}" height="{height - 2}"'
+            parts.append(
+                f'<rect class="heat" x="{x:.1f}" y="{top}" {size} fill-opacity="{opacity:.3f}">{_tip(cell.tip)}</rect>'
+            )
+            parts.append(_text(x + pitch / 2 - 1, top + 15, cell.text, "middle", "small strong"))
+    return _svg(title, parts, TOP + height * len(rows) + 8)
+
+
 def _interval(low: float, high: float, height: float, kind: str) -> list[str]:
     """Draw a horizontal line with ends."""
     ends = [_line(f"line {kind}", (end, end), (height - 5, height + 5)) for end in (low, high)]

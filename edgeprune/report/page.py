@@ -14,6 +14,7 @@ from edgeprune.records.bench import BenchResult
 from edgeprune.records.comparison import ComparisonResult
 from edgeprune.records.runs import Summary
 from edgeprune.records.search import SearchResult
+from edgeprune.records.sensitivity import SensitivityRecord
 from edgeprune.report.blocks import Block, Page
 from edgeprune.report.measurements import device_of, exported, measured_sections
 from edgeprune.report.pruned_files import (
@@ -26,9 +27,11 @@ from edgeprune.report.pruned_files import (
 )
 from edgeprune.report.reading import export_record, measurements, read_result
 from edgeprune.report.runs import run_sections, settings
+from edgeprune.report.sensitivities import sensitivity_lead, sensitivity_section, sensitivity_sections
 from edgeprune.report.tables import comparison_sections, scored_methods, search_sections
 from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.run import Run
+from edgeprune.sensitivity.measuring import read_sensitivity
 from edgeprune.tasks import metric_of
 
 if TYPE_CHECKING:
@@ -55,12 +58,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
         raise RunError(
             f"no such folder: {folder}; a report is about a run, a pruned file, a comparison or a search"
         )
-    place = folder / FILE if out is None else Path(out)
-    text = page_text(page_of(folder))
-    with explained(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(place, text.encode())
-    return place
+    return write_page(page_of(folder), folder / FILE if out is None else Path(out))
 
 
 def page_of(folder: Path) -> Page:
@@ -74,6 +72,8 @@ def page_of(folder: Path) -> Page:
             return _result_page(folder)
         if FileRun.matches(folder):
             return _file_page(FileRun.open(folder))
+        if not (folder / "config.json").exists() and (record := read_sensitivity(folder)) is not None:
+            return sensitivity_page(record)
         return _run_page(Run.open(folder))
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         # The schemas hold the fields that decide; a file that was edited elsewhere shows here.
@@ -124,7 +124,8 @@ def _run_page(run: Run) -> Page:
         interval = f"{speedup.low:.2f} to {speedup.high:.2f}"
         facts.append((f"{speedup.value:.2f}x", f"measured speedup on {device_of(result)} ({interval})", kind))
     sections = [
-        *run_sections(run, summary), *measured_sections(results, metric), exported(export_record(run)), settings(run)
+        *run_sections(run, summary), *sensitivity_sections(run.path), *measured_sections(results, metric),
+        exported(export_record(run)), settings(run),
     ]  # fmt: skip
     return Page(
         title=f"{run.config['options']['model']}: {run.path.resolve().name}",
@@ -179,6 +180,21 @@ def _result_page(folder: Path) -> Page:
     else:
         title, lead, sections = "search", _best_trial(result), search_sections(result)
     return Page(f"{result.source}: {title}", lead, [], sections, _foot())
+
+
+def sensitivity_page(record: SensitivityRecord) -> Page:
+    """Return the page of a sensitivity."""
+    lead, sections = sensitivity_lead(record), [sensitivity_section(record)]
+    return Page(f"{record.model}: sensitivity", lead, [], sections, _foot())
+
+
+def write_page(page: Page, place: Path) -> Path:
+    """Write a page as one file."""
+    text = page_text(page)
+    with explained(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(place, text.encode())
+    return place
 
 
 def _best_method(result: ComparisonResult) -> str:

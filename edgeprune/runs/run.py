@@ -55,6 +55,7 @@ RUN = Kind(
         "config.json", "model.json", "summary.json", "latency.json", "metrics.jsonl", "steer.jsonl",
         "baseline.safetensors", "settled.safetensors", "pruned.safetensors", "checkpoint.safetensors",
         "removed-*.safetensors", "tensorboard/events.out.tfevents.*",
+        "sensitivity.json", "sensitivity.html",
         "export/export.json", "export/*.onnx", "export/*.engine", "export/*.engine.json",
         "bench/*.json", "bench/*.json.partial", "bench/*.rounds.jsonl",
     ),

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from edgeprune.report import charts
-from edgeprune.report.charts import Band, Estimate, Scale, Series, Spread
+from edgeprune.report.charts import Band, Cell, Estimate, Scale, Series, Spread
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,13 @@ def test_text_in_charts_is_escaped() -> None:
         ),
     ):
         assert "<script" not in svg and "&lt;script" in svg
+
+
+def test_a_heat_map_is_stronger_where_more_is_lost() -> None:
+    rows = [
+        ("layer1.0.conv1", [Cell("-0.10", 0.0, "a tip"), Cell("-3.00", 1.0, "<b>")]),
+        ("stem", [Cell("+0.2", -1, "")]),
+    ]
+    chart = charts.heat_map(rows, ["without 25%", "without 50%"], title="what is lost")
+    assert re.findall(r'fill-opacity="([\d.]+)"', chart) == ["0.000", "0.850", "0.000"]
+    assert "layer1.0.conv1" in chart and "without 25%" in chart and "&lt;b&gt;" in chart

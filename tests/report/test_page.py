@@ -220,3 +220,62 @@ def test_in_a_browser(tmp_path: Path, width: int, scheme: str) -> None:
         dom = subprocess.run([*command, "--dump-dom"], capture_output=True, text=True, timeout=120).stdout
         title = re.search(r"<title>(\{.*?\})</title>", dom)
         assert title is not None and json.loads(title[1]) == {"wide": False, "small": 0, "figures": 8}
+
+
+def sensitivity(place: Path, *, complete: bool = True) -> None:
+    """Two groups, of which the second lost five points without half of its channels."""
+    points = [("conv1", 0.5, 4, 0.96), ("layer1", 0.5, 2, 0.91)][: 2 if complete else 1]
+    write_json(
+        place / "sensitivity.json",
+        {
+            "schema": 1,
+            "model": "resnet20",
+            "conditions": {"images": "100"},
+            "split": "val",
+            "images": 100,
+            "metric": {"name": "accuracy", "unit": "%", "scale": 100.0, "higher_is_better": True},
+            "baseline": 0.96,
+            "groups": [
+                {"name": "conv1", "classes": 8, "flops_share": 0.5},
+                {"name": "layer1", "classes": 4, "flops_share": 0.25},
+            ],
+            "shares": [0.5],
+            "points": [
+                {
+                    "group": group, "share": share, "removed": removed, "value": value, "flops_fraction": 0.75,
+                    "params_fraction": 0.8,
+                }
+                for group, share, removed, value in points
+            ],
+            "complete": complete,
+        },
+    )  # fmt: skip
+
+
+def test_a_sensitivity_has_a_page_and_a_place_on_that_of_its_run(tmp_path: Path) -> None:
+    sensitivity(tmp_path)
+    text = text_of(write_report(tmp_path))
+    assert (
+        "layer1 is the most sensitive: without 50% of its channels the accuracy is 91.00 %, unpruned 96.00 %"
+        in text
+    )
+    assert "layer1 without 2 channels: 91.00 %, 75.0% of the FLOPs left" in text
+    assert "layer1 4 25.0% -5.00 points" in text
+    run = folders.run_folder(tmp_path / "mine")
+    assert "Sensitivity" not in headings(write_report(run))
+    sensitivity(run)
+    assert "Sensitivity" in headings(write_report(run))
+
+
+def test_a_sensitivity_that_is_not_finished_says_so(tmp_path: Path) -> None:
+    sensitivity(tmp_path, complete=False)
+    text = text_of(write_report(tmp_path))
+    assert "Not all of it is measured yet." in text and "layer1 without 50%: not measured" in text
+
+
+def test_a_sensitivity_that_was_edited_is_refused(tmp_path: Path) -> None:
+    sensitivity(tmp_path)
+    path = tmp_path / "sensitivity.json"
+    path.write_text(path.read_text().replace('"group": "conv1"', '"group": "conv7"'))
+    with pytest.raises(RunError, match="a point is of 'conv7', which is none of its groups: remove it"):
+        write_report(tmp_path)
