@@ -147,7 +147,7 @@ def test_five_minutes_on_a_board_that_throttles(throttling: Path) -> None:
     result = bench_run(throttling, device="jetson", sustained="5m", accuracy=False, threads=1)
     report = result.sustained
     assert report is not None and report.steady and len(report.minutes) >= 5
-    assert report.steady_pair == 12 and report.steady_from_s == pytest.approx(150, rel=0.05)
+    assert report.steady_pair == 12 and report.steady_from_s == pytest.approx(150, rel=0.1)
     assert report.slowdown == {"baseline": pytest.approx(1.5), "pruned": pytest.approx(1.5)}
     # the numbers are of the steady state alone: the samples, and the speedup of as many pairs
     pairs = [len(model.samples_ns) for model in result.models.values()]
