@@ -5,6 +5,7 @@ process.py   run a child process that answers in JSON lines
 local.py     transports to the runner; the one on this machine
 remote.py    what ssh and adb share: files by content, the runner started on the device
 ssh.py       a board over the system's ssh and scp
+login.py     one login for all of its calls
 adb.py       an Android phone
 perf_test.py onnxruntime_perf_test instead of the runner, on a phone without a Python
 phone.py     fingerprint of such a phone
@@ -19,6 +20,7 @@ journal.py   rounds kept in a file, to continue an interrupted measurement
 detect.py    what a machine is, and which of its sensors answer
 compare.py   whether two energies may be compared
 stats.py     pure statistics: quantiles, paired speedup with its interval
+sustained.py the course of a measurement under lasting load
 result.py    from rounds to the JSON that people and the report read
 warnings.py  warnings, as values
 accuracy.py  top-1 of the exported files on the test images

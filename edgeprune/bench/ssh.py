@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgeprune.bench.login import KeptLogin, kept_login
 from edgeprune.bench.remote import RemoteTransport
 from edgeprune.errors import BenchError
 
@@ -32,7 +33,7 @@ BROKEN = (
 
 
 class SshTransport(RemoteTransport):
-    """Starts one ssh for each call, so that a board that reconnects needs no handling."""
+    """Starts one ssh for each call, so that a board that reconnects needs no handling; they share a login."""
 
     home = "~/.cache/edgeprune"
     causes = CAUSES
@@ -73,14 +74,29 @@ class SshTransport(RemoteTransport):
             *more,
             *(word for option in (*options, *ALWAYS) for word in ("-o", option)),
         ]
+        self._login: KeptLogin | None = None
+
+    def look(self) -> None:
+        """Log in once for all calls, and inspect the board."""
+        self._login = kept_login(self.words, self.name)
+        super().look()
+
+    @property
+    def shared(self) -> list[str]:
+        """Return the options that go through the kept login, while there is one."""
+        return self._login.words if self._login else []
+
+    def why_lost(self, output_lines: Sequence[str]) -> str:
+        """Return one line for a command that did not get through; the kept login may know why."""
+        return super().why_lost([*output_lines, *(self._login.last_lines() if self._login else ())])
 
     def shell(self, script: str) -> list[str]:
         """Return the command that runs a script through ``sh``, whatever the login shell is."""
-        return ["ssh", *self.words, "-T", "--", self.name, f"sh -c {shlex.quote(script)}"]
+        return ["ssh", *self.words, *self.shared, "-T", "--", self.name, f"sh -c {shlex.quote(script)}"]
 
     def copy(self, path: Path, remote: str) -> list[str]:
         """Return the command of scp; an absolute path cannot be taken for ``host:path``."""
-        return ["scp", "-q", *self.words, "--", str(path.resolve()), f"{self.name}:{remote}"]
+        return ["scp", "-q", *self.words, *self.shared, "--", str(path.resolve()), f"{self.name}:{remote}"]
 
     def pythons(self) -> list[str]:
         """Return the system's Python, which has a Jetson's TensorRT."""

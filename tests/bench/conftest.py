@@ -154,12 +154,6 @@ def there(sshd: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_r
 
 
 @pytest.fixture
-def one_login(there: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One login serves the test, and those after it."""
-    monkeypatch.setenv("EDGEPRUNE_SSH", there.one_login["EDGEPRUNE_SSH"])
-
-
-@pytest.fixture
 def run_of_digits(tmp_path: Path) -> Path:
     """A run folder with two exported models."""
     return digits_run(tmp_path / "run")

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boards.loopback import Loopback
+from boards.loopback import Loopback, children
 from boards.stand_in import build
 from click.testing import CliRunner
 
 from edgeprune.bench import Host, bench_run
+from edgeprune.bench.login import kept_login
 from edgeprune.bench.ssh import SshTransport
 from edgeprune.cli import main
 from edgeprune.errors import BenchError, ConnectionLost
 
 QUICK = {"seconds": 0.4, "threads": 1}
-ONE_LOGIN = pytest.mark.usefixtures("one_login")  # what the test is about lies behind the connection
 
 
 def host(board: Loopback, root: Path | None = None, **more: Any) -> Host:
@@ -100,7 +100,6 @@ def test_the_whole_way(there: Loopback, run_of_digits: Path) -> None:
     assert left == ["baseline.onnx", "cpu.profile", "edgeprune_target.pyz", "pruned.onnx"]
 
 
-@ONE_LOGIN
 def test_what_is_there_already_is_not_sent_again(there: Loopback, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"model")
@@ -121,7 +120,6 @@ def test_what_is_there_already_is_not_sent_again(there: Loopback, tmp_path: Path
     assert not remote.exists()
 
 
-@ONE_LOGIN
 def test_a_jetson_by_the_command_line_and_then_by_hand(
     there: Loopback, run_of_digits: Path, tmp_path: Path
 ) -> None:
@@ -154,7 +152,6 @@ def test_a_jetson_by_the_command_line_and_then_by_hand(
     assert energy["gross_j"] == pytest.approx(5 * energy["window_s"])
 
 
-@ONE_LOGIN
 def test_what_it_is(there: Loopback, tmp_path: Path) -> None:
     root = build("jetson-xavier-nx", tmp_path / "board")
     arguments = ["devices", "--host", "board", "--host-python", str(there.python(root))]
@@ -162,6 +159,36 @@ def test_what_it_is(there: Loopback, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "device: jetson-xavier-nx" in done.stdout
     assert "power sensor ina3221: answers in watts" in done.stdout
+
+
+# --- one login --------------------------------------------------------------------------------------------
+
+
+def test_all_calls_share_one_login_which_ends_with_them(there: Loopback, tmp_path: Path) -> None:
+    there.end_connections()
+    assert eventually(lambda: not children(there.listener.pid))
+    board = SshTransport("board", python=str(there.python()), folder=str(there.home))
+    board.connect()
+    assert board.run("echo $PPID", "looking") and len(children(there.listener.pid)) == 1
+    del board
+    assert eventually(lambda: not children(there.listener.pid))
+
+
+def test_without_the_login_each_call_has_its_own(there: Loopback) -> None:
+    board = SshTransport("board", python=str(there.python()), folder=str(there.home))
+    board.connect()
+    there.end_connections()
+    assert eventually(lambda: not board.shared)
+    assert board.run("echo here", "looking") == ["here"]
+
+
+def test_who_shares_logins_already_keeps_their_own(there: Loopback, tmp_path: Path) -> None:
+    config = ["-F", str(there.folder / "config")]
+    assert kept_login([*config, "-o", f"ControlPath={tmp_path}/mine"], "board") is None
+    login = kept_login(config, "board")
+    assert login is not None and len(login.words) == 2
+    login.end()
+    assert login.words == []
 
 
 # --- cut off ----------------------------------------------------------------------------------------------
@@ -208,7 +235,6 @@ def test_cut_in_mid_run_and_resumed(
     assert [path.name for path in bench.iterdir()] == ["cpu.json"]
 
 
-@ONE_LOGIN
 def test_cut_while_accuracy_is_measured(there: Loopback, run_of_digits: Path) -> None:
     """All rounds are there: only the accuracy is measured again."""
 
@@ -267,13 +293,11 @@ def test_no_runner_is_left_behind(there: Loopback, run_of_digits: Path) -> None:
 # --- boards that are not ready ----------------------------------------------------------------------------
 
 
-@ONE_LOGIN
 def test_no_such_python(there: Loopback, run_of_digits: Path) -> None:
     with pytest.raises(BenchError, match="^board has no python9: give another --host-python"):
         bench_run(run_of_digits, host=host(there, python="python9"))
 
 
-@ONE_LOGIN
 def test_python_without_onnxruntime(there: Loopback, run_of_digits: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare-python"
     bare.write_text(f'#!/bin/sh\nexec {shutil.which("python3")} -S -I "$@"\n')
@@ -282,7 +306,6 @@ def test_python_without_onnxruntime(there: Loopback, run_of_digits: Path, tmp_pa
         bench_run(run_of_digits, device="cpu", host=host(there, python=str(bare)))
 
 
-@ONE_LOGIN
 def test_killed_for_memory(there: Loopback, run_of_digits: Path) -> None:
     path = there.folder / "killed-python"
     path.write_text(f'#!/bin/sh\n[ "$2" = measure ] && kill -9 $$\nexec {there.python()} "$@"\n')
@@ -312,7 +335,6 @@ def test_nobody_listens(there: Loopback) -> None:
         SshTransport("board", ["Port=1"]).connect()
 
 
-@ONE_LOGIN
 def test_nothing_to_resume(there: Loopback, run_of_digits: Path) -> None:
     with pytest.raises(BenchError, match="nothing to resume"):
         bench_run(run_of_digits, device="cpu", host=host(there), resume=True, **QUICK)
@@ -342,7 +364,6 @@ def fill(folder: Path, leave_bytes: int) -> None:
     (folder / "filler").write_bytes(b"\0" * (free - leave_bytes))
 
 
-@ONE_LOGIN
 def test_disk_without_room_for_the_models(there: Loopback, small_disk: Path, run_of_digits: Path) -> None:
     fill(small_disk, 1_600_000)
     with pytest.raises(BenchError, match=r"the disk of board is full: baseline.onnx needs 0.\d MB") as caught:
@@ -351,7 +372,6 @@ def test_disk_without_room_for_the_models(there: Loopback, small_disk: Path, run
     assert not list(small_disk.glob("*.part"))
 
 
-@ONE_LOGIN
 def test_disk_that_fills_while_a_file_is_sent(there: Loopback, small_disk: Path, tmp_path: Path) -> None:
     """What was free at the start has gone since."""
     board = SshTransport("board", python=str(there.python()), folder=str(there.home))
@@ -364,7 +384,6 @@ def test_disk_that_fills_while_a_file_is_sent(there: Loopback, small_disk: Path,
     assert sorted(path.suffix for path in small_disk.iterdir()) == ["", ".pyz"]
 
 
-@ONE_LOGIN
 def test_disk_without_room_for_the_images(
     there: Loopback, small_disk: Path, run_of_digits: Path, tmp_path: Path
 ) -> None:
@@ -378,7 +397,6 @@ def test_disk_without_room_for_the_images(
     assert model["accuracy_reason"].startswith("the disk of board is full: images.npy needs 4.4 MB")
 
 
-@ONE_LOGIN
 def test_disk_that_is_full_from_the_start(there: Loopback, small_disk: Path, run_of_digits: Path) -> None:
     fill(small_disk, 0)
     with pytest.raises(BenchError, match="disk of board is full: edgeprune_target.pyz"):

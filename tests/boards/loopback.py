@@ -93,18 +93,6 @@ class Loopback:
         return {"EDGEPRUNE_SSH": f"-F {self.folder}/config"}
 
     @property
-    def one_login(self) -> dict[str, str]:
-        """The same through a login that is kept, as with ControlMaster in ~/.ssh/config: a tenth of the time."""
-        socket_path = self.folder / "login"
-        if not socket_path.exists():
-            words = ["ssh", "-F", str(self.folder / "config"), "-M", "-N", "-S", str(socket_path), "board"]
-            subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-            until = time.monotonic() + 20
-            while not socket_path.exists() and time.monotonic() < until:
-                time.sleep(0.02)
-        return {"EDGEPRUNE_SSH": f"-F {self.folder}/config -o ControlPath={socket_path}"}
-
-    @property
     def home(self) -> Path:
         """For ``--host-folder``: gone after each test."""
         return self.folder / "home"
