@@ -36,7 +36,7 @@ from edgeprune.train_prune.defaults import resolve
 from edgeprune.train_prune.effects import typed_names
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.stages import Stages
-from edgeprune.training.loop import checkpoint_seconds
+from edgeprune.training.checkpoints import checkpoint_seconds
 
 
 def train_prune(

@@ -6,6 +6,7 @@ from edgeprune.registry import import_on_first_use
 
 if TYPE_CHECKING:
     from edgeprune.training.callbacks import Callback, Plateau
+    from edgeprune.training.checkpoints import checkpoint_seconds
     from edgeprune.training.evaluation import (
         evaluate,
         recalibrate,
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
         recalibrated_if_better,
         score_of,
     )
-    from edgeprune.training.loop import Interrupted, Stage, checkpoint_seconds
+    from edgeprune.training.loop import Interrupted, Stage
     from edgeprune.training.options import TrainOptions
     from edgeprune.training.precision import PRECISIONS, best_precision, computing_in
     from edgeprune.training.rates import SCHEDULES
@@ -41,7 +42,8 @@ __getattr__ = import_on_first_use(
     {
         "evaluation": ("evaluate", "recalibrate", "recalibrate_on", "recalibrated_if_better", "score_of"),
         "callbacks": ("Callback", "Plateau"),
-        "loop": ("Interrupted", "Stage", "checkpoint_seconds"),
+        "checkpoints": ("checkpoint_seconds",),
+        "loop": ("Interrupted", "Stage"),
         "options": ("TrainOptions",),
         "precision": ("PRECISIONS", "best_precision", "computing_in"),
         "rates": ("SCHEDULES",),

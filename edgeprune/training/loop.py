@@ -7,8 +7,6 @@ launch, every process takes its slice of each batch.
 
 import contextlib
 import math
-import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,38 +16,23 @@ from torch import Tensor, nn
 
 from edgeprune.data import Batch, DataBundle
 from edgeprune.data.targets import moved
-from edgeprune.errors import RunError, TrainError
+from edgeprune.errors import TrainError
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.runs.training_state import TrainingState
 from edgeprune.tasks import Classification, Task
-from edgeprune.training.average import Average
 from edgeprune.training.callbacks import Callback
+from edgeprune.training.checkpoints import StageCheckpoints, checkpoint_seconds
 from edgeprune.training.evaluation import channels_last, evaluate, recalibrate
 from edgeprune.training.norms import shared_statistics
 from edgeprune.training.options import TrainOptions
 from edgeprune.training.precision import computing_in
-
-REPORT_EVERY = 50  # iterations, as the source of the learned criterion reports them
+from edgeprune.training.stage_log import StageLog
+from edgeprune.training.updater import ModelUpdater
 
 
 class Interrupted(Exception):
     """Training was interrupted, and has left a checkpoint if it has a run folder."""
-
-
-def checkpoint_seconds() -> float:
-    """Return the seconds between checkpoints: EDGEPRUNE_CHECKPOINT_SECONDS, or 60 (0: every step)."""
-    text = os.environ.get("EDGEPRUNE_CHECKPOINT_SECONDS", "60")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < math.inf:
-        raise TrainError(
-            f"the environment's EDGEPRUNE_CHECKPOINT_SECONDS is {text!r}: write seconds, such as 60, or "
-            "unset it"
-        )
-    return seconds
 
 
 @dataclass
@@ -80,26 +63,15 @@ class Stage:
     def __post_init__(self) -> None:
         options = self.options
         _laid_last(self.model, options.device)
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(),
-            lr=options.lr,
-            momentum=options.momentum,
-            nesterov=options.nesterov and options.momentum > 0,
-            weight_decay=options.weight_decay,
-        )
         if self.teacher is not None:
             _laid_last(self.teacher, options.device).eval()
-        for name, parameter in self.model.named_parameters():
-            if name in self.momentum:
-                self._give_momentum(parameter, self.momentum[name])
-        # fp16's range is small: the loss is scaled up before the backward pass, and gradients down after it.
-        kind, fp16 = options.device.split(":")[0], options.precision == "fp16"
-        self.scaler = torch.amp.GradScaler(kind, init_scale=2.0**10, enabled=fp16)
-        self.average = Average(self.model, options.ema) if options.ema else None
+        self.updater = ModelUpdater(self.model, options, self.momentum)
         self.step = 0
         self.per_epoch = self.data.steps(options.batch_size)
-        self._saved_at = time.monotonic()
-        self._score: float | None = None  # the task's metric on held-out images
+        self.log = StageLog(
+            self.name, self.steps, self.per_epoch, self.task.metric, self.run, self.progress, self.scalars
+        )
+        self.checkpoints = StageCheckpoints(self.name, self.run, self.checkpoint_seconds)
 
     def train(self) -> None:
         """Train for the remaining steps.
@@ -107,7 +79,7 @@ class Stage:
         Raises:
             TrainError: the loss is not finite. Interrupted: `stop` returned True; a checkpoint is left.
         """
-        self._resume()
+        self.checkpoints.load(self._restore)
         batches: Iterator[Batch] | None = None
         with shared_statistics(self.model):
             while self.step < self.steps and not self.callback.finished():
@@ -118,12 +90,13 @@ class Stage:
                     )
                 loss, stopping = self._train_step(*next(batches))
                 self.step += 1
-                self._report(loss, self.callback.after_step(self.step, loss))
+                values = self.callback.after_step(self.step, loss)
+                self.log.after_step(self.step, loss, self.learning_rate(self.step - 1), values)
                 if self.step % self.per_epoch == 0 or self.step == self.steps:
                     self._end_epoch()
                 self._maybe_checkpoint(stopping)
-        if self.average is not None:
-            self.average.swap()
+        if self.updater.average is not None:
+            self.updater.average.swap()
 
     def _seed(self) -> int:
         return self.options.seed * 1000 + sum(map(ord, self.name)) % 1000
@@ -137,8 +110,7 @@ class Stage:
         """Take one optimizer step; return its loss, and whether any process is to stop."""
         options, rate = self.options, self.learning_rate(self.step)
         torch.manual_seed(self._seed() * 1_000_003 + self.step)  # so that dropout repeats after a resume
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.updater.set_rate(rate)
         self.model.train()
         x, y = world().shard(x), moved(world().shard(y), options.device)
         x = channels_last(x, options.device)
@@ -147,20 +119,11 @@ class Stage:
             output = run(self.model, x, y)
             teacher_output = self._teacher_output(x)
         loss = self.task.total_loss(output, y, teacher_output, label_smoothing=options.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.updater.backward(loss)
         value, stopping = self._agree(float(loss.detach()))
         if not math.isfinite(value):
             raise TrainError(self._diverged(value))
-        self.scaler.unscale_(self.optimizer)
-        for leaf in self.callback.leaves():
-            if leaf.grad is not None:
-                leaf.grad /= self.scaler.get_scale()
-        self.callback.before_update(rate)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.average is not None:
-            self.average.update()
+        self.updater.update(self.callback, rate)
         return value, stopping
 
     def _diverged(self, loss: float) -> str:
@@ -195,115 +158,50 @@ class Stage:
         world().average([loss_and_stop, *[leaf.grad for leaf in leaves if leaf.grad is not None]])
         return float(loss_and_stop[0]), bool(loss_and_stop[1] > 0)
 
-    # --- reporting -----------------------------------------------------------------------------------
-
-    def _report(self, loss: float, values: dict[str, Any]) -> None:
-        epochs = math.ceil(self.steps / self.per_epoch)
-        epoch = (self.step - 1) // self.per_epoch + 1
-        shown = "" if self._score is None else f", val {self.task.metric.text(self._score)}"
-        if "flops_fraction" in values:
-            shown += f", FLOPs {100 * values['flops_fraction']:.1f} %"
-        self.progress(self.step, self.steps, f"{self.name} epoch {epoch}/{epochs}, loss {loss:.3f}{shown}")
-        if self.step % REPORT_EVERY == 0 or self.step == self.steps:
-            self._log({"kind": "step", "loss": loss, "lr": self.learning_rate(self.step - 1), **values})
-
     def _end_epoch(self) -> None:
         if self.recalibrate_for_evaluation:
             size, device = self.options.batch_size, self.options.device
             recalibrate(self.model, self.data, batches=20, batch_size=size, device=device)
         if not self.data.sizes["val"]:
             return
-        with contextlib.nullcontext() if self.average is None else self.average.in_model():
+        average = self.updater.average
+        with contextlib.nullcontext() if average is None else average.in_model():
             batches, options = self.data.batches("val"), self.options
             values = evaluate(self.model, batches, self.task, options.device, options.precision)
-        self._score = values[self.task.metric.name]
-        self._log({"kind": "epoch", **{f"val_{name}": value for name, value in values.items()}})
-
-    @property
-    def _score_key(self) -> str:
-        """Key of the score in a checkpoint."""
-        return f"val_{self.task.metric.name}"
-
-    def _log(self, record: dict[str, Any]) -> None:
-        if self.run is not None:
-            self.run.log({"stage": self.name, "step": self.step, **record})
-        for key, value in record.items():
-            if isinstance(value, (int, float)):
-                self.scalars(f"{self.name}/{key}", float(value), self.step)
+        self.log.after_epoch(self.step, values)
 
     # --- checkpoints ---------------------------------------------------------------------------------
 
     def _maybe_checkpoint(self, stopping: bool) -> None:
         stopping = stopping or (world().size == 1 and self.stop())
-        due = stopping or time.monotonic() - self._saved_at >= self.checkpoint_seconds
-        if due and self.run is not None:
+        if (stopping or self.checkpoints.is_due) and self.run is not None:
             self.save()
-            self._saved_at = time.monotonic()
+            self.checkpoints.restart_clock()
         if stopping:
             raise Interrupted
 
     def save(self) -> None:
         """Write the checkpoint: model, momentum, step, and the callback's state."""
-        assert self.run is not None
-        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
-        for index, parameter in enumerate(self.model.parameters()):
-            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum/{index}"] = momentum
-        if self.average is not None:
-            tensors.update({f"ema/{k}": v for k, v in self.average.tensors.items()})
-        taken = 0 if self.average is None else self.average.taken
-        state = {"stage": self.name, "step": self.step, self._score_key: self._score, "ema": taken}
-        state["scaler"] = self.scaler.state_dict()
         callback_state = self.callback.state()
         callback_tensors = {
             name: value for name, value in callback_state.items() if isinstance(value, Tensor)
         }
+        extra = {name: value for name, value in callback_state.items() if name not in callback_tensors}
+        tensors = self.updater.tensors()
         tensors.update({f"extra/{name}": value for name, value in callback_tensors.items()})
-        state["extra"] = {
-            name: value for name, value in callback_state.items() if name not in callback_tensors
-        }
-        self.run.save_checkpoint(tensors, state)
-
-    def _resume(self) -> None:
-        checkpoint = self.run.load_checkpoint(self.name) if self.run is not None else None
-        if checkpoint is None:
-            return
-        try:
-            self._restore(*checkpoint)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [""])[-1].strip()
-            raise RunError(
-                f"{self.run.path if self.run else ''}/checkpoint.safetensors is damaged, or of another model "
-                f"({type(error).__name__}: {reason}): delete it, and --resume starts this stage again"
-            ) from error
+        own = {"step": self.step, self.log.score_key: self.log.score}
+        self.checkpoints.save(tensors, {**own, **self.updater.state(), "extra": extra})
 
     def _restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Continue from a checkpoint's tensors and state."""
-        model = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
-        self.model.load_state_dict(model)
-        for index, parameter in enumerate(self.model.parameters()):
-            momentum = tensors.get(f"momentum/{index}")
-            if momentum is not None:
-                self._give_momentum(parameter, momentum)
-        if self.average is not None:
-            for name, held in self.average.tensors.items():
-                held.copy_(tensors[f"ema/{name}"])
-            self.average.taken = state["ema"]
-        self.scaler.load_state_dict(state["scaler"])
-        self.step, self._score = state["step"], state[self._score_key]
+        self.updater.restore(tensors, state)
+        self.step, self.log.score = state["step"], state[self.log.score_key]
         callback_tensors = {k.removeprefix("extra/"): v for k, v in tensors.items() if k.startswith("extra/")}
         self.callback.restore({**state["extra"], **callback_tensors})
 
-    def _give_momentum(self, parameter: nn.Parameter, momentum: Tensor) -> None:
-        buffer = torch.empty_like(parameter).copy_(momentum)
-        self.optimizer.state[parameter]["momentum_buffer"] = buffer
-
     def momenta(self) -> dict[str, Tensor]:
         """Return the optimizer's momentum by parameter name, for parameters that have one."""
-        state, named = self.optimizer.state, self.model.named_parameters()
-        buffers = {name: state.get(p, {}).get("momentum_buffer") for name, p in named}
-        return {name: value for name, value in buffers.items() if value is not None}
+        return self.updater.momenta()
 
 
 def _laid_last(model: nn.Module, device: str) -> nn.Module:

@@ -231,7 +231,7 @@ def arm(point, kind):
 def run(out, options, point, kind, every):
     torch.set_num_threads(1)
     clock = itertools.count()
-    training.loop.time.monotonic = lambda: float(next(clock))  # a second passes with every step
+    training.checkpoints.time.monotonic = lambda: float(next(clock))  # a second passes with every step
     os.environ["EDGEPRUNE_CHECKPOINT_SECONDS"] = str(every)
     progress = arm(point, kind) if point else lambda *_: None
     try:

@@ -22,11 +22,12 @@ from edgeprune.training import (
     Interrupted,
     Stage,
     TrainOptions,
+    checkpoints,
     computing_in,
-    loop,
     rates,
     recalibrate,
     score_of,
+    stage_log,
 )
 
 SMALL = TrainOptions(batch_size=8, lr=0.05)
@@ -236,7 +237,7 @@ def test_a_batch_larger_than_the_training_set(data: DataBundle) -> None:
 
 
 def test_what_is_logged(tmp_path: Path, data: DataBundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "REPORT_EVERY", 2)
+    monkeypatch.setattr(stage_log, "REPORT_EVERY", 2)
     run = Run.create(tmp_path / "run", {"options": {}})
     calls: list[tuple[float, float, str]] = []
     scalars: list[str] = []
@@ -277,7 +278,7 @@ def test_a_stopped_stage_ends_as_one_that_was_not(
     tmp_path: Path, data: DataBundle, monkeypatch: pytest.MonkeyPatch, stop_at: int, threads: int
 ) -> None:
     torch.set_num_threads(threads)
-    monkeypatch.setattr(loop, "REPORT_EVERY", 2)
+    monkeypatch.setattr(stage_log, "REPORT_EVERY", 2)
     straight = whole_stage(Run.create(tmp_path / "straight", {"options": {}}), data)
     straight.train()
     run = Run.create(tmp_path / "stopped", {"options": {}})
@@ -300,7 +301,7 @@ def test_a_checkpoint_of_another_stage_is_not_taken(tmp_path: Path, data: DataBu
     first.train()
     first.save()
     second = Stage("prune", net(), data, SMALL, steps=3, run=run.training)
-    second._resume()
+    second.checkpoints.load(second._restore)
     assert second.step == 0
 
 
@@ -344,7 +345,7 @@ def test_checkpoints_come_by_the_clock(
     ticks = iter(range(1000))
     asked: list[int] = []
     stage_clock: Callable[[], float] = lambda: float(next(ticks))  # noqa: E731
-    monkeypatch.setattr(loop.time, "monotonic", stage_clock)
+    monkeypatch.setattr(checkpoints.time, "monotonic", stage_clock)
     monkeypatch.setattr(Stage, "save", lambda self: asked.append(self.step))
     Stage("s", net(), data, SMALL, steps=5, run=Run.create(tmp_path / "r", {"options": {}}).training).train()
     assert len(asked) == saves
@@ -424,7 +425,7 @@ def test_recalibrate_without_batch_norm(data: DataBundle) -> None:
 def test_the_loss_falls(data: DataBundle) -> None:
     stage = Stage("s", net(), data, TrainOptions(batch_size=8, lr=0.1, schedule="constant"), steps=80)
     losses: list[float] = []
-    stage.scalars = lambda tag, value, step: losses.append(value) if tag == "s/loss" else None
+    stage.log.scalars = lambda tag, value, step: losses.append(value) if tag == "s/loss" else None
     stage.train()
     assert losses[-1] < math.log(3) * 0.7
     assert score_of(stage.model, data.batches("test"), Classification()) > 0.8
@@ -436,7 +437,7 @@ def test_fp16_scales_the_loss_and_goes_on_where_it_stopped(tmp_path: Path, data:
         "s", net(), data, options, steps=4, run=Run.create(tmp_path / "a", {"options": {}}).training
     )
     straight.train()
-    assert straight.scaler.get_scale() == 1024.0
+    assert straight.updater.scaler.get_scale() == 1024.0
     run = Run.create(tmp_path / "b", {"options": {}})
     first = Stage("s", net(), data, options, steps=4, run=run.training)
     first.stop = lambda: first.step == 2
@@ -444,7 +445,7 @@ def test_fp16_scales_the_loss_and_goes_on_where_it_stopped(tmp_path: Path, data:
         first.train()
     second = Stage("s", net(), data, options, steps=4, run=run.training)
     second.train()
-    assert second.scaler.state_dict() == straight.scaler.state_dict()
+    assert second.updater.scaler.state_dict() == straight.updater.scaler.state_dict()
     for key, value in straight.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[key]), key
 
@@ -454,8 +455,10 @@ def test_the_average_is_what_a_stage_ends_with(data: DataBundle) -> None:
     Stage("s", plain, data, SMALL, steps=6).train()
     stage = Stage("s", averaged, data, TrainOptions(batch_size=8, lr=0.05, ema=0.99), steps=6)
     stage.train()
-    assert stage.average is not None
-    held = stage.average.tensors["linear.weight"]  # swapped: the average's place now holds the last weights
+    assert stage.updater.average is not None
+    held = stage.updater.average.tensors[
+        "linear.weight"
+    ]  # swapped: the average's place now holds the last weights
     assert torch.equal(held, plain.state_dict()["linear.weight"])
     assert not torch.equal(averaged.state_dict()["linear.weight"], held)
 
