@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from edgeprune.errors import ModelError, one_line
 from edgeprune.onnx_graph.files import OnnxFile
+from edgeprune.onnx_graph.numbers import ElementTypes
 from edgeprune.onnx_graph.operands import Shared, SharedList
 
 
@@ -28,11 +29,11 @@ class Alone(nn.Module):
 
     def __init__(
         self, file: OnnxFile, node: onnx.NodeProto, inputs: Sequence[str], constants: Sequence[str],
-        types: dict[str, int], reason: str,
+        types: ElementTypes, reason: str,
     ) -> None:  # fmt: skip
         super().__init__()
         self.kept_whole = reason
-        self._file, self._nodes, self._types = file, SharedList([node]), Shared(types)
+        self._file, self._nodes, self._types = file, SharedList([node]), types
         self.inputs, self._constants = list(inputs), list(constants)
         self._outputs = [name for name in node.output if name]
         self._sessions = Shared()

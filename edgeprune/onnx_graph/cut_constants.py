@@ -23,21 +23,33 @@ def cut_constants(values: CutValues, keep: Bools) -> None:
     """
     kept = kept_indices(values.graph, keep, values.orders)
     tensors = {**dict(values.network.named_parameters()), **dict(values.network.named_buffers())}
+    before: dict[str, NDArray[Any]] = {}
     parts: dict[str, list[tuple[str, NDArray[Any]]]] = defaultdict(list)
     for name, form in values.network.forms.items():
-        array = values.network.written(name, tensors[name])
+        if form.constant not in before:
+            before[form.constant] = values.network.file.array(form.constant)
+        array = values.network.written(name, tensors[name], before[form.constant])
         for axis, index in sorted(kept.get(name, {}).items()):
             if not len(index):
                 values.refuse_empty(values.graph.param_axes[name, axis], name)
             array = np.take(array, index, form.axes[axis])
         parts[form.constant].append((name, array))
     for constant, readers in parts.items():
-        _put(values, constant, readers)
+        if any(array is not before[constant] for _, array in readers):
+            _put(values, constant, before[constant], readers)
 
 
-def _put(values: CutValues, constant: str, readers: list[tuple[str, NDArray[Any]]]) -> None:
-    """Write what the readers of a constant need of it: once where that is the same."""
-    before = values.network.file.array(constant)
+def _put(
+    values: CutValues, constant: str, before: NDArray[Any], readers: list[tuple[str, NDArray[Any]]]
+) -> None:
+    """Write what the readers of a constant need of it: once where that is the same.
+
+    Args:
+        values: of the file.
+        constant: its name.
+        before: its numbers.
+        readers: each tensor of the network that was made of it, with the numbers that it needs.
+    """
     distinct: list[tuple[NDArray[Any], str]] = []
     # A node that is run alone finds the constant by its name, so that its part keeps the name.
     fixed = [name for name, _ in readers if values.network.forms[name].position is None]

@@ -80,6 +80,13 @@ class OnnxFile:
             return numpy_helper.to_array(self._initializers[name])
         return constant_of(self._constants[name])
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the lengths of a constant's axes."""
+        name = self.source_of(name)
+        if name in self._initializers:
+            return tuple(self._initializers[name].dims)
+        return tuple(self.array(name).shape)
+
     def element_type(self, name: str) -> int:
         """Return the type of a constant's elements, as `onnx.TensorProto` numbers them."""
         name = self.source_of(name)
@@ -171,7 +178,8 @@ def read(path: str | Path) -> OnnxFile:
     if not path.is_file():
         raise ModelError(f"there is no file {path}: give the path of an ONNX file")
     try:
-        model = onnx.load(path, load_external_data=False)
+        content = path.read_bytes()
+        model = ModelProto.FromString(content)
     except Exception as error:
         raise ModelError(
             f"{path} is not an ONNX file, or is cut off ({_short(error)}): export it again"
@@ -197,7 +205,7 @@ def read(path: str | Path) -> OnnxFile:
             f"{path} keeps its weights in {', '.join(places) or 'another file'}, which cannot be read "
             f"({_short(error)}): put that file beside it"
         ) from error
-    _check(model, path)
+    _check(model if external else content, path)
     return OnnxFile(model, str(path), external)
 
 
@@ -216,9 +224,9 @@ def _check_kind(model: ModelProto, path: Path) -> None:
         )
 
 
-def _check(model: ModelProto, path: Path) -> None:
+def _check(model: ModelProto | bytes, path: Path) -> None:
     try:
-        if model.ByteSize() < 2**31 - 1:
+        if (len(model) if isinstance(model, bytes) else model.ByteSize()) < 2**31 - 1:
             onnx.checker.check_model(model)
     except ValueError as error:
         if "2GiB" not in str(error) and "exceeds" not in str(error):

@@ -1,5 +1,6 @@
 """The graph of an ONNX file as a module: its nodes are small calls of torch, its weights are parameters."""
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from edgeprune.errors import TraceError, one_line
 from edgeprune.onnx_graph.alone import Alone, names_read
 from edgeprune.onnx_graph.files import FLOATS, STANDARD, OnnxFile
-from edgeprune.onnx_graph.numbers import SIZES, element_types, evaluated, sizes_of
+from edgeprune.onnx_graph.numbers import SIZES, ElementTypes, evaluated, sizes_of
 from edgeprune.onnx_graph.operands import NotCovered, Operands, Shared, SharedList, attributes_of
 from edgeprune.onnx_graph.ops import OPS, Function
 
@@ -50,15 +51,13 @@ class Form:
 
 @dataclass
 class Trace:
-    """One run of the network, by the names of the file's values.
+    """What one run of the network shows of the file's values, by their names.
 
     Attributes:
-        tensors: what depends on weights or inputs.
-        hosts: numbers that do not.
+        hosts: numbers that depend on sizes alone, not on weights or inputs.
         same: value -> the value that it is another name of.
     """
 
-    tensors: dict[str, Tensor] = field(default_factory=dict)
     hosts: dict[str, NDArray[Any]] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)
 
@@ -144,7 +143,8 @@ class OnnxNetwork(nn.Module):
         self.file = file
         self.forms: dict[str, Form] = {}
         self.module_of: dict[str, str] = {}
-        self._types = element_types(file)
+        self._types = ElementTypes(file)
+        self._traces: dict[tuple[torch.Size, ...], Trace] = Shared()
         self.inputs = [value.name for value in file.inputs]
         self._outputs = [value.name for value in file.model.graph.output]
         self.steps: list[tuple[onnx.NodeProto, str | None]] = SharedList()
@@ -184,8 +184,8 @@ class OnnxNetwork(nn.Module):
             if constant and self._is_parameter(constant) and position not in _NUMBERS.get(node.op_type, ()):
                 axes = self._axes(node, position)
                 label = _LABELS.get(node.op_type, {}).get(position, f"input_{position}")
-                module.hold(position, label, self._laid(constant, axes))
-                rank = self.file.array(constant).ndim
+                module.hold(position, label, _laid(self.file.array(constant), axes))
+                rank = len(self.file.shape(constant))
                 self.forms[f"{path}.{label}"] = Form(
                     self.file.source_of(constant), axes, rank, node.output[0], position
                 )
@@ -200,8 +200,8 @@ class OnnxNetwork(nn.Module):
         module = Alone(self.file, node, inputs, constants, self._types, reason)
         for number, name in enumerate(constants):
             if self._is_parameter(name):
-                axes = tuple(range(self.file.array(name).ndim))
-                module.register_parameter(f"input_{number}", nn.Parameter(self._laid(name, axes)))
+                axes = tuple(range(len(self.file.shape(name))))
+                module.register_parameter(f"input_{number}", nn.Parameter(_laid(self.file.array(name), axes)))
                 self.forms[f"{path}.input_{number}"] = Form(
                     self.file.source_of(name), axes, len(axes), node.output[0], None
                 )
@@ -216,7 +216,7 @@ class OnnxNetwork(nn.Module):
     def _rank(self, node: onnx.NodeProto, position: int) -> int | None:
         """Return the number of axes of a constant input; None where it is computed."""
         name = node.input[position] if len(node.input) > position else ""
-        return self.file.array(name).ndim if name and self._is_parameter(name) else None
+        return len(self.file.shape(name)) if name and self._is_parameter(name) else None
 
     def _is_parameter(self, name: str) -> bool:
         """Return whether a value is written in the file and holds weights, not sizes or a single factor."""
@@ -225,14 +225,14 @@ class OnnxNetwork(nn.Module):
         kind = self.file.element_type(name)
         if kind not in FLOATS:
             return False
-        return self.file.array(name).size > 1 or any(
+        return math.prod(self.file.shape(name)) > 1 or any(
             op in _LABELS and position in _LABELS[op] for op, position in self._readers[name]
         )
 
     def _axes(self, node: onnx.NodeProto, position: int) -> tuple[int, ...]:
         """Return in which order torch wants the axes of a constant."""
-        rank = self.file.array(node.input[position]).ndim
-        shape = self.file.array(node.input[position]).shape
+        shape = self.file.shape(node.input[position])
+        rank = len(shape)
         if position == 1 and rank == 2:
             attributes = attributes_of(node)
             if node.op_type == "Gemm" and not attributes.get("transB", 0):
@@ -245,13 +245,6 @@ class OnnxNetwork(nn.Module):
         if position == 2 and node.op_type == "Gemm" and rank == 2 and shape[0] == 1:
             return (1,)
         return tuple(range(rank))
-
-    def _laid(self, constant: str, axes: tuple[int, ...]) -> Tensor:
-        """Return a constant's numbers in torch's layout."""
-        array = self.file.array(constant)
-        rest = tuple(axis for axis in range(array.ndim) if axis not in axes)
-        laid = np.squeeze(array, rest) if rest else array.transpose(axes)
-        return torch.from_numpy(np.array(laid, dtype=np.float32, copy=True, order="C"))
 
     def _is_host(self, node: onnx.NodeProto) -> bool:
         """Return whether what a node gives follows from sizes and written numbers alone."""
@@ -309,16 +302,16 @@ class OnnxNetwork(nn.Module):
             name for node in self.file.model.graph.node for name in node.input if name in self.file.aliases
         }
 
-    def written(self, name: str, tensor: Tensor) -> NDArray[Any]:
+    def written(self, name: str, tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
         """Return a weight as the file has it: the very numbers of the file where they are unchanged.
 
         Args:
             name: of the parameter or buffer.
             tensor: it.
+            array: the numbers of its constant.
         """
         form = self.forms[name]
-        array = self.file.array(form.constant)
-        if torch.equal(self._laid(form.constant, form.axes), tensor.detach().cpu().float()):
+        if np.array_equal(_turned(array, form.axes), tensor.detach().cpu().float().numpy()):
             return array
         return form.of_file(tensor.detach().cpu().numpy()).astype(array.dtype)
 
@@ -330,20 +323,25 @@ class OnnxNetwork(nn.Module):
         return results[0] if len(results) == 1 else tuple(results)
 
     def trace(self, *inputs: Tensor) -> Trace:
-        """Run the network and return all of its values; nodes that torch turns out not to cover are run alone.
+        """Run the network and note its values; nodes that torch turns out not to cover are run alone from then on.
+
+        What is noted depends on the inputs' sizes alone, so that each of them is run once.
 
         Raises:
             TraceError: it does not run on these inputs.
         """
-        while True:
+        sizes = tuple(tensor.shape for tensor in inputs)
+        while sizes not in self._traces:
             trace = Trace()
             try:
                 with torch.no_grad():
                     self._run(inputs, trace)
-                return trace
+                self._traces[sizes] = trace
             except _Uncovered as problem:
                 alone = self._alone(problem.node, problem.path, f"no rule for {problem.reason}")
                 self._modules[problem.path] = alone.eval()
+                self._traces.clear()
+        return self._traces[sizes]
 
     def _run(self, inputs: tuple[Tensor, ...], trace: Trace | None) -> list[Tensor]:
         if len(inputs) != len(self.inputs):
@@ -351,15 +349,13 @@ class OnnxNetwork(nn.Module):
                 f"{self.file.name} takes {len(self.inputs)} input(s) ({', '.join(self.inputs)}), not {len(inputs)}"
             )
         values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
-        if trace is not None:
-            trace.tensors.update(values)
         for number, (node, path) in enumerate(self.steps):
             outputs = self._host_step(node, values) if path is None else self._step(node, path, values)
             for name, output in zip((n for n in node.output), outputs, strict=False):
                 if name:
                     values[name] = output
                     _note(trace, name, output, node, values)
-            for name in self._last_use[number] if trace is None else ():
+            for name in self._last_use[number]:
                 values.pop(name, None)
         return [self._value(name, values) for name in self._outputs]
 
@@ -409,13 +405,22 @@ class _Uncovered(Exception):
         self.path, self.node, self.reason = path, node, reason
 
 
+def _laid(array: NDArray[Any], axes: tuple[int, ...]) -> Tensor:
+    """Return a constant's numbers in torch's layout."""
+    return torch.from_numpy(np.array(_turned(array, axes), dtype=np.float32, copy=True, order="C"))
+
+
+def _turned(array: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
+    rest = tuple(axis for axis in range(array.ndim) if axis not in axes)
+    return np.squeeze(array, rest) if rest else array.transpose(axes)
+
+
 def _note(trace: Trace | None, name: str, output: Any, node: onnx.NodeProto, values: dict[str, Any]) -> None:
     if trace is None:
         return
     if not isinstance(output, Tensor):
         trace.hosts[name] = output
         return
-    trace.tensors[name] = output
     for source in node.input:
         if source and values.get(source) is output:
             trace.same[name] = source

@@ -65,8 +65,24 @@ def evaluated(
         ) from error
 
 
-def element_types(file: OnnxFile) -> dict[str, int]:
-    """Return the element type of each value, as far as onnx can infer it."""
+class ElementTypes:
+    """The element type of each value, as far as onnx can infer it; inferred when one is first asked for."""
+
+    def __init__(self, file: OnnxFile) -> None:
+        self._file = file
+        self._types: dict[str, int] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ElementTypes":
+        return self
+
+    def get(self, name: str) -> int | None:
+        """Return the type of a value as `onnx.TensorProto` numbers them; None where it is not known."""
+        if self._types is None:
+            self._types = _element_types(self._file)
+        return self._types.get(name)
+
+
+def _element_types(file: OnnxFile) -> dict[str, int]:
     model = file.model
     if model.ByteSize() < 2**31 - 1:
         try:
