@@ -13,7 +13,7 @@ import torch
 from measuring import Row, Rows
 
 import edgeprune
-from edgeprune.backends.onnx import export_model
+from edgeprune.backends.onnx_export import export_model
 from edgeprune.bench.options import BenchOptions
 from edgeprune.bench.run import bench_models
 from edgeprune.devices import load_device

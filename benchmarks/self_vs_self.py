@@ -132,7 +132,7 @@ def verdict(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def default_model(folder: Path) -> Path:
     """ResNet-20 for 32x32 images, as ONNX."""
-    from edgeprune.backends.onnx import export_model
+    from edgeprune.backends.onnx_export import export_model
     from edgeprune.models import build
 
     path = folder / "resnet20.onnx"

@@ -51,7 +51,7 @@ def older_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     def passed_over(*_: object) -> None:
         raise NotImplementedError
 
-    monkeypatch.setattr("edgeprune.backends.onnx._by_dynamo", passed_over)
+    monkeypatch.setattr("edgeprune.backends.onnx_export._by_dynamo", passed_over)
 
 
 MODELS = """

@@ -20,8 +20,9 @@ Both are code that the user has installed: a run folder names backends, and neve
 from collections.abc import Iterable
 from pathlib import Path
 
-from edgeprune.backends.base import MODELS, Artifact, Backend, Job
+from edgeprune.backends.base import MODELS, Artifact, Backend
 from edgeprune.backends.executorch import ExecuTorch
+from edgeprune.backends.jobs import Job
 from edgeprune.backends.litert import LiteRt
 from edgeprune.backends.ncnn import Ncnn
 from edgeprune.backends.onnx import Onnx

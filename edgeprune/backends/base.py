@@ -1,67 +1,27 @@
-"""Define the base class of backends, their input, and the record of their output."""
+"""Define the base class of backends, and the record of their files."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from edgeprune.backends.jobs import Job
 from edgeprune.backends.parity import Tolerance, parity_of, torch_outputs
 from edgeprune.errors import ExportError, known
 from edgeprune.files.reading import sha256
 from edgeprune.records.export import Artifact, Parity
-from edgeprune.tasks import Classification, Task
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from edgeprune.backends.flat import Example
 
 MODELS = ("baseline", "pruned")
 ALONE = ("model",)  # the name of one that is exported or measured without another
 INPUT, OUTPUT, BATCH = "input", "logits", "batch"  # names in every exported file that has names
-CALIBRATION_IMAGES = 512  # NVIDIA's documents speak of about 500 for ImageNet
-Batches = Callable[[], Iterable[tuple[Any, Any]]]
 
 # Ten bits of mantissa (fp16, and TF32 in convolutions) err by some 1e-3 in a deep network, a wrong file by 1e-1 and
 # more. Eight bits move single logits more, classes less.
 TOLERANCES = {"fp32": Tolerance(0.01, 0.99), "fp16": Tolerance(0.02, 0.98), "int8": Tolerance(0.5, 0.9)}
-
-
-def no_images() -> Iterable[tuple[Any, Any]]:
-    """Return no batches: for a file that is measured alone."""
-    return ()
-
-
-@dataclass(frozen=True)
-class Job:
-    """One model to export.
-
-    Attributes:
-        model: in eval mode, on the CPU.
-        name: of the files: "baseline", "pruned", or "model" for one alone.
-        shape: (C, H, W) of one image.
-        folder: for the files; it holds the files of the backends that this one needs.
-        images: gives (float32 (N, C, H, W), labels) batches held out of training, to compare on.
-        calibration: gives such batches of training images, to find ranges on.
-        weights_sha256: digest of the model's weights.
-        task: says what of an output is compared, and when two agree.
-        example: what forward is given, for a model that takes something else than a batch of images of ``shape``, or
-            returns something else than one tensor; ``images`` are then forward's arguments.
-    """
-
-    model: "nn.Module"
-    name: str
-    shape: tuple[int, ...]
-    folder: Path
-    images: Batches = no_images
-    calibration: Batches = no_images
-    weights_sha256: str | None = None
-    task: Task = field(default_factory=Classification)
-    example: "Example | None" = None
 
 
 @dataclass(frozen=True)
@@ -160,11 +120,7 @@ class Backend:
 
     def why_skipped(self) -> str | None:
         """Return one line that says why nothing can be exported here, and the remedy; None when it can."""
-        missing = [package for package in self.needed_packages if find_spec(package) is None]
-        if not missing:
-            return None
-        requirement = f"edgeprune[{self.extra}]" if self.extra else missing[0]
-        return f"the Python package {missing[0]} is not installed: pip install '{requirement}'"
+        return why_missing(self.needed_packages, self.extra)
 
     def measured_file(self, _runtime_version: str | None = None) -> "Backend":
         """Return the backend whose files its runtime loads, for this precision and that version."""
@@ -210,14 +166,7 @@ class Backend:
             parity: of a file.
             name: of the file.
         """
-        allowed = self.tolerances[self.numbers]
-        if not allowed.allows(parity):
-            raise ExportError(
-                f"{name} disagrees with {self.compared_with} on {parity.images} images: agreement "
-                f"{100 * parity.top1_agreement:.2f} % ({100 * allowed.top1_agreement:g} % is the least for "
-                f"{self.precision}), largest difference {parity.max_rel_diff:.3g} of the logits "
-                f"({allowed.max_rel_diff:g} allowed); it was not kept: try another `precision`"
-            )
+        self.tolerances[self.numbers].check(parity, name, self.numbers, self.compared_with)
 
     def keep(
         self,
@@ -257,31 +206,12 @@ class Backend:
             if self.optional and isinstance(error, ExportError):
                 return self.skipped(job, str(error))
             raise
-        return self._artifact(
-            job,
-            file=path.name,
-            sha256=sha256(path),
-            size_bytes=path.stat().st_size,
-            details=details,
-            parity=parity,
-        )
+        written = {"file": path.name, "sha256": sha256(path), "size_bytes": path.stat().st_size}
+        return artifact_of(self, job, **written, details=details, parity=parity)
 
     def skipped(self, job: Job, reason: str) -> Artifact:
         """Return the record of a file that was not made."""
-        return self._artifact(job, skipped_because=reason)
-
-    def _artifact(self, job: Job, **about: Any) -> Artifact:
-        empty = {"file": None, "sha256": None, "size_bytes": None}
-        return Artifact(
-            **{**empty, **about},
-            backend=self.name,
-            precision=self.numbers,
-            model=job.name,
-            params=sum(weight.numel() for weight in job.model.parameters()),
-            weights_sha256=job.weights_sha256,
-            versions=self.versions(),
-            options=self.options(),
-        )
+        return artifact_of(self, job, file=None, sha256=None, size_bytes=None, skipped_because=reason)
 
     # --- for code that handles its files -------------------------------------------------------------------
 
@@ -293,33 +223,43 @@ class Backend:
         return []
 
 
+def artifact_of(backend: Backend, job: Job, **about: Any) -> Artifact:
+    """Return the record of a backend's file.
+
+    Args:
+        backend: that made it, or did not.
+        job: its model.
+        about: the fields that are about the file.
+    """
+    return Artifact(
+        backend=backend.name,
+        precision=backend.numbers,
+        model=job.name,
+        params=sum(weight.numel() for weight in job.model.parameters()),
+        weights_sha256=job.weights_sha256,
+        versions=backend.versions(),
+        options=backend.options(),
+        **about,
+    )
+
+
+def why_missing(packages: Iterable[str], extra: str | None) -> str | None:
+    """Return one line that says which of some packages is missing, and the remedy; None where all are there.
+
+    Args:
+        packages: that must be importable.
+        extra: of edgeprune's package that installs them.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            requirement = f"edgeprune[{extra}]" if extra else package
+            return f"the Python package {package} is not installed: pip install '{requirement}'"
+    return None
+
+
 def package_version(package: str) -> str | None:
     """Return the version of an installed package, else None."""
     try:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def calibration_batches(batches: Batches, limit: int) -> list[np.ndarray]:
-    """Return batches of float32 images, ``limit`` in all where there are as many.
-
-    Raises:
-        ExportError: there are none.
-    """
-    chosen: list[np.ndarray] = []
-    for batch in pictures(batches, limit):
-        chosen.append(batch[: limit - sum(map(len, chosen))])
-    if not chosen:
-        raise ExportError("there are no images to calibrate int8 on")
-    return chosen
-
-
-def pictures(batches: Batches, limit: int) -> Iterator[np.ndarray]:
-    """Yield batches of float32 images, labels left out, until there are at least ``limit``."""
-    count = 0
-    for batch, _ in batches():
-        if count >= limit:
-            return
-        count += len(batch)
-        yield np.asarray(batch, dtype=np.float32)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.base import Artifact, Job
+from edgeprune.backends.base import Artifact
+from edgeprune.backends.jobs import Job
 from edgeprune.backends.runner import RunnerBackend, xnnpack_lines
 
 if TYPE_CHECKING:

@@ -12,17 +12,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeprune import backends
-from edgeprune.backends.base import (
-    BATCH,
-    INPUT,
-    Backend,
-    Batches,
-    Job,
-    no_images,
-    package_version,
-)
+from edgeprune.backends.base import BATCH, INPUT, Backend, package_version
 from edgeprune.backends.earlier import Earlier
 from edgeprune.backends.flat import Example, has_free_batch, is_plain, output_on
+from edgeprune.backends.jobs import Batches, Job, no_images
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.record import FILE, ExportRecord
 from edgeprune.backends.subjects import Subject, Subjects, run_subjects

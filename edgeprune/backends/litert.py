@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.base import Artifact, Job
+from edgeprune.backends.base import Artifact
+from edgeprune.backends.jobs import Job
 from edgeprune.backends.parity import Parity
 from edgeprune.backends.runner import RunnerBackend, xnnpack_lines
 

@@ -16,7 +16,8 @@ import numpy as np
 from edgeprune_target.packed import pack
 from edgeprune_target.scratch import scratch_folder
 
-from edgeprune.backends.base import Artifact, Job
+from edgeprune.backends.base import Artifact
+from edgeprune.backends.jobs import Job
 from edgeprune.backends.ncnn_files import SCALES, Layer, layers_of, quantised
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.ranges import ranges_of

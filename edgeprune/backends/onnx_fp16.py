@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.base import Job
+from edgeprune.backends.jobs import Job
 from edgeprune.backends.onnx import FromOnnx
 from edgeprune.errors import ExportError
 from edgeprune.files.writing import write_bytes

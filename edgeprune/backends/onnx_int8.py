@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.base import CALIBRATION_IMAGES, INPUT, Job, calibration_batches
-from edgeprune.backends.onnx import FromOnnx, quiet
+from edgeprune.backends.base import INPUT
+from edgeprune.backends.jobs import CALIBRATION_IMAGES, Job, calibration_batches
+from edgeprune.backends.onnx import FromOnnx
+from edgeprune.backends.onnx_export import quiet
 from edgeprune.backends.ranges import LEVELS, ranges_of
 from edgeprune.errors import ExportError, known
 

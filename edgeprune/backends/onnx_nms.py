@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.base import INPUT, Job
-from edgeprune.backends.onnx import FromOnnx, run_onnx
+from edgeprune.backends.base import INPUT
+from edgeprune.backends.jobs import Job
+from edgeprune.backends.onnx import FromOnnx
+from edgeprune.backends.onnx_running import run_onnx
 from edgeprune.backends.parity import Parity
 from edgeprune.errors import ExportError
 from edgeprune.files.writing import write_bytes

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgeprune.backends.base import INPUT, Artifact, Job
+from edgeprune.backends.base import INPUT, Artifact
+from edgeprune.backends.jobs import Job
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.parity import Parity
 from edgeprune.backends.runner import RunnerBackend

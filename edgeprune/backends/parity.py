@@ -34,6 +34,23 @@ class Tolerance:
         within = parity.max_rel_diff <= self.max_rel_diff and parity.top1_agreement >= self.top1_agreement
         return parity.finite and within
 
+    def check(self, parity: Parity, name: str, precision: str, reference: str) -> None:
+        """Raise ExportError, with the figures, unless ``parity`` is within the tolerance.
+
+        Args:
+            parity: of a file.
+            name: of the file.
+            precision: of its numbers.
+            reference: that it was compared with.
+        """
+        if not self.allows(parity):
+            raise ExportError(
+                f"{name} disagrees with {reference} on {parity.images} images: agreement "
+                f"{100 * parity.top1_agreement:.2f} % ({100 * self.top1_agreement:g} % is the least for "
+                f"{precision}), largest difference {parity.max_rel_diff:.3g} of the logits "
+                f"({self.max_rel_diff:g} allowed); it was not kept: try another `precision`"
+            )
+
 
 # Two float32 programs that sum in another order differ by some 1e-6 of the logits; a wrong one by 1e-1. The rest of
 # the images may be ties within the tolerance.

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.base import CALIBRATION_IMAGES, Artifact, Backend, Job, calibration_batches
+from edgeprune.backends.base import Artifact, Backend
+from edgeprune.backends.jobs import CALIBRATION_IMAGES, Job, calibration_batches
 from edgeprune.backends.parity import SAME_NUMBERS, Tolerance
 from edgeprune.errors import ExportError, one_line
 
@@ -75,7 +76,7 @@ class RunnerBackend(Backend):
         Args:
             job: the model, for the message.
         """
-        from edgeprune.backends.onnx import quiet
+        from edgeprune.backends.onnx_export import quiet
 
         try:
             with quiet():

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.base import CALIBRATION_IMAGES, Artifact, Backend, Job, pictures
+from edgeprune.backends.base import Artifact, Backend
+from edgeprune.backends.jobs import CALIBRATION_IMAGES, Job, pictures
 from edgeprune.backends.onnx import FromOnnx, Onnx
 from edgeprune.backends.onnx_fp16 import OnnxFp16
 from edgeprune.backends.onnx_int8 import OnnxInt8

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprune.backends.base import Artifact, Backend, Job
+from edgeprune.backends.base import Artifact, Backend
+from edgeprune.backends.jobs import Job
 from edgeprune.backends.tensorrt import BATCH, TYPED, TensorRt
 from edgeprune.errors import ExportError
 

@@ -11,8 +11,10 @@ import torch
 from edgeprune_target.scratch import ScratchFolder
 from torch import nn
 
-from edgeprune.backends.base import MODELS, Job
-from edgeprune.backends.onnx import Onnx, export_quickly
+from edgeprune.backends.base import MODELS
+from edgeprune.backends.jobs import Job
+from edgeprune.backends.onnx import Onnx
+from edgeprune.backends.onnx_export import export_quickly
 from edgeprune.bench.options import BenchOptions, rounds_for
 from edgeprune.bench.run import bench_models
 from edgeprune.errors import ExportError

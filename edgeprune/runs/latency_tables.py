@@ -5,7 +5,7 @@ from typing import Any
 
 from edgeprune_target.scratch import scratch_folder
 
-from edgeprune.backends.onnx import export_model
+from edgeprune.backends.onnx_export import export_model
 from edgeprune.bench.files import exported_files
 from edgeprune.bench.hosts import Host
 from edgeprune.bench.options import BenchOptions, check_writable

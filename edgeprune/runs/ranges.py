@@ -7,7 +7,7 @@ from typing import Any
 from edgeprune_target.scratch import scratch_folder
 from torch import Tensor
 
-from edgeprune.backends.onnx import export_model
+from edgeprune.backends.onnx_export import export_model
 from edgeprune.budget.ranges import Range, reachable
 from edgeprune.errors import EdgePruneError, LatencyError
 from edgeprune.graph.classes import Graph

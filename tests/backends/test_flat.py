@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.backends.flat import Example, example_of, named_outputs
-from edgeprune.backends.onnx import export_model, run_named
+from edgeprune.backends.onnx_export import export_model
+from edgeprune.backends.onnx_running import run_named
 from edgeprune.backends.parity import named_arrays, parity_over
 from edgeprune.errors import ExportError
 

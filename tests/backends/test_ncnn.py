@@ -11,7 +11,7 @@ from torch import nn
 
 from edgeprune.backends.ncnn import strides_as_pooling
 from edgeprune.backends.ncnn_files import INT8_TAG, layers_of, param_text, quantised
-from edgeprune.backends.onnx import export_model
+from edgeprune.backends.onnx_export import export_model
 from edgeprune.backends.ranges import Histogram, ranges_of
 from edgeprune.errors import ExportError
 

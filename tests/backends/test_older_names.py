@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from edgeprune.backends.older_names import module_of
-from edgeprune.backends.onnx import export_model, run_onnx
+from edgeprune.backends.onnx_export import export_model
+from edgeprune.backends.onnx_running import run_onnx
 from edgeprune.bench.graph import read_graph
 from edgeprune.latency.shapes import read_model
 

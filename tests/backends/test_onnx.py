@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.backends.onnx import WrittenOnnx, export_model
+from edgeprune.backends.onnx_export import WrittenOnnx, export_model
 from edgeprune.errors import EdgePruneError, ExportError
 from edgeprune.models import build
 

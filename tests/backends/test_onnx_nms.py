@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from edgeprune.backends.base import Job
+from edgeprune.backends.jobs import Job
 from edgeprune.backends.onnx_nms import OnnxNms, with_suppression
 from edgeprune.errors import ExportError
 from edgeprune.tasks import Classification, Detection

@@ -6,7 +6,8 @@ import torch
 from msgspec.structs import replace
 from torch import nn
 
-from edgeprune.backends.onnx import check_parity, export_model, measure_parity
+from edgeprune.backends.onnx_export import export_model
+from edgeprune.backends.onnx_running import check_parity, measure_parity
 from edgeprune.backends.parity import SAME_NUMBERS, Parity, parity_of
 from edgeprune.errors import ExportError
 from edgeprune.tasks import Segmentation

@@ -10,7 +10,7 @@ from onnx import helper
 from torch import nn
 from trt.fixtures import small_cnn
 
-from edgeprune.backends.onnx import export_model
+from edgeprune.backends.onnx_export import export_model
 from edgeprune.bench.graph import OnnxGraph, read_graph
 from edgeprune.bench.local import LocalTransport
 

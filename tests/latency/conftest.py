@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeprune.backends.onnx import export_model
+from edgeprune.backends.onnx_export import export_model
 from edgeprune.bench.process import OnEvent, ignore_event
 from edgeprune.graph.classes import Graph, build_graph
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeprune.backends.onnx import export_model
+from edgeprune.backends.onnx_export import export_model
 from edgeprune.errors import LatencyError
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan

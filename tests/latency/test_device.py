@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune import api
-from edgeprune.backends import onnx as onnx_backend
-from edgeprune.backends.onnx import export_model
+from edgeprune.backends import onnx_export
+from edgeprune.backends.onnx_export import export_model
 from edgeprune.budget import Budget
 from edgeprune.errors import LatencyError, PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
@@ -25,7 +25,7 @@ from edgeprune.rewrite.compaction import compact
 from latency.conftest import Board, Net, truth
 
 SHAPE = (3, 16, 16)
-NEWER_EXPORTER = onnx_backend._by_dynamo
+NEWER_EXPORTER = onnx_export._by_dynamo
 
 
 @pytest.fixture(autouse=True)
@@ -306,7 +306,9 @@ class Split(nn.Module):
 
 
 def test_equal_halves_keep_equal_counts(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeprune.backends.onnx._by_dynamo", NEWER_EXPORTER)  # the older leaves sizes out
+    monkeypatch.setattr(
+        "edgeprune.backends.onnx_export._by_dynamo", NEWER_EXPORTER
+    )  # the older leaves sizes out
     torch.manual_seed(0)
     net = Split().eval()
     graph = build_graph(net, torch.zeros(1, *SHAPE))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeprune.backends.onnx import export_model
+from edgeprune.backends.onnx_export import export_model
 from edgeprune.errors import LatencyError
 from edgeprune.latency.layer_models import sample_model
 from edgeprune.latency.shapes import Shape, read_model

@@ -19,7 +19,7 @@ from torch import nn
 
 from edgeprune import prune
 from edgeprune.backends import get
-from edgeprune.backends.base import Job
+from edgeprune.backends.jobs import Job
 from edgeprune.backends.rtx_builder import (
     build_ahead,
     capabilities,
