@@ -30,11 +30,13 @@ from edgeprune.records.runs import KeepPlan, Summary
 from edgeprune.records.trust import check_options, same_host, vouch_for
 from edgeprune.rewrite.compaction import compact
 from edgeprune.runs.run import Run
+from edgeprune.train_prune.baseline import BaselineStage
 from edgeprune.train_prune.budgets import make_budget
 from edgeprune.train_prune.checking import check_choices, check_device_here
 from edgeprune.train_prune.defaults import resolve
 from edgeprune.train_prune.effects import typed_names
 from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.train_prune.stage_context import StageContext
 from edgeprune.train_prune.stages import Stages
 from edgeprune.training.checkpoints import checkpoint_seconds
 
@@ -78,7 +80,7 @@ def train_prune(
             check_options(asdict(chosen), run.path)
             data = run.data()
         with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
-            return Stages(run, data, chosen, progress, stop, scalars).execute()
+            return Stages(StageContext(run, data, chosen, progress, stop, scalars)).execute()
 
 
 def train_baseline(path: str | Path, progress: ProgressCallback, *, wait: bool = False) -> None:
@@ -100,7 +102,8 @@ def train_baseline(path: str | Path, progress: ProgressCallback, *, wait: bool =
     run = Run.open(path)
     with held(path, wait=waiting if wait else None):
         with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
-            Stages(run, run.data(), _options_to_resume(run), progress, stop, scalars).baseline()
+            context = StageContext(run, run.data(), _options_to_resume(run), progress, stop, scalars)
+            BaselineStage(context).execute()
         run.training.drop_checkpoint()
 
 

@@ -1,0 +1,100 @@
+"""What the stages of a run share: its folder, data and options, and how a stage of training is made from them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgeprune import tasks, training
+from edgeprune.budget import Budget
+from edgeprune.data import DataBundle
+from edgeprune.graph.classes import build_graph
+from edgeprune.processes.distributed import world
+from edgeprune.processes.progress import ProgressCallback
+from edgeprune.records.runs import KeepPlan
+from edgeprune.runs.run import Run
+from edgeprune.tasks import Task
+from edgeprune.train_prune.budgets import make_budget
+from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.training import Stage, TrainOptions
+
+
+@dataclass
+class StageContext:
+    """One run in training.
+
+    Attributes:
+        run: its folder.
+        data: that it is trained on.
+        options: of the run.
+        progress: called with (done, total, text).
+        stop: whether a signal came.
+        scalars: called with (tag, value, step).
+    """
+
+    run: Run
+    data: DataBundle
+    options: TrainPruneOptions
+    progress: ProgressCallback
+    stop: Callable[[], bool]
+    scalars: Callable[[str, float, int], None]
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The budget of the baseline."""
+        baseline = self.run.load("baseline")
+        graph = build_graph(baseline, torch.zeros(1, *self.data.shape), opaque=self.options.opaque or ())
+        stored = self.run.config.get("plan")
+        plan = None if stored is None else KeepPlan.from_dict(stored, self.run.path / "config.json")
+        return make_budget(baseline, graph, self.options, plan=plan, progress=self.progress)
+
+    @property
+    def task(self) -> Task:
+        """The task of the network."""
+        return tasks.get(self.options.task)
+
+    def check_stop(self) -> None:
+        """Stop between two stages if a signal came after the last step of the first, whose result is kept.
+
+        Several processes would have to agree first; they stop in the next stage's first step.
+        """
+        if world().size == 1 and self.stop():
+            raise training.Interrupted
+
+    def train_options(self, lr: float, schedule: str) -> TrainOptions:
+        """Return the options of a stage with this learning rate and schedule."""
+        o = self.options
+        return TrainOptions(
+            batch_size=o.batch_size or 128,
+            lr=lr,
+            momentum=o.momentum,
+            weight_decay=o.weight_decay,
+            schedule=schedule,
+            nesterov=o.nesterov,
+            label_smoothing=o.label_smoothing,
+            precision=o.precision,
+            device=o.device,
+            seed=o.seed,
+        )
+
+    def stage(self, name: str, model: nn.Module, options: TrainOptions, steps: int, **more: Any) -> Stage:
+        """Return a stage of the run.
+
+        Args:
+            name: of the stage.
+            model: that it trains.
+            options: of its training.
+            steps: of the optimizer.
+            more: further fields of `Stage`.
+        """
+        return Stage(
+            name, model, self.data, options, steps, run=self.run.training, progress=self.progress, stop=self.stop,
+            scalars=self.scalars, task=self.task, **more,
+        )  # fmt: skip
+
+    def steps(self, epochs: int | None) -> int:
+        """Return the optimizer steps of some epochs."""
+        return self.data.steps(self.options.batch_size or 1) * (epochs or 0)
