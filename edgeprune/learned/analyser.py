@@ -5,21 +5,20 @@ Source: G. Calleris, Structured Pruning for Efficient Convolutional Networks, Po
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from edgeprune.budget import Budget, evened
-from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.budget import Budget
+from edgeprune.graph.classes import Bools, Graph, build_graph
 from edgeprune.graph.plan import Plan
+from edgeprune.learned.active import ActiveSize
 from edgeprune.learned.banks import PruningModelBanks
-from edgeprune.learned.coupled_mask import coupled_masks
+from edgeprune.learned.coupled_mask import CoupledMasks, coupled_masks
+from edgeprune.learned.final_masks import FinalMasks
 from edgeprune.learned.gates import ChannelGates
+from edgeprune.learned.hooks import ForwardHooks
 from edgeprune.learned.mask import OFFSET, continuous_mask, evidence
 from edgeprune.learned.masked_convs import MaskedConvs, ModelFactory, columns_of
 from edgeprune.rewrite.compaction import Compacted, compact
@@ -85,7 +84,7 @@ class OutputAnalyser(nn.Module):
         self.pruning = True
         self.masked_convs = MaskedConvs(self.graph, pruning_model)
         self.gates = ChannelGates(self.graph, {masked.name for masked in self.masked_convs})
-        self.coupled_masks = nn.ModuleList(coupled_masks(self.graph, self.masked_convs, floor))
+        self.coupled_masks = CoupledMasks(coupled_masks(self.graph, self.masked_convs, floor))
         self.banks = PruningModelBanks(self.masked_convs, together=pruning_model is None)
         self.register_buffer("cm", torch.ones(self.graph.classes), persistent=True)
         self.register_buffer("recent", torch.ones(self.graph.classes), persistent=True)
@@ -96,7 +95,8 @@ class OutputAnalyser(nn.Module):
         self.fixed: dict[str, Tensor] = {}
         self._holds = False
         self._moved = False  # whether the masks have moved since `next_step`
-        self._hooks = self._hook()
+        self._hooks = ForwardHooks(self.model, self._before_forward, self._after_forward)
+        self._size = ActiveSize(self.graph)
 
     # --- one step --------------------------------------------------------------------------------
 
@@ -113,31 +113,20 @@ class OutputAnalyser(nn.Module):
     def _after_forward(self, _: nn.Module, inputs: Any, output: Any) -> Any:  # noqa: ARG002
         return self.gates.end_call(output)
 
-    def _hook(self) -> list[RemovableHandle]:
-        return [
-            self.model.register_forward_pre_hook(self._before_forward, prepend=True, with_kwargs=True),
-            self.model.register_forward_hook(self._after_forward, always_call=True),
-        ]
-
     @contextlib.contextmanager
     def _set_aside(self) -> Iterator[None]:
         """Leave the network plain in the block."""
-        self._unhook()
+        self._hooks.remove()
         try:
             with self.masked_convs.set_aside():
                 yield
         finally:
-            self._hooks = self._hook()
+            self._hooks.attach()
 
     def detach(self) -> None:
         """Remove masks, gates and hooks; the network is then a plain one, with its current weights."""
-        self._unhook()
+        self._hooks.remove()
         self.masked_convs.detach()
-
-    def _unhook(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
 
     @property
     def progress(self) -> float:
@@ -162,7 +151,7 @@ class OutputAnalyser(nn.Module):
         before = continuous_mask(self.last, judged, progress=self.progress, offset=self.offset)
         masks = torch.relu(before)
         self.last = masks.detach()
-        cm = self._combine(masks, before)
+        cm = self.coupled_masks(masks, before, self.graph.classes)
         self._hand_out(cm)
         self.cm = cm.detach()
         self.recent = self.recent * 0.9 + self.cm * 0.1
@@ -178,12 +167,6 @@ class OutputAnalyser(nn.Module):
             values = self.banks.judge(maps)
         return torch.cat([evidence(y.float()) for y in values])
 
-    def _combine(self, masks: Tensor, before: Tensor) -> Tensor:
-        """Return the mask by class from those of single convolutions: its consumer's own, or the shared one."""
-        every = torch.cat([coupled(masks, before) for coupled in self.coupled_masks])
-        where = torch.cat([coupled.classes for coupled in self.coupled_masks])  # type: ignore[misc]
-        return torch.ones_like(self.cm).index_copy(0, where, every)
-
     def _hand_out(self, cm: Tensor) -> None:
         """Set the mask of every convolution and gate."""
         every = torch.cat([cm, cm.new_ones(1)])
@@ -194,24 +177,13 @@ class OutputAnalyser(nn.Module):
     # --- results -----------------------------------------------------------------------------------
 
     @property
-    def keep(self) -> NDArray[np.bool_]:
+    def keep(self) -> Bools:
         """(classes,) whether each class is on now."""
         return (self.cm > 0).cpu().numpy()
 
     def active(self) -> dict[str, float]:
         """Return the active parameters and FLOPs, as numbers and as fractions of the unpruned model."""
-        keep = self.keep
-        params, flops = self.graph.params(keep), self.graph.flops(keep)
-        return {
-            "params": params,
-            "flops": flops,
-            "params_fraction": params / self._unpruned_size[0],
-            "flops_fraction": flops / self._unpruned_size[1],
-        }
-
-    @cached_property
-    def _unpruned_size(self) -> tuple[int, int]:
-        return self.graph.params(), self.graph.flops()
+        return self._size.of(self.keep)
 
     def model_parameters(self) -> list[nn.Parameter]:
         """Return the model's own parameters."""
@@ -239,25 +211,15 @@ class OutputAnalyser(nn.Module):
         pieces of a tensor are evened out only here: while masks move, no channel waits for another.
         """
         self.pruning = False
-        cm, recent = self.cm.cpu().numpy(), self.recent.cpu().numpy()
-        scores = np.where(cm > 0, 1 + cm, recent / (1 + recent))
-        scores[~self._judged()] = scores.max() + 1  # never scored, so kept
+        final = FinalMasks(self.graph, self.cm, self.recent, self.masked_convs.scored)
         if budget is None:
-            plan = Plan.of(self.graph, evened(self.graph, self.keep, scores))
+            plan = final.plan()
         else:
             with self._set_aside():  # a device's budget cuts the network to time it
-                plan = budget.finalize(self.graph, scores)
-        keep = torch.from_numpy(plan.keep).to(self.cm.device)
-        held = torch.where(self.cm > 0, self.cm, self.recent.clamp(min=1e-3))
-        self.cm = torch.where(keep, held, torch.zeros_like(held))
+                plan = final.plan_within(budget)
+        self.cm = final.frozen(plan)
         self._hand_out(self.cm)
         return plan
-
-    def _judged(self) -> NDArray[np.bool_]:
-        judged = np.zeros(self.graph.classes, dtype=bool)
-        for masked in self.masked_convs:
-            judged[masked.classes[masked.classes >= 0]] = True
-        return judged
 
     def finish(self, plan: Plan) -> Compacted:
         """Multiply the frozen masks into the weights, detach from the network, and return a compacted copy."""

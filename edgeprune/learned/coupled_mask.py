@@ -73,3 +73,19 @@ def coupled_masks(graph: Graph, convs: MaskedConvs, floor: int) -> list[CoupledM
             by_group[int(group)].append((start + positions, masked.classes[positions]))
         start += len(masked.classes)
     return [CoupledMask(by_group[g], graph.groups[g].least(floor)) for g in sorted(by_group)]
+
+
+class CoupledMasks(nn.ModuleList):
+    """All sets of coupled channels of a network."""
+
+    def forward(self, masks: Tensor, before: Tensor, classes: int) -> Tensor:
+        """Return the mask by class from those of single convolutions: its consumer's own, or the shared one.
+
+        Args:
+            masks: of all convolutions, side by side.
+            before: the same, before they were cut off at 0.
+            classes: number of the graph's classes; those of no set have mask 1.
+        """
+        values = torch.cat([coupled(masks, before) for coupled in self])
+        places = torch.cat([coupled.classes for coupled in self])  # type: ignore[misc]
+        return values.new_ones(classes).index_copy(0, places, values)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.errors import ModelError
-from edgeprune.graph.classes import Graph
+from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.flow import Consumer
 from edgeprune.learned.conv import PruningConv2d, is_prunable
 from edgeprune.learned.pruning_model import SIDE, multiply_adds, own_side
@@ -67,6 +67,14 @@ class MaskedConvs(Sequence[MaskedConv]):
     def convs(self) -> list[PruningConv2d]:
         """The layers, in order."""
         return [self.conv(masked) for masked in self._items]
+
+    @property
+    def scored(self) -> Bools:
+        """(classes,) whether one of the convolutions scores a class."""
+        scored = np.zeros(self._graph.classes, dtype=bool)
+        for masked in self._items:
+            scored[masked.classes[masked.classes >= 0]] = True
+        return scored
 
     def _masked_convolutions(self, factory: ModelFactory | None) -> list[MaskedConv]:
         masked_convs: list[MaskedConv] = []

@@ -179,7 +179,7 @@ def test_the_floor_holds_for_every_group(model: nn.Module, images: Tensor) -> No
     with torch.no_grad():
         for _ in range(5):
             analyser(images)
-    judged = analyser._judged()
+    judged = analyser.masked_convs.scored
     for group in analyser.graph.groups:
         kept = analyser.keep[group.classes]
         assert kept.sum() == (3 if judged[group.classes].any() else group.size)
@@ -359,7 +359,7 @@ def keep_first(analyser: OutputAnalyser, classes: np.ndarray, count: int) -> np.
 
 def test_channels_that_nothing_judged_go_last(plain: nn.Module) -> None:
     analyser = analysed(plain)
-    judged = analyser._judged()
+    judged = analyser.masked_convs.scored
     assert judged.sum() == 8  # conv2's inputs; its outputs are read by the linear layer alone
     put(analyser, torch.where(torch.from_numpy(judged), 3.0, 1.0))
     plan = analyser.freeze(flops(analyser, 0.5))

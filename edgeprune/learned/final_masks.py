@@ -1,0 +1,52 @@
+"""The masks at the end of the phase: which channels stay, and with which masks they are frozen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeprune.budget import Budget, evened
+from edgeprune.graph.classes import Bools, Graph
+from edgeprune.graph.cost import Floats
+from edgeprune.graph.plan import Plan
+
+
+@dataclass(frozen=True)
+class FinalMasks:
+    """The masks of a graph's classes when they move no more.
+
+    Attributes:
+        graph: of the network.
+        masks: (classes,), 0 for channels that are off.
+        recent: (classes,) their recent average.
+        scored: (classes,) whether a convolution scores them.
+    """
+
+    graph: Graph
+    masks: Tensor
+    recent: Tensor
+    scored: Bools
+
+    @property
+    def scores(self) -> Floats:
+        """(classes,) higher is more important: channels that are off come last, those never scored first."""
+        masks, recent = self.masks.cpu().numpy(), self.recent.cpu().numpy()
+        scores = np.where(masks > 0, 1 + masks, recent / (1 + recent))
+        scores[~self.scored] = scores.max() + 1
+        return scores
+
+    def plan(self) -> Plan:
+        """Return the plan that keeps what is on, evened out."""
+        keep = (self.masks > 0).cpu().numpy()
+        return Plan.of(self.graph, evened(self.graph, keep, self.scores))
+
+    def plan_within(self, budget: Budget) -> Plan:
+        """Return the plan that meets a budget."""
+        return budget.finalize(self.graph, self.scores)
+
+    def frozen(self, plan: Plan) -> Tensor:
+        """Return the masks of a plan: a channel that it keeps though it was off has its recent average."""
+        keep = torch.from_numpy(plan.keep).to(self.masks.device)
+        held = torch.where(self.masks > 0, self.masks, self.recent.clamp(min=1e-3))
+        return torch.where(keep, held, torch.zeros_like(held))
