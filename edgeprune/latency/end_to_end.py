@@ -14,7 +14,7 @@ from torch import nn
 from edgeprune.backends.base import MODELS
 from edgeprune.backends.jobs import Job
 from edgeprune.backends.onnx import Onnx
-from edgeprune.backends.onnx_export import export_quickly
+from edgeprune.backends.onnx_export import export_model, export_quickly
 from edgeprune.bench.options import BenchOptions, rounds_for
 from edgeprune.bench.run import bench_models
 from edgeprune.errors import ExportError
@@ -117,13 +117,27 @@ class EndToEndTimer:
             self.export_s = time.monotonic() - began
         return path
 
+    @property
+    def _is_onnx(self) -> bool:
+        return self.bench_target.backend.name == Onnx.name
+
     def path(self, name: str) -> Path:
         """Return the place of a model's file."""
         return Path(self._folder.name) / self.bench_target.backend.file_name(name)
 
     def written(self, name: str, model: nn.Module) -> Path:
-        """Export a model to what the device's runtime loads; return the file."""
+        """Export a model to what the device's runtime loads; return the file.
+
+        An ONNX file is for the batch that is measured, whose size is then no computation in it, nor in its export.
+
+        Args:
+            name: of the file.
+            model: that is exported.
+        """
         path = self.path(name)
+        if self._is_onnx:
+            export_model(model, self.shape, path, batch=self.bench_target.batch)
+            return path
         self.bench_target.backend.convert(Job(model, name, self.shape, path.parent), path)
         return path
 
@@ -168,9 +182,8 @@ class EndToEndTimer:
 
     def _glance(self, pruned: nn.Module, look: Look) -> PairedTimes:
         """Return what a few rounds show; of both models exported in haste, where the export takes long."""
-        is_onnx = self.bench_target.backend.name == Onnx.name
         try:
-            if is_onnx and self.export_s > SLOW_EXPORT_S:
+            if self._is_onnx and self.export_s > SLOW_EXPORT_S:
                 files = self._hasty("baseline", self.baseline), self._hasty("pruned", pruned)
             else:
                 files = self.baseline_file, self.written("pruned", pruned)

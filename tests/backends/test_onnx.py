@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.backends.onnx_export import WrittenOnnx, export_model
+from edgeprune.backends.onnx_export import WrittenOnnx, export_model, export_quickly
 from edgeprune.errors import EdgePruneError, ExportError
 from edgeprune.models import build
 
@@ -154,3 +154,36 @@ def test_a_place_that_cannot_be_written(model: nn.Module, tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(EdgePruneError, match="cannot write .*m.onnx"):
         export_model(model, SHAPE, tmp_path / "file" / "m.onnx")
+
+
+def operations(path: Path) -> list[str]:
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def test_a_file_for_one_batch_is_the_same_but_for_the_batch(
+    model: nn.Module, written: WrittenOnnx, tmp_path: Path
+) -> None:
+    """What a plan is measured with is what is exported in the end."""
+    file = export_model(model, SHAPE, tmp_path / "fixed.onnx", batch=3)
+    assert file.batch == 3 and written.batch is None
+    assert operations(file.path) == operations(written.path)
+    images = torch.randn(3, *SHAPE)
+    assert np.allclose(run(file.path, images), run(written.path, images), atol=1e-5)
+    with pytest.raises(Exception, match="Got invalid dimensions"):
+        run(file.path, images[:2])
+
+
+def test_a_file_in_haste_computes_the_same(model: nn.Module, written: WrittenOnnx, tmp_path: Path) -> None:
+    export_quickly(model, SHAPE, tmp_path / "haste.onnx", batch=2)
+    images = torch.randn(2, *SHAPE)
+    assert np.allclose(run(tmp_path / "haste.onnx", images), run(written.path, images), atol=1e-5)
+
+
+def test_what_cannot_be_written_in_haste_is_an_error_of_one_line(tmp_path: Path) -> None:
+    class Unwritable(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise TypeError("not by that exporter\nnor by any")
+
+    with pytest.raises(ExportError, match="older exporter cannot write this model: not by") as error:
+        export_quickly(Unwritable(), SHAPE, tmp_path / "no.onnx")
+    assert "\n" not in str(error.value) and not (tmp_path / "no.onnx").exists()
