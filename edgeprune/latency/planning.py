@@ -19,6 +19,7 @@ from edgeprune.processes.progress import ProgressCallback, no_progress
 PLAN_SECONDS = 120.0
 REPORTED_EVERY_S = 0.5
 CALLS_PER_TICK = 256
+DOUBTFUL = 2.0  # times what the table says, or a part of it: a glance that sees that is not believed
 FAR = 0.1  # from the target, as a fraction of it: a plan that is farther is not worth more than a glance
 
 
@@ -129,6 +130,8 @@ class Calibration:
     ratio_of: Callable[[Plan, Measured], float]
     clock: PlanningClock
     _plans: int = 0
+    _target_share: float = 1.0
+    _expected_ratio: float = 1.0  # of the current plan's time over the target, by the table
     _glanced: set[int] = field(default_factory=set)  # ids of plans that were seen to be far from the target
 
     def run(self, target_share: float, *, exact: bool) -> tuple[Attempt, list[Attempt]]:
@@ -138,6 +141,7 @@ class Calibration:
             target_share: of the baseline's time, or another quantity that `choose` and `ratio_of` agree on.
             exact: whether a plan that is faster than the target should keep more channels.
         """
+        self._target_share = target_share
         best, attempts = calibrate_to_target(
             target_share, self._chosen, self._measured, self.ratio_of, exact=exact, is_over=self.clock.is_over
         )
@@ -151,7 +155,9 @@ class Calibration:
         self.clock.may_stop = self._plans > 0
         self._plans += 1
         self.clock.report(f"plan {self._plans}: choosing widths")
-        return self.choose(share)
+        plan, predicted = self.choose(share)
+        self._expected_ratio = predicted / self._target_share
+        return plan, predicted
 
     def _measured(self, plan: Plan) -> Measured:
         self.clock.report(f"plan {self._plans}: writing the pruned network")
@@ -161,8 +167,9 @@ class Calibration:
         """Return how a plan is looked at: beyond a glance only near the target, or ``closely``."""
 
         def is_far(times: PairedTimes) -> bool:
-            distance = abs(self.ratio_of(plan, times.measured) - 1)
-            if closely or distance <= max(FAR, times.width):
+            ratio = self.ratio_of(plan, times.measured)
+            expected = ratio / self._expected_ratio
+            if closely or abs(ratio - 1) <= max(FAR, times.width) or not 1 / DOUBTFUL < expected < DOUBTFUL:
                 return False
             self._glanced.add(id(plan))
             return True

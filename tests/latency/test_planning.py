@@ -79,6 +79,15 @@ def test_an_uncertain_glance_is_not_believed() -> None:
     assert bench.rounds[0] == 15
 
 
+def test_a_glance_that_contradicts_the_table_is_not_believed() -> None:
+    """Other work on the machine may slow one of the networks down twenty times, in narrow intervals."""
+    bench = Bench(Watch(), lambda share: 0.1 * share)
+    loop, clock, _ = calibration(bench)
+    with clock.running():
+        loop.run(0.5, exact=True)
+    assert bench.rounds[0] == 15
+
+
 def test_when_the_time_is_up_the_best_plan_so_far_counts() -> None:
     bench = Bench(Watch(), lambda share: 0.45 + 0.55 * share)  # a correction is not enough soon
     loop, clock, _ = calibration(bench, limit_s=5.0)
@@ -100,7 +109,7 @@ def test_there_is_always_one_plan() -> None:
 
 def test_a_best_plan_that_was_only_glanced_at_is_measured_at_the_end() -> None:
     """The device's steps leave nothing between 0.3 and 0.8 of the time."""
-    bench = Bench(Watch(), lambda share: 0.8 if share > 0.3 else 0.3)
+    bench = Bench(Watch(), lambda share: 0.8 if share > 0.35 else 0.3)
     loop, clock, _ = calibration(bench)
     with clock.running():
         best, attempts = loop.run(0.5, exact=True)
