@@ -62,8 +62,6 @@ TOLD = (
     "method",
     "align",
     "distill",
-    "baseline_epochs",
-    "baseline_lr",
     "target_threads",
 )  # of each row's run
 

@@ -335,7 +335,7 @@ def task_table(name: str) -> str:
     metric = tasks.get(name).metric
     head = [
         f"{result['model']}, target", f"{metric.title}, baseline", "pruned", "change", "FLOPs left",
-        "p50, baseline", "pruned", "speedup", "epochs, method",
+        "p50, baseline", "pruned", "speedup", "epochs, rate",
     ]  # fmt: skip
     rows = []
     for row in result["rows"]:
@@ -348,13 +348,15 @@ def task_table(name: str) -> str:
             f"`{row['to']}=0.5`", metric.text(scores["baseline"]), metric.text(scores["pruned"]),
             metric.change(scores["baseline"], scores["pruned"]), percent(row["flops_fraction"]),
             *times,
-            f"{training['epochs']}, {training['method']}",
+            f"{training['epochs']}, {training['lr']:g}",
         ])  # fmt: skip
     machine = result["rows"][0]["machine"]
     threads = f"{result['threads'] or machine['cores']} threads".replace("1 threads", "1 thread")
     words = (
         f"Images of {result['image_size']} pixels, batch 1; the baseline was trained for {result['baseline_epochs']} "
-        f"epochs from random weights. On {machine['cpu']}, {threads}, torch {machine['torch']}, onnxruntime "
+        f"epochs from random weights, and the pruned networks for as many more as the table says (channels by "
+        f"{training['method']}, widths multiples of {training['align']}, distilled from the baseline). "
+        f"On {machine['cpu']}, {threads}, torch {machine['torch']}, onnxruntime "
         f"{machine['onnxruntime']}."
     )
     return f"{markdown(head, rows)}\n\n{words}"
