@@ -75,14 +75,14 @@ def kept_login(words: Sequence[str], name: str) -> KeptLogin | None:
     if len(tempfile.gettempdir()) > LONGEST_PATH - len("/edgeprune-ssh-12345678/login"):
         return None
     with suppress(OSError, subprocess.TimeoutExpired):
-        asked = subprocess.run(
+        settings = subprocess.run(
             ["ssh", *words, "-G", "--", name], stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=PATIENCE_S, check=False,
         )  # fmt: skip
         paths = [
-            line.split(" ", 1)[1] for line in asked.stdout.splitlines() if line.startswith("controlpath ")
+            line.split(" ", 1)[1] for line in settings.stdout.splitlines() if line.startswith("controlpath ")
         ]
-        if asked.returncode == 0 and all(path == "none" for path in paths):
+        if settings.returncode == 0 and all(path == "none" for path in paths):
             return KeptLogin(words, name)
     return None
 
