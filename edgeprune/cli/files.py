@@ -8,6 +8,7 @@ from edgeprune.cli.base import RUNS, as_json, complain, echo, free_place, main, 
 from edgeprune.cli.host_options import host_words, on_host
 from edgeprune.cli.options import grouped, options_of
 from edgeprune.post_training.options import PruneOptions
+from edgeprune.runs.subject_options import FLAGS, OF_MODELS, SubjectOptions
 
 if TYPE_CHECKING:
     from edgeprune.records.pruning import CurveRecord, PruneSummary
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     metavar="PLACE",
     help="Unlabelled inputs: a folder of images, an .npy or .npz file, or package.module:factory of batches.",
 )
+@options_of(SubjectOptions, flags=FLAGS, only=OF_MODELS, main=("weights",))
 @options_of(
     PruneOptions,
     flags={"target_device": "--device", "target_batch": "--batch", "target_threads": "--threads"},
@@ -47,9 +49,10 @@ def prune(
     remote_host: Any,
     **options: Any,
 ) -> None:
-    """Prune an ONNX file with some unlabelled inputs: no training code, no labels.
+    """Prune an ONNX file, or any model, with some unlabelled inputs: no training code, no labels.
 
-    MODEL is an ONNX file. The smaller file has the same inputs and outputs. Layers that lose inputs are fitted so that
+    MODEL is an ONNX file; or a name, package.module:factory or a file of edgeprune.save, which is exported first. The
+    smaller file is ONNX and has the same inputs and outputs. Layers that lose inputs are fitted so that
     they give what they gave before, and held-out inputs show how far the outputs agree with the original's.
 
     \b
@@ -59,12 +62,14 @@ def prune(
         --max-change 0.02 -o small.onnx
     edgeprune prune model.onnx --images x.npz --target latency=0.7 --device jetson
         --host user@board
+    edgeprune prune torchvision:resnet18 --weights net.pt --images x.npz --target flops=0.7
     edgeprune prune --resume
     """
     from dataclasses import asdict
     from pathlib import Path
 
     from edgeprune.post_training.files import begin, curve_run, prune_run
+    from edgeprune.post_training.models import file_of
     from edgeprune.processes.signals import exit_code
     from edgeprune.records.pruning import CurveRecord
     from edgeprune.records.trust import trust_words, vouch_for_host
@@ -72,21 +77,22 @@ def prune(
     from edgeprune.runs.file_runs import FileRun, latest_file_run
     from edgeprune.training import Interrupted
 
+    of_model = {name: options.pop(name) for name in OF_MODELS}
     subject, host = None, None if remote_host is None else asdict(remote_host)
     if resume:
-        typed = list(typed_values(ctx, {"model": model, "out": out, "images": images, **options}))
+        typed = list(typed_values(ctx, {"model": model, "out": out, "images": images, **of_model, **options}))
         if typed or force:
             shown = "--force" if force else "MODEL" if typed == ["model"] else f"`{typed[0]}`"
             raise click.UsageError(f"--resume goes on with what the run was begun with: leave {shown} out")
         vouch_for_host(host)
         run = FileRun.open(latest_file_run(RUNS) if run_path is None else run_path)
     elif model is None:
-        raise click.UsageError("name an ONNX file, or go on with a run by --resume")
+        raise click.UsageError("name an ONNX file or a model, or go on with a run by --resume")
     else:
-        place = Path(run_path) if run_path else free_place(Path(model).stem, "pruned")
-        run, subject = begin(
-            model, place, PruneOptions(**options, host=host), images=images, out=out, force=force
-        )
+        place = Path(run_path) if run_path else free_place(Path(model.replace(":", "-")).stem, "pruned")
+        asked_for = PruneOptions(**options, host=host)
+        with file_of(model, SubjectOptions(**of_model)) as path:
+            run, subject = begin(path, place, asked_for, images=images, out=out, force=force, name=model)
     again = host_words(remote_host) + trust_words(images)
     try:
         with progress_bars("distill") as progress:

@@ -57,6 +57,7 @@ def begin(
     images: str | None = None,
     out: str | Path | None = None,
     force: bool = False,
+    name: str | None = None,
 ) -> tuple[FileRun, FileSubject]:
     """Check what can be checked at once, and make the run folder with a copy of the file.
 
@@ -67,6 +68,7 @@ def begin(
         images: a folder of images, an .npy or .npz file, or package.module:factory; None to prune by weights alone.
         out: where the smaller file is written beside the run folder; None to leave it there alone.
         force: replace a run of that name.
+        name: of the model that the file was exported from; None for the file's path.
 
     Returns:
         The run, and the file as it was read.
@@ -80,7 +82,7 @@ def begin(
     subject = open_subject(path, images, options)
     config = PruneConfig(
         options=asdict(options),
-        model=str(path),
+        model=name or str(path),
         sha256=sha256(path),
         images=images,
         out=None if out is None else str(out),

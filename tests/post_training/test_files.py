@@ -294,3 +294,60 @@ def test_a_state_whose_first_axis_is_not_the_batch_is_left_as_it_is(tmp_path: Pa
     assert result.exit_code == 0, result.output
     small = read(tmp_path / "small.onnx")
     assert (small.array("a").shape, small.array("b").shape) == ((4, 4), (4, 4))
+
+
+SMALL = """
+import torch
+from torch import nn
+
+def make(num_classes=10, in_channels=3):
+    torch.manual_seed(3)
+    conv = nn.Conv2d(3, 12, 3, padding=1)
+    layers = conv, nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(*layers)
+"""
+
+
+def test_a_model_by_name_is_exported_and_pruned(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small_nets.py").write_text(SMALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = ("--images", str(folder / "inputs.npy"), "--target", "flops=0.6", "--json")
+    result = _prune(
+        Path("small_nets:make"),
+        tmp_path / "small.onnx",
+        "--input",
+        "3x8x8",
+        *data,
+        "--criterion",
+        "l1",
+        "--no-sensitivity",
+    )
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["model"] == "small_nets:make"
+    assert record["flops_fraction"] <= 0.6
+    assert record["held_out"][1]["relative_error"] <= record["held_out"][0]["relative_error"]
+    import small_nets  # type: ignore[import-not-found]
+
+    inputs = torch.from_numpy(np.load(folder / "inputs.npy")[:4])
+    (original,) = outputs_of(tmp_path / "run" / "export" / "baseline.onnx", (inputs,))
+    with torch.no_grad():
+        assert np.abs(original - small_nets.make().eval()(inputs).numpy()).max() < 1e-5
+    (smaller,) = outputs_of(tmp_path / "small.onnx", (inputs,))
+    assert smaller.shape == original.shape
+    assert (tmp_path / "small.onnx").stat().st_size < (tmp_path / "run/export/baseline.onnx").stat().st_size
+
+
+def test_a_model_by_name_needs_what_a_file_has(folder: Path, tmp_path: Path) -> None:
+    data = ("--images", str(folder / "inputs.npy"), "--target", "flops=0.6")
+    out = tmp_path / "small.onnx"
+    assert "has random weights" in _error(_prune(Path("torchvision:resnet18"), out, *data))
+    assert "no model of that name" in _error(_prune(Path("resnet999"), out, *data))
+    assert "--weights has no effect on an ONNX file" in _error(
+        _prune(folder / "net.onnx", out, "--weights", "x.pt", *data)
+    )
+    assert "resnet18" in _error(_prune(Path("torchvision:resnet19"), out, *data, "--weights", "x.pt"))
+    assert not out.exists()
