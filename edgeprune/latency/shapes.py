@@ -133,7 +133,8 @@ def read_model(path: Path, batch: int) -> Model:
 
     content = onnx.load(str(path), load_external_data=False)
     _fix_batch(content, batch)
-    graph = shape_inference.infer_shapes(content).graph
+    # With data: the size that a Resize takes from another map's shape is known by following the numbers.
+    graph = shape_inference.infer_shapes(content, data_prop=True).graph
     sizes = {v.name: _sizes(v) for v in [*graph.input, *graph.value_info, *graph.output]}
     weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     raw = {tensor.name for tensor in graph.input}
@@ -192,6 +193,8 @@ def _layer(
         return name, Shape(LINEAR), inputs, outputs
     if node.op_type != "Conv" or len(sizes.get(node.input[0], ())) != len(dims):
         return None
+    if 0 in sizes[node.input[0]][2:]:
+        return None  # a size that nothing tells: estimated in proportion
     n, groups = len(dims) - 2, int(attributes.get("group", 1) or 1)
     inputs = dims[1] * groups
     if groups not in (1, inputs) or (groups > 1 and dims[0] != inputs):

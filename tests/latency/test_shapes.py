@@ -94,3 +94,42 @@ def test_shapes_there_and_back() -> None:
     assert CASES[1].out_size == (5, 5)
     assert CASES[0].macs(4, 5) == 8 * 8 * 9 * 20
     assert CASES[3].macs(4, 4) == 8 * 8 * 25 * 4
+
+
+class Resized(nn.Module):
+    """Layers on maps whose size is taken from another map, as in the heads of segmenters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.head = nn.Conv2d(8, 4, 1)
+        self.last = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.first(x)
+        small = nn.functional.interpolate(nn.functional.avg_pool2d(maps, 2), size=maps.shape[-2:])
+        return self.last(nn.functional.interpolate(self.head(small), size=x.shape[-2:]))
+
+
+def exported(path: Path, *free: int) -> Path:
+    """A file of the older exporter, with these axes of the input free."""
+    axes = {"input": {axis: f"axis{axis}" for axis in free}}
+    torch.onnx.export(
+        Resized().eval(), (torch.zeros(1, 3, 32, 32),), str(path), dynamo=False, input_names=["input"],
+        dynamic_axes=axes,
+    )  # fmt: skip
+    return path
+
+
+def test_sizes_that_are_computed_in_the_file(tmp_path: Path) -> None:
+    layers = read_model(exported(tmp_path / "net.onnx", 0), 1).layers
+    assert [(layer.name, layer.shape.size) for layer in layers] == [
+        ("first", (32, 32)),
+        ("head", (16, 16)),
+        ("last", (32, 32)),
+    ]
+
+
+def test_a_layer_whose_size_nothing_tells_is_no_layer_of_a_table(tmp_path: Path) -> None:
+    with pytest.raises(LatencyError, match="no convolution or linear layer"):
+        read_model(exported(tmp_path / "net.onnx", 0, 2, 3), 1)
