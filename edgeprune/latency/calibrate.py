@@ -1,6 +1,6 @@
 """Find a plan that meets its latency as measured: choose, measure end to end, correct the request, repeat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,10 +90,9 @@ def calibrate_to_target(
 ) -> tuple[Attempt, list[Attempt]]:
     """Choose and measure plans, and correct the requested time, until the measured time meets the target.
 
-    A table's times add up to nearly the end-to-end latency, which is not accurate enough; the error changes
-    slowly between similar plans, so that the ratio of measured to predicted corrects the next request. A plan
-    that meets the target is measured once more, and the second measurement, by which it was not selected,
-    counts; unless the time is up.
+    A table's times add up to nearly the end-to-end latency, which is not accurate enough; what was measured of
+    the plans so far corrects the next request, see `next_request`. A plan that meets the target is measured once
+    more, and the second measurement, by which it was not selected, counts; unless the time is up.
 
     Args:
         target_share: of the baseline's time, or another quantity that `choose` and ``ratio_of`` agree on.
@@ -137,8 +136,29 @@ def calibrate_to_target(
         attempts.append(Attempt(plan, requested_share, predicted, measured, ratio, met))
         if met or over:
             break
-        requested_share = max(1e-3, predicted * aim / ratio)
+        requested_share = max(1e-3, next_request(attempts, aim, target_share))
     return _nearest_from_below(attempts, slowest), attempts
+
+
+def next_request(attempts: Sequence[Attempt], aim: float, target_share: float) -> float:
+    """Return the share to request of the table next: where the measured time meets the aim, linearly interpolated.
+
+    Between the plans that are nearest to the aim on either side (regula falsi). Nothing takes no time, and the
+    unpruned network takes its own: they stand in until plans were measured on both sides. A table that is wrong by
+    much at small widths is right at full width, so that a correction in proportion would overshoot.
+
+    Args:
+        attempts: so far, at least one.
+        aim: the wanted ratio of the measured time to the target.
+        target_share: of the baseline's time.
+    """
+    low, low_ratio = max(((a.predicted, a.ratio) for a in attempts if a.ratio <= aim), default=(0.0, 0.0))
+    slower = [(a.predicted, a.ratio) for a in attempts if a.ratio > aim and a.predicted > low]
+    high, high_ratio = min(slower, default=(1.0, 1 / target_share))
+    if high <= low or high_ratio <= aim:  # the unpruned network is within the target
+        last = attempts[-1]
+        return last.predicted * aim / last.ratio
+    return low + (aim - low_ratio) / (high_ratio - low_ratio) * (high - low)
 
 
 def _nearest_from_below(attempts: list[Attempt], slowest: float) -> Attempt:

@@ -51,6 +51,15 @@ def test_a_table_that_is_wrong_is_corrected(truth) -> None:
     assert 1 < len(attempts) <= 5
 
 
+def test_a_table_that_is_far_too_slow_at_small_widths_is_corrected_in_three_plans() -> None:
+    """As of a detector whose layers took half of what the table says, once they were narrow."""
+    choose, measure, calls = device(lambda share: share * min(1.0, 0.25 + 0.75 * share))
+    best, attempts = calibrate_to_target(0.5, choose, measure)
+    assert best.met and len(attempts) <= 3
+    # by hand: 0.4925 takes 0.305 and the unpruned network 1, so that 0.4925 of the time lies at 0.629 between them
+    assert calls[1] == pytest.approx(0.629, abs=2e-3)
+
+
 def test_steps_too_coarse_to_hit_give_the_nearest_below() -> None:
     choose, measure, _ = device(lambda s: 1.1 * s, step=0.25)
     best, attempts = calibrate_to_target(0.5, choose, measure)
