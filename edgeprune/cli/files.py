@@ -62,7 +62,7 @@ def prune(
         --max-change 0.02 -o small.onnx
     edgeprune prune model.onnx --images x.npz --target latency=0.7 --device jetson
         --host user@board
-    edgeprune prune torchvision:resnet18 --weights net.pt --images x.npz --target flops=0.7
+    edgeprune prune mynets:make --weights net.pt --images x.npz --target flops=0.7
     edgeprune prune --resume
     """
     from dataclasses import asdict

@@ -18,5 +18,5 @@ SHARE_BELOW_ONE = Quantity(0, 1, open_high=True)
 PROPER_SHARE = Quantity(0, 1, open_low=True, open_high=True)
 SECONDS = Quantity(0, 86_400, open_low=True)
 LASTING = Duration(60, 86_400)
-CELSIUS = Quantity(-40, 150)
+CELSIUS = Quantity(0, 150)
 MAX_ELEMENTS = 100_000_000  # of one example: 400 MB in fp32

@@ -208,7 +208,7 @@ def test_a_machine_without_temperatures(tmp_path: Path) -> None:
         (["--sustained", "30"], "--sustained must be a time such as 90s, 30m or 1h, not 30"),
         (["--sustained", "10s"], "--sustained must be from 60 to 86400 seconds, not 10s"),
         (["--sustained", "2m", "--cool-to", "45"], "--sustained keeps the device warm and --cool-to cool"),
-        (["--cool-to", "900"], "--cool-to must be at least -40 and at most 150, not 900"),
+        (["--cool-to", "900"], "--cool-to must be at least 0 and at most 150, not 900"),
         (["--runtime", "all", "--sustained", "2m"], "without --layers, --resume, --sustained and --cool-to"),
     ],
 )
