@@ -115,7 +115,7 @@ def joules(model: dict) -> float:
 
 
 # Boards whose sensors are read like those of a board that is always tried.
-ALIKE = {"jetson-orin-nx", "jetson-xavier-nx", "jetson-agx-orin"}
+ALIKE = {"jetson-orin-nx", "jetson-xavier-nx", "jetson-agx-orin", "jetson-agx-xavier", "jetson-tx2"}
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,8 @@ def test_on_a_board_that_has_trtexec_alone(
     json.dumps(result.to_dict(), allow_nan=False)
 
 
-@pytest.mark.parametrize("version", [pytest.param("8.6.1", marks=pytest.mark.slow), "11.4.0.106"])
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["8.6.1", "11.4.0.106"])
 def test_by_the_python_module(
     models: dict[str, str | Path], monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:

@@ -113,7 +113,12 @@ def test_a_finished_comparison_is_not_done_again(finished: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "where", [["baseline"], ["rows: learned-seed0", "finetune"], ["rows: learned-seed1", "prune"]]
+    "where",
+    [
+        ["rows: learned-seed0", "finetune"],
+        pytest.param(["baseline"], marks=pytest.mark.slow),
+        pytest.param(["rows: learned-seed1", "prune"], marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_comparison_goes_on_to_the_same_result(
     finished: Path, options: CompareOptions, tmp_path: Path, where: list[str], monkeypatch: pytest.MonkeyPatch

@@ -33,7 +33,7 @@ def run(place: Path, out: Path, method: str, processes: int, port: int) -> str:
     return "".join(process.stdout for process in ended)
 
 
-@pytest.mark.parametrize("method", ["learned", "l1"])
+@pytest.mark.parametrize("method", ["learned", pytest.param("l1", marks=pytest.mark.slow)])
 def test_two_processes_choose_what_one_does(tmp_path: Path, place: Path, free_port: int, method: str) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
     run(place, alone, method, 1, 0)

@@ -283,14 +283,14 @@ def kill_and_resume(place: Path, jobs: list[dict[str, Any]]) -> list[list[int]]:
 
 KILL_POINTS = [
     ("baseline", 3),  # before the first checkpoint
-    ("log", 2),
     ("prune", 2),  # the checkpoint is still the baseline's
     ("finetune", 1),  # the checkpoint is still the pruning phase's
     ("fsync", 3),
     ("tensors", 2),  # settled.safetensors there, nothing of fine-tuning
-    ("plan", 1),
 ]
 MORE_KILL_POINTS = [
+    ("log", 2),
+    ("plan", 1),
     ("checkpoint", 1),
     ("prune", 13),
     ("finetune", 12),

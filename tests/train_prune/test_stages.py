@@ -142,7 +142,10 @@ class Killed(Exception):
     """Stands for a process that dies at once."""
 
 
-@pytest.mark.parametrize("schedule", ["iterative", "soft", "sss", "plateau"])
+@pytest.mark.parametrize(
+    "schedule",
+    ["iterative", "soft", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sss", "plateau"))],
+)
 def test_killed_between_and_within_removals_a_run_ends_bit_identical(
     tmp_path: Path, short: TrainPruneOptions, monkeypatch: pytest.MonkeyPatch, schedule: str
 ) -> None:
