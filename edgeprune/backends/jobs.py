@@ -1,4 +1,4 @@
-"""What a backend is given: a model, its shape, and images to compare and calibrate on."""
+"""Hold what a backend converts: a model, its shape, and images to compare and calibrate on."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field

@@ -144,7 +144,7 @@ def _check_opset(opset: int) -> None:
 
 @dataclass(frozen=True)
 class _Traced:
-    """What the exporters are told: tensors, names, and whether the batch is free."""
+    """Hold what the exporters need: tensors, names, and whether the batch is free."""
 
     tensors: "tuple[torch.Tensor, ...]"
     inputs: tuple[str, ...]

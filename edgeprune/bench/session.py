@@ -240,6 +240,11 @@ class Session:
         self.progress(done, self.total, f"{name}: {images} test images")
 
 
+def load_s(reply: Round) -> float:
+    """Return the seconds of timed inference of a round."""
+    return max(sum(reply["samples_ns"]) / 1e9, reply.get("window_s") or 0.0)
+
+
 def interruption(rounds: Iterable[Round]) -> str | None:
     """Return what stopped the runner for more than `MOST_PAUSED` of a round; None where nothing did.
 
@@ -247,8 +252,7 @@ def interruption(rounds: Iterable[Round]) -> str | None:
     """
     for reply in rounds:
         paused = reply.get("pauses") or pauses(reply["samples_ns"])
-        window_s = max(sum(reply["samples_ns"]) / 1e9, reply.get("window_s") or 0.0)
-        if paused["seconds"] > MOST_PAUSED * (window_s + paused["suspended_s"]):
+        if paused["seconds"] > MOST_PAUSED * (load_s(reply) + paused["suspended_s"]):
             why = "the machine slept" if paused["suspended_s"] else "something stopped the runner"
             return f"{why} for {paused['seconds']:.2f} s"
     return None

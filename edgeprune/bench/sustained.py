@@ -1,12 +1,12 @@
 """Follow a long measurement minute by minute: when it became steady, and what the machine had lost by then."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from edgeprune_target.machine_warnings import machine_warnings
 from numpy.typing import NDArray
 
+from edgeprune.bench.session import Round, load_s
 from edgeprune.bench.stats import NS_PER_MS, round_medians
 from edgeprune.records.bench import MinuteLatency, SustainedMinute, SustainedReport
 
@@ -17,7 +17,6 @@ WINDOW = 5  # pairs of rounds whose median counts, so that a neighbour on the ma
 STEADY_SHARE = 1 / 3  # the end of the run that is the measure of steadiness
 MINUTE_S = 60.0
 
-Round = dict[str, Any]
 Rounds = Mapping[str, Sequence[Round]]
 
 
@@ -69,11 +68,6 @@ def last_third(pairs: int) -> int:
 def pair_ends_s(rounds: Rounds) -> NDArray[np.float64]:
     """Return the seconds of load until the end of each pair of rounds."""
     return np.cumsum([sum(map(load_s, pair)) for pair in zip(*rounds.values(), strict=True)])
-
-
-def load_s(reply: Round) -> float:
-    """Return the seconds of timed inference of a round."""
-    return max(sum(reply["samples_ns"]) / 1e9, reply.get("window_s") or 0.0)
 
 
 def _first_steady(series: NDArray[np.float64]) -> int | None:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.budget.budgets import Budget
 from edgeprune.budget.greedy import floors_of
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.pieces import TiedGroups
 from edgeprune.resources import Resource
 
-FLOOR = 2  # fewest channels of a layer, as targets have it by default
 Blocks = Sequence[tuple[int, ...]]
 
 
@@ -37,7 +37,7 @@ class Range:
         return asdict(self)
 
 
-def reachable(graph: Graph, resource: Resource, *, floor: int = FLOOR, blocks: Blocks = ()) -> Range:
+def reachable(graph: Graph, resource: Resource, *, floor: int = Budget.floor, blocks: Blocks = ()) -> Range:
     """Return the range of a resource.
 
     Args:

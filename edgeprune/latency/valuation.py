@@ -1,4 +1,4 @@
-"""What widths cost, what importance they keep, and by how much they miss the goals."""
+"""Value widths: what they cost, what importance they keep, and by how much they miss the goals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is left of a network while channels are off: parameters and FLOPs."""
+"""Count what is left of a network while channels are off: parameters and FLOPs."""
 
 from functools import cached_property
 

@@ -51,7 +51,7 @@ class Form:
 
 @dataclass
 class Trace:
-    """What one run of the network shows of the file's values, by their names.
+    """Hold what one run of the network shows of the file's values, by their names.
 
     Attributes:
         hosts: numbers that depend on sizes alone, not on weights or inputs.

@@ -210,7 +210,7 @@ class MinuteLatency(Record, frozen=True):
 
 
 class SustainedMinute(Record, frozen=True, kw_only=True):
-    """What one minute of load shows.
+    """Hold what one minute of load shows.
 
     Attributes:
         minute: its number, from 0.

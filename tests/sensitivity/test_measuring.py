@@ -154,8 +154,10 @@ def test_the_command_prints_a_table_and_writes_a_heat_map(run: Path) -> None:
     assert "nothing retrained" in result.stdout.replace("\n", " ")
     page = (run / "sensitivity.html").read_text()
     assert page.count('class="heat"') == 2 and "without 6 channels" in page
-    told = json.loads(CliRunner().invoke(main, ["sensitivity", str(run), "--shares", "0.5", "--json"]).stdout)
-    assert told["complete"] and len(told["points"]) == 2 and told["metric"]["name"] == "accuracy"
+    printed = json.loads(
+        CliRunner().invoke(main, ["sensitivity", str(run), "--shares", "0.5", "--json"]).stdout
+    )
+    assert printed["complete"] and len(printed["points"]) == 2 and printed["metric"]["name"] == "accuracy"
 
 
 @pytest.mark.parametrize(
