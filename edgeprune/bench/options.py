@@ -62,6 +62,7 @@ class BenchOptions:
     rounds: int | None = option(
         None, "Split the time into this many rounds per model.", "measurement", Count(2, 10_000), typed=False
     )
+    models: int = option(2, "Measure this many models in turn.", "measurement", Count(1, 2), typed=False)
     host: str | None = option(None, "Reach the device there, as user@board.", "target", typed=False)
 
     def __post_init__(self) -> None:
@@ -72,7 +73,7 @@ class BenchOptions:
     @property
     def model_seconds(self) -> float:
         """Timed seconds of each model."""
-        return self.seconds if self.sustained is None else seconds_of(self.sustained) / 2
+        return self.seconds if self.sustained is None else seconds_of(self.sustained) / self.models
 
     @property
     def round_count(self) -> int:

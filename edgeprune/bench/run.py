@@ -204,7 +204,7 @@ def bench_models(
         why_no_score: why there are none, for the result.
         task: returns the one that the images are scored by.
         transport: to the runner; None runs it here.
-        save: called with the result so far after each pair of rounds and after each stage.
+        save: called with the result so far after each stage, and after each pair of rounds unless it is sustained.
         layers: whether to time every layer too.
         journal: keeps the rounds, and gives those of a measurement that is resumed.
         progress: called with ``(done, total, text)``, in rounds.
@@ -216,7 +216,7 @@ def bench_models(
     session = Session(
         files=source.paths if isinstance(source, LooseFiles) else {},
         source=source,
-        options=options or BenchOptions(load_device("cpu")),
+        options=replace(options or BenchOptions(load_device("cpu")), models=len(source.names)),
         transport=transport or LocalTransport(),
         progress=progress or _ignore_progress,
         feed_shapes=feed_shapes or {},
@@ -288,8 +288,10 @@ def measure_speed(
     for _ in session.paired_rounds(threads):
         if journal:
             journal.add({name: session.rounds[name][-1] for name in session.names})
-        result = with_rounds(result, session)
-        save(result)
+        if session.options.sustained is None:
+            result = with_rounds(result, session)
+            save(result)
+        # else the summary of ever more rounds would take ever longer, and the device would cool down meanwhile
     if session.options.sustained is None:
         result = with_rounds(result, session)
     else:

@@ -228,6 +228,13 @@ def test_rounds_are_long_and_not_few(sustained: str, rounds: int, seconds: float
     assert (options.round_count, options.round_seconds) == (rounds, pytest.approx(seconds))
 
 
+def test_a_model_alone_is_under_load_for_as_long() -> None:
+    from bench.conftest import FAKE
+
+    alone = BenchOptions(FAKE, sustained="10m", models=1)
+    assert (alone.round_count, alone.round_seconds) == (60, pytest.approx(10.0))
+
+
 def test_numbers_of_options() -> None:
     from bench.conftest import FAKE
 
