@@ -71,8 +71,8 @@ def bench_run(
     With another runtime or precision than the device's profile names it is ``bench/DEVICE.RUNTIME-PRECISION.json``.
 
     What is known so far is kept in ``bench/DEVICE.json.partial`` after every pair of rounds, and the rounds
-    in ``bench/DEVICE.rounds.jsonl``; the last complete result stays in its place until the new one is
-    complete.
+    in ``bench/DEVICE.rounds.jsonl``, which alone keeps those of a sustained measurement; the last complete result
+    stays in its place until the new one is complete.
 
     Args:
         subjects: the run folder, which has been exported; or a pair of models or one, whose files are known or have
