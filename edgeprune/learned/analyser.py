@@ -19,23 +19,24 @@ from edgeprune.learned.coupled_mask import CoupledMasks, coupled_masks
 from edgeprune.learned.final_masks import FinalMasks
 from edgeprune.learned.gates import ChannelGates
 from edgeprune.learned.hooks import ForwardHooks
+from edgeprune.learned.layers import along_inputs
 from edgeprune.learned.mask import OFFSET, continuous_mask, evidence
-from edgeprune.learned.masked_convs import MaskedConvs, ModelFactory, columns_of
+from edgeprune.learned.masked_layers import MaskedLayers, ModelFactory, columns_of
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.duplicate import duplicate
 
 
 class OutputAnalyser(nn.Module):
-    """A model whose convolutions learn which of their input channels to keep.
+    """A model whose layers learn which of their input channels to keep.
 
-    ``forward`` is the model's own, and ``fixed`` has the masks by convolution after `finish`.
+    ``forward`` is the model's own, and ``fixed`` has the masks by layer after `finish`.
     In training mode and in the pruning phase each call first lets every
     pruning-model evaluate the feature maps of the first ``images`` images of the batch and moves the
     masks one iteration on; they are fixed otherwise. ``interacting`` may be changed at any time.
 
-    Everything acts through the network's own modules: its convolutions get another class for the time (see
-    `PruningConv2d`), and hooks at its top move the masks and close the gates, so that the network itself may be called
-    in place of the analyser. `detach` takes all of it away.
+    Everything acts through the network's own modules: its layers get another class for the time (see `PruningLayer`),
+    and hooks at its top move the masks and close the gates, so that the network itself may be called in place of the
+    analyser. `detach` takes all of it away.
 
     Args:
         model: any network; it is copied, unless ``graph`` is of it.
@@ -51,7 +52,7 @@ class OutputAnalyser(nn.Module):
         graph: of ``model``, which is then worked on in place; None to copy it.
 
     Raises:
-        ModelError: no convolution of the model can be pruned.
+        ModelError: no layer of the model reads channels that may be pruned.
         TraceError: the model cannot be traced.
     """
 
@@ -82,14 +83,16 @@ class OutputAnalyser(nn.Module):
         self.interacting = 0.0
         self.iteration = 0
         self.pruning = True
-        self.masked_convs = MaskedConvs(self.graph, pruning_model)
-        self.gates = ChannelGates(self.graph, {masked.name for masked in self.masked_convs})
-        self.coupled_masks = CoupledMasks(coupled_masks(self.graph, self.masked_convs, floor))
-        self.banks = PruningModelBanks(self.masked_convs, together=pruning_model is None)
+        self.masked_layers = MaskedLayers(self.graph, pruning_model)
+        self.gates = ChannelGates(self.graph, {masked.name for masked in self.masked_layers})
+        self.coupled_masks = CoupledMasks(coupled_masks(self.graph, self.masked_layers, floor))
+        self.banks = PruningModelBanks(self.masked_layers, together=pruning_model is None)
         self.register_buffer("cm", torch.ones(self.graph.classes), persistent=True)
         self.register_buffer("recent", torch.ones(self.graph.classes), persistent=True)
-        self.register_buffer("_columns", columns_of([r.classes for r in self.masked_convs]), persistent=False)
-        width = sum(len(r.classes) for r in self.masked_convs)
+        self.register_buffer(
+            "_columns", columns_of([r.channels for r in self.masked_layers]), persistent=False
+        )
+        width = sum(len(r.classes) for r in self.masked_layers)
         # Before the first step every mask stands at its steady value for average evidence: 2 * offset.
         self.register_buffer("last", torch.full((width,), 2 * offset), persistent=True)
         self.fixed: dict[str, Tensor] = {}
@@ -106,7 +109,7 @@ class OutputAnalyser(nn.Module):
 
     def _before_forward(self, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Move the masks in training, and close the gates for this call."""
-        if self.model.training and self.pruning and not self.masked_convs.probing:
+        if self.model.training and self.pruning and not self.masked_layers.probing:
             self.advance(*inputs, **named)
         self.gates.begin_call(self.model)
 
@@ -118,7 +121,7 @@ class OutputAnalyser(nn.Module):
         """Leave the network plain in the block."""
         self._hooks.remove()
         try:
-            with self.masked_convs.set_aside():
+            with self.masked_layers.set_aside():
                 yield
         finally:
             self._hooks.attach()
@@ -126,7 +129,7 @@ class OutputAnalyser(nn.Module):
     def detach(self) -> None:
         """Remove masks, gates and hooks; the network is then a plain one, with its current weights."""
         self._hooks.remove()
-        self.masked_convs.detach()
+        self.masked_layers.detach()
 
     @property
     def progress(self) -> float:
@@ -159,7 +162,7 @@ class OutputAnalyser(nn.Module):
 
     def _evidence(self, *inputs: Any, **named: Any) -> Tensor:
         """Return every pruning-model's evidence, side by side as in ``last``."""
-        maps = self.masked_convs.probe(inputs, named, self.images)
+        maps = self.masked_layers.probe(inputs, named, self.images)
         if self.autocast is None:
             maps = [m.float() for m in maps]  # the caller may compute in lower precision
         device = self.cm.device.type
@@ -168,10 +171,10 @@ class OutputAnalyser(nn.Module):
         return torch.cat([evidence(y.float()) for y in values])
 
     def _hand_out(self, cm: Tensor) -> None:
-        """Set the mask of every convolution and gate."""
+        """Set the mask of every layer and gate."""
         every = torch.cat([cm, cm.new_ones(1)])
-        masks = every[self._columns].split([len(r.classes) for r in self.masked_convs])
-        self.masked_convs.set_masks(masks)
+        masks = every[self._columns].split([len(r.channels) for r in self.masked_layers])
+        self.masked_layers.set_masks(masks)
         self.gates.close(every)
 
     # --- results -----------------------------------------------------------------------------------
@@ -196,8 +199,8 @@ class OutputAnalyser(nn.Module):
 
     def pruning_modules(self) -> list[nn.Module]:
         """Return every module inside the pruning-models."""
-        convs = self.masked_convs.convs
-        single = [conv.pruning_model for conv in convs if conv.pruning_model is not None]
+        layers = self.masked_layers.layers
+        single = [layer.pruning_model for layer in layers if layer.pruning_model is not None]
         return [module for top in [self.banks, *single] for module in top.modules()]
 
     def restore(self) -> None:
@@ -211,7 +214,7 @@ class OutputAnalyser(nn.Module):
         pieces of a tensor are evened out only here: while masks move, no channel waits for another.
         """
         self.pruning = False
-        final = FinalMasks(self.graph, self.cm, self.recent, self.masked_convs.scored)
+        final = FinalMasks(self.graph, self.cm, self.recent, self.masked_layers.scored)
         if budget is None:
             plan = final.plan()
         else:
@@ -224,7 +227,8 @@ class OutputAnalyser(nn.Module):
     def finish(self, plan: Plan) -> Compacted:
         """Multiply the frozen masks into the weights, detach from the network, and return a compacted copy."""
         self.fixed = {
-            masked.name: self.masked_convs.conv(masked).mask.detach().clone() for masked in self.masked_convs
+            masked.name: self.masked_layers.layer(masked).mask.detach().clone()
+            for masked in self.masked_layers
         }
         self.detach()
         multiply(self.model, self.fixed)
@@ -232,13 +236,14 @@ class OutputAnalyser(nn.Module):
 
 
 def multiply(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Multiply masks into the weights of convolutions.
+    """Multiply masks into the weights of layers.
 
     Args:
         model: changed in place.
-        masks: (C_in,) by the name of a convolution.
+        masks: (C_in,) by the name of a layer.
     """
     with torch.no_grad():
         for name, mask in masks.items():
-            weight = model.get_submodule(name).weight
-            weight.mul_(mask.to(weight).view(1, -1, 1, 1))  # type: ignore[operator, arg-type]
+            layer = model.get_submodule(name)
+            weight: Tensor = layer.weight  # type: ignore[assignment]
+            weight.mul_(along_inputs(layer, mask.to(weight)))

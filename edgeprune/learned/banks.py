@@ -1,4 +1,4 @@
-"""The pruning-models of all masked convolutions: those of one width and size of map are computed together."""
+"""The pruning-models of all masked layers: those of one width and size of map are computed together."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -6,34 +6,34 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from edgeprune.learned.masked_convs import MaskedConvs
+from edgeprune.learned.masked_layers import MaskedLayers
 from edgeprune.learned.pruning_model import SIDE, PruningModelBank
 
 
 class PruningModelBanks(nn.ModuleDict):
-    """A bank for each width and size of map; empty where each convolution has a pruning-model of its own."""
+    """A bank for each width and size of map; empty where each layer has a pruning-model of its own."""
 
-    def __init__(self, convs: MaskedConvs, *, together: bool) -> None:
+    def __init__(self, layers: MaskedLayers, *, together: bool) -> None:
         """Make the banks.
 
         Args:
-            convs: whose channels they score.
+            layers: whose channels they score.
             together: False where each has its own pruning-model.
         """
         super().__init__()
-        self._convs = convs
-        self._members: dict[str, list[int]] = defaultdict(list)  # the convolutions of each bank
-        for index, masked in enumerate(convs):
+        self._layers = layers
+        self._members: dict[str, list[int]] = defaultdict(list)  # the layers of each bank
+        for index, masked in enumerate(layers):
             at_side = "" if masked.side == SIDE else f" at {masked.side}"
             self._members[f"{len(masked.classes)}{at_side}"].append(index)
         for key, members in self._members.items():
-            first = convs[members[0]]
+            first = layers[members[0]]
             if together:
                 self[key] = PruningModelBank(len(members), len(first.classes), first.side)
 
     def judge(self, maps: list[Tensor]) -> list[Tensor]:
-        """Return the values (N, C) of each convolution's channels, from the maps (N, C, H, W) that reach it."""
-        values: list[Tensor] = [torch.empty(0)] * len(self._convs)
+        """Return the values (N, C) of each layer's channels, from its maps (N, C, H, W)."""
+        values: list[Tensor] = [torch.empty(0)] * len(self._layers)
         for key, members in self._members.items():
             for index, y in zip(members, self._judge(key, members, maps), strict=True):
                 values[index] = y
@@ -44,5 +44,5 @@ class PruningModelBanks(nn.ModuleDict):
             yield from self[key](torch.cat([maps[i] for i in members], 1))
             return
         for index in members:
-            conv = self._convs.conv(self._convs[index])
-            yield conv.pruning_model(maps[index])  # type: ignore[misc]
+            layer = self._layers.layer(self._layers[index])
+            yield layer.pruning_model(maps[index])  # type: ignore[misc]

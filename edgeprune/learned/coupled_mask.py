@@ -1,4 +1,4 @@
-"""The one mask of a set of coupled channels, which several convolutions may read."""
+"""The one mask of a set of coupled channels, which several layers may read."""
 
 from collections import defaultdict
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from edgeprune.graph.classes import Graph
 from edgeprune.learned.mask import shared_mask, with_floor
-from edgeprune.learned.masked_convs import MaskedConvs
+from edgeprune.learned.masked_layers import MaskedLayers
 
 
 class CoupledMask(nn.Module):
     """The mask of one set of coupled channels, from its consumers' entries in the side-by-side masks.
 
     Args:
-        members: for each convolution that reads the set: (indices into the masks, classes of those entries).
+        members: for each layer that judges the set: (indices into the masks, classes of those entries).
         floor: number of channels that stay on.
     """
 
@@ -36,7 +36,7 @@ class CoupledMask(nn.Module):
         """Return the set's mask: that of its only consumer, or `shared_mask` of all its consumers.
 
         Args:
-            masks: all convolutions' masks side by side, after their ReLU.
+            masks: all layers' masks side by side, after their ReLU.
             before: the same before their ReLU.
 
         Returns:
@@ -56,17 +56,17 @@ class CoupledMask(nn.Module):
         return total / torch.zeros_like(total).index_add(0, place, torch.ones_like(values))
 
 
-def coupled_masks(graph: Graph, convs: MaskedConvs, floor: int) -> list[CoupledMask]:
-    """Return one for each set of coupled channels that some masked convolution reads.
+def coupled_masks(graph: Graph, layers: MaskedLayers, floor: int) -> list[CoupledMask]:
+    """Return one for each set of coupled channels that some masked layer judges.
 
     Args:
         graph: of the network.
-        convs: its masked convolutions.
+        layers: its masked layers.
         floor: number of channels that stay on in every producer.
     """
     by_group: dict[int, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = defaultdict(list)
     start = 0
-    for masked in convs:
+    for masked in layers:
         groups = graph.group_of[np.maximum(masked.classes, 0)]
         for group in np.unique(groups[masked.classes >= 0]):
             positions = np.flatnonzero((groups == group) & (masked.classes >= 0))
@@ -79,10 +79,10 @@ class CoupledMasks(nn.ModuleList):
     """All sets of coupled channels of a network."""
 
     def forward(self, masks: Tensor, before: Tensor, classes: int) -> Tensor:
-        """Return the mask by class from those of single convolutions: its consumer's own, or the shared one.
+        """Return the mask by class from those of single layers: its consumer's own, or the shared one.
 
         Args:
-            masks: of all convolutions, side by side.
+            masks: of all layers, side by side.
             before: the same, before they were cut off at 0.
             classes: number of the graph's classes; those of no set have mask 1.
         """

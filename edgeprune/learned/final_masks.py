@@ -20,7 +20,7 @@ class FinalMasks:
         graph: of the network.
         masks: (classes,), 0 for channels that are off.
         recent: (classes,) their recent average.
-        scored: (classes,) whether a convolution scores them.
+        scored: (classes,) whether a layer scores them.
     """
 
     graph: Graph

@@ -1,4 +1,4 @@
-"""Gates of the layers that no mask of a convolution reaches: they see channels that are off as zero."""
+"""Gates of the layers that no mask reaches: they see channels that are off as zero."""
 
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import Graph
-from edgeprune.learned.conv import ChannelGate
-from edgeprune.learned.masked_convs import columns_of, layer_of
+from edgeprune.learned.layers import ChannelGate
+from edgeprune.learned.masked_layers import columns_of, layer_of
 from edgeprune.recording.taps import TapMode, Taps, tapping
 from edgeprune.rewrite.masking import parts_of
 
 
 class ChannelGates(nn.Module):
-    """Closes channels before linear layers, shortcuts and grouped convolutions, by taps on the calls of the network.
+    """Closes channels before shortcuts, grouped convolutions and layers without masks, by taps on the network's calls.
 
     ``items`` are the gates, each with the class of its channels.
     """

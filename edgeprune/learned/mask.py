@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 OFFSET = 1.15  # the source's value: masks start well above zero
-SHARE = 0.7  # of the mean of the masks, subtracted when several convolutions agree on one
+SHARE = 0.7  # of the mean of the masks, subtracted when several layers agree on one
 FLOOR_VALUE = 0.05  # a channel that the floor keeps on still passes a signal, so that it can recover
 
 
@@ -37,7 +37,7 @@ def continuous_mask(
 
 
 def shared_mask(masks: Tensor) -> Tensor:
-    """Combine the masks of convolutions that read the same stream into one, before its ReLU.
+    """Combine the masks of layers that read the same stream into one, before its ReLU.
 
     Args:
         masks: (K, C), each after its ReLU.

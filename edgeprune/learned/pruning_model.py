@@ -39,7 +39,7 @@ def _unpooled(side: int) -> int:
 
 
 class PruningModel(nn.Module):
-    """Feature map (N, C, H, W) -> y (N, C), for one convolution.
+    """Feature map (N, C, H, W) -> y (N, C), for one layer.
 
     A depthwise convolution C -> 2C; four blocks of [convolution 2C -> 2C in C groups, BatchNorm, ReLU,
     max-pool 2]; a linear layer 2C -> C. Replace it with any module of the same shape: it costs nothing

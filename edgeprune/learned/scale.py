@@ -1,4 +1,4 @@
-"""Restore the scale of convolution weights that masks have reduced."""
+"""Restore the scale of weights that masks have reduced."""
 
 from typing import Any
 
@@ -10,9 +10,12 @@ from edgeprune.graph.ops import op_name
 from edgeprune.recording.network import watch
 from edgeprune.recording.record import VALUE
 
+# Operations with a weight, each with a factor that a BatchNorm takes out again
+SCALED = {*(f"conv{way}{n}d" for way in ("", "_transpose") for n in (1, 2, 3)), "linear"}
+
 
 def restore_scale(model: nn.Module, example: Tensor | tuple[Any, ...], reference: dict[str, Tensor]) -> None:
-    """Scale each convolution that feeds a BatchNorm to the root mean square its weight had before pruning.
+    """Scale each layer that feeds a BatchNorm to the root mean square that its weight had before pruning.
 
     A mask ends well below one, so multiplying it into the weights makes them small. Before a BatchNorm the
     function does not change, but a step of SGD rotates small weights more, by the square of the factor: the
@@ -38,8 +41,8 @@ def restore_scale(model: nn.Module, example: Tensor | tuple[Any, ...], reference
 
 
 def _norms_after(node: fx.Node) -> list[fx.Node]:
-    """Return the BatchNorms that read a convolution's output, if nothing else does and each is used once."""
-    if op_name(node) != "conv2d" or not _is_used_once(node, 1):
+    """Return the BatchNorms that read such a layer's output, if nothing else does and each is used once."""
+    if op_name(node) not in SCALED or not _is_used_once(node, 1):
         return []
     norms = list(node.users)
     is_fed = [op_name(norm) == "batch_norm" and norm.args[0] is node for norm in norms]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edgeprune.budget import Budget
 from edgeprune.errors import ModelError
 from edgeprune.learned.analyser import OutputAnalyser
-from edgeprune.learned.conv import PruningConv2d
+from edgeprune.learned.layers import PruningLayer
 from edgeprune.learned.mask import FLOOR_VALUE, OFFSET
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
@@ -35,7 +35,7 @@ def train(analyser: OutputAnalyser, images: Tensor, steps: int, *, lr: float = 0
 
 
 def masks(analyser: OutputAnalyser) -> dict[str, Tensor]:
-    return {n: m.mask.detach() for n, m in analyser.model.named_modules() if isinstance(m, PruningConv2d)}
+    return {n: m.mask.detach() for n, m in analyser.model.named_modules() if isinstance(m, PruningLayer)}
 
 
 def flops(analyser: OutputAnalyser, fraction: float) -> Budget:
@@ -79,18 +79,9 @@ def test_the_users_model_is_left_alone(model: nn.Module, images: Tensor) -> None
     assert all(p.grad is None for p in model.parameters())
 
 
-class Linears(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.one, self.two = nn.Linear(3 * 256, 8), nn.Linear(8, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.two(F.relu(self.one(x.flatten(1))))
-
-
-def test_a_model_without_such_a_convolution_is_refused() -> None:
-    with pytest.raises(ModelError, match="no convolution"):
-        analysed(Linears())
+def test_a_model_without_layers_to_mask_is_refused() -> None:
+    with pytest.raises(ModelError, match="no convolution and no linear layer"):
+        analysed(nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 5)))
 
 
 # --- one step -------------------------------------------------------------------------------------
@@ -104,7 +95,10 @@ def test_first_masks_by_hand(plain: nn.Module, images: Tensor) -> None:
         analyser(images)
     # Nothing learned yet: the old mask stands at 2 * 1.15, progress at 25 / 100.
     expected = torch.relu(2 * OFFSET / 2 + found + OFFSET - 0.25)
-    assert torch.allclose(masks(analyser)["conv2"], expected, atol=1e-6)
+    assert torch.allclose(masks(analyser)["conv2"], expected[:8], atol=1e-6)
+    assert torch.allclose(
+        masks(analyser)["linear"], expected[8:].repeat_interleave(4), atol=1e-6
+    )  # 2x2 positions
     assert analyser.iteration == 1 and analyser.progress == pytest.approx(0.26)
     assert torch.allclose(analyser.recent[:8], 0.9 + 0.1 * analyser.cm[:8])
 
@@ -139,10 +133,10 @@ def test_the_shared_mask_by_hand(small_resnet: nn.Module, images: Tensor) -> Non
     analyser = analysed(small_resnet).train()
     with torch.no_grad():
         analyser(images)
-    starts = np.cumsum([0, *[len(r.classes) for r in analyser.masked_convs]])
+    starts = np.cumsum([0, *[len(r.classes) for r in analyser.masked_layers]])
     own = {
         r.name: analyser.last[s : s + len(r.classes)]
-        for r, s in zip(analyser.masked_convs, starts, strict=False)
+        for r, s in zip(analyser.masked_layers, starts, strict=False)
     }
     stream = torch.stack([own["layer3.1.conv1"], own["layer3.2.conv1"]])
     expected = torch.relu(stream.mean(0) - 0.7 * stream.mean())
@@ -179,12 +173,13 @@ def test_the_floor_holds_for_every_group(model: nn.Module, images: Tensor) -> No
     with torch.no_grad():
         for _ in range(5):
             analyser(images)
-    judged = analyser.masked_convs.scored
+    judged = analyser.masked_layers.scored
     for group in analyser.graph.groups:
         kept = analyser.keep[group.classes]
-        assert kept.sum() == (3 if judged[group.classes].any() else group.size)
+        least = group.least(3)
+        assert kept.sum() == (least if judged[group.classes].any() else group.size)
         if judged[group.classes].any():
-            assert analyser.cm[group.classes][kept].tolist() == pytest.approx([FLOOR_VALUE] * 3)
+            assert analyser.cm[group.classes][kept].tolist() == pytest.approx([FLOOR_VALUE] * least)
 
 
 def test_active_counts_are_those_of_the_smaller_model(small_resnet: nn.Module) -> None:
@@ -218,11 +213,11 @@ def test_the_probe_leaves_batch_norm_untouched(small_resnet: nn.Module, images: 
 
 def test_the_pruning_models_see_the_first_images_only(plain: nn.Module, images: Tensor) -> None:
     analyser = analysed(plain, images=4).train()
-    maps = analyser.masked_convs.probe((images,), {}, 4)
-    assert [tuple(m.shape) for m in maps] == [(4, 8, 16, 16)]
+    maps = analyser.masked_layers.probe((images,), {}, 4)
+    assert [tuple(m.shape) for m in maps] == [(4, 8, 16, 16), (4, 12, 2, 2)]
     changed = images.clone()
     changed[4:] = 0
-    assert torch.equal(analyser.masked_convs.probe((changed,), {}, 4)[0], maps[0])
+    assert torch.equal(analyser.masked_layers.probe((changed,), {}, 4)[0], maps[0])
 
 
 def test_the_tasks_loss_trains_both_networks(model: nn.Module, images: Tensor) -> None:
@@ -267,7 +262,7 @@ def test_a_pruning_model_of_ones_own_learns_and_leaves_nothing_behind(
 ) -> None:
     analyser = analysed(model, pruning_model=Means, max_iter=20)
     before = [p.detach().clone() for p in analyser.pruning_parameters()]
-    assert len(before) == 2 * len(analyser.masked_convs)
+    assert len(before) == 2 * len(analyser.masked_layers)
     train(analyser, images, 3, lr=0.1)
     moved = [not torch.equal(a, b) for a, b in zip(before, analyser.pruning_parameters(), strict=True)]
     assert any(moved)
@@ -357,10 +352,23 @@ def keep_first(analyser: OutputAnalyser, classes: np.ndarray, count: int) -> np.
     return keep
 
 
-def test_channels_that_nothing_judged_go_last(plain: nn.Module) -> None:
-    analyser = analysed(plain)
-    judged = analyser.masked_convs.scored
-    assert judged.sum() == 8  # conv2's inputs; its outputs are read by the linear layer alone
+class Ungated(nn.Module):
+    """A grouped convolution, which judges nothing, is all that reads the last channels but one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.inside = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 3, padding=1)
+        self.pairs = nn.Conv2d(12, 6, 1, groups=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pairs(F.relu(self.inside(F.relu(self.stem(x))))).mean((2, 3))
+
+
+def test_channels_that_nothing_judged_go_last() -> None:
+    torch.manual_seed(0)
+    analyser = analysed(Ungated().eval())
+    judged = analyser.masked_layers.scored
+    assert judged.sum() == 8 and (~judged).sum() == 6  # pairs of channels
     put(analyser, torch.where(torch.from_numpy(judged), 3.0, 1.0))
     plan = analyser.freeze(flops(analyser, 0.5))
     assert plan.keep[~judged].all() and not plan.keep[judged].all()
@@ -375,7 +383,7 @@ def test_the_dense_model_is_the_analyser(model: nn.Module, images: Tensor, fract
     dense = analyser.finish(plan).model.eval()
     assert close(dense(images), masked)
     assert not torch.allclose(masked, model(images), atol=1e-3)  # something did happen
-    assert not any(isinstance(m, PruningConv2d) for m in dense.modules())
+    assert not any(isinstance(m, PruningLayer) for m in dense.modules())
     own = {n for n, _ in model.named_parameters()}
     assert {n for n, _ in dense.named_parameters()} <= own
     if fraction is not None:
@@ -413,8 +421,8 @@ def test_a_class_read_twice_counts_with_its_mean(concat: nn.Module, images: Tens
     with torch.no_grad():
         found = analyser._evidence(images)
         analyser(images)
-    start = len(next(r for r in analyser.masked_convs if r.name == "left").classes)
-    assert [r.name for r in analyser.masked_convs][:2] == ["left", "joined"]
+    start = len(next(r for r in analyser.masked_layers if r.name == "left").classes)
+    assert [r.name for r in analyser.masked_layers][:2] == ["left", "joined"]
     before = 2 * OFFSET + found[start + 6 : start + 14]
     expected = torch.relu((before[:4] + before[4:]) / 2)
     assert torch.allclose(masks(analyser)["joined"][6:10], expected, atol=1e-6)
@@ -501,20 +509,20 @@ def test_small_maps_are_judged_at_their_own_size_where_pruning_models_would_cost
     torch.manual_seed(0)
     images = torch.randn(4, 3, 48, 48)
     analyser = OutputAnalyser(Wide().eval(), images[:1], max_iter=10)
-    assert [masked.side for masked in analyser.masked_convs] == [4, 4]
-    assert sorted(analyser.banks) == ["8 at 4", "96 at 4"]
+    assert [masked.side for masked in analyser.masked_layers] == [4, 4, 2]
+    assert sorted(analyser.banks) == ["24 at 2", "8 at 4", "96 at 4"]
     twice = OutputAnalyser(Wide().eval(), images[:2], max_iter=10)  # the example's batch makes no difference
-    assert [masked.side for masked in twice.masked_convs] == [4, 4]
+    assert [masked.side for masked in twice.masked_layers] == [4, 4, 2]
     analyser.train()(images).square().sum().backward()
     assert all(bool(parameter.grad.abs().sum() > 0) for parameter in analyser.banks["96 at 4"].conv_weights)
     analyser.pruning = False
     with analyser._set_aside():
         pass
-    assert analyser.masked_convs.conv(analyser.masked_convs[0]).side == 4
+    assert analyser.masked_layers.layer(analyser.masked_layers[0]).maps.side == 4
 
 
 def test_maps_of_a_network_that_can_afford_it_are_of_16_by_16() -> None:
     from edgeprune.models import build
 
     analyser = OutputAnalyser(build("resnet20", num_classes=10), torch.zeros(1, 3, 32, 32))
-    assert {masked.side for masked in analyser.masked_convs} == {16}
+    assert {masked.side for masked in analyser.masked_layers} == {16}

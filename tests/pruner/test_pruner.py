@@ -15,7 +15,7 @@ import edgeprune
 from edgeprune import methods
 from edgeprune.errors import EdgePruneError
 from edgeprune.importance import score
-from edgeprune.learned.conv import PruningConv2d
+from edgeprune.learned.layers import PruningLayer
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.defaults import resolve
 from edgeprune.train_prune.options import TrainPruneOptions
@@ -258,7 +258,7 @@ def test_masks_act_on_the_networks_own_layers_and_leave_nothing() -> None:
     optimizer = sgd(model)
     names, structure = [*model.state_dict()], str(model)
     pruner = learned(model, optimizer)
-    assert isinstance(model.inside, PruningConv2d) and isinstance(model.inside, nn.Conv2d)
+    assert isinstance(model.inside, PruningLayer) and isinstance(model.inside, nn.Conv2d)
     assert [*model.state_dict()] == names
     numbers = train(model, optimizer, pruner, 12)
     assert [entry["removed"] for entry in numbers] == [False] * 11 + [True]

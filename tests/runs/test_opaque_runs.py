@@ -34,7 +34,7 @@ def short(options: TrainPruneOptions) -> TrainPruneOptions:
 def test_the_learned_method_looks_around_a_part() -> None:
     analyser = OutputAnalyser(build("resnet8", num_classes=4), torch.zeros(1, 3, 32, 32), opaque=["layer2"])
     assert analyser.graph.chosen == ("layer2",)
-    assert not any(masked.name.startswith("layer2") for masked in analyser.masked_convs)
+    assert not any(masked.name.startswith("layer2") for masked in analyser.masked_layers)
     assert analyser.eval()(torch.randn(2, 3, 32, 32)).shape == (2, 4)
 
 

@@ -1,4 +1,4 @@
-"""PruningConv2d and ChannelGate."""
+"""PruningLayer and ChannelGate."""
 
 import copy
 
@@ -6,37 +6,63 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.learned.conv import ChannelGate, PruningConv2d, is_prunable
+from edgeprune.learned.layers import ChannelGate, PruningLayer, is_prunable
 
 
-def attached(conv: nn.Conv2d) -> PruningConv2d:
+def attached(conv: nn.Module) -> PruningLayer:
     """The same object, masked."""
-    PruningConv2d.attach(conv)
-    assert isinstance(conv, PruningConv2d)
+    PruningLayer.attach(conv)
+    assert isinstance(conv, PruningLayer)
     return conv
 
 
-@pytest.mark.parametrize(
-    "conv",
-    [
-        nn.Conv2d(4, 6, 3, padding=1),
-        nn.Conv2d(4, 6, 1, bias=False),
-        nn.Conv2d(4, 6, (3, 5), stride=(2, 1), dilation=2, padding="valid"),
-        nn.Conv2d(4, 6, 3, padding=2, padding_mode="reflect"),
-    ],
-    ids=str,
-)
-def test_it_is_the_convolution_with_its_weight_times_the_mask(conv: nn.Conv2d) -> None:
-    x = torch.randn(2, 4, 12, 12)
+LAYERS = [  # each with the shape of its input, and the axis of its weight that input channels index
+    (nn.Conv2d(4, 6, 3, padding=1), (4, 12, 12), 1),
+    (nn.Conv2d(4, 6, 1, bias=False), (4, 12, 12), 1),
+    (nn.Conv2d(4, 6, (3, 5), stride=(2, 1), dilation=2, padding="valid"), (4, 12, 12), 1),
+    (nn.Conv2d(4, 6, 3, padding=2, padding_mode="reflect"), (4, 12, 12), 1),
+    (nn.Conv1d(4, 6, 5, stride=2, padding_mode="circular", padding=2), (4, 30), 1),
+    (nn.Conv3d(4, 6, 3, padding=1), (4, 5, 6, 6), 1),
+    (nn.ConvTranspose1d(4, 6, 3, stride=2), (4, 9), 0),
+    (nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1), (4, 5, 6), 0),
+    (nn.ConvTranspose3d(4, 6, 2, stride=2, bias=False), (4, 3, 4, 4), 0),
+    (nn.Linear(4, 6), (4,), 1),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape", "axis"), LAYERS, ids=str)
+def test_it_is_the_layer_with_its_weight_times_the_mask(
+    layer: nn.Module, shape: tuple[int, ...], axis: int
+) -> None:
+    x = torch.randn(2, *shape)
     mask = torch.tensor([1.0, 0.0, 0.5, 2.3])
-    plain = copy.deepcopy(conv)
-    masked = attached(conv)
+    plain = copy.deepcopy(layer)
+    masked = attached(layer)
     assert torch.equal(masked(x), plain(x))  # at ones
     masked.mask = mask
     unmasked = copy.deepcopy(plain)
-    plain.weight.data *= mask.view(1, 4, 1, 1)
+    plain.weight.data *= mask.view([-1 if i == axis else 1 for i in range(plain.weight.dim())])
     assert torch.equal(masked(x), plain(x))
-    assert torch.allclose(masked(x), unmasked(x * mask.view(1, 4, 1, 1)), atol=1e-5)
+    over_channels = mask.view(-1, *[1] * (len(shape) - 1))
+    assert torch.allclose(masked(x), unmasked(x * over_channels), atol=1e-5)
+    masked.detach()
+
+
+def test_a_transposed_convolution_takes_its_output_size() -> None:
+    layer = nn.ConvTranspose2d(2, 3, 3, stride=2)
+    x = torch.randn(1, 2, 4, 4)
+    expected = layer(x, output_size=[10, 10])
+    masked = attached(layer)
+    assert torch.equal(masked(x, output_size=[10, 10]), expected) and expected.shape[-1] == 10
+
+
+def test_an_error_in_forward_leaves_the_weight() -> None:
+    layer = nn.Linear(4, 2)
+    weight = layer.weight
+    masked = attached(layer)
+    with pytest.raises(RuntimeError):
+        masked(torch.randn(2, 5))
+    assert masked.weight is weight and [name for name, _ in masked.named_parameters()] == ["weight", "bias"]
 
 
 def test_it_holds_the_original_parameters_under_the_same_names() -> None:
@@ -109,9 +135,14 @@ class Other(nn.Conv2d):
         (nn.Conv2d(4, 4, 3), True),
         (nn.Conv2d(4, 4, 3, groups=2), False),
         (nn.Conv2d(4, 4, 3, groups=4), False),
-        (nn.ConvTranspose2d(4, 4, 3), False),
-        (nn.Conv1d(4, 4, 3), False),
-        (nn.Linear(4, 4), False),
+        (nn.ConvTranspose2d(4, 4, 3), True),
+        (nn.ConvTranspose2d(4, 4, 3, groups=2), False),
+        (nn.ConvTranspose1d(4, 4, 3), True),
+        (nn.Conv1d(4, 4, 3), True),
+        (nn.Conv3d(4, 4, 3), True),
+        (nn.Linear(4, 4), True),
+        (nn.Bilinear(4, 4, 4), False),
+        (nn.MultiheadAttention(4, 1), False),
         (Other(4, 4, 3), False),
     ],
     ids=str,
