@@ -1,6 +1,7 @@
 """Arguments of the library's verbs, checked by their kind before anything is done with them."""
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,25 @@ from edgeprune.recording.values import tensors_of
 
 
 def check_model(model: Any) -> None:
-    """Refuse what is not a module; raises ModelError."""
+    """Refuse what is not a module, or not all of one; raises ModelError."""
     if isinstance(model, type):
         raise ModelError(f"{model.__name__} is a class, not a model: make one, as in {model.__name__}()")
     if not isinstance(model, nn.Module):
         raise ModelError(f"a torch.nn.Module is wanted as model, not {kind_of(model)}")
+    check_unsharded(model)
+
+
+def check_unsharded(model: nn.Module) -> None:
+    """Raise ModelError if FSDP shards a network's parameters: scores and cuts need tensors with all channels."""
+    sharded = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
+    wrapper = getattr(sys.modules.get("torch.distributed.fsdp"), "FullyShardedDataParallel", ())
+    if any(isinstance(p, sharded) for p in model.parameters()) or any(
+        isinstance(part, wrapper) for part in model.modules()
+    ):
+        raise ModelError(
+            "the model's parameters are sharded over processes (FSDP): train with DistributedDataParallel while "
+            "pruning, or prune by edgeprune.prune first and shard the smaller model for fine-tuning"
+        )
 
 
 def check_example(example: Any) -> None:

@@ -22,6 +22,7 @@ from edgeprune.learned.hooks import ForwardHooks
 from edgeprune.learned.layers import along_inputs
 from edgeprune.learned.mask import OFFSET, continuous_mask, evidence
 from edgeprune.learned.masked_layers import MaskedLayers, ModelFactory, columns_of
+from edgeprune.processes.distributed import world
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.duplicate import duplicate
 
@@ -214,6 +215,7 @@ class OutputAnalyser(nn.Module):
         pieces of a tensor are evened out only here: while masks move, no channel waits for another.
         """
         self.pruning = False
+        self.cm, self.recent = world().broadcast(self.cm), world().broadcast(self.recent)
         final = FinalMasks(self.graph, self.cm, self.recent, self.masked_layers.scored)
         if budget is None:
             plan = final.plan()

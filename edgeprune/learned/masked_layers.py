@@ -231,7 +231,8 @@ class MaskedLayers(Sequence[MaskedLayer]):
                     "keep it whole by opaque="
                 )
             count = _batch((inputs, named)) or len(layers[0].probe[0])  # type: ignore[index]
-            return [per_image(layer.probe[0], count) for layer in layers]  # type: ignore[index]
+            maps = [per_image(layer.probe[0], count) for layer in layers]  # type: ignore[index]
+            return _shared(maps) if _has_list((inputs, named)) else maps
         finally:
             self.probing = False
             for layer in layers:
@@ -250,7 +251,10 @@ def layer_of(consumer: Consumer) -> str | None:
 
 
 def _first(value: Any, count: int) -> Any:
-    """Return the first ``count`` images of what forward is given: of each tensor, and of each list of tensors."""
+    """Return the first ``count`` images of what forward is given: of each tensor, and of each list of tensors.
+
+    Tensors are the main process's; images in a list may have other sizes on each.
+    """
     if isinstance(value, Tensor):
         return world().broadcast(value[:count]) if value.dim() else value
     if isinstance(value, dict):
@@ -268,6 +272,21 @@ def _batch(value: Any) -> int | None:
         return len(value)
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
     return next((count for count in map(_batch, parts) if count), None)
+
+
+def _has_list(value: Any) -> bool:
+    """Return whether there is a list in what forward is given."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
+    return isinstance(value, list) or any(map(_has_list, parts))
+
+
+def _shared(maps: list[Tensor]) -> list[Tensor]:
+    """Return the main process's maps."""
+    if world().size == 1:
+        return maps
+    flat = world().broadcast(torch.cat([m.flatten() for m in maps]))
+    parts = flat.split([m.numel() for m in maps])
+    return [part.view_as(m) for part, m in zip(parts, maps, strict=True)]
 
 
 def _positions(judged: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:

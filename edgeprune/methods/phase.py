@@ -15,7 +15,7 @@ from edgeprune.learned.scale import restore_scale
 from edgeprune.methods.course import Removal
 from edgeprune.methods.options import MethodOptions
 from edgeprune.methods.penalties import lr_integral
-from edgeprune.methods.removal import Removed, Scorer, Scores, remove
+from edgeprune.methods.removal import Removed, Scorer, Scores, agreed, remove
 from edgeprune.methods.schedules import SCHEDULES, Schedule
 from edgeprune.runs.training_state import TrainingState
 from edgeprune.training import Callback, Plateau
@@ -139,7 +139,7 @@ class Phase:
         """Apply the weight changes that `remove` made before the cut to a copy of the network, such as an average."""
 
     def scorer(self) -> Scorer:
-        """Return the removal's criterion with the user's options, on images of the training split."""
+        """Return the removal's criterion with the user's options, on the main process's training images."""
         criterion, context = self.removal.criterion, self.context
         chosen = {name: getattr(context.options, name) for name in ("reduction", "normalise")}
         options = {name: value for name, value in chosen.items() if value is not None}
@@ -148,7 +148,7 @@ class Phase:
             options["loss"] = context.loss
         if accepts(criterion, "seed") and data is None:  # images are sampled the same way every time
             options["seed"] = context.seed
-        return lambda graph: score(graph, criterion, batches=data, **options)
+        return lambda graph: agreed(score(graph, criterion, batches=data, **options))
 
     def scores(self) -> Scores:
         """Return the scores of the removal's criterion now."""

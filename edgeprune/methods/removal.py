@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from edgeprune.graph.classes import Graph
 from edgeprune.graph.ordering import channel_orders
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import Batches
+from edgeprune.processes.distributed import world
 from edgeprune.reconstruct import reconstruct
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.tensors import cut, kept_indices
@@ -89,6 +91,14 @@ def sliced(graph: Graph, plan: Plan, tensors: Mapping[str, Tensor]) -> dict[str,
         for name, parameter in graph.model.named_parameters()
         if name in tensors
     }
+
+
+def agreed(scores: Scores) -> Scores:
+    """Return the main process's scores: those of others may be of other data."""
+    if world().size == 1:
+        return scores
+    shared: Scores = world().broadcast(torch.from_numpy(np.asarray(scores, dtype=np.float64))).numpy()
+    return shared
 
 
 Scorer = Callable[[Graph], Scores]

@@ -7,6 +7,7 @@ layers and parameters during training, which wrappers do not follow. All process
 
 import os
 import re
+import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,25 +43,26 @@ class World:
         """Return the main process's value of a tensor of the same shape."""
         return tensor
 
+    def share(self, tensors: "list[Tensor]") -> None:
+        """Replace each tensor by the main process's."""
+
     def wait(self) -> None:
         """Wait until every process has reached this call."""
 
 
 class _Group(World):
-    """A group by accelerate, which reads the variables of torchrun and accelerate launch, and uses gloo or NCCL."""
+    """The processes of torch's default group, whoever made it."""
 
     def __init__(self) -> None:
-        import torch
-        from accelerate import PartialState
+        import torch.distributed as dist
 
-        self._state = PartialState(cpu=not torch.cuda.is_available())
-        self.rank, self.size = self._state.process_index, self._state.num_processes
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def average(self, tensors: "list[Tensor]") -> None:
         import torch
         import torch.distributed as dist
 
-        flat = torch.cat([t.detach().reshape(-1).float() for t in tensors])
+        flat = self._sendable(torch.cat([t.detach().reshape(-1).float() for t in tensors]))
         dist.all_reduce(flat)
         parts = (flat / self.size).split([t.numel() for t in tensors])
         with torch.no_grad():
@@ -70,21 +72,44 @@ class _Group(World):
     def broadcast(self, tensor: "Tensor") -> "Tensor":
         import torch.distributed as dist
 
-        tensor = tensor.contiguous().clone()
-        dist.broadcast(tensor, 0)
-        return tensor
+        copy = self._sendable(tensor.detach().contiguous().clone())
+        dist.broadcast(copy, 0)
+        return copy.to(tensor.device)
+
+    def share(self, tensors: "list[Tensor]") -> None:
+        import torch
+
+        with torch.no_grad():
+            for tensor in tensors:
+                tensor.copy_(self.broadcast(tensor))
 
     def wait(self) -> None:
-        self._state.wait_for_everyone()
+        import torch.distributed as dist
+
+        dist.barrier()
+
+    def _sendable(self, tensor: "Tensor") -> "Tensor":
+        """Return a tensor where the group can take it: NCCL sends from GPUs alone."""
+        import torch.distributed as dist
+
+        return tensor.cuda() if "nccl" in dist.get_backend() else tensor
 
 
-@cache
 def world() -> World:
-    """Return this process among those that were started together.
+    """Return this process among those that train together: of torch's default group, or started by a launcher.
 
     Raises:
         EdgePruneError: the environment's WORLD_SIZE is invalid, or the processes cannot connect.
     """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        return _Group()
+    return _launched()
+
+
+@cache
+def _launched() -> World:
+    """Return this process among those of a launcher, whose group is made here."""
     text = os.environ.get("WORLD_SIZE", "1")
     if not re.fullmatch("[0-9]{1,6}", text.strip()):
         raise EdgePruneError(
@@ -94,6 +119,10 @@ def world() -> World:
     if int(text) <= 1:
         return World()
     try:
+        import torch
+        from accelerate import PartialState
+
+        PartialState(cpu=not torch.cuda.is_available())  # reads the variables of torchrun; gloo or NCCL
         return _Group()
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         raise EdgePruneError(

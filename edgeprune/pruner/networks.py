@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import ModelError, TrainError, known
-from edgeprune.graph.arguments import check_model
+from edgeprune.graph.arguments import check_unsharded
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.methods.phase import Phase
 from edgeprune.methods.removal import Removed, cutter
+from edgeprune.processes.distributed import world
 from edgeprune.pruner.optimizers import STATES, OptimizerLink
+from edgeprune.pruner.wrappers import Parallel, unwrapped
 from edgeprune.records.runs import KeepPlan
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.inplace import move_into
@@ -52,12 +54,18 @@ class Networks:
         if optimizer_state not in STATES:
             raise TrainError(known("optimizer_state", optimizer_state, [*STATES]))
         self.model, self.opaque, self.optimizer_state = unwrapped(model), opaque, optimizer_state
+        self.parallel = Parallel(model)
         self.copies = [unwrapped(other) for other in copies]
         self.link = OptimizerLink(optimizer, scaler, self.model)
         inputs = example if isinstance(example, tuple) else (example,)
         self.inputs = tuple(value.cpu() if isinstance(value, Tensor) else value for value in inputs)
         self.notes: list[str] = []
         self._known: set[int] = set()
+
+    @property
+    def outermost(self) -> nn.Module:
+        """Return what the loop calls: the wrapper around the network, if there is one."""
+        return self.parallel.wrapper or self.model
 
     @property
     def device(self) -> torch.device:
@@ -81,6 +89,8 @@ class Networks:
         finally:
             for network, place in places:
                 network.to(place)
+            if self.device.type != "cpu":  # a parameter that moved has lost the wrapper's hook
+                self.parallel.follow()
 
     def graph(self) -> Graph:
         """Return the graph of the network as it is now."""
@@ -93,6 +103,7 @@ class Networks:
 
     def check(self) -> None:
         """Raise ModelError if the network has other parameters than when `remember` was called."""
+        check_unsharded(self.model)
         if not self._known & {id(parameter) for parameter in self.model.parameters()}:
             raise ModelError(
                 "the model's parameters were replaced since the pruner was made: load weights into them "
@@ -109,7 +120,15 @@ class Networks:
             if phase.removal.progress:
                 self._carry_out(phase, removed, plan)
                 self.notes += [note for note in removed.plan.notes if note not in self.notes]
+        if phase.removal.progress:
+            self._agree()
         return plan
+
+    def _agree(self) -> None:
+        """Give every process the main one's weights: fits may have seen other data on each."""
+        for network in (self.model, *self.copies):
+            world().share([*network.parameters(), *network.buffers()])
+        self.parallel.follow()
 
     def _carry_out(self, phase: Phase, removed: Removed, plan: KeepPlan) -> None:
         named = dict(self.model.named_parameters())
@@ -139,6 +158,7 @@ class Networks:
             for network in (self.model, *self.copies):
                 move_into(network, self._cut(network, plan))
         self.link.put({}, before, self.model)
+        self.parallel.follow()
 
     def _cut(self, network: nn.Module, plan: KeepPlan) -> nn.Module:
         """Return a cut copy of a network by a plan of one of its kind."""
@@ -157,13 +177,6 @@ class Networks:
 def device_of(network: nn.Module) -> torch.device:
     """Return where a network's first parameter is; the CPU for a network without parameters."""
     return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the network inside of torch's own wrappers, such as DistributedDataParallel or AveragedModel."""
-    check_model(model)
-    inner = getattr(model, "module", None)
-    return inner if type(model).__module__.startswith("torch.") and isinstance(inner, nn.Module) else model
 
 
 def copy_buffers(source: nn.Module, target: nn.Module) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from edgeprune.errors import TrainError
+from edgeprune.processes.distributed import world
 
 RATE, MOMENTUM = 0.01, 0.9  # for the pruner's own parameters, without an optimizer
 STATES = ("slice", "reset")
@@ -103,6 +104,8 @@ class OptimizerLink:
         """Take a step with the pruner's own optimizer at the user's learning rate, unless AMP skipped that step."""
         parameters = [parameter for group in own.param_groups for parameter in group["params"]]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if gradients and self.stepped:
+            world().average(gradients)
         if self.scale != 1.0:
             for gradient in gradients:
                 gradient.div_(self.scale)

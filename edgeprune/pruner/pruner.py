@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from edgeprune.budget import Budget
@@ -14,6 +15,7 @@ from edgeprune.graph.arguments import check_example, check_model, parts_of
 from edgeprune.importance import Batches
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.methods import chosen_method
+from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.pruner.arguments import check_counts, check_needs, course_of, method_options, read_plan
 from edgeprune.pruner.budgets import budget_for
@@ -44,7 +46,7 @@ class Pruner:
     Masks act on the network's own layers. When channels are removed, its parameters remain the same objects with fewer
     elements, and the optimizer's state is sliced too. The rest of the loop does not change: schedulers, AMP, clipping,
     accumulation (the pruner takes its step when the optimizer does). Pass averages of the weights as ``copies``.
-    Under DistributedDataParallel pass the wrapped module, and wrap it again after a step that returns ``removed``.
+    Under DistributedDataParallel pass the wrapper: the plan is the same on all processes, and the wrapper follows.
 
     Args:
         model: any network, on any device.
@@ -152,7 +154,7 @@ class Pruner:
         self._finished = False
         self._removals.begin()
         # So that a state can be loaded before the removals that come before the first step.
-        self._first_run = self.model.register_forward_pre_hook(_FirstRun(self), prepend=True)
+        self._first_run = self._networks.outermost.register_forward_pre_hook(_FirstRun(self), prepend=True)
 
     # --- the loop ------------------------------------------------------------------------------------
 
@@ -174,6 +176,7 @@ class Pruner:
             raise TrainError(f"the loss became {value} in step {self.taken + 1}: lower the learning rate")
         if loss is None and self.options.moment == "plateau" and not self._removals.plans:
             raise TrainError("moment='plateau' follows the loss: call step(loss)")
+        value = self._mean_loss(value)
         self._remove_due()
         self.taken += 1
         removals = self._removals
@@ -255,6 +258,14 @@ class Pruner:
     def _check_open(self) -> None:
         if self._finished:
             raise TrainError("this pruner has finished: make another one to prune further")
+
+    def _mean_loss(self, value: float) -> float:
+        """Return the mean of all processes' losses where it decides when channels go."""
+        if self.options.moment != "plateau" or math.isnan(value):
+            return value
+        mean = torch.tensor([value])
+        world().average([mean])
+        return float(mean)
 
     def _before_update(self) -> None:
         """Add penalties to the gradients, between the backward pass and the optimizer's step."""

@@ -155,13 +155,13 @@ def test_a_terminal_that_knows_little(environment: dict[str, str]) -> None:
 def test_an_environment_variable_that_is_no_number(
     name: str, value: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeprune.processes.distributed import world
+    from edgeprune.processes.distributed import _launched
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(name, value)
-    world.cache_clear()
+    _launched.cache_clear()
     result = CliRunner().invoke(main, ["train-prune", "--epochs", "1"])
-    world.cache_clear()
+    _launched.cache_clear()
     assert result.exit_code == 1 and line in result.stderr and result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
