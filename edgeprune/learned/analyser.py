@@ -19,9 +19,9 @@ from edgeprune.learned.coupled_mask import CoupledMasks, coupled_masks
 from edgeprune.learned.final_masks import FinalMasks
 from edgeprune.learned.gates import ChannelGates
 from edgeprune.learned.hooks import ForwardHooks
-from edgeprune.learned.layers import along_inputs
 from edgeprune.learned.mask import OFFSET, continuous_mask, evidence
 from edgeprune.learned.masked_layers import MaskedLayers, ModelFactory, columns_of
+from edgeprune.learned.pruning_layer import along_inputs
 from edgeprune.processes.distributed import world
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.duplicate import duplicate

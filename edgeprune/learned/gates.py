@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.graph.classes import Graph
-from edgeprune.learned.layers import ChannelGate
 from edgeprune.learned.masked_layers import columns_of, layer_of
+from edgeprune.learned.pruning_layer import ChannelGate
 from edgeprune.recording.taps import TapMode, Taps, tapping
 from edgeprune.rewrite.masking import parts_of
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from edgeprune.errors import ModelError
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.flow import Consumer
-from edgeprune.learned.layers import PruningLayer, is_prunable
 from edgeprune.learned.maps import ChannelMaps, per_image, square_shape
+from edgeprune.learned.pruning_layer import PruningLayer, is_prunable
 from edgeprune.learned.pruning_model import SIDE, multiply_adds, own_side
 from edgeprune.processes.distributed import world
 from edgeprune.recording.record import CALL

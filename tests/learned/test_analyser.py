@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from edgeprune.budget import Budget
 from edgeprune.errors import ModelError
 from edgeprune.learned.analyser import OutputAnalyser
-from edgeprune.learned.layers import PruningLayer
 from edgeprune.learned.mask import FLOOR_VALUE, OFFSET
+from edgeprune.learned.pruning_layer import PruningLayer
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import edgeprune
-from edgeprune.learned.layers import PruningLayer
+from edgeprune.learned.pruning_layer import PruningLayer
 
 
 class Audio(nn.Module):

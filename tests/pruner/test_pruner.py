@@ -15,7 +15,7 @@ import edgeprune
 from edgeprune import methods
 from edgeprune.errors import EdgePruneError
 from edgeprune.importance import score
-from edgeprune.learned.layers import PruningLayer
+from edgeprune.learned.pruning_layer import PruningLayer
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.defaults import resolve
 from edgeprune.train_prune.options import TrainPruneOptions

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.learned.layers import ChannelGate, PruningLayer, is_prunable
+from edgeprune.learned.pruning_layer import ChannelGate, PruningLayer, is_prunable
 
 
 def attached(conv: nn.Module) -> PruningLayer:
