@@ -24,6 +24,7 @@ from edgeprune.tasks import Classification, Task
 from edgeprune.training.callbacks import Callback
 from edgeprune.training.checkpoints import StageCheckpoints, checkpoint_seconds
 from edgeprune.training.evaluation import channels_last, evaluate, recalibrate
+from edgeprune.training.narrow_maps import narrow_maps_in_fp32
 from edgeprune.training.norms import shared_statistics
 from edgeprune.training.options import TrainOptions
 from edgeprune.training.precision import computing_in
@@ -81,7 +82,7 @@ class Stage:
         """
         self.checkpoints.load(self._restore)
         batches: Iterator[Batch] | None = None
-        with shared_statistics(self.model):
+        with shared_statistics(self.model), narrow_maps_in_fp32(self.model):
             while self.step < self.steps and not self.callback.finished():
                 epoch, position = divmod(self.step, self.per_epoch)
                 if batches is None or position == 0:
