@@ -74,6 +74,7 @@ def train_prune(
     edgeprune train-prune
     edgeprune train-prune --model resnet56 --data DIR --weights resnet56.pt
     edgeprune train-prune --target latency=0.5 --target-device jetson
+    edgeprune train-prune --max-drop 1.0
     edgeprune train-prune --out runs/mine --resume
     """
     from dataclasses import asdict
@@ -81,8 +82,11 @@ def train_prune(
     from edgeprune.processes.distributed import world
     from edgeprune.processes.signals import exit_code
     from edgeprune.records.trust import trust_words
-    from edgeprune.reporting.console import print_rows, progress_bars
+    from edgeprune.reporting.console import print_lines, print_rows, print_table, progress_bars
+    from edgeprune.reporting.drops import drop_lines, drop_table, interval_lines
     from edgeprune.reporting.rows import size_rows
+    from edgeprune.runs.points import read_max_drop
+    from edgeprune.runs.run import Run
     from edgeprune.train_prune import pipeline
     from edgeprune.train_prune.effects import check_effect
     from edgeprune.training import Interrupted
@@ -102,15 +106,19 @@ def train_prune(
         kinds = ("baseline", "prune", "finetune", "test")
         with progress_bars(*kinds, shown=world().is_main) as progress:
             summary = pipeline.train_prune(place, chosen, resume=resume, force=force, progress=progress)
+        tried = read_max_drop(Run.open(place))
     except (Interrupted, KeyboardInterrupt):
         complain(f"stopped; go on with: edgeprune train-prune --out {place} --resume{again}")
         ctx.exit(exit_code())
     if not world().is_main:
         return
     if to_json:
-        say({"run": str(place), **summary.to_dict()})
+        say({"run": str(place), **summary.to_dict(), **({"max_drop": tried.to_dict()} if tried else {})})
         return
-    print_rows(f"{place}", size_rows(summary), summary.notes)
+    if tried is not None:
+        print_table(f"{place}: networks that were tried", *drop_table(tried))
+        print_lines(drop_lines(tried))
+    print_rows(f"{place}", size_rows(summary), [*interval_lines(summary), *summary.notes])
     echo(f"next: edgeprune export {place}{trusted}", err=True)
 
 

@@ -22,7 +22,7 @@ from edgeprune.records.fields import (
     Steps,
     Width,
 )
-from edgeprune.records.metrics import StoredMetric
+from edgeprune.records.metrics import PairedDrop, StoredMetric
 
 LARGEST_IMAGE = 10**8  # values
 ImageShape = Annotated[tuple[Side, ...], Meta(min_length=3, max_length=3)]
@@ -247,6 +247,7 @@ class Summary(FileRecord, frozen=True, kw_only=True):
         drops: what the pruned model lost by the metric, as METRIC_drop, a key beside the others; ``accuracy_drop`` has
             a field of its own.
         accuracy_drop: for classification.
+        drop_interval: of that drop, on the same test images; None where there were too few, unset in earlier versions.
         models: what was measured of them.
         notes: what was asked and could not be done.
     """
@@ -261,6 +262,7 @@ class Summary(FileRecord, frozen=True, kw_only=True):
     metric: StoredMetric | None = None
     drops: Mapping[str, float | None] = {}
     accuracy_drop: Drop | UnsetType = UNSET
+    drop_interval: PairedDrop | None | UnsetType = UNSET
     models: JudgedModels
     notes: tuple[str, ...]
 

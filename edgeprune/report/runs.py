@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from edgeprune.records.max_drop import MaxDropRecord
 from edgeprune.records.runs import Summary
 from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
 from edgeprune.report.charts import Band, Series, line_chart, width_chart
+from edgeprune.reporting.drops import drop_lines, drop_table, interval_lines
 from edgeprune.reporting.rows import size_rows
+from edgeprune.runs.points import read_max_drop
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Metric, metric_of
 
@@ -21,7 +24,8 @@ def run_sections(run: Run, summary: Summary) -> list[Section]:
         summary: its summary.
     """
     metric = metric_of(summary)
-    sections = [outcome(summary), course(run.training.metrics(), metric), widths(run)]
+    tried = read_max_drop(run)
+    sections = [outcome(summary), networks_tried(tried), course(_metrics(run, tried), metric), widths(run)]
     return [section for section in sections if section.blocks]
 
 
@@ -35,8 +39,46 @@ def outcome(summary: Summary) -> Section:
     )
     rows = [(row.what, row.baseline, row.pruned, row.change) for row in size_rows(summary)]
     blocks: list[Block] = [targets_table, Table(("", "baseline", "pruned", "change"), rows)]
-    blocks += [Remark(note, "note") for note in summary.notes]
+    blocks += [Remark(line, "note") for line in (*interval_lines(summary), *summary.notes)]
     return Section("Asked and reached", blocks)
+
+
+def networks_tried(record: MaxDropRecord | None) -> Section:
+    """Return the networks that a run with a largest drop tried: the metric against what is left."""
+    if record is None or not record.points:
+        return Section("Networks that were tried")
+    metric = metric_of(record)
+    kind = record.points[0].target.partition("=")[0]
+    points = sorted(record.points, key=lambda point: point.got_fraction or point.flops_fraction)
+    shares = [100 * (point.got_fraction or point.flops_fraction) for point in points]
+    scores = [metric.shown(point.pruned) for point in points]
+    baseline = metric.shown(points[0].baseline)
+    least = baseline - record.max_drop * (1 if metric.higher_is_better else -1)
+    title = f"{metric.title}{f', {metric.unit}' if metric.unit else ''}"
+    chart = line_chart(
+        [
+            Series("networks", [*zip(shares, scores, strict=True), (100.0, baseline)], "pruned"),
+            Series("the limit", [(shares[0], least), (100.0, least)], "baseline"),
+        ],
+        title=f"{metric.title} of each network against what is left of the {kind}",
+        x_title=f"{kind} left, %",
+        y_title=title,
+    )
+    heads, cells = drop_table(record)
+    legend = (("pruned", "networks"), ("baseline", f"limit: {record.max_drop:g} below the baseline"))
+    table = Table(tuple(name for name, _ in heads), [tuple(row) for row in cells])
+    remarks: list[Block] = [Remark(line, "note") for line in drop_lines(record)]
+    return Section(
+        "Networks that were tried", [Figure(chart, "On the images that choose.", legend), table, *remarks]
+    )
+
+
+def _metrics(run: Run, tried: MaxDropRecord | None) -> list[dict[str, Any]]:
+    """Return the lines of a run's training; of one that tried several networks, with those of the chosen one."""
+    lines = run.training.metrics()
+    if tried is None or tried.chosen is None:
+        return lines
+    return [*lines, *Run.open(run.path / tried.chosen).training.metrics()]
 
 
 def course(lines: Sequence[dict[str, Any]], metric: Metric) -> Section:

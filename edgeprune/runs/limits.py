@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from edgeprune import tasks
 from edgeprune.records.bench import BenchResult, MeasuredModel
@@ -140,6 +140,23 @@ def _drop(summary: AnySummary) -> ValueOrReason:
     return (None, NO_ACCURACY) if drop is None else (_of(lambda drop: 100 * drop, drop), "")
 
 
+def _upper_drop(task: Task) -> Callable[[AnySummary], ValueOrReason]:
+    """Return a reader of the upper end of the drop's interval: the claim must hold despite the uncertainty."""
+    scale = 100 if task.metric.unit == "%" else 1
+
+    def read(summary: AnySummary) -> ValueOrReason:
+        if isinstance(summary, PruneSummary) or summary.task != task.name:
+            return None, f"the run's task is not {task.name}, or it knew no labels"
+        interval = summary.drop_interval
+        if isinstance(interval, UnsetType):
+            return None, "an earlier version of edgeprune made the run: prune again"
+        if interval is None:
+            return None, "there are too few test images for an interval"
+        return scale * interval.high, ""
+
+    return read
+
+
 def _accuracy(summary: AnySummary) -> ValueOrReason:
     """Read a value that only runs on labelled images have."""
     value = UNSET if isinstance(summary, PruneSummary) else summary.models.pruned.accuracy
@@ -172,6 +189,14 @@ def _limits_of(task: Task) -> tuple[Limit, ...]:
         Limit(metric.name, "summary", at_most, "", of_pruned, least, most),
         Limit(
             f"{drop}_points" if points else drop, "summary", True, "points" if points else "", dropped, None
+        ),
+        Limit(
+            f"{drop}_upper_points" if points else f"{drop}_upper",
+            "summary",
+            True,
+            "points" if points else "",
+            _upper_drop(task),
+            None,
         ),
         Limit(f"onnx_{metric.name}", "bench", at_most, "", on_device, least, most),
     )
@@ -214,6 +239,7 @@ LIMITS = {
     for limit in (
         Limit("accuracy", "summary", False, "", _accuracy, most=1.0),
         Limit("accuracy_drop_points", "summary", True, "points", _drop, least=None),
+        Limit("accuracy_drop_upper_points", "summary", True, "points", _upper_drop(Classification()), least=None),
         Limit("params", "summary", True, "", lambda s: (s.models.pruned.params, "")),
         Limit("params_fraction", "summary", True, "", _share(lambda model: model.params)),
         Limit("flops", "summary", True, "", lambda s: (s.models.pruned.flops, "")),

@@ -10,10 +10,13 @@ checkpoint.safetensors the state of training; deleted when training is finished
 metrics.jsonl          one JSON object per line
 steer.jsonl            the commands of `edgeprune steer`
 summary.json           the result
+max_drop.json          the networks that were tried with a largest drop
+points/N/              a run folder for each of them
 tensorboard/  export/  bench/
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 WHICH = ("baseline", "settled", "pruned")
-RUN = Kind(
+_ALONE = Kind(
     "run folder",
     "config.json",
     (
@@ -60,6 +63,7 @@ RUN = Kind(
         "bench/*.json", "bench/*.json.partial", "bench/*.rounds.jsonl",
     ),
 )  # fmt: skip
+RUN = replace(_ALONE, own=(*_ALONE.own, "max_drop.json", *_ALONE.within("points/*")))
 
 
 class Run:

@@ -25,6 +25,23 @@ def check_choices(options: TrainPruneOptions) -> None:
     _check_task(task, options)
     _check_target(options)
     _check_start(method, options)
+    if options.max_drop is not None:
+        _check_max_drop(options)
+
+
+def _check_max_drop(options: TrainPruneOptions) -> None:
+    """Check what a search for the largest allowed drop needs: a baseline, and one share to begin with."""
+    if options.init == "random":
+        raise TrainError(
+            "`max_drop` and `init=random` exclude each other: there is no baseline to compare with"
+        )
+    if options.plan is not None:
+        raise TrainError("`max_drop` and `plan` exclude each other: a plan's size is fixed")
+    targets = parse_targets(options.target)
+    if len(targets) > 1 or targets[0].fraction is None:
+        raise TrainError(
+            f"`max_drop` begins with one share, such as `target={targets[0].kind}=0.5`, and finds the others itself"
+        )
 
 
 def _check_task(task: Task, options: TrainPruneOptions) -> None:

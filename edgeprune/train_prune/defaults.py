@@ -9,11 +9,13 @@ from edgeprune.data import DataBundle
 from edgeprune.errors import TrainError
 from edgeprune.methods import Method, chosen_method
 from edgeprune.methods.course import Course
-from edgeprune.train_prune.checking import check_choices
+from edgeprune.train_prune.checking import check_choices, on_device
 from edgeprune.train_prune.options import LARGE, SMALL, SMALL_DATA, TrainPruneOptions
 from edgeprune.training import best_precision
 
 PRUNING_ITERATIONS = 4000  # the source's
+JUDGES = 1000  # held-out images by which networks are chosen: then half of the interval is some half a point
+MOST_HELD_OUT = 0.3  # of all training images
 FINE_SHARE = 0.6  # of all epochs, kept for fine-tuning when they are too few for 4,000 iterations
 
 
@@ -35,6 +37,8 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
     method = chosen_method(options)
     options = replace(options, method=method.name)
     filled_in |= method.defaults(options)
+    if options.max_drop is not None and on_device(options) and options.target == TrainPruneOptions.target:
+        filled_in["target"] = "latency=0.5"
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     precision = best_precision(device) if options.precision == "auto" else options.precision
     options = replace(options, **filled_in, device=device, precision=precision)
@@ -49,8 +53,24 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
             f"`prune_iterations={options.prune_iterations}` is more than the {steps} steps of "
             f"{options.epochs} epochs: raise `epochs`"
         )
+    if options.max_drop is not None and data.sizes["val"] < 2:
+        raise TrainError("`max_drop` compares networks on held-out images: raise `val_fraction`")
     course_of(options, data)  # raises where the moment and the phase do not fit into the epochs
     return options
+
+
+def share_to_hold_out(options: TrainPruneOptions, data: DataBundle) -> float:
+    """Return the share of the training images to hold out: more where networks are chosen by them.
+
+    Args:
+        options: of the run.
+        data: with the share of the options held out.
+    """
+    untouched = options.val_fraction == TrainPruneOptions.val_fraction and options.weights is None
+    if options.max_drop is None or not untouched:
+        return options.val_fraction
+    images = data.sizes["train"] + data.sizes["val"]
+    return min(MOST_HELD_OUT, max(options.val_fraction, round(JUDGES / max(1, images), 3)))
 
 
 def _check_removals(method: Method, options: TrainPruneOptions) -> None:

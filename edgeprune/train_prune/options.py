@@ -16,7 +16,7 @@ from edgeprune.options.bounds import (
     RATE,
     SHARE_BELOW_ONE,
 )
-from edgeprune.options.checks import Choice, ChoiceOrOwn, Text
+from edgeprune.options.checks import Choice, ChoiceOrOwn, Count, Quantity, Text
 from edgeprune.options.device import DeviceOptions
 from edgeprune.options.fields import like, option
 from edgeprune.training.options import TrainOptions
@@ -103,7 +103,12 @@ class DataOptions:
     image_size: int | None = option(
         None, "Resize images to this side in pixels.", "data", PIXELS, unset="the images' own, else 224"
     )
-    val_fraction: float = option(0.05, "Hold out this share of the training images.", "data", SHARE_BELOW_ONE)
+    val_fraction: float = option(
+        0.05,
+        "Hold out this share of the training images; more if `max_drop` chooses by few of them.",
+        "data",
+        SHARE_BELOW_ONE,
+    )
     data_root: str | None = option(
         None,
         "Keep torchvision's data sets in this folder.",
@@ -136,6 +141,25 @@ class TargetOptions:
     lut: str | None = like(DeviceOptions, "lut", None)
     plan_seconds: float | None = like(DeviceOptions, "plan_seconds", None)
     align: int = option(1, "Round widths to multiples of this.", "target", CHANNELS)
+    max_drop: float | None = option(
+        None,
+        "Find the smallest network, or on a device the fastest, that loses at most this many points of the task's "
+        "metric on held-out images; `target` is the first that is tried.",
+        "target",
+        Quantity(0, 1e6, open_low=True),
+        main=True,
+        metavar="POINTS",
+        unset="prune to `target`",
+    )
+    drop_by: str | None = option(
+        None,
+        "Hold this against `max_drop`: {choices}; the interval's upper end proves the limit.",
+        "target",
+        Choice(("interval", "estimate")),
+        metavar="NAME",
+        unset="interval, or estimate where the held-out images are too few",
+    )
+    points: int = option(5, "Try at most this many networks for `max_drop`.", "target", Count(1, 100))
 
 
 @dataclass(frozen=True, kw_only=True)

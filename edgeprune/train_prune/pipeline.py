@@ -33,8 +33,9 @@ from edgeprune.runs.run import Run
 from edgeprune.train_prune.baseline import BaselineStage
 from edgeprune.train_prune.budgets import make_budget
 from edgeprune.train_prune.checking import check_choices, check_device_here
-from edgeprune.train_prune.defaults import resolve
+from edgeprune.train_prune.defaults import resolve, share_to_hold_out
 from edgeprune.train_prune.effects import typed_names
+from edgeprune.train_prune.max_drop import MaxDropSearch
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.stage_context import StageContext
 from edgeprune.train_prune.stages import Stages
@@ -79,8 +80,24 @@ def train_prune(
             chosen = _options_to_resume(run)
             check_options(asdict(chosen), run.path)
             data = run.data()
+        if chosen.max_drop is not None:
+            return _smallest_within(run, data, chosen, progress)
         with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
             return Stages(StageContext(run, data, chosen, progress, stop, scalars)).execute()
+
+
+def _smallest_within(
+    run: Run, data: DataBundle, options: TrainPruneOptions, progress: ProgressCallback
+) -> Summary:
+    """Train the baseline, and find the smallest network that loses at most ``max_drop``."""
+
+    def train(place: Path, chosen: TrainPruneOptions, resume: bool, progress: ProgressCallback) -> Summary:
+        return train_prune(place, chosen, resume=resume, progress=progress)
+
+    with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
+        BaselineStage(StageContext(run, data, options, progress, stop, scalars)).execute()
+        run.training.drop_checkpoint()
+    return MaxDropSearch(run, data, options, train, progress).execute()
 
 
 def train_baseline(path: str | Path, progress: ProgressCallback, *, wait: bool = False) -> None:
@@ -130,6 +147,9 @@ def begin(
     _check_names(options)
     data = _load(options, progress)
     typed = typed_names(options)
+    if (share := share_to_hold_out(options, data)) != options.val_fraction:
+        options = replace(options, val_fraction=share)
+        data = _load(options, progress)
     options = resolve(options, data)
     args = tasks.get(options.task).model_args(data)
     torch.manual_seed(options.seed)

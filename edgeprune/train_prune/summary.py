@@ -1,5 +1,6 @@
 """The summary of a run: its only evaluation on the test images, and the result for each target."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,8 +10,10 @@ from edgeprune import resources, tasks, training
 from edgeprune.budget import TOLERANCE, Target, parse_targets
 from edgeprune.data import DataBundle
 from edgeprune.graph.classes import build_graph, parts_kept
+from edgeprune.records.metrics import PairedDrop
 from edgeprune.records.runs import JudgedModel, JudgedModels, Outcome, Summary
 from edgeprune.runs.run import Run
+from edgeprune.tasks import Task
 from edgeprune.tasks.classification import ACCURACY
 from edgeprune.train_prune.options import TrainPruneOptions
 
@@ -26,9 +29,10 @@ def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Summary
         options: resolved ones.
     """
     models = {which: run.load(which) for which in ("baseline", "settled", "pruned")}
-    records = {which: _record(run, data, options, which, model) for which, model in models.items()}
-    base, pruned = records["baseline"], records["pruned"]
     task = tasks.get(options.task)
+    scores, drop_interval = _scores(models, data, task, options.device)
+    records = {which: _record(run, data, which, models[which], scores[which]) for which in models}
+    base, pruned = records["baseline"], records["pruned"]
     metric = task.metric
     targets = parse_targets(options.target)
     example, opaque = torch.zeros(1, *data.shape), options.opaque or ()
@@ -57,6 +61,7 @@ def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Summary
         flops_fraction=pruned.flops / base.flops,
         task=task.name,
         metric=metric.record(),
+        drop_interval=drop_interval,
         models=JudgedModels(**records),
         notes=(*run.notes(), *parts_kept(graph), *_missed(targets, outcomes), *data.notes),
         **named,
@@ -91,14 +96,25 @@ def _missed(targets: tuple[Target, ...], outcomes: list[Outcome]) -> list[str]:
     return notes
 
 
+def _scores(
+    models: Mapping[str, nn.Module], data: DataBundle, task: Task, device: str
+) -> tuple[dict[str, dict[str, float]], PairedDrop | None]:
+    """Return each model's metrics on the test images, and the interval of what the pruned one lost."""
+    for model in models.values():
+        model.to(device)
+    pair = training.evaluate_pair(models["baseline"], models["pruned"], data, "test", task, device)
+    settled = training.evaluate(models["settled"], data.batches("test"), task, device)
+    return {"baseline": pair.first, "settled": settled, "pruned": pair.second}, pair.drop
+
+
 def _record(
-    run: Run, data: DataBundle, options: TrainPruneOptions, which: str, model: nn.Module
+    run: Run, data: DataBundle, which: str, model: nn.Module, scores: Mapping[str, float]
 ) -> JudgedModel:
-    example, task = torch.zeros(1, *data.shape), tasks.get(options.task)
+    example = torch.zeros(1, *data.shape)
     return JudgedModel.of(
-        training.evaluate(model.to(options.device), data.batches("test"), task, options.device),
+        scores,
         test_images=data.sizes["test"],
-        params=int(resources.get("params").measure(model, example)),
-        flops=int(resources.get("flops").measure(model.cpu(), example)),
+        params=int(resources.get("params").measure(model.cpu(), example)),
+        flops=int(resources.get("flops").measure(model, example)),
         size_bytes=(run.path / f"{which}.safetensors").stat().st_size,
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from edgeprune.training.loop import Interrupted, Stage
     from edgeprune.training.options import TrainOptions
+    from edgeprune.training.pairs import PairedScores, evaluate_pair
     from edgeprune.training.precision import PRECISIONS, best_precision, computing_in
     from edgeprune.training.rates import SCHEDULES
 
@@ -24,6 +25,7 @@ __all__ = [
     "SCHEDULES",
     "Callback",
     "Interrupted",
+    "PairedScores",
     "Plateau",
     "Stage",
     "TrainOptions",
@@ -31,6 +33,7 @@ __all__ = [
     "checkpoint_seconds",
     "computing_in",
     "evaluate",
+    "evaluate_pair",
     "recalibrate",
     "recalibrate_on",
     "recalibrated_if_better",
@@ -45,6 +48,7 @@ __getattr__ = import_on_first_use(
         "checkpoints": ("checkpoint_seconds",),
         "loop": ("Interrupted", "Stage"),
         "options": ("TrainOptions",),
+        "pairs": ("PairedScores", "evaluate_pair"),
         "precision": ("PRECISIONS", "best_precision", "computing_in"),
         "rates": ("SCHEDULES",),
     },

@@ -76,6 +76,7 @@ def test_train_prune_shows_what_matters_by_groups() -> None:
         "--methods",
         "--target",
         "--target-device",
+        "--max-drop",
     ]
     main_options += ["--host", "--epochs", "--lr", "--batch-size", "--device", "--out", "--resume", "--force"]
     assert listed(short) == [*main_options, "--json", "--help", "--help-all"]

@@ -63,7 +63,16 @@ def run(tmp_path: Path) -> Path:
     for model in models.values():
         model |= {"test_images": 100, "size_bytes": 1000}
     outcome = {"kind": "flops", "asked": "flops=0.5", "fraction": 0.5, "got_fraction": 0.5}
-    fractions = {"params_fraction": 0.25, "flops_fraction": 0.5, "accuracy_drop": 0.01}
+    fractions: dict[str, Any] = {"params_fraction": 0.25, "flops_fraction": 0.5, "accuracy_drop": 0.01}
+    interval = {
+        "value": 0.01,
+        "low": -0.005,
+        "high": 0.025,
+        "confidence": 0.95,
+        "images": 100,
+        "method": "by hand",
+    }
+    fractions["drop_interval"] = interval
     write_json(
         place / "summary.json",
         {"schema": 1, "target": outcome, "targets": [outcome], **fractions, "models": models, "notes": []},
@@ -92,6 +101,7 @@ def held(run: Path, text: str, **more: Any) -> dict[str, Any]:
     [
         ("accuracy", 0.95, 0.9),
         ("accuracy_drop_points", 1.0, 2.0),
+        ("accuracy_drop_upper_points", 2.5, 3.0),
         ("params", 50, 60),
         ("params_fraction", 0.25, 0.3),
         ("flops", 2000, 3000),
@@ -132,7 +142,23 @@ def test_all_limits_are_is_tested() -> None:
     assert names | set(MASKS) == {name for name in LIMITS if is_tested(name)}
 
 
-MASKS = {"mean_iou": 0.7, "mean_iou_drop_points": 2.0, "onnx_mean_iou": 0.69}
+MASKS = {
+    "mean_iou": 0.7,
+    "mean_iou_drop_points": 2.0,
+    "mean_iou_drop_upper_points": 3.0,
+    "onnx_mean_iou": 0.69,
+}
+
+
+@pytest.mark.parametrize(("interval", "words"), [(None, "too few test images"), ("unset", "earlier version")])
+def test_a_drop_without_an_interval_is_not_met(run: Path, interval: Any, words: str) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    del summary["drop_interval"]
+    write_json(
+        run / "summary.json", summary if interval == "unset" else {**summary, "drop_interval": interval}
+    )
+    check = held(run, "accuracy_drop_upper_points = 5")["checks"][0]
+    assert check["verdict"] == "not measured" and words in check["reason"]
 
 
 def is_tested(name: str) -> bool:
@@ -152,6 +178,7 @@ def test_limits_of_segmentation(run: Path, name: str, value: float) -> None:
         del summary["models"][model]["accuracy"]
         summary["models"][model] |= {"mean_iou": score, "pixel_accuracy": 0.9}
     summary |= {"mean_iou_drop": 0.02, "task": "segment"}
+    summary["drop_interval"] |= {"value": 0.02, "low": 0.01, "high": 0.03}
     write_json(run / "summary.json", summary)
     bench = bench_of(run)
     bench["models"]["pruned"] |= {"accuracy": None, "scores": {"mean_iou": 0.69, "pixel_accuracy": 0.9}}

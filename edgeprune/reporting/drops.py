@@ -1,0 +1,84 @@
+"""Format the networks that were tried for a largest drop, and which was chosen."""
+
+from edgeprune.records.max_drop import DropPoint, MaxDropRecord
+from edgeprune.records.metrics import PairedDrop
+from edgeprune.records.runs import Summary
+from edgeprune.reporting.rows import Table, percent
+from edgeprune.tasks import Metric, metric_of
+
+IMAGES = {"val": "held-out training images", "test": "test images (every second one)"}
+
+
+def drop_table(record: MaxDropRecord) -> Table:
+    """Return the columns and cells of the networks that were tried, the largest first."""
+    metric = metric_of(record)
+    heads = [
+        ("run", "left"), (metric.title, "right"), ("change", "right"), ("interval", "right"),
+        ("FLOPs left", "right"), (f"{_resource(record)} left", "right"), ("", "left"),
+    ]  # fmt: skip
+    points = sorted(record.points, key=lambda point: -point.flops_fraction)
+    return [head for head in heads if head[0] != "flops left"], [
+        _cells(record, point, metric) for point in points
+    ]
+
+
+def _cells(record: MaxDropRecord, point: DropPoint, metric: Metric) -> list[str]:
+    verdict = "chosen" if point.run == record.chosen else "within" if point.within else "beyond"
+    measured = [] if _resource(record) == "flops" else [percent(point.got_fraction)]
+    return [
+        point.run,
+        metric.text(point.pruned),
+        metric.change(point.baseline, point.pruned),
+        interval_text(point.drop, metric),
+        percent(point.flops_fraction),
+        *measured,
+        verdict,
+    ]
+
+
+def _resource(record: MaxDropRecord) -> str:
+    return record.points[0].target.partition("=")[0] if record.points else "flops"
+
+
+def drop_lines(record: MaxDropRecord) -> list[str]:
+    """Return what the networks were compared on and by, and whether other images confirm the choice."""
+    metric = metric_of(record)
+    held = {"interval": "the interval's lower end", "estimate": "the change itself"}[record.drop_by]
+    lines = [
+        f"on {record.images:,} {IMAGES[record.split]}; {held} may be {-record.max_drop:g} {unit_of(metric)}".rstrip()
+    ]
+    if record.confirmed is not None:
+        drop = record.confirmed
+        change = metric.change(drop.value, 0.0) if metric.higher_is_better else metric.change(0.0, drop.value)
+        lines.append(
+            f"on {drop.images:,} images that did not choose it: {change}, {interval_text(drop, metric)}"
+        )
+    return [*lines, *record.notes]
+
+
+def unit_of(metric: Metric) -> str:
+    """Return the unit of differences of a metric."""
+    return "points" if metric.unit == "%" else metric.unit
+
+
+def interval_lines(summary: Summary) -> list[str]:
+    """Return the interval of what the pruned model lost on the test images, in a line; none where it is not known."""
+    drop = summary.drop_interval
+    if not isinstance(drop, PairedDrop):
+        return []
+    metric = metric_of(summary)
+    about = f"{100 * drop.confidence:.0f} % interval, the same {drop.images:,} test images"
+    return [
+        f"{metric.title} changes by {interval_text(drop, metric)} {unit_of(metric)} ({about})".replace(
+            "  ", " "
+        )
+    ]
+
+
+def interval_text(drop: PairedDrop | None, metric: Metric) -> str:
+    """Return the interval of a metric's change, as '-1.20 to +0.30'; '-' where it is not known."""
+    if drop is None:
+        return "-"
+    ends = (-drop.high, -drop.low) if metric.higher_is_better else (drop.low, drop.high)
+    low, high = (metric.scale * end for end in ends)
+    return f"{low:+.2f} to {high:+.2f}"
