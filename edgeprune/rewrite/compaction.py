@@ -20,6 +20,7 @@ from edgeprune.recording.lines import with_code
 from edgeprune.recording.paths import is_inside
 from edgeprune.recording.record import CALL, container
 from edgeprune.recording.untouched import ModelState
+from edgeprune.rewrite.alternatives import follow_forward
 from edgeprune.rewrite.checker import Diverged, check
 from edgeprune.rewrite.duplicate import duplicate
 from edgeprune.rewrite.emptied import emptied_modules
@@ -59,6 +60,7 @@ def compact(graph: Graph, plan: Plan) -> Compacted:
             cut = _Cut(graph, plan)
             model, reasons, outputs = cut.run()
             _prove(graph, plan, model, tuple(reasons), outputs, cut.state)
+            follow_forward(model, graph.model)
             remember(model, graph, plan)
             return Compacted(model, plan, tuple(reasons), tuple(reasons.values()))
         except Immovable as immovable:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgeprune.rewrite.alternatives import take_alternatives
 from edgeprune.rewrite.history import HISTORY
 from edgeprune.rewrite.rewritten_forward import RewrittenForward
 
@@ -44,6 +45,7 @@ def _take(module: nn.Module, part: nn.Module) -> None:
     forward = vars(part).get("forward")
     if isinstance(forward, RewrittenForward):
         module.forward = RewrittenForward(module, forward.sources, forward.names)
+    take_alternatives(module, part)
 
 
 def _take_tensors(tensors: dict[str, Any], cut: dict[str, Any]) -> None:
