@@ -143,6 +143,15 @@ class Stage:
         saved = "; the last checkpoint is in " + str(self.run.path) if self.run.has_checkpoint() else ""
         return f"{message} with --force{saved}"
 
+    def _check_weights(self) -> None:
+        """Raise TrainError for a weight that is not finite: where no image shows it, the loss does not either."""
+        for name, parameter in self.model.named_parameters():
+            if not bool(parameter.isfinite().all()):
+                raise TrainError(
+                    f"{name} holds numbers that are not finite after step {self.step} of stage {self.name}: lower "
+                    f"`lr` (it is {self.options.lr:g}), or say `precision=fp32`"
+                )
+
     def _teacher_output(self, x: Tensor) -> Any:
         """Return the teacher's output; None without one."""
         if self.teacher is None:
@@ -160,6 +169,7 @@ class Stage:
         return float(loss_and_stop[0]), bool(loss_and_stop[1] > 0)
 
     def _end_epoch(self) -> None:
+        self._check_weights()
         if self.recalibrate_for_evaluation:
             size, device = self.options.batch_size, self.options.device
             recalibrate(self.model, self.data, batches=20, batch_size=size, device=device)

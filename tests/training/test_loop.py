@@ -225,6 +225,15 @@ def test_a_loss_that_is_not_a_number_from_the_start(data: DataBundle) -> None:
         Stage("prune", model, data, SMALL, steps=9).train()
 
 
+def test_a_weight_that_is_not_finite_is_found_though_no_loss_shows_it(data: DataBundle) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model.register_parameter("unread", nn.Parameter(torch.full((2,), float("inf"))))
+    with pytest.raises(
+        TrainError, match=r"^unread holds numbers that are not finite after step 4 .*precision=fp32"
+    ):
+        Stage("prune", model, data, SMALL, steps=9).train()
+
+
 def test_a_batch_larger_than_the_training_set(data: DataBundle) -> None:
     seen: list[int] = []
     model = net()
