@@ -136,6 +136,7 @@ _enter(
     pointwise.spatial,
     layers={"interpolate": (nn.Upsample,)},
 )
+_enter("roi_align roi_pool", pointwise.spatial, keeps_zero=True)  # boxes of maps, channel by channel
 _enter("amax amin mean", pointwise.reduce, keeps_zero=True)
 _enter("sum std var prod norm max min logsumexp median any all", pointwise.reduce)
 _enter(

@@ -18,10 +18,15 @@ CIFAR_DEPTHS = {f"resnet{depth}": depth for depth in (8, 14, 20, 32, 44, 56, 110
 CIFAR_OTHERS = ("mobilenetv2_cifar", "mobilenetv1_cifar", "vgg16_cifar")
 IMAGENET = ("mobilenetv1",)
 TORCHVISION = ("mobilenet_v2", "resnet18", "resnet34", "resnet50", "vgg16_bn")
-DETECTORS = (
+ONE_STAGE = (
     "ssdlite320_mobilenet_v3_large", "ssd300_vgg16", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2",
     "fcos_resnet50_fpn",
 )  # fmt: skip
+TWO_STAGE = (
+    "fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+)  # fmt: skip
+DETECTORS = (*ONE_STAGE, *TWO_STAGE)
 UNETS = ("unet_small",)
 SEGMENTERS = ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large")
 ELSEWHERE = "or torchvision:NAME for its other networks, or package.module:factory for your own"

@@ -1,4 +1,4 @@
-"""Build torchvision's one-stage detectors by torchvision's own names, for batches of images of one size.
+"""Build torchvision's detectors by torchvision's own names, for batches of images of one size.
 
 A detector stays an object of torchvision's class: given a list of images it does what torchvision's does. Given a batch
 (N, C, H, W) of normalised images it returns boxes and scores as tensors, so that it is watched, pruned, measured and
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.faster_rcnn import FasterRCNN
 from torchvision.models.detection.fcos import FCOS
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNet
@@ -76,20 +77,40 @@ class Detector(nn.Module):
     def decoded(self, heads: Heads) -> Heads:
         """Return boxes (N, anchors, 4), x1, y1, x2, y2 in pixels, and scores (N, anchors, classes) from 0 to 1."""
         heads = self._checked(heads)
-        height, width = self.image_shape
-        x1, y1, x2, y2 = self._boxes(heads["bbox_regression"]).unbind(-1)
-        inside = [x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)]
-        return {"boxes": torch.stack(inside, -1), "scores": self._scores(heads)[:, :, 1:]}
+        return {
+            "boxes": self.inside(self._boxes(heads["bbox_regression"])),
+            "scores": self._scores(heads)[:, :, 1:],
+        }
 
-    def _checked(self, heads: Heads) -> Heads:
-        """Return the head's tensors in float32."""
-        places = heads["cls_logits"].shape[1]
+    def inside(self, boxes: Tensor) -> Tensor:
+        """Return boxes (..., 4), x1, y1, x2, y2, that end where the image does."""
+        height, width = self.image_shape
+        x1, y1, x2, y2 = boxes.unbind(-1)
+        parts = [x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)]
+        return torch.stack(parts, -1)
+
+    def anchors_of(self, images: ImageList, features: list[Tensor]) -> Tensor:
+        """Return the anchors (anchors, 4) of an image.
+
+        Args:
+            images: a batch of one.
+            features: maps of it.
+        """
+        anchors: Tensor = self.anchor_generator(images, features)[0]
+        return anchors
+
+    def check_places(self, places: int) -> None:
+        """Raise ModelError unless an image has as many places as anchors."""
         if places != len(self.anchors):
             height, width = self.image_shape
             raise ModelError(
                 f"the detector gives {places} boxes an image, its anchors for {width}x{height} pixels are "
                 f"{len(self.anchors)}: give it images of that size"
             )
+
+    def _checked(self, heads: Heads) -> Heads:
+        """Return the head's tensors in float32."""
+        self.check_places(heads["cls_logits"].shape[1])
         return {name: tensor.float() for name, tensor in heads.items()}
 
     def _losses(self, heads: Heads, targets: list[Heads]) -> Losses:
@@ -103,15 +124,15 @@ class Detector(nn.Module):
         raise NotImplementedError
 
 
-def _decoded(codes: Tensor, anchors: Tensor, weights: Sequence[float]) -> Tensor:
+def decoded_boxes(codes: Tensor, anchors: Tensor, weights: Sequence[float]) -> Tensor:
     """Decode offsets from anchors, as torchvision's BoxCoder does, for a batch.
 
     Args:
         codes: (N, anchors, 4).
-        anchors: (anchors, 4).
+        anchors: (anchors, 4), or of a shape that is broadcast to that of ``codes``.
         weights: by which the offsets were multiplied.
     """
-    size, corner = anchors[:, 2:] - anchors[:, :2], anchors[:, :2]
+    size, corner = anchors[..., 2:] - anchors[..., :2], anchors[..., :2]
     scale = codes.new_tensor(weights)
     centre = corner + size / 2 + codes[..., :2] / scale[:2] * size
     half = torch.exp((codes[..., 2:] / scale[2:]).clamp(max=LARGEST_LOG)) * size / 2
@@ -136,7 +157,7 @@ class SSDDetector(Detector, SSD):
         return self.compute_loss(targets, heads, [self.anchors] * len(targets), matches)
 
     def _boxes(self, codes: Tensor) -> Tensor:
-        return _decoded(codes, self.anchors, self.box_coder.weights)
+        return decoded_boxes(codes, self.anchors, self.box_coder.weights)
 
     def _scores(self, heads: Heads) -> Tensor:
         return heads["cls_logits"].softmax(-1)
@@ -149,7 +170,7 @@ class RetinaNetDetector(Detector, RetinaNet):
         return self.compute_loss(targets, heads, [self.anchors] * len(targets))
 
     def _boxes(self, codes: Tensor) -> Tensor:
-        return _decoded(codes, self.anchors, self.box_coder.weights)
+        return decoded_boxes(codes, self.anchors, self.box_coder.weights)
 
     def _scores(self, heads: Heads) -> Tensor:
         return heads["cls_logits"].sigmoid()
@@ -172,7 +193,17 @@ class FCOSDetector(Detector, FCOS):
         return (heads["cls_logits"].sigmoid() * heads["bbox_ctrness"].sigmoid()).sqrt()
 
 
-KINDS: dict[type, type] = {SSD: SSDDetector, RetinaNet: RetinaNetDetector, FCOS: FCOSDetector}
+def _kind_of(model: nn.Module) -> type:
+    """Return the class of a detector for batches."""
+    from edgeprune.models.two_stage import FasterRCNNDetector
+
+    kinds = {
+        SSD: SSDDetector,
+        RetinaNet: RetinaNetDetector,
+        FCOS: FCOSDetector,
+        FasterRCNN: FasterRCNNDetector,
+    }
+    return kinds[type(model)]
 
 
 def torchvision_detector(
@@ -229,7 +260,7 @@ def fitted(
         mean: of each channel, by which its transform normalises.
         std: likewise.
     """
-    model.__class__ = KINDS[type(model)]
+    model.__class__ = _kind_of(model)
     model.image_shape = image_shape  # type: ignore[assignment]
     transform: Any = model.transform
     transform.fixed_size = image_shape[::-1]  # torchvision's order is (width, height)
@@ -239,7 +270,7 @@ def fitted(
     with torch.no_grad():
         blank = torch.zeros(1, 3, *image_shape)
         features = list(model.eval().backbone(blank).values())  # type: ignore[operator]
-        anchors = model.anchor_generator(ImageList(blank, [image_shape]), features)[0]  # type: ignore[operator]
+        anchors = model.anchors_of(ImageList(blank, [image_shape]), features)  # type: ignore[operator]
     model.grids = tuple(tuple(feature.shape[-2:]) for feature in features)  # type: ignore[assignment]
     model.register_buffer("anchors", anchors.float().clone(), persistent=False)
     return model.train(mode)
@@ -254,10 +285,17 @@ def losses_and_output(
         model: a detector in training mode, which may be wrapped.
         images: normalised, (N, C, H, W).
         targets: of each image: ``boxes`` (n, 4), ``labels`` (n,) from 0.
+
+    Raises:
+        ModelError: it is of two stages.
     """
     detector = next((module for module in model.modules() if isinstance(module, Detector)), None)
     if detector is None:
         return None
+    if not hasattr(detector, "head"):
+        raise ModelError(
+            f"{type(detector).__name__} proposes places of its own, which are not its teacher's: leave `distill` out"
+        )
     heads: list[Heads] = []
     hook = detector.head.register_forward_hook(lambda _head, _inputs, output: heads.append(output))
     try:

@@ -176,6 +176,10 @@ class Task:
         """
         raise NotImplementedError
 
+    def distills_from(self, model: str) -> bool:  # noqa: ARG002
+        """Return whether a student can learn from the outputs of a model of this name."""
+        return self.distills
+
     def distill(self, output: Any, teacher: Any) -> "Tensor":
         """Return the distance of an output from the teacher's, a scalar; for a task that `distills`."""
         raise NotImplementedError

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from edgeprune.errors import ModelError
-from edgeprune.models import DETECTORS
+from edgeprune.models import DETECTORS, TWO_STAGE
 from edgeprune.tasks.base import Metric, Task
 
 if TYPE_CHECKING:
@@ -78,6 +78,10 @@ class Detection(Task):
             **super().model_args(data),
             "image_shape": list(data.shape[1:]), "mean": list(data.mean), "std": list(data.std),
         }  # fmt: skip
+
+    def distills_from(self, model: str) -> bool:
+        """Return whether a student's boxes are at its teacher's places; detectors of two stages propose their own."""
+        return model.removeprefix("torchvision:") not in TWO_STAGE
 
     def training_output(self, model: "nn.Module", x: "Tensor", target: Any) -> Any:
         """Return a detector's losses by name: it computes them itself.

@@ -55,6 +55,10 @@ def _check_task(task: Task, options: TrainPruneOptions) -> None:
     task.check_model(options.model)
     if options.distill and not task.distills:
         raise TrainError(f"`task={task.name}` has nothing to distil: leave `distill` out")
+    if options.distill and not task.distills_from(options.model):
+        raise TrainError(
+            f"{options.model} proposes places of its own, which are not its teacher's: leave `distill` out"
+        )
     if options.label_smoothing and not task.smooths_labels:
         raise TrainError(f"`task={task.name}` has no labels to smooth: leave `label_smoothing` out")
 

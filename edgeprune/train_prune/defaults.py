@@ -33,7 +33,9 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
         defaults["lr"], defaults["baseline_epochs"] = defaults["baseline_lr"], None
     filled_in = {key: value for key, value in defaults.items() if getattr(options, key) is None}
     if options.distill is None:
-        filled_in["distill"] = options.init == "baseline" and tasks.get(options.task).distills
+        filled_in["distill"] = options.init == "baseline" and tasks.get(options.task).distills_from(
+            options.model
+        )
     method = chosen_method(options)
     options = replace(options, method=method.name)
     filled_in |= method.defaults(options)

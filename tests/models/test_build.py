@@ -18,7 +18,8 @@ def test_names() -> None:
     masks = ["unet_small", "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"]
     boxes = [
         "ssdlite320_mobilenet_v3_large", "ssd300_vgg16", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2",
-        "fcos_resnet50_fpn",
+        "fcos_resnet50_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_mobilenet_v3_large_fpn",
+        "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2",
     ]  # fmt: skip
     assert model_names() == cifar + imagenet + masks + boxes
     assert [name for name in model_names() if is_cifar_sized(name)] == cifar

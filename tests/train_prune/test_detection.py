@@ -182,6 +182,29 @@ def test_export_bench_and_verify_speak_of_map(run: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_detector_of_two_stages_is_pruned_and_its_files_give_the_same_boxes(
+    place: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torchmetrics", reason="mAP is torchmetrics'")
+    pytest.importorskip("faster_coco_eval")
+    two_stages = ("--model", "fasterrcnn_mobilenet_v3_large_320_fpn", "--image-size", "64", "--device", "cpu")
+    code, printed = edgeprune(
+        "train-prune", "--out", tmp_path / "r", "--task", "detect", "--data", place / "squares", *two_stages,
+        "--method", "l1", "--epochs", "1", "--baseline-epochs", "1", "--batch-size", "8", "--lr", "0.001",
+        "--baseline-lr", "0.003", "--precision", "fp32",
+    )  # fmt: skip
+    assert code == 0, printed
+    code, printed = edgeprune("export", tmp_path / "r", "--to", "onnx,onnx-nms")
+    assert code == 0, printed
+    artifacts = json.loads((tmp_path / "r" / "export" / "export.json").read_text())["artifacts"]
+    assert len(artifacts) == 4
+    assert all(item["parity"]["top1_agreement"] == 1.0 for item in artifacts)
+    code, printed = edgeprune("train-prune", "--out", tmp_path / "s", *TASK[:2], *two_stages, "--data",
+        place / "squares", "--distill")  # fmt: skip
+    assert code == 1 and "proposes places of its own" in printed and printed.count("\n") == 1
+
+
 def test_int8_files_of_a_detector_are_scored_too(run: Path) -> None:
     code, printed = edgeprune("export", "run", "--precision", "int8")
     assert code == 0, printed
