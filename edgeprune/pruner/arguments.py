@@ -1,9 +1,13 @@
 """Arguments of a pruner, checked before anything is done."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from edgeprune.errors import PlanError, TrainError, known
 from edgeprune.files.reading import read_json
@@ -12,6 +16,7 @@ from edgeprune.methods import Method, MethodOptions, chosen_method
 from edgeprune.methods.course import Course
 from edgeprune.options.bounds import STEPS
 from edgeprune.options.fields import check_fields
+from edgeprune.processes.distributed import world
 from edgeprune.records.runs import KeepPlan
 
 UNKNOWN_LENGTH = 10**9  # steps of a loop that does not say how many it takes
@@ -60,18 +65,18 @@ def check_counts(**counts: int | None) -> None:
             STEPS(f"`{name}`", count, TrainError)
 
 
-def check_needs(method: Method, options: MethodOptions, *, has_batches: bool, has_optimizer: bool) -> None:
-    """Refuse a method that has not what it needs.
+def method_of(options: MethodOptions, batches: Any, optimizer: Any) -> Method:
+    """Return the method that options name, if it has what it needs.
 
     Args:
-        method: that prunes.
-        options: its own.
-        has_batches: whether there are images to score by.
-        has_optimizer: whether the loop's optimizer is known.
+        options: of the pruner.
+        batches: images to score by; None for none.
+        optimizer: the loop's; None where it is not known.
 
     Raises:
         TrainError: names the argument that is missing.
     """
+    method, has_batches = chosen_method(options), batches is not None
     if not has_batches and method.needs_data:
         raise TrainError(
             f"{method.name} scores channels by images: give batches=, a loader or a list of (x, y)"
@@ -80,8 +85,9 @@ def check_needs(method: Method, options: MethodOptions, *, has_batches: bool, ha
         raise TrainError(
             f"{method.name} fits the next layers on images: give batches=, or reconstruct='none'"
         )
-    if not has_optimizer and options.prune_schedule == "regularised":
+    if optimizer is None and options.prune_schedule == "regularised":
         raise TrainError(f"{method.name} adds a penalty to gradients: give optimizer=")
+    return method
 
 
 def course_of(method: Method, options: MethodOptions, per_epoch: int | None, total: int | None) -> Course:
@@ -104,6 +110,32 @@ def course_of(method: Method, options: MethodOptions, per_epoch: int | None, tot
         raise TrainError(f"{what} counts epochs: give steps_per_epoch=")
     steps = options.prune_iterations or 1
     return method.course(options, per_epoch=per_epoch or steps, total=total or UNKNOWN_LENGTH)
+
+
+def checked_loss(loss: Any, step: int, *, followed: bool, needed: bool) -> float:
+    """Return the loss of a step as a number; nan where the loop does not give it.
+
+    Args:
+        loss: a number, a tensor or None.
+        step: number of it, from 1.
+        followed: whether the loss decides when channels go: it is then the mean of all processes.
+        needed: whether there is still something to decide.
+
+    Raises:
+        TrainError: it is not finite, or None where it is needed.
+    """
+    if loss is None:
+        if followed and needed:
+            raise TrainError("moment='plateau' follows the loss: call step(loss)")
+        return math.nan
+    value = float(loss.detach() if isinstance(loss, Tensor) else loss)
+    if not math.isfinite(value):
+        raise TrainError(f"the loss became {value} in step {step}: lower the learning rate")
+    if not followed:
+        return value
+    mean = torch.tensor([value])
+    world().average([mean])
+    return float(mean)
 
 
 def read_plan(plan: Any) -> KeepPlan | None:

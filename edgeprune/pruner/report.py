@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from edgeprune.budget import Budget
 from edgeprune.graph.classes import Graph
+from edgeprune.pruner.networks import Networks
 
 
 def widths(model: nn.Module) -> dict[str, int]:
@@ -81,6 +83,25 @@ class NetworkSize:
     def of(cls, graph: Graph) -> "NetworkSize":
         """Return the size of a graph's network."""
         return cls(widths(graph.model), graph.params(), graph.flops(), tensor_bytes(graph.model))
+
+    def report_on(self, networks: Networks, graph: Graph, budget: Budget) -> Report:
+        """Return the report on a network that a pruner has finished with.
+
+        Args:
+            networks: with the pruned one.
+            graph: of it.
+            budget: of the unpruned network.
+        """
+        target = budget.targets[0]
+        cost = budget.resource(target.kind).cost(graph)
+        return self.report(
+            networks.model,
+            graph.flops(),
+            target=",".join(map(str, budget.targets)),
+            got=part_of(cost, budget.originals.get(target.kind, cost)),
+            notes=tuple(dict.fromkeys([*networks.notes, *budget.remarks(), *graph.notes])),
+            rewritten=networks.rewritten(),
+        )
 
     def report(
         self,
