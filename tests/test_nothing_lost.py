@@ -242,7 +242,7 @@ def test_a_full_disk_with_force_keeps_the_old_run(
 CHANGES: dict[str, tuple[str, Callable[[Run], object]]] = {
     "a cut": ("os.truncate", lambda run: run.training._cut_metrics(0)),
     "the checkpoint": ("pathlib.Path.unlink", lambda run: run.training.drop_checkpoint()),
-    "a removal": ("pathlib.Path.unlink", lambda run: run.drop_removals()),
+    "a removal": ("pathlib.Path.unlink", lambda run: run.removals.drop()),
 }
 
 

@@ -127,7 +127,7 @@ def _title(stage: str) -> str:
 
 def widths(run: Run) -> Section:
     """Return each group's channels before and after."""
-    plans, _ = run.removals()
+    plans, _ = run.removals.plans_and_steps()
     if not plans:
         return Section("Widths")
     before = {group.name: group.size for group in plans[0].groups if group.size}

@@ -28,10 +28,10 @@ class RemovalStages:
     def execute(self) -> None:
         """Make a method's removals, from the baseline to the settled model; each saves its state."""
         course = course_of(self.context.options, self.context.data)
-        while (removal := course.next_after(self.context.run.removals()[1])) is not None:
+        while (removal := course.next_after(self.context.run.removals.plans_and_steps()[1])) is not None:
             self.context.check_stop()
             self._make(course, removal)
-        model, _ = self.context.run.load_removal()
+        model, _ = self.context.run.removals.load()
         self.context.run.save_tensors("settled", model.state_dict())
 
     def _keep_times(self) -> None:
@@ -42,13 +42,13 @@ class RemovalStages:
 
     def _make(self, course: Course, removal: Removal) -> None:
         """Train up to a removal, and make it."""
-        plans, steps = self.context.run.removals()
+        plans, steps = self.context.run.removals.plans_and_steps()
         start = steps[-1] if steps else 0
         options = self.context.train_options(
             self.context.options.lr or 0.01, self.context.options.schedule or "thesis"
         )
         torch.manual_seed(self.context.options.seed + 1)  # for the random weights that the method adds
-        model, momentum = self.context.run.load_removal()
+        model, momentum = self.context.run.removals.load()
         phase_context = self._phase_context(model, options, removal.step - start, (start, course.total))
         phase = chosen_method(self.context.options).phase(phase_context, removal)
         stage = self.context.stage(
@@ -69,7 +69,7 @@ class RemovalStages:
         smaller = removed.model if keeps_all else self._recalibrated(removed.model)
         kept = removed.momentum if self.context.options.optimizer_state == "slice" or keeps_all else {}
         plan = removed.plan.record(phase.graph)
-        self.context.run.save_removal(smaller.state_dict(), kept, plan, start + stage.step)
+        self.context.run.removals.save(smaller.state_dict(), kept, plan, start + stage.step)
 
     def _phase_context(
         self, model: nn.Module, options: TrainOptions, steps: int, span: tuple[int, int]

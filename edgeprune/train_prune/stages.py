@@ -34,8 +34,8 @@ class Stages:
     def _finetune(self) -> None:
         o = self.context.options
         model = self.context.run.load("settled")
-        _, momentum = self.context.run.load_removal() if o.optimizer_state == "slice" else (None, {})
-        before, total = self.context.run.removals()[1][-1], self.context.steps(o.epochs)
+        _, momentum = self.context.run.removals.load() if o.optimizer_state == "slice" else (None, {})
+        before, total = self.context.run.removals.plans_and_steps()[1][-1], self.context.steps(o.epochs)
         options = replace(self.context.train_options(o.lr or 0.01, o.schedule or "thesis"), ema=o.ema)
         teacher = self.context.run.load("baseline") if o.distill else None
         stage = self.context.stage(
@@ -51,4 +51,4 @@ class Stages:
         model.cpu()
         training.recalibrate(model, self.context.data, batch_size=o.batch_size or 128)
         self.context.run.save_tensors("pruned", model.state_dict())
-        self.context.run.drop_removals()
+        self.context.run.removals.drop()

@@ -63,7 +63,7 @@ def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Summary
         metric=metric.record(),
         drop_interval=drop_interval,
         models=JudgedModels(**records),
-        notes=(*run.notes(), *parts_kept(graph), *_missed(targets, outcomes), *data.notes),
+        notes=(*run.removals.notes(), *parts_kept(graph), *_missed(targets, outcomes), *data.notes),
         **named,
     )
 

@@ -144,7 +144,7 @@ def _run(folder: Path) -> None:
     plan = Plan.of(graph, keep)
     done = compact(graph, plan)
     momentum = {name: torch.ones_like(p) for name, p in done.model.named_parameters()}
-    run.save_removal(done.model.state_dict(), momentum, done.plan.record(graph), 7)
+    run.removals.save(done.model.state_dict(), momentum, done.plan.record(graph), 7)
     run.save_tensors("pruned", done.model.state_dict())
     write_json(folder / "plan.json", plan.to_dict(graph))
     write_json(folder / "summary.json", summary())

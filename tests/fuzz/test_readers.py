@@ -68,7 +68,7 @@ def plan(path: Path) -> None:
 def model_record(path: Path) -> None:
     """Read the plans; of a few files, rebuild the model too, which takes longest."""
     run = run_of(path)
-    for value in run.removals()[0]:
+    for value in run.removals.plans_and_steps()[0]:
         Plan.of_record(graph_of_resnet8(), value)
     run.load("pruned") if path.stat().st_size % 8 == 0 else None
 
@@ -97,7 +97,7 @@ READERS: dict[str, tuple[str, Reader]] = {
     "model record": ("run/model.json", model_record),
     "baseline": ("run/baseline.safetensors", lambda path: run_of(path).load("baseline")),
     "pruned": ("run/pruned.safetensors", lambda path: run_of(path).load("pruned")),
-    "removed": ("run/removed-1.safetensors", lambda path: run_of(path).load_removal()),
+    "removed": ("run/removed-1.safetensors", lambda path: run_of(path).removals.load()),
     "checkpoint": ("run/checkpoint.safetensors", lambda path: run_of(path).training.load_checkpoint("prune")),
     "saved model": ("run/saved.safetensors", lambda path: edgeprune.load(path)),
     "saved plans": ("run/plans.safetensors", lambda path: edgeprune.load(path, into=NeedsClass())),

@@ -415,7 +415,7 @@ def test_the_keep_plan_is_that_of_train_prune(tmp_path: Path, options: TrainPrun
     """With the same seed, order of images and rates, a loop of one's own ends with the same masks."""
     train_prune(tmp_path / "run", options)
     run = Run.open(tmp_path / "run")
-    ((graph, plan),) = run.plans()
+    ((graph, plan),) = run.removals.graphs()
     data, resolved = run.data(), resolve(options, run.data())
     rates = TrainOptions(lr=resolved.lr or 0, schedule=resolved.schedule or "")
     per_epoch = data.steps(8)

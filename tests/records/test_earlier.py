@@ -36,7 +36,7 @@ def test_a_run_folder() -> None:
 
 
 def test_a_removal_and_its_momentum() -> None:
-    model, momentum = Run.open(EARLIER / "run").load_removal()
+    model, momentum = Run.open(EARLIER / "run").removals.load()
     assert_as_then(model, EARLIER / "run" / "example.safetensors")
     assert momentum.keys() == dict(model.named_parameters()).keys()
 

@@ -51,7 +51,7 @@ def test_a_run_keeps_a_part_whole(tmp_path: Path, short: TrainPruneOptions) -> N
     assert torch.isfinite(after(x)).all()
     # `inspect` looks at the run as it was pruned, and otherwise only where it is asked to.
     graph = inspected_graph(str(run.path))
-    assert NOTE in graph.notes and graph.classes == next(run.plans())[0].classes
+    assert NOTE in graph.notes and graph.classes == next(run.removals.graphs())[0].classes
     assert inspected_graph(str(run.path), opaque=["inside"]).chosen == ("inside",)
     # A comparison or search of the run's baseline does as the run did.
     assert shared_training(str(run.path), {})["opaque"] == ["norm"]

@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edgeprune.errors import EdgePruneError, RunError, WeightsError
+from edgeprune.files.tensors import read_tensors, save_tensors
 from edgeprune.graph.classes import build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.rewrite.compaction import compact
-from edgeprune.runs.run import Run, read_tensors, save_tensors
+from edgeprune.runs.run import Run
 
 CONFIG = {
     "options": {"epochs": 3},
@@ -43,7 +44,7 @@ def pruned(run: Run) -> tuple[Run, nn.Module]:
     keep = np.ones(graph.classes, dtype=bool)
     keep[[g.classes[0] for g in graph.groups if g.size > 2]] = False
     done = compact(graph, Plan.of(graph, keep))
-    run.save_plans([done.plan.record(graph)], [0])
+    run.removals.save_plans([done.plan.record(graph)], [0])
     run.save_tensors("pruned", done.model.state_dict())
     return run, done.model.eval()
 
@@ -141,7 +142,7 @@ def test_models_there_and_back(pruned: tuple[Run, nn.Module]) -> None:
     assert torch.equal(loaded(x), model(x))
     baseline = run.load("baseline")
     assert sum(p.numel() for p in loaded.parameters()) < sum(p.numel() for p in baseline.parameters())
-    ((graph, plan),) = run.plans()
+    ((graph, plan),) = run.removals.graphs()
     assert graph.params(plan.keep) == sum(p.numel() for p in loaded.parameters())
 
 

@@ -98,7 +98,7 @@ def test_the_summary_says_what_is_in_the_models(finished: Path) -> None:
 
 def test_fvcore_and_the_graph_count_alike(finished: Path) -> None:
     run = Run.open(finished)
-    ((graph, plan),) = run.plans()
+    ((graph, plan),) = run.removals.graphs()
     records = run.summary()["models"]
     assert records["baseline"]["flops"] == graph.flops()
     assert records["pruned"]["flops"] == graph.flops(plan.keep)
@@ -746,7 +746,7 @@ def test_a_plan_from_a_file_is_carried_out(
 ) -> None:
     """The one plan of a learned run, given to another: the same channels stay, and nothing is chosen."""
     plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps(Run.open(finished).removals()[0][0].to_dict()))
+    plan.write_text(json.dumps(Run.open(finished).removals.plans_and_steps()[0][0].to_dict()))
     weights = str(finished / "baseline.safetensors")
     given = replace(
         options, plan=str(plan), baseline_epochs=None, weights=weights, epochs=2, prune_iterations=None

@@ -47,7 +47,7 @@ def test_every_method_ends_on_its_target(tmp_path: Path, short: TrainPruneOption
     model = run.load()
     assert sum(p.numel() for p in model.parameters()) == summary["models"]["pruned"]["params"]
     assert not list(run.path.glob("removed-*")) and not run.has("checkpoint.safetensors")
-    assert len(run.removals()[0]) == (3 if methods.get(method).schedule == "iterative" else 1)
+    assert len(run.removals.plans_and_steps()[0]) == (3 if methods.get(method).schedule == "iterative" else 1)
 
 
 @pytest.mark.parametrize("schedule", methods.SCHEDULES)
@@ -68,7 +68,7 @@ def test_steps_are_shared_out_as_the_course_says(tmp_path: Path, short: TrainPru
     train_prune(tmp_path / "r", given)
     run = Run.open(tmp_path / "r")
     per_epoch = run.data().steps(8)
-    assert run.removals()[1] == (per_epoch, per_epoch + 4, per_epoch + 8)
+    assert run.removals.plans_and_steps()[1] == (per_epoch, per_epoch + 4, per_epoch + 8)
     stages = {m["stage"]: m["step"] for m in run.training.metrics()}
     assert stages == {
         "prune": per_epoch,
@@ -85,7 +85,7 @@ def test_steps_are_shared_out_as_the_course_says(tmp_path: Path, short: TrainPru
 def test_pruning_when_the_loss_levels_off(tmp_path: Path, short: TrainPruneOptions) -> None:
     train_prune(tmp_path / "r", replace(short, moment="plateau", epochs=8))
     run = Run.open(tmp_path / "r")
-    plans, steps = run.removals()
+    plans, steps = run.removals.plans_and_steps()
     per_epoch = run.data().steps(8)
     assert len(plans) == 2 and steps[0] == steps[1]  # the lead-in is a removal of nothing
     assert 0 < steps[0] <= round(0.8 * 8 * per_epoch)
@@ -261,6 +261,6 @@ def test_the_plans_of_a_run_are_json(tmp_path: Path, short: TrainPruneOptions) -
     train_prune(tmp_path / "r", replace(short, prune_schedule="iterative"))
     record = json.loads((tmp_path / "r" / "model.json").read_text())
     assert len(record["plans"]) == len(record["steps"]) == 3
-    graphs = [graph.flops() for graph, _ in Run.open(tmp_path / "r").plans()]
+    graphs = [graph.flops() for graph, _ in Run.open(tmp_path / "r").removals.graphs()]
     assert graphs == sorted(graphs, reverse=True) and len(set(graphs)) == 3
     assert isinstance(TrainError("x"), EdgePruneError)
