@@ -5,6 +5,8 @@ STAMP := .venv/.installed
 SEEDS ?= 1
 CASES ?= 2000
 SEED ?= 0
+# Each process of tests, and each that they start, would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo compare test check format lint types tests test-slow test-trt fuzz networks docs clean
 

@@ -1,9 +1,12 @@
 """Tests work on tiny tensors, where threads cost more than they give."""
 
 import contextlib
+import gc
+import traceback
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +18,12 @@ from edgeprune.train_prune.options import TrainPruneOptions
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The README's commands take longest: they begin first, and the other worker does the rest meanwhile."""
     items.sort(key=lambda item: "one_after_the_other" not in item.name)
+
+
+def pytest_collection_finish() -> None:
+    """Torch, the tests and their parameters stay to the end: each full collection would look through them anew."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -41,6 +50,17 @@ def one_registry() -> Iterator[None]:
             from torch.onnx._internal.exporter._registration import ONNXRegistry
 
             patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_stacks_for_seeds() -> Iterator[None]:
+    """Where an accelerator is not in use, each torch.manual_seed formats the stack for it, once for each kind: 1 ms."""
+    without_stacks = SimpleNamespace(**{**vars(traceback), "format_stack": list})
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in ("cuda", "xpu", "mtia"):
+            with contextlib.suppress(ImportError, AttributeError):  # torch may do otherwise one day
+                patch.setattr(f"torch.{kind}.traceback", without_stacks)
         yield
 
 

@@ -27,7 +27,7 @@ PRELOADED = (
 )  # fmt: skip
 
 SERVER = """
-import atexit, contextlib, functools, importlib, io, json, os, runpy, sys, traceback, types
+import atexit, contextlib, functools, gc, importlib, io, json, os, runpy, sys, traceback, types
 
 for name in json.loads(sys.argv[1]):
     with contextlib.suppress(ImportError):
@@ -36,6 +36,12 @@ with contextlib.suppress(ImportError, AttributeError):  # the same list for each
     from torch.onnx._internal.exporter._registration import ONNXRegistry
     ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
     ONNXRegistry.from_torchlib()
+for kind in ("cuda", "xpu", "mtia"):  # no stacks for seeds, as in conftest.py
+    with contextlib.suppress(ImportError, AttributeError):
+        stackless = types.SimpleNamespace(**{**vars(traceback), "format_stack": list})
+        importlib.import_module(f"torch.{kind}").traceback = stackless
+gc.collect()
+gc.freeze()  # what is imported stays: children neither look through it nor copy its pages
 
 
 def become(job):

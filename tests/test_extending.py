@@ -176,7 +176,10 @@ def added() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("added", "here", "older_exporter")
-def test_one_run_uses_everything_from_outside(tmp_path: Path, options: TrainPruneOptions) -> None:
+def test_one_run_uses_everything_from_outside(
+    tmp_path: Path, options: TrainPruneOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeprune.bench.options.MIN_ROUNDS", 2)
     toys = replace(
         options,
         model="tiny_nets:lower",
@@ -208,7 +211,7 @@ def _export_and_measure(run: Path) -> None:
     assert set(made) == {(backend, model) for backend in ("onnx", "toy") for model in backends.MODELS}
     toy = made["toy", "pruned"]
     assert (toy["file"], toy["details"], toy["parity"]) == ("pruned.toy", {"turned": True}, None)
-    result = bench_run(run, device="toy-board", runtime="toy", seconds=1)
+    result = bench_run(run, device="toy-board", runtime="toy", seconds=0.2)
     assert result["settings"]["runtime"] == "toy"
     assert result["device"]["name"] == "toy-board"
     assert result["models"]["pruned"]["latency_ms"]["p50"] > 0

@@ -1,4 +1,4 @@
-"""Each kind of file, damaged 200 times: its reader takes it, or says in one line what is wrong with it."""
+"""Each kind of file, damaged 100 times: its reader takes it, or says in one line what is wrong with it."""
 
 import json
 import random
@@ -39,7 +39,7 @@ from edgeprune.train_prune.steering import status
 from fuzz.conftest import NeedsClass
 from fuzz.mutate import changed_json, mutated
 
-TIMES = 200
+TIMES, MORE_TIMES = 100, 1000  # damages of each kind of file
 EARLIER = Path(__file__).parents[1] / "records" / "earlier"
 Reader = Callable[[Path], Any]
 
@@ -151,13 +151,14 @@ def copy(kinds: Path, tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.parametrize("times", [TIMES, pytest.param(MORE_TIMES, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", READERS)
-def test_damaged_200_times(copy: Path, kind: str) -> None:
+def test_damaged_many_times(copy: Path, kind: str, times: int) -> None:
     name, read = READERS[kind]
     path, rng = copy / name, random.Random(kind)
     whole, metrics = path.read_bytes(), (copy / "run" / "metrics.jsonl").read_bytes()
     read(path)  # as it is, it is taken
-    for number in range(TIMES):
+    for number in range(times):
         content, what = mutated(whole, path.name, rng)
         path.write_bytes(content)
         try:
