@@ -19,7 +19,7 @@ from edgeprune.learned.coupled_mask import CoupledMasks, coupled_masks
 from edgeprune.learned.final_masks import FinalMasks
 from edgeprune.learned.gates import ChannelGates
 from edgeprune.learned.hooks import ForwardHooks
-from edgeprune.learned.mask import OFFSET, continuous_mask, evidence
+from edgeprune.learned.mask import OFFSET, continuous_mask
 from edgeprune.learned.masked_layers import MaskedLayers, ModelFactory, columns_of
 from edgeprune.learned.pruning_layer import along_inputs
 from edgeprune.processes.distributed import world
@@ -81,8 +81,7 @@ class OutputAnalyser(nn.Module):
         self.model = self.graph.model
         self.max_iter, self.offset, self.images, self.floor = max_iter, offset, images, floor
         self.autocast = autocast
-        self.interacting = 0.0
-        self.iteration = 0
+        self.interacting, self.iteration = 0.0, 0
         self.pruning = True
         self.masked_layers = MaskedLayers(self.graph, pruning_model)
         self.gates = ChannelGates(self.graph, {masked.name for masked in self.masked_layers})
@@ -164,12 +163,7 @@ class OutputAnalyser(nn.Module):
     def _evidence(self, *inputs: Any, **named: Any) -> Tensor:
         """Return every pruning-model's evidence, side by side as in ``last``."""
         maps = self.masked_layers.probe(inputs, named, self.images)
-        if self.autocast is None:
-            maps = [m.float() for m in maps]  # the caller may compute in lower precision
-        device = self.cm.device.type
-        with torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
-            values = self.banks.judge(maps)
-        return torch.cat([evidence(y.float()) for y in values])
+        return self.banks.evidence(maps, self.autocast)
 
     def _hand_out(self, cm: Tensor) -> None:
         """Set the mask of every layer and gate."""
@@ -200,9 +194,7 @@ class OutputAnalyser(nn.Module):
 
     def pruning_modules(self) -> list[nn.Module]:
         """Return every module inside the pruning-models."""
-        layers = self.masked_layers.layers
-        single = [layer.pruning_model for layer in layers if layer.pruning_model is not None]
-        return [module for top in [self.banks, *single] for module in top.modules()]
+        return self.banks.all_modules()
 
     def restore(self) -> None:
         """Set the masks that a loaded state dict holds."""

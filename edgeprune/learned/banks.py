@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from edgeprune.learned.mask import evidence
 from edgeprune.learned.masked_layers import MaskedLayers
 from edgeprune.learned.pruning_model import SIDE, PruningModelBank
 
@@ -30,6 +31,26 @@ class PruningModelBanks(nn.ModuleDict):
             first = layers[members[0]]
             if together:
                 self[key] = PruningModelBank(len(members), len(first.classes), first.side)
+
+    def all_modules(self) -> list[nn.Module]:
+        """Return every module inside the pruning-models, of the banks or of the layers."""
+        layers = self._layers.layers
+        single = [layer.pruning_model for layer in layers if layer.pruning_model is not None]
+        return [module for top in [self, *single] for module in top.modules()]
+
+    def evidence(self, maps: list[Tensor], autocast: torch.dtype | None) -> Tensor:
+        """Return the evidence of every layer's channels, one layer after the other.
+
+        Args:
+            maps: (N, C, H, W) of each layer.
+            autocast: dtype to compute in; None for float32, whatever the caller computes in.
+        """
+        if autocast is None:
+            maps = [m.float() for m in maps]
+        device = maps[0].device.type
+        with torch.autocast(device, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
+            values = self.judge(maps)
+        return torch.cat([evidence(y.float()) for y in values])
 
     def judge(self, maps: list[Tensor]) -> list[Tensor]:
         """Return the values (N, C) of each layer's channels, from its maps (N, C, H, W)."""
