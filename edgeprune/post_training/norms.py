@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.onnx_graph.network import Node, OnnxNetwork
+from edgeprune.onnx_graph.network import OnnxNetwork
+from edgeprune.onnx_graph.node_modules import Node
 
 SMALLEST_BATCH = 16  # inputs: the statistics of fewer say too little
 SMALLEST_MAP = 4  # positions of a channel's map
