@@ -144,9 +144,7 @@ def curve_run(
         if record is None:
             pruning = _Pruning(_subject_of(run, subject), options_of_run(run), progress, run)
             points = curve_of(pruning.steps, progress)
-            record = CurveRecord(
-                model=run.config.model, points=tuple(points), notes=tuple(pruning.steps.notes)
-            )
+            record = CurveRecord(model=run.config.model, points=tuple(points), notes=pruning.steps.fits.notes)
             run.save_curve(record)
         missing = draw_curve(record, run.picture) if record.points else "nothing can be pruned"
         return structs.replace(record, notes=(*record.notes, missing)) if missing else record
@@ -308,7 +306,7 @@ class _Pruning:
         subject, options = self.subject, self.options
         plan = self.steps.smallest_plan() if options.target is None else self.steps.plan(options.target)
         held_out, fit = self.steps.steps(plan.keep)
-        with self.steps.fitted(plan.keep, fit):
+        with self.steps.fits.fitted(plan.keep, fit):
             cut = subject.cut(plan)
             parity_with_torch(cut.file, cut.network, subject.example)
         self.final = cut.file
@@ -319,7 +317,7 @@ class _Pruning:
             flops=(subject.flops(), subject.flops(build_graph(cut.network, subject.example))),
             seconds=time.monotonic() - self._began,
             protected_channels=_protected(subject.graph),
-            notes=(*cut.plan.notes, *subject.graph.notes, *self.steps.notes),
+            notes=(*cut.plan.notes, *subject.graph.notes, *self.steps.fits.notes),
             times=self.steps.times,
         )
         if self._run is not None:

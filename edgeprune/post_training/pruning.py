@@ -1,7 +1,5 @@
 """The steps of `prune` on any network: scores, widths, fits, and what they do to the outputs."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -10,35 +8,31 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.budget import Budget, parse_targets
-from edgeprune.errors import DataError, TargetError
+from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import needs_batches, needs_loss, score
 from edgeprune.post_training.agreement import compare, outputs_of
-from edgeprune.post_training.changes import augmented
+from edgeprune.post_training.fits import Fits
 from edgeprune.post_training.inputs import Inputs
 from edgeprune.post_training.latency import FileLatency
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.result import held_out
 from edgeprune.post_training.selection import masked_outputs, sensitivity_scores
 from edgeprune.processes.progress import ProgressCallback, no_progress
-from edgeprune.reconstruct import Grams, Sequential, grams_bytes
 from edgeprune.records.pruning import Agreement, HeldOut
 
 BATCH = 64
 SENSED = 64  # inputs on which the effect of each group is seen
 STEPS = 7  # of a search for the smallest network within a largest change
-POSITIONS = 10  # of each input's maps that are fitted on, or as many as give this number of samples:
-SAMPLES = 8000
 SMALLEST_SHARE = 0.05
-MOST_BYTES = 3 * 2**30  # of all layers' normal equations
 
 
 class PostTraining:
     """Prunes one network by unlabelled inputs.
 
     Args:
-        graph: of the network, whose weights are changed within `fitted` alone.
+        graph: of the network, whose weights are changed within `Fits.fitted` alone.
         inputs: all of them; None to choose by weights alone.
         options: what is asked for.
         batch: number of inputs that the network takes at once; None for any.
@@ -64,10 +58,9 @@ class PostTraining:
         if self.fit == "sequential" and not joins:
             self.fit = "kernel"
         self.times: dict[str, Any] | None = None  # of the plans that were measured
-        self.notes: tuple[str, ...] = ()
         self._split()
         self._scores: NDArray[np.float64] | None = None
-        self._fits: dict[str, Grams | Sequential] = {}
+        self.fits = Fits(graph, inputs, self.calibration, options, progress)
 
     def _split(self) -> None:
         """Set apart the held-out inputs, by which results are reported."""
@@ -109,22 +102,8 @@ class PostTraining:
             return scores
         few = self.calibration[: max(1, SENSED // self._batch)]
         return sensitivity_scores(
-            self.graph, scores, self._grams(), few, per_flop=self._device is None, progress=self._progress
+            self.graph, scores, self.fits.grams(), few, per_flop=self._device is None, progress=self._progress
         )
-
-    def _grams(self) -> Grams | None:
-        """Return the normal equations of all layers; None where they would not fit into memory."""
-        if "kernel" not in self._fits:
-            size = grams_bytes(self.graph)
-            if size > MOST_BYTES:
-                note = f"the fits of all layers at once need {size / 2**30:.1f} GB, more than {MOST_BYTES / 2**30:g} GB"
-                self.notes = (f"{note}: widths were chosen without them",)
-                return None
-            self._progress(0, 1, "what each layer is given")
-            self._fits["kernel"] = Grams(
-                self.graph, self.calibration, positions=self._positions(self.calibration)
-            )
-        return self._fits["kernel"]  # type: ignore[return-value]
 
     def check(self) -> None:
         """Check what can be checked before minutes of work.
@@ -210,62 +189,15 @@ class PostTraining:
 
     # --- fitting -------------------------------------------------------------------------------------
 
-    @contextmanager
-    def fitted(self, keep: Bools, fit: str) -> Iterator[None]:
-        """Let the network have fitted weights in the block.
-
-        Args:
-            keep: (classes,) mask of kept classes.
-            fit: 'sequential', 'kernel' or 'none'.
-        """
-        fits = None if fit == "none" else self._fit_of(fit)
-        with nullcontext() if fits is None else fits.fitted(keep):
-            yield
-
-    def _fit_of(self, fit: str) -> Grams | Sequential | None:
-        if fit == "kernel":
-            return self._grams()
-        if fit not in self._fits:
-            self._progress(0, 1, "outputs of each layer")
-            assert self.inputs is not None
-            inputs = self._widened()
-            self._fits[fit] = Sequential(self.graph, inputs, positions=self._positions(inputs))
-        return self._fits[fit]
-
-    def _positions(self, batches: Sequence[Any]) -> int:
-        """Return how many positions of each input's maps are fitted on."""
-        return max(POSITIONS, -(-SAMPLES // sum(len(batch[0]) for batch in batches)))
-
-    def _widened(self) -> Sequence[Any]:
-        """Return the calibration inputs, with changed copies where they are images.
-
-        Raises:
-            DataError: copies are asked for, and the inputs are not images.
-        """
-        assert self.inputs is not None
-        kind = self.options.augment or ("shift" if self.inputs.source.images else "none")
-        if kind == "none":
-            return self.calibration
-        first = self.inputs.tensors[0]
-        if len(self.inputs.tensors) > 1 or first.dim() != 4 or first.shape[1] not in (1, 3):
-            raise DataError(
-                f"`augment={kind}` is for one input of images with the colors first: leave it out"
-            )
-        return [
-            batch
-            for number, inputs in enumerate(self.calibration)
-            for batch in augmented(inputs, kind, self.options.seed + 10 * number)
-        ]
-
     def agreement(self, keep: Bools, fit: str) -> Agreement:
         """Return how far the network pruned by ``keep`` gives what the original gives, on held-out inputs.
 
         Args:
             keep: (classes,) mask of kept classes.
-            fit: as for `fitted`.
+            fit: as for `Fits.fitted`.
         """
         reference = self._reference  # of the original: computed before its weights change
-        with self.fitted(keep, fit):
+        with self.fits.fitted(keep, fit):
             return compare(reference, masked_outputs(self.graph, keep, self._held_out))
 
     def steps(self, keep: Bools) -> tuple[list[HeldOut], str]:
@@ -273,8 +205,8 @@ class PostTraining:
         if self.inputs is None:
             return [], "none"
         steps = [held_out("cut", self.agreement(keep, "none"))]
-        if self.fit == "kernel" and self._grams() is None:
-            self.notes = (*self.notes, "no layer was fitted: the fits need too much memory")
+        if self.fit == "kernel" and self.fits.grams() is None:
+            self.fits.notes = (*self.fits.notes, "no layer was fitted: the fits need too much memory")
             return steps, "none"
         if self.fit == "none":
             return steps, "none"

@@ -150,7 +150,7 @@ def test_the_curve_shows_how_far_a_network_can_go(folder: Path, tmp_path: Path) 
 def test_fits_that_need_too_much_memory_are_named(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeprune.post_training.pruning.MOST_BYTES", 2**10)
+    monkeypatch.setattr("edgeprune.post_training.fits.MOST_BYTES", 2**10)
     run = _started(folder, tmp_path / "run", sensitivity=True, refit="kernel")
     summary = prune_run(run)
     assert [step["step"] for step in summary["held_out"]] == ["cut"]
