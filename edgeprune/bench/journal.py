@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeprune.bench.session import Session
 from edgeprune.errors import BenchError, EdgePruneError
 from edgeprune.files.paths import explained
-from edgeprune.files.reading import read_lines
+from edgeprune.files.reading import read_lines, sha256
 from edgeprune.files.writing import append_line
 from edgeprune.records import check, check_schema
 from edgeprune.records.rounds import FirstLine, PairLine
@@ -93,3 +94,34 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in [*then, *(name for name in now if name not in then)]
         if then.get(name) != now.get(name)
     ]
+
+
+def what_is_measured(session: Session, fingerprint: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    """Return what is measured, where, and with what: rounds of anything else do not belong to it.
+
+    Args:
+        session: with the files and options.
+        fingerprint: of the machine.
+        threads: of the runtime.
+    """
+    options, device = session.options, session.options.device
+    return {
+        "--host": options.host,
+        "--device": device.name,
+        "the board": fingerprint["board"]["model"],
+        "the processor": fingerprint.get("cpu_model"),
+        "the runtime": device.runtime,
+        "its version": fingerprint["runtimes"].get(device.runtime),
+        "the precision": device.precision,
+        "--batch": options.batch,
+        "--threads": threads,
+        "--seconds": options.model_seconds,
+        "--sustained": options.sustained,
+        "--cool-to": options.cool_to,
+        "the number of rounds": options.round_count,
+        "the input's shape": {name: list(shape) for name, shape in session.feed_shapes.items()} or None,
+        **{
+            f"the {name} model".replace("model model", "model"): sha256(session.files[name])
+            for name in session.names
+        },
+    }

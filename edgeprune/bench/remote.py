@@ -13,13 +13,13 @@ from typing import Any
 
 from edgeprune_target.scratch import scratch_folder
 
+from edgeprune.bench.device_folder import SAFE, first_word, free_bytes, look_script, quoted, read_look
 from edgeprune.bench.process import (
     OnEvent,
     ask,
     exit_error,
     ignore_event,
     last_line,
-    printable_line,
     run_to_end,
 )
 from edgeprune.bench.pyz import write_runner
@@ -29,26 +29,10 @@ from edgeprune.files.reading import sha256
 MARGIN_BYTES = 1 << 20  # for what a file system needs beside the content
 DIGITS = 12  # of the sha256: 2^48 files until two are taken for each other
 UNSAFE = re.compile(r"[^\w.-]", re.ASCII)
-SAFE = re.compile(r"[\w./+@~-]+", re.ASCII)  # old scp hands the path to a shell
 CUT = ("lost connection", "Connection closed", "Connection reset", "send disconnect")
 DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
-LISTED = re.compile(r"edgeprune file (\d{1,18}) (.+)")
 CODE = "edgeprune code "  # an adb before version 37 does not pass exit codes on, so they are printed
-
-STALE_MINUTES = 24 * 60  # what was being sent, or test images that were left, by a process that was killed
-
-# Makes the folder, sweeps it, then says what it is, what is free there and what lies in it, a line each.
-LOOK = """\
-mkdir -p {folder} && cd {folder} || exit
-command -v find > /dev/null && find . -maxdepth 1 -type f \\( -name '*.part' -o -name '*-images.npy' \
--o -name '*-labels.npy' \\) -mmin +{stale_minutes} -exec rm -f {{}} + 2> /dev/null
-echo "edgeprune folder $(pwd)"
-echo "edgeprune free $(df -Pk . | tail -n 1)"
-for file in *; do [ -f "$file" ] && echo "edgeprune file $(wc -c < "$file") $file"; done
-{pythons}
-exit 0
-"""
 
 # Runs the runner, and ends it when the connection does: the end of standard input says so. Without that, a
 # runner left behind would be measured along with the next one.
@@ -131,28 +115,10 @@ class RemoteTransport(ABC):
     def look(self) -> None:
         """Learn the folder's full path, its files, the free space, and which Python there is."""
         candidates = [self.requested_python] if self.requested_python else self.pythons()
-        script = LOOK.format(
-            folder=quoted(self.folder),
-            stale_minutes=STALE_MINUTES,
-            pythons="\n".join(map(look_for, candidates)),
-        )
-        output_lines = self.run(script, f"looking at {self.name}")
-        tagged = [line.split(" ", 2) for line in output_lines if line.startswith("edgeprune ")]
-        facts = {words[1]: words[2] for words in tagged if len(words) == 3}
-        if "folder" not in facts or "free" not in facts:
-            raise BenchError(f"{self.name} did not say what it has: {last_line(output_lines)}")
-        if not SAFE.fullmatch(facts["folder"]):
-            raise BenchError(
-                f"{self.name} has its files in {printable_line(facts['folder'], 100)!r}: choose a --host-folder of "
-                "letters, digits and / . _ + @ - alone"
-            )
-        self.folder = facts["folder"]
-        self.free_bytes = free_bytes(facts["free"])
-        listed = [LISTED.fullmatch(line) for line in output_lines]
-        self.files = {line.group(2): int(line.group(1)) for line in listed if line}
-        self.python = next(
-            (python for python in candidates if f"edgeprune python {first_word(python)}" in output_lines), ""
-        )
+        output_lines = self.run(look_script(self.folder, candidates), f"looking at {self.name}")
+        there = read_look(self.name, output_lines, candidates)
+        self.folder, self.free_bytes = there.path, there.free_bytes
+        self.files, self.python = there.files, there.python
 
     def why_lost(self, output_lines: Sequence[str]) -> str:
         """Return one line for a command that did not get through, from the lines it printed."""
@@ -235,8 +201,6 @@ class RemoteTransport(ABC):
 
         return ask(self.shell(script), on_event=pass_on, ended=ended, hold=True)
 
-    # --- parts --------------------------------------------------------------------------------------------
-
     def run(self, script: str, doing: str) -> list[str]:
         """Run a script there; return the lines it printed.
 
@@ -286,49 +250,14 @@ class RemoteTransport(ABC):
         )
 
 
-def look_for(python: str) -> str:
-    """Return a line of ``sh`` that prints whether the command's program is there."""
-    word = first_word(python)
-    return f"command -v {quoted(word)} > /dev/null && echo {shlex.quote(f'edgeprune python {word}')}"
-
-
 def signal_of(code: int) -> int:
     """Return the signal behind a shell's exit code, else 0."""
     return code - 128 if 128 < code < 128 + 32 else 0
 
 
-def quoted(folder: str) -> str:
-    """Quote a folder for a shell there, which expands a ``~`` at its beginning."""
-    return f'"$HOME"{shlex.quote(folder[1:])}' if folder.startswith("~/") else shlex.quote(folder)
-
-
 def command(python: str) -> str:
     """Quote each word of a command for a shell there; a ``~`` at the beginning of a word is expanded."""
     return " ".join(quoted(word) for word in shlex.split(python))
-
-
-def first_word(python: str) -> str:
-    """Return the program of a command.
-
-    Raises:
-        BenchError: the command is empty or has an open quote.
-    """
-    try:
-        words = shlex.split(python)
-    except ValueError as error:
-        raise BenchError(f"--host-python is {python!r}: {error}") from error
-    if not words:
-        raise BenchError("--host-python is empty: name a command, as in --host-python python3.8")
-    return words[0]
-
-
-def free_bytes(line: str) -> int:
-    """Return the free bytes from a line of ``df -Pk``; 0 where it cannot be read.
-
-    Its columns: file system, kB in all, used, available, used in percent, mounted on.
-    """
-    match = re.search(r"(\d{1,18})\s+(-?\d{1,18})\s+(-?\d{1,18})\s+\S+%", line)
-    return int(match.group(3)) * 1024 if match else 0
 
 
 def megabytes(size: int) -> str:

@@ -23,7 +23,7 @@ from edgeprune.bench.files import (
     measuring_with,
 )
 from edgeprune.bench.hosts import Host
-from edgeprune.bench.journal import Journal
+from edgeprune.bench.journal import Journal, what_is_measured
 from edgeprune.bench.layers import measure_layers
 from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions
@@ -280,7 +280,7 @@ def measure_speed(
     """
     threads = result.settings.threads
     if journal:
-        about = session.about(result.device.fingerprint, threads)
+        about = what_is_measured(session, result.device.fingerprint, threads)
         session = session.resumed(journal.begin(about))
         settings = msgspec.structs.replace(result.settings, stretches=session.segment + 1)
         result = msgspec.structs.replace(result, settings=settings)

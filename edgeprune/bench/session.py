@@ -16,7 +16,6 @@ from edgeprune.bench.options import BenchOptions, schedule
 from edgeprune.bench.replies import call
 from edgeprune.bench.words import engine_words, model_words, runtime_words
 from edgeprune.errors import BenchError, ConnectionLost
-from edgeprune.files.reading import sha256
 from edgeprune.processes.progress import ProgressCallback
 
 MOST_PAUSED = 0.01  # of a round's time: more would show in the throughput
@@ -109,30 +108,6 @@ class Session:
         words = runtime_words(self.transport, device.runtimes or [device.runtime])
         fingerprint: dict[str, Any] = call(self.transport, "probe", ["--sensors", self.sensors, *words])
         return fingerprint
-
-    def about(self, fingerprint: Mapping[str, Any], threads: int) -> dict[str, Any]:
-        """Return what is measured, where, and with what: rounds of anything else do not belong to it."""
-        options, device = self.options, self.options.device
-        return {
-            "--host": options.host,
-            "--device": device.name,
-            "the board": fingerprint["board"]["model"],
-            "the processor": fingerprint.get("cpu_model"),
-            "the runtime": device.runtime,
-            "its version": fingerprint["runtimes"].get(device.runtime),
-            "the precision": device.precision,
-            "--batch": options.batch,
-            "--threads": threads,
-            "--seconds": options.model_seconds,
-            "--sustained": options.sustained,
-            "--cool-to": options.cool_to,
-            "the number of rounds": options.round_count,
-            "the input's shape": {name: list(shape) for name, shape in self.feed_shapes.items()} or None,
-            **{
-                f"the {name} model".replace("model model", "model"): sha256(self.files[name])
-                for name in self.names
-            },
-        }
 
     def resumed(self, pairs: Sequence[Mapping[str, Round]]) -> "Session":
         """Return this session with the rounds of earlier segments."""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.bench.remote import command, first_word, free_bytes, look_for, quoted, signal_of
+from edgeprune.bench.device_folder import first_word, free_bytes, look_for, quoted
+from edgeprune.bench.remote import command, signal_of
 from edgeprune.errors import BenchError
 
 
