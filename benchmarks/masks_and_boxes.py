@@ -69,8 +69,8 @@ TOLD = (
 )  # of each row's run
 
 
-def main() -> None:
-    """All rows that are missing."""
+def arguments() -> argparse.Namespace:
+    """Return the command line's options; those of the case where none are given."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -89,52 +89,60 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/masks-and-boxes"))
     parser.add_argument("--out", type=Path, help="results/TASK.json unless it is given")
     options = parser.parse_args()
-    case = CASES[options.task]
     for name in ("model", "baseline_epochs", "epochs", "lr", "method", "align", "threads"):
         if getattr(options, name) is None:
-            setattr(options, name, getattr(case, name))
-    metric = tasks.get(options.task).metric
-    shared: dict[str, Any] = {
-        "task": options.task, "model": options.model, "data": case.data, "image_size": options.image_size,
-        "batch_size": 16, "epochs": options.epochs, "lr": options.lr, "method": options.method,
-        "align": options.align, "device": "cpu",
-    }  # fmt: skip
-    runs = options.runs / options.task
-    first = runs / "flops"
+            setattr(options, name, getattr(CASES[options.task], name))
+    return options
 
-    def row_of(key: Row) -> Row:
-        run = runs / key["to"]
-        if options.weights or run != first:
-            start: dict[str, Any] = {"weights": str(options.weights or first / "baseline.safetensors")}
-        else:
-            start = {"baseline_epochs": options.baseline_epochs, "baseline_lr": case.baseline_lr}
-        target = dict(TARGETS[key["to"]])
-        if "target_device" in target:
-            target["target_threads"] = options.threads
-        summary = trained(run, TrainPruneOptions(**shared, **start, **target))
-        if not (run / "export" / "export.json").exists():
-            export_run(run)
-        measured = bench_run(run, device="cpu", seconds=options.seconds, threads=options.threads)
-        models, told = summary["models"], json.loads((run / "config.json").read_text())["options"]
-        return {
-            metric.name: {name: models[name][metric.name] for name in ("baseline", "settled", "pruned")},
-            f"{metric.name}_of_the_file": {
-                name: m["scores"][metric.name] for name, m in measured["models"].items()
-            },
-            "flops_fraction": summary["flops_fraction"],
-            "params_fraction": summary["params_fraction"],
-            "p50_ms": {name: m["latency_ms"]["p50"] for name, m in measured["models"].items()},
-            "speedup": measured.to_dict()["speedup"],
-            "training": {name: told[name] for name in TOLD},
-            "warnings": [warning["code"] for warning in measured["warnings"]],
-        }
 
-    about = {
-        name: getattr(options, name)
-        for name in ("model", "image_size", "baseline_epochs", "seconds", "threads")
+def training_options(options: argparse.Namespace, to: str) -> TrainPruneOptions:
+    """Return the options of a row's run: the first target's trains the baseline, which the others begin with."""
+    case, first = CASES[options.task], options.runs / options.task / "flops"
+    if options.weights or to != "flops":
+        start: dict[str, Any] = {"weights": str(options.weights or first / "baseline.safetensors")}
+    else:
+        start = {"baseline_epochs": options.baseline_epochs, "baseline_lr": case.baseline_lr}
+    target = dict(TARGETS[to])
+    if "target_device" in target:
+        target["target_threads"] = options.threads
+    return TrainPruneOptions(
+        task=options.task, model=options.model, data=case.data, image_size=options.image_size, batch_size=16,
+        epochs=options.epochs, lr=options.lr, method=options.method, align=options.align, device="cpu", **start,
+        **target,
+    )  # fmt: skip
+
+
+def measured_row(options: argparse.Namespace, to: str) -> Row:
+    """Train, prune, export and measure for one target; return its row."""
+    run, metric = options.runs / options.task / to, tasks.get(options.task).metric.name
+    summary = trained(run, training_options(options, to))
+    if not (run / "export" / "export.json").exists():
+        export_run(run)
+    measured = bench_run(run, device="cpu", seconds=options.seconds, threads=options.threads)
+    models = summary["models"]
+    recorded = json.loads((run / "config.json").read_text())["options"]
+    return {
+        metric: {name: models[name][metric] for name in ("baseline", "settled", "pruned")},
+        f"{metric}_of_the_file": {name: m["scores"][metric] for name, m in measured["models"].items()},
+        "flops_fraction": summary["flops_fraction"],
+        "params_fraction": summary["params_fraction"],
+        "p50_ms": {name: m["latency_ms"]["p50"] for name, m in measured["models"].items()},
+        "speedup": measured.to_dict()["speedup"],
+        "training": {name: recorded[name] for name in TOLD},
+        "warnings": [warning["code"] for warning in measured["warnings"]],
     }
-    out = options.out or Path(f"results/{options.task}.json")
-    for row in Rows(out, about).run([{"to": name} for name in options.targets], row_of):
+
+
+def main() -> None:
+    """All rows that are missing."""
+    options = arguments()
+    metric = tasks.get(options.task).metric
+    names = ("model", "image_size", "baseline_epochs", "seconds", "threads")
+    rows = Rows(
+        options.out or Path(f"results/{options.task}.json"), {name: getattr(options, name) for name in names}
+    )
+    keys = [{"to": name} for name in options.targets]
+    for row in rows.run(keys, lambda key: measured_row(options, key["to"])):
         scores, speedup = row[metric.name], row["speedup"]
         print(
             f"{row['to']}: {metric.name} {metric.text(scores['baseline'])} to {metric.text(scores['pruned'])}, "

@@ -75,43 +75,37 @@ def measure(
         with engine:
             load_ns = perf_counter_ns() - load_start
             feed = feed_of(engine, batch, shapes or {})
-            fed = {name: feed[name].shape if feed else shape for name, (shape, _) in engine.inputs.items()}
-            window = Window(sensor, engine.synchronize, totals)
-            watch = Watch(root)
-            slept_s = suspended_clock_s()
+            window, watch = Window(sensor, engine.synchronize, totals), Watch(root)
             benchmark = run_benchmark(engine, feed, seconds, watch, window, clock)
-            samples = benchmark["samples_ns"]
-            interrupted = pauses(samples, benchmark.get("between_s", 0.0), slept_since(slept_s))
-            report = memory_report(memory, engine, built_now)
-            about = about_gpu(engine, feed, benchmark)
-            uses_gpu = engine.uses_gpu
+            report = {
+                "feed": fed_shapes(engine, feed),
+                "load_ns": load_ns,
+                **{key: benchmark[key] for key in ("warm_up", "window_runs", "samples_ns", "pauses")},
+                **memory_report(memory, engine, built_now),  # before more is run on a GPU
+                **about_gpu(engine, feed, benchmark),
+                "uses_gpu": engine.uses_gpu,
+            }
         after = state(root)
     finally:
         sensor.close()
+    watched = watch.report()
+    times = [report["gpu_ns"] or report["samples_ns"]]
     return {
         "model": model,
         "runtime": runtime,
         "versions": engine.versions(),
         "batch": batch,
         "threads": threads,
-        "feed": {name: list(shape) for name, shape in fed.items()},
-        "load_ns": load_ns,
         "cooled": cooled,
-        "warm_up": benchmark["warm_up"],
         "window_s": window.seconds,
-        "window_runs": benchmark["window_runs"],
-        "samples_ns": samples,
-        "pauses": interrupted,
-        **about,
         **report,
         "energy": energy_report(window, idle_w, reasons),
-        "uses_gpu": uses_gpu,
         "before": before,
-        "watched": watch.report(),
+        "watched": watched,
         "after": after,
         "warnings": [
-            *about["engine_warnings"],
-            *machine_warnings(before, after, watch.report(), [about["gpu_ns"] or samples], uses_gpu),
+            *report["engine_warnings"],
+            *machine_warnings(before, after, watched, times, report["uses_gpu"]),
         ],
     }
 
@@ -125,6 +119,11 @@ def feed_of(engine: Runtime, batch: int, shapes: dict) -> dict:
         shapes: {input: shape} for inputs with dynamic sizes.
     """
     return {} if engine.timed_by else random_feed(engine.inputs, batch, shapes)
+
+
+def fed_shapes(engine: Runtime, feed: dict) -> dict:
+    """Return {input: shape} of what is fed; the model's own where the runtime's program makes its inputs."""
+    return {name: list(feed[name].shape if feed else shape) for name, (shape, _) in engine.inputs.items()}
 
 
 def run_benchmark(
@@ -141,15 +140,18 @@ def run_benchmark(
         clock: returns ns.
 
     Returns:
-        ``samples_ns``, ``warm_up``, and ``window_runs``, the inferences in the window.
+        ``samples_ns``, ``warm_up``, ``window_runs`` (inferences in the window), and ``pauses``, what interrupted them.
     """
+    slept_s = suspended_clock_s()
     if engine.timed_by:  # its warm-up included
-        return engine.run_benchmark(seconds, (watch, window))
-    warm_up = warm(engine, feed)
-    with watch, window:
-        samples = timed(engine, feed, seconds, clock)
-    between_s = window.seconds - sum(samples) / 1e9 - len(samples) * STEP_S
-    return {"samples_ns": samples, "warm_up": warm_up, "window_runs": len(samples), "between_s": between_s}
+        benchmark, between_s = engine.run_benchmark(seconds, (watch, window)), 0.0
+    else:
+        warm_up = warm(engine, feed)
+        with watch, window:
+            samples = timed(engine, feed, seconds, clock)
+        between_s = window.seconds - sum(samples) / 1e9 - len(samples) * STEP_S
+        benchmark = {"samples_ns": samples, "warm_up": warm_up, "window_runs": len(samples)}
+    return {**benchmark, "pauses": pauses(benchmark["samples_ns"], between_s, slept_since(slept_s))}
 
 
 def memory_report(memory: PeakMemory, engine: Runtime, built_now: bool) -> dict:

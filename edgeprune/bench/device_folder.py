@@ -75,12 +75,12 @@ def read_look(name: str, output_lines: Sequence[str], pythons: Sequence[str]) ->
             "letters, digits and / . _ + @ - alone"
         )
     listed = [LISTED.fullmatch(line) for line in output_lines]
-    there = (python for python in pythons if f"edgeprune python {first_word(python)}" in output_lines)
+    candidates = (python for python in pythons if f"edgeprune python {first_word(python)}" in output_lines)
     return DeviceFolder(
         path=facts["folder"],
         free_bytes=free_bytes(facts["free"]),
         files={line.group(2): int(line.group(1)) for line in listed if line},
-        python=next(there, ""),
+        python=next(candidates, ""),
     )
 
 

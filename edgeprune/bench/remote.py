@@ -116,9 +116,9 @@ class RemoteTransport(ABC):
         """Learn the folder's full path, its files, the free space, and which Python there is."""
         candidates = [self.requested_python] if self.requested_python else self.pythons()
         output_lines = self.run(look_script(self.folder, candidates), f"looking at {self.name}")
-        there = read_look(self.name, output_lines, candidates)
-        self.folder, self.free_bytes = there.path, there.free_bytes
-        self.files, self.python = there.files, there.python
+        on_device = read_look(self.name, output_lines, candidates)
+        self.folder, self.free_bytes = on_device.path, on_device.free_bytes
+        self.files, self.python = on_device.files, on_device.python
 
     def why_lost(self, output_lines: Sequence[str]) -> str:
         """Return one line for a command that did not get through, from the lines it printed."""

@@ -110,40 +110,29 @@ def bench_run(
     transport, profile = reached(device, host, assume=assume_device)
     profile = measuring_with(profile, runtime, precision)
     options = BenchOptions(
-        profile,
-        batch=batch,
-        threads=threads,
-        seconds=seconds,
-        sustained=sustained,
-        cool_to=cool_to,
+        profile, batch=batch, threads=threads, seconds=seconds, sustained=sustained, cool_to=cool_to,
         host=host.name if host else None,
-    )
+    )  # fmt: skip
     shapes, images = fed_by(subjects, models, batch)
-    label = ".".join(filter(None, (profile.name, "-".join(filter(None, (runtime, precision))))))
-    places = Places.of(subjects.folder, label, json_path)
+    places = Places.of(subjects.folder, _label(profile, runtime, precision), json_path)
     with nullcontext() if subjects.folder is None else held(subjects.folder):
         if host:
             host.leave_profile(profile, transport)
         journal = places.journal(resume)
         result = bench_models(
-            models,
-            shapes,
-            options=replace(options, batch=images),
+            models, shapes, options=replace(options, batch=images), transport=transport, save=places.saving,
+            layers=layers, journal=journal, progress=progress, task=subjects.task,
             batches=subjects.test_batches if accuracy and subjects.data else None,
             why_no_score=subjects.why_no_score if accuracy else NOT_ASKED,
-            task=subjects.task,
-            transport=transport,
-            save=places.saving,
-            layers=layers,
-            journal=journal,
-            progress=progress,
-        )
-        result = _with_origins(result, subjects.origins)
-        if widths:
-            onnx = models.onnx(models.names[-1])
-            result = msgspec.structs.replace(result, widths=widths(onnx, result))
+        )  # fmt: skip
+        result = _completed(result, subjects, models, widths)
         places.publish(result, journal)
     return result
+
+
+def _label(profile: Device, runtime: str | None, precision: str | None) -> str:
+    """Return the name of a result: the device's, and what was measured with where it is not the device's own."""
+    return ".".join(filter(None, (profile.name, "-".join(filter(None, (runtime, precision))))))
 
 
 def _check_options(subjects: Subjects, models: Files, *, keeps: bool, resume: bool, layers: bool) -> None:
@@ -154,13 +143,19 @@ def _check_options(subjects: Subjects, models: Files, *, keeps: bool, resume: bo
         raise BenchError("`layers` compares the layers of two models: name both")
 
 
-def _with_origins(result: BenchResult, origins: Mapping[str, str]) -> BenchResult:
-    """Return the result with what each model's file was made from."""
-    models = {
+def _completed(
+    result: BenchResult, subjects: Subjects, models: Files, widths: WidthsOf | None
+) -> BenchResult:
+    """Return the result with what each model's file was made from, and with how its widths use the device."""
+    origins = subjects.origins
+    reports = {
         name: msgspec.structs.replace(model, origin=origins[name]) if name in origins else model
         for name, model in result.models.items()
     }
-    return msgspec.structs.replace(result, models=models)
+    result = msgspec.structs.replace(result, models=reports)
+    if widths is None:
+        return result
+    return msgspec.structs.replace(result, widths=widths(models.onnx(models.names[-1]), result))
 
 
 def reached(device: str | None, host: Host | None, *, assume: bool = False) -> tuple[Transport, Device]:

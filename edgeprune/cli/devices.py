@@ -1,7 +1,7 @@
 """`bench`, `devices` and `lut`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,11 @@ from edgeprune.cli.host_options import assume_device as can_assume_device
 from edgeprune.cli.host_options import on_host
 from edgeprune.cli.options import grouped, model_classes, options_of
 from edgeprune.runs.subject_options import FLAGS, SubjectOptions
+
+if TYPE_CHECKING:
+    from edgeprune.backends.subjects import Subjects
+    from edgeprune.records.bench import BenchResult
+    from edgeprune.records.runs import Summary
 
 
 @main.command()
@@ -66,10 +71,72 @@ def bench(
     edgeprune bench mypackage.nets:make pruned.safetensors --weights trained.pt
     edgeprune bench net.onnx --input x=1x3x96x96 --input ids=1x16:int64
     """
+    from edgeprune.latency.utilization import utilization_of
+    from edgeprune.runs.run import Run
+    from edgeprune.runs.subjects import subjects_of
+
+    subjects = subjects_of(models or [str(latest_run(None))], SubjectOptions(**subject))
+    # Raises if the run is not finished: before minutes of measuring.
+    summary = Run.open(subjects.title).summary() if subjects.is_run else None
+    to_stdout = json_path == "-"
+    common = {
+        "device": device, "batch": batch, "threads": threads, "seconds": seconds, "accuracy": not no_accuracy,
+        "host": remote_host, "assume_device": assume_device, "precision": precision, "widths": utilization_of,
+        "json_path": None if to_stdout else json_path,
+    }  # fmt: skip
+    if runtime == "all":
+        if not subjects.is_run or layers or resume or sustained or cool_to is not None:
+            raise click.UsageError(
+                "--runtime all measures a run anew, without --layers, --resume, --sustained and --cool-to"
+            )
+        _bench_every(Path(subjects.title), to_stdout, **common)
+        return
+    subjects, result = _measured(
+        subjects,
+        runtime=runtime,
+        layers=layers,
+        resume=resume,
+        sustained=sustained,
+        cool_to=cool_to,
+        **common,
+    )
+    if to_stdout:
+        say(result)
+    else:
+        _show_measurement(subjects, result, summary, named=bool(runtime or precision))
+
+
+def _measured(subjects: "Subjects", **options: Any) -> "tuple[Subjects, BenchResult]":
+    """Export what has to be, and measure; return the subjects with their files, and the result.
+
+    Args:
+        subjects: as the user named them.
+        options: of `edgeprune.bench.bench_run`.
+    """
     from edgeprune.bench import bench_run
     from edgeprune.devices import CPU
-    from edgeprune.latency.utilization import utilization_of
-    from edgeprune.reporting.console import print_measurement, print_table, progress_bars
+    from edgeprune.reporting.console import progress_bars
+    from edgeprune.runs.subjects import measurable
+
+    to = ["onnx"] if options["device"] in (None, CPU) else ["onnx", "onnx-fp16"]
+    if options["precision"] == "int8":
+        to.append("onnx-int8")
+    with progress_bars() as progress, measurable(subjects, to, progress) as exported:
+        return exported, bench_run(exported, progress=progress, **options)
+
+
+def _show_measurement(
+    subjects: "Subjects", result: "BenchResult", summary: "Summary | None", *, named: bool
+) -> None:
+    """Print the table of a measurement, and what it says beside it.
+
+    Args:
+        subjects: that were measured.
+        result: of them.
+        summary: of the run; None where they are none.
+        named: whether the user named the runtime or the precision.
+    """
+    from edgeprune.reporting.console import print_measurement, print_table
     from edgeprune.reporting.course import course_table
     from edgeprune.reporting.rows import (
         bench_rows,
@@ -80,44 +147,11 @@ def bench(
         warning_lines,
         widths_line,
     )  # fmt: skip
-    from edgeprune.runs.run import Run
-    from edgeprune.runs.subjects import measurable, subjects_of
 
-    subjects = subjects_of(models or [str(latest_run(None))], SubjectOptions(**subject))
-    summary = None
-    if subjects.is_run:
-        summary = Run.open(
-            subjects.title
-        ).summary()  # raises if it is not finished: before minutes of measuring
-    to_stdout = json_path == "-"
-    if runtime == "all":
-        if not subjects.is_run or layers or resume or sustained or cool_to is not None:
-            raise click.UsageError(
-                "--runtime all measures a run anew, without --layers, --resume, --sustained and --cool-to"
-            )
-        _bench_every(
-            Path(subjects.title), None if to_stdout else json_path, to_stdout, device=device, batch=batch,
-            threads=threads, seconds=seconds, accuracy=not no_accuracy, host=remote_host,
-            assume_device=assume_device, precision=precision, widths=utilization_of,
-        )  # fmt: skip
-        return
-    to = ["onnx"] if device in (None, CPU) else ["onnx", "onnx-fp16"]
-    if precision == "int8":
-        to.append("onnx-int8")
-    with progress_bars() as progress, measurable(subjects, to, progress) as subjects:
-        result = bench_run(
-            subjects, device=device, batch=batch, threads=threads, seconds=seconds,
-            json_path=None if to_stdout else json_path, accuracy=not no_accuracy, progress=progress,
-            layers=layers, host=remote_host, assume_device=assume_device, resume=resume, widths=utilization_of,
-            runtime=runtime, precision=precision, sustained=sustained, cool_to=cool_to,
-        )  # fmt: skip
-    if to_stdout:
-        say(result)
-        return
     rows = [*(size_rows(summary) if summary else []), *bench_rows(result)]
     assumed = ", assumed" if result.device.assumed else ""
     settings = result.settings
-    with_runtime = f"{settings.runtime} {settings.precision}, " if runtime or precision else ""
+    with_runtime = f"{settings.runtime} {settings.precision}, " if named else ""
     title = f"{subjects.title} on {result.device.title}{assumed} ({with_runtime}{settings.threads} threads)"
     widths = [widths_line(result.widths)] if result.widths else []
     print_measurement(title, subjects.names, rows, [*speedup_lines(result), *widths, *warning_lines(result)])
@@ -127,12 +161,11 @@ def bench(
         print_table(layers_title(result.layers), *layer_table(result.layers))
 
 
-def _bench_every(run: Path, json_path: str | None, to_stdout: bool, **options: Any) -> None:
+def _bench_every(run: Path, to_stdout: bool, **options: Any) -> None:
     """Measure a run with every runtime, and show the table.
 
     Args:
         run: its folder.
-        json_path: of the table; None for nowhere.
         to_stdout: whether the table is printed as JSON.
         options: of `edgeprune.bench.bench_every`.
     """
@@ -141,7 +174,7 @@ def _bench_every(run: Path, json_path: str | None, to_stdout: bool, **options: A
     from edgeprune.reporting.rows import runtimes_lines, runtimes_table, warning_lines
 
     with progress_bars() as progress:
-        table = bench_every(run, json_path=json_path, progress=progress, **options)
+        table = bench_every(run, progress=progress, **options)
     if to_stdout:
         say(table)
         return

@@ -11,7 +11,9 @@ from edgeprune.post_training.options import PruneOptions
 from edgeprune.runs.subject_options import FLAGS, OF_MODELS, SubjectOptions
 
 if TYPE_CHECKING:
+    from edgeprune.post_training.subject import FileSubject
     from edgeprune.records.pruning import CurveRecord, PruneSummary
+    from edgeprune.runs.file_runs import FileRun
 
 
 @main.command()
@@ -66,33 +68,28 @@ def prune(
     edgeprune prune --resume
     """
     from dataclasses import asdict
-    from pathlib import Path
 
-    from edgeprune.post_training.files import begin, curve_run, prune_run
-    from edgeprune.post_training.models import file_of
+    from edgeprune.post_training.files import curve_run, prune_run
     from edgeprune.processes.signals import exit_code
     from edgeprune.records.pruning import CurveRecord
     from edgeprune.records.trust import trust_words, vouch_for_host
     from edgeprune.reporting.console import progress_bars
-    from edgeprune.runs.file_runs import FileRun, latest_file_run
     from edgeprune.training import Interrupted
 
     of_model = {name: options.pop(name) for name in OF_MODELS}
-    subject, host = None, None if remote_host is None else asdict(remote_host)
+    host = None if remote_host is None else asdict(remote_host)
     if resume:
         typed = list(typed_values(ctx, {"model": model, "out": out, "images": images, **of_model, **options}))
         if typed or force:
             shown = "--force" if force else "MODEL" if typed == ["model"] else f"`{typed[0]}`"
             raise click.UsageError(f"--resume goes on with what the run was begun with: leave {shown} out")
         vouch_for_host(host)
-        run = FileRun.open(latest_file_run(RUNS) if run_path is None else run_path)
+        run, subject = _opened(run_path), None
     elif model is None:
         raise click.UsageError("name an ONNX file or a model, or go on with a run by --resume")
     else:
-        place = Path(run_path) if run_path else free_place(Path(model.replace(":", "-")).stem, "pruned")
-        asked_for = PruneOptions(**options, host=host)
-        with file_of(model, SubjectOptions(**of_model)) as path:
-            run, subject = begin(path, place, asked_for, images=images, out=out, force=force, name=model)
+        chosen = PruneOptions(**options, host=host)
+        run, subject = _begun(model, of_model, chosen, run_path, images=images, out=out, force=force)
     again = host_words(remote_host) + trust_words(images)
     try:
         with progress_bars("distill") as progress:
@@ -105,6 +102,35 @@ def prune(
         _show_curve(run.path, result, to_json)
     else:
         _show_summary(run.path, result, to_json)
+
+
+def _opened(run_path: str | None) -> "FileRun":
+    """Return the run to go on with: the latest where none is named."""
+    from edgeprune.runs.file_runs import FileRun, latest_file_run
+
+    return FileRun.open(latest_file_run(RUNS) if run_path is None else run_path)
+
+
+def _begun(
+    model: str, of_model: dict[str, Any], options: PruneOptions, run_path: str | None, **more: Any
+) -> "tuple[FileRun, FileSubject]":
+    """Export a model that is no file, and begin the run.
+
+    Args:
+        model: as the user named it.
+        of_model: fields of `SubjectOptions`.
+        options: of the pruning.
+        run_path: of the run; None for a free place named after the model.
+        more: further arguments of `edgeprune.post_training.files.begin`.
+    """
+    from pathlib import Path
+
+    from edgeprune.post_training.files import begin
+    from edgeprune.post_training.models import file_of
+
+    place = Path(run_path) if run_path else free_place(Path(model.replace(":", "-")).stem, "pruned")
+    with file_of(model, SubjectOptions(**of_model)) as path:
+        return begin(path, place, options, name=model, **more)
 
 
 def _show_summary(place: Any, summary: "PruneSummary", to_json: bool) -> None:
