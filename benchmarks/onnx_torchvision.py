@@ -24,12 +24,12 @@ from timm_families import random_plan, randomise
 from torchvision.models import get_model_weights
 
 from edgeprune.errors import EdgePruneError
-from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.classes import build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.onnx_graph.cutting import cut_file
 from edgeprune.onnx_graph.files import OnnxFile, read
-from edgeprune.onnx_graph.network import OnnxNetwork, network_of
-from edgeprune.rewrite.tensors import kept_indices
+from edgeprune.onnx_graph.masking import masked_file
+from edgeprune.onnx_graph.network import network_of
 
 EXPORTERS, OPSETS = ("torchscript", "dynamo"), (13, 18)
 
@@ -45,26 +45,6 @@ def exported(name: str, exporter: str, opset: int, path: Path) -> torch.Tensor:
         warnings.simplefilter("ignore")
         torch.onnx.export(randomise(model), (image,), str(path), opset_version=opset, **options)
     return image
-
-
-def masked(network: OnnxNetwork, graph: Graph, plan: Plan) -> OnnxFile:
-    """Return the original file with zeros in its constants wherever the plan drops.
-
-    Each node that reads a constant gets its own, since two of them may drop different channels.
-    """
-    file = network.file.copy()
-    nodes = {node.output[0]: node for node in file.model.graph.node}
-    for name, axes in kept_indices(graph, plan.keep, {}).items():
-        form = network.forms[name]
-        array = file.array(form.constant).copy()
-        for axis, kept in axes.items():
-            dropped = np.setdiff1d(np.arange(array.shape[form.axes[axis]]), kept)
-            array[(slice(None),) * form.axes[axis] + (dropped,)] = 0
-        if form.position is None:
-            file.put(form.constant, array)
-        else:
-            nodes[form.reader].input[form.position] = file.add(f"{form.constant}_masked", array)
-    return file
 
 
 def outputs_of(file: OnnxFile, image: torch.Tensor) -> list[NDArray[Any]]:
@@ -94,7 +74,7 @@ def tried(key: Row, path: Path) -> Row:
             a.tobytes() == b.tobytes() for a, b in zip(before, everything, strict=True)
         )
         cut = cut_file(network, graph, random_plan(graph))
-        wanted = outputs_of(masked(network, graph, cut.plan), image)
+        wanted = outputs_of(masked_file(network, graph, cut.plan), image)
         ours = outputs_of(cut.file, image)
     except EdgePruneError as error:
         return {**row, "failed": str(error)[:300]}

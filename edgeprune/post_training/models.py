@@ -9,10 +9,9 @@ from edgeprune_target.scratch import scratch_folder
 from edgeprune.backends.onnx import export_model
 from edgeprune.errors import ModelError
 from edgeprune.models import is_model_name
-from edgeprune.runs.sources import ONNX, SAVED, check_source, example_for, load_source
+from edgeprune.runs.sources import ONNX, SAVED, check_source, example_for, load_source, weights_of
 from edgeprune.runs.subject_options import OF_MODELS, SubjectOptions
 
-TORCHVISION = "torchvision:"
 OPSET = 17  # the newest that torch's older exporter writes, in a tenth of the time that the newer one takes
 
 
@@ -33,8 +32,7 @@ def file_of(source: str, options: SubjectOptions) -> Iterator[Path]:
         yield Path(source)
         return
     check_source(source, options)
-    _check_weights(source, options)
-    model = load_source(source, options, options.weights[0] if options.weights else None)
+    model = load_source(source, options, weights_of(source, options))
     with scratch_folder() as folder:
         example = example_for(model, source, options)
         yield export_model(model, example, Path(folder) / "model.onnx", opset=OPSET).path
@@ -48,16 +46,4 @@ def _check_file(source: str, options: SubjectOptions) -> None:
         raise ModelError(
             f"there is no file {source}, and no model of that name: give an ONNX file, torchvision:NAME, "
             "or package.module:factory"
-        )
-
-
-def _check_weights(source: str, options: SubjectOptions) -> None:
-    if len(options.weights or ()) > 1 or (options.weights and source.endswith(SAVED)):
-        raise ModelError(
-            f"`weights` is of one model that is named, not of {source}: give it once, or leave it out"
-        )
-    own = source.endswith(SAVED) or (":" in source and not source.startswith(TORCHVISION))
-    if not own and not options.weights:
-        raise ModelError(
-            f"{source} alone has random weights, of which there is nothing to keep: give `weights`"
         )

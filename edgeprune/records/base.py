@@ -87,10 +87,26 @@ class Record(Struct, frozen=True):
         """
         where, error = where or cls.WHERE or cls.__name__, error or cls.ERROR
         hint = cls.REMEDY if hint is None else hint
-        value = cls.prepared(value, where, error=error, hint=hint)
-        record: Kind = converted(value, cls, where, error=error, hint=hint)
-        record.check_consistency(where, error=error, hint=hint)
+        try:
+            prepared = cls.prepared(value, where, error=error, hint=hint)
+            record: Kind = converted(prepared, cls, where, error=error, hint=hint)
+            record.check_consistency(where, error=error, hint=hint)
+        except EdgePruneError as fault:
+            message = cls.with_keys(str(fault), value)
+            if message == str(fault):
+                raise
+            raise type(fault)(message) from fault
         return record
+
+    @classmethod
+    def with_keys(cls, message: str, value: Any) -> str:  # noqa: ARG003
+        """Return an error's message with the keys of the file, where its fields have other names; by default none has.
+
+        Args:
+            message: names fields of the record.
+            value: as read.
+        """
+        return message
 
     @classmethod
     def prepared(cls, value: Any, where: Path | str, *, error: type[EdgePruneError], hint: str) -> Any:  # noqa: ARG003

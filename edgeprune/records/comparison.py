@@ -242,26 +242,14 @@ class ComparisonResult(FileRecord, frozen=True, kw_only=True):
     plot_reason: str | None
 
     @classmethod
-    def from_dict(
-        cls,
-        value: Any,
-        where: Path | str = "",
-        *,
-        error: type[EdgePruneError] | None = None,
-        hint: str | None = None,
-    ) -> "ComparisonResult":
-        """Make the record from its JSON form; an error names the keys of the file.
+    def with_keys(cls, message: str, value: Any) -> str:
+        """Return an error's message with the key of the metric in place of `score`.
 
         Args:
+            message: names fields of the record.
             value: as read.
-            where: the file, for the message; empty for `WHERE`.
-            error: class of the errors; None for `ERROR`.
-            hint: the remedy, added to the message; None for `REMEDY`.
         """
-        try:
-            return super().from_dict(value, where, error=error, hint=hint)
-        except EdgePruneError as fault:
-            raise type(fault)(_FIELD.sub(f".{_key_of_metric(value)[0]}", str(fault))) from fault
+        return _FIELD.sub(f".{_key_of_metric(value)[0]}", message)
 
     @classmethod
     def upgraded(cls, value: Any, where: Path | str, *, error: type[EdgePruneError], hint: str) -> Any:  # noqa: ARG003

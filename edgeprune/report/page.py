@@ -215,7 +215,9 @@ def _best_trial(result: SearchResult) -> str:
     best, baseline = result.best_test, result.baseline.test
     scores = ""
     if best is not None and baseline is not None:
-        scores = f": {best:.2%} on the test images without training, unpruned {baseline:.2%}"
+        metric = metric_of(result)
+        before, after = metric.text(baseline), metric.text(best)
+        scores = f": {metric.title} {after} on the test images without training, unpruned {before}"
     return f"Widths for {result.target} by {len(result.trials)} trials{scores}."
 
 

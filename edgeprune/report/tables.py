@@ -1,5 +1,6 @@
 """Sections about a comparison of methods, and about a search."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -100,29 +101,43 @@ def search_sections(result: SearchResult) -> list[Section]:
         result: of `edgeprune search`.
     """
     best, uniform, baseline = result.best, result.uniform, result.baseline
-    rows = [("unpruned", _percent(baseline.reward), _percent(baseline.test), "")]
+    metric = metric_of(result)
+
+    def row(name: str, reward: float | None, test: float | None, share: str) -> tuple[str, ...]:
+        return name, metric.text(None if reward is None else metric.worth(reward)), metric.text(test), share
+
+    rows = [row("unpruned", baseline.reward, baseline.test, "")]
     if uniform:
-        rows.append(("equal ratios", _percent(uniform.reward), _percent(uniform.test), _fractions(uniform)))
-    rows.append(("searched", _percent(best.reward), _percent(result.best_test), _fractions(best)))
-    head = ("", "reward on held-out images", "test images", "of the baseline")
+        rows.append(row("equal ratios", uniform.reward, uniform.test, _fractions(uniform)))
+    rows.append(row("searched", best.reward, result.best_test, _fractions(best)))
+    head = ("", f"{metric.title} on held-out images", "test images", "of the baseline")
     blocks: list[Block] = [Table(head, rows, f"Target: {result.target}; nothing was trained.")]
-    rewards = [(float(trial.number), 100 * trial.reward) for trial in result.trials]
-    if rewards:
-        running = [(number, max(value for n, value in rewards if n <= number)) for number, _ in rewards]
-        chart = line_chart(
-            [Series("trial", rewards, "baseline"), Series("best so far", running, "pruned")],
-            title="Reward of each trial",
-            x_title="trial",
-            y_title="reward, %",
-        )
-        legend = (("baseline", "trial"), ("pruned", "best so far"))
-        blocks.append(Figure(chart, "Reward of each trial, and the best so far.", legend))
+    if result.trials:
+        blocks.append(_course(result, metric))
     blocks += [Remark(note, "note") for note in result.notes]
     return [
         Section("Search", blocks),
         width_section(dict(zip(result.groups, result.sizes, strict=True)), best.widths, "searched"),
         Section("Next", [Remark(result.next, label="Train the plan")]),
     ]
+
+
+def _course(result: SearchResult, metric: Metric) -> Figure:
+    """Return the picture of the metric over a search's trials."""
+    best, trials, running = -math.inf, [], []
+    for trial in result.trials:
+        best = max(best, trial.reward)
+        trials.append((float(trial.number), metric.shown(metric.worth(trial.reward))))
+        running.append((float(trial.number), metric.shown(metric.worth(best))))
+    title = metric.title[:1].upper() + metric.title[1:]
+    chart = line_chart(
+        [Series("trial", trials, "baseline"), Series("best so far", running, "pruned")],
+        title=f"{title} of each trial",
+        x_title="trial",
+        y_title=f"{metric.title}, {metric.unit}" if metric.unit else metric.title,
+    )
+    legend = (("baseline", "trial"), ("pruned", "best so far"))
+    return Figure(chart, f"{title} of each trial, and the best so far.", legend)
 
 
 def _with_spread(average: Average, scale: float, unit: str) -> str:

@@ -16,7 +16,7 @@ from edgeprune.runs.subject_options import SubjectOptions
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SAVED, ONNX = (".safetensors",), ".onnx"
+SAVED, ONNX, TORCHVISION = (".safetensors",), ".onnx", "torchvision:"
 CIFAR, IMAGENET, DETECTION = (3, 32, 32), (3, 224, 224), (3, 320, 320)
 
 
@@ -41,6 +41,23 @@ def check_source(source: str, options: SubjectOptions) -> None:
         build(source, num_classes=2)  # raises, with names that are like it
     if options.inputs is not None and options.example is not None:
         raise ModelError("`inputs` and `example` both say what is fed: give one of them")
+
+
+def weights_of(source: str, options: SubjectOptions) -> str | None:
+    """Return the checkpoint of one model that is named; None where the source has weights of its own.
+
+    Raises:
+        ModelError: the model would have random weights, or weights are given more than once, or to a saved network.
+    """
+    weights, saved = options.weights or [], source.endswith(SAVED)
+    if len(weights) > 1 or (weights and saved):
+        raise ModelError(
+            f"`weights` is of one model that is named, not of {source}: give it once, or leave it out"
+        )
+    makes_its_own = saved or (":" in source and not source.startswith(TORCHVISION))  # a factory may load some
+    if not weights and not makes_its_own:
+        raise ModelError(f"{source} alone has random weights, which say nothing: give `weights`")
+    return weights[0] if weights else None
 
 
 def load_source(source: str, options: SubjectOptions, weights: str | None = None) -> "nn.Module":
@@ -77,7 +94,7 @@ def built(name: str, options: SubjectOptions) -> "nn.Module":
     shape = image_shape(name, options)
     classes = (10 if is_cifar_sized(name) else 1000) if options.classes is None else options.classes
     more: dict[str, Any] = {}
-    if name.removeprefix("torchvision:") in DETECTORS:
+    if name.removeprefix(TORCHVISION) in DETECTORS:
         classes = 90 if options.classes is None else options.classes
         more["image_shape"] = shape[-2:]
     elif _is_torchvision_detector(name) or _is_segmenter(name):
@@ -93,7 +110,7 @@ def image_shape(name: str, options: SubjectOptions) -> tuple[int, ...]:
         return sizes if not typed[0].name else sizes[1:]
     if is_cifar_sized(name):
         return CIFAR
-    return DETECTION if name.removeprefix("torchvision:") in DETECTORS else IMAGENET
+    return DETECTION if name.removeprefix(TORCHVISION) in DETECTORS else IMAGENET
 
 
 def _is_torchvision_detector(name: str) -> bool:

@@ -14,7 +14,7 @@ from edgeprune.errors import DataError, ModelError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.models import build, load_weights
 from edgeprune.runs.run import Run
-from edgeprune.runs.sources import SAVED, check_source, load_source
+from edgeprune.runs.sources import SAVED, check_source, load_source, weights_of
 from edgeprune.runs.subject_options import SubjectOptions
 from edgeprune.tasks import Task, for_targets, get
 
@@ -80,11 +80,10 @@ def subject_of(
     check_source(source, options)
     if options.data is None:
         raise DataError(f"say which images judge {source}: `data=DIR`, or the name of a data set")
-    if not source.endswith(SAVED) and options.weights is None:
-        raise ModelError(f"{source} has random weights, which have no sensitivity: give `weights`")
+    weights = weights_of(source, options)
     data = load_data(options.data, root=options.data_root, image_size=options.image_size)
     task = for_targets(data.kind)
-    model = _built(source, options, data, task)
+    model = _built(source, options, weights, data, task)
     name = f"sensitivity-{Path(source).stem if source.endswith(SAVED) else source.replace(':', '-')}"
     folder = Path(options.out) if options.out else Path("runs") / name
     return _subject(source, model, data, "test", task, folder, (tuple(opaque or ()), ignore))
@@ -119,20 +118,18 @@ def _subject(
     return SensitivitySubject(title, graph, data, split, task, folder)
 
 
-def _built(source: str, options: SubjectOptions, data: DataBundle, task: Task) -> nn.Module:
+def _built(
+    source: str, options: SubjectOptions, weights: str | None, data: DataBundle, task: Task
+) -> nn.Module:
     """Return a model by name with its weights, for the classes of the data; or a saved one."""
-    weights = options.weights or []
-    if len(weights) > 1 or (weights and source.endswith(SAVED)):
-        raise ModelError(
-            f"`weights` is given {len(weights)} times for {source}: leave it out, or give it once"
-        )
     if source.endswith(SAVED):
         return load_source(source, replace(options, data=None))
     arguments: Mapping[str, Any] = task.model_args(data)
     if options.classes is not None:
         arguments = {**arguments, "num_classes": options.classes}
     model = build(source, **arguments)
-    load_weights(model, weights[0])
+    if weights is not None:
+        load_weights(model, weights)
     return model
 
 

@@ -4,19 +4,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from edgeprune.graph.classes import Graph
-from edgeprune.graph.plan import Plan
-from edgeprune.onnx_graph.files import OnnxFile
-from edgeprune.onnx_graph.network import OnnxNetwork
-from edgeprune.rewrite.tensors import kept_indices
 
 INPUT = (2, 3, 8, 8)
 
@@ -216,16 +209,3 @@ def outputs_of(model: onnx.ModelProto | Path, inputs: tuple[Tensor, ...]) -> lis
     session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
     return session.run(None, {name: x.numpy() for name, x in zip(names, inputs, strict=True)})
-
-
-def zeroed(network: OnnxNetwork, graph: Graph, plan: Plan) -> OnnxFile:
-    """Return the original file with zeros in its constants wherever the plan drops."""
-    file = network.file.copy()
-    for name, axes in kept_indices(graph, plan.keep, {}).items():
-        form = network.forms[name]
-        array = file.array(form.constant).copy()
-        for axis, kept in axes.items():
-            dropped = np.setdiff1d(np.arange(array.shape[form.axes[axis]]), kept)
-            array[(slice(None),) * form.axes[axis] + (dropped,)] = 0
-        file.put(form.constant, array)
-    return file

@@ -13,9 +13,10 @@ from edgeprune.graph.classes import build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.onnx_graph.cutting import CutFile, cut_file
 from edgeprune.onnx_graph.files import OnnxFile, read, write
+from edgeprune.onnx_graph.masking import masked_file
 from edgeprune.onnx_graph.network import OnnxNetwork, network_of
 from onnx_graph import networks
-from onnx_graph.networks import exported, outputs_of, zeroed
+from onnx_graph.networks import exported, outputs_of
 
 KINDS = [
     networks.Residual, networks.Dense, networks.Inverted, networks.Grouped, networks.Shuffle, networks.Upsampled,
@@ -29,7 +30,7 @@ def _cut(network: OnnxNetwork, inputs: tuple[torch.Tensor, ...], seed: int) -> t
     keep = np.random.default_rng(seed).random(graph.classes) < (0.3, 0.6, 0.85)[seed % 3]
     keep[seed] = False
     cut = cut_file(network, graph, Plan.of(graph, keep))
-    return cut, zeroed(network, graph, cut.plan)
+    return cut, masked_file(network, graph, cut.plan)
 
 
 def _compare(
@@ -94,8 +95,8 @@ def test_a_dynamic_batch_stays_dynamic(tmp_path: Path) -> None:
         graph = build_graph(network, inputs)
         keep = np.random.default_rng(1).random(graph.classes) < 0.6
         cut = cut_file(network, graph, Plan.of(graph, keep), second=(other,))
-        _compare(cut.file, zeroed(network, graph, cut.plan), inputs)
-        _compare(cut.file, zeroed(network, graph, cut.plan), (other,))
+        _compare(cut.file, masked_file(network, graph, cut.plan), inputs)
+        _compare(cut.file, masked_file(network, graph, cut.plan), (other,))
         assert cut.file.model.graph.input[0] == network.file.model.graph.input[0]
         assert cut.file.model.graph.output[0] == network.file.model.graph.output[0]
 
@@ -176,7 +177,7 @@ def test_a_constant_that_two_layers_share_by_chance_does_not_tie_them() -> None:
     cut = cut_file(network, graph, Plan.of(graph, keep)).file
     biases = [cut.array(node.input[2]).shape for node in cut.model.graph.node if len(node.input) == 3]
     assert biases == [(3,), (2,)]
-    _compare(cut, zeroed(network, graph, Plan.of(graph, keep)), (x,))
+    _compare(cut, masked_file(network, graph, Plan.of(graph, keep)), (x,))
 
 
 def test_an_operator_without_a_rule_protects_what_enters_and_leaves_it() -> None:
@@ -195,7 +196,7 @@ def test_an_operator_without_a_rule_protects_what_enters_and_leaves_it() -> None
     keep = np.array([True, False, True, False])
     cut = cut_file(network, graph, Plan.of(graph, keep)).file
     assert cut.array("v").shape == (5, 2, 1, 1)
-    _compare(cut, zeroed(network, graph, Plan.of(graph, keep)), (x,))
+    _compare(cut, masked_file(network, graph, Plan.of(graph, keep)), (x,))
 
 
 def test_control_flow_is_run_and_what_it_reads_from_outside_stays() -> None:
@@ -223,7 +224,7 @@ def test_control_flow_is_run_and_what_it_reads_from_outside_stays() -> None:
     assert "choice is kept whole because no rule for If" in " ".join(graph.notes)
     plan = Plan.of(graph, np.arange(6) % 2 == 0)
     cut = cut_file(network, graph, plan).file
-    _compare(cut, zeroed(network, graph, plan), (x,))
+    _compare(cut, masked_file(network, graph, plan), (x,))
 
 
 def test_sizes_that_are_computed_are_corrected_where_they_hold_a_width() -> None:
@@ -246,7 +247,7 @@ def test_sizes_that_are_computed_are_corrected_where_they_hold_a_width() -> None
     cut = cut_file(network, graph, plan, second=(torch.randn(4, 3, 6, 6),)).file
     assert [n.op_type for n in cut.model.graph.node][4:6] == ["Where", "Reshape"]
     for batch in (2, 5):
-        _compare(cut, zeroed(network, graph, plan), (torch.randn(batch, 3, 6, 6)[:2],))
+        _compare(cut, masked_file(network, graph, plan), (torch.randn(batch, 3, 6, 6)[:2],))
     assert cut.array(cut.model.graph.node[6].input[1]).tolist() == [0, 4, 6, -1]
 
 
@@ -274,7 +275,7 @@ def test_a_layer_keeps_at_least_one_channel(tmp_path: Path) -> None:
     graph = build_graph(network, inputs)
     cut = cut_file(network, graph, Plan.of(graph, np.zeros(graph.classes, dtype=bool)))
     assert sorted(cut.plan.keep[group.classes].sum() for group in graph.groups) == [1, 1]
-    _compare(cut.file, zeroed(network, graph, cut.plan), inputs)
+    _compare(cut.file, masked_file(network, graph, cut.plan), inputs)
 
 
 def test_a_bias_that_is_laid_in_the_graph_is_cut_with_its_size() -> None:
@@ -292,7 +293,7 @@ def test_a_bias_that_is_laid_in_the_graph_is_cut_with_its_size() -> None:
     cut = cut_file(network, graph, plan)
     assert cut.plan.keep.tolist() == [True, False, True, False]
     assert cut.file.array(cut.file.model.graph.node[1].input[1]).tolist() == [1, 2, 1, 1]
-    _compare(cut.file, zeroed(network, graph, plan), (x,))
+    _compare(cut.file, masked_file(network, graph, plan), (x,))
 
 
 def test_sizes_that_are_multiplied_by_factors_stay_numbers() -> None:
@@ -321,7 +322,7 @@ def test_sizes_that_are_multiplied_by_factors_stay_numbers() -> None:
     plan = Plan.of(graph, np.array([True, False, True, False]))
     cut = cut_file(network, graph, plan, second=(torch.randn(3, 3, 8, 10),)).file
     assert [n.op_type for n in cut.model.graph.node] == [n.op_type for n in nodes]
-    _compare(cut, zeroed(network, graph, plan), (x,))
+    _compare(cut, masked_file(network, graph, plan), (x,))
 
 
 def test_equal_weights_that_an_exporter_merged_are_cut_by_each_layer_as_it_needs(tmp_path: Path) -> None:

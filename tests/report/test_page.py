@@ -95,9 +95,23 @@ def test_a_comparison_ranks_its_methods(tmp_path: Path) -> None:
 def test_a_search_shows_trials_and_widths(tmp_path: Path) -> None:
     page = write_report(folders.search_folder(tmp_path / "search"), tmp_path / "deep" / "page.html")
     text = text_of(page)
-    assert "79.00% on the test images without training, unpruned 96.00%" in text
+    assert "accuracy 79.00 % on the test images without training, unpruned 96.00 %" in text
     assert "conv1 8 5 62%" in text and "edgeprune train-prune --plan plan.json" in text
     assert re.findall(r"best so far: (\d+) at (\d)", page.read_text()) == [("70", "0"), ("80", "2")]
+
+
+def test_a_search_is_shown_by_the_metric_of_its_task(tmp_path: Path) -> None:
+    """A reward is the negative of an error, which is in its own unit."""
+    place = folders.search_folder(tmp_path / "search")
+    result = json.loads((place / "result.json").read_text())
+    result["metric"] = {"name": "mean_error", "unit": "mm", "scale": 1000.0, "higher_is_better": False}
+    result["baseline"] = {"reward": -0.002, "test": 0.003}
+    (place / "result.json").write_text(json.dumps(result))
+    page = write_report(place, tmp_path / "page.html")
+    assert "mean error, mm" in page.read_text()
+    text = text_of(page)
+    assert "mean error 790.00 mm on the test images without training, unpruned 3.00 mm" in text
+    assert "unpruned 2.00 mm 3.00 mm" in text and "searched -800.00 mm 790.00 mm" in text
 
 
 def test_a_pruned_file(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_saved_network_and_weights_are_judged_on_the_test_images(
     ("source", "options", "error", "words"),
     [
         ("resnet8", SubjectOptions(weights=["w.pt"]), DataError, "say which images judge resnet8"),
-        ("resnet8", SubjectOptions(data="digits"), ModelError, "resnet8 has random weights"),
+        ("resnet8", SubjectOptions(data="digits"), ModelError, "resnet8 alone has random weights"),
         ("resnet21", SubjectOptions(data="digits"), ModelError, "resnet21"),
         ("no.safetensors", SubjectOptions(data="digits"), EdgePruneError, "no such file"),
     ],
