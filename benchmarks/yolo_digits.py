@@ -34,6 +34,7 @@ from edgeprune.devices import load_device
 from edgeprune.integrations.ultralytics import prune_while_training
 
 SIDE, SHARE, TEST_IMAGES = 96, 0.6, 200
+STEPS = 50  # of Torch-Pruning's removal
 PARTS = {
     "train": ("train", 0),
     "val": ("train", 100_000),
@@ -127,25 +128,30 @@ class Comparison:
         print(pruning.report, flush=True)
 
     def _by_torch_pruning(self, name: str) -> None:
-        """Prune by group norms once, as Torch-Pruning's examples/yolov8 does, then train on."""
+        """Prune by group norms once, as Torch-Pruning's examples/yolov8 does, then train on.
+
+        That example, too, first gives the blocks that halve a layer's channels two layers.
+        """
         import torch_pruning as tp
-        from ultralytics.nn.modules import Attention, Detect
+        from ultralytics.nn.modules import C2PSA, Detect
 
         yolo = self._baseline()
         model = yolo.model.float().train()
+        divide_blocks(model)
         for parameter in model.parameters():
             parameter.requires_grad = True
         example, limit = torch.zeros(1, 3, SIDE, SIDE), SHARE * flops_of(model)
-        ignored = [module for module in model.modules() if isinstance(module, Detect | Attention)]
+        ignored = [module for module in model.modules() if isinstance(module, Detect | C2PSA)]
         pruner = tp.pruner.GroupNormPruner(
-            model, example, importance=tp.importance.GroupMagnitudeImportance(), iterative_steps=50,
+            model, example, importance=tp.importance.GroupMagnitudeImportance(), iterative_steps=STEPS,
             pruning_ratio=0.9, ignored_layers=ignored, round_to=8, global_pruning=True,
         )  # fmt: skip
-        while flops_of(model) > limit:
-            before = flops_of(model)
+        for _ in range(STEPS):
+            if flops_of(model) <= limit:
+                break
             pruner.step()
-            if flops_of(model) == before:
-                raise RuntimeError(f"no step removes anything at {before / limit * SHARE:.2f} of the FLOPs")
+        if flops_of(model) > limit:
+            raise RuntimeError(f"{STEPS} steps leave {flops_of(model) / limit * SHARE:.2f} of the FLOPs")
         from ultralytics import YOLO
 
         YOLO("yolo11n.yaml").train(
@@ -175,6 +181,56 @@ class Comparison:
             "p50_ms": {name: model.latency_ms.p50 for name, model in result.models.items()},
             "speedup": result.to_dict()["speedup"],
         }
+
+
+class DividedBlock(nn.Module):
+    """A CSP block with a layer for each half of its channels, as Torch-Pruning's C2f_v2.
+
+    Args:
+        block: Ultralytics' C2f, or a subclass.
+    """
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.cv0, self.cv1 = (self._half(block.cv1, slice(start, start + block.c)) for start in (0, block.c))
+        self.m, self.cv2 = block.m, block.cv2
+        self.i, self.f, self.type = block.i, block.f, block.type  # by which Ultralytics walks its network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the block returns."""
+        parts = [self.cv0(x), self.cv1(x)]
+        parts.extend(module(parts[-1]) for module in self.m)
+        return self.cv2(torch.cat(parts, 1))
+
+    @staticmethod
+    def _half(layer: Any, part: slice) -> Any:
+        half = copy.deepcopy(layer)
+        half.conv.out_channels = half.bn.num_features = part.stop - part.start
+        for module in (half.conv, half.bn):
+            for tensors in (module._parameters, module._buffers):
+                for key, tensor in tensors.items():
+                    if tensor is not None and tensor.dim():
+                        cut = tensor.detach()[part].clone()
+                        tensors[key] = nn.Parameter(cut) if tensors is module._parameters else cut
+        return half
+
+
+def divide_blocks(model: nn.Module) -> None:
+    """Replace every CSP block of a YOLO by a `DividedBlock`, and check that the network computes the same."""
+    from ultralytics.nn.modules import C2f
+
+    example = torch.rand(1, 3, SIDE, SIDE)
+    mode = model.training
+    with torch.no_grad():
+        before = model.eval()(example)[0]
+        for name, module in [*model.named_modules()]:
+            if isinstance(module, C2f):
+                path, _, leaf = name.rpartition(".")
+                model.get_submodule(path)._modules[leaf] = DividedBlock(module)
+        after = model(example)[0]
+    if not torch.allclose(before, after, atol=1e-3):
+        raise RuntimeError("the divided blocks compute something else")
+    model.train(mode)
 
 
 def flops_of(model: nn.Module) -> int:
