@@ -110,7 +110,7 @@ def unstable(samples_ns: list) -> Iterator[tuple]:
     if spreads and max(spreads) > UNSTABLE:
         yield (
             "unstable",
-            f"inference times vary by {max(spreads):.1%} (more than {UNSTABLE:.1%}): lock the clocks, or "
+            f"inference times vary by {100 * max(spreads):.1f} % (more than {100 * UNSTABLE:.1f} %): lock the clocks, or "
             "measure longer",
         )
 
@@ -121,7 +121,7 @@ def enqueue_bound(enqueue_ns: list, gpu_ns: list) -> Iterator[tuple]:
     if share > ENQUEUE_SHARE:
         yield (
             "enqueue_bound",
-            f"enqueueing an inference takes {share:.0%} of the time the GPU computes: the processor is the "
+            f"enqueueing an inference takes {100 * share:.0f} % of the time the GPU computes: the processor is the "
             "bottleneck, and a smaller model hardly gains; a larger batch helps, or a CUDA graph",
         )
 

@@ -101,7 +101,7 @@ def noisy(result: BenchResult) -> Iterator[CodedWarning]:
         if spread is not None and spread > NOISY_SPREAD:
             yield (
                 "noisy",
-                f"{name}: p50 varies by {spread:.0%} between rounds; close other programs or measure longer",
+                f"{name}: p50 varies by {100 * spread:.0f} % between rounds; close other programs or measure longer",
             )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from edgeprune.reporting.rows import percent
+
 WIDTH, HEIGHT = 720, 280
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 18, 46
 LABELLED = 30  # columns that have room for their names
@@ -155,7 +157,7 @@ def width_chart(names: Sequence[str], before: Sequence[int], after: Sequence[int
     parts = _y_axis(y, "channels")
     for number, (name, old, new) in enumerate(zip(names, before, after, strict=True)):
         left = LEFT + pitch * number + (pitch - bar) / 2
-        tip = _tip(f"{name}: {old} to {new} ({new / old:.0%})")
+        tip = _tip(f"{name}: {old} to {new} ({percent(new / old, 0)})")
         for value, kind in ((old, "baseline faint"), (new, "pruned")):
             parts.append(
                 f'<rect class="bar {kind}" x="{left:.1f}" y="{y(value):.1f}" width="{bar:.1f}" '

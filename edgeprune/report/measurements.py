@@ -25,7 +25,7 @@ from edgeprune.report.charts import (
     rounds_chart,
 )
 from edgeprune.reporting.course import course_table
-from edgeprune.reporting.rows import bench_rows, speedup_lines
+from edgeprune.reporting.rows import bench_rows, percent, speedup_lines
 from edgeprune.tasks import Metric
 
 # What a warning puts in doubt. A code that is not listed puts the measurement in doubt as it says.
@@ -290,7 +290,7 @@ def exported(record: ExportRecord | None) -> Section:
                 artifact.precision,
                 "-" if artifact.size_bytes is None else f"{artifact.size_bytes / 1e3:,.0f} kB",
                 "-" if parity is None else f"{parity.max_rel_diff:.1e}",
-                "-" if parity is None else f"{parity.top1_agreement:.1%}",
+                "-" if parity is None else percent(parity.top1_agreement, 1),
             )
         )
         if artifact.skipped_because:

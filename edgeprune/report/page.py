@@ -29,6 +29,7 @@ from edgeprune.report.reading import export_record, measurements, read_result
 from edgeprune.report.runs import run_sections, settings
 from edgeprune.report.sensitivities import sensitivity_lead, sensitivity_section, sensitivity_sections
 from edgeprune.report.tables import comparison_sections, scored_methods, search_sections
+from edgeprune.reporting.rows import percent
 from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.run import Run
 from edgeprune.sensitivity.measuring import read_sensitivity
@@ -113,8 +114,8 @@ def _run_page(run: Run) -> Page:
     before, after = (model.score(metric.name) for model in (summary.models.baseline, summary.models.pruned))
     facts = [
         (metric.text(after), f"{metric.title} ({metric.change(before, after)})", ""),
-        (f"{summary.flops_fraction:.1%}", "of the FLOPs left", ""),
-        (f"{summary.params_fraction:.1%}", "of the parameters left", ""),
+        (percent(summary.flops_fraction, 1), "of the FLOPs left", ""),
+        (percent(summary.params_fraction, 1), "of the parameters left", ""),
     ]
     for result in results:
         speedup = result.speedup

@@ -7,7 +7,7 @@ from msgspec import UnsetType
 from edgeprune.records.pruning import Agreement, HeldOut, PruneConfig, PruneSummary
 from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
 from edgeprune.report.charts import Series, line_chart
-from edgeprune.reporting.rows import quantity, times
+from edgeprune.reporting.rows import percent, quantity, times
 from edgeprune.runs.file_runs import FileRun
 
 
@@ -18,8 +18,8 @@ def file_facts(summary: PruneSummary) -> list[tuple[str, str, str]]:
         summary: of `edgeprune prune`.
     """
     facts = [(*agreement(final_step(summary)), "")]
-    facts.append((f"{summary.flops_fraction:.1%}", "of the FLOPs left", ""))
-    facts.append((f"{summary.params_fraction:.1%}", "of the parameters left", ""))
+    facts.append((percent(summary.flops_fraction, 1), "of the FLOPs left", ""))
+    facts.append((percent(summary.params_fraction, 1), "of the parameters left", ""))
     if summary.latency:
         value, low, high = summary.latency.speedup
         kind = "good" if low > 1 else "bad"
@@ -39,7 +39,7 @@ def final_step(summary: PruneSummary) -> HeldOut:
 def agreement(step: Agreement) -> tuple[str, str]:
     """Return how far held-out inputs agree with the original, and what the number is."""
     if step.top1 is not None:
-        return f"{step.top1:.1%}", f"of {step.inputs} held-out inputs keep their class"
+        return percent(step.top1, 1), f"of {step.inputs} held-out inputs keep their class"
     return (
         f"{step.relative_error:.3g}",
         f"relative error of the outputs on {step.inputs} held-out inputs",
@@ -60,7 +60,7 @@ def _agreement(summary: PruneSummary) -> Section:
     rows = [
         (
             step.step,
-            "-" if step.top1 is None else f"{step.top1:.1%}",
+            percent(step.top1, 1),
             f"{step.relative_error:.3g}",
             str(step.inputs),
         )
@@ -90,7 +90,7 @@ def _sizes(summary: PruneSummary) -> Section:
         rows.append((what, *texts, times(before, after)))
     if not isinstance(baseline.accuracy, UnsetType) and not isinstance(pruned.accuracy, UnsetType):
         change = f"{100 * (pruned.accuracy - baseline.accuracy):+.2f} points"
-        rows.append(("accuracy", f"{baseline.accuracy:.2%}", f"{pruned.accuracy:.2%}", change))
+        rows.append(("accuracy", percent(baseline.accuracy), percent(pruned.accuracy), change))
     if summary.latency:
         before, after = summary.latency.baseline_ms, summary.latency.pruned_ms
         rows.append(("latency", f"{before:.3f} ms", f"{after:.3f} ms", times(before, after)))

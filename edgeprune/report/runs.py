@@ -8,7 +8,7 @@ from edgeprune.records.runs import Summary
 from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
 from edgeprune.report.charts import Band, Series, line_chart, width_chart
 from edgeprune.reporting.drops import drop_lines, drop_table, interval_lines
-from edgeprune.reporting.rows import size_rows
+from edgeprune.reporting.rows import percent, size_rows
 from edgeprune.runs.points import read_max_drop
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Metric, metric_of
@@ -34,7 +34,7 @@ def outcome(summary: Summary) -> Section:
     targets = summary.targets or (summary.target,)
     targets_table = Table(
         ("target", "asked for", "reached"),
-        [(target.kind, target.target, _share(target.got_fraction)) for target in targets],
+        [(target.kind, target.target, percent(target.got_fraction, 1)) for target in targets],
         "Shares of the baseline.",
     )
     rows = [(row.what, row.baseline, row.pruned, row.change) for row in size_rows(summary)]
@@ -149,7 +149,7 @@ def width_section(before: dict[str, int], after: Sequence[int], word: str) -> Se
     """
     names, old = list(before), list(before.values())
     chart = width_chart(names, old, after, title="Channels of each group before and after")
-    rows = [(name, str(a), str(b), f"{b / a:.0%}") for name, a, b in zip(names, old, after, strict=True)]
+    rows = [(name, str(a), str(b), percent(b / a, 0)) for name, a, b in zip(names, old, after, strict=True)]
     caption = "Channels that are pruned together, along the network: before, and what is kept."
     legend = (("baseline", "baseline"), ("pruned", word))
     return Section(
@@ -173,7 +173,3 @@ def settings(run: Run) -> Section:
             Folded("Versions and machine", Table(("", ""), [(name, str(value)) for name, value in made])),
         ],
     )
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"

@@ -5,6 +5,7 @@ from pathlib import Path
 from edgeprune.records.sensitivity import SensitivityRecord
 from edgeprune.report.blocks import Block, Figure, Folded, Section, Table
 from edgeprune.report.charts import Cell, heat_map
+from edgeprune.reporting.rows import percent
 from edgeprune.sensitivity.measuring import read_sensitivity
 from edgeprune.sensitivity.table import by_place, change_text, sensitivity_lines, sensitivity_table
 from edgeprune.tasks import metric_of
@@ -26,7 +27,7 @@ def sensitivity_section(record: SensitivityRecord) -> Section:
     """Return the heat map of a sensitivity, and its table."""
     chart = heat_map(
         [(group.name, _cells(record, group.name)) for group in record.groups],
-        [f"without {share:.0%}" for share in record.shares],
+        [f"without {percent(share, 0)}" for share in record.shares],
         title="What each share of each group of channels costs",
     )
     heads, rows = sensitivity_table(record)
@@ -49,9 +50,9 @@ def _cells(record: SensitivityRecord, group: str) -> list[Cell]:
     for share in record.shares:
         point = points.get((group, share))
         text = change_text(metric, record.baseline, point)
-        tip = f"{group} without {share:.0%}: not measured"
+        tip = f"{group} without {percent(share, 0)}: not measured"
         if point is not None:
-            left = f"{point.flops_fraction:.1%} of the FLOPs left"
+            left = f"{percent(point.flops_fraction, 1)} of the FLOPs left"
             tip = f"{group} without {point.removed} channels: {metric.text(point.value)}, {left}"
         cells.append(Cell(text.split(" ")[0], losses.get((group, share), 0.0) / worst, tip))
     return cells
@@ -65,6 +66,6 @@ def sensitivity_lead(record: SensitivityRecord) -> str:
     worst = min(record.points, key=lambda point: metric.worth(point.value))
     left = "" if record.complete else " Not all of it is measured yet."
     return (
-        f"{worst.group} is the most sensitive: without {worst.share:.0%} of its channels the {metric.title} is "
+        f"{worst.group} is the most sensitive: without {percent(worst.share, 0)} of its channels the {metric.title} is "
         f"{metric.text(worst.value)}, unpruned {metric.text(record.baseline)}.{left}"
     )

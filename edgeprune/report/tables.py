@@ -9,6 +9,7 @@ from edgeprune.records.search import SearchResult, TrialRecord, UniformPolicy
 from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
 from edgeprune.report.charts import Estimate, Series, dot_rows, estimate_chart, line_chart
 from edgeprune.report.runs import width_section
+from edgeprune.reporting.rows import percent
 from edgeprune.tasks import Metric, metric_of
 
 
@@ -79,7 +80,7 @@ def _runs(rows: Iterable[RowResult], metric: Metric) -> Section:
             row.row,
             row.status,
             metric.text(row.score),
-            _percent(row.flops_fraction),
+            percent(row.flops_fraction),
             _seconds(row.seconds),
             row.reason or "",
         )
@@ -148,11 +149,7 @@ def _with_spread(average: Average, scale: float, unit: str) -> str:
 
 
 def _fractions(policy: UniformPolicy | TrialRecord) -> str:
-    return ", ".join(f"{name} {value:.1%}" for name, value in policy.fractions.items())
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"
+    return ", ".join(f"{name} {percent(value, 1)}" for name, value in policy.fractions.items())
 
 
 def _seconds(value: float | None) -> str:

@@ -38,9 +38,14 @@ class ComparisonRow:
     change: str = ""
 
 
-def percent(value: float | None) -> str:
-    """Format a fraction as '12.34 %'; '-' if it is unknown."""
-    return "-" if value is None else f"{100 * value:.2f} %"
+def percent(value: float | None, digits: int = 2) -> str:
+    """Format a fraction as '12.34 %'.
+
+    Args:
+        value: None if it is unknown, which gives '-'.
+        digits: after the decimal point.
+    """
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
 
 
 def quantity(value: float | None, unit: str, scale: float = 1.0, digits: int = 2) -> str:

@@ -17,6 +17,7 @@ from edgeprune.graph.plan import Plan
 from edgeprune.importance import needs_batches, score
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.sensitivity import SensitiveGroup, SensitivityPoint, SensitivityRecord
+from edgeprune.reporting.rows import percent
 from edgeprune.rewrite.compaction import compact
 from edgeprune.sensitivity.options import SensitivityOptions
 from edgeprune.sensitivity.subject import SensitivitySubject
@@ -76,7 +77,7 @@ def measure_sensitivity(
         for number, removal in enumerate(removals):
             if (removal.group, removal.share) in known:
                 continue
-            progress(number, len(removals), f"{removal.group} without {removal.share:.0%}")
+            progress(number, len(removals), f"{removal.group} without {percent(removal.share, 0)}")
             point = _point(subject, removal, images)
             record = msgspec.structs.replace(record, points=(*record.points, point))
             record.write(path)

@@ -1,7 +1,7 @@
 """Format a sensitivity as rows of text."""
 
 from edgeprune.records.sensitivity import SensitivityPoint, SensitivityRecord
-from edgeprune.reporting.rows import Table
+from edgeprune.reporting.rows import Table, percent
 from edgeprune.tasks import Metric, metric_of
 
 
@@ -9,11 +9,11 @@ def sensitivity_table(record: SensitivityRecord) -> Table:
     """Return the columns and cells: a row for each group, with what each share costs."""
     metric = metric_of(record)
     heads = [("coupled channels", "left"), ("count", "right"), ("FLOPs", "right")]
-    heads += [(f"without {share:.0%}", "right") for share in record.shares]
+    heads += [(f"without {percent(share, 0)}", "right") for share in record.shares]
     points = by_place(record)
     cells = []
     for group in record.groups:
-        row = [group.name, str(group.classes), f"{group.flops_share:.1%}"]
+        row = [group.name, str(group.classes), percent(group.flops_share, 1)]
         for share in record.shares:
             row.append(change_text(metric, record.baseline, points.get((group.name, share))))
         cells.append(row)

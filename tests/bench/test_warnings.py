@@ -30,7 +30,7 @@ MACHINE = "device.fingerprint"
 @pytest.mark.parametrize(
     ("path", "value", "code", "words"),
     [
-        ("models.pruned.round_spread", 0.08, "noisy", "pruned: p50 varies by 8%"),
+        ("models.pruned.round_spread", 0.08, "noisy", "pruned: p50 varies by 8 %"),
         ("models.baseline.samples_ns", [[1] * 99], "few_samples", "baseline: only 99"),
         ("speedup", {"value": 0.86, "low": 0.8, "high": 0.9}, "not_faster", "slower (0.86 times"),
         ("speedup", {"value": 1.01, "low": 0.99, "high": 1.03}, "not_faster", "0.990 to 1.030 contains 1"),

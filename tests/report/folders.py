@@ -45,7 +45,7 @@ def bench_result(**changes: Any) -> dict[str, Any]:
         "speedup": {"value": 2.0, "low": 1.9, "high": 2.1, "confidence": 0.95, "pairs": 3},
         "settings": {"runtime": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 2, "seconds": 3.0},
         "device": {"name": "board", "title": "A board", "fingerprint": {"board": BOARD, "runtimes": {}}},
-        "warnings": [{"code": "noisy", "message": "p50 varies by 9% between rounds"}],
+        "warnings": [{"code": "noisy", "message": "p50 varies by 9 % between rounds"}],
         "layers": {"note": "timing single layers slows the whole down", "rows": rows},
         **changes,
     }

@@ -51,7 +51,7 @@ def test_columns_are_filled_up_to_the_kept_width() -> None:
     svg = charts.width_chart(["a", "b"], [8, 4], [2, 4], title="t")
     heights = [float(h) for h in re.findall(r'class="bar [\w ]+".*?height="([\d.]+)"', svg)]
     assert heights == [216.0, 54.0, 108.0, 108.0]  # of 8, 2, 4, 4 channels: 27 pixels each
-    assert "a: 8 to 2 (25%)" in svg
+    assert "a: 8 to 2 (25 %)" in svg
 
 
 def test_many_columns_have_no_names() -> None:
@@ -107,6 +107,6 @@ def test_a_heat_map_is_stronger_where_more_is_lost() -> None:
         ("layer1.0.conv1", [Cell("-0.10", 0.0, "a tip"), Cell("-3.00", 1.0, "<b>")]),
         ("stem", [Cell("+0.2", -1, "")]),
     ]
-    chart = charts.heat_map(rows, ["without 25%", "without 50%"], title="what is lost")
+    chart = charts.heat_map(rows, ["without 25 %", "without 50 %"], title="what is lost")
     assert re.findall(r'fill-opacity="([\d.]+)"', chart) == ["0.000", "0.850", "0.000"]
-    assert "layer1.0.conv1" in chart and "without 25%" in chart and "&lt;b&gt;" in chart
+    assert "layer1.0.conv1" in chart and "without 25 %" in chart and "&lt;b&gt;" in chart

@@ -42,9 +42,9 @@ def test_a_run(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "Pruned for flops=0.5: accuracy 96.00 % before, 95.00 % after; measurably faster on board" in text
     assert "2.00x" in text and "(1.90 to 2.10)" in text
-    assert "flops flops=0.5 50.0%" in text
-    assert "conv1 8 3 38%" in text and "layer1 4 2 50%" in text
-    assert "p50 varies by 9% between rounds. In doubt: latency, and how certain the speedup is." in text
+    assert "flops flops=0.5 50.0 %" in text
+    assert "conv1 8 3 38 %" in text and "layer1 4 2 50 %" in text
+    assert "p50 varies by 9 % between rounds. In doubt: latency, and how certain the speedup is." in text
     assert "conv1 + relu" in text and "Energy per inference on each rail" in text and "VDD_GPU" in text
     assert "tensorrt of baseline was skipped: there is no CUDA" in text
     assert "conv9 was left alone" in text
@@ -96,7 +96,7 @@ def test_a_search_shows_trials_and_widths(tmp_path: Path) -> None:
     page = write_report(folders.search_folder(tmp_path / "search"), tmp_path / "deep" / "page.html")
     text = text_of(page)
     assert "accuracy 79.00 % on the test images without training, unpruned 96.00 %" in text
-    assert "conv1 8 5 62%" in text and "edgeprune train-prune --plan plan.json" in text
+    assert "conv1 8 5 62 %" in text and "edgeprune train-prune --plan plan.json" in text
     assert re.findall(r"best so far: (\d+) at (\d)", page.read_text()) == [("70", "0"), ("80", "2")]
 
 
@@ -119,7 +119,7 @@ def test_a_pruned_file(tmp_path: Path) -> None:
     run = folders.pruned_file(tmp_path / "file")
     text = text_of(write_report(run))
     assert (
-        "Pruned for flops=0.7 without labels or training code: 92.5% of 40 held-out inputs keep their class."
+        "Pruned for flops=0.7 without labels or training code: 92.5 % of 40 held-out inputs keep their class."
         in text
     )
     assert "The fit made it worse and was dropped." in text and "parameters 100 50 2.00x less" in text
@@ -270,11 +270,11 @@ def test_a_sensitivity_has_a_page_and_a_place_on_that_of_its_run(tmp_path: Path)
     sensitivity(tmp_path)
     text = text_of(write_report(tmp_path))
     assert (
-        "layer1 is the most sensitive: without 50% of its channels the accuracy is 91.00 %, unpruned 96.00 %"
+        "layer1 is the most sensitive: without 50 % of its channels the accuracy is 91.00 %, unpruned 96.00 %"
         in text
     )
-    assert "layer1 without 2 channels: 91.00 %, 75.0% of the FLOPs left" in text
-    assert "layer1 4 25.0% -5.00 points" in text
+    assert "layer1 without 2 channels: 91.00 %, 75.0 % of the FLOPs left" in text
+    assert "layer1 4 25.0 % -5.00 points" in text
     run = folders.run_folder(tmp_path / "mine")
     assert "Sensitivity" not in headings(write_report(run))
     sensitivity(run)
@@ -284,7 +284,7 @@ def test_a_sensitivity_has_a_page_and_a_place_on_that_of_its_run(tmp_path: Path)
 def test_a_sensitivity_that_is_not_finished_says_so(tmp_path: Path) -> None:
     sensitivity(tmp_path, complete=False)
     text = text_of(write_report(tmp_path))
-    assert "Not all of it is measured yet." in text and "layer1 without 50%: not measured" in text
+    assert "Not all of it is measured yet." in text and "layer1 without 50 %: not measured" in text
 
 
 def test_a_sensitivity_that_was_edited_is_refused(tmp_path: Path) -> None:
