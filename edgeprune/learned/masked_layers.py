@@ -214,10 +214,15 @@ class MaskedLayers(Sequence[MaskedLayer]):
             (images, U, side, side) of each layer.
 
         Raises:
-            ModelError: one of the layers did not run.
+            ModelError: one of the layers did not run, or is another one by now.
         """
         layers = self.layers
-        for layer in layers:
+        for masked, layer in zip(self._items, layers, strict=True):
+            if not isinstance(layer, PruningLayer):
+                raise ModelError(
+                    f"{masked.name} was replaced while masks are learned: load weights into the layer "
+                    "(load_state_dict), or change the model before"
+                )
             layer.probe = []
         self.probing = True
         try:

@@ -128,7 +128,7 @@ def checked_loss(loss: Any, step: int, *, followed: bool, needed: bool) -> float
         if followed and needed:
             raise TrainError("moment='plateau' follows the loss: call step(loss)")
         return math.nan
-    value = float(loss.detach() if isinstance(loss, Tensor) else loss)
+    value = _number(loss)
     if not math.isfinite(value):
         raise TrainError(f"the loss became {value} in step {step}: lower the learning rate")
     if not followed:
@@ -136,6 +136,17 @@ def checked_loss(loss: Any, step: int, *, followed: bool, needed: bool) -> float
     mean = torch.tensor([value])
     world().average([mean])
     return float(mean)
+
+
+def _number(loss: Any) -> float:
+    """Return a loss as a number; raises TrainError where it is not one number."""
+    if isinstance(loss, Tensor) and loss.numel() != 1:
+        raise TrainError(f"a loss of shape {tuple(loss.shape)} was given to step(): give its mean or sum")
+    if not hasattr(loss, "__float__"):
+        raise TrainError(
+            f"a number is wanted as loss, not {kind_of(loss)}: give step() what backward() is called of"
+        )
+    return float(loss.detach() if isinstance(loss, Tensor) else loss)
 
 
 def read_plan(plan: Any) -> KeepPlan | None:

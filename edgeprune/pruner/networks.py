@@ -11,6 +11,7 @@ from edgeprune.errors import ModelError, TrainError, known
 from edgeprune.graph.arguments import check_unsharded
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
+from edgeprune.learned.pruning_layer import PruningLayer
 from edgeprune.methods.phase import Phase
 from edgeprune.methods.removal import Removed, cutter
 from edgeprune.processes.distributed import world
@@ -37,6 +38,7 @@ class Networks:
         opaque: modules that are kept whole.
 
     Raises:
+        ModelError: another pruner is at work on the model.
         TrainError: the optimizer holds none of the model's parameters, or ``optimizer_state`` is something else.
     """
 
@@ -55,12 +57,14 @@ class Networks:
             raise TrainError(known("optimizer_state", optimizer_state, [*STATES]))
         self.model, self.opaque, self.optimizer_state = unwrapped(model), opaque, optimizer_state
         self.parallel = Parallel(model)
+        if any(isinstance(part, PruningLayer) for part in self.model.modules()):
+            raise ModelError("another pruner has its masks on this model: call that one's finish() first")
         self.copies = [unwrapped(other) for other in copies]
         self.link = OptimizerLink(optimizer, scaler, self.model)
         inputs = example if isinstance(example, tuple) else (example,)
         self.inputs = tuple(value.cpu() if isinstance(value, Tensor) else value for value in inputs)
         self.notes: list[str] = []
-        self._known: set[int] = set()
+        self._known: dict[str, tuple[int, torch.Size]] = {}
 
     @property
     def outermost(self) -> nn.Module:
@@ -99,12 +103,19 @@ class Networks:
 
     def remember(self) -> None:
         """Note which parameters the network has, for `check`."""
-        self._known = {id(parameter) for parameter in self.model.parameters()}
+        self._known = {name: (id(p), p.shape) for name, p in self.model.named_parameters()}
 
     def check(self) -> None:
-        """Raise ModelError if the network has other parameters than when `remember` was called."""
+        """Raise ModelError if the network has other parameters than when `remember` was called, or of other sizes."""
         check_unsharded(self.model)
-        if not self._known & {id(parameter) for parameter in self.model.parameters()}:
+        now = dict(self.model.named_parameters())
+        for name, (_, shape) in self._known.items():
+            if name in now and now[name].shape != shape:
+                raise ModelError(
+                    f"{name} has shape {tuple(now[name].shape)}, and had {tuple(shape)} when the pruner was made: make "
+                    "the pruner after the model is changed"
+                )
+        if not {number for number, _ in self._known.values()} & {id(parameter) for parameter in now.values()}:
             raise ModelError(
                 "the model's parameters were replaced since the pruner was made: load weights into them "
                 "(load_state_dict), or make the pruner after"

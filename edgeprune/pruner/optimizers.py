@@ -46,6 +46,7 @@ class OptimizerLink:
         self.rate = RATE if optimizer is None else float(optimizer.param_groups[0]["lr"])
         self.scale = 1.0
         self.stepped = optimizer is None
+        self.steps = 0  # that it has taken
         self._hook = None if optimizer is None else optimizer.register_step_pre_hook(self._before_step)
         self.before_step: Callable[[], None] = lambda: None
 
@@ -60,8 +61,21 @@ class OptimizerLink:
                 "model that is given to the pruner"
             )
 
+    def check_steps(self, taken: int) -> None:
+        """Raise TrainError where the loop has taken steps, but none with this optimizer: another one trains the model.
+
+        Args:
+            taken: steps of the pruner.
+        """
+        if self.optimizer is not None and taken and not self.steps:
+            raise TrainError(
+                f"step() was called {taken} times, but the optimizer that the pruner was given took no step: give the "
+                "pruner the one that trains this model, and call optimizer.step() before"
+            )
+
     def _before_step(self, *_: Any) -> None:
         assert self.optimizer is not None
+        self.steps += 1
         self.rate, self.stepped = float(self.optimizer.param_groups[0]["lr"]), True
         self.scale = 1.0 if self.scaler is None else float(self.scaler.get_scale())
         self.before_step()

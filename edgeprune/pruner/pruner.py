@@ -143,7 +143,8 @@ class Pruner:
             Numbers to log; ``removed`` says whether the network has become smaller in this step.
 
         Raises:
-            TrainError: the loss is not a number, or `finish` was called. TargetError: the target cannot be reached.
+            TrainError: the loss is not a finite number, `finish` was called, or the optimizer takes no steps.
+            TargetError: the target cannot be reached.
         """
         self._check_open()
         followed, needed = self.options.moment == "plateau", not self._removals.plans

@@ -131,6 +131,7 @@ class Removals:
     def make(self, taken: int) -> None:
         """Make the removal at the end of the phase, after ``taken`` steps."""
         assert self._running is not None
+        self._networks.link.check_steps(taken)
         self.plans.append(self._networks.remove(self._running.phase))
         self.made_at.append(taken)
         self._running.end()

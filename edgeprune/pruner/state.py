@@ -50,6 +50,7 @@ class PrunerState:
         if state["plans"] or state["finished"]:
             self._removals.replay(state)
         taken, self._networks.notes = int(state["taken"]), [*state["notes"]]
+        self._networks.link.steps = taken
         self._removals.restore_phase(state)
         return taken, bool(state["finished"])
 

@@ -482,6 +482,44 @@ def a_loss_that_is_nan() -> None:
     pruner.step(float("nan"))
 
 
+def a_loss_for_each_image() -> None:
+    learned(made()).step(torch.zeros(3))
+
+
+def a_loss_by_name() -> None:
+    learned(made()).step({"loss": torch.tensor(1.0)})
+
+
+def a_layer_that_was_replaced() -> None:
+    model = made()
+    learned(model)
+    model.inside = nn.Conv2d(12, 16, 3, padding=1)
+    model.train()(torch.zeros(2, 3, 12, 12))
+
+
+def a_layer_that_was_replaced_by_a_wider_one() -> None:
+    model = made()
+    pruner = edgeprune.Pruner(model, EXAMPLE, method="l1", moment="epoch:1", steps_per_epoch=1)
+    model.inside, model.inner = nn.Conv2d(12, 20, 3, padding=1), nn.BatchNorm2d(20)
+    pruner.step()
+
+
+def another_optimizer_trains() -> None:
+    model = made()
+    optimizer = sgd(model)
+    pruner = edgeprune.Pruner(
+        model, EXAMPLE, method="l1", moment="epoch:1", steps_per_epoch=1, optimizer=optimizer
+    )
+    sgd(model).step()
+    pruner.step()
+
+
+def two_pruners() -> None:
+    model = made()
+    learned(model)
+    learned(model)
+
+
 def replaced_parameters() -> None:
     model = made()
     pruner = edgeprune.Pruner(model, EXAMPLE, method="l1", moment="epoch:1", steps_per_epoch=1)
@@ -517,6 +555,18 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
     (another_models_optimizer, "holds none of the model's parameters"),
     (no_optimizer, "torch.optim.Optimizer is wanted as optimizer, not str"),
     (a_loss_that_is_nan, "the loss became nan in step 1"),
+    (a_loss_for_each_image, r"a loss of shape .3,. was given to step.. ?: give its mean or sum"),
+    (a_loss_by_name, "a number is wanted as loss, not a dict"),
+    (a_layer_that_was_replaced, "inside was replaced while masks are learned"),
+    (
+        a_layer_that_was_replaced_by_a_wider_one,
+        "inside.weight has shape .20, 12, 3, 3., and had .16, 12, 3, 3.",
+    ),
+    (
+        another_optimizer_trains,
+        "step.. was called 1 times, but the optimizer that the pruner was given took no step",
+    ),
+    (two_pruners, "another pruner has its masks on this model"),
     (replaced_parameters, "parameters were replaced"),
     (a_penalty_without_an_optimizer, "give optimizer="),
     (images_that_are_missing, "give batches="),
