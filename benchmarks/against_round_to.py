@@ -57,14 +57,14 @@ def theirs(model: nn.Module, shape: tuple[int, ...], round_to: int, ratio: float
 
 def at_flops(model: nn.Module, shape: tuple[int, ...], round_to: int, fraction: float) -> nn.Module:
     """Torch-Pruning at a share of the FLOPs: by halving the interval of its ratio of channels."""
-    whole = build_graph(model, torch.zeros(1, *shape)).flops()
+    total = build_graph(model, torch.zeros(1, *shape)).flops()
     low, high, best = 0.0, 0.9, None
     for _ in range(12):
         middle = (low + high) / 2
-        found = theirs(model, shape, round_to, middle)
-        share = build_graph(found, torch.zeros(1, *shape)).flops() / whole
+        result = theirs(model, shape, round_to, middle)
+        share = build_graph(result, torch.zeros(1, *shape)).flops() / total
         if best is None or abs(share - fraction) < abs(best[0] - fraction):
-            best = (share, found)
+            best = (share, result)
         if abs(share - fraction) <= NEAR * fraction:
             break
         low, high = (middle, high) if share > fraction else (low, middle)
@@ -82,20 +82,20 @@ def kept_by(graph: Graph, pruned: nn.Module) -> np.ndarray:
     keep = np.ones(graph.classes, dtype=bool)
     for name, norm in batch_norms(pruned).items():
         classes = graph.param_axes[f"{name}.running_mean", 0]
-        there = np.zeros(len(classes), dtype=bool)
-        there[norm.running_mean.round().long().numpy()] = True
-        keep[classes[(classes >= 0) & ~there]] = False
+        present = np.zeros(len(classes), dtype=bool)
+        present[norm.running_mean.round().long().numpy()] = True
+        keep[classes[(classes >= 0) & ~present]] = False
     return keep
 
 
-def rival(key: Row, whole: EndToEndTimer) -> Row:
+def rival(key: Row, timer: EndToEndTimer) -> Row:
     """One network pruned by Torch-Pruning with one `round_to`, beside the unpruned one."""
-    model, shape = whole.baseline, whole.shape
+    model, shape = timer.baseline, timer.shape
     graph = build_graph(model, torch.zeros(1, *shape))
-    found = at_flops(model, shape, key["round_to"], FLOPS)
-    scores, keep = score(graph, "l2"), kept_by(graph, found)
-    share = build_graph(found, torch.zeros(1, *shape)).flops() / graph.flops()
-    times = whole.times(found)._asdict()
+    result = at_flops(model, shape, key["round_to"], FLOPS)
+    scores, keep = score(graph, "l2"), kept_by(graph, result)
+    share = build_graph(result, torch.zeros(1, *shape)).flops() / graph.flops()
+    times = timer.times(result)._asdict()
     return {**times, "flops_share": share, "importance": float(scores[keep].sum() / scores.sum())}
 
 
@@ -131,20 +131,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/against_round_to.json"))
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--seconds", type=float, default=5.0)
-    given = parser.parse_args()
+    args = parser.parse_args()
     warnings.simplefilter("ignore")
-    about: dict[str, Any] = {"flops": FLOPS, "seconds": given.seconds}
-    kept = Rows(given.out, about)
-    for name in given.networks:
-        whole = EndToEndTimer(*network(name), BenchTarget.reach(), given.seconds, SURE, TRIES)
-        quiet(kept, whole, {"model": name, "side": "theirs"})
+    about: dict[str, Any] = {"flops": FLOPS, "seconds": args.seconds}
+    kept = Rows(args.out, about)
+    for name in args.networks:
+        timer = EndToEndTimer(*network(name), BenchTarget.reach(), args.seconds, SURE, TRIES)
+        quiet(kept, timer, {"model": name, "side": "theirs"})
         keys = [{"model": name, "side": "theirs", "round_to": step} for step in ROUND_TO]
-        rows = kept.run(keys, lambda key, whole=whole: rival(key, whole))
+        rows = kept.run(keys, lambda key, timer=timer: rival(key, timer))
         best = max(
             (r for r in rows if r["model"] == name and r["side"] == "theirs"), key=lambda r: r["value"]
         )
         sides = [{"model": name, "side": "ours", "at": at} for at in ("latency", "flops")]
-        kept.run(sides, lambda key, best=best: ours(key, best, given.seconds))
+        kept.run(sides, lambda key, best=best: ours(key, best, args.seconds))
     judged = [row for row in kept.rows if row["side"] == "ours"]
     print(f"{sum(row['passed'] for row in judged)} of {len(judged)} passed")
 

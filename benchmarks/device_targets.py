@@ -49,16 +49,16 @@ def row_of(key: Row, weights: str | None, seconds: float) -> Row:
     took = time.perf_counter() - start
     ratio = done.report.flops[0] / done.report.flops[1]
     needed = LEAST_SPEEDUP if key["target"].startswith("latency") else LEAST_EFFICIENCY * ratio
-    found = timed(model, done.model, shape, site, seconds)
-    undecided = found["low"] < needed <= found["high"]
+    times = timed(model, done.model, shape, site, seconds)
+    undecided = times["low"] < needed <= times["high"]
     if undecided:
-        found = timed(model, done.model, shape, site, LONGER * seconds)
+        times = timed(model, done.model, shape, site, LONGER * seconds)
     return {
-        **found,
+        **times,
         "measured_longer": undecided,
         "flops_ratio": ratio,
         "needed": needed,
-        "passed": found["value"] >= needed,
+        "passed": times["value"] >= needed,
         "prune_s": took,
         "notes": list(done.report.notes),
     }
@@ -74,15 +74,15 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES))
     parser.add_argument("--seconds", type=float, default=10.0)
-    given = parser.parse_args()
-    about: dict[str, Any] = {"criterion": "l2", "seconds": given.seconds}
+    args = parser.parse_args()
+    about: dict[str, Any] = {"criterion": "l2", "seconds": args.seconds}
     keys = [
         {"model": model, "batch": batch, "target": target}
-        for model in given.networks
-        for batch in given.batches
+        for model in args.networks
+        for batch in args.batches
         for target in TARGETS
     ]
-    rows = Rows(given.out, about).run(keys, lambda key: row_of(key, given.weights, given.seconds))
+    rows = Rows(args.out, about).run(keys, lambda key: row_of(key, args.weights, args.seconds))
     failed = [row for row in rows if not row["passed"]]
     print(f"{len(rows) - len(failed)} of {len(rows)} passed")
 

@@ -55,38 +55,38 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--lut", type=Path, default=Path("runs/lut_resnet50.json"), help="the table's place")
     parser.add_argument("--out", type=Path, default=Path("results/lut_resnet50.json"))
-    given = parser.parse_args()
-    known = json.loads(given.out.read_text()) if given.out.exists() else None
-    if given.lut.exists() != (known is not None):
-        parser.error(f"{given.lut} and {given.out} belong together, and one is missing: remove the other")
-    model, shape = network(given.model)
-    site, graph = BenchTarget.reach(batch=given.batch), build_graph(model, torch.zeros(1, *shape))
-    whole = EndToEndTimer(model, shape, site, given.seconds, SURE, TRIES)
+    args = parser.parse_args()
+    known = json.loads(args.out.read_text()) if args.out.exists() else None
+    if args.lut.exists() != (known is not None):
+        parser.error(f"{args.lut} and {args.out} belong together, and one is missing: remove the other")
+    model, shape = network(args.model)
+    site, graph = BenchTarget.reach(batch=args.batch), build_graph(model, torch.zeros(1, *shape))
+    timer = EndToEndTimer(model, shape, site, args.seconds, SURE, TRIES)
     start = time.perf_counter()
     table = build_table(
-        whole.baseline_file,
+        timer.baseline_file,
         site,
-        given.lut,
+        args.lut,
         progress=lambda done, total, text: print(f"  {done:g}/{total:g} {text}", flush=True),
     )
     build_s = known["build_s"] if known else time.perf_counter() - start
-    print(f"table of {given.model}: {build_s:.0f} s")
-    pricing = LatencyEstimator(graph, read_model(whole.baseline_file, given.batch), table)
+    print(f"table of {args.model}: {build_s:.0f} s")
+    pricing = LatencyEstimator(graph, read_model(timer.baseline_file, args.batch), table)
     predicted = pricing.on(graph)
 
     def row_of(key: Row) -> Row:
         plan = random_plan(graph, key["seed"])
         dense = compact(graph, plan)
-        found = whole.times(dense.model)._asdict()
+        result = timer.times(dense.model)._asdict()
         share = predicted.ms(dense.plan.keep) / predicted.ms()
-        return {**found, "predicted_share": share, "error": share * found["value"] - 1}
+        return {**result, "predicted_share": share, "error": share * result["value"] - 1}
 
     about: dict[str, Any] = {
-        "model": given.model, "batch": given.batch, "build_s": build_s, "predicted_whole_ms": predicted.ms(),
+        "model": args.model, "batch": args.batch, "build_s": build_s, "predicted_whole_ms": predicted.ms(),
     }  # fmt: skip
-    kept = Rows(given.out, about)
-    quiet(kept, whole, {})
-    rows = kept.run([{"seed": seed} for seed in range(given.plans)], row_of)
+    kept = Rows(args.out, about)
+    quiet(kept, timer, {})
+    rows = kept.run([{"seed": seed} for seed in range(args.plans)], row_of)
     errors = [abs(row["error"]) for row in rows]
     wholes = [predicted.ms() / row["baseline_ms"] - 1 for row in rows]
     print(

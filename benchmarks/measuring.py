@@ -48,8 +48,8 @@ def timed(
 def trained(place: Path, options: TrainPruneOptions) -> dict[str, Any]:
     """A run's summary; what is missing of the run is done first."""
     print(f"training {place}", flush=True)
-    there = (place / "config.json").exists()
-    return train_prune(place, None if there else options, resume=there)
+    present = (place / "config.json").exists()
+    return train_prune(place, None if present else options, resume=present)
 
 
 def machine() -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Rows:
         return self.rows
 
 
-def quiet(kept: Rows, whole: EndToEndTimer, of: Row) -> None:
+def quiet(kept: Rows, timer: EndToEndTimer, of: Row) -> None:
     """Let a script that goes on know how fast the baseline can be; rows that were taken under load go.
 
     Args:
@@ -100,11 +100,9 @@ def quiet(kept: Rows, whole: EndToEndTimer, of: Row) -> None:
         whole: measures them; told the fastest baseline of the rows.
         of: what its rows have in common.
     """
-    mine = [row for row in kept.rows if of.items() <= row.items()]
-    times = [
-        PairedTimes(*({"percentile": 50.0, **row}[name] for name in PairedTimes._fields)) for row in mine
-    ]
-    for one in times:
-        whole.seen(one)
-    loaded = [row for row, one in zip(mine, times, strict=True) if whole.doubt(one) > SURE]
+    own = [row for row in kept.rows if of.items() <= row.items()]
+    times = [PairedTimes(*({"percentile": 50.0, **row}[name] for name in PairedTimes._fields)) for row in own]
+    for time in times:
+        timer.seen(time)
+    loaded = [row for row, time in zip(own, times, strict=True) if timer.doubt(time) > SURE]
     kept.rows = [row for row in kept.rows if row not in loaded]

@@ -161,7 +161,7 @@ def row_of(key: Row) -> Row:
         return {"built": True, "error": f"{type(error).__name__}: {error}"}
     finished = time.perf_counter()
     original = MaskedOriginal(graph, graph.flow, done.plan, done.rewritten)
-    wanted, result = compared(original, done.model)
+    expected, result = compared(original, done.model)
     channels = sum(p.channels for p in graph.protected)
     return {
         "built": True,
@@ -173,18 +173,18 @@ def row_of(key: Row) -> Row:
         "modules": sum(1 for _ in model.modules()),
         "left_alone": [note for note in done.plan.notes if note.startswith("left alone")],
         "training_watched": not any("training" in note for note in graph.notes),
-        "apart": _apart(wanted, result),
+        "apart": _apart(expected, result),
         "flops_left": graph.flops(done.plan.keep) / max(1, graph.flops()),
         "graph_s": round(traced - started, 2),
         "cut_s": round(finished - traced, 2),
     }
 
 
-def _apart(wanted: list[Tensor], result: list[Tensor]) -> float | None:
+def _apart(expected: list[Tensor], result: list[Tensor]) -> float | None:
     """Largest difference, relative to the largest value of each output; None where shapes differ."""
-    if [t.shape for t in wanted] != [t.shape for t in result]:
+    if [t.shape for t in expected] != [t.shape for t in result]:
         return None
-    pairs = [(a.double(), b.double()) for a, b in zip(wanted, result, strict=True) if a.numel()]
+    pairs = [(a.double(), b.double()) for a, b in zip(expected, result, strict=True) if a.numel()]
     return max((float((a - b).abs().max() / a.abs().max().clamp(min=1e-6)) for a, b in pairs), default=0.0)
 
 

@@ -51,8 +51,8 @@ def row_of(key: Row, seconds: float) -> Row:
         )
     except TargetError as error:
         return {"said": str(error), "passed": True}
-    found = timed(model, done.model, shape, site, seconds)
-    return {**found, "notes": list(done.report.notes), "passed": found["high"] >= 1.0}
+    times = timed(model, done.model, shape, site, seconds)
+    return {**times, "notes": list(done.report.notes), "passed": times["high"] >= 1.0}
 
 
 def main() -> None:
@@ -63,12 +63,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/never_slower.json"))
     parser.add_argument("--count", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=4.0)
-    given = parser.parse_args()
-    about: dict[str, Any] = {"seconds": given.seconds}
-    rows = Rows(given.out, about).run(drawn(given.count), lambda key: row_of(key, given.seconds))
-    said = [row for row in rows if "said" in row]
+    args = parser.parse_args()
+    about: dict[str, Any] = {"seconds": args.seconds}
+    rows = Rows(args.out, about).run(drawn(args.count), lambda key: row_of(key, args.seconds))
+    warned = [row for row in rows if "said" in row]
     slower = [row for row in rows if not row["passed"]]
-    print(f"{len(rows)} plans: {len(slower)} slower, {len(said)} said beforehand that nothing can be gained")
+    print(
+        f"{len(rows)} plans: {len(slower)} slower, {len(warned)} said beforehand that nothing can be gained"
+    )
 
 
 if __name__ == "__main__":

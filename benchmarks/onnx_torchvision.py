@@ -74,13 +74,13 @@ def tried(key: Row, path: Path) -> Row:
             a.tobytes() == b.tobytes() for a, b in zip(before, everything, strict=True)
         )
         cut = cut_file(network, graph, random_plan(graph))
-        wanted = outputs_of(masked_file(network, graph, cut.plan), image)
+        outputs = outputs_of(masked_file(network, graph, cut.plan), image)
         ours = outputs_of(cut.file, image)
     except EdgePruneError as error:
         return {**row, "failed": str(error)[:300]}
     except Exception as error:  # a bug: the row says which
         return {**row, "failed": f"{type(error).__name__}: {str(error)[:300]}"}
-    error = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(ours, wanted, strict=True))
+    error = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(ours, outputs, strict=True))
     sizes = [sum(f.array(constant).size for constant in f.constants) for f in (file, cut.file)]
     return {
         **row,

@@ -35,26 +35,26 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--runs", type=Path, default=Path("runs/search-finetuned"))
     parser.add_argument("--out", type=Path, default=Path("results/search_finetuned.json"))
-    given = parser.parse_args()
-    searched = SearchResult.read(given.searched / "result.json")
+    args = parser.parse_args()
+    searched = SearchResult.read(args.searched / "result.json")
     shared = {
-        "model": searched.model, "data": given.data, "weights": given.weights, "target": searched.target,
-        "epochs": given.epochs, "schedule": "onecycle", "lr": 0.02, "nesterov": True,
+        "model": searched.model, "data": args.data, "weights": args.weights, "target": searched.target,
+        "epochs": args.epochs, "schedule": "onecycle", "lr": 0.02, "nesterov": True,
         "distill": False,
     }  # fmt: skip
-    asked = {
+    requested = {
         "source": searched.model,
-        "data": given.data,
-        "weights": given.weights,
+        "data": args.data,
+        "weights": args.weights,
         "target": searched.target,
         "sampler": "uniform",
         "final_calibration": 250,  # its own test accuracy is not looked at
     }
-    even = given.runs / "uniform-search"
-    if "uniform" in given.ways:
-        search(even, SearchOptions.of(asked), resume=even.exists())
+    even = args.runs / "uniform-search"
+    if "uniform" in args.ways:
+        search(even, SearchOptions.of(requested), resume=even.exists())
     own = {
-        "searched": {"plan": str(given.searched / "plan.json"), "reconstruct": "sequential"},
+        "searched": {"plan": str(args.searched / "plan.json"), "reconstruct": "sequential"},
         "uniform": {"plan": str(even / "plan.json"), "reconstruct": "sequential"},
         "l1": {"method": "l1", "prune_schedule": "one-shot", "reconstruct": "sequential"},
         "learned": {"method": "learned"},
@@ -62,7 +62,7 @@ def main() -> None:
 
     def row_of(key: Row) -> Row:
         way = key["way"]
-        summary = trained(given.runs / way, TrainPruneOptions(**shared, **own[way]))
+        summary = trained(args.runs / way, TrainPruneOptions(**shared, **own[way]))
         models = summary["models"]
         return {
             "accuracy_before": models["settled"]["accuracy"],
@@ -72,8 +72,8 @@ def main() -> None:
             "baseline_accuracy": models["baseline"]["accuracy"],
         }
 
-    about = {"model": searched.model, "target": searched.target, "epochs": given.epochs}
-    for row in Rows(given.out, about).run([{"way": way} for way in given.ways], row_of):
+    about = {"model": searched.model, "target": searched.target, "epochs": args.epochs}
+    for row in Rows(args.out, about).run([{"way": way} for way in args.ways], row_of):
         print(f"{row['way']}: {100 * row['accuracy_before']:.2f} %, then {100 * row['accuracy']:.2f} %")
 
 

@@ -103,7 +103,7 @@ def main() -> None:
     rows, note = kept["rows"], args.note or kept["note"]
     for seed in map(int, args.seeds.split(",")):
         for way in args.ways.split(","):
-            if not any((one["way"], one["seed"]) == (way, seed) for one in rows):
+            if not any((row["way"], row["seed"]) == (way, seed) for row in rows):
                 rows.append(row(way, seed, args))
                 write_json(place, {"schema": 1, "machine": machine(), "note": note, "rows": rows})
     draw(rows, PICTURES / place.with_suffix(".png").name)

@@ -73,9 +73,11 @@ class WithPlainLoop(LocalTransport):
         """As the runner answers."""
         answer = super().call(verb, arguments, on_event)
         if verb == "measure":
-            given = dict(zip(arguments[::2], arguments[1::2], strict=False))
+            options = dict(zip(arguments[::2], arguments[1::2], strict=False))
             shape = json.dumps(next(iter(answer["feed"].values())))
-            self.plain_ns.append(plain_loop(given["--model"], given["--threads"], given["--seconds"], shape))
+            self.plain_ns.append(
+                plain_loop(options["--model"], options["--threads"], options["--seconds"], shape)
+            )
         return answer
 
 
@@ -92,7 +94,7 @@ def one_run(model: Path, args: argparse.Namespace) -> dict[str, Any]:
     options = BenchOptions(load_device("cpu"), threads=args.threads, seconds=args.seconds, batch=args.batch)
     result = bench_models({"baseline": model, "pruned": model}, options=options, transport=transport)
     speedup = result["speedup"]
-    p50 = median_ms(rounds for one in result["models"].values() for rounds in one["samples_ns"])
+    p50 = median_ms(rounds for model in result["models"].values() for rounds in model["samples_ns"])
     plain = median_ms(transport.plain_ns)
     return {
         "speedup": speedup["value"],
@@ -102,7 +104,7 @@ def one_run(model: Path, args: argparse.Namespace) -> dict[str, Any]:
         "p50_ms": p50,
         "plain_p50_ms": plain,
         "p50_over_plain": p50 / plain,
-        "round_spread": {name: one["round_spread"] for name, one in result["models"].items()},
+        "round_spread": {name: model["round_spread"] for name, model in result["models"].items()},
         "busy_cores": result["device"]["fingerprint"]["busy_cores"],
         "warnings": [warning["code"] for warning in result["warnings"]],
     }
@@ -110,7 +112,7 @@ def one_run(model: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 def median_ms(rounds: Any) -> float:
     """Of the samples of all rounds, ns."""
-    return statistics.median(sample for one in rounds for sample in one) / 1e6
+    return statistics.median(sample for samples in rounds for sample in samples) / 1e6
 
 
 def verdict(runs: list[dict[str, Any]]) -> dict[str, Any]:

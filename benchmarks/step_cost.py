@@ -88,11 +88,11 @@ def measure(steps: dict[str, Step], *, rounds: int, count: int, device: str) -> 
     """Milliseconds a step, by round; kinds take turns, each other round the other way about."""
     for step in steps.values():  # warm-up: allocations, kernels chosen
         _timed(step, 2, device)
-    found: dict[str, list[float]] = {name: [] for name in steps}
+    result: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds):
         for name in list(steps)[:: 1 if number % 2 == 0 else -1]:
-            found[name].append(_timed(steps[name], count, device))
-    return found
+            result[name].append(_timed(steps[name], count, device))
+    return result
 
 
 def _timed(step: Step, count: int, device: str) -> float:
@@ -115,19 +115,19 @@ def help_times(runs: int) -> list[float] | None:
     program = str(beside) if beside.exists() else shutil.which("edgeprune")
     if program is None:
         return None
-    found = []
+    collected = []
     for _ in range(runs):
         start = time.perf_counter()
         done = subprocess.run([program, "--help"], capture_output=True, check=False)
-        found.append(time.perf_counter() - start)
+        collected.append(time.perf_counter() - start)
         if done.returncode != 0:
             return None
-    return found
+    return collected
 
 
-def ratios(found: dict[str, list[float]], name: str) -> dict[str, Any]:
+def ratios(seen: dict[str, list[float]], name: str) -> dict[str, Any]:
     """``name`` over plain, by round: median and the range of the rounds."""
-    each = [a / b for a, b in zip(found[name], found["plain"], strict=True)]
+    each = [a / b for a, b in zip(seen[name], seen["plain"], strict=True)]
     return {"median": statistics.median(each), "least": min(each), "most": max(each), "rounds": each}
 
 
@@ -151,7 +151,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     steps = {"plain": plain_step(args, precision), "pruning": pruning_step(args, precision)}
     if args.naive:
         steps["naive"] = naive_step(args, precision)
-    found = measure(steps, rounds=args.rounds, count=args.steps, device=args.device)
+    report = measure(steps, rounds=args.rounds, count=args.steps, device=args.device)
     seconds = help_times(args.help_runs)
     return {
         "schema": 1,
@@ -160,8 +160,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "model": args.model, "batch": args.batch, "precision": precision, "device": args.device,
             "rounds": args.rounds, "steps_a_round": args.steps,
         },
-        "step_ms": {k: {"median": statistics.median(each), "rounds": each} for k, each in found.items()},
-        "ratio_to_plain": {name: ratios(found, name) for name in found if name != "plain"},
+        "step_ms": {k: {"median": statistics.median(each), "rounds": each} for k, each in report.items()},
+        "ratio_to_plain": {name: ratios(report, name) for name in report if name != "plain"},
         "help_s": None if seconds is None else {"median": statistics.median(seconds), "runs": seconds},
         "help_s_reason": None if seconds is not None else "the edgeprune command does not run here",
     }  # fmt: skip

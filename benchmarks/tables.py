@@ -49,9 +49,9 @@ def machine(bench: dict[str, Any]) -> str:
 
 def run_table(name: str) -> str:
     """Baseline beside pruned, of a collected run."""
-    found = read(name)
-    bench = next(iter(found["bench"].values()))
-    summary, measured = Summary.from_dict(found["summary"]), BenchResult.from_dict(bench)
+    record = read(name)
+    bench = next(iter(record["bench"].values()))
+    summary, measured = Summary.from_dict(record["summary"]), BenchResult.from_dict(bench)
     rows = [[r.what, r.baseline, r.pruned, r.change] for r in [*size_rows(summary), *bench_rows(measured)]]
     table = markdown(["", "baseline", "pruned", "change"], rows)
     return f"{table}\n\nMeasured: {speedup_lines(measured)[0]}, on {machine(bench)}."
@@ -59,8 +59,8 @@ def run_table(name: str) -> str:
 
 def cifar_table() -> str:
     """The learned criterion on CIFAR-10."""
-    found = read("resnet56-cifar10-learned")
-    summary, options = found["summary"], found["options"]
+    record = read("resnet56-cifar10-learned")
+    summary, options = record["summary"], record["options"]
     base, pruned = summary["models"]["baseline"], summary["models"]["pruned"]
     rows = [
         ["ResNet-56, pretrained", f"{100 - 100 * base['accuracy']:.2f} %", "0 %", "0 %"],
@@ -76,9 +76,9 @@ def cifar_table() -> str:
 
 def cost_table() -> str:
     """Step ratio and start-up time."""
-    found = read("step_cost")
-    settings, machine_ = found["settings"], found["machine"]
-    steps, ratio = found["step_ms"], found["ratio_to_plain"]["pruning"]
+    record = read("step_cost")
+    settings, machine_ = record["settings"], record["machine"]
+    steps, ratio = record["step_ms"], record["ratio_to_plain"]["pruning"]
     what = f"{settings['model']}, batch {settings['batch']}, {settings['precision']}"
     rows = [
         [f"a plain training step ({what})", f"{steps['plain']['median']:.0f} ms"],
@@ -87,7 +87,7 @@ def cost_table() -> str:
             "their ratio",
             f"{ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f} over the rounds)",
         ],
-        ["`edgeprune --help`", f"{found['help_s']['median']:.2f} s"],
+        ["`edgeprune --help`", f"{record['help_s']['median']:.2f} s"],
     ]
     where = f"{machine_['cpu']}, {machine_['threads']} threads, torch {machine_['torch']}"
     return f"{markdown(['', 'median'], rows)}\n\nOn {where}."
@@ -95,29 +95,29 @@ def cost_table() -> str:
 
 def graph_table() -> str:
     """Trace, plan and compaction beside Torch-Pruning's."""
-    found = read("graph_speed")
+    record = read("graph_speed")
     rows = [
         [m["model"], f"{m['ours_s']:.2f} s", f"{m['torch_pruning_s']:.2f} s", f"{m['ratio']:.2f}"]
-        for m in found["models"]
+        for m in record["models"]
     ]
     heads = [
         "trace, choose, cut",
         "edgeprune",
-        f"Torch-Pruning {found['versions']['torch-pruning']}",
+        f"Torch-Pruning {record['versions']['torch-pruning']}",
         "ratio",
     ]
-    return f"{markdown(heads, rows)}\n\nOn {found['machine']}, torch {found['versions']['torch']}."
+    return f"{markdown(heads, rows)}\n\nOn {record['machine']}, torch {record['versions']['torch']}."
 
 
 def honesty() -> str:
     """What `bench` says of a model against itself."""
-    found = read("self_vs_self")
-    come, settings = found["verdict"], found["settings"]
+    record = read("self_vs_self")
+    come, settings = record["verdict"], record["settings"]
     ratio, least, most = (come[f"p50_over_plain{end}"] for end in ("", "_least", "_most"))
     return (
         f"A ResNet-20 against itself, {come['runs_done']} times: the interval contained 1.0 in "
         f"{come['contain_one']}, and the p50 was {ratio:.3f} of that of a plain loop over ONNX Runtime "
-        f"(median of the runs; {least:.3f} to {most:.3f}). On {found['machine']['processor']}, "
+        f"(median of the runs; {least:.3f} to {most:.3f}). On {record['machine']['processor']}, "
         f"{settings['threads']} thread, batch {settings['batch']}, by `python benchmarks/self_vs_self.py`."
     )
 
@@ -136,11 +136,11 @@ def compare_table(name: str) -> str:
     return f"{body}\n\n{what}. On {where}."
 
 
-def on_machine(found: dict[str, Any]) -> str:
+def on_machine(seen: dict[str, Any]) -> str:
     """The machine of a result, or those of its rows where each has its own."""
-    every = [found["machine"]] if "machine" in found else [row["machine"] for row in found["rows"]]
-    places = {f"{one['cpu']}, {one['cores']} cores": None for one in every}
-    versions = sorted({one["onnxruntime"] for one in every})
+    every = [seen["machine"]] if "machine" in seen else [row["machine"] for row in seen["rows"]]
+    places = {f"{item['cpu']}, {item['cores']} cores": None for item in every}
+    versions = sorted({item["onnxruntime"] for item in every})
     return f"On {' and '.join(places)}, onnxruntime {' and '.join(versions)}."
 
 
@@ -149,10 +149,10 @@ def undisturbed(row: dict[str, Any]) -> bool:
     return row.get("percentile") == 10
 
 
-def measured_on(found: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
+def measured_on(seen: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
     """The machine, and what a mark of `interval` means where there is one."""
     some = any(undisturbed(row) for row in rows)
-    return on_machine(found) + (f" Speedups with a \\* are {UNDISTURBED}" if some else "")
+    return on_machine(seen) + (f" Speedups with a \\* are {UNDISTURBED}" if some else "")
 
 
 def plain_name(model: str) -> str:
@@ -168,10 +168,10 @@ def interval(row: dict[str, Any]) -> str:
 
 def device_target_table() -> str:
     """What was asked of the device, and what was measured afterwards."""
-    found = read("device_targets")
-    models = [row["model"] for row in found["rows"]]
+    record = read("device_targets")
+    models = [row["model"] for row in record["rows"]]
     ordered = sorted(
-        found["rows"],
+        record["rows"],
         key=lambda row: (models.index(row["model"]), row["batch"], row["target"].startswith("flops")),
     )
     rows = []
@@ -181,17 +181,17 @@ def device_target_table() -> str:
         else:
             needed = f"{row['needed']:.2f}x" + ("" if row["passed"] else ", missed")
             came = [f"{row['flops_ratio']:.2f}x", interval(row), needed]
-        asked = [plain_name(row["model"]), str(row["batch"]), f"`{row['target']}`"]
-        rows.append([*asked, *came, row["machine"]["cpu"]])
+        requested = [plain_name(row["model"]), str(row["batch"]), f"`{row['target']}`"]
+        rows.append([*requested, *came, row["machine"]["cpu"]])
     heads = ["network", "batch", "asked", "fewer FLOPs", "measured speedup", "wanted at least", "processor"]
-    return f"{markdown(heads, rows)}\n\n{measured_on(found, found['rows'])}"
+    return f"{markdown(heads, rows)}\n\n{measured_on(record, record['rows'])}"
 
 
 def rivals_table() -> str:
     """Beside the best `round_to` of Torch-Pruning."""
     rows = []
-    found = read("against_round_to")
-    for row in found["rows"]:
+    record = read("against_round_to")
+    for row in record["rows"]:
         if row["side"] != "ours":
             continue
         kept = f"{percent(row['importance'])}, theirs {percent(row['importance_theirs'])}"
@@ -205,38 +205,38 @@ def rivals_table() -> str:
             ]
         )
     heads = ["network", "their best `round_to`", "ours at their", "importance kept", "speed over theirs"]
-    return f"{markdown(heads, rows)}\n\n{on_machine(found)}"
+    return f"{markdown(heads, rows)}\n\n{on_machine(record)}"
 
 
 def lut_words() -> str:
     """How well a table foretells."""
-    found = read("lut_resnet50")
-    errors = sorted(abs(row["error"]) for row in found["rows"])
+    record = read("lut_resnet50")
+    errors = sorted(abs(row["error"]) for row in record["rows"])
     return (
-        f"The table of {plain_name(found['model'])} took {found['build_s'] / 60:.1f} minutes; over "
+        f"The table of {plain_name(record['model'])} took {record['build_s'] / 60:.1f} minutes; over "
         f"{len(errors)} random plans, measured whole, it was off by {percent(statistics.median(errors))} "
-        f"(median) and {percent(errors[-1])} (worst). {on_machine(found)}"
+        f"(median) and {percent(errors[-1])} (worst). {on_machine(record)}"
     )
 
 
 def never_slower_words() -> str:
     """Random plans, and whether one was slower."""
-    found = read("never_slower")
-    rows = found["rows"]
+    record = read("never_slower")
+    rows = record["rows"]
     gained = sorted(row["value"] for row in rows if "value" in row)
     slower = sum(not row["passed"] for row in rows)
-    said, fast = sum("said" in row for row in rows), sum(undisturbed(row) for row in rows)
+    message, fast = sum("said" in row for row in rows), sum(undisturbed(row) for row in rows)
     return (
         f"Of {len(rows)} random networks, targets and criteria, {slower} came out slower than the unpruned "
-        f"network; {said} were refused beforehand because nothing could be gained; the others were "
-        f"{gained[0]:.2f} to {gained[-1]:.2f} times as fast. {on_machine(found)}"
+        f"network; {message} were refused beforehand because nothing could be gained; the others were "
+        f"{gained[0]:.2f} to {gained[-1]:.2f} times as fast. {on_machine(record)}"
         + (f" {fast} of the speedups are {UNDISTURBED}" if fast else "")
     )
 
 
 def uniform_table() -> str:
     """Pruned for time, beside uniform widths of the same time."""
-    found = read("uniform_rival")
+    record = read("uniform_rival")
     names = {
         "ours": "`--target latency=0.5`, l2",
         "uniform_faster": "uniform widths, l2: the nearest that is faster",
@@ -250,41 +250,41 @@ def uniform_table() -> str:
             percent(row["accuracy"]),
             percent(row["flops_fraction"]),
         ]
-        for name, row in found["rows"].items()
+        for name, row in record["rows"].items()
     ]
     heads = ["ResNet-56 on CIFAR-10", "measured speedup", "accuracy at once", "fine-tuned", "FLOPs left"]
-    what = f"{found['epochs']} epochs each, from {percent(found['baseline_accuracy'])}."
-    return f"{markdown(heads, rows)}\n\n{what} {measured_on(found, found['rows'].values())}"
+    what = f"{record['epochs']} epochs each, from {percent(record['baseline_accuracy'])}."
+    return f"{markdown(heads, rows)}\n\n{what} {measured_on(record, record['rows'].values())}"
 
 
 def search_table() -> str:
     """Ways of searching, means over seeds."""
-    found = read("search_resnet56")
+    record = read("search_resnet56")
     ways: dict[str, list[dict[str, Any]]] = {}
-    for row in found["rows"]:
+    for row in record["rows"]:
         ways.setdefault(strategy_of(row["sampler"], row["clusters"], row["rollback"]), []).append(row)
-    uniform = [row["uniform"] for row in found["rows"]]
-    plain = _of([one["reward"] for one in uniform], [one["test"] for one in uniform])
+    uniform = [row["uniform"] for row in record["rows"]]
+    plain = _of([item["reward"] for item in uniform], [item["test"] for item in uniform])
     rows = [["uniform ratios", "1", *plain, ""]]
     for way, runs in ways.items():
-        rewards, tests = [one["best"]["reward"] for one in runs], [one["best_test"] for one in runs]
-        seconds = statistics.mean(one["seconds_per_trial"] for one in runs)
+        rewards, tests = [run["best"]["reward"] for run in runs], [run["best_test"] for run in runs]
+        seconds = statistics.mean(run["seconds_per_trial"] for run in runs)
         rows.append([way, str(len(runs[0]["trials"])), *_of(rewards, tests), f"{seconds:.2f} s"])
-    one, seeds = found["rows"][0], len({row["seed"] for row in found["rows"]})
+    item, seeds = record["rows"][0], len({row["seed"] for row in record["rows"]})
     what = (
-        f"{one['model']} on {one['data']}, {one['target']}, without any training; the unpruned network has "
-        f"{percent(one['baseline']['reward'])} and {percent(one['baseline']['test'])} (its weights have "
+        f"{item['model']} on {item['data']}, {item['target']}, without any training; the unpruned network has "
+        f"{percent(item['baseline']['reward'])} and {percent(item['baseline']['test'])} (its weights have "
         "seen the held-out images in their own training, so only the test images are new to it). Means and "
-        f"ranges over {seeds} seed{'s' * (seeds > 1)}; channels by {one['criterion']}, layers fitted by "
-        f"{one['reconstruct']} in the search, and in sequence for the test images."
+        f"ranges over {seeds} seed{'s' * (seeds > 1)}; channels by {item['criterion']}, layers fitted by "
+        f"{item['reconstruct']} in the search, and in sequence for the test images."
     )
-    heads = ["way", "policies", f"{one['images']:,} held-out images", "test images", "a policy"]
-    return f"{markdown(heads, rows)}\n\n{what} {on_machine(found)} {found.get('note', '')}".rstrip()
+    heads = ["way", "policies", f"{item['images']:,} held-out images", "test images", "a policy"]
+    return f"{markdown(heads, rows)}\n\n{what} {on_machine(record)} {record.get('note', '')}".rstrip()
 
 
 def finetuned_table() -> str:
     """The best policy beside other ways, all trained alike."""
-    found = read("search_finetuned")
+    record = read("search_finetuned")
     names = {
         "searched": "`search`, the best policy", "uniform": "uniform ratios",
         "l1": "l1 over all layers", "learned": "learned",
@@ -297,12 +297,12 @@ def finetuned_table() -> str:
             percent(row["params_fraction"]),
             percent(row["flops_fraction"]),
         ]
-        for row in found["rows"]
+        for row in record["rows"]
     ]
     heads = ["way", "accuracy at once", "fine-tuned", "parameters left", "FLOPs left"]
-    base = percent(found["rows"][0]["baseline_accuracy"])
-    what = f"{found['model']}, {found['epochs']} epochs each, from {base}."
-    return f"{markdown(heads, rows)}\n\n{what} {on_machine(found)}"
+    base = percent(record["rows"][0]["baseline_accuracy"])
+    what = f"{record['model']}, {record['epochs']} epochs each, from {base}."
+    return f"{markdown(heads, rows)}\n\n{what} {on_machine(record)}"
 
 
 def onnx_table() -> str:

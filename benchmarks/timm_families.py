@@ -83,8 +83,8 @@ def examine(name: str) -> dict[str, Any]:
     done = compact(graph, random_plan(graph))
     seconds = time.perf_counter() - started
     with torch.no_grad():
-        expected, found = tensors_in(mask(graph, done.plan)(image)), tensors_in(done.model(image))
-    error = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(expected, found, strict=True))
+        expected, result = tensors_in(mask(graph, done.plan)(image)), tensors_in(done.model(image))
+    error = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(expected, result, strict=True))
     made = [graph.param_axes[key] for key in graph.flow.outputs.items()]
     return {
         "model": name,

@@ -83,9 +83,9 @@ def row_of(key: Row) -> Row:
         folder = Path(scratch)
         network = Yolo(f"{key['name']}.yaml")
         data = made_up_data(folder / "data", network.task)
-        whole = network.model.float()
-        before = flops_of(whole)
-        result = edgeprune.prune(whole, torch.zeros(1, 3, SIDE, SIDE), target="flops=0.5")
+        original = network.model.float()
+        before = flops_of(original)
+        result = edgeprune.prune(original, torch.zeros(1, 3, SIDE, SIDE), target="flops=0.5")
         pruned = result.model
         trained = Yolo(f"{key['name']}.yaml")
         trained.train(
@@ -99,11 +99,11 @@ def row_of(key: Row) -> Row:
         )
         return {
             "ultralytics": version("ultralytics"),
-            "class_kept": type(again) is type(whole),
+            "class_kept": type(again) is type(original),
             "flops_left": flops_of(pruned) / before,
             "flops_left_after_training": flops_of(again) / before,
             "params_left": sum(p.numel() for p in again.parameters())
-            / sum(p.numel() for p in whole.parameters()),
+            / sum(p.numel() for p in original.parameters()),
             "weights_moved": moved,
             "rewritten": len(result.report.rewritten),
         }

@@ -37,7 +37,7 @@ def uniform(graph: Graph, share: float) -> Plan:
     return Plan.of(graph, keep)
 
 
-def times_of(graph: Graph, whole: EndToEndTimer, kept: Path) -> dict[str, float]:
+def times_of(graph: Graph, timer: EndToEndTimer, kept: Path) -> dict[str, float]:
     """The measured share of the baseline's time of every uniform plan; those in the file ``kept`` are known.
 
     All are measured: time is no rising function of the widths, since a device likes some of them better.
@@ -45,16 +45,16 @@ def times_of(graph: Graph, whole: EndToEndTimer, kept: Path) -> dict[str, float]
     known: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
     for share in SHARES:
         if str(share) not in known:
-            known[str(share)] = whole.measure(graph, uniform(graph, share)).share
+            known[str(share)] = timer.measure(graph, uniform(graph, share)).share
             print(f"  uniform {share}: {known[str(share)]:.3f} of the time", flush=True)
             write_json(kept, known)
     return known
 
 
-def nearest(times: dict[str, float], wanted: float) -> dict[str, float]:
+def nearest(times: dict[str, float], expected: float) -> dict[str, float]:
     """The shares of the plans next to that time on either side."""
-    faster = [share for share in times if times[share] <= wanted]
-    slower = [share for share in times if times[share] > wanted]
+    faster = [share for share in times if times[share] <= expected]
+    slower = [share for share in times if times[share] > expected]
     return {
         "uniform_faster": float(max(faster, key=times.__getitem__)),
         "uniform_slower": float(min(slower, key=times.__getitem__)),
@@ -73,43 +73,43 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--runs", type=Path, default=Path("runs/uniform-rival"))
     parser.add_argument("--out", type=Path, default=Path("results/uniform_rival.json"))
-    given = parser.parse_args()
+    args = parser.parse_args()
     options = TrainPruneOptions(
-        model=given.model, data=given.data, weights=given.weights, epochs=given.epochs, schedule="onecycle",
+        model=args.model, data=args.data, weights=args.weights, epochs=args.epochs, schedule="onecycle",
         lr=0.02, nesterov=True,
     )  # fmt: skip
-    best = {"method": "l2", "prune_schedule": "one-shot", "target": given.target}
-    summary = {"ours": trained(given.runs / "ours", TrainPruneOptions(**{**vars(options), **best}))}
-    ours = Run.open(given.runs / "ours")
+    best = {"method": "l2", "prune_schedule": "one-shot", "target": args.target}
+    summary = {"ours": trained(args.runs / "ours", TrainPruneOptions(**{**vars(options), **best}))}
+    ours = Run.open(args.runs / "ours")
     baseline, shape, site = ours.load("baseline"), tuple(ours.config["input_shape"]), BenchTarget.reach()
     graph = build_graph(baseline, torch.zeros(1, *shape))
-    times = times_of(graph, EndToEndTimer(baseline, shape, site), given.runs / "times.json")
+    times = times_of(graph, EndToEndTimer(baseline, shape, site), args.runs / "times.json")
     for name, share in nearest(times, summary["ours"]["target"]["got_fraction"]).items():
-        plan_file = given.runs / f"{name}.json"
+        plan_file = args.runs / f"{name}.json"
         write_json(plan_file, uniform(graph, share).to_dict(graph))
         rival = TrainPruneOptions(**{**vars(options), "plan": str(plan_file)})
-        summary[name] = trained(given.runs / name, rival)
-    models = {name: Run.open(given.runs / name).load() for name in summary}
+        summary[name] = trained(args.runs / name, rival)
+    models = {name: Run.open(args.runs / name).load() for name in summary}
     rows = {
         name: {
-            "accuracy": found["models"]["pruned"]["accuracy"],
-            "accuracy_before": found["models"]["settled"]["accuracy"],
-            "flops_fraction": found["flops_fraction"],
-            "params_fraction": found["params_fraction"],
+            "accuracy": result["models"]["pruned"]["accuracy"],
+            "accuracy_before": result["models"]["settled"]["accuracy"],
+            "flops_fraction": result["flops_fraction"],
+            "params_fraction": result["params_fraction"],
             **timed(baseline, models[name], shape, site, 10.0),
         }
-        for name, found in summary.items()
+        for name, result in summary.items()
     }
     result = {
         "schema": 1,
         "machine": machine(),
-        "epochs": given.epochs,
+        "epochs": args.epochs,
         "baseline_accuracy": summary["ours"]["models"]["baseline"]["accuracy"],
         "rows": rows,
         "uniform_times": times,
         "passed": all(rows["ours"]["accuracy"] >= row["accuracy"] for row in rows.values()),
     }
-    write_json(given.out, result)
+    write_json(args.out, result)
     print(json.dumps(result, indent=2))
 
 

@@ -157,7 +157,7 @@ def test_what_cannot_be_saved_or_loaded_says_so(x: torch.Tensor, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "message"),
     [
         ("os:system", "only torch and torchvision are looked up"),
         ("torch:load", "no tensor operation"),
@@ -167,7 +167,7 @@ def test_what_cannot_be_saved_or_loaded_says_so(x: torch.Tensor, tmp_path: Path)
     ],
 )
 def test_a_saved_file_cannot_name_foreign_code(
-    target: str, said: str, x: torch.Tensor, tmp_path: Path
+    target: str, message: str, x: torch.Tensor, tmp_path: Path
 ) -> None:
     """The metadata is data: a function that is no tensor operation is refused, not called."""
     import json
@@ -180,12 +180,12 @@ def test_a_saved_file_cannot_name_foreign_code(
         record = json.loads(handle.metadata()["edgeprune"])
     next(n for n in record["nodes"] if n["op"] == "call_function")["target"] = target
     save_file(load_file(str(path)), str(path), {"edgeprune": json.dumps(record)})
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         edgeprune.load(path)
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "said"),
+    ("call", "error", "message"),
     [
         (lambda m, x: edgeprune.prune(m, x, target="flops=0"), TargetError, "outside (0, 1]"),
         (lambda m, x: edgeprune.prune(m, x, target="flops=0.01"), TargetError, "the least that can remain"),
@@ -195,10 +195,10 @@ def test_a_saved_file_cannot_name_foreign_code(
         (lambda m, x: edgeprune.prune(m, x[:, :2]), TraceError, "does not run on the example"),
     ],
 )
-def test_mistakes(call: object, error: type[EdgePruneError], said: str, x: torch.Tensor) -> None:
+def test_mistakes(call: object, error: type[EdgePruneError], message: str, x: torch.Tensor) -> None:
     with pytest.raises(error) as caught:
         call(Small().eval(), x)  # type: ignore[operator]
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -293,10 +293,10 @@ def test_a_place_that_is_no_path(place: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(28, "the disk is full"), (30, "read-only"), (5, "Input/output")]
+    ("number", "message"), [(28, "the disk is full"), (30, "read-only"), (5, "Input/output")]
 )
 def test_a_disk_that_refuses_keeps_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
 ) -> None:
     model = edgeprune.prune(
         nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)), torch.zeros(1, 3, 8, 8)
@@ -308,7 +308,7 @@ def test_a_disk_that_refuses_keeps_the_old_file(
         raise OSError(number, "refused")
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    with pytest.raises(EdgePruneError, match=said) as error:
+    with pytest.raises(EdgePruneError, match=message) as error:
         edgeprune.save(model, place)
     assert "\n" not in str(error.value)
     assert place.read_bytes() == before and list(tmp_path.iterdir()) == [place]

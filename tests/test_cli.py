@@ -55,7 +55,7 @@ def test_every_help_has_an_example(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["train-prune", "--model", "resnet2O"], "did you mean 'resnet20'"),
         (["train-prune", "--method", "magic"], "known: "),
@@ -89,14 +89,14 @@ def test_every_help_has_an_example(name: str) -> None:
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
-    args: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    args: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, err = run(*args)
     assert code == 1
     assert out == ""
     lines = err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ") and said in lines[0]
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
     assert list(tmp_path.iterdir()) == []
 
 

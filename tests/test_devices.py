@@ -151,11 +151,11 @@ def test_profile_that_is_not_right(profile: dict, message: str) -> None:
 def test_detect_by_the_device_tree(name: str) -> None:
     board = BOARDS[name]
     soc = board.compatible[-1].split(",")[1] if board.driver else None
-    whole = seen(model=board.model, compatible=list(board.compatible), soc=soc, l4t=board.l4t)
-    for facts in (whole, {**whole, "compatible": []}, {**whole, "compatible": [], "soc": None}):
-        found = detect(facts)
-        assert found is not None
-        assert found.name == name
+    original = seen(model=board.model, compatible=list(board.compatible), soc=soc, l4t=board.l4t)
+    for facts in (original, {**original, "compatible": []}, {**original, "compatible": [], "soc": None}):
+        device = detect(facts)
+        assert device is not None
+        assert device.name == name
 
 
 # Modules on carriers of other makers, whose names say little: the part number counts.
@@ -174,9 +174,9 @@ def test_detect_by_the_device_tree(name: str) -> None:
     ],
 )
 def test_detect_by_the_part_number(compatible: str, name: str) -> None:
-    found = detect(seen(model="A Carrier", compatible=[compatible, "nvidia,tegraXXX"]))
-    assert found is not None
-    assert found.name == name
+    device = detect(seen(model="A Carrier", compatible=[compatible, "nvidia,tegraXXX"]))
+    assert device is not None
+    assert device.name == name
 
 
 @pytest.mark.parametrize(
@@ -192,15 +192,15 @@ def test_detect_by_the_part_number(compatible: str, name: str) -> None:
     ],
 )
 def test_detect_of_others(facts: dict, name: str | None) -> None:
-    found = detect(seen(**facts))
-    assert (found.name if found else None) == name
+    device = detect(seen(**facts))
+    assert (device.name if device else None) == name
 
 
 NANO = {"model": "NVIDIA Jetson Nano Developer Kit", "soc": "tegra210"}
 
 
 @pytest.mark.parametrize(
-    ("asked", "facts", "name"),
+    ("requested", "facts", "name"),
     [
         ("jetson", NANO, "jetson-nano"),
         ("auto", NANO, "jetson-nano"),
@@ -212,12 +212,12 @@ NANO = {"model": "NVIDIA Jetson Nano Developer Kit", "soc": "tegra210"}
         ("x86-nvidia", {"gpus": [{"name": "Card"}]}, "x86-nvidia"),
     ],
 )
-def test_resolve(asked: str, facts: dict, name: str) -> None:
-    assert resolve(asked, seen(**facts)).name == name
+def test_resolve(requested: str, facts: dict, name: str) -> None:
+    assert resolve(requested, seen(**facts)).name == name
 
 
 @pytest.mark.parametrize(
-    ("asked", "facts", "message"),
+    ("requested", "facts", "message"),
     [
         ("jetson", {}, "not a Jetson but a machine without a device tree .*--device cpu"),
         (
@@ -234,9 +234,9 @@ def test_resolve(asked: str, facts: dict, name: str) -> None:
         ("jetson", {"model": "Odd"}, "no profile is for Odd"),
     ],
 )
-def test_resolve_that_fails(asked: str, facts: dict, message: str) -> None:
+def test_resolve_that_fails(requested: str, facts: dict, message: str) -> None:
     with pytest.raises(BenchError, match=message):
-        resolve(asked, seen(**facts))
+        resolve(requested, seen(**facts))
 
 
 CONTRADICTED = [

@@ -46,12 +46,12 @@ def images() -> dict[str, Path]:
 
 def runs() -> list[tuple[str, list[str]]]:
     """(image, words after it) of each `docker run`."""
-    found = []
+    collected = []
     for words in commands("docker", DOCKER / "README.md"):
         if words[1] == "run":
             image = next(word for word in words[2:] if word in images())
-            found.append((image, words[words.index(image) + 1 :]))
-    return found
+            collected.append((image, words[words.index(image) + 1 :]))
+    return collected
 
 
 def ids(path: Path) -> str:
@@ -64,10 +64,10 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=ids)
 def test_instructions_are_known_and_start_from_an_image(path: Path) -> None:
-    found = instructions(path)
-    assert {word for word, _ in found} <= KNOWN
-    assert next(word for word, _ in found if word != "ARG") == "FROM"
-    for word, rest in found:
+    steps = instructions(path)
+    assert {word for word, _ in steps} <= KNOWN
+    assert next(word for word, _ in steps if word != "ARG") == "FROM"
+    for word, rest in steps:
         if word in ("ENTRYPOINT", "CMD"):
             assert rest.startswith('["') and rest.endswith('"]')  # no shell between docker and the program
 
@@ -89,8 +89,8 @@ def test_everything_that_the_build_needs_is_copied(path: Path) -> None:
         word == "RUN" and re.search(r"pip install .*'?\.(\[|'| |$)", rest)
         for word, rest in instructions(path)
     )
-    wanted = {"pyproject.toml", "README.md", "edgeprune", "deploy", "profiles"}
-    assert not installs or wanted <= copied
+    expected = {"pyproject.toml", "README.md", "edgeprune", "deploy", "profiles"}
+    assert not installs or expected <= copied
     assert installs or copied == {"deploy/edgeprune_target"}
 
 
@@ -143,9 +143,9 @@ def test_run_commands_are_ones_that_the_program_takes(image: str, words: list[st
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_edgeprune_commands_are_ones_that_it_takes(page: Path) -> None:
-    found = commands("edgeprune", page)
-    assert found
-    for words in found:
+    lines = commands("edgeprune", page)
+    assert lines
+    for words in lines:
         main.commands[words[1]].make_context(words[1], words[2:])
 
 

@@ -197,7 +197,7 @@ def test_one_run_uses_everything_from_outside(
     assert len(plans) == 2
     assert "inside" in [group["name"] for group in plans[0]["groups"]]  # which lies before the operation
     kept = [group["kept"] for group in plans[0]["groups"]]
-    assert any(len(one) > 1 for one in kept) and all(one == list(range(len(one))) for one in kept)
+    assert any(len(item) > 1 for item in kept) and all(item == list(range(len(item))) for item in kept)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert any("toy_steps" in line for line in lines) and any("val_toy_error" in line for line in lines)
     again = train_prune(tmp_path / "run", resume=True)
@@ -207,7 +207,7 @@ def test_one_run_uses_everything_from_outside(
 
 def _export_and_measure(run: Path) -> None:
     record = backends.export_run(run, to=["toy"], images=8)
-    made = {(one["backend"], one["model"]): one for one in record["artifacts"]}
+    made = {(artifact["backend"], artifact["model"]): artifact for artifact in record["artifacts"]}
     assert set(made) == {(backend, model) for backend in ("onnx", "toy") for model in backends.MODELS}
     toy = made["toy", "pruned"]
     assert (toy["file"], toy["details"], toy["parity"]) == ("pruned.toy", {"turned": True}, None)

@@ -265,13 +265,13 @@ COMMANDS: dict[str, Callable[[str], list[str]]] = {
 def test_a_run_folder_imports_nothing(
     what: str, tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    factory, said = FACTORIES[what]
+    factory, message = FACTORIES[what]
     run = hostile_run(tmp_path / "run", factory, mark)
     monkeypatch.chdir(run)  # where a module of the folder would be found
     for which in ("baseline", "pruned"):
-        with pytest.raises(EdgePruneError, match=said):
+        with pytest.raises(EdgePruneError, match=message):
             edgeprune.load(run, which)
-    assert said in refused("inspect", str(run))
+    assert message in refused("inspect", str(run))
     assert not mark.exists()
 
 
@@ -426,15 +426,20 @@ def test_a_record_that_names_files_elsewhere(tmp_path: Path, mark: Path) -> None
     from edgeprune.runs.run import Run
 
     (run / "export" / "export.json").write_text(json.dumps({"schema": 1, "models": models}))
-    said = verification._export(Run.open(run))
-    assert isinstance(said, str) and "export.json: `models.pruned.file` must be text matching regex" in said
+    message = verification._export(Run.open(run))
+    assert (
+        isinstance(message, str)
+        and "export.json: `models.pruned.file` must be text matching regex" in message
+    )
     artifacts = [
         {**of_model, "backend": "onnx", "precision": "fp32", "model": name, "skipped_because": None}
         for name, of_model in models.items()
     ]
     (run / "export" / "export.json").write_text(json.dumps({"schema": 2, "artifacts": artifacts}))
-    said = verification._export(Run.open(run))
-    assert isinstance(said, str) and "export.json: `artifacts[1].file` must be text matching regex" in said
+    message = verification._export(Run.open(run))
+    assert (
+        isinstance(message, str) and "export.json: `artifacts[1].file` must be text matching regex" in message
+    )
 
 
 @pytest.mark.parametrize(
@@ -458,7 +463,7 @@ def test_a_stored_storage_is_asked_for_again(
 @pytest.mark.parametrize("kind", ["search", "compare"])
 def test_a_folder_of_many_runs_names_a_factory_or_a_host(kind: str, tmp_path: Path, mark: Path) -> None:
     host = {"name": "board", "python": None, "folder": None, "ssh_options": [f"ProxyCommand=touch {mark}"]}
-    for number, (training, said) in enumerate(
+    for number, (training, message) in enumerate(
         [({"model": "os:system"}, "--trust os"), ({"model": "resnet8", "host": host}, "--host board")]
     ):
         folder = tmp_path / f"{kind}{number}"
@@ -466,7 +471,7 @@ def test_a_folder_of_many_runs_names_a_factory_or_a_host(kind: str, tmp_path: Pa
         stored: dict[str, Any] = {"schema": 1, "source": "resnet8", "training": training}
         more = {"storage": None} if kind == "search" else {"methods": ["l1"], "moments": [], "seeds": 1}
         (folder / f"{kind}.json").write_text(json.dumps(stored | more))
-        assert said in refused(kind, "--out", str(folder), "--resume")
+        assert message in refused(kind, "--out", str(folder), "--resume")
     assert not mark.exists()
 
 

@@ -85,14 +85,14 @@ def state_of(model: nn.Module) -> list[Any]:
     return [*attributes, *((name, id(t), t.tolist()) for name, t in model.state_dict(keep_vars=True).items())]
 
 
-def assert_refused(path: Path, said: str = "") -> None:
+def assert_refused(path: Path, message: str = "") -> None:
     net = Net()
     before = state_of(net)
     with pytest.raises(EdgePruneError) as refused:
         edgeprune.load(path, into=net)
     text = str(refused.value)
     assert "\n" not in text and text.isprintable() and len(text) < 600, text
-    assert said in text
+    assert message in text
     assert state_of(net) == before
     assert not (path.parent / "ran").exists()
 
@@ -132,7 +132,7 @@ def group(**fields: Any) -> Edit:
     return lambda record, tensors: record["steps"][0]["plan"]["groups"][0].update(fields)
 
 
-def given(value: Any) -> Edit:
+def edit_to(value: Any) -> Edit:
     """Another example."""
     return put("steps", 0, "inputs", value=[value])
 
@@ -246,22 +246,22 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
     "one plan less": (drop("steps", 1), "does not fit this Net"),
     # the example
     "no example": (put("steps", 0, "inputs", value=[]), "length >= 1"),
-    "an example that does not fit": (given(tensor(1, 5)), "plan 1: "),
-    "an example of terabytes": (given(tensor(10**6, 3, 10**6, 8)), "more than 268,435,456 values"),
-    "an example of a negative size": (given(tensor(1, 3, -8, 8)), ">= 0"),
-    "an example of no size": (given(tensor(0, 3, 8, 8)), ""),
-    "an example of many axes": (given(tensor(*[1] * 40)), "length <= 16"),
-    "a type of torch that is none": (given(tensor(1, 3, 8, 8, dtype="load")), "Invalid enum value"),
-    "a dunder for a type": (given(tensor(1, 3, 8, 8, dtype="__class__")), "Invalid enum value"),
-    "an endless type": (given(tensor(1, 3, 8, 8, dtype="x" * 5000)), "Invalid enum value"),
-    "an escape for a kind": (given({"kind": "\x1b[2J\nerror: x", "value": 1}), "Invalid value"),
-    "a pickle for an example": (given({"kind": "pickle", "value": "gASVCg"}), "Invalid value"),
-    "an example without a kind": (given({"shape": [1, 3, 8, 8], "dtype": "float32"}), "is missing"),
-    "an example of integers": (given(tensor(1, 3, 8, 8, dtype="int64")), "plan 1: "),
-    "a text for an example": (given({"kind": "plain", "value": "/etc/passwd"}), "plan 1: "),
-    "a dict for an example": (given({"kind": "dict", "items": {"__class__": tensor(1)}}), "plan 1: "),
-    "an object for an example": (given({"kind": "object", "name": "os.system"}), "which no file can hold"),
-    "a huge number for an example": (given({"kind": "plain", "value": 10**20}), ""),
+    "an example that does not fit": (edit_to(tensor(1, 5)), "plan 1: "),
+    "an example of terabytes": (edit_to(tensor(10**6, 3, 10**6, 8)), "more than 268,435,456 values"),
+    "an example of a negative size": (edit_to(tensor(1, 3, -8, 8)), ">= 0"),
+    "an example of no size": (edit_to(tensor(0, 3, 8, 8)), ""),
+    "an example of many axes": (edit_to(tensor(*[1] * 40)), "length <= 16"),
+    "a type of torch that is none": (edit_to(tensor(1, 3, 8, 8, dtype="load")), "Invalid enum value"),
+    "a dunder for a type": (edit_to(tensor(1, 3, 8, 8, dtype="__class__")), "Invalid enum value"),
+    "an endless type": (edit_to(tensor(1, 3, 8, 8, dtype="x" * 5000)), "Invalid enum value"),
+    "an escape for a kind": (edit_to({"kind": "\x1b[2J\nerror: x", "value": 1}), "Invalid value"),
+    "a pickle for an example": (edit_to({"kind": "pickle", "value": "gASVCg"}), "Invalid value"),
+    "an example without a kind": (edit_to({"shape": [1, 3, 8, 8], "dtype": "float32"}), "is missing"),
+    "an example of integers": (edit_to(tensor(1, 3, 8, 8, dtype="int64")), "plan 1: "),
+    "a text for an example": (edit_to({"kind": "plain", "value": "/etc/passwd"}), "plan 1: "),
+    "a dict for an example": (edit_to({"kind": "dict", "items": {"__class__": tensor(1)}}), "plan 1: "),
+    "an object for an example": (edit_to({"kind": "object", "name": "os.system"}), "which no file can hold"),
+    "a huge number for an example": (edit_to({"kind": "plain", "value": 10**20}), ""),
     "too many inputs": (lambda r, t: r["steps"][0]["inputs"].extend([tensor(1)] * 5), "plan 1: "),
     "an unknown layer left alone": (put("steps", 0, "ignore", value=["nowhere"]), "plan 1: no layer 'nowhere'"),
     "a dunder left alone": (put("steps", 0, "ignore", value=["__class__"]), "plan 1: "),
@@ -345,16 +345,16 @@ def test_a_file_of_plans_runs_and_changes_nothing(
     what: str, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    edit, said = HOSTILE[what]
-    assert_refused(rewritten(saved, tmp_path / "hostile.safetensors", edit), said)
+    edit, message = HOSTILE[what]
+    assert_refused(rewritten(saved, tmp_path / "hostile.safetensors", edit), message)
     assert [item.name for item in tmp_path.iterdir()] == ["hostile.safetensors"]
 
 
 def test_the_same_file_unchanged_loads(saved: Path, tmp_path: Path) -> None:
     path = rewritten(saved, tmp_path / "same.safetensors", lambda record, tensors: None)
     x = torch.randn(2, 3, 8, 8)
-    wanted, again = edgeprune.load(saved, into=Net()), edgeprune.load(path, into=Net())
-    assert torch.equal(wanted(x), again(x))
+    expected, again = edgeprune.load(saved, into=Net()), edgeprune.load(path, into=Net())
+    assert torch.equal(expected(x), again(x))
     assert again.width == again.first.out_channels < 8  # type: ignore[union-attr]
 
 

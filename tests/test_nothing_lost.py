@@ -118,7 +118,7 @@ def test_a_baseline_is_trained_once(
     stopped(out, short)
     trained = (out / "baseline.safetensors").read_bytes()
     (out / "baseline.safetensors").unlink()
-    told: list[str] = []
+    events: list[str] = []
     first = held(out)
     first.__enter__()
 
@@ -127,8 +127,8 @@ def test_a_baseline_is_trained_once(
         first.__exit__(None, None, None)
 
     monkeypatch.setattr("edgeprune.files.locks.time.sleep", finish)
-    train_baseline(out, lambda done, total, text: told.append(text), wait=True)
-    assert len(told) == 1 and told[0].startswith("baseline: waiting for process ")
+    train_baseline(out, lambda done, total, text: events.append(text), wait=True)
+    assert len(events) == 1 and events[0].startswith("baseline: waiting for process ")
     assert (out / "baseline.safetensors").read_bytes() == trained
 
 
@@ -203,16 +203,16 @@ def refuse(number: int) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(28, "the disk is full"), (5, "Input/output"), (30, "read-only")]
+    ("number", "message"), [(28, "the disk is full"), (5, "Input/output"), (30, "read-only")]
 )
 def test_a_disk_that_refuses_tensorboard(
-    tmp_path: Path, short: TrainPruneOptions, number: int, said: str, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, short: TrainPruneOptions, number: int, message: str, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     name = "tensorboard.compat.tensorflow_stub.io.gfile.LocalFileSystem.append"
     for method in ("append", "write"):
         monkeypatch.setattr(name.replace("append", method), refuse(number))
-    with pytest.raises(StorageError, match=f"cannot write .*tensorboard: .*{said}"):
+    with pytest.raises(StorageError, match=f"cannot write .*tensorboard: .*{message}"):
         train_prune(tmp_path / "r", short)
     assert "Traceback" not in capfd.readouterr().err
 
@@ -232,9 +232,9 @@ def test_a_full_disk_with_force_keeps_the_old_run(
         return real(self, content)
 
     monkeypatch.setattr(Path, "write_bytes", write)
-    given = replace(short, weights=str(weights), baseline_epochs=None)
+    options = replace(short, weights=str(weights), baseline_epochs=None)
     with pytest.raises(StorageError, match="r/.*: the disk is full") as error:
-        train_prune(tmp_path / "r", given, force=True)
+        train_prune(tmp_path / "r", options, force=True)
     assert ".part" not in str(error.value)
     assert everything(tmp_path) == before
 

@@ -13,6 +13,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLACES = ("edgeprune", "deploy/edgeprune_target")
+NAMED = (
+    *PLACES,
+    "deploy",
+    "tests",
+    "benchmarks",
+    "examples",
+    "docs",
+)  # places of code whose names say what they hold
 # Names that say nothing of what they hold (docs/glossary.md); "whole" and "settle" had seven and four meanings.
 EMPTY = {
     "asked", "found", "given", "mine", "one", "said", "stuff", "tell", "there", "thing", "things", "told", "wanted",
@@ -138,16 +146,18 @@ NO_VERBS = frozenset(
 )
 
 
+def nameless(path: Path) -> list[str]:
+    """Return the names of a module that say nothing of what they hold, one line each."""
+    names = empty_names(ast.parse(path.read_text()))
+    return [f"{path}:{line}: the name {name!r} says nothing of what it holds" for line, name in names]
+
+
 def findings(path: Path) -> list[str]:
-    """Return what there is to mend in a module, one line each."""
+    """Return what there is to mend in a module's docstrings, one line each."""
     tree = ast.parse(path.read_text())
     # The docstring of a command is the text of its --help.
     without_args = [] if "cli" in path.parts else unexplained(tree)
     return [
-        *(
-            f"{path}:{line}: the name {name!r} says nothing of what it holds"
-            for line, name in empty_names(tree)
-        ),
         *(f"{path}:{line}: {name} has three parameters or more and no Args" for line, name in without_args),
         *(f"{path}:{line}: begin with a verb: {text}" for line, text in verbless(tree)),
     ]
@@ -158,11 +168,17 @@ def modules(places: tuple[str, ...] = PLACES) -> list[Path]:
     return sorted(path for place in places for path in Path(ROOT, place).rglob("*.py"))
 
 
+@pytest.mark.parametrize("place", NAMED)
+def test_names_say_what_they_hold(place: str) -> None:
+    assert [line for path in modules((place,)) for line in nameless(path)] == []
+
+
 @pytest.mark.parametrize("place", PLACES)
-def test_names_and_docstrings(place: str) -> None:
+def test_docstrings(place: str) -> None:
     assert [line for path in modules((place,)) for line in findings(path)] == []
 
 
 if __name__ == "__main__":
     for module in modules(tuple(sys.argv[1:]) or PLACES):
-        print("\n".join(findings(module)), end="\n" if findings(module) else "")
+        for line in (*nameless(module), *findings(module)):
+            print(line)

@@ -28,8 +28,10 @@ def test_files_and_record(stub: StubRun) -> None:
     assert json.loads((folder / "export.json").read_text()) == record.to_dict()
     assert record["schema"] == 2 and record["settings"] == {"opset": 18, "images": 70}
     assert record["input"]["shape"] == ["batch", 3, 32, 32] and record["output"]["shape"] == ["batch", 10]
-    assert [(one["backend"], one["precision"]) for one in record["artifacts"]] == [("onnx", "fp32")] * 2
-    artifacts = {one["model"]: one for one in record["artifacts"]}
+    assert [(artifact["backend"], artifact["precision"]) for artifact in record["artifacts"]] == [
+        ("onnx", "fp32")
+    ] * 2
+    artifacts = {artifact["model"]: artifact for artifact in record["artifacts"]}
     for name, params in [("baseline", 112 + 8 + 36010), ("pruned", 1930)]:
         model, content = artifacts[name], (folder / f"{name}.onnx").read_bytes()
         assert (model["sha256"], model["size_bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
@@ -43,9 +45,9 @@ def test_tensorrt_without_cuda_is_a_reason_and_no_error(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     record = export_run(stub.path, to=["tensorrt"], images=8)
-    engines = [one for one in record["artifacts"] if one["backend"] == "tensorrt"]
-    assert [one["file"] for one in engines] == [None, None]
-    assert all("no CUDA device" in one["skipped_because"] for one in engines)
+    engines = [artifact for artifact in record["artifacts"] if artifact["backend"] == "tensorrt"]
+    assert [engine["file"] for engine in engines] == [None, None]
+    assert all("no CUDA device" in engine["skipped_because"] for engine in engines)
 
 
 def test_an_export_that_disagrees_leaves_nothing(stub: StubRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,10 +149,10 @@ def test_a_run_that_goes_away_is_not_made_anew(stub: StubRun, tmp_path: Path, do
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(28, "the disk is full"), (30, "read-only"), (5, "Input/output")]
+    ("number", "message"), [(28, "the disk is full"), (30, "read-only"), (5, "Input/output")]
 )
 def test_a_disk_that_refuses_leaves_an_earlier_export(
-    stub: StubRun, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+    stub: StubRun, monkeypatch: pytest.MonkeyPatch, number: int, message: str
 ) -> None:
     export_run(stub.path, images=8)
     before = {path.name: path.read_bytes() for path in (stub.path / "export").iterdir()}
@@ -162,7 +164,7 @@ def test_a_disk_that_refuses_leaves_an_earlier_export(
         return real(self, content)
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    with pytest.raises(StorageError, match=said) as error:
+    with pytest.raises(StorageError, match=message) as error:
         export_run(stub.path, images=8)
     assert "\n" not in str(error.value)
     assert {path.name: path.read_bytes() for path in (stub.path / "export").iterdir()} == before

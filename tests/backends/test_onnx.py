@@ -64,9 +64,9 @@ def test_no_trace_of_this_machine(written: WrittenOnnx) -> None:
 
 def test_axes_names_and_folded_norms(written: WrittenOnnx) -> None:
     content = onnx.load(written.path)
-    (given,), (gives,) = content.graph.input, content.graph.output
-    assert (given.name, gives.name) == ("input", "logits")
-    dims = [dim.dim_param or dim.dim_value for dim in given.type.tensor_type.shape.dim]
+    (options,), (gives,) = content.graph.input, content.graph.output
+    assert (options.name, gives.name) == ("input", "logits")
+    dims = [dim.dim_param or dim.dim_value for dim in options.type.tensor_type.shape.dim]
     assert dims == ["batch", 3, 16, 16]
     kinds = [node.op_type for node in content.graph.node]
     assert kinds.count("Conv") == 7 and "BatchNormalization" not in kinds

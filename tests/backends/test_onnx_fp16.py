@@ -46,7 +46,7 @@ def test_weights_are_half_and_the_ends_are_not(tmp_path: Path) -> None:
     export_half(source, tmp_path / "h.onnx")
     half = onnx.load(tmp_path / "h.onnx")
     assert [weight.data_type for weight in half.graph.initializer] == [TensorProto.FLOAT16]
-    assert [one.type.tensor_type.elem_type for one in (*half.graph.input, *half.graph.output)] == [1, 1]
+    assert [item.type.tensor_type.elem_type for item in (*half.graph.input, *half.graph.output)] == [1, 1]
     assert [node.op_type for node in half.graph.node] == ["Cast", "Conv", "Relu", "Cast"]
     np.testing.assert_allclose(answers(tmp_path / "h.onnx"), answers(source), atol=0.02)
 
@@ -121,7 +121,7 @@ def test_scales_of_resize_stay_as_they_are(tmp_path: Path) -> None:
     weights: dict = {}
     source = saved(tmp_path / "m.onnx", [*conv(weights), *resize(weights)], weights)
     export_half(source, tmp_path / "h.onnx")
-    kinds = {one.name: one.data_type for one in onnx.load(tmp_path / "h.onnx").graph.initializer}
+    kinds = {item.name: item.data_type for item in onnx.load(tmp_path / "h.onnx").graph.initializer}
     assert kinds["scales"] == TensorProto.FLOAT and kinds["w_fp16"] == TensorProto.FLOAT16
 
 
@@ -133,7 +133,7 @@ def test_a_weight_of_both_kinds_is_there_twice(tmp_path: Path) -> None:
         helper.make_node("Add", ["m", "r"], ["logits"], "add"),
     ]
     export_half(saved(tmp_path / "m.onnx", nodes, weights), tmp_path / "h.onnx")
-    kinds = {one.name: one.data_type for one in onnx.load(tmp_path / "h.onnx").graph.initializer}
+    kinds = {item.name: item.data_type for item in onnx.load(tmp_path / "h.onnx").graph.initializer}
     assert kinds == {"start": 1, "step": 1, "step_fp16": 10}
 
 

@@ -29,7 +29,7 @@ def test_is_what_tensorrt_asks_for(tmp_path: Path) -> None:
     """Symmetric; weights by channel, as float with Q and DQ behind; no Q/DQ at outputs; no int32 bias."""
     export_quantised(small_cnn(tmp_path / "m.onnx"), tmp_path / "q.onnx", [IMAGES])
     graph = onnx.load(tmp_path / "q.onnx").graph
-    values = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    values = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     scales = [node for node in graph.node if node.op_type == "QuantizeLinear"]
     assert {node.input[0] for node in scales} == {"input", "conv1.weight", "f", "fc.weight"}
     assert all(not values[node.input[2]].any() and values[node.input[2]].dtype == np.int8 for node in scales)
@@ -59,7 +59,7 @@ def test_a_model_that_cannot_be_quantised_leaves_nothing(tmp_path: Path) -> None
 def input_scale(path: Path) -> float:
     """The scale of the network's input."""
     graph = onnx.load(path).graph
-    values = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    values = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     (name,) = [n.input[1] for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "input"]
     return float(values[name])
 
@@ -93,8 +93,10 @@ def test_calibration_by_the_command_line(stub: StubRun) -> None:
     words = ["export", str(stub.path), "--images", "16", "--precision", "int8"]
     done = CliRunner().invoke(main, [*words, "--calibration-images", "20", "--calibrate", "mse", "--json"])
     assert done.exit_code == 0, done.output
-    made = [one for one in json.loads(done.stdout)["artifacts"] if one["backend"] == "onnx-int8"]
-    assert [one["options"] for one in made] == [{"calibration_images": 20, "calibrate": "mse"}] * 2
+    made = [
+        artifact for artifact in json.loads(done.stdout)["artifacts"] if artifact["backend"] == "onnx-int8"
+    ]
+    assert [item["options"] for item in made] == [{"calibration_images": 20, "calibrate": "mse"}] * 2
 
 
 def test_calibration_of_something_else(tmp_path: Path) -> None:

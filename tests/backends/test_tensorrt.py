@@ -210,7 +210,7 @@ def test_a_whole_run(tensorrt: Any, cudart: Any, stub: StubRun, version: str) ->
     content = export_run(stub.path, to=["tensorrt"], images=40, progress=lambda *call: calls.append(call))
     record = content
     engines = record.of(TensorRt())
-    assert [(one.precision, one.skipped_because) for one in engines.values()] == [("fp16", None)] * 2
+    assert [(engine.precision, engine.skipped_because) for engine in engines.values()] == [("fp16", None)] * 2
     files = {path.name for path in (stub.path / "export").iterdir()}
     kinds = ("onnx", "fp16.onnx", "fp16.engine", "fp16.engine.json")
     assert files == {"export.json", *(f"{name}.{kind}" for name in ("baseline", "pruned") for kind in kinds)}

@@ -146,7 +146,7 @@ def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def there(sshd: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_rounds: None) -> Loopback:
+def loopback(sshd: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_rounds: None) -> Loopback:
     """That board with nothing on it, and ssh here told of it."""
     monkeypatch.setenv("EDGEPRUNE_SSH", sshd.environment["EDGEPRUNE_SSH"])
     sshd.clear()

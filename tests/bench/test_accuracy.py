@@ -89,13 +89,13 @@ def test_a_task_without_a_scorer_says_so(fake_models) -> None:
 def test_score_by_the_runner(fake_models, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accuracy, "PIECE_BYTES", 1)
     models = fake_models({"answer": 1, "classes": 5}, {"answer": 4, "classes": 5})
-    told: list[tuple[str, int]] = []
-    scorer = Scorer(LocalTransport(), "fake", 1, lambda name, done: told.append((name, done)))
+    events: list[tuple[str, int]] = []
+    scorer = Scorer(LocalTransport(), "fake", 1, lambda name, done: events.append((name, done)))
     images = np.zeros((3, 1, 1, 1), np.float32)
     scores = scorer.score_all(models, lambda: [(images, [1, 1, 4]), (images[:1], [1])])
     assert scores["baseline"]["accuracy"] == pytest.approx(3 / 4)
     assert scores["pruned"]["accuracy"] == pytest.approx(1 / 4)
-    assert told == [("baseline", 3), ("pruned", 3), ("baseline", 4), ("pruned", 4)]
+    assert events == [("baseline", 3), ("pruned", 3), ("baseline", 4), ("pruned", 4)]
 
 
 def test_each_piece_is_sent_once_for_all_models_and_removed(

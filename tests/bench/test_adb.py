@@ -44,7 +44,7 @@ def test_phone_with_python(phone: Phone, run_of_digits: Path, place: str) -> Non
     assert result["device"]["host"] == f"adb:{SERIAL}"
     assert result["complete"] is True
     assert any(name.name.endswith("edgeprune_target.pyz") for name in phone.home.iterdir())
-    assert all(words[:2] == ["-s", SERIAL] for words in phone.asked())
+    assert all(words[:2] == ["-s", SERIAL] for words in phone.calls())
 
 
 def test_old_adb_with_two_line_ends_and_no_exit_codes(phone: Phone, run_of_digits: Path) -> None:
@@ -188,4 +188,4 @@ def test_models_are_pushed_once(phone: Phone, tmp_path: Path) -> None:
         transport = AdbTransport(SERIAL)
         transport.connect()
         transport.send(path)
-    assert sum(words[2] == "push" for words in phone.asked()) == 2  # the runner and the model
+    assert sum(words[2] == "push" for words in phone.calls()) == 2  # the runner and the model

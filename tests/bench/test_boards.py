@@ -211,11 +211,11 @@ def test_board_that_is_hot_held_down_and_short_of_current(tmp_path: Path, bench)
     events = iter(range(8, 100))
     result = bench(root, between=lambda: over_current(root, next(events)))
     assert codes(result) == {"hot", "throttled", "over_current", "power_mode"}
-    said = {warning["code"]: warning["message"] for warning in result["warnings"]}
-    assert "zone cpu reached 96 C, and from 95 C on" in said["hot"]
-    assert "cpufreq-cpu0" in said["throttled"]
-    assert "3 over-current events (oc3)" in said["over_current"]
-    assert "sudo nvpmodel -m 0" in said["power_mode"]
+    message = {warning["code"]: warning["message"] for warning in result["warnings"]}
+    assert "zone cpu reached 96 C, and from 95 C on" in message["hot"]
+    assert "cpufreq-cpu0" in message["throttled"]
+    assert "3 over-current events (oc3)" in message["over_current"]
+    assert "sudo nvpmodel -m 0" in message["power_mode"]
 
 
 def test_board_that_is_no_jetson(tmp_path: Path, bench) -> None:

@@ -68,10 +68,10 @@ def test_refusals(second: MeasuredModel, message: str) -> None:
 
 def test_mixed_energies_of_one_result_are_taken_out() -> None:
     models = {"baseline": model(30.0, INPUT), "pruned": model(10.0, SUM)}
-    for one in without_mixed_energy(models).values():
-        assert one.energy_mj_per_inference is None
-        assert one.energy_net_mj_per_inference is None
-        assert "cannot be compared: one is a measured_input" in str(one.energy_reason)
+    for item in without_mixed_energy(models).values():
+        assert item.energy_mj_per_inference is None
+        assert item.energy_net_mj_per_inference is None
+        assert "cannot be compared: one is a measured_input" in str(item.energy_reason)
     assert models["baseline"].energy_mj_per_inference == 30.0
 
 

@@ -39,7 +39,7 @@ def test_a_file_that_is_replaced_between_rounds(fake_models, quick: BenchOptions
     assert result["models"]["pruned"]["sha256"] == first != sha256(files["pruned"])
     assert result["models"]["pruned"]["file"] == str(files["pruned"])
     assert result["replaced"] == ("pruned",)
-    warning = next(one for one in result["warnings"] if one["code"] == "file_replaced")
+    warning = next(warning for warning in result["warnings"] if warning["code"] == "file_replaced")
     assert "pruned.json was replaced while it was measured" in warning["message"]
 
 

@@ -55,10 +55,10 @@ def test_report_of_a_board_without_a_profile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"), [("jetson", "jetson-nano"), ("auto", "jetson-nano"), ("cpu", "cpu")]
+    ("requested", "seen"), [("jetson", "jetson-nano"), ("auto", "jetson-nano"), ("cpu", "cpu")]
 )
-def test_names(tmp_path: Path, asked: str, found: str) -> None:
-    assert find_device(asked, board("jetson-nano", tmp_path)).name == found
+def test_names(tmp_path: Path, requested: str, seen: str) -> None:
+    assert find_device(requested, board("jetson-nano", tmp_path)).name == seen
 
 
 def test_the_profile_of_any_machine_asks_nobody() -> None:

@@ -28,16 +28,16 @@ def test_files_that_have_the_precision_themselves(tmp_path: Path) -> None:
         backend = TensorRt(precision).measured_file(version)
         assert files.of(backend, "TensorRT") == files.paths
     assert files.of(Onnx(), "ONNX") == files.paths
-    wanted = TensorRt("fp16").measured_file("11.4.0")
+    expected = TensorRt("fp16").measured_file("11.4.0")
     with pytest.raises(
         BenchError, match=r"no pruned.fp16.onnx: make it with: edgeprune export .*/run --to onnx-fp16"
     ):
-        files.of(wanted, "TensorRT 11.4.0")
+        files.of(expected, "TensorRT 11.4.0")
     (tmp_path / "run/export").mkdir(parents=True)
     typed = tmp_path / "run/export/pruned.fp16.onnx"
     typed.touch()
-    assert files.of(wanted, "TensorRT 11.4.0") == {"pruned": typed}
-    assert LooseFiles({"pruned": typed}).of(wanted, "TensorRT 11.4.0") == {"pruned": typed}
+    assert files.of(expected, "TensorRT 11.4.0") == {"pruned": typed}
+    assert LooseFiles({"pruned": typed}).of(expected, "TensorRT 11.4.0") == {"pruned": typed}
 
 
 def test_files_of_a_run_are_those_of_its_record(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def skip(content: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "wanted", "reason"),
+    ("change", "expected", "reason"),
     [
         (
             lambda content: None,
@@ -83,12 +83,12 @@ def skip(content: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_what_was_not_exported(tmp_path: Path, change: Any, wanted: str, reason: str) -> None:
+def test_what_was_not_exported(tmp_path: Path, change: Any, expected: str, reason: str) -> None:
     run = exported(tmp_path / "run", "baseline", "pruned")
     content = ExportRecord.read(run / "export").to_dict()
     change(content)
     write_json(run / "export/export.json", content)
-    backend = for_runtime("onnxruntime", wanted)
+    backend = for_runtime("onnxruntime", expected)
     assert backend is not None
     with pytest.raises(BenchError, match=reason) as error:
         exported_files(run).of(backend, "x")  # the first raises for fp32, before a device is asked

@@ -125,5 +125,5 @@ def test_a_linear_layer_that_took_in_its_activation(tmp_path: Path) -> None:
     graph = read_graph(path)
     call = ["--model", str(path), "--runtime", "onnxruntime", "--batch", "1", "--seconds", "0.05"]
     layers = LocalTransport().call("layers", [*call, "--threads", "1"])["layers"]
-    found = [graph.nodes_of(layer["name"], layer["kind"], layer["onnx"]) for layer in layers]
-    assert any("2" in nodes for nodes in found) and any("4" in nodes for nodes in found)
+    result = [graph.nodes_of(layer["name"], layer["kind"], layer["onnx"]) for layer in layers]
+    assert any("2" in nodes for nodes in result) and any("4" in nodes for nodes in result)

@@ -10,7 +10,7 @@ from edgeprune.errors import BenchError
 
 
 @pytest.mark.parametrize(
-    ("host", "asked", "profile"),
+    ("host", "requested", "profile"),
     [
         ("user@board", None, "auto"),
         ("user@board", "jetson", "jetson"),
@@ -20,8 +20,8 @@ from edgeprune.errors import BenchError
         ("adb:X", "cpu", "cpu"),
     ],
 )
-def test_profile_where_none_is_named(host: str, asked: str | None, profile: str) -> None:
-    assert Host(host).device(asked) == profile
+def test_profile_where_none_is_named(host: str, requested: str | None, profile: str) -> None:
+    assert Host(host).device(requested) == profile
 
 
 def test_mistakes_are_seen_before_anything_is_started() -> None:
@@ -35,9 +35,9 @@ def test_profile_in_the_runners_words() -> None:
     from edgeprune_target.__main__ import parser
 
     device = load_device("jetson-agx-thor")
-    given = parser().parse_args(["measure", "--model", "m", *runner_words(device)])
-    assert given.sensors.split(",") == list(device.sensors)
-    assert given.total == [(total.kind, list(total.rails)) for total in device.totals]
+    args = parser().parse_args(["measure", "--model", "m", *runner_words(device)])
+    assert args.sensors.split(",") == list(device.sensors)
+    assert args.total == [(total.kind, list(total.rails)) for total in device.totals]
     assert runner_words(load_device("android-phone")) == []
 
 

@@ -20,7 +20,7 @@ GRAPH = OnnxGraph(NODES, {"y": "conv1", "r": "relu1"}, {"relu1": "y"}, {name: na
 
 
 def layer(name: str, ms: float | None, kind: str = "Conv", **more: Any) -> dict[str, Any]:
-    found = {
+    result = {
         "name": name,
         "kind": kind,
         "onnx": [],
@@ -29,7 +29,7 @@ def layer(name: str, ms: float | None, kind: str = "Conv", **more: Any) -> dict[
         "formats": [],
         "reformat": False,
     }
-    return {**found, **more}
+    return {**result, **more}
 
 
 def part(*nodes: str, ms: tuple[float, ...] = (1.0, 1.0), **more: Any) -> TimedLayer:
@@ -54,7 +54,7 @@ def test_groups_of_channels(form: str, group: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "form", "real", "said"),
+    ("shape", "form", "real", "message"),
     [
         ([1, 13, 8, 8], "Channel major FP16 format where C % 8 == 0", {13}, "13 channels computed as 16"),
         ([1, 16, 8, 8], "Channel major FP16 format where C % 8 == 0", {16}, None),
@@ -64,12 +64,12 @@ def test_groups_of_channels(form: str, group: int) -> None:
         ([1000], "Thirty-two wide channel vectorized row major Int8 format", set(), None),
     ],
 )
-def test_padding(shape: list[int], form: str, real: set[int], said: str | None) -> None:
-    assert padded(layer("c", 1.0, outputs=[shape], formats=[form] if form else []), real) == said
+def test_padding(shape: list[int], form: str, real: set[int], message: str | None) -> None:
+    assert padded(layer("c", 1.0, outputs=[shape], formats=[form] if form else []), real) == message
 
 
 @pytest.mark.parametrize(
-    ("baseline", "pruned", "said"),
+    ("baseline", "pruned", "message"),
     [
         ([2.0, 2.2], [1.0, 1.9], "faster"),
         ([2.0, 2.2], [1.0, 2.0], "same"),
@@ -78,18 +78,18 @@ def test_padding(shape: list[int], form: str, real: set[int], said: str | None) 
         (None, [1.0], "only in pruned"),
     ],
 )
-def test_verdicts(baseline: list[float] | None, pruned: list[float] | None, said: str) -> None:
-    assert verdict(baseline, pruned) == said
+def test_verdicts(baseline: list[float] | None, pruned: list[float] | None, message: str) -> None:
+    assert verdict(baseline, pruned) == message
 
 
 def test_a_reformat_goes_with_the_layer_it_names() -> None:
     copy = layer(
         "Reformatting CopyNode for Input Tensor 0 to fc", 0.5, "Reformat", onnx=["fc"], reformat=True
     )
-    found = merge_passes(
+    merged = merge_passes(
         [[copy, layer("conv1 + relu1", 2.0, onnx=["conv1", "relu1"]), layer("fc", 1.0)]], GRAPH
     )
-    assert [(sorted(one.nodes), one.ms, one.reformats, one.reformat_ms) for one in found] == [
+    assert [(sorted(item.nodes), item.ms, item.reformats, item.reformat_ms) for item in merged] == [
         (["conv1", "relu1"], [2.0], 0, []),
         (["fc"], [1.5], 1, [0.5]),
     ]
@@ -104,8 +104,8 @@ def test_a_reorder_goes_with_the_layer_beside_it() -> None:
             layer("fc", 1.0, "Gemm"),
         ]
     ]
-    found = merge_passes(passes, GRAPH)
-    assert [(sorted(one.nodes), one.ms, one.reformats) for one in found] == [
+    merged = merge_passes(passes, GRAPH)
+    assert [(sorted(item.nodes), item.ms, item.reformats) for item in merged] == [
         (["conv1", "relu1"], [2.75], 2),
         (["fc"], [1.0], 0),
     ]
@@ -147,8 +147,8 @@ def test_what_pruning_brought_is_said() -> None:
     )
     rows = compare_layers([part("conv1")], [slow])
     assert (rows[0]["verdict"], rows[0]["gained_reformat"]) == ("slower", True)
-    found = LayerTimes(rows=tuple(rows), total_ms={"baseline": 1.0, "pruned": 2.0}, note="why")
-    heads, cells = layer_table(found)
+    result = LayerTimes(rows=tuple(rows), total_ms={"baseline": 1.0, "pruned": 2.0}, note="why")
+    heads, cells = layer_table(result)
     assert [name for name, _ in heads] == ["layer", "baseline ms", "pruned ms", "verdict", "remarks"]
     assert cells == [
         [
@@ -159,16 +159,16 @@ def test_what_pruning_brought_is_said() -> None:
             "pruned: 13 channels computed as 16; pruned: gained a reformat, 0.5000 ms",
         ]
     ]
-    assert layers_title(found) == "layer by layer: 1.000 ms, pruned 2.000 ms (why)"
+    assert layers_title(result) == "layer by layer: 1.000 ms, pruned 2.000 ms (why)"
 
 
 def test_in_a_measurement(fake_models: Callable[..., dict[str, Path]]) -> None:
     models = fake_models({"layers": [layer("conv1", 2.0)]}, {"layers": [layer("conv1", 1.0)]})
     options = BenchOptions(FAKE, threads=1, seconds=0.02, rounds=2)
     result = bench_models(models, options=options, layers=True)
-    found = result["layers"]
-    assert found["passes"] == 4 and found["total_ms"] == {"baseline": 2.0, "pruned": 1.0}
-    assert [row["verdict"] for row in found["rows"]] == ["faster"]
+    outcome = result["layers"]
+    assert outcome["passes"] == 4 and outcome["total_ms"] == {"baseline": 2.0, "pruned": 1.0}
+    assert [row["verdict"] for row in outcome["rows"]] == ["faster"]
     json.dumps(result.to_dict(), allow_nan=False)
 
 
@@ -183,11 +183,11 @@ def test_onnxruntime_on_this_machine(tmp_path: Path) -> None:
     parts = {}
     for name, width in (("baseline", 64), ("pruned", 13)):
         path = small_cnn(tmp_path / f"{name}.onnx", width=width, size=24)
-        found = layers(
+        result = layers(
             str(path), runtime="onnxruntime", batch=1, threads=1, seconds=0.05, options=EngineOptions()
         )["layers"]
-        parts[name] = merge_passes([found], read_graph(path))
-        assert all(label.split("/")[0] in ("conv1", "fc") for one in parts[name] for label in one.nodes)
+        parts[name] = merge_passes([result], read_graph(path))
+        assert all(label.split("/")[0] in ("conv1", "fc") for part in parts[name] for label in part.nodes)
     rows = compare_layers(parts["baseline"], parts["pruned"])
     conv = next(row for row in rows if "conv1" in row["onnx"])
     assert conv["baseline"]["ms"] > 0 and conv["pruned"]["ms"] > 0

@@ -8,8 +8,8 @@ from edgeprune.errors import BenchError
 
 
 def test_runs_the_runner_in_another_process() -> None:
-    found = LocalTransport().call("probe", [])
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    answer = LocalTransport().call("probe", [])
+    assert answer["python"] == ".".join(map(str, sys.version_info[:3]))
 
 
 def test_the_runner_reports_an_error() -> None:

@@ -26,11 +26,11 @@ def test_copies_of_its_files_are_read_like_a_boards(phone: AdbTransport, tmp_pat
 
 
 def test_fingerprint(phone: AdbTransport) -> None:
-    found = fingerprint(phone)
-    assert found["board"]["android"] is True
-    assert found["load_average"] == [11.5, 11.2, 11.0]
-    assert found["busy_cores"] is None  # the stand-in's /proc/stat stands still
-    assert found["governors"] == ["schedutil"]
+    facts = fingerprint(phone)
+    assert facts["board"]["android"] is True
+    assert facts["load_average"] == [11.5, 11.2, 11.0]
+    assert facts["busy_cores"] is None  # the stand-in's /proc/stat stands still
+    assert facts["governors"] == ["schedutil"]
 
 
 def test_version() -> None:

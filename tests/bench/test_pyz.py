@@ -30,8 +30,8 @@ def test_holds_the_whole_runner_and_nothing_else(tmp_path: Path) -> None:
     with zipfile.ZipFile(write_runner(tmp_path)) as archive:
         names = archive.namelist()
     package = pyz.runner_folder()
-    wanted = {path.relative_to(package).as_posix() for path in (package / pyz.PACKAGE).rglob("*.py")}
-    assert set(names) == wanted | {"__main__.py"}
+    expected = {path.relative_to(package).as_posix() for path in (package / pyz.PACKAGE).rglob("*.py")}
+    assert set(names) == expected | {"__main__.py"}
     assert names == sorted(names)
 
 

@@ -39,7 +39,7 @@ def deep(depth: int) -> Any:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("answer", ANYTHING, ids=lambda one: repr(one)[:20])
+@pytest.mark.parametrize("answer", ANYTHING, ids=lambda value: repr(value)[:20])
 def test_an_answer_of_another_shape(verb: str, answer: Any) -> None:
     if (verb, answer) == ("sensors", []):
         return  # a device without sensors
@@ -84,7 +84,7 @@ def test_an_answer_of_another_shape(verb: str, answer: Any) -> None:
         {"more": deep(100)},
         {"pauses": {"seconds": -1.0}},
     ],
-    ids=lambda one: repr(one)[:40],
+    ids=lambda value: repr(value)[:40],
 )
 def test_a_round_that_cannot_be(fake_models, quick: BenchOptions, change: dict[str, Any]) -> None:
     class Garbling(Scripted):
@@ -115,7 +115,7 @@ def test_a_round_that_cannot_be(fake_models, quick: BenchOptions, change: dict[s
         {"governors": [None]},
         {"state": {"gpu": 5}},
     ],
-    ids=lambda one: repr(one)[:40],
+    ids=lambda value: repr(value)[:40],
 )
 def test_a_machine_that_cannot_be(change: dict[str, Any]) -> None:
     with pytest.raises(BenchError, match="the runner's answer to 'probe' cannot be: "):
@@ -123,17 +123,17 @@ def test_a_machine_that_cannot_be(change: dict[str, Any]) -> None:
 
 
 def test_what_an_older_runner_leaves_out_has_a_default() -> None:
-    found = checked("probe", {"cores_physical": 4, "runner_version": "0.0.1"})
-    assert (found["runner_version"], found["board"]["compatible"]) == ("0.0.1", [])
-    assert found["state"]["power_mode"]["modes"] == {}
-    one = checked("measure", {"samples_ns": [5], "before": {"odd": 1}})
-    assert one["before"]["odd"] == 1 and one["energy"]["gross_j"] is None
+    reply = checked("probe", {"cores_physical": 4, "runner_version": "0.0.1"})
+    assert (reply["runner_version"], reply["board"]["compatible"]) == ("0.0.1", [])
+    assert reply["state"]["power_mode"]["modes"] == {}
+    item = checked("measure", {"samples_ns": [5], "before": {"odd": 1}})
+    assert item["before"]["odd"] == 1 and item["energy"]["gross_j"] is None
 
 
 def test_a_right_answer_stays_as_it_is() -> None:
     answer = a_round([1, 2])
-    found = checked("measure", answer)
-    assert {key: found[key] for key in answer if key not in ("before", "after", "energy")} == {
+    reply = checked("measure", answer)
+    assert {key: reply[key] for key in answer if key not in ("before", "after", "energy")} == {
         key: answer[key] for key in answer if key not in ("before", "after", "energy")
     }
 
@@ -153,11 +153,11 @@ def test_a_score_that_cannot_be(answer: dict[str, int], tmp_path: Path) -> None:
             on_event({"event": "progress", "done": "many"})
             return answer
 
-    told: list[Any] = []
-    scorer = Scorer(Garbling(), "fake", 1, lambda *news: told.append(news))
+    events: list[Any] = []
+    scorer = Scorer(Garbling(), "fake", 1, lambda *news: events.append(news))
     with pytest.raises(BenchError, match="the runner's answer to 'accuracy' cannot be"):
         scorer.score_piece("pruned", 7, ("m", "i", "l"))
-    assert told == [("pruned", 7)]
+    assert events == [("pruned", 7)]
 
 
 @pytest.mark.parametrize("ms", [NAN, INF, -1.0, "1", [1]])
@@ -171,9 +171,9 @@ def test_times_of_layers_that_cannot_be(ms: Any, tmp_path: Path) -> None:
         sampler.passes(tmp_path / "m.onnx")
 
 
-def answering(said: bytes, code: int = 0) -> list[str]:
+def answering(message: bytes, code: int = 0) -> list[str]:
     """A child that prints these bytes."""
-    return [sys.executable, "-c", f"import sys; sys.stdout.buffer.write({said!r}); sys.exit({code})"]
+    return [sys.executable, "-c", f"import sys; sys.stdout.buffer.write({message!r}); sys.exit({code})"]
 
 
 GARBAGE = [
@@ -191,18 +191,18 @@ GARBAGE = [
 ]
 
 
-@pytest.mark.parametrize("said", GARBAGE, ids=lambda one: repr(one[:24]))
-def test_a_child_that_garbles(said: bytes) -> None:
+@pytest.mark.parametrize("message", GARBAGE, ids=lambda value: repr(value[:24]))
+def test_a_child_that_garbles(message: bytes) -> None:
     with pytest.raises(BenchError) as caught:
-        ask(answering(said))
+        ask(answering(message))
     line = str(caught.value)
     assert line.isprintable() and len(line) < 700
 
 
 def test_an_error_of_many_lines_and_signs_is_one_line() -> None:
-    said = json.dumps({"event": "error", "message": "bad\n\x1b[31mworse" + "x" * 5000}).encode() + b"\n"
+    message = json.dumps({"event": "error", "message": "bad\n\x1b[31mworse" + "x" * 5000}).encode() + b"\n"
     with pytest.raises(BenchError, match=r"^bad \[31mworsex+ \.\.\.$"):
-        ask(answering(said, 1))
+        ask(answering(message, 1))
 
 
 def test_output_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,28 +41,28 @@ def test_memory_that_no_round_saw() -> None:
 
 
 def test_energy_per_inference_over_all_rounds() -> None:
-    found = energy([powered([1] * 30, 10.0, net_j=4.0), powered([1] * 10, 2.0, net_j=2.0)])
-    assert found["energy_mj_per_inference"] == pytest.approx(300)  # 12 J over 40 inferences
-    assert found["energy_net_mj_per_inference"] == pytest.approx(150)
-    assert found["energy_reason"] is None
-    assert found["energy"]["total_kind"] == "measured_input"
-    assert (found["energy"]["samples"], found["energy"]["rate_hz"]) == (40, pytest.approx(20))
+    reported = energy([powered([1] * 30, 10.0, net_j=4.0), powered([1] * 10, 2.0, net_j=2.0)])
+    assert reported["energy_mj_per_inference"] == pytest.approx(300)  # 12 J over 40 inferences
+    assert reported["energy_net_mj_per_inference"] == pytest.approx(150)
+    assert reported["energy_reason"] is None
+    assert reported["energy"]["total_kind"] == "measured_input"
+    assert (reported["energy"]["samples"], reported["energy"]["rate_hz"]) == (40, pytest.approx(20))
 
 
 def test_a_warm_up_inside_the_window_took_energy_too() -> None:
     """trtexec's: 10 + 30 inferences in the window of which 30 are samples."""
-    found = energy([{**powered([1] * 30, 12.0), "window_runs": 40}])
-    assert found["energy_mj_per_inference"] == pytest.approx(300)
+    reported = energy([{**powered([1] * 30, 12.0), "window_runs": 40}])
+    assert reported["energy_mj_per_inference"] == pytest.approx(300)
 
 
 def test_what_a_gpu_says() -> None:
     gpu = {"gpu_ns": [2_000_000] * 5, "enqueue_ns": [100_000] * 5, "engine": {"precision": "fp16"}}
     warning = {"code": "no_cuda_graph", "message": "because"}
     rounds = [{**a_round([1]), **gpu, "engine_warnings": [warning]} for _ in range(2)]
-    found = engine(rounds)
-    assert (found["gpu_latency_ms"]["p50"], found["enqueue_ms"]["p50"]) == (2.0, 0.1)
-    assert found["engine"] == {"precision": "fp16"}
-    assert found["engine_warnings"] == (WarningRecord(**warning),)
+    report = engine(rounds)
+    assert (report["gpu_latency_ms"]["p50"], report["enqueue_ms"]["p50"]) == (2.0, 0.1)
+    assert report["engine"] == {"precision": "fp16"}
+    assert report["engine_warnings"] == (WarningRecord(**warning),)
     nothing = engine([a_round([1])])
     assert nothing.pop("engine_warnings") == () and set(nothing.values()) == {None}
 
@@ -72,22 +72,22 @@ def test_the_gpus_own_times_say_whether_it_is_steady() -> None:
     jittery = [1_000_000, 2_000_000] * 20
     shaky = {**a_round(jittery), "uses_gpu": True}
     steady = {**shaky, "gpu_ns": [1_000_000] * 40}
-    codes = [[w["code"] for w in machine_report([one])["warnings"]] for one in (shaky, steady)]
+    codes = [[w["code"] for w in machine_report([item])["warnings"]] for item in (shaky, steady)]
     assert codes == [["unstable"], []]
 
 
 def test_no_sensor_is_null_and_why() -> None:
-    found = energy([a_round([1])])
-    assert found["energy_mj_per_inference"] is None
-    assert found["energy_net_mj_per_inference"] is None
-    assert found["energy_reason"] == "no sensor"
-    assert found["energy"]["rate_hz"] is None
+    reported = energy([a_round([1])])
+    assert reported["energy_mj_per_inference"] is None
+    assert reported["energy_net_mj_per_inference"] is None
+    assert reported["energy_reason"] == "no sensor"
+    assert reported["energy"]["rate_hz"] is None
 
 
 def test_unknown_idle_gives_gross_alone() -> None:
-    found = energy([powered([1] * 10, 1.0)])
-    assert found["energy_mj_per_inference"] == pytest.approx(100)
-    assert found["energy_net_mj_per_inference"] is None
+    reported = energy([powered([1] * 10, 1.0)])
+    assert reported["energy_mj_per_inference"] == pytest.approx(100)
+    assert reported["energy_net_mj_per_inference"] is None
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_unknown_idle_gives_gross_alone() -> None:
     ],
 )
 def test_when_there_is_no_energy(rounds: list[dict], reason: str | None) -> None:
-    found = why_no_energy([one["energy"] for one in rounds])
-    assert found is None if reason is None else reason in str(found)
+    result = why_no_energy([reply["energy"] for reply in rounds])
+    assert result is None if reason is None else reason in str(result)
 
 
 def test_every_rail_that_all_rounds_have_is_kept() -> None:
@@ -113,18 +113,18 @@ def test_every_rail_that_all_rounds_have_is_kept() -> None:
 
 def test_longest_gap_and_failed_reads_of_all_rounds() -> None:
     rounds = [powered([1], 1.0, longest_gap_s=gap, failed_reads=2) for gap in (0.1, 0.7)]
-    found = energy(rounds)["energy"]
-    assert (found["longest_gap_s"], found["failed_reads"]) == (0.7, 4)
+    result = energy(rounds)["energy"]
+    assert (result["longest_gap_s"], result["failed_reads"]) == (0.7, 4)
     assert energy([a_round([1])])["energy"]["longest_gap_s"] is None
 
 
 def test_machine_over_all_rounds_in_their_order() -> None:
-    def one(at_s: float, degrees: float, looks: list[int]) -> dict:
+    def round_of(at_s: float, degrees: float, looks: list[int]) -> dict:
         state = a_state(at_s, temperatures_c={"cpu": degrees}, gpu={"min_hz": 9, "cur_hz": 5, "max_hz": 9})
         watched = {"gpu_hz": looks, "warmest_c": {"cpu": degrees + 1}, "period_s": 1.0}
         return {**a_round([1] * 20), "before": state, "after": state, "watched": watched, "uses_gpu": True}
 
-    found = machine_report([one(30, 47.0, [5, 5]), one(10, 40.0, [9]), one(20, 49.0, [5])])
-    assert (found["before"]["monotonic_s"], found["after"]["monotonic_s"]) == (10, 30)
-    assert found["watched"] == {"gpu_hz": [9, 5, 5, 5], "warmest_c": {"cpu": 50.0}, "period_s": 1.0}
-    assert [warning["code"] for warning in found["warnings"]] == ["gpu_below_max", "warming_up"]
+    report = machine_report([round_of(30, 47.0, [5, 5]), round_of(10, 40.0, [9]), round_of(20, 49.0, [5])])
+    assert (report["before"]["monotonic_s"], report["after"]["monotonic_s"]) == (10, 30)
+    assert report["watched"] == {"gpu_hz": [9, 5, 5, 5], "warmest_c": {"cpu": 50.0}, "period_s": 1.0}
+    assert [warning["code"] for warning in report["warnings"]] == ["gpu_below_max", "warming_up"]

@@ -201,14 +201,19 @@ def test_a_profile_that_the_machine_contradicts(
     """An error before anything is measured; with assume_device a result that says so everywhere."""
     monkeypatch.setattr("edgeprune.bench.options.MIN_ROUNDS", 2)
     monkeypatch.setattr(Host, "connect", lambda self: scripted)
-    there = None if host is None else Host(host)
-    wanted: dict[str, Any] = {"device": "jetson-orin-nano", "accuracy": False, "seconds": 0.1, "host": there}
+    present = None if host is None else Host(host)
+    expected: dict[str, Any] = {
+        "device": "jetson-orin-nano",
+        "accuracy": False,
+        "seconds": 0.1,
+        "host": present,
+    }
     with pytest.raises(BenchError, match="--device jetson-orin-nano is not what this is: a machine without"):
-        bench_run(run_path, **wanted)
+        bench_run(run_path, **expected)
     assert not (run_path / "bench").exists()
-    result = bench_run(run_path, **wanted, assume_device=True)
+    result = bench_run(run_path, **expected, assume_device=True)
     assert result["device"]["assumed"] == "a machine without a device tree (CPU of this machine)"
-    warning = next(one for one in result["warnings"] if one["code"] == "device_assumed")
+    warning = next(warning for warning in result["warnings"] if warning["code"] == "device_assumed")
     assert "nothing here was measured on a jetson-orin-nano" in warning["message"]
     written = json.loads((run_path / "bench" / "jetson-orin-nano.json").read_text())
     assert written["device"] == result.device.to_dict()

@@ -35,14 +35,14 @@ def run_cli(*words: object) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_rounds")
-def test_the_whole_way(kind: backends.Backend, there: Loopback, tmp_path: Path) -> None:
+def test_the_whole_way(kind: backends.Backend, loopback: Loopback, tmp_path: Path) -> None:
     """By the command line here, then the same files over ssh."""
     run = exported_digits(tmp_path / "run", kind)
     artifacts = json.loads((run / "export/export.json").read_text())["artifacts"]
-    made = [one for one in artifacts if one["backend"] == kind.name]
-    assert [one["precision"] for one in made] == [kind.precision] * 2
-    assert all(one["parity"]["images"] == 32 and one["sha256"] for one in made)
-    assert all(version for one in made for version in one["versions"].values())
+    made = [artifact for artifact in artifacts if artifact["backend"] == kind.name]
+    assert [item["precision"] for item in made] == [kind.precision] * 2
+    assert all(item["parity"]["images"] == 32 and item["sha256"] for item in made)
+    assert all(version for item in made for version in item["versions"].values())
 
     words = ["--runtime", kind.runtime, "--precision", kind.precision]
     outcome = run_cli(
@@ -56,7 +56,7 @@ def test_the_whole_way(kind: backends.Backend, there: Loopback, tmp_path: Path) 
     assert here["models"]["baseline"]["sha256"] == made[0]["sha256"]
     assert [here["models"][name]["accuracy_images"] for name in backends.MODELS] == [360, 360]
 
-    board = Host("board", python=str(there.python()), folder=str(there.home))
+    board = Host("board", python=str(loopback.python()), folder=str(loopback.home))
     remote = bench_run(run, device="cpu", host=board, runtime=kind.runtime, precision=kind.precision, **QUICK)
     for name in backends.MODELS:
         assert remote["models"][name]["accuracy"] == here["models"][name]["accuracy"]
@@ -71,7 +71,7 @@ def test_without_the_package_it_is_skipped_with_the_command(
     )
     run = exported_digits(tmp_path / "run", "onnx", backends.get(name)(precision))
     artifacts = json.loads((run / "export/export.json").read_text())["artifacts"]
-    reasons = {one["skipped_because"] for one in artifacts if one["backend"] == name}
+    reasons = {artifact["skipped_because"] for artifact in artifacts if artifact["backend"] == name}
     assert len(reasons) == 1
     assert f"is not installed: pip install 'edgeprune[{name}]'" in reasons.pop()
     outcome = run_cli("bench", run, "--runtime", backends.get(name).runtime, "--precision", precision)

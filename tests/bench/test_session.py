@@ -8,9 +8,9 @@ from edgeprune.errors import BenchError
 
 
 def session(
-    fake_models, options: BenchOptions, transport: Scripted, told: list | None = None, **more
+    fake_models, options: BenchOptions, transport: Scripted, events: list | None = None, **more
 ) -> Session:
-    progress = (lambda *news: told.append(news)) if told is not None else (lambda *news: None)
+    progress = (lambda *news: events.append(news)) if events is not None else (lambda *news: None)
     return Session(fake_models(), options, transport, progress, **more)
 
 
@@ -26,9 +26,9 @@ def test_what_the_runner_is_asked(fake_models, quick: BenchOptions) -> None:
     transport = Scripted()
     session(fake_models, quick, transport, feed_shapes={"": (1, 3, 8, 8)}).measure("pruned", threads=3)
     words = transport.arguments[0]
-    asked = dict(zip(words[::2], words[1::2], strict=True))
-    assert asked.pop("--model").endswith("pruned.json")
-    assert asked == {
+    requested = dict(zip(words[::2], words[1::2], strict=True))
+    assert requested.pop("--model").endswith("pruned.json")
+    assert requested == {
         "--runtime": "fake",
         "--batch": "1",
         "--threads": "3",
@@ -39,8 +39,10 @@ def test_what_the_runner_is_asked(fake_models, quick: BenchOptions) -> None:
 
 
 def test_an_engine_is_built_first_and_told_its_precision(fake_models) -> None:
-    transport, told = Scripted(), []
-    under_way = session(fake_models, BenchOptions(load_device("jetson-orin-nano"), batch=4), transport, told)
+    transport, events = Scripted(), []
+    under_way = session(
+        fake_models, BenchOptions(load_device("jetson-orin-nano"), batch=4), transport, events
+    )
     under_way.build(threads=2)
     assert transport.asked == [("build", "baseline"), ("build", "pruned")]
     words = transport.arguments[1]
@@ -50,7 +52,7 @@ def test_an_engine_is_built_first_and_told_its_precision(fake_models) -> None:
         "--threads": "2",
         "--precision": "fp16",
     }
-    assert told[0][2].startswith("baseline: the engine")
+    assert events[0][2].startswith("baseline: the engine")
 
 
 def test_what_needs_no_engine_builds_none(fake_models, quick: BenchOptions) -> None:
@@ -72,14 +74,14 @@ def test_failure_names_the_model(fake_models, quick: BenchOptions) -> None:
 
 
 def test_progress_ends_where_it_should(fake_models, quick: BenchOptions) -> None:
-    told: list = []
-    under_way = session(fake_models, quick, Scripted(), told, scoring=True)
+    events: list = []
+    under_way = session(fake_models, quick, Scripted(), events, scoring=True)
     list(under_way.paired_rounds(threads=1))
     under_way.scored("pruned", 64)
-    assert [done for done, _, _ in told] == [0, 1, 2, 3, 5]
-    assert {total for _, total, _ in told} == {6}
-    assert told[2][2] == "pruned: round 2 of 2"
-    assert told[-1][2] == "pruned: 64 test images"
+    assert [done for done, _, _ in events] == [0, 1, 2, 3, 5]
+    assert {total for _, total, _ in events} == {6}
+    assert events[2][2] == "pruned: round 2 of 2"
+    assert events[-1][2] == "pruned: 64 test images"
 
 
 def test_totals_of_the_profile_are_passed_on(fake_models) -> None:
@@ -95,11 +97,11 @@ def test_totals_of_the_profile_are_passed_on(fake_models) -> None:
 def test_runtime_is_what_the_machine_has(fake_models) -> None:
     under_way = session(fake_models, BenchOptions(load_device("jetson-nano")), Scripted())
     assert under_way.options.device.runtime == "tensorrt"
-    for there, runtime, precision in (
+    for present, runtime, precision in (
         ("tensorrt", "tensorrt", "fp16"),
         ("onnxruntime", "onnxruntime", "fp32"),
     ):
-        device = under_way.chosen({"runtimes": {there: "1"}}).options.device
+        device = under_way.chosen({"runtimes": {present: "1"}}).options.device
         assert (device.runtime, device.precision) == (runtime, precision)
     with pytest.raises(BenchError, match="has no tensorrt or onnxruntime: install one there"):
         under_way.chosen({"runtimes": {"tensorrt": None}})
@@ -110,7 +112,7 @@ QUIET, STOPPED = [MS] * 200, [MS] * 199 + [500 * MS]
 
 
 @pytest.mark.parametrize(
-    ("rounds", "said"),
+    ("rounds", "message"),
     [
         ([a_round(QUIET), a_round(QUIET)], None),
         ([a_round(QUIET), a_round(STOPPED)], "something stopped the runner for 0.50 s"),
@@ -121,8 +123,8 @@ QUIET, STOPPED = [MS] * 200, [MS] * 199 + [500 * MS]
         ([{**a_round([MS] * 60_000), "pauses": {"seconds": 0.3, "suspended_s": 0.0}}], None),  # 0.5 %
     ],
 )
-def test_what_interrupts_a_round(rounds: list, said: str | None) -> None:
-    assert interruption(rounds) == said
+def test_what_interrupts_a_round(rounds: list, message: str | None) -> None:
+    assert interruption(rounds) == message
 
 
 class Stopping(Scripted):
@@ -142,7 +144,7 @@ def test_a_pair_that_was_interrupted_is_measured_again(fake_models, quick: Bench
     under_way = session(fake_models, quick, transport)
     list(under_way.paired_rounds(threads=1))
     assert (transport.count, len(under_way.discarded)) == (6, 1)
-    assert all(one["samples_ns"] == QUIET for rounds in under_way.rounds.values() for one in rounds)
+    assert all(reply["samples_ns"] == QUIET for rounds in under_way.rounds.values() for reply in rounds)
 
 
 def test_a_machine_that_keeps_stopping_is_measured_and_warned_of(fake_models, quick: BenchOptions) -> None:

@@ -9,9 +9,9 @@ MS = 1_000_000
 
 
 def test_quantiles_of_one_to_a_hundred_and_one() -> None:
-    found = stats.latency_ms([[value * MS for value in range(1, 51)], [v * MS for v in range(51, 102)]])
+    result = stats.latency_ms([[value * MS for value in range(1, 51)], [v * MS for v in range(51, 102)]])
     # 101 values: quantile q lies at place 100 q, which is the value 1 + 100 q.
-    assert found == pytest.approx({"p10": 11.0, "p50": 51.0, "p90": 91.0, "p99": 100.0, "mean": 51.0})
+    assert result == pytest.approx({"p10": 11.0, "p50": 51.0, "p90": 91.0, "p99": 100.0, "mean": 51.0})
 
 
 def test_quantile_between_two_values() -> None:
@@ -30,28 +30,28 @@ def test_round_spread() -> None:
 
 
 def test_speedup_of_steady_rounds_is_exact() -> None:
-    found = stats.speedup([[30]] * 8, [[20]] * 8)
-    assert (found.value, found.low, found.high) == (1.5, 1.5, 1.5)
-    assert (found.confidence, found.pairs) == (0.95, 8)
+    result = stats.speedup([[30]] * 8, [[20]] * 8)
+    assert (result.value, result.low, result.high) == (1.5, 1.5, 1.5)
+    assert (result.confidence, result.pairs) == (0.95, 8)
 
 
 def test_drift_cancels_because_rounds_are_paired() -> None:
     drift = [100 * (1 + index) for index in range(8)]
-    found = stats.speedup([[2 * value] for value in drift], [[value] for value in drift])
-    assert (found.low, found.high) == (2.0, 2.0)
+    result = stats.speedup([[2 * value] for value in drift], [[value] for value in drift])
+    assert (result.low, result.high) == (2.0, 2.0)
 
 
 def test_one_disturbed_round_does_not_move_the_value() -> None:
-    found = stats.speedup([[100]] * 9 + [[1000]], [[100]] * 10)
-    assert found.value == 1.0
-    assert found.low == 1.0
+    result = stats.speedup([[100]] * 9 + [[1000]], [[100]] * 10)
+    assert result.value == 1.0
+    assert result.low == 1.0
 
 
 def test_interval_lies_within_the_ratios_and_holds_the_value() -> None:
     baseline = [[value] for value in (102, 98, 101, 99, 103, 97, 100, 100)]
-    found = stats.speedup(baseline, [[50]] * 8)
-    assert 1.94 <= found.low < found.value < found.high <= 2.06
-    assert found.value == 2.0
+    result = stats.speedup(baseline, [[50]] * 8)
+    assert 1.94 <= result.low < result.value < result.high <= 2.06
+    assert result.value == 2.0
 
 
 def test_same_seed_same_interval() -> None:
@@ -61,8 +61,8 @@ def test_same_seed_same_interval() -> None:
 
 def test_swapping_the_models_inverts_the_interval() -> None:
     first, second = [[value] for value in (10, 12, 11, 13, 10)], [[value] for value in (20, 22, 21, 25, 23)]
-    there, back = stats.speedup(first, second), stats.speedup(second, first)
-    assert there.value == pytest.approx(1 / back.value)
+    present, back = stats.speedup(first, second), stats.speedup(second, first)
+    assert present.value == pytest.approx(1 / back.value)
 
 
 @pytest.mark.parametrize(("baseline", "pruned"), [([[1]], [[1]]), ([[1], [1]], [[1]]), ([], [])])
@@ -85,19 +85,19 @@ def test_interval_holds_the_truth_about_as_often_as_it_says() -> None:
             random.random((2, 10)) < 0.1
         )
         baseline, pruned = (1e6 * np.exp(noise)).round()[..., None].tolist()
-        found = stats.speedup(baseline, pruned, draws=1000)
-        held += found.low <= 1.0 <= found.high
+        result = stats.speedup(baseline, pruned, draws=1000)
+        held += result.low <= 1.0 <= result.high
     # Expected 0.95 to 0.98; three standard deviations of a share of 300 below 0.95 are 0.038.
     assert held / trials > 0.95 - 3 * math.sqrt(0.95 * 0.05 / trials)
 
 
 def disturbed(rng: np.random.Generator, ms: float, rounds: int) -> list[list[float]]:
     """Rounds of a model beside a neighbour that is there for a share of each, up to all of it."""
-    found = []
+    collected = []
     for _ in range(rounds):
         slow = rng.random(100) < rng.choice([0.1, 0.5, 0.9, 1.0])
-        found.append(list(ms * MS * rng.normal(1, 0.01, 100) * np.where(slow, 1.4, 1.0)))
-    return found
+        collected.append(list(ms * MS * rng.normal(1, 0.01, 100) * np.where(slow, 1.4, 1.0)))
+    return collected
 
 
 def test_neighbours_spoil_medians_and_leave_the_fast_samples() -> None:
@@ -106,17 +106,17 @@ def test_neighbours_spoil_medians_and_leave_the_fast_samples() -> None:
         for rng in map(np.random.default_rng, range(20))
         for base, pruned in [(disturbed(rng, 2.0, 12), disturbed(rng, 1.0, 12))]
     ]
-    off = np.array([[one.value / 2 - 1 for one in pair] for pair in pairs])
+    off = np.array([[item.value / 2 - 1 for item in pair] for pair in pairs])
     assert np.abs(off[:, 0]).max() > 0.05 and np.abs(off[:, 1]).max() < 0.02
     inside = [fast.low <= 2.0 <= fast.high for _, fast in pairs]
     assert sum(inside) >= 17
-    slow, fast = (sum(one.high - one.low for one in kind) for kind in zip(*pairs, strict=True))
+    slow, fast = (sum(item.high - item.low for item in kind) for kind in zip(*pairs, strict=True))
     assert fast < slow / 2
 
 
 def test_undisturbed_without_any_noise_is_the_ratio() -> None:
-    found = stats.undisturbed_speedup([[30] * 5] * 8, [[20] * 5] * 8)
-    assert (found.value, found.low, found.high, found.pairs) == (1.5, 1.5, 1.5, 8)
+    result = stats.undisturbed_speedup([[30] * 5] * 8, [[20] * 5] * 8)
+    assert (result.value, result.low, result.high, result.pairs) == (1.5, 1.5, 1.5, 8)
 
 
 def test_undisturbed_is_the_tenth_percentile_of_all_samples() -> None:
@@ -126,8 +126,8 @@ def test_undisturbed_is_the_tenth_percentile_of_all_samples() -> None:
 
 def test_a_clock_that_changes_once_shows_in_the_interval() -> None:
     """The fast end is of one round only, and whether that is drawn decides."""
-    found = stats.undisturbed_speedup([[70] * 10] + [[100] * 10] * 7, [[50] * 10] * 8)
-    assert found.low == 1.4 and found.high == 2.0
+    result = stats.undisturbed_speedup([[70] * 10] + [[100] * 10] * 7, [[50] * 10] * 8)
+    assert result.low == 1.4 and result.high == 2.0
 
 
 def test_undisturbed_needs_pairs() -> None:

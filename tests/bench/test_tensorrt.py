@@ -87,8 +87,8 @@ def test_by_the_python_module(
     assert "built" not in (pruned["memory_reason"] or "")
     assert pruned["device_memory"]["engine_bytes"] > 1000
     # There is no GPU here, so no graph: that is said, per model, with the reason.
-    said = [warning["message"] for warning in result["warnings"] if warning["code"] == "no_cuda_graph"]
-    assert [words.split(":")[0] for words in said] == ["baseline", "pruned"]
+    message = [warning["message"] for warning in result["warnings"] if warning["code"] == "no_cuda_graph"]
+    assert [words.split(":")[0] for words in message] == ["baseline", "pruned"]
     conv = next(row for row in result["layers"]["rows"] if "conv1" in row["onnx"])
     assert conv["verdict"] == "faster"
     if version == "8.6.1":

@@ -12,16 +12,16 @@ def test_a_good_measurement_has_none() -> None:
 
 def test_noise_comes_with_what_is_left_without_it() -> None:
     undisturbed_range = {"value": 1.55, "low": 1.53, "high": 1.57}
-    found = changed("models.pruned.round_spread", 0.08, "speedup_undisturbed", undisturbed_range)
-    noisy, undisturbed = warnings_for(found)
+    result = changed("models.pruned.round_spread", 0.08, "speedup_undisturbed", undisturbed_range)
+    noisy, undisturbed = warnings_for(result)
     assert (noisy.code, undisturbed.code) == ("noisy", "undisturbed")
     assert "1.55x (1.53 to 1.57)" in undisturbed.message
 
 
 def test_what_is_less_sure_than_the_medians_is_not_said() -> None:
     undisturbed_range = {"value": 1.55, "low": 1.2, "high": 1.9}
-    found = changed("models.pruned.round_spread", 0.08, "speedup_undisturbed", undisturbed_range)
-    assert [warning.code for warning in warnings_for(found)] == ["noisy"]
+    result = changed("models.pruned.round_spread", 0.08, "speedup_undisturbed", undisturbed_range)
+    assert [warning.code for warning in warnings_for(result)] == ["noisy"]
 
 
 MACHINE = "device.fingerprint"
@@ -55,9 +55,9 @@ MACHINE = "device.fingerprint"
     ],
 )
 def test_each_warning(path: str, value: Any, code: str, words: str) -> None:
-    found = warnings_for(changed(path, value))
-    assert [warning.code for warning in found] == [code]
-    assert words in found[0].message
+    result = warnings_for(changed(path, value))
+    assert [warning.code for warning in result] == [code]
+    assert words in result[0].message
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_no_warning(path: str, value: Any) -> None:
 
 
 def test_load_average_stands_in_where_the_load_cannot_be_seen() -> None:
-    found = warnings_for(changed(f"{MACHINE}.busy_cores", None))
-    assert [warning.code for warning in found] == ["machine_loaded"]
-    assert "load average 3.0" in found[0].message
+    result = warnings_for(changed(f"{MACHINE}.busy_cores", None))
+    assert [warning.code for warning in result] == ["machine_loaded"]
+    assert "load average 3.0" in result[0].message
 
 
 def test_both_unknown_is_no_warning() -> None:
@@ -104,8 +104,8 @@ def test_governor_has_no_say_where_the_clock_is_held() -> None:
 
 
 def test_jetson_is_told_of_jetson_clocks_and_not_of_cpupower() -> None:
-    told = [{"code": "clocks_not_locked", "message": "sudo jetson_clocks"}]
-    result = changed(f"{MACHINE}.governors", ["schedutil"], "machine.warnings", told)
+    events = [{"code": "clocks_not_locked", "message": "sudo jetson_clocks"}]
+    result = changed(f"{MACHINE}.governors", ["schedutil"], "machine.warnings", events)
     assert [warning.code for warning in warnings_for(result)] == ["clocks_not_locked"]
 
 

@@ -126,11 +126,11 @@ class Loopback:
 
     def runners(self) -> list[int]:
         """Process numbers of runners that are at work on the board."""
-        mine = f"{self.home}/"
+        own = f"{self.home}/"
         return [
             pid
             for pid, words in processes()
-            if mine in words and " measure " in words and "sh -c" not in words
+            if own in words and " measure " in words and "sh -c" not in words
         ]
 
     def end_connections(self) -> None:

@@ -58,7 +58,7 @@ class Phone:
         """Line ends of two signs, and no exit codes."""
         write(self.folder, "old", "")
 
-    def asked(self) -> list[list[str]]:
+    def calls(self) -> list[list[str]]:
         """The words of every call of adb."""
         path = self.folder / "asked"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -85,10 +85,10 @@ def build(folder: Path) -> Phone:
     cpus(root, low=300_000, high=2_800_000)
     zones(root, {"cpu-0-0": 41_000, "battery": 30_000})
     for tool in TOOLS:
-        found = shutil.which(tool)
-        assert found, f"this machine has no {tool}"
+        result = shutil.which(tool)
+        assert result, f"this machine has no {tool}"
         (root / "system/bin").mkdir(parents=True, exist_ok=True)
-        (root / "system/bin" / tool).symlink_to(found)
+        (root / "system/bin" / tool).symlink_to(result)
     program(root, "system/bin/getprop", GETPROP)
     (root / "data/local/tmp").mkdir(parents=True)
     settings = f"{QUICK_PYTHON}FOLDER, SERIAL = {str(folder)!r}, {SERIAL!r}\n"

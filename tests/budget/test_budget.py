@@ -75,7 +75,7 @@ def test_good_targets(text: str | Target, kind: str, fraction: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("0.5", "write for example flops=0.5"),
         ("", "write for example flops=0.5"),
@@ -95,10 +95,10 @@ def test_good_targets(text: str | Target, kind: str, fraction: float) -> None:
         (0.5, "write for example flops=0.5"),
     ],
 )
-def test_bad_targets_say_what_to_write(text: str, said: str) -> None:
+def test_bad_targets_say_what_to_write(text: str, message: str) -> None:
     with pytest.raises(TargetError) as error:
         Target.parse(text)
-    assert said in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_cost_and_share(tiny: Graph) -> None:
@@ -237,21 +237,21 @@ def test_scores_are_not_changed(tiny: Graph) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({}, "with at least 2 channels a layer and the protected ones, 0.280 of the params"),
         ({"floor": 3}, "with at least 3 channels a layer and the protected ones, 0.480 of the params"),
         ({"align": 4}, "channels a layer, multiples of 4 and the protected ones, 0.720 of the params"),
     ],
 )
-def test_a_target_that_cannot_be_reached_says_how_far_it_goes(tiny: Graph, more: dict, said: str) -> None:
+def test_a_target_that_cannot_be_reached_says_how_far_it_goes(tiny: Graph, more: dict, message: str) -> None:
     with pytest.raises(TargetError) as error:
         select(tiny, SCORES, "params=0.2", **more)
-    assert said in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("scores", "more", "said"),
+    ("scores", "more", "message"),
     [
         (np.where(np.arange(10) == 6, np.nan, 1.0), {}, "a channel of b is not a number"),
         (np.ones(9), {}, r"shape \(9,\), this model needs \(10,\)"),
@@ -261,8 +261,8 @@ def test_a_target_that_cannot_be_reached_says_how_far_it_goes(tiny: Graph, more:
         (np.ones(10), {"ratios": {"a": 1.5}}, r"outside \(0, 1\]"),
     ],
 )
-def test_bad_scores_and_ratios(tiny: Graph, scores: np.ndarray, more: dict, said: str) -> None:
-    with pytest.raises(PlanError, match=said) as error:
+def test_bad_scores_and_ratios(tiny: Graph, scores: np.ndarray, more: dict, message: str) -> None:
+    with pytest.raises(PlanError, match=message) as error:
         select(tiny, scores, "params=0.5", **more)
     assert isinstance(error.value, EdgePruneError) and "\n" not in str(error.value)
 

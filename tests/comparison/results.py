@@ -27,9 +27,9 @@ def method_of(
         reasons=(),
         score_before=mean_and_spread([None if score is None else score / 2 for score in scores]),
         score=mean_and_spread(scores),
-        params_fraction=mean_and_spread([0.43 * one for one in ones]),
-        flops_fraction=mean_and_spread([0.5 * one for one in ones]),
-        seconds=mean_and_spread([61 * one for one in ones]),
+        params_fraction=mean_and_spread([0.43 * item for item in ones]),
+        flops_fraction=mean_and_spread([0.5 * item for item in ones]),
+        seconds=mean_and_spread([61 * item for item in ones]),
         latency_ms=mean_and_spread([None]),
         speedup=mean_and_spread([None]),
     )

@@ -28,8 +28,8 @@ def test_a_finished_comparison_is_measured(
 ) -> None:
     monkeypatch.setattr("edgeprune.bench.options.MIN_ROUNDS", 2)
     run = finished / "rows/learned-seed0"
-    asked = CompareOptions(source=str(run), methods=("learned",), seeds=1, seconds=0.1)
-    result = compare(tmp_path / "out", asked)
+    requested = CompareOptions(source=str(run), methods=("learned",), seeds=1, seconds=0.1)
+    result = compare(tmp_path / "out", requested)
     row = result["rows"][0]
     assert row["latency_reason"] is None
     assert row["latency"] == measured(tmp_path / "out/rows/learned-seed0")

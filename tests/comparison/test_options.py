@@ -54,8 +54,8 @@ def test_the_study_of_moments_has_a_method_of_its_own() -> None:
 
 
 def test_options_as_they_are_typed() -> None:
-    found = split_lists({"source": "resnet8", "methods": "learned", "seeds": 2, "epochs": 4})
-    options = CompareOptions.of(found)
+    result = split_lists({"source": "resnet8", "methods": "learned", "seeds": 2, "epochs": 4})
+    options = CompareOptions.of(result)
     assert options == CompareOptions(source="resnet8", methods=("learned",), seeds=2, training={"epochs": 4})
     with pytest.raises(TrainError, match="nothing to prune"):
         CompareOptions.of(split_lists({"methods": "learned"}))

@@ -13,7 +13,7 @@ from edgeprune.records.comparison import ComparisonResult, MethodResult
 
 
 @pytest.mark.parametrize(
-    ("wanted", "gap", "places"),
+    ("expected", "gap", "places"),
     [
         ([], 0.1, []),
         ([0.3, 0.7], 0.1, [0.3, 0.7]),  # nothing in the way: nothing moves
@@ -24,8 +24,8 @@ from edgeprune.records.comparison import ComparisonResult, MethodResult
         ([0.5] * 4, 0.5, [0.875, 0.625, 0.375, 0.125]),  # no room: the gap shrinks
     ],
 )
-def test_pushed_apart(wanted: list[float], gap: float, places: list[float]) -> None:
-    assert pushed_apart(wanted, gap) == pytest.approx(places)
+def test_pushed_apart(expected: list[float], gap: float, places: list[float]) -> None:
+    assert pushed_apart(expected, gap) == pytest.approx(places)
 
 
 def a_result(labels: list[str], seeds: int, baseline: float | None = 0.93) -> ComparisonResult:

@@ -302,7 +302,7 @@ def test_an_existing_one_is_not_overwritten(finished: Path, options: CompareOpti
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("argument", "message"),
     [
         ({"epochs": 4}, "begun with epochs=3, not 4"),
         ({"seeds": 3}, "begun with seeds=2, not 3"),
@@ -313,15 +313,15 @@ def test_an_existing_one_is_not_overwritten(finished: Path, options: CompareOpti
         ({"source": "resnet8"}, "begun with source=compare_nets:tiny, not resnet8"),
     ],
 )
-def test_other_options_are_refused(finished: Path, given: dict, message: str) -> None:
+def test_other_options_are_refused(finished: Path, argument: dict, message: str) -> None:
     with pytest.raises(RunError, match=message):
-        check_same_comparison(finished, given)
+        check_same_comparison(finished, argument)
 
 
 def test_the_same_options_are_not(finished: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    given = {"epochs": 3, "seeds": 2, "methods": ("learned",), "target": "flops=0.60", "data": "images"}
-    check_same_comparison(finished, given)
+    options = {"epochs": 3, "seeds": 2, "methods": ("learned",), "target": "flops=0.60", "data": "images"}
+    check_same_comparison(finished, options)
     assert ComparisonFolder.open(finished).read_options().seeds == 2
 
 

@@ -29,19 +29,19 @@ def test_a_name_brings_nothing_but_itself() -> None:
 
 
 def test_a_run_brings_its_model_data_baseline_and_options(run: Path, place: Path) -> None:
-    found = shared_training(str(run), {"lr": 0.5})
-    assert found["model"] == "compare_nets:tiny"
-    assert found["data"] == str(place / "images")
-    assert found["weights"] == str(run / "baseline.safetensors")
-    assert (found["epochs"], found["prune_iterations"], found["target"]) == (3, 8, "flops=0.6")
-    assert found["lr"] == 0.5
-    assert not {"method", "seed", "moment", "init", "baseline_epochs"} & found.keys()
+    result = shared_training(str(run), {"lr": 0.5})
+    assert result["model"] == "compare_nets:tiny"
+    assert result["data"] == str(place / "images")
+    assert result["weights"] == str(run / "baseline.safetensors")
+    assert (result["epochs"], result["prune_iterations"], result["target"]) == (3, 8, "flops=0.6")
+    assert result["lr"] == 0.5
+    assert not {"method", "seed", "moment", "init", "baseline_epochs"} & result.keys()
 
 
 def test_other_epochs_choose_their_own_pruning_phase(run: Path) -> None:
     assert "prune_iterations" not in shared_training(str(run), {"epochs": 6})
-    given = shared_training(str(run), {"epochs": 6, "prune_iterations": 7})
-    assert (given["epochs"], given["prune_iterations"]) == (6, 7)
+    options = shared_training(str(run), {"epochs": 6, "prune_iterations": 7})
+    assert (options["epochs"], options["prune_iterations"]) == (6, 7)
 
 
 def test_a_run_without_a_baseline(run: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_run_without_a_baseline(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("argument", "message"),
     [
         ({"data": "digits"}, "is a run folder, which defines it: leave `data` out"),
         ({"weights": "w.pt"}, "leave `weights` out"),
@@ -61,9 +61,9 @@ def test_a_run_without_a_baseline(run: Path) -> None:
         ({"image_size": 16}, "leave `image_size` out"),
     ],
 )
-def test_what_a_run_brings_cannot_be_given(run: Path, given: dict, message: str) -> None:
+def test_what_a_run_brings_cannot_be_given(run: Path, argument: dict, message: str) -> None:
     with pytest.raises(TrainError, match=message):
-        shared_training(str(run), given)
+        shared_training(str(run), argument)
 
 
 @pytest.mark.parametrize("stored", [{"a new option": 1}, None])
@@ -82,8 +82,8 @@ def test_paths_hold_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     Path("birds").mkdir()
     Path("digits").mkdir()  # the name of a data set goes before a folder
-    found = absolute_paths({"data": "birds", "weights": "nowhere.pt", "epochs": 3})
-    assert found == {"data": str(tmp_path / "birds"), "weights": "nowhere.pt", "epochs": 3}
+    result = absolute_paths({"data": "birds", "weights": "nowhere.pt", "epochs": 3})
+    assert result == {"data": str(tmp_path / "birds"), "weights": "nowhere.pt", "epochs": 3}
     assert absolute_paths({"data": "digits"}) == {"data": "digits"}
 
 
@@ -95,7 +95,7 @@ def criterion_run(training: dict[str, Any], importable: None, tmp_path: Path) ->
     """A run by l1 whose training has a baseline; nothing but its epochs and data was typed."""
     typed = {k: v for k, v in training.items() if k in ("data", "target", "epochs", "batch_size")}
     options = TrainPruneOptions(model="compare_nets:tiny", method="l1", **typed)
-    run, _, resolved = pipeline.begin(tmp_path / "l1", options, False, lambda *told: None)
+    run, _, resolved = pipeline.begin(tmp_path / "l1", options, False, lambda *events: None)
     assert (resolved.reconstruct, resolved.lr, resolved.distill) == ("none", 0.02, True)
     run.save_tensors("baseline", run.build().state_dict())
     return run.path
@@ -114,14 +114,14 @@ def test_each_method_fits_as_its_source_does(criterion_run: Path, method: str, r
 def test_the_learned_method_is_not_refused_for_what_nobody_typed(criterion_run: Path, tmp_path: Path) -> None:
     training = shared_training(str(criterion_run), {})
     options = TrainPruneOptions(**{**training, "method": "learned"})
-    assert pipeline.begin(tmp_path / "learned", options, False, lambda *told: None)[2].reconstruct is None
+    assert pipeline.begin(tmp_path / "learned", options, False, lambda *events: None)[2].reconstruct is None
 
 
 def test_the_moments_get_their_own_rate_and_no_distillation(criterion_run: Path, tmp_path: Path) -> None:
     training = shared_training(str(criterion_run), {}, needs_baseline=False)
     row = {"method": "l1", "moment": "epoch:1", "init": "random", "prune_schedule": "one-shot"}
     options = pipeline.begin(
-        tmp_path / "moment", TrainPruneOptions(**{**training, **row}), False, lambda *told: None
+        tmp_path / "moment", TrainPruneOptions(**{**training, **row}), False, lambda *events: None
     )[2]
     assert (options.lr, options.distill, options.epochs) == (0.1, False, 3)
 
@@ -138,7 +138,7 @@ def test_what_was_typed_for_the_run_is_handed_on(
     options = TrainPruneOptions(
         model="compare_nets:tiny", method="l1", reconstruct="kernel", lr=0.3, **training
     )
-    run = pipeline.begin(tmp_path / "typed", options, False, lambda *told: None)[0]
+    run = pipeline.begin(tmp_path / "typed", options, False, lambda *events: None)[0]
     run.save_tensors("baseline", run.build().state_dict())
     shared = shared_training(str(run.path), {})
     assert (shared["reconstruct"], shared["lr"], shared["device"]) == ("kernel", 0.3, "cpu")

@@ -40,11 +40,11 @@ def test_a_set_smaller_than_the_batch_is_one_batch_of_all() -> None:
 
 @pytest.mark.parametrize("ahead", [False, True])
 def test_skipping_gives_what_would_have_come(ahead: bool) -> None:
-    whole = list(bundle(40).train_batches(3, batch_size=7, seed=1))
+    original = list(bundle(40).train_batches(3, batch_size=7, seed=1))
     rest = list(bundle(40, ahead=ahead).train_batches(3, batch_size=7, seed=1, skip=2))
-    assert len(rest) == len(whole) - 2
+    assert len(rest) == len(original) - 2
     assert all(
-        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(whole[2:], rest, strict=True)
+        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(original[2:], rest, strict=True)
     )
 
 

@@ -21,8 +21,8 @@ def files(tmp_path: Path) -> list[Path]:
 
 def test_sizes_and_progress(files: list[Path]) -> None:
     calls = []
-    found = survey(files, lambda *call: calls.append(call))
-    assert found.sizes == {(40, 60)} and found.whites == {} and found.notes == ()
+    result = survey(files, lambda *call: calls.append(call))
+    assert result.sizes == {(40, 60)} and result.whites == {} and result.notes == ()
     assert calls == [(7, 7, "checking images")]
 
 

@@ -120,10 +120,10 @@ def test_a_pgm_names_its_white(tmp_path: Path) -> None:
 
 def test_white_is_of_the_folder_and_not_of_one_image(tmp_path: Path) -> None:
     dark, bright = save(tmp_path / "a.png", [0, 400], "uint16"), save(tmp_path / "b.png", [0, 4000], "uint16")
-    found = survey([dark, bright])
-    assert found.whites == {GREY: 4095}
-    assert found.notes == ("16-bit grey images use 12 bits: 4095 is white",)
-    assert np.asarray(open_rgb(dark, Rendering(found.whites)))[0, :, 0].tolist() == [0, 25]
+    result = survey([dark, bright])
+    assert result.whites == {GREY: 4095}
+    assert result.notes == ("16-bit grey images use 12 bits: 4095 is white",)
+    assert np.asarray(open_rgb(dark, Rendering(result.whites)))[0, :, 0].tolist() == [0, 25]
 
 
 def test_sixteen_bit_colour(tmp_path: Path) -> None:

@@ -179,10 +179,10 @@ def test_class_names_that_cannot_be_printed(make_folder: Callable[..., Path], na
 
 def test_renamed_files_keep_their_place_and_are_not_used(make_folder: Callable[..., Path]) -> None:
     folder = make_folder({"": [3, 2]})
-    whole = scan(folder).train
+    original = scan(folder).train
     (folder / "class0" / "001.png").rename(folder / "class0" / "001.png.broken")
     part = scan(folder)
-    assert part.train.paths == whole.paths
+    assert part.train.paths == original.paths
     assert part.train.left_out.tolist() == [False, True, False, False, False]
     assert len(part.usable) == 4
     assert part.notes == ("1 images are left out, since .broken was added to their names",)

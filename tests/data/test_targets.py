@@ -56,6 +56,6 @@ def test_labels_know_no_crops_and_are_their_own_strata() -> None:
 
 def test_targets_of_any_shape_move_to_a_device() -> None:
     boxes = [{"boxes": torch.zeros(2, 4), "labels": torch.ones(2)}]
-    there = moved(boxes, "meta")
-    assert there[0]["boxes"].device.type == there[0]["labels"].device.type == "meta"
+    present = moved(boxes, "meta")
+    assert present[0]["boxes"].device.type == present[0]["labels"].device.type == "meta"
     assert moved(torch.ones(1), "meta").device.type == "meta"

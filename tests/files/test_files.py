@@ -38,7 +38,7 @@ def test_a_failure_inside_leaves_the_old_file_and_no_part(tmp_path: Path, error:
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "message"),
     [
         (errno.ENOSPC, "the disk is full: free some space"),
         (errno.EDQUOT, "quota"),
@@ -48,7 +48,7 @@ def test_a_failure_inside_leaves_the_old_file_and_no_part(tmp_path: Path, error:
     ],
 )
 def test_what_the_disk_says_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
 ) -> None:
     place = tmp_path / "file.json"
     place.write_text("old")
@@ -61,7 +61,7 @@ def test_what_the_disk_says_is_one_line(
     monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(EdgePruneError) as error:
         write_json(place, {"a": 1})
-    assert said in str(error.value) and str(place) in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and str(place) in str(error.value) and "\n" not in str(error.value)
     assert place.read_text() == "old"
     assert list(tmp_path.iterdir()) == [place]
 
@@ -228,11 +228,11 @@ def test_standard_output_is_written_after_what_was_printed(capfd: pytest.Capture
     assert capfd.readouterr().out == "first\nsecond\nthird\n"
 
 
-@pytest.mark.parametrize("there", [True, False], ids=["a file", "dangling"])
-def test_a_link_stays_and_its_target_is_written(tmp_path: Path, there: bool) -> None:
+@pytest.mark.parametrize("loopback", [True, False], ids=["a file", "dangling"])
+def test_a_link_stays_and_its_target_is_written(tmp_path: Path, loopback: bool) -> None:
     target, link = tmp_path / "elsewhere" / "file", tmp_path / "link"
     link.symlink_to(target)
-    if there:
+    if loopback:
         target.parent.mkdir()
         target.write_text("old")
     write_bytes(link, b"new")

@@ -49,9 +49,9 @@ def test_the_second_process_says_who_holds_it(tmp_path: Path) -> None:
     with holding(tmp_path) as child:
         with pytest.raises(InUseError) as error, held(tmp_path):
             pass
-        said = str(error.value)
-        assert f"{tmp_path} is in use by process {child.pid} on " in said and "\n" not in said
-        assert "train-prune" in said and "since 20" in said
+        message = str(error.value)
+        assert f"{tmp_path} is in use by process {child.pid} on " in message and "\n" not in message
+        assert "train-prune" in message and "since 20" in message
         assert is_held(tmp_path)
         with pytest.raises(InUseError, match=f"process {child.pid}"):
             check_unused(tmp_path.parent)
@@ -84,12 +84,12 @@ def test_options_with_passwords_are_not_kept(tmp_path: Path, monkeypatch: pytest
 
 
 def test_waiting_says_for_whom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, told = FolderLock(tmp_path), []
+    first, events = FolderLock(tmp_path), []
     assert first.acquire()
     monkeypatch.setattr(locks.time, "sleep", lambda seconds: first.release())
-    with held(tmp_path, wait=told.append):
+    with held(tmp_path, wait=events.append):
         assert is_held(tmp_path)
-    assert len(told) == 1 and told[0].startswith(f"waiting for process {os.getpid()} on ")
+    assert len(events) == 1 and events[0].startswith(f"waiting for process {os.getpid()} on ")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "{}", '{"pid": 1, "host": "\\u001b[31m"}'])

@@ -57,7 +57,7 @@ def _all(arguments: argparse.Namespace, base: Path) -> int:
     )
     guard, failed, started = Guard(), 0, time.monotonic()
     for count, number in enumerate(numbers):
-        outcome = _one(number, arguments.seed, base, guard)
+        outcome = _outcome(number, arguments.seed, base, guard)
         if arguments.case is not None:
             print(f"{outcome.what}\n{outcome.detail}\n{outcome.fault or 'as it should be'}")
         if outcome.fault:
@@ -87,7 +87,7 @@ def _workers(arguments: argparse.Namespace, base: Path) -> int:
     return min(1, max(map(abs, codes)))
 
 
-def _one(number: int, seed: int, base: Path, guard: Guard) -> Outcome:
+def _outcome(number: int, seed: int, base: Path, guard: Guard) -> Outcome:
     home = Path.cwd()
     folder = Path(tempfile.mkdtemp(prefix=f"edgeprune-case-{number}-"))
     try:

@@ -105,11 +105,11 @@ def _fault(code: int, stderr: str, error: BaseException | None) -> str:
         return f"traceback {type(error).__name__}: {last[:100]}"
     if "Traceback" in stderr:
         return "a traceback on stderr"
-    said = [line for line in stderr.splitlines() if line.startswith(("error:", "Error:"))]
-    if code == 1 and len(said) > 1:
+    message = [line for line in stderr.splitlines() if line.startswith(("error:", "Error:"))]
+    if code == 1 and len(message) > 1:
         return "several errors"
     if code not in (0, 1, 2, 130):
         return f"exit code {code}"
-    if said and not said[-1].isprintable():
-        return f"an error that is not printable: {ascii(said[-1])[:80]}"
+    if message and not message[-1].isprintable():
+        return f"an error that is not printable: {ascii(message[-1])[:80]}"
     return ""

@@ -156,10 +156,10 @@ def copy(kinds: Path, tmp_path: Path) -> Path:
 def test_damaged_many_times(copy: Path, kind: str, times: int) -> None:
     name, read = READERS[kind]
     path, rng = copy / name, random.Random(kind)
-    whole, metrics = path.read_bytes(), (copy / "run" / "metrics.jsonl").read_bytes()
+    original, metrics = path.read_bytes(), (copy / "run" / "metrics.jsonl").read_bytes()
     read(path)  # as it is, it is taken
     for number in range(times):
-        content, what = mutated(whole, path.name, rng)
+        content, what = mutated(original, path.name, rng)
         path.write_bytes(content)
         try:
             read(path)
@@ -204,11 +204,11 @@ def test_texts_that_no_digest_guards(copy: Path, name: str) -> None:
 def test_a_damaged_model_is_refused_or_the_same(copy: Path, kind: str) -> None:
     name, read = READERS[kind]
     path, rng = copy / name, random.Random(1)
-    whole = path.read_bytes()
+    original = path.read_bytes()
     before = {name: value.clone() for name, value in read(path).state_dict().items()}
     loaded = 0
     for _ in range(TIMES):
-        content, what = mutated(whole, path.name, rng)
+        content, what = mutated(original, path.name, rng)
         path.write_bytes(content)
         try:
             after = read(path).state_dict()

@@ -49,9 +49,9 @@ def random_keep(graph: Graph, share: float, seed: int, whole_groups: float = 0.0
     return keep
 
 
-def error(expected: Any, found: Any) -> float:
+def error(expected: Any, seen: Any) -> float:
     """Largest difference, relative to the largest value of each output."""
-    pairs = list(zip(tensors_in(expected), tensors_in(found), strict=True))
+    pairs = list(zip(tensors_in(expected), tensors_in(seen), strict=True))
     assert [a.shape for a, _ in pairs] == [b.shape for _, b in pairs]
     return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-6)) for a, b in _detached(pairs))
 
@@ -107,12 +107,12 @@ def sweep_one(
     graph = build_graph(randomise(model, seed), inputs)
     done = compact(graph, Plan.of(graph, random_keep(graph, share, seed)))
     seconds = time.perf_counter() - started
-    found = disagreement(graph, done, inputs)
-    assert found <= TOLERANCE, f"{name}: masked and compacted differ by {found:.2g}"
+    result = disagreement(graph, done, inputs)
+    assert result <= TOLERANCE, f"{name}: masked and compacted differ by {result:.2g}"
     assert parameters(done.model) == graph.params(done.plan.keep), name
     kept = graph.params(done.plan.keep) / graph.params()
     return Outcome(
-        name, graph.classes, len(graph.groups), kept, found, protected_share(graph), done.plan.notes, seconds
+        name, graph.classes, len(graph.groups), kept, result, protected_share(graph), done.plan.notes, seconds
     )
 
 
@@ -145,4 +145,4 @@ def onnx_error(model: nn.Module, inputs: tuple[Tensor, ...], dynamo: bool = True
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     feed = {i.name: x.numpy() for i, x in zip(session.get_inputs(), inputs, strict=True)}
-    return error(expected, [torch.from_numpy(found) for found in session.run(None, feed)])
+    return error(expected, [torch.from_numpy(result) for result in session.run(None, feed)])

@@ -888,10 +888,10 @@ class Dense(Wrapped):
         )
 
     def body(self, x: Tensor) -> Tensor:
-        found = [x]
+        result = [x]
         for layer in self.layers:
-            found.append(layer(torch.cat(found, 1)))
-        return torch.cat(found, 1)
+            result.append(layer(torch.cat(result, 1)))
+        return torch.cat(result, 1)
 
 
 @case()
@@ -954,11 +954,11 @@ class Pyramid(nn.Module):
         self.box, self.score = nn.Conv2d(9, 4, 1), nn.Conv2d(9, 2, 1)
 
     def forward(self, x: Tensor) -> dict[str, object]:
-        found = []
+        collected = []
         for stage in self.stages:
             x = stage(x)
-            found.append(x)
-        levels = {str(i): conv(f) for i, (conv, f) in enumerate(zip(self.lateral, found, strict=True))}
+            collected.append(x)
+        levels = {str(i): conv(f) for i, (conv, f) in enumerate(zip(self.lateral, collected, strict=True))}
         for i in (1, 0):
             levels[str(i)] = levels[str(i)] + F.interpolate(
                 levels[str(i + 1)], size=levels[str(i)].shape[-2:]

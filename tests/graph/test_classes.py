@@ -30,8 +30,8 @@ class Block(nn.Module):
 
 def test_groups_of_a_residual_block() -> None:
     graph = build_graph(Block(), IMAGE)
-    found = {g.name: (g.size, set(g.producers), set(g.consumers)) for g in graph.groups}
-    assert found == {
+    result = {g.name: (g.size, set(g.producers), set(g.consumers)) for g in graph.groups}
+    assert result == {
         "stem": (6, {"stem", "outer"}, {"inner", "fc"}),
         "inner": (4, {"inner"}, {"outer"}),
     }

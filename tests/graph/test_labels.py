@@ -48,8 +48,8 @@ def test_survivors_form_a_grid_or_none(labels: Tensor, gone: tuple[int, ...], ex
     ],
 )
 def test_vector_along_an_axis(labels: Tensor, axis: int, expected: list[int] | None) -> None:
-    found = lb.vector_along(labels, axis)
-    assert (None if found is None else found.tolist()) == expected
+    result = lb.vector_along(labels, axis)
+    assert (None if result is None else result.tolist()) == expected
 
 
 def test_cat_writes_out_no_constant_axis() -> None:
@@ -57,8 +57,8 @@ def test_cat_writes_out_no_constant_axis() -> None:
         lb.spread(torch.arange(1, 4), 1, (2, 3, 50, 50)),
         lb.spread(torch.arange(4, 6), 1, (2, 2, 50, 50)),
     ]
-    found = lb.cat(parts, -3)
-    assert found.shape == (2, 5, 50, 50) and lb.core(found).flatten().tolist() == [1, 2, 3, 4, 5]
+    result = lb.cat(parts, -3)
+    assert result.shape == (2, 5, 50, 50) and lb.core(result).flatten().tolist() == [1, 2, 3, 4, 5]
 
 
 def test_matching_looks_at_shape_order_and_nesting() -> None:

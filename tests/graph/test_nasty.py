@@ -66,10 +66,10 @@ def test_what_is_protected_says_why(name: str) -> None:
 
 @names
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES <= 3)
-@given(share=st.floats(0.1, 0.9), seed=st.integers(0, 2**31), whole=st.sampled_from([0.0, 0.3]))
-def test_masked_and_compacted_agree(name: str, share: float, seed: int, whole: float) -> None:
+@given(share=st.floats(0.1, 0.9), seed=st.integers(0, 2**31), full_share=st.sampled_from([0.0, 0.3]))
+def test_masked_and_compacted_agree(name: str, share: float, seed: int, full_share: float) -> None:
     _, inputs, graph = traced(name)
-    keep = random_keep(graph, share, seed, whole)
+    keep = random_keep(graph, share, seed, full_share)
     done = compact(graph, Plan.of(graph, keep))
     assert disagreement(graph, done, inputs) <= TOLERANCE
     assert type(done.model) is CASES[name].make

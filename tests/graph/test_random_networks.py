@@ -131,8 +131,8 @@ def test_a_random_network(seed: int) -> None:
     torch.manual_seed(seed)
     model, inputs = randomise(RandomNet(seed), seed), (torch.randn(2, 3, 8, 8),)
     graph = build_graph(model, inputs)
-    for share, whole in ((0.7, 0.0), (0.4, 0.3)):
-        keep = random_keep(graph, share, seed, whole)
+    for share, full_share in ((0.7, 0.0), (0.4, 0.3)):
+        keep = random_keep(graph, share, seed, full_share)
         done = compact(graph, Plan.of(graph, keep))
         assert disagreement(graph, done, inputs) <= TOLERANCE
         assert parameters(done.model) == graph.params(done.plan.keep)

@@ -128,10 +128,10 @@ class Options(nn.Module):
     def forward(
         self, x: dict[str, Tensor], scale: float = 2.0, other: Tensor | None = None
     ) -> dict[str, Tensor]:
-        found = {name: self.convs[name](value) * scale for name, value in x.items()}
+        result = {name: self.convs[name](value) * scale for name, value in x.items()}
         if other is not None:
-            found["a"] = found["a"] + other
-        return {"sum": found["a"] + found["b"], "keys": sum(x[k].mean() for k in x)}  # type: ignore[dict-item]
+            result["a"] = result["a"] + other
+        return {"sum": result["a"] + result["b"], "keys": sum(x[k].mean() for k in x)}  # type: ignore[dict-item]
 
 
 def test_dict_inputs_and_defaults() -> None:

@@ -75,10 +75,10 @@ def test_the_nearest_while_rows_go(small_blocks: None, rows: Tensor) -> None:
 def test_similarity_and_correlations_do_not_depend_on_the_blocks(
     rows: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = removal_distances(rows)
+    original = removal_distances(rows)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * 7 * 7)
     monkeypatch.setattr(blocks, "KEPT", 4)
-    np.testing.assert_allclose(removal_distances(rows), whole)
+    np.testing.assert_allclose(removal_distances(rows), original)
     if len(rows) == 1:
         return
     from edgeprune.importance.correlation import _correlations

@@ -49,9 +49,9 @@ def test_reductions(graph: Graph, reduction: str, expected: list[float]) -> None
 )
 def test_normalisers(graph: Graph, normalise: str, divisors: tuple[float, float]) -> None:
     """Protected channels count as much as others for what is usual in a layer."""
-    one, two = divisors
+    item, two = divisors
     layers = [layer("x", *FIRST), layer("y", *SECOND)]
-    expected = [1 / one + 4 / two, 3 / one + 8 / two, 2 / one]
+    expected = [1 / item + 4 / two, 3 / item + 8 / two, 2 / item]
     np.testing.assert_allclose(combine(graph, layers, reduction="sum", normalise=normalise), expected)
 
 

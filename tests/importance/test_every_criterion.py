@@ -109,13 +109,13 @@ def test_scaling_a_layer_changes_nothing(name: str, batches: list[Any]) -> None:
 @pytest.mark.parametrize("name", LOOKING)
 def test_data_is_asked_for_by_name(name: str, batches: list[Any]) -> None:
     graph = build_graph(plain(), batches[0][0])
-    for nothing, said in (
+    for nothing, message in (
         (None, "pass batches="),
         ([], "batches is empty"),
         (3, "is a int"),
         (batches[0][0], "a tensor"),
     ):
-        with pytest.raises(PlanError, match=said) as caught:
+        with pytest.raises(PlanError, match=message) as caught:
             score(graph, name, batches=nothing)
         assert "\n" not in str(caught.value)
 
@@ -149,7 +149,7 @@ def test_a_nan_in_the_weights_names_the_layer(name: str, batches: list[Any]) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "said"),
+    ("name", "options", "message"),
     [
         ("l1", {"magnitude": 2}, "unknown option of l1 'magnitude'; known: normalise, reduction"),
         ("l1", {"reduction": "median"}, "unknown reduction 'median'"),
@@ -175,10 +175,10 @@ def test_a_nan_in_the_weights_names_the_layer(name: str, batches: list[Any]) -> 
         ("hrnk", {}, "did you mean 'hrank'"),
     ],
 )
-def test_wrong_options(name: str, options: dict[str, Any], said: str, batches: list[Any]) -> None:
+def test_wrong_options(name: str, options: dict[str, Any], message: str, batches: list[Any]) -> None:
     with pytest.raises(PlanError) as caught:
         score(build_graph(plain(), batches[0][0]), name, batches=batches, **options)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

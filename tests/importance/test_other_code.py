@@ -65,8 +65,8 @@ class Functions(Plain):
 class Hooks(Plain):
     def __init__(self) -> None:
         super().__init__()
-        self.n.register_forward_hook(lambda module, given, output: F.relu(output))
-        self.b.register_forward_hook(lambda module, given, output: output + given[0])
+        self.n.register_forward_hook(lambda module, argument, output: F.relu(output))
+        self.b.register_forward_hook(lambda module, argument, output: output + argument[0])
 
     def forward(self, x: Any) -> Any:
         return self.c(F.relu(self.b(self.n(self.a(x)))).mean((2, 3)))
@@ -148,26 +148,26 @@ def graph_of(network: nn.Module, x: Any) -> Graph:
     return build_graph(network.eval(), x if isinstance(x, tuple) else (x,))
 
 
-def scores_of(graph: Graph, name: str, options: dict[str, Any], given: Any) -> Any:
+def scores_of(graph: Graph, name: str, options: dict[str, Any], argument: Any) -> Any:
     options = {**options, "loss": loss} if name == "taylor" else options
-    return score(graph, name, batches=given, **options)
+    return score(graph, name, batches=argument, **options)
 
 
 @pytest.mark.parametrize("kind", WRITTEN, ids=lambda kind: kind.__name__)
 def test_criteria_score_what_a_network_computes(kind: type[Plain]) -> None:
-    given = [(WRITTEN[kind](x), y) for x, y in batches()]
-    plain, graph = graph_of(Plain(), batches()[0][0]), graph_of(kind(), given[0][0])
+    values = [(WRITTEN[kind](x), y) for x, y in batches()]
+    plain, graph = graph_of(Plain(), batches()[0][0]), graph_of(kind(), values[0][0])
     for name, options in EVERY:
         expected = scores_of(plain, name, options, batches())
-        np.testing.assert_allclose(scores_of(graph, name, options, given), expected, rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(scores_of(graph, name, options, values), expected, rtol=1e-9, err_msg=name)
 
 
 @pytest.mark.parametrize("kind", WRITTEN, ids=lambda kind: kind.__name__)
 def test_layers_are_fitted_alike(kind: type[Plain]) -> None:
-    given = [(WRITTEN[kind](x), y) for x, y in batches()]
+    options = [(WRITTEN[kind](x), y) for x, y in batches()]
     for ways in ("scale", "kernel", "sequential"):
         weights = []
-        for network, data in ((Plain(), batches()), (kind(), given)):
+        for network, data in ((Plain(), batches()), (kind(), options)):
             graph = graph_of(network, data[0][0])
             keep = np.ones(graph.classes, dtype=bool)
             keep[[1, 4]] = False

@@ -24,9 +24,9 @@ def test_importance_goes_back_by_absolute_weights() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 4)).eval()
     with torch.no_grad():
         model[2].weight.copy_(torch.tensor([[1.0, -2.0], [0.0, 3.0], [-4.0, 0.5]]))
-    found = propagated(model, (1, 3), "4", [1.0, 10.0, 2.0])
-    assert found["2"] == [1, 10, 2]
-    assert found["0"] == [1 * 1 + 2 * 4, 1 * 2 + 10 * 3 + 2 * 0.5]
+    result = propagated(model, (1, 3), "4", [1.0, 10.0, 2.0])
+    assert result["2"] == [1, 10, 2]
+    assert result["0"] == [1 * 1 + 2 * 4, 1 * 2 + 10 * 3 + 2 * 0.5]
 
 
 def test_a_batch_norm_passes_its_scale_and_a_pool_its_sum() -> None:
@@ -36,8 +36,8 @@ def test_a_batch_norm_passes_its_scale_and_a_pool_its_sum() -> None:
     with torch.no_grad():
         model[1].weight.copy_(torch.tensor([-3.0, 0.0]))
         model[1].running_var.copy_(torch.tensor([4.0 - 1e-5, 1.0]))
-    found = propagated(model, (1, 1, 2, 2), "5", [2.0, 7.0])
-    np.testing.assert_allclose(found["0"], [2 * 3 / 2, 0])
+    result = propagated(model, (1, 1, 2, 2), "5", [2.0, 7.0])
+    np.testing.assert_allclose(result["0"], [2 * 3 / 2, 0])
 
 
 def test_positions_add_up_and_kernels_count_by_their_reach() -> None:
@@ -58,16 +58,16 @@ def test_sums_and_products_pass_importance_to_every_part() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head((self.a(x) + self.b(x)) * torch.sigmoid(self.gate(x)))
 
-    found = propagated(Gated(), (1, 2), "head", [3.0, 5.0])
-    assert found["a"] == found["b"] == found["gate"] == [3, 5]
+    result = propagated(Gated(), (1, 2), "head", [3.0, 5.0])
+    assert result["a"] == result["b"] == result["gate"] == [3, 5]
 
 
 def test_a_hundred_layers_stay_finite() -> None:
     model = nn.Sequential(*[nn.Linear(32, 32) for _ in range(150)])
     for layer in model:
         nn.init.normal_(layer.weight, std=3)
-    found = propagated(model, (1, 32), "149", [1.0] * 32)
-    assert np.isfinite(found["0"]).all() and max(found["0"]) > 1e100
+    result = propagated(model, (1, 32), "149", [1.0] * 32)
+    assert np.isfinite(result["0"]).all() and max(result["0"]) > 1e100
 
 
 def test_inf_fs_of_two_features_by_hand() -> None:

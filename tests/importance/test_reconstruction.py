@@ -72,6 +72,6 @@ def test_a_dead_channel_goes_first_and_the_seed_decides_the_places(name: str) ->
         model[2].weight[:, 2] = 0
     batches = [torch.randn(8, 3, 9, 9)]
     graph = build_graph(model, batches[0])
-    one, same, other = (score(graph, name, batches=batches, seed=s) for s in (1, 1, 2))
-    assert np.argmin(one) == np.argmin(other) == 2
-    assert (one == same).all() and (one != other).any()
+    item, same, other = (score(graph, name, batches=batches, seed=s) for s in (1, 1, 2))
+    assert np.argmin(item) == np.argmin(other) == 2
+    assert (item == same).all() and (item != other).any()

@@ -19,8 +19,8 @@ def test_by_hand() -> None:
 
 def test_twins_go_first_and_one_of_them_stays() -> None:
     filters = torch.eye(4, dtype=torch.float64)[[0, 1, 2, 0]] * torch.tensor([[1.0], [1.0], [1.0], [2.0]])
-    found = removal_distances(filters)
-    assert found[0] == 0 and (np.delete(found, 0) >= 2).all()
+    result = removal_distances(filters)
+    assert result[0] == 0 and (np.delete(result, 0) >= 2).all()
 
 
 def test_a_single_filter_and_one_that_is_no_number() -> None:

@@ -31,13 +31,13 @@ class Block(nn.Module):
 
 def test_where_layers_show_their_channels() -> None:
     graph = build_graph(Block(), torch.zeros(1, 1, 4, 4))
-    found = {
+    result = {
         t: {s.layer: layer_name(s.node) for s in written_sites(graph, t)}
         for t in ("output", "norm", "activation")
     }
-    assert found["output"] == {"stem": "stem", "conv1": "conv1", "conv2": "conv2"}
-    assert found["norm"] == {"stem": "stem", "conv1": "norm1", "conv2": "norm2"}
-    after = found["activation"]
+    assert result["output"] == {"stem": "stem", "conv1": "conv1", "conv2": "conv2"}
+    assert result["norm"] == {"stem": "stem", "conv1": "norm1", "conv2": "norm2"}
+    after = result["activation"]
     assert (
         after["stem"].startswith("relu")
         and after["conv1"].startswith("relu")
@@ -104,20 +104,20 @@ def test_parts_of_results_inputs_and_parameters_can_be_tapped() -> None:
     model, x = Parts().eval(), torch.randn(2, 3, 4, 4)
     graph = build_graph(model, x)
     (chunk,) = (node for node in graph.nodes if op_name(node) == "chunk")
-    (given,) = (node for node in graph.nodes if node.op == "placeholder")
+    (options,) = (node for node in graph.nodes if node.op == "placeholder")
     (parameter,) = (node for node in graph.nodes if graph.flow.names.read_by(node) == "map")
     parts = {node.args[1]: node for node in chunk.users}
     seen: list[Tensor] = []
     with torch.no_grad():
         low, high = model.stem(x).chunk(2, 1)
         taps = {parts[1]: lambda value: seen.append(value) or -value}
-        found = run_network(graph, (x,), after=taps)
+        network = run_network(graph, (x,), after=taps)
         torch.testing.assert_close(seen[0], high)
-        torch.testing.assert_close(found, model.head(low * 2 - high + model.side(model.map) + x))
-        found = run_network(graph, (x,), after={parameter: torch.zeros_like})
-        torch.testing.assert_close(found, model.head(low * 2 + high + model.side(model.map * 0) + x))
-        found = run_network(graph, (x,), after={given: lambda value: value * 3})
-        torch.testing.assert_close(found, model(x * 3))
+        torch.testing.assert_close(network, model.head(low * 2 - high + model.side(model.map) + x))
+        network = run_network(graph, (x,), after={parameter: torch.zeros_like})
+        torch.testing.assert_close(network, model.head(low * 2 + high + model.side(model.map * 0) + x))
+        network = run_network(graph, (x,), after={options: lambda value: value * 3})
+        torch.testing.assert_close(network, model(x * 3))
 
 
 def test_a_network_that_takes_another_path_is_refused() -> None:

@@ -55,10 +55,10 @@ def of_filters(kind: str, **options: Any) -> Any:
 @pytest.mark.parametrize(("name", "p"), [("l1", 1), ("l2", 2)])
 def test_magnitudes(name: str, p: int) -> None:
     net = model()
-    mine, others = ours(net, name), theirs(net, of_filters("MagnitudeImportance", p=p))
-    np.testing.assert_array_equal(np.argsort(mine), np.argsort(others))
+    own, others = ours(net, name), theirs(net, of_filters("MagnitudeImportance", p=p))
+    np.testing.assert_array_equal(np.argsort(own), np.argsort(others))
     others = others ** (1 / p)  # they leave the square root out
-    np.testing.assert_allclose(mine, others / others.mean(), rtol=1e-5)
+    np.testing.assert_allclose(own, others / others.mean(), rtol=1e-5)
 
 
 def test_fpgm() -> None:
@@ -66,18 +66,18 @@ def test_fpgm() -> None:
     net = model()
     with torch.no_grad():
         net[0].weight.abs_()
-    mine, others = ours(net, "fpgm"), theirs(net, of_filters("FPGMImportance", p=1))
-    np.testing.assert_array_equal(np.argsort(mine), np.argsort(others))
-    np.testing.assert_allclose(mine, others, rtol=1e-4)
+    own, others = ours(net, "fpgm"), theirs(net, of_filters("FPGMImportance", p=1))
+    np.testing.assert_array_equal(np.argsort(own), np.argsort(others))
+    np.testing.assert_allclose(own, others, rtol=1e-4)
 
 
 def test_bn_scale() -> None:
     from torch_pruning.pruner.importance import BNScaleImportance
 
     net = model()
-    mine, others = ours(net, "bn-scale"), theirs(net, BNScaleImportance(normalizer=None))
-    np.testing.assert_array_equal(np.argsort(mine), np.argsort(others))
-    np.testing.assert_allclose(mine, others, rtol=1e-6)
+    own, others = ours(net, "bn-scale"), theirs(net, BNScaleImportance(normalizer=None))
+    np.testing.assert_array_equal(np.argsort(own), np.argsort(others))
+    np.testing.assert_allclose(own, others, rtol=1e-6)
 
 
 def test_taylor() -> None:
@@ -87,6 +87,6 @@ def test_taylor() -> None:
     batch: tuple[Tensor, Tensor] = (torch.randn(6, 3, 8, 8), torch.randint(4, (6,)))
     F.cross_entropy(net(batch[0]), batch[1]).backward()
     others = theirs(net, of_filters("TaylorImportance", multivariable=True))
-    mine = ours(net, "taylor", batches=[batch])
-    np.testing.assert_array_equal(np.argsort(mine), np.argsort(others))
-    np.testing.assert_allclose(np.sqrt(mine) / np.sqrt(mine).mean(), others, rtol=1e-3)
+    own = ours(net, "taylor", batches=[batch])
+    np.testing.assert_array_equal(np.argsort(own), np.argsort(others))
+    np.testing.assert_allclose(np.sqrt(own) / np.sqrt(own).mean(), others, rtol=1e-3)

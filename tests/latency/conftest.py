@@ -60,12 +60,12 @@ class Board:
 
 def times_of(path: str, speed: float) -> list[dict[str, Any]]:
     graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
-    weights = {one.name: list(one.dims) for one in graph.initializer}
+    weights = {item.name: list(item.dims) for item in graph.initializer}
     sizes = {
         v.name: [d.dim_value or 1 for d in v.type.tensor_type.shape.dim]
         for v in [*graph.input, *graph.value_info, *graph.output]
     }
-    found = []
+    collected = []
     for node in graph.node:
         area = math.prod(sizes.get(node.output[0], [1, 1])[2:])
         if node.op_type in ("Conv", "Gemm"):
@@ -74,8 +74,8 @@ def times_of(path: str, speed: float) -> list[dict[str, Any]]:
         else:
             ms = 0.001 * sizes.get(node.output[0], [1, 1])[1] if node.op_type == "AveragePool" else 0.0
         row = {"name": node.name, "kind": node.op_type, "onnx": [node.name], "ms": ms * speed}
-        found.append({**row, "outputs": [], "formats": [], "reformat": False})
-    return found
+        collected.append({**row, "outputs": [], "formats": [], "reformat": False})
+    return collected
 
 
 def truth(path: Path) -> float:

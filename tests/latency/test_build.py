@@ -30,8 +30,8 @@ def test_steps_are_found_and_plans_foretold_on_a_machine_that_slows_down(
     inner = {entry.shape.key: entry for entry in table.entries.values()}["conv 3x3 on 16x16 + Relu"]
     assert inner.steps == {"inputs": 16, "outputs": 16}
     predicted = LatencyModel(graph, read_model(file, 1), table)
-    whole = truth(file)
-    scale = predicted.ms() / whole  # all times count from the first file's speed
+    original = truth(file)
+    scale = predicted.ms() / original  # all times count from the first file's speed
     rng = np.random.default_rng(0)
     for _ in range(5):
         keep = np.zeros(graph.classes, dtype=bool)
@@ -47,8 +47,8 @@ def test_steps_are_found_and_plans_foretold_on_a_machine_that_slows_down(
         for group, width in enumerate(counts):  # told from what a change touches, and from the whole
             wider = counts.copy()
             wider[group] = graph.groups[group].size
-            told = by_widths.moved(counts, by_widths(counts), (group,), (int(wider[group]),))
-            assert told == pytest.approx(by_widths(wider)), width
+            events = by_widths.moved(counts, by_widths(counts), (group,), (int(wider[group]),))
+            assert events == pytest.approx(by_widths(wider)), width
     assert predicted.steps().tolist() == [16] * len(graph.groups)
 
 
@@ -82,11 +82,11 @@ def test_a_build_that_was_stopped_goes_on(
     place, left = tmp_path / "t.json", [2]
     sample = module.sample
 
-    def stopped(*given: Any) -> None:
+    def stopped(*argument: Any) -> None:
         left[0] -= 1
         if left[0] < 0:
             raise KeyboardInterrupt
-        sample(*given)
+        sample(*argument)
 
     monkeypatch.setattr(module, "sample", stopped)
     with pytest.raises(KeyboardInterrupt):

@@ -12,10 +12,10 @@ def device(truth, step: float = 0.0, least: float = 0.0):
     """choose and measure, where ``truth`` maps the table's share to the measured one."""
     calls: list[float] = []
 
-    def choose(asked: float):
-        if asked < least:
+    def choose(requested: float):
+        if requested < least:
             raise TargetError("too little")
-        predicted = asked if not step else max(step, step * int(asked / step + 1e-9))
+        predicted = requested if not step else max(step, step * int(requested / step + 1e-9))
         keep = np.arange(1000) < round(1000 * predicted)
         return Plan(keep, "x"), predicted
 
@@ -39,7 +39,7 @@ def test_what_met_its_time_only_once_is_corrected() -> None:
     lucky = iter([0.96])  # the first measurement; all others are right
     choose, measure, _ = device(lambda s: 1.05 * s * next(lucky, 1.0))
     best, attempts = calibrate_to_target(0.5, choose, measure)
-    assert [one.met for one in attempts] == [False, True]
+    assert [attempt.met for attempt in attempts] == [False, True]
     assert best is attempts[1] and best.measured.share <= 0.5 < attempts[0].measured.share
 
 
@@ -70,7 +70,7 @@ def test_steps_too_coarse_to_hit_give_the_nearest_below() -> None:
 def test_out_of_reach_gives_the_fastest() -> None:
     choose, measure, _ = device(lambda s: 0.6 + 0.4 * s, least=0.05)
     best, attempts = calibrate_to_target(0.3, choose, measure)
-    assert not best.met and best.measured.share == min(one.measured.share for one in attempts)
+    assert not best.met and best.measured.share == min(attempt.measured.share for attempt in attempts)
 
 
 def test_what_is_faster_than_hoped_stays_so() -> None:

@@ -84,18 +84,18 @@ def test_a_table_that_is_wrong_is_corrected_by_measuring(
     budget = make("latency=0.6")
     plan = budget.finalize(graph, score(graph, "l2"))
     assert len(measured) > 1 and measured[0] > 0.65
-    chosen = next(one for one in times_of(budget) if one["chosen"])
+    chosen = next(item for item in times_of(budget) if item["chosen"])
     assert chosen["measured_fraction"] <= 0.6 * 1.015
     assert plan.keep.sum() < graph.classes
 
 
 def test_an_amount_in_ms(make: Make, graph: Graph, file: Path, measured: list[float]) -> None:
     budget = make("latency=0.5")
-    whole = budget.originals["latency"]
-    same = make(f"latency={whole / 2}ms")
+    original = budget.originals["latency"]
+    same = make(f"latency={original / 2}ms")
     assert same.goals["latency"] == pytest.approx(budget.goals["latency"])
     with pytest.raises(TargetError, match="the unpruned model takes .* ms already; nothing to prune"):
-        make(f"latency={whole * 2}ms")
+        make(f"latency={original * 2}ms")
 
 
 def test_flops_on_a_device_take_their_time_with_them(make: Make, graph: Graph, measured: list[float]) -> None:
@@ -105,12 +105,12 @@ def test_flops_on_a_device_take_their_time_with_them(make: Make, graph: Graph, m
     assert measured[-1] <= flops / 0.9 or measured[-1] <= 0.5 / 0.97
 
 
-@pytest.mark.parametrize("whole", [0.6, 0.8])
+@pytest.mark.parametrize("original", [0.6, 0.8])
 def test_a_device_that_gains_little_does_not_cost_more_flops(
-    make: Make, graph: Graph, board: Board, measured: list[float], whole: float
+    make: Make, graph: Graph, board: Board, measured: list[float], original: float
 ) -> None:
     """Asking for ever less time for each FLOP, the loop must not run to a plan of far fewer FLOPs."""
-    board.whole = whole
+    board.whole = original
     plan = make("flops=0.5").finalize(graph, score(graph, "l2"))
     assert 0.9 * 0.5 <= graph.flops(plan.keep) / graph.flops() <= 0.5
 
@@ -156,7 +156,7 @@ def test_a_plan_that_is_fast_for_its_flops_and_slower_gives_way(
     budget = make("flops=0.5")
     settled = budget.finalize(graph, score(graph, "l2"))
     assert (settled.keep == fast.plan.keep).all()
-    assert [one["chosen"] for one in times_of(budget)] == [False, True]
+    assert [item["chosen"] for item in times_of(budget)] == [False, True]
 
 
 def test_removals_in_a_row_are_priced_by_the_table_of_the_original(
@@ -192,8 +192,8 @@ def test_a_controller_follows_the_flops_of_a_plan_that_takes_the_time(make: Make
     assert tracked.fraction() == pytest.approx(graph.flops(plan.keep) / graph.flops())
     keep = np.ones(graph.classes, dtype=bool)
     shares = [(tracked.remaining(graph, keep), budget.remaining(graph, keep))]
-    for one in graph.groups[0].classes[:8]:
-        keep[one] = False
+    for item in graph.groups[0].classes[:8]:
+        keep[item] = False
         shares.append((tracked.remaining(graph, keep), budget.remaining(graph, keep)))
     followed, times = zip(*shares, strict=True)
     assert followed[0] == pytest.approx(1.0) and list(followed) == sorted(set(followed), reverse=True)
@@ -235,15 +235,15 @@ def test_scores_below_zero_and_beyond_all_measure(make: Make, graph: Graph) -> N
 
 
 @pytest.mark.parametrize(
-    ("precision", "said"),
+    ("precision", "message"),
     [
         ("int8", "int8 needs scales"),
         ("fp16", "computes in fp32: leave --precision out"),
         ("fp61", "did you mean"),
     ],
 )
-def test_precisions_that_cannot_be_timed(board: Board, precision: str, said: str) -> None:
-    with pytest.raises(LatencyError, match=said):
+def test_precisions_that_cannot_be_timed(board: Board, precision: str, message: str) -> None:
+    with pytest.raises(LatencyError, match=message):
         BenchTarget.reach(precision=precision)
 
 
@@ -261,10 +261,10 @@ def test_the_whole_is_compacted_exported_and_timed(
     keep = np.ones(graph.classes, dtype=bool)
     keep[graph.groups[0].classes[::2]] = False
     plan = Plan.of(graph, keep)
-    found = EndToEndTimer(net, SHAPE, BenchTarget.reach()).measure(graph, plan)
+    report = EndToEndTimer(net, SHAPE, BenchTarget.reach()).measure(graph, plan)
     small = export_model(compact(graph, plan).model, SHAPE, Path("s.onnx")).path
-    assert found.pruned_ms == pytest.approx(truth(small))
-    assert found.share == pytest.approx(truth(small) / found.baseline_ms)
+    assert report.pruned_ms == pytest.approx(truth(small))
+    assert report.share == pytest.approx(truth(small) / report.baseline_ms)
 
 
 def test_a_disturbed_measurement_is_taken_again(
@@ -283,12 +283,12 @@ def test_a_disturbed_measurement_is_taken_again(
         return calls[-1:]
 
     monkeypatch.setattr(EndToEndTimer, "_times", times)
-    found = EndToEndTimer(net, SHAPE, BenchTarget.reach()).measure(graph, Plan.everything(graph))
-    assert found.speedup == (1.25, 1.2, 1.3) and len(calls) == 3
+    report = EndToEndTimer(net, SHAPE, BenchTarget.reach()).measure(graph, Plan.everything(graph))
+    assert report.speedup == (1.25, 1.2, 1.3) and len(calls) == 3
     calls.clear()
     answers[0] = PairedTimes(1.0, 0.5, 2.0, 1.99, 2.01, 50)
-    found = EndToEndTimer(net, SHAPE, BenchTarget.reach()).measure(graph, Plan.everything(graph))
-    assert found.speedup[0] == 2.0 and len(calls) == 1
+    report = EndToEndTimer(net, SHAPE, BenchTarget.reach()).measure(graph, Plan.everything(graph))
+    assert report.speedup[0] == 2.0 and len(calls) == 1
 
 
 class Split(nn.Module):
@@ -325,8 +325,8 @@ def test_when_the_time_for_planning_is_up_the_best_plan_counts_with_a_note(
     make: Make, graph: Graph, board: Board, measured: list[float]
 ) -> None:
     board.whole = 0.6
-    told: list[tuple[float, float, str]] = []
-    budget = make("latency=0.6", plan_seconds=1e-6, progress=lambda *report: told.append(report))
+    events: list[tuple[float, float, str]] = []
+    budget = make("latency=0.6", plan_seconds=1e-6, progress=lambda *report: events.append(report))
     plan = budget.finalize(graph, score(graph, "l2"))
     assert len(measured) == 1 and measured[0] > 0.6 * 1.03
     assert "was missed by" in plan.notes[-2]
@@ -336,7 +336,7 @@ def test_when_the_time_for_planning_is_up_the_best_plan_counts_with_a_note(
     )
     record = budget.record()
     assert record is not None and record["plan_seconds"] == 1e-6 and len(record["attempts"]) == 1
-    texts = [text for _, _, text in told]
+    texts = [text for _, _, text in events]
     assert texts[0] == "writing the unpruned network"
     assert texts[-3:] == [
         "plan 1: choosing widths", "plan 1: writing the pruned network", "widths chosen",

@@ -30,41 +30,41 @@ def whole_of(
 
 
 def test_one_measurement_without_doubt_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, left = whole_of(monkeypatch, [QUIET, UNSTEADY])
-    assert whole.times(nn.Identity()) == QUIET and left == [UNSTEADY]
+    original, left = whole_of(monkeypatch, [QUIET, UNSTEADY])
+    assert original.times(nn.Identity()) == QUIET and left == [UNSTEADY]
 
 
 def test_wide_intervals_are_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, left = whole_of(monkeypatch, [UNSTEADY, QUIET])
-    assert whole.times(nn.Identity()) == QUIET and not left
+    original, left = whole_of(monkeypatch, [UNSTEADY, QUIET])
+    assert original.times(nn.Identity()) == QUIET and not left
 
 
 def test_a_baseline_that_was_faster_before_shows_a_load_that_no_interval_shows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole, left = whole_of(monkeypatch, [QUIET, LOADED, LOADED, QUIET])
-    whole.times(nn.Identity())
-    assert whole.times(nn.Identity()) == QUIET and not left
+    original, left = whole_of(monkeypatch, [QUIET, LOADED, LOADED, QUIET])
+    original.times(nn.Identity())
+    assert original.times(nn.Identity()) == QUIET and not left
 
 
 def test_what_was_taken_before_the_machine_grew_quiet_counts_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, _ = whole_of(monkeypatch, [LOADED, UNSTEADY, QUIET])
-    whole.sure = 0.0
-    assert whole.times(nn.Identity()) == QUIET
+    original, _ = whole_of(monkeypatch, [LOADED, UNSTEADY, QUIET])
+    original.sure = 0.0
+    assert original.times(nn.Identity()) == QUIET
 
 
 def test_where_all_are_doubtful_the_least_doubtful_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, left = whole_of(monkeypatch, [UNSTEADY, LOADED, UNSTEADY])
-    assert whole.times(nn.Identity()) == LOADED and not left
-    assert whole.fastest_ms == 10.0
+    original, left = whole_of(monkeypatch, [UNSTEADY, LOADED, UNSTEADY])
+    assert original.times(nn.Identity()) == LOADED and not left
+    assert original.fastest_ms == 10.0
 
 
 def test_fast_samples_show_a_load_that_all_medians_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """On two cores, medians were 11 % slower for minutes, in intervals of 2 %."""
     fast = QUIET._replace(percentile=10)
-    whole, left = whole_of(monkeypatch, [fast, LOADED, LOADED, QUIET])
-    assert whole.times(nn.Identity()) == fast
-    assert whole.times(nn.Identity()) == QUIET and not left
+    original, left = whole_of(monkeypatch, [fast, LOADED, LOADED, QUIET])
+    assert original.times(nn.Identity()) == fast
+    assert original.times(nn.Identity()) == QUIET and not left
 
 
 @pytest.mark.parametrize(("width", "percentile"), [(0.01, 50), (0.2, 10)])
@@ -85,9 +85,9 @@ def test_the_surer_of_medians_and_fast_samples_counts(
     monkeypatch.setattr("edgeprune.latency.end_to_end.bench_models", bench)
     monkeypatch.setattr("edgeprune.latency.end_to_end.export_model", lambda *_, **__: None)
     site = BenchTarget(None, load_device("cpu"), 1, 1, {})  # type: ignore[arg-type]
-    found = EndToEndTimer(nn.Identity(), (3, 8, 8), site).times(nn.Identity())
-    assert found.percentile == percentile and found.baseline_ms == (10.0 if percentile == 50 else 9.9)
-    assert found.value == (2.0 if percentile == 50 else 1.9)
+    result = EndToEndTimer(nn.Identity(), (3, 8, 8), site).times(nn.Identity())
+    assert result.percentile == percentile and result.baseline_ms == (10.0 if percentile == 50 else 9.9)
+    assert result.value == (2.0 if percentile == 50 else 1.9)
 
 
 FAR, NEAR = Look(lambda times: True), Look(lambda times: False)

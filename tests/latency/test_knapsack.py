@@ -86,8 +86,8 @@ def stairs_cost(graph, step: int = 4):
 def test_near_the_best_of_all_choices(share: float, seed: int) -> None:
     graph = graph_of(Chain())
     scores = np.random.default_rng(seed).random(graph.classes)
-    cost, whole = stairs_cost(graph)
-    goal = share * whole
+    cost, original = stairs_cost(graph)
+    goal = share * original
     chooser = KnapsackSolver(
         graph, scores, {"latency": cost}, {"latency": goal}, steps=np.full(3, 4), floor=2
     )
@@ -103,10 +103,10 @@ def test_near_the_best_of_all_choices(share: float, seed: int) -> None:
 def test_several_goals_at_once() -> None:
     graph = graph_of(Chain())
     scores = np.random.default_rng(1).random(graph.classes)
-    cost, whole = stairs_cost(graph)
+    cost, original = stairs_cost(graph)
     flops = graph.by_widths("flops")
     assert flops(np.array([8, 8, 8])) == graph.flops()
-    goals = {"latency": 0.6 * whole, "flops": 0.3 * graph.flops()}
+    goals = {"latency": 0.6 * original, "flops": 0.3 * graph.flops()}
     plan = KnapsackSolver(graph, scores, {"latency": cost, "flops": flops}, goals, steps=np.full(3, 4)).plan()
     counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
     assert cost(counts) <= goals["latency"] and graph.flops(plan.keep) <= goals["flops"]
@@ -158,18 +158,18 @@ def test_a_goal_is_spent_where_that_is_asked(seed: int) -> None:
     steps = np.full(3, 2)
     chooser = KnapsackSolver(graph, scores, costs, goals, steps=steps, spend=["flops"])
     choices = [chooser.valuation.at(np.array(c)) for c in itertools.product(*chooser.levels.widths)]
-    spent = [one for one in choices if SPENT * goals["flops"] <= one.costs[0] <= goals["flops"]]
-    chooser.valuation.goals["each"] = goals["each"] = np.quantile([one.costs[1] for one in spent], 0.5)
+    spent = [choice for choice in choices if SPENT * goals["flops"] <= choice.costs[0] <= goals["flops"]]
+    chooser.valuation.goals["each"] = goals["each"] = np.quantile([item.costs[1] for item in spent], 0.5)
     plan = chooser.plan()
     counts = np.array([int(plan.keep[g.classes].sum()) for g in graph.groups])
     assert flops(counts) >= SPENT * goals["flops"] and chooser.valuation.at(counts).excess == 0
-    best = max(one.importance for one in spent if one.costs[1] <= goals["each"])
+    best = max(item.importance for item in spent if item.costs[1] <= goals["each"])
     assert chooser.valuation.at(counts).importance >= 0.9 * best
 
 
 def test_a_target_out_of_reach_says_how_far_it_goes() -> None:
     graph = graph_of(Chain())
-    cost, whole = stairs_cost(graph)
+    cost, original = stairs_cost(graph)
     with pytest.raises(TargetError, match="allow latency 60 where the target is 1"):
         KnapsackSolver(
             graph, np.ones(graph.classes), {"latency": cost}, {"latency": 1.0}, steps=np.full(3, 4)
@@ -195,9 +195,9 @@ def test_a_block_goes_where_narrowing_gains_nothing() -> None:
     def cost(counts) -> float:
         return 1.0 + sum(1.0 for c in counts if c)
 
-    whole = cost([g.size for g in graph.groups])
+    original = cost([g.size for g in graph.groups])
     steps = np.array([g.size for g in graph.groups])
-    plan = KnapsackSolver(graph, scores, {"latency": cost}, {"latency": whole - 2}, steps=steps).plan()
+    plan = KnapsackSolver(graph, scores, {"latency": cost}, {"latency": original - 2}, steps=steps).plan()
     gone = {g.index for g in graph.groups if not plan.keep[g.classes].any()}
     assert gone == set(two)
     assert plan.keep.sum() == graph.classes - 16
@@ -206,9 +206,9 @@ def test_a_block_goes_where_narrowing_gains_nothing() -> None:
 def test_time_for_each_flop_is_told_from_what_changes() -> None:
     graph = graph_of(Chain())
     flops = graph.by_widths("flops")
-    whole = np.array([group.size for group in graph.groups])
-    cost = PerFlop(flops, graph.by_widths("params"), flops(whole), graph.params())
-    assert cost(whole) == pytest.approx(1.0)
+    original = np.array([group.size for group in graph.groups])
+    cost = PerFlop(flops, graph.by_widths("params"), flops(original), graph.params())
+    assert cost(original) == pytest.approx(1.0)
     counts = np.array([4, 8, 6])
     for group, width in ((0, 8), (1, 3), (2, 1)):
         after = counts.copy()

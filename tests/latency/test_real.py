@@ -23,8 +23,8 @@ def test_half_the_time_on_this_machine(tmp_path: Path, monkeypatch: pytest.Monke
     table = Table.load(site.lut)
     table.check(site.conditions)
     assert all(entry.ms and min(entry.ms.values()) > 0 for entry in table.entries.values())
-    whole = max(table.entries["conv 3x3 on 32x32 + Relu"].ms)
-    assert whole == (16, 16)
+    original = max(table.entries["conv 3x3 on 32x32 + Relu"].ms)
+    assert original == (16, 16)
     assert "measured end to end" in done.report.notes[-1]
     assert not done.plan.keep.all()
     with torch.no_grad():

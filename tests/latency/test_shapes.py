@@ -40,8 +40,8 @@ def file(tmp_path: Path) -> Path:
 
 def test_layers_of_a_file(file: Path) -> None:
     model = read_model(file, batch=2)
-    found = {layer.name: (layer.shape.key, layer.inputs, layer.outputs) for layer in model.layers}
-    assert found == {
+    result = {layer.name: (layer.shape.key, layer.inputs, layer.outputs) for layer in model.layers}
+    assert result == {
         "stem": ("conv 3x3 on 8x8 raw + Relu", 3, 16),
         "down": ("conv 3x3 stride 2x2 on 8x8", 16, 24),
         "wise": ("depthwise 3x3 on 4x4 + Clip", 24, 24),
@@ -82,7 +82,7 @@ def test_sample_files_run_and_hold_those_layers(shape: Shape) -> None:
     feed = {i.name: np.ones(i.shape, np.float32) for i in session.get_inputs()}
     (out,) = session.run(None, feed)
     assert out.shape == (2, sum(b for _, b in points) + 64) and np.isfinite(out).all()
-    stored = {one.name: one.dims for one in onnx.load_from_string(data).graph.initializer}
+    stored = {item.name: item.dims for item in onnx.load_from_string(data).graph.initializer}
     for number, (a, b) in enumerate(points):
         channels = 1 if shape.op == "depthwise" else a
         assert list(stored[f"t{number}.weight"]) == [b, channels, *shape.kernel]

@@ -90,11 +90,11 @@ def test_a_model_without_layers_to_mask_is_refused() -> None:
 def test_first_masks_by_hand(plain: nn.Module, images: Tensor) -> None:
     analyser = analysed(plain, max_iter=100).train()
     analyser.interacting = 25.0
-    found = analyser._evidence(images).detach()
+    result = analyser._evidence(images).detach()
     with torch.no_grad():
         analyser(images)
     # Nothing learned yet: the old mask stands at 2 * 1.15, progress at 25 / 100.
-    expected = torch.relu(2 * OFFSET / 2 + found + OFFSET - 0.25)
+    expected = torch.relu(2 * OFFSET / 2 + result + OFFSET - 0.25)
     assert torch.allclose(masks(analyser)["conv2"], expected[:8], atol=1e-6)
     assert torch.allclose(
         masks(analyser)["linear"], expected[8:].repeat_interleave(4), atol=1e-6
@@ -117,16 +117,16 @@ def test_eval_and_a_finished_phase_leave_the_masks_alone(plain: nn.Module, image
 def test_readers_of_a_stream_share_one_mask(small_resnet: nn.Module, images: Tensor) -> None:
     analyser = analysed(small_resnet, max_iter=20)
     train(analyser, images, 12, lr=0.1)
-    found = masks(analyser)
+    result = masks(analyser)
     streams = [
         ["layer1.0.conv1", "layer1.1.conv1", "layer1.2.conv1", "layer2.0.conv1"],
         ["layer2.1.conv1", "layer2.2.conv1", "layer3.0.conv1"],
         ["layer3.1.conv1", "layer3.2.conv1"],
     ]
     for stream in streams:
-        assert all(torch.equal(found[name], found[stream[0]]) for name in stream)
-        assert found[stream[0]].unique().numel() > 1
-    assert not torch.equal(found["layer1.0.conv2"], found["layer1.1.conv2"])  # insides are each their own
+        assert all(torch.equal(result[name], result[stream[0]]) for name in stream)
+        assert result[stream[0]].unique().numel() > 1
+    assert not torch.equal(result["layer1.0.conv2"], result["layer1.1.conv2"])  # insides are each their own
 
 
 def test_the_shared_mask_by_hand(small_resnet: nn.Module, images: Tensor) -> None:
@@ -189,9 +189,9 @@ def test_active_counts_are_those_of_the_smaller_model(small_resnet: nn.Module) -
     cm[inside.classes[:1]] = 0
     put(analyser, cm)
     # One of four channels between conv1 and conv2: a filter and an input slice of 4 x 9, and BatchNorm's two.
-    whole = sum(p.numel() for p in small_resnet.parameters())
-    assert analyser.active()["params"] == whole - (4 * 9 + 4 * 9 + 2)
-    assert analyser.active()["params_fraction"] == pytest.approx((whole - 74) / whole)
+    original = sum(p.numel() for p in small_resnet.parameters())
+    assert analyser.active()["params"] == original - (4 * 9 + 4 * 9 + 2)
+    assert analyser.active()["params_fraction"] == pytest.approx((original - 74) / original)
 
 
 def test_the_probe_leaves_batch_norm_untouched(small_resnet: nn.Module, images: Tensor) -> None:
@@ -337,12 +337,14 @@ def test_freeze_drops_what_is_off_first_then_the_smallest(plain: nn.Module) -> N
     analyser.recent[group.classes[4]] = 0.4
     put(analyser, cm)
     shares = {n: (analyser.graph.flops(keep_first(analyser, group.classes, n))) for n in (4, 7)}
-    whole = analyser.graph.flops()
-    one = copy.deepcopy(analyser)
-    assert np.flatnonzero(~one.freeze(flops(analyser, shares[7] / whole)).keep).tolist() == [group.classes[4]]
+    original = analyser.graph.flops()
+    item = copy.deepcopy(analyser)
+    assert np.flatnonzero(~item.freeze(flops(analyser, shares[7] / original)).keep).tolist() == [
+        group.classes[4]
+    ]
     # Held up although it is off: it passes what it passed on average.
-    assert float(one.cm[group.classes[1]]) == pytest.approx(0.5)
-    dropped = analyser.freeze(flops(analyser, shares[4] / whole)).keep
+    assert float(item.cm[group.classes[1]]) == pytest.approx(0.5)
+    dropped = analyser.freeze(flops(analyser, shares[4] / original)).keep
     assert np.flatnonzero(~dropped).tolist() == sorted(group.classes[[1, 2, 4, 5]].tolist())
 
 
@@ -419,11 +421,11 @@ def test_a_reader_of_several_groups_has_each_groups_mask(concat: nn.Module, imag
 def test_a_class_read_twice_counts_with_its_mean(concat: nn.Module, images: Tensor) -> None:
     analyser = analysed(concat).train()
     with torch.no_grad():
-        found = analyser._evidence(images)
+        result = analyser._evidence(images)
         analyser(images)
     start = len(next(r for r in analyser.masked_layers if r.name == "left").classes)
     assert [r.name for r in analyser.masked_layers][:2] == ["left", "joined"]
-    before = 2 * OFFSET + found[start + 6 : start + 14]
+    before = 2 * OFFSET + result[start + 6 : start + 14]
     expected = torch.relu((before[:4] + before[4:]) / 2)
     assert torch.allclose(masks(analyser)["joined"][6:10], expected, atol=1e-6)
 

@@ -51,8 +51,8 @@ class Plant:
 
     def step(self, iteration: int, interacting: float) -> float:
         progress = (iteration + interacting) / self.max_iter
-        found = self.evidence + 0.03 * torch.randn(2000, generator=self.noise)
-        self.mask = torch.relu(self.mask / 2 + found + OFFSET - progress)
+        result = self.evidence + 0.03 * torch.randn(2000, generator=self.noise)
+        self.mask = torch.relu(self.mask / 2 + result + OFFSET - progress)
         return float((self.mask > 0).float().mean()) ** 2
 
 

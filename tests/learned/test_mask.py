@@ -14,20 +14,20 @@ def test_evidence_by_hand() -> None:
 
 def test_evidence_of_a_bank_is_that_of_each_copy() -> None:
     y = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(evidence(y), torch.stack([evidence(one) for one in y]))
+    assert torch.allclose(evidence(y), torch.stack([evidence(item) for item in y]))
 
 
 def test_evidence_is_within_a_half_on_average_and_centred() -> None:
-    found = evidence(torch.randn(6, 64, generator=torch.Generator().manual_seed(1)) * 37 + 5)
-    assert float(found.mean()) == pytest.approx(0, abs=1e-6)
-    assert float(found.abs().mean()) < 0.5
+    result = evidence(torch.randn(6, 64, generator=torch.Generator().manual_seed(1)) * 37 + 5)
+    assert float(result.mean()) == pytest.approx(0, abs=1e-6)
+    assert float(result.abs().mean()) < 0.5
 
 
 def test_evidence_of_a_constant_is_zero_and_has_a_finite_gradient() -> None:
     y = torch.full((4, 3), 2.0, requires_grad=True)
-    found = evidence(y)
-    found.sum().backward()
-    assert found.tolist() == [0, 0, 0]
+    result = evidence(y)
+    result.sum().backward()
+    assert result.tolist() == [0, 0, 0]
     assert y.grad is not None and bool(torch.isfinite(y.grad).all())
 
 
@@ -42,10 +42,10 @@ def test_continuous_mask_by_hand() -> None:
 
 def test_gradient_goes_through_the_new_term_and_not_through_the_previous_mask() -> None:
     previous = torch.tensor([1.0], requires_grad=True)
-    found = torch.tensor([0.1], requires_grad=True)
-    continuous_mask(previous, found, progress=0.0).sum().backward()
+    result = torch.tensor([0.1], requires_grad=True)
+    continuous_mask(previous, result, progress=0.0).sum().backward()
     assert previous.grad is None
-    assert found.grad is not None and found.grad.tolist() == [1.0]
+    assert result.grad is not None and result.grad.tolist() == [1.0]
 
 
 def test_shared_mask_by_hand() -> None:

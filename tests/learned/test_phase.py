@@ -36,8 +36,8 @@ def test_without_a_target_only_the_user_moves_interacting(analyser: OutputAnalys
 
 def test_what_is_logged(analyser: OutputAnalyser) -> None:
     record = PruningPhase(analyser, Budget.of("flops=0.5", analyser.graph)).after_step(1)
-    whole = analyser.graph
-    assert record["params"] == whole.params() and record["flops"] == whole.flops()
+    original = analyser.graph
+    assert record["params"] == original.params() and record["flops"] == original.flops()
     assert record["params_fraction"] == record["flops_fraction"] == record["mask_mean"] == 1
     assert record["manual"] is False
     json.dumps(record)
@@ -51,8 +51,8 @@ def test_the_controller_sets_interacting_from_the_gap(analyser: OutputAnalyser) 
     before = phase.controller.progress
     phase.after_step(375)
     assert phase.controller.progress == pytest.approx(before + 0.05 * 0.25)
-    wanted = phase.controller.progress + 0.3 * 0.25
-    assert (375 + analyser.interacting) / 1000 == pytest.approx(wanted)
+    expected = phase.controller.progress + 0.3 * 0.25
+    assert (375 + analyser.interacting) / 1000 == pytest.approx(expected)
 
 
 def test_a_user_who_steers_takes_over_until_told_otherwise(analyser: OutputAnalyser, run: Run) -> None:

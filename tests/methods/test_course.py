@@ -12,12 +12,12 @@ from edgeprune.options.fields import check_fields
 
 
 def course(**more: Any) -> Course:
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "criteria": ("l1",), "schedule": "one-shot", "moment": "start", "per_epoch": 10, "total": 100,
         "window": 40, "count": 4, "switch": 0.5,
     }  # fmt: skip
-    given |= more
-    return Course(**{**given, "schedule": SCHEDULES[given["schedule"]]})
+    options |= more
+    return Course(**{**options, "schedule": SCHEDULES[options["schedule"]]})
 
 
 def test_one_shot_is_one_removal_at_the_moment() -> None:
@@ -29,9 +29,9 @@ def test_one_shot_is_one_removal_at_the_moment() -> None:
 
 
 def test_iterative_removals_are_spread_over_the_window_in_equal_shares() -> None:
-    found = course(schedule="iterative").removals(10)
-    assert [r.step for r in found] == [10, 20, 30, 40]
-    assert [r.progress for r in found] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    result = course(schedule="iterative").removals(10)
+    assert [r.step for r in result] == [10, 20, 30, 40]
+    assert [r.progress for r in result] == pytest.approx([0.25, 0.5, 0.75, 1.0])
 
 
 @pytest.mark.parametrize("schedule", ["soft", "regularised"])
@@ -42,8 +42,8 @@ def test_what_takes_time_removes_at_the_end_of_its_window(schedule: str) -> None
 @pytest.mark.parametrize(("switch", "first"), [(0.5, 2), (0.25, 1), (0.0, 0), (1.0, 4)])
 def test_saliency_comes_before_the_switch_and_similarity_after(switch: float, first: int) -> None:
     criteria = methods.get("saliency-similarity").criteria
-    found = course(criteria=criteria, schedule="iterative", switch=switch).removals(0)
-    assert [r.criterion for r in found] == ["l1"] * first + ["similarity"] * (4 - first)
+    result = course(criteria=criteria, schedule="iterative", switch=switch).removals(0)
+    assert [r.criterion for r in result] == ["l1"] * first + ["similarity"] * (4 - first)
 
 
 def test_a_plateau_leaves_room_for_what_follows() -> None:

@@ -55,9 +55,11 @@ def test_decoded_boxes_are_torchvisions(name: str) -> None:
         boxes, scores = model(normalised(images)).values()
         detections = model([*images])
     assert boxes.shape == (2, scores.shape[1], 4) and scores.shape[2] == 3
-    for place, found in enumerate(detections):
-        assert len(found["boxes"]) > 5
-        for box, score, label in zip(found["boxes"][:5], found["scores"], found["labels"], strict=False):
+    for place, detection in enumerate(detections):
+        assert len(detection["boxes"]) > 5
+        for box, score, label in zip(
+            detection["boxes"][:5], detection["scores"], detection["labels"], strict=False
+        ):
             near = (boxes[place] - box).abs().amax(1) < 1e-3
             assert bool(((scores[place, near, label - 1] - score).abs() < 1e-5).any())
 

@@ -87,15 +87,15 @@ def test_built_by_name_and_traced(name: str) -> None:
 def test_masked_and_compacted_agree(factory: Callable[..., nn.Module]) -> None:
     torch.manual_seed(0)
     model = factory(num_classes=10, width=0.25)
-    found = sweep_one(factory.__name__, model, (torch.randn(2, 3, 32, 32),), 0.6)
-    assert found.protected_share < 0.05 and found.notes == ()
+    result = sweep_one(factory.__name__, model, (torch.randn(2, 3, 32, 32),), 0.6)
+    assert result.protected_share < 0.05 and result.notes == ()
 
 
 def test_a_depthwise_convolution_follows_the_one_before_it() -> None:
     """Thirteen separable blocks and the stem: fourteen sets of channels, one for each width."""
     model = mobilenetv1_cifar(num_classes=10, width=0.25)
-    found = sweep_one("v1", model, (torch.randn(2, 3, 32, 32),), 0.6)
-    assert found.classes == 8 + sum([16, 32, 32, 64, 64, *[128] * 6, 256, 256])
+    result = sweep_one("v1", model, (torch.randn(2, 3, 32, 32),), 0.6)
+    assert result.classes == 8 + sum([16, 32, 32, 64, 64, *[128] * 6, 256, 256])
 
 
 @pytest.mark.parametrize("factory", [mobilenetv1, mobilenetv1_cifar, mobilenetv2_cifar])

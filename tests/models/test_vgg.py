@@ -35,9 +35,9 @@ def test_it_gives_logits_and_can_be_traced() -> None:
 def test_masked_and_compacted_agree() -> None:
     torch.manual_seed(0)
     model = vgg16_cifar(num_classes=10, width=0.25)
-    found = sweep_one("vgg16_cifar", model, (torch.randn(2, 3, 32, 32),), 0.6)
-    assert found.classes == sum(WIDTHS) // 4 + 512 // 4  # nothing is coupled: each output channel by itself
-    assert found.notes == ()
+    result = sweep_one("vgg16_cifar", model, (torch.randn(2, 3, 32, 32),), 0.6)
+    assert result.classes == sum(WIDTHS) // 4 + 512 // 4  # nothing is coupled: each output channel by itself
+    assert result.notes == ()
 
 
 def test_what_is_protected_is_the_logits_alone() -> None:

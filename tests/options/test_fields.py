@@ -33,9 +33,9 @@ def test_every_field_has_help_a_group_and_a_check_of_its_type(record: type, item
     assert about.group in GROUPS
     assert about.text[0].isupper() and about.text.rstrip(")").endswith((".", ")")) and "{" not in about.text
     kind = type_of(item)  # type: ignore[arg-type]
-    wanted = {int: Count, float: Quantity}.get(kind)
-    assert wanted is None or isinstance(about.check, wanted)
-    assert wanted or kind in (bool, str) or get_origin(kind) in (list, tuple, dict)
+    expected = {int: Count, float: Quantity}.get(kind)
+    assert expected is None or isinstance(about.check, expected)
+    assert expected or kind in (bool, str) or get_origin(kind) in (list, tuple, dict)
 
 
 @pytest.mark.parametrize(("record", "item"), FIELDS, ids=ids)

@@ -82,8 +82,8 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"distill_epochs": 2, "distill_batch": 32}
-    whole, parts = (_started(folder, tmp_path / name, **options) for name in ("whole", "parts"))
-    expected = prune_run(whole)
+    original, parts = (_started(folder, tmp_path / name, **options) for name in ("whole", "parts"))
+    expected = prune_run(original)
     for stop_after in (1, 3):
         steps = iter(range(stop_after))
         with monkeypatch.context() as patch:
@@ -95,9 +95,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
     assert f"is not finished: go on with 'edgeprune prune --run {parts.path} --resume'" in message
     resumed = _run("prune", "--run", str(parts.path), "--resume")
     assert resumed.exit_code == 0, resumed.output
-    assert parts.pruned.read_bytes() == whole.pruned.read_bytes()
+    assert parts.pruned.read_bytes() == original.pruned.read_bytes()
     assert parts.summary()["held_out"] == expected["held_out"]
-    assert parts.training.metrics_path.read_bytes() == whole.training.metrics_path.read_bytes()
+    assert parts.training.metrics_path.read_bytes() == original.training.metrics_path.read_bytes()
     assert not parts.training.has_checkpoint()
 
 

@@ -37,8 +37,8 @@ def run(place: Path, out: Path, method: str, processes: int, port: int) -> str:
 def test_two_processes_choose_what_one_does(tmp_path: Path, place: Path, free_port: int, method: str) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
     run(place, alone, method, 1, 0)
-    said = run(place, both, method, 2, free_port)
-    assert json.loads(said)["run"] == str(both)  # one of them speaks
+    message = run(place, both, method, 2, free_port)
+    assert json.loads(message)["run"] == str(both)  # one of them speaks
     plans = [json.loads((out / "model.json").read_text())["plans"] for out in (alone, both)]
     assert plans[0] == plans[1]
     losses = [
@@ -46,5 +46,5 @@ def test_two_processes_choose_what_one_does(tmp_path: Path, place: Path, free_po
         for out in (alone, both)
     ]
     assert len(losses[0]) == len(losses[1])
-    for one, two in zip(*losses, strict=True):
-        assert (one is None and two is None) or one == pytest.approx(two, rel=0.02)
+    for item, two in zip(*losses, strict=True):
+        assert (item is None and two is None) or item == pytest.approx(two, rel=0.02)

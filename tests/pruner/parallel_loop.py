@@ -58,9 +58,9 @@ def main(method: str, store: str, rank: int, out: str, device: str = "cpu") -> N
         x, y = batches(rank * 100 + step, 8, 1)[0]
         loss = F.cross_entropy(wrapped(x.to(device)), y.to(device))
         loss.backward()
-        mine = torch.cat([p.grad.flatten() for p in wrapped.parameters() if p.grad is not None]).cpu()
-        both = [torch.empty_like(mine) for _ in range(2)]
-        dist.all_gather(both, mine)
+        own = torch.cat([p.grad.flatten() for p in wrapped.parameters() if p.grad is not None]).cpu()
+        both = [torch.empty_like(own) for _ in range(2)]
+        dist.all_gather(both, own)
         same_gradients.append(torch.equal(*both))
         optimizer.step()
         optimizer.zero_grad()

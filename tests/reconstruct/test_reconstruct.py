@@ -54,9 +54,9 @@ def test_kernels_by_the_normal_equations() -> None:
     kept = [0, 1, 3]
     expected = np.linalg.lstsq(hidden[:, kept], target, rcond=None)[0].T
     reconstruct(graph, plan_without(graph, 2), [x], "kernel")
-    found = graph.model.get_parameter("2.weight").detach().numpy()
-    assert np.allclose(found[:, kept], expected, atol=1e-4)
-    assert (found[:, 2] == 0).all()
+    result = graph.model.get_parameter("2.weight").detach().numpy()
+    assert np.allclose(result[:, kept], expected, atol=1e-4)
+    assert (result[:, 2] == 0).all()
 
 
 def test_factors_by_hand() -> None:
@@ -68,8 +68,8 @@ def test_factors_by_hand() -> None:
     parts = torch.relu(model[0](x)).detach().double().numpy() * before
     expected = np.linalg.lstsq(parts[:, [0, 2]], parts.sum(1), rcond=None)[0]
     assert reconstruct(graph, plan_without(graph, 1), [x], "scale") == 1
-    found = graph.model.get_parameter("2.weight").detach().numpy() / before
-    assert found[0].tolist() == pytest.approx([expected[0], 0.0, expected[1]], rel=1e-3)
+    result = graph.model.get_parameter("2.weight").detach().numpy() / before
+    assert result[0].tolist() == pytest.approx([expected[0], 0.0, expected[1]], rel=1e-3)
 
 
 @pytest.mark.parametrize("ways", ["scale", "kernel", "sequential"])
@@ -119,9 +119,9 @@ def test_a_later_layer_is_fitted_on_what_the_earlier_now_gives() -> None:
     now = np.maximum(hidden[:, kept] @ fitted + layers[2].bias.detach().double().numpy(), 0)
     expected = np.linalg.lstsq(now[:, later], deep @ second.T, rcond=None)[0].T
     assert reconstruct(graph, plan_without(graph, 2, 5 + 1), [x], "sequential") == 2
-    found = graph.model.get_parameter("4.weight").detach().numpy()
-    assert np.allclose(found[:, later], expected, atol=1e-4)
-    assert (found[:, 1] == 0).all()
+    result = graph.model.get_parameter("4.weight").detach().numpy()
+    assert np.allclose(result[:, later], expected, atol=1e-4)
+    assert (result[:, 1] == 0).all()
 
 
 def test_in_sequence_layers_are_fitted_on_what_the_compacted_model_gives(
@@ -138,12 +138,14 @@ def test_in_sequence_layers_are_fitted_on_what_the_compacted_model_gives(
     plan = Plan.of(graph, keep)
     images = torch.randn(96, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        wanted = graph.model(images)
+        expected = graph.model(images)
         reconstruct(graph, plan, [images], "sequential")
         small, read = compact(graph, plan).model, []
-        small.get_submodule("linear").register_forward_pre_hook(lambda layer, given: read.append(given[0]))
-        missing = wanted - small(images)
-    assert 0.001 < float(missing.norm() / wanted.norm()) < 0.3
+        small.get_submodule("linear").register_forward_pre_hook(
+            lambda layer, argument: read.append(argument[0])
+        )
+        missing = expected - small(images)
+    assert 0.001 < float(missing.norm() / expected.norm()) < 0.3
     assert float((read[0].T @ missing).norm()) < 1e-3 * float(read[0].norm() * missing.norm())
 
 
@@ -184,12 +186,12 @@ def test_in_sequence_a_block_makes_up_for_what_its_shortcut_has_lost() -> None:
         read = small.get_submodule("two")(now).relu().flatten(1).double().numpy()
     scale = (model.norm.weight / (model.norm.running_var + model.norm.eps).sqrt()).detach()[:3]
     lost = (middle - now).flatten(1)[:, :3] / scale
-    wanted = deep.flatten(1).double().numpy()
-    wanted[:, :3] += lost.double().numpy()
-    expected = np.linalg.lstsq(read, wanted, rcond=None)[0].T
-    found = small.get_submodule("again").weight.detach().flatten(1).numpy()
+    reference = deep.flatten(1).double().numpy()
+    reference[:, :3] += lost.double().numpy()
+    expected = np.linalg.lstsq(read, reference, rcond=None)[0].T
+    result = small.get_submodule("again").weight.detach().flatten(1).numpy()
     assert float(lost.abs().max()) > 0.01
-    assert np.allclose(found, expected, atol=0.01)
+    assert np.allclose(result, expected, atol=0.01)
 
 
 def test_what_was_collected_once_serves_many_plans_and_weights_come_back() -> None:
@@ -201,8 +203,8 @@ def test_what_was_collected_once_serves_many_plans_and_weights_come_back() -> No
             plan, other = plan_without(graph, *dropped), linear_pair()
             reconstruct(other, plan, IMAGES, "kernel", positions=25)
             with made.fitted(plan.keep):
-                found = graph.model.get_parameter("1.weight").detach().clone()
-            assert torch.allclose(found, other.model.get_parameter("1.weight"), atol=1e-3)
+                result = graph.model.get_parameter("1.weight").detach().clone()
+            assert torch.allclose(result, other.model.get_parameter("1.weight"), atol=1e-3)
             assert torch.equal(graph.model.get_parameter("1.weight"), before)
 
 

@@ -79,6 +79,6 @@ def test_names_of_now_stay() -> None:
         "a_b_constant_0": torch.ones(1),
         "a.edgeprune_index_0": torch.arange(3),
     }
-    found = named_now({"a.b_constant_0": torch.zeros(1), "a_b_constant_0": torch.ones(1)}, own)
-    assert found.keys() == own.keys()
-    assert all(torch.equal(found[name], own[name]) for name in own)
+    result = named_now({"a.b_constant_0": torch.zeros(1), "a_b_constant_0": torch.ones(1)}, own)
+    assert result.keys() == own.keys()
+    assert all(torch.equal(result[name], own[name]) for name in own)

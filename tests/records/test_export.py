@@ -20,7 +20,10 @@ def read_export(path: Path, hint: str = "again") -> dict[str, Any]:
 
 
 def kinds(record: dict[str, Any]) -> list[tuple[str, str, str, str | None]]:
-    return [(one["backend"], one["precision"], one["model"], one["file"]) for one in record["artifacts"]]
+    return [
+        (artifact["backend"], artifact["precision"], artifact["model"], artifact["file"])
+        for artifact in record["artifacts"]
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXPORTS.glob("*.json")))
@@ -60,7 +63,7 @@ def test_engines_of_schema_1_that_were_skipped(precision: str, artifacts: int) -
     record = read_export(EXPORTS / f"skipped-{precision}.json")
     assert len(record["artifacts"]) == artifacts
     assert kinds(record)[-2:] == [("tensorrt", precision, name, None) for name in ("baseline", "pruned")]
-    assert all(one["skipped_because"].startswith(NO_ENGINE) for one in record["artifacts"][-2:])
+    assert all(artifact["skipped_because"].startswith(NO_ENGINE) for artifact in record["artifacts"][-2:])
 
 
 def test_engines_of_schema_1() -> None:
@@ -78,7 +81,9 @@ def test_the_first_form_of_a_skipped_engine(tmp_path: Path) -> None:
     record["tensorrt"] = {"built": False, "skipped_because": "no GPU"}
     (tmp_path / "export.json").write_text(json.dumps(record))
     artifacts = read_export(tmp_path / "export.json")["artifacts"]
-    assert [(one["backend"], one["skipped_because"]) for one in artifacts[2:]] == [("tensorrt", "no GPU")] * 2
+    assert [(artifact["backend"], artifact["skipped_because"]) for artifact in artifacts[2:]] == [
+        ("tensorrt", "no GPU")
+    ] * 2
 
 
 def artifact(content: dict[str, Any]) -> dict[str, Any]:

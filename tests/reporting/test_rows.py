@@ -23,7 +23,7 @@ from edgeprune.reporting.rows import (
 
 
 @pytest.mark.parametrize(
-    ("baseline", "pruned", "less", "said"),
+    ("baseline", "pruned", "less", "message"),
     [
         (4.0, 2.0, True, "2.00x less"),
         (2.0, 4.0, True, "2.00x more"),
@@ -35,8 +35,8 @@ from edgeprune.reporting.rows import (
         (0.0, 1.0, True, ""),
     ],
 )
-def test_times(baseline: float | None, pruned: float | None, less: bool, said: str) -> None:
-    assert times(baseline, pruned, less) == said
+def test_times(baseline: float | None, pruned: float | None, less: bool, message: str) -> None:
+    assert times(baseline, pruned, less) == message
 
 
 def test_unknown_values_are_a_dash_and_never_zero() -> None:

@@ -1076,8 +1076,8 @@ class SplitByAttributes(Body):
         self.a, self.b = conv(3, 8), conv(5, 8)
 
     def body(self, x: Tensor) -> Tensor:
-        one, two = x.split([self.first, self.second], dim=1)
-        return self.a(one) + self.b(two)
+        item, two = x.split([self.first, self.second], dim=1)
+        return self.a(item) + self.b(two)
 
 
 @case(rewritten=None)

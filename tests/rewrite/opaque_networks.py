@@ -166,8 +166,8 @@ class Head(nn.Module):
         scores = torch.cat([s.flatten(2) for _, s in raw], 2).amax(1)
         boxes = torch.cat([b.flatten(2) for b, _ in raw], 2)
         kept = [s.topk(5).indices for s in scores]
-        found = [{"boxes": b[:, k], "scores": s[k]} for b, s, k in zip(boxes, scores, kept, strict=True)]
-        return {"raw": raw, "found": found, "image": 1}
+        result = [{"boxes": b[:, k], "scores": s[k]} for b, s, k in zip(boxes, scores, kept, strict=True)]
+        return {"raw": raw, "found": result, "image": 1}
 
 
 @case("head", parts=("head",), classes=8 + 8)
@@ -205,8 +205,8 @@ class GivesADataclass(Net):
         self.part = self.Part()
 
     def forward(self, x: Tensor) -> Tensor:
-        given = self.part(self.before(x))
-        return self.after(given.boxes + given.more["levels"][0] * given.more["levels"][1])
+        options = self.part(self.before(x))
+        return self.after(options.boxes + options.more["levels"][0] * options.more["levels"][1])
 
 
 @case("part", parts=("part",), classes=14)
@@ -280,8 +280,8 @@ class ParentIsRewritten(Net):
 
         def forward(self, x: Tensor) -> Tensor:
             y = self.a(x).view(x.shape[0], 5, x.shape[2], -1)
-            given = self.inner([self.maps(x)])
-            return self.fc(y) + given["raw"][0][0]
+            options = self.inner([self.maps(x)])
+            return self.fc(y) + options["raw"][0][0]
 
         def maps(self, x: Tensor) -> Tensor:
             return x.sigmoid()
@@ -326,9 +326,9 @@ class BranchesOnContent(Net):
 
         def forward(self, x: Tensor) -> Tensor:
             rows = []
-            for one in x:
-                layer = self.a if float(one.mean()) > 0.4 else self.b
-                rows.append(layer(one[None]))
+            for item in x:
+                layer = self.a if float(item.mean()) > 0.4 else self.b
+                rows.append(layer(item[None]))
             return torch.cat(rows)
 
     def build(self) -> None:

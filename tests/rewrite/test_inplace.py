@@ -44,11 +44,11 @@ def test_the_own_network_becomes_what_the_copy_would_be() -> None:
     model = Net().eval()
     graph, plan = pruned(model)
     dense = edgeprune.compact(model, graph, plan)
-    wanted = dense(X)
+    expected = dense(X)
     parts, parameters = dict(model.named_modules()), [*model.parameters()]
     model.seen.clear()
     assert edgeprune.compact(model, graph, plan, in_place=True) is model
-    assert torch.equal(model(X), wanted)
+    assert torch.equal(model(X), expected)
     assert dict(model.named_modules()) == parts and [id(p) for p in model.parameters()] == [
         id(p) for p in parameters
     ]
@@ -99,9 +99,9 @@ def test_a_block_that_has_gone_goes_in_place() -> None:
     keep = Plan.everything(graph).keep.copy()
     keep[next(g for g in graph.groups if g.name == "body.0").classes] = False
     plan = Plan.of(graph, keep)
-    wanted = edgeprune.compact(model, graph, plan)(X)
+    expected = edgeprune.compact(model, graph, plan)(X)
     edgeprune.compact(model, graph, plan, in_place=True)
-    assert torch.equal(model(X), wanted)
+    assert torch.equal(model(X), expected)
     assert isinstance(model.body[0], nn.Identity) or model.body[0].weight.shape[0] == 0
 
 
@@ -114,18 +114,18 @@ def test_a_branch_with_a_hook_is_not_emptied_and_the_note_says_why() -> None:
         edgeprune.compact(model, graph, Plan.of(graph, keep))
 
 
-@pytest.mark.parametrize("asked", [{"ignore": ["stem"]}, {"opaque": ["body"]}], ids=["ignore", "opaque"])
-def test_a_copy_is_cut_by_the_graph_of_the_original(asked: dict[str, list[str]]) -> None:
+@pytest.mark.parametrize("requested", [{"ignore": ["stem"]}, {"opaque": ["body"]}], ids=["ignore", "opaque"])
+def test_a_copy_is_cut_by_the_graph_of_the_original(requested: dict[str, list[str]]) -> None:
     """What was asked to be left alone is left alone in another instance too, and in place."""
     torch.manual_seed(0)
     model = Net().eval()
     model.again.weight = nn.Parameter(
         model.twice.weight.detach().clone()
     )  # tied, it would tie its inputs too
-    graph = edgeprune.trace(model, X, **asked)
+    graph = edgeprune.trace(model, X, **requested)
     plan = edgeprune.select(graph, range(graph.classes), "flops=0.95")
     other = copy.deepcopy(model)
-    wanted = edgeprune.compact(model, graph, plan)(X)
+    expected = edgeprune.compact(model, graph, plan)(X)
     assert edgeprune.compact(other, graph, plan, in_place=True) is other
-    assert torch.equal(other(X), wanted) and other.stem.out_channels == 8
-    assert (other.body[0].out_channels == 12) == ("opaque" in asked)
+    assert torch.equal(other(X), expected) and other.stem.out_channels == 8
+    assert (other.body[0].out_channels == 12) == ("opaque" in requested)

@@ -85,8 +85,11 @@ def test_it_computes_what_the_masked_network_computes(name: str) -> None:
             for training in (False, True):
                 if training and case.random:
                     continue
-                wanted = outputs(masked, inputs, training=training)
-                assert apart(wanted, outputs(done.model, inputs, training=training)) < 1e-9, (training, seed)
+                expected = outputs(masked, inputs, training=training)
+                assert apart(expected, outputs(done.model, inputs, training=training)) < 1e-9, (
+                    training,
+                    seed,
+                )
     assert rewritten == {*(case.rewritten or rewritten)}
 
 
@@ -112,7 +115,7 @@ def gradients(network: nn.Module, inputs: Inputs) -> set[str]:
 @names
 def test_it_is_copied_saved_and_filled_like_any_other(name: str) -> None:
     case, model, inputs = CASES[name], halved(name).model, CASES[name].inputs(2)
-    wanted = outputs(model, inputs, training=False)
+    expected = outputs(model, inputs, training=False)
     twins = [copy.deepcopy(model)]
     if case.pickles:
         file = io.BytesIO()
@@ -120,12 +123,12 @@ def test_it_is_copied_saved_and_filled_like_any_other(name: str) -> None:
         file.seek(0)
         twins.append(torch.load(file, weights_only=False))
     for twin in twins:
-        assert type(twin) is type(model) and apart(wanted, outputs(twin, inputs, training=False)) == 0
+        assert type(twin) is type(model) and apart(expected, outputs(twin, inputs, training=False)) == 0
         for value in twin.state_dict().values():
             value.zero_()
-        assert apart(wanted, outputs(model, inputs, training=False)) == 0  # they share nothing
+        assert apart(expected, outputs(model, inputs, training=False)) == 0  # they share nothing
         twin.load_state_dict(model.state_dict())
-        assert apart(wanted, outputs(twin, inputs, training=False)) == 0
+        assert apart(expected, outputs(twin, inputs, training=False)) == 0
 
 
 @names
@@ -161,19 +164,19 @@ def test_nothing_of_the_original_changes_and_hooks_live_on_the_copy(name: str) -
 
 def picture(model: nn.Module) -> dict[str, tuple[Any, Any]]:
     """Every attribute of every module, with the content of tensors and containers."""
-    found = {}
+    result = {}
     for path, module in model.named_modules():
         # A scripted module's attributes are C++ objects, which cannot be copied.
         state = {} if isinstance(module, torch.jit.ScriptModule) else vars(module)
         for name, value in state.items():
             content = {**value} if isinstance(value, dict) else value
-            found[f"{path}.{name}"] = (
+            result[f"{path}.{name}"] = (
                 value,
                 copy.copy(content) if isinstance(content, (dict, list, set)) else content,
             )
         for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
-            found[f"{path}/{name}"] = (tensor, None if tensor is None else tensor.detach().clone())
-    return found
+            result[f"{path}/{name}"] = (tensor, None if tensor is None else tensor.detach().clone())
+    return result
 
 
 def same(a: Any, b: Any) -> bool:
@@ -191,8 +194,8 @@ def test_it_is_saved_and_comes_back_into_a_new_instance(name: str, tmp_path: Pat
     again = edgeprune.load(path, into=made(name))
     assert type(again) is type(model)
     for training in (False, True):
-        wanted = outputs(model, inputs, training=training)
-        assert apart(wanted, outputs(again, inputs, training=training)) < 1e-9
+        expected = outputs(model, inputs, training=training)
+        assert apart(expected, outputs(again, inputs, training=training)) < 1e-9
 
 
 def test_a_type_that_no_file_can_hold_is_told_in_one_line(tmp_path: Path) -> None:
@@ -214,8 +217,8 @@ def test_a_table_that_was_filled_before_is_left_out_of_what_is_written_anew() ->
         model.part.biases.mul_(2)
         model.part.table.clear()
         done.model.part.biases.mul_(2)
-    wanted = outputs(mask(graph, done.plan), inputs, training=False)
-    assert apart(wanted, outputs(done.model, inputs, training=False)) < 1e-9
+    expected = outputs(mask(graph, done.plan), inputs, training=False)
+    assert apart(expected, outputs(done.model, inputs, training=False)) < 1e-9
 
 
 # --- other types and memory formats --------------------------------------------------------------------
@@ -233,10 +236,10 @@ def test_networks_of_other_types_stay_what_they_are(name: str, dtype: torch.dtyp
     before = {key: value.dtype for key, value in model.state_dict().items()}
     after = {key: value.dtype for key, value in done.model.state_dict().items() if key in before}
     assert after == before
-    wanted = [t.float() for t in outputs(mask(graph, done.plan), inputs, training=False)]
+    expected = [t.float() for t in outputs(mask(graph, done.plan), inputs, training=False)]
     result = outputs(done.model, inputs, training=False)
     assert {t.dtype for t in result} == {dtype}
-    assert apart(wanted, [t.float() for t in result]) < {torch.float32: 1e-5}.get(dtype, 0.05)
+    assert apart(expected, [t.float() for t in result]) < {torch.float32: 1e-5}.get(dtype, 0.05)
 
 
 @pytest.mark.parametrize("name", ["SubclassedNorm", "GatesInBlocks", "ChannelTables"])
@@ -247,8 +250,8 @@ def test_channels_last_stays(name: str) -> None:
     done = compact(graph, Plan.of(graph, random_keep(graph, 0.5, 1)))
     kernels = [p for p in done.model.parameters() if p.dim() == 4 and min(p.shape[1:3]) > 1]
     assert kernels and all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
-    wanted = outputs(mask(graph, done.plan), inputs, training=True)
-    assert apart(wanted, outputs(done.model, inputs, training=True)) < 1e-9
+    expected = outputs(mask(graph, done.plan), inputs, training=True)
+    assert apart(expected, outputs(done.model, inputs, training=True)) < 1e-9
 
 
 def test_a_scripted_part_is_trained_in_the_copy() -> None:

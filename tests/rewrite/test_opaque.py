@@ -58,8 +58,11 @@ def test_it_computes_what_the_masked_network_computes(name: str) -> None:
         torch.manual_seed(4)
         for inputs in [case.inputs(2), case.inputs(3), *([images(2, 12)] if case.larger else [])]:
             for training in (False, True):
-                wanted = outputs(masked, inputs, training=training)
-                assert apart(wanted, outputs(done.model, inputs, training=training)) < 1e-9, (training, seed)
+                expected = outputs(masked, inputs, training=training)
+                assert apart(expected, outputs(done.model, inputs, training=training)) < 1e-9, (
+                    training,
+                    seed,
+                )
     assert rewritten == {*case.rewritten}
 
 
@@ -114,17 +117,17 @@ def test_nothing_of_the_original_changes(name: str) -> None:
 @names
 def test_it_is_copied_saved_and_loaded(name: str, tmp_path: Path) -> None:
     case, cut, inputs = CASES[name], halved(name), CASES[name].inputs(2)
-    wanted = outputs(cut, inputs, training=False)
-    assert apart(wanted, outputs(copy.deepcopy(cut), inputs, training=False)) == 0
+    expected = outputs(cut, inputs, training=False)
+    assert apart(expected, outputs(copy.deepcopy(cut), inputs, training=False)) == 0
     if case.pickles and name != "HookedPart":
         file = io.BytesIO()
         torch.save(cut, file)
         file.seek(0)
-        assert apart(wanted, outputs(torch.load(file, weights_only=False), inputs, training=False)) == 0
+        assert apart(expected, outputs(torch.load(file, weights_only=False), inputs, training=False)) == 0
     place = edgeprune.save(cut, tmp_path / "net.safetensors")
     again = edgeprune.load(place, into=case.make().double())
     assert type(again) is case.make
-    assert apart(wanted, outputs(again, inputs, training=False)) == 0
+    assert apart(expected, outputs(again, inputs, training=False)) == 0
     open_part = all(
         type(m).__module__.startswith("torch.nn.")
         for path in case.parts
@@ -171,8 +174,8 @@ def test_a_plan_carries_over_to_another_instance() -> None:
     graph, inputs = analysed("InTheMiddle")[1], images(2)
     plan = Plan.of(graph, random_keep(graph, 0.5, 1))
     cut = edgeprune.compact(made("InTheMiddle"), graph, plan)
-    wanted = outputs(halved("InTheMiddle"), inputs, training=False)
-    assert apart(wanted, outputs(cut, inputs, training=False)) == 0
+    expected = outputs(halved("InTheMiddle"), inputs, training=False)
+    assert apart(expected, outputs(cut, inputs, training=False)) == 0
 
 
 def test_the_verbs_take_parts() -> None:

@@ -44,9 +44,9 @@ def test_weights_that_read_no_dropped_channel_are_what_masks_are(side: int) -> N
     weights = masked_weights(graph, graph.flow, plan)
     assert weights is not None and weights
     image = torch.randn(2, 3, side, side)
-    wanted = mask(graph, plan)(image)
+    expected = mask(graph, plan)(image)
     with proof._in_place_of(model, weights), torch.no_grad():
-        assert torch.allclose(model(image), wanted, atol=1e-6)
+        assert torch.allclose(model(image), expected, atol=1e-6)
     compact(graph, plan)
     for name, parameter in model.named_parameters():
         old, address, version, value = before[name]

@@ -82,7 +82,7 @@ def test_compiled_in_both_modes(dense: nn.Module) -> None:
 
 
 def test_copied_and_pickled_copies_compute_by_themselves(dense: nn.Module) -> None:
-    wanted = dense(X)
+    expected = dense(X)
     stored = io.BytesIO()
     torch.save(dense, stored)
     stored.seek(0)
@@ -91,10 +91,10 @@ def test_copied_and_pickled_copies_compute_by_themselves(dense: nn.Module) -> No
         pickle.loads(pickle.dumps(dense)),
         torch.load(stored, weights_only=False),
     ):
-        assert type(other) is type(dense) and torch.equal(other(X), wanted)
+        assert type(other) is type(dense) and torch.equal(other(X), expected)
         with torch.no_grad():
             other.head.bias.add_(1)
-        assert torch.equal(dense(X), wanted) and not torch.equal(other(X), wanted)
+        assert torch.equal(dense(X), expected) and not torch.equal(other(X), expected)
 
 
 @pytest.fixture

@@ -30,13 +30,13 @@ def old(tmp_path: Path) -> Path:
     return tmp_path / "old"
 
 
-def refused(path: Path, said: str, error: type[EdgePruneError] = RunError, **options: Any) -> None:
+def refused(path: Path, message: str, error: type[EdgePruneError] = RunError, **options: Any) -> None:
     """Nothing changes, and the message is one line."""
     root = path.parent
     before = everything(root)
     with pytest.raises(error) as raised:
         make(path, **options)
-    assert said in str(raised.value) and "\n" not in str(raised.value)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
     assert everything(root) == before
 
 

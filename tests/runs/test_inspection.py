@@ -14,15 +14,15 @@ from edgeprune.runs.subject_options import SubjectOptions
 def test_a_zoo_model_as_json() -> None:
     result = CliRunner().invoke(main, ["inspect", "resnet20", "--json"])
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
+    content = json.loads(result.stdout)
     # ResNet-20: three streams of 16/32/64 and nine block insides, three of each width.
-    assert found["classes"] == 4 * (16 + 32 + 64)
-    assert len(found["groups"]) == 12
-    assert found["params"] == 269_722
-    assert found["protected"] == [
+    assert content["classes"] == 4 * (16 + 32 + 64)
+    assert len(content["groups"]) == 12
+    assert content["params"] == 269_722
+    assert content["protected"] == [
         {"layers": ["linear"], "channels": 10, "reason": "output of the network", "where": "output"}
     ]
-    shares = [group["flops_share"] for group in found["groups"]]
+    shares = [group["flops_share"] for group in content["groups"]]
     assert all(0 < share < 1 for share in shares)
 
 

@@ -257,12 +257,12 @@ def test_summary_of_an_unfinished_run(run: Run) -> None:
 
 
 def test_tensors_of_every_layout_there_and_back(tmp_path: Path) -> None:
-    whole = torch.arange(24.0).view(1, 2, 3, 4)
+    original = torch.arange(24.0).view(1, 2, 3, 4)
     tensors = {
-        "plain": whole,
-        "channels_last": whole.to(memory_format=torch.channels_last),
-        "view": whole[..., 1:3],
-        "same": whole,  # shared memory
+        "plain": original,
+        "channels_last": original.to(memory_format=torch.channels_last),
+        "view": original[..., 1:3],
+        "same": original,  # shared memory
         "scalar": torch.tensor(3),
         "grad": torch.ones(2, requires_grad=True),
         "bf16": torch.ones(2, dtype=torch.bfloat16),
@@ -297,9 +297,13 @@ def test_a_checkpoint_takes_metrics_back_to_where_it_was_made(run: Run) -> None:
     log(run, ("baseline", 1), ("prune", 1))
     run.training.save_checkpoint({"w": torch.ones(2)}, {"stage": "prune", "step": 1})
     log(run, ("prune", 2), ("prune", 3))
-    found = run.training.load_checkpoint("prune")
-    assert found is not None
-    assert found[0]["w"].tolist() == [1, 1] and found[1]["step"] == 1 and found[1]["stage"] == "prune"
+    checkpoint = run.training.load_checkpoint("prune")
+    assert checkpoint is not None
+    assert (
+        checkpoint[0]["w"].tolist() == [1, 1]
+        and checkpoint[1]["step"] == 1
+        and checkpoint[1]["stage"] == "prune"
+    )
     assert logged(run) == [("baseline", 1), ("prune", 1)]
     run.training.drop_checkpoint()
     run.training.drop_checkpoint()

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from bench.conftest import Scripted, few_rounds, sshd, there  # noqa: F401
+from bench.conftest import Scripted, few_rounds, loopback, sshd  # noqa: F401
 from bench.remote_fixtures import digits_run, linear_onnx
 from boards.loopback import Loopback
 from click.testing import CliRunner
@@ -102,11 +102,11 @@ def test_an_export_without_a_run(scripted: Scripted) -> None:
 
 
 @pytest.mark.slow
-def test_a_pair_on_a_board_by_ssh(there: Loopback, tmp_path: Path) -> None:  # noqa: F811
+def test_a_pair_on_a_board_by_ssh(loopback: Loopback, tmp_path: Path) -> None:  # noqa: F811
     files = [
         str(summing_onnx(tmp_path / f"{name}.onnx", x=(None, 3), mask=(None, None, "bool"))) for name in "ab"
     ]
-    board = ["--host", "board", "--host-python", str(there.python()), "--host-folder", str(there.home)]
+    board = ["--host", "board", "--host-python", str(loopback.python()), "--host-folder", str(loopback.home)]
     result = bench(*files, "--device", "cpu", *board, "--input", "mask=1x7:bool")
     assert result["device"]["host"] == "board"
     assert result["settings"]["feed"] == {"x": [1, 3], "mask": [1, 7]}

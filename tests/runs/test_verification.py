@@ -128,9 +128,9 @@ def test_each_limit_is_met_at_it_and_missed_beyond(run: Path, name: str, value: 
 
 
 def test_energy(run: Path) -> None:
-    found = bench_of(run, energy_mj_per_inference=3.0)
-    found["models"]["baseline"]["energy_mj_per_inference"] = 6.0
-    write_json(run / "bench" / "cpu.json", found)
+    bench = bench_of(run, energy_mj_per_inference=3.0)
+    bench["models"]["baseline"]["energy_mj_per_inference"] = 6.0
+    write_json(run / "bench" / "cpu.json", bench)
     result = held(run, "energy_mj = 3\nenergy_fraction = 0.4")
     assert [c["verdict"] for c in result["checks"]] == ["met", "missed"]
     assert result["checks"][1]["value"] == 0.5
@@ -363,9 +363,9 @@ def test_an_assumed_device_counts_and_is_shown(
     monkeypatch.chdir(tmp_path)
     budget = str(run.parent / "budget.toml")
     done = CliRunner().invoke(main, ["verify", str(run), "--budget", budget, "--junit", "j.xml"])
-    said = "jetson-orin-nano was assumed when measuring (--assume-device): the machine was some machine"
-    assert said in done.stdout
-    assert ElementTree.parse(tmp_path / "j.xml").getroot()[0].findtext("system-out") == said
+    message = "jetson-orin-nano was assumed when measuring (--assume-device): the machine was some machine"
+    assert message in done.stdout
+    assert ElementTree.parse(tmp_path / "j.xml").getroot()[0].findtext("system-out") == message
 
 
 def test_a_cut_measurement_does_not_count(run: Path) -> None:

@@ -351,8 +351,8 @@ def assert_same(
     """The same numbers, to the bit."""
     for training in modes:
         pairs = zip(outputs(a, inputs, training=training), outputs(b, inputs, training=training), strict=True)
-        for one, other in pairs:
-            assert one.dtype == other.dtype and torch.equal(one, other)
+        for item, other in pairs:
+            assert item.dtype == other.dtype and torch.equal(item, other)
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -554,13 +554,13 @@ MISFITS: dict[str, tuple[type[nn.Module], Callable[[], nn.Module], str]] = {
 
 @pytest.mark.parametrize("what", MISFITS)
 def test_an_instance_that_does_not_fit(what: str, tmp_path: Path) -> None:
-    saved, make, said = MISFITS[what]
+    saved, make, message = MISFITS[what]
     torch.manual_seed(0)
     path = edgeprune.save(pruned(randomise(saved()), images()), tmp_path / "net.safetensors")
     into = make()
     before = {name: (value, copy.copy(value)) for name, value in vars(into).items()}
     weights = {name: value.clone() for name, value in into.state_dict().items()}
-    with pytest.raises(EdgePruneError, match=said) as error:
+    with pytest.raises(EdgePruneError, match=message) as error:
         edgeprune.load(path, into=into)
     assert "\n" not in str(error.value)
     assert vars(into).keys() == before.keys()
@@ -570,10 +570,10 @@ def test_an_instance_that_does_not_fit(what: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("into", "said"),
+    ("into", "message"),
     [(Plain, "not a type: into=MyNet"), ("Plain", "not a str"), ({}, "not a dict")],
 )
-def test_an_instance_that_is_none(into: Any, said: str, tmp_path: Path) -> None:
+def test_an_instance_that_is_none(into: Any, message: str, tmp_path: Path) -> None:
     path = edgeprune.save(pruned(randomise(Plain()), images()), tmp_path / "net.safetensors")
     with pytest.raises(ModelError, match="an instance of the network's class is wanted"):
         edgeprune.load(path, into=into)

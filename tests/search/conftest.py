@@ -34,7 +34,7 @@ def importable(place: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def asked(place: Path) -> dict[str, object]:
+def requested(place: Path) -> dict[str, object]:
     """As short as it can be."""
     return {
         "source": "tiny_nets:tiny",
@@ -54,8 +54,10 @@ def asked(place: Path) -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, asked: dict[str, object], importable: None) -> Path:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, requested: dict[str, object], importable: None
+) -> Path:
     """A search that nothing interrupted; not to be changed."""
     out = tmp_path_factory.mktemp("searches") / "straight"
-    search(out, SearchOptions.of(asked))
+    search(out, SearchOptions.of(requested))
     return out

@@ -16,5 +16,5 @@ def test_the_group_that_loses_least_for_what_it_saves_gives_way() -> None:
     budget = projection(23, "scale")
     assert by_sensitivity(budget, 1.0, [*harmless, *harmful]).tolist() == [3, 10]
     # a loss of 0.3 for 0.25 of the second saves 5, of the first 2.5: at equal loss the second goes first
-    found = by_sensitivity(projection(20, "scale"), 1.0, [*harmful, *harmful])
-    assert found[0] == 10 and found.tolist() == [10, 5]
+    result = by_sensitivity(projection(20, "scale"), 1.0, [*harmful, *harmful])
+    assert result[0] == 10 and result.tolist() == [10, 5]

@@ -31,9 +31,9 @@ def test_a_density_is_a_sum_of_bells() -> None:
 
 
 def test_channels_that_are_all_alike_have_a_density_too() -> None:
-    found = densities([np.zeros(4), np.array([-1.0, 0.0, 1.0]), np.zeros(1)])
-    assert np.isfinite(found).all() and found.sum(1) == pytest.approx(1.0)
-    assert found[0].max() > 5 * found[1].max()
+    result = densities([np.zeros(4), np.array([-1.0, 0.0, 1.0]), np.zeros(1)])
+    assert np.isfinite(result).all() and result.sum(1) == pytest.approx(1.0)
+    assert result[0].max() > 5 * result[1].max()
 
 
 def test_groups_that_differ_in_scale_alone_are_at_no_distance() -> None:
@@ -57,8 +57,8 @@ def test_structure() -> None:
 
     Parameters of a channel: 9 (3 + 8) and 9 (4 + 2); FLOPs are 16 times that.
     """
-    found = features(variables_of(chain(3, 4, 8, 2)))
-    assert found.tolist() == [
+    result = features(variables_of(chain(3, 4, 8, 2)))
+    assert result.tolist() == [
         pytest.approx([0.5, 1, 1, 1, 1, 1, 1]),
         pytest.approx([1, 1, 1, 1, 0.25, 54 / 99, 54 / 99]),
     ]

@@ -10,7 +10,7 @@ from edgeprune.search.strategy import SearchStage
 from search.test_projection import projection
 
 
-def asked(widths_known: list[list[int]], goal: float = 15) -> list[int]:
+def requested(widths_known: list[list[int]], goal: float = 15) -> list[int]:
     """What comes of asking for (1, 1), which is (5, 5) of 15, when these are known."""
     context = SimpleNamespace(projection=projection(goal, "scale"), options=SearchOptions(source="x", seed=3))
     stage = SearchStage("layers", (0, 1), (0.1, 0.1), (1.0, 1.0))
@@ -20,15 +20,15 @@ def asked(widths_known: list[list[int]], goal: float = 15) -> list[int]:
 
 
 def test_a_new_policy_is_as_it_was_asked_for() -> None:
-    assert asked([]) == [5, 5] and asked([[7, 4]]) == [5, 5]
+    assert requested([]) == [5, 5] and requested([[7, 4]]) == [5, 5]
 
 
 def test_a_known_one_strays_to_a_neighbour_on_the_budget() -> None:
-    found = asked([[5, 5]])
-    assert found != [5, 5] and found[0] + 2 * found[1] <= 15
-    assert abs(found[0] - 5) <= 3 and abs(found[1] - 5) <= 2
-    assert asked([[5, 5]]) == found  # the same for the same seed and number
+    result = requested([[5, 5]])
+    assert result != [5, 5] and result[0] + 2 * result[1] <= 15
+    assert abs(result[0] - 5) <= 3 and abs(result[1] - 5) <= 2
+    assert requested([[5, 5]]) == result  # the same for the same seed and number
 
 
 def test_where_there_is_but_one_policy_it_comes_again() -> None:
-    assert asked([[10, 10]], goal=30) == [10, 10]
+    assert requested([[10, 10]], goal=30) == [10, 10]

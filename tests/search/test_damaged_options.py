@@ -30,7 +30,7 @@ def test_a_search_refuses_training_options_of_another_type(training: dict[str, A
 def test_a_comparison_refuses_training_options_of_another_type(
     training: dict[str, Any], tmp_path: Path
 ) -> None:
-    asked = {**asdict(CompareOptions(source="resnet8", methods=("l1",))), "training": training}
-    (tmp_path / COMPARE_FILE).write_text(json.dumps({"schema": COMPARE_SCHEMA, **asked}))
+    requested = {**asdict(CompareOptions(source="resnet8", methods=("l1",))), "training": training}
+    (tmp_path / COMPARE_FILE).write_text(json.dumps({"schema": COMPARE_SCHEMA, **requested}))
     with pytest.raises(EdgePruneError, match=f"training.*{next(iter(training))}"):
         ComparisonFolder(tmp_path).read_options()

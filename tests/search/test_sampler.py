@@ -11,7 +11,7 @@ from search.test_strategy import strategy
 def objective(sampler: PolicySampler):
     """Best where every group keeps 0.3; what is realised is a little less than what was asked."""
 
-    def one(trial: optuna.Trial) -> float:
+    def variable(trial: optuna.Trial) -> float:
         stage = sampler.stage
         values = [
             trial.suggest_float(f"{stage.name}-{i}", low, high)
@@ -22,7 +22,7 @@ def objective(sampler: PolicySampler):
         trial.set_user_attr(PROBE, False)
         return float(1 - np.abs(ratios - 0.3).mean())
 
-    return one
+    return variable
 
 
 def searched(kind: str, trials: int, **options: object) -> optuna.Study:
@@ -63,8 +63,8 @@ def test_the_history_is_of_realised_policies_by_the_stages_variables() -> None:
     stage = sampler.strategy.first()
     history = sampler._history(study, stage)
     assert len(history) == 12
-    asked, told = study.trials[0].params, history[0].params
-    assert told["clusters-1"] == pytest.approx(asked["clusters-1"] - 0.01)
+    requested, events = study.trials[0].params, history[0].params
+    assert events["clusters-1"] == pytest.approx(requested["clusters-1"] - 0.01)
     assert history[0].value == study.trials[0].value
 
 
@@ -89,7 +89,7 @@ def test_a_model_hears_of_what_lies_outside_the_box_and_stays_within_it() -> Non
         assert isinstance(sampler, PolicySampler)
         stage = sampler.stage
         assert stage.name == "layers"
-        values = np.array([list(one.params.values()) for one in sampler._history(study, stage)])
+        values = np.array([list(item.params.values()) for item in sampler._history(study, stage)])
         outside = (values < np.array(stage.low)) | (values > np.array(stage.high))
         assert len(values) == 20 and outside.any() == (kind == "gp")
         last = np.array(list(study.trials[-1].params.values()))

@@ -30,23 +30,25 @@ def result_of(out: Path) -> dict:
 
 
 def test_what_is_left(finished: Path) -> None:
-    found = result_of(finished)
-    assert len(found["trials"]) == 14 and [one["number"] for one in found["trials"]] == list(range(14))
-    assert found["best"]["reward"] == max(one["reward"] for one in found["trials"])
-    for one in [*found["trials"], found["uniform"]]:
-        assert 0.3 < one["fractions"]["flops"] <= 0.5
-        assert all(width <= size for width, size in zip(one["widths"], found["sizes"], strict=True))
-    assert {one["stage"] for one in found["trials"]} == {"clusters", "layers"}
-    assert found["pictures"] == ["ratios.png", "front.png", "progress.png", "dendrogram.png"]
-    assert all((finished / name).stat().st_size > 10_000 for name in found["pictures"])
+    result = result_of(finished)
+    assert len(result["trials"]) == 14 and [trial["number"] for trial in result["trials"]] == list(range(14))
+    assert result["best"]["reward"] == max(trial["reward"] for trial in result["trials"])
+    for trial in [*result["trials"], result["uniform"]]:
+        assert 0.3 < trial["fractions"]["flops"] <= 0.5
+        assert all(width <= size for width, size in zip(trial["widths"], result["sizes"], strict=True))
+    assert {trial["stage"] for trial in result["trials"]} == {"clusters", "layers"}
+    assert result["pictures"] == ["ratios.png", "front.png", "progress.png", "dendrogram.png"]
+    assert all((finished / name).stat().st_size > 10_000 for name in result["pictures"])
     plan = json.loads((finished / "plan.json").read_text())
     kept = {group["name"]: len(group["kept"]) for group in plan["groups"]}
-    best = dict(zip(found["groups"], found["best"]["widths"], strict=True))
+    best = dict(zip(result["groups"], result["best"]["widths"], strict=True))
     assert {name: kept[name] for name in best} == best
-    assert len({tuple(one["widths"]) for one in found["trials"]}) > 4  # of the few that are on the budget
-    twins = [one for one in found["trials"] if one["copied_from"] is not None]
-    for one in twins:
-        assert one["widths"] == found["trials"][one["copied_from"]]["widths"] and one["seconds"] == 0
+    assert (
+        len({tuple(trial["widths"]) for trial in result["trials"]}) > 4
+    )  # of the few that are on the budget
+    twins = [trial for trial in result["trials"] if trial["copied_from"] is not None]
+    for trial in twins:
+        assert trial["widths"] == result["trials"][trial["copied_from"]]["widths"] and trial["seconds"] == 0
 
 
 def test_a_finished_search_is_shown_again(out: Path) -> None:
@@ -79,11 +81,11 @@ def test_the_plan_goes_into_train_prune(out: Path, place: Path, tmp_path: Path) 
 
 
 def test_an_interrupted_search_ends_as_it_would_have(
-    finished: Path, asked: dict[str, object], tmp_path: Path, importable: None
+    finished: Path, requested: dict[str, object], tmp_path: Path, importable: None
 ) -> None:
     """Killed after 5 trials: what was drawn depends on a trial's number and on what is finished alone."""
     weights = finished / "baseline/baseline.safetensors"
-    options = SearchOptions.of({**asked, "weights": str(weights), "baseline_epochs": None})
+    options = SearchOptions.of({**requested, "weights": str(weights), "baseline_epochs": None})
 
     class Killed(BaseException):
         pass
@@ -96,27 +98,27 @@ def test_an_interrupted_search_ends_as_it_would_have(
         search(tmp_path / "cut", options, progress=stop)
     assert SearchFolder(tmp_path / "cut").plan.exists()
     cut = search(tmp_path / "cut", resume=True)
-    whole = result_of(finished)
-    assert [[*trial.widths] for trial in cut.trials] == [trial["widths"] for trial in whole["trials"]]
-    assert cut["best"]["reward"] == whole["best"]["reward"]
+    result = result_of(finished)
+    assert [[*trial.widths] for trial in cut.trials] == [trial["widths"] for trial in result["trials"]]
+    assert cut["best"]["reward"] == result["best"]["reward"]
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "sensitivity", "random"])
 def test_other_ways(
-    sampler: str, finished: Path, asked: dict[str, object], tmp_path: Path, importable: None
+    sampler: str, finished: Path, requested: dict[str, object], tmp_path: Path, importable: None
 ) -> None:
     tensors = load_file(finished / "baseline/baseline.safetensors")
     weights = str(tmp_path / "w.ckpt")
     torch.save({"net": {name: t * 0 for name, t in tensors.items()}, "my ema": tensors}, weights)
-    ours = {**asked, "weights": weights, "weights_key": "my ema", "baseline_epochs": None}
-    found = search(tmp_path / "out", SearchOptions.of({**ours, "sampler": sampler, "trials": 3}))
-    assert "w.ckpt --weights-key 'my ema' --plan" in found["next"]
-    assert found["uniform"]["reward"] == result_of(finished)["uniform"]["reward"]
+    ours = {**requested, "weights": weights, "weights_key": "my ema", "baseline_epochs": None}
+    result = search(tmp_path / "out", SearchOptions.of({**ours, "sampler": sampler, "trials": 3}))
+    assert "w.ckpt --weights-key 'my ema' --plan" in result["next"]
+    assert result["uniform"]["reward"] == result_of(finished)["uniform"]["reward"]
     count = {"uniform": 1, "sensitivity": 1, "random": 3}[sampler]  # probes are no policies
-    assert len(found["trials"]) == count
-    assert found["best"]["fractions"]["flops"] <= 0.5
+    assert len(result["trials"]) == count
+    assert result["best"]["fractions"]["flops"] <= 0.5
     if sampler == "uniform":
-        assert found["best"]["widths"] == found["uniform"]["widths"]
+        assert result["best"]["widths"] == result["uniform"]["widths"]
 
 
 WRONG = {

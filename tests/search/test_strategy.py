@@ -13,8 +13,8 @@ A, B, C = [1, 2, 3, 4], [1, 1, 1, 9], [5, 5, 5, 5.1]
 
 def strategy(**options: object) -> Strategy:
     """Of 5 groups in 3 clusters and 200 trials."""
-    asked = {"source": "x", "clusters": 3, "bridge": 4, **options}
-    return Strategy(SearchOptions(**asked), Dendrogram.of(with_importance(B, A, A, C, B)))  # type: ignore
+    requested = {"source": "x", "clusters": 3, "bridge": 4, **options}
+    return Strategy(SearchOptions(**requested), Dendrogram.of(with_importance(B, A, A, C, B)))  # type: ignore
 
 
 def rising(count: int) -> tuple[list[float], list[np.ndarray]]:

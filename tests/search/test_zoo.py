@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
     ("name", "epochs"), [("mobilenetv1_cifar", 4), ("mobilenetv2_cifar", 12), ("vgg16_cifar", 4)]
 )
 def test_trained_briefly_on_digits(name: str, epochs: int, tmp_path: Path) -> None:
-    found = search(
+    result = search(
         tmp_path / "out",
         SearchOptions.of(
             {
@@ -28,7 +28,7 @@ def test_trained_briefly_on_digits(name: str, epochs: int, tmp_path: Path) -> No
             }
         ),
     )
-    assert found["baseline"]["reward"] > 0.8
-    assert found["best"]["reward"] >= max(0.2, found["uniform"]["reward"] - 0.1)
-    assert all(0.3 < one["fractions"]["flops"] <= 0.5 for one in found["trials"])
-    assert {one["stage"] for one in found["trials"]} == {"clusters", "bridge", "layers"}
+    assert result["baseline"]["reward"] > 0.8
+    assert result["best"]["reward"] >= max(0.2, result["uniform"]["reward"] - 0.1)
+    assert all(0.3 < trial["fractions"]["flops"] <= 0.5 for trial in result["trials"])
+    assert {trial["stage"] for trial in result["trials"]} == {"clusters", "bridge", "layers"}

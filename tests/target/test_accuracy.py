@@ -20,8 +20,8 @@ def save(folder: Path, bright: list[int], labels: list[int]) -> tuple[str, str]:
 @pytest.mark.parametrize("batch", [1, 2, 64])
 def test_counts_right_answers_whatever_the_batch(onnx_file: Path, tmp_path: Path, batch: int) -> None:
     images, labels = save(tmp_path, bright=[0, 1, 2, 2, 1], labels=[0, 1, 2, 0, 0])
-    found = accuracy(str(onnx_file), images, labels, batch=batch)
-    assert found == {"correct": 3, "count": 5, "not_finite": 0}
+    score = accuracy(str(onnx_file), images, labels, batch=batch)
+    assert score == {"correct": 3, "count": 5, "not_finite": 0}
 
 
 def test_tells_how_far_it_is(onnx_file: Path, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from edgeprune_target.board import board, jetpack, l4t
 @pytest.mark.parametrize("name", sorted(BOARDS))
 def test_stand_in_boards(tmp_path: Path, name: str) -> None:
     expected = BOARDS[name]
-    found = board(str(build(name, tmp_path)))
-    assert (found["model"], found["compatible"]) == (expected.model, list(expected.compatible))
-    assert (found["l4t"], found["jetpack"]) == (expected.l4t, expected.jetpack)
-    assert found["soc"] == (expected.compatible[-1].split(",")[1] if expected.driver else None)
+    result = board(str(build(name, tmp_path)))
+    assert (result["model"], result["compatible"]) == (expected.model, list(expected.compatible))
+    assert (result["l4t"], result["jetpack"]) == (expected.l4t, expected.jetpack)
+    assert result["soc"] == (expected.compatible[-1].split(",")[1] if expected.driver else None)
 
 
 def test_machine_that_is_no_board(tmp_path: Path) -> None:

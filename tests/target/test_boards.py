@@ -82,10 +82,10 @@ def test_without_sysfs_tegrastats_says_the_same(
     by_lines, reasons = first_available(list(device.sensors), str(root))
     assert by_lines.name == "tegrastats"
     assert len(reasons) == len(device.sensors) - 1
-    found = by_lines.read()
+    record = by_lines.read()
     by_lines.close()
-    assert found == pytest.approx({rail: rails[rail] for rail in found})
-    assert all(rail in found for rail in device.totals[0].rails)
+    assert record == pytest.approx({rail: rails[rail] for rail in record})
+    assert all(rail in record for rail in device.totals[0].rails)
 
 
 @pytest.fixture

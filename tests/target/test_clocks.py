@@ -34,10 +34,10 @@ def test_cpus_in_their_order_and_only_those_with_a_clock(tmp_path: Path) -> None
     cpus(tmp_path)
     write(tmp_path, "sys/devices/system/cpu/cpu10/cpufreq/scaling_min_freq", 5)
     write(tmp_path, "sys/devices/system/cpu/cpu2/online", 0)
-    found = cpu_clocks(tmp_path)
-    assert found["online"] == "0-1"
-    assert [cpu["cpu"] for cpu in found["clocks"]] == [0, 1, 10]
-    assert found["clocks"][0] == {
+    result = cpu_clocks(tmp_path)
+    assert result["online"] == "0-1"
+    assert [cpu["cpu"] for cpu in result["clocks"]] == [0, 1, 10]
+    assert result["clocks"][0] == {
         "cpu": 0,
         "governor": "schedutil",
         "min_khz": 729_600,

@@ -77,8 +77,8 @@ def test_busy_cores_is_a_share_of_all(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_probe_of_this_machine() -> None:
-    found = fp.probe(["rapl"])
-    assert found["cores_physical"] >= 1
-    assert found["runtimes"]["onnxruntime"]
-    assert found["sensor"] in ("rapl", "none")
-    assert (found["sensor"] == "none") == bool(found["sensor_reasons"])
+    result = fp.probe(["rapl"])
+    assert result["cores_physical"] >= 1
+    assert result["runtimes"]["onnxruntime"]
+    assert result["sensor"] in ("rapl", "none")
+    assert (result["sensor"] == "none") == bool(result["sensor_reasons"])

@@ -37,8 +37,8 @@ def between(
 ) -> dict[str, str]:
     before = state(str(root))
     happens()
-    found = machine_warnings(before, state(str(root)), {**NOTHING, **(watched or {})}, STEADY, uses_gpu)
-    return {warning["code"]: warning["message"] for warning in found}
+    result = machine_warnings(before, state(str(root)), {**NOTHING, **(watched or {})}, STEADY, uses_gpu)
+    return {warning["code"]: warning["message"] for warning in result}
 
 
 def nothing() -> None:
@@ -55,8 +55,8 @@ def nothing() -> None:
     ],
 )
 def test_enqueue_bound_from_four_fifths_on(enqueue_ns: list, gpu_ns: list, bound: bool) -> None:
-    found = list(enqueue_bound(enqueue_ns, gpu_ns))
-    assert [code for code, _ in found] == (["enqueue_bound"] if bound else [])
+    result = list(enqueue_bound(enqueue_ns, gpu_ns))
+    assert [code for code, _ in result] == (["enqueue_bound"] if bound else [])
 
 
 def test_a_quiet_board_has_none(root: Path) -> None:
@@ -64,18 +64,18 @@ def test_a_quiet_board_has_none(root: Path) -> None:
 
 
 def test_clocks_that_move(tmp_path: Path) -> None:
-    found = between(build(NAME, tmp_path), nothing)
-    assert list(found) == ["clocks_not_locked"]
-    assert "the GPU and the processor" in found["clocks_not_locked"]
-    assert "sudo jetson_clocks " in found["clocks_not_locked"]
-    assert "--restore" in found["clocks_not_locked"]
+    result = between(build(NAME, tmp_path), nothing)
+    assert list(result) == ["clocks_not_locked"]
+    assert "the GPU and the processor" in result["clocks_not_locked"]
+    assert "sudo jetson_clocks " in result["clocks_not_locked"]
+    assert "--restore" in result["clocks_not_locked"]
     assert not (tmp_path / "CHANGED").exists()
 
 
 def test_only_the_gpu_moves(root: Path) -> None:
     gpu(root, "17000000.gpu")
-    found = between(root, nothing)["clocks_not_locked"]
-    assert "clocks of the GPU move" in found
+    result = between(root, nothing)["clocks_not_locked"]
+    assert "clocks of the GPU move" in result
 
 
 def test_machine_that_is_no_jetson_is_not_told_of_jetson_clocks(tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_machine_that_is_no_jetson_is_not_told_of_jetson_clocks(tmp_path: Path) 
 
 def test_power_mode_below_the_highest(root: Path) -> None:
     write(root, "etc/nvpmodel.conf", "< POWER_MODEL ID=1 NAME=25W >\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n")
-    found = between(root, nothing)["power_mode"]
-    assert "25W" in found
-    assert "sudo nvpmodel -m 2" in found
+    result = between(root, nothing)["power_mode"]
+    assert "25W" in result
+    assert "sudo nvpmodel -m 2" in result
     assert not (root / "CHANGED").exists()
 
 
@@ -101,9 +101,9 @@ def test_power_mode_below_the_highest(root: Path) -> None:
     ],
 )
 def test_gpu_below_its_highest_clock(root: Path, looks: list[int], uses_gpu: bool, warned: bool) -> None:
-    found = between(root, nothing, {"gpu_hz": [mhz * 1_000_000 for mhz in looks]}, uses_gpu)
-    assert ("gpu_below_max" in found) == warned
-    assert not warned or "900 of 1020 MHz" in found["gpu_below_max"]
+    result = between(root, nothing, {"gpu_hz": [mhz * 1_000_000 for mhz in looks]}, uses_gpu)
+    assert ("gpu_below_max" in result) == warned
+    assert not warned or "900 of 1020 MHz" in result["gpu_below_max"]
 
 
 def test_streak() -> None:
@@ -115,8 +115,8 @@ def test_times_that_vary(root: Path, spread: float, warned: bool) -> None:
     now = state(str(root))
     part = [1.0 - spread, 1.0 + spread] * 10  # their coefficient of variation is the spread
     codes = [
-        one["code"]
-        for one in machine_warnings(now, now, NOTHING, [part, [1.0] * 20, [1.0, 9.0]], uses_gpu=True)
+        warning["code"]
+        for warning in machine_warnings(now, now, NOTHING, [part, [1.0] * 20, [1.0, 9.0]], uses_gpu=True)
     ]
     assert codes == (["unstable"] if warned else [])
 
@@ -136,8 +136,8 @@ def test_a_board_that_gets_warmer(root: Path) -> None:
     [("cpufreq-cpu0", 2, True), ("17000000.gpu", 1, True), ("cpufreq-cpu0", 0, False), ("pwm-fan", 3, False)],
 )
 def test_clocks_held_down(root: Path, kind: str, step: int, warned: bool) -> None:
-    found = between(root, lambda: cooling_device(root, 0, kind, step))
-    assert ("throttled" in found) == warned
+    result = between(root, lambda: cooling_device(root, 0, kind, step))
+    assert ("throttled" in result) == warned
 
 
 def test_over_current_events_that_came(root: Path) -> None:
@@ -177,12 +177,12 @@ def test_pi(tmp_path: Path, before: int, after: int, words: str | None) -> None:
         program(tmp_path, "usr/bin/vcgencmd", f"#!/bin/sh\necho throttled=0x{bits:x}\n")
 
     say(before)
-    found = between(tmp_path, lambda: say(after))
-    assert found == ({} if words is None else {"throttled": f"the Pi slowed down while measuring: {words}"})
+    result = between(tmp_path, lambda: say(after))
+    assert result == ({} if words is None else {"throttled": f"the Pi slowed down while measuring: {words}"})
 
 
 def test_graphics_card_that_is_held_back(root: Path) -> None:
     now = state(str(root))
     after = {**now, "nvidia": [{"name": "Card", "slowed_by": ["power cap"]}]}
-    found = machine_warnings(now, after, NOTHING, STEADY, uses_gpu=True)
-    assert found == [{"code": "gpu_throttled", "message": "Card is held back by: power cap"}]
+    result = machine_warnings(now, after, NOTHING, STEADY, uses_gpu=True)
+    assert result == [{"code": "gpu_throttled", "message": "Card is held back by: power cap"}]

@@ -51,10 +51,12 @@ def test_the_runner_ends_with_its_parent(tmp_path: Path, number: int) -> None:
     assert not alive(runner)
 
 
-@pytest.mark.parametrize("wanted", ["", "x", "-1", None])
-def test_without_a_parent_named_nothing_is_done(wanted: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("expected", ["", "x", "-1", None])
+def test_without_a_parent_named_nothing_is_done(
+    expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    end_with_parent(wanted)
+    end_with_parent(expected)
 
 
 def test_a_parent_that_is_gone_already() -> None:

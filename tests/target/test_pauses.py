@@ -30,10 +30,10 @@ MS = 1_000_000
     ],
 )
 def test_pauses(samples_ns: list, gaps_s: float, suspended_s: float, count: int, seconds: float) -> None:
-    found = pauses(samples_ns, gaps_s, suspended_s)
-    assert (found["count"], found["seconds"]) == (count, pytest.approx(seconds))
-    assert found["longest_s"] <= found["seconds"]
-    assert found["suspended_s"] == (suspended_s if suspended_s > 0.05 else 0.0)
+    interruptions = pauses(samples_ns, gaps_s, suspended_s)
+    assert (interruptions["count"], interruptions["seconds"]) == (count, pytest.approx(seconds))
+    assert interruptions["longest_s"] <= interruptions["seconds"]
+    assert interruptions["suspended_s"] == (suspended_s if suspended_s > 0.05 else 0.0)
 
 
 def test_the_clock_of_sleep_hardly_moves_while_awake() -> None:
@@ -46,8 +46,8 @@ def test_a_machine_that_sleeps_in_the_window(fake_file: Path, monkeypatch: pytes
     slept = iter([100.0, 160.0])
     monkeypatch.setattr(module, "suspended_clock_s", lambda: next(slept))
     monkeypatch.setattr("edgeprune_target.measure.suspended_clock_s", lambda: next(slept))
-    found = measure(str(fake_file), runtime="fake", seconds=0.02)["pauses"]
-    assert found["suspended_s"] == pytest.approx(60.0)
+    result = measure(str(fake_file), runtime="fake", seconds=0.02)["pauses"]
+    assert result["suspended_s"] == pytest.approx(60.0)
 
 
 STOPS_ITSELF = """
@@ -78,5 +78,5 @@ def test_a_runner_that_is_stopped_for_a_while() -> None:
         os.waitpid(child.pid, os.WUNTRACED)
         time.sleep(0.4)
         child.send_signal(signal.SIGCONT)
-        said, _ = child.communicate()
-    assert json.loads(said)["seconds"] >= 0.3
+        message, _ = child.communicate()
+    assert json.loads(message)["seconds"] >= 0.3

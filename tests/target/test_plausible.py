@@ -91,7 +91,7 @@ def test_a_part_without_power_is_no_fault(clock: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("joules", "said"),
+    ("joules", "message"),
     [
         ([0.0, 5.0, 10.0], None),
         ([0.0, 0.0, 70.0], None),  # a counter that moves in steps
@@ -100,10 +100,10 @@ def test_a_part_without_power_is_no_fault(clock: Any) -> None:
         ([0.0, NAN, 1.0], "counted nan J"),
     ],
 )
-def test_counters(joules: list, said: str | None) -> None:
+def test_counters(joules: list, message: str | None) -> None:
     times = [0, SECOND, 2 * SECOND]
-    found = why_impossible(times, joules, "joules", 3000.0)
-    assert found is None if said is None else str(found).startswith(said)
+    reason = why_impossible(times, joules, "joules", 3000.0)
+    assert reason is None if message is None else str(reason).startswith(message)
 
 
 def test_dead() -> None:
@@ -155,8 +155,10 @@ def test_a_recording_that_cannot_be_replayed(tmp_path: Path, text: str) -> None:
 
 
 def test_a_pi_that_garbles() -> None:
-    said = "A_A current(0)=1.2.3A\nA_V volt(1)=5.0V\nB_A current(2)=.A\nC_A current(3)=0.5A\nC_V volt(4)=2V\n"
-    assert parse_adc(said) == {"C": 1.0}
+    message = (
+        "A_A current(0)=1.2.3A\nA_V volt(1)=5.0V\nB_A current(2)=.A\nC_A current(3)=0.5A\nC_V volt(4)=2V\n"
+    )
+    assert parse_adc(message) == {"C": 1.0}
     assert parse_adc("A_A current(0)=" + "9" * 6000 + "A") == {}
 
 

@@ -15,7 +15,7 @@ CPU_ONLINE CORE_0 1
 
 # Everything that nvpmodel -q was seen to print (devices.md 3.1).
 @pytest.mark.parametrize(
-    ("said", "name", "number"),
+    ("message", "name", "number"),
     [
         ("NV Power Mode: MAXN\n0\n", "MAXN", 0),
         ("NVPM WARN: fan mode is not set!\nNV Power Mode: MAXN\n0\n", "MAXN", 0),
@@ -28,8 +28,8 @@ CPU_ONLINE CORE_0 1
         ("", None, None),
     ],
 )
-def test_parse(said: str, name: str | None, number: int | None) -> None:
-    assert parse_mode(said) == {"name": name, "id": number}
+def test_parse(message: str, name: str | None, number: int | None) -> None:
+    assert parse_mode(message) == {"name": name, "id": number}
 
 
 def test_of_a_board_with_its_list(tmp_path: Path) -> None:

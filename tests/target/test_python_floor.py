@@ -23,12 +23,12 @@ ALLOWED = {"numpy", "onnxruntime", "openvino", "ncnn", "executorch", "torch", "p
 
 def interpreters(minors: range) -> list[str]:
     """Those of Python 3 that run, on PATH or installed beside the running one, oldest first."""
-    found = []
+    collected = []
     for minor in minors:
         beside = Path(sys.base_prefix).parent.glob(f"*/bin/python3.{minor}")
-        found += [str(path) for path in beside]
-        found += [path for path in [shutil.which(f"python3.{minor}")] if path]
-    return [path for path in found if runs(path)]
+        collected += [str(path) for path in beside]
+        collected += [path for path in [shutil.which(f"python3.{minor}")] if path]
+    return [path for path in collected if runs(path)]
 
 
 def runs(path: str) -> bool:

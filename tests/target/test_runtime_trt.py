@@ -160,10 +160,10 @@ def test_layers(tensorrt: Any, cudart: Any, engines: Path, tmp_path: Path, versi
     """Five channels are computed as eight; the input is reformatted first. 10 us + 1 us per 1000 numbers."""
     tensorrt(version)
     path = small_cnn(tmp_path / "m.onnx", width=5, kind=typed(version, "fp16"))
-    found = layers(
+    result = layers(
         str(path), runtime="tensorrt", batch=4, threads=1, seconds=0.0, options=EngineOptions("fp16", 4)
     )["layers"]
-    conv = next(layer for layer in found if layer["name"] == "conv1 + relu1")
+    conv = next(layer for layer in result if layer["name"] == "conv1 + relu1")
     assert conv["onnx"] == ["conv1", "relu1"]
     assert conv["outputs"] == [[4, 5, 6, 6]]
     if version.startswith("11"):
@@ -171,7 +171,7 @@ def test_layers(tensorrt: Any, cudart: Any, engines: Path, tmp_path: Path, versi
         return
     assert conv["ms"] == pytest.approx(0.010 + 4 * 8 * 36 * 1e-6)
     assert conv["formats"] == ["Channel major FP16 format where C % 8 == 0"]
-    reformats = [layer for layer in found if layer["reformat"]]
+    reformats = [layer for layer in result if layer["reformat"]]
     assert [layer["onnx"] for layer in reformats] == [["conv1", "relu1"]]
     assert reformats[0]["ms"] == pytest.approx(0.010 + 4 * 8 * 36 * 1e-6)
 
@@ -183,18 +183,18 @@ def test_measure(tensorrt: Any, cudart: Any, engines: Path, tmp_path: Path, vers
     options = EngineOptions("fp32", 2)
     first = measure(path, runtime="tensorrt", batch=2, seconds=0.02, options=options)
     assert "built in this process" in first["memory_reason"]
-    found = measure(path, runtime="tensorrt", batch=2, seconds=0.02, options=options)
-    assert found["feed"] == {"input": [2, 3, 6, 6]}
-    assert found["engine"]["built_now"] is False and found["uses_gpu"] is True
-    assert len(found["gpu_ns"]) == len(found["enqueue_ns"]) >= 20
+    report = measure(path, runtime="tensorrt", batch=2, seconds=0.02, options=options)
+    assert report["feed"] == {"input": [2, 3, 6, 6]}
+    assert report["engine"]["built_now"] is False and report["uses_gpu"] is True
+    assert len(report["gpu_ns"]) == len(report["enqueue_ns"]) >= 20
     # conv1+relu1, pool, flat, fc: 10 us each, and 1 ns per number: 2*8*36 + 2*8 + 2*8 + 2*3
-    assert found["gpu_ns"][0] == pytest.approx(40_000 + 614, abs=2)
-    memory = found["device_memory"]
+    assert report["gpu_ns"][0] == pytest.approx(40_000 + 614, abs=2)
+    memory = report["device_memory"]
     assert memory["activation_bytes"] == 12_345 and memory["engine_bytes"] > 1000
     assert (memory["weights_bytes"] is not None) == (version in ("10.16.1.11", "11.4.0.106"))
     assert memory["used_bytes"] == 2 * (2 * 3 * 36 * 4 + 2 * 3 * 4)  # each tensor, on both sides
     # Handing over is computing, on a stand-in: that is what the warning is about.
-    assert "enqueue_bound" in {warning["code"] for warning in found["warnings"]}
+    assert "enqueue_bound" in {warning["code"] for warning in report["warnings"]}
 
 
 def test_accuracy_pads_the_last_batch(tensorrt: Any, cudart: Any, engines: Path, tmp_path: Path) -> None:
@@ -206,8 +206,8 @@ def test_accuracy_pads_the_last_batch(tensorrt: Any, cudart: Any, engines: Path,
     np.save(tmp_path / "x.npy", images)
     np.save(tmp_path / "y.npy", answer(path, images).argmax(1))
     files = (str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
-    found = accuracy(str(path), *files, runtime="tensorrt", batch=3, options=EngineOptions("fp32", 3))
-    assert found == {"correct": 7, "count": 7, "not_finite": 0}
+    score = accuracy(str(path), *files, runtime="tensorrt", batch=3, options=EngineOptions("fp32", 3))
+    assert score == {"correct": 7, "count": 7, "not_finite": 0}
 
 
 def test_no_gpu_is_one_line(tensorrt: Any, cudart: Any, engines: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def options(root: Path, precision: str = "fp32", **more: Any) -> EngineOptions:
 def test_measures(no_module: None, tmp_path: Path, version: str, five_watts: Path) -> None:
     program = install(tmp_path, version)
     path = str(small_cnn(tmp_path / "m.onnx"))
-    found = measure(
+    report = measure(
         path,
         runtime="tensorrt",
         batch=2,
@@ -40,29 +40,29 @@ def test_measures(no_module: None, tmp_path: Path, version: str, five_watts: Pat
         options=options(tmp_path),
         sensors=[f"replay:{five_watts}"],
     )
-    assert found["samples_ns"] == [2_000_000] * 40
-    assert (found["gpu_ns"][0], found["enqueue_ns"][0]) == (1_500_000, 250_000)
-    assert found["versions"] == {"tensorrt": version, "trtexec": str(program)}
-    assert found["feed"] == {"input": [2, 3, 6, 6]}
-    assert found["warm_up"] == {"runs": 10, "seconds": 0.2} and found["window_runs"] == 50
+    assert report["samples_ns"] == [2_000_000] * 40
+    assert (report["gpu_ns"][0], report["enqueue_ns"][0]) == (1_500_000, 250_000)
+    assert report["versions"] == {"tensorrt": version, "trtexec": str(program)}
+    assert report["feed"] == {"input": [2, 3, 6, 6]}
+    assert report["warm_up"] == {"runs": 10, "seconds": 0.2} and report["window_runs"] == 50
     # From "Starting inference" to the end of the runs: loading the engine is not in it.
-    assert 0.15 <= found["window_s"] < 1.0  # that line may be read a little late
-    assert found["energy"]["gross_j"] == pytest.approx(5 * found["energy"]["window_s"])
-    assert found["memory_peak_bytes"] is None and "another process" in found["memory_reason"]
-    assert found["uses_gpu"] is True and found["engine"]["tensorrt"] == version
+    assert 0.15 <= report["window_s"] < 1.0  # that line may be read a little late
+    assert report["energy"]["gross_j"] == pytest.approx(5 * report["energy"]["window_s"])
+    assert report["memory_peak_bytes"] is None and "another process" in report["memory_reason"]
+    assert report["uses_gpu"] is True and report["engine"]["tensorrt"] == version
 
 
 def test_the_engine_is_built_once_with_the_right_shapes(no_module: None, tmp_path: Path) -> None:
     program = install(tmp_path, "8.2.1")
     path = str(small_cnn(tmp_path / "m.onnx"))
     for expected in (True, False):
-        found = build_if_needed(path, runtime="tensorrt", threads=1, options=options(tmp_path))
-        assert found["built_now"] is expected
+        record = build_if_needed(path, runtime="tensorrt", threads=1, options=options(tmp_path))
+        assert record["built_now"] is expected
     lines = Path(f"{program}.log").read_text().splitlines()
     builds = [line for line in lines if "--onnx" in line]
     assert len(builds) == 1
     assert "--minShapes=input:2x3x6x6 --optShapes=input:2x3x6x6 --maxShapes=input:2x3x6x6" in builds[0]
-    assert found["engine"]["shapes"] == {"input": [[2, 3, 6, 6]] * 3}
+    assert record["engine"]["shapes"] == {"input": [[2, 3, 6, 6]] * 3}
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_layers(no_module: None, tmp_path: Path, version: str, times: tuple[floa
     """Before 8.4 it is the mean, which the stand-in makes twice the median."""
     install(tmp_path, version)
     path = str(small_cnn(tmp_path / "m.onnx"))
-    found = layers(path, runtime="tensorrt", batch=2, threads=1, seconds=0.05, options=options(tmp_path))[
+    result = layers(path, runtime="tensorrt", batch=2, threads=1, seconds=0.05, options=options(tmp_path))[
         "layers"
     ]
-    assert [layer["ms"] for layer in found] == list(times)
-    assert [layer["reformat"] for layer in found] == [True, False]
-    assert found[1]["onnx"] == ["conv1", "relu1"]
+    assert [layer["ms"] for layer in result] == list(times)
+    assert [layer["reformat"] for layer in result] == [True, False]
+    assert result[1]["onnx"] == ["conv1", "relu1"]
 
 
 def test_gives_no_answers(no_module: None, tmp_path: Path) -> None:

@@ -126,14 +126,14 @@ def test_joined_has_the_rails_of_both(tmp_path: Path, five_watts: Path) -> None:
 
 
 def test_joined_answers_only_when_all_do(tmp_path: Path, five_watts: Path) -> None:
-    found = make_sensor(f"replay:{five_watts}+rapl", str(tmp_path)).why_not()
-    assert str(found).startswith("rapl: no packages")
+    reason = make_sensor(f"replay:{five_watts}+rapl", str(tmp_path)).why_not()
+    assert str(reason).startswith("rapl: no packages")
 
 
 def test_joined_does_not_add_joules_to_watts(tmp_path: Path, five_watts: Path) -> None:
     zone(tmp_path, "intel-rapl:0", "package-0", 1)
-    found = make_sensor(f"replay:{five_watts}+rapl", str(tmp_path)).why_not()
-    assert found == "its parts count different units (joules and watts)"
+    reason = make_sensor(f"replay:{five_watts}+rapl", str(tmp_path)).why_not()
+    assert reason == "its parts count different units (joules and watts)"
 
 
 def test_plus_in_a_file_name_is_no_second_sensor(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from edgeprune_target.state import Watch, pi_throttled, state, swap_used_bytes
 def test_state_of_a_jetson(tmp_path: Path, name: str) -> None:
     root = build(name, tmp_path)
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    found = state(str(root))
-    assert found["gpu"]["name"] == BOARDS[name].gpu
-    assert found["power_mode"]["name"] in BOARDS[name].mode
-    assert found["temperatures_c"] == {"cpu": 45.0, "gpu": 44.0}
-    assert found["over_current"] == {"oc3": 7}
-    assert found["swap_used_bytes"] == 0
-    json.dumps(found, allow_nan=False)
+    report = state(str(root))
+    assert report["gpu"]["name"] == BOARDS[name].gpu
+    assert report["power_mode"]["name"] in BOARDS[name].mode
+    assert report["temperatures_c"] == {"cpu": 45.0, "gpu": 44.0}
+    assert report["over_current"] == {"oc3": 7}
+    assert report["swap_used_bytes"] == 0
+    json.dumps(report, allow_nan=False)
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before  # read, not set
 
 
@@ -27,11 +27,11 @@ def test_state_of_this_machine() -> None:
 
 
 def test_machine_where_nothing_answers(tmp_path: Path) -> None:
-    found = state(str(tmp_path))
-    assert found["gpu"] is None
-    assert found["cpu"] == {"online": None, "clocks": []}
-    assert found["power_mode"]["name"] is None
-    assert found["swap_used_bytes"] is None
+    report = state(str(tmp_path))
+    assert report["gpu"] is None
+    assert report["cpu"] == {"online": None, "clocks": []}
+    assert report["power_mode"]["name"] is None
+    assert report["swap_used_bytes"] is None
 
 
 def test_swap(tmp_path: Path) -> None:

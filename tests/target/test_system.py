@@ -31,7 +31,7 @@ def test_program_below_the_root_comes_before_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "said", "reason"),
+    ("script", "message", "reason"),
     [
         ("echo fine $1", "fine x\n", None),
         ("echo no; echo more; exit 3", "", "tool x failed: no more"),
@@ -39,13 +39,13 @@ def test_program_below_the_root_comes_before_path(tmp_path: Path) -> None:
     ],
 )
 def test_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str, reason: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str, reason: str | None
 ) -> None:
     monkeypatch.setattr(system, "TIMEOUT_S", 1.0)
     program(tmp_path, "usr/bin/tool", f"#!/bin/sh\n{script}\n")
-    found = output_of("tool", "x", root=str(tmp_path))
-    assert found[0] == said
-    assert found[1] is None if reason is None else found[1].startswith(reason)
+    output = output_of("tool", "x", root=str(tmp_path))
+    assert output[0] == message
+    assert output[1] is None if reason is None else output[1].startswith(reason)
 
 
 def test_no_program() -> None:

@@ -38,8 +38,8 @@ def test_recorded_line(name: str) -> None:
     assert gpu(line) == (None if gr3d is None else {"percent": gr3d[0], "mhz": gr3d[1]})
     rails = rails_w(line)
     totals = [(total.kind, list(total.rails)) for total in load_device(profile).totals]
-    found, names = choose_total(totals, list(rails))
-    assert (len(rails), found) == (count, kind)
+    result, names = choose_total(totals, list(rails))
+    assert (len(rails), result) == (count, kind)
     assert sum(rails[rail] for rail in names) == pytest.approx(total_mw / 1000)
 
 
@@ -74,10 +74,10 @@ def test_rails(text: str, rails: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("name", sorted(LINES))
 def test_line_cut_anywhere_gives_no_wrong_number(name: str) -> None:
-    whole = rails_w(LINES[name])
+    original = rails_w(LINES[name])
     for length in range(len(LINES[name])):
         cut = rails_w(LINES[name][:length])
-        assert all(whole[rail] == watts for rail, watts in cut.items())
+        assert all(original[rail] == watts for rail, watts in cut.items())
 
 
 @pytest.mark.parametrize(

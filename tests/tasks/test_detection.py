@@ -22,15 +22,15 @@ TWO = output([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]], [[0.9, 0.0], [0.
 
 
 def test_overlapping_boxes_of_one_class_are_one_detection() -> None:
-    (found,) = detections_of(TWO)
-    assert found["scores"].tolist() == pytest.approx([0.9, 0.7, 0.6])
-    assert found["labels"].tolist() == [0, 1, 1]
-    assert found["boxes"].tolist() == [[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]]
+    (result,) = detections_of(TWO)
+    assert result["scores"].tolist() == pytest.approx([0.9, 0.7, 0.6])
+    assert result["labels"].tolist() == [0, 1, 1]
+    assert result["boxes"].tolist() == [[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]]
 
 
 def test_scores_that_are_no_numbers_are_no_detections() -> None:
-    (found,) = detections_of(output([[0, 0, 1, 1]], [[float("nan"), 0.5]]))
-    assert found["labels"].tolist() == [1]
+    (result,) = detections_of(output([[0, 0, 1, 1]], [[float("nan"), 0.5]]))
+    assert result["labels"].tolist() == [1]
 
 
 def test_agreement_is_the_share_of_detections_that_both_give() -> None:
@@ -99,8 +99,8 @@ def test_the_best_hundred_of_many_boxes() -> None:
         "boxes": torch.cat([corners, corners + 2], 2),
         "scores": torch.from_numpy(rng.uniform(0, 1, (1, 500, 1))),
     }
-    (found,) = detections_of(many)
-    assert len(found["scores"]) == 100 and bool((found["scores"][1:] <= found["scores"][:-1]).all())
+    (result,) = detections_of(many)
+    assert len(result["scores"]) == 100 and bool((result["scores"][1:] <= result["scores"][:-1]).all())
 
 
 def test_a_student_is_as_far_from_its_teacher_as_its_scores_and_boxes_by_hand() -> None:

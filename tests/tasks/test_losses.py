@@ -28,8 +28,8 @@ def test_cross_entropy_alone() -> None:
 def test_a_teacher_by_hand() -> None:
     teacher = [[2.0, 1.0, 0.0], [0.0, 1.0, 1.0]]
     soft = 0.0
-    for said, wanted in zip(LOGITS.tolist(), teacher, strict=True):
-        p, q = softmax([v / 4 for v in wanted]), softmax([v / 4 for v in said])
+    for message, reference in zip(LOGITS.tolist(), teacher, strict=True):
+        p, q = softmax([v / 4 for v in reference]), softmax([v / 4 for v in message])
         soft += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) / 2
     expected = 0.1 * hard() + 0.9 * 16 * soft
     assert float(loss_of(LOGITS, LABELS, torch.tensor(teacher))) == pytest.approx(expected, rel=1e-5)

@@ -26,22 +26,22 @@ pytestmark = pytest.mark.usefixtures("here", "older_exporter")
 @pytest.fixture(autouse=True)
 def board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Board:
     """This machine, with steps of 4: the networks here are narrow."""
-    found = Board()
+    result = Board()
     monkeypatch.setattr(made, "STEP", 4)
-    monkeypatch.setattr("edgeprune.bench.run.LocalTransport", lambda: found)
+    monkeypatch.setattr("edgeprune.bench.run.LocalTransport", lambda: result)
 
     def times(self: EndToEndTimer, pruned: Path, *_: object) -> list[PairedTimes]:
         base, after = truth(self.baseline_file), truth(pruned)
-        found.measured.append(after / base)
+        result.measured.append(after / base)
         return [PairedTimes(base, after, base / after, 0.99 * base / after, 1.01 * base / after, 50)]
 
     monkeypatch.setattr(EndToEndTimer, "_times", times)
     monkeypatch.chdir(tmp_path)
-    return found
+    return result
 
 
 @pytest.fixture
-def asked(options: TrainPruneOptions) -> TrainPruneOptions:
+def requested(options: TrainPruneOptions) -> TrainPruneOptions:
     return replace(options, target="latency=0.8", epochs=3, prune_iterations=6, baseline_epochs=1)
 
 
@@ -56,16 +56,16 @@ def asked(options: TrainPruneOptions) -> TrainPruneOptions:
     ids=lambda more: " ".join(map(str, more.values())),
 )
 def test_every_kind_of_run_settles_on_the_device(
-    asked: TrainPruneOptions, board: Board, more: dict[str, object]
+    requested: TrainPruneOptions, board: Board, more: dict[str, object]
 ) -> None:
-    summary = train_prune("run", replace(asked, **more))
+    summary = train_prune("run", replace(requested, **more))
     assert summary["target"]["asked"] == "latency=0.8" and summary["target"]["fraction"] == 0.8
     assert summary["target"]["got_fraction"] == pytest.approx(board.measured[-1]) or len(board.measured) > 1
     assert summary["target"]["got_fraction"] <= 0.8 * 1.015
     assert any("measured end to end" in note for note in summary["notes"])
     record = Run.open("run").times()
     assert record is not None and record["conditions"]["device"] == "cpu"
-    assert sum(one["chosen"] for one in record["attempts"]) == 1
+    assert sum(attempt["chosen"] for attempt in record["attempts"]) == 1
 
 
 @pytest.mark.parametrize("task", ["detect", "segment"])
@@ -93,31 +93,31 @@ def test_detectors_and_segmenters_settle_on_the_device(task: str, board: Board) 
     assert sum(shape.startswith("conv") for shape in record["shapes"]) == 3
 
 
-def test_an_assumed_device_is_said_in_the_summary_and_the_table(asked: TrainPruneOptions) -> None:
+def test_an_assumed_device_is_said_in_the_summary_and_the_table(requested: TrainPruneOptions) -> None:
     """The board has no TensorRT, so that ONNX Runtime stands in, as it would on the real one."""
     device = {"target_device": "jetson-nano", "assume_device": True, "method": "l1"}
-    summary = train_prune("run", replace(asked, **device))
-    said = "the jetson-nano that was asked for was assumed (--assume-device): all times are of a machine"
-    assert any(note.startswith(said) for note in summary["notes"])
+    summary = train_prune("run", replace(requested, **device))
+    message = "the jetson-nano that was asked for was assumed (--assume-device): all times are of a machine"
+    assert any(note.startswith(message) for note in summary["notes"])
     record = Run.open("run").times()
     assert record is not None and "machine" in record["conditions"]["device_assumed_on"]
     (place,) = Path("luts").iterdir()
     assert "machine" in latency_tables.show(str(place))["conditions"]["device_assumed_on"]
 
 
-def test_several_targets_without_a_device(asked: TrainPruneOptions, board: Board) -> None:
-    summary = train_prune("run", replace(asked, target="flops=0.7,memory=0.9", method="l1"))
-    assert [one["kind"] for one in summary["targets"]] == ["flops", "memory"]
-    assert all(one["got_fraction"] <= one["fraction"] for one in summary["targets"])
+def test_several_targets_without_a_device(requested: TrainPruneOptions, board: Board) -> None:
+    summary = train_prune("run", replace(requested, target="flops=0.7,memory=0.9", method="l1"))
+    assert [target["kind"] for target in summary["targets"]] == ["flops", "memory"]
+    assert all(target["got_fraction"] <= target["fraction"] for target in summary["targets"])
     assert board.timed == [] and not Path("luts").exists()
 
 
 def test_a_run_that_was_killed_goes_on_with_its_table(
-    asked: TrainPruneOptions, board: Board, monkeypatch: pytest.MonkeyPatch
+    requested: TrainPruneOptions, board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is timed again, and the same plan comes out."""
-    options = replace(asked, method="l1")
-    whole = train_prune("straight", options)
+    options = replace(requested, method="l1")
+    summary = train_prune("straight", options)
     at_progress, left = Budget.at_progress, [1]
 
     def killed(self: Budget, progress: float) -> Budget:
@@ -132,11 +132,11 @@ def test_a_run_that_was_killed_goes_on_with_its_table(
     timed = len(board.timed)
     again = train_prune("killed", resume=True)
     assert len(board.timed) == timed
-    assert again["models"]["pruned"]["params"] == whole["models"]["pruned"]["params"]
+    assert again["models"]["pruned"]["params"] == summary["models"]["pruned"]["params"]
 
 
 @pytest.mark.parametrize(
-    ("more", "error", "said"),
+    ("more", "error", "message"),
     [
         ({"target": "latency=0.001"}, TargetError, "cannot be reached: floors, the device's steps"),
         ({"target": "latency=1000ms"}, TargetError, "already; nothing to prune"),
@@ -154,36 +154,36 @@ def test_a_run_that_was_killed_goes_on_with_its_table(
     ],
 )
 def test_mistakes_leave_no_run(
-    asked: TrainPruneOptions, more: dict[str, object], error: type[Exception], said: str
+    requested: TrainPruneOptions, more: dict[str, object], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=said):
-        train_prune("run", replace(asked, method="l1", **more))
+    with pytest.raises(error, match=message):
+        train_prune("run", replace(requested, method="l1", **more))
     assert not Path("run").exists()
 
 
-def test_a_table_of_another_device_is_refused_by_name(asked: TrainPruneOptions, board: Board) -> None:
+def test_a_table_of_another_device_is_refused_by_name(requested: TrainPruneOptions, board: Board) -> None:
     table = Path("t.json")
-    train_prune("run", replace(asked, method="l1", lut=str(table)))
+    train_prune("run", replace(requested, method="l1", lut=str(table)))
     content = json.loads(table.read_text())
     content["conditions"]["processor"] = "another"
     table.write_text(json.dumps(content))
     with pytest.raises(LatencyError, match="measured with processor another, not made up"):
-        train_prune("other", replace(asked, method="l1", lut=str(table)))
+        train_prune("other", replace(requested, method="l1", lut=str(table)))
 
 
-def test_a_table_with_nan_is_found_before_training(asked: TrainPruneOptions) -> None:
+def test_a_table_with_nan_is_found_before_training(requested: TrainPruneOptions) -> None:
     table = Path("t.json")
-    train_prune("run", replace(asked, method="l1", lut=str(table)))
+    train_prune("run", replace(requested, method="l1", lut=str(table)))
     content = json.loads(table.read_text())
     next(iter(content["shapes"].values()))["points"][0][2] = float("nan")
     table.write_text(json.dumps(content))
     with pytest.raises(LatencyError, match="t.json.*remove it, and build it again"):
-        train_prune("other", replace(asked, method="l1", lut=str(table)))
+        train_prune("other", replace(requested, method="l1", lut=str(table)))
     assert not Path("other").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--out", "."], "it is a folder"),
         (["--out", "file/t.json"], "a part of that path is a file"),
@@ -192,13 +192,13 @@ def test_a_table_with_nan_is_found_before_training(asked: TrainPruneOptions) -> 
     ],
 )
 def test_lut_build_says_what_cannot_be_before_it_begins(
-    board: Board, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+    board: Board, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     Path("file").write_text("")
     Path("broken.json").write_text('{"schema": 2}')
     monkeypatch.setattr("edgeprune.runs.latency_tables.export_model", lambda *_: pytest.fail("it began"))
     code, _, error = cli("lut", "build", "--model", "resnet20", *words)
-    assert code == 1 and said in error and error.count("\n") == 1
+    assert code == 1 and message in error and error.count("\n") == 1
     assert board.timed == []
 
 
@@ -208,36 +208,36 @@ def cli(*words: str) -> tuple[int, str, str]:
 
 
 def test_lut_on_the_command_line(board: Board) -> None:
-    code, _, said = cli("lut", "show")
-    assert code == 1 and "no table under luts/ yet: edgeprune lut build" in said
+    code, _, message = cli("lut", "show")
+    assert code == 1 and "no table under luts/ yet: edgeprune lut build" in message
     words = ("lut", "build", "--model", "tiny_nets:tiny", "--input", "3x8x8", "--classes", "3")
-    code, out, said = cli(*words, "--json")
-    assert code == 0, said
-    found = json.loads(out)
-    assert found["file"] == "luts/cpu-onnxruntime-fp32-b1-t2.json"
-    assert found["conditions"]["processor"] == "made up"
-    assert {one["steps"]["outputs"] for one in found["shapes"] if "3x3" in one["shape"]} == {4}
+    code, out, message = cli(*words, "--json")
+    assert code == 0, message
+    content = json.loads(out)
+    assert content["file"] == "luts/cpu-onnxruntime-fp32-b1-t2.json"
+    assert content["conditions"]["processor"] == "made up"
+    assert {shape["steps"]["outputs"] for shape in content["shapes"] if "3x3" in shape["shape"]} == {4}
     timed = len(board.timed)
     code, out, _ = cli(*words)
     assert code == 0 and "conv 3x3 on 8x8" in out and len(board.timed) == timed
     code, out, _ = cli("lut", "show")
     assert code == 0 and "made up" in out
-    code, _, said = cli("lut", "show", "nowhere.json")
-    assert code == 1 and "no such file" in said and len(said.splitlines()) == 1
+    code, _, message = cli("lut", "show", "nowhere.json")
+    assert code == 1 and "no such file" in message and len(message.splitlines()) == 1
     Path("text.json").write_text("{}")
-    code, _, said = cli("lut", "show", "text.json")
-    assert code == 1 and "`schema`" in said and "edgeprune lut build" in said
+    code, _, message = cli("lut", "show", "text.json")
+    assert code == 1 and "`schema`" in message and "edgeprune lut build" in message
 
 
-def test_where_the_layers_of_a_run_stand(asked: TrainPruneOptions, board: Board) -> None:
+def test_where_the_layers_of_a_run_stand(requested: TrainPruneOptions, board: Board) -> None:
     from edgeprune.backends import export_run
     from edgeprune.latency.utilization import utilization_of
     from edgeprune.records.bench import BenchResult
 
-    train_prune("run", replace(asked, method="l1"))
+    train_prune("run", replace(requested, method="l1"))
     export_run("run", images=4)
-    code, _, said = cli("lut", "show", "run")
-    assert code == 1 and "was not measured yet" in said
+    code, _, message = cli("lut", "show", "run")
+    assert code == 1 and "was not measured yet" in message
     fingerprint = board.call("probe", [])
     settings = {"runtime": "onnxruntime", "precision": "fp32", "batch": 1, "threads": 2, "seconds": 1.0}
     model = {
@@ -253,10 +253,10 @@ def test_where_the_layers_of_a_run_stand(asked: TrainPruneOptions, board: Board)
         "settings": settings,
         "warnings": [],
     }
-    found = utilization_of(Path("run/export/pruned.onnx"), BenchResult.from_dict(result))
-    assert found["reason"] is None
-    rows = {row["layer"]: row for row in found["rows"]}
-    assert all(row["outputs"] % 4 == 0 or row["layer"] == "linear" for row in found["rows"])
+    utilization = utilization_of(Path("run/export/pruned.onnx"), BenchResult.from_dict(result))
+    assert utilization["reason"] is None
+    rows = {row["layer"]: row for row in utilization["rows"]}
+    assert all(row["outputs"] % 4 == 0 or row["layer"] == "linear" for row in utilization["rows"])
     assert rows["linear"]["outputs"] == 3 and rows["linear"]["reason"] is None
     (Path("run") / "bench").mkdir()
     (Path("run") / "bench" / "cpu.json").write_text(json.dumps(result))

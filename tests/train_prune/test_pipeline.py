@@ -132,14 +132,14 @@ def test_a_finished_run_is_not_done_again(finished: Path, options: TrainPruneOpt
 
 
 def test_given_weights_are_the_baseline(tmp_path: Path, finished: Path, options: TrainPruneOptions) -> None:
-    given = replace(
+    values = replace(
         options,
         weights=str(finished / "baseline.safetensors"),
         baseline_epochs=None,
         target="params=0.5",
         epochs=2,
     )
-    summary = train_prune(tmp_path / "r", replace(given, prune_iterations=8))
+    summary = train_prune(tmp_path / "r", replace(values, prune_iterations=8))
     run = Run.open(tmp_path / "r")
     assert (run.path / "baseline.safetensors").read_bytes() == (
         finished / "baseline.safetensors"
@@ -265,8 +265,8 @@ for job in json.loads(sys.argv[1]):
 def job(out: Path, options: TrainPruneOptions, point: tuple[str, int], **more: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
-    whole = {"signal": "SIGKILL", "every": 5, "again": [], **more}
-    return {"out": str(out), "options": asdict(options), "point": point, **whole}
+    original = {"signal": "SIGKILL", "every": 5, "again": [], **more}
+    return {"out": str(out), "options": asdict(options), "point": point, **original}
 
 
 def kill_and_resume(place: Path, jobs: list[dict[str, Any]]) -> list[list[int]]:
@@ -311,9 +311,9 @@ def test_killed_anywhere_a_run_ends_bit_identical(
     assert codes == [[-9, 0]] * len(KILL_POINTS) + [[-9, -9, -9, -9, 0], [-9, 0], [130, 0]]
     expected = results(finished)
     for each in jobs:
-        found = results(Path(each["out"]))
-        assert sorted(found) == sorted(expected), each
-        differ = [name for name in expected if found[name] != expected[name]]
+        outcome = results(Path(each["out"]))
+        assert sorted(outcome) == sorted(expected), each
+        differ = [name for name in expected if outcome[name] != expected[name]]
         assert differ == [], each
 
 
@@ -357,11 +357,11 @@ def test_weights_picked_by_a_key(tmp_path: Path, options: TrainPruneOptions, fin
     other = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
     weights = tmp_path / "w.pth.tar"
     torch.save({"state_dict": other, "state_dict_ema": tensors}, weights)
-    given = replace(options, weights=str(weights), baseline_epochs=None)
+    values = replace(options, weights=str(weights), baseline_epochs=None)
     refused(
-        tmp_path / "r", given, WeightsError, "say `weights_key=state_dict` or `weights_key=state_dict_ema`"
+        tmp_path / "r", values, WeightsError, "say `weights_key=state_dict` or `weights_key=state_dict_ema`"
     )
-    run = begun(tmp_path / "r", replace(given, weights_key="state_dict_ema"))
+    run = begun(tmp_path / "r", replace(values, weights_key="state_dict_ema"))
     assert run.config["options"]["weights_key"] == "state_dict_ema"
     assert {"weights", "weights_key"} <= set(run.config["typed"])
     (run.path / "baseline.safetensors").unlink()  # as if it had been killed before
@@ -408,17 +408,22 @@ def data(place: Path) -> DataBundle:
 
 
 def test_defaults_for_small_data(data: DataBundle) -> None:
-    found = resolve(TrainPruneOptions(), data)
-    assert (found.epochs, found.baseline_epochs, found.batch_size, found.lr) == (18, 10, 64, 0.02)
-    assert found.prune_iterations == round(0.4 * 18 * data.steps(64))
-    assert found.device in ("cpu", "cuda") and found.precision in ("bf16", "fp32")
+    resolved = resolve(TrainPruneOptions(), data)
+    assert (resolved.epochs, resolved.baseline_epochs, resolved.batch_size, resolved.lr) == (18, 10, 64, 0.02)
+    assert resolved.prune_iterations == round(0.4 * 18 * data.steps(64))
+    assert resolved.device in ("cpu", "cuda") and resolved.precision in ("bf16", "fp32")
 
 
 def test_defaults_are_the_sources_for_large_data(data: DataBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(data), "sizes", {"train": 391 * 128, "val": 0, "test": 0})
-    found = resolve(TrainPruneOptions(model="resnet56"), data)
-    assert (found.epochs, found.batch_size, found.lr, found.schedule) == (100, 128, 0.01, "thesis")
-    assert found.prune_iterations == 4000
+    resolved = resolve(TrainPruneOptions(model="resnet56"), data)
+    assert (resolved.epochs, resolved.batch_size, resolved.lr, resolved.schedule) == (
+        100,
+        128,
+        0.01,
+        "thesis",
+    )
+    assert resolved.prune_iterations == 4000
     assert resolve(TrainPruneOptions(model="resnet110"), data).lr == 0.001
     assert resolve(TrainPruneOptions(model="resnet110", lr=0.5), data).lr == 0.5
     short = resolve(TrainPruneOptions(model="resnet56", epochs=10), data)
@@ -426,11 +431,11 @@ def test_defaults_are_the_sources_for_large_data(data: DataBundle, monkeypatch: 
 
 
 def test_what_is_given_stands(data: DataBundle) -> None:
-    given = TrainPruneOptions(
+    options = TrainPruneOptions(
         epochs=3, lr=0.3, batch_size=4, schedule="constant", prune_iterations=5, precision="fp32"
     )
-    found = resolve(given, data)
-    assert replace(found, device="auto", baseline_epochs=None, baseline_lr=None, distill=None) == given
+    resolved = resolve(options, data)
+    assert replace(resolved, device="auto", baseline_epochs=None, baseline_lr=None, distill=None) == options
 
 
 BAD_OPTIONS: list[tuple[dict[str, Any], type, str]] = [
@@ -471,23 +476,23 @@ BAD_OPTIONS: list[tuple[dict[str, Any], type, str]] = [
 ]
 
 
-def refused(out: Path, options: TrainPruneOptions, kind: type, said: str, **more: Any) -> None:
+def refused(out: Path, options: TrainPruneOptions, kind: type, message: str, **more: Any) -> None:
     """The mistake is one line of the right kind, and nothing was written."""
     before = everything(out.parent)
     folders = sorted(p for p in out.parent.rglob("*") if p.is_dir())
     with pytest.raises(EdgePruneError) as error:
         train_prune(out, options, **more)
     assert isinstance(error.value, kind), repr(error.value)
-    assert said in str(error.value) and "\n" not in str(error.value), str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value), str(error.value)
     assert everything(out.parent) == before
     assert sorted(p for p in out.parent.rglob("*") if p.is_dir()) == folders
 
 
-@pytest.mark.parametrize(("change", "kind", "said"), BAD_OPTIONS, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("change", "kind", "message"), BAD_OPTIONS, ids=lambda v: str(v)[:40])
 def test_a_mistake_is_found_before_anything_is_written(
-    tmp_path: Path, options: TrainPruneOptions, change: dict[str, Any], kind: type, said: str
+    tmp_path: Path, options: TrainPruneOptions, change: dict[str, Any], kind: type, message: str
 ) -> None:
-    refused(tmp_path / "r", replace(options, **change), kind, said)
+    refused(tmp_path / "r", replace(options, **change), kind, message)
 
 
 def test_cuda_where_there_is_none(
@@ -543,7 +548,7 @@ def nothing(path: Path, good: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "suffix", "said"),
+    ("make", "suffix", "message"),
     [
         (truncated, ".safetensors", "truncated"),
         (foreign, ".safetensors", "is of another model"),
@@ -558,12 +563,12 @@ def nothing(path: Path, good: bytes) -> None:
     ids=lambda v: getattr(v, "__name__", v),
 )
 def test_weights_that_do_not_fit(
-    tmp_path: Path, options: TrainPruneOptions, finished: Path, make: Callable, suffix: str, said: str
+    tmp_path: Path, options: TrainPruneOptions, finished: Path, make: Callable, suffix: str, message: str
 ) -> None:
     path = tmp_path / f"weights{suffix}"
     make(path, (finished / "baseline.safetensors").read_bytes())
-    given = replace(options, weights=str(path), baseline_epochs=None)
-    refused(tmp_path / "r", given, WeightsError, said)
+    values = replace(options, weights=str(path), baseline_epochs=None)
+    refused(tmp_path / "r", values, WeightsError, message)
 
 
 def test_a_broken_image(tmp_path: Path, options: TrainPruneOptions, place: Path) -> None:
@@ -609,16 +614,16 @@ def test_resuming_what_is_no_run(tmp_path: Path, options: TrainPruneOptions) -> 
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(13, "no permission"), (28, "the disk is full"), (30, "read-only")]
+    ("number", "message"), [(13, "no permission"), (28, "the disk is full"), (30, "read-only")]
 )
 def test_a_place_that_cannot_be_written(
-    tmp_path: Path, options: TrainPruneOptions, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+    tmp_path: Path, options: TrainPruneOptions, monkeypatch: pytest.MonkeyPatch, number: int, message: str
 ) -> None:
     def refuse(self: Path, content: bytes) -> int:
         raise OSError(number, "refused")
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    refused(tmp_path / "r", options, EdgePruneError, said)
+    refused(tmp_path / "r", options, EdgePruneError, message)
 
 
 def test_resuming_without_the_device_of_the_run(tmp_path: Path, finished: Path) -> None:
@@ -685,7 +690,7 @@ def test_a_loss_that_becomes_nan(tmp_path: Path, options: TrainPruneOptions) -> 
 
 
 @pytest.mark.parametrize(
-    "given",
+    "argument",
     [
         {},
         {"epochs": 6},
@@ -694,22 +699,24 @@ def test_a_loss_that_becomes_nan(tmp_path: Path, options: TrainPruneOptions) -> 
         {"out": "elsewhere"},
     ],
 )
-def test_options_that_agree_with_the_run(finished: Path, given: dict[str, Any]) -> None:
-    check_same_options(finished, given)
+def test_options_that_agree_with_the_run(finished: Path, argument: dict[str, Any]) -> None:
+    check_same_options(finished, argument)
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("argument", "message"),
     [
         ({"epochs": 7}, "started with epochs=6, not 7: leave `epochs` out"),
         ({"target": "flops=0.5"}, "started with target=flops=0.6, not flops=0.5"),
         ({"prune_iterations": 3}, "leave `prune_iterations` out"),
     ],
 )
-def test_options_that_do_not_agree_with_the_run(finished: Path, given: dict[str, Any], said: str) -> None:
+def test_options_that_do_not_agree_with_the_run(
+    finished: Path, argument: dict[str, Any], message: str
+) -> None:
     with pytest.raises(RunError) as error:
-        check_same_options(finished, given)
-    assert said in str(error.value) and "\n" not in str(error.value)
+        check_same_options(finished, argument)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------
@@ -719,10 +726,10 @@ def test_the_first_ctrl_c_asks_and_the_second_insists() -> None:
     import signal
 
     before = signal.getsignal(signal.SIGINT)
-    with pipeline.stop_on_interrupt() as asked:
-        assert not asked()
+    with pipeline.stop_on_interrupt() as requested:
+        assert not requested()
         signal.raise_signal(signal.SIGINT)
-        assert asked()
+        assert requested()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
@@ -732,8 +739,8 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     def inside() -> bool:
-        with pipeline.stop_on_interrupt() as asked:
-            return asked()
+        with pipeline.stop_on_interrupt() as requested:
+            return requested()
 
     assert ThreadPoolExecutor(1).submit(inside).result() is False
 
@@ -748,10 +755,10 @@ def test_a_plan_from_a_file_is_carried_out(
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps(Run.open(finished).removals.plans_and_steps()[0][0].to_dict()))
     weights = str(finished / "baseline.safetensors")
-    given = replace(
+    values = replace(
         options, plan=str(plan), baseline_epochs=None, weights=weights, epochs=2, prune_iterations=None
     )
-    summary = train_prune(tmp_path / "r", given)
+    summary = train_prune(tmp_path / "r", values)
     before, after = (Run.open(run).load("settled").state_dict() for run in (finished, tmp_path / "r"))
     assert {k: v.shape for k, v in after.items()} == {k: v.shape for k, v in before.items()}
     assert summary["target"]["fraction"] == pytest.approx(summary["flops_fraction"], abs=1e-5)
@@ -761,7 +768,7 @@ def test_a_plan_from_a_file_is_carried_out(
 
 
 @pytest.mark.parametrize(
-    ("content", "more", "said"),
+    ("content", "more", "message"),
     [
         (None, {}, "no such file"),
         ("[]", {}, "is not a keep-plan"),
@@ -773,11 +780,11 @@ def test_a_plan_from_a_file_is_carried_out(
     ],
 )
 def test_plans_that_cannot_be_carried_out(
-    tmp_path: Path, options: TrainPruneOptions, content: str | None, more: dict[str, Any], said: str
+    tmp_path: Path, options: TrainPruneOptions, content: str | None, more: dict[str, Any], message: str
 ) -> None:
     plan = tmp_path / "plan.json"
     if content is not None:
         plan.write_text(content)
-    with pytest.raises(EdgePruneError, match=said):
+    with pytest.raises(EdgePruneError, match=message):
         train_prune(tmp_path / "r", replace(options, plan=str(plan), **more))
     assert not (tmp_path / "r").exists()

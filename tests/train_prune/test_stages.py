@@ -55,8 +55,8 @@ def test_every_method_ends_on_its_target(tmp_path: Path, short: TrainPruneOption
 def test_every_schedule_trains_every_parameter_to_the_end(
     tmp_path: Path, short: TrainPruneOptions, schedule: str, state: str
 ) -> None:
-    given = replace(short, prune_schedule=schedule, optimizer_state=state)
-    train_prune(tmp_path / "r", given)
+    options = replace(short, prune_schedule=schedule, optimizer_state=state)
+    train_prune(tmp_path / "r", options)
     run = Run.open(tmp_path / "r")
     settled, pruned = run.load("settled"), run.load("pruned")
     for (name, before), (_, after) in zip(settled.named_parameters(), pruned.named_parameters(), strict=True):
@@ -64,8 +64,8 @@ def test_every_schedule_trains_every_parameter_to_the_end(
 
 
 def test_steps_are_shared_out_as_the_course_says(tmp_path: Path, short: TrainPruneOptions) -> None:
-    given = replace(short, prune_schedule="iterative", moment="epoch:1")
-    train_prune(tmp_path / "r", given)
+    options = replace(short, prune_schedule="iterative", moment="epoch:1")
+    train_prune(tmp_path / "r", options)
     run = Run.open(tmp_path / "r")
     per_epoch = run.data().steps(8)
     assert run.removals.plans_and_steps()[1] == (per_epoch, per_epoch + 4, per_epoch + 8)
@@ -102,8 +102,8 @@ def test_pruning_at_the_very_end_is_not_trained_after(tmp_path: Path, short: Tra
 
 
 def test_pruning_in_the_first_training(tmp_path: Path, short: TrainPruneOptions) -> None:
-    given = replace(short, weights=None, init="random", moment="epoch:2", lr=0.05)
-    summary = train_prune(tmp_path / "r", given)
+    options = replace(short, weights=None, init="random", moment="epoch:2", lr=0.05)
+    summary = train_prune(tmp_path / "r", options)
     run = Run.open(tmp_path / "r")
     assert run.config["options"]["distill"] is False
     assert {m["stage"] for m in run.training.metrics()} == {"prune", "finetune"}
@@ -128,14 +128,14 @@ def test_distillation_is_on_unless_told_otherwise(
 
 def test_what_recovers_accuracy_takes_part(tmp_path: Path, short: TrainPruneOptions) -> None:
     """Each option changes the result, and none of them breaks a run."""
-    found = {}
+    result = {}
     for name, more in {
         "plain": {}, "ema": {"ema": 0.9}, "smooth": {"label_smoothing": 0.1}, "nesterov": {"nesterov": True},
         "alone": {"distill": False}, "onecycle": {"schedule": "onecycle"},
     }.items():  # fmt: skip
         train_prune(tmp_path / name, replace(short, **more))
-        found[name] = (tmp_path / name / "pruned.safetensors").read_bytes()
-    assert len(set(found.values())) == len(found)
+        result[name] = (tmp_path / name / "pruned.safetensors").read_bytes()
+    assert len(set(result.values())) == len(result)
 
 
 class Killed(Exception):
@@ -154,8 +154,8 @@ def test_killed_between_and_within_removals_a_run_ends_bit_identical(
         "sss": {"method": "sss"}, "plateau": {"moment": "plateau"}, "soft": {"prune_schedule": "soft"},
         "iterative": {"prune_schedule": "iterative", "optimizer_state": "slice"},
     }[schedule]  # fmt: skip
-    given = replace(short, ema=0.9, **more)
-    train_prune(tmp_path / "straight", given)
+    options = replace(short, ema=0.9, **more)
+    train_prune(tmp_path / "straight", options)
     calls, deaths = 0, {5, 9, 14, 16, 23}
 
     def dying(owner: type, name: str) -> None:
@@ -176,7 +176,7 @@ def test_killed_between_and_within_removals_a_run_ends_bit_identical(
     out, died = tmp_path / "killed", 0
     for attempt in range(10):
         try:
-            train_prune(out, given if attempt == 0 else None, resume=attempt > 0)
+            train_prune(out, options if attempt == 0 else None, resume=attempt > 0)
             break
         except Killed:
             died += 1
@@ -189,7 +189,7 @@ def test_killed_between_and_within_removals_a_run_ends_bit_identical(
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"method": "l11"}, "did you mean 'l1'"),
         ({"prune_schedule": "hard"}, "prune-schedule"),
@@ -216,9 +216,9 @@ def test_killed_between_and_within_removals_a_run_ends_bit_identical(
     ],
 )
 def test_options_that_make_no_sense(
-    tmp_path: Path, short: TrainPruneOptions, more: dict[str, Any], said: str
+    tmp_path: Path, short: TrainPruneOptions, more: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(EdgePruneError, match=said) as error:
+    with pytest.raises(EdgePruneError, match=message) as error:
         train_prune(tmp_path / "r", replace(short, **more))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "r").exists()

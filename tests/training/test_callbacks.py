@@ -4,11 +4,11 @@ from edgeprune.training import Plateau
 
 
 def steps(plateau: Plateau, losses: list[float]) -> list[bool]:
-    found = []
+    collected = []
     for number, loss in enumerate(losses, 1):
         plateau.after_step(number, loss)
-        found.append(plateau.finished())
-    return found
+        collected.append(plateau.finished())
+    return collected
 
 
 def test_the_loss_levels_off_when_an_epoch_is_hardly_below_the_one_before() -> None:

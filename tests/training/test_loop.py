@@ -124,11 +124,11 @@ def test_a_stage_takes_its_part_of_the_whole_schedule(data: DataBundle) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [({"schedule": "sine"}, "did you mean 'cosine'"), ({"precision": "int8"}, "known: bf16, fp16, fp32")],
 )
-def test_unknown_names(more: dict[str, Any], said: str) -> None:
-    with pytest.raises(TrainError, match=said):
+def test_unknown_names(more: dict[str, Any], message: str) -> None:
+    with pytest.raises(TrainError, match=message):
         TrainOptions(**more)
 
 
@@ -256,8 +256,8 @@ def test_what_is_logged(tmp_path: Path, data: DataBundle, monkeypatch: pytest.Mo
     )  # fmt: skip
     assert stage.per_epoch == 4
     stage.train()
-    found = [(m["kind"], m["step"]) for m in run.training.metrics()]
-    assert found == [("step", 2), ("step", 4), ("epoch", 4), ("step", 6), ("step", 7), ("epoch", 7)]
+    result = [(m["kind"], m["step"]) for m in run.training.metrics()]
+    assert result == [("step", 2), ("step", 4), ("epoch", 4), ("step", 6), ("step", 7), ("epoch", 7)]
     assert all(m["stage"] == "baseline" for m in run.training.metrics())
     assert run.training.metrics()[0]["lr"] == stage.learning_rate(1)
     assert [c[:2] for c in calls] == [(n, 7) for n in range(1, 8)]
@@ -352,12 +352,12 @@ def test_checkpoints_come_by_the_clock(
     """The clock moves a second each time it is asked: when the stage is made, and after each step."""
     monkeypatch.setenv("EDGEPRUNE_CHECKPOINT_SECONDS", seconds)
     ticks = iter(range(1000))
-    asked: list[int] = []
+    requests: list[int] = []
     stage_clock: Callable[[], float] = lambda: float(next(ticks))  # noqa: E731
     monkeypatch.setattr(checkpoints.time, "monotonic", stage_clock)
-    monkeypatch.setattr(Stage, "save", lambda self: asked.append(self.step))
+    monkeypatch.setattr(Stage, "save", lambda self: requests.append(self.step))
     Stage("s", net(), data, SMALL, steps=5, run=Run.create(tmp_path / "r", {"options": {}}).training).train()
-    assert len(asked) == saves
+    assert len(requests) == saves
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(
@@ -376,8 +376,8 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     monkeypatch.setattr(Path, "write_bytes", fill)
     with pytest.raises(EdgePruneError, match="the disk is full: free some space"):
         stage.train()
-    found = run.training.load_checkpoint("s")
-    assert found is not None and found[1]["step"] == 2
+    checkpoint = run.training.load_checkpoint("s")
+    assert checkpoint is not None and checkpoint[1]["step"] == 2
     assert not [p for p in run.path.iterdir() if p.name.endswith(".part")]
 
 

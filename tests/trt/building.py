@@ -174,10 +174,10 @@ class Config:
         return self._trt.ITimingCache(bytes(content))
 
     def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
-        mine = f"cache of {self._trt.__version__}".encode()
-        if cache._content and not cache._content.startswith(mine) and not ignore_mismatch:
+        own = f"cache of {self._trt.__version__}".encode()
+        if cache._content and not cache._content.startswith(own) and not ignore_mismatch:
             return False
-        cache._content = cache._content or mine
+        cache._content = cache._content or own
         self._cache = cache
         return True
 
@@ -263,11 +263,12 @@ class Network:
     def _read(self, model: onnx.ModelProto) -> None:
         trt, self._model = self._trt, model
         kinds = {
-            one.name: one.type.tensor_type.elem_type for one in [*model.graph.output, *model.graph.value_info]
+            item.name: item.type.tensor_type.elem_type
+            for item in [*model.graph.output, *model.graph.value_info]
         }
         self._inputs = [
-            trt.ITensor(one.name, shape_of(one), data_type(trt, one.type.tensor_type.elem_type))
-            for one in model.graph.input
+            trt.ITensor(item.name, shape_of(item), data_type(trt, item.type.tensor_type.elem_type))
+            for item in model.graph.input
         ]
         for node in model.graph.node:
             outputs = [trt.ITensor(name, (), data_type(trt, kinds.get(name, 1))) for name in node.output]
@@ -328,9 +329,9 @@ class Parser:
 
 def emulated(model: onnx.ModelProto, flags: set[str], calibrated: bool) -> onnx.ModelProto:
     """Weights as the precision has them, so that an engine differs from the ONNX file as it would."""
-    found = onnx.ModelProto()
-    found.CopyFrom(model)
-    for weight in found.graph.initializer:
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for weight in result.graph.initializer:
         if weight.data_type != TensorProto.FLOAT:
             continue
         values = numpy_helper.to_array(weight).copy()
@@ -340,4 +341,4 @@ def emulated(model: onnx.ModelProto, flags: set[str], calibrated: bool) -> onnx.
         elif "FP16" in flags:
             values = values.astype(np.float16)
         weight.CopyFrom(numpy_helper.from_array(values.astype(np.float32), weight.name))
-    return found
+    return result

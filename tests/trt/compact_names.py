@@ -15,7 +15,7 @@ from pathlib import Path
 KINDS = ("enums", "classes")
 
 
-def wanted(name: str) -> bool:
+def is_public(name: str) -> bool:
     return name == "ILayer" or not (name.endswith("Layer") or "Plugin" in name)
 
 
@@ -25,19 +25,19 @@ def key(version: str) -> tuple[int, ...]:
 
 def compact(lists: dict[str, dict]) -> dict:
     versions = sorted(lists, key=key)
-    found: dict = {"versions": versions, "enums": {}, "classes": {}, "functions": {}}
+    result: dict = {"versions": versions, "enums": {}, "classes": {}, "functions": {}}
     for number, version in enumerate(versions):
         content = lists[version]
         for kind in KINDS:
             for owner, names in content[kind].items():
-                if wanted(owner):
-                    has = found[kind].setdefault(owner, {"": ""})
+                if is_public(owner):
+                    has = result[kind].setdefault(owner, {"": ""})
                     has[""] += str(number)  # the class itself
                     for name in names:
                         has[name] = has.get(name, "") + str(number)
         for name in content["functions"]:
-            found["functions"][name] = found["functions"].get(name, "") + str(number)
-    return found
+            result["functions"][name] = result["functions"].get(name, "") + str(number)
+    return result
 
 
 if __name__ == "__main__":

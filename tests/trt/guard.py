@@ -48,20 +48,20 @@ def guarded(owner: str, names: set[str], behaviour: type, trt: Any) -> type:
 
 def _own(kind: type, base: type, name: str) -> bool:
     """Whether a class between ``kind`` and ``base`` brought the name itself."""
-    return any(name in vars(one) for one in kind.__mro__[: kind.__mro__.index(base)])
+    return any(name in vars(item) for item in kind.__mro__[: kind.__mro__.index(base)])
 
 
-def _vars(thing: Any) -> dict[str, Any]:
-    found: dict[str, Any] = object.__getattribute__(thing, "__dict__")
-    return found
+def _vars(value: Any) -> dict[str, Any]:
+    result: dict[str, Any] = object.__getattribute__(value, "__dict__")
+    return result
 
 
 def _untold(owner: str, name: str) -> property:
-    def get(thing: Any) -> Any:
+    def get(value: Any) -> Any:
         raise NotImplementedError(f"the stand-in knows that {owner} has {name}, and not what it does")
 
-    def put(thing: Any, value: Any) -> None:
-        object.__getattribute__(thing, "__dict__")[f"_set_{name}"] = value
+    def put(item: Any, value: Any) -> None:
+        object.__getattribute__(item, "__dict__")[f"_set_{name}"] = value
 
     return property(get, put)
 

@@ -38,12 +38,12 @@ def engine_layers(model: onnx.ModelProto, header: dict[str, Any]) -> list[Engine
     half = "FP16" in header["flags"]
     batch = next((shapes[1][0] for shapes in header["profile"].values()), 1)
     shapes = {
-        one.name: tuple(size.dim_value or batch for size in one.type.tensor_type.shape.dim)
-        for one in shape_inference.infer_shapes(model).graph.value_info
+        item.name: tuple(size.dim_value or batch for size in item.type.tensor_type.shape.dim)
+        for item in shape_inference.infer_shapes(model).graph.value_info
     }
     shapes.update(
-        (one.name, tuple(size.dim_value or batch for size in one.type.tensor_type.shape.dim))
-        for one in [*model.graph.input, *model.graph.output]
+        (item.name, tuple(size.dim_value or batch for size in item.type.tensor_type.shape.dim))
+        for item in [*model.graph.input, *model.graph.output]
     )
     users: dict[str, list[Any]] = {}
     for node in model.graph.node:
@@ -59,8 +59,8 @@ def engine_layers(model: onnx.ModelProto, header: dict[str, Any]) -> list[Engine
             last = following[0]
             nodes.append(last)
             taken.add(last.name)
-        name = " + ".join(one.name for one in nodes)
-        if half and node.op_type == "Conv" and node.input[0] in {one.name for one in model.graph.input}:
+        name = " + ".join(node.name for node in nodes)
+        if half and node.op_type == "Conv" and node.input[0] in {item.name for item in model.graph.input}:
             shape = shapes[node.input[0]]
             layers.append(
                 EngineLayer(
@@ -70,7 +70,9 @@ def engine_layers(model: onnx.ModelProto, header: dict[str, Any]) -> list[Engine
         kind = "CaskConvolution" if node.op_type == "Conv" else node.op_type
         grouped = half and node.op_type == "Conv"
         layers.append(
-            EngineLayer(name, kind, tuple(one.name for one in nodes), shapes.get(last.output[0], ()), grouped)
+            EngineLayer(
+                name, kind, tuple(node.name for node in nodes), shapes.get(last.output[0], ()), grouped
+            )
         )
     return layers
 
@@ -78,14 +80,14 @@ def engine_layers(model: onnx.ModelProto, header: dict[str, Any]) -> list[Engine
 def information(model: onnx.ModelProto, header: dict[str, Any], major: int) -> dict[str, Any]:
     """The inspector's JSON, in the form of this version."""
     layers = engine_layers(model, header)
-    names = [one.name for one in [*model.graph.input, *model.graph.output]]
+    names = [item.name for item in [*model.graph.input, *model.graph.output]]
     if not header["detailed"]:
-        found: list[Any] = [layer.name for layer in layers]
+        result: list[Any] = [layer.name for layer in layers]
     else:
-        found = [described(layer, major) for layer in layers]
+        result = [described(layer, major) for layer in layers]
     if major >= 11:
-        return {"Layers": found, "I/O Tensors": [{"Name": name, "IOMode": "kINPUT"} for name in names]}
-    return {"Layers": found, "Bindings": names}
+        return {"Layers": result, "I/O Tensors": [{"Name": name, "IOMode": "kINPUT"} for name in names]}
+    return {"Layers": result, "Bindings": names}
 
 
 def described(layer: EngineLayer, major: int) -> dict[str, Any]:

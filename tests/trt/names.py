@@ -60,7 +60,7 @@ def _without(kind: str, version: str) -> dict[str, set[str]]:
     for table in later:
         for owner, words in table.items():
             names[owner] = names.get(owner, set()) - set(words.split())
-    return {owner: found for owner, found in names.items() if owner not in gone}
+    return {owner: name for owner, name in names.items() if owner not in gone}
 
 
 def classes(version: str) -> dict[str, set[str]]:

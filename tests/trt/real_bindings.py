@@ -35,11 +35,11 @@ def unpacked(version: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
     command += ["--timeout", "20", "--retries", "0", "--dest", str(wheels), WHEELS[version]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = list(wheels.glob("*.whl"))
-    if not found:
+    result = list(wheels.glob("*.whl"))
+    if not result:
         last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         pytest.skip(f"{WHEELS[version]} cannot be had here: {last}")
-    with zipfile.ZipFile(found[0]) as wheel:
+    with zipfile.ZipFile(result[0]) as wheel:
         wheel.extractall(folder)
     return folder
 

@@ -40,9 +40,9 @@ class Runtime:
 
 class Engine:
     def __init__(self, header: dict, model: onnx.ModelProto, logger: Any) -> None:
-        values = {one.name: one for one in [*model.graph.input, *model.graph.output]}
+        values = {item.name: item for item in [*model.graph.input, *model.graph.output]}
         vars(self).update(_header=header, _model=model, _logger=logger, _values=values, _order=list(values))
-        vars(self)["_input_names"] = [one.name for one in model.graph.input]
+        vars(self)["_input_names"] = [item.name for item in model.graph.input]
 
     @property
     def num_io_tensors(self) -> int:
@@ -204,7 +204,7 @@ class Context:
         return NUMPY[self._engine._values[name].type.tensor_type.elem_type]
 
     def _run(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        names = [one.name for one in self._engine._model.graph.output]
+        names = [item.name for item in self._engine._model.graph.output]
         return dict(zip(names, self._session.run(names, feed), strict=True))
 
     def _out_shapes(self) -> dict[str, tuple[int, ...]]:

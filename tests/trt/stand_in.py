@@ -78,10 +78,10 @@ def make(version: str) -> Any:
     module.__version__ = version
     module._allowed = {*classes, *enums, *names.functions(version)}
     module._names = classes
-    for owner, found in enums.items():
-        setattr(module, owner, Enumeration(owner, found, numbers(owner, version)))
-    for owner, found in classes.items():
-        setattr(module, owner, guarded(owner, found, BEHAVIOUR.get(owner, Base), module))
+    for owner, enum in enums.items():
+        setattr(module, owner, Enumeration(owner, enum, numbers(owner, version)))
+    for owner, enum in classes.items():
+        setattr(module, owner, guarded(owner, enum, BEHAVIOUR.get(owner, Base), module))
     module.nptype = lambda kind: _numpy(kind)
     module.volume = lambda shape: int(np.prod(shape))
     return module

@@ -31,18 +31,18 @@ BANNERS = {"8.2.1": 8201, "8.5.2": 8502, "8.6.1": 8601, "10.3.0": 100300, "10.13
 def flags(version: str) -> set[str]:
     """Options that this version takes."""
     numbers = tuple(int(part) for part in version.split("."))
-    found = set(ALWAYS)
+    flags = set(ALWAYS)
     if numbers < (11,):
-        found |= OLD
+        flags |= OLD
     if numbers < (10,):
-        found |= {"workspace", "buildOnly"}
+        flags |= {"workspace", "buildOnly"}
     if numbers >= (8, 5):
-        found |= {"memPoolSize"}
+        flags |= {"memPoolSize"}
     if numbers >= (8, 6):
-        found |= {"skipInference"}
+        flags |= {"skipInference"}
     if numbers >= (11,):
-        found |= {"includeDataTransfers", "noCudaGraph", "useCudaGraph", "useSpinWait"}
-    return found
+        flags |= {"includeDataTransfers", "noCudaGraph", "useCudaGraph", "useSpinWait"}
+    return flags
 
 
 def install(root: Path, version: str, *, queries: int = 40) -> Path:

@@ -54,7 +54,7 @@ def _of_file(path: Path) -> Iterator[Use]:
         elif isinstance(node, ast.ClassDef):
             for base in node.bases:  # methods that TensorRT calls
                 if isinstance(base, ast.Attribute) and _is_trt(base.value):
-                    own = [one.name for one in node.body if isinstance(one, ast.FunctionDef)]
+                    own = [item.name for item in node.body if isinstance(item, ast.FunctionDef)]
                     yield from ((base.attr, name, where) for name in own if name in HOOKS)
 
 

@@ -12,11 +12,11 @@ from trt.fake_cuda import CAPTURE_INVALID, OLD_DRIVER, FakeCudart
 
 def test_a_round_trip(cudart: FakeCudart) -> None:
     gpu = Cudart()
-    there, back = gpu.host_array((2, 3), "float32"), gpu.host_array((2, 3), "float32")
-    assert not there.any()
-    there[...] = np.arange(6).reshape(2, 3)
-    address = gpu.allocate(there.nbytes)
-    gpu.upload(address, there)
+    present, back = gpu.host_array((2, 3), "float32"), gpu.host_array((2, 3), "float32")
+    assert not present.any()
+    present[...] = np.arange(6).reshape(2, 3)
+    address = gpu.allocate(present.nbytes)
+    gpu.upload(address, present)
     gpu.download(back, address)
     gpu.synchronize()
     np.testing.assert_array_equal(back, [[0, 1, 2], [3, 4, 5]])

@@ -72,14 +72,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_memory_and_copies(library: Any) -> None:
     gpu = Cudart(library)
-    there, back = gpu.host_array((3, 5), "float32"), gpu.host_array((3, 5), "float32")
-    there[...] = np.arange(15).reshape(3, 5)
-    address = gpu.allocate(there.nbytes)
+    present, back = gpu.host_array((3, 5), "float32"), gpu.host_array((3, 5), "float32")
+    present[...] = np.arange(15).reshape(3, 5)
+    address = gpu.allocate(present.nbytes)
     assert address > 1 << 32  # a pointer that an int would cut
-    gpu.upload(address, there)
+    gpu.upload(address, present)
     gpu.download(back, address)
     gpu.synchronize()
-    np.testing.assert_array_equal(back, there)
+    np.testing.assert_array_equal(back, present)
     assert gpu.memory_info() == (5_000_000_000, 6_000_000_000)
     assert (gpu.compute(), gpu.versions()) == ("7.2", {"cuda_runtime": "11.4"})
     gpu.close()

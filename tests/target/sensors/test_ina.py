@@ -46,8 +46,8 @@ def test_new_driver_multiplies_and_skips_the_sum_of_shunts(tmp_path: Path) -> No
 def test_two_chips_without_what_is_not_connected(tmp_path: Path) -> None:
     ina3221(tmp_path, "1-0040", 5, ORIN_5)
     ina3221(tmp_path, "1-0041", 6, ORIN_6)
-    found = milliwatts(make_sensor("ina3221", str(tmp_path)))
-    assert found == {"VDD_GPU_SOC": 9800, "VDD_CPU_CV": 4900, "VIN_SYS_5V0": 8000, "VDDQ_VDD2_1V8AO": 900}
+    result = milliwatts(make_sensor("ina3221", str(tmp_path)))
+    assert result == {"VDD_GPU_SOC": 9800, "VDD_CPU_CV": 4900, "VIN_SYS_5V0": 8000, "VDDQ_VDD2_1V8AO": 900}
 
 
 @pytest.mark.parametrize("gone", ["sys/class", "sys/bus"])

@@ -70,5 +70,5 @@ def test_nothing_to_be_had(text: str) -> None:
 
 def test_medians_go_with_names() -> None:
     known = parse_layers('{"Layers": ["a", "b"]}')
-    found = timed_layers(known, {"a": [1.0, 9.0, 2.0], "c": [3.0]})
-    assert [(layer["name"], layer["ms"]) for layer in found] == [("a", 2.0), ("b", None), ("c", 3.0)]
+    result = timed_layers(known, {"a": [1.0, 9.0, 2.0], "c": [3.0]})
+    assert [(layer["name"], layer["ms"]) for layer in result] == [("a", 2.0), ("b", None), ("c", 3.0)]

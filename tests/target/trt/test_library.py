@@ -45,7 +45,7 @@ def test_a_library_that_does_not_start(tensorrt: Any) -> None:
     logger = library.make_logger(trt)
     logger.log(trt.ILogger.ERROR, "CUDA initialization failure with error: 35")
 
-    def factory(given: Any) -> Any:
+    def factory(argument: Any) -> Any:
         raise TypeError("pybind11::init(): factory function returned nullptr")
 
     with pytest.raises(
@@ -54,6 +54,6 @@ def test_a_library_that_does_not_start(tensorrt: Any) -> None:
         library.create(trt, logger, factory)
 
 
-@pytest.mark.parametrize(("found", "typed"), [((8, 2, 1), False), ((10, 16, 1), False), ((11, 0, 0), True)])
-def test_where_the_precision_comes_from(found: tuple, typed: bool) -> None:
-    assert library.strongly_typed(found) is typed
+@pytest.mark.parametrize(("seen", "typed"), [((8, 2, 1), False), ((10, 16, 1), False), ((11, 0, 0), True)])
+def test_where_the_precision_comes_from(seen: tuple, typed: bool) -> None:
+    assert library.strongly_typed(seen) is typed

@@ -16,7 +16,7 @@ GB, MB = 1 << 30, 1 << 20
 
 
 @pytest.mark.parametrize(
-    ("found", "board", "asked", "expected"),
+    ("seen", "board", "requested", "expected"),
     [
         ((8, 2, 1), "", None, GB),  # no /proc/meminfo below an empty root
         ((8, 2, 1), "jetson-nano", None, GB),  # a quarter of 8 GB would be more than it needs
@@ -26,9 +26,11 @@ GB, MB = 1 << 30, 1 << 20
         ((10, 3, 0), "jetson-orin-nano", 300, 300 * MB),
     ],
 )
-def test_workspace(tmp_path: Path, found: tuple, board: str, asked: int | None, expected: int | None) -> None:
+def test_workspace(
+    tmp_path: Path, seen: tuple, board: str, requested: int | None, expected: int | None
+) -> None:
     root = build_board(board, tmp_path) if board else tmp_path
-    assert workspace_bytes(found, EngineOptions(workspace_mb=asked, root=str(root))) == expected
+    assert workspace_bytes(seen, EngineOptions(workspace_mb=requested, root=str(root))) == expected
 
 
 def test_the_device_is_the_board_and_its_release(tmp_path: Path) -> None:
@@ -44,7 +46,7 @@ def test_the_device_is_the_board_and_its_release(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("version", [one for one in VERSIONS if not one.startswith("11")])
+@pytest.mark.parametrize("version", [version for version in VERSIONS if not version.startswith("11")])
 def test_int8_is_calibrated_on_the_target(
     tensorrt: Any, cudart: Any, engines: Path, tmp_path: Path, version: str
 ) -> None:

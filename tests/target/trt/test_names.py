@@ -54,10 +54,10 @@ GUARDED = {
 
 def having(owner: str, name: str) -> set[str]:
     """The versions whose list has the name."""
-    return {version for version in names.LISTED if name in found(version, owner)}
+    return {version for version in names.LISTED if name in names_in(version, owner)}
 
 
-def found(version: str, owner: str) -> set[str]:
+def names_in(version: str, owner: str) -> set[str]:
     classes, enums = names.classes(version), names.enums(version)
     if owner == "tensorrt":
         return {*classes, *enums, *names.functions(version)}
@@ -91,9 +91,9 @@ def test_the_five_lists_are_those_of_the_real_bindings() -> None:
 def test_the_stand_in_has_no_other_names(tensorrt: Any, version: str) -> None:
     trt = tensorrt(version)
     builder = trt.Builder(make_logger(trt))
-    for thing in (trt, trt.BuilderFlag, builder, builder.create_builder_config()):
+    for value in (trt, trt.BuilderFlag, builder, builder.create_builder_config()):
         with pytest.raises(AttributeError):
-            _ = thing.no_such_name
+            _ = value.no_such_name
     with pytest.raises(AttributeError):
         builder.create_builder_config().no_such_name = 1
 

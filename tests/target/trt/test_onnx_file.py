@@ -9,10 +9,10 @@ from trt.fixtures import small_cnn
 
 
 def test_inputs_and_operators(tmp_path: Path) -> None:
-    found = read_onnx(str(small_cnn(tmp_path / "m.onnx")))
-    assert found.inputs == {"input": (None, 3, 6, 6)}
-    assert found.operators == {"Conv", "Relu", "GlobalAveragePool", "Flatten", "MatMul"}
-    assert (found.has_scales, found.half) == (False, False)
+    onnx = read_onnx(str(small_cnn(tmp_path / "m.onnx")))
+    assert onnx.inputs == {"input": (None, 3, 6, 6)}
+    assert onnx.operators == {"Conv", "Relu", "GlobalAveragePool", "Flatten", "MatMul"}
+    assert (onnx.has_scales, onnx.half) == (False, False)
 
 
 def test_types(tmp_path: Path) -> None:

@@ -75,14 +75,14 @@ def test_the_real_bindings(version: str, tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
-    assert found["version"] == version
+    content = json.loads(done.stdout)
+    assert content["version"] == version
     expected = {use for use in used() if version in GUARDED.get(use, set(names.LISTED))}
-    assert {tuple(pair) for pair in found["names"]} == expected
-    assert found["said"] == ["first", ["only a warning"]]
-    assert found["times"] == {"conv": [0.5]}
-    assert found["types"] == ["float32", "float16"]
-    assert found["flags"] == (1 if version == "8.6.1" else 0)
-    assert found["refused"].startswith(f"TensorRT {version} does not start: ")
+    assert {tuple(pair) for pair in content["names"]} == expected
+    assert content["said"] == ["first", ["only a warning"]]
+    assert content["times"] == {"conv": [0.5]}
+    assert content["types"] == ["float32", "float16"]
+    assert content["flags"] == (1 if version == "8.6.1" else 0)
+    assert content["refused"].startswith(f"TensorRT {version} does not start: ")
     if not version.startswith("11"):
-        assert found["calibrator"] == [4, [4096], [4096], None]  # 9 images are two steps of 4
+        assert content["calibrator"] == [4, [4096], [4096], None]  # 9 images are two steps of 4

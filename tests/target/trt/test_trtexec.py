@@ -12,8 +12,8 @@ VERSIONS = [tuple(int(part) for part in name.split(".")) for name in BANNERS]
 SHAPES = {"input": (2, 3, 6, 6)}
 
 
-def named(found: tuple) -> str:
-    return ".".join(map(str, found))
+def named(seen: tuple) -> str:
+    return ".".join(map(str, seen))
 
 
 @pytest.mark.parametrize("version", list(BANNERS))
@@ -31,18 +31,18 @@ def test_a_program_that_says_nothing(tmp_path: Path) -> None:
     assert trtexec.trtexec_version(str(tmp_path / "absent")) is None
 
 
-@pytest.mark.parametrize("found", VERSIONS, ids=named)
+@pytest.mark.parametrize("seen", VERSIONS, ids=named)
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_every_version_takes_its_command_lines(tmp_path: Path, found: tuple, precision: str) -> None:
+def test_every_version_takes_its_command_lines(tmp_path: Path, seen: tuple, precision: str) -> None:
     program, onnx, engine = (
-        str(install(tmp_path, named(found))),
+        str(install(tmp_path, named(seen))),
         tmp_path / "m.onnx",
         str(tmp_path / "m.engine"),
     )
     onnx.write_bytes(b"onnx")
     files = (str(tmp_path / "times.json"), str(tmp_path / "layers.json"))
     build = trtexec.build_command(
-        found,
+        seen,
         str(onnx),
         engine,
         precision=precision,
@@ -50,8 +50,8 @@ def test_every_version_takes_its_command_lines(tmp_path: Path, found: tuple, pre
         workspace_mb=64,
         timing_cache=str(tmp_path / "cache"),
     )
-    run = trtexec.run_command(found, engine, shapes=SHAPES, seconds=0.05, times=files[0])
-    layers = trtexec.layer_command(found, engine, shapes=SHAPES, seconds=0.05, files=files)
+    run = trtexec.run_command(seen, engine, shapes=SHAPES, seconds=0.05, times=files[0])
+    layers = trtexec.layer_command(seen, engine, shapes=SHAPES, seconds=0.05, files=files)
     for command in (build, run, layers):
         done = subprocess.run([program, *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
@@ -65,7 +65,7 @@ def test_precision_is_no_option_from_11_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("seen", "words"),
     [
         ((8, 2, 1), ["--workspace=64", "--buildOnly"]),
         ((8, 5, 2), ["--memPoolSize=workspace:64", "--buildOnly"]),
@@ -73,8 +73,8 @@ def test_precision_is_no_option_from_11_on() -> None:
         ((11, 4, 0), ["--memPoolSize=workspace:64", "--skipInference"]),
     ],
 )
-def test_options_that_were_renamed(found: tuple, words: list) -> None:
-    command = trtexec.build_command(found, "m", "e", precision="fp32", shapes={}, workspace_mb=64)
+def test_options_that_were_renamed(seen: tuple, words: list) -> None:
+    command = trtexec.build_command(seen, "m", "e", precision="fp32", shapes={}, workspace_mb=64)
     assert set(words) <= set(command)
 
 
