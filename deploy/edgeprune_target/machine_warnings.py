@@ -110,8 +110,8 @@ def unstable(samples_ns: list) -> Iterator[tuple]:
     if spreads and max(spreads) > UNSTABLE:
         yield (
             "unstable",
-            f"inference times vary by {100 * max(spreads):.1f} % (more than {100 * UNSTABLE:.1f} %): lock the clocks, or "
-            "measure longer",
+            f"inference times vary by {100 * max(spreads):.1f} % (more than {100 * UNSTABLE:.1f} %): "
+            "lock the clocks, or measure longer",
         )
 
 
