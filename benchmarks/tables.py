@@ -337,6 +337,7 @@ def task_table(name: str) -> str:
         f"{result['model']}, target", f"{metric.title}, baseline", "pruned", "change", "FLOPs left",
         "p50, baseline", "pruned", "speedup", "epochs, rate",
     ]  # fmt: skip
+    machines = list(dict.fromkeys(row["machine"]["cpu"] for row in result["rows"]))
     rows = []
     for row in result["rows"]:
         scores, p50, training, speedup = row[metric.name], row["p50_ms"], row["training"], row["speedup"]
@@ -345,21 +346,63 @@ def task_table(name: str) -> str:
             f"{speedup['value']:.2f}x ({speedup['low']:.2f} to {speedup['high']:.2f})",
         ]  # fmt: skip
         rows.append([
-            f"`{row['to']}=0.5`", metric.text(scores["baseline"]), metric.text(scores["pruned"]),
+            "none, trained on" if row["to"] == "control" else f"`{row['to']}=0.5`",
+            metric.text(scores["baseline"]), metric.text(scores["pruned"]),
             metric.change(scores["baseline"], scores["pruned"]), percent(row["flops_fraction"]),
             *times,
-            f"{training['epochs']}, {training['lr']:g}",
+            f"{training['epochs']}, {training['lr']:g}", *([row["machine"]["cpu"]] if machines[1:] else []),
         ])  # fmt: skip
+    if machines[1:]:
+        head.append("on")
     machine = result["rows"][0]["machine"]
     threads = f"{result['threads'] or machine['cores']} threads".replace("1 threads", "1 thread")
     words = (
         f"Images of {result['image_size']} pixels, batch 1; the baseline was trained for {result['baseline_epochs']} "
         f"epochs from random weights, and the pruned networks for as many more as the table says (channels by "
         f"{training['method']}, widths multiples of {training['align']}, distilled from the baseline). "
-        f"On {machine['cpu']}, {threads}, torch {machine['torch']}, onnxruntime "
+        f"On {' and '.join(machines)}, {threads}, torch {machine['torch']}, onnxruntime "
         f"{machine['onnxruntime']}."
     )
     return f"{markdown(head, rows)}\n\n{words}"
+
+
+def yolo_table() -> str:
+    """YOLO pruned in Ultralytics' own trainer, and Torch-Pruning's route beside it."""
+    result = read("yolo_digits")
+    unpruned = next(row for row in result["rows"] if row["network"] == "unpruned")
+    head = [
+        result["model"], "mAP", "mAP50", "FLOPs left", "Ultralytics' export, p50", "speedup", "edgeprune's, p50",
+        "speedup",
+    ]  # fmt: skip
+    rows = []
+    for row in result["rows"]:
+        if "reason" in row:
+            rows.append([row["network"], row["reason"], *[""] * (len(head) - 2)])
+            continue
+        speeds = [_file_speed(row["speed"].get(by)) for by in ("ultralytics", "edgeprune")]
+        rows.append([
+            row["network"], percent(row["map"]), percent(row["map_50"]), percent(row["flops"] / unpruned["flops"]),
+            *speeds[0], *speeds[1],
+        ])  # fmt: skip
+    machine = unpruned["machine"]
+    words = (
+        f"{result['images']} canvases of {result['image_size']} pixels to train on, {result['test_images']} to test; "
+        f"{result['epochs']} epochs from random weights, and as many more for each of the others. One thread on "
+        f"{machine['cpu']}, Ultralytics {result['ultralytics']}, Torch-Pruning {result['torch_pruning']}, torch "
+        f"{machine['torch']}, onnxruntime {machine['onnxruntime']}."
+    )
+    return f"{markdown(head, rows)}\n\n{words}"
+
+
+def _file_speed(speed: dict[str, Any] | None) -> list[str]:
+    """The median of a file and its speedup, with the interval."""
+    if speed is None:
+        return ["", ""]
+    ratio = speed["speedup"]
+    return [
+        f"{speed['p50_ms']['pruned']:.2f} ms",
+        f"{ratio['value']:.2f}x ({ratio['low']:.2f} to {ratio['high']:.2f})",
+    ]
 
 
 def _of(rewards: list[float], tests: list[float]) -> list[str]:
@@ -389,6 +432,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "onnx": onnx_table,
     "detect": lambda: task_table("detect"),
     "segment": lambda: task_table("segment"),
+    "yolo-digits": yolo_table,
     "compare": lambda: compare_table("compare_digits"),
     "compare-cifar": lambda: compare_table("compare_cifar10"),
 }
