@@ -16,9 +16,12 @@ from edgeprune import tasks
 from edgeprune.comparison import comparison_remarks, comparison_table
 from edgeprune.records.bench import BenchResult
 from edgeprune.records.comparison import ComparisonResult
+from edgeprune.records.max_drop import MaxDropRecord
 from edgeprune.records.runs import Summary
+from edgeprune.reporting.drops import drop_lines, interval_text
 from edgeprune.reporting.rows import bench_rows, percent, size_rows, speedup_lines
 from edgeprune.search.pictures import strategy_of
+from edgeprune.tasks import metric_of
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -394,6 +397,41 @@ def yolo_table() -> str:
     return f"{markdown(head, rows)}\n\n{words}"
 
 
+def max_drop_table(name: str) -> str:
+    """The networks that a search for the smallest within a drop tried, the fastest last."""
+    result = read(f"max_drop_{name}")
+    record = MaxDropRecord.from_dict({**result, "points": [_plain(point) for point in result["points"]]})
+    metric = metric_of(record)
+    head = [
+        "pruned to", "change, images that choose", "95 % interval", "change, test images", "FLOPs left", "speedup", "",
+    ]  # fmt: skip
+    rows = []
+    for point, measured in sorted(
+        zip(record.points, result["points"], strict=True), key=lambda pair: -pair[0].flops_fraction
+    ):
+        speedup = measured["speedup"]
+        verdict = "chosen" if point.run == record.chosen else "within" if point.within else "beyond"
+        rows.append([
+            f"`{point.target}`", metric.change(point.baseline, point.pruned), interval_text(point.drop, metric),
+            metric.change(measured["test"], 0.0), percent(point.flops_fraction),
+            f"{speedup['value']:.2f}x ({speedup['low']:.2f} to {speedup['high']:.2f})", verdict,
+        ])  # fmt: skip
+    training, machine = result["training"], result["machine"]
+    words = (
+        f"{training['model']} on {training['data']}, {training['method']}, {training['epochs']} epochs each; "
+        f"{' '.join(drop_lines(record))}. On {machine['cpu']}, {result['points'][0]['threads']} threads, torch "
+        f"{machine['torch']}, onnxruntime {machine['onnxruntime']}."
+    )
+    return f"{markdown(head, rows)}\n\n{words}"
+
+
+def _plain(point: dict[str, Any]) -> dict[str, Any]:
+    """The point as max_drop.json has it."""
+    return {
+        name: value for name, value in point.items() if name not in ("test", "p50_ms", "speedup", "threads")
+    }
+
+
 def _file_speed(speed: dict[str, Any] | None) -> list[str]:
     """The median of a file and its speedup, with the interval."""
     if speed is None:
@@ -433,6 +471,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "detect": lambda: task_table("detect"),
     "segment": lambda: task_table("segment"),
     "yolo-digits": yolo_table,
+    "max-drop-digits": lambda: max_drop_table("digits"),
     "compare": lambda: compare_table("compare_digits"),
     "compare-cifar": lambda: compare_table("compare_cifar10"),
 }
