@@ -33,6 +33,18 @@ def test_scores_that_are_no_numbers_are_no_detections() -> None:
     assert result["labels"].tolist() == [1]
 
 
+def test_ties_that_rounding_breaks_are_no_disagreement() -> None:
+    torch.manual_seed(0)
+    boxes = torch.rand(1, 400, 2) * 90
+    boxes = torch.cat([boxes, boxes + 8], -1)
+    tied = {"boxes": boxes, "scores": torch.full((1, 400, 3), 0.1)}
+    rounded = {"boxes": boxes, "scores": tied["scores"] + 1e-7 * torch.randn(1, 400, 3)}
+    first, second = (TASK.outputs_of(output) for output in (tied, rounded))
+    assert TASK.agreement(first, second) == 1.0
+    second[0, 0, :4] += 1.0  # one box elsewhere: then which are given counts
+    assert TASK.agreement(first, second) < 0.99
+
+
 def test_agreement_is_the_share_of_detections_that_both_give() -> None:
     two = TASK.outputs_of(TWO)
     assert two.shape == (1, 3, 6) and TASK.agreement(two, two) == 1.0
