@@ -100,6 +100,7 @@ def tuples(num_classes):
     return Both(num_classes)
 def linear(num_classes): return nn.Sequential(
     nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, num_classes))
+def flat(num_classes): return nn.Sequential(nn.Flatten(), nn.Linear(192, num_classes))
 def no_batch_norm(num_classes): return nn.Sequential(
     nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, num_classes))
 def lower(num_classes):

@@ -67,6 +67,7 @@ class YoloPruning:
     def on_train_batch_end(self, trainer: Any) -> None:
         """Step the pruner if the optimizer took a step, which it does after several batches."""
         if self.pruner is not None and self.pruner.stepped and self.pruner.step()["removed"]:
+            _forget_tensors(trainer.ema)
             # The best network so far is a larger one.
             trainer.best_fitness, trainer.stopper.best_fitness = None, 0.0
 
@@ -74,6 +75,7 @@ class YoloPruning:
         """Make the remaining removals before the last epoch is evaluated, if the training is shorter than planned."""
         if self.pruner is not None and self.pruner.pruning and trainer.epoch + 1 >= trainer.epochs:
             self._finish()
+            _forget_tensors(trainer.ema)
             trainer.best_fitness = None
 
     def on_train_end(self, trainer: Any) -> None:
@@ -84,6 +86,12 @@ class YoloPruning:
         if self.pruner is not None and self.report is None:
             self.pruner.finish()
             self.report = self.pruner.report
+
+
+def _forget_tensors(average: Any) -> None:
+    """Let Ultralytics' average of the weights list its tensors anew: from 8.4 on it keeps those of its first update."""
+    if hasattr(average, "_pairs"):
+        average._pairs = None
 
 
 def prune_while_training(

@@ -40,10 +40,15 @@ def test_yolo_is_pruned_trained_validated_exported_and_read_again(tmp_path: Path
     yolo = ultralytics.YOLO("yolo11n.yaml")
     kind = type(yolo.model)
     pruning = prune_while_training(yolo, target="flops=0.6", prune_steps=2)
+    averages: list[torch.Tensor] = []  # a layer's that no removal cuts any more, at the end of each epoch
+    yolo.add_callback(
+        "on_train_epoch_end", lambda trainer: averages.append(next(trainer.ema.ema.parameters()).clone())
+    )
     yolo.train(
         data=str(data), epochs=3, imgsz=SIDE, batch=4, project=str(tmp_path), name="run", workers=0, device="cpu",
-        plots=False, verbose=False, amp=False,
+        plots=False, verbose=False, amp=False, nbs=4,
     )  # fmt: skip
+    assert averages[-1].shape == averages[-2].shape and not torch.equal(averages[-1], averages[-2])
     before, after = pruning.report.flops
     assert after <= 0.6 * before
     for name in ("best", "last"):

@@ -196,6 +196,7 @@ import torch
 from edgeprune import learned, training
 from edgeprune.train_prune import pipeline
 from edgeprune.runs import run as runs
+from edgeprune.runs.removal_files import RemovalFiles
 from edgeprune.train_prune.pipeline import train_prune
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.records.trust import trusting
@@ -213,10 +214,10 @@ def arm(point, kind):
         "fsync": (os, "fsync", False),            # a file is written beside its place, not yet renamed
         "log": (runs.TrainingState, "log", True),                 # metrics ahead of the checkpoint
         "checkpoint": (runs.TrainingState, "save_checkpoint", True),
-        "plan": (runs.Run, "save_plans", True),         # model.json there, settled.safetensors not
+        "plan": (RemovalFiles, "save_plans", True),      # model.json there, settled.safetensors not
         "tensors": (runs.Run, "save_tensors", True),    # a stage is over, the next has no checkpoint
         "tensors_before": (runs.Run, "save_tensors", False),
-        "judge": (training, "evaluate", True),
+        "judge": (training, "evaluate_pair", True),
     }[name]
     real, calls = getattr(owner, attribute), itertools.count(1)
     def wrapped(*args, **kwargs):
@@ -295,7 +296,7 @@ MORE_KILL_POINTS = [
     ("prune", 13),
     ("finetune", 12),
     ("tensors_before", 2),
-    ("judge", 2),
+    ("judge", 1),
 ]
 
 
@@ -444,7 +445,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], type, str]] = [
     ({"model": "no_such_module:f"}, ModelError, "no module 'no_such_module'"),
     ({"model": "tiny_nets:always_ten"}, ModelError, "gives (10,) for an image, the data has 3 classes"),
     ({"model": "tiny_nets:tuples"}, ModelError, "gives tuple for an image"),
-    ({"model": "tiny_nets:linear"}, ModelError, "no convolution"),
+    ({"model": "tiny_nets:flat"}, ModelError, "no convolution"),
     ({"data": "digitz"}, DataError, "known: "),
     ({"data": "no/such/folder"}, DataError, "no/such/folder"),
     ({"method": "magic"}, TrainError, "known: "),

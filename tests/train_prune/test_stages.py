@@ -11,6 +11,7 @@ import torch
 
 from edgeprune import methods, training
 from edgeprune.errors import EdgePruneError, TrainError
+from edgeprune.runs.removal_files import RemovalFiles
 from edgeprune.runs.run import Run
 from edgeprune.runs.training_state import TrainingState
 from edgeprune.train_prune.options import TrainPruneOptions
@@ -161,18 +162,19 @@ def test_killed_between_and_within_removals_a_run_ends_bit_identical(
     def dying(owner: type, name: str) -> None:
         real = getattr(owner, name)
 
-        def write(run: Run, *args: Any, **kwargs: Any) -> Any:
+        def write(files: object, *args: Any, **kwargs: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls in deaths:
                 raise Killed
-            return real(run, *args, **kwargs)
+            return real(files, *args, **kwargs)
 
         monkeypatch.setattr(owner, name, write)
 
     dying(TrainingState, "save_checkpoint")
-    for name in ("save_tensors", "save_plans"):
-        dying(Run, name)
+    dying(Run, "save_tensors")
+    for name in ("save", "save_plans"):
+        dying(RemovalFiles, name)
     out, died = tmp_path / "killed", 0
     for attempt in range(10):
         try:
