@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         score_of,
     )
     from edgeprune.training.loop import Interrupted, Stage
+    from edgeprune.training.narrow_maps import narrow_maps_in_fp32
     from edgeprune.training.options import TrainOptions
     from edgeprune.training.pairs import PairedScores, evaluate_pair
     from edgeprune.training.precision import PRECISIONS, best_precision, computing_in
@@ -34,6 +35,7 @@ __all__ = [
     "computing_in",
     "evaluate",
     "evaluate_pair",
+    "narrow_maps_in_fp32",
     "recalibrate",
     "recalibrate_on",
     "recalibrated_if_better",
@@ -47,6 +49,7 @@ __getattr__ = import_on_first_use(
         "callbacks": ("Callback", "Plateau"),
         "checkpoints": ("checkpoint_seconds",),
         "loop": ("Interrupted", "Stage"),
+        "narrow_maps": ("narrow_maps_in_fp32",),
         "options": ("TrainOptions",),
         "pairs": ("PairedScores", "evaluate_pair"),
         "precision": ("PRECISIONS", "best_precision", "computing_in"),
