@@ -410,11 +410,11 @@ def max_drop_table(name: str) -> str:
         zip(record.points, result["points"], strict=True), key=lambda pair: -pair[0].flops_fraction
     ):
         speedup = measured["speedup"]
-        verdict = "chosen" if point.run == record.chosen else "within" if point.within else "beyond"
         rows.append([
             f"`{point.target}`", metric.change(point.baseline, point.pruned), interval_text(point.drop, metric),
             metric.change(measured["test"], 0.0), percent(point.flops_fraction),
-            f"{speedup['value']:.2f}x ({speedup['low']:.2f} to {speedup['high']:.2f})", verdict,
+            f"{speedup['value']:.2f}x ({speedup['low']:.2f} to {speedup['high']:.2f})",
+            record.verdict(point),
         ])  # fmt: skip
     training, machine = result["training"], result["machine"]
     words = (

@@ -64,3 +64,12 @@ class MaxDropRecord(FileRecord, frozen=True, kw_only=True):
 
     WHERE: ClassVar[str] = "max_drop.json"
     ERROR: ClassVar[type[EdgePruneError]] = RunError
+
+    @property
+    def resource(self) -> str:
+        """The name of the resource that the networks were pruned for; empty without networks."""
+        return self.points[0].target.partition("=")[0] if self.points else ""
+
+    def verdict(self, point: DropPoint) -> str:
+        """Return "chosen" of the network that was chosen, else whether one is "within" the limit or "beyond" it."""
+        return "chosen" if point.run == self.chosen else "within" if point.within else "beyond"

@@ -48,7 +48,7 @@ def networks_tried(record: MaxDropRecord | None) -> Section:
     if record is None or not record.points:
         return Section("Networks that were tried")
     metric = metric_of(record)
-    kind = record.points[0].target.partition("=")[0]
+    kind = record.resource
     points = sorted(record.points, key=lambda point: point.got_fraction or point.flops_fraction)
     shares = [100 * (point.got_fraction or point.flops_fraction) for point in points]
     scores = [metric.shown(point.pruned) for point in points]

@@ -12,19 +12,17 @@ IMAGES = {"val": "held-out training images", "test": "test images (every second 
 def drop_table(record: MaxDropRecord) -> Table:
     """Return the columns and cells of the networks that were tried, the largest first."""
     metric = metric_of(record)
+    of_target = [] if record.resource == "flops" else [(f"{record.resource} left", "right")]
     heads = [
         ("run", "left"), (metric.title, "right"), ("change", "right"), ("interval", "right"),
-        ("FLOPs left", "right"), (f"{_resource(record)} left", "right"), ("", "left"),
+        ("FLOPs left", "right"), *of_target, ("", "left"),
     ]  # fmt: skip
     points = sorted(record.points, key=lambda point: -point.flops_fraction)
-    return [head for head in heads if head[0] != "flops left"], [
-        _cells(record, point, metric) for point in points
-    ]
+    return heads, [_cells(record, point, metric) for point in points]
 
 
 def _cells(record: MaxDropRecord, point: DropPoint, metric: Metric) -> list[str]:
-    verdict = "chosen" if point.run == record.chosen else "within" if point.within else "beyond"
-    measured = [] if _resource(record) == "flops" else [percent(point.got_fraction)]
+    measured = [] if record.resource == "flops" else [percent(point.got_fraction)]
     return [
         point.run,
         metric.text(point.pruned),
@@ -32,21 +30,16 @@ def _cells(record: MaxDropRecord, point: DropPoint, metric: Metric) -> list[str]
         interval_text(point.drop, metric),
         percent(point.flops_fraction),
         *measured,
-        verdict,
+        record.verdict(point),
     ]
-
-
-def _resource(record: MaxDropRecord) -> str:
-    return record.points[0].target.partition("=")[0] if record.points else "flops"
 
 
 def drop_lines(record: MaxDropRecord) -> list[str]:
     """Return what the networks were compared on and by, and whether other images confirm the choice."""
     metric = metric_of(record)
     held = {"interval": "the interval's lower end", "estimate": "the change itself"}[record.drop_by]
-    lines = [
-        f"on {record.images:,} {IMAGES[record.split]}; {held} may be {-record.max_drop:g} {unit_of(metric)}".rstrip()
-    ]
+    least = f"{-record.max_drop:g} {metric.unit_of_changes}".rstrip()
+    lines = [f"on {record.images:,} {IMAGES[record.split]}; {held} may be {least}"]
     if record.confirmed is not None:
         drop = record.confirmed
         change = metric.change(drop.value, 0.0) if metric.higher_is_better else metric.change(0.0, drop.value)
@@ -54,11 +47,6 @@ def drop_lines(record: MaxDropRecord) -> list[str]:
             f"on {drop.images:,} images that did not choose it: {change}, {interval_text(drop, metric)}"
         )
     return [*lines, *record.notes]
-
-
-def unit_of(metric: Metric) -> str:
-    """Return the unit of differences of a metric."""
-    return "points" if metric.unit == "%" else metric.unit
 
 
 def interval_lines(summary: Summary) -> list[str]:
@@ -69,7 +57,7 @@ def interval_lines(summary: Summary) -> list[str]:
     metric = metric_of(summary)
     about = f"{100 * drop.confidence:.0f} % interval, the same {drop.images:,} test images"
     return [
-        f"{metric.title} changes by {interval_text(drop, metric)} {unit_of(metric)} ({about})".replace(
+        f"{metric.title} changes by {interval_text(drop, metric)} {metric.unit_of_changes} ({about})".replace(
             "  ", " "
         )
     ]

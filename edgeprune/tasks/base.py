@@ -47,8 +47,12 @@ class Metric:
 
     def change(self, before: float, after: float) -> str:
         """Format the difference of two values for display, such as '-0.50 points'."""
-        unit = "points" if self.unit == "%" else self.unit
-        return f"{self.scale * (after - before):+.2f} {unit}".rstrip()
+        return f"{self.scale * (after - before):+.2f} {self.unit_of_changes}".rstrip()
+
+    @property
+    def unit_of_changes(self) -> str:
+        """The unit of differences: points where values are in percent."""
+        return "points" if self.unit == "%" else self.unit
 
     def worth(self, value: float) -> float:
         """Return the value with its sign chosen so that higher is better; of a worth, return the value."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from msgspec import structs
+from msgspec import UnsetType, structs
 
 from edgeprune import tasks, training
 from edgeprune.budget import Target, parse_targets
@@ -96,9 +96,10 @@ class MaxDropSearch:
             write_max_drop(self.run, record)
         chosen = self._chosen(record)
         adopt(self.run, Run.open(self.run.path / chosen.run))
-        confirmed = self._compared(self.run, "test", 1 if record.split == "test" else None).drop
-        write_max_drop(self.run, structs.replace(record, chosen=chosen.run, confirmed=confirmed))
         summary = summarize(self.run, self.data, replace(self.options, target=chosen.target))
+        write_max_drop(
+            self.run, structs.replace(record, chosen=chosen.run, confirmed=self._confirmed(record, summary))
+        )
         self.run.finish(summary)
         return summary
 
@@ -135,8 +136,7 @@ class MaxDropSearch:
         )
 
     def _limit_text(self) -> str:
-        unit = "points" if self._metric.unit == "%" else self._metric.unit
-        return f"{self.options.max_drop:g} {unit}".rstrip()
+        return f"{self.options.max_drop:g} {self._metric.unit_of_changes}".rstrip()
 
     def _next(self, record: MaxDropRecord) -> float | None:
         """Return the share to be tried next; None when the search is over."""
@@ -191,6 +191,12 @@ class MaxDropSearch:
         before, after = (run.load(which).to(self.options.device) for which in ("baseline", "pruned"))
         task = tasks.get(self.options.task)
         return training.evaluate_pair(before, after, self.data, split, task, self.options.device, half=half)
+
+    def _confirmed(self, record: MaxDropRecord, summary: Summary) -> PairedDrop | None:
+        """Return the chosen network's drop on the test images that did not choose it: all, or every second one."""
+        if record.split == "test":
+            return self._compared(self.run, "test", 1).drop
+        return None if isinstance(summary.drop_interval, UnsetType) else summary.drop_interval
 
     def _is_within(self, record: MaxDropRecord, drop: PairedDrop | None, before: float, after: float) -> bool:
         """Return whether a drop keeps to the limit."""
