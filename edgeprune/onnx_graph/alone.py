@@ -50,7 +50,10 @@ class Alone(nn.Module):
         return tuple(_tensor(result, dtype, device) for result in results)
 
     def _array(self, name: str, value: Any) -> Any:
-        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        if isinstance(value, Tensor):
+            value = value.detach().cpu()
+            value = value.float() if value.dtype == torch.bfloat16 else value  # which numpy lacks
+        array = np.asarray(value)
         kind = self._types.get(name)
         if not np.issubdtype(array.dtype, np.floating):
             return array

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.data.augment import generator_for
+from edgeprune.errors import EdgePruneError, TrainError, one_line
 from edgeprune.onnx_graph.network import OnnxNetwork
 from edgeprune.post_training.agreement import outputs_of
 from edgeprune.post_training.changes import changed
@@ -19,7 +20,7 @@ from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.pruning import LearnedRecord
 from edgeprune.runs.training_state import TrainingState
 from edgeprune.tasks import Metric, Task
-from edgeprune.training import Callback, Stage, TrainOptions
+from edgeprune.training import Callback, Stage, TrainOptions, computing_in
 
 STAGE = "distill"
 PLAIN_BATCHES = 50  # by which norms take their last statistics
@@ -59,7 +60,7 @@ class Outputs(Task):
             teacher: the original's.
         """
         pairs = zip(tensors_of(output), tensors_of(teacher), self.scales, strict=True)
-        errors = [(a - b).square().mean() / scale for a, b, scale in pairs if scale > 0]
+        errors = [(a.float() - b.float()).square().mean() / scale for a, b, scale in pairs if scale > 0]
         return torch.stack(errors).mean()
 
 
@@ -100,15 +101,21 @@ def _rms(tensor: Tensor) -> float:
 
 
 class Teacher(nn.Module):
-    """The original network, which takes all inputs of a batch as one tuple."""
+    """The original network, which takes all inputs of a batch as one tuple.
 
-    def __init__(self, network: nn.Module) -> None:
+    Args:
+        network: the original.
+        precision: that it computes in.
+    """
+
+    def __init__(self, network: nn.Module, precision: str) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.precision = network, precision
 
     def forward(self, inputs: Arrays) -> Any:
         """Return the outputs."""
-        return self.network(*inputs)
+        with computing_in(self.precision, "cpu"):
+            return self.network(*inputs)
 
 
 @dataclass(frozen=True)
@@ -187,10 +194,11 @@ def distill(
         stop: whether to stop, with a checkpoint.
 
     Raises:
-        TrainError: the loss is not finite. Interrupted: `stop` returned True.
+        TrainError: the loss is not finite, or an operator does not compute in the precision.
+        Interrupted: `stop` returned True.
     """
     task = Outputs(scales_of(outputs_of(teacher, calibration)))
-    untrained = without_gradient(student, calibration[0])
+    untrained = without_gradient(student, calibration[0], options.precision)
     with trainable_norms(student, calibration, options.batch_size) as norms:
         stage = Stage(
             STAGE,
@@ -201,7 +209,7 @@ def distill(
             run=run,
             task=task,
             callback=RelativeSteps(student),
-            teacher=Teacher(teacher),
+            teacher=Teacher(teacher, options.precision),
             progress=progress,
             stop=stop,
         )
@@ -209,19 +217,33 @@ def distill(
         if norms:
             recalibrate(student, data.plain_batches(options.batch_size, seed=options.seed))
         student.eval()
-    return LearnedRecord(epochs=epochs, inputs=len(data.positions), norms=norms, untrained=tuple(untrained))
+    return LearnedRecord(
+        epochs=epochs, inputs=len(data.positions), precision=options.precision, norms=norms, untrained=tuple(untrained)
+    )  # fmt: skip
 
 
-def without_gradient(network: OnnxNetwork, inputs: Arrays) -> tuple[str, ...]:
+def without_gradient(network: OnnxNetwork, inputs: Arrays, precision: str) -> tuple[str, ...]:
     """Return the constants of the file that learn nothing: a node that ONNX Runtime runs alone reads or follows them.
 
     Args:
         network: the student.
         inputs: an example.
+        precision: that it learns in.
+
+    Raises:
+        TrainError: an operator does not compute in that precision.
     """
-    outputs = [output for output in tensors_of(network(*inputs)) if output.requires_grad]
+    try:
+        with computing_in(precision, "cpu"):
+            outputs = [output for output in tensors_of(network(*inputs)) if output.requires_grad]
+    except (EdgePruneError, RuntimeError, TypeError) as error:
+        if precision == "fp32":
+            raise
+        raise TrainError(
+            f"the network does not run in {precision} ({one_line(error)}): say `distill_precision=fp32`"
+        ) from error
     if outputs:
-        torch.stack([output.square().mean() for output in outputs]).sum().backward()
+        torch.stack([output.float().square().mean() for output in outputs]).sum().backward()
     names = [name for name, parameter in network.named_parameters() if parameter.grad is None]
     network.zero_grad(set_to_none=True)
     return tuple(sorted({network.forms[name].constant for name in names}))

@@ -18,6 +18,7 @@ from edgeprune.options.checks import Choice, Count
 from edgeprune.options.device import DeviceOptions, refuse_device_options
 from edgeprune.options.fields import check_fields, like, option
 from edgeprune.training.options import TrainOptions
+from edgeprune.training.precision import best_precision
 
 LAYOUTS = ("nchw", "nhwc")
 COLORS = ("rgb", "bgr", "gray")
@@ -133,6 +134,13 @@ class PruneOptions:
         "training",
         RATE,
     )
+    distill_precision: str = option(
+        "auto",
+        "Compute in {choices} while the network learns; auto is bf16 where the processor multiplies in it.",
+        "training",
+        Choice(("auto", "fp32", "bf16")),
+        metavar="NAME",
+    )
     distill_batch: int = option(128, "Set the inputs per step.", "training", IMAGES_PER_BATCH)
     seed: int = option(0, "Seed of the order of inputs and of their changes.", "run", SEED)
 
@@ -170,6 +178,7 @@ class PruneOptions:
         return TrainOptions(
             batch_size=batch_size, lr=self.distill_lr, nesterov=True, weight_decay=0.0, schedule="cosine",
             seed=self.seed,
+            precision=best_precision("cpu") if self.distill_precision == "auto" else self.distill_precision,
         )  # fmt: skip
 
     def numbers(self, name: str, count: int) -> list[float]:

@@ -82,7 +82,7 @@ class Stage:
         """
         self.checkpoints.load(self._restore)
         batches: Iterator[Batch] | None = None
-        with shared_statistics(self.model), narrow_maps_in_fp32(self.model):
+        with shared_statistics(self.model), narrow_maps_in_fp32():
             while self.step < self.steps and not self.callback.finished():
                 epoch, position = divmod(self.step, self.per_epoch)
                 if batches is None or position == 0:

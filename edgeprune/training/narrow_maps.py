@@ -1,61 +1,55 @@
 """Convolutions of maps that are one pixel wide or high: on a CPU they are trained in fp32."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_CONVS: frozenset[Callable[..., Any]] = frozenset(
+    (F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
+)
 
 
 @contextmanager
-def narrow_maps_in_fp32(model: nn.Module) -> Iterator[None]:
+def narrow_maps_in_fp32() -> Iterator[None]:
     """Let convolutions of maps that are one pixel wide or high compute in fp32 on a CPU, whatever autocast says.
 
     In bf16, torch 2.14's gradient of a strided one is uninitialised memory wherever a tap of the kernel sees padding
     alone. Outputs do not show it, as those taps multiply zeros; the weights grow without bounds or become NaN, and
     with them every norm by which filters are judged.
-
-    Args:
-        model: any; its convolutions have hooks inside the block.
     """
-    hooks = _Hooks()
-    with ExitStack() as handles:
-        for module in model.modules():
-            if isinstance(module, _ConvNd) and any(size > 1 for size in module.kernel_size):
-                handles.callback(module.register_forward_pre_hook(hooks.before).remove)
-                handles.callback(module.register_forward_hook(hooks.after, always_call=True).remove)
+    with _NarrowMaps():
         yield
 
 
-class _Hooks:
-    """Turn autocast off before a convolution of a narrow map, and on again after it."""
+class _NarrowMaps(TorchFunctionMode):
+    """Turns autocast off for a convolution of a narrow map, be it a layer's or a bare call."""
 
-    def __init__(self) -> None:
-        self.entered: list[torch.autocast | None] = []
-
-    def before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Make the input fp32, and turn autocast off, if the map is narrow."""
-        if not _is_narrow(module, args):
-            self.entered.append(None)
-            return None
-        plain = torch.autocast("cpu", enabled=False)
-        plain.__enter__()
-        self.entered.append(plain)
-        return (args[0].float(), *args[1:])
-
-    def after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ARG002
-        """Turn autocast on again."""
-        plain = self.entered.pop() if self.entered else None
-        if plain is not None:
-            plain.__exit__(None, None, None)
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _CONVS or not torch.is_autocast_enabled("cpu") or not _is_narrow(*args, **kwargs):
+            return func(*args, **kwargs)
+        with torch.autocast("cpu", enabled=False):
+            return func(*map(_as_fp32, args), **{name: _as_fp32(value) for name, value in kwargs.items()})
 
 
-def _is_narrow(module: Any, args: tuple[Any, ...]) -> bool:
-    """Return whether a convolution's taps see padding alone along some side of the map, in autocast on a CPU."""
-    x = args[0] if args else None
-    if not isinstance(x, Tensor) or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+def _as_fp32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _is_narrow(input: Tensor, weight: Tensor, *_: Any, **__: Any) -> bool:  # noqa: A002 (torch's names)
+    """Return whether a convolution's taps see padding alone along some side of the map, on a CPU."""
+    if input.device.type != "cpu":
         return False
-    sides = x.shape[-len(module.kernel_size) :]
-    return any(side == 1 and size > 1 for side, size in zip(sides, module.kernel_size, strict=True))
+    kernel = weight.shape[2:]
+    return any(side == 1 and size > 1 for side, size in zip(input.shape[-len(kernel) :], kernel, strict=True))

@@ -201,17 +201,29 @@ def test_the_original_may_be_replaced_by_the_smaller_file(folder: Path, tmp_path
     assert read(tmp_path / "net.onnx").model.ByteSize() < read(folder / "net.onnx").model.ByteSize()
 
 
-def test_learning_brings_a_network_near_to_the_original(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_learning_brings_a_network_near_to_the_original(folder: Path, tmp_path: Path, precision: str) -> None:
     """Without fits, so that there is much to learn; what cannot learn is named, and what learned is in the file."""
     target = ("--images", str(folder / "inputs.npy"), "--target", "flops=0.5", "--refit", "none", "--json")
     learning = ("--distill-epochs", "8", "--distill-batch", "16", "--criterion", "l1", "--no-sensitivity")
-    result = _prune(folder / "net.onnx", tmp_path / "small.onnx", *target, *learning, "--augment", "none")
+    result = _prune(
+        folder / "net.onnx",
+        tmp_path / "small.onnx",
+        *target,
+        *learning,
+        "--augment",
+        "none",
+        "--distill-precision",
+        precision,
+    )
     assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)
     cut, distilled = record["held_out"]
     assert distilled["step"] == "distilled (8 epochs)"
     assert distilled["relative_error"] < 0.5 * cut["relative_error"]
-    assert record["distilled"] == {"epochs": 8, "inputs": 48, "norms": 3, "untrained": [], "kept": True}
+    assert record["distilled"] == {
+        "epochs": 8, "inputs": 48, "precision": precision, "norms": 3, "untrained": [], "kept": True
+    }  # fmt: skip
     inputs = np.load(folder / "inputs.npy")[np.random.default_rng(0).permutation(60)][48:]
     (theirs,), (ours,) = (
         outputs_of(path, (torch.from_numpy(inputs),))

@@ -75,9 +75,9 @@ def test_a_norm_of_the_file_learns(tmp_path: Path, training: str) -> None:
 
 def test_what_onnx_runtime_runs_alone_stops_learning(tmp_path: Path) -> None:
     network = _network(networks.Residual, tmp_path)
-    assert without_gradient(network, (torch.randn(2, 3, 8, 8),)) == ()
+    assert without_gradient(network, (torch.randn(2, 3, 8, 8),), "bf16") == ()
     for parameter in list(network.parameters())[:1]:
         parameter.requires_grad_(False)
-    names = without_gradient(network, (torch.randn(2, 3, 8, 8),))
+    names = without_gradient(network, (torch.randn(2, 3, 8, 8),), "bf16")
     first = next(name for name, _ in network.named_parameters())
     assert names == (network.forms[first].constant,)
