@@ -78,6 +78,35 @@ class Attempt:
 Choose = Callable[[float], tuple[Plan, float]]
 
 
+def meets(ratio: float, measured: Measured, *, exact: bool) -> bool:
+    """Return whether a plan is not slower than its target, and as near to it as the measurement can tell.
+
+    Args:
+        ratio: of the measured time to the target.
+        measured: that time, with its interval.
+        exact: whether a plan that is faster than the target should keep more channels.
+    """
+    return ratio <= 1 + OVER and (not exact or _ends(ratio, measured)[1] >= 1 - WITHIN)
+
+
+def surely_misses(ratio: float, measured: Measured, *, exact: bool) -> bool:
+    """Return whether a plan misses its target at both ends of the interval: measuring on would not change that.
+
+    Args:
+        ratio: of the measured time to the target.
+        measured: that time, with its interval.
+        exact: whether a plan that is faster than the target should keep more channels.
+    """
+    fast, slow = _ends(ratio, measured)
+    return fast > 1 + OVER or (exact and slow < 1 - WITHIN)
+
+
+def _ends(ratio: float, measured: Measured) -> tuple[float, float]:
+    """Return the ratio at the fast and at the slow end of the speedup's interval."""
+    value, low, high = measured.speedup
+    return ratio * value / high, ratio * value / low
+
+
 def calibrate_to_target(
     target_share: float,
     choose: Choose,
@@ -91,7 +120,8 @@ def calibrate_to_target(
     """Choose and measure plans, and correct the requested time, until the measured time meets the target.
 
     A table's times add up to nearly the end-to-end latency, which is not accurate enough; what was measured of
-    the plans so far corrects the next request, see `next_request`. A plan that meets the target is measured once
+    the plans so far corrects the next request, see `next_request`. What is nearer than the measurement's interval
+    cannot be told apart: such a plan meets the target. A plan that meets the target is measured once
     more, and the second measurement, by which it was not selected, counts; unless the time is up.
 
     Args:
@@ -114,10 +144,10 @@ def calibrate_to_target(
     def evaluate(plan: Plan) -> tuple[Measured, float, bool]:
         measured = measure(plan)
         ratio = ratio_of(plan, measured) if ratio_of else measured.share / target_share
-        return measured, ratio, ratio <= slowest and (ratio >= 1 - WITHIN or not exact)
+        return measured, ratio, meets(ratio, measured, exact=exact)
 
     attempts: list[Attempt] = []
-    aim, slowest = AIM if exact else 1.0, 1 + OVER
+    aim = AIM if exact else 1.0
     requested_share = target_share * aim
     for _ in range(rounds):
         try:
@@ -137,7 +167,7 @@ def calibrate_to_target(
         if met or over:
             break
         requested_share = max(1e-3, next_request(attempts, aim, target_share))
-    return _nearest_from_below(attempts, slowest), attempts
+    return _nearest_from_below(attempts, 1 + OVER), attempts
 
 
 def next_request(attempts: Sequence[Attempt], aim: float, target_share: float) -> float:

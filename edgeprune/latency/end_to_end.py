@@ -27,8 +27,8 @@ from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.bench import BenchResult, SpeedupRange
 from edgeprune.rewrite.compaction import compact
 
-SECONDS = 4.0  # of timed inference per model
-ROUNDS = 12  # at least: many short rounds catch more of a co-tenant's pauses than a few long ones
+SECONDS = 3.0  # of timed inference per model
+ROUNDS = 8  # at least: many short rounds catch more of a co-tenant's pauses than a few long ones
 GLANCE_SECONDS, GLANCE_ROUNDS = 0.6, 3  # of a plan that may be far from the target
 SLOW_EXPORT_S = (
     5.0  # from here on a glance is at files that torch's older exporter writes in a tenth of the time
@@ -45,11 +45,13 @@ class Look:
 
     Attributes:
         is_far: whether a measurement shows that the plan is far from the target: more samples change nothing.
+        is_missed: whether a measurement shows that the plan misses the target, however uncertain it is.
         left_s: returns the seconds that are left for planning; further tries must fit.
         report: called with (done, total, text) in rounds.
     """
 
     is_far: Callable[["PairedTimes"], bool] = lambda times: False  # noqa: ARG005
+    is_missed: Callable[["PairedTimes"], bool] = lambda times: False  # noqa: ARG005
     left_s: Callable[[], float] = lambda: math.inf
     report: ProgressCallback = no_progress
 
@@ -161,8 +163,9 @@ class EndToEndTimer:
     def times(self, pruned: nn.Module, look: Look | None = None) -> PairedTimes:
         """Return the least uncertain of a few measurements of an exported model and the baseline.
 
-        One is enough where it is certain; where co-tenants disturbed it, the measurement is repeated, while there
-        is time. What a glance shows to be far from the target is not measured further.
+        One is enough where it is certain, or misses the target for certain; where co-tenants disturbed it, the
+        measurement is repeated, while there is time. What a glance shows to be far from the target is not measured
+        further.
 
         Args:
             pruned: the compacted model.
@@ -176,9 +179,10 @@ class EndToEndTimer:
         candidates: list[PairedTimes] = []
         for _ in range(self.tries):
             candidates += self._tried(path, self.seconds, max(ROUNDS, rounds_for(self.seconds)), look)
-            if min(map(self.doubt, candidates)) <= self.sure or look.left_s() <= 0:
+            best = min(candidates, key=self.doubt)
+            if self.doubt(best) <= self.sure or look.is_missed(best) or look.left_s() <= 0:
                 break
-        return min(candidates, key=self.doubt)
+        return best
 
     def _glance(self, pruned: nn.Module, look: Look) -> PairedTimes:
         """Return what a few rounds show; of both models exported in haste, where the export takes long."""

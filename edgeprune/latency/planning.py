@@ -11,7 +11,7 @@ import torch
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Ints
 from edgeprune.graph.plan import Plan
-from edgeprune.latency.calibrate import Attempt, Choose, Measured, calibrate_to_target
+from edgeprune.latency.calibrate import Attempt, Choose, Measured, calibrate_to_target, surely_misses
 from edgeprune.latency.end_to_end import Look, PairedTimes
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
@@ -132,6 +132,7 @@ class Calibration:
     _plans: int = 0
     _target_share: float = 1.0
     _expected_ratio: float = 1.0  # of the current plan's time over the target, by the table
+    _exact: bool = True
     _glanced: set[int] = field(default_factory=set)  # ids of plans that were seen to be far from the target
 
     def run(self, target_share: float, *, exact: bool) -> tuple[Attempt, list[Attempt]]:
@@ -141,7 +142,7 @@ class Calibration:
             target_share: of the baseline's time, or another quantity that `choose` and `ratio_of` agree on.
             exact: whether a plan that is faster than the target should keep more channels.
         """
-        self._target_share = target_share
+        self._target_share, self._exact = target_share, exact
         best, attempts = calibrate_to_target(
             target_share, self._chosen, self._measured, self.ratio_of, exact=exact, is_over=self.clock.is_over
         )
@@ -174,7 +175,11 @@ class Calibration:
             self._glanced.add(id(plan))
             return True
 
+        def is_missed(times: PairedTimes) -> bool:
+            measured = times.measured
+            return surely_misses(self.ratio_of(plan, measured), measured, exact=self._exact)
+
         def report(done: float, total: float, text: str) -> None:  # noqa: ARG001
             self.clock.report(f"plan {self._plans}: measuring end to end, {text}")
 
-        return Look(is_far, lambda: self.clock.left_s, report)
+        return Look(is_far, is_missed, lambda: self.clock.left_s, report)

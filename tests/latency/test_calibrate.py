@@ -5,7 +5,7 @@ import pytest
 
 from edgeprune.errors import TargetError
 from edgeprune.graph.plan import Plan
-from edgeprune.latency.calibrate import AIM, WITHIN, Measured, calibrate_to_target
+from edgeprune.latency.calibrate import AIM, WITHIN, Measured, calibrate_to_target, meets, surely_misses
 
 
 def device(truth, step: float = 0.0, least: float = 0.0):
@@ -25,6 +25,25 @@ def device(truth, step: float = 0.0, least: float = 0.0):
         return Measured(10.0, 10.0 * share, (1 / share, 0.99 / share, 1.01 / share))
 
     return choose, measure, calls
+
+
+@pytest.mark.parametrize(
+    ("speedup", "exact", "met", "missed"),
+    [
+        ((2.0, 1.99, 2.01), True, True, False),
+        ((1.98, 1.9, 2.1), True, False, False),  # slower than the target, but perhaps not
+        ((1.9, 1.85, 1.95), True, False, True),  # the fast end takes 1.026 of the target
+        ((2.2, 2.1, 2.3), True, False, True),  # the slow end takes 0.952 of it
+        ((2.2, 2.1, 2.3), False, True, False),  # faster than asked, which is welcome
+        ((2.2, 2.05, 2.35), True, True, False),  # perhaps 0.976 of it: nearer than can be told
+        ((1.9, 1.85, 1.95), False, False, True),
+    ],
+)
+def test_a_plan_is_as_near_to_the_target_as_can_be_measured(speedup, exact, met, missed) -> None:
+    measured = Measured(10.0, 10.0 / speedup[0], speedup)
+    ratio = 2.0 / speedup[0]  # the target is half of the time
+    assert meets(ratio, measured, exact=exact) == met
+    assert surely_misses(ratio, measured, exact=exact) == missed
 
 
 def test_a_table_that_is_right_is_believed_at_once() -> None:

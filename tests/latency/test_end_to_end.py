@@ -74,7 +74,7 @@ def test_the_surer_of_medians_and_fast_samples_counts(
     """Whatever it says."""
 
     def bench(files: object, *, options: BenchOptions, **_: object) -> BenchResult:
-        assert options.round_count >= 12
+        assert options.round_count >= 8
         model = {**MODEL, "latency_ms": {"p10": 9.9, "p50": 10.0, "p90": 11.0, "p99": 12.0}}
         return changed(
             *("models", {"baseline": model, "pruned": model}),
@@ -103,10 +103,16 @@ def test_a_plan_near_the_target_is_measured_after_the_glance(monkeypatch: pytest
     assert timer.times(nn.Identity(), NEAR) == QUIET and not left
 
 
+def test_what_surely_misses_the_target_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    timer, left = whole_of(monkeypatch, [QUIET, UNSTEADY, QUIET])
+    assert timer.times(nn.Identity(), Look(is_missed=lambda times: times == UNSTEADY)) == UNSTEADY
+    assert left == [QUIET]
+
+
 def test_no_further_try_begins_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([5.0, -1.0])
     timer, left = whole_of(monkeypatch, [QUIET, UNSTEADY, QUIET])
-    assert timer.times(nn.Identity(), Look(lambda times: False, lambda: next(seconds))) == UNSTEADY
+    assert timer.times(nn.Identity(), Look(left_s=lambda: next(seconds))) == UNSTEADY
     assert left == [QUIET]
 
 
