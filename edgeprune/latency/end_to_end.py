@@ -48,12 +48,14 @@ class Look:
         is_missed: whether a measurement shows that the plan misses the target, however uncertain it is.
         left_s: returns the seconds that are left for planning; further tries must fit.
         report: called with (done, total, text) in rounds.
+        glance: whether a few rounds come first.
     """
 
     is_far: Callable[["PairedTimes"], bool] = lambda times: False  # noqa: ARG005
     is_missed: Callable[["PairedTimes"], bool] = lambda times: False  # noqa: ARG005
     left_s: Callable[[], float] = lambda: math.inf
     report: ProgressCallback = no_progress
+    glance: bool = True
 
 
 class PairedTimes(NamedTuple):
@@ -171,7 +173,7 @@ class EndToEndTimer:
             pruned: the compacted model.
             look: how closely; None for as closely as it takes.
         """
-        if look is not None:
+        if look is not None and look.glance:
             glance = self._glance(pruned, look)
             if look.is_far(glance) or look.left_s() <= 0:
                 return glance

@@ -134,6 +134,7 @@ class Calibration:
     _expected_ratio: float = 1.0  # of the current plan's time over the target, by the table
     _exact: bool = True
     _glanced: set[int] = field(default_factory=set)  # ids of plans that were seen to be far from the target
+    _looked_at: int | None = None  # id of the last plan that was measured closely
 
     def run(self, target_share: float, *, exact: bool) -> tuple[Attempt, list[Attempt]]:
         """Return the best attempt and all; see `calibrate_to_target`.
@@ -162,15 +163,17 @@ class Calibration:
 
     def _measured(self, plan: Plan) -> Measured:
         self.clock.report(f"plan {self._plans}: writing the pruned network")
-        return self.measure(plan, self._look(plan))
+        measured = self.measure(plan, self._look(plan, closely=self._looked_at == id(plan)))
+        self._looked_at = None if measured.glance else id(plan)
+        return measured
 
     def _look(self, plan: Plan, *, closely: bool = False) -> Look:
-        """Return how a plan is looked at: beyond a glance only near the target, or ``closely``."""
+        """Return how a plan is looked at: beyond a glance only near the target, or ``closely``, without one."""
 
         def is_far(times: PairedTimes) -> bool:
             ratio = self.ratio_of(plan, times.measured)
             expected = ratio / self._expected_ratio
-            if closely or abs(ratio - 1) <= max(FAR, times.width) or not 1 / DOUBTFUL < expected < DOUBTFUL:
+            if abs(ratio - 1) <= max(FAR, times.width) or not 1 / DOUBTFUL < expected < DOUBTFUL:
                 return False
             self._glanced.add(id(plan))
             return True
@@ -182,4 +185,4 @@ class Calibration:
         def report(done: float, total: float, text: str) -> None:  # noqa: ARG001
             self.clock.report(f"plan {self._plans}: measuring end to end, {text}")
 
-        return Look(is_far, is_missed, lambda: self.clock.left_s, report)
+        return Look(is_far, is_missed, lambda: self.clock.left_s, report, glance=not closely)
