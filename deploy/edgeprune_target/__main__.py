@@ -65,7 +65,6 @@ def parser() -> argparse.ArgumentParser:
         "--runtime-file", action="append", default=[], help="Python code that registers further runtimes"
     )
     engine = argparse.ArgumentParser(add_help=False, parents=[more])
-    engine.add_argument("--model", required=True, help="the model's file")
     engine.add_argument("--runtime", default="onnxruntime", help="as in onnxruntime or tensorrt")
     engine.add_argument("--threads", type=int, default=1)
     engine.add_argument("--batch", type=int, default=1)
@@ -77,11 +76,13 @@ def parser() -> argparse.ArgumentParser:
     engine.add_argument("--timing-cache", help="a file of kernel timings, read and written when building")
     engine.add_argument("--engines", help="the folder where engines are kept")
     engine.add_argument("--calibration", help=".npy of real images, for int8")
+    model = argparse.ArgumentParser(add_help=False, parents=[engine])
+    model.add_argument("--model", required=True, help="the model's file")
     verbs.add_parser("probe", parents=[machine, more], help="describe this machine and its state")
     verbs.add_parser(
         "sensors", parents=[machine], help="probe all of --sensors, not only the first available"
     )
-    timing = verbs.add_parser("measure", parents=[machine, engine], help="time one model for a while")
+    timing = verbs.add_parser("measure", parents=[machine, model], help="time one model for a while")
     timing.add_argument(
         "--seconds", type=float, default=1.0, help="of timed inference; loading and warm-up are extra"
     )
@@ -95,12 +96,14 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="rails of the total power, the first whose rails all answer: measured_input=VDD_IN or rail_sum=CPU+GPU",
     )
-    verbs.add_parser("build", parents=[machine, engine], help="build the engine, if the runtime needs one")
+    verbs.add_parser("build", parents=[machine, model], help="build the engine, if the runtime needs one")
     layering = verbs.add_parser(
-        "layers", parents=[machine, engine], help="time every layer, in a separate pass"
+        "layers", parents=[machine, model], help="time every layer, in a separate pass"
     )
     layering.add_argument("--seconds", type=float, default=1.0, help="of the pass")
-    scoring = verbs.add_parser("accuracy", parents=[engine], help="score a model on images in .npy files")
+    small = verbs.add_parser("times", parents=[engine], help="time several small models in turn")
+    small.add_argument("--models", nargs="+", required=True, help="the models' files")
+    scoring = verbs.add_parser("accuracy", parents=[model], help="score a model on images in .npy files")
     scoring.add_argument("--images", required=True, help=".npy, float32, N x C x H x W, normalised")
     scoring.add_argument("--labels", required=True, help=".npy, integers: N labels, or N x H x W masks")
     scoring.add_argument("--scorer", default="classification", help="name of what is counted")
@@ -188,6 +191,19 @@ def do_layers(options: argparse.Namespace, _emit: Emit) -> dict:
     )
 
 
+def do_times(options: argparse.Namespace, _emit: Emit) -> dict:
+    """Run the verb ``times``."""
+    from edgeprune_target.quiet import times
+
+    return times(
+        options.models,
+        runtime=options.runtime,
+        batch=options.batch,
+        threads=options.threads,
+        options=engine_options(options),
+    )
+
+
 def engine_options(options: argparse.Namespace) -> EngineOptions:
     """Return the engine options of the command line."""
     return EngineOptions(
@@ -208,6 +224,7 @@ VERBS: dict = {
     "build": do_build,
     "measure": do_measure,
     "layers": do_layers,
+    "times": do_times,
     "accuracy": do_accuracy,
 }
 

@@ -140,6 +140,19 @@ class Backend:
         """
         raise NotImplementedError
 
+    def write(self, job: Job) -> Path:
+        """Write the file and return it; it is compared with nothing: for measurements of time alone.
+
+        Args:
+            job: the model, its shape and images.
+
+        Raises:
+            ExportError: it cannot be written.
+        """
+        path = job.folder / self.file_name(job.name)
+        self.convert(job, path)
+        return path
+
     def outputs(self, path: Path, images: Iterable[Any]) -> Iterator[np.ndarray] | None:  # noqa: ARG002
         """Yield a file's logits (N, classes) for each batch; None where it cannot be run on this machine."""
         return None

@@ -61,13 +61,13 @@ class RunnerBackend(Backend):
 
     def export(self, job: Job) -> Artifact:
         """Write a model's file, compare it, and return its record; a refusal of the runtime is one of the export."""
-        from edgeprune_target.errors import TargetError
+        with refusals(), silent():
+            return super().export(job)
 
-        try:
-            with silent():
-                return super().export(job)
-        except TargetError as error:
-            raise ExportError(str(error)) from error
+    def write(self, job: Job) -> Path:
+        """Write the file in silence and return it; it is compared with nothing."""
+        with refusals(), silent():
+            return super().write(job)
 
     @contextmanager
     def converting(self, job: Job) -> Iterator[None]:
@@ -96,6 +96,17 @@ def xnnpack_lines(artifact: Artifact) -> list[str]:
     left = ", ".join(f"{number} {op}" for op, number in about["left"].items())
     line = f"{artifact.file}: XNNPACK takes {about['delegated']} of {about['ops']} operations"
     return [line + (f", in {about['partitions']} parts; not: {left}" if left else "")]
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn a runtime's refusal of a file into an ExportError."""
+    from edgeprune_target.errors import TargetError
+
+    try:
+        yield
+    except TargetError as error:
+        raise ExportError(str(error)) from error
 
 
 @contextmanager

@@ -215,6 +215,12 @@ class LayersReply(msgspec.Struct):
     layers: Annotated[list[LayerReply], msgspec.Meta(min_length=1)]
 
 
+class TimesReply(msgspec.Struct):
+    """The answer to ``times``, in the order of the models."""
+
+    times_ms: Annotated[list[Annotated[float, msgspec.Meta(gt=0)]], msgspec.Meta(min_length=1)]
+
+
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Coordinate = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 Detection = tuple[
@@ -254,6 +260,7 @@ SHAPES: dict[str, Any] = {
     "probe": ProbeReply,
     "measure": MeasureReply,
     "layers": LayersReply,
+    "times": TimesReply,
     "accuracy": AccuracyReply,
     "sensors": list[SensorReply],
     "build": dict[str, Any],

@@ -255,10 +255,16 @@ def lut() -> None:
 @on_host
 @can_assume_device
 @grouped(
+    "--runtime",
+    group="measurement",
+    metavar="NAME",
+    help="Time with this runtime, as litert  [default: the first of the device's that it has].",
+)
+@grouped(
     "--precision",
     group="measurement",
     metavar="NAME",
-    help="Compute in fp32, or fp16 with TensorRT  [default: the profile's].",
+    help="Compute in this precision, as fp32 or int8  [default: the runtime's].",
 )
 @options_of(BenchOptions, only=("batch", "threads"))
 @grouped(
@@ -269,8 +275,9 @@ def lut() -> None:
 @trusts
 @as_json
 def lut_build(
-    model: str, inputs: str | None, classes: int | None, device: str | None, remote_host: Any, precision: str | None,
-    batch: int, threads: int | None, out: str | None, to_json: bool, assume_device: bool,
+    model: str, inputs: str | None, classes: int | None, device: str | None, remote_host: Any,
+    runtime: str | None, precision: str | None, batch: int, threads: int | None, out: str | None, to_json: bool,
+    assume_device: bool,
 ) -> None:  # fmt: skip
     """Time a model's layers at many widths, on the runtime that will be used.
 
@@ -280,6 +287,7 @@ def lut_build(
 
     \b
     edgeprune lut build --model resnet56
+    edgeprune lut build --model resnet56 --runtime litert --precision int8
     edgeprune lut build --model torchvision:resnet50 --device jetson --batch 8
     """
     from edgeprune.reporting.console import progress_bars
@@ -287,8 +295,8 @@ def lut_build(
 
     with progress_bars() as progress:
         table = latency_tables.build_latency_table(
-            model, shape=inputs, classes=classes, device=device, host=remote_host, precision=precision, batch=batch,
-            threads=threads, out=out, assume_device=assume_device, progress=progress,
+            model, shape=inputs, classes=classes, device=device, host=remote_host, runtime=runtime,
+            precision=precision, batch=batch, threads=threads, out=out, assume_device=assume_device, progress=progress,
         )  # fmt: skip
     _say_lut(table, to_json)
 

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 @options_of(SubjectOptions, flags=FLAGS, only=OF_MODELS, main=("weights",))
 @options_of(
     PruneOptions,
-    flags={"target_device": "--device", "target_batch": "--batch", "target_threads": "--threads"},
+    flags={
+        "target_device": "--device",
+        "target_runtime": "--runtime",
+        "target_precision": "--precision",
+        "target_batch": "--batch",
+        "target_threads": "--threads",
+    },  # fmt: skip
 )
 @on_host
 @grouped(

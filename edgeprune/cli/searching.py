@@ -28,7 +28,11 @@ from edgeprune.train_prune.options import DataOptions, ModelOptions, TargetOptio
 @options_of(MethodOptions, inherited=True, only=("opaque",))
 @options_of(DataOptions, inherited=True)
 @options_of(SearchOptions)
-@options_of(TargetOptions, inherited=True, flags={"target_device": "--device"})
+@options_of(
+    TargetOptions,
+    inherited=True,
+    flags={"target_device": "--device", "target_runtime": "--runtime", "target_precision": "--precision"},
+)
 @options_of(MethodOptions, inherited=True, only=("floor",))
 @options_of(TrainingOptions, inherited=True, only=("baseline_epochs",))
 @grouped(

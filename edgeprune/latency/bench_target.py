@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeprune.backends import for_runtime
+from edgeprune.backends import for_runtime, target_packages
 from edgeprune.backends.base import Backend
 from edgeprune.backends.onnx import Onnx
+from edgeprune.bench.files import measuring_with
 from edgeprune.bench.hosts import Host
 from edgeprune.bench.local import Transport
 from edgeprune.bench.options import BenchOptions
@@ -15,11 +16,10 @@ from edgeprune.bench.replies import call
 from edgeprune.bench.run import reached
 from edgeprune.bench.words import runtime_words
 from edgeprune.devices import Device
-from edgeprune.errors import LatencyError, known
+from edgeprune.errors import LatencyError
 from edgeprune.latency.table import ASSUMED_ON
 
 LUTS = Path("luts")  # where tables are kept, beside runs/
-PRECISIONS = ("fp32", "fp16")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class BenchTarget:
         device: str | None = None,
         host: Host | None = None,
         *,
+        runtime: str | None = None,
         precision: str | None = None,
         batch: int = 1,
         threads: int | None = None,
@@ -58,20 +59,21 @@ class BenchTarget:
         Args:
             device: a profile's name; None for "cpu" here, and for what answers on a host.
             host: where it is; None for this machine.
-            precision: of the numbers; None for the profile's.
+            runtime: of the runner; None for the first of the profile's that the device has.
+            precision: of the numbers; None for the runtime's usual one.
             batch: images per inference.
             threads: of the runtime; None for all physical cores.
             assume_device: use the profile even if the machine contradicts it; its table says so.
 
         Raises:
-            BenchError: it cannot be reached, is another device, or has no runtime.
-            LatencyError: layers cannot be timed in that precision.
+            BenchError: it cannot be reached, is another device, has no such runtime, or that no such precision.
+            LatencyError: layers cannot be timed in that precision, or their files not be written on this machine.
         """
         transport, profile = reached(device, host, assume=assume_device)
+        profile = measuring_with(profile, runtime, precision)
         runtime_arguments = runtime_words(transport, profile.runtimes or [profile.runtime])
         fingerprint = call(transport, "probe", ["--sensors", "none", *runtime_arguments])
-        profile = profile.running_on(fingerprint["runtimes"])
-        profile = replace(profile, precision=precision or profile.precision, runtimes={})
+        profile = replace(profile.running_on(fingerprint["runtimes"], target_packages()), runtimes={})
         version = fingerprint["runtimes"].get(profile.runtime)
         _check(profile, version)
         threads = threads or fingerprint["cores_physical"]
@@ -131,19 +133,21 @@ def lut_of(conditions: Mapping[str, Any]) -> Path:
 
 def _check(device: Device, version: str | None) -> None:
     """Raise LatencyError unless layers can be timed by themselves in the device's precision."""
-    if device.precision not in PRECISIONS:
-        raise LatencyError(
-            f"{known('precision', device.precision, list(PRECISIONS))}; int8 needs scales, which layers that "
-            "are timed by themselves do not have"
-        )
-    if device.precision == "fp32" or file_backend(device, version).name == Onnx.name:
-        return
+    backend = file_backend(device, version)
+    if reason := backend.why_skipped():
+        raise LatencyError(f"{device.runtime}'s files cannot be written here: {reason}")
     if not _builds_engines(device):
-        raise LatencyError(f"{device.runtime} on {device.title} computes in fp32: leave --precision out")
-    raise LatencyError(
-        f"{device.runtime} {version} takes the precision from the ONNX file, and layers are timed from fp32 files: use "
-        "--precision fp32"
-    )
+        return
+    if device.precision == "int8":
+        raise LatencyError(
+            f"{device.runtime} finds the scales of int8 on images, which layers that are timed by themselves do not "
+            "have: use --precision fp16 or fp32"
+        )
+    if backend.name != Onnx.name:
+        raise LatencyError(
+            f"{device.runtime} {version} takes the precision from the ONNX file, and layers are timed from fp32 "
+            "files: use --precision fp32"
+        )
 
 
 def file_backend(device: Device, version: str | None) -> Backend:

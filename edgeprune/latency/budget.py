@@ -63,12 +63,14 @@ def device_budget(
     timer = EndToEndTimer(model, shape, bench_target)
     progress(0, 1, "writing the unpruned network")
     if world().is_main:
-        build_table(timer.baseline_file, bench_target, lut, progress=progress)
+        build_table(
+            timer.onnx_file, bench_target, lut, measured_file=lambda: timer.baseline_file, progress=progress
+        )
     world().wait()
-    table = build_table(timer.baseline_file, bench_target, lut)
+    table = build_table(timer.onnx_file, bench_target, lut)
     if graph is None:
         graph = build_graph(model, torch.zeros(1, *shape))
-    estimator = LatencyEstimator(graph, read_model(timer.baseline_file, bench_target.batch), table)
+    estimator = LatencyEstimator(graph, read_model(timer.onnx_file, bench_target.batch), table)
     return budget_on(
         targets,
         estimator,

@@ -7,28 +7,26 @@ from typing import Any
 
 from edgeprune_target.scratch import scratch_folder
 
-from edgeprune.bench.graph import read_graph
-from edgeprune.bench.layers import merge_passes
+from edgeprune.backends.onnx import Onnx
 from edgeprune.bench.options import check_writable
 from edgeprune.files.locks import held_file
 from edgeprune.latency.bench_target import BenchTarget
+from edgeprune.latency.file_profiling import FileProfiler
 from edgeprune.latency.grid import (
+    ODD_WIDTH,
     WINDOW,
     Line,
     find_misalignment_penalty,
     find_step,
     first_grid,
-    probe_widths,
 )
 from edgeprune.latency.layer_models import Point
-from edgeprune.latency.profiling import LayerProfiler, time_of
+from edgeprune.latency.profiling import LayerProfiler, ModelFiles, Profiler
 from edgeprune.latency.shapes import DEPTHWISE, Model, ModelLayer, Shape, read_model
 from edgeprune.latency.table import ASSUMED_ON, AXES, Entry, Table
 from edgeprune.processes.progress import ProgressCallback, no_progress
 
-REFINEMENTS = 3  # rounds of points between points
 ODD = 0.6  # of the full width: where a width between two steps is timed
-FINEST = 16  # intervals on an axis at most: times bend where layers have few channels
 
 
 def build_table(
@@ -36,6 +34,7 @@ def build_table(
     bench_target: BenchTarget,
     place: Path | None = None,
     *,
+    measured_file: Callable[[], Path] | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Table:
     """Time the layers of a model, and write the table to ``place``.
@@ -47,6 +46,7 @@ def build_table(
         onnx_file: the unpruned model.
         bench_target: where to measure.
         place: of the table; None for the usual one of ``bench_target``.
+        measured_file: returns the model's file that the runtime loads; None where that is ``onnx_file``.
         progress: called with ``(done, total, text)``, in layers of different shapes.
 
     Raises:
@@ -61,7 +61,8 @@ def build_table(
         return table
     check_writable(place)
     with held_file(place):
-        return _completed(_begun(bench_target, place), model, onnx_file, bench_target, place, progress)
+        files = ModelFiles(onnx_file, measured_file or (lambda: onnx_file))
+        return _completed(_begun(bench_target, place), model, files, bench_target, place, progress)
 
 
 def _begun(bench_target: BenchTarget, place: Path) -> Table:
@@ -78,7 +79,7 @@ def _begun(bench_target: BenchTarget, place: Path) -> Table:
 def _completed(
     table: Table,
     model: Model,
-    onnx_file: Path,
+    files: ModelFiles,
     bench_target: BenchTarget,
     place: Path,
     progress: ProgressCallback,
@@ -86,18 +87,25 @@ def _completed(
     """Add to a table what the model needs, while this process holds the file."""
     table.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with scratch_folder() as folder:
-        profiler = LayerProfiler(
-            bench_target.transport,
-            bench_target.device,
-            bench_target.threads,
-            bench_target.batch,
-            Path(folder),
-            table.reference_ms,
-        )
+        profiler = _profiler(bench_target, Path(folder), table.reference_ms)
         fill(table, model, profiler, lambda: table.save(place), progress)
-        table.others.update(times_of_others(model, table, onnx_file, profiler))
+        table.others.update(profiler.others(model, table, files))
     table.save(place)
     return table
+
+
+def _profiler(bench_target: BenchTarget, folder: Path, reference_ms: float | None) -> Profiler:
+    """Return what times layers there: from one file of many, or a file of each."""
+    if bench_target.backend.name != Onnx.name:
+        return FileProfiler(bench_target, folder, reference_ms)
+    return LayerProfiler(
+        bench_target.transport,
+        bench_target.device,
+        bench_target.threads,
+        bench_target.batch,
+        folder,
+        reference_ms,
+    )
 
 
 def knows(table: Table, model: Model) -> bool:
@@ -116,7 +124,7 @@ def widest(layers: Sequence[ModelLayer]) -> dict[Shape, tuple[int, int]]:
 
 
 def fill(
-    table: Table, model: Model, profiler: LayerProfiler, save: Callable[[], None], progress: ProgressCallback
+    table: Table, model: Model, profiler: Profiler, save: Callable[[], None], progress: ProgressCallback
 ) -> None:
     """Time every shape that the table does not cover yet.
 
@@ -159,9 +167,7 @@ def covers(entry: Entry, inputs: int, outputs: int) -> bool:
     return any(a >= inputs for a, _ in entry.ms) and any(b >= outputs for _, b in entry.ms)
 
 
-def sample(
-    entry: Entry, inputs: int, outputs: int, profiler: LayerProfiler, sibling: Entry | None = None
-) -> None:
+def sample(entry: Entry, inputs: int, outputs: int, profiler: Profiler, sibling: Entry | None = None) -> None:
     """Fill an entry: find the steps of either axis, then time a grid that is finest where times bend.
 
     Args:
@@ -179,11 +185,11 @@ def sample(
     step = max(entry.steps.values())  # a layer's inputs have the step of the layer that writes them
     lines = []
     for _, full in _axes(entry, inputs, outputs):
-        coarse = step * max(1, round(full / FINEST / step))
+        coarse = step * max(1, round(full / profiler.sampling.finest / step))
         lines.append(Line(first_grid(full, coarse), coarse))
     measured: dict[Point, float] = {}
     most = (inputs, outputs)
-    for _ in range(REFINEMENTS):
+    for _ in range(profiler.sampling.refinements):
         points = {_at(entry.shape, axis, w, most) for axis, line in enumerate(lines) for w in line.pending()}
         points -= measured.keys()
         if points:
@@ -244,12 +250,14 @@ def _at(shape: Shape, axis: int, width: int, others: tuple[int, int]) -> Point:
     return (width, others[1]) if axis == 0 and not shape.raw else (others[0], width)
 
 
-def _probe(entry: Entry, inputs: int, profiler: LayerProfiler) -> None:
+def _probe(entry: Entry, inputs: int, profiler: Profiler) -> None:
     """Find step and misalignment penalty along each axis, from one file."""
     wide = (inputs if entry.shape.raw else WINDOW, WINDOW)
     axes = [axis for axis, _ in _axes(entry, *wide)]
-    lines = [{w: _at(entry.shape, axis, w, wide) for w in probe_widths()} for axis in range(len(axes))]
-    odd = WINDOW // 2 - 3
+    lines = [
+        {w: _at(entry.shape, axis, w, wide) for w in profiler.sampling.probes} for axis in range(len(axes))
+    ]
+    odd = ODD_WIDTH
     points = {point for line in lines for point in line.values()} | (
         {(odd, odd)} if len(axes) == 2 else set()
     )
@@ -270,31 +278,3 @@ def _probe(entry: Entry, inputs: int, profiler: LayerProfiler) -> None:
             entry.misalignment_penalty["outputs"],
         )
         entry.misalignment_penalty["both"] = entry.misalignment_penalty["outputs"]
-
-
-def times_of_others(model: Model, table: Table, onnx_file: Path, profiler: LayerProfiler) -> dict[str, float]:
-    """Return ms per channel by operation and size, of all but the layers, from the model's own run.
-
-    That file has no reference layer: its times are scaled by the ratio of the layers' times in the table and
-    in it.
-
-    Args:
-        model: of the ONNX file.
-        table: with the times of the layers.
-        onnx_file: the unpruned model.
-        profiler: times layers.
-    """
-    parts = merge_passes(profiler.passes(onnx_file, seconds=1.0), read_graph(onnx_file))
-    names = {layer.name for layer in model.layers}
-    run = sum(time_of(parts, layer.name, layer.shape) for layer in model.layers)
-    scale = sum(table.entry(layer.shape).at(layer.inputs, layer.outputs) for layer in model.layers) / run
-    ms: dict[str, float] = {}
-    channels: dict[str, int] = {}
-    for other in model.others:
-        # An operation that the runtime fused into a layer counts with that layer.
-        own_parts = [part for part in parts if other.label in part.nodes and not part.nodes & names]
-        if own_parts:
-            took = scale * sum(min(part.ms) / len(part.nodes) for part in own_parts)
-            ms[other.key] = ms.get(other.key, 0.0) + took
-            channels[other.key] = channels.get(other.key, 0) + other.channels
-    return {other.key: ms.get(other.key, 0.0) / channels.get(other.key, 1) for other in model.others}

@@ -12,7 +12,6 @@ from edgeprune_target.scratch import ScratchFolder
 from torch import nn
 
 from edgeprune.backends.base import MODELS
-from edgeprune.backends.jobs import Job
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.onnx_export import export_model, export_quickly
 from edgeprune.bench.options import BenchOptions, rounds_for
@@ -22,6 +21,7 @@ from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.calibrate import Measured
+from edgeprune.latency.model_files import job_of, write_model
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.bench import BenchResult, SpeedupRange
@@ -122,6 +122,14 @@ class EndToEndTimer:
         return path
 
     @property
+    def onnx_file(self) -> Path:
+        """The unpruned model in float32 ONNX, from which its layers are read; written on first access."""
+        path = self.baseline_file.with_name(Onnx().file_name("baseline"))
+        if not path.exists():
+            export_model(self.baseline, self.shape, path, batch=self.bench_target.batch)
+        return path
+
+    @property
     def _is_onnx(self) -> bool:
         return self.bench_target.backend.name == Onnx.name
 
@@ -132,18 +140,13 @@ class EndToEndTimer:
     def written(self, name: str, model: nn.Module) -> Path:
         """Export a model to what the device's runtime loads; return the file.
 
-        An ONNX file is for the batch that is measured, whose size is then no computation in it, nor in its export.
-
         Args:
             name: of the file.
             model: that is exported.
         """
-        path = self.path(name)
-        if self._is_onnx:
-            export_model(model, self.shape, path, batch=self.bench_target.batch)
-            return path
-        self.bench_target.backend.convert(Job(model, name, self.shape, path.parent), path)
-        return path
+        where = self.bench_target
+        job = job_of(model, name, self.shape, Path(self._folder.name), where.batch)
+        return write_model(where.backend, job, where.batch)
 
     def measure(self, graph: Graph, plan: Plan, look: Look | None = None) -> Measured:
         """Prune and export, and time both models in turn.

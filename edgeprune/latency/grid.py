@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 Times = Mapping[int, float]
 
@@ -11,9 +12,24 @@ SAME = 0.07  # times this near are the same; doubling a narrow layer's blocks co
 BENT = 0.04  # a time off the line through its neighbours by more needs another point
 
 
-def probe_widths() -> list[int]:
-    """Return widths that reveal the step of any model: every fourth of the window, and two odd ones."""
-    return sorted({*range(4, WINDOW + 1, 4), WINDOW - 1, WINDOW // 2 - 3})
+@dataclass(frozen=True)
+class Sampling:
+    """How many points a layer is worth: many where one file has them all, few where each takes one.
+
+    Attributes:
+        probes: widths, within the window, that reveal steps.
+        finest: intervals on an axis at most: times bend where layers have few channels.
+        refinements: rounds of points between points.
+    """
+
+    probes: tuple[int, ...]
+    finest: int
+    refinements: int
+
+
+ODD_WIDTH = WINDOW // 2 - 3  # lies between the multiples of any step
+FINE = Sampling((*range(4, WINDOW - 3, 4), ODD_WIDTH, WINDOW - 1, WINDOW), finest=16, refinements=3)
+COARSE = Sampling((16, 24, 28, ODD_WIDTH, 32, 48, 56, 60, WINDOW - 1, WINDOW), finest=4, refinements=1)
 
 
 def find_step(times: Times) -> int:

@@ -1,9 +1,9 @@
 """Time layers on the runtime of the deployment, through the target-side runner."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from edgeprune.bench.graph import read_graph
 from edgeprune.bench.layers import TimedLayer, merge_passes
@@ -12,8 +12,10 @@ from edgeprune.bench.replies import call
 from edgeprune.bench.words import model_words
 from edgeprune.devices import Device
 from edgeprune.errors import LatencyError
+from edgeprune.latency.grid import FINE, Sampling
 from edgeprune.latency.layer_models import REFERENCE, REFERENCE_NAME, Point, sample_model
-from edgeprune.latency.shapes import DEPTHWISE, Shape
+from edgeprune.latency.shapes import DEPTHWISE, Model, Shape
+from edgeprune.latency.table import Table
 
 MOST_POINTS = 48  # of a file
 MOST_MACS = 1.5e9  # of a file, per inference: some 50 ms on a small CPU
@@ -23,9 +25,46 @@ LEAST_MS = 0.0005  # profilers count whole microseconds: what they call 0 took l
 SECONDS = 0.3  # of a pass
 
 
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of an unpruned model.
+
+    Attributes:
+        onnx: in float32, from which its layers are read.
+        measured: returns the one that the runtime loads, written on the first call.
+    """
+
+    onnx: Path
+    measured: Callable[[], Path]
+
+
+class Profiler(Protocol):
+    """Times layers, relative to a reference that every file or call has."""
+
+    sampling: ClassVar[Sampling]
+    reference_ms: float | None
+
+    def times(self, shape: Shape, points: Sequence[Point]) -> dict[Point, float]:
+        """Return each point's time in ms.
+
+        Args:
+            shape: of the layer.
+            points: its (inputs, outputs).
+        """
+
+    def others(self, model: Model, table: Table, files: ModelFiles) -> dict[str, float]:
+        """Return ms per channel by operation and size, of all but the layers.
+
+        Args:
+            model: the layers and other operations.
+            table: with the times of the layers.
+            files: of the model.
+        """
+
+
 @dataclass
 class LayerProfiler:
-    """Times layers; ``reference_ms`` is set by the first file, and all others are scaled to it.
+    """Times layers by the runtime's own profile, relative to ``reference_ms``, which the first file sets.
 
     The speed of a machine varies, on a shared one several times over: every file holds the same reference layer,
     and times are relative to it.
@@ -37,6 +76,7 @@ class LayerProfiler:
     batch: int
     folder: Path
     reference_ms: float | None = None
+    sampling: ClassVar[Sampling] = FINE
     files: int = field(default=0)
 
     def passes(
@@ -70,6 +110,32 @@ class LayerProfiler:
         for chunk in _chunks(shape, points, self.batch):
             times_ms.update(zip(chunk, self._file(shape, chunk), strict=True))
         return times_ms
+
+    def others(self, model: Model, table: Table, files: ModelFiles) -> dict[str, float]:
+        """Return ms per channel by operation and size, of all but the layers, from the model's own run.
+
+        That file has no reference layer: its times are scaled by the ratio of the layers' times in the table and
+        in it.
+
+        Args:
+            model: of the ONNX file.
+            table: with the times of the layers.
+            files: of the model.
+        """
+        parts = merge_passes(self.passes(files.measured(), seconds=1.0), read_graph(files.onnx))
+        names = {layer.name for layer in model.layers}
+        run = sum(time_of(parts, layer.name, layer.shape) for layer in model.layers)
+        scale = sum(table.entry(layer.shape).at(layer.inputs, layer.outputs) for layer in model.layers) / run
+        ms: dict[str, float] = {}
+        channels: dict[str, int] = {}
+        for other in model.others:
+            # An operation that the runtime fused into a layer counts with that layer.
+            own_parts = [part for part in parts if other.label in part.nodes and not part.nodes & names]
+            if own_parts:
+                took = scale * sum(min(part.ms) / len(part.nodes) for part in own_parts)
+                ms[other.key] = ms.get(other.key, 0.0) + took
+                channels[other.key] = channels.get(other.key, 0) + other.channels
+        return {other.key: ms.get(other.key, 0.0) / channels.get(other.key, 1) for other in model.others}
 
     def _file(self, shape: Shape, points: Sequence[Point]) -> list[float]:
         path = self.folder / f"samples{self.files}.onnx"

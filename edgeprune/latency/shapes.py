@@ -1,5 +1,6 @@
 """Describe layers apart from their channels, the keys of a latency table; read those of an ONNX file."""
 
+import math
 import re
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 DENSE, DEPTHWISE, LINEAR = "conv", "depthwise", "linear"
+VECTOR = "vector"  # the size of an output without maps
 ACTIVATIONS = ("Relu", "Clip")  # what a runtime computes in the convolution's own loop
 
 
@@ -106,6 +108,12 @@ class Other:
     channels: int
     base: str
 
+    @property
+    def area(self) -> int:
+        """The numbers in one channel of its output; 1 of a vector."""
+        size = self.key.rpartition(" on ")[2]
+        return math.prod(max(1, int(length)) for length in size.split("x")) if size != VECTOR else 1
+
 
 @dataclass(frozen=True)
 class Model:
@@ -157,7 +165,7 @@ def read_model(path: Path, batch: int) -> Model:
     others = [
         Other(
             label,
-            f"{node.op_type} on {_by(dims[2:]) or 'vector'}",
+            f"{node.op_type} on {_by(dims[2:]) or VECTOR}",
             (*dims, 1, 1)[1] or 1,
             label.split("/")[0],
         )

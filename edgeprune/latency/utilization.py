@@ -5,7 +5,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from edgeprune.errors import LatencyError
-from edgeprune.latency.bench_target import PRECISIONS, conditions_of, lut_of
+from edgeprune.latency.bench_target import conditions_of, lut_of
 from edgeprune.latency.grid import SAME
 from edgeprune.latency.shapes import Model, read_model
 from edgeprune.latency.table import Table
@@ -51,9 +51,6 @@ def utilization_of(file: Path | None, result: BenchResult) -> WidthsReport:
     path = lut_of(conditions)
     if file is None:
         why = "the model was not exported to ONNX, from which its layers are read"
-        return WidthsReport(str(path), reason=why)
-    if settings.precision not in PRECISIONS:
-        why = f"layers are timed by themselves in {' and '.join(PRECISIONS)}, not in {settings.precision}"
         return WidthsReport(str(path), reason=why)
     if not path.is_file():
         return WidthsReport(str(path), reason=f"no latency table {path}: make it with edgeprune lut build")

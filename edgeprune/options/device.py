@@ -7,7 +7,9 @@ from edgeprune.errors import EdgePruneError
 from edgeprune.options.bounds import IMAGES_PER_BATCH, SECONDS, THREADS
 from edgeprune.options.fields import option
 
-OF_A_DEVICE = ("target_batch", "target_threads", "lut", "plan_seconds", "assume_device")
+OF_A_DEVICE = (
+    "target_runtime", "target_precision", "target_batch", "target_threads", "lut", "plan_seconds", "assume_device",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,20 @@ class DeviceOptions:
         False,
         "Use the device's profile even if the machine says it is another; every result then says so.",
         "target",
+    )
+    target_runtime: str | None = option(
+        None,
+        "Choose widths for this runtime on the device, as onnxruntime, litert, ncnn or openvino.",
+        "target",
+        metavar="NAME",
+        unset="the first of the device's profile",
+    )
+    target_precision: str | None = option(
+        None,
+        "Choose widths for numbers of this precision on the device, as int8.",
+        "target",
+        metavar="NAME",
+        unset="the runtime's usual one",
     )
     target_batch: int | None = option(
         None,

@@ -5,20 +5,25 @@ from pathlib import Path
 from typing import Any
 
 from onnx import NodeProto
+from torch import nn
 
+from edgeprune.backends.base import INPUT
+from edgeprune.backends.jobs import Job
 from edgeprune.backends.onnx import Onnx
 from edgeprune.bench.hosts import Host
 from edgeprune.budget import Budget, parse_targets
-from edgeprune.errors import LatencyError
+from edgeprune.errors import ExportError
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.latency import BenchTarget, build_table
 from edgeprune.latency.calibrate import Measured
 from edgeprune.latency.device import LatencyEstimator, budget_on
 from edgeprune.latency.end_to_end import EndToEndTimer, Look
+from edgeprune.latency.model_files import job_of, write_others
 from edgeprune.latency.planning import PLAN_SECONDS, PlanningClock
 from edgeprune.latency.shapes import Model, read_model
 from edgeprune.onnx_graph.files import OnnxFile
+from edgeprune.onnx_graph.network import network_of
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.subject import FileSubject
 from edgeprune.processes.progress import ProgressCallback, no_progress
@@ -36,22 +41,16 @@ def reach(options: PruneOptions, where: Path) -> BenchTarget:
         where: what holds them, for messages.
 
     Raises:
-        BenchError: it cannot be reached. LatencyError: it does not run ONNX files. RunError: its host is not trusted.
+        BenchError: it cannot be reached. LatencyError: layers cannot be timed there. RunError: its host is not trusted.
     """
     host = None
     if options.host is not None:
         check_host(options.host, where)
         host = Host(**{**options.host, "ssh_options": tuple(options.host["ssh_options"])})
-    target = BenchTarget.reach(
-        options.target_device, host, batch=options.target_batch or 1, threads=options.target_threads,
-        assume_device=options.assume_device,
+    return BenchTarget.reach(
+        options.target_device, host, runtime=options.target_runtime, precision=options.target_precision,
+        batch=options.target_batch or 1, threads=options.target_threads, assume_device=options.assume_device,
     )  # fmt: skip
-    if target.backend.name != Onnx.name:
-        raise LatencyError(
-            f"{target.device.title} runs {target.backend.title} files, and here ONNX files are measured: "
-            "prune to flops, then convert and measure both"
-        )
-    return target
 
 
 class FileLatency:
@@ -100,9 +99,15 @@ class FileLatency:
     def estimator(self) -> LatencyEstimator:
         """What predicts latencies; layers that the table does not know are timed first."""
         if self._estimator is None:
-            file = self._timer.baseline_file
+            file = self._timer.onnx_file
             lut = None if self._options.lut is None else Path(self._options.lut)
-            table = build_table(file, self._target, lut, progress=self._timing)
+            table = build_table(
+                file,
+                self._target,
+                lut,
+                measured_file=lambda: self._timer.baseline_file,
+                progress=self._timing,
+            )
             layers = _named(read_model(file, self._target.batch), self._subject)
             self._estimator = LatencyEstimator(self._subject.graph, layers, table)
         return self._estimator
@@ -124,7 +129,7 @@ class FileLatency:
 
 
 class _FileTimer(EndToEndTimer):
-    """Measures ONNX files, where `EndToEndTimer` exports modules."""
+    """Measures what is made of ONNX files, where `EndToEndTimer` exports modules."""
 
     def __init__(self, subject: FileSubject, target: BenchTarget) -> None:
         super().__init__(subject.network, (), target)
@@ -134,7 +139,7 @@ class _FileTimer(EndToEndTimer):
     def baseline_file(self) -> Path:
         """The original, with its layers named so that its table knows them."""
         path = self.path("baseline")
-        return path if path.exists() else self._put("baseline", named_layers(self._subject))
+        return path if path.exists() else self.written("baseline", named_layers(self._subject))
 
     def measure(self, graph: Graph, plan: Plan, look: Look | None = None) -> Measured:  # noqa: ARG002
         """Cut the file by a plan, and time both files in turn.
@@ -147,14 +152,40 @@ class _FileTimer(EndToEndTimer):
         return self.times(self._subject.cut(plan).file, look).measured  # type: ignore[arg-type]
 
     def written(self, name: str, model: Any) -> Path:
-        """Write a file with the sizes on which it is measured."""
-        return self._put(name, model)
+        """Write a file with the sizes on which it is measured, in the format that the runtime loads."""
+        where, path = self.bench_target, self.path(name)
+        fixed = _fixed(model, self._subject, where.batch)
+        is_onnx = where.backend.name == Onnx.name
+        if not is_onnx:
+            _rename_input(fixed)
+        path.with_name(Onnx().file_name(name)).write_bytes(fixed.model.SerializeToString())
+        return path if is_onnx else write_others(where.backend, self._job(name, fixed))
 
-    def _put(self, name: str, file: OnnxFile) -> Path:
-        path = self.path(name)
-        model = _fixed(file, self._subject, self.bench_target.batch).model
-        path.write_bytes(model.SerializeToString())
-        return path
+    def _job(self, name: str, file: OnnxFile) -> Job:
+        """Return a file as backends take a model: as a network where they do not read the ONNX file.
+
+        Raises:
+            ExportError: it takes several inputs.
+        """
+        example, where = self._subject.example, self.bench_target
+        if len(example) != 1:
+            raise ExportError(
+                f"{file.name} takes {len(example)} inputs, and {where.backend.title} files are made of networks with "
+                "one: prune it for ONNX Runtime in fp32"
+            )
+        reads_onnx = Onnx.name in where.backend.needs.get(where.backend.numbers, ())
+        network: nn.Module = nn.Identity() if reads_onnx else network_of(file, example[0][:1])
+        return job_of(network, name, tuple(example[0].shape[1:]), self.path(name).parent, where.batch)
+
+
+def _rename_input(file: OnnxFile) -> None:
+    """Call a file's first input what backends call it: int8 is calibrated by that name."""
+    value = file.inputs[0]
+    before, value.name = value.name, INPUT
+    for node in file.model.graph.node:
+        for place, name in enumerate(node.input):
+            if name == before:
+                node.input[place] = INPUT
 
 
 def _fixed(file: OnnxFile, subject: FileSubject, batch: int) -> OnnxFile:

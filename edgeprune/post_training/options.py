@@ -60,6 +60,8 @@ class PruneOptions:
     target_device: str | None = like(DeviceOptions, "target_device", None)
     host: dict[str, Any] | None = like(DeviceOptions, "host", None)
     assume_device: bool = like(DeviceOptions, "assume_device", False)
+    target_runtime: str | None = like(DeviceOptions, "target_runtime", None)
+    target_precision: str | None = like(DeviceOptions, "target_precision", None)
     target_batch: int | None = like(
         DeviceOptions, "target_batch", None, help="Budget for this many inputs per inference on the device."
     )

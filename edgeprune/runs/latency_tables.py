@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from edgeprune_target.scratch import scratch_folder
-
-from edgeprune.backends.onnx_export import export_model
 from edgeprune.bench.files import exported_files
 from edgeprune.bench.hosts import Host
 from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.errors import LatencyError
 from edgeprune.latency.bench_target import LUTS, BenchTarget
 from edgeprune.latency.build import build_table
+from edgeprune.latency.end_to_end import EndToEndTimer
 from edgeprune.latency.table import Table
 from edgeprune.latency.utilization import utilization_of
 from edgeprune.processes.progress import ProgressCallback, no_progress
@@ -26,6 +24,7 @@ def build_latency_table(
     classes: int | None = None,
     device: str | None = None,
     host: Host | None = None,
+    runtime: str | None = None,
     precision: str | None = None,
     batch: int = BenchOptions.batch,
     threads: int | None = None,
@@ -41,7 +40,8 @@ def build_latency_table(
         classes: number of logits; None for the model's default.
         device: name of a device profile; None for this machine.
         host: where to measure; None for this machine.
-        precision: of the engine or runtime; None for the device's default.
+        runtime: of the runner; None for the first of the device's that it has.
+        precision: of the numbers; None for the runtime's usual one.
         batch: images per inference.
         threads: of the runtime; None for the device's default.
         out: file of the table, which is extended if it exists; by default under luts/.
@@ -63,13 +63,13 @@ def build_latency_table(
             Table.load(Path(out))  # raises if the table cannot be extended
     module, size = named_model(model, shape, classes)
     site = BenchTarget.reach(
-        device, host, precision=precision, batch=batch, threads=threads, assume_device=assume_device
-    )
+        device, host, runtime=runtime, precision=precision, batch=batch, threads=threads,
+        assume_device=assume_device,
+    )  # fmt: skip
     place = Path(out) if out else site.lut
     check_writable(place)
-    with scratch_folder() as folder:
-        file = export_model(module, size, Path(folder) / "baseline.onnx").path
-        build_table(file, site, place, progress=progress)
+    timer = EndToEndTimer(module, size, site)
+    build_table(timer.onnx_file, site, place, measured_file=lambda: timer.baseline_file, progress=progress)
     return show(str(place))
 
 

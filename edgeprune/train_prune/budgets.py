@@ -65,6 +65,6 @@ def bench_target_of(options: TrainPruneOptions) -> BenchTarget:
         host = Host(**{**options.host, "ssh_options": tuple(options.host["ssh_options"])})
     batch = options.target_batch or 1
     return BenchTarget.reach(
-        options.target_device, host, batch=batch, threads=options.target_threads,
-        assume_device=options.assume_device,
+        options.target_device, host, runtime=options.target_runtime, precision=options.target_precision,
+        batch=batch, threads=options.target_threads, assume_device=options.assume_device,
     )  # fmt: skip

@@ -136,6 +136,8 @@ class TargetOptions:
         DeviceOptions, "host", None, help="Reach the device this way; the fields of a Host."
     )
     assume_device: bool = like(DeviceOptions, "assume_device", False)
+    target_runtime: str | None = like(DeviceOptions, "target_runtime", None)
+    target_precision: str | None = like(DeviceOptions, "target_precision", None)
     target_batch: int | None = like(DeviceOptions, "target_batch", None)
     target_threads: int | None = like(DeviceOptions, "target_threads", None)
     lut: str | None = like(DeviceOptions, "lut", None)

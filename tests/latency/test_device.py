@@ -235,16 +235,23 @@ def test_scores_below_zero_and_beyond_all_measure(make: Make, graph: Graph) -> N
 
 
 @pytest.mark.parametrize(
-    ("precision", "message"),
+    ("version", "precision", "message"),
     [
-        ("int8", "int8 needs scales"),
-        ("fp16", "computes in fp32: leave --precision out"),
-        ("fp61", "did you mean"),
+        ("10.3", "int8", "tensorrt finds the scales of int8 on images"),
+        ("11.0", "fp16", "takes the precision from the ONNX file, and layers are timed from fp32"),
     ],
 )
-def test_precisions_that_cannot_be_timed(board: Board, precision: str, message: str) -> None:
+def test_precisions_that_cannot_be_timed(
+    board: Board, monkeypatch: pytest.MonkeyPatch, version: str, precision: str, message: str
+) -> None:
+    probe = board.call
+
+    def call(verb: str, *more: Any) -> Any:
+        return {**probe(verb, *more), "runtimes": {"tensorrt": version}}
+
+    monkeypatch.setattr(board, "call", call)
     with pytest.raises(LatencyError, match=message):
-        BenchTarget.reach(precision=precision)
+        BenchTarget.reach(runtime="tensorrt", precision=precision)
 
 
 def test_the_table_is_kept_under_luts_and_used_again(make: Make, board: Board) -> None:

@@ -23,7 +23,7 @@ def whole_of(
 ) -> tuple[EndToEndTimer, list[PairedTimes]]:
     """One whose measurements are told beforehand, and those that were not asked for yet."""
     left = list(answers)
-    monkeypatch.setattr("edgeprune.latency.end_to_end.export_model", lambda *_, **__: None)
+    monkeypatch.setattr("edgeprune.latency.model_files.export_model", lambda *_, **__: None)
     monkeypatch.setattr(EndToEndTimer, "_times", lambda self, *_: [left.pop(0)])
     site = BenchTarget(None, load_device("cpu"), 1, 1, {})  # type: ignore[arg-type]  # nothing is measured
     return EndToEndTimer(nn.Identity(), (3, 8, 8), site), left
@@ -83,7 +83,7 @@ def test_the_surer_of_medians_and_fast_samples_counts(
         )
 
     monkeypatch.setattr("edgeprune.latency.end_to_end.bench_models", bench)
-    monkeypatch.setattr("edgeprune.latency.end_to_end.export_model", lambda *_, **__: None)
+    monkeypatch.setattr("edgeprune.latency.model_files.export_model", lambda *_, **__: None)
     site = BenchTarget(None, load_device("cpu"), 1, 1, {})  # type: ignore[arg-type]
     result = EndToEndTimer(nn.Identity(), (3, 8, 8), site).times(nn.Identity())
     assert result.percentile == percentile and result.baseline_ms == (10.0 if percentile == 50 else 9.9)
@@ -146,7 +146,7 @@ def test_where_exports_take_long_a_glance_is_at_files_written_in_haste(
         pairs.append((rest[-1].stem, pruned.stem))  # type: ignore[attr-defined]
         return [QUIET]
 
-    monkeypatch.setattr("edgeprune.latency.end_to_end.export_model", lambda *_, **__: None)
+    monkeypatch.setattr("edgeprune.latency.model_files.export_model", lambda *_, **__: None)
     monkeypatch.setattr(EndToEndTimer, "_times", times)
     site = BenchTarget(None, load_device("cpu"), 2, 1, {})  # type: ignore[arg-type]
     timer = EndToEndTimer(network(), (3, 8, 8), site)

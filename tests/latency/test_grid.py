@@ -4,32 +4,42 @@ import math
 
 import pytest
 
-from edgeprune.latency.grid import Line, find_misalignment_penalty, find_step, first_grid, probe_widths
+from edgeprune.latency.grid import (
+    COARSE,
+    FINE,
+    Line,
+    Sampling,
+    find_misalignment_penalty,
+    find_step,
+    first_grid,
+)
 
 
 def stairs(step: int, slope: float = 1.0, base: float = 1.0):
     return lambda w: base + slope * math.ceil(w / step) * step
 
 
+@pytest.mark.parametrize("sampling", [FINE, COARSE], ids=["fine", "coarse"])
 @pytest.mark.parametrize("step", [4, 8, 16, 32])
-def test_the_step_of_a_staircase(step: int) -> None:
-    times = {w: stairs(step)(w) for w in probe_widths()}
+def test_the_step_of_a_staircase(step: int, sampling: Sampling) -> None:
+    times = {w: stairs(step)(w) for w in sampling.probes}
     assert find_step(times) == step
     assert find_misalignment_penalty(times, step) == pytest.approx(1.0)
 
 
 def test_widths_between_steps_may_cost_more_than_the_next_one() -> None:
-    times = {w: stairs(16)(w) * (1 if w % 16 == 0 else 1.7) for w in probe_widths()}
+    times = {w: stairs(16)(w) * (1 if w % 16 == 0 else 1.7) for w in FINE.probes}
     assert find_step(times) == 16
     assert find_misalignment_penalty(times, 16) == pytest.approx(1.7)
 
 
-def test_a_straight_line_has_no_step() -> None:
-    assert find_step({w: float(w) for w in probe_widths()}) == 1
+@pytest.mark.parametrize("sampling", [FINE, COARSE], ids=["fine", "coarse"])
+def test_a_straight_line_has_no_step(sampling: Sampling) -> None:
+    assert find_step({w: float(w) for w in sampling.probes}) == 1
 
 
 def test_noise_within_the_tolerance_hides_no_step() -> None:
-    times = {w: stairs(16)(w) * (1 + 0.02 * (-1) ** w) for w in probe_widths()}
+    times = {w: stairs(16)(w) * (1 + 0.02 * (-1) ** w) for w in FINE.probes}
     assert find_step(times) == 16
 
 
