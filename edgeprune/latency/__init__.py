@@ -2,7 +2,10 @@
 
 shapes.py        a layer apart from its channels; the layers of an ONNX file
 layer_models.py  an ONNX file of one layer at many widths
-profiling.py     their times, through the target-side runner
+profiling.py     their times by the runtime's own profile, through the target-side runner
+layer_networks.py   a network of one layer, and of what lies around it
+file_profiling.py   their times on runtimes that time complete files alone
+model_files.py   a model in the format that a runtime loads
 grid.py          which widths to time
 table.py         times on one device, under one set of conditions
 bench_target.py  the device that was reached, and those conditions

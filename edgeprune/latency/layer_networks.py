@@ -15,6 +15,7 @@ from edgeprune.latency.layer_models import FEED, Point
 from edgeprune.latency.shapes import DEPTHWISE, LINEAR, Shape
 
 CONVOLUTIONS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+POOLINGS = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
 ENOUGH_MACS = 4e6  # of the layers in a network: the time of fewer is lost in that of what lies around them
 MOST_COPIES = 8
 
@@ -136,7 +137,7 @@ def copies_of(shape: Shape, point: Point) -> int:
 
 def pooled(value: Tensor) -> Tensor:
     """Return the means of maps; a vector as it is."""
-    return value.mean(tuple(range(2, value.dim()))) if value.dim() > 2 else value
+    return POOLINGS[value.dim() - 3](value, 1).flatten(1) if value.dim() > 2 else value
 
 
 def _layer(shape: Shape, point: Point) -> nn.Module:

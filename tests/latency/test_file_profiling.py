@@ -214,4 +214,6 @@ def test_layers_are_timed_on_every_runtime_that_is_here(runtime: str, precision:
     profiler = FileProfiler(BenchTarget.reach(runtime=runtime, precision=precision, threads=1), tmp_path)
     added = Shape("conv", (16, 16), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), ("Add", "Relu"))
     assert min(profiler.times(added, [(16, 16), (48, 64)]).values()) >= LEAST_MS
+    raw = Shape("conv", (16, 16), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), ("Relu",), raw=True)
+    assert min(profiler.times(raw, [(3, 16)]).values()) >= LEAST_MS
     assert min(profiler.times(Shape("linear"), [(64, 10)]).values()) >= LEAST_MS

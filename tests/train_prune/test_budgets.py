@@ -196,7 +196,7 @@ def test_lut_build_says_what_cannot_be_before_it_begins(
 ) -> None:
     Path("file").write_text("")
     Path("broken.json").write_text('{"schema": 2}')
-    monkeypatch.setattr("edgeprune.runs.latency_tables.export_model", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("edgeprune.runs.latency_tables.EndToEndTimer", lambda *_: pytest.fail("it began"))
     code, _, error = cli("lut", "build", "--model", "resnet20", *words)
     assert code == 1 and message in error and error.count("\n") == 1
     assert board.timed == []

@@ -85,7 +85,9 @@ class NcnnRuntime(Runtime):
 
         extractor = self.net.create_extractor()
         extractor.set_light_mode(len(names) == 1)  # else values are dropped once they were read
-        extractor.input("in0", self.ncnn.Mat(image))
+        # A copy, since a layer that computes in place, as a normalisation at the beginning, would write into the
+        # caller's memory; ncnn 1.0.20261020 crashes there.
+        extractor.input("in0", self.ncnn.Mat(image).clone())
         values = {}
         for name in names:
             code, value = extractor.extract(name)
