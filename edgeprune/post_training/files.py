@@ -248,7 +248,7 @@ class _Pruning:
         """
         cut = self._cut_record()
         steps, learned = [*cut.held_out], None
-        if self.options.distill_epochs:
+        if self.options.distills:
             learned, step = self._learn()
             steps.append(step)
         subject, limit, notes = self.subject, self.options.max_change, cut.notes
@@ -337,20 +337,22 @@ class _Pruning:
         held_out = inputs.order[self.steps.held_out_from : len(inputs)]
         learned_from = np.setdiff1d(inputs.order[: options.distill_limit], held_out, assume_unique=True)
         data = Unlabelled(inputs.source, learned_from, options.changes(inputs.source.images))
+        training = options.training(self._batch_size(len(learned_from)))
+        epochs = options.epochs(data.steps(training.batch_size))
         with stop_on_interrupt() as stop:
             learned = distill(
                 student,
                 subject.network,
                 data,
                 self.steps.calibration,
-                options.training(self._batch_size(len(learned_from))),
-                epochs=options.distill_epochs,
+                training,
+                epochs=epochs,
                 run=None if self._run is None else self._run.training,
                 progress=self._progress,
                 stop=stop,
             )
         after = self.steps.of(student)
-        step = held_out_record(f"distilled ({options.distill_epochs} epochs)", after)
+        step = held_out_record(f"distilled ({epochs} epochs)", after)
         if after.relative_error > before.relative_error:
             return structs.replace(learned, kept=False), step
         graph = build_graph(student, subject.example)

@@ -71,7 +71,7 @@ def open_source(place: str, specs: Sequence[InputSpec], options: PruneOptions) -
     if path.suffix in (".npy", ".npz"):
         return Arrays(arrays_of(path, specs), specs, place, f"arrays of {path}")
     if ":" in place and not path.exists():
-        most = max(options.limit, options.distill_limit if options.distill_epochs else 0)
+        most = max(options.limit, options.distill_limit if options.distills else 0)
         return Arrays(made_by(place, specs, most), specs, place, f"inputs of {place}")
     raise DataError(
         f"{place} is not a folder of images, an .npy or .npz file, or package.module:factory"

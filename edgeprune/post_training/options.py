@@ -24,6 +24,13 @@ LAYOUTS = ("nchw", "nhwc")
 COLORS = ("rgb", "bgr", "gray")
 FITS = ("sequential", "kernel", "none")
 AUGMENTS = ("none", "shift", "flip")
+# What is done in seconds, in minutes and in hours, unless another option says otherwise.
+EFFORTS: dict[str, dict[str, Any]] = {
+    "seconds": {"criterion": "l2", "refit": "kernel", "sensitivity": False},
+    "minutes": {"criterion": "thinet", "refit": "sequential", "sensitivity": True},
+    "hours": {"criterion": "thinet", "refit": "sequential", "sensitivity": True},
+}
+LONG_EPOCHS, LONG_STEPS = 10, 4000  # of learning, at least, where hours may pass
 _NUMBER = re.compile(r"\s*([-+.0-9eE]+)\s*(?:/\s*([-+.0-9eE]+)\s*)?")
 
 
@@ -116,18 +123,42 @@ class PruneOptions:
         Choice(AUGMENTS),
         unset="shift for a folder of images, else none",
     )
-    criterion: str = option("thinet", "Order the channels of a layer by this criterion.", "method", main=True)
-    refit: str = option("sequential", "Fit the layers that lose inputs: {choices}.", "method", Choice(FITS))
-    sensitivity: bool = option(
-        True, "Choose each layer's width by the effect on the outputs, not by the criterion.", "method"
+    effort: str = option(
+        "minutes",
+        "Take {choices}: weights alone and one fit; the effect of each layer on the outputs and fits in sequence; "
+        "learning from the original beside.",
+        "method",
+        Choice(tuple(EFFORTS)),
+        main=True,
+        metavar="TIME",
     )
-    distill_epochs: int = option(
-        0,
+    criterion: str | None = option(
+        None,
+        "Order the channels of a layer by this criterion.",
+        "method",
+        unset="thinet; l2 for effort=seconds",
+    )
+    refit: str | None = option(
+        None,
+        "Fit the layers that lose inputs: {choices}.",
+        "method",
+        Choice(FITS),
+        unset="sequential; kernel for effort=seconds",
+    )
+    sensitivity: bool | None = option(
+        None,
+        "Choose each layer's width by the effect on the outputs, not by the criterion.",
+        "method",
+        unset="yes; no for effort=seconds",
+    )
+    distill_epochs: int | None = option(
+        None,
         "Then let the pruned network learn the original's outputs on the inputs, for this many epochs.",
         "training",
         Count(0, 100_000),
         main=True,
         metavar="N",
+        unset=f"0; for effort=hours {LONG_EPOCHS}, or as many as make {LONG_STEPS} steps",
     )
     distill_limit: int = option(1_000_000, "Learn from at most this many inputs.", "training", IMAGES)
     distill_lr: float = option(
@@ -148,8 +179,13 @@ class PruneOptions:
 
     def __post_init__(self) -> None:
         check_fields(self, TargetError)
-        if self.curve and (self.target, self.max_change, self.distill_epochs) != (None, None, 0):
-            raise TargetError("`curve` prunes nothing: leave `target`, `max_change` and `distill_epochs` out")
+        for name, value in EFFORTS[self.effort].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        if self.curve and (self.target is not None or self.max_change is not None or self.distills):
+            raise TargetError(
+                "`curve` prunes nothing: leave `target`, `max_change`, `distill_epochs` and `effort=hours` out"
+            )
         if self.target is None and self.max_change is None and not self.curve:
             raise TargetError("say how far to prune: `target=flops=0.5`, or `max_change=0.02`")
         if self.target is None and self.on_device and not self.curve:
@@ -166,6 +202,21 @@ class PruneOptions:
 
         named = self.target_device is not None or self.host is not None
         return named or (self.target is not None and need_device(parse_targets(self.target)))
+
+    @property
+    def distills(self) -> bool:
+        """Whether the pruned network learns the original's outputs."""
+        return self.effort == "hours" if self.distill_epochs is None else self.distill_epochs > 0
+
+    def epochs(self, steps: int) -> int:
+        """Return how many epochs it learns.
+
+        Args:
+            steps: of an epoch.
+        """
+        if self.distill_epochs is None:
+            return max(LONG_EPOCHS, -(-LONG_STEPS // max(1, steps))) if self.distills else 0
+        return self.distill_epochs
 
     def changes(self, images: bool) -> str:
         """Return how inputs are changed while the network learns; see `edgeprune.post_training.changes`.

@@ -54,10 +54,12 @@ class PostTraining:
     ) -> None:
         self.graph, self.inputs, self.options, self._device = graph, inputs, options, device
         self._batch, self._unit, self._progress = batch or BATCH, batch or 1, progress
-        self.fit = "none" if inputs is None else options.refit
+        self.fit = "none" if inputs is None or options.refit is None else options.refit
         if self.fit == "sequential" and not joins:
             self.fit = "kernel"
         self.times: dict[str, Any] | None = None  # of the plans that were measured
+        assert options.criterion is not None  # the effort fills it in
+        self._criterion = options.criterion
         self._split()
         self._scores: NDArray[np.float64] | None = None
         self.fits = Fits(graph, inputs, self.calibration, options, progress)
@@ -92,7 +94,7 @@ class PostTraining:
         return self._scores
 
     def _computed_scores(self) -> NDArray[np.float64]:
-        name = self.options.criterion
+        name = self._criterion
         if self.inputs is None:
             return score(self.graph, "l1" if needs_batches(name) else name)
         self._progress(0, 1, f"scores by {name}")
@@ -112,15 +114,16 @@ class PostTraining:
             TargetError: the target cannot be reached, nothing can be pruned, or something needs inputs.
         """
         self._check_prunable()
-        if self.inputs is None and self.options.distill_epochs:
-            raise TargetError("`distill_epochs` learns from inputs: give some with `images`")
+        if self.inputs is None and self.options.distills:
+            name = "effort=hours" if self.options.distill_epochs is None else "distill_epochs"
+            raise TargetError(f"`{name}` learns from inputs: give some with `images`")
         if self.inputs is None and self.options.curve:
             raise TargetError("`curve` compares outputs on held-out inputs: give some with `images`")
         if self.inputs is None and self.options.max_change is not None:
             raise TargetError("`max_change` compares outputs on held-out inputs: give some with `images`")
-        if needs_loss(self.options.criterion):
+        if needs_loss(self._criterion):
             raise TargetError(
-                f"`criterion={self.options.criterion}` needs labels: choose one that does without, such as thinet or l1"
+                f"`criterion={self._criterion}` needs labels: choose one that does without, such as thinet or l1"
             )
         if self.options.target is not None and (self._device or not self.options.on_device):
             invented = np.arange(self.graph.classes, dtype=float)
