@@ -1,6 +1,7 @@
 """Build the latency table of a model's layers on a device; resumable, and shared by models."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,13 @@ from edgeprune.bench.options import check_writable
 from edgeprune.files.locks import held_file
 from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.file_profiling import FileProfiler
-from edgeprune.latency.grid import (
-    ODD_WIDTH,
-    WINDOW,
-    Line,
-    find_misalignment_penalty,
-    find_step,
-    first_grid,
-)
-from edgeprune.latency.layer_models import Point
 from edgeprune.latency.profiling import LayerProfiler, ModelFiles, Profiler
-from edgeprune.latency.shapes import DEPTHWISE, Model, ModelLayer, Shape, read_model
-from edgeprune.latency.table import ASSUMED_ON, AXES, Entry, Table
+from edgeprune.latency.sampling import Questions, probe, sample
+from edgeprune.latency.shapes import Model, ModelLayer, Shape, read_model
+from edgeprune.latency.table import ASSUMED_ON, Entry, Table
 from edgeprune.processes.progress import ProgressCallback, no_progress
 
-ODD = 0.6  # of the full width: where a width between two steps is timed
+TOGETHER = 12  # shapes that are timed in the same files: a build that is stopped loses no more
 
 
 def build_table(
@@ -126,29 +119,84 @@ def widest(layers: Sequence[ModelLayer]) -> dict[Shape, tuple[int, int]]:
 def fill(
     table: Table, model: Model, profiler: Profiler, save: Callable[[], None], progress: ProgressCallback
 ) -> None:
-    """Time every shape that the table does not cover yet.
+    """Time every shape that the table does not cover yet, some together.
 
     Args:
         table: filled in.
         model: the layers of an ONNX file.
         profiler: times layers.
-        save: called after each shape.
+        save: called after each few shapes.
         progress: called with ``(done, total, text)``.
     """
     widest_of = widest(model.layers)
-    for number, (shape, (inputs, outputs)) in enumerate(widest_of.items()):
-        entry = table.entry(shape)
-        if covers(entry, inputs, outputs):
-            continue
-        progress(number, len(widest_of), shape.key)
-        sibling = next(
-            (other for other in table.entries.values() if other.ms and _kind(other.shape) == _kind(shape)),
-            None,
-        )
-        sample(entry, inputs, outputs, profiler, sibling)
+    missing = {shape: most for shape, most in widest_of.items() if not covers(table.entry(shape), *most)}
+    shapes, known = list(missing), len(widest_of) - len(missing)
+    for start in range(0, len(shapes), TOGETHER):
+        together = shapes[start : start + TOGETHER]
+        report = _Progress(progress, known + start, len(together), len(widest_of))
+        _find_steps(table, {shape: missing[shape] for shape in together}, profiler, report)
+        entries = {shape: table.entry(shape) for shape in together}
+        asking = {shape: sample(entry, *missing[shape], profiler.sampling) for shape, entry in entries.items()}
+        _answer(asking, profiler, report)
         table.reference_ms = profiler.reference_ms
         save()
     progress(len(widest_of), len(widest_of), "layers timed")
+
+
+@dataclass
+class _Progress:
+    """Reports rounds of questions about some shapes as a part of all shapes."""
+
+    progress: ProgressCallback
+    before: int
+    count: int
+    total: int
+    rounds: int = 0
+
+    def __call__(self, shape: Shape) -> None:
+        """Report another round, in which this shape is the first that is timed."""
+        done = self.before + self.count * self.rounds / (self.rounds + 2)
+        self.progress(done, self.total, shape.key)
+        self.rounds += 1
+
+
+def _find_steps(
+    table: Table,
+    most_channels: Mapping[Shape, tuple[int, int]],
+    profiler: Profiler,
+    report: Callable[[Shape], None],
+) -> None:
+    """Let entries know their steps: of the same operation and kernel they are the same, whatever the maps' size.
+
+    They are the runtime's way of blocking channels.
+    """
+    first_of: dict[tuple[Any, ...], Entry] = {
+        _kind(entry.shape): entry for entry in reversed(table.entries.values()) if entry.ms
+    }
+    new: dict[Shape, Questions] = {}
+    for shape, (inputs, _) in most_channels.items():
+        if _kind(shape) not in first_of:
+            first_of[_kind(shape)] = table.entry(shape)
+            new[shape] = probe(table.entry(shape), inputs, profiler.sampling)
+    _answer(new, profiler, report)
+    for shape in most_channels:
+        entry, first = table.entry(shape), first_of[_kind(shape)]
+        entry.steps, entry.misalignment_penalty = dict(first.steps), dict(first.misalignment_penalty)
+
+
+def _answer(
+    questions: Mapping[Shape, Questions], profiler: Profiler, report: Callable[[Shape], None]
+) -> None:
+    """Time what some entries ask for, until they know enough."""
+    left, requests = dict(questions), {shape: next(asking) for shape, asking in questions.items()}
+    while left:
+        report(next(iter(left)))
+        times = profiler.times(requests)
+        for shape in [*left]:
+            try:
+                requests[shape] = left[shape].send(times[shape])
+            except StopIteration:
+                del left[shape], requests[shape]
 
 
 def _kind(shape: Shape) -> tuple[Any, ...]:
@@ -165,116 +213,3 @@ def covers(entry: Entry, inputs: int, outputs: int) -> bool:
         outputs: channels.
     """
     return any(a >= inputs for a, _ in entry.ms) and any(b >= outputs for _, b in entry.ms)
-
-
-def sample(entry: Entry, inputs: int, outputs: int, profiler: Profiler, sibling: Entry | None = None) -> None:
-    """Fill an entry: find the steps of either axis, then time a grid that is finest where times bend.
-
-    Args:
-        entry: of the shape.
-        inputs: the largest number of input channels.
-        outputs: the largest number of output channels.
-        profiler: times layers.
-        sibling: an entry of the same operation and kernel, whose steps are reused: they are the runtime's way
-            of blocking channels, whatever the size of the maps.
-    """
-    if sibling is not None:
-        entry.steps, entry.misalignment_penalty = dict(sibling.steps), dict(sibling.misalignment_penalty)
-    else:
-        _probe(entry, inputs, profiler)
-    step = max(entry.steps.values())  # a layer's inputs have the step of the layer that writes them
-    lines = []
-    for _, full in _axes(entry, inputs, outputs):
-        coarse = step * max(1, round(full / profiler.sampling.finest / step))
-        lines.append(Line(first_grid(full, coarse), coarse))
-    measured: dict[Point, float] = {}
-    most = (inputs, outputs)
-    for _ in range(profiler.sampling.refinements):
-        points = {_at(entry.shape, axis, w, most) for axis, line in enumerate(lines) for w in line.pending()}
-        points -= measured.keys()
-        if points:
-            measured.update(profiler.times(entry.shape, sorted(points)))
-        for axis, line in enumerate(lines):
-            line.take({w: measured[_at(entry.shape, axis, w, most)] for w in line.pending()})
-        if not any(line.pending() for line in lines):
-            break
-    if entry.shape.op != DEPTHWISE:
-        ins = [inputs] if entry.shape.raw else sorted(lines[0].times)
-        outs = sorted(lines[-1].times)
-        missing = {(a, b) for a in ins for b in outs} - measured.keys()
-        between = _odd_points(entry, most)
-        times = profiler.times(entry.shape, sorted(missing | set(between)))
-        measured.update({point: times[point] for point in missing})
-        entry.ms.update(measured)
-        for point, where in between.items():
-            rounded_up = [
-                width if width == full else _round_up(width, entry.steps[side])
-                for side, width, full in zip(AXES, point, most, strict=True)
-            ]
-            entry.misalignment_penalty[where] = max(1.0, times[point] / entry.at(*rounded_up))
-    entry.ms.update(measured)
-
-
-def _round_up(width: int, step: int) -> int:
-    """Return the next multiple of a step."""
-    return -(-width // step) * step
-
-
-def _odd_points(entry: Entry, most: tuple[int, int]) -> dict[Point, str]:
-    """Return a width between two steps on either axis and on both: its cost depends on the layer's size."""
-    odd = [
-        _round_up(round(ODD * full), step) - step // 2 + 1 if step > 1 and full > step else None
-        for step, full in zip(entry.steps.values(), most, strict=True)
-    ]
-    a, b = odd
-    places: dict[Point, str] = {}
-    if a is not None and not entry.shape.raw:
-        places[a, most[1]] = "inputs"
-    if b is not None:
-        places[most[0], b] = "outputs"
-    if a is not None and b is not None and not entry.shape.raw:
-        places[a, b] = "both"
-    return places
-
-
-def _axes(entry: Entry, inputs: int, outputs: int) -> list[tuple[str, int]]:
-    """Return the axes that vary: the network's input is fixed, and a depthwise layer has a single width."""
-    single = entry.shape.op == DEPTHWISE or entry.shape.raw
-    return [("outputs", outputs)] if single else [("inputs", inputs), ("outputs", outputs)]
-
-
-def _at(shape: Shape, axis: int, width: int, others: tuple[int, int]) -> Point:
-    """Return the point at a width of one axis."""
-    if shape.op == DEPTHWISE:
-        return width, width
-    return (width, others[1]) if axis == 0 and not shape.raw else (others[0], width)
-
-
-def _probe(entry: Entry, inputs: int, profiler: Profiler) -> None:
-    """Find step and misalignment penalty along each axis, from one file."""
-    wide = (inputs if entry.shape.raw else WINDOW, WINDOW)
-    axes = [axis for axis, _ in _axes(entry, *wide)]
-    lines = [
-        {w: _at(entry.shape, axis, w, wide) for w in profiler.sampling.probes} for axis in range(len(axes))
-    ]
-    odd = ODD_WIDTH
-    points = {point for line in lines for point in line.values()} | (
-        {(odd, odd)} if len(axes) == 2 else set()
-    )
-    measured = profiler.times(entry.shape, sorted(points))
-    for axis, line in zip(axes, lines, strict=True):
-        times = {w: measured[point] for w, point in line.items()}
-        entry.steps[axis] = find_step(times)
-        entry.misalignment_penalty[axis] = find_misalignment_penalty(times, entry.steps[axis])
-    if len(axes) == 2:
-        a, b = (_round_up(odd, entry.steps[axis]) for axis in AXES)
-        top = (min(a, WINDOW), min(b, WINDOW))
-        entry.misalignment_penalty["both"] = max(
-            1.0, measured[odd, odd] / profiler.times(entry.shape, [top])[top]
-        )
-    elif entry.shape.op == DEPTHWISE:
-        entry.steps["inputs"], entry.misalignment_penalty["inputs"] = (
-            entry.steps["outputs"],
-            entry.misalignment_penalty["outputs"],
-        )
-        entry.misalignment_penalty["both"] = entry.misalignment_penalty["outputs"]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 Point = tuple[int, int]
+Layer = tuple[Shape, Point]
 
 FEED = 16  # input channels of every branch; fits the blocks of every runtime
 REFERENCE = Shape("conv", (16, 16), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), ("Relu",))
@@ -21,15 +22,14 @@ REFERENCE_POINT = (64, 64)
 REFERENCE_NAME = "reference"
 
 
-def sample_model(shape: Shape, points: Sequence[Point], batch: int, seed: int = 0) -> bytes:
-    """Return an ONNX file with a branch for each point, its layer named "t0", "t1", ..., and a reference.
+def sample_model(layers: Sequence[Layer], batch: int, seed: int = 0) -> bytes:
+    """Return an ONNX file with a branch for each layer, its layer named "t0", "t1", ..., and a reference.
 
     The last branch, `REFERENCE_NAME`, is in every file and shows how fast the machine was when the file was
     timed.
 
     Args:
-        shape: of the layer.
-        points: (inputs, outputs) of each branch.
+        layers: shape and (inputs, outputs) of each branch.
         batch: images per inference.
         seed: of the weights.
     """
@@ -37,7 +37,7 @@ def sample_model(shape: Shape, points: Sequence[Point], batch: int, seed: int = 
     from onnx import TensorProto, helper
 
     branches = _Branches(np.random.default_rng(seed), batch)
-    for number, point in enumerate(points):
+    for number, (shape, point) in enumerate(layers):
         branches.branch(f"t{number}", shape, point)
     branches.branch(REFERENCE_NAME, REFERENCE, REFERENCE_POINT)
     branches.nodes.append(helper.make_node("Concat", branches.ends, ["out"], name="all", axis=1))

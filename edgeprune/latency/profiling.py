@@ -1,6 +1,6 @@
 """Time layers on the runtime of the deployment, through the target-side runner."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -13,7 +13,7 @@ from edgeprune.bench.words import model_words
 from edgeprune.devices import Device
 from edgeprune.errors import LatencyError
 from edgeprune.latency.grid import FINE, Sampling
-from edgeprune.latency.layer_models import REFERENCE, REFERENCE_NAME, Point, sample_model
+from edgeprune.latency.layer_models import REFERENCE, REFERENCE_NAME, Layer, Point, sample_model
 from edgeprune.latency.shapes import DEPTHWISE, Model, Shape
 from edgeprune.latency.table import Table
 
@@ -44,12 +44,11 @@ class Profiler(Protocol):
     sampling: ClassVar[Sampling]
     reference_ms: float | None
 
-    def times(self, shape: Shape, points: Sequence[Point]) -> dict[Point, float]:
+    def times(self, requests: Mapping[Shape, Sequence[Point]]) -> dict[Shape, dict[Point, float]]:
         """Return each point's time in ms.
 
         Args:
-            shape: of the layer.
-            points: its (inputs, outputs).
+            requests: the (inputs, outputs) of layers, by their shapes.
         """
 
     def others(self, model: Model, table: Table, files: ModelFiles) -> dict[str, float]:
@@ -97,18 +96,20 @@ class LayerProfiler:
             [{**layer, "ms": layer.get("quiet_ms", layer["ms"])} for layer in layers] for layers in passes
         ]
 
-    def times(self, shape: Shape, points: Sequence[Point]) -> dict[Point, float]:
-        """Return each point's time in ms.
+    def times(self, requests: Mapping[Shape, Sequence[Point]]) -> dict[Shape, dict[Point, float]]:
+        """Return each point's time in ms; layers of several shapes share a file.
+
+        Args:
+            requests: the (inputs, outputs) of layers, by their shapes.
 
         Raises:
             LatencyError: the runtime did not report it.
             BenchError: the file could not be run.
         """
-        if shape.op == DEPTHWISE:
-            points = sorted({(max(point), max(point)) for point in points})
-        times_ms: dict[Point, float] = {}
-        for chunk in _chunks(shape, points, self.batch):
-            times_ms.update(zip(chunk, self._file(shape, chunk), strict=True))
+        times_ms: dict[Shape, dict[Point, float]] = {shape: {} for shape in requests}
+        for chunk in _chunks(layers_of(requests), self.batch):
+            for (shape, point), ms in zip(chunk, self._file(chunk), strict=True):
+                times_ms[shape][point] = ms
         return times_ms
 
     def others(self, model: Model, table: Table, files: ModelFiles) -> dict[str, float]:
@@ -137,16 +138,16 @@ class LayerProfiler:
                 channels[other.key] = channels.get(other.key, 0) + other.channels
         return {other.key: ms.get(other.key, 0.0) / channels.get(other.key, 1) for other in model.others}
 
-    def _file(self, shape: Shape, points: Sequence[Point]) -> list[float]:
+    def _file(self, layers: Sequence[Layer]) -> list[float]:
         path = self.folder / f"samples{self.files}.onnx"
         self.files += 1
-        path.write_bytes(sample_model(shape, points, self.batch))
+        path.write_bytes(sample_model(layers, self.batch))
         try:
             parts = merge_passes(self.passes(path), read_graph(path))
         finally:
             path.unlink()
         scale = self._scale(time_of(parts, REFERENCE_NAME, REFERENCE))
-        return [time_of(parts, f"t{number}", shape) * scale for number in range(len(points))]
+        return [time_of(parts, f"t{number}", shape) * scale for number, (shape, _) in enumerate(layers)]
 
     def _scale(self, reference_ms: float) -> float:
         if self.reference_ms is None:
@@ -177,16 +178,30 @@ def time_of(parts: Sequence[TimedLayer], name: str, shape: Shape) -> float:
     return max(sum(min(part.ms) for part in own_parts), LEAST_MS)
 
 
-def _chunks(shape: Shape, points: Sequence[Point], batch: int) -> Iterator[list[Point]]:
-    """Yield points in chunks of bounded work, a file each."""
-    chunk: list[Point] = []
+def layers_of(requests: Mapping[Shape, Sequence[Point]]) -> list[Layer]:
+    """Return layers one by one; a depthwise one has a single width.
+
+    Args:
+        requests: the (inputs, outputs) of layers, by their shapes.
+    """
+    layers: list[Layer] = []
+    for shape, points in requests.items():
+        if shape.op == DEPTHWISE:
+            points = sorted({(max(point), max(point)) for point in points})
+        layers += [(shape, point) for point in points]
+    return layers
+
+
+def _chunks(layers: Sequence[Layer], batch: int) -> Iterator[list[Layer]]:
+    """Yield layers in chunks of bounded work, a file each."""
+    chunk: list[Layer] = []
     work, most = 0.0, MOST_MACS * max(1.0, batch / LARGE_BATCH)
-    for point in points:
+    for shape, point in layers:
         macs = batch * shape.macs(*point)
         if chunk and (len(chunk) == MOST_POINTS or work + macs > most):
             yield chunk
             chunk, work = [], 0.0
-        chunk.append(point)
+        chunk.append((shape, point))
         work += macs
     if chunk:
         yield chunk

@@ -158,7 +158,7 @@ class Table:
         return self.entries.setdefault(shape.key, Entry(shape))
 
     def save(self, path: Path) -> None:
-        """Write the table, aside and renamed."""
+        """Write what was timed, aside and renamed."""
         write_json(
             path,
             {
@@ -166,7 +166,7 @@ class Table:
                 "created": self.created,
                 "conditions": self.conditions,
                 "reference_ms": self.reference_ms,
-                "shapes": {key: entry.to_dict() for key, entry in sorted(self.entries.items())},
+                "shapes": {key: entry.to_dict() for key, entry in sorted(self.entries.items()) if entry.ms},
                 "others_ms_per_channel": dict(sorted(self.others.items())),
             },
         )

@@ -76,7 +76,7 @@ def test_sample_files_run_and_hold_those_layers(shape: Shape) -> None:
     points = (
         [(5, 5), (8, 8)] if shape.op == "depthwise" else [(3, 8), (3, 5)] if shape.raw else [(5, 8), (16, 3)]
     )
-    data = sample_model(shape, points, batch=2)
+    data = sample_model([(shape, point) for point in points], batch=2)
     onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     feed = {i.name: np.ones(i.shape, np.float32) for i in session.get_inputs()}
