@@ -136,7 +136,9 @@ def fill(
         report = _Progress(progress, known + start, len(together), len(widest_of))
         _find_steps(table, {shape: missing[shape] for shape in together}, profiler, report)
         entries = {shape: table.entry(shape) for shape in together}
-        asking = {shape: sample(entry, *missing[shape], profiler.sampling) for shape, entry in entries.items()}
+        asking = {
+            shape: sample(entry, *missing[shape], profiler.sampling) for shape, entry in entries.items()
+        }
         _answer(asking, profiler, report)
         table.reference_ms = profiler.reference_ms
         save()
