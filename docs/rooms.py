@@ -27,7 +27,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("inputs", ["devices", "data", "models"]),
     ("axes", ["tasks"]),
     ("network", ["recording"]),
-    ("network", ["graph"]),
+    ("network", ["graph", "quantization"]),
     ("axes", ["resources", "backends"]),
     ("network", ["rewrite"]),
     ("choosing", ["importance", "budget", "reporting"]),

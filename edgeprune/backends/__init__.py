@@ -7,7 +7,6 @@ rtx_builder.py    TensorRT for RTX, for `tensorrt_rtx`
 runner.py    the base of those whose files the runner's own runtime runs here
 earlier.py    what of an earlier export is kept
 parity.py     whether two files compute the same
-ranges.py     ranges of activations for int8
 record.py     export.json
 export.py     the export of a run
 listing.py    an export as a table, for people

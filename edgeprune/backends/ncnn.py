@@ -20,9 +20,9 @@ from edgeprune.backends.base import Artifact
 from edgeprune.backends.jobs import Job
 from edgeprune.backends.ncnn_files import SCALES, Layer, layers_of, quantised
 from edgeprune.backends.onnx import Onnx
-from edgeprune.backends.ranges import ranges_of
 from edgeprune.backends.runner import RunnerBackend
 from edgeprune.errors import ExportError, one_line
+from edgeprune.quantization.ranges import ranges_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

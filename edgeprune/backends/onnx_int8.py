@@ -1,41 +1,29 @@
 """Write the same ONNX graph with int8 scales, as Q/DQ nodes, which TensorRT reads from version 8 on.
 
-Symmetric (no zero point), weights per output channel, activations per tensor, at the inputs of operators with
-fast int8 kernels, as TensorRT requires (devices.md 5.2). The scales come from real images.
+The scales come from real images; see `edgeprune.quantization`.
 """
 
-from collections.abc import Iterable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeprune.backends.base import INPUT
+from edgeprune.backends.base import Artifact
 from edgeprune.backends.jobs import CALIBRATION_IMAGES, Job, calibration_batches
 from edgeprune.backends.onnx import FromOnnx
 from edgeprune.backends.onnx_export import quiet
-from edgeprune.backends.ranges import LEVELS, ranges_of
-from edgeprune.errors import ExportError, known
+from edgeprune.backends.onnx_running import joined
+from edgeprune.errors import ExportError, known, one_line
+from edgeprune.files.writing import write_bytes
+from edgeprune.quantization.quantizing import LEAST_AGREEMENT, Quantized, Recipe, quantize
+from edgeprune.quantization.ranges import METHODS
+from edgeprune.tasks import Classification, Task
 
-QUANTISED = [
-    "Conv",
-    "ConvTranspose",
-    "Gemm",
-    "MatMul",
-]  # operators whose int8 kernels are worth their Q/DQ nodes
-OPTIONS = {
-    "ActivationSymmetric": True,
-    "WeightSymmetric": True,
-    "AddQDQPairToWeight": True,  # TensorRT 8 reads float weights followed by Q and DQ, not int8 ones
-    "QuantizeBias": False,  # it has no int32 biases
-    "OpTypesToExcludeOutputQuantization": QUANTISED,  # Q/DQ only at inputs: the following operator may be fused
-}
-
-
-METHODS = ("minmax", "percentile", "entropy", "mse")
+HELD_OUT = 256  # training images behind those that ranges are found on, by which layers stay in float
+SHOWN = 5  # names in a line
 
 
 @dataclass(frozen=True)
@@ -44,10 +32,12 @@ class OnnxInt8(FromOnnx):
 
     Attributes:
         calibration_images: training images that ranges are found on.
-        calibrate: how: of all values, of all but a few, where the least information is lost, or the least square error.
+        calibrate: how a range follows from them; see `ranges.METHODS`.
+        keep_float: layers that stay in float32: "auto" for as few as let the file agree with the float32 one, "none",
+            how many of the most sensitive, or their names with commas between.
 
     Raises:
-        ExportError: there is no such way.
+        ExportError: there is no such method.
     """
 
     name = "onnx-int8"
@@ -60,102 +50,112 @@ class OnnxInt8(FromOnnx):
 
     calibration_images: int = CALIBRATION_IMAGES
     calibrate: str = METHODS[0]
+    keep_float: str = Recipe.keep_float
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.calibrate not in METHODS:
-            raise ExportError(f"`calibrate`: {known('way', self.calibrate, list(METHODS))}")
+            raise ExportError(f"`calibrate`: {known('method', self.calibrate, list(METHODS))}")
 
     def convert(self, job: Job, path: Path) -> dict[str, Any]:
-        """Write the file; see `export_quantised`."""
-        images = calibration_batches(job.calibration, self.calibration_images)
-        export_quantised(self.source(job), path, images, method=self.calibrate)
-        return {}
+        """Write the file, and return what is known of its layers."""
+        batches = calibration_batches(job.calibration, self.calibration_images + HELD_OUT)
+        images, held_out = split(batches, self.calibration_images)
+        recipe = Recipe(self.calibrate, self.keep_float)
+        made = export_quantised(self.source(job), path, images, recipe, held_out, job.task)
+        return {
+            "calibration_images": sum(map(len, images)),
+            "held_out_images": sum(map(len, held_out)),
+            "held_out_agreement": made.agreement,
+            "equalized_pairs": made.equalized,
+            "corrected_biases": made.corrected,
+            "layers": [
+                {"layer": layer, "relative_error": error, "in_float": layer in made.in_float}
+                for layer, error in made.errors
+            ],
+        }
+
+    def describe(self, artifact: Artifact) -> list[str]:
+        """Return a line about the layers that stayed in float, and why."""
+        layers: Sequence[Mapping[str, Any]] = artifact.details.get("layers") or ()
+        names = [layer["layer"] for layer in layers if layer["in_float"]]
+        if not artifact.file or not names:
+            return []
+        auto = artifact.options.get("keep_float", "auto") == "auto"
+        why = (
+            f"with fewer it agreed with float32 on less than {100 * LEAST_AGREEMENT:g} % of held-out training images"
+            if auto
+            else "as `keep_float` says"
+        )
+        agreement = artifact.details.get("held_out_agreement")
+        now = "" if agreement is None else f" (now on {100 * agreement:.1f} %)"
+        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        return [f"{artifact.file}: {len(names)} of {len(layers)} layers stay in float32, {why}{now}: {shown}"]
+
+
+def split(batches: Sequence[np.ndarray], count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return batches of the first ``count`` images, and of the rest.
+
+    Args:
+        batches: of images, in order.
+        count: of the first part.
+    """
+    first, rest = [], []
+    for batch in batches:
+        first.append(batch[:count])
+        rest.append(batch[count:])
+        count = max(0, count - len(batch))
+    return [batch for batch in first if len(batch)], [batch for batch in rest if len(batch)]
 
 
 def export_quantised(
-    source: Path, path: Path, images: Iterable[np.ndarray], *, method: str = METHODS[0]
-) -> None:
+    source: Path,
+    path: Path,
+    images: Sequence[np.ndarray],
+    recipe: Recipe | None = None,
+    held_out: Sequence[np.ndarray] = (),
+    task: Task | None = None,
+) -> Quantized:
     """Write ``source`` (float32 ONNX) with Q/DQ nodes to ``path``; input and output stay float32.
 
     Args:
         source: as ``export_model`` writes it.
         path: of the result.
         images: float32 batches (n, C, H, W), normalised, to find the range of every tensor on.
-        method: of `METHODS`: how a range follows from a tensor's values.
+        recipe: how; None for the default.
+        held_out: other such batches, to choose layers by that stay in float.
+        task: says when two outputs agree; classification by default.
 
     Raises:
-        ExportError: there are no images, or ONNX Runtime cannot quantise the model.
-    """
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-    batches = list(images)
-    if not batches:
-        raise ExportError("there are no images to calibrate int8 on")
-    by_runtime = {"percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
-    try:
-        with quiet(), redirect_stdout(StringIO()):  # ONNX Runtime prints the tensors it looks at
-            overrides = _least_error(source, batches) if method == "mse" else {}
-            quantize_static(
-                str(source),
-                str(path),
-                _reader(batches),
-                quant_format=QuantFormat.QDQ,
-                calibrate_method=by_runtime.get(method, CalibrationMethod.MinMax),
-                activation_type=QuantType.QInt8,
-                weight_type=QuantType.QInt8,
-                per_channel=True,
-                op_types_to_quantize=QUANTISED,
-                extra_options={**OPTIONS, "TensorQuantOverrides": overrides},
-            )
-    except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
-        path.unlink(missing_ok=True)
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ExportError(f"{source.name} cannot be quantised: {reason}") from error
-
-
-def _least_error(source: Path, batches: list[np.ndarray]) -> dict[str, list[dict[str, np.ndarray]]]:
-    """Return, for the input of each quantised operator, the scale whose int8 has the least mean square error.
-
-    Args:
-        source: of the float32 network.
-        batches: of images.
+        ExportError: there are no images, or ONNX Runtime cannot run the model.
     """
     import onnx
-    from onnxruntime import InferenceSession, SessionOptions
 
-    model = onnx.load(str(source))
-    stored = {tensor.name for tensor in model.graph.initializer}
-    reads = {name for node in model.graph.node if node.op_type in QUANTISED for name in node.input[:2]}
-    names = sorted(reads - stored - {INPUT})
-    made = {value.name for value in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in made)
-    options = SessionOptions()
-    options.log_severity_level = 4
-    session = InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    ranges = ranges_of(
-        {INPUT: batch, **dict(zip(names, session.run(names, {INPUT: batch}) if names else [], strict=True))}
-        for batch in batches
+    if not images:
+        raise ExportError("there are no images to calibrate int8 on")
+    try:
+        with quiet():
+            model = onnx.load(str(source))
+            names = [output.name for output in model.graph.output]
+            agreement = partial(_agreement, task or Classification(), names)
+            made = quantize(model, images, held_out, recipe or Recipe(), agreement)
+    except ExportError:
+        raise
+    except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
+        raise ExportError(
+            f"{source.name} cannot be quantised: {one_line(error) or type(error).__name__}"
+        ) from error
+    write_bytes(path, made.model.SerializeToString(deterministic=True))
+    return made
+
+
+def _agreement(
+    task: Task, names: list[str], expected: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+) -> float:
+    """Return the share of items on which a file's outputs agree with the reference's."""
+    import torch
+
+    first, second = (
+        torch.from_numpy(joined(dict(zip(names, arrays, strict=True)))) for arrays in (expected, outputs)
     )
-    zero = np.array(0, np.int8)
-    return {
-        name: [{"scale": np.array(limit / LEVELS, np.float32), "zero_point": zero}]
-        for name, limit in ranges.items()
-        if limit > 0 and name in reads
-    }
-
-
-def _reader(batches: list[np.ndarray]) -> Any:
-    from onnxruntime.quantization import CalibrationDataReader
-
-    class Reader(CalibrationDataReader):
-        """Reads each batch once."""
-
-        def __init__(self) -> None:
-            self.left = iter(batches)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            batch = next(self.left, None)
-            return None if batch is None else {INPUT: batch}
-
-    return Reader()
+    return task.agreement(first, second)

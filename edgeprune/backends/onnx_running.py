@@ -82,12 +82,18 @@ def run_onnx(path: Path, images: Iterable[Any]) -> Iterator[np.ndarray]:
         every = [output.name for output in session.get_outputs()]
         names = [OUTPUT] if OUTPUT in every else every
         for batch in images:
-            # The outputs of a task that has several lie side by side, as its `outputs_of` joins them.
-            arrays = session.run(names, {INPUT: np.asarray(batch)})
-            yield arrays[0] if len(arrays) == 1 else np.concatenate(arrays, -1)
+            yield joined(dict(zip(names, session.run(names, {INPUT: np.asarray(batch)}), strict=True)))
     except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(f"ONNX Runtime cannot run {path.name}: {reason}") from error
+
+
+def joined(outputs: Outputs) -> np.ndarray:
+    """Return what of a file's outputs is compared: the logits, or several side by side, as a task's `outputs_of`."""
+    if OUTPUT in outputs:
+        return outputs[OUTPUT]
+    arrays = list(outputs.values())
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, -1)
 
 
 def run_named(path: Path, examples: Iterable[tuple[Any, ...]]) -> Iterator[Outputs]:

@@ -111,7 +111,7 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
     if "tensorrt" in kinds or "opset" in values:
         kinds.setdefault("onnx", get("onnx"))  # the source of engines, in the opset that is asked for
     used: set[str] = set()
-    for name in ("calibration_images", "calibrate"):
+    for name in ("calibration_images", "calibrate", "keep_float"):
         if name in values and values.get("precision") != "int8" and "onnx-int8" not in kinds:
             raise click.UsageError(f"--{name.replace('_', '-')} is of int8: give --precision int8 with it")
     if "precision" in values and "onnx" in kinds:  # ONNX has a backend for each
@@ -158,7 +158,13 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
 @grouped(
     "--calibrate",
     metavar="WAY",
-    help="Find the ranges of int8 ONNX by minmax, percentile, entropy or mse  [default: minmax].",
+    help="Find the ranges of int8 ONNX by mse, minmax, percentile or entropy  [default: mse].",
+)
+@grouped(
+    "--keep-float",
+    metavar="LAYERS",
+    help="Leave these layers of int8 ONNX in float32: none, how many of the most sensitive, their names, or auto, as "
+    "few as let it agree with float32  [default: auto].",
 )
 @grouped(
     "--workspace-mb",

@@ -12,8 +12,8 @@ from torch import nn
 from edgeprune.backends.ncnn import strides_as_pooling
 from edgeprune.backends.ncnn_files import INT8_TAG, layers_of, param_text, quantised
 from edgeprune.backends.onnx_export import export_model
-from edgeprune.backends.ranges import Histogram, ranges_of
 from edgeprune.errors import ExportError
+from edgeprune.quantization.ranges import Histogram, ranges_of
 
 PARAM = """7767517
 4 4
@@ -113,12 +113,12 @@ def test_a_range_cuts_what_is_rare() -> None:
     histogram = Histogram.empty()
     for _ in range(10):
         histogram.add(random.normal(size=10_000))
-    plain = histogram.least_error()
+    plain = histogram.range("mse")
     assert 3.0 < plain < 5.5
     histogram.add(np.array([50.0]))
     assert histogram.top >= 50.0 and histogram.counts.sum() == 100_001
     assert (
-        25.0 < histogram.least_error() < 40.0
+        25.0 < histogram.range("mse") < 40.0
     )  # what is lost of the one weighs as much as what the many gain
 
 

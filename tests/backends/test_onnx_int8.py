@@ -11,9 +11,11 @@ from onnx import numpy_helper
 from trt.fixtures import answer, small_cnn
 
 from backends.conftest import StubRun
-from edgeprune.backends.onnx_int8 import METHODS, OnnxInt8, export_quantised
+from edgeprune.backends.base import Artifact
+from edgeprune.backends.onnx_int8 import METHODS, OnnxInt8, export_quantised, split
 from edgeprune.cli import main
 from edgeprune.errors import ExportError
+from edgeprune.quantization.quantizing import Recipe
 
 IMAGES = np.random.default_rng(0).normal(size=(32, 3, 6, 6)).astype(np.float32)
 
@@ -27,7 +29,9 @@ def test_computes_the_same_within_eight_bits(tmp_path: Path) -> None:
 
 def test_is_what_tensorrt_asks_for(tmp_path: Path) -> None:
     """Symmetric; weights by channel, as float with Q and DQ behind; no Q/DQ at outputs; no int32 bias."""
-    export_quantised(small_cnn(tmp_path / "m.onnx"), tmp_path / "q.onnx", [IMAGES])
+    export_quantised(
+        small_cnn(tmp_path / "m.onnx"), tmp_path / "q.onnx", [IMAGES], Recipe("minmax", correct=False)
+    )
     graph = onnx.load(tmp_path / "q.onnx").graph
     values = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     scales = [node for node in graph.node if node.op_type == "QuantizeLinear"]
@@ -67,7 +71,7 @@ def input_scale(path: Path) -> float:
 @pytest.mark.parametrize("method", METHODS)
 def test_ways_to_find_ranges(tmp_path: Path, method: str) -> None:
     source = small_cnn(tmp_path / "m.onnx")
-    export_quantised(source, tmp_path / "q.onnx", [IMAGES], method=method)
+    export_quantised(source, tmp_path / "q.onnx", [IMAGES], Recipe(method))
     expected, got = answer(source, IMAGES), answer(tmp_path / "q.onnx", IMAGES)
     assert 0 < np.abs(got - expected).max() < 0.1 * np.abs(expected).max()
 
@@ -78,31 +82,54 @@ def test_least_error_cuts_what_is_rare(tmp_path: Path) -> None:
     images[0, 0, 0, 0] = 12.0
     source = small_cnn(tmp_path / "m.onnx")
     for method in ("minmax", "mse"):
-        export_quantised(source, tmp_path / f"{method}.onnx", [images], method=method)
+        export_quantised(source, tmp_path / f"{method}.onnx", [images], Recipe(method))
     assert input_scale(tmp_path / "minmax.onnx") == pytest.approx(12.0 / 127, rel=0.01)
     assert input_scale(tmp_path / "mse.onnx") < 0.8 * 12.0 / 127
 
 
 def test_an_unknown_way_names_the_known() -> None:
-    with pytest.raises(ExportError, match="unknown way 'mean'; known: entropy, minmax, mse, percentile"):
+    with pytest.raises(ExportError, match="unknown method 'mean'; known: entropy, minmax, mse, percentile"):
         OnnxInt8(calibrate="mean")
+
+
+def test_images_are_split_by_count() -> None:
+    batches = [np.arange(4), np.arange(4, 8), np.arange(8, 10)]
+    first, rest = split(batches, 5)
+    assert np.concatenate(first).tolist() == [0, 1, 2, 3, 4] and np.concatenate(rest).tolist() == [
+        5,
+        6,
+        7,
+        8,
+        9,
+    ]
+    assert split(batches, 20)[1] == []
 
 
 @pytest.mark.slow
 def test_calibration_by_the_command_line(stub: StubRun) -> None:
     words = ["export", str(stub.path), "--images", "16", "--precision", "int8"]
-    done = CliRunner().invoke(main, [*words, "--calibration-images", "20", "--calibrate", "mse", "--json"])
+    done = CliRunner().invoke(
+        main, [*words, "--calibration-images", "20", "--calibrate", "mse", "--keep-float", "1", "--json"]
+    )
     assert done.exit_code == 0, done.output
     made = [
         artifact for artifact in json.loads(done.stdout)["artifacts"] if artifact["backend"] == "onnx-int8"
     ]
-    assert [item["options"] for item in made] == [{"calibration_images": 20, "calibrate": "mse"}] * 2
+    assert [item["options"] for item in made] == [
+        {"calibration_images": 20, "calibrate": "mse", "keep_float": "1"}
+    ] * 2
+    for item in made:
+        layers = item["details"]["layers"]
+        assert [layer["in_float"] for layer in layers] == [True] + [False] * (len(layers) - 1)
+        assert f"{item['file']}: 1 of {len(layers)} layers stay in float32, as `keep_float` says" in " ".join(
+            OnnxInt8().describe(Artifact(**{**item, "parity": None}))
+        )
 
 
 def test_calibration_of_something_else(tmp_path: Path) -> None:
     for wrong, message in [
         (["--calibrate", "mse"], "--calibrate is of int8: give --precision int8 with it"),
-        (["--precision", "int8", "--calibrate", "mean"], "--calibrate: unknown way 'mean'"),
+        (["--precision", "int8", "--calibrate", "mean"], "--calibrate: unknown method 'mean'"),
         (["--precision", "int8", "--to", "openvino", "--calibrate", "mse"], "--calibrate is not of openvino"),
         (["--precision", "int4"], "unknown precision 'int4'"),
     ]:

@@ -1,0 +1,10 @@
+"""int8 of an ONNX graph after training: ranges, equalisation, bias correction, sensitivity, Q/DQ nodes.
+
+layers.py        the layers that int8 is for, with what they read
+running.py       a graph run by ONNX Runtime: any of its tensors, whole or piece by piece
+ranges.py        the range of each tensor over images
+equalizing.py    ranges of channels made equal, exactly
+qdq.py           Q/DQ nodes written into a graph
+correcting.py    biases that take back the mean error of int8
+sensitivity.py   the error that each layer causes alone, and which layers stay in float
+"""

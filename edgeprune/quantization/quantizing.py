@@ -1,0 +1,182 @@
+"""A float32 ONNX graph made int8: equalised, calibrated, its sensitive layers left in float, its biases corrected."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeprune.errors import ExportError, known
+from edgeprune.quantization.correcting import correct_biases
+from edgeprune.quantization.equalizing import equalize, pairs_of
+from edgeprune.quantization.layers import copied, input_of, layers_of
+from edgeprune.quantization.qdq import scales_of, with_scales
+from edgeprune.quantization.ranges import METHODS, ranges_of
+from edgeprune.quantization.running import largest_of_channels, outputs_of, tensors_of
+from edgeprune.quantization.sensitivity import layer_errors
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+LEAST_AGREEMENT = 0.99  # with the float32 graph on held-out images, below which layers are left in float
+MOST_IN_FLOAT = 0.2  # of the layers, by "auto"
+PIXELS = 64 * 64 * 64  # of the images that sensitivity is measured on: 64 of 64 x 64
+CORRECTED_ON = 256  # images
+
+Batches = Sequence[np.ndarray]
+Agreement = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], float]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a graph is made int8.
+
+    Attributes:
+        method: of `ranges.METHODS`: how a tensor's range follows from its values.
+        keep_float: layers left in float: "auto", "none", a number of them, or names with commas between.
+        equalize: whether ranges of channels are made equal first, in networks with depthwise layers: other networks
+            do not gain by it (results/int8.json).
+        correct: whether biases take back the mean error.
+    """
+
+    method: str = METHODS[0]
+    keep_float: str = "auto"
+    equalize: bool = True
+    correct: bool = True
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A graph with Q/DQ nodes, and what is known of it.
+
+    Attributes:
+        model: with Q/DQ nodes.
+        errors: (layer, relative mean square error of the network with that layer alone in int8), the largest first.
+        in_float: names of the layers left in float.
+        equalized: pairs of convolutions whose channels were scaled.
+        corrected: biases that were corrected.
+        agreement: with the float32 graph on held-out images; None where there were none.
+    """
+
+    model: "ModelProto"
+    errors: tuple[tuple[str, float], ...]
+    in_float: tuple[str, ...]
+    equalized: int
+    corrected: int
+    agreement: float | None
+
+
+class Quantizer:
+    """Makes one graph int8.
+
+    Attributes:
+        model: the graph in float32, equalised if the recipe says so; it computes what the source does.
+        layers: that int8 is for.
+        scales: of all that they read.
+        equalized: pairs of convolutions whose channels were scaled.
+
+    Args:
+        source: in float32; it stays as it is.
+        images: batches to find ranges on, at least one.
+        recipe: how.
+    """
+
+    def __init__(self, source: "ModelProto", images: Batches, recipe: Recipe) -> None:
+        self.model = copied(source)
+        self.images, self.recipe = images, recipe
+        self.layers = layers_of(self.model)
+        depthwise = any(layer.depthwise for layer in self.layers)
+        self.equalized = self._equalize() if recipe.equalize and depthwise else 0
+        self.scales = scales_of(self.model, self.layers, self._ranges())
+
+    def _equalize(self) -> int:
+        pairs = pairs_of(self.model, self.layers)
+        largest = largest_of_channels(self.model, [pair.between for pair in pairs], self.images)
+        return equalize(self.model, pairs, largest)
+
+    def _ranges(self) -> dict[str, float]:
+        """Return the range of each tensor that a layer reads, over all images."""
+        feed = input_of(self.model)
+        names = sorted({name for layer in self.layers for name in layer.activations} - {feed})
+        parts = chain(({feed: batch} for batch in self.images), tensors_of(self.model, names, self.images))
+        return ranges_of(parts, self.recipe.method)
+
+    def errors(self) -> dict[str, float]:
+        """Return the error of each layer alone in int8, by the result of its node, the largest first."""
+        count = max(8, min(64, PIXELS // int(np.prod(self.images[0].shape[2:]))))
+        few = np.concatenate(self.images)[:count]
+        errors = layer_errors(self.model, self.layers, self.scales, [few])
+        return dict(sorted(errors.items(), key=lambda item: -item[1]))
+
+    def with_float(self, in_float: Collection[str]) -> tuple["ModelProto", int]:
+        """Return the graph with Q/DQ nodes, and how many biases were corrected.
+
+        Args:
+            in_float: results of the nodes that stay in float.
+        """
+        layers = [layer for layer in self.layers if layer.output not in in_float]
+        read = {name for layer in layers for name in layer.factors}
+        scales = {name: scale for name, scale in self.scales.items() if name in read}
+        if not self.recipe.correct:
+            return with_scales(self.model, scales, in_float), 0
+        model = copied(self.model)
+        few = np.concatenate(self.images)[:CORRECTED_ON]
+        corrected = correct_biases(model, layers, scales, few, in_float)
+        return with_scales(model, scales, in_float), corrected
+
+
+def quantize(
+    source: "ModelProto", images: Batches, held_out: Batches, recipe: Recipe, agreement: Agreement
+) -> Quantized:
+    """Return a graph with Q/DQ nodes.
+
+    Args:
+        source: in float32.
+        images: batches to find ranges on, at least one.
+        held_out: other batches, by which "auto" chooses layers to stay in float; where there are none, it keeps none.
+        recipe: how.
+        agreement: of the outputs of two graphs for the same images, 0 to 1.
+
+    Raises:
+        ExportError: a layer that is to stay in float does not exist.
+    """
+    quantizer = Quantizer(source, images, recipe)
+    errors = quantizer.errors()
+    names = {layer.output: layer.name for layer in quantizer.layers}
+    expected = outputs_of(source, held_out) if held_out else []
+    for in_float in _choices(recipe.keep_float, errors, names):
+        model, corrected = quantizer.with_float(in_float)
+        agrees = agreement(expected, outputs_of(model, held_out)) if held_out else None
+        if agrees is None or agrees >= LEAST_AGREEMENT:
+            break
+    return Quantized(
+        model=model,
+        errors=tuple((names[output], error) for output, error in errors.items()),
+        in_float=tuple(names[output] for output in errors if output in in_float),
+        equalized=quantizer.equalized,
+        corrected=corrected,
+        agreement=agrees,
+    )
+
+
+def _choices(keep_float: str, errors: Mapping[str, float], names: Mapping[str, str]) -> Iterator[list[str]]:
+    """Yield the layers to leave in float, by the results of their nodes: the first set that is good enough is taken.
+
+    Args:
+        keep_float: as in `Recipe`.
+        errors: of each layer, the largest first.
+        names: of each layer.
+    """
+    ordered = list(errors)
+    if keep_float == "auto":
+        yield from (ordered[:count] for count in range(1 + int(MOST_IN_FLOAT * len(ordered))))
+    elif keep_float == "none" or keep_float.isdigit():
+        yield ordered[: 0 if keep_float == "none" else int(keep_float)]
+    else:
+        by_name = {name: output for output, name in names.items()}
+        chosen = [name.strip() for name in keep_float.split(",")]
+        for name in chosen:
+            if name not in by_name:
+                raise ExportError(f"`keep_float`: {known('layer', name, list(by_name))}")
+        yield [by_name[name] for name in chosen]
