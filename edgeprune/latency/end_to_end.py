@@ -36,7 +36,7 @@ SLOW_EXPORT_S = (
 SURE = (
     0.06  # uncertainty of a speedup, see `EndToEndTimer.doubt`: above it, something disturbed the measurement
 )
-TRIES = 3
+TRIES = 2  # of a plan; one that is measured again is measured once
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class EndToEndTimer:
                 return glance
         look, path = look or Look(), self.written("pruned", pruned)
         candidates: list[PairedTimes] = []
-        for _ in range(self.tries):
+        for _ in range(self.tries if look.glance else 1):
             candidates += self._tried(path, self.seconds, max(ROUNDS, rounds_for(self.seconds)), look)
             best = min(candidates, key=self.doubt)
             if self.doubt(best) <= self.sure or look.is_missed(best) or look.left_s() <= 0:

@@ -26,7 +26,7 @@ def whole_of(
     monkeypatch.setattr("edgeprune.latency.model_files.export_model", lambda *_, **__: None)
     monkeypatch.setattr(EndToEndTimer, "_times", lambda self, *_: [left.pop(0)])
     site = BenchTarget(None, load_device("cpu"), 1, 1, {})  # type: ignore[arg-type]  # nothing is measured
-    return EndToEndTimer(nn.Identity(), (3, 8, 8), site), left
+    return EndToEndTimer(nn.Identity(), (3, 8, 8), site, tries=3), left
 
 
 def test_one_measurement_without_doubt_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +101,11 @@ def test_a_plan_far_from_the_target_is_glanced_at(monkeypatch: pytest.MonkeyPatc
 def test_a_plan_near_the_target_is_measured_after_the_glance(monkeypatch: pytest.MonkeyPatch) -> None:
     timer, left = whole_of(monkeypatch, [UNSTEADY, QUIET])
     assert timer.times(nn.Identity(), NEAR) == QUIET and not left
+
+
+def test_a_plan_that_is_measured_again_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    timer, left = whole_of(monkeypatch, [UNSTEADY, QUIET])
+    assert timer.times(nn.Identity(), Look(glance=False)) == UNSTEADY and left == [QUIET]
 
 
 def test_what_surely_misses_the_target_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
