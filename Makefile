@@ -8,7 +8,7 @@ SEED ?= 0
 # Each process of tests, and each that they start, would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo compare test check format lint types tests test-slow test-trt fuzz networks docs clean
+.PHONY: demo compare test check format lint types tests test-slow test-trt fuzz networks web docs clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -64,6 +64,10 @@ test-trt: $(STAMP)  ## NVIDIA's own parser and builder on every kind of file tha
 	test -d .venv-trt || { $(BIN)/pip install --quiet --no-deps --target .venv-trt.part \
 		tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings && mv .venv-trt.part .venv-trt; }
 	PYTHONPATH=.venv-trt $(BIN)/pytest tests/trt/test_real_library.py -n 2
+
+# ONNX Runtime for browsers: a part of the wheel that the repository does not hold.
+web: $(STAMP)  ## the files that the page of `bench --device browser` needs, by npm
+	$(BIN)/python -m edgeprune.browser.web_files
 
 docs:  ## the site, with links checked, in build/site; in an environment of its own
 	test -x .venv-docs/bin/mkdocs || { $(PYTHON) -m venv .venv-docs && \

@@ -24,7 +24,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("ground", ["options", "processes", "registry"]),
     ("ground", ["files"]),
     ("ground", ["records"]),
-    ("inputs", ["devices", "data", "models"]),
+    ("inputs", ["devices", "data", "models", "browser"]),
     ("axes", ["tasks"]),
     ("network", ["recording"]),
     ("network", ["graph", "quantization"]),

@@ -16,7 +16,7 @@ from edgeprune.registry import ObjectRegistry
 KINDS = ("measured_input", "rail_sum")
 JETSON = "jetson"  # as a name: the Jetson that is detected
 AUTO = "auto"  # as a name: the device that is detected
-X86_NVIDIA, PHONE, CPU = "x86-nvidia", "android-phone", "cpu"
+X86_NVIDIA, PHONE, CPU, BROWSER = "x86-nvidia", "android-phone", "cpu", "browser"
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,17 @@ class Device:
         return (self.soc or "").startswith("tegra")
 
     def running_on(
-        self, versions: Mapping[str, str | None], packages: Mapping[str, str] | None = None
+        self,
+        versions: Mapping[str, str | None],
+        packages: Mapping[str, str] | None = None,
+        reasons: Mapping[str, str] | None = None,
     ) -> "Device":
         """Return this device with the first of its runtimes that is installed.
 
         Args:
             versions: runtime -> its version on the machine, None if it is not installed.
             packages: runtime -> its name for pip, where that is another.
+            reasons: runtime -> why the machine has it not, where it says so.
 
         Raises:
             BenchError: none of them is installed.
@@ -110,6 +114,8 @@ class Device:
             if versions.get(runtime):
                 return replace(self, runtime=runtime, precision=precision)
         names = list(self.runtimes)
+        if reason := (reasons or {}).get(names[-1]):
+            raise BenchError(f"{self.title} has no {names[-1]}: {reason}")
         raise BenchError(
             f"{self.title} has no {' or '.join(names)}: install one there, as in: pip install "
             f"{(packages or {}).get(names[-1], names[-1])}"

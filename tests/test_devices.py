@@ -9,6 +9,7 @@ from edgeprune_target.runtimes import RUNTIMES
 from edgeprune_target.sensors import make_sensor
 from edgeprune_target.totals import parse_total
 
+from edgeprune.bench.browser import PROVIDERS
 from edgeprune.devices import (
     Device,
     Total,
@@ -26,6 +27,7 @@ from edgeprune.errors import BenchError
 
 WANTED = {
     "android-phone",
+    "browser",
     "cpu",
     "jetson-agx-orin",
     "jetson-agx-thor",
@@ -61,7 +63,7 @@ def test_every_profile_names_what_the_runner_has(name: str) -> None:
     device = load_device(name)
     assert device.name == name
     assert device.title
-    assert device.runtimes and set(device.runtimes) <= set(RUNTIMES)
+    assert device.runtimes and set(device.runtimes) <= {*RUNTIMES, *PROVIDERS}
     assert (device.runtime, device.precision) == next(iter(device.runtimes.items()))
     for sensor in device.sensors:
         assert make_sensor(sensor).name == sensor
@@ -91,7 +93,7 @@ def test_the_cpu_is_there() -> None:
 
 
 def test_unknown_device_lists_the_known() -> None:
-    with pytest.raises(BenchError, match="unknown device 'cpuu'.*auto, cpu, jetson,"):
+    with pytest.raises(BenchError, match="unknown device 'cpuu'.*auto, browser, cpu, jetson,"):
         load_device("cpuu")
 
 

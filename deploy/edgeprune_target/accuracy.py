@@ -6,7 +6,7 @@ from typing import Any, Callable
 
 from edgeprune_target.errors import TargetError
 from edgeprune_target.runtimes import make_runtime
-from edgeprune_target.scorers import make_scorer
+from edgeprune_target.scorers import Scorer, make_scorer
 from edgeprune_target.trt.options import EngineOptions
 
 
@@ -40,19 +40,37 @@ def accuracy(
     """
     import numpy
 
-    counts = make_scorer(scorer)
     pictures, truth = numpy.load(images, mmap_mode="r"), numpy.load(labels, mmap_mode="r")
     if len(pictures) != len(truth) or len(truth) == 0:
         raise TargetError(
             f"{images} has {len(pictures)} images and {labels} has {len(truth)} labels: write them again"
         )
-    not_finite = 0
+    counts = make_scorer(scorer)
     with make_runtime(runtime, model, threads, options) as engine:
-        for start in range(0, len(truth), batch):
-            outputs = _outputs(engine, numpy.ascontiguousarray(pictures[start : start + batch]))
-            counts.add(outputs, numpy.asarray(truth[start : start + batch]))
-            not_finite += _not_finite(outputs)
-            emit({"event": "progress", "done": min(start + batch, len(truth)), "total": len(truth)})
+        return score(engine, pictures, truth, counts, batch, emit)
+
+
+def score(
+    engine: Any, pictures: Any, truth: Any, counts: Scorer, batch: int, emit: Callable[[dict], None]
+) -> dict:
+    """Score a loaded model; see `accuracy`.
+
+    Args:
+        engine: has ``inputs``, ``infer`` and ``synchronize``.
+        pictures: N x C x H x W.
+        truth: as many targets.
+        counts: the scorer.
+        batch: images per call.
+        emit: called with the progress.
+    """
+    import numpy
+
+    not_finite = 0
+    for start in range(0, len(truth), batch):
+        outputs = _outputs(engine, numpy.ascontiguousarray(pictures[start : start + batch]))
+        counts.add(outputs, numpy.asarray(truth[start : start + batch]))
+        not_finite += _not_finite(outputs)
+        emit({"event": "progress", "done": min(start + batch, len(truth)), "total": len(truth)})
     return {**counts.totals(), "count": len(truth), "not_finite": not_finite}
 
 

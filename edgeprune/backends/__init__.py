@@ -113,7 +113,7 @@ def for_runtime(runtime: str, precision: str | None = None) -> Backend | None:
     """
     others: list[str] = []
     for backend in map(get, names()):  # other packages' backends come last, and are imported only if needed
-        if backend.runtime != runtime:
+        if runtime not in (backend.runtime, *backend.also_run_by):
             continue
         if precision is None or precision in backend.precisions:
             return backend(precision)
@@ -125,7 +125,8 @@ def for_runtime(runtime: str, precision: str | None = None) -> Backend | None:
 
 def runtimes() -> list[str]:
     """Return the runtimes that run the files of any backend."""
-    return list(dict.fromkeys(get(name).runtime for name in names()))
+    kinds = map(get, names())
+    return list(dict.fromkeys(runtime for kind in kinds for runtime in (kind.runtime, *kind.also_run_by)))
 
 
 def target_packages() -> dict[str, str]:

@@ -50,6 +50,7 @@ class Backend:
         compared_with: the reference, for messages.
         optional: whether a model that it cannot write is skipped instead of an error.
         runtime: of the target-side runner, which runs the files.
+        also_run_by: further runtimes that load the same files.
         target_package: what installs the runtime on a board, for pip; empty where it has the runtime's name.
         runtime_file: a Python file with that runtime, sent along with the files; None for the runner's own.
         builds_on_target: whether the runtime builds an engine from the file, in a precision that it is given.
@@ -70,6 +71,7 @@ class Backend:
     compared_with: ClassVar[str] = "torch"
     optional: ClassVar[bool] = False
     runtime: ClassVar[str] = ""
+    also_run_by: ClassVar[tuple[str, ...]] = ()
     target_package: ClassVar[str] = ""
     runtime_file: ClassVar[Path | None] = None
     builds_on_target: ClassVar[bool] = False

@@ -75,7 +75,7 @@ def run_onnx(path: Path, images: Iterable[Any]) -> Iterator[np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
-        if _is_quantised(path):
+        if is_quantised(path):
             # The file is checked, not the machine: without VNNI fused integer kernels saturate at 16 bits.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -119,7 +119,7 @@ def run_named(path: Path, examples: Iterable[tuple[Any, ...]]) -> Iterator[Outpu
         raise ExportError(f"ONNX Runtime cannot run {path.name}: {reason}") from error
 
 
-def _is_quantised(path: Path) -> bool:
+def is_quantised(path: Path) -> bool:
     """Return whether an ONNX file holds quantised numbers."""
     import onnx
 

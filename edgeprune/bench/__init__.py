@@ -9,6 +9,9 @@ login.py     one login for all of its calls
 adb.py       an Android phone
 perf_test.py onnxruntime_perf_test instead of the runner, on a phone without a Python
 phone.py     fingerprint of such a phone
+browser.py   a browser as the place: how its page is served, and to whom
+browser_transport.py    the runner's verbs, answered by a browser
+reference.py the same file by ONNX Runtime here, to compare with
 hosts.py     from --host to a transport
 pyz.py       the runner as one file
 words.py     the runner's arguments
@@ -35,6 +38,7 @@ from typing import TYPE_CHECKING
 from edgeprune.registry import import_on_first_use
 
 if TYPE_CHECKING:
+    from edgeprune.bench.browser import Browser
     from edgeprune.bench.compare import energy_ratio
     from edgeprune.bench.detect import detect_report, find_device
     from edgeprune.bench.every import bench_every
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BenchOptions",
+    "Browser",
     "Host",
     "bench_every",
     "bench_models",
@@ -56,6 +61,7 @@ __all__ = [
 __getattr__ = import_on_first_use(
     __name__,
     {
+        "browser": ("Browser",),
         "compare": ("energy_ratio",),
         "detect": ("detect_report", "find_device"),
         "every": ("bench_every",),

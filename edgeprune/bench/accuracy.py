@@ -166,6 +166,27 @@ class Scorer:
         return part
 
 
+def limited(batches: Callable[[], Batches], most: int | None) -> Callable[[], Batches]:
+    """Return what gives the first images of some batches.
+
+    Args:
+        batches: gives all.
+        most: number of images; None for all.
+    """
+    if most is None:
+        return batches
+
+    def first() -> Batches:
+        left = most
+        for images, targets in batches():
+            yield images[:left], targets[:left]
+            left -= len(images)
+            if left <= 0:
+                return
+
+    return first
+
+
 def no_accuracy(models: Iterable[str], reason: str) -> dict[str, dict[str, Any]]:
     """Return the report of every model when accuracy could not be measured."""
     nothing = {"accuracy": None, "accuracy_reason": reason, "accuracy_images": 0, "scores": None}

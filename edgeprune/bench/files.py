@@ -8,7 +8,8 @@ from edgeprune.backends import ExportRecord, for_runtime, runtimes
 from edgeprune.backends.base import ALONE, MODELS, Backend
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.record import FILE, export_command, is_exported
-from edgeprune.devices import Device
+from edgeprune.bench.browser import PROVIDERS
+from edgeprune.devices import BROWSER, Device
 from edgeprune.errors import BenchError, ExportError, known
 
 
@@ -143,12 +144,16 @@ def measuring_with(device: Device, runtime: str | None, precision: str | None) -
         precision: of the numbers; None for the runtime's usual one.
 
     Raises:
-        BenchError: there is no such runtime, or it has no such precision.
+        BenchError: there is no such runtime, it has no such precision, or it is a browser's and the device is none.
     """
     if runtime is None and precision is None:
         return device
     if runtime is not None and runtime not in runtimes():
         raise BenchError(known("runtime", runtime, runtimes()))
+    if runtime in PROVIDERS and device.name != BROWSER:
+        raise BenchError(f"{runtime} runs in a browser alone: measure it with `device={BROWSER}`")
+    if runtime not in (None, *PROVIDERS) and device.name == BROWSER:
+        raise BenchError(f"a browser has no {runtime}: it runs {' or '.join(PROVIDERS)}")
     names = [runtime] if runtime else [*device.runtimes] or [device.runtime]
     chosen: dict[str, str] = {}
     for name in names:

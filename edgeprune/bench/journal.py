@@ -110,6 +110,7 @@ def what_is_measured(session: Session, fingerprint: Mapping[str, Any], threads: 
         "--device": device.name,
         "the board": fingerprint["board"]["model"],
         "the processor": fingerprint.get("cpu_model"),
+        "the browser": fingerprint.get("title"),
         "the runtime": device.runtime,
         "its version": fingerprint["runtimes"].get(device.runtime),
         "the precision": device.precision,

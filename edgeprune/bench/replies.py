@@ -109,7 +109,15 @@ class StateReply(msgspec.Struct):
 
 
 class ProbeReply(msgspec.Struct):
-    """The answer to ``probe``."""
+    """The answer to ``probe``.
+
+    Attributes:
+        runtime_reasons: why the machine has not a runtime, where it knows.
+        title: its own words for itself, where the profile is of many kinds of machines.
+        threads: that the runtime takes by itself; None for the physical cores.
+        threads_reason: why they are fewer than there could be.
+        round_is: what each round has of its own.
+    """
 
     cores_physical: Positive
     board: BoardReply = msgspec.field(default_factory=BoardReply)
@@ -120,6 +128,11 @@ class ProbeReply(msgspec.Struct):
     load_average: Annotated[list[Amount], msgspec.Meta(min_length=1)] | None = None
     busy_cores: Amount | None = None
     state: StateReply = msgspec.field(default_factory=StateReply)
+    runtime_reasons: dict[str, str] = {}
+    title: str | None = None
+    threads: Positive | None = None
+    threads_reason: str | None = None
+    round_is: str = "a fresh process"
 
 
 class EnergyReply(msgspec.Struct):
@@ -178,6 +191,9 @@ class MeasureReply(msgspec.Struct):
     samples_ns: Annotated[list[Time], msgspec.Meta(min_length=1)]
     versions: dict[str, str | None] = {}
     load_ns: Count = 0
+    first_ns: Count | None = None
+    runs_per_sample: Positive = 1
+    clock_step_ms: Amount | None = None
     feed: dict[str, list[Count]] = {}
     warm_up: dict[str, int | float] | None = None
     cooled: CooledReply | None = None

@@ -1,7 +1,7 @@
 """Run a measurement: probe the machine, alternate rounds, score accuracy, write a file that is never partial."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import msgspec
 from edgeprune.backends.base import MODELS
 from edgeprune.backends.inputs import check_same_inputs, fed_shapes, merged, onnx_inputs
 from edgeprune.backends.subjects import Subjects, run_subjects
-from edgeprune.bench.accuracy import Batches, Scorer, no_accuracy
+from edgeprune.bench.accuracy import Batches, Scorer, limited, no_accuracy
+from edgeprune.bench.browser import Browser
 from edgeprune.bench.compare import without_mixed_energy
 from edgeprune.bench.copies import changed_since, private_copies
 from edgeprune.bench.detect import find_device
@@ -32,7 +33,7 @@ from edgeprune.bench.result import empty_result, machine_report, model_report, s
 from edgeprune.bench.session import Round, Session, interruption
 from edgeprune.bench.sustained import sustained_report
 from edgeprune.bench.warnings import warnings_for
-from edgeprune.devices import CPU, Device, confirm, load_device
+from edgeprune.devices import BROWSER, CPU, Device, confirm, load_device
 from edgeprune.errors import BenchError
 from edgeprune.files.locks import held
 from edgeprune.options.checks import seconds_of
@@ -59,7 +60,7 @@ def bench_run(
     precision: str | None = None,
     accuracy: bool = True,
     layers: bool = False,
-    host: Host | None = None,
+    host: Host | Browser | None = None,
     assume_device: bool = False,
     resume: bool = False,
     widths: WidthsOf | None = None,
@@ -77,8 +78,8 @@ def bench_run(
     Args:
         subjects: the run folder, which has been exported; or a pair of models or one, whose files are known or have
             been exported.
-        device: a profile's name; "jetson" for whichever Jetson this is, "auto" for whatever this is;
-            None for "cpu" here, and for "auto" on a host.
+        device: a profile's name; "jetson" for whichever Jetson this is, "auto" for whatever this is, "browser" for
+            whichever browser opens a page; None for "cpu" here, and for "auto" on a host.
         batch: images per inference.
         threads: of the runtime; None for all physical cores.
         seconds: of timed inference per model.
@@ -90,7 +91,8 @@ def bench_run(
         precision: of the numbers; None for the runtime's usual one.
         accuracy: whether to score the files on the test images as well.
         layers: whether to time every layer too, in passes of their own.
-        host: where the device is; None for this machine.
+        host: where the device is; None for this machine. A `Browser` says how the page of the device "browser" is
+            served.
         assume_device: measure with the profile even if the machine contradicts it; the result says so.
         resume: continue an interrupted measurement, given the same options.
         widths: called with the pruned model's ONNX file, None where there is none, and the result; reports how
@@ -107,26 +109,29 @@ def bench_run(
     subjects = subjects if isinstance(subjects, Subjects) else run_subjects(Path(subjects))
     models = files_of(subjects)
     _check_options(subjects, models, keeps=json_path is not None, resume=resume, layers=layers)
+    host = Browser() if host is None and device == BROWSER else host
     transport, profile = reached(device, host, assume=assume_device)
-    profile = measuring_with(profile, runtime, precision)
-    options = BenchOptions(
-        profile, batch=batch, threads=threads, seconds=seconds, sustained=sustained, cool_to=cool_to,
-        host=host.name if host else None,
-    )  # fmt: skip
-    shapes, images = fed_by(subjects, models, batch)
-    places = Places.of(subjects.folder, _label(profile, runtime, precision), json_path)
-    with nullcontext() if subjects.folder is None else held(subjects.folder):
-        if host:
-            host.leave_profile(profile, transport)
-        journal = places.journal(resume)
-        result = bench_models(
-            models, shapes, options=replace(options, batch=images), transport=transport, save=places.saving,
-            layers=layers, journal=journal, progress=progress, task=subjects.task,
-            batches=subjects.test_batches if accuracy and subjects.data else None,
-            why_no_score=subjects.why_no_score if accuracy else NOT_ASKED,
+    with ending(transport) as end:
+        profile = measuring_with(profile, runtime, precision)
+        options = BenchOptions(
+            profile, batch=batch, threads=threads, seconds=seconds, sustained=sustained, cool_to=cool_to,
+            host=host.name if host else None,
         )  # fmt: skip
-        result = _completed(result, subjects, models, widths)
-        places.publish(result, journal)
+        shapes, images = fed_by(subjects, models, batch)
+        places = Places.of(subjects.folder, _label(profile, runtime, precision), json_path)
+        with nullcontext() if subjects.folder is None else held(subjects.folder):
+            if host:
+                host.leave_profile(profile, transport)
+            journal = places.journal(resume)
+            result = bench_models(
+                models, shapes, options=replace(options, batch=images), transport=transport, save=places.saving,
+                layers=layers, journal=journal, progress=progress, task=subjects.task,
+                batches=subjects.test_batches if accuracy and subjects.data else None,
+                why_no_score=subjects.why_no_score if accuracy else NOT_ASKED,
+            )  # fmt: skip
+            result = _completed(result, subjects, models, widths)
+            places.publish(result, journal)
+        end(result)
     return result
 
 
@@ -158,7 +163,24 @@ def _completed(
     return msgspec.structs.replace(result, widths=widths(models.onnx(models.names[-1]), result))
 
 
-def reached(device: str | None, host: Host | None, *, assume: bool = False) -> tuple[Transport, Device]:
+@contextmanager
+def ending(transport: Transport) -> Iterator[Callable[[BenchResult], None]]:
+    """Yield a function that ends a device's part with the result; an error ends it, too.
+
+    Args:
+        transport: to the device; one that shows something there has ``close``.
+    """
+    end: Callable[[BenchResult | BaseException], None] = getattr(transport, "close", _ignore_progress)
+    try:
+        yield end
+    except BaseException as error:
+        end(error)
+        raise
+
+
+def reached(
+    device: str | None, host: Host | Browser | None, *, assume: bool = False
+) -> tuple[Transport, Device]:
     """Connect to the machine; return the transport, and the profile that ``device`` means there.
 
     Args:
@@ -170,8 +192,12 @@ def reached(device: str | None, host: Host | None, *, assume: bool = False) -> t
     Raises:
         BenchError: it cannot be reached, or does not match the profile.
     """
-    transport = host.connect() if host else LocalTransport()
+    if host is None and device == BROWSER:
+        raise BenchError(
+            "a browser measures files alone, by edgeprune bench: name a device that has the runner, such as cpu"
+        )
     name = host.device(device) if host else device or CPU
+    transport = host.connect() if host else LocalTransport()
     return transport, find_device(name, transport, assume=assume)
 
 
@@ -213,7 +239,7 @@ def bench_models(
         source=source,
         options=replace(options or BenchOptions(load_device("cpu")), models=len(source.names)),
         transport=transport or LocalTransport(),
-        progress=progress or _ignore_progress,
+        progress=shown_on(transport, progress or _ignore_progress),
         feed_shapes=feed_shapes or {},
         names=source.names,
         scoring=batches is not None,
@@ -238,6 +264,24 @@ def bench_models(
     return result
 
 
+def shown_on(transport: Transport | None, progress: ProgressCallback) -> ProgressCallback:
+    """Return a callback that shows the progress on the device, too, where it has a screen.
+
+    Args:
+        transport: to the device.
+        progress: the user's.
+    """
+    show: ProgressCallback | None = getattr(transport, "show_progress", None)
+    if show is None:
+        return progress
+
+    def on_progress(done: float, total: float, text: str) -> None:
+        progress(done, total, text)
+        show(done, total, text)
+
+    return on_progress
+
+
 def probe_session(session: Session) -> tuple[Session, dict[str, Any], str]:
     """Probe the machine; return the session with its runtime, the fingerprint, and the preferred runtime.
 
@@ -258,7 +302,7 @@ def initial_result(session: Session, fingerprint: dict[str, Any], wished: str) -
         fingerprint: of the machine.
         wished: the runtime that its profile prefers.
     """
-    threads = session.options.threads or fingerprint["cores_physical"]
+    threads = session.options.threads or fingerprint.get("threads") or fingerprint["cores_physical"]
     return empty_result(session.options, fingerprint, threads, wished)
 
 
@@ -315,6 +359,7 @@ def with_rounds(result: BenchResult, session: Session, first: int = 0) -> BenchR
         result.settings,
         feed=sample["feed"],
         warm_up=sample["warm_up"],
+        clock_step_ms=sample.get("clock_step_ms"),
         warm_rounds=sum(began_warm(reply, session.options.cool_to) for reply in rounds),
         discarded_rounds=tuple(session.discarded),
         paused_rounds=tuple(pause for pause in paused if pause is not None),
@@ -357,12 +402,18 @@ def with_scores(
     scores = no_accuracy(session.names, why_no_score)
     if batches:
         settings = result.settings
+        batches = limited(batches, getattr(session.transport, "most_images", None))
         scorer = Scorer(session.transport, settings.runtime, settings.threads, session.scored)
         batch = session.options.batch if session.builds_engines else scorer.batch
         scorer = replace(scorer, batch=batch, words=tuple(session.scoring_words()), task=task())
         scores = scorer.score_all(session.files, batches)
         result = msgspec.structs.replace(result, metric=scorer.task.metric.record())
-    models = {name: msgspec.structs.replace(result.models[name], **scores[name]) for name in session.names}
+    compared = getattr(session.transport, "compared", None)
+    parities = {name: compared(session.files[name]) if compared else {} for name in session.names}
+    models = {
+        name: msgspec.structs.replace(result.models[name], **scores[name], **parities[name])
+        for name in session.names
+    }
     return msgspec.structs.replace(result, models=models)
 
 

@@ -82,7 +82,9 @@ class Session:
         Raises:
             BenchError: it has none of them, or needs files that were not exported.
         """
-        device = self.options.device.running_on(fingerprint["runtimes"], target_packages())
+        device = self.options.device.running_on(
+            fingerprint["runtimes"], target_packages(), fingerprint.get("runtime_reasons")
+        )
         session = replace(self, options=replace(self.options, device=device))
         if session.backend is None:
             return session

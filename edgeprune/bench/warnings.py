@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from edgeprune_target.clocks import locked
 
+from edgeprune.backends.base import TOLERANCES
+from edgeprune.backends.parity import SAME_NUMBERS, Tolerance
 from edgeprune.records.bench import BenchResult, WarningRecord
 
 NOISY_SPREAD = 0.05  # a model against itself varies by about 1 % from round to round on an idle machine
@@ -30,6 +32,9 @@ def warnings_for(result: BenchResult) -> tuple[WarningRecord, ...]:
         slowed_down,
         not_cool,
         few_samples,
+        coarse_clock,
+        one_thread,
+        disagreeing,
         not_faster,
         machine_loaded,
         too_many_threads,
@@ -127,6 +132,52 @@ def few_samples(result: BenchResult) -> Iterator[CodedWarning]:
                 "few_samples",
                 f"{name}: only {count} inferences, so p99 means little; measure longer with --seconds",
             )
+
+
+def coarse_clock(result: BenchResult) -> Iterator[CodedWarning]:
+    """Report samples that are means of several inferences, since the clock's steps are too coarse for one."""
+    together = {
+        name: model.runs_per_sample for name, model in result.models.items() if model.runs_per_sample > 1
+    }
+    if together:
+        counts = ", ".join(f"{name} {count}" for name, count in together.items())
+        yield (
+            "coarse_clock",
+            f"the clock steps by {result.settings.clock_step_ms or 0:g} ms, so that a sample is the mean of several "
+            f"inferences ({counts}): p90 and p99 are of such means",
+        )
+
+
+def one_thread(result: BenchResult) -> Iterator[CodedWarning]:
+    """Report a machine on which the runtime had fewer threads than it could have."""
+    if reason := result.device.fingerprint.get("threads_reason"):
+        yield "one_thread", f"{result.settings.threads} thread was used: {reason}"
+
+
+def disagreeing(result: BenchResult) -> Iterator[CodedWarning]:
+    """Report outputs on the device that are not those of ONNX Runtime on this machine."""
+    for name, model in result.models.items():
+        parity = model.parity
+        if parity is not None and not tolerance(result.settings.precision, result.settings.runtime).allows(
+            parity
+        ):
+            yield (
+                "disagreeing",
+                f"{name}: its outputs on the device differ from ONNX Runtime's here by {parity.max_rel_diff:.2g} of "
+                f"the largest, with {100 * parity.top1_agreement:.1f} % agreement on the {model.parity_inputs}: its "
+                "times are of another computation",
+            )
+
+
+def tolerance(precision: str, runtime: str) -> Tolerance:
+    """Return how far a device's outputs may be from those here: fp32 on a processor differs by rounding alone.
+
+    Args:
+        precision: of the numbers.
+        runtime: that computes; a GPU has shorter numbers inside.
+    """
+    gpu = runtime.endswith("webgpu")
+    return SAME_NUMBERS if precision == "fp32" and not gpu else TOLERANCES[precision]
 
 
 def not_faster(result: BenchResult) -> Iterator[CodedWarning]:

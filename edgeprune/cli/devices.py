@@ -8,7 +8,7 @@ import click
 from edgeprune.bench.options import BenchOptions
 from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
 from edgeprune.cli.host_options import assume_device as can_assume_device
-from edgeprune.cli.host_options import on_host
+from edgeprune.cli.host_options import in_browser, on_host
 from edgeprune.cli.options import grouped, model_classes, options_of
 from edgeprune.runs.subject_options import FLAGS, SubjectOptions
 
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     group="target",
     metavar="DEVICE",
     help="Measure on this device: a profile of 'edgeprune devices', or a TOML file like one; jetson finds out which "
-    "Jetson it is, auto which board  [default: cpu; auto with --host].",
+    "Jetson it is, auto which board; browser serves a page and measures the browser that opens it, such as a phone's  "
+    "[default: cpu; auto with --host].",
 )
 @on_host
+@in_browser
 @can_assume_device
 @grouped(
     "--runtime",
@@ -51,7 +53,8 @@ if TYPE_CHECKING:
 def bench(
     models: tuple[str, ...], device: str | None, batch: int, threads: int | None, seconds: float,
     sustained: str | None, cool_to: float | None, no_accuracy: bool, json_path: str | None, layers: bool,
-    resume: bool, remote_host: Any, assume_device: bool, runtime: str | None, precision: str | None, **subject: Any,
+    resume: bool, remote_host: Any, browser: Any, assume_device: bool, runtime: str | None, precision: str | None,
+    **subject: Any,
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
@@ -67,6 +70,7 @@ def bench(
     edgeprune bench runs/mine --runtime all
     edgeprune bench runs/mine --device jetson --host user@board
     edgeprune bench runs/mine --device jetson --host user@board --sustained 30m
+    edgeprune bench runs/mine --device browser --lan
     edgeprune bench baseline.onnx pruned.onnx --json result.json
     edgeprune bench mypackage.nets:make pruned.safetensors --weights trained.pt
     edgeprune bench net.onnx --input x=1x3x96x96 --input ids=1x16:int64
@@ -81,13 +85,15 @@ def bench(
     to_stdout = json_path == "-"
     common = {
         "device": device, "batch": batch, "threads": threads, "seconds": seconds, "accuracy": not no_accuracy,
-        "host": remote_host, "assume_device": assume_device, "precision": precision, "widths": utilization_of,
+        "host": browser or remote_host, "assume_device": assume_device, "precision": precision,
+        "widths": None if browser else utilization_of,  # a browser has no latency table
         "json_path": None if to_stdout else json_path,
     }  # fmt: skip
     if runtime == "all":
-        if not subjects.is_run or layers or resume or sustained or cool_to is not None:
+        if browser or not subjects.is_run or layers or resume or sustained or cool_to is not None:
             raise click.UsageError(
-                "--runtime all measures a run anew, without --layers, --resume, --sustained and --cool-to"
+                "--runtime all measures a run anew, in no browser, and without --layers, --resume, --sustained and "
+                "--cool-to"
             )
         _bench_every(Path(subjects.title), to_stdout, **common)
         return

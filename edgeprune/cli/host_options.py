@@ -1,12 +1,17 @@
 """The command line's options for a remote device, the same for every command."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import wraps
 from typing import Any
 
 import click
 
+from edgeprune.bench.browser import Browser
+from edgeprune.cli.base import echo
 from edgeprune.cli.options import grouped, options_of
+from edgeprune.devices import BROWSER
+from edgeprune.options.fields import option_of
 from edgeprune.train_prune.options import TargetOptions
 
 HOST_OPTIONS: dict[str, dict[str, Any]] = {
@@ -64,3 +69,41 @@ def on_host(function: Callable[..., Any]) -> Callable[..., Any]:
     for name, settings in HOST_OPTIONS.items():
         command = grouped(name, **{"group": "target", "main": False, **settings})(command)
     return command
+
+
+def in_browser(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for the page that measures in a browser; the command gets ``browser``, a Browser or None."""
+    names = [item.name for item in fields(Browser) if option_of(item)]
+
+    @wraps(function)
+    def command(*, device: str | None, remote_host: Any, **others: Any) -> Any:
+        chosen = {name: others.pop(name) for name in names}
+        browser = Browser(**chosen, announce=_show_link(chosen)) if device == BROWSER else None
+        if browser is None and Browser(**chosen) != Browser():
+            raise click.UsageError(f"{', '.join(f'--{name}' for name in names)} need --device browser")
+        if browser is not None and remote_host is not None:
+            raise click.UsageError("--host reaches a device with the runner, and --device browser needs none")
+        return function(device=device, remote_host=remote_host, browser=browser, **others)
+
+    return options_of(Browser)(command)
+
+
+def _show_link(chosen: Mapping[str, Any]) -> Callable[[str], None]:
+    """Return what shows the link to the page on stderr, in the network with a QR code."""
+
+    def show(link: str) -> None:
+        from edgeprune.browser.link import qr_code
+
+        if not (chosen["lan"] or chosen["address"]):
+            echo(f"open this link in a browser on this machine, while this command runs:\n{link}", err=True)
+            return
+        drawing = qr_code(link)
+        if drawing is None:
+            drawing = "(pip install 'edgeprune[browser]' draws the link as a QR code here)\n"
+        echo(
+            f"{drawing}open this link on the phone, in the same network, while this command runs:\n{link}\n"
+            "anybody in the network who has the link before it is opened can read both models",
+            err=True,
+        )
+
+    return show

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from edgeprune.errors import EdgePruneError
 from edgeprune.records.base import FileRecord, Record
 from edgeprune.records.checking import check
+from edgeprune.records.export import Parity
 from edgeprune.records.fields import Above0, Amount, Count, Digest, Name, Positive, Share
 from edgeprune.records.metrics import StoredMetric
 
@@ -76,6 +77,10 @@ class MeasuredModel(Record, frozen=True, kw_only=True):
         throughput_ips: images per second.
         round_spread: standard deviation of the rounds' p50 over their mean; None for one round.
         load_ms: time to load the file, of each round.
+        first_ms: of the first inference after that, of each round, where the runner tells it apart.
+        runs_per_sample: inferences that were timed together, the most of a round; 1 where the clock is fine.
+        parity: with ONNX Runtime on the machine that measures, where outputs came back.
+        parity_inputs: what it is of.
         memory_peak_bytes: above the process before it loaded the model; None with ``memory_reason``.
         energy_mj_per_inference: gross; None with ``energy_reason``.
         energy_net_mj_per_inference: without what the machine takes when idle.
@@ -100,6 +105,10 @@ class MeasuredModel(Record, frozen=True, kw_only=True):
     throughput_ips: Above0
     round_spread: Amount | None = None
     load_ms: tuple[Amount, ...] = ()
+    first_ms: tuple[Amount, ...] = ()
+    runs_per_sample: Positive = 1
+    parity: Parity | None = None
+    parity_inputs: str | None = None
     memory_peak_bytes: Amount | None
     memory_reason: str | None
     energy_mj_per_inference: Amount | None
@@ -155,6 +164,7 @@ class Settings(Record, frozen=True, kw_only=True):
         feed: input -> shape.
         cool_to_c: the temperature that the machine was to have before each round.
         warm_rounds: how many rounds began warmer than that.
+        clock_step_ms: the smallest step of the clock, where it is coarse.
     """
 
     runtime: Name
@@ -173,6 +183,7 @@ class Settings(Record, frozen=True, kw_only=True):
     feed: Open | None = None
     cool_to_c: float | None = None
     warm_rounds: Count = 0
+    clock_step_ms: Amount | None = None
 
 
 class MeasuredDevice(Record, frozen=True, kw_only=True):

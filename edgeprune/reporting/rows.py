@@ -21,6 +21,8 @@ from edgeprune.tasks import Metric, metric_of
 
 FILES = {  # what the file of a runtime is called, where its name would not say it
     "onnxruntime": "ONNX file",
+    "onnxruntime-web": "ONNX file",
+    "onnxruntime-webgpu": "ONNX file",
     "tensorrt": "TensorRT engine",
     "openvino": "OpenVINO file",
     "litert": "LiteRT file",
