@@ -44,6 +44,11 @@ def test_every_module_and_profile_is_in_the_wheel(installed: Path) -> None:
         assert (installed / inside).is_file(), f"{relative} is missing: add its package to pyproject.toml"
     for profile in (ROOT / "profiles").glob("*.toml"):
         assert (installed / "edgeprune" / "profiles" / profile.name).is_file()
+    page = (
+        ROOT / "edgeprune" / "browser" / "page"
+    )  # with ONNX Runtime's files in ort/ where `make web` has been run
+    for part in (path for path in page.rglob("*") if path.is_file()):
+        assert (installed / part.relative_to(ROOT)).is_file()
 
 
 def test_its_description_has_the_version_and_the_licence(installed: Path) -> None:

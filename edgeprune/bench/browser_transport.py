@@ -254,6 +254,7 @@ class BrowserTransport:
             "threads": threads_of(hello),
             "threads_reason": None if hello.isolated else ONE_THREAD,
             "round_is": "a fresh session in the same page",
+            "most_images": MOST_IMAGES,
             "browser": msgspec.to_builtins(hello),
         }
 

@@ -117,6 +117,7 @@ class ProbeReply(msgspec.Struct):
         threads: that the runtime takes by itself; None for the physical cores.
         threads_reason: why they are fewer than there could be.
         round_is: what each round has of its own.
+        most_images: of the test images, that are sent to the device at most; None for all.
     """
 
     cores_physical: Positive
@@ -133,6 +134,7 @@ class ProbeReply(msgspec.Struct):
     threads: Positive | None = None
     threads_reason: str | None = None
     round_is: str = "a fresh process"
+    most_images: Positive | None = None
 
 
 class EnergyReply(msgspec.Struct):

@@ -32,6 +32,7 @@ def warnings_for(result: BenchResult) -> tuple[WarningRecord, ...]:
         slowed_down,
         not_cool,
         few_samples,
+        few_images,
         coarse_clock,
         one_thread,
         disagreeing,
@@ -132,6 +133,17 @@ def few_samples(result: BenchResult) -> Iterator[CodedWarning]:
                 "few_samples",
                 f"{name}: only {count} inferences, so p99 means little; measure longer with --seconds",
             )
+
+
+def few_images(result: BenchResult) -> Iterator[CodedWarning]:
+    """Report scores of a part of the test images, where not all of them are sent to the device."""
+    most = result.device.fingerprint.get("most_images")
+    counts = {model.accuracy_images for model in result.models.values() if model.scores}
+    if most is not None and counts:
+        yield (
+            "few_images",
+            f"scores are of the first {max(map(int, counts))} test images, which were sent to the device",
+        )
 
 
 def coarse_clock(result: BenchResult) -> Iterator[CodedWarning]:

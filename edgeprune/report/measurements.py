@@ -41,6 +41,10 @@ IN_DOUBT = {
     "slowed_down": "nothing: the numbers are of the steady state",
     "not_cool": "latency of the rounds that began warm",
     "few_samples": "p99",
+    "few_images": "scores, by how few the images are",
+    "coarse_clock": "p90 and p99",
+    "one_thread": "how fast the device is with more threads",
+    "disagreeing": "everything: it was another computation",
     "not_faster": "nothing: this is the result",
     "machine_loaded": "latency, and how certain the speedup is",
     "too_many_threads": "latency",
@@ -135,9 +139,10 @@ def device_of(result: BenchResult) -> str:
 def measurement(result: BenchResult) -> Section:
     """Return one measurement: numbers, rounds, distribution, layers, energy, warnings."""
     settings, device = result.settings, result.device
-    machine = device.fingerprint.get("cpu_model") or device.title
+    processor = device.fingerprint.get("cpu_model")
+    machine = f"{device.title} ({processor})" if processor else device.title
     how = (
-        f"{device.title} ({machine}), {settings.runtime} {settings.precision}, batch {settings.batch}, "
+        f"{machine}, {settings.runtime} {settings.precision}, batch {settings.batch}, "
         f"{settings.threads} threads, {settings.seconds:g} s for each model in alternating rounds."
     )
     rows = [(row.what, row.baseline, row.pruned, row.change) for row in bench_rows(result)]

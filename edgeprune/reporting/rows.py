@@ -116,6 +116,7 @@ def bench_rows(result: BenchResult) -> list[ComparisonRow]:
     base, pruned = models[0], models[-1]
     rows = [_pair("file size", base.size_bytes, pruned.size_bytes, "kB", 1e3)]
     rows += _score_rows(result, base, pruned)
+    rows += _parity_rows(base, pruned)
     for name in ("p50", "p99"):
         a, b = getattr(base.latency_ms, name), getattr(pruned.latency_ms, name)
         rows.append(_pair(f"latency {name}, batch {result.settings.batch}", a, b, "ms", digits=3))
@@ -145,6 +146,15 @@ def _score_rows(result: BenchResult, base: MeasuredModel, pruned: MeasuredModel)
             metric.change(before, after),
         )
     ]
+
+
+def _parity_rows(base: MeasuredModel, pruned: MeasuredModel) -> list[ComparisonRow]:
+    """Return a row of how far outputs on the device are from ONNX Runtime's here, where they came back."""
+    if base.parity is None or pruned.parity is None:
+        return []
+    shown = [f"{model.parity.max_rel_diff:.1e}" for model in (base, pruned) if model.parity]
+    what = "largest difference from ONNX Runtime here"
+    return [ComparisonRow(what, *shown, f"on {base.parity_inputs}")]
 
 
 def file_kind(settings: Settings) -> str:

@@ -90,7 +90,7 @@ def test_a_result_like_any_other(run: Path) -> None:
     assert (baseline.parity.images, baseline.parity.top1_agreement) == (256, 1.0)
     assert baseline.accuracy is not None and baseline.accuracy_images == 256
     codes = {warning.code for warning in result.warnings}
-    assert {"coarse_clock", "few_samples", "energy_unavailable"} <= codes
+    assert {"coarse_clock", "few_samples", "few_images", "energy_unavailable"} <= codes
     assert not {"one_thread", "disagreeing", "machine_loaded", "too_many_threads"} & codes
 
 
@@ -110,6 +110,7 @@ def test_rounds_take_turns_and_the_page_shows_the_end(run: Path) -> None:
     assert last["kind"] == "end"
     assert last["result"]["headline"].startswith("speedup 1.00x")
     assert ["latency p50, batch 1", "1.100 ms", "1.100 ms"] in last["result"]["rows"]
+    assert ["largest difference from ONNX Runtime here", "0.0e+00", "0.0e+00"] in last["result"]["rows"]
 
 
 def test_without_isolation_there_is_one_thread(run: Path) -> None:
