@@ -138,12 +138,10 @@ def few_samples(result: BenchResult) -> Iterator[CodedWarning]:
 def few_images(result: BenchResult) -> Iterator[CodedWarning]:
     """Report scores of a part of the test images, where not all of them are sent to the device."""
     most = result.device.fingerprint.get("most_images")
-    counts = {model.accuracy_images for model in result.models.values() if model.scores}
+    models = result.models.values()
+    counts = [model.accuracy_images for model in models if model.scores and model.accuracy_images]
     if most is not None and counts:
-        yield (
-            "few_images",
-            f"scores are of the first {max(map(int, counts))} test images, which were sent to the device",
-        )
+        yield "few_images", f"scores are of the first {counts[0]} test images, which were sent to the device"
 
 
 def coarse_clock(result: BenchResult) -> Iterator[CodedWarning]:

@@ -152,9 +152,10 @@ def _parity_rows(base: MeasuredModel, pruned: MeasuredModel) -> list[ComparisonR
     """Return a row of how far outputs on the device are from ONNX Runtime's here, where they came back."""
     if base.parity is None or pruned.parity is None:
         return []
-    shown = [f"{model.parity.max_rel_diff:.1e}" for model in (base, pruned) if model.parity]
-    what = "largest difference from ONNX Runtime here"
-    return [ComparisonRow(what, *shown, f"on {base.parity_inputs}")]
+    first, second = (f"{parity.max_rel_diff:.1e}" for parity in (base.parity, pruned.parity))
+    return [
+        ComparisonRow("largest difference from ONNX Runtime here", first, second, f"on {base.parity_inputs}")
+    ]
 
 
 def file_kind(settings: Settings) -> str:
