@@ -135,7 +135,8 @@ def _job(subject: Subject, folder: Path, data: DataBundle | None, images: int) -
             _check_takes_images(model, data)
         held_out: Batches = partial(data.batches, _held_out(data), batch_size=PARITY_BATCH, limit=images)
         training: Batches = partial(data.batches, "train", batch_size=PARITY_BATCH)
-        return Job(model, subject.name, data.shape, folder, held_out, training, digest)
+        trained = subject.trained() if subject.trained else None
+        return Job(model, subject.name, data.shape, folder, held_out, training, digest, trained=trained)
     assert subject.example is not None
     example = subject.example(model)
     shape = tuple(example.tensors[0].shape[1:])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgeprune.backends.flat import Example
+    from edgeprune.quantization.trained import Trained
 
 CALIBRATION_IMAGES = 512  # NVIDIA's documents speak of about 500 for ImageNet
 Batches = Callable[[], Iterable[tuple[Any, Any]]]
@@ -37,6 +38,7 @@ class Job:
         calibration: gives such batches of training images, to find ranges on.
         weights_sha256: digest of the model's weights.
         task: says what of an output is compared, and when two agree.
+        trained: constants and ranges of its int8, from quantisation-aware training; None without it.
         example: what forward is given, for a model that takes something else than a batch of images of ``shape``, or
             returns something else than one tensor; ``images`` are then forward's arguments.
     """
@@ -49,6 +51,7 @@ class Job:
     calibration: Batches = no_images
     weights_sha256: str | None = None
     task: Task = field(default_factory=Classification)
+    trained: "Trained | None" = None
     example: "Example | None" = None
 
 

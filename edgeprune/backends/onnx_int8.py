@@ -20,6 +20,7 @@ from edgeprune.errors import ExportError, known, one_line
 from edgeprune.files.writing import write_bytes
 from edgeprune.quantization.quantizing import LEAST_AGREEMENT, Quantized, Recipe, quantize
 from edgeprune.quantization.ranges import METHODS
+from edgeprune.quantization.trained import Trained
 from edgeprune.tasks import Classification, Task
 
 HELD_OUT = 256  # training images behind those that ranges are found on, by which layers stay in float
@@ -62,8 +63,9 @@ class OnnxInt8(FromOnnx):
         batches = calibration_batches(job.calibration, self.calibration_images + HELD_OUT)
         images, held_out = split(batches, self.calibration_images)
         recipe = Recipe(self.calibrate, self.keep_float)
-        made = export_quantised(self.source(job), path, images, recipe, held_out, job.task)
+        made = export_quantised(self.source(job), path, images, recipe, held_out, job.task, job.trained)
         return {
+            "scales": "calibrated" if job.trained is None else "trained",
             "calibration_images": sum(map(len, images)),
             "held_out_images": sum(map(len, held_out)),
             "held_out_agreement": made.agreement,
@@ -115,6 +117,7 @@ def export_quantised(
     recipe: Recipe | None = None,
     held_out: Sequence[np.ndarray] = (),
     task: Task | None = None,
+    trained: Trained | None = None,
 ) -> Quantized:
     """Write ``source`` (float32 ONNX) with Q/DQ nodes to ``path``; input and output stay float32.
 
@@ -125,6 +128,7 @@ def export_quantised(
         recipe: how; None for the default.
         held_out: other such batches, to choose layers by that stay in float.
         task: says when two outputs agree; classification by default.
+        trained: constants and ranges of quantisation-aware training; None to find them on ``images``.
 
     Raises:
         ExportError: there are no images, or ONNX Runtime cannot run the model.
@@ -138,7 +142,7 @@ def export_quantised(
             model = onnx.load(str(source))
             names = [output.name for output in model.graph.output]
             agreement = partial(_agreement, task or Classification(), names)
-            made = quantize(model, images, held_out, recipe or Recipe(), agreement)
+            made = quantize(model, images, held_out, recipe or Recipe(), agreement, trained)
     except ExportError:
         raise
     except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from edgeprune.backends.flat import Example
     from edgeprune.data import DataBundle
+    from edgeprune.quantization.trained import Trained
     from edgeprune.runs.run import Run
 
+QUANTIZED = "quantized.safetensors"  # of a run that was trained for int8
 NO_DATA = "no test images are known: name a data set with --data"
 
 
@@ -31,6 +33,7 @@ class Subject:
         origin: where it comes from, for people.
         load: builds it, in eval mode on the CPU; None where only a file of it is known.
         file: an ONNX file of it; None where it is yet to be exported.
+        trained: loads constants and ranges of its int8; None where it was not trained with int8's rounding.
         example: makes what its forward is given; None where that is a batch of the data's images.
     """
 
@@ -38,6 +41,7 @@ class Subject:
     origin: str
     load: "Callable[[], nn.Module] | None" = None
     file: Path | None = None
+    trained: "Callable[[], Trained] | None" = None
     example: "Callable[[nn.Module], Example] | None" = None
 
 
@@ -93,7 +97,18 @@ def run_subjects(folder: Path) -> Subjects:
     def load(name: str) -> "nn.Module":
         return _run(folder).load(name)
 
-    models = tuple(Subject(name, str(folder), partial(load, name)) for name in MODELS)
+    def trained() -> "Trained":
+        from edgeprune.files.tensors import read_tensors
+        from edgeprune.quantization.trained import Trained
+
+        tensors = read_tensors(folder / QUANTIZED)
+        return Trained.from_arrays({name: tensor.numpy() for name, tensor in tensors.items()})
+
+    has = {MODELS[-1]} if (folder / QUANTIZED).is_file() else set()
+    models = tuple(
+        Subject(name, str(folder), partial(load, name), trained=trained if name in has else None)
+        for name in MODELS
+    )
 
     def task() -> Task:
         return tasks.get(_run(folder).task)

@@ -6,5 +6,6 @@ ranges.py        the range of each tensor over images
 equalizing.py    ranges of channels made equal, exactly
 qdq.py           Q/DQ nodes written into a graph
 correcting.py    biases that take back the mean error of int8
+trained.py       constants and ranges of quantisation-aware training
 sensitivity.py   the error that each layer causes alone, and which layers stay in float
 """

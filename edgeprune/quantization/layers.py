@@ -59,6 +59,43 @@ def copied(model: "ModelProto") -> "ModelProto":
     return copy
 
 
+def with_own_constants(model: "ModelProto") -> "ModelProto":
+    """Return a copy of a model in which each node has float constants of its own.
+
+    Exporters merge constants that are equal by chance, directly or through Identity nodes; scaled and corrected, they
+    are equal no more.
+    """
+    import onnx
+
+    copy = copied(model)
+    tensors = {
+        tensor.name: tensor for tensor in copy.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT
+    }
+    outputs = {value.name for value in copy.graph.output}
+    aliases = {
+        node.output[0]: node.input[0]
+        for node in copy.graph.node
+        if node.op_type == "Identity" and node.input[0] in tensors and node.output[0] not in outputs
+    }
+    taken: set[str] = set()
+    nodes = [node for node in copy.graph.node if node.output[0] not in aliases]
+    for node in nodes:
+        for position, name in enumerate(node.input):
+            source = aliases.get(name, name)
+            if source not in tensors:
+                continue
+            own = name if name not in taken else f"{name}_of_{node.output[0]}"
+            taken.add(own)
+            node.input[position] = own
+            if own not in tensors:
+                copy.graph.initializer.append(tensors[source])
+                copy.graph.initializer[-1].name = own
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del copy.graph.node[:]
+    copy.graph.node.extend(kept)
+    return copy
+
+
 def input_of(model: "ModelProto") -> str:
     """Return the name of a model's first input that is not a constant."""
     stored = {tensor.name for tensor in model.graph.initializer}

@@ -1,7 +1,7 @@
 """A float32 ONNX graph made int8: equalised, calibrated, its sensitive layers left in float, its biases corrected."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,12 @@ import numpy as np
 from edgeprune.errors import ExportError, known
 from edgeprune.quantization.correcting import correct_biases
 from edgeprune.quantization.equalizing import equalize, pairs_of
-from edgeprune.quantization.layers import copied, input_of, layers_of
+from edgeprune.quantization.layers import copied, input_of, layers_of, with_own_constants
 from edgeprune.quantization.qdq import scales_of, with_scales
 from edgeprune.quantization.ranges import METHODS, ranges_of
 from edgeprune.quantization.running import largest_of_channels, outputs_of, tensors_of
 from edgeprune.quantization.sensitivity import layer_errors
+from edgeprune.quantization.trained import Trained
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -73,6 +74,7 @@ class Quantizer:
     Attributes:
         model: the graph in float32, equalised if the recipe says so; it computes what the source does.
         layers: that int8 is for.
+        ranges: of the activations that they read.
         scales: of all that they read.
         equalized: pairs of convolutions whose channels were scaled.
 
@@ -80,15 +82,22 @@ class Quantizer:
         source: in float32; it stays as it is.
         images: batches to find ranges on, at least one.
         recipe: how.
+        trained: constants and ranges to take instead of finding them; its biases are not corrected.
     """
 
-    def __init__(self, source: "ModelProto", images: Batches, recipe: Recipe) -> None:
-        self.model = copied(source)
+    def __init__(
+        self, source: "ModelProto", images: Batches, recipe: Recipe, trained: Trained | None = None
+    ) -> None:
+        self.model = with_own_constants(source)
+        if trained is not None:
+            trained.put_into(self.model)
+            recipe = replace(recipe, equalize=False, correct=False)
         self.images, self.recipe = images, recipe
         self.layers = layers_of(self.model)
         depthwise = any(layer.depthwise for layer in self.layers)
         self.equalized = self._equalize() if recipe.equalize and depthwise else 0
-        self.scales = scales_of(self.model, self.layers, self._ranges())
+        self.ranges: Mapping[str, float] = self._ranges() if trained is None else trained.ranges
+        self.scales = scales_of(self.model, self.layers, self.ranges)
 
     def _equalize(self) -> int:
         pairs = pairs_of(self.model, self.layers)
@@ -127,7 +136,12 @@ class Quantizer:
 
 
 def quantize(
-    source: "ModelProto", images: Batches, held_out: Batches, recipe: Recipe, agreement: Agreement
+    source: "ModelProto",
+    images: Batches,
+    held_out: Batches,
+    recipe: Recipe,
+    agreement: Agreement,
+    trained: Trained | None = None,
 ) -> Quantized:
     """Return a graph with Q/DQ nodes.
 
@@ -137,11 +151,12 @@ def quantize(
         held_out: other batches, by which "auto" chooses layers to stay in float; where there are none, it keeps none.
         recipe: how.
         agreement: of the outputs of two graphs for the same images, 0 to 1.
+        trained: constants and ranges of quantisation-aware training; None to find them on ``images``.
 
     Raises:
-        ExportError: a layer that is to stay in float does not exist.
+        ExportError: a layer that is to stay in float does not exist, or another graph was trained.
     """
-    quantizer = Quantizer(source, images, recipe)
+    quantizer = Quantizer(source, images, recipe, trained)
     errors = quantizer.errors()
     names = {layer.output: layer.name for layer in quantizer.layers}
     expected = outputs_of(source, held_out) if held_out else []

@@ -6,6 +6,7 @@ removed-N.safetensors  the model right after its Nth removal, while more are to 
 baseline.safetensors   the unpruned weights
 settled.safetensors    the pruned model before fine-tuning
 pruned.safetensors     the pruned model
+quantized.safetensors  constants and ranges of its int8, where it was trained for that
 checkpoint.safetensors the state of training; deleted when training is finished
 metrics.jsonl          one JSON object per line
 steer.jsonl            the commands of `edgeprune steer`
@@ -48,8 +49,8 @@ _ALONE = Kind(
     "config.json",
     (
         "config.json", "model.json", "summary.json", "latency.json", "metrics.jsonl", "steer.jsonl",
-        "baseline.safetensors", "settled.safetensors", "pruned.safetensors", "checkpoint.safetensors",
-        "removed-*.safetensors", "tensorboard/events.out.tfevents.*",
+        "baseline.safetensors", "settled.safetensors", "pruned.safetensors", "quantized.safetensors",
+        "checkpoint.safetensors", "removed-*.safetensors", "tensorboard/events.out.tfevents.*",
         "sensitivity.json", "sensitivity.html",
         "export/export.json", "export/*.onnx", "export/*.engine", "export/*.engine.json",
         "bench/*.json", "bench/*.json.partial", "bench/*.rounds.jsonl",

@@ -25,8 +25,24 @@ def check_choices(options: TrainPruneOptions) -> None:
     _check_task(task, options)
     _check_target(options)
     _check_start(method, options)
+    _check_quantize(task, options)
     if options.max_drop is not None:
         _check_max_drop(options)
+
+
+def _check_quantize(task: Task, options: TrainPruneOptions) -> None:
+    """Check that quantisation-aware training has a loss of the file's outputs, and one network to train."""
+    if options.quantize is None:
+        return
+    if task.loss_in_model or len(task.output_names) > 1:
+        raise TrainError(
+            f"`task={task.name}` computes its loss inside of the model, which the int8 file has not: leave `quantize` "
+            "out, and let `export` calibrate"
+        )
+    if options.max_drop is not None:
+        raise TrainError(
+            "`max_drop` and `quantize` exclude each other: find the network first, then train it with its `target`"
+        )
 
 
 def _check_max_drop(options: TrainPruneOptions) -> None:

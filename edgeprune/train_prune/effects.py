@@ -51,6 +51,8 @@ def idle_options(options: TrainPruneOptions) -> dict[str, str]:
         idle["weights_key"] = "there is no `weights`"
     if options.max_drop is None:
         idle |= dict.fromkeys(("drop_by", "points"), "there is no `max_drop`")
+    if options.quantize is None:
+        idle["quantize_epochs"] = "there is no `quantize`"
     if options.momentum == 0:
         idle["nesterov"] = "it needs a `momentum` above 0"
     if options.data not in TORCHVISION_DATA:

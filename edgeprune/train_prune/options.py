@@ -207,6 +207,21 @@ class TrainingOptions:
     )
     label_smoothing: float = like(TrainOptions, "label_smoothing", TrainOptions.label_smoothing)
     ema: float = like(TrainOptions, "ema", TrainOptions.ema)
+    quantize: str | None = option(
+        None,
+        "Go on with quantisation-aware training after fine-tuning, for `export --precision`: {choices}.",
+        "training",
+        Choice(("int8",)),
+        metavar="NAME",
+        unset="no",
+    )
+    quantize_epochs: int | None = option(
+        None,
+        "Train for this many epochs with int8's rounding.",
+        "training",
+        EPOCHS,
+        unset="15 % of `epochs`, at least 1",
+    )
     precision: str = like(TrainOptions, "precision", "auto", check=Choice(("auto", "fp32", "bf16", "fp16")))
     device: str = like(TrainOptions, "device", "auto", main=True, metavar="DEVICE")
     seed: int = like(TrainOptions, "seed", TrainOptions.seed)

@@ -1,10 +1,14 @@
-"""The stages of a run: baseline, pruning, fine-tuning, one evaluation on the test images; each is resumable."""
+"""The stages of a run: baseline, pruning, fine-tuning, int8's rounding, one evaluation on the test images.
+
+Each is resumable.
+"""
 
 from dataclasses import dataclass, replace
 
 from edgeprune import training
 from edgeprune.records.runs import Summary
 from edgeprune.train_prune.baseline import BaselineStage
+from edgeprune.train_prune.quantizing import QuantizeStage
 from edgeprune.train_prune.removals import RemovalStages
 from edgeprune.train_prune.stage_context import StageContext
 from edgeprune.train_prune.summary import summarize
@@ -25,6 +29,8 @@ class Stages:
         self.context.check_stop()
         if not self.context.run.has("pruned.safetensors"):
             self._finetune()
+        self.context.check_stop()
+        QuantizeStage(self.context).execute()
         self.context.check_stop()
         self.context.progress(0, 1, "test images")
         summary = summarize(self.context.run, self.context.data, self.context.options)
