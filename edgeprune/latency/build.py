@@ -15,11 +15,9 @@ from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.file_profiling import FileProfiler
 from edgeprune.latency.profiling import LayerProfiler, ModelFiles, Profiler
 from edgeprune.latency.sampling import Questions, probe, sample
-from edgeprune.latency.shapes import Model, ModelLayer, Shape, read_model
+from edgeprune.latency.shapes import DEPTHWISE, Model, ModelLayer, Shape, read_model
 from edgeprune.latency.table import ASSUMED_ON, Entry, Table
 from edgeprune.processes.progress import ProgressCallback, no_progress
-
-TOGETHER = 12  # shapes that are timed in the same files: a build that is stopped loses no more
 
 
 def build_table(
@@ -131,8 +129,9 @@ def fill(
     widest_of = widest(model.layers)
     missing = {shape: most for shape, most in widest_of.items() if not covers(table.entry(shape), *most)}
     shapes, known = list(missing), len(widest_of) - len(missing)
-    for start in range(0, len(shapes), TOGETHER):
-        together = shapes[start : start + TOGETHER]
+    count = profiler.sampling.together
+    for start in range(0, len(shapes), count):
+        together = shapes[start : start + count]
         report = _Progress(progress, known + start, len(together), len(widest_of))
         _find_steps(table, {shape: missing[shape] for shape in together}, profiler, report)
         entries = {shape: table.entry(shape) for shape in together}
@@ -172,17 +171,18 @@ def _find_steps(
 
     They are the runtime's way of blocking channels.
     """
+    by_kernel = profiler.sampling.by_kernel
     first_of: dict[tuple[Any, ...], Entry] = {
-        _kind(entry.shape): entry for entry in reversed(table.entries.values()) if entry.ms
+        _kind(entry.shape, by_kernel): entry for entry in reversed(table.entries.values()) if entry.ms
     }
     new: dict[Shape, Questions] = {}
     for shape, (inputs, _) in most_channels.items():
-        if _kind(shape) not in first_of:
-            first_of[_kind(shape)] = table.entry(shape)
+        if _kind(shape, by_kernel) not in first_of:
+            first_of[_kind(shape, by_kernel)] = table.entry(shape)
             new[shape] = probe(table.entry(shape), inputs, profiler.sampling)
     _answer(new, profiler, report)
     for shape in most_channels:
-        entry, first = table.entry(shape), first_of[_kind(shape)]
+        entry, first = table.entry(shape), first_of[_kind(shape, by_kernel)]
         entry.steps, entry.misalignment_penalty = dict(first.steps), dict(first.misalignment_penalty)
 
 
@@ -201,8 +201,15 @@ def _answer(
                 del left[shape], requests[shape]
 
 
-def _kind(shape: Shape) -> tuple[Any, ...]:
-    """Return what decides how a runtime blocks the channels of a layer."""
+def _kind(shape: Shape, by_kernel: bool) -> tuple[Any, ...]:
+    """Return what decides how a runtime blocks the channels of a layer.
+
+    Args:
+        shape: of the layer.
+        by_kernel: False where matrix products do for all but depthwise convolutions.
+    """
+    if not by_kernel:
+        return shape.op == DEPTHWISE, shape.raw
     return shape.op, shape.kernel, shape.dilations, shape.raw
 
 

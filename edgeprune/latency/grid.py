@@ -20,16 +20,32 @@ class Sampling:
         probes: widths, within the window, that reveal steps.
         finest: intervals on an axis at most: times bend where layers have few channels.
         refinements: rounds of points between points.
+        together: shapes that are timed in the same files; a build that is stopped loses no more.
+        by_kernel: whether steps are searched for each kernel size, and for linear layers by themselves.
     """
 
     probes: tuple[int, ...]
     finest: int
     refinements: int
+    together: int
+    by_kernel: bool
 
 
 ODD_WIDTH = WINDOW // 2 - 3  # lies between the multiples of any step
-FINE = Sampling((*range(4, WINDOW - 3, 4), ODD_WIDTH, WINDOW - 1, WINDOW), finest=16, refinements=3)
-COARSE = Sampling((16, 24, 28, ODD_WIDTH, 32, 48, 56, 60, WINDOW - 1, WINDOW), finest=4, refinements=1)
+FINE = Sampling(
+    (*range(4, WINDOW - 3, 4), ODD_WIDTH, WINDOW - 1, WINDOW),
+    finest=16,
+    refinements=3,
+    together=12,
+    by_kernel=True,
+)
+COARSE = Sampling(
+    (16, 24, 28, ODD_WIDTH, 32, 48, 56, 60, WINDOW - 1, WINDOW),
+    finest=4,
+    refinements=1,
+    together=1,
+    by_kernel=False,
+)
 
 
 def find_step(times: Times) -> int:

@@ -1,5 +1,6 @@
 """A whole table, of a device made by hand whose times are known; and what it predicts of plans."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from edgeprune.graph.plan import Plan
 from edgeprune.latency import build as module
 from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.build import build_table
+from edgeprune.latency.grid import FINE
 from edgeprune.latency.knapsack import KnapsackSolver
 from edgeprune.latency.predict import LatencyModel
 from edgeprune.latency.shapes import read_model
@@ -88,7 +90,7 @@ def test_a_build_that_was_stopped_goes_on(
         answer(*argument)
         left[0] -= 1
 
-    monkeypatch.setattr(module, "TOGETHER", 2)
+    monkeypatch.setattr(module.LayerProfiler, "sampling", replace(FINE, together=2))
     monkeypatch.setattr(module, "_answer", stopped)
     with pytest.raises(KeyboardInterrupt):
         build_table(file, BenchTarget.reach(), place)

@@ -122,7 +122,9 @@ def test_a_target_is_met_on_the_runtime_that_was_named(
         return [PairedTimes(base, after, base / after, 0.99 * base / after, 1.01 * base / after, 50)]
 
     monkeypatch.setattr(EndToEndTimer, "_times", times)
-    monkeypatch.setattr(FileProfiler, "sampling", Sampling((29, 32, 48, 60, 64), finest=2, refinements=1))
+    monkeypatch.setattr(
+        FileProfiler, "sampling", Sampling((29, 32, 48, 60, 64), finest=2, refinements=1, by_kernel=False)
+    )
     target = BenchTarget.reach(runtime="turned", precision="int8", threads=1)
     budget = device_budget(net, SHAPE, "latency=0.6", target, graph=graph)
     plan = budget.finalize(graph, score(graph, "l2"))
