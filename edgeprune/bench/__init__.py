@@ -7,7 +7,9 @@ remote.py    what ssh and adb share: files by content, the runner started on the
 ssh.py       a board over the system's ssh and scp
 login.py     one login for all of its calls
 adb.py       an Android phone
-perf_test.py onnxruntime_perf_test instead of the runner, on a phone without a Python
+program.py   what a runtime's own program is asked and gives, on a phone without a Python
+perf_test.py, litert_program.py, executorch_program.py, ncnn_program.py    one program each
+program_transport.py   such programs instead of the runner
 phone.py     fingerprint of such a phone
 browser.py   a browser as the place: how its page is served, and to whom
 browser_transport.py    the runner's verbs, answered by a browser

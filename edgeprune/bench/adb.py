@@ -1,4 +1,4 @@
-"""An Android phone over ``adb``: the runner where the phone has a Python, else ONNX Runtime's own program."""
+"""An Android phone over ``adb``: the runner where the phone has a Python, else a runtime's own program."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ from edgeprune.bench.process import OnEvent, ignore_event
 from edgeprune.bench.remote import RemoteTransport
 from edgeprune.errors import BenchError
 
-PERF_TEST = "onnxruntime_perf_test"
 TERMUX = "/data/data/com.termux/files/usr/bin/python3"  # for root alone: it is an app's own folder
 
 CAUSES = {
@@ -72,12 +71,6 @@ class AdbTransport(RemoteTransport):
         """Return a Python on PATH (a rooted phone, or one with its own), then Termux's."""
         return ["python3", TERMUX]
 
-    def no_python(self) -> str:
-        """Return a message that names what to push."""
-        if self.requested_python:
-            return super().no_python()
-        push = shlex.join([*self.words, "push", PERF_TEST, "libonnxruntime.so", f"{self.folder}/"])
-        return (
-            f"{self.name} has neither a Python nor {PERF_TEST}: push that program, of an ONNX Runtime built "
-            f"for Android, with its library: {push}"
-        )
+    def push_command(self, names: Sequence[str]) -> str:
+        """Return the command that pushes files to the phone's folder, for a person to type."""
+        return shlex.join([*self.words, "push", *names, f"{self.folder}/"])

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from edgeprune_target.scratch import scratch_folder
 
-from edgeprune.bench.adb import PERF_TEST, AdbTransport
+from edgeprune.bench.adb import AdbTransport
 from edgeprune.bench.local import Transport
-from edgeprune.bench.perf_test import PerfTestTransport
+from edgeprune.bench.program_transport import ProgramTransport, no_program, programs_on
 from edgeprune.bench.remote import RemoteTransport
 from edgeprune.bench.ssh import SshTransport
 from edgeprune.devices import AUTO, PHONE, Device
+from edgeprune.errors import BenchError
 
 ADB = "adb:"
 
@@ -69,8 +70,10 @@ class Host:
     def _phone(self, serial: str) -> Transport:
         phone = AdbTransport(serial, self.python, self.folder)
         phone.look()
-        if not phone.python and self.python is None and PERF_TEST in phone.files:
-            return PerfTestTransport(phone)
+        if not phone.python and self.python is None:
+            if not programs_on(phone):
+                raise BenchError(no_program(phone))
+            return ProgramTransport(phone)
         phone.get_ready()
         return phone
 

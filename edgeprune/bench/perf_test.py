@@ -1,6 +1,6 @@
-"""Measure on a phone without a Python: ONNX Runtime's ``onnxruntime_perf_test`` replaces the runner.
+"""ONNX Runtime's ``onnxruntime_perf_test``: the time of each inference.
 
-It gives the times of single inferences, as the runner does. What it cannot give is None, with the reason.
+Formats: onnxruntime/test/perftest (command_args_parser.cc, performance_runner.cc).
 """
 
 import math
@@ -8,27 +8,21 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from edgeprune_target.__main__ import parser
 from edgeprune_target.measure import warmed_up
-from edgeprune_target.scratch import scratch_folder
-from edgeprune_target.sensors import first_available
-from edgeprune_target.state import WATCH_S
-from edgeprune_target.window import Window, energy_report
 
-from edgeprune.bench.adb import PERF_TEST, AdbTransport
-from edgeprune.bench.phone import fingerprint, state_of, tree_of
-from edgeprune.bench.process import OnEvent, ignore_event, last_line
+from edgeprune.bench.process import last_line
+from edgeprune.bench.program import FLOAT, UNKNOWN, BenchProgram, Start, Timing
 from edgeprune.errors import BenchError
 
+PERF_TEST = "onnxruntime_perf_test"
 WARM_UP_S = 1.0  # on top of the time asked for; what is needed of it is left out
-NO_ENERGY = "a phone's battery gauge answers too seldom, in units that differ by maker: no energy"
-NO_MEMORY = "onnxruntime_perf_test tells the peak of its whole process, and not what the model adds"
+TABLE = "edgeprune_times.csv"
 
 # One caller, one operator at a time, every optimisation, made-up input that is the same each time.
 RUN = r"""
-cd {folder} && chmod 755 {program} && rm -f {csv} || exit
+rm -f {csv} || exit
 LD_LIBRARY_PATH=. ./{program} -e cpu -m duration -t {seconds} -x {threads} -y 1 -c 1 -o 99 -S 1 -I {dims} \
   {model} {csv}
 code=$?
@@ -38,98 +32,58 @@ exit $code
 ROW = re.compile(
     r".*,(\d[\d.e+-]*),\d+,[\d.e+-]+,(\d+)$"
 )  # name, seconds, peak, processor, number of the run
-LOADED = re.compile(r"Session creation time cost: ([\d.e+-]+) s")
+LOADED = re.compile(rf"Session creation time cost: ({FLOAT}) s")
 
 
-class PerfTestTransport:
-    """Answers the runner's verbs, as far as that program can."""
+class PerfTest(BenchProgram):
+    """Runs ONNX files on the CPU."""
 
-    why_no_accuracy = f"{PERF_TEST} gives times alone: an accuracy needs a Python on the phone"
+    name: ClassVar[str] = PERF_TEST
+    runtime: ClassVar[str] = "onnxruntime"
+    libraries: ClassVar[tuple[str, ...]] = ("libonnxruntime.so",)
+    origin: ClassVar[str] = "of an ONNX Runtime built for Android, with its library"
+    no_memory: ClassVar[str] = f"{PERF_TEST} tells the peak of its whole process, and not what the model adds"
 
-    def __init__(self, phone: AdbTransport) -> None:
-        """Wrap ``phone``, which has been inspected and has the program in its folder."""
-        self.phone = phone
-        self.name = phone.name
-        self.sent: dict[str, Path] = {}
-        self.version: str | None = None
+    def version_script(self) -> str:
+        """Return the script that prints the library's symbol version, such as VERS_1.23.2."""
+        return "grep -s -a -o -m 1 'VERS_[0-9.]*[0-9]' libonnxruntime.so | head -n 1"
 
-    def send(self, path: Path) -> str:
-        """Send a file to the phone's folder; return its path there."""
-        remote = self.phone.send(path)
-        self.sent[remote] = path
-        return remote
+    def version(self, printed: str) -> str:
+        """Return ``1.23.2`` for ``VERS_1.23.2``; without one, "unknown"."""
+        return printed.removeprefix("VERS_") or f"{UNKNOWN} ({PERF_TEST})"
 
-    def remove(self, remote: str) -> None:
-        """Delete a file from the phone's folder."""
-        self.phone.remove(remote)
+    def feed_of(self, path: Path, batch: int) -> dict[str, list[int]]:
+        """Return the shape of the model's only input."""
+        name, shape, _ = input_of(path, batch)
+        return {name: shape}
 
-    def call(self, verb: str, arguments: Sequence[str], _on_event: OnEvent = ignore_event) -> Any:
-        """Answer the verbs ``probe`` and ``measure``.
+    def command(self, start: Start) -> str:
+        """Return the script that runs it, prints its table and removes that."""
+        free = input_of(start.path, start.batch)[2]
+        return RUN.format(
+            program=PERF_TEST,
+            csv=TABLE,
+            seconds=math.ceil(start.seconds + WARM_UP_S),
+            threads=start.threads,
+            dims=f"-f {shlex.quote(f'{free}:{start.batch}')}" if free else "",
+            model=shlex.quote(start.model),
+        )
+
+    def timing(self, output_lines: Sequence[str], start: Start) -> Timing:
+        """Read the rows of the table; the first of them are left out as warm-up.
 
         Args:
-            verb: of the runner's command line.
-            arguments: after the verb.
+            output_lines: of the program.
+            start: what it was asked.
 
         Raises:
-            BenchError: the program failed, or cannot do what the verb needs.
+            BenchError: there are no rows, too few, or not what loading took.
         """
-        if verb == "probe":
-            return self.probe()
-        if verb == "measure":
-            options = parser().parse_args([verb, *arguments])
-            if options.cool_to is not None:
-                raise BenchError(
-                    f"{PERF_TEST} begins at once: for --cool-to there must be a Python on the phone"
-                )
-            return self.measure(options)
-        raise BenchError(f"{PERF_TEST} gives times alone: for {verb} there must be a Python on the phone")
-
-    def probe(self) -> dict[str, Any]:
-        """Return what the phone is; ``runtimes`` has the version of ONNX Runtime's library."""
-        answer = fingerprint(self.phone)
-        self.version = answer["runtimes"]["onnxruntime"]
-        return answer
-
-    def measure(self, options: Any) -> dict[str, Any]:
-        """Measure one round, and return it in the runner's form."""
-        name, shape, free = input_of(self.sent[options.model], options.batch)
-        script = RUN.format(
-            folder=self.phone.folder,
-            program=PERF_TEST,
-            csv="edgeprune_times.csv",
-            seconds=math.ceil(options.seconds + WARM_UP_S),
-            threads=options.threads,
-            dims=f"-f {shlex.quote(f'{free}:{options.batch}')}" if free else "",
-            model=shlex.quote(options.model),
+        samples, warm_up = split_warm_up(times_ns(output_lines), start.seconds)
+        fastest = sorted(samples)[: max(1, len(samples) // 4)]
+        return Timing(
+            samples, load_ns=load_ns(output_lines), warm_up=warm_up, quiet_ns=sum(fastest) / len(fastest)
         )
-        before = self.state()
-        output_lines = self.phone.run(script, f"running {PERF_TEST} on {self.name}")
-        after = self.state()
-        samples, warm_up = split_warm_up(times_ns(output_lines), options.seconds)
-        return {
-            "model": options.model,
-            "runtime": options.runtime,
-            "versions": {"onnxruntime": self.version},
-            "batch": options.batch,
-            "threads": options.threads,
-            "feed": {name: shape},
-            "load_ns": load_ns(output_lines),
-            "warm_up": warm_up,
-            "window_s": sum(samples) / 1e9,
-            "samples_ns": samples,
-            "memory_peak_bytes": None,
-            "memory_reason": NO_MEMORY,
-            "energy": no_energy(),
-            "uses_gpu": False,
-            "before": before,
-            "watched": {"gpu_hz": [], "warmest_c": {}, "period_s": WATCH_S},
-            "after": after,
-        }
-
-    def state(self) -> dict[str, Any]:
-        """Return the phone's clocks, temperatures and memory, read from copies of its files."""
-        with scratch_folder() as folder:
-            return state_of(tree_of(self.phone, Path(folder)))
 
 
 def input_of(path: Path, batch: int) -> tuple[str, list[int], str | None]:
@@ -207,9 +161,3 @@ def load_ns(output_lines: Sequence[str]) -> int:
     if match is None:
         raise BenchError(f"{PERF_TEST} did not print how long loading took: {last_line(output_lines)}")
     return round(float(match.group(1)) * 1e9)
-
-
-def no_energy() -> dict[str, Any]:
-    """Return an energy report in the runner's form, without an energy."""
-    sensor, _ = first_available(["none"])
-    return energy_report(Window(sensor), None, [NO_ENERGY])

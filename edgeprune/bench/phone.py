@@ -1,5 +1,6 @@
 """Fingerprint a phone without a Python: copy its files, and read them as a board's."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ from edgeprune_target.board import board
 from edgeprune_target.scratch import scratch_folder
 from edgeprune_target.state import state
 
-from edgeprune.bench.adb import PERF_TEST, AdbTransport
+from edgeprune.bench.adb import AdbTransport
+from edgeprune.bench.program import BenchProgram
 
 # One grep reads them all: a process for each of a thousand files would take seconds, and warm the phone up.
 FILES = (
@@ -34,7 +36,6 @@ echo "abi=$(getprop ro.product.cpu.abi)"
 echo "kernel=$(uname -r)"
 echo "cores=$(nproc)"
 echo "before=$(head -n 1 /proc/stat)"; sleep 0.5; echo "after=$(head -n 1 /proc/stat)"
-echo "version=$(cd {folder} && grep -s -a -o -m 1 'VERS_[0-9.]*[0-9]' libonnxruntime.so | head -n 1)"
 """
 
 
@@ -58,9 +59,17 @@ def state_of(tree: Path) -> dict[str, Any]:
     return answer
 
 
-def fingerprint(phone: AdbTransport) -> dict[str, Any]:
-    """Return the runner's ``probe()``, as far as files contain it; the rest is None."""
-    lines = phone.run(ASK.format(folder=phone.folder), f"asking what {phone.name} is")
+def fingerprint(phone: AdbTransport, programs: Sequence[BenchProgram]) -> dict[str, Any]:
+    """Return the runner's ``probe()``, as far as files contain it; the rest is None.
+
+    Args:
+        phone: that was inspected.
+        programs: in its folder; their versions are those of the runtimes.
+    """
+    versions = [
+        f'echo "{program.name}=$(cd {phone.folder} && {program.version_script()})"' for program in programs
+    ]
+    lines = phone.run("\n".join([ASK, *versions]), f"asking what {phone.name} is")
     answers = dict(line.split("=", 1) for line in lines if "=" in line)
     with scratch_folder() as folder:
         tree = tree_of(phone, Path(folder))
@@ -77,7 +86,7 @@ def fingerprint(phone: AdbTransport) -> dict[str, Any]:
             "cores_available": cores,
             "cores_physical": cores,
             "memory_total_bytes": reading.memory_total_bytes(tree),
-            "runtimes": {"onnxruntime": symbol_version(answers["version"])},
+            "runtimes": {program.runtime: program.version(answers[program.name]) for program in programs},
             "governors": reading.governors(tree),
             "clock_khz": reading.clocks(tree),
             "load_average": [float(word) for word in load] or None,
@@ -86,8 +95,3 @@ def fingerprint(phone: AdbTransport) -> dict[str, Any]:
             "sensor_reasons": [],
             "state": state_of(tree),
         }
-
-
-def symbol_version(symbol: str) -> str:
-    """Return ``1.23.2`` for ``VERS_1.23.2``, the library's symbol version; without one, "unknown"."""
-    return symbol.removeprefix("VERS_") or f"unknown ({PERF_TEST})"

@@ -7,7 +7,7 @@ what an older runner leaves out gets its default.
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -187,15 +187,25 @@ class CooledReply(msgspec.Struct):
     warmest_c: float | None = None
 
 
+class SummaryReply(msgspec.Struct):
+    """What one value stands for, where a program gives no times of single inferences."""
+
+    runs: Positive
+    value: Literal["median", "mean"]
+    mean_ns: Annotated[float, msgspec.Meta(gt=0, le=DAY_NS)]
+    reason: str
+
+
 class MeasureReply(msgspec.Struct):
     """The answer to ``measure``."""
 
     samples_ns: Annotated[list[Time], msgspec.Meta(min_length=1)]
     versions: dict[str, str | None] = {}
-    load_ns: Count = 0
+    load_ns: Count | None = 0
     first_ns: Count | None = None
     runs_per_sample: Positive = 1
     clock_step_ms: Amount | None = None
+    summary: SummaryReply | None = None
     feed: dict[str, list[Count]] = {}
     warm_up: dict[str, int | float] | None = None
     cooled: CooledReply | None = None

@@ -82,15 +82,18 @@ def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> Me
         batch: images per inference.
     """
     samples = [reply["samples_ns"] for reply in rounds]
+    summaries = [reply["summary"] for reply in rounds if reply.get("summary")]
     return MeasuredModel(
         file=str(path),
         sha256=sha256(path),
         size_bytes=path.stat().st_size,
         versions=rounds[0]["versions"],
-        latency_ms=stats.latency_ms(samples),
-        throughput_ips=stats.throughput_ips(samples, batch),
+        latency_ms=stats.summed_latency_ms(samples, summaries) if summaries else stats.latency_ms(samples),
+        throughput_ips=stats.summed_throughput_ips(summaries, batch)
+        if summaries
+        else stats.throughput_ips(samples, batch),
         round_spread=stats.round_spread(samples),
-        load_ms=tuple(reply["load_ns"] / stats.NS_PER_MS for reply in rounds),
+        load_ms=tuple(reply["load_ns"] / stats.NS_PER_MS for reply in rounds if reply["load_ns"] is not None),
         first_ms=tuple(reply["first_ns"] / stats.NS_PER_MS for reply in rounds if reply.get("first_ns")),
         runs_per_sample=max(reply.get("runs_per_sample", 1) for reply in rounds),
         **memory(rounds),
@@ -232,7 +235,10 @@ def speedup_report(models: Mapping[str, MeasuredModel]) -> dict[str, SpeedupRang
     if len(models) < len(MODELS):
         return {"speedup": None, "speedup_undisturbed": None}
     samples = [models[name].samples_ns for name in MODELS]
-    return {
-        "speedup": stats.speedup(*samples),
-        "speedup_undisturbed": stats.undisturbed_speedup(*samples),
-    }
+    speedup = stats.speedup(*samples)
+    if reason := models[MODELS[0]].latency_ms.reason:  # the rounds are one value each
+        return {
+            "speedup": replace(speedup, method=f"{speedup.method}; {reason}"),
+            "speedup_undisturbed": None,
+        }
+    return {"speedup": speedup, "speedup_undisturbed": stats.undisturbed_speedup(*samples)}

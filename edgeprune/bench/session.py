@@ -159,6 +159,8 @@ class Session:
             raise
         except BenchError as error:
             raise BenchError(f"measuring {name} ({path.name}) failed: {error}") from error
+        if answer.get("summary") and options.sustained is not None:
+            raise BenchError(f"{answer['summary']['reason']}, and `sustained` needs them: leave it out")
         return {**answer, "stretch": self.segment}
 
     def words(self, threads: int) -> list[str]:

@@ -1,6 +1,7 @@
 """Compute statistics of a measurement: pure functions of samples, in ns, a list per round."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +27,35 @@ UNDISTURBED = (
 def latency_ms(rounds: Rounds) -> LatencyRecord:
     """Return p10, p50, p90, p99 (interpolated linearly) and mean over the samples of all rounds, ms."""
     samples = np.concatenate([np.asarray(samples, dtype=np.float64) for samples in rounds]) / NS_PER_MS
-    places = {"p10": QUIET, "p50": 0.5, "p90": 0.9, "p99": 0.99}
-    quantiles = {name: float(np.quantile(samples, place)) for name, place in places.items()}
-    return LatencyRecord(**quantiles, mean=float(samples.mean()))
+    p10, p50, p90, p99 = (float(value) for value in np.quantile(samples, [QUIET, 0.5, 0.9, 0.99]))
+    return LatencyRecord(p10=p10, p50=p50, p90=p90, p99=p99, mean=float(samples.mean()))
+
+
+def summed_latency_ms(rounds: Rounds, summaries: Sequence[Mapping[str, Any]]) -> LatencyRecord:
+    """Return the middle of the rounds' values and the mean of all inferences, ms, where there are no single times.
+
+    Args:
+        rounds: one value each, ns.
+        summaries: of each round: number of inferences, what the value is of them, their mean, and why.
+    """
+    value, reason = summaries[0]["value"], summaries[0]["reason"]
+    middle = float(np.median([samples[0] for samples in rounds])) / NS_PER_MS
+    runs = sum(summary["runs"] for summary in summaries)
+    mean = sum(summary["runs"] * summary["mean_ns"] for summary in summaries) / runs / NS_PER_MS
+    of = f"{reason}; p50 is the median of the rounds' {value}s"
+    return LatencyRecord(p10=None, p50=middle, p90=None, p99=None, mean=mean, reason=of)
+
+
+def summed_throughput_ips(summaries: Sequence[Mapping[str, Any]], batch: int) -> float:
+    """Return the images per second of one caller, where there are no single times.
+
+    Args:
+        summaries: of each round: number of inferences, and their mean.
+        batch: images per inference.
+    """
+    runs = sum(summary["runs"] for summary in summaries)
+    seconds = sum(summary["runs"] * summary["mean_ns"] for summary in summaries) / 1e9
+    return float(runs * batch / seconds)
 
 
 def throughput_ips(rounds: Rounds, batch: int) -> float:

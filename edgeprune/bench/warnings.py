@@ -128,7 +128,7 @@ def few_samples(result: BenchResult) -> Iterator[CodedWarning]:
     """Report models with too few inferences for a p99."""
     for name, model in result.models.items():
         count = sum(len(samples) for samples in model.samples_ns)
-        if count < FEW_SAMPLES:
+        if model.latency_ms.p99 is not None and count < FEW_SAMPLES:
             yield (
                 "few_samples",
                 f"{name}: only {count} inferences, so p99 means little; measure longer with --seconds",

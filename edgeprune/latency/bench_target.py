@@ -73,7 +73,12 @@ class BenchTarget:
         profile = measuring_with(profile, runtime, precision)
         runtime_arguments = runtime_words(transport, profile.runtimes or [profile.runtime])
         fingerprint = call(transport, "probe", ["--sensors", "none", *runtime_arguments])
-        profile = replace(profile.running_on(fingerprint["runtimes"], target_packages()), runtimes={})
+        profile = replace(
+            profile.running_on(
+                fingerprint["runtimes"], target_packages(), fingerprint.get("runtime_reasons")
+            ),
+            runtimes={},
+        )
         version = fingerprint["runtimes"].get(profile.runtime)
         _check(profile, version)
         threads = threads or fingerprint["cores_physical"]

@@ -229,14 +229,17 @@ class EndToEndTimer:
     def _times(
         self, pruned: Path, seconds: float, rounds: int, report: ProgressCallback, baseline: Path
     ) -> list[PairedTimes]:
-        """Measure both models once; return the times by medians and by 10th percentiles."""
+        """Measure both models once; return the times by medians and, where there are any, by 10th percentiles."""
         where = self.bench_target
         options = BenchOptions(
             where.device, batch=where.batch, threads=where.threads, seconds=seconds, host=where.host, rounds=rounds
         )  # fmt: skip
         files = {"baseline": baseline, "pruned": pruned}
         result = bench_models(files, options=options, transport=where.transport, progress=report)
-        return [times_of(result, 50, result.speedup), times_of(result, 10, result.speedup_undisturbed)]
+        both = [times_of(result, 50, result.speedup)]
+        if result.speedup_undisturbed is not None:  # a phone's program may give no single times
+            both.append(times_of(result, 10, result.speedup_undisturbed))
+        return both
 
 
 def times_of(result: BenchResult, percentile: int, interval: SpeedupRange | None) -> PairedTimes:

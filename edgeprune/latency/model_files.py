@@ -16,11 +16,11 @@ from edgeprune.backends.onnx_export import export_model, export_quickly
 from edgeprune.backends.runner import silent
 from edgeprune.errors import ExportError
 
-CALIBRATION_BATCHES = 4  # of random numbers: which scales int8 gets changes no time
-
 
 def job_of(model: nn.Module, name: str, shape: tuple[int, ...], folder: Path, batch: int) -> Job:
-    """Return the job of a model whose file is only timed: int8 is calibrated on random numbers.
+    """Return the job of a model whose file is only timed: int8 is calibrated on one batch of random numbers.
+
+    Which scales it gets changes no time.
 
     Args:
         model: in eval mode, on the CPU.
@@ -47,8 +47,12 @@ def write_model(backend: Backend, job: Job, batch: int, *, quickly: bool = False
         ExportError: it cannot be written.
     """
     if any(source.name == Onnx.name for source in with_needs([backend])):
-        fixed = batch if isinstance(backend, OnnxFileBackend) else None
-        _write_onnx(job, job.folder / Onnx().file_name(job.name), fixed, quickly=quickly)
+        runs_onnx = isinstance(backend, OnnxFileBackend)
+        # edgeprune's quantiser runs the file on batches of its own sizes
+        frees_batch = backend.precision == "int8" and batch > 1
+        fixed = batch if runs_onnx and not frees_batch else None
+        path = job.folder / Onnx().file_name(job.name)
+        _write_onnx(job, path, fixed, quickly=quickly and not (runs_onnx and frees_batch))
     return write_others(backend, job)
 
 
@@ -81,6 +85,4 @@ def _write_onnx(job: Job, path: Path, batch: int | None, *, quickly: bool) -> No
 
 
 def _noise(shape: tuple[int, ...], batch: int) -> Iterator[tuple[Any, None]]:
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(CALIBRATION_BATCHES):
-        yield torch.randn(batch, *shape, generator=generator), None
+    yield torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)), None

@@ -19,13 +19,18 @@ Open = Mapping[str, Any]  # what a runner reports of its machine: a later one ma
 
 
 class LatencyRecord(Record, frozen=True, kw_only=True):
-    """Percentiles and mean of a time in ms; ``p10`` is missing in the first versions' results."""
+    """Percentiles and mean of a time in ms; ``p10`` is missing in the first versions' results.
 
-    p10: Above0 | UnsetType = UNSET
+    A program that sums its inferences up gives no percentiles but the median, or not even that; they are None with a
+    ``reason``, and ``p50`` is the middle of the rounds' values.
+    """
+
+    p10: Above0 | UnsetType | None = UNSET
     p50: Above0
-    p90: Above0
-    p99: Above0
+    p90: Above0 | None
+    p99: Above0 | None
     mean: Above0 | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
 
 
 class EnergySource(Record, frozen=True):
@@ -92,7 +97,7 @@ class MeasuredModel(Record, frozen=True, kw_only=True):
         engine_warnings: the runtime's.
         accuracy: a fraction; None with ``accuracy_reason``.
         scores: by the task's metrics.
-        samples_ns: each inference's time, a list a round.
+        samples_ns: each inference's time, a list a round; or the one value that sums a round up.
         accuracy_images: number of images that it was scored on.
         origin: what the file was made from, where it is not of a run.
     """

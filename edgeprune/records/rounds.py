@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from edgeprune.records.bench import Samples, WarningRecord
-from edgeprune.records.fields import Amount, Count, Positive
+from edgeprune.records.fields import Above0, Amount, Count, Positive
 
 Clock = dict[str, int | float | str | None]
 
@@ -88,11 +88,20 @@ class WarmUp(Struct):
     seconds: Amount
 
 
+class SummaryRecord(Struct):
+    """What the one value of a round stands for."""
+
+    runs: Positive
+    value: Literal["median", "mean"]
+    mean_ns: Above0
+    reason: str
+
+
 class Round(Struct):
     """One round of one model."""
 
     samples_ns: Samples
-    load_ns: Count
+    load_ns: Count | None
     versions: dict[str, Any]
     feed: dict[str, Any]
     warm_up: WarmUp | None
@@ -104,6 +113,7 @@ class Round(Struct):
     watched: WatchedRecord
     after: StateRecord
     window_runs: Positive | None = None
+    summary: SummaryRecord | None = None
     gpu_ns: list[Amount] | None = None
     enqueue_ns: list[Amount] | None = None
     engine_warnings: list[WarningRecord] = []

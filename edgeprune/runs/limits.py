@@ -231,6 +231,10 @@ def _energy_fraction(bench: BenchResult) -> ValueOrReason:
     return _of(lambda a, b: a / b, pruned, base), ""
 
 
+def _why_no_percentile(model: MeasuredModel) -> str | None:
+    return model.latency_ms.reason or None
+
+
 # Accuracy is also in results of earlier versions, which have no scores.
 _OTHER_TASKS = [task for task in map(tasks.get, tasks.TASKS.registered()) if task.name != Classification.name]
 
@@ -250,8 +254,8 @@ LIMITS = {
         Limit("onnx_accuracy", "bench", False, "", _measured(lambda m: m.accuracy, lambda m: m.accuracy_reason),
               most=1.0),
         Limit("latency_p50_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p50)),
-        Limit("latency_p90_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p90)),
-        Limit("latency_p99_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p99)),
+        Limit("latency_p90_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p90, _why_no_percentile)),
+        Limit("latency_p99_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p99, _why_no_percentile)),
         Limit("throughput_ips", "bench", False, "images/s", _measured(lambda m: m.throughput_ips)),
         Limit("speedup", "bench", False, "x", _speedup),
         Limit("memory_peak_mb", "bench", True, "MB",

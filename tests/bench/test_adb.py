@@ -79,6 +79,7 @@ def test_phone_with_perf_test(phone: Phone, run_of_digits: Path, old: bool) -> N
         assert "peak of its whole process" in model["memory_reason"]
         assert "battery gauge" in model["energy_reason"]
         assert "needs a Python on the phone" in model["accuracy_reason"]
+        assert "onnxruntime_perf_test: times alone" in model["accuracy_reason"]
     flags = json.loads((phone.home / "flags.json").read_text())
     assert (flags["-x"], flags["-t"]) == ("4", "2")  # 1 s of the round, and 1 s of warm-up
     assert not (phone.home / "edgeprune_times.csv").exists()
@@ -113,7 +114,9 @@ def test_a_hot_phone_and_a_batch_which_is_told_by_the_name_of_the_free_size(
 
 
 def test_phone_with_neither(phone: Phone, run_of_digits: Path) -> None:
-    with pytest.raises(BenchError, match="has neither a Python nor onnxruntime_perf_test") as caught:
+    with pytest.raises(
+        BenchError, match="has neither a Python nor onnxruntime_perf_test, nor benchmark_model"
+    ) as caught:
         bench_run(run_of_digits, host=Host(f"adb:{SERIAL}"))
     assert str(caught.value).endswith(
         f"adb -s {SERIAL} push onnxruntime_perf_test libonnxruntime.so /data/local/tmp/edgeprune/"

@@ -4,7 +4,8 @@ import pytest
 from target.conftest import channel_means
 
 from bench.remote_fixtures import linear_onnx
-from edgeprune.bench.perf_test import input_of, load_ns, no_energy, split_warm_up, times_ns
+from edgeprune.bench.perf_test import PerfTest, input_of, load_ns, split_warm_up, times_ns
+from edgeprune.bench.program_transport import no_energy
 from edgeprune.errors import BenchError
 
 PRINTED = [
@@ -56,3 +57,8 @@ def test_energy_is_none_with_a_reason() -> None:
     energy = no_energy()
     assert (energy["gross_j"], energy["total_kind"], energy["samples"]) == (None, "none", 0)
     assert "battery gauge" in energy["reason"]
+
+
+def test_version() -> None:
+    assert PerfTest().version("VERS_1.23.2") == "1.23.2"
+    assert PerfTest().version("") == "unknown (onnxruntime_perf_test)"

@@ -4,7 +4,7 @@ import pytest
 from boards.phone import build
 
 from edgeprune.bench.adb import AdbTransport
-from edgeprune.bench.phone import fingerprint, state_of, symbol_version, tree_of
+from edgeprune.bench.phone import fingerprint, state_of, tree_of
 
 
 @pytest.fixture
@@ -26,13 +26,8 @@ def test_copies_of_its_files_are_read_like_a_boards(phone: AdbTransport, tmp_pat
 
 
 def test_fingerprint(phone: AdbTransport) -> None:
-    facts = fingerprint(phone)
+    facts = fingerprint(phone, [])
     assert facts["board"]["android"] is True
     assert facts["load_average"] == [11.5, 11.2, 11.0]
     assert facts["busy_cores"] is None  # the stand-in's /proc/stat stands still
     assert facts["governors"] == ["schedutil"]
-
-
-def test_version() -> None:
-    assert symbol_version("VERS_1.23.2") == "1.23.2"
-    assert symbol_version("") == "unknown (onnxruntime_perf_test)"

@@ -24,6 +24,7 @@ TOOLS = (
     "mv",
     "nproc",
     "rm",
+    "sha256sum",
     "sleep",
     "tail",
     "uname",
@@ -66,6 +67,11 @@ class Phone:
     def give_python(self, place: str = "system/bin/python3") -> None:
         """This machine's, as the phone's."""
         program(self.root, place, f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+
+    def give_program(self, name: str, latency_ms: dict[str, float], *, version: str = "new") -> None:
+        """A runtime's own program; ``latency_ms`` by the model's name, ``version`` one that `PROGRAMS` knows."""
+        write(self.root, f"{HOME}/latency_ms.json", json.dumps(latency_ms))
+        program(self.root, f"{HOME}/{name}", f"{QUICK_PYTHON}VERSION = {version!r}\n{PROGRAMS[name]}")
 
     def give_perf_test(self, latency_s: dict[str, float], library: bool = True) -> None:
         """ONNX Runtime's program; ``latency_s`` by the model's name."""
@@ -193,3 +199,110 @@ with table.open("a") as handle:
     for run, time in enumerate(times):
         handle.write("%s,%g,109531136,12,%d\n" % (model.name, time, run))
 """
+
+# What follows takes the options that the real programs document and prints what they print, as their sources have it
+# (benchmark_model: benchmark_model.cc of tensorflow/lite/tools/benchmark, and the lines that TI's
+# manual of the Processor SDK shows of an AM62; executor_runner: executor_runner.cpp of examples/portable, and
+# ExecuTorch's log format; benchncnn: benchmark/benchncnn.cpp).
+LATENCY = r"""
+import json, os, re, sys, time
+from pathlib import Path
+
+home = Path(__file__).parent
+
+
+def latency_ms(model):
+    if not Path(model).is_file():
+        sys.exit("%s: no such file" % model)
+    (home / "words.json").write_text(json.dumps(sys.argv[1:]))
+    name = Path(model).name.split("-", 1)[1].split(".")[0]
+    return json.loads((home / "latency_ms.json").read_text())[name]
+"""
+
+BENCHMARK_MODEL = (
+    LATENCY
+    + r"""
+known = {"graph", "num_threads", "use_xnnpack", "num_runs", "min_secs", "warmup_runs", "warmup_min_secs"}
+given = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:])
+if not set(given) <= known:
+    sys.exit("ERROR: Unconsumed cmdline flags: %s" % " ".join(set(given) - known))
+us = 1000 * latency_ms(given["graph"])
+runs = max(int(given["num_runs"]), int(float(given["min_secs"]) * 1e6 / us))
+
+
+def say(line):
+    print("INFO: " + line, file=sys.stderr)
+
+
+say("STARTING!")
+say("Graph: [%s]" % given["graph"])
+say("Use xnnpack: [1]")
+say("Loaded model %s" % given["graph"])
+say("Created TensorFlow Lite XNNPACK delegate for CPU.")
+say("Explicitly applied XNNPACK delegate, and the model graph will be partially executed by the delegate w/ 1 "
+    "delegate kernels.")
+say("The input model file size (MB): 67.3128")
+say("Initialized session in 5.579ms.")
+say("Running benchmark for at least 1 iterations and at least 0.5 seconds but terminate if exceeding 150 seconds.")
+percentiles = " p5=%d median=%d p95=%d" % (us, us, us)
+say("count=1 curr=%d%s\n" % (us, percentiles))
+say("Running benchmark for at least %d iterations and at least %s seconds but terminate if exceeding 150 seconds."
+    % (int(given["num_runs"]), given["min_secs"]))
+say("count=%d first=%d curr=%d min=%d max=%d avg=%.6g std=2565%s\n"
+    % (runs, us, us, 0.9 * us, 3 * us, 1.1 * us, percentiles))
+say("Inference timings in us: Init: 5579, First inference: %d, Warmup (avg): %.6g, Inference (avg): %.6g"
+    % (us, us, 1.1 * us))
+say("Memory footprint delta from the start of the tool (MB): init=6.36328 overall=109.832")
+"""
+)
+
+EXECUTOR_RUNNER = (
+    LATENCY
+    + r"""
+given = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:])
+if not set(given) <= {"model_path", "num_executions", "cpu_threads"}:
+    sys.exit("ERROR: unknown command line flag")
+ms, runs = latency_ms(given["model_path"]), int(given["num_executions"])
+
+
+def log(line, number=779):
+    print("I 00:00:00.001234 executorch:executor_runner.cpp:%d] %s" % (number, line), file=sys.stderr)
+
+
+log("Model file %s is loaded." % given["model_path"])
+log("Using method forward")
+log("Setting up planned buffer 0, size 13312.")
+log("Model loaded in %f ms." % 4.25)
+for run in range(runs):
+    log("Iteration %d of %d: %f ms" % (run + 1, runs, ms * (5 if run < 2 else 1)))
+log("Model executed successfully %d time(s) in %f ms." % (runs, ms * runs))
+log("1 outputs: ")
+print("Output 0: tensor(sizes=[1, 10], [0.1, 0.2])")
+"""
+)
+
+BENCHNCNN = (
+    LATENCY
+    + r"""
+loop, threads, powersave, gpu, cooling, *pairs = sys.argv[1:]
+given = dict(pair.split("=", 1) for pair in pairs)
+model = given["param"]
+ms = latency_ms(model)
+assert re.fullmatch(r"\[\d+,\d+,\d+\]", given["shape"]), given
+
+
+def say(line):
+    print(line, file=sys.stderr)
+
+
+say("loop_count = %s" % loop)
+say("num_threads = %s" % threads)
+say("powersave = %s" % powersave)
+say("gpu_device = %s" % gpu)
+say("cooling_down = %s" % cooling)
+for name in ["squeezenet", "mobilenet"] if VERSION == "old" else [model]:
+    say("%20s  min = %7.2f  max = %7.2f  avg = %7.2f" % (name, 0.9 * ms, 3 * ms, ms))
+"""
+)
+
+PROGRAMS = {"benchmark_model": BENCHMARK_MODEL, "executor_runner": EXECUTOR_RUNNER, "benchncnn": BENCHNCNN}

@@ -123,7 +123,9 @@ def test_a_target_is_met_on_the_runtime_that_was_named(
 
     monkeypatch.setattr(EndToEndTimer, "_times", times)
     monkeypatch.setattr(
-        FileProfiler, "sampling", Sampling((29, 32, 48, 60, 64), finest=2, refinements=1, by_kernel=False)
+        FileProfiler,
+        "sampling",
+        Sampling((29, 32, 48, 60, 64), finest=2, refinements=1, together=1, by_kernel=False),
     )
     target = BenchTarget.reach(runtime="turned", precision="int8", threads=1)
     budget = device_budget(net, SHAPE, "latency=0.6", target, graph=graph)
@@ -196,8 +198,9 @@ def test_networks_of_one_layer(shape: Shape, point: tuple[int, int]) -> None:
     assert all(other(image).shape[0] == 2 for other in around(shape, point))
 
 
-def test_int8_of_onnx_runtime_is_timed_here(tmp_path: Path) -> None:
-    profiler = FileProfiler(BenchTarget.reach(precision="int8", threads=1), tmp_path)
+@pytest.mark.parametrize("batch", [1, pytest.param(16, marks=pytest.mark.slow)])
+def test_int8_of_onnx_runtime_is_timed_here(tmp_path: Path, batch: int) -> None:
+    profiler = FileProfiler(BenchTarget.reach(precision="int8", threads=1, batch=batch), tmp_path)
     times = profiler.times({CONV: [(16, 16), (64, 64)]})[CONV]
     assert set(times) == {(16, 16), (64, 64)} and min(times.values()) >= LEAST_MS
     assert [path.name for path in tmp_path.iterdir() if "samples" in path.name and "int8" in path.name] == [
