@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from statistics import mean
 from time import perf_counter_ns
 from typing import Any, Callable
 
 from edgeprune_target.measure import feed_of, timed
 from edgeprune_target.runtimes import make_runtime
 from edgeprune_target.trt.options import EngineOptions
+from edgeprune_target.undisturbed import undisturbed
 
 PASSES = 3  # over all models: what disturbs one pass of a model seldom disturbs all of them
 WARM_UP_S = 0.03
@@ -47,13 +47,7 @@ def times(
             with engine:
                 feed = feed_of(engine, batch, options.shapes)
                 timed(engine, feed, WARM_UP_S, clock)
-                ms = quiet_ms(timed(engine, feed, SECONDS, clock))
+                ms = undisturbed(timed(engine, feed, SECONDS, clock)) / 1e6
                 versions = engine.versions()
             best[number] = ms if best[number] is None else min(ms, best[number])
     return {"runtime": runtime, "versions": versions, "batch": batch, "times_ms": best}
-
-
-def quiet_ms(samples_ns: list) -> float:
-    """Return the mean of the fastest quarter of some samples, in ms."""
-    fastest = sorted(samples_ns)[: max(1, len(samples_ns) // 4)]
-    return mean(fastest) / 1e6

@@ -12,7 +12,7 @@ from edgeprune.latency.shapes import DEPTHWISE, Shape
 from edgeprune.records import read_record
 from edgeprune.records.tables import TableRecord, shape_fault
 
-SCHEMA = 2  # 1 had medians, which must not be mixed with `quiet_ms`
+SCHEMA = 3  # 1 had medians, 2 the profiler's own time: neither must be mixed with what is timed today
 AXES = ("inputs", "outputs")
 # What a table was measured on: its times are valid only there.
 CONDITIONS = ("device", "processor", "runtime", "runtime_version", "precision", "batch", "threads")

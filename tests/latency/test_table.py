@@ -89,6 +89,7 @@ def test_files_that_are_no_table(tmp_path: Path) -> None:
     ("schema", "advice"),
     [
         (1, "older edgeprune .*remove it, and build it again"),
+        (2, "older edgeprune .*remove it, and build it again"),
         (SCHEMA + 1, "newer edgeprune .*update edgeprune"),
     ],
 )

@@ -2,7 +2,8 @@
 
 import json
 
-from edgeprune_target.runtimes.onnxrt import parse_kernels
+import pytest
+from edgeprune_target.runtimes.onnxrt import parse_kernels, without_profiler
 
 
 def event(name: str, op: str, index: int, us: int, cat: str = "Node") -> dict:
@@ -42,3 +43,19 @@ def test_medians_without_the_first_inference() -> None:
 def test_nodes_of_one_name_are_two_kernels() -> None:
     events = [event("x_kernel_time", "Relu", index, 1000 * index) for index in (1, 2)]
     assert [kernel["ms"] for kernel in parse_kernels(json.dumps(events))] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("plain_ms", "left"),
+    [
+        (0.07, [0.03, 0.01, 0.03]),  # 0.1 - 0.07 over three kernels: 0.01 of each
+        (0.2, [0.04, 0.02, 0.04]),  # the plain runs were disturbed: nothing is known
+        (0.001, [0.02, 0.0, 0.02]),  # the profile was: no kernel is shorter than the profiler
+    ],
+)
+def test_the_profilers_own_time_is_taken_off(plain_ms: float, left: list) -> None:
+    kernels = [{"name": str(n), "ms": 0.05, "quiet_ms": ms} for n, ms in enumerate((0.04, 0.02, 0.04))]
+    without = without_profiler(kernels, plain_ms)
+    assert [kernel["quiet_ms"] for kernel in without] == pytest.approx(left)
+    assert all(kernel["ms"] == 0.05 for kernel in without)
+    assert without_profiler([], 1.0) == []

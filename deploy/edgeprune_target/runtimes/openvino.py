@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import PurePath
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 from edgeprune_target.errors import TargetError
 from edgeprune_target.packed import unpack
 from edgeprune_target.runtimes.base import Runtime
+from edgeprune_target.undisturbed import undisturbed
 
 PARTS = ("model.xml", "model.bin")
 # Left alone, a processor with bf16 or fp16 units computes in these, and a float32 file gives other numbers.
@@ -145,13 +146,12 @@ def _layer(node: Any, origins: list, times: list) -> dict:
         origins: names of the operators that it was made from; NNCF's have an ending of their own.
         times: of all runs, in ms.
     """
-    fastest = sorted(times)[: max(1, len(times) // 4)]
     return {
         "name": node.node_name,
         "kind": node.node_type,
         "onnx": [name.split("/")[0] for name in origins if name],
         "ms": median(times),
-        "quiet_ms": mean(fastest),
+        "quiet_ms": undisturbed(times),
         "outputs": [],
         "formats": [node.exec_type],
         "reformat": node.node_type == REORDER,
