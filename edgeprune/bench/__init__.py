@@ -13,6 +13,8 @@ program_transport.py   such programs instead of the runner
 phone.py     fingerprint of such a phone
 browser.py   a browser as the place: how its page is served, and to whom
 browser_transport.py    the runner's verbs, answered by a browser
+browser_model.py        a model file as a browser gets it, and its outputs there
+browser_words.py        what a browser says, in the runner's form
 reference.py the same file by ONNX Runtime here, to compare with
 hosts.py     from --host to a transport
 pyz.py       the runner as one file

@@ -1,14 +1,12 @@
 """Answer the runner's verbs by a browser that has opened the page.
 
 The browser measures and sends raw samples, and the outputs for parity; everything else is done here, as for any device.
-What a page cannot know is None, with the reason.
 """
 
 import hashlib
-import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,101 +16,24 @@ import numpy as np
 from edgeprune_target.__main__ import parser
 from edgeprune_target.accuracy import score
 from edgeprune_target.errors import TargetError
-from edgeprune_target.pauses import pauses
 from edgeprune_target.scorers import make_scorer
 
-from edgeprune.backends.parity import Parity, parity_over
-from edgeprune.bench.browser import PROVIDERS, WASM, WEBGPU, Browser
-from edgeprune.bench.copies import external_files
+from edgeprune.bench.browser import PROVIDERS, WASM, Browser
+from edgeprune.bench.browser_model import IMAGES, MADE_UP, BrowserModel
+from edgeprune.bench.browser_words import MOST_IMAGES, ONE_THREAD, described, in_runner_form
 from edgeprune.bench.process import OnEvent, ignore_event, printable_line
-from edgeprune.bench.reference import Arrays, Reference
+from edgeprune.bench.reference import Arrays
 from edgeprune.browser.exchange import Blob, Exchange
 from edgeprune.browser.link import LOOPBACK, network_address, self_signed
-from edgeprune.browser.messages import Hello, Round, round_of
+from edgeprune.browser.messages import Hello, round_of
 from edgeprune.browser.serving import PageServer
 from edgeprune.browser.web_files import version
 from edgeprune.errors import BenchError, EdgePruneError, ExportError
-from edgeprune.files.reading import sha256
 from edgeprune.records.bench import BenchResult
 
-MOST_IMAGES = 256  # that are scored: as many as an export is compared on
 MOST_BYTES = 64 << 20  # of images and outputs of a model that cross the network
 MOST_BATCH_BYTES = 8 << 20  # of them at a time
-MOST_THREADS = 4  # of ONNX Runtime's own default in browsers: half of the logical processors, up to this
-NO_ENERGY = "a page can read no power sensor: no energy"
-NO_MEMORY = "a browser tells the memory of all its pages together, if at all, and not what the model adds"
-ONE_THREAD = (
-    "the page was not cross-origin isolated, as a page over plain http in the network is not: WebAssembly then has "
-    "one thread, and the clock is coarse; serve it with --https"
-)
 FAREWELL_S = 3.0  # that the page gets to fetch its last lines
-MADE_UP, IMAGES = "made-up input", "test images"
-
-
-@dataclass
-class Compared:
-    """Outputs of a model in the browser beside those of ONNX Runtime here.
-
-    Attributes:
-        inputs: what they are of.
-        expected: by ONNX Runtime here, for each call.
-        got: by the browser.
-    """
-
-    inputs: str = MADE_UP
-    expected: list[Arrays] = field(default_factory=list)
-    got: list[Arrays] = field(default_factory=list)
-
-    def add(self, inputs: str, expected: Arrays, got: Arrays) -> None:
-        """Add a call; those on real images take the place of made-up ones.
-
-        Args:
-            inputs: what they are of.
-            expected: by ONNX Runtime here.
-            got: by the browser.
-        """
-        if inputs != self.inputs:
-            self.inputs, self.expected, self.got = inputs, [], []
-        self.expected.append(expected)
-        self.got.append(got)
-
-    def parity(self) -> Parity:
-        """Return how far they are apart; not finite where an output is not."""
-        return parity_over(self.expected, self.got)
-
-
-@dataclass
-class BrowserModel:
-    """A model file as the browser gets it.
-
-    Attributes:
-        reference: its session here.
-        blobs: name -> the file and those that hold its weights.
-        external: path within the model and name of each of the latter.
-        compared: its outputs.
-        image_bytes: of an image and its outputs, by the last call.
-    """
-
-    reference: Reference
-    blobs: Mapping[str, Path]
-    external: Sequence[Mapping[str, str]]
-    compared: Compared = field(default_factory=Compared)
-    image_bytes: int = 1
-
-    @classmethod
-    def of(cls, path: Path) -> "BrowserModel":
-        """Return the model of a file."""
-        parts = external_files(path)
-        hashes = {part: sha256(part) for part in (path, *parts)}
-        external = [
-            {"path": part.relative_to(path.parent).as_posix(), "blob": hashes[part]} for part in parts
-        ]
-        return cls(Reference(path), {digest: part for part, digest in hashes.items()}, external)
-
-    @property
-    def name(self) -> str:
-        """The name of its file among the blobs."""
-        return next(iter(self.blobs))
 
 
 @dataclass
@@ -146,8 +67,8 @@ class BrowserEngine:
         """
         expected = self.model.reference.outputs_of(feed)
         size = sum(array.nbytes for array in expected.values())
-        images = max(1, len(next(iter(feed.values()))))
-        self.model.image_bytes = (size + sum(array.nbytes for array in feed.values())) // images
+        images = max([1, *(array.shape[0] for array in feed.values() if array.ndim)])
+        self.model.image_bytes = max(1, (size + sum(array.nbytes for array in feed.values())) // images)
         reply = self.transport.ask(
             {**self.task, "kind": "outputs", "outputs": list(expected)}, self.model, feed, reply_bytes=size
         )
@@ -241,22 +162,7 @@ class BrowserTransport:
     def probe(self) -> dict[str, Any]:
         """Wait for a browser, and return what it says of itself in the runner's form."""
         hello = self._hello = self.server.exchange.wait_for_browser(self.patience_s)
-        runtime = version()
-        return {
-            "cores_physical": hello.cores or 1,
-            "cores_online": hello.cores,
-            "system": " ".join(filter(None, (hello.platform, hello.platform_version))) or None,
-            "machine": hello.architecture,
-            "board": {"model": hello.model},
-            "runtimes": {WASM: runtime, WEBGPU: None if hello.no_gpu else runtime},
-            "runtime_reasons": {WEBGPU: hello.no_gpu} if hello.no_gpu else {},
-            "title": words_of(hello),
-            "threads": threads_of(hello),
-            "threads_reason": None if hello.isolated else ONE_THREAD,
-            "round_is": "a fresh session in the same page",
-            "most_images": MOST_IMAGES,
-            "browser": msgspec.to_builtins(hello),
-        }
+        return described(hello, version())
 
     def measure(self, options: Any) -> dict[str, Any]:
         """Measure one round, and return it in the runner's form."""
@@ -268,18 +174,12 @@ class BrowserTransport:
             BrowserEngine(self, model, task).infer(feed, MADE_UP)
         before = time.monotonic()
         reply = self.ask({**task, "kind": "round", "seconds": options.seconds}, model, feed)
-        measured = round_of(reply)
         return {
             "model": options.model,
             "runtime": options.runtime,
             "versions": {WASM: version()},
             "feed": {name: list(array.shape) for name, array in feed.items()},
-            **in_ns(measured),
-            "clock_step_ms": self._words.clock_step_ms,
-            "memory_peak_bytes": None,
-            "memory_reason": NO_MEMORY,
-            "energy": {"reason": NO_ENERGY},
-            "uses_gpu": False,  # it has one, whose clock nobody sees
+            **in_runner_form(round_of(reply), self._words.clock_step_ms),
             "before": {"monotonic_s": before},
             "after": {"monotonic_s": time.monotonic()},
         }
@@ -398,37 +298,6 @@ class BrowserTransport:
         if options.threads > 1 and not words.isolated:
             raise BenchError(f"`threads={options.threads}` cannot be: {ONE_THREAD}")
         return {"provider": PROVIDERS[options.runtime], "threads": options.threads}
-
-
-def threads_of(hello: Hello) -> int:
-    """Return how many threads ONNX Runtime takes in this browser by itself: one where the page is not isolated."""
-    return max(1, min(MOST_THREADS, -(-(hello.cores or 1) // 2))) if hello.isolated else 1
-
-
-def words_of(hello: Hello) -> str:
-    """Return the browser's words for itself: its brands and platform, or its user agent without the usual phrases."""
-    brands = [brand for brand in hello.brands if not re.match(r"\W*not\b", brand, re.IGNORECASE)]
-    if brands:
-        platform = " ".join(filter(None, (hello.platform, hello.platform_version)))
-        return ", ".join(filter(None, [*brands, platform, hello.model]))
-    usual = r"Mozilla/5\.0\s*|\(KHTML, like Gecko\)\s*|AppleWebKit/\S+\s*"
-    return re.sub(usual, "", hello.user_agent).strip() or hello.user_agent
-
-
-def in_ns(measured: Round) -> dict[str, Any]:
-    """Return a round's numbers in the runner's form."""
-    samples = [max(1, round(ms * 1e6)) for ms in measured.samples_ms]
-    between_s = measured.window_ms / 1e3 - measured.runs_per_sample * sum(samples) / 1e9
-    return {
-        "load_ns": round(measured.load_ms * 1e6),
-        "first_ns": round(measured.first_ms * 1e6),
-        "warm_up": {"runs": measured.warm_runs, "seconds": measured.warm_ms / 1e3},
-        "window_s": measured.window_ms / 1e3,
-        "window_runs": measured.runs_per_sample * len(samples),
-        "samples_ns": samples,
-        "runs_per_sample": measured.runs_per_sample,
-        "pauses": pauses(samples, max(0.0, between_s), measured.hidden_ms / 1e3),
-    }
 
 
 def page_of(result: BenchResult) -> dict[str, Any]:

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from browser.played import ROUND, WORDS, PlayedBrowser
 from click.testing import CliRunner
+from onnx_files import summing_onnx
 
 from bench.remote_fixtures import digits_run
 from edgeprune.bench import Browser, bench_run
 from edgeprune.bench import browser_transport as transport_module
-from edgeprune.bench.browser_transport import in_ns, threads_of, words_of
+from edgeprune.bench.browser_words import NO_ENERGY, NO_MEMORY, in_runner_form, threads_of, words_of
 from edgeprune.browser.messages import Hello, Round
 from edgeprune.cli import main
 from edgeprune.errors import BenchError, ConnectionLost
 from edgeprune.records.bench import BenchResult
+from edgeprune.runs.subjects import subjects_of
 
 
 @pytest.fixture(autouse=True)
@@ -83,8 +85,8 @@ def test_a_result_like_any_other(run: Path) -> None:
     assert baseline.samples_ns == ([2_000_000, 2_200_000, 2_400_000],) * 8
     assert baseline.load_ms == (5.0,) * 8 and baseline.first_ms == (3.0,) * 8
     assert baseline.runs_per_sample == 2
-    assert baseline.energy_reason == transport_module.NO_ENERGY
-    assert baseline.memory_reason == transport_module.NO_MEMORY
+    assert baseline.energy_reason == NO_ENERGY
+    assert baseline.memory_reason == NO_MEMORY
     assert baseline.parity_inputs == "test images"
     assert baseline.parity is not None
     assert (baseline.parity.images, baseline.parity.top1_agreement) == (256, 1.0)
@@ -92,6 +94,22 @@ def test_a_result_like_any_other(run: Path) -> None:
     codes = {warning.code for warning in result.warnings}
     assert {"coarse_clock", "few_samples", "few_images", "energy_unavailable"} <= codes
     assert not {"one_thread", "disagreeing", "machine_loaded", "too_many_threads"} & codes
+
+
+def test_files_with_other_inputs_and_a_single_number(tmp_path: Path) -> None:
+    file = summing_onnx(tmp_path / "net.onnx", x=(None, 3, 4, 4), ids=(None, 5, "int64"), scale=(1,))
+    opening = Opening()
+    subjects = subjects_of([str(file)])
+    result = bench_run(subjects, host=Browser(announce=opening, wait="20s"), seconds=0.1)
+    assert result.speedup is None and result.models["model"].parity_inputs == "made-up input"
+    assert result.models["model"].parity.max_rel_diff == 0
+    assert opening.played is not None
+    first = opening.played.tasks[0]
+    assert first["inputs"] == [
+        {"name": "x", "type": "float32", "dims": [1, 3, 4, 4]},
+        {"name": "ids", "type": "int64", "dims": [1, 5]},
+        {"name": "scale", "type": "float32", "dims": [1]},
+    ]
 
 
 def test_rounds_take_turns_and_the_page_shows_the_end(run: Path) -> None:
@@ -269,7 +287,7 @@ def test_threads_are_onnx_runtime_s_own_choice() -> None:
 
 
 def test_a_round_in_nanoseconds() -> None:
-    numbers = in_ns(msgspec.convert({**ROUND, "hidden_ms": 300.0}, Round))
+    numbers = in_runner_form(msgspec.convert({**ROUND, "hidden_ms": 300.0}, Round), 0.1)
     assert numbers["samples_ns"] == [1_000_000, 1_100_000, 1_200_000]
     assert numbers["window_runs"] == 6 and numbers["warm_up"] == {"runs": 10, "seconds": 0.5}
     assert numbers["pauses"] == {"count": 1, "seconds": 0.3, "longest_s": 0.3, "suspended_s": 0.3}
