@@ -101,8 +101,11 @@ def main() -> None:
             target=args.target, limit=args.images, augment=args.augment, criterion=args.criterion,
             distill_epochs=args.distill_epochs, distill_lr=args.distill_rate,
         )  # fmt: skip
+        summary = pruned_by(folder, options)
+        cut = FileRun.open(folder / "run").cut_record()
         record = {
-            **pruned_by(folder, options),
+            **summary,
+            "cut_seconds": None if cut is None else cut.seconds,
             "model": "resnet56 (CIFAR-10), exported by torch's TorchScript exporter, opset 17",
             "out": None,
             "inputs": f"{args.images} unlabelled training images, augment={args.augment}",

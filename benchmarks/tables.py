@@ -309,25 +309,30 @@ def finetuned_table() -> str:
 
 
 def onnx_table() -> str:
-    """A ResNet-56 that is pruned from its ONNX file alone."""
+    """A ResNet-56 that is pruned from its ONNX file alone, and then learns from the original."""
     result = read("onnx_resnet56")
+    learned = result["distilled"]
+    last = f"distilled ({learned['epochs']} epochs)"
     accuracy, steps = result["test_accuracy"], {step["step"]: step for step in result["held_out"]}
     cut, fitted = steps["cut"], steps[f"fitted ({result['fit']})"]
     sizes = result["models"]
     (flops, left), (params, params_left) = (
         [sizes[name][kind] for name in ("baseline", "pruned")] for kind in ("flops", "params")
     )
+    scores = percent(accuracy["original"]), "", percent(accuracy["fitted"]), percent(accuracy["pruned"])
     rows = [
-        ["test images", percent(accuracy["original"]), "", percent(accuracy["pruned"])],
-        ["agreement, held-out images", "", percent(cut["top1"]), percent(fitted["top1"])],
-        ["FLOPs", f"{flops / 1e6:.2f} M", f"{left / 1e6:.2f} M", f"{left / 1e6:.2f} M"],
-        ["parameters", f"{params:,}", f"{params_left:,}", f"{params_left:,}"],
-    ]
-    head = ["ResNet-56 on CIFAR-10", "original", "cut", "cut and fitted"]
-    machine = result["machine"]
+        ["test images", *scores],
+        ["agreement, held-out images", "", *(percent(step["top1"]) for step in (cut, fitted, steps[last]))],
+        ["FLOPs", f"{flops / 1e6:.2f} M", *[f"{left / 1e6:.2f} M"] * 3],
+        ["parameters", f"{params:,}", *[f"{params_left:,}"] * 3],
+    ]  # fmt: skip
+    end = f"learned, {learned['epochs']} epochs"
+    head = ["ResNet-56 on CIFAR-10", "original", "cut", "cut and fitted", end]
+    machine, threads = result["machine"], result["threads"]
     words = (
-        f"{result['inputs']}; no labels, no training: {result['seconds']:.0f} s on {machine['cpu']}, "
-        f"{result['threads']} threads, torch {machine['torch']}, onnxruntime {machine['onnxruntime']}."
+        f"Cut and fitted on {result['inputs']}, {result['cut_seconds'] / 60:.0f} minutes; then learned from "
+        f"{learned['inputs']:,} of them without labels, in {learned['precision']}. On {machine['cpu']}, threads: "
+        f"{threads}, beside other work, torch {machine['torch']}, onnxruntime {machine['onnxruntime']}."
     )
     return f"{markdown(head, rows)}\n\n{words}"
 
