@@ -2,7 +2,7 @@
 
 base.py       the base class of backends, their input (`Job`) and output (`Artifact`)
 onnx.py, onnx_fp16.py, onnx_int8.py, onnx_nms.py, tensorrt.py, tensorrt_rtx.py, openvino.py, ncnn.py, litert.py,
-              executorch.py    one backend each
+              executorch.py, coreml.py    one backend each
 rtx_builder.py    TensorRT for RTX, for `tensorrt_rtx`
 runner.py    the base of those whose files the runner's own runtime runs here
 earlier.py    what of an earlier export is kept
@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgeprune.backends.base import MODELS, Artifact, Backend
+from edgeprune.backends.coreml import CoreMl
 from edgeprune.backends.executorch import ExecuTorch
 from edgeprune.backends.jobs import Job
 from edgeprune.backends.litert import LiteRt
@@ -152,6 +153,7 @@ for _backend in (
     Ncnn,
     LiteRt,
     ExecuTorch,
+    CoreMl,
     OnnxNms,
 ):
     register(_backend)

@@ -53,6 +53,7 @@ class Backend:
         also_run_by: further runtimes that load the same files.
         target_package: what installs the runtime on a board, for pip; empty where it has the runtime's name.
         runtime_file: a Python file with that runtime, sent along with the files; None for the runner's own.
+        why_not_measured: why the runner has no such runtime; empty where it has.
         builds_on_target: whether the runtime builds an engine from the file, in a precision that it is given.
     """
 
@@ -74,6 +75,7 @@ class Backend:
     also_run_by: ClassVar[tuple[str, ...]] = ()
     target_package: ClassVar[str] = ""
     runtime_file: ClassVar[Path | None] = None
+    why_not_measured: ClassVar[str] = ""
     builds_on_target: ClassVar[bool] = False
 
     precision: str | None = None

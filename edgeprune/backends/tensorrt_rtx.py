@@ -7,7 +7,7 @@ such a card it cannot be run, and is not compared.
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from edgeprune.backends.base import Artifact, Backend
 from edgeprune.backends.jobs import Job
@@ -36,6 +36,7 @@ class TensorRtRtx(Backend):
     requires = ()  # one of two modules; see `why_skipped`
     needs = TensorRt.needs  # the same files
     runtime = "tensorrt-rtx"
+    why_not_measured: ClassVar[str] = "its engines are exported for other machines"
 
     compute_capability: str = CAPABILITY
 

@@ -50,6 +50,8 @@ def why_not(kind: Kind, record: ExportRecord, run: Path) -> str | None:
         record: of the run's export.
         run: its folder.
     """
+    if kind.backend.why_not_measured:
+        return kind.backend.why_not_measured
     if kind.backend.builds_on_target:
         return None
     artifacts = record.of(kind.backend).values()

@@ -150,6 +150,9 @@ def measuring_with(device: Device, runtime: str | None, precision: str | None) -
         return device
     if runtime is not None and runtime not in runtimes():
         raise BenchError(known("runtime", runtime, runtimes()))
+    of_runtime = None if runtime is None else for_runtime(runtime)
+    if of_runtime is not None and of_runtime.why_not_measured:
+        raise BenchError(f"{runtime} is not measured by edgeprune: {of_runtime.why_not_measured}")
     if runtime in PROVIDERS and device.name != BROWSER:
         raise BenchError(f"{runtime} runs in a browser alone: measure it with `device={BROWSER}`")
     if runtime not in (None, *PROVIDERS) and device.name == BROWSER:
