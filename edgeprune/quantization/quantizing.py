@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 LEAST_AGREEMENT = 0.99  # with the float32 graph on held-out images, below which layers are left in float
 MOST_IN_FLOAT = 0.2  # of the layers, by "auto"
-PIXELS = 64 * 64 * 64  # of the images that sensitivity is measured on: 64 of 64 x 64
-CORRECTED_ON = 256  # images
+LEAST_IMAGES = 8
+MEASURED_ON = (64, 2**18)  # images and pixels that sensitivity is measured on
+CORRECTED_ON = (256, 2**20)  # likewise of biases: all of a tensor's values are held at once
 
 Batches = Sequence[np.ndarray]
 Agreement = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], float]
@@ -113,10 +114,18 @@ class Quantizer:
 
     def errors(self) -> dict[str, float]:
         """Return the error of each layer alone in int8, by the result of its node, the largest first."""
-        count = max(8, min(64, PIXELS // int(np.prod(self.images[0].shape[2:]))))
-        few = np.concatenate(self.images)[:count]
-        errors = layer_errors(self.model, self.layers, self.scales, [few])
+        errors = layer_errors(self.model, self.layers, self.scales, [self._few(*MEASURED_ON)])
         return dict(sorted(errors.items(), key=lambda item: -item[1]))
+
+    def _few(self, images: int, pixels: int) -> np.ndarray:
+        """Return so many images at most, fewer of large ones.
+
+        Args:
+            images: at most.
+            pixels: at most, of all together.
+        """
+        fitting = pixels // int(np.prod(self.images[0].shape[2:]))
+        return np.concatenate(self.images)[: max(LEAST_IMAGES, min(images, fitting))]
 
     def with_float(self, in_float: Collection[str]) -> tuple["ModelProto", int]:
         """Return the graph with Q/DQ nodes, and how many biases were corrected.
@@ -130,8 +139,7 @@ class Quantizer:
         if not self.recipe.correct:
             return with_scales(self.model, scales, in_float), 0
         model = copied(self.model)
-        few = np.concatenate(self.images)[:CORRECTED_ON]
-        corrected = correct_biases(model, layers, scales, few, in_float)
+        corrected = correct_biases(model, layers, scales, self._few(*CORRECTED_ON), in_float)
         return with_scales(model, scales, in_float), corrected
 
 
