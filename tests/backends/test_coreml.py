@@ -30,16 +30,16 @@ class StandIn:
 
     def __init__(self, inputs: dict[str, tuple[int, ...]], failure: str = "") -> None:
         self.inputs, self.failure = inputs, failure
-        self.asked: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}
         self.utils = SimpleNamespace(load_spec=self.load_spec)
 
     def TensorType(self, name: str, dtype: type, shape: tuple[int, ...] = ()) -> Any:
         return name, dtype, shape
 
-    def convert(self, model: torch.jit.ScriptModule, **asked: Any) -> Any:
+    def convert(self, model: torch.jit.ScriptModule, **arguments: Any) -> Any:
         if self.failure:
             raise RuntimeError(self.failure)
-        self.asked = {**asked, "model": model}
+        self.arguments = {**arguments, "model": model}
         return SimpleNamespace(save=self.save)
 
     def save(self, path: str) -> None:
@@ -82,13 +82,16 @@ def test_what_is_asked_of_coremltools_and_packed(
     as_installed: StandIn, job: Job, precision: str, numbers: str
 ) -> None:
     artifact = CoreMl(precision).export(job)
-    assert as_installed.asked["inputs"] == [("input", np.float32, (1, 3, 8, 8))]
-    assert (as_installed.asked["compute_precision"], as_installed.asked["minimum_deployment_target"]) == (
+    assert as_installed.arguments["inputs"] == [("input", np.float32, (1, 3, 8, 8))]
+    assert (
+        as_installed.arguments["compute_precision"],
+        as_installed.arguments["minimum_deployment_target"],
+    ) == (
         numbers,
         "ios16",
     )
     image = torch.randn(1, 3, 8, 8)
-    assert torch.equal(as_installed.asked["model"](image), job.model(image))
+    assert torch.equal(as_installed.arguments["model"](image), job.model(image))
     assert artifact.file == f"pruned.{precision}.mlpackage.zip"
     with zipfile.ZipFile(job.folder / artifact.file) as file:
         names = [f"pruned.{precision}.mlpackage/{name}" for name in ("Data/weight.bin", "Manifest.json")]
