@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from latency.conftest import Board, Net, truth
 
 from edgeprune.cli import main
+from edgeprune.latency import BenchTarget
 from edgeprune.latency.end_to_end import PairedTimes
 from edgeprune.latency.shapes import read_model
 from edgeprune.onnx_graph.files import OnnxFile, read
@@ -59,6 +60,19 @@ def test_layers_are_known_by_their_weights(net: Path, tmp_path: Path) -> None:
         (96, 10),
     ]
     assert len({layer.name for layer in layers}) == 5
+
+
+def test_files_are_measured_in_the_precision_that_was_named(net: Path, tmp_path: Path) -> None:
+    """Made of the ONNX file, whose layers stay known by their weights; backends call its input by their own name."""
+    subject = open_subject(net, None, PruneOptions(target="flops=0.5"))
+    timer = latency._FileTimer(subject, BenchTarget.reach(precision="int8", threads=1))
+    kinds = {node.op_type for node in onnx.load(timer.baseline_file).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    assert (timer.baseline_file.name, timer.onnx_file.name) == ("baseline.int8.onnx", "baseline.onnx")
+    assert [value.name for value in onnx.load(timer.onnx_file).graph.input] == ["input"]
+    assert len(read_model(timer.onnx_file, 1).layers) == 5
+    network = timer._job("pruned", subject.file).model
+    assert isinstance(network, torch.nn.Identity)  # what reads the ONNX file needs no network
 
 
 def test_a_latency_target_is_met_on_the_device(
