@@ -71,6 +71,8 @@ class BenchTarget:
         """
         transport, profile = reached(device, host, assume=assume_device)
         profile = measuring_with(profile, runtime, precision)
+        if runtime is not None:  # what is missing here is known before a device is asked what it has
+            _check_written(profile, None)
         runtime_arguments = runtime_words(transport, profile.runtimes or [profile.runtime])
         fingerprint = call(transport, "probe", ["--sensors", "none", *runtime_arguments])
         profile = replace(
@@ -138,9 +140,7 @@ def lut_of(conditions: Mapping[str, Any]) -> Path:
 
 def _check(device: Device, version: str | None) -> None:
     """Raise LatencyError unless layers can be timed by themselves in the device's precision."""
-    backend = file_backend(device, version)
-    if reason := backend.why_skipped():
-        raise LatencyError(f"{device.runtime}'s files cannot be written here: {reason}")
+    backend = _check_written(device, version)
     if not _builds_engines(device):
         return
     if device.precision == "int8":
@@ -153,6 +153,14 @@ def _check(device: Device, version: str | None) -> None:
             f"{device.runtime} {version} takes the precision from the ONNX file, and layers are timed from fp32 "
             "files: use --precision fp32"
         )
+
+
+def _check_written(device: Device, version: str | None) -> Backend:
+    """Return the backend whose files a runtime loads; raise LatencyError where this machine lacks its packages."""
+    backend = file_backend(device, version)
+    if reason := backend.why_skipped():
+        raise LatencyError(f"{device.runtime}'s files cannot be written here: {reason}")
+    return backend
 
 
 def file_backend(device: Device, version: str | None) -> Backend:
