@@ -131,7 +131,7 @@ class LearnedRecord(Record, frozen=True, kw_only=True):
     Attributes:
         epochs: over the inputs.
         inputs: number that it learned from.
-        precision: that both networks computed in.
+        precision: that both networks computed in; older files lack it, and were in fp32.
         norms: BatchNorms that were trained, most of them beside convolutions that an exporter had folded them into.
         untrained: constants of the file that learn nothing: a node that ONNX Runtime runs alone reads or follows them.
         kept: whether the weights that were learned are those of the result: not where they agree less.
@@ -139,7 +139,7 @@ class LearnedRecord(Record, frozen=True, kw_only=True):
 
     epochs: Steps
     inputs: Positive
-    precision: Name = "fp32"
+    precision: Name | UnsetType = UNSET
     norms: Count = 0
     untrained: tuple[str, ...] = ()
     kept: bool = True
