@@ -168,7 +168,9 @@ def quantize(
     errors = quantizer.errors()
     names = {layer.output: layer.name for layer in quantizer.layers}
     expected = outputs_of(source, held_out) if held_out else []
-    for in_float in _choices(recipe.keep_float, errors, names):
+    # What was trained with rounding is another network, which need not agree with the float one.
+    keep_float = "none" if trained is not None and recipe.keep_float == "auto" else recipe.keep_float
+    for in_float in _choices(keep_float, errors, names):
         model, corrected = quantizer.with_float(in_float)
         agrees = agreement(expected, outputs_of(model, held_out)) if held_out else None
         if agrees is None or agrees >= LEAST_AGREEMENT:

@@ -20,7 +20,7 @@ from edgeprune.files.tensors import read_tensors
 from edgeprune.onnx_graph import files
 from edgeprune.onnx_graph.network import network_of
 from edgeprune.quantization.layers import layers_of, with_own_constants
-from edgeprune.quantization.quantizing import Quantizer, Recipe
+from edgeprune.quantization.quantizing import Quantizer, Recipe, quantize
 from edgeprune.quantization.running import outputs_of
 from edgeprune.quantization.trained import Trained
 from edgeprune.runs.run import Run
@@ -225,3 +225,9 @@ def test_what_makes_no_sense_is_refused() -> None:
             check_choices(replace(TrainPruneOptions(), **{"quantize": "int8", **wrong}))
     with pytest.raises(TrainError, match="`task=detect` computes its loss inside of the model"):
         _check_quantize(tasks.get("detect"), replace(TrainPruneOptions(), quantize="int8"))
+
+
+def test_auto_leaves_no_trained_layer_in_float(graph: files.OnnxFile) -> None:
+    trained = fake_quantized(graph).trained()
+    made = quantize(graph.model, [IMAGES], [IMAGES], Recipe(), lambda *_: 0.5, trained)
+    assert (made.in_float, made.corrected, made.agreement) == ((), 0, 0.5)
