@@ -18,7 +18,6 @@ from edgeprune.options.checks import Choice, Count
 from edgeprune.options.device import DeviceOptions, refuse_device_options
 from edgeprune.options.fields import check_fields, like, option
 from edgeprune.training.options import TrainOptions
-from edgeprune.training.precision import best_precision
 
 LAYOUTS = ("nchw", "nhwc")
 COLORS = ("rgb", "bgr", "gray")
@@ -228,6 +227,8 @@ class PruneOptions:
 
     def training(self, batch_size: int) -> TrainOptions:
         """Return how the network learns, in batches of this size."""
+        from edgeprune.training.precision import best_precision
+
         return TrainOptions(
             batch_size=batch_size, lr=self.distill_lr, nesterov=True, weight_decay=0.0, schedule="cosine",
             seed=self.seed,
