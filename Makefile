@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml
 	touch $@
 
 demo: $(STAMP)  ## train, prune, export and measure a ResNet-20 on real handwritten digits
-	$(BIN)/edgeprune train-prune --target latency=0.5
+	$(BIN)/edgeprune train-prune --target latency=0.5 --plan-seconds 60
 	$(BIN)/edgeprune export
 	$(BIN)/edgeprune bench
 
