@@ -60,6 +60,22 @@ def run_table(name: str) -> str:
     return f"{table}\n\nMeasured: {speedup_lines(measured)[0]}, on {machine(bench)}."
 
 
+def sustained_table() -> str:
+    """The demo's network under lasting load, minute by minute."""
+    bench = next(iter(read("demo_sustained")["bench"].values()))
+    measured, load = BenchResult.from_dict(bench), bench["sustained"]
+    rows = [
+        [str(row["minute"] + 1), *(f"{row['models'][name]['p50']:.3f} ms" for name in ("baseline", "pruned"))]
+        for row in load["minutes"]
+    ]
+    slower = ", ".join(f"{name} {100 * (ratio - 1):.1f} %" for name, ratio in load["slowdown"].items())
+    words = (
+        f"Steady from {load['steady_from_s'] / 60:.1f} minutes on, slower than in the first minute: {slower}. "
+        f"Steady {speedup_lines(measured)[0]}, on {machine(bench)}."
+    )
+    return f"{markdown(['minute', 'baseline p50', 'pruned p50'], rows)}\n\n{words}"
+
+
 def cifar_table() -> str:
     """The learned criterion on CIFAR-10."""
     record = read("resnet56-cifar10-learned")
@@ -467,6 +483,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "search-finetuned": finetuned_table,
     "demo": lambda: run_table("demo"),
     "demo-latency": lambda: run_table("demo_latency"),
+    "demo-sustained": sustained_table,
     "cifar": cifar_table,
     "cifar-bench": lambda: run_table("resnet56-cifar10-learned"),
     "cost": cost_table,
