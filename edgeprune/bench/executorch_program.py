@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-from edgeprune.bench.program import FLOAT, BenchProgram, Start, Timing
+from edgeprune_target.undisturbed import undisturbed
+
+from edgeprune.bench.program import FLOAT, BenchProgram, Start, Timing, first_match
 from edgeprune.errors import BenchError
 
 EACH = re.compile(rf"Iteration (\d+) of \d+: ({FLOAT}) ms")
@@ -45,17 +47,16 @@ class ExecutorRunner(BenchProgram):
             BenchError: it tells no times, as older versions do, or prints something else.
         """
         each = [round(float(match.group(2)) * 1e6) for match in map(EACH.search, output_lines) if match]
-        total = next((match for match in map(ALL.search, output_lines) if match), None)
-        loaded = next((match for match in map(LOADED.search, output_lines) if match), None)
+        total = first_match(ALL, output_lines)
+        loaded = first_match(LOADED, output_lines)
         load_ns = None if loaded is None else round(float(loaded.group(1)) * 1e6)
         if len(each) > COLD:
             cold, samples = each[:COLD], each[COLD:]
-            fastest = sorted(samples)[: max(1, len(samples) // 4)]
             return Timing(
                 samples,
                 load_ns=load_ns,
                 warm_up={"runs": COLD, "seconds": sum(cold) / 1e9},
-                quiet_ns=sum(fastest) / len(fastest),
+                quiet_ns=undisturbed(samples),
             )
         if total is None and any(UNTIMED in line for line in output_lines):
             raise BenchError(f"this {self.name} tells no times: build that of a newer ExecuTorch")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from edgeprune.bench.program import FLOAT, BenchProgram, Start, Timing
+from edgeprune.bench.program import FLOAT, BenchProgram, Start, Timing, first_match
 from edgeprune.errors import BenchError
 
 STATS = re.compile(rf"count=\d+ (?:\w+=-?{FLOAT}\s*)+")
@@ -54,7 +54,7 @@ class BenchmarkModel(BenchProgram):
             for match in map(STATS.search, output_lines)
             if match
         ]
-        loaded = next((match for match in map(TIMES.search, output_lines) if match), None)
+        loaded = first_match(TIMES, output_lines)
         if len(stats) != 2 or loaded is None:
             raise self.no_times(output_lines)
         warm_up, timed = stats

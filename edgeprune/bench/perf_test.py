@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgeprune_target.measure import warmed_up
+from edgeprune_target.undisturbed import undisturbed
 
 from edgeprune.bench.process import last_line
 from edgeprune.bench.program import FLOAT, UNKNOWN, BenchProgram, Start, Timing
@@ -80,10 +81,7 @@ class PerfTest(BenchProgram):
             BenchError: there are no rows, too few, or not what loading took.
         """
         samples, warm_up = split_warm_up(times_ns(output_lines), start.seconds)
-        fastest = sorted(samples)[: max(1, len(samples) // 4)]
-        return Timing(
-            samples, load_ns=load_ns(output_lines), warm_up=warm_up, quiet_ns=sum(fastest) / len(fastest)
-        )
+        return Timing(samples, load_ns=load_ns(output_lines), warm_up=warm_up, quiet_ns=undisturbed(samples))
 
 
 def input_of(path: Path, batch: int) -> tuple[str, list[int], str | None]:

@@ -3,8 +3,9 @@
 A program is started anew for each round. What it does not give stays None, with the reason.
 """
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -74,6 +75,11 @@ class Timing:
         if self.summary is not None:
             return float(self.summary["mean_ns"])
         return sum(self.samples_ns) / len(self.samples_ns)
+
+
+def first_match(pattern: "re.Pattern[str]", lines: Iterable[str]) -> "re.Match[str] | None":
+    """Return the first match of a pattern in some lines; None without one."""
+    return next((match for match in map(pattern.search, lines) if match), None)
 
 
 class BenchProgram(ABC):

@@ -7,10 +7,10 @@ import torch
 from onnx import NodeProto
 from torch import Tensor
 
+from edgeprune.files.onnx_nodes import names_read
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.graph.survivors import Immovable, is_broken, left_alone
-from edgeprune.onnx_graph.alone import names_read
 from edgeprune.onnx_graph.cut_constants import cut_constants
 from edgeprune.onnx_graph.cut_movers import MoverCutter
 from edgeprune.onnx_graph.cut_pads import cut_pad

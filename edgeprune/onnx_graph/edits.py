@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from edgeprune.onnx_graph.alone import names_read
+from edgeprune.files.onnx_nodes import names_read
 from edgeprune.onnx_graph.files import OnnxFile
 
 

@@ -12,7 +12,8 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from edgeprune.errors import TraceError, one_line
-from edgeprune.onnx_graph.alone import Alone, names_read
+from edgeprune.files.onnx_nodes import names_read
+from edgeprune.onnx_graph.alone import Alone
 from edgeprune.onnx_graph.files import STANDARD, OnnxFile
 from edgeprune.onnx_graph.node_modules import Node, NodeModules, turned
 from edgeprune.onnx_graph.numbers import evaluated, sizes_of

@@ -54,12 +54,12 @@ class PostTraining:
     ) -> None:
         self.graph, self.inputs, self.options, self._device = graph, inputs, options, device
         self._batch, self._unit, self._progress = batch or BATCH, batch or 1, progress
-        self.fit = "none" if inputs is None or options.refit is None else options.refit
+        assert options.criterion is not None and options.refit is not None  # the effort fills them in
+        self._criterion = options.criterion
+        self.fit = "none" if inputs is None else options.refit
         if self.fit == "sequential" and not joins:
             self.fit = "kernel"
         self.times: dict[str, Any] | None = None  # of the plans that were measured
-        assert options.criterion is not None  # the effort fills it in
-        self._criterion = options.criterion
         self._split()
         self._scores: NDArray[np.float64] | None = None
         self.fits = Fits(graph, inputs, self.calibration, options, progress)

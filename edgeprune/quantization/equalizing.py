@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeprune.files.onnx_nodes import names_read
 from edgeprune.quantization.layers import Layer, constants_of, put_constant
 
 if TYPE_CHECKING:
@@ -106,9 +107,7 @@ def _can_scale(layer: Layer, constants: Mapping[str, np.ndarray]) -> bool:
 
 
 def _number_of_readers(model: "ModelProto") -> dict[str, int]:
-    """Return how often each value is read; the graph's outputs are."""
-    from edgeprune.quantization.running import names_read
-
+    """Return how many nodes read each value, the graph's outputs being read, too."""
     count: dict[str, int] = defaultdict(int)
     for name in [name for node in model.graph.node for name in names_read(node)]:
         count[name] += 1

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeprune.files.onnx_nodes import names_read
 from edgeprune.quantization.layers import copied, input_of
 
 if TYPE_CHECKING:
@@ -87,15 +88,6 @@ def outputs_of(model: "ModelProto", batches: Iterable[np.ndarray]) -> list[np.nd
     feed = session.get_inputs()[0].name
     results = [session.run(None, {feed: batch}) for batch in batches]
     return [np.concatenate(parts) for parts in zip(*results, strict=True)]
-
-
-def names_read(node: "NodeProto") -> Iterator[str]:
-    """Yield the names of all values that a node reads, those inside of its branches too."""
-    yield from filter(None, node.input)
-    for attribute in node.attribute:
-        for branch in [attribute.g, *attribute.graphs]:
-            for inner in branch.node:
-                yield from names_read(inner)
 
 
 class Piecewise:
