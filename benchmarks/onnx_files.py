@@ -27,9 +27,9 @@ from edgeprune.bench.run import bench_models
 from edgeprune.devices import load_device
 from edgeprune.errors import EdgePruneError
 from edgeprune.graph.plan import Plan
+from edgeprune.post_training.file_subject import open_subject
 from edgeprune.post_training.files import begin, prune_run
 from edgeprune.post_training.options import PruneOptions
-from edgeprune.post_training.subject import open_subject
 from edgeprune.runs.file_runs import FileRun
 
 COUNT = 200
@@ -109,13 +109,13 @@ FILES = {
 def keeps_all(path: Path, images: str | None, options: PruneOptions) -> bool:
     """Return whether a plan that keeps every channel gives the same bytes in ONNX Runtime."""
     subject = open_subject(path, images, options)
-    cut = subject.cut(Plan.everything(subject.graph))
+    form, _ = subject.cut(Plan.everything(subject.graph))
     feed = {
         value.name: tensor.numpy() for value, tensor in zip(subject.file.inputs, subject.example, strict=True)
     }
     before, after = (
         ort.InferenceSession(content, providers=["CPUExecutionProvider"]).run(None, feed)
-        for content in (path.read_bytes(), cut.file.model.SerializeToString())
+        for content in (path.read_bytes(), form.file.model.SerializeToString())
     )
     return all(a.tobytes() == b.tobytes() for a, b in zip(before, after, strict=True))
 

@@ -10,15 +10,23 @@ from edgeprune.cli.options import grouped, options_of
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.runs.subject_options import FLAGS, OF_MODELS, SubjectOptions
 
+ONNX, TORCH = ".onnx", ".safetensors"
+
 if TYPE_CHECKING:
-    from edgeprune.post_training.subject import FileSubject
+    from edgeprune.post_training.file_subject import FileSubject
+    from edgeprune.post_training.model_subject import ModelSubject
     from edgeprune.records.pruning import CurveRecord, PruneSummary
     from edgeprune.runs.file_runs import FileRun
 
 
 @main.command()
 @click.argument("model", required=False)
-@grouped("--out", "-o", metavar="FILE", help="Write the smaller file here, too  [default: in the run alone].")
+@grouped(
+    "--out",
+    "-o",
+    metavar="FILE",
+    help="Write the smaller network here, too: .onnx, or .safetensors for one of torch  [default: in the run alone].",
+)
 @grouped(
     "--images",
     group="data",
@@ -59,9 +67,10 @@ def prune(
 ) -> None:
     """Prune an ONNX file, or any model, with some unlabelled inputs: no training code, no labels.
 
-    MODEL is an ONNX file; or a name, package.module:factory or a file of edgeprune.save, which is exported first. The
-    smaller file is ONNX and has the same inputs and outputs. Layers that lose inputs are fitted so that
-    they give what they gave before, and held-out inputs show how far the outputs agree with the original's.
+    MODEL is an ONNX file; or a name, package.module:factory or a file of edgeprune.save, which is exported first,
+    unless the smaller network is to be one of torch (-o NAME.safetensors). The smaller network has the same inputs
+    and outputs. Layers that lose inputs are fitted so that they give what they gave before, and held-out inputs show
+    how far the outputs agree with the original's.
 
     \b
     edgeprune prune model.onnx --images x.npz --target flops=0.7 -o small.onnx
@@ -71,6 +80,7 @@ def prune(
     edgeprune prune model.onnx --images x.npz --target latency=0.7 --device jetson
         --host user@board
     edgeprune prune mynets:make --weights net.pt --images x.npz --target flops=0.7
+        -o small.safetensors
     edgeprune prune --resume
     """
     from dataclasses import asdict
@@ -119,8 +129,8 @@ def _opened(run_path: str | None) -> "FileRun":
 
 def _begun(
     model: str, of_model: dict[str, Any], options: PruneOptions, run_path: str | None, **more: Any
-) -> "tuple[FileRun, FileSubject]":
-    """Export a model that is no file, and begin the run.
+) -> "tuple[FileRun, FileSubject | ModelSubject]":
+    """Begin the run: of a torch network itself where a torch network is to come out, else of its ONNX file.
 
     Args:
         model: as the user named it.
@@ -131,10 +141,12 @@ def _begun(
     """
     from pathlib import Path
 
-    from edgeprune.post_training.files import begin
-    from edgeprune.post_training.models import file_of
+    from edgeprune.post_training.exported import file_of
+    from edgeprune.post_training.files import begin, begin_model
 
     place = Path(run_path) if run_path else free_place(Path(model.replace(":", "-")).stem, "pruned")
+    if str(more["out"]).endswith(TORCH) and not model.endswith(ONNX):
+        return begin_model(model, SubjectOptions(**of_model), place, options, **more)
     with file_of(model, SubjectOptions(**of_model)) as path:
         return begin(path, place, options, name=model, **more)
 

@@ -9,11 +9,14 @@ agreement.py    how far two networks give the same
 selection.py    which channels go: each group's effect on the outputs
 pruning.py      scores, widths and fits
 curve.py        how far a network can go
-latency.py      widths for a device, and files measured on it
+latency.py      widths for a device, and smaller networks measured on it
 norms.py        norms beside convolutions while they learn
 distilling.py   label-free fine-tuning
-subject.py      a file, its network and its inputs
-files.py        the steps of a run on an ONNX file
+subject.py      what is pruned, and the forms in which it is written
+file_subject.py   ... an ONNX file: file_form.py, file_latency.py; exported.py makes one of a model's name
+model_subject.py  ... a torch network itself
+stages.py       the steps of a run, each done once
+files.py        runs: begun, carried out, gone on with
 checking.py     a file by ONNX Runtime against torch
 exporting.py    the files of a run and their record
 result.py       the result as JSON and as rows of text

@@ -3,18 +3,17 @@
 import numpy as np
 import onnx
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeprune.backends.parity import Parity, parity_over
 from edgeprune.errors import ExportError, one_line
 from edgeprune.onnx_graph.files import OnnxFile
-from edgeprune.onnx_graph.network import OnnxNetwork
 
 CLOSE = 1e-3  # of the largest output: ONNX Runtime and torch round differently
 CLOSE_HALF = 5e-2
 
 
-def parity_with_torch(file: OnnxFile, network: OnnxNetwork, example: tuple[Tensor, ...]) -> Parity:
+def parity_with_torch(file: OnnxFile, network: nn.Module, example: tuple[Tensor, ...]) -> Parity:
     """Check a file with onnx, and compare what ONNX Runtime makes of it with what torch does.
 
     Args:

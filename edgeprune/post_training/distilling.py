@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from edgeprune.data.augment import generator_for
 from edgeprune.errors import EdgePruneError, TrainError, one_line
-from edgeprune.onnx_graph.network import OnnxNetwork
 from edgeprune.post_training.agreement import outputs_of
 from edgeprune.post_training.changes import changed
-from edgeprune.post_training.norms import recalibrate, trainable_norms
+from edgeprune.post_training.norms import recalibrate
 from edgeprune.post_training.source import Source
+from edgeprune.post_training.subject import Student
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.pruning import LearnedRecord
 from edgeprune.runs.training_state import TrainingState
@@ -169,8 +169,8 @@ class Unlabelled:
 
 
 def distill(
-    student: OnnxNetwork,
-    teacher: OnnxNetwork,
+    student: Student,
+    teacher: nn.Module,
     data: Unlabelled,
     calibration: Sequence[Arrays],
     options: TrainOptions,
@@ -184,7 +184,7 @@ def distill(
 
     Args:
         student: the cut network.
-        teacher: the original one.
+        teacher: the original.
         data: what is learned from.
         calibration: inputs by which norms and the scales of the outputs begin.
         options: of training.
@@ -199,40 +199,42 @@ def distill(
     """
     task = Outputs(scales_of(outputs_of(teacher, calibration)))
     untrained = without_gradient(student, calibration[0], options.precision)
-    with trainable_norms(student, calibration, options.batch_size) as norms:
+    network = student.network
+    with student.norms(calibration, options.batch_size) as norms:
         stage = Stage(
             STAGE,
-            student,
+            network,
             data,  # type: ignore[arg-type]
             options,
             epochs * data.steps(options.batch_size),
             run=run,
             task=task,
-            callback=RelativeSteps(student),
+            callback=RelativeSteps(network),
             teacher=Teacher(teacher, options.precision),
             progress=progress,
             stop=stop,
         )
         stage.train()
         if norms:
-            recalibrate(student, data.plain_batches(options.batch_size, seed=options.seed))
-        student.eval()
+            recalibrate(network, data.plain_batches(options.batch_size, seed=options.seed))
+        network.eval()
     return LearnedRecord(
         epochs=epochs, inputs=len(data.positions), precision=options.precision, norms=norms, untrained=tuple(untrained)
     )  # fmt: skip
 
 
-def without_gradient(network: OnnxNetwork, inputs: Arrays, precision: str) -> tuple[str, ...]:
-    """Return the constants of the file that learn nothing: a node that ONNX Runtime runs alone reads or follows them.
+def without_gradient(student: Student, inputs: Arrays, precision: str) -> tuple[str, ...]:
+    """Return the weights that learn nothing, since no gradient reaches them, as the user knows them.
 
     Args:
-        network: the student.
+        student: the cut network.
         inputs: an example.
         precision: that it learns in.
 
     Raises:
         TrainError: an operator does not compute in that precision.
     """
+    network = student.network
     try:
         with computing_in(precision, "cpu"):
             outputs = [output for output in tensors_of(network(*inputs)) if output.requires_grad]
@@ -246,4 +248,4 @@ def without_gradient(network: OnnxNetwork, inputs: Arrays, precision: str) -> tu
         torch.stack([output.float().square().mean() for output in outputs]).sum().backward()
     names = [name for name, parameter in network.named_parameters() if parameter.grad is None]
     network.zero_grad(set_to_none=True)
-    return tuple(sorted({network.forms[name].constant for name in names}))
+    return tuple(sorted({student.constant(name) for name in names}))

@@ -13,7 +13,6 @@ from edgeprune.backends.record import FILE, ExportRecord
 from edgeprune.files.reading import sha256
 from edgeprune.files.writing import write_json
 from edgeprune.onnx_graph.files import OnnxFile, write
-from edgeprune.post_training.subject import FileSubject
 from edgeprune.runs.file_runs import FileRun
 
 PACKAGES = ("edgeprune", "torch", "onnx", "onnxruntime", "numpy")
@@ -25,28 +24,26 @@ def versions() -> dict[str, str]:
     return {**{name: text for name, text in known.items() if text}, "python": platform.python_version()}
 
 
-def write_export(
-    run: FileRun, subject: FileSubject, pruned: OnnxFile, parities: Mapping[str, Parity]
-) -> None:
+def write_export(run: FileRun, original: OnnxFile, pruned: OnnxFile, parities: Mapping[str, Parity]) -> None:
     """Write the smaller file beside the original, and the record of both.
 
     Args:
         run: with the original in its export folder.
-        subject: the original.
-        pruned: the smaller file.
+        original: as ONNX.
+        pruned: the smaller one.
         parities: of both with torch, by name.
     """
     write(OnnxFile(pruned.model, pruned.name), run.pruned)
     artifacts = tuple(
         _artifact(run, name, file, parities[name])
-        for name, file in (("baseline", subject.file), ("pruned", pruned))
+        for name, file in (("baseline", original), ("pruned", pruned))
     )
     record = ExportRecord(
         artifacts=artifacts,
         versions=versions(),
-        settings={"opset": subject.file.opset, "images": 0},
-        input=_described(subject.file.inputs[0]),
-        output=_described(subject.file.model.graph.output[0]),
+        settings={"opset": original.opset, "images": 0},
+        input=_described(original.inputs[0]),
+        output=_described(original.model.graph.output[0]),
     )
     write_json(run.export / FILE, record.to_dict())
 

@@ -1,52 +1,32 @@
-"""Prune an ONNX file by unlabelled inputs: the functions behind `edgeprune prune`."""
+"""Prune a finished network by unlabelled inputs: the functions behind `edgeprune prune`."""
 
-import time
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from msgspec import UNSET, UnsetType, structs
+from msgspec import structs
 
 from edgeprune.errors import ExportError, RunError
 from edgeprune.files.locks import held
 from edgeprune.files.reading import sha256
-from edgeprune.graph.classes import Graph, build_graph
-from edgeprune.graph.plan import Plan
-from edgeprune.onnx_graph.cutting import cut_file
-from edgeprune.onnx_graph.files import OnnxFile, read, write
-from edgeprune.onnx_graph.network import network_of
-from edgeprune.post_training.checking import parity_with_torch
+from edgeprune.onnx_graph.files import OnnxFile, write
 from edgeprune.post_training.curve import curve_of, draw_curve
-from edgeprune.post_training.distilling import Unlabelled, distill, tensors_of
 from edgeprune.post_training.exporting import versions, write_export
-from edgeprune.post_training.labels import Labelled
-from edgeprune.post_training.latency import FileLatency, reach
+from edgeprune.post_training.file_subject import FileSubject, open_subject
+from edgeprune.post_training.model_subject import ModelSubject, open_model
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.pruning import PostTraining
-from edgeprune.post_training.result import held_out as held_out_record
-from edgeprune.post_training.subject import FileSubject, open_subject
+from edgeprune.post_training.stages import Stages, labelled_of
+from edgeprune.post_training.subject import Subject
 from edgeprune.processes.progress import ProgressCallback, no_progress
-from edgeprune.processes.signals import stop_on_interrupt
 from edgeprune.records.checking import check
-from edgeprune.records.pruning import (
-    CurveRecord,
-    CutRecord,
-    HeldOut,
-    LearnedRecord,
-    PruneConfig,
-    PruneSummary,
-    SizedModel,
-    SizedModels,
-)
-from edgeprune.records.trust import check_factory, vouch_for, vouch_for_host
+from edgeprune.records.pruning import CurveRecord, PruneConfig, PruneSummary
+from edgeprune.records.trust import check_factory, vouch_for, vouch_for_factory, vouch_for_host
 from edgeprune.runs.file_runs import FileRun
+from edgeprune.runs.subject_options import SubjectOptions
 
-DATA_FREE = (
-    "without inputs channels are chosen by weights alone and nothing is fitted: this costs far more accuracy than "
-    "200 unlabelled inputs would; give them with --images"
-)
+AnySubject = Subject[Any, Any]
 
 
 def begin(
@@ -76,7 +56,7 @@ def begin(
     Raises:
         EdgePruneError: any mistake in the input; nothing is written then.
     """
-    _check_out(out)
+    _check_out(out, ".onnx", "an ONNX file is pruned to an ONNX file")
     vouch_for({"model": images, "host": options.host})
     FileRun.check_free(run_path, force=force, inputs=(str(path), images, None if out is None else str(out)))
     subject = open_subject(path, images, options)
@@ -89,24 +69,83 @@ def begin(
         external=tuple(sorted(subject.file.external)),
         versions=versions(),
     )
+    return _created(run_path, config, subject, options, force=force), subject
+
+
+def begin_model(
+    source: str,
+    of_model: SubjectOptions,
+    run_path: str | Path,
+    options: PruneOptions,
+    *,
+    images: str | None = None,
+    out: str | Path,
+    force: bool = False,
+) -> tuple[FileRun, ModelSubject]:
+    """Check what can be checked at once, and make the run folder of a torch network that is pruned itself.
+
+    Args:
+        source: a model's name, ``package.module:factory``, or a file of `edgeprune.save`.
+        of_model: what was typed of the model.
+        run_path: of the run folder.
+        options: what is asked for.
+        images: a folder of images, an .npy or .npz file, or package.module:factory; None to prune by weights alone.
+        out: where the smaller network is written, .safetensors.
+        force: replace a run of that name.
+
+    Returns:
+        The run, and the network with its inputs.
+
+    Raises:
+        EdgePruneError: any mistake in the input; nothing is written then.
+    """
+    _check_out(out, ".safetensors", "a torch network is written as a file of edgeprune.save")
+    vouch_for({"model": source, "host": options.host})
+    for place in (images, of_model.example, of_model.into):
+        if place is not None:
+            vouch_for_factory(place)
+    inputs = (source, images, str(out), *(of_model.weights or ()))
+    FileRun.check_free(run_path, force=force, inputs=inputs)
+    subject = open_model(source, of_model, images, options)
+    config = PruneConfig(
+        options=asdict(options),
+        model=source,
+        source={name: getattr(of_model, name) for name in of_model.typed},
+        sha256=_digest(subject.original.onnx),
+        images=images,
+        out=str(out),
+        versions=versions(),
+    )
+    return _created(run_path, config, subject, options, force=force), subject
+
+
+def _created(
+    run_path: str | Path, config: PruneConfig, subject: AnySubject, options: PruneOptions, *, force: bool
+) -> FileRun:
+    """Check what takes no minutes, and make the run folder with the original as ONNX."""
     labelled_of(subject, options)
     if options.on_device:
-        reach(options, Path(run_path))
+        subject.latency(options, Path(run_path), no_progress)
     PostTraining(subject.graph, subject.inputs, options, batch=subject.batch).check()
+    original = subject.original.onnx
     run = FileRun.create(run_path, config, force=force)
-    write(OnnxFile(subject.file.model, subject.file.name), run.baseline)
-    return run, subject
+    write(OnnxFile(original.model, original.name), run.baseline)
+    return run
+
+
+def _digest(file: OnnxFile) -> str:
+    return hashlib.sha256(file.model.SerializeToString()).hexdigest()
 
 
 def prune_run(
-    run: FileRun, progress: ProgressCallback = no_progress, subject: FileSubject | None = None
+    run: FileRun, progress: ProgressCallback = no_progress, subject: AnySubject | None = None
 ) -> PruneSummary:
-    """Prune the file of a run, from where it stopped; return the summary.
+    """Prune the network of a run, from where it stopped; return the summary.
 
     Args:
-        run: made by `begin`.
+        run: made by `begin` or `begin_model`.
         progress: called with (done, total, text).
-        subject: its file, where it was read; None to read it again.
+        subject: its network, where it was read; None to read it again.
 
     Raises:
         EdgePruneError: the inputs are gone, the target cannot be reached, or something cannot be written.
@@ -116,18 +155,17 @@ def prune_run(
         if run.has("summary.json"):
             return run.summary()
         config = run.config
-        pruning = _Pruning(_subject_of(run, subject), options_of_run(run), progress, run)
+        pruning = Stages(_subject_of(run, subject), options_of_run(run), progress, run)
         result = pruning.result(config.model, config.out or str(run.pruned))
-        write_export(run, pruning.subject, pruning.final, pruning.parities())
+        write_export(run, pruning.subject.original.onnx, pruning.final.onnx, pruning.parities())
         if config.out is not None:
-            external = frozenset(config.external) & set(pruning.final.constants)
-            write(OnnxFile(pruning.final.model, config.out, external), config.out)
+            pruning.final.write(config.out, frozenset(config.external))
         run.finish(result)
         return run.summary()
 
 
 def curve_run(
-    run: FileRun, progress: ProgressCallback = no_progress, subject: FileSubject | None = None
+    run: FileRun, progress: ProgressCallback = no_progress, subject: AnySubject | None = None
 ) -> CurveRecord:
     """Show how far the file of a run can go: write curve.json and curve.png, and return the record.
 
@@ -142,7 +180,7 @@ def curve_run(
     with held(run.path):
         record = run.curve()
         if record is None:
-            pruning = _Pruning(_subject_of(run, subject), options_of_run(run), progress, run)
+            pruning = Stages(_subject_of(run, subject), options_of_run(run), progress, run)
             points = curve_of(pruning.steps, progress)
             record = CurveRecord(model=run.config.model, points=tuple(points), notes=pruning.steps.fits.notes)
             run.save_curve(record)
@@ -150,14 +188,34 @@ def curve_run(
         return structs.replace(record, notes=(*record.notes, missing)) if missing else record
 
 
-def _subject_of(run: FileRun, subject: FileSubject | None) -> FileSubject:
-    """Return a run's file as it was read, or read it; raises RunError where it is gone or not trusted."""
-    config = run.config
+def _subject_of(run: FileRun, subject: AnySubject | None) -> AnySubject:
+    """Return a run's network as it was read, or read it; raises RunError where it is gone, changed or not trusted."""
+    config, options = run.config, options_of_run(run)
     if not run.baseline.is_file():
         raise RunError(f"{run.path} has no export/baseline.onnx: start it anew with --force")
     if config.images is not None and not Path(config.images).exists():
         check_factory(config.images, {}, run.path, what="inputs")
-    return subject or open_subject(run.baseline, config.images, options_of_run(run))
+    if subject is not None:
+        return subject
+    if config.source is None:
+        return open_subject(run.baseline, config.images, options)
+    return _model_of(run, config, options)
+
+
+def _model_of(run: FileRun, config: PruneConfig, options: PruneOptions) -> ModelSubject:
+    """Build the torch network of a run anew; raises RunError where it is not the one that the run began with."""
+    check(config.source, SubjectOptions, f"{run.path / 'prune.json'} source", hint="was it edited?")
+    of_model = SubjectOptions(**(config.source or {}))
+    for name, what in ((config.model, "model"), (of_model.example, "example"), (of_model.into, "class")):
+        if name is not None:
+            check_factory(name, {}, run.path, what=what)
+    subject = open_model(config.model, of_model, config.images, options)
+    if _digest(subject.original.onnx) != config.sha256:
+        raise RunError(
+            f"{config.model} is not what {run.path} was begun with: its weights or its code changed; start it anew "
+            "with --force"
+        )
+    return subject
 
 
 def prune_file(
@@ -182,17 +240,20 @@ def prune_file(
         TargetError: the target cannot be reached.
         StorageError: the smaller file cannot be written.
     """
-    _check_out(out)
+    _check_out(out, ".onnx", "an ONNX file is pruned to an ONNX file")
     vouch_for_host(options.host)
-    pruning = _Pruning(open_subject(path, images, options), options, progress)
+    subject = open_subject(path, images, options)
+    pruning = Stages(subject, options, progress)
     result = pruning.result(str(path), str(out))
-    write(pruning.final, out)
+    pruning.final.write(out, subject.file.external)
     return result
 
 
-def _check_out(out: str | Path | None) -> None:
-    if out is not None and Path(out).suffix != ".onnx":
-        raise ExportError(f"{out} does not end in .onnx: an ONNX file is pruned to an ONNX file")
+def _check_out(out: str | Path | None, suffix: str, why: str) -> None:
+    if out is not None and Path(out).suffix != suffix:
+        raise ExportError(f"{out} does not end in {suffix}: {why}")
+    if out is not None and Path(out).is_dir():
+        raise ExportError(f"{out} is a folder: give the name of a file")
 
 
 def options_of_run(run: FileRun) -> PruneOptions:
@@ -205,196 +266,3 @@ def options_of_run(run: FileRun) -> PruneOptions:
         raise RunError(
             f"{where} was made by another version of edgeprune ({error}): start another run"
         ) from error
-
-
-class _Pruning:
-    """The steps from a file to the smaller one, each done once in a run.
-
-    Args:
-        subject: the file and its inputs.
-        options: what is asked for.
-        progress: called with (done, total, text).
-        run: the folder in which steps are kept; None to keep none.
-    """
-
-    def __init__(
-        self,
-        subject: FileSubject,
-        options: PruneOptions,
-        progress: ProgressCallback,
-        run: FileRun | None = None,
-    ) -> None:
-        self.subject, self.options, self._run, self._progress = subject, options, run, progress
-        self._began = time.monotonic()
-        self._device = (
-            FileLatency(subject, reach(options, run.path if run else Path()), options, progress)
-            if options.on_device
-            else None
-        )
-        self.steps = PostTraining(
-            subject.graph, subject.inputs, options, batch=subject.batch, joins=subject.joins,
-            device=self._device, progress=progress,
-        )  # fmt: skip
-        self.steps.check()
-        self.final: OnnxFile = subject.file
-        self._labelled = labelled_of(subject, options)
-
-    def result(self, model: str, out: str) -> PruneSummary:
-        """Carry out what is left, and return what was done.
-
-        Args:
-            model: the file, as the user named it.
-            out: where the smaller file will lie.
-        """
-        cut = self._cut_record()
-        steps, learned = [*cut.held_out], None
-        if self.options.distills:
-            learned, step = self._learn()
-            steps.append(step)
-        subject, limit, notes = self.subject, self.options.max_change, cut.notes
-        models, drop = self._models(cut.flops)
-        if limit is not None and steps[-1].loss > limit:
-            notes += (f"at the end the held-out outputs change by {steps[-1].loss:.4g}, more than {limit:g}",)
-        latency = None if self._device is None else self._device.measure(self.final)
-        return PruneSummary(
-            model=model,
-            out=out,
-            target=cut.target,
-            inputs=None if subject.inputs is None else subject.inputs.note,
-            models=models,
-            accuracy_drop=drop,
-            params_fraction=models.pruned.params / max(1, models.baseline.params),
-            flops_fraction=models.pruned.flops / max(1, models.baseline.flops),
-            held_out=tuple(steps),
-            fit=cut.fit,
-            distilled=learned,
-            latency=latency,
-            seconds=round(cut.seconds + time.monotonic() - self._began, 3),
-            protected_channels=cut.protected_channels,
-            notes=notes,
-            warnings=(DATA_FREE,) if subject.inputs is None else (),
-        )
-
-    def _models(self, flops: tuple[int, int]) -> tuple[SizedModels, float | UnsetType]:
-        """Return both networks, and the accuracy that the smaller one lost if there are labelled images.
-
-        Args:
-            flops: of both.
-        """
-        labelled, subject = self._labelled, self.subject
-        models = SizedModels(_sizes(subject.file, flops[0]), _sizes(self.final, flops[1]))
-        if labelled is None:
-            return models, UNSET
-        self._progress(0, 1, "accuracy on labelled images")
-        pruned = network_of(self.final, *subject.example)
-        accuracies = labelled.accuracy(subject.network), labelled.accuracy(pruned)
-        scored = [
-            structs.replace(model, accuracy=accuracy, test_images=labelled.count)
-            for model, accuracy in zip((models.baseline, models.pruned), accuracies, strict=True)
-        ]
-        return SizedModels(*scored), accuracies[0] - accuracies[1]
-
-    # --- cut and fit ---------------------------------------------------------------------------------
-
-    def _cut_record(self) -> CutRecord:
-        """Return what the cut did, as in cut.json; the file is cut unless the run has done it."""
-        record = None if self._run is None else self._run.cut_record()
-        if record is not None:
-            assert self._run is not None
-            self.final = read(self._run.cut)
-            return record
-        subject, options = self.subject, self.options
-        plan = self.steps.smallest_plan() if options.target is None else self.steps.plan(options.target)
-        held_out, fit = self.steps.steps(plan.keep)
-        with self.steps.fits.fitted(plan.keep, fit):
-            cut = subject.cut(plan)
-            parity_with_torch(cut.file, cut.network, subject.example)
-        self.final = cut.file
-        record = CutRecord(
-            target=options.target or f"max-change={options.max_change:g}",
-            held_out=tuple(held_out),
-            fit=fit,
-            flops=(subject.flops(), subject.flops(build_graph(cut.network, subject.example))),
-            seconds=time.monotonic() - self._began,
-            protected_channels=_protected(subject.graph),
-            notes=(*cut.plan.notes, *subject.graph.notes, *self.steps.fits.notes),
-            times=self.steps.times,
-        )
-        if self._run is not None:
-            write(OnnxFile(cut.file.model, cut.file.name), self._run.cut)
-            self._run.save_cut(record)
-        self._began = time.monotonic()
-        return record
-
-    # --- learning ------------------------------------------------------------------------------------
-
-    def _learn(self) -> tuple[LearnedRecord, HeldOut]:
-        """Let the cut network learn the original's outputs; the weights that agree more are those of the result."""
-        subject, options, inputs = self.subject, self.options, self.subject.inputs
-        assert inputs is not None
-        student = network_of(self.final, *subject.example)
-        before = self.steps.of(student)
-        held_out = inputs.order[self.steps.held_out_from : len(inputs)]
-        learned_from = np.setdiff1d(inputs.order[: options.distill_limit], held_out, assume_unique=True)
-        data = Unlabelled(inputs.source, learned_from, options.changes(inputs.source.images))
-        training = options.training(self._batch_size(len(learned_from)))
-        epochs = options.epochs(data.steps(training.batch_size))
-        with stop_on_interrupt() as stop:
-            learned = distill(
-                student,
-                subject.network,
-                data,
-                self.steps.calibration,
-                training,
-                epochs=epochs,
-                run=None if self._run is None else self._run.training,
-                progress=self._progress,
-                stop=stop,
-            )
-        after = self.steps.of(student)
-        step = held_out_record(f"distilled ({epochs} epochs)", after)
-        if after.relative_error > before.relative_error:
-            return structs.replace(learned, kept=False), step
-        graph = build_graph(student, subject.example)
-        self.final = cut_file(student, graph, Plan.of(graph, np.ones(graph.classes, dtype=bool))).file
-        return learned, step
-
-    def _batch_size(self, count: int) -> int:
-        """Return the inputs of a step of training: as many as the file takes at once, or as are asked for."""
-        unit = self.subject.batch or 1
-        most = min(self.options.distill_batch, count) // unit * unit
-        return max(unit, most) if self.subject.joins else unit
-
-    def parities(self) -> dict[str, Any]:
-        """Return how far ONNX Runtime and torch agree on both files."""
-        example = self.subject.example
-        pruned = network_of(self.final, *example)
-        return {
-            "baseline": parity_with_torch(self.subject.file, self.subject.network, example),
-            "pruned": parity_with_torch(self.final, pruned, example),
-        }
-
-
-def labelled_of(subject: FileSubject, options: PruneOptions) -> Labelled | None:
-    """Return the labelled images that the options name, if they do; raises DataError where they do not fit."""
-    if options.labels is None:
-        return None
-    labelled = Labelled(Path(options.labels), subject.specs, options, subject.batch)
-    with torch.no_grad():
-        labelled.check(tensors_of(subject.network(*subject.example))[0])
-    return labelled
-
-
-def _sizes(file: OnnxFile, flops: int) -> SizedModel:
-    """Return a file's size; its parameters are the floating-point numbers of its constants."""
-    arrays = [file.array(name) for name in file.constants]
-    params = sum(array.size for array in arrays if np.issubdtype(array.dtype, np.floating))
-    return SizedModel(params=params, flops=flops, size_bytes=file.model.ByteSize())
-
-
-def _protected(graph: Graph) -> dict[str, int]:
-    """Return how many channels are kept for each reason."""
-    counts: dict[str, int] = {}
-    for protected in graph.protected:
-        counts[protected.reason] = counts.get(protected.reason, 0) + protected.channels
-    return counts

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgeprune.onnx_graph.network import OnnxNetwork
 from edgeprune.onnx_graph.node_modules import Node
@@ -17,7 +18,7 @@ MOMENTUM = 0.1
 FILTER_NORM = (
     2**0.5
 )  # of a filter that is initialised by He et al., for whose rate of learning the schedules are made
-_NORMS: dict[int, type[nn.modules.batchnorm._BatchNorm]] = {
+_NORMS: dict[int, type[_BatchNorm]] = {
     3: nn.BatchNorm1d,
     4: nn.BatchNorm2d,
     5: nn.BatchNorm3d,
@@ -91,30 +92,35 @@ class LiveNorm(nn.Module):
             node._attributes.get("epsilon", 1e-5),
         )  # fmt: skip
 
+    def reset_running_stats(self) -> None:
+        """Count batches anew: an average of those that come replaces the statistics."""
+        self.batches = 0
+
     def folded(self) -> Node:
         """Return the node, which has the statistics that were learned."""
         return self.node
 
 
-def recalibrate(network: OnnxNetwork, batches: Iterable[tuple[Tensor, ...]]) -> None:
+def recalibrate(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
     """Take the statistics of all norms anew, over inputs that are not mixed: mixtures vary less.
 
     Args:
         network: with its norms.
         batches: inputs.
     """
-    mode = network.training
+    mode, momenta = network.training, {}
     for module in network.modules():
-        if isinstance(module, NormedConv):
-            module.norm.reset_running_stats()
-            module.norm.momentum = None
-        elif isinstance(module, LiveNorm):
-            module.momentum, module.batches = None, 0
+        if isinstance(module, (_BatchNorm, LiveNorm)):
+            momenta[module] = module.momentum
+            module.momentum = None
+            module.reset_running_stats()
     network.train()
     with torch.no_grad():
         for batch in batches:
             network(*batch)
     network.train(mode)
+    for module, momentum in momenta.items():
+        module.momentum = momentum
 
 
 def _over_channels(values: Tensor, weight: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from edgeprune.importance import needs_batches, needs_loss, score
 from edgeprune.post_training.agreement import compare, outputs_of
 from edgeprune.post_training.fits import Fits
 from edgeprune.post_training.inputs import Inputs
-from edgeprune.post_training.latency import FileLatency
+from edgeprune.post_training.latency import DeviceLatency
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.result import held_out
 from edgeprune.post_training.selection import masked_outputs, sensitivity_scores
@@ -49,7 +49,7 @@ class PostTraining:
         *,
         batch: int | None = None,
         joins: bool = True,
-        device: FileLatency | None = None,
+        device: DeviceLatency | None = None,
         progress: ProgressCallback = no_progress,
     ) -> None:
         self.graph, self.inputs, self.options, self._device = graph, inputs, options, device

@@ -1,163 +1,169 @@
-"""The network of an ONNX file that is pruned: read, run once, its channels known."""
+"""What is pruned: a network with its coupled channels and its inputs, and the forms in which it is written."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-import numpy as np
-import onnx
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from edgeprune.errors import DataError, EdgePruneError, ModelError, TraceError
-from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
-from edgeprune.onnx_graph.cutting import CutFile, cut_file
-from edgeprune.onnx_graph.files import OnnxFile, read
-from edgeprune.onnx_graph.network import OnnxNetwork, network_of
-from edgeprune.post_training.inputs import Inputs, load_inputs
+from edgeprune.onnx_graph.files import OnnxFile
+from edgeprune.post_training.inputs import Inputs
+from edgeprune.post_training.latency import DeviceLatency
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.source import InputSpec
+from edgeprune.processes.progress import ProgressCallback
 
 
-@dataclass(frozen=True)
-class FileSubject:
-    """A file with its network and the inputs that it is pruned by.
+class Form(Protocol):
+    """A network and what is written of it: the original, or the smaller one after a step."""
 
-    Attributes:
-        file: as it was read.
-        specs: its inputs.
-        network: its network.
-        graph: the network's coupled channels.
-        example: inputs on which it ran.
-        inputs: unlabelled ones; None to prune by weights alone.
-        batch: number of inputs that the file takes at once; None for any.
-        joins: whether the network takes any number of inputs at once, whatever its file does.
-    """
+    @property
+    def network(self) -> nn.Module:
+        """The network in evaluation mode."""
 
-    file: OnnxFile
-    specs: list[InputSpec]
-    network: OnnxNetwork
-    graph: Graph
-    example: tuple[Tensor, ...]
-    inputs: Inputs | None
-    batch: int | None
-    joins: bool
+    @property
+    def onnx(self) -> OnnxFile:
+        """The network as ONNX."""
 
-    def cut(self, plan: Plan) -> CutFile:
-        """Return the file without the channels that a plan drops, with the network's weights as they are now."""
-        return cut_file(self.network, self.graph, plan, _second(self.network, self.specs, self.example))
+    @property
+    def params(self) -> int:
+        """Floating-point numbers that it has."""
 
-    def flops(self, graph: Graph | None = None) -> int:
-        """Return the FLOPs of one input where the file takes any number of them, else of its batch.
+    @property
+    def timed(self) -> Any:
+        """What a device's timer writes and measures."""
+
+    def write(self, path: str | Path, external: frozenset[str] = frozenset()) -> None:
+        """Write the file that the user gets.
 
         Args:
-            graph: of another network that runs on the same example; None for this one.
+            path: of the file.
+            external: constants that an ONNX file keeps beside it.
         """
-        counted = len(self.example[0]) if self.batch is None else 1
-        return int((graph or self.graph).flops()) // counted
+
+    def keep(self, path: Path) -> None:
+        """Write what `Subject.kept` reads."""
 
 
-def open_subject(path: str | Path, images: str | None, options: PruneOptions) -> FileSubject:
-    """Read a file and its inputs.
+class Student(Protocol):
+    """A smaller network that learns from the original."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+
+    def norms(self, calibration: Sequence[tuple[Tensor, ...]], size: int) -> AbstractContextManager[int]:
+        """Let norms learn in the block, and give their number.
+
+        Args:
+            calibration: inputs.
+            size: inputs of a batch of training.
+        """
+
+    def constant(self, parameter: str) -> str:
+        """Return what the user knows a parameter of `network` by."""
+
+
+FormT = TypeVar("FormT", bound=Form)
+StudentT = TypeVar("StudentT", bound=Student)
+
+
+class Subject(Protocol[FormT, StudentT]):
+    """A network that is pruned.
+
+    Attributes:
+        network: in evaluation mode.
+        graph: its coupled channels.
+        example: inputs on which it ran.
+        specs: its inputs.
+        inputs: unlabelled ones; None to prune by weights alone.
+        batch: number of inputs that it takes at once; None for any.
+        joins: whether it computes any number of inputs at once, whatever its file takes.
+        original: as it was given.
+        suffix: of the smaller one's file.
+    """
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def graph(self) -> Graph: ...
+
+    @property
+    def example(self) -> tuple[Tensor, ...]: ...
+
+    @property
+    def specs(self) -> list[InputSpec]: ...
+
+    @property
+    def inputs(self) -> Inputs | None: ...
+
+    @property
+    def batch(self) -> int | None: ...
+
+    @property
+    def joins(self) -> bool: ...
+
+    @property
+    def suffix(self) -> str: ...
+
+    @property
+    def original(self) -> FormT: ...
+
+    def cut(self, plan: Plan) -> tuple[FormT, Plan]:
+        """Return the network without the channels that a plan drops, and the plan as it was carried out."""
+
+    def kept(self, path: Path) -> FormT:
+        """Return the cut network that `Form.keep` wrote."""
+
+    def student(self, form: FormT) -> StudentT:
+        """Return a copy of a cut network that can be trained."""
+
+    def learned(self, student: StudentT) -> FormT:
+        """Return the form of a network that has learned."""
+
+    def latency(self, options: PruneOptions, where: Path, progress: ProgressCallback) -> DeviceLatency:
+        """Return what plans widths for the device that the options name; it is reached now.
+
+        Args:
+            options: name it.
+            where: what holds them, for messages.
+            progress: called with (done, total, text).
+        """
+
+
+def flops_of(subject: Subject[Any, Any], network: nn.Module | None = None) -> int:
+    """Return the FLOPs of one input where a network takes any number of them, else of its batch.
 
     Args:
-        path: of the file.
-        images: a folder of images, an .npy or .npz file, or package.module:factory; None for none.
-        options: how images are laid.
-
-    Raises:
-        ModelError: the file cannot be read, or its network cannot be run.
-        DataError: the inputs are missing, too few, or do not fit.
+        subject: the original.
+        network: another that runs on the same example; None for the original.
     """
-    file = read(path)
-    specs = [spec_of(value) for value in file.inputs]
-    inputs = None if images is None else load_inputs(images, specs, options)
-    network, example = _made(file, specs, inputs, options)
-    batch = _batch_size(specs)
-    joins = batch is None or _joins(network, example)
-    return FileSubject(file, specs, network, build_graph(network, example), example, inputs, batch, joins)
+    from edgeprune.graph.classes import build_graph
+
+    graph = subject.graph if network is None else build_graph(network, subject.example)
+    return int(graph.flops()) // (len(subject.example[0]) if subject.batch is None else 1)
 
 
-def spec_of(value: onnx.ValueInfoProto) -> InputSpec:
-    """Return the sizes of an input; raises ModelError where they are not written in the file."""
-    kind = value.type.tensor_type
-    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
-        raise ModelError(
-            f"the input {value.name} is not a tensor with known axes: such a network cannot be pruned"
-        )
-    shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-    floating = np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16"
-    return InputSpec(value.name, shape, torch.float32 if floating else getattr(torch, dtype.name))
+def joins_inputs(network: nn.Module, example: tuple[Tensor, ...]) -> bool:
+    """Return whether a network that may be made for one batch size gives the same for two batches at once.
 
-
-def _batch_size(specs: Sequence[InputSpec]) -> int | None:
-    """Return the number of inputs that a file takes at once; None for any."""
-    return next((spec.shape[0] for spec in specs if spec.shape and spec.shape[0] is not None), None)
-
-
-def _made(
-    file: OnnxFile, specs: Sequence[InputSpec], inputs: Inputs | None, options: PruneOptions
-) -> tuple[OnnxNetwork, tuple[Tensor, ...]]:
-    """Return the network and an example of its inputs."""
-    count = _batch_size(specs) or 2
-    if inputs is not None:
-        if len(inputs) < count:
-            raise DataError(f"{file.name} takes {count} inputs at once, and only {len(inputs)} are there")
-        example = tuple(tensor[:count] for tensor in inputs.tensors)
-    else:
-        generator = torch.Generator().manual_seed(options.seed)
-        example = tuple(_random(spec, count, options.size, generator) for spec in specs)
-    try:
-        return network_of(file, *example), example
-    except TraceError as error:
-        if inputs is None and any(None in spec.shape[1:] for spec in specs):
-            raise TraceError(f"{error}: say the size of its images with `size`") from error
-        raise
-
-
-def _random(spec: InputSpec, count: int, side: int | None, generator: torch.Generator) -> Tensor:
-    free = [count, *[side or 64] * (len(spec.shape) - 1)] if spec.shape else []
-    shape = [default if size is None else size for size, default in zip(spec.shape, free, strict=True)]
-    if not spec.dtype.is_floating_point:
-        return torch.ones(shape, dtype=spec.dtype)
-    return torch.randn(shape, generator=generator)
-
-
-def _joins(network: OnnxNetwork, example: tuple[Tensor, ...]) -> bool:
-    """Return whether a network that was exported for one batch size gives the same for two batches at once."""
+    Args:
+        network: in evaluation mode.
+        example: inputs of it.
+    """
     doubled = tuple(torch.cat([tensor, tensor.flip(0)]) for tensor in example)
     try:
         with torch.no_grad():
             results = [network(*doubled), network(*example), network(*(tensor.flip(0) for tensor in example))]
-    except Exception:  # sizes that are written in the file do not fit
+    except Exception:  # sizes that are written in the network do not fit
         return False
     columns = zip(*(r if isinstance(r, tuple) else (r,) for r in results), strict=True)
     return all(
         len(both) == len(a) + len(b) and torch.allclose(both, torch.cat([a, b]), rtol=1e-3, atol=1e-4)
         for both, a, b in columns
     )
-
-
-def _second(
-    network: OnnxNetwork, specs: Sequence[InputSpec], example: tuple[Tensor, ...]
-) -> tuple[Tensor, ...] | None:
-    """Return inputs of other sizes along all dynamic axes on which the network runs; None where there are none."""
-    if all(None not in spec.shape for spec in specs):
-        return None
-    for more in (32, 0):
-        inputs = example
-        for axis in range(max(len(spec.shape) for spec in specs)):
-            inputs = tuple(
-                torch.cat([tensor, tensor.narrow(axis, 0, min(tensor.shape[axis], more or 1))], axis)
-                if axis < len(spec.shape) and spec.shape[axis] is None and (axis == 0 or more)
-                else tensor
-                for tensor, spec in zip(inputs, specs, strict=True)
-            )
-        try:
-            network.trace(*inputs)
-            return inputs
-        except (EdgePruneError, RuntimeError, ValueError, IndexError):
-            continue
-    return None

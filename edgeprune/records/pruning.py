@@ -15,8 +15,9 @@ class PruneConfig(FileRecord, frozen=True, kw_only=True):
 
     Attributes:
         options: all of them, by name.
-        model: the file, as the user named it.
-        sha256: of the file.
+        model: the file or the model, as the user named it.
+        source: what was typed of a torch network that is pruned itself; None for a file.
+        sha256: of the file; of the network as ONNX.
         images: place of the inputs; None to prune by weights alone.
         out: where the smaller file is written beside the run; None for the run alone.
         external: constants that the file keeps in a file of their own.
@@ -25,6 +26,7 @@ class PruneConfig(FileRecord, frozen=True, kw_only=True):
 
     options: Mapping[str, Any]
     model: Name
+    source: Mapping[str, Any] | None = None
     sha256: Digest
     images: Name | None
     out: Name | None

@@ -1,7 +1,7 @@
 """The run folder of `edgeprune prune`: only this module knows its file names.
 
 prune.json              every option, the file and the inputs
-cut.onnx  cut.json      the network after the cut and the fits, and what that did
+cut.onnx  cut.json      the network (cut.safetensors of a torch network) after the cut and the fits, and what that did
 checkpoint.safetensors  the state of label-free fine-tuning; deleted when it is finished
 metrics.jsonl           its losses, one JSON object per line
 export/                 both files, baseline.onnx from the beginning, and their record
@@ -24,7 +24,8 @@ FILE_RUN = Kind(
     "run folder of prune",
     MARKER,
     (
-        MARKER, "cut.json", "cut.onnx", "cut.onnx.data", "checkpoint.safetensors", "metrics.jsonl", "summary.json",
+        MARKER, "cut.json", "cut.onnx", "cut.onnx.data", "cut.safetensors", "checkpoint.safetensors",
+        "metrics.jsonl", "summary.json",
         "curve.json", "curve.png",
         "export/export.json", "export/*.onnx", "export/*.onnx.data",
         "bench/*.json", "bench/*.json.partial", "bench/*.rounds.jsonl",
@@ -37,7 +38,6 @@ class FileRun:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.cut = self.path / "cut.onnx"
         self.export = self.path / "export"
         self.baseline, self.pruned = self.export / "baseline.onnx", self.export / "pruned.onnx"
 
@@ -109,14 +109,26 @@ class FileRun:
         """Return whether the folder has a file of this name."""
         return (self.path / name).is_file()
 
+    def cut(self, suffix: str) -> Path:
+        """Return the place of the network after the cut and the fits.
+
+        Args:
+            suffix: of its file.
+        """
+        return self.path / f"cut{suffix}"
+
     def save_cut(self, record: CutRecord) -> None:
         """Note what the cut did, after its file was written."""
         record.write(self.path / "cut.json")
 
-    def cut_record(self) -> CutRecord | None:
-        """Return what `save_cut` noted; None if the file is yet to be cut."""
+    def cut_record(self, suffix: str) -> CutRecord | None:
+        """Return what `save_cut` noted; None if the network is yet to be cut.
+
+        Args:
+            suffix: of its file.
+        """
         path = self.path / "cut.json"
-        return CutRecord.read(path) if path.is_file() and self.cut.is_file() else None
+        return CutRecord.read(path) if path.is_file() and self.cut(suffix).is_file() else None
 
     @property
     def picture(self) -> Path:

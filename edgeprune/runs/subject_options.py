@@ -20,8 +20,8 @@ class SubjectOptions:
 
     inputs: list[str] | None = option(
         None,
-        "Feed this input, batch included, as x=1x3x224x224 or mask=1x16:int64; without a name it is the first or "
-        "only one. May be repeated.",
+        "Feed images of this size, as 3x224x224; or an input by its name, batch included, as x=1x3x224x224 or "
+        "mask=1x16:int64. May be repeated.",
         "model",
         main=True,
         metavar="NAME=SHAPE",

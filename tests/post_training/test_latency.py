@@ -16,10 +16,9 @@ from edgeprune.latency import BenchTarget
 from edgeprune.latency.end_to_end import PairedTimes
 from edgeprune.latency.shapes import read_model
 from edgeprune.onnx_graph.files import OnnxFile, read
-from edgeprune.post_training import latency
-from edgeprune.post_training.latency import named_layers
+from edgeprune.post_training.file_latency import FileTimer, named_layers
+from edgeprune.post_training.file_subject import open_subject
 from edgeprune.post_training.options import PruneOptions
-from edgeprune.post_training.subject import open_subject
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def board(monkeypatch: pytest.MonkeyPatch) -> Board:
         before, after = truth(timer.baseline_file), truth(timer.written("pruned", file))
         return PairedTimes(before, after, before / after, 0.99 * before / after, 1.01 * before / after, 50)
 
-    monkeypatch.setattr(latency._FileTimer, "times", times)
+    monkeypatch.setattr(FileTimer, "times", times)
     return device
 
 
@@ -50,7 +49,7 @@ def net(tmp_path: Path) -> Path:
 
 def test_layers_are_known_by_their_weights(net: Path, tmp_path: Path) -> None:
     subject = open_subject(net, None, PruneOptions(target="flops=0.5"))
-    onnx.save(named_layers(subject).model, tmp_path / "named.onnx")
+    onnx.save(named_layers(subject.original).model, tmp_path / "named.onnx")
     layers = read_model(tmp_path / "named.onnx", 1).layers
     assert [(layer.inputs, layer.outputs) for layer in layers] == [
         (3, 32),
@@ -65,7 +64,8 @@ def test_layers_are_known_by_their_weights(net: Path, tmp_path: Path) -> None:
 def test_files_are_measured_in_the_precision_that_was_named(net: Path, tmp_path: Path) -> None:
     """Made of the ONNX file, whose layers stay known by their weights; backends call its input by their own name."""
     subject = open_subject(net, None, PruneOptions(target="flops=0.5"))
-    timer = latency._FileTimer(subject, BenchTarget.reach(precision="int8", threads=1))
+    target = BenchTarget.reach(precision="int8", threads=1)
+    timer = FileTimer(subject.original, subject.example, lambda _: subject.file, target)
     kinds = {node.op_type for node in onnx.load(timer.baseline_file).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     assert (timer.baseline_file.name, timer.onnx_file.name) == ("baseline.int8.onnx", "baseline.onnx")

@@ -11,6 +11,7 @@ from torch import nn
 from edgeprune.onnx_graph.files import read
 from edgeprune.onnx_graph.network import OnnxNetwork, network_of
 from edgeprune.post_training.distilling import without_gradient
+from edgeprune.post_training.file_subject import FileStudent
 from edgeprune.post_training.norms import LiveNorm, NormedConv, recalibrate, trainable_norms
 
 
@@ -75,9 +76,9 @@ def test_a_norm_of_the_file_learns(tmp_path: Path, training: str) -> None:
 
 def test_what_onnx_runtime_runs_alone_stops_learning(tmp_path: Path) -> None:
     network = _network(networks.Residual, tmp_path)
-    assert without_gradient(network, (torch.randn(2, 3, 8, 8),), "bf16") == ()
+    assert without_gradient(FileStudent(network), (torch.randn(2, 3, 8, 8),), "bf16") == ()
     for parameter in list(network.parameters())[:1]:
         parameter.requires_grad_(False)
-    names = without_gradient(network, (torch.randn(2, 3, 8, 8),), "bf16")
+    names = without_gradient(FileStudent(network), (torch.randn(2, 3, 8, 8),), "bf16")
     first = next(name for name, _ in network.named_parameters())
     assert names == (network.forms[first].constant,)

@@ -25,15 +25,21 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
     for number in range(12):
         pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "small_nets.py").write_text(
+        "from onnx_graph import networks\n\n\ndef make(num_classes=4):\n    return networks.Residual().eval()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert len(COMMANDS) == 10
+    assert len(COMMANDS) == 11
     for command in COMMANDS:
         if (
             command.startswith("bench") or "latency" in command
         ):  # tests/post_training/test_runs.py, test_latency.py
             continue
-        Path("smaller.onnx").unlink(missing_ok=True)
+        for name in ("smaller.onnx", "smaller.safetensors"):
+            Path(name).unlink(missing_ok=True)
         result = CliRunner().invoke(main, shlex.split(command.replace("DIR", "runs/learned")))
         assert result.exit_code == 0, result.output
         shown = ("runs/learned/export/pruned.onnx", "top-1 agreement")
-        assert Path("smaller.onnx").exists() or any(text in result.output for text in shown)
+        written = Path(command.split()[-1])
+        assert written.exists() or any(text in result.output for text in shown)
