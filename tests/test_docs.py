@@ -41,6 +41,7 @@ def anchors(page: Path) -> set[str]:
 COMMANDS = [command for page in PAGES for command in commands(page)]
 PLACEHOLDERS = ("DIR", "model.onnx")  # files of the reader's own
 WITH_PLACEHOLDER = [c for c in COMMANDS if any(f" {place} " in f"{c} " for place in PLACEHOLDERS)]
+EXTRAS = {"--task detect": "torchmetrics", "--target-runtime litert": "litert_torch"}  # what a command needs
 RUNNABLE = [c for c in COMMANDS if c not in WITH_PLACEHOLDER]
 
 
@@ -73,7 +74,7 @@ def test_every_command_parses(command: str) -> None:
 def test_the_commands_one_after_the_other(folder: Path) -> None:
     """One test, since each command needs what those before it left; on one thread, beside other tests."""
     for command in RUNNABLE:
-        if "--task detect" in command and find_spec("torchmetrics") is None:
+        if any(text in command and find_spec(package) is None for text, package in EXTRAS.items()):
             continue
         program, *args = shlex.split(command)
         module = {"edgeprune": "edgeprune", "torchrun": "torch.distributed.run"}[program]
