@@ -21,7 +21,7 @@ BEGIN, END = "<!-- rooms: made by docs/rooms.py -->", "<!-- end of rooms -->"
 # From the ground up. Each floor has a word for what its rooms share.
 FLOORS: list[tuple[str, list[str]]] = [
     ("ground", ["errors"]),
-    ("ground", ["options", "processes", "registry"]),
+    ("ground", ["options", "processes", "registry", "serving"]),
     ("ground", ["files"]),
     ("ground", ["records"]),
     ("inputs", ["devices", "data", "models", "browser"]),
@@ -42,6 +42,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("front", ["api", "train_prune", "integrations", "post_training", "sensitivity"]),
     ("front", ["comparison"]),
     ("front", ["search", "report"]),
+    ("front", ["watch"]),
     ("front", ["cli"]),
     ("front", ["__main__"]),
 ]

@@ -15,6 +15,7 @@
     ├── BudgetError    a file of limits that `verify` cannot use
     ├── ExportError    an export that failed or disagrees with the model
     ├── SearchError    a search that cannot be started or resumed
+    ├── ServeError     a page that cannot be served
     ├── LatencyError   a latency table that is missing, damaged, or of another device
     └── BenchError     a measurement that could not be made
         └── ConnectionLost  a device that is unreachable, or whose connection was lost
@@ -86,6 +87,10 @@ class ExportError(EdgePruneError):
 
 class SearchError(EdgePruneError):
     """A search that cannot be started or resumed."""
+
+
+class ServeError(EdgePruneError):
+    """A page that cannot be served."""
 
 
 class LatencyError(EdgePruneError):

@@ -92,7 +92,7 @@ class Browser:
         """Serve the page, and announce its link.
 
         Raises:
-            BenchError: ONNX Runtime's files for browsers are not installed, or the address cannot be served.
+            BenchError: ONNX Runtime's files for browsers are not installed. ServeError: the address cannot be served.
         """
         from edgeprune.bench.browser_transport import BrowserTransport
 

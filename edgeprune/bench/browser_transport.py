@@ -24,12 +24,13 @@ from edgeprune.bench.browser_words import MOST_IMAGES, ONE_THREAD, described, in
 from edgeprune.bench.process import OnEvent, ignore_event, printable_line
 from edgeprune.bench.reference import Arrays
 from edgeprune.browser.exchange import Blob, Exchange
-from edgeprune.browser.link import LOOPBACK, network_address, self_signed
+from edgeprune.browser.link import network_address, self_signed
 from edgeprune.browser.messages import Hello, round_of
 from edgeprune.browser.serving import PageServer
 from edgeprune.browser.web_files import version
 from edgeprune.errors import BenchError, EdgePruneError, ExportError
 from edgeprune.records.bench import BenchResult
+from edgeprune.serving import LOOPBACK
 
 MOST_BYTES = 64 << 20  # of images and outputs of a model that cross the network
 MOST_BATCH_BYTES = 8 << 20  # of them at a time
@@ -114,7 +115,7 @@ class BrowserTransport:
         """Return one whose page is served.
 
         Raises:
-            BenchError: ONNX Runtime's files for browsers are not installed, or the address cannot be served.
+            BenchError: ONNX Runtime's files for browsers are not installed. ServeError: the address cannot be served.
         """
         version()
         address = browser.address or (network_address() if browser.lan else LOOPBACK)

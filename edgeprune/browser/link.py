@@ -9,7 +9,6 @@ from pathlib import Path
 
 from edgeprune.errors import BenchError
 
-LOOPBACK = "127.0.0.1"
 ELSEWHERE = ("192.0.2.1", 9)  # an address for documentation (RFC 5737): choosing a route to it sends nothing
 
 

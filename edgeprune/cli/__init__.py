@@ -10,7 +10,7 @@ devices.py   bench, devices, lut
 comparing.py compare, verify
 searching.py search
 files.py     prune
-reports.py   report
+reports.py   report, watch
 judging.py   sensitivity
 """
 

@@ -1,8 +1,10 @@
-"""`report`."""
+"""`report` and `watch`."""
 
 import click
 
-from edgeprune.cli.base import as_json, complain, echo, latest_run, main, say
+from edgeprune.cli.base import as_json, complain, echo, latest_run, main, say, trusts
+from edgeprune.cli.options import grouped
+from edgeprune.options.checks import Count
 
 
 @main.command()
@@ -34,3 +36,42 @@ def report(folder: str | None, out: str | None, opened: bool, to_json: bool) -> 
         say({"report": str(place)})
     else:
         echo(str(place))
+
+
+@main.command()
+@click.argument("folder", required=False, metavar="RUN")
+@grouped(
+    "--port",
+    type=int,
+    default=0,
+    metavar="N",
+    check=Count(0, 65_535),
+    help="Serve the page at this port; 0 takes one that is free  [default: 0].",
+)
+@grouped("--open", "opened", is_flag=True, help="Show the page in the browser.")
+@trusts
+@as_json
+def watch(folder: str | None, port: int, opened: bool, to_json: bool) -> None:
+    """Show a run in the browser while it trains, and steer its pruning from there.
+
+    RUN is the folder of a train-prune, under way, finished, stopped, or yet to come; the latest run under runs/ unless
+    it is given. The page is that of 'edgeprune report', kept up to date, with the stage and the time that remains; the
+    learned method's pruning phase can be steered from it. It is served on this machine alone, to those who have the
+    link. Ctrl-C ends it; the run goes on.
+
+    \b
+    edgeprune watch
+    edgeprune watch runs/mine --open
+    edgeprune watch runs/mine --port 8000
+    """
+    from edgeprune.watch.serving import WatchServer
+
+    place = latest_run(folder)
+    server = WatchServer(place, port)
+    if to_json:
+        say({"run": str(place), "link": server.link})
+    else:
+        echo(f"{place} in a browser on this machine, until Ctrl-C:\n{server.link}")
+    if opened and click.launch(server.link) != 0:
+        complain("no browser could be started here: open the link in one")
+    server.serve_until_stopped()

@@ -64,7 +64,7 @@ class FolderLock:
                     _log.warning("%s cannot be locked: let one process at a time work there", self.folder)
                 self._identity = identity_of(self.path)
                 try:
-                    write_json(self._holder_path, _this_process())
+                    write_json(self.holder_path, _this_process())
                 except BaseException:
                     self.release()
                     raise
@@ -77,7 +77,7 @@ class FolderLock:
             return
         with suppress(OSError):
             if not keep_file and self._identity is not None and identity_of(self.path) == self._identity:
-                self._holder_path.unlink(missing_ok=True)
+                self.holder_path.unlink(missing_ok=True)
                 self.path.unlink(missing_ok=True)
         with suppress(OSError):
             self._lock.release()
@@ -85,10 +85,11 @@ class FolderLock:
 
     def holder(self) -> str:
         """Describe who holds the lock, as far as it is known."""
-        return _described(self._holder_path)
+        return _described(self.holder_path)
 
     @property
-    def _holder_path(self) -> Path:
+    def holder_path(self) -> Path:
+        """The file that names the holder."""
         return self.path.with_name(f"{self.path.name}.json")
 
 
@@ -168,14 +169,29 @@ def check_unused(folder: Path) -> None:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a process holds ``folder``."""
-    lock = FolderLock(folder)
-    if not lock.path.exists():
+    """Return whether a process holds ``folder``; nothing is written."""
+    from filelock import FileLock, Timeout
+
+    path = folder / LOCK
+    if not path.exists():
         return False
-    if not lock.acquire():
+    try:
+        with FileLock(str(path.absolute()), timeout=0, thread_local=False):
+            return False
+    except (
+        Timeout,
+        NotImplementedError,
+        OSError,
+    ):  # what cannot be locked here is held as long as its file is there
         return True
-    lock.release(keep_file=True)
-    return False
+
+
+def holder_mark(folder: Path) -> tuple[int, int] | None:
+    """Return what differs between two holders of a folder, the file that names them; None where there is none."""
+    with suppress(OSError):
+        about = FolderLock(folder).holder_path.stat()
+        return about.st_ino, about.st_mtime_ns
+    return None
 
 
 def free_dead_workers(folder: Path) -> None:

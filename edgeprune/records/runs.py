@@ -303,6 +303,28 @@ class TimesRecord(Struct):
     conditions: dict[str, Any] = {}
 
 
+class ProgressRecord(FileRecord, frozen=True, kw_only=True):
+    """progress.json: how far a run is that is under way.
+
+    Attributes:
+        stage: of training; None outside of one, as while a plan is measured.
+        text: what is being done.
+        done: amount of finished work.
+        total: amount of all work, in the same unit.
+        left_s: seconds to the end of it at the pace of the last minute; None while the pace is unknown.
+        later_s: seconds that the stages after it take at the pace of its steps; None where that is unknown.
+        written: seconds since 1970.
+    """
+
+    stage: Name | None
+    text: str
+    done: Amount
+    total: Amount
+    left_s: Amount | None
+    later_s: Amount | None
+    written: float
+
+
 class MetricLine(Struct):
     """A line of metrics.jsonl."""
 

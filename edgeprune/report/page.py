@@ -1,11 +1,8 @@
 """Write a report: read what a folder holds, arrange it, fill the template."""
 
-from collections.abc import Callable
 from datetime import datetime, timezone
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from edgeprune.errors import RunError
 from edgeprune.files.paths import explained
@@ -15,7 +12,7 @@ from edgeprune.records.comparison import ComparisonResult
 from edgeprune.records.runs import Summary
 from edgeprune.records.search import SearchResult
 from edgeprune.records.sensitivity import SensitivityRecord
-from edgeprune.report.blocks import Block, Page
+from edgeprune.report.blocks import Page
 from edgeprune.report.measurements import device_of, exported, measured_sections
 from edgeprune.report.pruned_files import (
     agreement,
@@ -26,6 +23,7 @@ from edgeprune.report.pruned_files import (
     final_step,
 )
 from edgeprune.report.reading import export_record, measurements, read_result
+from edgeprune.report.rendering import page_text
 from edgeprune.report.runs import run_sections, settings
 from edgeprune.report.sensitivities import sensitivity_lead, sensitivity_section, sensitivity_sections
 from edgeprune.report.tables import comparison_sections, scored_methods, search_sections
@@ -34,9 +32,6 @@ from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.run import Run
 from edgeprune.sensitivity.measuring import read_sensitivity
 from edgeprune.tasks import metric_of
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 FILE = "report.html"
 
@@ -83,30 +78,6 @@ def page_of(folder: Path) -> Page:
         ) from error
 
 
-def page_text(page: Page) -> str:
-    """Return a page as HTML; all texts in it are escaped."""
-    environment = _environment()
-    shown: Any = environment.get_template("blocks.html.jinja").module
-
-    def show(block: Block) -> str:
-        macro: Callable[[Block], str] = getattr(shown, type(block).__name__.lower())
-        return macro(block)
-
-    return environment.get_template("page.html.jinja").render(page=page, show=show)
-
-
-@cache
-def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("edgeprune.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=False,
-    )
-
-
 def _run_page(run: Run) -> Page:
     summary = run.summary()
     metric = metric_of(summary)
@@ -133,7 +104,7 @@ def _run_page(run: Run) -> Page:
         lead=_lead(summary, results),
         facts=facts,
         sections=[section for section in sections if section.blocks],
-        foot=_foot(),
+        foot=foot(),
     )
 
 
@@ -161,7 +132,7 @@ def _file_page(run: FileRun) -> Page:
         lead = (
             "How far the network can go; nothing was pruned yet (edgeprune prune --target or --max-change)."
         )
-        return Page(file_title(run.config), lead, [], curve_sections(run), _foot())
+        return Page(file_title(run.config), lead, [], curve_sections(run), foot())
     summary = run.summary()
     value, what = agreement(final_step(summary))
     sections = [*file_sections(run, summary), exported(export_record(run))]
@@ -170,7 +141,7 @@ def _file_page(run: FileRun) -> Page:
         lead=f"Pruned for {summary.target} without labels or training code: {value} {what}.",
         facts=file_facts(summary),
         sections=[section for section in sections if section.blocks],
-        foot=_foot(),
+        foot=foot(),
     )
 
 
@@ -180,13 +151,13 @@ def _result_page(folder: Path) -> Page:
         title, lead, sections = "methods compared", _best_method(result), comparison_sections(result)
     else:
         title, lead, sections = "search", _best_trial(result), search_sections(result)
-    return Page(f"{result.source}: {title}", lead, [], sections, _foot())
+    return Page(f"{result.source}: {title}", lead, [], sections, foot())
 
 
 def sensitivity_page(record: SensitivityRecord) -> Page:
     """Return the page of a sensitivity."""
     lead, sections = sensitivity_lead(record), [sensitivity_section(record)]
-    return Page(f"{record.model}: sensitivity", lead, [], sections, _foot())
+    return Page(f"{record.model}: sensitivity", lead, [], sections, foot())
 
 
 def write_page(page: Page, place: Path) -> Path:
@@ -222,6 +193,7 @@ def _best_trial(result: SearchResult) -> str:
     return f"Widths for {result.target} by {len(result.trials)} trials{scores}."
 
 
-def _foot() -> str:
+def foot() -> str:
+    """Return the version and the date of a page."""
     today = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return f"Made by edgeprune {version('edgeprune')} on {today}."

@@ -91,24 +91,35 @@ def course(lines: Sequence[dict[str, Any]], metric: Metric) -> Section:
     bands = list(_stages(lines))
     start = {band.name: band.start for band in bands}
     blocks: list[Block] = []
-    held_out = f"{metric.title} on the held-out images{f', {metric.unit}' if metric.unit else ''}"
-    curves = ((f"val_{metric.name}", held_out, metric.scale), ("loss", "training loss", 1.0))
-    for key, title, scale in curves:
-        points = [
-            (start[_title(line["stage"])] + line["step"], scale * line[key])
-            for line in lines
-            if isinstance(line.get(key), (int, float))
-        ]
-        if points:
-            chart = line_chart(
-                [Series(title, points, "pruned")],
-                title=title,
-                x_title="steps of training",
-                y_title=title,
-                bands=bands,
-            )
-            blocks.append(Figure(chart, f"{title[:1].upper()}{title[1:]}, stage by stage."))
+    for title, curves, scale in _figures(metric):
+        series = []
+        for key, name, kind in curves:
+            points = [
+                (start[_title(line["stage"])] + line["step"], scale * line[key])
+                for line in lines
+                if isinstance(line.get(key), (int, float))
+            ]
+            series += [Series(name, points, kind)] if points else []
+        if series:
+            chart = line_chart(series, title=title, x_title="steps of training", y_title=title, bands=bands)
+            legend = [(line.kind, line.name) for line in series] if len(curves) > 1 else []
+            blocks.append(Figure(chart, f"{title[:1].upper()}{title[1:]}, stage by stage.", legend))
     return Section("Training", blocks)
+
+
+def _figures(metric: Metric) -> list[tuple[str, list[tuple[str, str, str]], float]]:
+    """Return what is drawn over the steps of training: title, (key, name, kind) of each curve, factor for display."""
+    held_out = f"{metric.title} on the held-out images{f', {metric.unit}' if metric.unit else ''}"
+    return [
+        (held_out, [(f"val_{metric.name}", held_out, "pruned")], metric.scale),
+        ("training loss", [("loss", "training loss", "pruned")], 1.0),
+        (
+            "what the masks leave, %",
+            [("flops_fraction", "FLOPs", "pruned"), ("params_fraction", "parameters", "third")],
+            100.0,
+        ),
+        ("interacting, iterations ahead", [("interacting", "interacting", "pruned")], 1.0),
+    ]
 
 
 def _stages(lines: Sequence[dict[str, Any]]) -> Iterator[Band]:

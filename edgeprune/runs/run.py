@@ -48,10 +48,10 @@ _ALONE = Kind(
     "run folder",
     "config.json",
     (
-        "config.json", "model.json", "summary.json", "latency.json", "metrics.jsonl", "steer.jsonl",
+        "config.json", "model.json", "summary.json", "latency.json", "metrics.jsonl", "steer.jsonl", "progress.json",
         "baseline.safetensors", "settled.safetensors", "pruned.safetensors", "quantized.safetensors",
         "checkpoint.safetensors", "removed-*.safetensors", "tensorboard/events.out.tfevents.*",
-        "sensitivity.json", "sensitivity.html",
+        "sensitivity.json", "sensitivity.html", "report.html",
         "export/export.json", "export/*.onnx", "export/*.engine", "export/*.engine.json",
         "bench/*.json", "bench/*.json.partial", "bench/*.rounds.jsonl",
     ),

@@ -1,6 +1,7 @@
 """What a training process writes and reads while it runs: metrics, a checkpoint, and commands that steer it.
 
 checkpoint.safetensors the state of training; deleted when training is finished
+progress.json          how far it is, likewise
 metrics.jsonl          one JSON object per line
 steer.jsonl            the commands of `edgeprune steer`
 """
@@ -18,6 +19,7 @@ from edgeprune.files.writing import append_line
 from edgeprune.processes.distributed import world
 from edgeprune.records import check, check_schema, good_lines
 from edgeprune.records.runs import CheckpointState, MetricLine, SteeringLine
+from edgeprune.runs.progress_file import FILE as PROGRESS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,10 +106,11 @@ class TrainingState:
         return (self.path / "checkpoint.safetensors").is_file()
 
     def drop_checkpoint(self) -> None:
-        """Delete the checkpoint."""
+        """Delete the checkpoint, and what was known of the progress."""
         if world().is_main:
             with explained(self.path):
                 (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+                (self.path / PROGRESS).unlink(missing_ok=True)
 
     # --- steering ------------------------------------------------------------------------------------
 

@@ -119,7 +119,8 @@ def train_baseline(path: str | Path, progress: ProgressCallback, *, wait: bool =
     run = Run.open(path)
     with held(path, wait=waiting if wait else None):
         with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
-            context = StageContext(run, run.data(), _options_to_resume(run), progress, stop, scalars)
+            options = _options_to_resume(run)
+            context = StageContext(run, run.data(), options, progress, stop, scalars, baseline_only=True)
             BaselineStage(context).execute()
         run.training.drop_checkpoint()
 

@@ -15,9 +15,8 @@ from edgeprune.onnx_graph import files
 from edgeprune.onnx_graph.network import network_of
 from edgeprune.quantization.quantizing import Quantizer, Recipe
 from edgeprune.train_prune.fake_quant import FakeQuantized
-from edgeprune.train_prune.stage_context import StageContext
+from edgeprune.train_prune.stage_context import QUANTIZE, StageContext
 
-SHARE = 0.15  # of the epochs of pruning and fine-tuning
 LR_SHARE = 0.1  # of their learning rate: the network is trained, and is to get used to rounding
 
 
@@ -35,9 +34,10 @@ class QuantizeStage:
         pruned = context.run.load("pruned")
         model = self.fake_quantized(pruned)
         options = replace(context.train_options((o.lr or 0.01) * LR_SHARE, "cosine"), precision="fp32")
-        epochs = o.quantize_epochs or max(1, round(SHARE * (o.epochs or 1)))
         teacher = pruned if context.task.distills_from(o.model) and o.distill is not False else None
-        context.stage("quantize", model, options, context.steps(epochs), teacher=teacher).train()
+        context.stage(
+            QUANTIZE, model, options, context.steps(context.quantize_epochs), teacher=teacher
+        ).train()
         arrays = model.trained().to_arrays()
         context.run.save_tensors(
             Path(QUANTIZED).stem, {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -15,11 +15,15 @@ from edgeprune.graph.classes import build_graph
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback
 from edgeprune.records.runs import KeepPlan
+from edgeprune.runs.progress_file import ProgressFile
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Task
 from edgeprune.train_prune.budgets import make_budget
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.training import Stage, TrainOptions
+
+QUANTIZE = "quantize"  # the stage of training with int8's rounding
+QUANTIZE_SHARE = 0.15  # of the epochs of pruning and fine-tuning
 
 
 @dataclass
@@ -33,6 +37,7 @@ class StageContext:
         progress: called with (done, total, text).
         stop: whether a signal came.
         scalars: called with (tag, value, step).
+        baseline_only: whether nothing follows the baseline.
     """
 
     run: Run
@@ -41,6 +46,10 @@ class StageContext:
     progress: ProgressCallback
     stop: Callable[[], bool]
     scalars: Callable[[str, float, int], None]
+    baseline_only: bool = False
+
+    def __post_init__(self) -> None:
+        self.progress = self._progress_file = ProgressFile(self.run.path, self.progress)
 
     @cached_property
     def budget(self) -> Budget:
@@ -90,10 +99,34 @@ class StageContext:
             steps: of the optimizer.
             more: further fields of `Stage`.
         """
+        self._progress_file.begin_stage(name, self._steps_after(name, steps, more.get("span")))
         return Stage(
             name, model, self.data, options, steps, run=self.run.training, progress=self.progress, stop=self.stop,
             scalars=self.scalars, task=self.task, **more,
         )  # fmt: skip
+
+    def _steps_after(self, name: str, steps: int, span: tuple[int, int] | None) -> int | None:
+        """Return the steps of the stages after one; None where a largest drop decides how many follow.
+
+        Args:
+            name: of the stage.
+            steps: that it takes.
+            span: see `Stage`; None outside of pruning and fine-tuning.
+        """
+        if self.options.max_drop is not None:
+            return None
+        if name == QUANTIZE or self.baseline_only:
+            return 0
+        before, total = span or (0, self.steps(self.options.epochs) + steps)
+        return total - before - steps + self.steps(self.quantize_epochs)
+
+    @property
+    def quantize_epochs(self) -> int:
+        """Epochs of training with int8's rounding."""
+        o = self.options
+        if o.quantize is None:
+            return 0
+        return o.quantize_epochs or max(1, round(QUANTIZE_SHARE * (o.epochs or 1)))
 
     def steps(self, epochs: int | None) -> int:
         """Return the optimizer steps of some epochs."""

@@ -26,12 +26,8 @@ def send_command(run_path: str | Path, interacting: str | None, *, auto: bool = 
             steered, or its pruning phase is over.
     """
     run = Run.open(run_path)
-    method = run.config.get("options", {}).get("method", MethodOptions.method)
-    if method not in methods.METHODS or not methods.get(method).steerable:
-        steerable = " and ".join(name for name in methods.METHODS if methods.get(name).steerable)
-        raise RunError(f"{run.path} prunes by {method}: only the {steerable} method's phase can be steered")
-    if run.has("settled.safetensors"):
-        raise RunError(f"the pruning phase of {run.path} is over: its masks are fixed")
+    if (reason := refusal(run)) is not None:
+        raise RunError(reason)
     if auto and interacting is not None:
         raise RunError(
             "`auto` and `interacting` exclude each other: one lets the controller set it, one does not"
@@ -42,6 +38,17 @@ def send_command(run_path: str | Path, interacting: str | None, *, auto: bool = 
         if not _NUMBER.fullmatch(interacting):
             raise EdgePruneError(f"`interacting={interacting!r}` is not a number: write 500, +200 or -200")
         run.training.steer({"interacting": float(interacting), "relative": interacting[0] in "+-"})
+
+
+def refusal(run: Run) -> str | None:
+    """Return why a run cannot be steered, or not any more; None where it can be."""
+    method = run.config.get("options", {}).get("method", MethodOptions.method)
+    if method not in methods.METHODS or not methods.get(method).steerable:
+        steerable = " and ".join(name for name in methods.METHODS if methods.get(name).steerable)
+        return f"{run.path} prunes by {method}: only the {steerable} method's phase can be steered"
+    if run.has("settled.safetensors"):
+        return f"the pruning phase of {run.path} is over: its masks are fixed"
+    return None
 
 
 def status(run_path: str | Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from edgeprune.browser.exchange import Exchange
 from edgeprune.browser.messages import MOST_HELLO_BYTES, MOST_REPLY_BYTES
 from edgeprune.browser.serving import PAGE_FILES, PageServer, served_files
 from edgeprune.browser.web_files import NEEDED, PAGE
-from edgeprune.errors import BenchError, ConnectionLost
+from edgeprune.errors import ConnectionLost, ServeError
 
 PATIENCE = {"patience_s": 20.0}
 
@@ -187,7 +187,7 @@ def test_a_browser_that_is_gone_ends_the_waiting(server: PageServer, phone: Play
 
 
 def test_a_port_that_is_taken(server: PageServer) -> None:
-    with pytest.raises(BenchError, match="cannot serve the page at 127.0.0.1 port .* another `port`"):
+    with pytest.raises(ServeError, match="cannot serve the page at 127.0.0.1 port .* another `port`"):
         PageServer("127.0.0.1", server.server_address[1], Exchange(), files={})
 
 
