@@ -35,6 +35,7 @@ graph.py     labels of ONNX nodes that two files share
 layers.py    both models layer by layer
 run.py       a whole measurement
 every.py     a run with every runtime, in one table
+fleet.py     several boards at once, in one table
 """
 
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from edgeprune.bench.compare import energy_ratio
     from edgeprune.bench.detect import detect_report, find_device
     from edgeprune.bench.every import bench_every
+    from edgeprune.bench.fleet import bench_fleet
     from edgeprune.bench.hosts import Host
     from edgeprune.bench.options import BenchOptions
     from edgeprune.bench.run import bench_models, bench_run
@@ -55,6 +57,7 @@ __all__ = [
     "Browser",
     "Host",
     "bench_every",
+    "bench_fleet",
     "bench_models",
     "bench_run",
     "detect_report",
@@ -69,6 +72,7 @@ __getattr__ = import_on_first_use(
         "compare": ("energy_ratio",),
         "detect": ("detect_report", "find_device"),
         "every": ("bench_every",),
+        "fleet": ("bench_fleet",),
         "hosts": ("Host",),
         "options": ("BenchOptions",),
         "run": ("bench_models", "bench_run"),

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeprune.bench.copies import changed_since
 from edgeprune.bench.journal import Journal
-from edgeprune.bench.options import check_writable
+from edgeprune.bench.options import BenchOptions, check_writable
 from edgeprune.files.paths import explained, is_stream
 from edgeprune.records.bench import BenchResult
 
@@ -54,10 +55,33 @@ class Places:
         partial = self.partial
         return None if partial is None else lambda so_far: so_far.write(partial)
 
+    @property
+    def begun(self) -> bool:
+        """Whether there are rounds of a measurement in progress."""
+        kept = self.kept
+        return kept is not None and _rounds_beside(kept).is_file()
+
+    def finished(self, options: BenchOptions) -> BenchResult | None:
+        """Return the complete result of these options and of the files as they are now; None where there is none.
+
+        Raises:
+            RunError: the result's file is damaged.
+        """
+        if self.begun or self.kept is None or not self.kept.is_file():
+            return None
+        result = BenchResult.read(self.kept)
+        settings, seconds = result.settings, options.model_seconds
+        same = (settings.batch, settings.seconds, result.sustained is None) == (
+            options.batch, seconds, options.sustained is None,
+        )  # fmt: skip
+        files = {name: Path(model.file) for name, model in result.models.items()}
+        changed = changed_since(files, {name: model.sha256 for name, model in result.models.items()})
+        return result if result.complete and same and not changed else None
+
     def journal(self, resume: bool) -> Journal | None:
         """Return the file of rounds, to start or, with ``resume``, to continue; None where nothing keeps it."""
         kept = self.kept
-        return None if kept is None else Journal(kept.with_name(f"{kept.stem}.rounds.jsonl"), resume)
+        return None if kept is None else Journal(_rounds_beside(kept), resume)
 
     def publish(self, result: BenchResult, journal: Journal | None) -> None:
         """Write a complete result to all places, and remove what is kept of the measurement in progress."""
@@ -67,3 +91,8 @@ class Places:
             with explained(self.partial):
                 self.partial.unlink(missing_ok=True)
             journal.drop()
+
+
+def _rounds_beside(kept: Path) -> Path:
+    """Return the file of rounds that belongs to a result's."""
+    return kept.with_name(f"{kept.stem}.rounds.jsonl")

@@ -64,6 +64,7 @@ def bench_run(
     assume_device: bool = False,
     resume: bool = False,
     widths: WidthsOf | None = None,
+    among: str | None = None,
     progress: ProgressCallback | None = None,
 ) -> BenchResult:
     """Measure a run's exported baseline and pruned model against each other, or any other subjects.
@@ -97,6 +98,8 @@ def bench_run(
         resume: continue an interrupted measurement, given the same options.
         widths: called with the pruned model's ONNX file, None where there is none, and the result; reports how
             its layers' widths use the device's steps, see `edgeprune.latency.utilization`.
+        among: a name among several measurements at once, see `bench_fleet`: it is added to that of the file, and the
+            folder is held by the caller.
         progress: called with ``(done, total, text)``, in rounds.
 
     Returns:
@@ -118,11 +121,13 @@ def bench_run(
             host=host.name if host else None,
         )  # fmt: skip
         shapes, images = fed_by(subjects, models, batch)
-        places = Places.of(subjects.folder, _label(profile, runtime, precision), json_path)
-        with nullcontext() if subjects.folder is None else held(subjects.folder):
+        places = Places.of(subjects.folder, _label(profile, runtime, precision, among), json_path)
+        with nullcontext() if subjects.folder is None or among else held(subjects.folder):
             if host:
                 host.leave_profile(profile, transport)
-            journal = places.journal(resume)
+            if among and resume and (earlier := places.finished(options)) is not None:
+                return earlier
+            journal = places.journal(resume and (not among or places.begun))
             result = bench_models(
                 models, shapes, options=replace(options, batch=images), transport=transport, save=places.saving,
                 layers=layers, journal=journal, progress=progress, task=subjects.task,
@@ -135,9 +140,9 @@ def bench_run(
     return result
 
 
-def _label(profile: Device, runtime: str | None, precision: str | None) -> str:
-    """Return the name of a result: the device's, and what was measured with where it is not the device's own."""
-    return ".".join(filter(None, (profile.name, "-".join(filter(None, (runtime, precision))))))
+def _label(profile: Device, runtime: str | None, precision: str | None, among: str | None) -> str:
+    """Return the name of a result: the device's, what it is called among several, and what is not the device's own."""
+    return ".".join(filter(None, (profile.name, among, "-".join(filter(None, (runtime, precision))))))
 
 
 def _check_options(subjects: Subjects, models: Files, *, keeps: bool, resume: bool, layers: bool) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprune.bench.options import BenchOptions
-from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
+from edgeprune.cli.base import as_json, complain, echo, latest_run, main, say, trusts
 from edgeprune.cli.host_options import assume_device as can_assume_device
-from edgeprune.cli.host_options import in_browser, on_host
+from edgeprune.cli.host_options import in_browser, on_host, on_hosts
 from edgeprune.cli.options import grouped, model_classes, options_of
 from edgeprune.runs.subject_options import FLAGS, SubjectOptions
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "Jetson it is, auto which board; browser serves a page and measures the browser that opens it, such as a phone's  "
     "[default: cpu; auto with --host].",
 )
-@on_host
+@on_hosts
 @in_browser
 @can_assume_device
 @grouped(
@@ -50,11 +50,13 @@ if TYPE_CHECKING:
 @grouped("--resume", is_flag=True, help="Measure the rounds that an interrupted measurement lacks.")
 @trusts
 @grouped("--json", "json_path", metavar="FILE", help="Write the result to this file too; - prints it.")
+@click.pass_context
 def bench(
+    ctx: click.Context,
     models: tuple[str, ...], device: str | None, batch: int, threads: int | None, seconds: float,
     sustained: str | None, cool_to: float | None, no_accuracy: bool, json_path: str | None, layers: bool,
-    resume: bool, remote_host: Any, browser: Any, assume_device: bool, runtime: str | None, precision: str | None,
-    **subject: Any,
+    resume: bool, remote_hosts: tuple[Any, ...], browser: Any, assume_device: bool, runtime: str | None,
+    precision: str | None, **subject: Any,
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
@@ -70,6 +72,7 @@ def bench(
     edgeprune bench runs/mine --runtime all
     edgeprune bench runs/mine --device jetson --host user@board
     edgeprune bench runs/mine --device jetson --host user@board --sustained 30m
+    edgeprune bench runs/mine --host pi@desk --host pi@lab
     edgeprune bench runs/mine --device browser --lan
     edgeprune bench baseline.onnx pruned.onnx --json result.json
     edgeprune bench mypackage.nets:make pruned.safetensors --weights trained.pt
@@ -85,10 +88,18 @@ def bench(
     to_stdout = json_path == "-"
     common = {
         "device": device, "batch": batch, "threads": threads, "seconds": seconds, "accuracy": not no_accuracy,
-        "host": browser or remote_host, "assume_device": assume_device, "precision": precision,
+        "assume_device": assume_device, "precision": precision,
         "widths": None if browser else utilization_of,  # a browser has no latency table
         "json_path": None if to_stdout else json_path,
     }  # fmt: skip
+    if len(remote_hosts) > 1:
+        if runtime == "all" or layers:
+            raise click.UsageError("several boards at once are measured without --runtime all and --layers")
+        course = {"sustained": sustained, "cool_to": cool_to, "resume": resume, "runtime": runtime}
+        if not _bench_fleet(subjects, remote_hosts, to_stdout, **common, **course):
+            ctx.exit(1)
+        return
+    common["host"] = browser or (remote_hosts[0] if remote_hosts else None)
     if runtime == "all":
         if browser or not subjects.is_run or layers or resume or sustained or cool_to is not None:
             raise click.UsageError(
@@ -120,15 +131,49 @@ def _measured(subjects: "Subjects", **options: Any) -> "tuple[Subjects, BenchRes
         options: of `edgeprune.bench.bench_run`.
     """
     from edgeprune.bench import bench_run
-    from edgeprune.devices import CPU
     from edgeprune.reporting.console import progress_bars
     from edgeprune.runs.subjects import measurable
 
-    to = ["onnx"] if options["device"] in (None, CPU) else ["onnx", "onnx-fp16"]
-    if options["precision"] == "int8":
-        to.append("onnx-int8")
+    to = _backends(options["device"], options["precision"])
     with progress_bars() as progress, measurable(subjects, to, progress) as exported:
         return exported, bench_run(exported, progress=progress, **options)
+
+
+def _backends(device: str | None, precision: str | None) -> list[str]:
+    """Return the kinds of file that subjects without files are exported to, for a device and a precision."""
+    from edgeprune.devices import CPU
+
+    to = ["onnx"] if device in (None, CPU) else ["onnx", "onnx-fp16"]
+    return [*to, "onnx-int8"] if precision == "int8" else to
+
+
+def _bench_fleet(subjects: "Subjects", hosts: tuple[Any, ...], to_stdout: bool, **options: Any) -> bool:
+    """Measure on several boards at once, and show the table; return whether all could be measured.
+
+    Args:
+        subjects: as the user named them.
+        hosts: of the boards.
+        to_stdout: whether the table is printed as JSON.
+        options: of `edgeprune.bench.bench_fleet`.
+    """
+    from edgeprune.bench import bench_fleet
+    from edgeprune.reporting.console import print_lines, print_table, progress_bars
+    from edgeprune.reporting.rows import fleet_lines, fleet_table
+    from edgeprune.runs.subjects import measurable
+
+    to = _backends(options["device"], options["precision"])
+    bars = [f"{host.name}:" for host in hosts]
+    with progress_bars(*bars) as progress, measurable(subjects, to, progress) as exported:
+        table = bench_fleet(exported, hosts, progress=progress, **options)
+    if to_stdout:
+        say(table)
+        return not table.failed
+    if table.rows:
+        print_table(f"{table.title} on {len(table.rows)} of {len(hosts)} boards", *fleet_table(table))
+    print_lines(fleet_lines(table))
+    for board in table.failed:
+        complain(f"{board.host} failed: {board.why}")
+    return not table.failed
 
 
 def _show_measurement(

@@ -55,19 +55,45 @@ def on_host(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options for a remote device; the command gets ``remote_host``, a Host or None."""
 
     @wraps(function)
-    def command(
-        *, host: str | None, host_python: str | None, host_folder: str | None, ssh_option: tuple[str, ...],
-        **others: Any,
-    ) -> Any:  # fmt: skip
-        from edgeprune.bench import Host
+    def command(*, host: str | None, **others: Any) -> Any:
+        hosts, others = _hosts((host,) if host else (), others)
+        return function(remote_host=hosts[0] if hosts else None, **others)
 
-        if host is None and (host_python or host_folder or ssh_option):
-            raise click.UsageError("--host-python, --host-folder and --ssh-option need --host")
-        remote_host = None if host is None else Host(host, host_python, host_folder, ssh_option)
-        return function(remote_host=remote_host, **others)
+    return _with_host_options(command, {})
 
+
+def on_hosts(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for several remote devices; the command gets ``remote_hosts``, a tuple of Hosts."""
+
+    @wraps(function)
+    def command(*, host: tuple[str, ...], **others: Any) -> Any:
+        hosts, others = _hosts(host, others)
+        return function(remote_hosts=hosts, **others)
+
+    more = " May be repeated: several boards at once, in one table; the other host options hold for each."
+    return _with_host_options(command, {"multiple": True, "help": HOST_OPTIONS["--host"]["help"] + more})
+
+
+def _hosts(names: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the hosts of these names, and the options of a command that are not theirs.
+
+    Raises:
+        click.UsageError: options of hosts, and no host.
+    """
+    from edgeprune.bench import Host
+
+    others = dict(options)
+    how = tuple(others.pop(name) for name in ("host_python", "host_folder", "ssh_option"))
+    if not names and any(how):
+        raise click.UsageError("--host-python, --host-folder and --ssh-option need --host")
+    return tuple(Host(name, *how) for name in names), others
+
+
+def _with_host_options(command: Callable[..., Any], of_host: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return a command with the options for remote devices; ``of_host`` changes those of --host."""
     for name, settings in HOST_OPTIONS.items():
-        command = grouped(name, **{"group": "target", "main": False, **settings})(command)
+        own = of_host if name == "--host" else {}
+        command = grouped(name, **{"group": "target", "main": False, **settings, **own})(command)
     return command
 
 
@@ -76,14 +102,14 @@ def in_browser(function: Callable[..., Any]) -> Callable[..., Any]:
     names = [item.name for item in fields(Browser) if option_of(item)]
 
     @wraps(function)
-    def command(*, device: str | None, remote_host: Any, **others: Any) -> Any:
+    def command(*, device: str | None, remote_hosts: tuple[Any, ...], **others: Any) -> Any:
         chosen = {name: others.pop(name) for name in names}
         browser = Browser(**chosen, announce=_show_link(chosen)) if device == BROWSER else None
         if browser is None and Browser(**chosen) != Browser():
             raise click.UsageError(f"{', '.join(f'--{name}' for name in names)} need --device browser")
-        if browser is not None and remote_host is not None:
+        if browser is not None and remote_hosts:
             raise click.UsageError("--host reaches a device with the runner, and --device browser needs none")
-        return function(device=device, remote_host=remote_host, browser=browser, **others)
+        return function(device=device, remote_hosts=remote_hosts, browser=browser, **others)
 
     return options_of(Browser)(command)
 

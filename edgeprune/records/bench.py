@@ -483,3 +483,31 @@ class RuntimesTable(FileRecord, frozen=True):
     run: str
     rows: tuple[RuntimeRow, ...]
     skipped: tuple[SkippedRuntime, ...] = ()
+
+
+class BoardRow(Record, frozen=True):
+    """What was measured on one board of several."""
+
+    host: Name
+    result: BenchResult
+
+
+class FailedBoard(Record, frozen=True):
+    """A board that could not be measured, and why."""
+
+    host: Name
+    why: str
+
+
+class FleetTable(FileRecord, frozen=True):
+    """A network measured on several boards at once.
+
+    Attributes:
+        title: of what was measured: the run's folder, or the models.
+        rows: in the order in which the boards were named.
+        failed: boards without a result.
+    """
+
+    title: str
+    rows: tuple[BoardRow, ...]
+    failed: tuple[FailedBoard, ...] = ()

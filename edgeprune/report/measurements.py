@@ -136,7 +136,9 @@ def speedups(results: Sequence[BenchResult], metric: Metric) -> Section:
 
 def device_of(result: BenchResult) -> str:
     """Return the device and the runtime of a measurement, for people."""
-    return f"{result.device.name}, {result.settings.runtime} {result.settings.precision}"
+    settings, device = result.settings, result.device
+    at_host = f" at {device.host}" if device.host else ""  # several boards of a kind may have been measured
+    return f"{device.name}{at_host}, {settings.runtime} {settings.precision}"
 
 
 def measurement(result: BenchResult) -> Section:

@@ -6,6 +6,8 @@ from typing import Any
 
 from edgeprune.records.bench import (
     BenchResult,
+    BoardRow,
+    FleetTable,
     LayerRow,
     LayerTimes,
     MeasuredModel,
@@ -204,6 +206,36 @@ def runtimes_lines(table: RuntimesTable) -> list[str]:
     about = f"latency (p50) and {metric.name}: baseline -> pruned; ±: {confidence}interval of the speedup"
     skipped = [f"{entry.runtime} {entry.precision} skipped: {entry.why}" for entry in table.skipped]
     return [about, *skipped]
+
+
+def fleet_table(table: FleetTable) -> Table:
+    """Return the columns and cells of a network measured on several boards; see `fleet_lines`."""
+    heads = [("host", "left"), ("device", "left"), *((name, "right") for name in ("latency ms", "speedup"))]
+    return [*heads, ("warnings", "left")], [_board_row(row) for row in table.rows]
+
+
+def fleet_lines(table: FleetTable) -> list[str]:
+    """Return what the cells of the table are, and each board's warnings, one line each."""
+    pairs = [row for row in table.rows if row.result.speedup is not None]
+    about = []
+    if pairs:
+        confidence = {row.result.speedup.confidence for row in pairs if row.result.speedup is not None}
+        about = [
+            f"latency (p50): baseline -> pruned; in brackets: {100 * min(confidence):.0f} % interval of the speedup"
+        ]
+    warnings = [f"{row.host}: {line}" for row in table.rows for line in warning_lines(row.result)]
+    return [*about, *warnings]
+
+
+def _board_row(row: BoardRow) -> list[str]:
+    result, speedup = row.result, row.result.speedup
+    return [
+        row.host,
+        f"{result.device.name}, {result.settings.runtime} {result.settings.precision}",
+        " -> ".join(_four_digits(model.latency_ms.p50) for model in result.models.values()),
+        "-" if speedup is None else f"{speedup.value:.2f}x ({speedup.low:.2f} to {speedup.high:.2f})",
+        ", ".join(warning.code for warning in result.warnings) or "-",
+    ]
 
 
 def _runtime_row(row: RuntimeRow, metric: Metric) -> list[str]:

@@ -36,9 +36,13 @@ MaxStartups 100
 SetEnv HOME={folder}
 """
 
-# The client's side of it, as a user would write it in ~/.ssh/config.
+# The client's side of it, as a user would write it in ~/.ssh/config; "other" is the same board, nobody is at "closed".
 CLIENT = """\
-Host board
+Host closed
+  HostName 127.0.0.1
+  Port 1
+
+Host board other
   HostName 127.0.0.1
   Port {port}
   User {user}
