@@ -1,6 +1,5 @@
 """Measure on several boards at once: each on its own, in a thread; one that fails stops none of the others."""
 
-import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from edgeprune.bench.options import check_writable
 from edgeprune.bench.run import bench_run
 from edgeprune.errors import BenchError, EdgePruneError
 from edgeprune.files.locks import held
+from edgeprune.files.paths import file_word
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.bench import BenchResult, BoardRow, FailedBoard, FleetTable
 
@@ -81,7 +81,7 @@ def _names(hosts: Sequence[Host]) -> dict[str, Host]:
     """
     names: dict[str, Host] = {}
     for host in hosts:
-        name = re.sub(r"[^\w.@+-]", "-", host.name)
+        name = file_word(host.name)
         if name in names:
             raise BenchError(f"--host {host.name} is named twice: name each board once")
         names[name] = host

@@ -36,18 +36,16 @@ HOST_OPTIONS: dict[str, dict[str, Any]] = {
 assume_device = options_of(TargetOptions, only=("assume_device",))
 
 
-def host_words(remote_host: Any) -> str:
+def host_words(*remote_hosts: Any) -> str:
     """Return the options for a command that resumes, as they are typed; '' for this machine."""
     import shlex
 
-    if remote_host is None:
+    hosts = [host for host in remote_hosts if host is not None]
+    if not hosts:
         return ""
-    words = [
-        ("--host", remote_host.name),
-        ("--host-python", remote_host.python),
-        ("--host-folder", remote_host.folder),
-    ]
-    words += [("--ssh-option", option) for option in remote_host.ssh_options]
+    words = [("--host", host.name) for host in hosts]
+    words += [("--host-python", hosts[0].python), ("--host-folder", hosts[0].folder)]
+    words += [("--ssh-option", option) for option in hosts[0].ssh_options]
     return "".join(f" {name} {shlex.quote(value)}" for name, value in words if value)
 
 
@@ -70,7 +68,7 @@ def on_hosts(function: Callable[..., Any]) -> Callable[..., Any]:
         hosts, others = _hosts(host, others)
         return function(remote_hosts=hosts, **others)
 
-    more = " May be repeated: several boards at once, in one table; the other host options hold for each."
+    more = " May be repeated, for several boards; the other host options hold for each."
     return _with_host_options(command, {"multiple": True, "help": HOST_OPTIONS["--host"]["help"] + more})
 
 

@@ -16,7 +16,7 @@ from edgeprune.cli.base import (
     trusts,
     typed_values,
 )
-from edgeprune.cli.host_options import host_words, on_host
+from edgeprune.cli.host_options import host_words, on_hosts
 from edgeprune.cli.options import grouped, options_of
 from edgeprune.methods import METHODS
 from edgeprune.train_prune.options import TrainPruneOptions
@@ -52,7 +52,7 @@ def show_methods(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     callback=show_methods,
     about=lambda: f"List the methods with a line each, and exit: {', '.join(METHODS.registered())}.",
 )
-@on_host
+@on_hosts
 @grouped("--out", metavar="DIR", help="Write the run into this folder  [default: runs/MODEL-DATA].")
 @grouped("--resume", is_flag=True, help="Resume an interrupted run where it stopped.")
 @grouped("--force", is_flag=True, help="Replace a run of that name.")
@@ -65,7 +65,7 @@ def train_prune(
     resume: bool,
     force: bool,
     to_json: bool,
-    remote_host: Any,
+    remote_hosts: tuple[Any, ...],
     **options: Any,
 ) -> None:
     """Train a model (unless weights are given), prune it while training, fine-tune it.
@@ -74,6 +74,7 @@ def train_prune(
     edgeprune train-prune
     edgeprune train-prune --model resnet56 --data DIR --weights resnet56.pt
     edgeprune train-prune --target latency=0.5 --target-device jetson
+    edgeprune train-prune --target latency=10ms --host pi@desk --host pi@lab
     edgeprune train-prune --max-drop 1.0
     edgeprune train-prune --out runs/mine --resume
     """
@@ -93,15 +94,16 @@ def train_prune(
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
-    host = None if remote_host is None else asdict(remote_host)
+    hosts = [asdict(host) for host in remote_hosts]
+    reached: dict[str, Any] = {"host": hosts[0], "more_hosts": hosts[1:] or None} if hosts else {}
     place = latest_run(out) if resume else Path(out) if out else free_place(options["model"], options["data"])
     if resume:
-        pipeline.check_same_options(place, {**typed_values(ctx, options), **({"host": host} if host else {})})
-    chosen = None if resume else TrainPruneOptions(**options, host=host)
+        pipeline.check_same_options(place, {**typed_values(ctx, options), **reached})
+    chosen = None if resume else TrainPruneOptions(**options, **reached)
     if chosen is not None:
         check_effect([chosen], typed_values(ctx, options))
     trusted = trust_words(options["model"])
-    again = trusted + host_words(remote_host)
+    again = trusted + host_words(*remote_hosts)
     try:
         kinds = ("baseline", "prune", "finetune", "test")
         with progress_bars(*kinds, shown=world().is_main) as progress:

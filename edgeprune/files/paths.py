@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -107,3 +108,8 @@ def check_links(folder: Path) -> None:
     for item in items:
         if item.is_symlink() and not item.resolve().is_relative_to(home):
             raise RunError(f"{item} is a link to a place outside of {folder}: put a copy there instead")
+
+
+def file_word(name: str) -> str:
+    """Return a name, such as a host's, as a part of a file's name."""
+    return re.sub(r"[^\w.@+-]", "-", name)

@@ -25,6 +25,9 @@ class DeviceOptions:
         unset="cpu with a latency target",
     )
     host: dict[str, Any] | None = option(None, "Reach the device this way.", "target", typed=False)
+    more_hosts: list[dict[str, Any]] | None = option(
+        None, "Hold the target on these devices, too, reached this way.", "target", typed=False
+    )
     assume_device: bool = option(
         False,
         "Use the device's profile even if the machine says it is another; every result then says so.",

@@ -63,7 +63,8 @@ def vouch_for(typed: Mapping[str, Any]) -> None:
     for name in ("model", "source", "task"):
         if isinstance(typed.get(name), str):
             vouch_for_factory(typed[name])
-    vouch_for_host(typed.get("host"))
+    for host in hosts_of(typed):
+        vouch_for_host(host)
 
 
 def same_host(host: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
@@ -92,7 +93,13 @@ def check_options(options: Mapping[str, Any], where: Path) -> None:
     for name in ("model", "task"):
         if name in options:
             check_factory(options[name], {}, where, named_folders(options), what=name)
-    check_host(options.get("host"), where)
+    for host in hosts_of(options):
+        check_host(host, where)
+
+
+def hosts_of(options: Mapping[str, Any]) -> list[Mapping[str, Any] | None]:
+    """Return the ``host`` among options, and ``more_hosts``."""
+    return [options.get("host"), *(options.get("more_hosts") or ())]
 
 
 def check_host(host: Mapping[str, Any] | None, where: Path) -> None:

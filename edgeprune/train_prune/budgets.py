@@ -1,6 +1,7 @@
 """The budget of a run, from its options: of costs, or of a device's latency."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -8,6 +9,7 @@ from edgeprune.bench.hosts import Host
 from edgeprune.budget import Budget, PlanSolver, parse_targets
 from edgeprune.graph.classes import Graph
 from edgeprune.latency import BenchTarget, device_budget
+from edgeprune.latency.boards import boards_budget
 from edgeprune.processes.progress import ProgressCallback
 from edgeprune.records.runs import KeepPlan
 from edgeprune.records.trust import check_host
@@ -42,27 +44,31 @@ def make_budget(
         return Budget(parse_targets(options.target), originals, solver=PlanSolver(plan))
     if not on_device(options):
         return Budget.of(options.target, graph, options.align, options.floor)
+    shape = tuple(graph.inputs[0].shape[1:])
+    common: dict[str, Any] = {
+        "align": options.align, "floor": options.floor, "check": check, "graph": graph,
+        "plan_seconds": options.plan_seconds, "progress": progress,
+    }  # fmt: skip
+    if options.more_hosts:
+        boards = [bench_target_of(options, host) for host in (options.host, *options.more_hosts)]
+        return boards_budget(model, shape, options.target, boards, **common)
+    lut = Path(options.lut) if options.lut else None
     return device_budget(
-        model,
-        tuple(graph.inputs[0].shape[1:]),
-        options.target,
-        bench_target_of(options),
-        lut=Path(options.lut) if options.lut else None,
-        align=options.align,
-        floor=options.floor,
-        check=check,
-        graph=graph,
-        plan_seconds=options.plan_seconds,
-        progress=progress,
+        model, shape, options.target, bench_target_of(options, options.host), lut=lut, **common
     )
 
 
-def bench_target_of(options: TrainPruneOptions) -> BenchTarget:
-    """Return the device that a run prunes for."""
+def bench_target_of(options: TrainPruneOptions, described: dict[str, Any] | None) -> BenchTarget:
+    """Return a device that a run prunes for.
+
+    Args:
+        options: of the run.
+        described: the host; None for this machine.
+    """
     host = None
-    if options.host is not None:
-        check_host(options.host, Path("this run"))
-        host = Host(**{**options.host, "ssh_options": tuple(options.host["ssh_options"])})
+    if described is not None:
+        check_host(described, Path("this run"))
+        host = Host(**{**described, "ssh_options": tuple(described["ssh_options"])})
     batch = options.target_batch or 1
     return BenchTarget.reach(
         options.target_device, host, runtime=options.target_runtime, precision=options.target_precision,

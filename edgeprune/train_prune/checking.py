@@ -89,6 +89,10 @@ def on_device(options: TrainPruneOptions) -> bool:
 
 
 def _check_target(options: TrainPruneOptions) -> None:
+    if options.more_hosts and options.lut is not None:
+        raise TrainError(
+            "`lut` is the table of one device: leave it out, and each board has its own under luts/"
+        )
     if not on_device(options):
         refuse_device_options(options, TrainError)
 

@@ -135,6 +135,7 @@ class TargetOptions:
     host: dict[str, Any] | None = like(
         DeviceOptions, "host", None, help="Reach the device this way; the fields of a Host."
     )
+    more_hosts: list[dict[str, Any]] | None = like(DeviceOptions, "more_hosts", None)
     assume_device: bool = like(DeviceOptions, "assume_device", False)
     target_runtime: str | None = like(DeviceOptions, "target_runtime", None)
     target_precision: str | None = like(DeviceOptions, "target_precision", None)

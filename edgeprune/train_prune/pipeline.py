@@ -288,6 +288,8 @@ def same_option(name: str, stored: Any, typed: Any) -> bool:
         return parse_targets(stored) == parse_targets(typed)
     if name == "host":
         return same_host(stored, typed)
+    if name == "more_hosts":
+        return len(stored or ()) == len(typed or ()) and all(map(same_host, stored or (), typed or ()))
     return bool(stored == typed)
 
 
