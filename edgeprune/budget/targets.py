@@ -2,13 +2,14 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeprune import resources
 from edgeprune.errors import TargetError
 from edgeprune.resources import Resource
 
 _AMOUNT = re.compile(r"\s*([-+.0-9eE]+)\s*([a-zA-Z]+)\s*")
+SUSTAINED = "sustained"
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,26 @@ class Target:
         kind: a name in `edgeprune.resources`.
         fraction: of the unpruned model's cost; None for an amount.
         amount: in the resource's unit, such as ms or bytes; None for a fraction.
+        sustained: whether a device is to be measured in the steady state that it reaches under lasting load.
     """
 
     kind: str
     fraction: float | None
     amount: float | None = None
+    sustained: bool = False
 
     @classmethod
     def parse(cls, text: "str | Target") -> "Target":
-        """Read 'flops=0.5', 'params=0.3', 'memory=20MB' or 'latency=8ms'; raises TargetError otherwise."""
+        """Read 'flops=0.5', 'params=0.3', 'memory=20MB', 'latency=8ms' or 'latency=8ms@sustained'.
+
+        Raises:
+            TargetError: it is none of these.
+        """
         if isinstance(text, Target):
             return text
+        limit, at, how = str(text).partition("@")
+        if at:
+            return replace(cls.parse(limit), sustained=_sustained(limit, how, str(text)))
         kind, sign, rest = str(text).partition("=")
         kind = kind.strip()
         if not sign:
@@ -68,13 +78,32 @@ class Target:
         return resources.get(self.kind)
 
     def __str__(self) -> str:
-        return f"{self.kind}=" + (
-            f"{self.fraction:g}" if self.amount is None else self.resource.text(self.amount)
-        )
+        limit = f"{self.fraction:g}" if self.amount is None else self.resource.text(self.amount)
+        return f"{self.kind}={limit}{f'@{SUSTAINED}' if self.sustained else ''}"
 
     def goal(self, original: float) -> float:
         """Return the upper limit of what remains of ``original``, in the resource's unit."""
         return self.amount if self.amount is not None else (self.fraction or 0.0) * original
+
+
+def _sustained(limit: str, how: str, text: str) -> bool:
+    """Return True for what stands behind the @ of a target.
+
+    Args:
+        limit: what stands before it.
+        how: what stands behind it.
+        text: of the target.
+
+    Raises:
+        TargetError: it is not "sustained", or the resource is not measured on a device.
+    """
+    if how.strip() != SUSTAINED:
+        raise TargetError(f"target {text!r}: behind the @ stands {SUSTAINED} or nothing")
+    if not Target.parse(limit).resource.needs_device:
+        raise TargetError(
+            f"target {text!r}: only what is measured on a device, as latency, can be @{SUSTAINED}"
+        )
+    return True
 
 
 def parse_targets(text: "str | Target") -> tuple[Target, ...]:

@@ -1,4 +1,4 @@
-"""One budget for several boards: a plan costs what it does on the board that is the worst off, in tables and measured."""
+"""One budget for several boards: a plan costs what it does on the one that is the worst off, in tables and measured."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +20,7 @@ from edgeprune.latency.budget import device_budget
 from edgeprune.latency.calibrate import Measured
 from edgeprune.latency.device import Measure, TimeSolver
 from edgeprune.latency.end_to_end import Look
+from edgeprune.latency.steady import in_steady_ms
 from edgeprune.latency.width_costs import WidthCost
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.resources.latency import LATENCY, Latency
@@ -56,13 +57,20 @@ def boards_budget(
     if graph is None:
         graph = build_graph(model, torch.zeros(1, *shape))
     # A board on which the model meets an amount already is no reason to refuse: what counts is the slowest one.
-    own = ",".join(str(Target(LATENCY, 1.0) if item.kind == LATENCY else item) for item in targets)
+    own = ",".join(
+        str(Target(LATENCY, 1.0, sustained=item.sustained) if item.kind == LATENCY else item)
+        for item in targets
+    )
     budgets: dict[str, Budget] = {}
     for name, board in _by_name(boards).items():
         budgets[name] = device_budget(
             model, shape, own, board, lut=_table_of(board, boards), graph=graph, progress=_named(progress, name),
             **options,
         )  # fmt: skip
+        if options.get("check", True):
+            # By the targets in ms: each board's table in proportion to what the board takes in its steady state.
+            in_steady = in_steady_ms(replace(budgets[name], targets=targets), progress, refuse=False)
+            budgets[name] = replace(in_steady, targets=budgets[name].targets)
     return worst_of(budgets, targets)
 
 

@@ -14,6 +14,7 @@ from edgeprune.latency.device import LatencyEstimator, budget_on
 from edgeprune.latency.end_to_end import EndToEndTimer
 from edgeprune.latency.planning import PLAN_SECONDS, PlanningClock
 from edgeprune.latency.shapes import read_model
+from edgeprune.latency.steady import STEADY_PLAN_SECONDS, SteadyTimer, in_steady_ms
 from edgeprune.options.bounds import SECONDS
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
@@ -47,7 +48,7 @@ def device_budget(
         check: whether the final plan is exported and measured end to end.
         graph: of the model, where there is one already.
         plan_seconds: after this time, counted from when the table is there, no further plan is measured and
-            corrected; None for `PLAN_SECONDS`.
+            corrected; None for `PLAN_SECONDS`, or `STEADY_PLAN_SECONDS` for a sustained target.
         progress: called with ``(done, total, text)``: in layers while the table is built, in seconds while plans
             are chosen and measured.
 
@@ -60,7 +61,9 @@ def device_budget(
     if plan_seconds is not None:
         SECONDS("plan_seconds", plan_seconds, TargetError)
     bench_target = bench_target or BenchTarget.reach()
-    timer = EndToEndTimer(model, shape, bench_target)
+    sustained = any(target.sustained for target in targets)
+    steady = SteadyTimer(model, shape, bench_target) if sustained else None
+    timer = steady or EndToEndTimer(model, shape, bench_target)
     progress(0, 1, "writing the unpruned network")
     if world().is_main:
         build_table(
@@ -71,11 +74,14 @@ def device_budget(
     if graph is None:
         graph = build_graph(model, torch.zeros(1, *shape))
     estimator = LatencyEstimator(graph, read_model(timer.onnx_file, bench_target.batch), table)
-    return budget_on(
+    usual_s = STEADY_PLAN_SECONDS if sustained else PLAN_SECONDS
+    budget = budget_on(
         targets,
         estimator,
         measure=timer.measure if check else None,
         align=align,
         floor=floor,
-        clock=PlanningClock(PLAN_SECONDS if plan_seconds is None else plan_seconds, progress),
+        clock=PlanningClock(usual_s if plan_seconds is None else plan_seconds, progress),
+        load=steady,
     )
+    return in_steady_ms(budget, progress) if check else budget

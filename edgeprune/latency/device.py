@@ -42,6 +42,18 @@ class Measure(Protocol):
         ...
 
 
+class Load(Protocol):
+    """What keeps a device under load before plans are measured."""
+
+    def remarks(self) -> list[str]:
+        """Return what a reader of the latencies should know."""
+        ...
+
+    def record(self) -> dict[str, Any] | None:
+        """Return the state that the device reached, for the run folder; None before it was put under load."""
+        ...
+
+
 # Fewer FLOPs should mean less time: the speedup must be at least this fraction of the FLOPs ratio.
 EFFICIENCY = 0.97
 # Fractions of that to try where the device does not reach it; then any.
@@ -58,11 +70,13 @@ class LatencyEstimator:
         original: graph of the unpruned model.
         model: the layers of its ONNX file.
         table: of the device.
+        correction: factor on the table's times.
     """
 
     original: Graph
     model: Model
     table: Table
+    correction: float = 1.0
     _last: tuple[Graph, LatencyModel] | None = None
     _blocks: tuple[Graph, Blocks] | None = None
 
@@ -72,7 +86,10 @@ class LatencyEstimator:
             remaining = {name for name, _ in graph.model.named_parameters()}
             removed = {name for name, _ in self.original.module.named_parameters()} - remaining
             removed_layers = {name.removesuffix(".weight") for name in removed if name.endswith(".weight")}
-            self._last = graph, LatencyModel(graph, self.model.without(removed_layers), self.table)
+            self._last = (
+                graph,
+                LatencyModel(graph, self.model.without(removed_layers), self.table, self.correction),
+            )
         return self._last[1]
 
     def blocks(self, graph: Graph) -> Blocks:
@@ -114,6 +131,7 @@ def budget_on(
     floor: int = 2,
     blocks: bool = True,
     clock: PlanningClock | None = None,
+    load: Load | None = None,
 ) -> Budget:
     """Return the budget of an unpruned model on a device.
 
@@ -125,20 +143,26 @@ def budget_on(
         floor: fewest channels of a group.
         blocks: whether blocks may be removed completely.
         clock: bounds the time of measuring and correcting, and reports it; None for the usual bound, in silence.
+        load: what keeps the device in its steady state, for a sustained target; None for other targets.
 
     Raises:
-        TargetError: the model meets the latency target already.
+        TargetError: the model meets the latency target already; or it is sustained, and nothing keeps up the load.
     """
+    if load is None and any(target.sustained for target in targets):
+        raise TargetError(
+            f"{','.join(map(str, targets))}: plans are measured on a cool device here: leave @sustained out"
+        )
     graph, bound = estimator.original, {LATENCY: LatencyOn(estimator)}
     unpruned_ms = bound[LATENCY].cost(graph)
     for target in targets:
-        if target.kind == LATENCY and target.goal(unpruned_ms) > unpruned_ms:
+        # What a device takes in its steady state no table knows: see `edgeprune.latency.steady.in_steady_ms`.
+        if target.kind == LATENCY and not target.sustained and target.goal(unpruned_ms) > unpruned_ms:
             why = f"the unpruned model takes {unpruned_ms:.3g} ms already"
             raise TargetError(f"{target}: {why}; nothing to prune")
     kinds = {"flops", *(target.kind for target in targets)} - {LATENCY}
     originals = {LATENCY: unpruned_ms, **{kind: resources.get(kind).cost(graph) for kind in kinds}}
     solver = (TimeSolver if need_device(targets) else EfficiencySolver)(
-        estimator, measure, [], clock or PlanningClock(), blocks
+        estimator, measure, [], clock or PlanningClock(), blocks, load
     )
     return Budget(targets, originals, align, floor, bound=bound, solver=solver)
 
@@ -153,6 +177,7 @@ class TimeSolver(Solver):
         attempts: of the last `finalize`, for a report.
         clock: bounds the time of `finalize`, and reports it.
         blocks: whether blocks may be removed completely.
+        load: what keeps the device in its steady state; None for a cool one.
     """
 
     estimator: LatencyEstimator
@@ -160,6 +185,7 @@ class TimeSolver(Solver):
     attempts: list[dict[str, Any]] = field(default_factory=list)
     clock: PlanningClock = field(default_factory=PlanningClock)
     blocks: bool = True
+    load: Load | None = None
     exact: ClassVar[bool] = True  # a plan that is faster than the target gets more channels back
 
     def select(self, budget: Budget, graph: Graph, scores: Floats, ratios: Mapping[str, float]) -> Plan:  # noqa: ARG002
@@ -294,11 +320,13 @@ class TimeSolver(Solver):
         """Return what a reader of these latencies should know."""
         conditions = self.estimator.table.conditions
         machine = conditions.get(ASSUMED_ON)
+        under_load = self.load.remarks() if self.load is not None else []
         if machine is None:
-            return []
+            return under_load
         return [
+            *under_load,
             f"the {conditions['device']} that was asked for was assumed (--assume-device): all times are of "
-            f"{machine}"
+            f"{machine}",
         ]
 
     def record(self, budget: Budget) -> dict[str, Any] | None:
@@ -312,6 +340,7 @@ class TimeSolver(Solver):
             "baseline_ms_by_table": budget.originals[LATENCY],
             "plan_seconds": self.clock.limit_s,
             "attempts": self.attempts,
+            **({"sustained": self.load.record()} if self.load is not None else {}),
         }
 
     def _note(self, budget: Budget, best: Attempt, predicted: float) -> str:

@@ -150,7 +150,7 @@ class MaxDropSearch:
         """Return the record with the network of a share, or with the share among those that cannot be reached."""
         number = len(record.points) + 1
         (first,) = parse_targets(self.options.target)
-        target = str(Target(first.kind, share))
+        target = str(Target(first.kind, share, sustained=first.sustained))
         place = self.run.path / FOLDER / str(number)
         self.progress(
             number - 1, self.options.points, f"network {number} of at most {self.options.points}: {target}"

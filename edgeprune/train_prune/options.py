@@ -125,7 +125,7 @@ class TargetOptions:
 
     target: str = option(
         "flops=0.5",
-        "Keep this much, 0 < F <= 1: {choices}; several with commas between.",
+        "Keep this much, 0 < F <= 1: {choices}; several with commas between; latency=F@sustained under lasting load.",
         "target",
         _Examples(),
         main=True,
