@@ -129,26 +129,31 @@ def train_prune(
 @click.option(
     "--interacting", metavar="N", help="Set it (500) or change it (+200, -200); the controller then rests."
 )
+@click.option("--target", metavar="TARGET", help="Let the controller follow another target, as flops=0.4.")
 @click.option("--auto", is_flag=True, help="Return control to the controller.")
 @click.option("--show", is_flag=True, help="Print the state of the pruning phase.")
 @as_json
-def steer(run: str | None, interacting: str | None, auto: bool, show: bool, to_json: bool) -> None:
-    """Change `interacting` of a pruning phase while it runs: raising it prunes more.
+def steer(
+    run: str | None, interacting: str | None, target: str | None, auto: bool, show: bool, to_json: bool
+) -> None:
+    """Change `interacting` of a pruning phase while it runs, or its target: raising `interacting` prunes more.
 
     \b
     edgeprune steer runs/mine --show
     edgeprune steer runs/mine --interacting +200
+    edgeprune steer runs/mine --target flops=0.4
     edgeprune steer runs/mine --auto
     """
     from edgeprune.train_prune.steering import send_command, status
 
     place = latest_run(run)
-    if interacting is None and not auto and not show:
-        raise click.UsageError("say --interacting N, --auto or --show")
-    if interacting is not None and auto:
-        raise click.UsageError("--interacting and --auto exclude each other")
-    if interacting is not None or auto:
-        send_command(place, interacting, auto=auto)
+    commands = (interacting is not None) + (target is not None) + auto
+    if not commands and not show:
+        raise click.UsageError("say --interacting N, --target TARGET, --auto or --show")
+    if commands > 1:
+        raise click.UsageError("--interacting, --target and --auto exclude each other")
+    if commands:
+        send_command(place, interacting, auto=auto, target=target)
     state = status(place)
     if to_json:
         say(state)

@@ -1,6 +1,7 @@
 """The pruning phase as a callback of the training loop: steering, the controller, active counts."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,18 +13,37 @@ from edgeprune.processes.distributed import world
 from edgeprune.runs.training_state import TrainingState
 from edgeprune.training.callbacks import Callback
 
+BudgetFor = Callable[[str], Budget | None]
+
 
 class PruningPhase(Callback):
     """Reads steering commands after each step, then lets the controller set `interacting`.
 
     Without a budget, only the user changes `interacting`. A steering command disables the controller
-    until {"auto": true} enables it again.
+    until {"auto": true} enables it again. A new target takes the place of the budget's, and enables it, too.
+
+    Attributes:
+        target: that a steering command set; None while it is the budget's own.
     """
 
     def __init__(
-        self, analyser: OutputAnalyser, budget: Budget | None, run: TrainingState | None = None
+        self,
+        analyser: OutputAnalyser,
+        budget: Budget | None,
+        run: TrainingState | None = None,
+        budget_for: BudgetFor = lambda target: None,  # noqa: ARG005
     ) -> None:
+        """Begin with all channels on.
+
+        Args:
+            analyser: the network with its masks.
+            budget: that the controller follows; None without one.
+            run: the folder through which the phase is steered.
+            budget_for: returns the budget of another target; None for one that cannot be met.
+        """
         self.analyser, self.budget, self.run = analyser, budget, run
+        self.target: str | None = None
+        self._budget_for = budget_for
         self.controller = None if budget is None else Controller(budget.fraction(), analyser.max_iter)
         self.manual = False
         self.taken = 0
@@ -58,6 +78,7 @@ class PruningPhase(Callback):
             "interacting": self.analyser.interacting,
             "mask_mean": float(self.analyser.cm.mean()),
             "manual": self.manual,
+            **({"target": self.target} if self.target is not None else {}),
         }
 
     def _steer(self) -> None:
@@ -72,6 +93,8 @@ class PruningPhase(Callback):
             elif "interacting" in command:
                 base = self.analyser.interacting if command.get("relative") else 0.0
                 self.take_over(base + float(command["interacting"]))
+            elif "target" in command:
+                self.aim_for(command["target"])
         self.taken = len(commands)
 
     def take_over(self, interacting: float) -> None:
@@ -82,6 +105,17 @@ class PruningPhase(Callback):
             # Enabled again later, it starts from here, not from where it left off.
             self.controller.progress = self.analyser.progress
 
+    def aim_for(self, target: str) -> None:
+        """Let the controller follow another target from here on, unless that cannot be met."""
+        budget = self._budget_for(target)
+        if budget is None:
+            return
+        self.target, self.budget, self.manual = target, budget, False
+        if self.controller is None:
+            self.controller = Controller(budget.fraction(), self.analyser.max_iter)
+            self.controller.progress = self.analyser.progress
+        self.controller.target = budget.fraction()
+
     def state(self) -> dict[str, Any]:
         """Return the state for the checkpoint."""
         controller = self.controller
@@ -91,11 +125,14 @@ class PruningPhase(Callback):
             "manual": self.manual,
             "taken": self.taken,
             "started": self.started,
+            "target": self.target,
             "controller": None if controller is None else [controller.start, controller.progress],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned, and set the masks that the loaded model holds."""
+        if state.get("target") is not None:  # a checkpoint of an earlier version has none
+            self.aim_for(state["target"])
         self.analyser.iteration, self.analyser.interacting = state["iteration"], state["interacting"]
         self.manual, self.taken, self.started = state["manual"], state["taken"], state["started"]
         if self.controller is not None and state["controller"] is not None:

@@ -1,12 +1,14 @@
 """The learned method's phase: the network is trained with masks, which decide what is pruned."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from edgeprune.errors import TrainError
+from edgeprune.budget import Budget
+from edgeprune.errors import TargetError, TrainError
 from edgeprune.graph.classes import Graph
 from edgeprune.importance import score
 from edgeprune.learned.analyser import OutputAnalyser, multiply
@@ -15,6 +17,8 @@ from edgeprune.learned.scale import restore_scale
 from edgeprune.methods.phase import Phase
 from edgeprune.methods.removal import Removed
 from edgeprune.training import PRECISIONS, Callback
+
+_log = logging.getLogger(__name__)
 
 
 class MaskedPhase(Phase):
@@ -48,15 +52,34 @@ class MaskedPhase(Phase):
     def begin(self) -> Callback:
         """Return the controller of `interacting`, which a user may steer."""
         tracked = self.context.budget().tracking_budget(self.graph, score(self.graph, "l2"))
-        self.callback = self.controlled = PruningPhase(self.analyser, tracked, self.context.run)
+        self.callback = self.controlled = PruningPhase(
+            self.analyser, tracked, self.context.run, self._budget_for
+        )
         return self.callback
+
+    def _budget_for(self, target: str) -> Budget | None:
+        """Return the budget of a target that a user sets while the phase runs; None where no plan meets it."""
+        own = self.context.budget()
+        try:
+            budget = Budget.of(target, self.graph, own.align, own.floor)
+            budget.select(self.graph, score(self.graph, "l2"))
+        except TargetError as error:
+            _log.warning("the target stays as it is: %s", error)
+            return None
+        return budget
 
     def remove(self, momenta: Mapping[str, Tensor]) -> Removed:  # noqa: ARG002
         """Freeze the masks and multiply them into the weights; the optimizer's state is reset."""
-        context, manual = self.context, self.controlled.manual
-        plan = self.analyser.freeze(None if manual else context.budget())
+        manual, target = self.controlled.manual, self.controlled.target
+        own = self.context.budget()
+        budget = own if target is None else self.controlled.budget or own
+        plan = self.analyser.freeze(None if manual else budget)
+        targets = ",".join(map(str, budget.targets))
+        if target is not None:
+            first = ",".join(map(str, own.targets))
+            note = f"steered by hand: the target was set to {targets} while pruning, in place of {first}"
+            plan = replace(plan, notes=(*plan.notes, note))
         if manual:
-            targets = ",".join(map(str, context.budget().targets))
             note = f"steered by hand to the end: the masks are as they were then, {targets} was not enforced"
             plan = replace(plan, notes=(*plan.notes, note))
         done = self.analyser.finish(plan)

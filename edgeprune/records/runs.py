@@ -339,6 +339,7 @@ class SteeringLine(Struct):
     auto: bool = False
     interacting: Annotated[float, Meta(ge=-1e9, le=1e9)] | None = None
     relative: bool = False
+    target: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
 class CheckpointState(Struct):

@@ -84,18 +84,19 @@ class LivePage:
         with self._lock:
             return watched_page(self.watched), {**changes, "parts": {}}
 
-    def steer(self, interacting: str | None, auto: bool) -> None:
+    def steer(self, interacting: str | None, target: str | None, auto: bool) -> None:
         """Write a steering command, as `edgeprune steer` does.
 
         Args:
             interacting: see `send_command`.
+            target: likewise.
             auto: likewise.
 
         Raises:
             EdgePruneError: likewise.
         """
         run = Run.open(self.watched.path)
-        send_command(self.watched.in_training(run).path, interacting, auto=auto)
+        send_command(self.watched.in_training(run).path, interacting, auto=auto, target=target)
 
     def _make(self) -> None:
         """Make anew what has changed."""
@@ -158,7 +159,9 @@ def _shown(state: State) -> dict[str, Any]:
 def _phase_text(phase: dict[str, Any]) -> str:
     """Return where a pruning phase is, in a sentence."""
     if "step" not in phase:
-        return "The phase has not begun: a command is taken when it does."
+        return (
+            f"The phase has not begun, and will aim for {phase['target']}: a command is taken when it begins."
+        )
     by = "set by hand" if phase.get("manual") else "set by the controller"
     shares = [
         f"{percent(phase[key], 1)} of the {what}"
@@ -166,7 +169,8 @@ def _phase_text(phase: dict[str, Any]) -> str:
         if key in phase
     ]
     left = f"; {' and '.join(shares)} left" if shares else ""
-    return f"At step {phase['step']}: interacting {phase.get('interacting', 0.0):+.0f}, {by}{left}."
+    interacting = f"interacting {phase.get('interacting', 0.0):+.0f}, {by}"
+    return f"At step {phase['step']}: {interacting}{left}; target {phase['target']}."
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -26,9 +26,10 @@ MOST_BYTES = 1 << 10  # of a message that steers
 
 
 class Steer(msgspec.Struct, forbid_unknown_fields=True):
-    """What the page sends to steer: one of the two."""
+    """What the page sends to steer: one of the three."""
 
     interacting: Annotated[str, msgspec.Meta(max_length=30)] | None = None
+    target: Annotated[str, msgspec.Meta(max_length=200)] | None = None
     auto: bool = False
 
 
@@ -94,10 +95,10 @@ class WatchHandler(LinkHandler):
             command = msgspec.json.decode(body, type=Steer)
         except msgspec.MsgspecError:
             return self.refuse(HTTPStatus.BAD_REQUEST, "that is no message of this page")
-        if (command.interacting is None) != command.auto:
-            return self.refuse(HTTPStatus.BAD_REQUEST, "give `interacting` or `auto`")
+        if (command.interacting is not None) + (command.target is not None) + command.auto != 1:
+            return self.refuse(HTTPStatus.BAD_REQUEST, "give `interacting`, `target` or `auto`")
         try:
-            self.server.live.steer(command.interacting, command.auto)
+            self.server.live.steer(command.interacting, command.target, command.auto)
         except EdgePruneError as error:
             return self.refuse(HTTPStatus.CONFLICT, str(error))
         return self.json({"taken": True})

@@ -71,6 +71,29 @@ def test_a_user_who_steers_takes_over_until_told_otherwise(analyser: OutputAnaly
     assert phase.after_step(13)["manual"] is False
 
 
+def test_another_target_is_followed_from_where_the_phase_is(analyser: OutputAnalyser, run: Run) -> None:
+    def budget_for(target: str) -> Budget | None:
+        return None if target == "flops=0.001" else Budget.of(target, analyser.graph)
+
+    phase = PruningPhase(analyser, Budget.of("flops=0.5", analyser.graph), run.training, budget_for)
+    assert "target" not in phase.after_step(1) and phase.controller is not None
+    run.training.steer({"interacting": 500.0, "relative": False})
+    assert phase.after_step(2)["manual"] is True
+    progress = phase.controller.progress
+    run.training.steer({"target": "params=0.3"})
+    values = phase.after_step(3)
+    assert (values["target"], values["manual"]) == ("params=0.3", False)
+    assert phase.controller.target == pytest.approx(0.3, abs=1e-6)
+    assert phase.controller.progress == pytest.approx(progress, abs=0.01)
+    run.training.steer({"target": "flops=0.001"})  # cannot be met: it stays as it is
+    assert phase.after_step(4)["target"] == "params=0.3"
+    resumed = PruningPhase(analyser, Budget.of("flops=0.5", analyser.graph), run.training, budget_for)
+    resumed.restore(json.loads(json.dumps(phase.state())))
+    assert resumed.target == "params=0.3" and resumed.state() == phase.state()
+    assert resumed.budget is not None and [str(item) for item in resumed.budget.targets] == ["params=0.3"]
+    assert resumed.after_step(5)["target"] == "params=0.3"
+
+
 def test_commands_are_read_when_there_are_new_ones(
     analyser: OutputAnalyser, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

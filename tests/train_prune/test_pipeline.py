@@ -13,9 +13,11 @@ from typing import Any
 import fresh
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from edgeprune.cli import main
 from edgeprune.data import DataBundle, load_data
 from edgeprune.errors import (
     DataError,
@@ -32,6 +34,7 @@ from edgeprune.train_prune import pipeline
 from edgeprune.train_prune.defaults import resolve
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import check_same_options, train_prune
+from edgeprune.train_prune.steering import send_command
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -185,6 +188,41 @@ def test_steering_to_the_end_leaves_the_masks_as_they_are(tmp_path: Path, option
     summary = train_prune(tmp_path / "r", short, progress=steer)
     assert summary["flops_fraction"] == 1.0
     assert any("steered by hand" in note for note in summary["notes"])
+
+
+def test_a_target_that_is_changed_while_it_prunes_is_met(tmp_path: Path, options: TrainPruneOptions) -> None:
+    def steer(done: float, total: float, text: str) -> None:
+        if text.startswith("prune") and done == 3:
+            for target in ("flops=1e-6", "flops=0.35"):  # the first cannot be met, and changes nothing
+                send_command(tmp_path / "r", target=target)
+
+    short = replace(options, epochs=2, prune_iterations=8, baseline_epochs=1)
+    summary = train_prune(tmp_path / "r", short, progress=steer)
+    assert 0.3 < summary["flops_fraction"] <= 0.35 * 1.01
+    assert summary["target"]["asked"] == options.target
+    note = f"steered by hand: the target was set to flops=0.35 while pruning, in place of {options.target}"
+    assert note in summary["notes"]
+
+
+@pytest.mark.parametrize(
+    ("own", "target", "message"),
+    [
+        ("flops=0.5", "latency=0.5", "only targets of FLOPs, parameters or memory"),
+        ("latency=0.5", "flops=0.5", "only targets of FLOPs, parameters or memory"),
+        ("flops=0.5", "flops=2", "outside"),
+        ("flops=0.5", "speed=2", "unknown target"),
+    ],
+)
+def test_targets_that_cannot_be_steered_to(tmp_path: Path, own: str, target: str, message: str) -> None:
+    run = Run.create(tmp_path / "r", {"options": {"method": "learned", "target": own}})
+    with pytest.raises(EdgePruneError, match=message):
+        send_command(run.path, target=target)
+    with pytest.raises(RunError, match="exclude each other"):
+        send_command(run.path, "+200", target="flops=0.5")
+    assert not run.has("steer.jsonl")
+    command = ["steer", str(run.path), "--target", target]
+    assert CliRunner().invoke(main, command).exit_code == 1
+    assert CliRunner().invoke(main, [*command, "--auto"]).exit_code == 2
 
 
 # --- killed and resumed ---------------------------------------------------------------------------

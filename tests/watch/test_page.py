@@ -45,6 +45,10 @@ def test_it_follows_the_run_and_steers_it(tmp_path: Path) -> None:
             page.evaluate("document.getElementById('amount').value = '150'")
             page.evaluate("document.getElementById('more').click()")
             waited(page, "document.getElementById('answer').textContent.startsWith('Written.')")
+            page.evaluate("document.getElementById('target').value = 'flops=0.4'")
+            enter = "new KeyboardEvent('keydown', {key: 'Enter', bubbles: true})"
+            page.evaluate(f"document.getElementById('target').dispatchEvent({enter})")
+            waited(page, "document.getElementById('answer').textContent.startsWith('Written.')")
             page.evaluate(
                 "document.getElementById('value').value = 'x'; document.getElementById('set').click()"
             )
@@ -54,6 +58,6 @@ def test_it_follows_the_run_and_steers_it(tmp_path: Path) -> None:
         waited(page, "document.getElementById('asked-and-reached') !== null")
         assert page.evaluate("document.getElementById('steer').hidden")
         server.close()
-    command = {"interacting": 150.0, "relative": True}
-    assert [json.loads(line) for line in (place / "steer.jsonl").read_text().splitlines()] == [command]
+    commands = [{"interacting": 150.0, "relative": True}, {"target": "flops=0.4"}]
+    assert [json.loads(line) for line in (place / "steer.jsonl").read_text().splitlines()] == commands
     assert not wide and [line for line in page.console if "409" not in line] == []

@@ -81,15 +81,21 @@ def test_the_page_loads_nothing_from_elsewhere_and_has_no_code_in_it(page: Playe
 
 
 def test_steering_is_written_as_the_command_writes_it(run: Path, page: PlayedBrowser, tmp_path: Path) -> None:
-    for command in ({"interacting": "+200"}, {"interacting": "500"}, {"auto": True}):
+    for command in (
+        {"interacting": "+200"},
+        {"interacting": "500"},
+        {"target": "flops=0.40"},
+        {"auto": True},
+    ):
         assert page.send("POST", "steer", json.dumps(command).encode(), **JSON)[0] == 200
     other = unfinished_run(tmp_path / "other")
     send_command(other, "+200")
     send_command(other, "500")
+    send_command(other, target="flops=0.4")
     send_command(other, None, auto=True)
     assert (run / "steer.jsonl").read_text() == (other / "steer.jsonl").read_text()
     steering = changes(page)["state"]["steering"]
-    assert steering["shown"] and steering["commands"] == 3
+    assert steering["shown"] and steering["commands"] == 4
     assert steering["text"].startswith(
         "At step 50: interacting -20, set by the controller; 80.0 % of the FLOPs"
     )
@@ -100,6 +106,9 @@ def test_steering_is_written_as_the_command_writes_it(run: Path, page: PlayedBro
     [
         (b'{"interacting": "fast"}', JSON, 409),
         (b'{"interacting": "+200", "auto": true}', JSON, 400),
+        (b'{"interacting": "+200", "target": "flops=0.4"}', JSON, 400),
+        (b'{"target": "latency=0.5"}', JSON, 409),
+        (b'{"target": "fast"}', JSON, 409),
         (b"{}", JSON, 400),
         (b'{"interacting": 200}', JSON, 400),
         (b'{"auto": true, "more": 1}', JSON, 400),

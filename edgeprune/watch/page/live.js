@@ -101,6 +101,12 @@ async function steer(command) {
 const typed = id => at_id(id).value.trim().replace("\u2212", "-");
 at_id("more").addEventListener("click", () => steer({ interacting: `+${typed("amount")}` }));
 at_id("less").addEventListener("click", () => steer({ interacting: `-${typed("amount")}` }));
+at_id("aim").addEventListener("click", () => steer({ target: typed("target") }));
+at_id("target").addEventListener("keydown", event => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  at_id("aim").click();
+});
 at_id("auto").addEventListener("click", () => steer({ auto: true }));
 at_id("steering").addEventListener("submit", event => {
   event.preventDefault();
