@@ -27,7 +27,7 @@ from edgeprune.backends.litert import LiteRt
 from edgeprune.backends.ncnn import Ncnn
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.onnx_fp16 import OnnxFp16
-from edgeprune.backends.onnx_int8 import OnnxInt8
+from edgeprune.backends.onnx_int8 import OnnxInt8, OnnxInt8TensorRt
 from edgeprune.backends.onnx_nms import OnnxNms
 from edgeprune.backends.openvino import OpenVino
 from edgeprune.backends.parity import Parity, Tolerance
@@ -155,5 +155,6 @@ for _backend in (
     ExecuTorch,
     CoreMl,
     OnnxNms,
+    OnnxInt8TensorRt,
 ):
     register(_backend)

@@ -136,7 +136,11 @@ def _job(subject: Subject, folder: Path, data: DataBundle | None, images: int) -
         held_out: Batches = partial(data.batches, _held_out(data), batch_size=PARITY_BATCH, limit=images)
         training: Batches = partial(data.batches, "train", batch_size=PARITY_BATCH)
         trained = subject.trained() if subject.trained else None
-        return Job(model, subject.name, data.shape, folder, held_out, training, digest, trained=trained)
+        precisions = subject.precisions() if subject.precisions else None
+        return Job(
+            model, subject.name, data.shape, folder, held_out, training, digest, trained=trained,
+            precisions=precisions,
+        )  # fmt: skip
     assert subject.example is not None
     example = subject.example(model)
     shape = tuple(example.tensors[0].shape[1:])

@@ -1,6 +1,6 @@
 """Hold what a backend converts: a model, its shape, and images to compare and calibrate on."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ class Job:
         weights_sha256: digest of the model's weights.
         task: says what of an output is compared, and when two agree.
         trained: constants and ranges of its int8, from quantisation-aware training; None without it.
+        precisions: layer -> the precision that a run chose for it; None where it chose none.
         example: what forward is given, for a model that takes something else than a batch of images of ``shape``, or
             returns something else than one tensor; ``images`` are then forward's arguments.
     """
@@ -52,6 +53,7 @@ class Job:
     weights_sha256: str | None = None
     task: Task = field(default_factory=Classification)
     trained: "Trained | None" = None
+    precisions: Mapping[str, str] | None = None
     example: "Example | None" = None
 
 

@@ -1,6 +1,6 @@
-"""Write the same ONNX graph with int8 scales, as Q/DQ nodes, which TensorRT reads from version 8 on.
+"""Write the same ONNX graph with int8 scales, as Q/DQ nodes: in ONNX Runtime's form, or in TensorRT's.
 
-The scales come from real images; see `edgeprune.quantization`.
+The scales come from real images; see `edgeprune.quantization`, and its `placing` for the forms.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ from edgeprune.backends.onnx_export import quiet
 from edgeprune.backends.onnx_running import joined
 from edgeprune.errors import ExportError, known, one_line
 from edgeprune.files.writing import write_bytes
+from edgeprune.quantization.placing import ONNXRUNTIME, TENSORRT
 from edgeprune.quantization.quantizing import LEAST_AGREEMENT, Quantized, Recipe, quantize
 from edgeprune.quantization.ranges import METHODS
 from edgeprune.quantization.trained import Trained
@@ -29,13 +30,14 @@ SHOWN = 5  # names in a line
 
 @dataclass(frozen=True)
 class OnnxInt8(FromOnnx):
-    """Eight bits, with the scales in the file; input and output stay float32.
+    """Eight bits in ONNX Runtime's form, with the scales in the file; input and output stay float32.
 
     Attributes:
         calibration_images: training images that ranges are found on.
         calibrate: how a range follows from them; see `ranges.METHODS`.
         keep_float: layers that stay in float32: "auto" for as few as let the file agree with the float32 one, "none",
-            how many of the most sensitive, or their names with commas between.
+            how many of the most sensitive, or their names with commas between. "auto" takes the layers of a run that
+            chose their precisions (`train-prune --precisions`).
 
     Raises:
         ExportError: there is no such method.
@@ -48,6 +50,7 @@ class OnnxInt8(FromOnnx):
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = {"int8": ("onnx",)}
     optional = True  # TensorRT before 11 does without
     extension = ".int8.onnx"
+    form: ClassVar[str] = ONNXRUNTIME
 
     calibration_images: int = CALIBRATION_IMAGES
     calibrate: str = METHODS[0]
@@ -62,13 +65,14 @@ class OnnxInt8(FromOnnx):
         """Write the file, and return what is known of its layers."""
         batches = calibration_batches(job.calibration, self.calibration_images + HELD_OUT)
         images, held_out = split(batches, self.calibration_images)
-        recipe = Recipe(self.calibrate, self.keep_float)
+        recipe = Recipe(self.calibrate, self.keep_float, in_int8=self.in_int8(job), form=self.form)
         made = export_quantised(self.source(job), path, images, recipe, held_out, job.task, job.trained)
         return {
             "scales": "calibrated" if job.trained is None else "trained",
             "calibration_images": sum(map(len, images)),
             "held_out_images": sum(map(len, held_out)),
             "held_out_agreement": made.agreement,
+            "chosen_by_run": recipe.in_int8 is not None,
             "equalized_pairs": made.equalized,
             "corrected_biases": made.corrected,
             "layers": [
@@ -77,22 +81,40 @@ class OnnxInt8(FromOnnx):
             ],
         }
 
+    def in_int8(self, job: Job) -> tuple[str, ...] | None:
+        """Return the layers that a run chose for int8; None where it chose none, or `keep_float` says which."""
+        if job.precisions is None or self.keep_float != "auto":
+            return None
+        return tuple(layer for layer, precision in job.precisions.items() if precision == "int8")
+
     def describe(self, artifact: Artifact) -> list[str]:
         """Return a line about the layers that stayed in float, and why."""
         layers: Sequence[Mapping[str, Any]] = artifact.details.get("layers") or ()
         names = [layer["layer"] for layer in layers if layer["in_float"]]
         if not artifact.file or not names:
             return []
-        auto = artifact.options.get("keep_float", "auto") == "auto"
-        why = (
-            f"with fewer it agreed with float32 on less than {100 * LEAST_AGREEMENT:g} % of held-out training images"
-            if auto
-            else "as `keep_float` says"
-        )
+        if artifact.details.get("chosen_by_run"):
+            why = "as the run's precisions say"
+        elif artifact.options.get("keep_float", "auto") == "auto":
+            least = 100 * LEAST_AGREEMENT
+            why = f"with fewer it agreed with float32 on less than {least:g} % of held-out training images"
+        else:
+            why = "as `keep_float` says"
         agreement = artifact.details.get("held_out_agreement")
         now = "" if agreement is None else f" (now on {100 * agreement:.1f} %)"
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
         return [f"{artifact.file}: {len(names)} of {len(layers)} layers stay in float32, {why}{now}: {shown}"]
+
+
+@dataclass(frozen=True)
+class OnnxInt8TensorRt(OnnxInt8):
+    """The same in TensorRT's form, which it reads from version 8 on, and builds its engines from since 11."""
+
+    name = "onnx-int8-tensorrt"
+    title = "int8 ONNX for TensorRT"
+    summary = "int8 scales where TensorRT wants them"
+    extension = ".int8.tensorrt.onnx"
+    form = TENSORRT
 
 
 def split(batches: Sequence[np.ndarray], count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:

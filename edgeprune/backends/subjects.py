@@ -1,7 +1,7 @@
 """Subjects: the pair of models, or the one, that is exported and measured, with where they come from."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ class Subject:
         load: builds it, in eval mode on the CPU; None where only a file of it is known.
         file: an ONNX file of it; None where it is yet to be exported.
         trained: loads constants and ranges of its int8; None where it was not trained with int8's rounding.
+        precisions: returns the precision that a run chose for each layer, None where it chose none.
         example: makes what its forward is given; None where that is a batch of the data's images.
     """
 
@@ -42,6 +43,7 @@ class Subject:
     load: "Callable[[], nn.Module] | None" = None
     file: Path | None = None
     trained: "Callable[[], Trained] | None" = None
+    precisions: "Callable[[], Mapping[str, str] | None] | None" = None
     example: "Callable[[nn.Module], Example] | None" = None
 
 
@@ -104,11 +106,14 @@ def run_subjects(folder: Path) -> Subjects:
         tensors = read_tensors(folder / QUANTIZED)
         return Trained.from_arrays({name: tensor.numpy() for name, tensor in tensors.items()})
 
-    has = {MODELS[-1]} if (folder / QUANTIZED).is_file() else set()
-    models = tuple(
-        Subject(name, str(folder), partial(load, name), trained=trained if name in has else None)
-        for name in MODELS
+    def precisions() -> "Mapping[str, str] | None":
+        return _run(folder).precisions()
+
+    baseline, pruned = (Subject(name, str(folder), partial(load, name)) for name in MODELS)
+    pruned = replace(
+        pruned, trained=trained if (folder / QUANTIZED).is_file() else None, precisions=precisions
     )
+    models = (baseline, pruned)
 
     def task() -> Task:
         return tasks.get(_run(folder).task)

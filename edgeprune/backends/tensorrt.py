@@ -18,13 +18,13 @@ from edgeprune.backends.base import Artifact, Backend
 from edgeprune.backends.jobs import CALIBRATION_IMAGES, Job, pictures
 from edgeprune.backends.onnx import FromOnnx, Onnx
 from edgeprune.backends.onnx_fp16 import OnnxFp16
-from edgeprune.backends.onnx_int8 import OnnxInt8
+from edgeprune.backends.onnx_int8 import OnnxInt8TensorRt
 from edgeprune.backends.parity import Parity
 from edgeprune.errors import ExportError
 
 BATCH = 64  # an engine takes 1 to so many images, and is fastest at 1: the usual case on a board
 TYPED_FROM = 11  # the TensorRT that takes the precision from the ONNX file alone
-TYPED: dict[str, type[Backend]] = {"fp32": Onnx, "fp16": OnnxFp16, "int8": OnnxInt8}
+TYPED: dict[str, type[Backend]] = {"fp32": Onnx, "fp16": OnnxFp16, "int8": OnnxInt8TensorRt}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TensorRt(FromOnnx):
     sidecars = (".json",)
     requires = ()  # the system may bring it; see `why_skipped`
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "fp32": ("onnx",), "fp16": ("onnx", "onnx-fp16"), "int8": ("onnx", "onnx-int8"),
+        "fp32": ("onnx",), "fp16": ("onnx", "onnx-fp16"), "int8": ("onnx", "onnx-int8-tensorrt"),
     }  # fmt: skip
     runtime = "tensorrt"
     builds_on_target = True

@@ -70,11 +70,16 @@ class LooseFiles:
             BenchError: there is no such file beside it.
         """
         onnx = Onnx().suffix
+        typed = f".{backend.numbers}{onnx}"  # the user's own file in that precision, perhaps
         files = {}
         for model, path in self.paths.items():
             derived = backend.suffix.endswith(onnx) and backend.name != Onnx.name
             if derived and path.name.endswith(onnx) and not path.name.endswith(backend.suffix):
-                path = path.with_name(backend.file_name(path.name.removesuffix(onnx)))
+                own = path if path.name.endswith(typed) else None
+                stem = path.name.removesuffix(onnx if own is None else typed)
+                path = path.with_name(backend.file_name(stem))
+                if own is not None and not path.is_file():
+                    path = own
                 if not path.is_file():
                     raise BenchError(
                         f"{runtime} takes the precision from the ONNX file, and there is no {path.name}: "

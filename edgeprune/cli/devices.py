@@ -143,8 +143,10 @@ def _backends(device: str | None, precision: str | None) -> list[str]:
     """Return the kinds of file that subjects without files are exported to, for a device and a precision."""
     from edgeprune.devices import CPU
 
-    to = ["onnx"] if device in (None, CPU) else ["onnx", "onnx-fp16"]
-    return [*to, "onnx-int8"] if precision == "int8" else to
+    here = device in (None, CPU)
+    to = ["onnx"] if here else ["onnx", "onnx-fp16"]
+    in_int8 = ["onnx-int8"] if here else ["onnx-int8", "onnx-int8-tensorrt"]
+    return [*to, *in_int8] if precision == "int8" else to
 
 
 def _bench_fleet(subjects: "Subjects", hosts: tuple[Any, ...], to_stdout: bool, **options: Any) -> bool:

@@ -87,6 +87,7 @@ def _backends() -> str:
 
 
 ENGINE_OPTIONS = ("workspace_mb", "timing_cache")
+INT8_FILES = ("onnx-int8", "onnx-int8-tensorrt")
 
 
 def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[str, Any]) -> list[Any]:
@@ -112,8 +113,12 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
         kinds.setdefault("onnx", get("onnx"))  # the source of engines, in the opset that is asked for
     used: set[str] = set()
     for name in ("calibration_images", "calibrate", "keep_float"):
-        if name in values and values.get("precision") != "int8" and "onnx-int8" not in kinds:
+        if name in values and values.get("precision") != "int8" and kinds.keys().isdisjoint(INT8_FILES):
             raise click.UsageError(f"--{name.replace('_', '-')} is of int8: give --precision int8 with it")
+    for kind in [*kinds.values()]:  # what a backend is made from has options, too
+        for need in kind.needs.get(values.get("precision", kind.precisions[0]), ()):
+            if need in INT8_FILES:
+                kinds.setdefault(need, get(need))
     if "precision" in values and "onnx" in kinds:  # ONNX has a backend for each
         typed = for_runtime("onnxruntime", values["precision"])
         assert typed is not None
@@ -164,7 +169,7 @@ def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[
     "--keep-float",
     metavar="LAYERS",
     help="Leave these layers of int8 ONNX in float32: none, how many of the most sensitive, their names, or auto, as "
-    "few as let it agree with float32  [default: auto].",
+    "few as let it agree with float32, or those of --precisions  [default: auto].",
 )
 @grouped(
     "--workspace-mb",

@@ -1,9 +1,11 @@
 """A keep-plan: which classes of coupled channels stay. Choosing makes one, compaction applies it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from edgeprune.errors import PlanError
@@ -20,12 +22,14 @@ class Plan:
     ``notes`` says what was asked and could not be done (floors, alignment, channels left alone).
     ``bypass`` says that emptied branches are left out of the sums they are added to: without it a block whose
     inside has gone still adds its last bias, which costs a runtime more than the numbers are worth.
+    ``precisions`` says which precision each layer is deployed in; None where none were chosen.
     """
 
     keep: NDArray[np.bool_]
     fingerprint: str
     notes: tuple[str, ...] = field(default=())
     bypass: bool = False
+    precisions: Mapping[str, str] | None = None
 
     @classmethod
     def everything(cls, graph: "Graph") -> "Plan":
@@ -61,7 +65,8 @@ class Plan:
             KeptGroup(name=g.name, size=g.size, kept=tuple(np.flatnonzero(self.keep[g.classes]).tolist()))
             for g in graph.groups
         )
-        return KeepPlan(self.fingerprint, tuple(groups), self.notes, self.bypass)
+        precisions: Any = UNSET if self.precisions is None else dict(self.precisions)
+        return KeepPlan(self.fingerprint, tuple(groups), self.notes, self.bypass, precisions)
 
     @classmethod
     def of_record(cls, graph: "Graph", record: KeepPlan) -> "Plan":
@@ -88,7 +93,8 @@ class Plan:
                     "make a new plan from this model's own graph"
                 )
             keep[group.classes[kept]] = True
-        return cls(keep, record.fingerprint, record.notes, record.bypass)
+        precisions = None if isinstance(record.precisions, UnsetType) else record.precisions
+        return cls(keep, record.fingerprint, record.notes, record.bypass, precisions)
 
     def to_dict(self, graph: "Graph") -> dict[str, Any]:
         """Return the JSON form of `record`."""

@@ -2,20 +2,19 @@
 
 import math
 import re
-from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.bench.graph import WEIGHT, read_graph
 from edgeprune.errors import LatencyError
+from edgeprune.files.onnx_nodes import folded_into, readers_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 DENSE, DEPTHWISE, LINEAR = "conv", "depthwise", "linear"
 VECTOR = "vector"  # the size of an output without maps
-ACTIVATIONS = ("Relu", "Clip")  # what a runtime computes in the convolution's own loop
 
 
 @dataclass(frozen=True)
@@ -146,18 +145,16 @@ def read_model(path: Path, batch: int) -> Model:
     sizes = {v.name: _sizes(v) for v in [*graph.input, *graph.value_info, *graph.output]}
     weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     raw = {tensor.name for tensor in graph.input}
-    users: dict[str, list[NodeProto]] = defaultdict(list)
-    for node in graph.node:
-        for name in node.input:
-            users[name].append(node)
+    readers = readers_of(graph.node)
     layers, covered = [], set[str]()
     for node in graph.node:
         layer = _layer(node, sizes, weights, raw)
         if layer is None:
             continue
         name, shape, inputs, outputs = layer
-        after, folded = _after(node, users, weights, covered) if shape.op != LINEAR else ((), ())
-        covered |= {node.name, *folded}
+        folded = folded_into(node, readers, weights, covered) if shape.op != LINEAR else []
+        covered |= {node.output[0], *(after.output[0] for after in folded)}
+        after = tuple(other.op_type for other in folded)
         layers.append(ModelLayer(name, replace(shape, after=after), inputs, outputs))
     if not layers:
         raise LatencyError(f"{path.name} has no convolution or linear layer: there is nothing to time")
@@ -170,7 +167,7 @@ def read_model(path: Path, batch: int) -> Model:
             label.split("/")[0],
         )
         for node in graph.node
-        if node.name not in covered and (label := labels.get(node.name))
+        if node.output[0] not in covered and (label := labels.get(node.name))
         for dims in [sizes.get(node.output[0], ())]
     ]
     return Model(tuple(layers), tuple(others))
@@ -217,27 +214,6 @@ def _layer(
         raw=node.input[0] in raw,
     )
     return name, shape, inputs, dims[0]
-
-
-def _after(
-    node: "NodeProto",
-    users: dict[str, list["NodeProto"]],
-    weights: dict[str, tuple[int, ...]],
-    taken: set[str],
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what is folded into a convolution: an activation, or a residual add and an activation."""
-    words: list[str] = []
-    names: list[str] = []
-    while True:
-        following = users[node.output[0]]
-        if len(following) != 1 or following[0].name in taken:
-            return tuple(words), tuple(names)
-        node = following[0]
-        residual = node.op_type == "Add" and not words and not any(name in weights for name in node.input)
-        if not residual and (node.op_type not in ACTIVATIONS or words[-1:] not in ([], ["Add"])):
-            return tuple(words), tuple(names)
-        words.append(node.op_type)
-        names.append(node.name)
 
 
 def _by(lengths: tuple[int, ...]) -> str:

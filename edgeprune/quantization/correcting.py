@@ -5,12 +5,13 @@ the shift back. Source: Nagel et al., Data-Free Quantization Through Weight Equa
 section 4.2, with the means measured on images instead of derived from BatchNorm.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeprune.quantization.layers import Layer, constants_of, put_constant
+from edgeprune.quantization.placing import Place
 from edgeprune.quantization.qdq import Scale, with_scales
 from edgeprune.quantization.running import Piecewise, tensors_of
 
@@ -22,8 +23,8 @@ def correct_biases(
     model: "ModelProto",
     layers: Iterable[Layer],
     scales: Mapping[str, Scale],
+    places: Mapping[str, Place],
     images: np.ndarray,
-    in_float: Collection[str] = (),
 ) -> int:
     """Change the biases of a float model so that with Q/DQ nodes each channel has its mean of float32; return how many.
 
@@ -32,14 +33,14 @@ def correct_biases(
     Args:
         model: in float32; its biases are changed.
         layers: in int8.
-        scales: of what they read.
+        scales: of the weights and of the tensors at `places`.
+        places: of Q/DQ nodes.
         images: float32 (N, C, H, W).
-        in_float: results of nodes that read no int8.
     """
     corrected = [layer for layer in layers if layer.bias is not None and layer.operator != "MatMul"]
     names = [layer.output for layer in corrected]
     means = _means(model, names, images)
-    quantised = with_scales(model, scales, in_float)
+    quantised = with_scales(model, scales, places)
     constants = constants_of(model)
     run = Piecewise(quantised, images)
     done: set[str] = set()

@@ -1,16 +1,17 @@
-"""Write Q/DQ nodes into an ONNX graph: symmetric, weights by output channel, activations by tensor.
+"""Write Q/DQ nodes into an ONNX graph: weights by output channel and symmetric, activations by tensor.
 
-TensorRT reads them so from version 8 on: no zero points, float weights with Q and DQ behind them, float biases, Q/DQ
-at the inputs of the layers alone (devices.md 5.2).
+TensorRT reads them so from version 8 on: float weights with Q and DQ behind them, float biases, no zero points in the
+places of its form (devices.md 5.2).
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeprune.quantization.layers import Layer, constants_of, copied
+from edgeprune.quantization.placing import Place, levels_of
 from edgeprune.quantization.ranges import LEVELS
 
 if TYPE_CHECKING:
@@ -26,17 +27,20 @@ class Scale:
     Attributes:
         values: float32; a scalar, or one for each channel.
         axis: of the channels; None for a scalar.
+        zero_point: of uint8; None for int8, whose is 0.
     """
 
     values: np.ndarray
     axis: int | None = None
+    zero_point: int | None = None
 
     def rounded(self, array: np.ndarray) -> np.ndarray:
         """Return what Q and DQ nodes make of an array."""
         scale = self.values
         if self.axis is not None:
             scale = scale.reshape([-1 if axis == self.axis else 1 for axis in range(array.ndim)])
-        return np.clip(np.rint(array / scale), -LEVELS - 1, LEVELS) * scale
+        low = -LEVELS - 1 if self.zero_point is None else -self.zero_point
+        return np.clip(np.rint(array / scale), low, low + 2 * LEVELS + 1) * scale
 
 
 def weight_scale(weight: np.ndarray, axis: int | None) -> Scale:
@@ -51,37 +55,40 @@ def weight_scale(weight: np.ndarray, axis: int | None) -> Scale:
     return Scale(np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32), axis)
 
 
-def scales_of(model: "ModelProto", layers: Iterable[Layer], ranges: Mapping[str, float]) -> dict[str, Scale]:
-    """Return the scales of all that some layers read.
+def scales_of(
+    model: "ModelProto", layers: Iterable[Layer], places: Mapping[str, Place], ranges: Mapping[str, float]
+) -> dict[str, Scale]:
+    """Return the scales of the weights of some layers, and of the tensors at some places.
 
     Args:
         model: that the layers are of.
         layers: in int8.
-        ranges: activation -> the largest value of it that counts.
+        places: of Q/DQ nodes.
+        ranges: tensor -> the largest value of it that counts.
     """
     constants = constants_of(model)
     scales: dict[str, Scale] = {}
     for layer in layers:
         if layer.weight is not None:
             scales[layer.weight] = weight_scale(constants[layer.weight], layer.axis)
-        for name in layer.activations:
-            largest = ranges.get(name, 0.0)
-            scales[name] = Scale(np.float32(largest / LEVELS if largest > 0 else 1.0))
+    for name, place in places.items():
+        largest = ranges.get(place.source or name, 0.0)
+        levels = levels_of(place.zero_point)
+        scales[name] = Scale(
+            np.float32(largest / levels if largest > 0 else 1.0), zero_point=place.zero_point
+        )
     return scales
 
 
 def with_scales(
-    model: "ModelProto", scales: Mapping[str, Scale], in_float: Collection[str] = ()
+    model: "ModelProto", scales: Mapping[str, Scale], places: Mapping[str, Place]
 ) -> "ModelProto":
     """Return a copy of a model with Q/DQ nodes behind each tensor that has a scale.
-
-    Every node reads the tensor from behind them, so that a sum with it can be fused into an int8 layer; only layers
-    in float read it as it was.
 
     Args:
         model: in float32.
         scales: tensor, computed or constant -> its scale.
-        in_float: results of nodes that read no int8.
+        places: which nodes read a computed tensor from behind the Q/DQ nodes; the others read it as it was.
     """
     import onnx
 
@@ -96,10 +103,10 @@ def with_scales(
         if value.name in scales and value.name not in stored:
             nodes += _pair(copy, value.name, scales[value.name])
     for node in graph.node:
-        if node.output[0] not in in_float:
-            for position, name in enumerate(node.input):
-                if name in scales:
-                    node.input[position] = name + ENDING
+        for position, name in enumerate(node.input):
+            readers = places[name].readers if name in places else None
+            if name in scales and (readers is None or node.output[0] in readers):
+                node.input[position] = name + ENDING
         nodes.append(node)
         for name in node.output:
             if name in scales:
@@ -117,10 +124,12 @@ def _pair(model: "ModelProto", name: str, scale: Scale) -> "list[NodeProto]":
     inner = f"{name}_QuantizeLinear_Output"
     numbers = [f"{name}_scale", f"{name}_zero_point"]
     values = np.asarray(scale.values, np.float32)
+    kind = np.int8 if scale.zero_point is None else np.uint8
+    zeros = np.full(values.shape, scale.zero_point or 0, kind)
     model.graph.initializer.extend(
         [
             numpy_helper.from_array(values, numbers[0]),
-            numpy_helper.from_array(np.zeros(values.shape, np.int8), numbers[1]),
+            numpy_helper.from_array(zeros, numbers[1]),
         ]
     )
     axis: dict[str, Any] = {} if scale.axis is None else {"axis": scale.axis}

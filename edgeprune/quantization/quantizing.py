@@ -1,6 +1,6 @@
 """A float32 ONNX graph made int8: equalised, calibrated, its sensitive layers left in float, its biases corrected."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -10,7 +10,9 @@ import numpy as np
 from edgeprune.errors import ExportError, known
 from edgeprune.quantization.correcting import correct_biases
 from edgeprune.quantization.equalizing import equalize, pairs_of
+from edgeprune.quantization.guarding import guard_float_layers
 from edgeprune.quantization.layers import copied, input_of, layers_of, with_own_constants
+from edgeprune.quantization.placing import ONNXRUNTIME, places_of
 from edgeprune.quantization.qdq import scales_of, with_scales
 from edgeprune.quantization.ranges import METHODS, ranges_of
 from edgeprune.quantization.running import largest_of_channels, outputs_of, tensors_of
@@ -40,12 +42,16 @@ class Recipe:
         equalize: whether ranges of channels are made equal first, in networks with depthwise layers: other networks
             do not gain by it (results/int8.json).
         correct: whether biases take back the mean error.
+        in_int8: names of the layers in int8, all others in float; None where ``keep_float`` says which.
+        form: of `placing.FORMS`: where the nodes stand.
     """
 
     method: str = METHODS[0]
     keep_float: str = "auto"
     equalize: bool = True
     correct: bool = True
+    in_int8: tuple[str, ...] | None = None
+    form: str = ONNXRUNTIME
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,7 @@ class Quantizer:
     Attributes:
         model: the graph in float32, equalised if the recipe says so; it computes what the source does.
         layers: that int8 is for.
-        ranges: of the activations that they read.
-        scales: of all that they read.
+        ranges: of the tensors that have Q/DQ nodes where all layers are in int8.
         equalized: pairs of convolutions whose channels were scaled.
 
     Args:
@@ -98,7 +103,6 @@ class Quantizer:
         depthwise = any(layer.depthwise for layer in self.layers)
         self.equalized = self._equalize() if recipe.equalize and depthwise else 0
         self.ranges: Mapping[str, float] = self._ranges() if trained is None else trained.ranges
-        self.scales = scales_of(self.model, self.layers, self.ranges)
 
     def _equalize(self) -> int:
         pairs = pairs_of(self.model, self.layers)
@@ -106,15 +110,17 @@ class Quantizer:
         return equalize(self.model, pairs, largest)
 
     def _ranges(self) -> dict[str, float]:
-        """Return the range of each tensor that a layer reads, over all images."""
+        """Return the range of each tensor that may be rounded, over all images."""
         feed = input_of(self.model)
-        names = sorted({name for layer in self.layers for name in layer.activations} - {feed})
+        places = places_of(self.model, self.layers, self.recipe.form)
+        names = sorted({*places} - {feed})
         parts = chain(({feed: batch} for batch in self.images), tensors_of(self.model, names, self.images))
         return ranges_of(parts, self.recipe.method)
 
     def errors(self) -> dict[str, float]:
         """Return the error of each layer alone in int8, by the result of its node, the largest first."""
-        errors = layer_errors(self.model, self.layers, self.scales, [self._few(*MEASURED_ON)])
+        few = [self._few(*MEASURED_ON)]
+        errors = layer_errors(self.model, self.layers, self.ranges, self.recipe.form, few)
         return dict(sorted(errors.items(), key=lambda item: -item[1]))
 
     def _few(self, images: int, pixels: int) -> np.ndarray:
@@ -134,13 +140,15 @@ class Quantizer:
             in_float: results of the nodes that stay in float.
         """
         layers = [layer for layer in self.layers if layer.output not in in_float]
-        read = {name for layer in layers for name in layer.factors}
-        scales = {name: scale for name, scale in self.scales.items() if name in read}
-        if not self.recipe.correct:
-            return with_scales(self.model, scales, in_float), 0
-        model = copied(self.model)
-        corrected = correct_biases(model, layers, scales, self._few(*CORRECTED_ON), in_float)
-        return with_scales(model, scales, in_float), corrected
+        places = places_of(self.model, layers, self.recipe.form)
+        scales = scales_of(self.model, layers, places, self.ranges)
+        model, corrected = copied(self.model), 0
+        if self.recipe.correct:
+            corrected = correct_biases(model, layers, scales, places, self._few(*CORRECTED_ON))
+        rounded = with_scales(model, scales, places)
+        if self.recipe.form == ONNXRUNTIME:
+            guard_float_layers(rounded)
+        return rounded, corrected
 
 
 def quantize(
@@ -170,7 +178,9 @@ def quantize(
     expected = outputs_of(source, held_out) if held_out else []
     # What was trained with rounding is another network, which need not agree with the float one.
     keep_float = "none" if trained is not None and recipe.keep_float == "auto" else recipe.keep_float
-    for in_float in _choices(keep_float, errors, names):
+    in_int8 = recipe.in_int8
+    choices = _choices(keep_float, errors, names) if in_int8 is None else [_others(in_int8, errors, names)]
+    for in_float in choices:
         model, corrected = quantizer.with_float(in_float)
         agrees = agreement(expected, outputs_of(model, held_out)) if held_out else None
         if agrees is None or agrees >= LEAST_AGREEMENT:
@@ -205,3 +215,20 @@ def _choices(keep_float: str, errors: Mapping[str, float], names: Mapping[str, s
             if name not in by_name:
                 raise ExportError(f"`keep_float`: {known('layer', name, list(by_name))}")
         yield [by_name[name] for name in chosen]
+
+
+def _others(in_int8: Collection[str], errors: Iterable[str], names: Mapping[str, str]) -> list[str]:
+    """Return the layers to leave in float where those in int8 are given.
+
+    Args:
+        in_int8: names of layers.
+        errors: results of the nodes of all layers, in the order of the result.
+        names: of each layer.
+
+    Raises:
+        ExportError: there is no such layer.
+    """
+    for name in in_int8:
+        if name not in names.values():
+            raise ExportError(f"the precisions of the run: {known('layer', name, [*names.values()])}")
+    return [output for output in errors if names[output] not in in_int8]

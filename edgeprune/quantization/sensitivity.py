@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeprune.quantization.layers import Layer
-from edgeprune.quantization.qdq import Scale, with_scales
+from edgeprune.quantization.placing import places_of, rounded_alone
+from edgeprune.quantization.qdq import scales_of, with_scales
 from edgeprune.quantization.running import outputs_of
 
 if TYPE_CHECKING:
@@ -14,24 +15,27 @@ if TYPE_CHECKING:
 
 
 def layer_errors(
-    model: "ModelProto", layers: Sequence[Layer], scales: Mapping[str, Scale], batches: Sequence[np.ndarray]
+    model: "ModelProto",
+    layers: Sequence[Layer],
+    ranges: Mapping[str, float],
+    form: str,
+    batches: Sequence[np.ndarray],
 ) -> dict[str, float]:
     """Return {result of a layer's node: relative mean square error of the network with that layer alone in int8}.
 
     Args:
         model: in float32.
         layers: in int8.
-        scales: of what they read.
+        ranges: tensor -> the largest value of it that counts.
+        form: of `placing.FORMS`.
         batches: of images.
     """
     expected = outputs_of(model, batches)
     errors = {}
     for layer in layers:
-        reads = {name: scales[name] for name in layer.factors}
-        others = {node.output[0] for node in model.graph.node} - {layer.output}
-        errors[layer.output] = relative_error(
-            expected, outputs_of(with_scales(model, reads, others), batches)
-        )
+        places = rounded_alone(places_of(model, [layer], form), layer)
+        rounded = with_scales(model, scales_of(model, [layer], places, ranges), places)
+        errors[layer.output] = relative_error(expected, outputs_of(rounded, batches))
     return errors
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -33,6 +33,9 @@ Argument = (
 )
 
 
+LayerPrecisions = Mapping[Name, Literal["fp32", "int8"]]
+
+
 class Factory(Record, frozen=True):
     """How a model is built."""
 
@@ -56,12 +59,14 @@ class KeepPlan(FileRecord, frozen=True):
         groups: every group of that graph, in its order.
         notes: what was asked for and could not be done.
         bypass: whether emptied branches are left out of the sums they are added to.
+        precisions: layer -> the precision that it is deployed in; unset where none were chosen.
     """
 
     fingerprint: Name
     groups: tuple[KeptGroup, ...]
     notes: tuple[str, ...] = ()
     bypass: bool = False
+    precisions: LayerPrecisions | UnsetType = UNSET
 
     WHERE: ClassVar[str] = "this is not a keep-plan"
     ERROR: ClassVar[type[EdgePruneError]] = PlanError
@@ -249,6 +254,7 @@ class Summary(FileRecord, frozen=True, kw_only=True):
         accuracy_drop: for classification.
         drop_interval: of that drop, on the same test images; None where there were too few, unset in earlier versions.
         models: what was measured of them.
+        precisions: layer of the pruned model -> the precision that it is deployed in; unset where none were chosen.
         notes: what was asked and could not be done.
     """
 
@@ -264,6 +270,7 @@ class Summary(FileRecord, frozen=True, kw_only=True):
     accuracy_drop: Drop | UnsetType = UNSET
     drop_interval: PairedDrop | None | UnsetType = UNSET
     models: JudgedModels
+    precisions: LayerPrecisions | UnsetType = UNSET
     notes: tuple[str, ...]
 
     def drop(self, metric: str) -> float | None:

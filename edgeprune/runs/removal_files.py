@@ -1,8 +1,10 @@
 """The removals of channels in a run folder: keep-plans, and the model after each while more are to come."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import UNSET, UnsetType
 
 from edgeprune.errors import WeightsError
 from edgeprune.files.paths import explained
@@ -97,6 +99,12 @@ class RemovalFiles:
     def notes(self) -> list[str]:
         """Return the notes of the keep-plans: what they left unpruned, and why."""
         return [note for plan in self._record().plans for note in plan.notes]
+
+    def precisions(self) -> Mapping[str, str] | None:
+        """Return the precision that each layer of the pruned model is deployed in; None where none were chosen."""
+        plans, _ = self.plans_and_steps()
+        chosen = plans[-1].precisions if plans else UNSET
+        return None if isinstance(chosen, UnsetType) else chosen
 
     def drop(self) -> None:
         """Delete the models between removals: the last one is saved as 'settled'."""

@@ -217,6 +217,10 @@ class Run:
         load_exactly(model, tensors, path, "config.json" if which == "baseline" else "model.json")
         return model.eval()
 
+    def precisions(self) -> Mapping[str, str] | None:
+        """Return the precision that each layer of the pruned model is deployed in; None where none were chosen."""
+        return self.removals.precisions()
+
     def save_times(self, record: dict[str, Any]) -> None:
         """Save the latencies that were measured when the channel counts were chosen for a device."""
         if world().is_main:

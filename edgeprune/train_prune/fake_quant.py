@@ -6,7 +6,7 @@ Size Quantization, 2020.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from edgeprune.errors import TrainError
+from edgeprune.onnx_graph.alone import Alone
 from edgeprune.onnx_graph.network import OnnxNetwork
 from edgeprune.quantization.layers import Layer
+from edgeprune.quantization.placing import Place, levels_of
 from edgeprune.quantization.ranges import LEVELS
 from edgeprune.quantization.trained import Trained
 
@@ -28,21 +30,29 @@ class FakeQuantized(nn.Module):
     Attributes:
         network: in float32.
         ranges: of `tensors`, learned; |x| up to it is kept.
-        tensors: names of the activations that are rounded.
+        tensors: names of the activations that have a range.
 
     Args:
         network: of a float32 graph.
         layers: of the same graph, in int8.
+        places: of the Q/DQ nodes of its file.
         ranges: activation -> range to begin with.
 
     Raises:
         TrainError: an activation is not computed by torch.
     """
 
-    def __init__(self, network: OnnxNetwork, layers: Sequence[Layer], ranges: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        network: OnnxNetwork,
+        layers: Sequence[Layer],
+        places: Mapping[str, Place],
+        ranges: Mapping[str, float],
+    ) -> None:
         super().__init__()
         self.network = network
-        self.tensors = sorted({name for layer in layers for name in layer.activations})
+        self._sources = {name: place.source or name for name, place in places.items()}
+        self.tensors = sorted({*self._sources.values()})
         self.ranges = nn.Parameter(torch.tensor([ranges[name] or 1.0 for name in self.tensors]))
         by_constant = {form.constant: (name, form) for name, form in network.forms.items()}
         for layer in layers:
@@ -51,44 +61,32 @@ class FakeQuantized(nn.Module):
                 path, _, label = name.rpartition(".")
                 axis = None if layer.axis is None else form.axes.index(layer.axis)
                 parametrize.register_parametrization(network.get_submodule(path), label, RoundedWeight(axis))
-        for number, name in enumerate(self.tensors):
-            self._round(name, number)
+        makers = {name: path for node, path in network.steps for name in node.output}
+        for name, place in places.items():
+            if name not in network.inputs and makers[name] is None:
+                raise TrainError(f"{name} is computed of sizes alone: it cannot be quantised while training")
+            self._round(name, place)
 
-    def _round(self, name: str, number: int) -> None:
-        """Let every reader of an activation read it rounded."""
-        if name in self.network.inputs:
-            position = self.network.inputs.index(name)
-            self.network.register_forward_pre_hook(partial(self._rounded_input, position, number))
-            return
+    def _round(self, name: str, place: Place) -> None:
+        """Let those who read an activation from behind its Q/DQ nodes read it rounded."""
+        rounding = partial(self._rounded, self.tensors.index(place.source or name), place.zero_point)
         for node, path in self.network.steps:
-            if name in node.output:
-                if path is None:
-                    break
-                place = list(node.output).index(name)
-                self.network.get_submodule(path).register_forward_hook(
-                    partial(self._rounded_output, place, number)
-                )
-                return
-        raise TrainError(f"{name} is computed of sizes alone: it cannot be quantised while training")
+            if path is None or name not in node.input:
+                continue
+            if place.readers is None or node.output[0] in place.readers:
+                module = self.network.get_submodule(path)
+                names = module.inputs if isinstance(module, Alone) else node.input
+                positions = [position for position, other in enumerate(names) if other == name]
+                module.register_forward_pre_hook(partial(_rounded_at, positions, rounding))
 
-    def _rounded_input(self, position: int, number: int, _module: nn.Module, arguments: Any) -> Any:
-        changed = list(arguments)
-        changed[position] = self._rounded(changed[position], number)
-        return tuple(changed)
-
-    def _rounded_output(
-        self, place: int, number: int, _module: nn.Module, _arguments: Any, output: Any
-    ) -> Any:
-        if isinstance(output, Tensor):
-            return self._rounded(output, number)
-        return tuple(self._rounded(item, number) if i == place else item for i, item in enumerate(output))
-
-    def _rounded(self, x: Tensor, number: int) -> Tensor:
+    def _rounded(self, number: int, zero_point: int | None, x: Tensor) -> Tensor:
         """Return an activation rounded; its range has the gradient of Esser et al., section 2.2."""
-        factor = 1 / math.sqrt(max(1, x.numel() // len(x)) * LEVELS)
+        levels = levels_of(zero_point)
+        factor = 1 / math.sqrt(max(1, x.numel() // len(x)) * levels)
         limit = self.ranges[number].abs()
         limit = limit * factor + (limit * (1 - factor)).detach()
-        return rounded(x, limit / LEVELS)
+        low = -LEVELS - 1 if zero_point is None else -zero_point
+        return rounded(x, limit / levels, low)
 
     def forward(self, *inputs: Tensor) -> Any:
         """Return what the int8 file gives, to rounding."""
@@ -101,8 +99,9 @@ class FakeQuantized(nn.Module):
             form.constant: form.of_file(parameters[name].detach().cpu().float().numpy())
             for name, form in self.network.forms.items()
         }
-        limits = self.ranges.detach().abs().cpu().numpy()
-        return Trained(constants, dict(zip(self.tensors, limits.astype(np.float32), strict=True)))
+        limits = self.ranges.detach().abs().cpu().numpy().astype(np.float32)
+        by_tensor = dict(zip(self.tensors, limits, strict=True))
+        return Trained(constants, {name: by_tensor[source] for name, source in self._sources.items()})
 
     def _parameters_of_forms(self) -> Iterator[tuple[str, Tensor]]:
         for name in self.network.forms:
@@ -134,12 +133,23 @@ class RoundedWeight(nn.Module):
         return rounded(weight, torch.where(largest > 0, largest / LEVELS, torch.ones_like(largest)))
 
 
-def rounded(x: Tensor, scale: Tensor) -> Tensor:
+def _rounded_at(
+    positions: Sequence[int], rounding: Callable[[Tensor], Tensor], _module: nn.Module, arguments: Any
+) -> Any:
+    """Return a node's arguments with some of them rounded."""
+    return tuple(
+        rounding(argument) if position in positions else argument
+        for position, argument in enumerate(arguments)
+    )
+
+
+def rounded(x: Tensor, scale: Tensor, low: int = -LEVELS - 1) -> Tensor:
     """Return what Q and DQ nodes make of a tensor; gradients pass the rounding as if it were none.
 
     Args:
         x: of any shape.
         scale: that broadcasts to it.
+        low: the least integer, of 256.
     """
-    steps = torch.clamp(x / scale, -LEVELS - 1, LEVELS)
+    steps = torch.clamp(x / scale, low, low + 2 * LEVELS + 1)
     return (steps + (steps.round() - steps).detach()) * scale

@@ -13,6 +13,7 @@ from edgeprune.backends.subjects import QUANTIZED
 from edgeprune.errors import TrainError
 from edgeprune.onnx_graph import files
 from edgeprune.onnx_graph.network import network_of
+from edgeprune.quantization.placing import places_of
 from edgeprune.quantization.quantizing import Quantizer, Recipe
 from edgeprune.train_prune.fake_quant import FakeQuantized
 from edgeprune.train_prune.stage_context import QUANTIZE, StageContext
@@ -57,7 +58,12 @@ class QuantizeStage:
             export_model(pruned, data.shape, path, outputs=context.task.output_names)
             file = files.read(path)
         quantizer = Quantizer(file.model, images, Recipe())
-        if not quantizer.layers:
+        chosen = context.run.precisions()
+        layers = [
+            layer for layer in quantizer.layers if chosen is None or chosen.get(layer.name) == "int8"
+        ]
+        if not layers:
             raise TrainError("`quantize`: the pruned network has no convolution or matrix product for int8")
+        places = places_of(quantizer.model, layers, quantizer.recipe.form)
         network = network_of(files.OnnxFile(quantizer.model, file.name), torch.zeros(2, *data.shape))
-        return FakeQuantized(network, quantizer.layers, quantizer.ranges)
+        return FakeQuantized(network, layers, places, quantizer.ranges)

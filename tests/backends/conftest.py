@@ -27,6 +27,9 @@ class StubRun:
     def data(self) -> DataBundle:
         return self.digits
 
+    def precisions(self) -> None:
+        """None were chosen."""
+
 
 @pytest.fixture(scope="module")
 def digits() -> DataBundle:

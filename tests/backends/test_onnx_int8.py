@@ -15,6 +15,7 @@ from edgeprune.backends.base import Artifact
 from edgeprune.backends.onnx_int8 import METHODS, OnnxInt8, export_quantised, split
 from edgeprune.cli import main
 from edgeprune.errors import ExportError
+from edgeprune.quantization.placing import TENSORRT
 from edgeprune.quantization.quantizing import Recipe
 
 IMAGES = np.random.default_rng(0).normal(size=(32, 3, 6, 6)).astype(np.float32)
@@ -30,7 +31,10 @@ def test_computes_the_same_within_eight_bits(tmp_path: Path) -> None:
 def test_is_what_tensorrt_asks_for(tmp_path: Path) -> None:
     """Symmetric; weights by channel, as float with Q and DQ behind; no Q/DQ at outputs; no int32 bias."""
     export_quantised(
-        small_cnn(tmp_path / "m.onnx"), tmp_path / "q.onnx", [IMAGES], Recipe("minmax", correct=False)
+        small_cnn(tmp_path / "m.onnx"),
+        tmp_path / "q.onnx",
+        [IMAGES],
+        Recipe("minmax", correct=False, form=TENSORRT),
     )
     graph = onnx.load(tmp_path / "q.onnx").graph
     values = {item.name: numpy_helper.to_array(item) for item in graph.initializer}

@@ -88,7 +88,7 @@ def test_every_version_and_precision(
     assert (record["tensorrt"], record["compute"]) == (version, "8.7")
     assert record["shapes"] == {"input": [[1, 3, 6, 6], [1, 3, 6, 6], [64, 3, 6, 6]]}
     typed = version.startswith("11") and precision != "fp32"
-    assert record["onnx"] == (f"m.{precision}.onnx" if typed else "m.onnx")
+    assert record["onnx"] == (TYPED[precision]().file_name("m") if typed else "m.onnx")
     assert record["calibration_images"] == (72 if precision == "int8" and not typed else 0)  # 79, in eights
     parity = record["parity"]
     assert parity["images"] == 79
@@ -182,10 +182,13 @@ def test_options_that_make_no_sense(arguments: dict[str, Any], reason: str) -> N
         TensorRt(**arguments)
 
 
-@pytest.mark.parametrize(("precision", "file"), [("fp16", "m.fp16.onnx"), ("int8", "m.int8.onnx")])
-def test_the_onnx_with_the_precision_itself(folder: Path, precision: str, file: str) -> None:
+@pytest.mark.parametrize(
+    ("precision", "file", "backend"),
+    [("fp16", "m.fp16.onnx", "onnx-fp16"), ("int8", "m.int8.tensorrt.onnx", "onnx-int8-tensorrt")],
+)
+def test_the_onnx_with_the_precision_itself(folder: Path, precision: str, file: str, backend: str) -> None:
     artifact = typed(folder, precision)
-    assert (artifact.file, artifact.skipped_because, artifact.backend) == (file, None, f"onnx-{precision}")
+    assert (artifact.file, artifact.skipped_because, artifact.backend) == (file, None, backend)
     assert (folder / file).is_file()
 
 
@@ -238,7 +241,8 @@ def test_without_cuda_the_onnx_is_done_and_the_exit_is_0(
     assert "TensorRT skipped, because no CUDA device: " in done.output
     assert "TensorRT's Python module is not installed" in done.output
     files = {path.name for path in (stub.path / "export").iterdir()}
-    assert files == {"export.json", "baseline.onnx", "pruned.onnx", "baseline.int8.onnx", "pruned.int8.onnx"}
+    kinds = ("onnx", "int8.onnx", "int8.tensorrt.onnx")
+    assert files == {"export.json", *(f"{name}.{kind}" for name in ("baseline", "pruned") for kind in kinds)}
 
 
 def test_companions_need_trt(stub: StubRun) -> None:

@@ -14,6 +14,7 @@ from edgeprune.errors import ExportError
 from edgeprune.quantization.correcting import channel_means, correct_biases
 from edgeprune.quantization.equalizing import equalize, factors_of, pairs_of
 from edgeprune.quantization.layers import copied, layers_of
+from edgeprune.quantization.placing import FORMS, TENSORRT, Place, places_of
 from edgeprune.quantization.qdq import Scale, scales_of, weight_scale, with_scales
 from edgeprune.quantization.quantizing import Quantizer, Recipe, quantize
 from edgeprune.quantization.ranges import METHODS, Histogram
@@ -129,9 +130,10 @@ def test_equalisation_lowers_the_error_of_a_depthwise_network(model: onnx.ModelP
 
 def test_corrected_biases_give_every_channel_its_mean(model: onnx.ModelProto) -> None:
     layers = layers_of(model)
-    ranges = {name: 20.0 for layer in layers for name in layer.activations}  # coarse, and cut
-    scales, corrected = scales_of(model, layers, ranges), copied(model)
-    assert correct_biases(corrected, layers, scales, IMAGES) == 3
+    places = places_of(model, layers, TENSORRT)
+    ranges = dict.fromkeys(places, 20.0)  # coarse, and cut
+    scales, corrected = scales_of(model, layers, places, ranges), copied(model)
+    assert correct_biases(corrected, layers, scales, places, IMAGES) == 3
     names = [layer.output for layer in layers]
 
     def means(graph: onnx.ModelProto) -> np.ndarray:
@@ -139,8 +141,8 @@ def test_corrected_biases_give_every_channel_its_mean(model: onnx.ModelProto) ->
         return np.concatenate([channel_means(values[name]) for name in names])
 
     expected = means(model)
-    before = np.abs(means(with_scales(model, scales)) - expected).max()
-    after = np.abs(means(with_scales(corrected, scales)) - expected).max()
+    before = np.abs(means(with_scales(model, scales, places)) - expected).max()
+    after = np.abs(means(with_scales(corrected, scales, places)) - expected).max()
     assert before > 0.05 and after < 0.01 * before
 
 
@@ -150,9 +152,10 @@ def test_scales_of_weights() -> None:
     np.testing.assert_allclose(weight_scale(weight, None).values, 2 / 127)
 
 
-def test_rounded_is_what_the_nodes_compute(model: onnx.ModelProto) -> None:
-    scale = Scale(np.float32(0.05))
-    quantised = with_scales(model, {"input": scale}, in_float=())
+@pytest.mark.parametrize("zero_point", [None, 128, 0])
+def test_rounded_is_what_the_nodes_compute(model: onnx.ModelProto, zero_point: int | None) -> None:
+    scale = Scale(np.float32(0.05), zero_point=zero_point)
+    quantised = with_scales(model, {"input": scale}, {"input": Place(zero_point=zero_point)})
     (values,) = tensors_of(quantised, ["input_DequantizeLinear_Output"], [IMAGES * 4])
     np.testing.assert_allclose(values["input_DequantizeLinear_Output"], scale.rounded(IMAGES * 4), atol=1e-6)
 
@@ -160,17 +163,16 @@ def test_rounded_is_what_the_nodes_compute(model: onnx.ModelProto) -> None:
 def test_a_layer_with_one_scale_for_unequal_numbers_is_the_most_sensitive(model: onnx.ModelProto) -> None:
     layers = layers_of(model)
     quantizer = Quantizer(model, [IMAGES], Recipe(equalize=False))
-    scales = quantizer.scales | {layers[1].activations[0]: Scale(np.float32(10.0))}
-    errors = layer_errors(model, layers, scales, [IMAGES])
-    assert max(errors, key=errors.__getitem__) == layers[1].output
-    nothing = layer_errors(
-        model, layers[:1], {name: Scale(np.float32(1e-4)) for name in layers[0].factors}, [IMAGES]
-    )
-    assert nothing[layers[0].output] > 0.01  # 127e-4 cuts nearly all
+    for form in FORMS:
+        ranges = quantizer.ranges | {layers[1].activations[0]: 1270.0}
+        errors = layer_errors(model, layers, ranges, form, [IMAGES])
+        assert max(errors, key=errors.__getitem__) == layers[1].output
+        nothing = layer_errors(model, layers[:1], dict.fromkeys(ranges, 0.0127), form, [IMAGES])
+        assert nothing[layers[0].output] > 0.01  # 127e-4 cuts nearly all
 
 
 def test_layers_stay_in_float(model: onnx.ModelProto) -> None:
-    made = quantize(model, [IMAGES], [IMAGES], Recipe(keep_float="1"), agreement)
+    made = quantize(model, [IMAGES], [IMAGES], Recipe(keep_float="1", form=TENSORRT), agreement)
     assert made.in_float == (made.errors[0][0],)
     assert [error for _, error in made.errors] == sorted((error for _, error in made.errors), reverse=True)
     kept = next(layer for layer in layers_of(model) if layer.name == made.in_float[0])

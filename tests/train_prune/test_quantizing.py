@@ -20,6 +20,7 @@ from edgeprune.files.tensors import read_tensors
 from edgeprune.onnx_graph import files
 from edgeprune.onnx_graph.network import network_of
 from edgeprune.quantization.layers import layers_of, with_own_constants
+from edgeprune.quantization.placing import ONNXRUNTIME, places_of
 from edgeprune.quantization.quantizing import Quantizer, Recipe, quantize
 from edgeprune.quantization.running import outputs_of
 from edgeprune.quantization.trained import Trained
@@ -63,7 +64,8 @@ def fake_quantized(graph: files.OnnxFile, ranges: float | None = None) -> FakeQu
     quantizer = Quantizer(graph.model, [IMAGES], Recipe())
     network = network_of(files.OnnxFile(quantizer.model, "m"), torch.zeros(2, 3, 8, 8))
     chosen = quantizer.ranges if ranges is None else dict.fromkeys(quantizer.ranges, ranges)
-    return FakeQuantized(network, quantizer.layers, chosen)
+    places = places_of(quantizer.model, quantizer.layers, ONNXRUNTIME)
+    return FakeQuantized(network, quantizer.layers, places, chosen)
 
 
 def file_of(graph: files.OnnxFile, trained: Trained) -> onnx.ModelProto:
@@ -94,7 +96,8 @@ def test_gradients_reach_weights_biases_and_ranges(graph: files.OnnxFile) -> Non
     model(torch.from_numpy(IMAGES)).square().sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and bool(parameter.grad.abs().sum() > 0), name
-    assert len(model.tensors) == len(model.ranges) == 4
+    # of the input, three results of convolutions, one of them before the sum, the sum, and the means
+    assert len(model.tensors) == len(model.ranges) == 6
 
 
 @pytest.mark.parametrize("ranges", [None, 1.0])
@@ -186,10 +189,11 @@ def test_export_writes_the_trained_scales(quantized: Path) -> None:
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in file.graph.initializer}
     for name, tensor in read_tensors(quantized / "quantized.safetensors").items():
         kind, _, rest = name.partition("/")
-        expected = tensor.numpy() if kind == "constant" else tensor.numpy() / 127
-        np.testing.assert_allclose(
-            values[rest if kind == "constant" else f"{rest}_scale"], expected, rtol=1e-6
-        )
+        if kind == "constant":
+            np.testing.assert_allclose(values[rest], tensor.numpy(), rtol=1e-6)
+            continue
+        levels = 127 if values[f"{rest}_zero_point"] else 255  # of both signs, or not below 0
+        np.testing.assert_allclose(values[f"{rest}_scale"], tensor.numpy() / levels, rtol=1e-6)
 
 
 @pytest.mark.usefixtures("here")

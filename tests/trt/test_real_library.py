@@ -37,7 +37,7 @@ except NoTensorRt as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
 INT8_KINDS = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")  # layers that int8 is for
-PRECISIONS = {"fp32": "onnx", "fp16": "onnx-fp16", "int8": "onnx-int8"}
+PRECISIONS = {"fp32": "onnx", "fp16": "onnx-fp16", "int8": "onnx-int8-tensorrt"}
 NETWORKS = (
     "resnet20",
     "mobilenetv2_cifar",
@@ -110,9 +110,9 @@ def test_every_precision_is_read_and_built(name: str, tmp_path: Path) -> None:
 def test_no_layer_falls_out_of_int8(name: str, tmp_path: Path) -> None:
     """But those that `export` itself keeps out: a classifier narrower than TensorRT's int8 takes."""
     job = job_of(name, tmp_path, 32)
-    for backend in ("onnx", "onnx-int8"):
+    for backend in ("onnx", "onnx-int8-tensorrt"):
         get(backend)().export(job)
-    network, *_alive = parsed(tmp_path / get("onnx-int8")().file_name("pruned"))
+    network, *_alive = parsed(tmp_path / get("onnx-int8-tensorrt")().file_name("pruned"))
     outside = outside_int8(network)
     kinds = [network.get_layer(i).type for i in range(network.num_layers)]
     convolutions = kinds.count(trt.LayerType.CONVOLUTION)
