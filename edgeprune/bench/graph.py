@@ -20,6 +20,10 @@ FUSED = "fused "  # and its beginning for a matrix product that took in an activ
 WEIGHT = re.compile(
     r"(.+)\.weight(?:_fp16|_DequantizeLinear_Output)?"
 )  # endings of backends/onnx_fp16.py, onnx_int8.py
+TOKEN = re.compile(
+    r"_token_\d+$"
+)  # ONNX Runtime's ending for kernels that it makes of Q/DQ nodes and a layer
+ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 SCOPED = "/"  # torch's older exporter begins every name so, and makes them of modules
 
 
@@ -50,7 +54,7 @@ class OnnxGraph:
             named: nodes that the runtime itself names.
         """
         nodes = [node for node in named if node in self.kinds]
-        plain = name.removesuffix(BLOCKED).removeprefix(FUSED)
+        plain = TOKEN.sub("", name).removesuffix(BLOCKED).removeprefix(FUSED)
         last = plain if plain in self.kinds else self.makers.get(plain)
         if not nodes and last:
             nodes = self._back_to(last, kind)
@@ -102,20 +106,38 @@ def _labels(graph: "GraphProto", nodes: list["NodeProto"], makers: dict[str, str
     stored = {tensor.name for tensor in graph.initializer}
     labels: dict[str, str] = {}
     taken: dict[str, int] = {}
+    rounded = {node.output[0]: node.input[0] for node in nodes if node.op_type in ROUNDING}
     for node in nodes:
-        label = node.name if node.name.startswith(SCOPED) else _label(node, stored, makers, labels)
+        before = _Before(stored, makers, labels, rounded if node.op_type not in ROUNDING else {})
+        label = node.name if node.name.startswith(SCOPED) else _label(node, before)
         taken[label] = taken.get(label, 0) + 1
         labels[node.name] = label if taken[label] == 1 else f"{label} ({taken[label]})"
     return labels
 
 
-def _label(node: "NodeProto", stored: set[str], makers: dict[str, str], labels: dict[str, str]) -> str:
+@dataclass(frozen=True)
+class _Before:
+    """What is known of a graph before a node: constants, makers of tensors, labels, what Q/DQ nodes round."""
+
+    stored: set[str]
+    makers: dict[str, str]
+    labels: dict[str, str]
+    rounded: dict[str, str]
+
+    def of(self, name: str) -> str:
+        """Return the label of what makes a tensor, seen through Q/DQ nodes."""
+        while name in self.rounded:
+            name = self.rounded[name]
+        return self.labels.get(self.makers.get(name, ""), name)
+
+
+def _label(node: "NodeProto", before: _Before) -> str:
     weights = [match for name in node.input[1:] if (match := WEIGHT.fullmatch(name))]
     if weights:
         return weights[0].group(1)
-    source = next((name for name in node.input if name and name not in stored), "")
-    before = labels.get(makers.get(source, ""), source)
-    return f"{before}/{node.op_type}" if before else node.op_type
+    source = next((name for name in node.input if name and name not in before.stored), "")
+    label = before.of(source)
+    return f"{label}/{node.op_type}" if label else node.op_type
 
 
 def _second(value: Any) -> int | None:

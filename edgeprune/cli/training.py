@@ -75,6 +75,7 @@ def train_prune(
     edgeprune train-prune --model resnet56 --data DIR --weights resnet56.pt
     edgeprune train-prune --target latency=0.5 --target-device jetson
     edgeprune train-prune --target latency=10ms --host pi@desk --host pi@lab
+    edgeprune train-prune --target latency=0.35 --precisions fp32,int8
     edgeprune train-prune --max-drop 1.0
     edgeprune train-prune --out runs/mine --resume
     """
@@ -121,7 +122,8 @@ def train_prune(
         print_table(f"{place}: networks that were tried", *drop_table(tried))
         print_lines(drop_lines(tried))
     print_rows(f"{place}", size_rows(summary), [*interval_lines(summary), *summary.notes])
-    echo(f"next: edgeprune export {place}{trusted}", err=True)
+    precision = " --precision int8" if summary.precisions else ""
+    echo(f"next: edgeprune export {place}{precision}{trusted}", err=True)
 
 
 @main.command()

@@ -17,7 +17,12 @@ end_to_end.py    a plan exported and measured beside the baseline
 calibrate.py     choose and measure until the target is met
 planning.py      how long that may take, and how closely each plan is looked at
 device.py        all of it as a budget's resource and solver
+wiring.py        which layer's result each layer reads
+mixed.py         predictions for layers of different precisions, conversions included
+precision_choice.py  the precision of each layer at given widths
+joint.py         widths and precisions in turn, as a solver
 budget.py        such a budget from a model and a device's name
+joint_budget.py  one whose plans choose precisions, too
 utilization.py   how layers' widths use the device's steps, for people
 """
 

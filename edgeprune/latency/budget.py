@@ -15,6 +15,7 @@ from edgeprune.latency.end_to_end import EndToEndTimer
 from edgeprune.latency.planning import PLAN_SECONDS, PlanningClock
 from edgeprune.latency.shapes import read_model
 from edgeprune.latency.steady import STEADY_PLAN_SECONDS, SteadyTimer, in_steady_ms
+from edgeprune.latency.table import Table
 from edgeprune.options.bounds import SECONDS
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
@@ -58,30 +59,54 @@ def device_budget(
         ExportError, BenchError: the model cannot be exported or measured.
     """
     targets = parse_targets(target)
-    if plan_seconds is not None:
-        SECONDS("plan_seconds", plan_seconds, TargetError)
-    bench_target = bench_target or BenchTarget.reach()
     sustained = any(target.sustained for target in targets)
+    clock = clock_of(plan_seconds, STEADY_PLAN_SECONDS if sustained else PLAN_SECONDS, progress)
+    bench_target = bench_target or BenchTarget.reach()
     steady = SteadyTimer(model, shape, bench_target) if sustained else None
     timer = steady or EndToEndTimer(model, shape, bench_target)
-    progress(0, 1, "writing the unpruned network")
-    if world().is_main:
-        build_table(
-            timer.onnx_file, bench_target, lut, measured_file=lambda: timer.baseline_file, progress=progress
-        )
-    world().wait()
-    table = build_table(timer.onnx_file, bench_target, lut)
+    table = table_of(timer, lut, progress)
     if graph is None:
         graph = build_graph(model, torch.zeros(1, *shape))
     estimator = LatencyEstimator(graph, read_model(timer.onnx_file, bench_target.batch), table)
-    usual_s = STEADY_PLAN_SECONDS if sustained else PLAN_SECONDS
     budget = budget_on(
         targets,
         estimator,
         measure=timer.measure if check else None,
         align=align,
         floor=floor,
-        clock=PlanningClock(usual_s if plan_seconds is None else plan_seconds, progress),
+        clock=clock,
         load=steady,
     )
     return in_steady_ms(budget, progress) if check else budget
+
+
+def clock_of(plan_seconds: float | None, usual_s: float, progress: ProgressCallback) -> PlanningClock:
+    """Return the clock of planning.
+
+    Args:
+        plan_seconds: its limit; None for ``usual_s``.
+        usual_s: the usual limit.
+        progress: called with ``(done, total, text)``.
+
+    Raises:
+        TargetError: the limit is no time.
+    """
+    if plan_seconds is not None:
+        SECONDS("plan_seconds", plan_seconds, TargetError)
+    return PlanningClock(usual_s if plan_seconds is None else plan_seconds, progress)
+
+
+def table_of(timer: EndToEndTimer, lut: Path | None, progress: ProgressCallback) -> Table:
+    """Return the table of a timer's target with the layers of its model; what is missing is timed first.
+
+    Args:
+        timer: with the unpruned model.
+        lut: the table; None for the usual one.
+        progress: called with ``(done, total, text)``.
+    """
+    where = timer.bench_target
+    progress(0, 1, "writing the unpruned network")
+    if world().is_main:
+        build_table(timer.onnx_file, where, lut, measured_file=lambda: timer.baseline_file, progress=progress)
+    world().wait()
+    return build_table(timer.onnx_file, where, lut)

@@ -9,14 +9,16 @@ from typing import Any
 from edgeprune_target.scratch import scratch_folder
 
 from edgeprune.backends.onnx import Onnx
+from edgeprune.backends.onnx_int8 import OnnxInt8
 from edgeprune.bench.options import check_writable
 from edgeprune.files.locks import held_file
 from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.file_profiling import FileProfiler
 from edgeprune.latency.profiling import LayerProfiler, ModelFiles, Profiler
 from edgeprune.latency.sampling import Questions, probe, sample
-from edgeprune.latency.shapes import DEPTHWISE, Model, ModelLayer, Shape, read_model
+from edgeprune.latency.shapes import CONVERSIONS, DEPTHWISE, QUANTIZE, Model, ModelLayer, Shape, read_model
 from edgeprune.latency.table import ASSUMED_ON, Entry, Table
+from edgeprune.latency.wiring import read_wiring
 from edgeprune.processes.progress import ProgressCallback, no_progress
 
 
@@ -87,16 +89,52 @@ def _completed(
 
 def _profiler(bench_target: BenchTarget, folder: Path, reference_ms: float | None) -> Profiler:
     """Return what times layers there: from one file of many, or a file of each."""
-    if bench_target.backend.name != Onnx.name:
+    if bench_target.backend.name not in (Onnx.name, OnnxInt8.name):
         return FileProfiler(bench_target, folder, reference_ms)
+    return _layer_profiler(bench_target, folder, reference_ms)
+
+
+def _layer_profiler(bench_target: BenchTarget, folder: Path, reference_ms: float | None) -> LayerProfiler:
+    where = bench_target
     return LayerProfiler(
-        bench_target.transport,
-        bench_target.device,
-        bench_target.threads,
-        bench_target.batch,
-        folder,
-        reference_ms,
+        where.transport, where.device, where.threads, where.batch, folder, reference_ms, where.backend.numbers
     )
+
+
+def add_conversions(
+    onnx_file: Path, bench_target: BenchTarget, place: Path, progress: ProgressCallback = no_progress
+) -> Table:
+    """Add to an int8 table of ONNX Runtime what conversions of a model's maps take; return it.
+
+    Args:
+        onnx_file: the unpruned model in float32.
+        bench_target: where to measure, in int8.
+        place: of the table, which has the model's layers.
+        progress: called with ``(done, total, text)``, in maps of different sizes.
+
+    Raises:
+        LatencyError, BenchError: they cannot be timed.
+        InUseError: another process builds it.
+    """
+    widths: dict[tuple[int, ...], int] = {}
+    for read in read_wiring(onnx_file, bench_target.batch).reads:
+        widths[read.size] = max(widths.get(read.size, 0), read.channels)
+    with held_file(place), scratch_folder() as folder:
+        table = Table.load(place)
+        missing = {
+            size: most
+            for size, most in widths.items()
+            if not covers(table.entry(Shape(QUANTIZE, size)), most, most)
+        }
+        profiler = _layer_profiler(bench_target, Path(folder), table.reference_ms)
+        for done, (size, most) in enumerate(missing.items()):
+            progress(done, len(missing), Shape(QUANTIZE, size).key)
+            points = sorted({max(1, most // 4), most})
+            for channels, both in zip(points, profiler.conversions(size, points), strict=True):
+                for op, ms in zip(CONVERSIONS, both, strict=True):
+                    table.entry(Shape(op, size)).ms[channels, channels] = ms
+            table.save(place)
+    return table
 
 
 def knows(table: Table, model: Model) -> bool:
@@ -173,7 +211,9 @@ def _find_steps(
     """
     by_kernel = profiler.sampling.by_kernel
     first_of: dict[tuple[Any, ...], Entry] = {
-        _kind(entry.shape, by_kernel): entry for entry in reversed(table.entries.values()) if entry.ms
+        _kind(entry.shape, by_kernel): entry
+        for entry in reversed(table.entries.values())
+        if entry.ms and entry.shape.op not in CONVERSIONS
     }
     new: dict[Shape, Questions] = {}
     for shape, (inputs, _) in most_channels.items():

@@ -156,7 +156,7 @@ def calibrate_to_target(
             if not attempts:
                 raise
             break
-        if any((plan.keep == attempt.plan.keep).all() for attempt in attempts):
+        if any(_same(plan, attempt.plan) for attempt in attempts):
             break
         measured, ratio, met = evaluate(plan)
         over = is_over()
@@ -168,6 +168,10 @@ def calibrate_to_target(
             break
         requested_share = max(1e-3, next_request(attempts, aim, target_share))
     return _nearest_from_below(attempts, 1 + OVER), attempts
+
+
+def _same(plan: Plan, other: Plan) -> bool:
+    return bool((plan.keep == other.keep).all()) and plan.precisions == other.precisions
 
 
 def next_request(attempts: Sequence[Attempt], aim: float, target_share: float) -> float:

@@ -235,6 +235,10 @@ class TimeSolver(Solver):
 
     def _predicted(self, budget: Budget, graph: Graph, plan: Plan) -> float:
         """Return the plan's fraction of the time by the table, comparable with `_target_share`."""
+        return self._share(budget, graph, plan)
+
+    def _share(self, budget: Budget, graph: Graph, plan: Plan) -> float:
+        """Return the plan's fraction of the time by the table."""
         return budget.share(LATENCY, graph, plan.keep)
 
     def _ratio(self, budget: Budget, graph: Graph, plan: Plan, measured: Measured) -> float:  # noqa: ARG002
@@ -301,13 +305,13 @@ class TimeSolver(Solver):
             over = self.clock.is_over()
         if best.measured.share > 1:  # fast for its FLOPs, but slower than the baseline
             best = min(attempts, key=lambda attempt: attempt.measured.share)
-        self.attempts[:] = [_attempt_record(budget, graph, attempt, attempt is best) for attempt in attempts]
+        self.attempts[:] = [self._record_of(budget, graph, attempt, attempt is best) for attempt in attempts]
         if best.measured.share > 1 and not best.plan.keep.all():
             raise TargetError(
                 f"nothing is gained on this device: of {len(attempts)} plans the fastest is "
                 f"{best.measured.speedup[0]:.3f} times as fast as the unpruned model"
             )
-        notes = [self._note(budget, best, budget.share(LATENCY, graph, best.plan.keep))]
+        notes = [self._note(budget, best, self._share(budget, graph, best.plan))]
         if over and not best.met:
             plans = "the first plan" if len(attempts) == 1 else f"the best of {len(attempts)} plans"
             notes.append(
@@ -341,6 +345,17 @@ class TimeSolver(Solver):
             "plan_seconds": self.clock.limit_s,
             "attempts": self.attempts,
             **({"sustained": self.load.record()} if self.load is not None else {}),
+        }
+
+    def _record_of(self, budget: Budget, graph: Graph, attempt: Attempt, chosen: bool) -> dict[str, Any]:
+        """Return an attempt as JSON, for the record."""
+        time = self._share(budget, graph, attempt.plan)
+        return {
+            **attempt.to_dict(),
+            "predicted_fraction": time,
+            "table_error": time / attempt.measured.share - 1,
+            "flops_fraction": budget.share("flops", graph, attempt.plan.keep),
+            "chosen": chosen,
         }
 
     def _note(self, budget: Budget, best: Attempt, predicted: float) -> str:
@@ -397,15 +412,3 @@ class EfficiencySolver(TimeSolver):
     def _missed(self, budget: Budget, best: Attempt) -> str:  # noqa: ARG002
         gain = EFFICIENCY / best.ratio
         return f"of the FLOPs ratio, the speedup is {gain:.2f}: this device gives no more for these targets"
-
-
-def _attempt_record(budget: Budget, graph: Graph, attempt: Attempt, chosen: bool) -> dict[str, Any]:
-    """Return an attempt as JSON, for the record."""
-    time, flops = (budget.share(kind, graph, attempt.plan.keep) for kind in (LATENCY, "flops"))
-    return {
-        **attempt.to_dict(),
-        "predicted_fraction": time,
-        "table_error": time / attempt.measured.share - 1,
-        "flops_fraction": flops,
-        "chosen": chosen,
-    }

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from torch import nn
 from edgeprune.backends.base import MODELS
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.onnx_export import export_model, export_quickly
+from edgeprune.backends.onnx_int8 import OnnxInt8
 from edgeprune.bench.options import BenchOptions, rounds_for
 from edgeprune.bench.run import bench_models
 from edgeprune.errors import ExportError
@@ -137,16 +138,19 @@ class EndToEndTimer:
         """Return the place of a model's file."""
         return Path(self._folder.name) / self.bench_target.backend.file_name(name)
 
-    def written(self, name: str, model: nn.Module) -> Path:
+    def written(self, name: str, model: nn.Module, precisions: Mapping[str, str] | None = None) -> Path:
         """Export a model to what the device's runtime loads; return the file.
 
         Args:
             name: of the file.
             model: that is exported.
+            precisions: layer -> precision, of a file of ONNX Runtime that has several; None for the target's own.
         """
         where = self.bench_target
         job = job_of(model, name, self.shape, Path(self._folder.name), where.batch)
-        return write_model(where.backend, job, where.batch)
+        if precisions is None:
+            return write_model(where.backend, job, where.batch)
+        return write_model(OnnxInt8(), replace(job, precisions=precisions), where.batch)
 
     def measure(self, graph: Graph, plan: Plan, look: Look | None = None) -> Measured:
         """Prune and export, and time both models in turn.
@@ -162,10 +166,13 @@ class EndToEndTimer:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         values = torch.zeros(len(PairedTimes._fields), dtype=torch.float64, device=device)
         if world().is_main:
-            values.copy_(torch.tensor(self.times(compact(graph, plan).model, look), dtype=torch.float64))
+            model = compact(graph, plan).model
+            values.copy_(torch.tensor(self.times(model, look, plan.precisions), dtype=torch.float64))
         return PairedTimes(*world().broadcast(values).tolist()).measured
 
-    def times(self, pruned: nn.Module, look: Look | None = None) -> PairedTimes:
+    def times(
+        self, pruned: nn.Module, look: Look | None = None, precisions: Mapping[str, str] | None = None
+    ) -> PairedTimes:
         """Return the least uncertain of a few measurements of an exported model and the baseline.
 
         One is enough where it is certain, or misses the target for certain; where co-tenants disturbed it, the
@@ -175,12 +182,13 @@ class EndToEndTimer:
         Args:
             pruned: the compacted model.
             look: how closely; None for as closely as it takes.
+            precisions: layer -> precision of the compacted model; None for the target's own.
         """
         if look is not None and look.glance:
-            glance = self._glance(pruned, look)
+            glance = self._glance(pruned, look, precisions)
             if look.is_far(glance) or look.left_s() <= 0:
                 return glance
-        look, path = look or Look(), self.written("pruned", pruned)
+        look, path = look or Look(), self.written("pruned", pruned, precisions)
         candidates: list[PairedTimes] = []
         for _ in range(self.tries if look.glance else 1):
             candidates += self._tried(path, self.seconds, max(ROUNDS, rounds_for(self.seconds)), look)
@@ -189,15 +197,17 @@ class EndToEndTimer:
                 break
         return best
 
-    def _glance(self, pruned: nn.Module, look: Look) -> PairedTimes:
+    def _glance(
+        self, pruned: nn.Module, look: Look, precisions: Mapping[str, str] | None = None
+    ) -> PairedTimes:
         """Return what a few rounds show; of both models exported in haste, where the export takes long."""
         try:
-            if self._is_onnx and self.export_s > SLOW_EXPORT_S:
+            if self._is_onnx and precisions is None and self.export_s > SLOW_EXPORT_S:
                 files = self._hasty("baseline", self.baseline), self._hasty("pruned", pruned)
             else:
-                files = self.baseline_file, self.written("pruned", pruned)
+                files = self.baseline_file, self.written("pruned", pruned, precisions)
         except ExportError:  # not every model can be written in haste
-            files = self.baseline_file, self.written("pruned", pruned)
+            files = self.baseline_file, self.written("pruned", pruned, precisions)
         both = self._times(files[1], GLANCE_SECONDS, GLANCE_ROUNDS, look.report, files[0])
         return min(both, key=lambda times: times.width)._replace(glance=True)
 

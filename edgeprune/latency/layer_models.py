@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.latency.shapes import DEPTHWISE, LINEAR, Shape
+from edgeprune.quantization.layers import layers_of
+from edgeprune.quantization.placing import ONNXRUNTIME, places_of
+from edgeprune.quantization.qdq import scales_of, with_scales
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -20,6 +23,7 @@ FEED = 16  # input channels of every branch; fits the blocks of every runtime
 REFERENCE = Shape("conv", (16, 16), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), ("Relu",))
 REFERENCE_POINT = (64, 64)
 REFERENCE_NAME = "reference"
+CHAIN = ("before", "rounded", "after")  # layers between which an int8 one stands
 
 
 def sample_model(layers: Sequence[Layer], batch: int, seed: int = 0) -> bytes:
@@ -48,6 +52,49 @@ def sample_model(layers: Sequence[Layer], batch: int, seed: int = 0) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
     data: bytes = model.SerializeToString()
     return data
+
+
+def in_int8(model: bytes, only: str | None = None) -> bytes:
+    """Return an ONNX file with its layers in int8, in ONNX Runtime's form; which scales they have changes no time.
+
+    Args:
+        model: in float32.
+        only: name of the one layer in int8; None for all.
+    """
+    import onnx
+
+    content = onnx.load_from_string(model)
+    layers = [layer for layer in layers_of(content) if only in (None, layer.name)]
+    places = places_of(content, layers, ONNXRUNTIME)
+    scales = scales_of(content, layers, places, dict.fromkeys(places, 1.0))
+    data: bytes = with_scales(content, scales, places).SerializeToString()
+    return data
+
+
+def chain_model(size: tuple[int, ...], channels: int, batch: int, seed: int = 0) -> bytes:
+    """Return an ONNX file of three layers in a row, named as in `CHAIN`, the middle one in int8.
+
+    Args:
+        size: of the maps between them; empty for vectors.
+        channels: of the maps.
+        batch: images per inference.
+        seed: of the weights.
+    """
+    import numpy as np
+    from onnx import TensorProto, helper
+
+    branches = _Branches(np.random.default_rng(seed), batch)
+    value = branches.input(size)
+    for name, inputs, outputs in zip(
+        CHAIN, (FEED, channels, channels), (channels, channels, FEED), strict=True
+    ):
+        value = branches.node("Relu", [branches.pointwise(name, value, size, inputs, outputs)], f"{name}_act")
+    output = helper.make_tensor_value_info(value, TensorProto.FLOAT, None)
+    graph = helper.make_graph(
+        branches.nodes, "chain", list(branches.inputs.values()), [output], branches.weights
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    return in_int8(model.SerializeToString(), CHAIN[1])
 
 
 class _Branches:
@@ -100,10 +147,16 @@ class _Branches:
 
     def fed(self, name: str, size: tuple[int, ...], channels: int) -> str:
         """Add ``channels`` feature maps, written by a pointwise convolution."""
-        n = len(size)
-        pointwise = Shape("conv", size, (1,) * n, (1,) * n, (0,) * 2 * n, (1,) * n)
-        value = self.convolution(name, self.input(size), pointwise, FEED, channels)
+        value = self.pointwise(name, self.input(size), size, FEED, channels)
         return self.node("Relu", [value], f"{name}_act")
+
+    def pointwise(self, name: str, value: str, size: tuple[int, ...], inputs: int, outputs: int) -> str:
+        """Add a pointwise convolution; a linear layer on vectors."""
+        if not size:
+            return self.linear(name, value, inputs, outputs)
+        n = len(size)
+        shape = Shape("conv", size, (1,) * n, (1,) * n, (0,) * 2 * n, (1,) * n)
+        return self.convolution(name, value, shape, inputs, outputs)
 
     def convolution(self, name: str, value: str, shape: Shape, inputs: int, outputs: int) -> str:
         """Add a convolution with a bias, as BatchNorm folding leaves it."""

@@ -32,11 +32,6 @@ class Timed:
     inputs: Ints | None
     outputs: Ints | None
 
-    @cached_property
-    def key(self) -> str:
-        """The shape's key, which takes long to write out."""
-        return self.entry.shape.key
-
 
 @dataclass
 class LatencyModel:
@@ -53,21 +48,28 @@ class LatencyModel:
     model: Model
     table: Table
     correction: float = 1.0
-    _known: dict[tuple[str, int, int], float] = field(default_factory=dict)
+    _known: dict[tuple[int, int, int], float] = field(default_factory=dict)
 
     @cached_property
     def timed(self) -> list[Timed]:
         """List every layer; the channels of one that was pruned before are the graph's."""
-        param_axes = self.graph.param_axes
         return [
-            Timed(
-                layer,
-                self.table.entry(layer.shape),
-                param_axes.get((f"{layer.name}.weight", 0 if layer.shape.op == DEPTHWISE else 1)),
-                param_axes.get((f"{layer.name}.weight", 0)),
-            )
-            for layer in self.model.layers
+            Timed(layer, self.entry_of(layer), *self.channels_of(layer.name)) for layer in self.model.layers
         ]
+
+    def entry_of(self, layer: ModelLayer) -> Entry:
+        """Return the entry of the table that has a layer's times."""
+        return self.table.entry(layer.shape)
+
+    def channels_of(self, name: str) -> tuple[Ints | None, Ints | None]:
+        """Return the classes of a layer's input and output channels; None where the graph does not know it."""
+        param_axes, layer = self.graph.param_axes, self._by_name[name]
+        first = param_axes.get((f"{name}.weight", 0 if layer.shape.op == DEPTHWISE else 1))
+        return first, param_axes.get((f"{name}.weight", 0))
+
+    @cached_property
+    def _by_name(self) -> dict[str, ModelLayer]:
+        return {layer.name: layer for layer in self.model.layers}
 
     @cached_property
     def others(self) -> list[tuple[float, Ints | None]]:
@@ -107,7 +109,7 @@ class LatencyModel:
             inputs: channels.
             outputs: channels.
         """
-        key = (timed.key, inputs, outputs)
+        key = (id(timed.entry), inputs, outputs)
         if key not in self._known:
             self._known[key] = timed.entry.at(inputs, outputs)
         return self._known[key]

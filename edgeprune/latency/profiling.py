@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from edgeprune.bench.graph import read_graph
+from edgeprune.bench.graph import OnnxGraph, read_graph
 from edgeprune.bench.layers import TimedLayer, merge_passes
 from edgeprune.bench.local import Transport
 from edgeprune.bench.replies import call
@@ -13,7 +13,16 @@ from edgeprune.bench.words import model_words
 from edgeprune.devices import Device
 from edgeprune.errors import LatencyError
 from edgeprune.latency.grid import FINE, Sampling
-from edgeprune.latency.layer_models import REFERENCE, REFERENCE_NAME, Layer, Point, sample_model
+from edgeprune.latency.layer_models import (
+    CHAIN,
+    REFERENCE,
+    REFERENCE_NAME,
+    Layer,
+    Point,
+    chain_model,
+    in_int8,
+    sample_model,
+)
 from edgeprune.latency.shapes import DEPTHWISE, Model, Shape
 from edgeprune.latency.table import Table
 
@@ -75,6 +84,7 @@ class LayerProfiler:
     batch: int
     folder: Path
     reference_ms: float | None = None
+    precision: str = "fp32"
     sampling: ClassVar[Sampling] = FINE
     files: int = field(default=0)
 
@@ -138,16 +148,45 @@ class LayerProfiler:
                 channels[other.key] = channels.get(other.key, 0) + other.channels
         return {other.key: ms.get(other.key, 0.0) / channels.get(other.key, 1) for other in model.others}
 
+    def conversions(self, size: tuple[int, ...], widths: Sequence[int]) -> list[tuple[float, float]]:
+        """Return what it takes to quantise maps for an int8 layer, and to dequantise what it gives, ms.
+
+        All kernels between the layers count, changes of layout too.
+
+        Args:
+            size: of the maps; empty for vectors.
+            widths: channels of the maps, each of which is timed.
+
+        Raises:
+            LatencyError: the runtime did not report the layers.
+            BenchError: a file could not be run.
+        """
+        reference = merge_passes(*self._passes_of(sample_model([], self.batch)))
+        scale = self._scale(time_of(reference, REFERENCE_NAME, REFERENCE))
+        times_ms = []
+        for channels in widths:
+            passes, graph = self._passes_of(chain_model(size, channels, self.batch), rounded=True)
+            sides = zip(*(_between(layers, graph) for layers in passes), strict=True)
+            quantize_ms, dequantize_ms = (max(scale * min(side), LEAST_MS) for side in sides)
+            times_ms.append((quantize_ms, dequantize_ms))
+        return times_ms
+
     def _file(self, layers: Sequence[Layer]) -> list[float]:
-        path = self.folder / f"samples{self.files}.onnx"
-        self.files += 1
-        path.write_bytes(sample_model(layers, self.batch))
-        try:
-            parts = merge_passes(self.passes(path), read_graph(path))
-        finally:
-            path.unlink()
+        parts = merge_passes(*self._passes_of(sample_model(layers, self.batch)))
         scale = self._scale(time_of(parts, REFERENCE_NAME, REFERENCE))
         return [time_of(parts, f"t{number}", shape) * scale for number, (shape, _) in enumerate(layers)]
+
+    def _passes_of(
+        self, model: bytes, *, rounded: bool = False
+    ) -> tuple[list[Sequence[dict[str, Any]]], OnnxGraph]:
+        """Return the passes of a model, in this precision unless it is ``rounded`` already, and its graph."""
+        path = self.folder / f"samples{self.files}.onnx"
+        self.files += 1
+        path.write_bytes(in_int8(model) if self.precision == "int8" and not rounded else model)
+        try:
+            return self.passes(path), read_graph(path)
+        finally:
+            path.unlink()
 
     def _scale(self, reference_ms: float) -> float:
         if self.reference_ms is None:
@@ -176,6 +215,19 @@ def time_of(parts: Sequence[TimedLayer], name: str, shape: Shape) -> float:
             f"the runtime did not say what {shape.key} took: it names layers in a way edgeprune does not know"
         )
     return max(sum(min(part.ms) for part in own_parts), LEAST_MS)
+
+
+def _between(layers: Sequence[dict[str, Any]], graph: OnnxGraph) -> tuple[float, float]:
+    """Return the ms of all kernels between the first two layers of a chain, and between the last two."""
+    nodes = [graph.nodes_of(layer["name"], layer["kind"], layer["onnx"]) for layer in layers]
+    places = [next((n for n, labels in enumerate(nodes) if name in labels), None) for name in CHAIN]
+    if None in places:
+        raise LatencyError("the runtime names layers between conversions in a way edgeprune does not know")
+    first, middle, last = (place for place in places if place is not None)
+    return (
+        sum(layer["ms"] for layer in layers[first + 1 : middle]),
+        sum(layer["ms"] for layer in layers[middle + 1 : last]),
+    )
 
 
 def layers_of(requests: Mapping[Shape, Sequence[Point]]) -> list[Layer]:

@@ -11,9 +11,11 @@ from edgeprune.errors import LatencyError
 from edgeprune.files.onnx_nodes import folded_into, readers_of
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 DENSE, DEPTHWISE, LINEAR = "conv", "depthwise", "linear"
+QUANTIZE, DEQUANTIZE = CONVERSIONS = ("quantize", "dequantize")  # of maps, with all changes of layout
+SINGLE = (DEPTHWISE, *CONVERSIONS)  # which give out as many channels as they read
 VECTOR = "vector"  # the size of an output without maps
 
 
@@ -22,7 +24,7 @@ class Shape:
     """Everything that determines a layer's time, apart from its channels and the batch.
 
     Attributes:
-        op: "conv" (dense), "depthwise" or "linear".
+        op: "conv" (dense), "depthwise" or "linear"; "quantize" and "dequantize" have a size alone.
         size: of the input, without batch and channels; empty for "linear".
         kernel, strides, pads, dilations: as ONNX has them; empty for "linear".
         after: what is folded into it, in order: "Add" is a residual add, the others activations.
@@ -42,7 +44,9 @@ class Shape:
     def key(self) -> str:
         """'conv 3x3 on 32x32 + Add + Relu', with stride, padding and dilation where they are unusual."""
         words = [self.op]
-        if self.op != LINEAR:
+        if self.op in CONVERSIONS:
+            words.append(f"on {_by(self.size) or VECTOR}")
+        elif self.op != LINEAR:
             words.append(_by(self.kernel))
             words += [f"stride {_by(self.strides)}"] * (set(self.strides) != {1})
             usual = tuple((k - 1) * d // 2 for k, d in zip(self.kernel, self.dilations, strict=True)) * 2
@@ -135,20 +139,13 @@ def read_model(path: Path, batch: int) -> Model:
     Raises:
         LatencyError: it has no convolution or linear layer.
     """
-    import onnx
-    from onnx import shape_inference
-
-    content = onnx.load(str(path), load_external_data=False)
-    _fix_batch(content, batch)
-    # With data: the size that a Resize takes from another map's shape is known by following the numbers.
-    graph = shape_inference.infer_shapes(content, data_prop=True).graph
-    sizes = {v.name: _sizes(v) for v in [*graph.input, *graph.value_info, *graph.output]}
+    graph, sizes = inferred(path, batch)
     weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     raw = {tensor.name for tensor in graph.input}
     readers = readers_of(graph.node)
     layers, covered = [], set[str]()
     for node in graph.node:
-        layer = _layer(node, sizes, weights, raw)
+        layer = layer_of(node, sizes, weights, raw)
         if layer is None:
             continue
         name, shape, inputs, outputs = layer
@@ -173,6 +170,23 @@ def read_model(path: Path, batch: int) -> Model:
     return Model(tuple(layers), tuple(others))
 
 
+def inferred(path: Path, batch: int) -> "tuple[GraphProto, dict[str, tuple[int, ...]]]":
+    """Return the graph of an ONNX file, and the size of each tensor.
+
+    Args:
+        path: of the file.
+        batch: images per inference.
+    """
+    import onnx
+    from onnx import shape_inference
+
+    content = onnx.load(str(path), load_external_data=False)
+    _fix_batch(content, batch)
+    # With data: the size that a Resize takes from another map's shape is known by following the numbers.
+    graph = shape_inference.infer_shapes(content, data_prop=True).graph
+    return graph, {v.name: _sizes(v) for v in [*graph.input, *graph.value_info, *graph.output]}
+
+
 def _fix_batch(content: "ModelProto", batch: int) -> None:
     for value in content.graph.input:
         for dim in value.type.tensor_type.shape.dim[:1]:
@@ -184,10 +198,17 @@ def _sizes(value: Any) -> tuple[int, ...]:
     return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
 
 
-def _layer(
+def layer_of(
     node: "NodeProto", sizes: dict[str, tuple[int, ...]], weights: dict[str, tuple[int, ...]], raw: set[str]
 ) -> tuple[str, Shape, int, int] | None:
-    """Return name, shape and channels of a node that is a layer of a known kind."""
+    """Return name, shape and channels of a node that is a layer of a known kind; None of others.
+
+    Args:
+        node: of the graph.
+        sizes: of its tensors.
+        weights: constant -> its size.
+        raw: names of the graph's inputs.
+    """
     if len(node.input) < 2 or node.input[1] not in weights:
         return None
     match, dims = WEIGHT.fullmatch(node.input[1]), weights[node.input[1]]

@@ -2,13 +2,13 @@
 
 import bisect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import LatencyError
 from edgeprune.files.writing import write_json
-from edgeprune.latency.shapes import DEPTHWISE, Shape
+from edgeprune.latency.shapes import SINGLE, Shape
 from edgeprune.records import read_record
 from edgeprune.records.tables import TableRecord, shape_fault
 
@@ -79,7 +79,7 @@ class Entry:
 
     def _between(self, inputs: int, outputs: int) -> float:
         """Interpolate bilinearly in the grid; beyond it, extrapolate the last interval."""
-        if self.shape.op == DEPTHWISE:
+        if self.shape.op in SINGLE:
             return _line({a: ms for (a, _), ms in self.ms.items()}, inputs)
         rows: dict[int, dict[int, float]] = {}
         for (a, b), ms in self.ms.items():
@@ -139,6 +139,14 @@ class Table:
     others: dict[str, float] = field(default_factory=dict)
     created: str = ""
     reference_ms: float | None = None
+
+    def scaled(self, factor: float) -> "Table":
+        """Return the table with all layers' times multiplied."""
+        entries = {
+            key: replace(entry, ms={point: factor * ms for point, ms in entry.ms.items()})
+            for key, entry in self.entries.items()
+        }
+        return replace(self, entries=entries)
 
     def check(self, conditions: Mapping[str, Any]) -> None:
         """Raise LatencyError, naming what differs, unless measured under these conditions.

@@ -1,6 +1,6 @@
 """Latency targets for an ONNX file: its own nodes are what is measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,14 @@ class FileTimer(EndToEndTimer):
         """
         return self.times(self._cut(plan), look).measured  # type: ignore[arg-type]
 
-    def written(self, name: str, model: Any) -> Path:
-        """Write a file with the sizes on which it is measured, in the format that the runtime loads."""
+    def written(self, name: str, model: Any, precisions: Mapping[str, str] | None = None) -> Path:  # noqa: ARG002
+        """Write a file with the sizes on which it is measured, in the format that the runtime loads.
+
+        Args:
+            name: of the file.
+            model: that is written.
+            precisions: not used: a file's layers have the target's own.
+        """
         where, path = self.bench_target, self.path(name)
         fixed = _fixed(model, self._example, where.batch)
         is_onnx = where.backend.name == Onnx.name

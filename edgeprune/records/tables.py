@@ -10,6 +10,9 @@ Sides = Annotated[list[Side], Meta(max_length=3)]
 Pads = Annotated[list[Annotated[int, Meta(ge=0, le=10**5)]], Meta(max_length=6)]
 
 
+SIZE_ALONE = ("quantize", "dequantize")  # conversions between precisions have no kernel
+
+
 class ShapeRecord(Struct, forbid_unknown_fields=True):
     """A layer without its channel counts."""
 
@@ -72,6 +75,8 @@ class TableRecord(Struct):
 def shape_fault(shape: dict[str, Any]) -> str | None:
     """Return how the sizes of a shape contradict each other, or None."""
     axes = len(shape.get("size", ()))
+    if shape["op"] in SIZE_ALONE:
+        axes = 0
     expected = {"kernel": axes, "strides": axes, "dilations": axes, "pads": 2 * axes}
     for name, count in expected.items():
         if len(shape.get(name, ())) != count:

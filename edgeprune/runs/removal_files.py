@@ -1,6 +1,6 @@
 """The removals of channels in a run folder: keep-plans, and the model after each while more are to come."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from edgeprune.files.paths import explained
 from edgeprune.files.tensors import check_momentum, load_exactly, read_tensors, save_tensors
 from edgeprune.processes.distributed import world
 from edgeprune.records.earlier import named_now
-from edgeprune.records.runs import Factory, KeepPlan, ModelRecord
+from edgeprune.records.runs import Factory, KeepPlan, LayerPrecisions, ModelRecord
 from edgeprune.runs.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class RemovalFiles:
         """Return the notes of the keep-plans: what they left unpruned, and why."""
         return [note for plan in self._record().plans for note in plan.notes]
 
-    def precisions(self) -> Mapping[str, str] | None:
+    def precisions(self) -> LayerPrecisions | None:
         """Return the precision that each layer of the pruned model is deployed in; None where none were chosen."""
         plans, _ = self.plans_and_steps()
         chosen = plans[-1].precisions if plans else UNSET

@@ -30,6 +30,7 @@ from edgeprune.processes.distributed import world
 from edgeprune.records import read_record
 from edgeprune.records.earlier import named_now
 from edgeprune.records.runs import (
+    LayerPrecisions,
     Summary,
     TimesRecord,
 )
@@ -217,7 +218,7 @@ class Run:
         load_exactly(model, tensors, path, "config.json" if which == "baseline" else "model.json")
         return model.eval()
 
-    def precisions(self) -> Mapping[str, str] | None:
+    def precisions(self) -> LayerPrecisions | None:
         """Return the precision that each layer of the pruned model is deployed in; None where none were chosen."""
         return self.removals.precisions()
 

@@ -5,8 +5,10 @@ from importlib.util import find_spec
 import torch
 
 from edgeprune import tasks
+from edgeprune.backends.onnx import Onnx
 from edgeprune.budget import need_device, parse_targets
 from edgeprune.errors import TrainError
+from edgeprune.latency.mixed import parse_precisions
 from edgeprune.methods import Method, chosen_method
 from edgeprune.options.device import refuse_device_options
 from edgeprune.options.fields import check_fields
@@ -26,8 +28,38 @@ def check_choices(options: TrainPruneOptions) -> None:
     _check_target(options)
     _check_start(method, options)
     _check_quantize(task, options)
+    if options.precisions is not None:
+        _check_precisions(task, options.precisions, options)
     if options.max_drop is not None:
         _check_max_drop(options)
+
+
+def _check_precisions(task: Task, precisions: str, options: TrainPruneOptions) -> None:
+    """Check that precisions can be chosen: by the time of ONNX Runtime's files, of a trained baseline."""
+    parse_precisions(precisions, TrainError)
+    if not need_device(parse_targets(options.target)):
+        raise TrainError("`precisions` are chosen by the time that they take: say `target=latency=0.35`")
+    if options.target_runtime not in (None, Onnx.runtime):
+        raise TrainError(
+            f"`precisions` are chosen for files of ONNX Runtime, which have several: {options.target_runtime}'s have "
+            "one, by `target_precision`"
+        )
+    for name, why in (
+        ("target_precision", "it is one for all layers"),
+        ("lut", "each precision has a table of its own under luts/"),
+        ("plan", "its widths are chosen already"),
+        ("max_drop", "find the network first, then its precisions by its `target`"),
+    ):
+        if getattr(options, name) is not None:
+            raise TrainError(f"`precisions` and `{name}` exclude each other: {why}")
+    if options.more_hosts:
+        raise TrainError("`precisions` are chosen for one device: name one `host`")
+    if any(target.sustained for target in parse_targets(options.target)):
+        raise TrainError("`precisions` are chosen on a cool device: leave @sustained out")
+    if options.init == "random":
+        raise TrainError("`precisions` follow a trained baseline's errors, which `init=random` has not")
+    if task.loss_in_model or len(task.output_names) > 1:
+        raise TrainError(f"`task={task.name}` has no single output to compare precisions by: leave them out")
 
 
 def _check_quantize(task: Task, options: TrainPruneOptions) -> None:

@@ -208,6 +208,14 @@ class TrainingOptions:
     )
     label_smoothing: float = like(TrainOptions, "label_smoothing", TrainOptions.label_smoothing)
     ema: float = like(TrainOptions, "ema", TrainOptions.ema)
+    precisions: str | None = option(
+        None,
+        "Choose the precision of each layer together with the widths, as fp32,int8, within a latency target; `export "
+        "--precision int8` then writes them.",
+        "target",
+        metavar="NAMES",
+        unset="the target's own everywhere",
+    )
     quantize: str | None = option(
         None,
         "Go on with quantisation-aware training after fine-tuning, for `export --precision`: {choices}.",

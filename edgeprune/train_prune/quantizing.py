@@ -7,7 +7,6 @@ import torch
 from edgeprune_target.scratch import scratch_folder
 from torch import nn
 
-from edgeprune.backends.jobs import CALIBRATION_IMAGES
 from edgeprune.backends.onnx_export import export_model
 from edgeprune.backends.subjects import QUANTIZED
 from edgeprune.errors import TrainError
@@ -52,16 +51,14 @@ class QuantizeStage:
         """
         data, context = self.context.data, self.context
         context.progress(0, 1, "quantize: ranges of activations")
-        images = [x.numpy() for x, _ in data.batches("train", batch_size=64, limit=CALIBRATION_IMAGES)]
+        images = context.calibration_images()
         with scratch_folder() as folder:
             path = Path(folder) / "pruned.onnx"
             export_model(pruned, data.shape, path, outputs=context.task.output_names)
             file = files.read(path)
         quantizer = Quantizer(file.model, images, Recipe())
         chosen = context.run.precisions()
-        layers = [
-            layer for layer in quantizer.layers if chosen is None or chosen.get(layer.name) == "int8"
-        ]
+        layers = [layer for layer in quantizer.layers if chosen is None or chosen.get(layer.name) == "int8"]
         if not layers:
             raise TrainError("`quantize`: the pruned network has no convolution or matrix product for int8")
         places = places_of(quantizer.model, layers, quantizer.recipe.form)

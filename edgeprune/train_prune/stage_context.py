@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from edgeprune import tasks, training
+from edgeprune.backends.jobs import CALIBRATION_IMAGES
 from edgeprune.budget import Budget
 from edgeprune.data import DataBundle
 from edgeprune.graph.classes import build_graph
@@ -58,7 +60,14 @@ class StageContext:
         graph = build_graph(baseline, torch.zeros(1, *self.data.shape), opaque=self.options.opaque or ())
         stored = self.run.config.get("plan")
         plan = None if stored is None else KeepPlan.from_dict(stored, self.run.path / "config.json")
-        return make_budget(baseline, graph, self.options, plan=plan, progress=self.progress)
+        return make_budget(
+            baseline, graph, self.options, plan=plan, progress=self.progress, images=self.calibration_images
+        )
+
+    def calibration_images(self) -> list[np.ndarray]:
+        """Return batches of training images without augmentation, on which ranges of int8 are found."""
+        batches = self.data.batches("train", batch_size=64, limit=CALIBRATION_IMAGES)
+        return [images.numpy() for images, _ in batches]
 
     @property
     def task(self) -> Task:

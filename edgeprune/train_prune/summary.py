@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from msgspec import UNSET
 from torch import nn
 
 from edgeprune import resources, tasks, training
@@ -63,6 +64,7 @@ def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Summary
         metric=metric.record(),
         drop_interval=drop_interval,
         models=JudgedModels(**records),
+        precisions=run.precisions() or UNSET,
         notes=(*run.removals.notes(), *parts_kept(graph), *_missed(targets, outcomes), *data.notes),
         **named,
     )

@@ -8,10 +8,13 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from onnx import numpy_helper
+from torch import nn
 from trt.fixtures import answer, small_cnn
 
 from backends.conftest import StubRun
+from edgeprune.backends import export_run
 from edgeprune.backends.base import Artifact
+from edgeprune.backends.jobs import Job
 from edgeprune.backends.onnx_int8 import METHODS, OnnxInt8, export_quantised, split
 from edgeprune.cli import main
 from edgeprune.errors import ExportError
@@ -107,6 +110,24 @@ def test_images_are_split_by_count() -> None:
         9,
     ]
     assert split(batches, 20)[1] == []
+
+
+def test_the_precisions_of_a_run_are_those_of_the_file(
+    stub: StubRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = stub.models["pruned"]
+    names = [name for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    chosen = {name: "int8" if number % 2 else "fp32" for number, name in enumerate(names)}
+    monkeypatch.setattr(stub, "precisions", lambda: chosen, raising=False)
+    made = export_run(stub.path, to=["onnx-int8"], images=16).of(OnnxInt8())
+    layers = {name: {x["layer"]: x["in_float"] for x in made[name].details["layers"]} for name in made}
+    assert layers["pruned"] == {name: precision == "fp32" for name, precision in chosen.items()}
+    assert sum(layers["baseline"].values()) < len(names) / 2  # chosen by its own errors
+    assert "layers stay in float32, as the run's precisions say" in OnnxInt8().describe(made["pruned"])[0]
+    assert (
+        OnnxInt8(keep_float="none").in_int8(Job(model, "pruned", (1, 8, 8), stub.path, precisions=chosen))
+        is None
+    )
 
 
 @pytest.mark.slow

@@ -57,6 +57,28 @@ def test_typed_files_have_the_same_labels(graph: OnnxGraph, tmp_path: Path, kind
         assert typed.labels[node] == graph.labels[node]
 
 
+def test_a_sum_of_rounded_maps_has_the_label_of_the_float_file(tmp_path: Path) -> None:
+    """Kernels that ONNX Runtime makes of Q/DQ nodes and a layer are named after the layer's node, and numbered."""
+    from edgeprune.backends.onnx_int8 import export_quantised
+
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.a(x).relu()
+            return (self.b(x) + x).relu().mean((2, 3))
+
+    export_model(Sum().eval(), (3, 6, 6), tmp_path / "m.onnx")
+    export_quantised(tmp_path / "m.onnx", tmp_path / "q.onnx", [np.ones((2, 3, 6, 6), np.float32)])
+    plain, rounded = read_graph(tmp_path / "m.onnx"), read_graph(tmp_path / "q.onnx")
+    labels = set(plain.labels.values())
+    assert labels >= {"a", "b", "b/Add"} and labels <= set(rounded.labels.values())
+    node = next(node for node, label in rounded.labels.items() if label == "b")
+    assert rounded.nodes_of(f"{node}_token_12", "QLinearConv", []) == {"b"}
+
+
 def test_files_that_torch_numbered_otherwise_have_the_same_labels(tmp_path: Path) -> None:
     """A residual block, wide, and narrow with a channel selection that shifts all numbers."""
 

@@ -149,20 +149,19 @@ def test_onnx_runtime_computes_it_in_int8(
 
 
 @pytest.mark.parametrize(("activation", "guards"), [(nn.ReLU(), 0), (nn.ReLU6(), 1)])
-def test_a_float_layer_between_int8_ones_stays_float(tmp_path: Path, activation: nn.Module, guards: int) -> None:
+def test_a_float_layer_between_int8_ones_stays_float(
+    tmp_path: Path, activation: nn.Module, guards: int
+) -> None:
     """ONNX Runtime would make its weights int8; what the file computes is the same."""
     torch.manual_seed(0)
     export_quickly(Net(activation).eval(), (8, 8, 8), tmp_path / "m.onnx", batch=1)
     quantizer = Quantizer(onnx.load(tmp_path / "m.onnx"), [IMAGES[:1]], Recipe(correct=False))
-    one = next(layer for layer in quantizer.layers if layer.name == "one")
-    layers = [layer for layer in quantizer.layers if layer is not one]
+    layers = [layer for layer in quantizer.layers if layer.name != "one"]
     places = places_of(quantizer.model, layers, ONNXRUNTIME)
     scales = scales_of(quantizer.model, layers, places, quantizer.ranges)
     plain = with_scales(quantizer.model, scales, places)
     guarded = copied(plain)
     assert guard_float_layers(guarded) == 1
     assert len(guarded.graph.node) == len(plain.graph.node) + guards
-    np.testing.assert_array_equal(
-        outputs_of(guarded, [IMAGES[:1]])[0], outputs_of(plain, [IMAGES[:1]])[0]
-    )
+    np.testing.assert_array_equal(outputs_of(guarded, [IMAGES[:1]])[0], outputs_of(plain, [IMAGES[:1]])[0])
     assert guard_float_layers(guarded) == 0

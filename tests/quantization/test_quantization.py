@@ -184,6 +184,15 @@ def test_layers_stay_in_float(model: onnx.ModelProto) -> None:
         quantize(model, [IMAGES], [], Recipe(keep_float="head"), agreement)
 
 
+def test_exactly_the_layers_that_are_chosen_are_in_int8(model: onnx.ModelProto) -> None:
+    made = quantize(model, [IMAGES], [IMAGES], Recipe(in_int8=("4", "0")), lambda *_: 0.5)
+    assert (made.in_float, made.agreement) == (("2",), 0.5)  # whatever they agree on
+    read = {name for node in made.model.graph.node if node.op_type == "Conv" for name in node.input}
+    assert "2.weight" in read and not {"0.weight", "4.weight"} & read
+    with pytest.raises(ExportError, match="the precisions of the run: unknown layer 'head'; known: 0, 2, 4"):
+        quantize(model, [IMAGES], [], Recipe(in_int8=("head",)), agreement)
+
+
 def test_auto_keeps_no_more_than_the_agreement_needs(tmp_path: Path) -> None:
     convolutions = [nn.Conv2d(3, 3, 1) for _ in range(10)]
     model = graph(

@@ -60,16 +60,20 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> files.OnnxFile:
     return file
 
 
-def fake_quantized(graph: files.OnnxFile, ranges: float | None = None) -> FakeQuantized:
+def fake_quantized(
+    graph: files.OnnxFile, ranges: float | None = None, in_float: str | None = None
+) -> FakeQuantized:
     quantizer = Quantizer(graph.model, [IMAGES], Recipe())
+    layers = [layer for layer in quantizer.layers if layer.name != in_float]
     network = network_of(files.OnnxFile(quantizer.model, "m"), torch.zeros(2, 3, 8, 8))
     chosen = quantizer.ranges if ranges is None else dict.fromkeys(quantizer.ranges, ranges)
-    places = places_of(quantizer.model, quantizer.layers, ONNXRUNTIME)
-    return FakeQuantized(network, quantizer.layers, places, chosen)
+    places = places_of(quantizer.model, layers, ONNXRUNTIME)
+    return FakeQuantized(network, layers, places, chosen)
 
 
-def file_of(graph: files.OnnxFile, trained: Trained) -> onnx.ModelProto:
-    return Quantizer(graph.model, [IMAGES], Recipe(), trained).with_float([])[0]
+def file_of(graph: files.OnnxFile, trained: Trained, in_float: str | None = None) -> onnx.ModelProto:
+    quantizer = Quantizer(graph.model, [IMAGES], Recipe(), trained)
+    return quantizer.with_float([layer.output for layer in quantizer.layers if layer.name == in_float])[0]
 
 
 def test_rounded_by_hand() -> None:
@@ -100,14 +104,18 @@ def test_gradients_reach_weights_biases_and_ranges(graph: files.OnnxFile) -> Non
     assert len(model.tensors) == len(model.ranges) == 6
 
 
-@pytest.mark.parametrize("ranges", [None, 1.0])
-def test_the_file_computes_what_was_trained(graph: files.OnnxFile, ranges: float | None) -> None:
-    model = fake_quantized(graph, ranges)
+@pytest.mark.parametrize(
+    ("ranges", "in_float"), [(None, None), (1.0, None), (None, "stem"), (None, "depthwise"), (None, "point")]
+)
+def test_the_file_computes_what_was_trained(
+    graph: files.OnnxFile, ranges: float | None, in_float: str | None
+) -> None:
+    model = fake_quantized(graph, ranges, in_float)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.03)
         expected = model(torch.from_numpy(IMAGES)).numpy()
-    got = outputs_of(file_of(graph, model.trained()), [IMAGES])[0]
+    got = outputs_of(file_of(graph, model.trained(), in_float), [IMAGES])[0]
     off = np.abs(got - expected).max(1) > 1e-4 * np.abs(expected).max()
     assert off.mean() < 0.1, "more than ties that are rounded otherwise"
     assert np.abs(got - outputs_of(graph.model, [IMAGES])[0]).max() > 1e-3
@@ -218,6 +226,35 @@ def test_interrupted_and_resumed_it_ends_on_the_same_bytes(
     train_prune(tmp_path / "run", resume=True)
     first, second = (path / "quantized.safetensors" for path in (quantized, tmp_path / "run"))
     assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"precisions": "fp32,int4"},
+            "`precisions`: unknown precision 'int4'.*known: fp32, int8 in one file",
+        ),
+        ({"precisions": "int8"}, "`precisions=int8` leaves nothing to choose: .* `target_precision=int8`"),
+        ({"target": "flops=0.5"}, "`precisions` are chosen by the time .*: say `target=latency=0.35`"),
+        (
+            {"target_runtime": "openvino"},
+            "files of ONNX Runtime, .*: openvino's have one, by `target_precision`",
+        ),
+        ({"target_precision": "int8"}, "`precisions` and `target_precision` exclude each other"),
+        ({"lut": "x.json"}, "`precisions` and `lut` exclude each other: each precision has a table"),
+        ({"plan": "plan.json"}, "`precisions` and `plan` exclude each other"),
+        ({"max_drop": 1.0}, "`precisions` and `max_drop` exclude each other"),
+        ({"target": "latency=9ms@sustained"}, "`precisions` are chosen on a cool device"),
+        ({"more_hosts": ({},), "host": {}}, "`precisions` are chosen for one device"),
+        ({"init": "random", "method": "l1"}, "`precisions` follow a trained baseline's errors"),
+    ],
+)
+def test_precisions_that_cannot_be_chosen(wrong: dict[str, Any], message: str) -> None:
+    options = replace(TrainPruneOptions(), target="latency=0.5", precisions="fp32,int8", distill=False)
+    with pytest.raises(TrainError, match=message):
+        check_choices(replace(options, **wrong))
+    check_choices(options)
 
 
 def test_what_makes_no_sense_is_refused() -> None:
