@@ -111,8 +111,11 @@ def test_markup_in_the_name_of_a_run(run: Path) -> None:
 
 
 def test_steer_is_told_one_thing(run: Path) -> None:
-    result = CliRunner().invoke(main, ["steer", str(run), "--auto", "--interacting", "5"])
-    assert result.exit_code == 2 and "--interacting and --auto exclude each other" in result.stderr
+    for words in (["--auto", "--interacting", "5"], ["--auto", "--target", "flops=0.5"]):
+        result = CliRunner().invoke(main, ["steer", str(run), *words])
+        assert (
+            result.exit_code == 2 and "--interacting, --target and --auto exclude each other" in result.stderr
+        )
     for number in ("9" * 400, "\u0665", "nan", "inf", "1e3", "--5"):
         result = CliRunner().invoke(main, ["steer", str(run), f"--interacting={number}"])
         assert result.exit_code == 1 and "is not a number" in result.stderr
