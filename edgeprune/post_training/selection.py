@@ -16,7 +16,12 @@ from edgeprune.reconstruct import Grams
 from edgeprune.recording.taps import run_tapped
 from edgeprune.rewrite.masking import masks
 
-SHARES = (0.25, 0.5, 0.75)  # of a group's channels that are dropped to see what its loss does
+SHARES = (
+    0.3,
+    0.6,
+    0.85,
+)  # of a group's channels that are dropped to see what its loss does, and all but the fewest
+FEWEST = 2
 Inputs = tuple[Tensor, ...]
 
 
@@ -55,9 +60,10 @@ def sensitivity_scores(
         progress(number, len(groups), f"effect of {tied.groups[0].name}")
         levels = np.concatenate(tied.ranked(scores), 1)  # (levels, classes of one), the best first
         errors, saved, dropped = [0.0], [0.0], [0]
-        for share in shares:
-            count = min(len(levels) - 1, round(share * len(levels)))
-            if count <= dropped[-1]:
+        # What the last channels are worth is seen, too: a wide layer before a classifier loses most of its channels
+        # for nothing, and the rest for everything.
+        for count in (*(round(share * len(levels)) for share in shares), len(levels) - FEWEST):
+            if not dropped[-1] < count <= max(len(levels) - FEWEST, 1):
                 continue
             keep = everything.copy()
             keep[levels[len(levels) - count :].reshape(-1)] = False
