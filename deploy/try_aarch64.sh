@@ -100,7 +100,7 @@ END
   trap 'kill "$(cat "$place/ssh/sshd.pid")"' EXIT
   EDGEPRUNE_SSH="-F none -o Port=$port -i $ssh/key -o UserKnownHostsFile=$ssh/known_hosts" \
     "$python" -m edgeprune bench "$1" --runtime all --host 127.0.0.1 --host-python "$ssh/python" --host-folder "$place/board" \
-    --threads 1 --seconds 1 "${@:2}"
+    --threads 1 "${@:2}"
 }
 
 echo "== measure"
