@@ -102,7 +102,7 @@ def main() -> None:
             distill_epochs=args.distill_epochs, distill_lr=args.distill_rate,
         )  # fmt: skip
         summary = pruned_by(folder, options)
-        cut = FileRun.open(folder / "run").cut_record()
+        cut = FileRun.open(folder / "run").cut_record(".onnx")
         record = {
             **summary,
             "cut_seconds": None if cut is None else cut.seconds,

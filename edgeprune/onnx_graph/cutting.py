@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from onnx import NodeProto
+from onnx import NodeProto, helper
 from torch import Tensor
 
 from edgeprune.files.onnx_nodes import names_read
@@ -75,6 +76,7 @@ class _Cut:
         self._actual, self._before = values.actual, values.before.labels
         self._movers = MoverCutter(values)
         self._remaps = {remap.node.meta[CALL].path: remap for remap in values.graph.flow.remaps}
+        self._mixers = {consumer.node.meta[CALL].path for consumer in values.graph.flow.consumers}
 
     def run(self) -> OnnxFile:
         """Return the cut file; raises Immovable for channels that have to stay."""
@@ -109,14 +111,35 @@ class _Cut:
         for name in outputs:
             self._values.check_not_empty(name, expected[name], path)
         unchanged = all(self._values.is_whole(name) for name in [*sources, *outputs])
-        if not unchanged:
+        if not unchanged or self._is_renumbered(node):
             if path in self._remaps:
                 cut_pad(self._values, node, self._remaps[path])
             elif node.op_type in MOVERS:
                 self._movers.move(node, path, expected)
+            elif node.op_type == "ReduceMean" and path in self._mixers:
+                self._mean(node)
             else:
                 self._keep_numbers(node, sources, expected)
         self._actual.update(expected)
+
+    def _is_renumbered(self, node: NodeProto) -> bool:
+        """Return whether a node is given sizes that are computed from what was cut elsewhere."""
+        hosts, before = self._values.hosts, self._values.trace.hosts
+        return any(
+            name in hosts and name in before and not np.array_equal(hosts[name], before[name])
+            for name in node.input
+        )
+
+    def _mean(self, node: NodeProto) -> None:
+        """Let a mean over channels divide by their original number, since the masked network's does."""
+        before, after = self._before[node.input[0]].numel(), self._actual[node.input[0]].numel()
+        if before == after:
+            return
+        key, edits = node.output[0], self._values.edits
+        mean = edits.free_name(f"{key}_of_kept")
+        edits.node(key).output[0] = mean
+        share = edits.file.add(f"{mean}_share", np.array(after / before, edits.file.float_type))
+        edits.insert_after(key, helper.make_node("Mul", [mean, share], [key], name=f"{mean}_scaled"))
 
     def _keep_numbers(self, node: NodeProto, sources: list[str], expected: dict[str, Any]) -> None:
         """Make the numbers of a node that moves nothing agree with its channels: groups, sizes."""

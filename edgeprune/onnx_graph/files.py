@@ -112,6 +112,12 @@ class OnnxFile:
             return
         attribute.t.CopyFrom(tensor)
 
+    @property
+    def float_type(self) -> np.dtype[Any]:
+        """The type of the file's floating-point numbers: that of its first weight."""
+        types = (self.array(name).dtype for name in self.constants)
+        return next((kind for kind in types if np.issubdtype(kind, np.floating)), np.dtype(np.float32))
+
     def add(self, name: str, array: NDArray[Any], like: str | None = None) -> str:
         """Add an initializer and return its name.
 

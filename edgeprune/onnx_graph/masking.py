@@ -1,11 +1,13 @@
 """The masked file: the original with zeros where a keep-plan drops, which a cut file must compute the same as."""
 
 import numpy as np
+from onnx import helper
 
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.onnx_graph.files import OnnxFile
 from edgeprune.onnx_graph.network import OnnxNetwork
+from edgeprune.recording.record import CALL, VALUE
 from edgeprune.rewrite.tensors import kept_indices
 
 
@@ -31,4 +33,24 @@ def masked_file(network: OnnxNetwork, graph: Graph, plan: Plan) -> OnnxFile:
             file.put(form.constant, array)
         else:
             nodes[form.reader].input[form.position] = file.add(f"{form.constant}_masked", array)
+    _mask_reductions(file, network, graph, plan)
     return file
+
+
+def _mask_reductions(file: OnnxFile, network: OnnxNetwork, graph: Graph, plan: Plan) -> None:
+    """Put zeros before sums and means over channels: no constant of theirs could have them."""
+    readers = {path: node.output[0] for node, path in network.steps if path is not None}
+    nodes = file.model.graph.node
+    for consumer in graph.flow.consumers:
+        classes = graph.classes_of(consumer.labels)
+        keep = np.where(classes >= 0, plan.keep[classes], True)
+        key = readers.get(consumer.node.meta[CALL].path)
+        place = next((n for n, node in enumerate(nodes) if node.output[0] == key), None)
+        if consumer.weight is not None or place is None or keep.all():
+            continue
+        reader, rank = nodes[place], consumer.source.meta[VALUE].dim()
+        shape = [-1 if axis == consumer.axis else 1 for axis in range(rank)]
+        mask = file.add(f"{key}_mask", keep.astype(file.float_type).reshape(shape))
+        masked = helper.make_node("Mul", [reader.input[0], mask], [f"{key}_masked"], name=f"{key}_masked")
+        reader.input[0] = masked.output[0]
+        nodes.insert(place, masked)

@@ -172,6 +172,53 @@ class Chunks(nn.Module):
         return self.d(x[:, self.order])
 
 
+class OwnNorm(nn.Module):
+    """A norm over channels in single steps, as exporters write LayerNorm before opset 17."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.wide, self.head = conv(3, 8), conv(8, 12), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.stem(x)
+        centred = x - x.mean(1, keepdim=True)
+        x = centred / (centred.square().mean(1, keepdim=True) + 1e-3).sqrt()
+        return self.head(self.wide(x).mean((2, 3)))
+
+
+class Attention(nn.Module):
+    """Heads whose width is computed from the channels of another tensor, which may be cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.qkv, self.project = conv(3, 8), nn.Linear(8, 24), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        count, positions, channels = x.shape
+        q, k, v = self.qkv(x).reshape(count, positions, 3, 2, channels // 2).permute(2, 0, 3, 1, 4).unbind()
+        x = ((q @ k.transpose(-2, -1)).softmax(-1) @ v).transpose(1, 2).reshape(count, positions, 8)
+        return self.project(x).mean(1)
+
+
+class Table(nn.Module):
+    """Layers that read a table of the file and no input, as the position bias of Swin's second version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.first, self.second, self.head = (
+            conv(3, 6),
+            nn.Linear(2, 16),
+            nn.Linear(16, 6),
+            nn.Linear(6, 3),
+        )
+        self.register_buffer("table", torch.rand(8, 2))
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.stem(x).mean(3).transpose(1, 2)
+        return self.head((x + self.second(self.first(self.table).relu())).mean(1))
+
+
 def example(kind: type[nn.Module]) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(1)
     shapes = [INPUT, (2, 1, 8, 8)] if kind is Several else [INPUT]

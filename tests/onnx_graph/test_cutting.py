@@ -21,6 +21,7 @@ from onnx_graph.networks import exported, outputs_of
 KINDS = [
     networks.Residual, networks.Dense, networks.Inverted, networks.Grouped, networks.Shuffle, networks.Upsampled,
     networks.Padded, networks.Flat, networks.Several, networks.Recurrent, networks.Chunks,
+    networks.OwnNorm, networks.Attention, networks.Table,
 ]  # fmt: skip
 
 
