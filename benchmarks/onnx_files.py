@@ -22,6 +22,7 @@ from measuring import machine
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from edgeprune.backends.inputs import onnx_inputs
 from edgeprune.bench.options import BenchOptions
 from edgeprune.bench.run import bench_models
 from edgeprune.devices import load_device
@@ -149,10 +150,17 @@ def pruned(name: str, folder: Path, work: Path, limit: int) -> dict[str, Any]:
     }
 
 
-def speed(run: FileRun) -> dict[str, Any]:
-    """Measure both files of a run in turn; return the speedup with its interval."""
+def speed(run: FileRun, inputs: Path) -> dict[str, Any]:
+    """Measure both files of a run in turn on one input; return the speedup with its interval."""
     files = {"baseline": run.baseline, "pruned": run.pruned}
-    result = bench_models(files, options=BenchOptions(load_device("cpu"), seconds=10.0))
+    (value, *others) = onnx_inputs(run.baseline)
+    shapes = (
+        {value.name: (1, *np.load(inputs, mmap_mode="r").shape[1:])}
+        if not others and inputs.exists()
+        else None
+    )
+    options = BenchOptions(load_device("cpu"), seconds=10.0, threads=1)
+    result = bench_models(files, shapes, options=options)
     content = result.to_dict()
     return {"speedup": content["speedup"], "undisturbed": content["speedup_undisturbed"]}
 
@@ -174,7 +182,7 @@ def main() -> None:
         if not args.speed:
             rows[name] = pruned(name, args.folder, args.work, args.limit)
         elif FileRun.matches(args.work / name):
-            rows[name]["speed"] = speed(FileRun.open(args.work / name))
+            rows[name]["speed"] = speed(FileRun.open(args.work / name), args.work / f"{name}.npy")
         print(json.dumps(rows[name], indent=1), flush=True)
         content = {
             "schema": 1,

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 from torch import Tensor
 
+from edgeprune.errors import PlanError
 from edgeprune.graph import labels as lb
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.labels import tensors_in
@@ -124,6 +125,29 @@ class CutValues:
             return None
         self.edits.overwrite_numbers(node.output[0], position, new, changed)
         return new
+
+    def keep_factors(self, node: NodeProto) -> None:
+        """Let a node compute with the numbers of the original where the cut file would get others from its sizes.
+
+        Args:
+            node: one of arithmetic, such as a division by the square root of a width.
+
+        Raises:
+            PlanError: the numbers depend on the sizes of the inputs.
+        """
+        for position, name in enumerate(node.input):
+            if name not in self.hosts or name not in self.trace.hosts:
+                continue
+            new, now = self.trace.hosts[name], self.hosts[name]
+            if np.array_equal(new, now):
+                continue
+            changed = np.asarray(np.not_equal(new, now)) if new.shape == now.shape else np.zeros(0, bool)
+            if not changed.size or not self._is_fixed(name, changed):
+                raise PlanError(
+                    f"{node.name or node.output[0]} computes with numbers that follow from what is cut and from the "
+                    "sizes of the inputs: protect its layers with ignore="
+                )
+            self.edits.overwrite_numbers(node.output[0], position, new, changed)
 
     def _is_fixed(self, name: str, changed: NDArray[np.bool_]) -> bool:
         """Return whether the numbers that change are the same for inputs of other sizes."""

@@ -25,6 +25,25 @@ from edgeprune.onnx_graph.values import Values
 from edgeprune.recording.record import CALL
 from edgeprune.rewrite.proof import prove
 
+# What they compute with is content, not a size, also where a size was turned into it.
+ARITHMETIC = {
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Pow",
+    "Where",
+    "Min",
+    "Max",
+    "Mean",
+    "Sum",
+    "Mod",
+    "Clip",
+    "Equal",
+    "Greater",
+    "Less",
+}
+
 
 @dataclass(frozen=True)
 class CutFile:
@@ -118,6 +137,8 @@ class _Cut:
                 self._movers.move(node, path, expected)
             elif node.op_type == "ReduceMean" and path in self._mixers:
                 self._mean(node)
+            elif node.op_type in ARITHMETIC:
+                self._values.keep_factors(node)
             else:
                 self._keep_numbers(node, sources, expected)
         self._actual.update(expected)

@@ -187,7 +187,7 @@ class OwnNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Heads whose width is computed from the channels of another tensor, which may be cut."""
+    """Heads whose width, and a factor, are computed from the channels of another tensor, which may be cut."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,7 +197,8 @@ class Attention(nn.Module):
         x = self.stem(x).flatten(2).transpose(1, 2)
         count, positions, channels = x.shape
         q, k, v = self.qkv(x).reshape(count, positions, 3, 2, channels // 2).permute(2, 0, 3, 1, 4).unbind()
-        x = ((q @ k.transpose(-2, -1)).softmax(-1) @ v).transpose(1, 2).reshape(count, positions, 8)
+        factor = 5 * (channels // 2) ** -0.5
+        x = ((factor * q @ k.transpose(-2, -1)).softmax(-1) @ v).transpose(1, 2).reshape(count, positions, 8)
         return self.project(x).mean(1)
 
 
