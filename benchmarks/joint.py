@@ -41,7 +41,7 @@ from edgeprune.rewrite.compaction import compact
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.options import TrainPruneOptions
 
-JOINT, FLOAT_FIRST, INT8_FIRST = WAYS = ("joint", "fp32, then int8", "int8, then widths")
+JOINT, FLOAT_FIRST, INT8_FIRST = ORDERS = ("joint", "fp32, then int8", "int8, then widths")
 
 
 def in_int8(model: nn.Module) -> dict[str, str]:
@@ -82,27 +82,27 @@ def float_widths(arguments: Any, place: Path) -> str:
     return str(place)
 
 
-def options_of(way: str, share: float, arguments: Any) -> TrainPruneOptions:
+def options_of(order: str, share: float, arguments: Any) -> TrainPruneOptions:
     """The options of a run that asks for the same time by one of the ways."""
     common = TrainPruneOptions(
         model=arguments.model, weights=arguments.weights, data=arguments.data, epochs=arguments.epochs,
         seed=arguments.seed,
     )  # fmt: skip
-    if way == FLOAT_FIRST:
+    if order == FLOAT_FIRST:
         return replace(common, plan=float_widths(arguments, arguments.runs / f"plan-{arguments.target}.json"))
     timed = replace(
         common, method=arguments.method, target=f"latency={arguments.target}",
         target_threads=arguments.threads, plan_seconds=arguments.plan_seconds,
     )  # fmt: skip
-    if way == JOINT:
+    if order == JOINT:
         return replace(timed, precisions="fp32,int8")
     return replace(timed, target=f"latency={arguments.target / share:.4f}", target_precision=INT8)
 
 
-def measured(place: Path, way: str, arguments: Any) -> dict[str, Any]:
+def measured(place: Path, order: str, arguments: Any) -> dict[str, Any]:
     """The int8 file of a run beside the float32 original, interleaved: time, accuracy, size."""
     if not (place / "export" / OnnxInt8().file_name(MODELS[1])).exists():
-        export_run(place, to=["onnx", OnnxInt8(keep_float="auto" if way == JOINT else "none")])
+        export_run(place, to=["onnx", OnnxInt8(keep_float="auto" if order == JOINT else "none")])
     files = {
         MODELS[0]: place / "export" / Onnx().file_name(MODELS[0]),
         MODELS[1]: place / "export" / OnnxInt8().file_name(MODELS[1]),
@@ -130,9 +130,9 @@ def ends(interval: SpeedupRange | None) -> list[float] | None:
 
 
 def row_of(key: Row, arguments: Any, share: float) -> Row:
-    """Train, export and measure one way."""
-    place = arguments.runs / f"{key['way'].replace(', ', '-').replace(' ', '-')}-{arguments.target}"
-    summary = trained(place, options_of(key["way"], share, arguments))
+    """Train, export and measure in one order."""
+    place = arguments.runs / f"{key['order'].replace(', ', '-').replace(' ', '-')}-{arguments.target}"
+    summary = trained(place, options_of(key["order"], share, arguments))
     run = Run.open(place)
     return {
         "int8_share": share,
@@ -141,21 +141,21 @@ def row_of(key: Row, arguments: Any, share: float) -> Row:
         "params_fraction": summary.params_fraction,
         "precisions": dict(run.precisions() or {}) or None,
         "notes": list(summary.notes),
-        **measured(place, key["way"], arguments),
+        **measured(place, key["order"], arguments),
     }
 
 
 def markdown(rows: list[Row]) -> str:
     """The rows as a table."""
     lines = [
-        "| way | FLOPs kept | layers in int8 | float32 accuracy | int8 accuracy | time of the original's |",
+        "| order | FLOPs kept | layers in int8 | float32 accuracy | int8 accuracy | time of the original's |",
         "|---|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
         precisions = (row["precisions"] or {}).values()
         count = f"{sum(kind == INT8 for kind in precisions)} of {len(precisions)}" if precisions else "all"
         lines.append(
-            f"| {row['way']} | {100 * row['flops_fraction']:.0f} % | {count} | {100 * row['fp32_accuracy']:.2f} % "
+            f"| {row['order']} | {100 * row['flops_fraction']:.0f} % | {count} | {100 * row['fp32_accuracy']:.2f} % "
             f"| {100 * row['int8_accuracy']:.2f} % | {row['ms'] / row['baseline_ms']:.3f} |"
         )
     return "\n".join(lines)
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument(
         "--int8-share", type=float, help="of the original's time; measured where it is not given"
     )
-    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
+    parser.add_argument("--orders", nargs="+", default=ORDERS, choices=ORDERS)
     parser.add_argument("--runs", type=Path, default=Path("runs/joint"))
     parser.add_argument("--out", type=Path, default=Path("results/joint.json"))
     arguments = parser.parse_args()
@@ -192,7 +192,9 @@ def main() -> None:
     print(f"all in int8 takes {share:.3f} of the original's time", flush=True)
     print(
         markdown(
-            rows.run([{"way": way} for way in arguments.ways], lambda key: row_of(key, arguments, share))
+            rows.run(
+                [{"order": order} for order in arguments.orders], lambda key: row_of(key, arguments, share)
+            )
         )
     )
 

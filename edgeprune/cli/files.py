@@ -10,8 +10,6 @@ from edgeprune.cli.options import grouped, options_of
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.runs.subject_options import FLAGS, OF_MODELS, SubjectOptions
 
-ONNX, TORCH = ".onnx", ".safetensors"
-
 if TYPE_CHECKING:
     from edgeprune.post_training.file_subject import FileSubject
     from edgeprune.post_training.model_subject import ModelSubject
@@ -143,9 +141,10 @@ def _begun(
 
     from edgeprune.post_training.exported import file_of
     from edgeprune.post_training.files import begin, begin_model
+    from edgeprune.runs.sources import ONNX, SAVED
 
     place = Path(run_path) if run_path else free_place(Path(model.replace(":", "-")).stem, "pruned")
-    if str(more["out"]).endswith(TORCH) and not model.endswith(ONNX):
+    if str(more["out"]).endswith(SAVED) and not model.endswith(ONNX):
         return begin_model(model, SubjectOptions(**of_model), place, options, **more)
     with file_of(model, SubjectOptions(**of_model)) as path:
         return begin(path, place, options, name=model, **more)

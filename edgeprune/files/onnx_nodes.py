@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from onnx import NodeProto
+    from onnx import GraphProto, NodeProto
 
 ACTIVATIONS = ("Relu", "Clip")  # what a runtime computes in the convolution's own loop
 
@@ -22,6 +22,12 @@ def names_read(node: "NodeProto") -> list[str]:
                 made |= set(inner.output)
             names |= dict.fromkeys(value.name for value in graph.output if value.name not in made)
     return list(names)
+
+
+def stored_in(graph: "GraphProto") -> set[str]:
+    """Return the names of the values that are written in a graph: initializers, and results of Constant nodes."""
+    written = {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    return written | {tensor.name for tensor in graph.initializer}
 
 
 def readers_of(nodes: "Iterable[NodeProto]") -> "dict[str, list[NodeProto]]":

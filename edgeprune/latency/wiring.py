@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.files.onnx_nodes import folded_into, readers_of
+from edgeprune.files.onnx_nodes import folded_into, readers_of, stored_in
 from edgeprune.latency.shapes import LINEAR, inferred, layer_of
 from edgeprune.quantization.placing import MOVERS, SUMS
 
@@ -88,8 +88,7 @@ class _Reader:
     def __init__(self, graph: "GraphProto", sizes: dict[str, tuple[int, ...]]) -> None:
         self.graph, self.sizes = graph, sizes
         self.weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-        constants = {node.output[0] for node in graph.node if node.op_type == "Constant"}
-        self.stored = self.weights.keys() | constants
+        self.stored = stored_in(graph)
         self.sources: dict[str, Sources] = {}
         self.sum_of: dict[str, str] = {}  # result of a folded sum -> its layer
         self.layers: list[str] = []

@@ -20,29 +20,13 @@ from edgeprune.onnx_graph.files import OnnxFile
 from edgeprune.onnx_graph.network import OnnxNetwork, network_of
 from edgeprune.onnx_graph.numbers import evaluated, sizes_of
 from edgeprune.onnx_graph.operands import attributes_of
-from edgeprune.onnx_graph.ops import MOVERS
+from edgeprune.onnx_graph.ops import ELEMENTWISE, MOVERS
 from edgeprune.onnx_graph.values import Values
 from edgeprune.recording.record import CALL
 from edgeprune.rewrite.proof import prove
 
 # What they compute with is content, not a size, also where a size was turned into it.
-ARITHMETIC = {
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "Pow",
-    "Where",
-    "Min",
-    "Max",
-    "Mean",
-    "Sum",
-    "Mod",
-    "Clip",
-    "Equal",
-    "Greater",
-    "Less",
-}
+_TAKE_CONTENT = ELEMENTWISE | {"Mod", "Clip"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +121,7 @@ class _Cut:
                 self._movers.move(node, path, expected)
             elif node.op_type == "ReduceMean" and path in self._mixers:
                 self._mean(node)
-            elif node.op_type in ARITHMETIC:
+            elif node.op_type in _TAKE_CONTENT:
                 self._values.keep_factors(node)
             else:
                 self._keep_numbers(node, sources, expected)

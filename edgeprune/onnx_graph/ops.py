@@ -139,6 +139,12 @@ OPS: dict[str, Function] = {
     ),
 }  # fmt: skip
 
+# Operators that compute each number of numbers at the same place.
+ELEMENTWISE = frozenset(
+    ("Add", "Sub", "Mul", "Div", "Pow", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Sum",
+     "Mean", "Min", "Max", "Where")
+)  # fmt: skip
+
 # Operators that move elements about and change none of them: labels of channels are moved by the same call.
 MOVERS = {
     "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Gather", "Expand", "Tile",

@@ -26,6 +26,7 @@ from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.source import InputSpec
 from edgeprune.post_training.subject import joins_inputs
 from edgeprune.processes.progress import ProgressCallback
+from edgeprune.runs.sources import ONNX
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class FileSubject:
     batch: int | None
     joins: bool
 
-    suffix = ".onnx"
+    suffix = ONNX
 
     @property
     def original(self) -> FileForm:

@@ -56,7 +56,7 @@ def begin(
     Raises:
         EdgePruneError: any mistake in the input; nothing is written then.
     """
-    _check_out(out, ".onnx", "an ONNX file is pruned to an ONNX file")
+    _check_out(out, FileSubject.suffix, "an ONNX file is pruned to an ONNX file")
     vouch_for({"model": images, "host": options.host})
     FileRun.check_free(run_path, force=force, inputs=(str(path), images, None if out is None else str(out)))
     subject = open_subject(path, images, options)
@@ -99,7 +99,7 @@ def begin_model(
     Raises:
         EdgePruneError: any mistake in the input; nothing is written then.
     """
-    _check_out(out, ".safetensors", "a torch network is written as a file of edgeprune.save")
+    _check_out(out, ModelSubject.suffix, "a torch network is written as a file of edgeprune.save")
     vouch_for({"model": source, "host": options.host})
     for place in (images, of_model.example, of_model.into):
         if place is not None:
@@ -240,7 +240,7 @@ def prune_file(
         TargetError: the target cannot be reached.
         StorageError: the smaller file cannot be written.
     """
-    _check_out(out, ".onnx", "an ONNX file is pruned to an ONNX file")
+    _check_out(out, FileSubject.suffix, "an ONNX file is pruned to an ONNX file")
     vouch_for_host(options.host)
     subject = open_subject(path, images, options)
     pruning = Stages(subject, options, progress)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from edgeprune.post_training.subject import joins_inputs
 from edgeprune.processes.progress import ProgressCallback
 from edgeprune.rewrite.compaction import compact
 from edgeprune.rewrite.duplicate import duplicate
-from edgeprune.runs.sources import check_source, example_for, load_source, weights_of
+from edgeprune.runs.sources import SAVED, check_source, example_for, load_source, weights_of
 from edgeprune.runs.subject_options import SubjectOptions
 from edgeprune.saving import networks as saving
 
@@ -163,7 +163,6 @@ class ModelSubject:
         specs: its inputs.
         inputs: unlabelled ones; None to prune by weights alone.
         batch: number of inputs that it takes at once; None for any.
-        suffix: of the smaller network's file.
     """
 
     original: ModelForm
@@ -171,7 +170,7 @@ class ModelSubject:
     specs: list[InputSpec]
     inputs: Inputs | None
     batch: int | None
-    suffix: str = field(default=".safetensors", init=False)
+    suffix = SAVED[0]
 
     @property
     def network(self) -> nn.Module:

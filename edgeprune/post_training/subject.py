@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from edgeprune.graph.classes import Graph
+from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.onnx_graph.files import OnnxFile
 from edgeprune.post_training.inputs import Inputs
@@ -143,8 +143,6 @@ def flops_of(subject: Subject[Any, Any], network: nn.Module | None = None) -> in
         subject: the original.
         network: another that runs on the same example; None for the original.
     """
-    from edgeprune.graph.classes import build_graph
-
     graph = subject.graph if network is None else build_graph(network, subject.example)
     return int(graph.flops()) // (len(subject.example[0]) if subject.batch is None else 1)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeprune.files.onnx_nodes import ACTIVATIONS, folded_into, readers_of
+from edgeprune.files.onnx_nodes import ACTIVATIONS, folded_into, readers_of, stored_in
 from edgeprune.quantization.layers import Layer, constants_of, layers_of
 from edgeprune.quantization.ranges import LEVELS
 
@@ -86,7 +86,7 @@ class _Placing:
         self.readers = readers_of(graph.node)
         self.makers: dict[str, NodeProto] = {name: node for node in graph.node for name in node.output}
         self.constants = constants_of(self.model) | _constant_nodes(graph.node)
-        self.stored = {tensor.name for tensor in graph.initializer} | self.constants.keys()
+        self.stored = stored_in(graph)
         self.outputs = {value.name for value in graph.output}
 
     def places(self) -> dict[str, Place]:

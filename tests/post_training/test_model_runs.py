@@ -22,6 +22,7 @@ from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.subject_options import SubjectOptions
 from edgeprune.runs.subjects import subjects_of
 from edgeprune.training import Interrupted, loop
+from post_training.interrupted import stopping
 
 FACTORY = f"{__name__}:net"
 INPUT = {"inputs": ["3x8x8"]}
@@ -133,7 +134,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     for stop_after in (1, 3):
         steps = iter(range(stop_after))
         with monkeypatch.context() as patch:
-            patch.setattr(loop.Stage, "_maybe_checkpoint", _stopping(steps))
+            patch.setattr(loop.Stage, "_maybe_checkpoint", stopping(steps))
             with pytest.raises(Interrupted):
                 prune_run(parts)
         assert parts.training.has_checkpoint()
@@ -145,15 +146,6 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     assert parts.summary().held_out == expected.held_out
     assert expected.distilled is not None and expected.distilled.norms == 2
     assert expected.distilled.kept  # what it learned agrees more
-
-
-def _stopping(steps: Any) -> Any:
-    def checkpoint(stage: loop.Stage, _: bool) -> None:
-        if next(steps, None) is None:
-            stage.save()
-            raise Interrupted
-
-    return checkpoint
 
 
 def test_norms_alone_are_in_training(images: Path) -> None:

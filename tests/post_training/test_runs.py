@@ -19,6 +19,7 @@ from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.subjects import subjects_of
 from edgeprune.runs.verification import verify
 from edgeprune.training import Interrupted, loop
+from post_training.interrupted import stopping
 
 FAST = {"target": "flops=0.6", "criterion": "l1", "sensitivity": False, "refit": "none"}
 
@@ -87,7 +88,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
     for stop_after in (1, 3):
         steps = iter(range(stop_after))
         with monkeypatch.context() as patch:
-            patch.setattr(loop.Stage, "_maybe_checkpoint", _stopping(steps))
+            patch.setattr(loop.Stage, "_maybe_checkpoint", stopping(steps))
             with pytest.raises(Interrupted):
                 prune_run(parts)
         assert parts.training.has_checkpoint() and not parts.has("summary.json")
@@ -99,15 +100,6 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
     assert parts.summary()["held_out"] == expected["held_out"]
     assert parts.training.metrics_path.read_bytes() == original.training.metrics_path.read_bytes()
     assert not parts.training.has_checkpoint()
-
-
-def _stopping(steps: Any) -> Any:
-    def checkpoint(stage: loop.Stage, _: bool) -> None:
-        if next(steps, None) is None:
-            stage.save()
-            raise Interrupted
-
-    return checkpoint
 
 
 def test_mistakes_in_runs_are_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,96 @@
+"""The docs' tables of ONNX files: pruned without training, and in several precisions."""
+
+from table_parts import markdown, read
+
+from edgeprune.reporting.rows import percent
+
+
+def onnx_table() -> str:
+    """A ResNet-56 that is pruned from its ONNX file alone, and then learns from the original."""
+    result = read("onnx_resnet56")
+    after = result.get("learned", result)  # learning takes hours, and may be of an earlier run
+    learned = after["distilled"]
+    steps = {step["step"]: step for step in result["held_out"]}
+    taught = {step["step"]: step for step in after["held_out"]}[f"distilled ({learned['epochs']} epochs)"]
+    before = result["models"]["baseline"]
+    forms = [result["models"]["pruned"]] * 2 + [after["models"]["pruned"]]
+    accuracy = result["test_accuracy"]
+    scores = (
+        percent(accuracy["original"]),
+        "",
+        percent(accuracy["fitted"]),
+        percent(after["test_accuracy"]["pruned"]),
+    )
+    agreed = steps["cut"], steps[f"fitted ({result['fit']})"], taught
+    rows = [
+        ["test images", *scores],
+        ["agreement, held-out images", "", *(percent(step["top1"]) for step in agreed)],
+        ["FLOPs", f"{before['flops'] / 1e6:.2f} M", *(f"{form['flops'] / 1e6:.2f} M" for form in forms)],
+        ["parameters", f"{before['params']:,}", *(f"{form['params']:,}" for form in forms)],
+    ]
+    end = f"learned, {learned['epochs']} epochs"
+    head = ["ResNet-56 on CIFAR-10", "original", "cut", "cut and fitted", end]
+    machine, threads = result["machine"], result["threads"]
+    start = (
+        ""
+        if after is result
+        else f" ({after['note']}, with {percent(after['test_accuracy']['fitted'])} then)"
+    )
+    words = (
+        f"Cut and fitted on {result['inputs']}, {result['cut_seconds'] / 60:.0f} minutes; learned{start} from "
+        f"{learned['inputs']:,} of them without labels, in {learned['precision']}. On {machine['cpu']}, threads: "
+        f"{threads}, beside other work, torch {machine['torch']}, onnxruntime {machine['onnxruntime']}."
+    )
+    return f"{markdown(head, rows)}\n\n{words}"
+
+
+def onnx_files_table() -> str:
+    """Trained files that others made, pruned by generated inputs."""
+    result = read("onnx_files")
+    rows = []
+    for row in result["files"]:
+        step = (row["held_out"] or [None])[-1]
+        agreed = ["not compared"] * 2 if step is None else [
+            "" if step["top1"] is None else percent(step["top1"]), f"{step['relative_error']:.4f}",
+        ]  # fmt: skip
+        speed = row.get("speed")
+        faster = (
+            "not measured"
+            if speed is None
+            else "{value:.2f}x ({low:.2f} to {high:.2f})".format(**speed["speedup"])
+        )
+        same = "yes" if row["keep_all_same_bytes"] else "no"
+        left = [percent(row[f"{kind}_fraction"]) for kind in ("flops", "params")]
+        rows.append([row["name"], same, *left, *agreed, faster, f"{row['cpu_seconds']:.0f} s"])
+    head = [
+        "file", "keeping all: same bytes", "FLOPs left", "parameters left", "agreement", "relative error", "speedup",
+        "CPU time",
+    ]  # fmt: skip
+    machine = result["machine"]
+    words = (
+        f"{result['target']} by {result['inputs']} inputs; compared on a fifth of them. On {machine['cpu']}, torch "
+        f"{machine['torch']}, onnxruntime {machine['onnxruntime']}."
+    )
+    return f"{markdown(head, rows)}\n\n{words}"
+
+
+def joint_table() -> str:
+    """Widths and precisions in one choice, beside one after the other."""
+    result = read("joint")
+    rows = [
+        [
+            row["order"], percent(row["flops_fraction"]), percent(row["int8_accuracy"]),
+            f"{row['baseline_ms']:.2f} ms", f"{row['ms']:.2f} ms",
+            "{:.2f}x ({:.2f} to {:.2f})".format(*row["speedup_undisturbed"]),
+        ]
+        for row in result["rows"]
+    ]  # fmt: skip
+    head = [
+        "ResNet-20, int8 file", "FLOPs left", "test images", "p50, float32 original", "p50", "speedup, 10th percentiles"
+    ]  # fmt: skip
+    machine = result["rows"][0]["machine"]
+    words = (
+        f"latency={result['target']}, {result['epochs']} epochs each, one seed, threads: {result['threads']}, beside "
+        f"other work, which the 10th percentiles feel least. On {machine['cpu']}, onnxruntime {machine['onnxruntime']}."
+    )
+    return f"{markdown(head, rows)}\n\n{words}"
