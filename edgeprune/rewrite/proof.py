@@ -3,37 +3,27 @@
 Labels prove where channels went; they are blind to a rule that is wrong. Numbers are not.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import cached_property
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.flow import Flow
 from edgeprune.graph.ops import spec_of
 from edgeprune.graph.plan import Plan
-from edgeprune.recording.contents import Replay
-from edgeprune.recording.names import name_of
 from edgeprune.recording.record import CALL, Record
-from edgeprune.recording.taps import Taps, run_tapped
+from edgeprune.recording.taps import Taps
 from edgeprune.recording.untouched import ModelState
-from edgeprune.recording.values import tensors_of
-from edgeprune.recording.walks import set_mode
-from edgeprune.recording.watching import WatchMode, is_call
-from edgeprune.rewrite.choices import replay_of
-from edgeprune.rewrite.masking import masked_weights, masks, parts_of
+from edgeprune.rewrite.closeness import ROUNDING, TOLERANCE, are_close, difference
+from edgeprune.rewrite.masked_runs import Calls, MaskedOriginal, Passing, run_once
+from edgeprune.rewrite.masking import masks, parts_of
 
 REDUCED = 0.3  # of the sides of an image, where the numbers of two networks are compared
 SMALLEST_REDUCED = 64  # pixels of a side; smaller images are quick as they are
 LARGEST_SECOND = 512  # pixels: the second size that is tried is no larger
-# Of the largest value of an output. Rounding in float32 stays far below, a channel in the wrong place far above.
-TOLERANCE = {torch.float64: 1e-8, torch.float32: 5e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
 
 
 def prove(
@@ -66,63 +56,12 @@ def prove(
         if record.training and stochastic:
             continue
         original = MaskedOriginal(graph, flow, plan, rewritten)
-        pair = compared_on_small(original, model, state) or compared(original, model, result, state)
-        _compare(*pair, type(graph.model).__name__)
+        pair, inputs = compared_on_small(original, model, state), _small(original)
+        if pair is None:
+            pair, inputs = compared(original, model, result, state), graph.inputs_of(record)
+        _compare(original, model, inputs, *pair)
     if rewritten:
         _prove_at_second_size(graph, plan, model)
-
-
-@dataclass(frozen=True)
-class MaskedOriginal:
-    """The network with dropped channels at zero, in one mode: what a cut one must agree with.
-
-    Attributes:
-        graph: of the network.
-        flow: the mode's.
-        plan: what is dropped.
-        rewritten: modules whose forward is another in the cut network.
-    """
-
-    graph: Graph
-    flow: Flow
-    plan: Plan
-    rewritten: tuple[str, ...]
-
-    @property
-    def record(self) -> Record:
-        """What was watched in that mode."""
-        assert isinstance(self.flow.module, Record)
-        return self.flow.module
-
-    @cached_property
-    def weights(self) -> dict[str, Tensor] | None:
-        """Weights that come to the same as masks, where there are any."""
-        return masked_weights(self.graph, self.flow, self.plan) if self.record.content_free else None
-
-    def replaying(self) -> Taps:
-        """Return taps for the cut network that put in what content decided when the original was watched."""
-        return Taps(parts=parts_of(self.flow), replay=self._replay())
-
-    def _replay(self) -> Replay:
-        return replay_of(self.graph, self.flow, self.rewritten)
-
-    def run(
-        self, inputs: tuple[Any, ...], *, passing: "Passing | None" = None, calls: "Calls | None" = None
-    ) -> list[Tensor]:
-        """Return the tensors by which something was chosen, and the outputs.
-
-        Args:
-            inputs: the arguments of forward.
-            passing: told what parts that are kept whole are given and give.
-            calls: notes the calls, where there are `weights`.
-        """
-        model, training = self.graph.model, self.record.training
-        if self.weights is not None:
-            with _in_place_of(model, self.weights):
-                return _run(model, inputs, training, Taps(), calls=calls)
-        taps = masks(self.graph, self.flow, self.plan)
-        taps.replay = self._replay()
-        return _run(model, inputs, training, taps, passing)
 
 
 def compared_on_small(
@@ -139,8 +78,7 @@ def compared_on_small(
         state: of the cut network, where it is known.
     """
     record = original.record
-    example = original.graph.inputs_of(record)
-    inputs = tuple(_reduced(value) for value in example)
+    example, inputs = original.graph.inputs_of(record), _small(original)
     if original.rewritten or all(a is b for a, b in zip(inputs, example, strict=True)):
         return None
     if original.weights is None:
@@ -148,7 +86,7 @@ def compared_on_small(
     calls = None if record.size_free else Calls()
     try:
         masked = original.run(inputs, calls=calls)
-        result = _run(model, inputs, record.training, Taps(), state=state)
+        result = run_once(model, inputs, record.training, Taps(), state=state)
     except Exception:  # the network does not take the size
         return None
     path = [node.meta[CALL].op for node in record.graph.nodes if CALL in node.meta]
@@ -159,19 +97,9 @@ def compared_on_small(
     return masked, result
 
 
-class Calls(TorchFunctionMode):
-    """Notes which calls a network makes, by their names, as its record does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        op = name_of(func)
-        if is_call(func, op, args) and tensors_of((args, kwargs, result)):
-            self.names.append(op)
-        return result
+def _small(original: MaskedOriginal) -> tuple[Any, ...]:
+    """Return the example with smaller images, the same numbers in each call."""
+    return tuple(_reduced(value) for value in original.graph.inputs_of(original.record))
 
 
 def _reduced(value: Any) -> Any:
@@ -195,14 +123,15 @@ def _prove_at_second_size(graph: Graph, plan: Plan, model: nn.Module) -> None:
     if same or _selects_by_content(flow) or parts_of(flow) or any(spec_of(n).random for n in graph.nodes):
         return
     try:
-        masked = _run(graph.model, inputs, False, masks(graph, flow, plan))
+        masked = run_once(graph.model, inputs, False, masks(graph, flow, plan))
     except Exception:  # the network does not take it, or takes another path
         return
     try:
-        result = _run(model, inputs, False, Taps())
-        _compare(masked, result, type(graph.model).__name__)
+        result = run_once(model, inputs, False, Taps())
     except Exception as error:
         raise OneSize("its code takes another path at another image size") from error
+    if not are_close(masked, result):
+        raise OneSize("its code takes another path at another image size")
 
 
 class OneSize(Exception):
@@ -239,53 +168,10 @@ def compared(
     inputs = original.graph.inputs_of(original.record)
     masked = original.run(inputs)
     if result is None:
-        result = _run(model, inputs, original.record.training, original.replaying(), state=state)
-    if parts_of(original.flow) and not _are_close(masked, result):
+        result = run_once(model, inputs, original.record.training, original.replaying(), state=state)
+    if parts_of(original.flow) and not are_close(masked, result):
         return _around_parts(original, model)
     return masked, result
-
-
-@contextmanager
-def _in_place_of(model: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
-    """Let parameters have other numbers in the block, wherever they are used."""
-    parameters = {name: model.get_parameter(name) for name in weights}
-    originals = {name: parameter.data for name, parameter in parameters.items()}
-    try:
-        for name, parameter in parameters.items():
-            parameter.data = weights[name]
-        yield
-    finally:
-        for name, parameter in parameters.items():
-            parameter.data = originals[name]
-
-
-class Passing(WatchMode):
-    """Notes what parts that are kept whole are given and give, or puts what was noted in place of what they give.
-
-    Rounding may change what a part selects by content, and with it all that comes after.
-    """
-
-    def __init__(self, results: list[Any] | None = None) -> None:
-        self.entering: list[Tensor] = []
-        self.results: list[Any] = [] if results is None else results
-        self._replays = results is not None
-
-    def entered_part(self, _: str, args: Any, kwargs: Any) -> None:
-        """Copy the tensors that enter a part, before it writes into them.
-
-        Args:
-            _: the part's name in the network.
-            args: its positional arguments.
-            kwargs: its keyword arguments.
-        """
-        self.entering += [t.detach().clone() for t in tensors_of((args, kwargs))]
-
-    def left_part(self, _: str, result: Any) -> Any:
-        """Note what it gives, or give what was noted."""
-        if self._replays:
-            return self.results.pop(0) if self.results else None
-        self.results.append(result)
-        return None
 
 
 def _around_parts(original: MaskedOriginal, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
@@ -294,7 +180,7 @@ def _around_parts(original: MaskedOriginal, model: nn.Module) -> tuple[list[Tens
     inputs = original.graph.inputs_of(original.record)
     masked = original.run(inputs, passing=first)
     second = Passing(list(first.results))
-    result = _run(model, inputs, original.record.training, original.replaying(), second)
+    result = run_once(model, inputs, original.record.training, original.replaying(), second)
     return [*first.entering, *masked], [*second.entering, *result]
 
 
@@ -303,55 +189,59 @@ def _selects_by_content(flow: Flow) -> bool:
     return any(spec_of(n).selects for n in flow.module.graph.nodes)
 
 
-def _run(
+def _compare(
+    original: MaskedOriginal,
     model: nn.Module,
     inputs: tuple[Any, ...],
-    training: bool,
-    taps: Taps,
-    passing: Passing | None = None,
-    calls: Calls | None = None,
-    state: ModelState | None = None,
-) -> list[Tensor]:
-    """Return the tensors by which something was chosen, and the outputs."""
-    state = state or ModelState(model)
-    with state.kept(), torch.no_grad():
-        set_mode(model, training, state.parts)
-        if taps.ops or taps.replay.contents or passing is not None:
-            output = run_tapped(model, inputs, taps, watchers=() if passing is None else (passing,))
-        else:
-            with calls or nullcontext():
-                output = model(*inputs)
-    return [*taps.replay.entering, *(t.detach() for t in tensors_of(output))]
+    masked: list[Tensor],
+    result: list[Tensor],
+) -> None:
+    """Refuse a cut network whose outputs are others than the masked one's.
 
+    Args:
+        original: masked.
+        model: the cut network.
+        inputs: the arguments of forward that both were given.
+        masked: what the first gives.
+        result: what the second gives.
 
-def _compare(masked: list[Tensor], result: list[Tensor], name: str) -> None:
+    Raises:
+        PlanError: names the output that differs.
+    """
+    name = type(original.graph.model).__name__
     if len(masked) != len(result):
         raise PlanError(
             f"{name} cannot be cut exactly: it gives {len(result)} outputs, the masked one {len(masked)}"
         )
-    for number, (a, b) in enumerate(zip(masked, result, strict=True)):
-        if not _is_close(a, b):
-            raise PlanError(
-                f"{name} cannot be cut exactly: output {number} differs from what the masked network gives; "
-                "protect the layers of its last change with ignore=, and please report the network"
-            )
+    number = difference(masked, result, TOLERANCE)
+    if number is None and difference(masked, result, ROUNDING) is not None:
+        exact = _in_double(original, model, inputs)
+        number = None if exact is None else difference(*exact, TOLERANCE)
+    if number is not None:
+        raise PlanError(
+            f"{name} cannot be cut exactly: output {number} differs from what the masked network gives; "
+            "protect the layers of its last change with ignore=, and please report the network"
+        )
 
 
-def _are_close(masked: list[Tensor], result: list[Tensor]) -> bool:
-    return len(masked) == len(result) and all(_is_close(a, b) for a, b in zip(masked, result, strict=True))
+def _in_double(
+    original: MaskedOriginal, model: nn.Module, inputs: tuple[Any, ...]
+) -> tuple[list[Tensor], list[Tensor]] | None:
+    """Return what copies of both networks give in float64; None where they do not compute in it.
 
-
-def _is_close(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape:
-        return False
-    if a.is_complex():
-        return _is_close(torch.view_as_real(a.resolve_conj()), torch.view_as_real(b.resolve_conj()))
-    if not a.is_floating_point() or not a.numel():
-        return True  # content-dependent integers (kept boxes) may differ by rounding of what they depend on
-    finite = torch.isfinite(a)
-    if not bool((torch.isfinite(b) == finite).all()):
-        return False
-    tolerance = TOLERANCE.get(a.dtype, 5e-3)
-    a, b = a[finite].double(), b[finite].double()
-    scale = float(a.abs().max()) if a.numel() else 0.0
-    return bool(((a - b).abs() <= tolerance * max(scale, 1e-12)).all())
+    Args:
+        original: masked.
+        model: the cut network.
+        inputs: the arguments of forward.
+    """
+    inputs = tuple(v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for v in inputs)
+    try:
+        masked = original.run(inputs, model=copy.deepcopy(original.graph.model).double())
+        cut = copy.deepcopy(model).double()
+        result = run_once(cut, inputs, original.record.training, original.replaying())
+    except Exception:  # code that is written for float32 alone
+        return None
+    outputs = [t for t in (*masked, *result) if t.is_floating_point()]
+    if len(masked) != len(result) or any(t.dtype != torch.float64 for t in outputs):
+        return None
+    return masked, result

@@ -9,7 +9,7 @@ from edgeprune.errors import PlanError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import score
-from edgeprune.rewrite import masking, proof
+from edgeprune.rewrite import closeness, masked_runs, masking, proof
 from edgeprune.rewrite.compaction import Compacted, compact
 from edgeprune.rewrite.masking import mask, masked_weights
 
@@ -32,7 +32,7 @@ def _planned(model: nn.Module, side: int) -> tuple[Graph, Plan]:
 
 
 def _on_small(graph: Graph, small: Compacted) -> tuple[list[Tensor], list[Tensor]] | None:
-    return proof.compared_on_small(proof.MaskedOriginal(graph, graph.flow, small.plan, ()), small.model)
+    return proof.compared_on_small(masked_runs.MaskedOriginal(graph, graph.flow, small.plan, ()), small.model)
 
 
 @pytest.mark.parametrize("side", [16, 96])
@@ -45,7 +45,7 @@ def test_weights_that_read_no_dropped_channel_are_what_masks_are(side: int) -> N
     assert weights is not None and weights
     image = torch.randn(2, 3, side, side)
     expected = mask(graph, plan)(image)
-    with proof._in_place_of(model, weights), torch.no_grad():
+    with masked_runs.in_place_of(model, weights), torch.no_grad():
         assert torch.allclose(model(image), expected, atol=1e-6)
     compact(graph, plan)
     for name, parameter in model.named_parameters():
@@ -90,3 +90,43 @@ def test_infinite_weights_of_dropped_channels_do_not_count() -> None:
     alive = torch.tensor([True, False, True])
     assert torch.equal(masking._emptied(weight, 1, alive), torch.tensor([[1.0, 0.0, 1.0]] * 2))
     assert torch.equal(masking._emptied(torch.ones(2, 3), 1, alive), torch.tensor([[1.0, 0.0, 1.0]] * 2))
+
+
+class Amplified(Net):
+    """Rounding grows to some thousandths of the outputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (super().forward(x) * 30_000).sin()
+
+
+def _cut_by(error: float, kind: type[Net], seed: int = 0) -> tuple[Graph, Compacted]:
+    torch.manual_seed(seed)
+    graph, plan = _planned(kind(), 96)
+    small = compact(graph, plan)
+    with torch.no_grad():
+        small.model.head.weight.mul_(1 + error)
+        small.model.head.bias.mul_(1 + error)
+    proof.prove(graph, small.plan, small.model, ())
+    return graph, small
+
+
+def test_what_may_be_rounding_is_decided_in_float64() -> None:
+    _cut_by(1e-6, Net)
+    with pytest.raises(PlanError, match="cannot be cut exactly: output 0"):
+        _cut_by(1e-3, Net)
+    differing = []
+    for seed in range(4):
+        pair = _on_small(*_cut_by(0.0, Amplified, seed))
+        assert pair is not None and closeness.are_close(*pair)
+        differing.append(closeness.difference(*pair, closeness.ROUNDING))
+    assert 0 in differing
+
+
+def test_code_for_float32_alone_is_held_to_what_float32_can_tell() -> None:
+    class Single(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.float())
+
+    _cut_by(1e-3, Single)
+    with pytest.raises(PlanError, match="cannot be cut exactly"):
+        _cut_by(1e-2, Single)
