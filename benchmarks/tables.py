@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from onnx_tables import joint_table, onnx_files_table, onnx_table
+from onnx_tables import joint_table, onnx_files_table, onnx_table, runtimes_table
 from table_parts import markdown, read
 
 from edgeprune import tasks
@@ -453,6 +453,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "onnx": onnx_table,
     "onnx files": onnx_files_table,
     "joint": joint_table,
+    "runtimes": runtimes_table,
     "detect": lambda: task_table("detect"),
     "segment": lambda: task_table("segment"),
     "yolo-digits": yolo_table,
