@@ -53,6 +53,8 @@ def load_data(
     val_fraction: float = 0.05,
     seed: int = 0,
     kind: str | None = None,
+    in_memory: bool | None = None,
+    workers: int | None = 0,
     progress: ProgressCallback | None = None,
 ) -> DataBundle:
     """Load a data set by name, or a folder of images by path.
@@ -68,13 +70,16 @@ def load_data(
         val_fraction: share of the training images held out for validation, per class.
         seed: seed of that choice; the test images never depend on it.
         kind: of targets that is expected, such as "labels" or "masks"; any by default.
+        in_memory: whether small images of one size are held in memory; by default where they take less than half
+            of what is free. The batches are the same.
+        workers: processes that read images from files; 0 reads in threads, None takes what suits the machine.
         progress: called with (done, total, text) while files are decoded.
 
     Raises:
         DataError: for an unknown name, a missing or malformed folder, a broken image, or targets of another kind.
     """
     _check(image_size, val_fraction)
-    options = ReadOptions(Path(root) if root else None, download, image_size, None, progress)
+    options = ReadOptions(Path(root) if root else None, download, image_size, None, progress, in_memory)
     key, source = _read(str(name_or_path), options, kind)
     actual = source.train.targets.kind
     if kind is not None and actual != kind:
@@ -93,22 +98,34 @@ def load_data(
     }
     if actual != Labels.kind:  # masks that are not read again do not say which classes there are
         recipe |= {"kind": actual, "classes": list(source.classes)}
-    return _bundle(source, recipe)
+    return _bundle(source, recipe, workers)
 
 
-def load_from_spec(spec: dict[str, Any], *, progress: ProgressCallback | None = None) -> DataBundle:
+def load_from_spec(
+    spec: dict[str, Any],
+    *,
+    in_memory: bool | None = None,
+    workers: int | None = 0,
+    progress: ProgressCallback | None = None,
+) -> DataBundle:
     """Rebuild a bundle from its `DataBundle.spec`; a folder's images are decoded at first use.
+
+    Args:
+        spec: of an earlier bundle.
+        in_memory: see `load_data`; the batches are the same.
+        workers: see `load_data`; the batches are the same.
+        progress: called with (done, total, text) while files are decoded.
 
     Raises:
         DataError: when the data set is gone, or no longer holds the same images.
     """
     check(spec, DataSpec, "the run's data_spec", error=DataError)
     root = Path(spec["root"]) if spec["root"] else None
-    options = ReadOptions(root, False, spec["image_size"], spec, progress)
+    options = ReadOptions(root, False, spec["image_size"], spec, progress, in_memory)
     _, source = _read(spec["data"], options, spec.get("kind", Labels.kind))
     if source.fingerprint != spec["fingerprint"]:
         raise DataError(_changed(spec, source))
-    return _bundle(source, spec)
+    return _bundle(source, spec, workers)
 
 
 def _changed(spec: dict[str, Any], source: Source) -> str:
@@ -147,7 +164,7 @@ def _read(name_or_path: str, options: ReadOptions, kind: str | None) -> tuple[st
     return str(folder), reader(folder, options)
 
 
-def _bundle(source: Source, recipe: dict[str, Any]) -> DataBundle:
+def _bundle(source: Source, recipe: dict[str, Any], workers: int | None) -> DataBundle:
     positions = np.arange(len(source.train.targets))
     notes, (absent, absent_of_test) = source.notes, source.left_out
     if source.test is None:
@@ -167,7 +184,7 @@ def _bundle(source: Source, recipe: dict[str, Any]) -> DataBundle:
         "test": test_split,
     }
     return DataBundle(
-        source.name, source.classes, source.shape, source.mean, source.std, splits, recipe, notes
+        source.name, source.classes, source.shape, source.mean, source.std, splits, recipe, notes, workers
     )
 
 

@@ -138,5 +138,5 @@ def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) 
         mean: of each channel, for images in [0, 1].
         std: standard deviation of each channel, likewise.
     """
-    shift, scale = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, std))
+    shift, scale = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (mean, std))
     return images.float().div_(255).sub_(shift).div_(scale)

@@ -1,9 +1,9 @@
 """DataBundle: one data set as batches, the same bytes for the same seed, epoch and position."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from torch import Tensor
 
 from edgeprune.data.augment import generator_for, normalised
 from edgeprune.data.images import Images
+from edgeprune.data.loading import Loader, Request
 from edgeprune.errors import DataError, known
+from edgeprune.processes.distributed import World
 
 Batch = tuple[Tensor, Any]  # images, and their targets: a tensor, or whatever the task takes
 
@@ -35,7 +37,8 @@ class DataBundle:
     """A data set: its classes, shape and statistics, and its batches of images and targets.
 
     ``shape`` is (C, H, W) of one image, ``mean`` and ``std`` are per channel for images in [0, 1];
-    ``notes`` are remarks a user should see, such as how a test split came about.
+    ``notes`` are remarks a user should see, such as how a test split came about; ``workers`` is the number of
+    processes that read images from files (0: threads; None: what suits the machine).
     """
 
     name: str
@@ -46,6 +49,7 @@ class DataBundle:
     splits: dict[str, Split] = field(repr=False)
     recipe: dict[str, Any] = field(repr=False)
     notes: tuple[str, ...] = ()
+    workers: int | None = 0
 
     @property
     def kind(self) -> str:
@@ -65,7 +69,17 @@ class DataBundle:
         """Return the batches per training epoch: a short last batch is dropped, unless it is the only one."""
         return max(1, self.sizes["train"] // batch_size)
 
-    def train_batches(self, epoch: int, *, batch_size: int, seed: int, skip: int = 0) -> Iterator[Batch]:
+    def train_batches(
+        self,
+        epoch: int,
+        *,
+        batch_size: int,
+        seed: int,
+        skip: int = 0,
+        limit: int | None = None,
+        world: World | None = None,
+        device: str = "cpu",
+    ) -> Iterator[Batch]:
         """Yield shuffled, augmented training batches, a pure function of (seed, epoch, position).
 
         Args:
@@ -73,59 +87,58 @@ class DataBundle:
             batch_size: images per batch; if the split has fewer, all of them form the only batch.
             seed: seed of shuffling and augmentation.
             skip: batches to leave out at the start of a resumed epoch; they are not read.
+            limit: number of the batch to end before; the epoch's last by default.
+            world: the processes that share each batch, of which this one reads its slice alone; one by default.
+            device: torch's, to which the images are moved.
 
         Yields:
-            (float32 (N, C, H, W) normalised, the targets, such as int64 labels (N,)).
-        """
-        split = self.splits["train"]
-        order = torch.randperm(len(split.positions), generator=generator_for(seed, epoch)).numpy()
-        jobs = []
-        for step in range(skip, self.steps(batch_size)):
-            chosen = split.positions[order[step * batch_size : (step + 1) * batch_size]]
-            jobs.append(partial(self._batch, split.images, chosen, (seed, epoch, step)))
-        return _fetched(jobs, ahead=split.images.ahead)
+            (float32 (N, C, H, W) normalised, on the device; the targets, such as int64 labels (N,)).
 
-    def batches(self, split: str, *, batch_size: int = 256, limit: int | None = None) -> Iterator[Batch]:
+        Raises:
+            DataError: there are more processes than images in a batch.
+        """
+        split, world = self.splits["train"], world or World()
+        order = torch.randperm(len(split.positions), generator=generator_for(seed, epoch)).numpy()
+        steps, requests = self.steps(batch_size), []
+        for step in range(skip, steps if limit is None else min(limit, steps)):
+            chosen = split.positions[order[step * batch_size : (step + 1) * batch_size]]
+            if len(chosen) < world.size:
+                raise DataError(
+                    f"a batch of {len(chosen)} images has none for each of {world.size} processes: raise `batch_size`"
+                )
+            part = world.part(len(chosen)) if world.size > 1 else slice(None)
+            requests.append(Request("train", chosen, (seed, epoch, step), part))
+        return self._read(requests, device)
+
+    def batches(
+        self, split: str, *, batch_size: int = 256, limit: int | None = None, device: str = "cpu"
+    ) -> Iterator[Batch]:
         """Yield batches in a fixed order that mixes the classes, without augmentation.
 
         Args:
             split: "train", "val" or "test".
             batch_size: images per batch; the last may be shorter.
             limit: use only the first ``limit`` images; all by default.
+            device: torch's, to which the images are moved.
 
         Yields:
-            (float32 (N, C, H, W) normalised, the targets, such as int64 labels (N,)).
+            (float32 (N, C, H, W) normalised, on the device; the targets, such as int64 labels (N,)).
 
         Raises:
             DataError: for an unknown split.
         """
         if split not in self.splits:
             raise DataError(known("split", split, list(self.splits)))
-        images, positions = self.splits[split].images, self.splits[split].positions[:limit]
-        jobs = []
-        for start in range(0, len(positions), batch_size):
-            chosen = positions[start : start + batch_size]
-            jobs.append(partial(self._batch, images, chosen))
-        return _fetched(jobs, ahead=images.ahead)
+        positions = self.splits[split].positions[:limit]
+        starts = range(0, len(positions), batch_size)
+        return self._read([Request(split, positions[start : start + batch_size]) for start in starts], device)
 
-    def _batch(self, images: Images, positions: np.ndarray, key: tuple[int, ...] | None = None) -> Batch:
-        """Return a batch, augmented by draws that depend on ``key`` alone if there is one."""
-        pixels, crops = images.read(positions, generator_for(*key) if key else None)
-        return normalised(pixels, self.mean, self.std), images.targets.batch(positions, crops)
+    @cached_property
+    def _loader(self) -> Loader:
+        images = {name: split.images for name, split in self.splits.items()}
+        return Loader(images, math.prod(self.shape), self.workers)
 
-
-def _fetched(jobs: Sequence[Callable[[], Batch]], *, ahead: bool) -> Iterator[Batch]:
-    """Run the jobs in order; with ``ahead`` the next batch is read in a thread while one is being used."""
-    if not ahead:
-        for job in jobs:
-            yield job()
-        return
-    with ThreadPoolExecutor(1) as pool:
-        pending = None
-        for job in jobs:
-            next_batch = pool.submit(job)
-            if pending is not None:
-                yield pending.result()
-            pending = next_batch
-        if pending is not None:
-            yield pending.result()
+    def _read(self, requests: Sequence[Request], device: str) -> Iterator[Batch]:
+        """Yield the batches of requests, normalised on the device: a quarter of the bytes is sent there."""
+        for pixels, targets in self._loader.batches(requests, pinned=device.startswith("cuda")):
+            yield normalised(pixels.to(device, non_blocking=True), self.mean, self.std), targets

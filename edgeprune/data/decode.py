@@ -2,16 +2,17 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from edgeprune.data.depth import Rendering, UnknownWhite, to_8_bits
 from edgeprune.errors import DataError
@@ -19,6 +20,9 @@ from edgeprune.processes.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 CHUNK = 256  # images per task of the thread pool: large enough that handing out tasks costs nothing
 # Of what Pillow can read: EPS and its like start other programs.
@@ -145,6 +149,19 @@ def read_sizes(paths: Sequence[Path]) -> set[tuple[int, int]]:
         return set(pool.map(read_size, paths))
 
 
+def in_threads(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
+    """Return the results of jobs in their order, from several threads, or from one in a worker process.
+
+    Args:
+        work: done for each job.
+        jobs: in order.
+    """
+    if get_worker_info() is not None or len(jobs) < 2:
+        return [work(job) for job in jobs]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(work, jobs))
+
+
 @contextmanager
 def quiet_pool() -> Iterator[ThreadPoolExecutor]:
     """Open a pool of threads that read images, with Pillow's warnings about sizes and metadata silenced."""
@@ -182,14 +199,36 @@ def decode_all(
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
 
+def decode_some(paths: Sequence[Path], *, size: tuple[int, int], rendering: Rendering | None) -> Tensor:
+    """Decode the files of a batch into a uint8 tensor (N, 3, height, width).
+
+    Args:
+        paths: the files.
+        size: (height, width) of all of them.
+        rendering: how they are converted to 8 bits.
+
+    Raises:
+        DataError: a file is broken, or of another size.
+    """
+    pixels = np.empty((len(paths), *size, 3), np.uint8)
+    in_threads(partial(_decode_one, paths, pixels, rendering), range(len(paths)))
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
 def _decode_chunk(paths: Sequence[Path], pixels: np.ndarray, rendering: Rendering | None, start: int) -> int:
     stop = min(start + CHUNK, len(paths))
     for position in range(start, stop):
-        image = np.asarray(open_rgb(paths[position], rendering))
-        if image.shape != pixels.shape[1:]:
-            raise OddSize(
-                f"{shown(paths[position])} is {image.shape[1]}x{image.shape[0]} pixels where the others are "
-                f"{pixels.shape[2]}x{pixels.shape[1]}: pass an image size to have all resized"
-            )
-        pixels[position] = image
+        _decode_one(paths, pixels, rendering, position)
     return stop
+
+
+def _decode_one(
+    paths: Sequence[Path], pixels: np.ndarray, rendering: Rendering | None, position: int
+) -> None:
+    image = np.asarray(open_rgb(paths[position], rendering))
+    if image.shape != pixels.shape[1:]:
+        raise OddSize(
+            f"{shown(paths[position])} is {image.shape[1]}x{image.shape[0]} pixels where the others are "
+            f"{pixels.shape[2]}x{pixels.shape[1]}: pass an image size to have all resized"
+        )
+    pixels[position] = image

@@ -1,4 +1,4 @@
-"""Read a folder of images: small images of one size into memory, others file by file."""
+"""Read a folder of images: small images of one size into memory where they fit, others file by file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,18 +11,22 @@ from torch import Tensor
 
 from edgeprune.data.augment import RGB_MEAN, RGB_STD
 from edgeprune.data.checking import survey
-from edgeprune.data.decode import BrokenImage, OddSize, decode_all, read_sizes
+from edgeprune.data.decode import BrokenImage, OddSize, decode_all, decode_some, read_sizes
 from edgeprune.data.depth import BY_MODE, Rendering, UnknownWhite
-from edgeprune.data.images import FileImages, Images, MemoryImages
+from edgeprune.data.images import FileImages, Images, MemoryImages, SmallFileImages
 from edgeprune.data.layout import Layout, Listing, scan
+from edgeprune.data.memory import free_memory
+from edgeprune.data.paths import PackedPaths
 from edgeprune.data.source import ReadOptions, Source, fingerprint_of
 from edgeprune.data.targets import Labels, Targets
+from edgeprune.errors import DataError
+from edgeprune.processes.distributed import local_size
 from edgeprune.processes.progress import ProgressCallback
 
 Size = tuple[int, int]  # (height, width) in pixels
 
 SMALL_SIDE = 96  # pixels: up to here a random crop is a shift, as for CIFAR; above, a resized box
-MEMORY_LIMIT_BYTES = 1_500_000_000
+MEMORY_SHARE = 0.5  # of the free memory, that images may take
 PROBED = 200  # headers that are read to guess whether all images are of one size
 DEFAULT_SIDE = 224
 
@@ -90,12 +94,13 @@ class _Files:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Train and test images, how they are decoded, and their size in memory (None if read file by file)."""
+    """Train and test images, how they are decoded, and the size that all have (None if they have several)."""
 
     train: Images
     test: Images | None
     rendering: Rendering
     native: Size | None
+    in_memory: bool
     notes: tuple[str, ...] = ()
 
 
@@ -112,7 +117,7 @@ def _examined(files: _Files, options: ReadOptions) -> _Parts:
     """Return the images of a new run: all are decoded into memory, or checked one by one."""
     layout = files.layout
     native = _common_size(layout)
-    if native is not None:
+    if native is not None and _in_memory(layout, native, options):
         try:
             parts = _parts(files, native, Rendering({}), options)
             parts.train.prepare()
@@ -128,22 +133,32 @@ def _examined(files: _Files, options: ReadOptions) -> _Parts:
     checked = survey(layout.usable, options.progress)
     rendering = Rendering(checked.whites)
     parts = _parts(files, native if len(checked.sizes) == 1 else None, rendering, options)
+    if options.in_memory and not parts.in_memory:
+        raise DataError(
+            f"images of several sizes, or of more than {SMALL_SIDE} pixels, are always read from their files: leave "
+            "`in_memory` out"
+        )
     return replace(parts, notes=checked.notes)
 
 
 def _parts(files: _Files, native: Size | None, rendering: Rendering, options: ReadOptions) -> _Parts:
     layout = files.layout
+    in_memory = native is not None and _in_memory(layout, native, options)
 
     def images(part: Listing) -> Images:
         targets = files.targets_of(part)
         if native is None:
-            return FileImages(targets, part.paths, files.side, rendering)
+            return FileImages(targets, PackedPaths(part.paths), files.side, rendering)
         size = (options.image_size, options.image_size) if options.image_size else native
-        read = partial(_decode, part, native, rendering, options.progress)
-        return MemoryImages(targets, read, size=size, pad=max(1, min(native) // 8), flip=True)
+        pad = max(1, min(native) // 8)
+        if in_memory:
+            read = partial(_decode, part, native, rendering, options.progress)
+            return MemoryImages(targets, read, size=size, pad=pad, flip=True)
+        decode = partial(decode_some, size=native, rendering=rendering)
+        return SmallFileImages(targets, PackedPaths(part.paths), decode, size=size, pad=pad, flip=True)
 
     test = images(layout.test) if layout.test else None
-    return _Parts(images(layout.train), test, rendering, native)
+    return _Parts(images(layout.train), test, rendering, native, in_memory)
 
 
 def _decode(part: Listing, native: Size, rendering: Rendering, progress: ProgressCallback | None) -> Tensor:
@@ -158,13 +173,23 @@ def _decode(part: Listing, native: Size, rendering: Rendering, progress: Progres
 
 
 def _common_size(layout: Layout) -> Size | None:
-    """Return the size of all images, guessed from a sample, if they fit into memory; else None."""
+    """Return the size of all images, guessed from a sample, if they are small; else None."""
     sizes = read_sizes(_spread(layout.usable, PROBED))
     if len(sizes) > 1:
         return None
     height, width = sizes.pop()
-    fits = len(layout.paths) * 3 * height * width <= MEMORY_LIMIT_BYTES
-    return (height, width) if max(height, width) <= SMALL_SIDE and fits else None
+    return (height, width) if max(height, width) <= SMALL_SIDE else None
+
+
+def _in_memory(layout: Layout, native: Size, options: ReadOptions) -> bool:
+    """Return whether images are decoded into memory: where they fit, with those of other processes on this machine."""
+    if options.in_memory is not None:
+        return options.in_memory
+    return local_size() * _pixel_bytes(layout, native) <= MEMORY_SHARE * free_memory()
+
+
+def _pixel_bytes(layout: Layout, native: Size) -> int:
+    return len(layout.paths) * 3 * native[0] * native[1]
 
 
 def _spread(paths: tuple[Path, ...], count: int) -> tuple[Path, ...]:
@@ -173,7 +198,11 @@ def _spread(paths: tuple[Path, ...], count: int) -> tuple[Path, ...]:
 
 
 def _size_notes(parts: _Parts, size: Size) -> tuple[str, ...]:
-    if parts.native is not None:
+    if parts.in_memory:
         return ()
+    if parts.native is not None:
+        return (
+            "images are read from their files for each batch, not held in memory; in_memory changes that",
+        )
     changed = "resized" if parts.train.targets.spatial else "cropped"
     return (f"images are {changed} to {size[0]}x{size[1]} as they are read; image_size changes that",)

@@ -1,7 +1,6 @@
 """Sources of pixels: held in memory as one uint8 tensor, or read from files batch by batch."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ from edgeprune.data.augment import (
     resized,
     shifted,
 )
-from edgeprune.data.decode import open_rgb
+from edgeprune.data.decode import in_threads, open_rgb
 from edgeprune.data.depth import Rendering
 from edgeprune.data.targets import Targets
 
@@ -31,6 +30,7 @@ BILINEAR = 2  # Pillow's constant; its resize always antialiases
 EVAL_MARGIN = 256 / 224  # the shorter side before the central crop, as torchvision's weights were scored
 LEAST_SCENE = 0.5  # of the area that a random box keeps where a target lies on the image
 
+ALL = slice(None)
 Pixels = tuple[Tensor, list[Crop]]  # uint8 (N, C, H, W), and what became of each image
 
 
@@ -40,8 +40,16 @@ class Images(Protocol):
     targets: Targets
     ahead: bool  # whether reading is slow enough that the next batch should be read in the background
 
-    def read(self, positions: np.ndarray, generator: torch.Generator | None = None) -> Pixels:
-        """Return images and their crops; augmented by draws from the generator alone, if there is one."""
+    def read(
+        self, positions: np.ndarray, generator: torch.Generator | None = None, part: slice = ALL
+    ) -> Pixels:
+        """Return images and their crops; augmented by draws from the generator alone, if there is one.
+
+        Args:
+            positions: of a batch.
+            generator: draws for all of the batch.
+            part: of the batch that is read and returned.
+        """
 
     def prepare(self) -> None:
         """Read now what would be read at first use, so that a broken file is reported early."""
@@ -75,22 +83,69 @@ class MemoryImages:
         """Decode all images now."""
         assert len(self.pixels) == len(self.targets)
 
-    def read(self, positions: np.ndarray, generator: torch.Generator | None = None) -> Pixels:
-        """Return images as uint8 (N, C, H, W) and their crops; with a generator shifted and randomly flipped."""
-        images, count = self.pixels[torch.from_numpy(positions)], len(positions)
-        corners, flips = torch.zeros(2, count, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
+    def read(
+        self, positions: np.ndarray, generator: torch.Generator | None = None, part: slice = ALL
+    ) -> Pixels:
+        """Return images as uint8 (N, C, H, W) and their crops; with a generator shifted and randomly flipped.
+
+        Args:
+            positions: of a batch.
+            generator: draws for all of the batch; None for no augmentation.
+            part: of the batch that is read and returned.
+        """
+        images, count = self._own_pixels(positions[part]), len(positions)
+        corners = torch.zeros(2, len(images), dtype=torch.int64)
+        flips = torch.zeros(len(images), dtype=torch.bool)
         height, width = images.shape[2:]
         if generator is not None:
-            offsets = draw_offsets(count, self._pad, generator)
+            offsets = draw_offsets(count, self._pad, generator)[:, part]
             images, corners = shifted(images, self._pad, offsets), offsets - self._pad
             if self._flip:
-                flips = draw_flips(count, generator)
+                flips = draw_flips(count, generator)[part]
                 images = mirrored(images, flips)
         crops = [
             Crop(top, left, height, width, self._size, flip)
             for top, left, flip in zip(*corners.tolist(), flips.tolist(), strict=True)
         ]
         return resized(images, self._size), crops
+
+    def _own_pixels(self, positions: np.ndarray) -> Tensor:
+        """Return images at their own size, without augmentation."""
+        return self.pixels[torch.from_numpy(positions)]
+
+
+class SmallFileImages(MemoryImages):
+    """Small images of one size that are decoded for each batch: the same bytes as in memory, without the memory.
+
+    Args:
+        targets: of the images.
+        paths: of the files.
+        decode: returns the pixels of some files, uint8 (N, C, H, W).
+        size: (height, width) of the images that are returned.
+        pad: largest random shift, in pixels of the files' own size.
+        flip: whether a mirrored image still has its target.
+    """
+
+    ahead = True
+
+    def __init__(
+        self,
+        targets: Targets,
+        paths: Sequence[Path],
+        decode: Callable[[Sequence[Path]], Tensor],
+        *,
+        size: tuple[int, int],
+        pad: int,
+        flip: bool,
+    ) -> None:
+        super().__init__(targets, lambda: decode(paths), size=size, pad=pad, flip=flip)
+        self._paths, self._decode = paths, decode
+
+    def prepare(self) -> None:
+        """Do nothing: each file is read for its batch."""
+
+    def _own_pixels(self, positions: np.ndarray) -> Tensor:
+        return self._decode([self._paths[position] for position in positions])
 
 
 @dataclass
@@ -106,19 +161,26 @@ class FileImages:
     def prepare(self) -> None:
         """Do nothing: each file is read for its batch."""
 
-    def read(self, positions: np.ndarray, generator: torch.Generator | None = None) -> Pixels:
+    def read(
+        self, positions: np.ndarray, generator: torch.Generator | None = None, part: slice = ALL
+    ) -> Pixels:
         """Return uint8 (N, 3, side, side) and the crops; with a generator random boxes, randomly flipped.
 
         Without one, an image is resized by its shorter side and its centre is cropped; it is resized as a whole
         where targets lie on it.
+
+        Args:
+            positions: of a batch.
+            generator: draws for all of the batch; None for no augmentation.
+            part: of the batch that is read and returned.
         """
-        paths = [self.paths[position] for position in positions]
+        paths = [self.paths[position] for position in positions[part]]
         if generator is None:
             work: Callable[..., tuple[Tensor, Crop]] = (
                 self._uncropped if self.targets.spatial else self._centre
             )
             return _map(work, [(path,) for path in paths])
-        seeds = torch.randint(0, 2**62, (len(positions),), generator=generator).tolist()
+        seeds = torch.randint(0, 2**62, (len(positions),), generator=generator)[part].tolist()
         return _map(self._random_box, list(zip(paths, seeds, strict=True)))
 
     def _centre(self, path: Path) -> tuple[Tensor, Crop]:
@@ -149,8 +211,7 @@ class FileImages:
 
 
 def _map(work: Callable[..., tuple[Tensor, Crop]], jobs: list[tuple[Any, ...]]) -> Pixels:
-    with ThreadPoolExecutor() as pool:
-        pixels, crops = zip(*pool.map(lambda job: work(*job), jobs), strict=True)
+    pixels, crops = zip(*in_threads(lambda job: work(*job), jobs), strict=True)
     return torch.stack(pixels), list(crops)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from edgeprune.data.decode import CHUNK, LEFT_OUT, BrokenImage, opened, quiet_pool, read_size, shown
 from edgeprune.data.folder import read_layout
@@ -175,7 +176,7 @@ def _targets(part: Listing) -> Targets:
                 mask = torch.from_numpy(_read(path))
             except BrokenImage as error:
                 raise DataError(f"broken mask {shown(path)} ({error.reason}): write it again") from error
-            if mask.numel() > room:
+            if mask.numel() > room or get_worker_info() is not None:  # each worker would keep all of them
                 return mask
             kept[position] = mask
         return kept[position]

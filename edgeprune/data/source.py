@@ -14,13 +14,17 @@ from edgeprune.processes.progress import ProgressCallback
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read: where downloads are kept, whether to download, which size, the spec of an earlier run."""
+    """How to read: where downloads are kept, whether to download, which size, the spec of an earlier run.
+
+    ``in_memory`` says whether small images of one size are held decoded; None leaves it to their size.
+    """
 
     root: Path | None = None
     download: bool = False
     image_size: int | None = None
     stored: dict | None = None  # the spec of the run being rebuilt
     progress: ProgressCallback | None = None
+    in_memory: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)

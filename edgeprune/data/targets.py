@@ -1,7 +1,6 @@
 """What a model is to give for an image: a class, a mask, or whatever else a task needs."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.data.augment import Crop, cropped_mask
+from edgeprune.data.decode import in_threads
 
 IGNORED = 255  # value of a mask's pixels that count neither in the loss nor in a metric
 
@@ -91,8 +91,7 @@ class Masks(Targets):
         jobs = list(zip(positions.tolist(), crops, strict=True))
         if not self._slow:
             return torch.stack([self._cropped(job) for job in jobs]).long()
-        with ThreadPoolExecutor() as pool:
-            return torch.stack(list(pool.map(self._cropped, jobs))).long()
+        return torch.stack(in_threads(self._cropped, jobs)).long()
 
     def _cropped(self, job: tuple[int, Crop]) -> Tensor:
         position, crop = job

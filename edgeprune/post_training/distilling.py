@@ -138,7 +138,14 @@ class Unlabelled:
         return max(1, len(self.positions) // batch_size)
 
     def train_batches(
-        self, epoch: int, *, batch_size: int, seed: int, skip: int = 0
+        self,
+        epoch: int,
+        *,
+        batch_size: int,
+        seed: int,
+        skip: int = 0,
+        limit: int | None = None,
+        **reading: Any,  # noqa: ARG002
     ) -> Iterator[tuple[Arrays, tuple[()]]]:
         """Yield shuffled, changed batches, a pure function of (seed, epoch, position).
 
@@ -147,9 +154,12 @@ class Unlabelled:
             batch_size: inputs of a batch.
             seed: of the order and the changes.
             skip: batches that are left out at the start.
+            limit: number of the batch to end before; the epoch's last by default.
+            reading: what a data set of images is told besides; inputs are read as they are.
         """
         order = torch.randperm(len(self.positions), generator=generator_for(seed, epoch)).numpy()
-        for step in range(skip, self.steps(batch_size)):
+        steps = self.steps(batch_size)
+        for step in range(skip, steps if limit is None else min(limit, steps)):
             chosen = self.positions[order[step * batch_size : (step + 1) * batch_size]]
             inputs = self.source.read(np.sort(chosen))
             yield changed(inputs, self.kind, generator_for(seed, epoch, step)), ()

@@ -29,12 +29,14 @@ class World:
         """Whether this process writes files."""
         return self.rank == 0
 
+    def part(self, count: int) -> slice:
+        """Return this process's slice of ``count`` items, in the order of ranks; equal slices, the rest is dropped."""
+        share = count // self.size
+        return slice(self.rank * share, (self.rank + 1) * share)
+
     def shard(self, batch: Batch) -> Batch:
-        """Return this process's slice of a tensor or list, in the order of ranks; equal slices, the rest is dropped."""
-        count = len(batch) // self.size
-        if self.size == 1:
-            return batch
-        return batch[self.rank * count : (self.rank + 1) * count]
+        """Return this process's `part` of a tensor or list."""
+        return batch if self.size == 1 else batch[self.part(len(batch))]
 
     def average(self, tensors: "list[Tensor]") -> None:
         """Replace each tensor by its mean over all processes."""
@@ -93,6 +95,12 @@ class _Group(World):
         import torch.distributed as dist
 
         return tensor.cuda() if "nccl" in dist.get_backend() else tensor
+
+
+def local_size() -> int:
+    """Return how many processes a launcher started on this machine, as torchrun says in LOCAL_WORLD_SIZE."""
+    text = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, int(text)) if re.fullmatch("[0-9]{1,6}", text.strip()) else 1
 
 
 def world() -> World:

@@ -172,11 +172,11 @@ class Run:
             raise RunError(f"{self.path} is not finished: {hint}")
         return Summary.read(self.path / "summary.json")
 
-    def data(self) -> "DataBundle":
-        """Load the data set that the run was trained on, with the same splits."""
+    def data(self, **reading: Any) -> "DataBundle":
+        """Load the data set that the run was trained on; ``reading`` is passed on to `load_from_spec`."""
         from edgeprune.data import load_from_spec
 
-        return load_from_spec(self.settings.required("data_spec"))
+        return load_from_spec(self.settings.required("data_spec"), **reading)
 
     def has(self, name: str) -> bool:
         """Return whether the folder has a file of this name."""

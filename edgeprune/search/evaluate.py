@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 
 import torch
 from torch import Tensor
@@ -71,8 +70,8 @@ class Evaluator:
     def _augmented(self, calibration: int) -> Iterator[Tensor]:
         images = max(1, calibration // 2)
         size = min(BATCH, images)
-        batches = self.data.train_batches(0, batch_size=size, seed=SEED)
-        return (_channels_last(x) for x, _ in islice(batches, images // size))
+        batches = self.data.train_batches(0, batch_size=size, seed=SEED, limit=images // size)
+        return (_channels_last(x) for x, _ in batches)
 
     @property
     def held_out_images(self) -> int:

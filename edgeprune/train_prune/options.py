@@ -15,6 +15,7 @@ from edgeprune.options.bounds import (
     PIXELS,
     RATE,
     SHARE_BELOW_ONE,
+    WORKERS,
 )
 from edgeprune.options.checks import Choice, ChoiceOrOwn, Count, Quantity, Text
 from edgeprune.options.device import DeviceOptions
@@ -117,6 +118,20 @@ class DataOptions:
         unset="~/.cache/edgeprune",
     )
     download: bool = option(False, "Let torchvision download the data set.", "data")
+    workers: int | None = option(
+        None,
+        "Read images from files in this many processes; 0 reads in threads. The batches are the same.",
+        "data",
+        WORKERS,
+        metavar="N",
+        unset="one for each CPU, or threads for few images",
+    )
+    in_memory: bool | None = option(
+        None,
+        "Hold small images of one size decoded in memory. The batches are the same.",
+        "data",
+        unset="where they take less than half of what is free",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

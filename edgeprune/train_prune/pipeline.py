@@ -79,7 +79,7 @@ def train_prune(
                 return run.summary()
             chosen = _options_to_resume(run)
             check_options(asdict(chosen), run.path)
-            data = run.data()
+            data = _data_of(run, chosen)
         if chosen.max_drop is not None:
             return _smallest_within(run, data, chosen, progress)
         with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
@@ -120,7 +120,8 @@ def train_baseline(path: str | Path, progress: ProgressCallback, *, wait: bool =
     with held(path, wait=waiting if wait else None):
         with stop_on_interrupt() as stop, _scalar_writer(run) as scalars:
             options = _options_to_resume(run)
-            context = StageContext(run, run.data(), options, progress, stop, scalars, baseline_only=True)
+            data = _data_of(run, options)
+            context = StageContext(run, data, options, progress, stop, scalars, baseline_only=True)
             BaselineStage(context).execute()
         run.training.drop_checkpoint()
 
@@ -183,7 +184,8 @@ def _load(options: TrainPruneOptions, progress: ProgressCallback) -> DataBundle:
     try:
         return load_data(
             options.data, root=options.data_root, download=options.download, image_size=options.image_size,
-            val_fraction=options.val_fraction, seed=options.seed, kind=task.target_kind, progress=progress,
+            val_fraction=options.val_fraction, seed=options.seed, kind=task.target_kind,
+            in_memory=options.in_memory, workers=options.workers, progress=progress,
         )  # fmt: skip
     except OtherKind as error:
         suited = [name for name in tasks.names() if tasks.get(name).target_kind == error.actual]
@@ -192,6 +194,11 @@ def _load(options: TrainPruneOptions, progress: ProgressCallback) -> DataBundle:
             f"{options.data} has {error.actual}, and the task {task.name} needs {task.target_kind}: say "
             f"{remedy}, or name other data"
         ) from error
+
+
+def _data_of(run: Run, options: TrainPruneOptions) -> DataBundle:
+    """Load the data of an earlier run, read as its options say."""
+    return run.data(in_memory=options.in_memory, workers=options.workers)
 
 
 def _check_names(options: TrainPruneOptions) -> None:

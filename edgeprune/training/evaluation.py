@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import Any
 
 import torch
@@ -75,8 +74,10 @@ def recalibrate(
     Raises:
         TrainError: see `recalibrate_on`.
     """
-    train_batches = data.train_batches(0, batch_size=batch_size, seed=987_654_321)
-    recalibrate_on(model, (x for x, _ in islice(train_batches, batches)), device)
+    train_batches = data.train_batches(
+        0, batch_size=batch_size, seed=987_654_321, limit=batches, device=device
+    )
+    recalibrate_on(model, (x for x, _ in train_batches), device)
 
 
 def recalibrate_on(

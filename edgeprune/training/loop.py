@@ -2,7 +2,7 @@
 
 A step depends only on (seed, stage, step) and the tensors in the checkpoint. On a CPU, a run that was killed
 at any time and resumed is therefore bit-identical to an uninterrupted one. Under torchrun or accelerate
-launch, every process takes its slice of each batch.
+launch, every process reads its slice of each batch.
 """
 
 import contextlib
@@ -86,9 +86,7 @@ class Stage:
             while self.step < self.steps and not self.callback.finished():
                 epoch, position = divmod(self.step, self.per_epoch)
                 if batches is None or position == 0:
-                    batches = self.data.train_batches(
-                        epoch, batch_size=self.options.batch_size, seed=self._seed(), skip=position
-                    )
+                    batches = self._batches(epoch, position)
                 loss, stopping = self._train_step(*next(batches))
                 self.step += 1
                 values = self.callback.after_step(self.step, loss)
@@ -98,6 +96,14 @@ class Stage:
                 self._maybe_checkpoint(stopping)
         if self.updater.average is not None:
             self.updater.average.swap()
+
+    def _batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+        """Return this process's slices of an epoch's batches, up to the stage's last."""
+        options, left = self.options, self.steps - epoch * self.per_epoch
+        return self.data.train_batches(
+            epoch, batch_size=options.batch_size, seed=self._seed(), skip=skip, limit=min(left, self.per_epoch),
+            world=world(), device=options.device,
+        )  # fmt: skip
 
     def _seed(self) -> int:
         return self.options.seed * 1000 + sum(map(ord, self.name)) % 1000
@@ -113,8 +119,7 @@ class Stage:
         torch.manual_seed(self._seed() * 1_000_003 + self.step)  # so that dropout repeats after a resume
         self.updater.set_rate(rate)
         self.model.train()
-        x, y = world().shard(x), moved(world().shard(y), options.device)
-        x = channels_last(x, options.device)
+        x, y = channels_last(x, options.device), moved(y, options.device)
         with computing_in(options.precision, options.device):
             run = self.task.training_output if self.teacher is None else self.task.student_output
             output = run(self.model, x, y)
@@ -176,8 +181,9 @@ class Stage:
         if not self.data.sizes["val"]:
             return
         average = self.updater.average
+        options = self.options
         with contextlib.nullcontext() if average is None else average.in_model():
-            batches, options = self.data.batches("val"), self.options
+            batches = self.data.batches("val", device=options.device)
             values = evaluate(self.model, batches, self.task, options.device, options.precision)
         self.log.after_epoch(self.step, values)
 

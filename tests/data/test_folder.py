@@ -1,11 +1,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from edgeprune.data import folder as folder_module
+from edgeprune.data.augment import generator_for
 from edgeprune.data.folder import read_folder
-from edgeprune.data.images import FileImages, MemoryImages
+from edgeprune.data.images import FileImages, MemoryImages, SmallFileImages
 from edgeprune.data.source import ReadOptions
 from edgeprune.errors import DataError
 
@@ -31,12 +34,46 @@ def test_large_images_are_read_as_needed(make_folder: Callable[..., Path]) -> No
     assert "224x224" in source.notes[0]
 
 
-def test_too_many_images_for_memory(
+@pytest.mark.parametrize("image_size", [None, 12])
+def test_images_that_do_not_fit_into_memory_give_the_same_batches(
+    make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, image_size: int | None
+) -> None:
+    folder, options = make_folder(HALVES, size=(8, 10)), ReadOptions(image_size=image_size)
+    held = read_folder(folder, options)
+    needed = 10 * 3 * 8 * 10  # bytes of all images
+    monkeypatch.setattr(folder_module, "free_memory", lambda: 2 * needed)
+    assert type(read_folder(folder, options).train) is MemoryImages
+    monkeypatch.setattr(folder_module, "free_memory", lambda: 2 * needed - 1)
+    read = read_folder(folder, options)
+    assert isinstance(read.train, SmallFileImages) and read.shape == held.shape and read.native == (8, 10)
+    assert read.notes == (
+        "images are read from their files for each batch, not held in memory; in_memory changes that",
+    )
+    positions = np.array([4, 0, 5])
+    for key in (None, 1, 2):
+        pixels, crops = held.train.read(positions, None if key is None else generator_for(key))
+        again, crops_again = read.train.read(positions, None if key is None else generator_for(key))
+        assert torch.equal(pixels, again) and crops == crops_again
+
+
+def test_processes_of_one_machine_share_its_memory(
     make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module, "MEMORY_LIMIT_BYTES", 10 * 3 * 8 * 8 - 1)
-    source = read_folder(make_folder(HALVES), ReadOptions(image_size=8))
-    assert isinstance(source.train, FileImages) and source.shape == (3, 8, 8)
+    monkeypatch.setattr(folder_module, "free_memory", lambda: 7 * 2 * 10 * 3 * 8 * 8)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert isinstance(read_folder(make_folder(HALVES), ReadOptions()).train, SmallFileImages)
+
+
+def test_memory_can_be_chosen(make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_folder(HALVES)
+    assert isinstance(read_folder(folder, ReadOptions(in_memory=False)).train, SmallFileImages)
+    monkeypatch.setattr(folder_module, "free_memory", lambda: 0)
+    assert type(read_folder(folder, ReadOptions(in_memory=True)).train) is MemoryImages
+
+
+def test_large_images_are_never_held(make_folder: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match="more than 96 pixels, are always read from their files"):
+        read_folder(make_folder(HALVES, size=(97, 97)), ReadOptions(in_memory=True))
 
 
 def test_unequal_images_are_read_as_needed(

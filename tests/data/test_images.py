@@ -81,3 +81,12 @@ def test_a_file_that_breaks_later_is_named(files: FileImages) -> None:
     files.paths[2].write_bytes(b"")
     with pytest.raises(DataError, match=r"broken image .*2\.png"):
         files.read(POSITIONS)[0]
+
+
+def test_a_part_is_read_as_in_the_whole_batch(files: FileImages) -> None:
+    every = np.array([2, 0, 1])
+    for images in (memory(), files):
+        for key in (None, 5):
+            pixels, crops = images.read(every, None if key is None else generator_for(key))
+            part, crops_of_part = images.read(every, None if key is None else generator_for(key), slice(1, 3))
+            assert torch.equal(part, pixels[1:]) and crops_of_part == crops[1:]
