@@ -8,7 +8,7 @@ SEED ?= 0
 # Each process of tests, and each that they start, would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo compare test check format lint types tests test-slow test-trt fuzz networks web docs clean
+.PHONY: demo compare test check format lint types tests test-slow test-trt test-storage fuzz networks web docs clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -65,6 +65,12 @@ test-trt: $(STAMP)  ## NVIDIA's own parser and builder on every kind of file tha
 		tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings && mv .venv-trt.part .venv-trt; }
 	PYTHONPATH=.venv-trt $(BIN)/pytest tests/trt/test_real_library.py -n 2
 
+# Drivers in a folder of their own: the other tests see what a user without them sees.
+test-storage: $(STAMP)  ## workers of search and compare over a real PostgreSQL and a real Redis, which the tests start
+	test -d .venv-storage || { $(BIN)/pip install --quiet --target .venv-storage.part \
+		'psycopg[binary]>=3.1' 'redis>=4.5' && mv .venv-storage.part .venv-storage; }
+	PYTHONPATH=.venv-storage $(BIN)/pytest tests/servers -n 2 --dist loadgroup
+
 # ONNX Runtime for browsers: a part of the wheel that the repository does not hold.
 web: $(STAMP)  ## the files that the page of `bench --device browser` needs, by npm
 	$(BIN)/python -m edgeprune.browser.web_files
@@ -75,4 +81,4 @@ docs:  ## the site, with links checked, in build/site; in an environment of its 
 	.venv-docs/bin/mkdocs build --strict
 
 clean:
-	rm -rf .venv .venv-networks .venv-docs .venv-trt build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-networks .venv-docs .venv-trt .venv-storage build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -24,7 +24,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("ground", ["options", "processes", "registry", "serving"]),
     ("ground", ["files"]),
     ("ground", ["records"]),
-    ("inputs", ["devices", "data", "models", "browser"]),
+    ("inputs", ["devices", "data", "models", "browser", "studies"]),
     ("axes", ["tasks"]),
     ("network", ["recording"]),
     ("network", ["graph", "quantization"]),

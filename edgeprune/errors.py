@@ -10,7 +10,7 @@
     ├── RunError       a run folder that exists, is missing or is not one
     │   ├── InUseError   a folder that another process works on
     │   └── MovedError   a folder that was moved or removed while it was written
-    ├── StorageError   a disk that is full, read-only or broken, or a path without permission
+    ├── StorageError   a disk that is full, read-only or broken, or a database that cannot be used
     ├── TrainError     training that cannot continue (a loss that is not a number)
     ├── BudgetError    a file of limits that `verify` cannot use
     ├── ExportError    an export that failed or disagrees with the model
@@ -70,7 +70,7 @@ class MovedError(RunError):
 
 
 class StorageError(EdgePruneError):
-    """A disk that is full, read-only or broken, or a path without permission."""
+    """A disk that is full, read-only or broken, a path without permission, or a shared database that cannot be used."""
 
 
 class TrainError(EdgePruneError):

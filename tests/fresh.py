@@ -23,7 +23,7 @@ PRELOADED = (
     "torch", "torchvision", "torch._dynamo", "torch.export", "torch.distributed", "torch.utils.tensorboard",
     "torch.onnx._internal.exporter._core", "fvcore.nn", "onnx", "onnxruntime", "onnxscript", "scipy.optimize",
     "sklearn.datasets", "PIL.Image", "rich.console", "edgeprune.api", "edgeprune.backends.onnx",
-    "edgeprune.bench.run", "edgeprune.cli", "edgeprune.search.study_store", "edgeprune.train_prune.pipeline", "optuna",
+    "edgeprune.bench.run", "edgeprune.cli", "edgeprune.studies.store", "edgeprune.train_prune.pipeline", "optuna",
 )  # fmt: skip
 
 SERVER = """

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from edgeprune.records.base import FileRecord, Record
-from edgeprune.records.fields import Amount, Count, Name, Positive, Share
+from edgeprune.records.fields import Amount, Count, Name, Positive, Share, Width
 from edgeprune.records.metrics import StoredMetric
 from edgeprune.records.times import PlanTimes
 
@@ -55,6 +57,26 @@ class TrialRecord(Record, frozen=True, kw_only=True):
     fractions: Mapping[str, Amount]
     seconds: Amount
     copied_from: Count | None
+
+
+class TrialAttributes(Struct, frozen=True, kw_only=True):
+    """What a study holds of a policy beside its reward; while it is evaluated, only a part.
+
+    Attributes:
+        stage: of the search.
+        probe: whether it probes a single group.
+        widths: of each group.
+        ratios: share that each group keeps.
+        seconds: that the evaluation took.
+        copied: number of the trial that evaluated the same widths before.
+    """
+
+    stage: str | None = None
+    probe: bool | None = None
+    widths: tuple[Width, ...] | None = None
+    ratios: tuple[Share, ...] | None = None
+    seconds: Amount | None = None
+    copied: Count | None = None
 
 
 class SearchResult(FileRecord, frozen=True, kw_only=True):

@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from optuna.trial import FrozenTrial, TrialState
 
 from edgeprune import tasks
 from edgeprune.budget import Budget
+from edgeprune.errors import StorageError
 from edgeprune.files.reading import sha256
 from edgeprune.graph.classes import Graph, Ints, build_graph
 from edgeprune.importance import score
 from edgeprune.processes.progress import ProgressCallback
+from edgeprune.records.checking import converted
+from edgeprune.records.search import TrialAttributes
 from edgeprune.search.baselines import probes
 from edgeprune.search.clusters import Dendrogram
 from edgeprune.search.evaluate import Evaluator
@@ -138,6 +142,26 @@ class SearchContext:
         """The study's name in a shared storage."""
         training = self.training
         return f"{training.model}-{Path(training.data).name}-{training.target}"
+
+    def check_trial(self, trial: FrozenTrial) -> None:
+        """Check what a shared study holds of a policy.
+
+        Raises:
+            StorageError: it is not of this search, or was edited.
+        """
+        where, hint = (
+            f"trial {trial.number} of the study",
+            "it was edited, or is of other work: use another `study`",
+        )
+        attributes = converted(trial.user_attrs, TrialAttributes, where, error=StorageError, hint=hint)
+        sizes = self.variables.sizes
+        for values, most in ((attributes.widths, sizes), (attributes.ratios, np.ones(len(sizes)))):
+            if values is not None and (len(values) != len(most) or bool((np.asarray(values) > most).any())):
+                raise StorageError(f"{where} has other groups than the network: {hint}")
+        if trial.state == TrialState.COMPLETE:
+            parts = (attributes.stage, attributes.widths, attributes.ratios, attributes.seconds)
+            if None in parts or trial.value is None or not np.isfinite(trial.value):
+                raise StorageError(f"{where} lacks its policy or its reward: {hint}")
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -25,8 +25,10 @@ from edgeprune.search.folder import SEARCH, SearchFolder
 from edgeprune.search.objective import Objective
 from edgeprune.search.options import STUDIED, SearchOptions
 from edgeprune.search.result import STAGE, best_of
-from edgeprune.search.storage import check_storage, redacted
-from edgeprune.search.study_store import HEARTBEAT_S, StudyStore
+from edgeprune.studies.heartbeats import HEARTBEAT_S
+from edgeprune.studies.opening import check_storage
+from edgeprune.studies.store import StudyStore
+from edgeprune.studies.urls import redacted
 from edgeprune.train_prune.budgets import make_budget
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import begin, stored_options, train_baseline
@@ -40,7 +42,7 @@ def search(
     storage: str | None = None,
     resume: bool = False,
     force: bool = False,
-    heartbeat_s: int = HEARTBEAT_S,
+    heartbeat_s: float = HEARTBEAT_S,
     progress: ProgressCallback = no_progress,
 ) -> SearchResult:
     """Search how many channels each group keeps; writes a folder with the best plan.
@@ -53,7 +55,7 @@ def search(
             is evaluated.
         resume: continue, or join another process that works in the same folder.
         force: replace a search of that name.
-        heartbeat_s: interval at which this worker reports that it is alive to a shared database, in seconds.
+        heartbeat_s: floaterval at which this worker reports that it is alive to a shared database, in seconds.
         progress: called with (done, total, text).
 
     Returns:
@@ -73,7 +75,7 @@ def search(
 
 
 def _finish(
-    folder: SearchFolder, options: SearchOptions, url: str, heartbeat_s: int, progress: ProgressCallback
+    folder: SearchFolder, options: SearchOptions, url: str, heartbeat_s: float, progress: ProgressCallback
 ) -> SearchResult:
     """Complete a search, together with other workers, and return its result."""
     if not (folder.baseline / "baseline.safetensors").is_file():
@@ -85,6 +87,7 @@ def _finish(
         context.identity,
         context.sampler,
         heartbeat_s=heartbeat_s,
+        check=context.check_trial,
     )
     with stop_on_interrupt() as stop, store.explained():
         _work(store, context, progress, stop)
@@ -180,4 +183,7 @@ def _work(
         stage = "" if not done else f" ({done[-1].user_attrs[STAGE]})"
         progress(min(len(done), context.trials), context.trials, f"trials {len(done)}{stage}{shown}")
 
-    store.work(Objective(context), context.trials, stop=stop, after_trial=report)
+    def waiting(line: str) -> None:
+        progress(0, context.trials, f"trials: {line}")
+
+    store.work(Objective(context), context.trials, stop=stop, after_trial=report, waiting=waiting)

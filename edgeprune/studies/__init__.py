@@ -1,0 +1,9 @@
+"""Studies: work that several processes and machines share through a storage, so that each piece is done once.
+
+urls.py        the URL of a storage: its kind, its driver, and what of it may be shown
+opening.py     a storage is checked and opened
+redis.py       the journal of a study in Redis
+patience.py    a storage whose server may go away for a while
+heartbeats.py  signs of life of workers, and who has been silent for too long
+store.py       the study, and the loop of a worker
+"""
