@@ -32,6 +32,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("network", ["rewrite"]),
     ("choosing", ["importance", "budget", "reporting"]),
     ("network", ["saving", "reconstruct", "onnx_graph"]),
+    ("choosing", ["effects"]),
     ("measuring", ["bench"]),
     ("measuring", ["latency"]),
     ("runs", ["runs"]),

@@ -131,7 +131,7 @@ def run_network(
     Raises:
         PlanError: the model does not run on ``inputs``, or takes another path than in the trace.
     """
-    arguments = moved_to(graph.model, _arguments(graph, inputs))
+    arguments = arguments_of(graph, inputs)
     taps, at_inputs = _taps(graph, before or {}, after or {})
     with untouched(graph.model):
         graph.model.eval()
@@ -186,6 +186,17 @@ def run_calls(graph: Graph, use: Callable[[nn.Module], Any], *, after: dict[fx.N
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def arguments_of(graph: Graph, inputs: Inputs) -> Inputs:
+    """Return the arguments of forward in a batch, on the network's device and in its floating type.
+
+    Args:
+        graph: of the network.
+        inputs: as `edgeprune.importance.batches.inputs_of` yields them.
+    """
+    arguments: Inputs = moved_to(graph.model, _arguments(graph, inputs))
+    return arguments
 
 
 def moved_to(model: nn.Module, value: Any) -> Any:

@@ -11,6 +11,7 @@ from edgeprune.methods.given_plan import GivenPlan
 from edgeprune.methods.learned import Learned
 from edgeprune.methods.options import MethodOptions
 from edgeprune.methods.schedules import SCHEDULES, Schedule
+from edgeprune.methods.sensitive import BySensitivity
 from edgeprune.registry import ObjectRegistry
 
 __all__ = [
@@ -22,7 +23,7 @@ METHODS = ObjectRegistry("method", "edgeprune.methods", TrainError, Method)
 register = METHODS.add
 _PLAN = GivenPlan()
 
-for _method in (Learned(), *BY_CRITERIA):
+for _method in (Learned(), *BY_CRITERIA, BySensitivity()):
     register(_method)
 
 

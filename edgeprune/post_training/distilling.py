@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.data.augment import generator_for
+from edgeprune.effects.agreement import outputs_of
 from edgeprune.errors import EdgePruneError, TrainError, one_line
-from edgeprune.post_training.agreement import outputs_of
 from edgeprune.post_training.changes import changed
 from edgeprune.post_training.norms import recalibrate
 from edgeprune.post_training.source import Source

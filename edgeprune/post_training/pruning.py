@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.budget import Budget, parse_targets
+from edgeprune.effects.agreement import compare, outputs_of
+from edgeprune.effects.selection import masked_outputs, sensitivity_scores
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import needs_batches, needs_loss, score
-from edgeprune.post_training.agreement import compare, outputs_of
 from edgeprune.post_training.fits import Fits
 from edgeprune.post_training.inputs import Inputs
 from edgeprune.post_training.latency import DeviceLatency
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.result import held_out
-from edgeprune.post_training.selection import masked_outputs, sensitivity_scores
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.pruning import Agreement, HeldOut
 

@@ -5,16 +5,16 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from edgeprune.recording.values import tensors_of
 from edgeprune.records.pruning import Agreement
 
 
 def outputs_of(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
-    """Return each output of a network for all inputs, one after another."""
+    """Return each output of a network for all inputs, one after another: (inputs, n) each."""
     parts: list[list[Tensor]] = []
     with torch.no_grad():
         for batch in batches:
-            result = network(*batch)
-            parts.append(list(result) if isinstance(result, tuple) else [result])
+            parts.append(list(tensors_of(network(*batch))))
     return [
         torch.cat([part.reshape(len(part), -1) for part in column]) for column in zip(*parts, strict=True)
     ]

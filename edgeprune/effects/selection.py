@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeprune.effects.agreement import compare, outputs_of
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.plan import Plan
-from edgeprune.post_training.agreement import compare, outputs_of
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.reconstruct import Grams
 from edgeprune.recording.taps import run_tapped

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgeprune.effects.selection import FEWEST, sensitivity_scores
 from edgeprune.graph.classes import build_graph
 from edgeprune.importance import score
-from edgeprune.post_training.selection import FEWEST, sensitivity_scores
 from edgeprune.reconstruct import Grams
 
 

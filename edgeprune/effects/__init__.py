@@ -1,0 +1,1 @@
+"""What losing channels does to a network's outputs, without labels."""
