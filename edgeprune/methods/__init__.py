@@ -5,6 +5,7 @@
 """
 
 from edgeprune.errors import TrainError, known
+from edgeprune.methods.auto import Auto
 from edgeprune.methods.base import Method
 from edgeprune.methods.criteria import BY_CRITERIA, ByCriterion
 from edgeprune.methods.given_plan import GivenPlan
@@ -23,7 +24,7 @@ METHODS = ObjectRegistry("method", "edgeprune.methods", TrainError, Method)
 register = METHODS.add
 _PLAN = GivenPlan()
 
-for _method in (Learned(), *BY_CRITERIA, BySensitivity()):
+for _method in (Learned(), *BY_CRITERIA, BySensitivity(), Auto()):
     register(_method)
 
 

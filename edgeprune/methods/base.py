@@ -69,6 +69,14 @@ class Method:
             "reconstruct": options.reconstruct or self.reconstruct,
         }
 
+    def training_defaults(self, options: MethodOptions) -> dict[str, Any]:  # noqa: ARG002
+        """Return the options of `train-prune`'s fine-tuning that suit this method, for those that were left open.
+
+        Args:
+            options: of `train-prune`, with the defaults of its data.
+        """
+        return {}
+
     def check(self, options: MethodOptions, *, pretrained: bool = True) -> None:  # noqa: ARG002
         """Refuse what makes no sense with this method.
 

@@ -1,6 +1,8 @@
 """What suits the data where a run is told nothing."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -25,25 +27,27 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
     Raises:
         TrainError, TargetError: an option that makes no sense, with what to do.
     """
-    defaults = dict(SMALL if data.sizes["train"] < SMALL_DATA else LARGE)
-    defaults.update(tasks.get(options.task).defaults)
+    defaults = {
+        **(SMALL if data.sizes["train"] < SMALL_DATA else LARGE),
+        **tasks.get(options.task).defaults,
+    }
     if options.model == "resnet110":
         defaults["lr"] = 1e-3  # the source's rate for ResNet-110; 1e-2 is its rate for ResNet-56
     if options.init == "random":
         defaults["lr"], defaults["baseline_epochs"] = defaults["baseline_lr"], None
-    filled_in = {key: value for key, value in defaults.items() if getattr(options, key) is None}
     if options.distill is None:
-        filled_in["distill"] = options.init == "baseline" and tasks.get(options.task).distills_from(
-            options.model
-        )
+        trained = options.init == "baseline"
+        defaults["distill"] = trained and tasks.get(options.task).distills_from(options.model)
     method = chosen_method(options)
-    options = replace(options, method=method.name)
-    filled_in |= method.defaults(options)
+    defaults |= method.training_defaults(_filled(options, defaults))
+    options = replace(_filled(options, defaults), method=method.name)
+    options = replace(options, **method.defaults(options))
+    method = chosen_method(options)  # of a recipe: another than the one that was named
     if options.max_drop is not None and on_device(options) and options.target == TrainPruneOptions.target:
-        filled_in["target"] = "latency=0.5"
+        options = replace(options, target="latency=0.5")
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     precision = best_precision(device) if options.precision == "auto" else options.precision
-    options = replace(options, **filled_in, device=device, precision=precision)
+    options = replace(options, device=device, precision=precision)
     check_choices(options)
     steps = data.steps(options.batch_size or 1) * (options.epochs or 1)
     if options.prune_iterations is None:
@@ -59,6 +63,13 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
         raise TrainError("`max_drop` compares networks on held-out images: raise `val_fraction`")
     course_of(options, data)  # raises where the moment and the phase do not fit into the epochs
     return options
+
+
+def _filled(options: TrainPruneOptions, defaults: Mapping[str, Any]) -> TrainPruneOptions:
+    """Return the options with defaults for those that are open."""
+    return replace(
+        options, **{name: value for name, value in defaults.items() if getattr(options, name) is None}
+    )
 
 
 def share_to_hold_out(options: TrainPruneOptions, data: DataBundle) -> float:

@@ -18,7 +18,7 @@ from edgeprune.methods import METHODS, SCHEDULES, Method, MethodOptions, chosen_
 def test_every_criterion_is_a_method_and_every_method_has_a_line_of_help() -> None:
     assert set(importance.CRITERIA) < set(methods.names())
     assert set(methods.names()) - set(importance.CRITERIA) == {
-        "learned", "sss", "saliency-similarity", "sensitivity",
+        "learned", "sss", "saliency-similarity", "sensitivity", "auto",
     }  # fmt: skip
     assert all(methods.get(name).help and methods.get(name).name == name for name in methods.names())
 
@@ -140,4 +140,4 @@ def test_the_command_line_lists_all_of_them() -> None:
 def test_their_names_are_known_without_torch() -> None:
     code = "import sys, edgeprune.methods as m; print(len(m.METHODS), 'torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.split() == ["20", "False"]
+    assert out.stdout.split() == ["21", "False"]
