@@ -10,8 +10,10 @@ from edgeprune.data.boxes import Boxes, holds_boxes, read_boxed
 from edgeprune.data.bundle import Batch, DataBundle, Split
 from edgeprune.data.decode import LEFT_OUT
 from edgeprune.data.folder import read_folder
+from edgeprune.data.hub import HUB, read_hub
 from edgeprune.data.masks import holds_masks, read_masked
 from edgeprune.data.named import READERS
+from edgeprune.data.shards import names_shards, read_shards
 from edgeprune.data.source import ReadOptions, Source
 from edgeprune.data.split import stratified_split
 from edgeprune.data.targets import Labels, Masks
@@ -62,7 +64,8 @@ def load_data(
     Args:
         name_or_path: one of `data_names`, or a folder with train/CLASS/* and test/CLASS/* (or val/),
             or with CLASS/* alone, of which a fifth is then held out as test images; or a folder with
-            train/images/* and train/masks/*.png, and test/ (or val/) likewise; or boxes in COCO's or YOLO's layout.
+            train/images/* and train/masks/*.png, and test/ (or val/) likewise; or boxes in COCO's or YOLO's layout;
+            or shards, as DIR/train-{0000..0099}.tar; or a data set of Hugging Face's, as hf:NAME or hf:DIR.
         root: where torchvision's data sets are kept; ~/.cache/edgeprune by default.
         download: whether they may be downloaded.
         image_size: side in pixels given to the model; by default the images' own where all are
@@ -153,6 +156,10 @@ def _read(name_or_path: str, options: ReadOptions, kind: str | None) -> tuple[st
     """
     if name_or_path in READERS:
         return name_or_path, READERS[name_or_path](options)
+    if name_or_path.startswith(HUB):
+        return read_hub(name_or_path, options)
+    if names_shards(name_or_path):
+        return read_shards(name_or_path, options)
     folder = Path(name_or_path).expanduser().absolute()
     if not folder.exists() and "/" not in name_or_path.replace("\\", "/"):
         message = known("data set", name_or_path, data_names())

@@ -1,18 +1,23 @@
 """Examine every image of a folder before training starts: is it complete, how large, how many bits per channel?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from edgeprune.data.decode import CHUNK, LEFT_OUT, BrokenImage, opened, quiet_pool, shown, size_of
+from edgeprune.data.decode import (
+    CHUNK,
+    LEFT_OUT,
+    BrokenImage,
+    PackedImage,
+    Place,
+    opened,
+    quiet_pool,
+    shown,
+    size_of,
+)
 from edgeprune.data.depth import BY_MODE, Extent, extent_of, white_of
 from edgeprune.errors import DataError
 from edgeprune.processes.progress import ProgressCallback
-
-if TYPE_CHECKING:
-    pass
 
 Size = tuple[int, int]  # (height, width) in pixels
 TAIL = 256  # bytes read from the end of a file
@@ -36,27 +41,56 @@ class Survey:
         )
 
 
-def survey(paths: Sequence[Path], progress: ProgressCallback | None = None) -> Survey:
+def survey(paths: Sequence[Place], progress: ProgressCallback | None = None) -> Survey:
     """Examine all files; where the format has an end marker, truncated files are recognised by its absence.
 
     Raises:
         DataError: files are broken (the message names them), or the range of their values is not known.
     """
+    examined = examine(paths, progress)
+    return survey_of([examined])
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What is known of some images: their sizes, and the extents of those that are deeper than 8 bits."""
+
+    sizes: frozenset[Size]
+    extents: tuple[Extent, ...]
+
+
+def survey_of(parts: Iterable[Examined]) -> Survey:
+    """Return the survey of all parts; raises DataError if the range of their values is not known."""
     sizes: set[Size] = set()
     extents: dict[str, list[Extent]] = {}
+    for part in parts:
+        sizes |= part.sizes
+        for extent in part.extents:
+            extents.setdefault(extent.kind, []).append(extent)
+    return Survey(
+        frozenset(sizes), {kind: white_of(kind, values) for kind, values in sorted(extents.items())}
+    )
+
+
+def examine(paths: Sequence[Place], progress: ProgressCallback | None = None) -> Examined:
+    """Examine all images as `survey` does, for one of several parts.
+
+    Raises:
+        DataError: images are broken; the message names them.
+    """
+    sizes: set[Size] = set()
+    extents: list[Extent] = []
     broken: list[BrokenImage] = []
     with quiet_pool() as pool:
         for chunk in pool.map(partial(_examine_chunk, paths), range(0, len(paths), CHUNK)):
             sizes |= chunk.sizes
             broken += chunk.broken
-            for extent in chunk.extents:
-                extents.setdefault(extent.kind, []).append(extent)
+            extents += chunk.extents
             if progress:
                 progress(chunk.done, len(paths), "checking images")
     if broken:
         raise _all_broken(broken)
-    whites = {kind: white_of(kind, values) for kind, values in sorted(extents.items())}
-    return Survey(frozenset(sizes), whites)
+    return Examined(frozenset(sizes), tuple(extents))
 
 
 @dataclass(frozen=True)
@@ -67,7 +101,7 @@ class _Chunk:
     broken: list[BrokenImage]
 
 
-def _examine_chunk(paths: Sequence[Path], start: int) -> _Chunk:
+def _examine_chunk(paths: Sequence[Place], start: int) -> _Chunk:
     chunk = _Chunk(min(start + CHUNK, len(paths)), set(), [], [])
     for path in paths[start : start + CHUNK]:
         try:
@@ -83,13 +117,9 @@ def _examine_chunk(paths: Sequence[Path], start: int) -> _Chunk:
     return chunk
 
 
-def _ends_well(path: Path, image_format: str) -> bool:
-    """Return whether the file has its format's end marker; if not, only decoding shows whether it is complete."""
-    with path.open("rb") as file:
-        head = file.read(12)
-        size = file.seek(0, 2)
-        file.seek(max(0, size - TAIL))
-        tail = file.read()
+def _ends_well(path: Place, image_format: str) -> bool:
+    """Return whether the image has its format's end marker; if not, only decoding shows whether it is complete."""
+    head, tail, size = _ends(path)
     if image_format in ("JPEG", "MPO"):
         return b"\xff\xd9" in tail
     if image_format == "PNG":
@@ -99,11 +129,25 @@ def _ends_well(path: Path, image_format: str) -> bool:
     return image_format == "WEBP" and int.from_bytes(head[4:8], "little") + 8 <= size
 
 
+def _ends(path: Place) -> tuple[bytes, bytes, int]:
+    """Return the first bytes of an image, the last ones, and the number of all."""
+    if isinstance(path, PackedImage):
+        content = path.read()
+        return content[:12], content[-TAIL:], len(content)
+    with path.open("rb") as file:
+        head = file.read(12)
+        size = file.seek(0, 2)
+        file.seek(max(0, size - TAIL))
+        return head, file.read(), size
+
+
 def _all_broken(broken: list[BrokenImage]) -> DataError:
     if len(broken) == 1:
         return broken[0]
     names = ", ".join(f"{shown(error.path)} ({error.reason})" for error in broken[:SHOWN])
     more = f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
+    if isinstance(broken[0].path, PackedImage):
+        return DataError(f"{len(broken)} broken images: {names}{more}: {broken[0].path.remedy}")
     return DataError(
         f"{len(broken)} broken images: {names}{more}: replace them, "
         f"or add {LEFT_OUT} to their names to leave them out"

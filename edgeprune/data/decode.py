@@ -1,5 +1,6 @@
 """Decode image files to uint8 pixels; every broken file becomes an error that names it."""
 
+import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,29 @@ _ORIENTATION = 0x0112  # EXIF's tag
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
+class PackedImage:
+    """An encoded image that is not a file of its own: a member of a shard, or a row of a table."""
+
+    __slots__ = ()
+    remedy: ClassVar[str]  # what to do where it is broken
+
+    def __str__(self) -> str:
+        """Return where it is, for messages."""
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> str:
+        """Its name in the data set, wherever that lies."""
+        raise NotImplementedError
+
+    def read(self) -> bytes:
+        """Return its bytes, as a file of an image has them."""
+        raise NotImplementedError
+
+
+Place = Path | PackedImage  # where an image is read from
+
+
 class OddSize(DataError):
     """One image differs in size from the rest."""
 
@@ -40,25 +64,28 @@ class OddSize(DataError):
 class BrokenImage(DataError):
     """A file that cannot be decoded: ``reason`` is why."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Place, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"broken image {shown(path)} ({reason}): {leave_out(path)}")
 
 
-def leave_out(path: Path) -> str:
+def leave_out(path: Place) -> str:
     """Return a remedy that works before and during a run: deleting a file would change the data set."""
+    if isinstance(path, PackedImage):
+        return path.remedy
     return f"replace it, or rename it to {shown(Path(path.name))}{LEFT_OUT} to leave it out"
 
 
-def shown(path: Path) -> str:
+def shown(path: Place) -> str:
     """Return a path fit for one line of a message, whatever its bytes are."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    name = str(path) if isinstance(path, PackedImage) else path
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator["Image"]:
-    """Open an image file and read its header.
+def opened(path: Place) -> Iterator["Image"]:
+    """Open an image and read its header.
 
     Raises:
         DataError: the file cannot be read or decoded, here or in the body of the with-statement; it is named.
@@ -66,7 +93,8 @@ def opened(path: Path) -> Iterator["Image"]:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        source = io.BytesIO(path.read()) if isinstance(path, PackedImage) else path
+        with Image.open(source, formats=FORMATS) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or np.inf):
                 raise ValueError(f"{image.width}x{image.height} pixels are more than Pillow deems safe")
             yield image
@@ -76,18 +104,19 @@ def opened(path: Path) -> Iterator["Image"]:
         raise BrokenImage(path, _reason(path, error)) from error
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _reason(path: Place, error: Exception) -> str:
     if getattr(error, "strerror", None):
         return str(error.strerror)  # type: ignore[attr-defined]
-    if path.is_file() and path.stat().st_size == 0:
-        return "an empty file"
+    if (not path.read()) if isinstance(path, PackedImage) else (path.is_file() and path.stat().st_size == 0):
+        return "empty" if isinstance(path, PackedImage) else "an empty file"
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    if str(path) in reason or repr(str(path)) in reason:  # Pillow's "cannot identify image file PATH"
+    # Pillow's "cannot identify image file PATH"
+    if str(path) in reason or repr(str(path)) in reason or "_io.BytesIO" in reason:
         return f"not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
     return reason
 
 
-def open_rgb(path: Path, rendering: Rendering | None = None) -> "Image":
+def open_rgb(path: Place, rendering: Rendering | None = None) -> "Image":
     """Decode one file to an RGB image, as an image viewer shows it: upright, on white where transparent.
 
     Raises:
@@ -133,7 +162,7 @@ def size_of(image: "Image") -> tuple[int, int]:
     return (image.width, image.height) if orientation_of(image) >= 5 else (image.height, image.width)
 
 
-def read_size(path: Path) -> tuple[int, int]:
+def read_size(path: Place) -> tuple[int, int]:
     """Return (height, width) in pixels, from the header alone.
 
     Raises:
@@ -143,7 +172,7 @@ def read_size(path: Path) -> tuple[int, int]:
         return size_of(image)
 
 
-def read_sizes(paths: Sequence[Path]) -> set[tuple[int, int]]:
+def read_sizes(paths: Sequence[Place]) -> set[tuple[int, int]]:
     """Return the distinct (height, width) among ``paths``."""
     with quiet_pool() as pool:
         return set(pool.map(read_size, paths))
@@ -171,7 +200,7 @@ def quiet_pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def decode_all(
-    paths: Sequence[Path],
+    paths: Sequence[Place],
     size: tuple[int, int],
     *,
     rendering: Rendering | None = None,
@@ -199,7 +228,7 @@ def decode_all(
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
 
-def decode_some(paths: Sequence[Path], *, size: tuple[int, int], rendering: Rendering | None) -> Tensor:
+def decode_some(paths: Sequence[Place], *, size: tuple[int, int], rendering: Rendering | None) -> Tensor:
     """Decode the files of a batch into a uint8 tensor (N, 3, height, width).
 
     Args:
@@ -215,7 +244,7 @@ def decode_some(paths: Sequence[Path], *, size: tuple[int, int], rendering: Rend
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
 
-def _decode_chunk(paths: Sequence[Path], pixels: np.ndarray, rendering: Rendering | None, start: int) -> int:
+def _decode_chunk(paths: Sequence[Place], pixels: np.ndarray, rendering: Rendering | None, start: int) -> int:
     stop = min(start + CHUNK, len(paths))
     for position in range(start, stop):
         _decode_one(paths, pixels, rendering, position)
@@ -223,7 +252,7 @@ def _decode_chunk(paths: Sequence[Path], pixels: np.ndarray, rendering: Renderin
 
 
 def _decode_one(
-    paths: Sequence[Path], pixels: np.ndarray, rendering: Rendering | None, position: int
+    paths: Sequence[Place], pixels: np.ndarray, rendering: Rendering | None, position: int
 ) -> None:
     image = np.asarray(open_rgb(paths[position], rendering))
     if image.shape != pixels.shape[1:]:

@@ -1,17 +1,18 @@
 """Read a folder of images: small images of one size into memory where they fit, others file by file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from edgeprune.data.augment import RGB_MEAN, RGB_STD
-from edgeprune.data.checking import survey
-from edgeprune.data.decode import BrokenImage, OddSize, decode_all, decode_some, read_sizes
+from edgeprune.data.checking import Survey, survey
+from edgeprune.data.decode import BrokenImage, OddSize, Place, decode_all, decode_some, read_sizes
 from edgeprune.data.depth import BY_MODE, Rendering, UnknownWhite
 from edgeprune.data.images import FileImages, Images, MemoryImages, SmallFileImages
 from edgeprune.data.layout import Layout, Listing, scan
@@ -48,6 +49,7 @@ def read_layout(
     classes: tuple[str, ...],
     targets_of: Callable[[Listing], Targets],
     default_side: int = DEFAULT_SIDE,
+    examined: Survey | None = None,
 ) -> Source:
     """Read the images of files that were found, with targets of any kind.
 
@@ -58,12 +60,13 @@ def read_layout(
         classes: names.
         targets_of: returns the targets of the images of a part.
         default_side: in pixels, to which images of several sizes are brought where nothing is said.
+        examined: what is known of the images, where they need not be examined again.
 
     Raises:
         DataError: there are broken images.
     """
     side = options.image_size or default_side
-    files = _Files(layout, targets_of, side)
+    files = _Files(layout, targets_of, side, examined)
     images = _stored(files, options) if options.stored else _examined(files, options)
     size = (side, side) if options.image_size or not images.native else images.native
     test_left_out = layout.test.left_out if layout.test else np.zeros(0, bool)
@@ -75,7 +78,7 @@ def read_layout(
         std=RGB_STD,
         train=images.train,
         test=images.test,
-        fingerprint=fingerprint_of(str(path.relative_to(folder)) for path in layout.paths),
+        fingerprint=fingerprint_of(_name_in(folder, path) for path in layout.paths),
         notes=layout.notes + images.notes + _size_notes(images, size),
         native=images.native,
         rendering=images.rendering,
@@ -90,6 +93,7 @@ class _Files:
     layout: Layout
     targets_of: Callable[[Listing], Targets]
     side: int
+    survey: Survey | None = None
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,8 @@ def _stored(files: _Files, options: ReadOptions) -> _Parts:
 def _examined(files: _Files, options: ReadOptions) -> _Parts:
     """Return the images of a new run: all are decoded into memory, or checked one by one."""
     layout = files.layout
-    native = _common_size(layout)
-    if native is not None and _in_memory(layout, native, options):
+    native = _common_size(layout) if files.survey is None else _small(files.survey.sizes)
+    if files.survey is None and native is not None and _in_memory(layout, native, options):
         try:
             parts = _parts(files, native, Rendering({}), options)
             parts.train.prepare()
@@ -130,7 +134,7 @@ def _examined(files: _Files, options: ReadOptions) -> _Parts:
             raise
         else:
             return parts
-    checked = survey(layout.usable, options.progress)
+    checked = files.survey or survey(layout.usable, options.progress)
     rendering = Rendering(checked.whites)
     parts = _parts(files, native if len(checked.sizes) == 1 else None, rendering, options)
     if options.in_memory and not parts.in_memory:
@@ -148,17 +152,26 @@ def _parts(files: _Files, native: Size | None, rendering: Rendering, options: Re
     def images(part: Listing) -> Images:
         targets = files.targets_of(part)
         if native is None:
-            return FileImages(targets, PackedPaths(part.paths), files.side, rendering)
+            return FileImages(targets, _packed(part.paths), files.side, rendering)
         size = (options.image_size, options.image_size) if options.image_size else native
         pad = max(1, min(native) // 8)
         if in_memory:
             read = partial(_decode, part, native, rendering, options.progress)
             return MemoryImages(targets, read, size=size, pad=pad, flip=True)
         decode = partial(decode_some, size=native, rendering=rendering)
-        return SmallFileImages(targets, PackedPaths(part.paths), decode, size=size, pad=pad, flip=True)
+        return SmallFileImages(targets, _packed(part.paths), decode, size=size, pad=pad, flip=True)
 
     test = images(layout.test) if layout.test else None
     return _Parts(images(layout.train), test, rendering, native, in_memory)
+
+
+def _packed(paths: Sequence[Any]) -> Sequence[Place]:
+    """Return places in little memory, which readers of shards and tables give by themselves."""
+    return PackedPaths(paths) if isinstance(paths, tuple) else paths
+
+
+def _name_in(folder: Path, place: Place) -> str:
+    return str(place.relative_to(folder)) if isinstance(place, Path) else place.identity
 
 
 def _decode(part: Listing, native: Size, rendering: Rendering, progress: ProgressCallback | None) -> Tensor:
@@ -174,10 +187,14 @@ def _decode(part: Listing, native: Size, rendering: Rendering, progress: Progres
 
 def _common_size(layout: Layout) -> Size | None:
     """Return the size of all images, guessed from a sample, if they are small; else None."""
-    sizes = read_sizes(_spread(layout.usable, PROBED))
+    return _small(read_sizes(_spread(layout.usable, PROBED)))
+
+
+def _small(sizes: Collection[Size]) -> Size | None:
+    """Return the size that all images have, if it is one, and small."""
     if len(sizes) > 1:
         return None
-    height, width = sizes.pop()
+    height, width = next(iter(sizes))
     return (height, width) if max(height, width) <= SMALL_SIDE else None
 
 
@@ -189,10 +206,10 @@ def _in_memory(layout: Layout, native: Size, options: ReadOptions) -> bool:
 
 
 def _pixel_bytes(layout: Layout, native: Size) -> int:
-    return len(layout.paths) * 3 * native[0] * native[1]
+    return len(layout) * 3 * native[0] * native[1]
 
 
-def _spread(paths: tuple[Path, ...], count: int) -> tuple[Path, ...]:
+def _spread(paths: tuple[Any, ...], count: int) -> tuple[Any, ...]:
     """Return at most ``count`` of the paths, evenly spaced."""
     return paths[:: max(1, -(-len(paths) // count))]
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -19,7 +18,7 @@ from edgeprune.data.augment import (
     resized,
     shifted,
 )
-from edgeprune.data.decode import in_threads, open_rgb
+from edgeprune.data.decode import Place, in_threads, open_rgb
 from edgeprune.data.depth import Rendering
 from edgeprune.data.targets import Targets
 
@@ -131,8 +130,8 @@ class SmallFileImages(MemoryImages):
     def __init__(
         self,
         targets: Targets,
-        paths: Sequence[Path],
-        decode: Callable[[Sequence[Path]], Tensor],
+        paths: Sequence[Place],
+        decode: Callable[[Sequence[Place]], Tensor],
         *,
         size: tuple[int, int],
         pad: int,
@@ -153,7 +152,7 @@ class FileImages:
     """Images too large or too many to hold, read and cropped by a thread pool for each batch."""
 
     targets: Targets
-    paths: Sequence[Path]
+    paths: Sequence[Place]
     side: int  # of the square that is returned, in pixels
     rendering: Rendering | None = None
     ahead: bool = field(default=True, init=False)
@@ -183,7 +182,7 @@ class FileImages:
         seeds = torch.randint(0, 2**62, (len(positions),), generator=generator)[part].tolist()
         return _map(self._random_box, list(zip(paths, seeds, strict=True)))
 
-    def _centre(self, path: Path) -> tuple[Tensor, Crop]:
+    def _centre(self, path: Place) -> tuple[Tensor, Crop]:
         image = open_rgb(path, self.rendering)
         scale = round(self.side * EVAL_MARGIN) / min(image.size)
         width, height = (max(self.side, round(length * scale)) for length in image.size)
@@ -193,12 +192,12 @@ class FileImages:
         image = image.resize((width, height), BILINEAR)
         return _tensor(image.crop((left, top, left + self.side, top + self.side))), crop
 
-    def _uncropped(self, path: Path) -> tuple[Tensor, Crop]:
+    def _uncropped(self, path: Place) -> tuple[Tensor, Crop]:
         image = open_rgb(path, self.rendering)
         crop = Crop(0, 0, image.height, image.width, (self.side, self.side))
         return _tensor(image.resize((self.side, self.side), BILINEAR)), crop
 
-    def _random_box(self, path: Path, seed: int) -> tuple[Tensor, Crop]:
+    def _random_box(self, path: Place, seed: int) -> tuple[Tensor, Crop]:
         generator = torch.Generator().manual_seed(seed)
         image = open_rgb(path, self.rendering)
         least = {"least": LEAST_SCENE} if self.targets.spatial else {}

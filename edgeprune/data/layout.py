@@ -4,9 +4,11 @@ import os
 import stat
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,14 +30,16 @@ class Listing:
 
     folder: Path
     classes: tuple[str, ...]
-    paths: tuple[Path, ...]
+    paths: Sequence[Any]  # of Path, or of another `Place` where one was read
     labels: np.ndarray
     left_out: np.ndarray
     unread: Counter[str] = field(default_factory=Counter)
 
     @property
-    def usable(self) -> tuple[Path, ...]:
+    def usable(self) -> Sequence[Any]:
         """The files to read."""
+        if not self.left_out.any():
+            return self.paths
         return tuple(path for path, out in zip(self.paths, self.left_out, strict=True) if not out)
 
 
@@ -48,14 +52,18 @@ class Layout:
     notes: tuple[str, ...] = ()
 
     @property
-    def paths(self) -> tuple[Path, ...]:
+    def paths(self) -> Iterator[Any]:
         """All files of both parts."""
-        return self.train.paths + (self.test.paths if self.test else ())
+        return chain(self.train.paths, self.test.paths if self.test else ())
 
     @property
-    def usable(self) -> tuple[Path, ...]:
+    def usable(self) -> tuple[Any, ...]:
         """The files of both parts to read."""
-        return self.train.usable + (self.test.usable if self.test else ())
+        return (*self.train.usable, *(self.test.usable if self.test else ()))
+
+    def __len__(self) -> int:
+        """Return the number of files of both parts."""
+        return len(self.train.paths) + (len(self.test.paths) if self.test else 0)
 
 
 def parts_of(folder: Path) -> set[str]:

@@ -1,8 +1,10 @@
 """Batches read ahead of their use: in a thread of this process, or in worker processes; the same bytes either way."""
 
+import atexit
 import os
 import signal
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -154,6 +156,10 @@ class _Workers:
 
         self._requests: Sequence[Request] = ()
         self._iteration: object | None = None
+        if not _OPEN:  # the exit of multiprocessing, which comes later, would kill them with a message
+            atexit.unregister(_close_all)
+            atexit.register(_close_all)
+        _OPEN.add(self)
         with _any_number_of_workers():
             self._loader: Any = DataLoader(
                 _Reader(images),  # type: ignore[arg-type]
@@ -196,9 +202,23 @@ class _Workers:
             if self._iteration is iteration:
                 self._iteration = None
 
+    def close(self) -> None:
+        """End the processes."""
+        iterator = getattr(self._loader, "_iterator", None)
+        if iterator is not None:
+            iterator._shutdown_workers()
+
     def waiting(self) -> Iterator[Request]:
         """Iterate over the requests of the present iteration."""
         return iter(self._requests)
+
+
+_OPEN: "weakref.WeakSet[_Workers]" = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for workers in list(_OPEN):
+        workers.close()
 
 
 @contextmanager

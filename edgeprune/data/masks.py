@@ -13,13 +13,13 @@ from torch.utils.data import get_worker_info
 from edgeprune.data.decode import CHUNK, LEFT_OUT, BrokenImage, opened, quiet_pool, read_size, shown
 from edgeprune.data.folder import read_layout
 from edgeprune.data.layout import SUFFIXES, Layout, Listing, parts_of, scan
+from edgeprune.data.names import NAMES, class_names
 from edgeprune.data.source import ReadOptions, Source
 from edgeprune.data.targets import IGNORED, Masks, Targets
 from edgeprune.errors import DataError
 from edgeprune.processes.progress import ProgressCallback
 
 FORM = "train/images/*, train/masks/*.png and test/ likewise"
-NAMES = "classes.txt"  # one name a line, in the order of the masks' values
 KEPT_BYTES = 1 << 30  # of small masks that are kept in memory
 
 
@@ -83,18 +83,10 @@ def _mask_of(image: Path) -> Path:
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    """Return the names in classes.txt, empty without it."""
-    path = folder / NAMES
-    if not path.exists():
-        return ()
-    try:
-        names = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: write one class name a line, in UTF-8") from error
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise DataError(f"{path} must hold at least two names, each once, one a line")
+    """Return the names in classes.txt, empty without it; a mask has room for so many."""
+    names = class_names(folder)
     if len(names) > IGNORED:
-        raise DataError(f"{path} holds {len(names)} names: a mask has at most {IGNORED} classes")
+        raise DataError(f"{folder / NAMES} holds {len(names)} names: a mask has at most {IGNORED} classes")
     return names
 
 

@@ -15,7 +15,7 @@ def test_train_and_test(make_folder: Callable[..., Path]) -> None:
     assert layout.train.labels.tolist() == [0, 0, 1]
     assert [path.name for path in layout.train.paths] == ["000.png", "001.png", "000.png"]
     assert layout.test is not None and len(layout.test.paths) == 2
-    assert len(layout.paths) == 5
+    assert len(layout) == len(list(layout.paths)) == 5
     assert layout.notes == ()
 
 
