@@ -106,8 +106,7 @@ class DataBundle:
                 raise DataError(
                     f"a batch of {len(chosen)} images has none for each of {world.size} processes: raise `batch_size`"
                 )
-            part = world.part(len(chosen)) if world.size > 1 else slice(None)
-            requests.append(Request("train", chosen, (seed, epoch, step), part))
+            requests.append(Request("train", chosen, (seed, epoch, step), world.part(len(chosen))))
         return self._read(requests, device)
 
     def batches(

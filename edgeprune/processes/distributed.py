@@ -9,14 +9,12 @@ import os
 import re
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from edgeprune.errors import EdgePruneError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Batch = TypeVar("Batch", "Tensor", list[Any])
 
 
 class World:
@@ -33,10 +31,6 @@ class World:
         """Return this process's slice of ``count`` items, in the order of ranks; equal slices, the rest is dropped."""
         share = count // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
-
-    def shard(self, batch: Batch) -> Batch:
-        """Return this process's `part` of a tensor or list."""
-        return batch if self.size == 1 else batch[self.part(len(batch))]
 
     def average(self, tensors: "list[Tensor]") -> None:
         """Replace each tensor by its mean over all processes."""

@@ -131,6 +131,11 @@ def _check_target(options: TrainPruneOptions) -> None:
 
 def _check_start(method: Method, options: TrainPruneOptions) -> None:
     """Options that this method, or this start, has no use for are an error, not silence."""
+    if options.accumulate > 1 and method.name == "learned":
+        raise TrainError(
+            "`accumulate` and `method=learned` exclude each other: its masks are learned from all of a batch at once; "
+            "say `method=l1`, or lower `batch_size`"
+        )
     method.check(options, pretrained=options.init != "random")
     if options.init == "random" and options.plan is None:
         for name in ("weights", "baseline_epochs"):

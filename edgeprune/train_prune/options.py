@@ -205,6 +205,7 @@ class TrainingOptions:
     )
     schedule: str | None = like(TrainOptions, "schedule", None, unset=_by_size("schedule"))
     batch_size: int | None = like(TrainOptions, "batch_size", None, main=True, unset=_by_size("batch_size"))
+    accumulate: int = like(TrainOptions, "accumulate", TrainOptions.accumulate)
     weight_decay: float = like(TrainOptions, "weight_decay", TrainOptions.weight_decay)
     momentum: float = like(TrainOptions, "momentum", TrainOptions.momentum)
     nesterov: bool = like(TrainOptions, "nesterov", TrainOptions.nesterov)

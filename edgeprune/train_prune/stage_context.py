@@ -87,6 +87,7 @@ class StageContext:
         o = self.options
         return TrainOptions(
             batch_size=o.batch_size or 128,
+            accumulate=o.accumulate,
             lr=lr,
             momentum=o.momentum,
             weight_decay=o.weight_decay,

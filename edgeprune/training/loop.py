@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -115,22 +116,41 @@ class Stage:
 
     def _train_step(self, x: Tensor, y: Any) -> tuple[float, bool]:
         """Take one optimizer step; return its loss, and whether any process is to stop."""
-        options, rate = self.options, self.learning_rate(self.step)
+        rate = self.learning_rate(self.step)
         torch.manual_seed(self._seed() * 1_000_003 + self.step)  # so that dropout repeats after a resume
         self.updater.set_rate(rate)
         self.model.train()
+        loss = self._add_gradients(x, y)
+        value, stopping = self._agree(loss)
+        if not math.isfinite(value):
+            raise TrainError(self._diverged(value))
+        self.updater.update(self.callback, rate)
+        return value, stopping
+
+    def _add_gradients(self, x: Any, y: Any) -> float:
+        """Compute the gradients of a batch, part by part, and return its loss: the mean over all images of both."""
+        self.updater.clear()
+        if self.options.accumulate == 1:
+            return self._add_gradients_of(x, y, 1.0)
+        bounds = torch.linspace(0, len(x), min(self.options.accumulate, len(x)) + 1).round().int().tolist()
+        return sum(
+            self._add_gradients_of(x[start:stop], y[start:stop], (stop - start) / len(x))
+            for start, stop in pairwise(bounds)
+        )
+
+    def _add_gradients_of(self, x: Any, y: Any, weight: float) -> float:
+        """Add the gradients of images times a weight; return their weighted loss."""
+        options = self.options
         x, y = channels_last(x, options.device), moved(y, options.device)
         with computing_in(options.precision, options.device):
             run = self.task.training_output if self.teacher is None else self.task.student_output
             output = run(self.model, x, y)
             teacher_output = self._teacher_output(x)
-        loss = self.task.total_loss(output, y, teacher_output, label_smoothing=options.label_smoothing)
+        loss = (
+            self.task.total_loss(output, y, teacher_output, label_smoothing=options.label_smoothing) * weight
+        )
         self.updater.backward(loss)
-        value, stopping = self._agree(float(loss.detach()))
-        if not math.isfinite(value):
-            raise TrainError(self._diverged(value))
-        self.updater.update(self.callback, rate)
-        return value, stopping
+        return float(loss.detach())
 
     def _diverged(self, loss: float) -> str:
         """Return the message on a loss that is not finite."""

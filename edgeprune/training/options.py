@@ -23,6 +23,13 @@ class TrainOptions:
     """
 
     batch_size: int = option(128, "Set the images per step.", "training", IMAGES_PER_BATCH, metavar="N")
+    accumulate: int = option(
+        1,
+        "Compute each batch in this many parts, one after the other, to take less memory for the same step.",
+        "training",
+        IMAGES_PER_BATCH,
+        metavar="N",
+    )
     lr: float = option(0.01, "Set the learning rate of pruning and fine-tuning.", "training", RATE)
     momentum: float = option(0.9, "Set the momentum of SGD.", "training", SHARE_BELOW_ONE)
     nesterov: bool = option(False, "Use Nesterov's momentum.", "training")

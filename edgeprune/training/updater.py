@@ -46,9 +46,12 @@ class ModelUpdater:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def backward(self, loss: Tensor) -> None:
-        """Compute the gradients of the scaled loss."""
+    def clear(self) -> None:
+        """Forget the gradients of the last update."""
         self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of the scaled loss."""
         self.scaler.scale(loss).backward()
 
     def update(self, callback: Callback, rate: float) -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -508,3 +509,55 @@ def test_a_callback_may_end_a_stage(data: DataBundle) -> None:
     stage = Stage("s", net(), data, SMALL, steps=9, callback=Enough())
     stage.train()
     assert stage.step == 3
+
+
+# --- gradient accumulation ------------------------------------------------------------------------
+
+
+class Kept(Callback):
+    """Keeps the gradients of each step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.gradients = model, []  # type: ignore[var-annotated]
+
+    def before_update(self, rate: float) -> None:
+        self.gradients.append([p.grad.clone() for p in self.model.parameters()])
+
+
+def without_norm() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+
+
+@pytest.mark.parametrize("parts", [2, 3, 8, 50])
+def test_accumulated_gradients_are_the_mean_over_the_batch(data: DataBundle, parts: int) -> None:
+    model = without_norm()
+    kept = Kept(model)
+    stage = Stage("own", model, data, replace(SMALL, accumulate=parts), 1, callback=kept)
+    x, y = next(data.train_batches(0, batch_size=8, seed=stage._seed()))
+    each = []
+    for image, label in zip(x.split(1), y.split(1), strict=True):  # one image at a time, by torch itself
+        reference = without_norm()
+        loss = nn.functional.cross_entropy(reference(image), label)
+        each.append(torch.autograd.grad(loss, list(reference.parameters())))
+    stage.train()
+    for gradient, *singles in zip(kept.gradients[0], *each, strict=True):
+        assert torch.allclose(gradient, torch.stack(singles).mean(0), atol=1e-6)
+
+
+def test_accumulation_trains_as_the_batch_does_and_reports_its_loss(data: DataBundle) -> None:
+    def trained(parts: int) -> tuple[list[float], nn.Module]:
+        model, losses = without_norm(), []
+
+        class Losses(Callback):
+            def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:
+                losses.append(loss)
+                return {}
+
+        Stage("own", model, data, replace(SMALL, accumulate=parts), 6, callback=Losses()).train()
+        return losses, model
+
+    (losses, model), (in_parts, same) = trained(1), trained(4)
+    assert in_parts == pytest.approx(losses, rel=1e-4)
+    for value, other in zip(model.parameters(), same.parameters(), strict=True):
+        assert torch.allclose(value, other, atol=1e-5)
