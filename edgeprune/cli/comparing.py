@@ -36,6 +36,7 @@ from edgeprune.train_prune.options import DataOptions, ModelOptions, TargetOptio
     inherited=True,
     only=("epochs", "baseline_epochs", "lr", "schedule", "batch_size", "precision", "device"),
 )
+@grouped("--storage", metavar="URL", help="Share the rows with other workers here  [default: none].")
 @grouped("--out", metavar="DIR", help="Write the comparison into this folder  [default: runs/compare-NAME].")
 @grouped("--resume", is_flag=True, help="Resume: keep finished rows, try failed ones again.")
 @grouped("--force", is_flag=True, help="Replace a comparison of that name.")
@@ -44,17 +45,19 @@ from edgeprune.train_prune.options import DataOptions, ModelOptions, TargetOptio
 @trusts
 @click.pass_context
 def compare(
-    ctx: click.Context, source: str | None, out: str | None, resume: bool, force: bool, json_path: str | None,
-    remote_host: Any, **options: Any,
+    ctx: click.Context, source: str | None, storage: str | None, out: str | None, resume: bool, force: bool,
+    json_path: str | None, remote_host: Any, **options: Any,
 ) -> None:  # fmt: skip
     """Prune with each method from one baseline, with one budget and one training, and rank what comes out.
 
-    RUN_OR_MODEL is a run folder (its baseline, data and options are used) or a model's name.
+    RUN_OR_MODEL is a run folder (its baseline, data and options are used) or a model's name. Workers that are
+    started with one --storage share the rows, each with a folder of its own.
 
     \b
     edgeprune compare resnet20 --methods l1,fpgm,learned --seeds 3
     edgeprune compare runs/mine --methods all --target flops=0.5 --no-latency
     edgeprune compare resnet20 --moments start,epoch:4,plateau,end
+    edgeprune compare runs/mine --methods all --storage redis://host/0 --out here
     edgeprune compare --resume
     """
     from dataclasses import asdict
@@ -79,11 +82,11 @@ def compare(
     if chosen is not None:
         comparison.check_effect_of(chosen, typed)
     to_stdout = json_path == "-"
-    again = trust_words(source) + host_words(remote_host)
+    again = trust_words(source) + host_words(remote_host) + (" --storage URL" if storage else "")
     try:
         with progress_bars("rows") as progress:
             result = comparison.compare(
-                place, chosen, resume=resume, force=force, progress=progress,
+                place, chosen, storage=storage, resume=resume, force=force, progress=progress,
                 json_path=None if to_stdout else json_path,
             )  # fmt: skip
     except (Interrupted, KeyboardInterrupt):

@@ -7,6 +7,7 @@ folder.py    the folder of a comparison: the only module that knows its file nam
 baseline.py  the common baseline of all rows
 attempts.py  the log of a row: its beginning, duration and outcome
 running.py   the steps of a comparison, resumable row by row
+sharing.py   rows that workers on several machines share
 latency.py   the measurement of a finished row beside the baseline
 result.py    finished rows -> the JSON for people, the table and the plot
 spread.py    mean and spread of repeated measurements

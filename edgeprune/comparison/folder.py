@@ -21,6 +21,7 @@ from edgeprune.errors import RunError
 from edgeprune.files.paths import check_links, explained
 from edgeprune.files.writing import append_line, write_bytes, write_json
 from edgeprune.records import check, good_lines, read_record
+from edgeprune.records.checking import read_value
 from edgeprune.records.comparison import AttemptLine
 from edgeprune.records.trust import check_options
 from edgeprune.runs.folders import Kind, check_folder_free, folder_aside
@@ -62,7 +63,7 @@ class ComparisonFolder:
     @classmethod
     @contextmanager
     def create(
-        cls, path: str | Path, options: CompareOptions, *, force: bool
+        cls, path: str | Path, options: CompareOptions, *, force: bool, storage: str | None = None
     ) -> Iterator["ComparisonFolder"]:
         """Create a new folder beside ``path``, renamed to it when the block ends without an error.
 
@@ -70,12 +71,13 @@ class ComparisonFolder:
             path: of the folder.
             options: of the comparison.
             force: replace a comparison at ``path``.
+            storage: URL of the storage that workers share, without secrets.
 
         Raises:
             RunError: something else is at ``path``, or a comparison and ``force`` is off.
         """
         with folder_aside(Path(path), COMPARISON, force=force, inputs=options.inputs) as aside:
-            write_json(aside / OPTIONS_FILE, {"schema": SCHEMA, **asdict(options)})
+            write_json(aside / OPTIONS_FILE, {"schema": SCHEMA, "storage": storage, **asdict(options)})
             yield cls(aside)
 
     @classmethod
@@ -98,6 +100,7 @@ class ComparisonFolder:
             hint="it is of another version of edgeprune, or was edited: start another comparison",
         )
         stored.pop("schema")
+        stored.pop("storage", None)
         try:
             stored |= {name: tuple(stored[name]) for name in ("methods", "moments")}
             options = CompareOptions(**stored)
@@ -111,6 +114,15 @@ class ComparisonFolder:
         )
         check_options(options.training, self.path)
         return options
+
+    def read_storage(self) -> str | None:
+        """Read the URL of the storage that workers share, without secrets; None where they share none."""
+        storage = read_value(self.path / OPTIONS_FILE).get("storage")
+        return storage if isinstance(storage, str) else None
+
+    def write_storage(self, storage: str) -> None:
+        """Write another URL of the storage, without secrets."""
+        write_json(self.path / OPTIONS_FILE, {**read_value(self.path / OPTIONS_FILE), "storage": storage})
 
     def row(self, name: str) -> Path:
         """Return the run folder of a row."""

@@ -31,6 +31,7 @@ class CompareOptions:
         training: fields of `TrainPruneOptions` that all rows share.
         latency: whether each row is exported and measured beside the baseline.
         seconds: of timed inference per model, for that.
+        study: its name in a storage that workers share.
 
     Raises:
         TrainError: no methods, an unknown method or moment, or a value that makes no sense; names the field.
@@ -53,6 +54,9 @@ class CompareOptions:
     training: dict[str, Any] = field(default_factory=dict)
     latency: bool = option(True, "Export each row and measure it.", "measurement", main=True)
     seconds: float = like(BenchOptions, "seconds", 2.0)
+    study: str | None = option(
+        None, "Name the study in a shared storage.", "run", metavar="NAME", unset="model, data and target"
+    )
 
     @classmethod
     def of(cls, chosen: dict[str, Any]) -> "CompareOptions":

@@ -1,6 +1,6 @@
 """Collect finished rows in the record for people, the table and the plot, without paths of this machine."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,10 @@ MEASURES = ("score_before", "score", "params_fraction", "flops_fraction", "secon
 
 
 def comparison_result(
-    folder: ComparisonFolder, options: CompareOptions, rows: list[PlannedRow]
+    folder: ComparisonFolder,
+    options: CompareOptions,
+    rows: list[PlannedRow],
+    reports: Mapping[str, ComparisonResult] | None = None,
 ) -> ComparisonResult:
     """Collect the results so far.
 
@@ -38,7 +41,10 @@ def comparison_result(
         folder: of the comparison.
         options: of the comparison.
         rows: the planned rows.
+        reports: results of single rows by their names, where workers share them; they replace those of the folder.
     """
+    if reports is not None:
+        return _merged(comparison_result(folder, options, rows), rows, reports)
     summaries = {row: Run.open(folder.row(row)).summary() for row in _finished(folder, rows)}
     summary = next(iter(summaries.values()), None)  # of any row: all share their task and baseline
     metric = ACCURACY if summary is None else metric_of(summary)
@@ -62,6 +68,49 @@ def comparison_result(
     )
 
 
+def _merged(
+    own: ComparisonResult, rows: list[PlannedRow], reports: Mapping[str, ComparisonResult]
+) -> ComparisonResult:
+    """Return the result of all workers: rows that one of them reported, and the others as waiting.
+
+    Args:
+        own: result of this worker's folder.
+        rows: the planned rows.
+        reports: results of single rows by their names.
+    """
+    reported = [reports[row.name] for row in rows if row.name in reports]
+    done = [report for report in reported if report.rows[0].is_done]
+    first = (done or reported or [own])[0]  # so that all workers say the same of what the rows share
+    metric = metric_of(first)
+    records = [reports[row.name].rows[0] if row.name in reports else _waiting(row, metric) for row in rows]
+    return replace(
+        own,
+        complete=all(row.name in reports for row in rows),
+        settings=_shared_by([report.settings for report in done]),
+        versions=first.versions,
+        machine=first.machine,
+        metric=first.metric,
+        baseline=first.baseline,
+        methods=ranked(_over_methods(rows, records), metric),
+        rows=tuple(records),
+    )
+
+
+def _waiting(row: PlannedRow, metric: Metric) -> RowResult:
+    """Return the result of a row of which nothing is known."""
+    return RowResult(
+        metric=metric.name,
+        row=row.name,
+        method=row.method,
+        moment=row.moment,
+        seed=row.seed,
+        status="waiting",
+        seconds=None,
+        seconds_reason="not finished yet",
+        latency_reason="the row is not finished",
+    )
+
+
 def _finished(folder: ComparisonFolder, rows: list[PlannedRow]) -> list[str]:
     """Return the names of the finished rows."""
     return [row.name for row in rows if (folder.row(row.name) / "summary.json").is_file()]
@@ -78,17 +127,12 @@ def _row_result(
     events = folder.attempts(row.name)
     seconds, seconds_reason = seconds_spent(events)
     reason = None if summary else last_failure(events)
-    waiting = RowResult(
-        metric=metric.name,
-        row=row.name,
-        method=row.method,
-        moment=row.moment,
-        seed=row.seed,
+    waiting = replace(
+        _waiting(row, metric),
         status="failed" if reason else "waiting",
         reason=reason,
         seconds=seconds,
         seconds_reason=seconds_reason,
-        latency_reason="the row is not finished",
     )
     if summary is None:
         return waiting
@@ -164,11 +208,15 @@ def ranked(methods: Iterable[MethodResult], metric: Metric = ACCURACY) -> tuple[
 def _settings(runs: list[Path]) -> dict[str, Any]:
     """Return the options that all finished rows share, with the defaults that each row derived."""
     options = [Run.open(path).config["options"] for path in runs]
-    if not options:
-        return {}
-    shared = {k: v for k, v in options[0].items() if all(k in o and o[k] == v for o in options)}
-    shared = {k: v for k, v in shared.items() if k not in PRIVATE}
+    shared = {k: v for k, v in _shared_by(options).items() if k not in PRIVATE}
     return shared | {k: Path(shared[k]).name for k in ("data",) if k in shared}
+
+
+def _shared_by(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the settings that all have, with the same values."""
+    if not settings:
+        return {}
+    return {k: v for k, v in settings[0].items() if all(k in other and other[k] == v for other in settings)}
 
 
 def _machine(runs: list[Path], records: list[RowResult]) -> dict[str, Any]:

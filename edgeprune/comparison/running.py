@@ -17,9 +17,12 @@ from edgeprune.comparison.rows import PlannedRow, planned_rows
 from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import MovedError, RunError, StorageError, TrainError
 from edgeprune.files.locks import held
+from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.comparison import ComparisonResult
 from edgeprune.records.trust import vouch_for
+from edgeprune.studies import HEARTBEAT_S
+from edgeprune.studies.urls import redacted
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import train_baseline, train_prune
 from edgeprune.training import Interrupted
@@ -29,8 +32,10 @@ def compare(
     out: str | Path,
     options: CompareOptions | None = None,
     *,
+    storage: str | None = None,
     resume: bool = False,
     force: bool = False,
+    heartbeat_s: float = HEARTBEAT_S,
     json_path: str | Path | None = None,
     progress: ProgressCallback = no_progress,
 ) -> ComparisonResult:
@@ -42,8 +47,11 @@ def compare(
     Args:
         out: the comparison's folder.
         options: what to compare. With ``resume``, the folder's options apply and these are ignored.
+        storage: URL of a study; workers with the same one share the rows, each with a folder of its own. Its password
+            is not kept: with ``resume`` the URL is given again.
         resume: continue: keep finished rows, resume interrupted ones, repeat failed ones.
         force: replace a comparison of that name.
+        heartbeat_s: interval at which this worker reports that it is alive to a shared storage, in seconds.
         json_path: a second path for the result.
         progress: called with (done, total, text); texts of rows begin with "rows".
 
@@ -53,32 +61,94 @@ def compare(
     Raises:
         EdgePruneError: a mistake in what all rows share (nothing is written then), or every row failed.
         InUseError: another process works in the folder.
+        StorageError: the storage cannot be used, or holds other work.
         Interrupted: Ctrl-C, SIGTERM or SIGHUP; ``resume`` continues.
     """
     if json_path is not None:
         check_writable(Path(json_path))
-    folder = ComparisonFolder.open(out) if resume else _begin(Path(out), options, force, progress)
+    if storage is not None:
+        check_shareable(storage)
+    folder = ComparisonFolder.open(out) if resume else _begin(Path(out), options, storage, force, progress)
+    if resume:
+        check_storage_of(folder, storage)
     with held(folder.path):
-        return _finish(folder, json_path, progress)
+        options = folder.read_options()
+        if not options.moments:
+            _finish_baseline(folder, progress)
+        if storage is None:
+            result = _finish(folder, options, progress)
+        else:
+            result = _finish_shared(folder, options, storage, resume, heartbeat_s, progress)
+    if json_path is not None:
+        result.write(Path(json_path))
+    return result
 
 
 def _finish(
-    folder: ComparisonFolder, json_path: str | Path | None, progress: ProgressCallback
+    folder: ComparisonFolder, options: CompareOptions, progress: ProgressCallback
 ) -> ComparisonResult:
-    """Complete a comparison, and return its result."""
-    options = folder.read_options()
+    """Make all rows here, and return the result."""
     rows = planned_rows(options)
-    if not options.moments:
-        _finish_baseline(folder, progress)
     for number, row in enumerate(rows):
         progress(number, len(rows), f"rows: {row.name}")
         _finish_row(folder, row, options, progress)
         comparison_result(folder, options, rows).write(folder.result)
     progress(len(rows), len(rows), "rows: done")
-    result = _concluded(folder, options, rows)
-    if json_path is not None:
-        result.write(Path(json_path))
-    return result
+    return _concluded(folder, comparison_result(folder, options, rows))
+
+
+def _finish_shared(
+    folder: ComparisonFolder,
+    options: CompareOptions,
+    url: str,
+    resume: bool,
+    heartbeat_s: float,
+    progress: ProgressCallback,
+) -> ComparisonResult:
+    """Make rows together with other workers until all are through, and return the result of all."""
+    from edgeprune.comparison.sharing import SharedRows
+
+    rows = planned_rows(options)
+
+    def waiting(line: str) -> None:
+        progress(0, len(rows), f"rows: {line}")
+
+    shared = SharedRows.open(
+        url, folder, options, rows, resume=resume, heartbeat_s=heartbeat_s, waiting=waiting
+    )
+    with shared.pieces.store.explained():
+        shared.work(lambda row: _finish_row(folder, row, options, progress), progress)
+        progress(len(rows), len(rows), "rows: done")
+        result = shared.result()
+    return _concluded(folder, result)
+
+
+def check_shareable(storage: str) -> None:
+    """Raise unless workers can share rows by a storage."""
+    from edgeprune.studies.opening import check_storage
+
+    if world().size > 1:
+        raise TrainError("processes that train together make one row at a time: leave `storage` out")
+    check_storage(storage)
+
+
+def check_storage_of(folder: ComparisonFolder, storage: str | None) -> None:
+    """Check the storage that is given beside ``resume``; before the first result it may be corrected.
+
+    Raises:
+        RunError: the comparison was begun with another one, or with none, or it has to be given again.
+    """
+    stored = folder.read_storage()
+    if storage is None:
+        if stored is not None:
+            raise RunError(f"the rows are shared by {stored}: give `storage` again, in full")
+        return
+    if redacted(storage) == stored:
+        return
+    if stored is None or folder.result.exists():
+        begun = "without a storage" if stored is None else f"with another storage, {stored}"
+        raise RunError(f"{folder.path} was begun {begun}: leave `storage` out, or begin another comparison")
+    folder.write_storage(redacted(storage))
 
 
 def check_same_comparison(out: str | Path, typed: dict[str, Any]) -> None:
@@ -96,7 +166,11 @@ def check_same_comparison(out: str | Path, typed: dict[str, Any]) -> None:
 
 
 def _begin(
-    out: Path, options: CompareOptions | None, force: bool, progress: ProgressCallback
+    out: Path,
+    options: CompareOptions | None,
+    storage: str | None,
+    force: bool,
+    progress: ProgressCallback,
 ) -> ComparisonFolder:
     """Check what all rows share, then create the folder."""
     if options is None:
@@ -104,7 +178,8 @@ def _begin(
     ComparisonFolder.check_free(out, force=force, inputs=options.inputs)
     training = shared_training(options.source, options.training, needs_baseline=not options.moments)
     options = replace(options, training=training)
-    with ComparisonFolder.create(out, options, force=force) as folder:
+    shown = None if storage is None else redacted(storage)
+    with ComparisonFolder.create(out, options, force=force, storage=shown) as folder:
         baseline.begin_baseline(folder.baseline, training, options.methods, progress)
         if (
             options.moments
@@ -152,11 +227,10 @@ def _training(folder: ComparisonFolder, row: PlannedRow, options: CompareOptions
     return training
 
 
-def _concluded(folder: ComparisonFolder, options: CompareOptions, rows: list[PlannedRow]) -> ComparisonResult:
+def _concluded(folder: ComparisonFolder, result: ComparisonResult) -> ComparisonResult:
     """Draw the plot and write the result; raises TrainError if every row failed."""
-    result = comparison_result(folder, options, rows)
     failed = [row for row in result.rows if not row.is_done]
-    if len(failed) == len(rows):
+    if len(failed) == len(result.rows):
         result.write(folder.result)
         raise TrainError(f"no row could be finished; {failed[0].row}: {failed[0].reason}")
     reason = draw_comparison(result, folder.plot)

@@ -70,6 +70,14 @@ def comparison_remarks(result: ComparisonResult) -> list[str]:
     lines += sorted(missed)
     reasons = {row.latency_reason for row in result.rows if row.is_done and row.latency_reason}
     lines += [f"latency: {reason}" for reason in sorted(reasons - {NOT_ASKED})]
+    hosts: dict[str, list[str]] = {}
+    for row in result.rows:
+        if isinstance(row.host, str):
+            hosts.setdefault(row.host, []).append(row.row)
+    lines += [f"made on {host}: {', '.join(names)}" for host, names in sorted(hosts.items())]
+    measured_on = {row.host for row in result.rows if row.latency is not None}
+    if len(measured_on) > 1:
+        lines.append("latencies are of several machines: compare speedups, each of which is of one machine")
     if result.plot_reason:
         lines.append(f"no plot: {result.plot_reason}")
     return lines

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from edgeprune.errors import EdgePruneError
 from edgeprune.records.base import FileRecord, Record
@@ -159,6 +159,7 @@ class RowResult(Scored, frozen=True, kw_only=True):
         seconds: wall-clock time, with loading of data and evaluation; None with ``seconds_reason``.
         latency: beside the baseline; None with ``latency_reason``.
         notes: what was asked and could not be done.
+        host: name of the machine that made it; unset where workers share no rows.
     """
 
     row: Name
@@ -178,6 +179,7 @@ class RowResult(Scored, frozen=True, kw_only=True):
     latency: RowLatency | None = None
     latency_reason: str | None = None
     notes: tuple[str, ...] = ()
+    host: str | UnsetType = UNSET
 
     @property
     def is_done(self) -> bool:

@@ -25,7 +25,7 @@ from edgeprune.search.folder import SEARCH, SearchFolder
 from edgeprune.search.objective import Objective
 from edgeprune.search.options import STUDIED, SearchOptions
 from edgeprune.search.result import STAGE, best_of
-from edgeprune.studies.heartbeats import HEARTBEAT_S
+from edgeprune.studies import HEARTBEAT_S
 from edgeprune.studies.opening import check_storage
 from edgeprune.studies.store import StudyStore
 from edgeprune.studies.urls import redacted

@@ -15,7 +15,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-HEARTBEAT_S = 15.0  # interval at which a worker reports that it is alive
+from edgeprune.studies import HEARTBEAT_S
+
 DEAD_AFTER = 4  # missed heartbeats after which a worker counts as dead
 HEARTBEAT = "heartbeat"  # a trial's attribute: a number that grows while its worker lives
 

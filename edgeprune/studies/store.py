@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from edgeprune.errors import StorageError
-from edgeprune.studies.heartbeats import HEARTBEAT_S, Watch, beating
+from edgeprune.studies import HEARTBEAT_S
+from edgeprune.studies.heartbeats import Watch, beating
 from edgeprune.studies.opening import WAIT_S, open_storage, unless_in_conflict
 from edgeprune.studies.patience import PatientStorage, Stopped, first_cause, is_of_a_driver
 from edgeprune.studies.urls import reason_of, redacted, unusable
@@ -151,6 +152,11 @@ class StudyStore:
         except UpdateFinishedTrialError:
             return False  # this worker was silent for too long: another trial replaces this one
         except (StorageError, Stopped):
+            self.storage.limit_s = (
+                0.0  # this worker ends: others need not wait for its trial if they can be told
+            )
+            with suppress(Exception):
+                self._end(trial, state=TrialState.FAIL)
             raise
         except BaseException:
             self._end(trial, state=TrialState.FAIL)
