@@ -11,6 +11,7 @@ from servers.programs import PostgreSQL, Redis, Server, program
 NEEDS = {"postgresql": ("postgres", "psycopg", PostgreSQL), "redis": ("redis-server", "redis", Redis)}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `-n 2 --dist loadgroup` one process of tests has PostgreSQL, the other Redis."""
     for item in items:

@@ -54,8 +54,10 @@ class Server(ABC):
     def start(self) -> None:
         """Start it, and wait until it takes commands."""
         with (self.folder / "log").open("ab") as log:
+            # However the tests end, the server ends with them.
+            dying = ["setpriv", "--pdeathsig", self.crashing.name] if shutil.which("setpriv") else []
             self.process = subprocess.Popen(
-                self.command(), stdout=log, stderr=log, start_new_session=True, **self.as_user()
+                [*dying, *self.command()], stdout=log, stderr=log, start_new_session=True, **self.as_user()
             )  # type: ignore[call-overload]
         end = time.monotonic() + READY_S
         while not self.answers():
