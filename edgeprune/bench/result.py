@@ -117,7 +117,7 @@ def energy(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the energy per inference over all rounds, gross and net of idle, mJ; or None and the reason."""
     parts = [reply["energy"] for reply in rounds]
     reason = why_no_energy(parts)
-    runs = sum(reply.get("window_runs") or len(reply["samples_ns"]) for reply in rounds)
+    runs = sum(map(window_runs, rounds))
     has_net = reason is None and all(part["net_j"] is not None for part in parts)
     span_s = sum(part["window_s"] for part in parts)
     samples = sum(part["samples"] for part in parts)
@@ -228,6 +228,30 @@ def segment_report(rounds: Sequence[dict[str, Any]]) -> MachineReport:
     uses_gpu = any(reply["uses_gpu"] for reply in ordered)
     warnings = machine_warnings(before, after, watched, samples, uses_gpu)
     return MachineReport(before, after, watched, tuple(map(WarningRecord.from_dict, warnings)))
+
+
+def energy_ratio_report(
+    models: Mapping[str, MeasuredModel], rounds: Mapping[str, Sequence[dict[str, Any]]]
+) -> SpeedupRange | None:
+    """Return the paired ratio of energies per inference; None for a model alone, or where one has no energy.
+
+    Args:
+        models: with their energies, which are None where they cannot be compared.
+        rounds: name -> the runner's answers, in order.
+    """
+    if len(models) < len(MODELS) or any(models[name].energy_mj_per_inference is None for name in MODELS):
+        return None
+    return stats.energy_ratio(*([inference_mj(reply) for reply in rounds[name]] for name in MODELS))
+
+
+def inference_mj(reply: Mapping[str, Any]) -> float:
+    """Return the gross energy per inference of a round whose energy is known, mJ."""
+    return float(1000 * reply["energy"]["gross_j"] / window_runs(reply))
+
+
+def window_runs(reply: Mapping[str, Any]) -> int:
+    """Return the inferences in the window of a round."""
+    return int(reply.get("window_runs") or len(reply["samples_ns"]))
 
 
 def speedup_report(models: Mapping[str, MeasuredModel]) -> dict[str, SpeedupRange | None]:

@@ -29,7 +29,13 @@ from edgeprune.bench.layers import measure_layers
 from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions
 from edgeprune.bench.places import Places
-from edgeprune.bench.result import empty_result, machine_report, model_report, speedup_report
+from edgeprune.bench.result import (
+    empty_result,
+    energy_ratio_report,
+    machine_report,
+    model_report,
+    speedup_report,
+)
 from edgeprune.bench.session import Round, Session, interruption
 from edgeprune.bench.sustained import sustained_report
 from edgeprune.bench.warnings import warnings_for
@@ -336,13 +342,15 @@ def measure_speed(
             result = with_rounds(result, session)
             save(result)
         # else the summary of ever more rounds would take ever longer, and the device would cool down meanwhile
-    if session.options.sustained is None:
-        result = with_rounds(result, session)
-    else:
+    first = 0
+    if session.options.sustained is not None:
         course = sustained_report(session.rounds, seconds_of(session.options.sustained))
-        result = with_rounds(result, session, first=course.steady_pair)
+        first = course.steady_pair
         result = msgspec.structs.replace(result, sustained=course)
-    result = msgspec.structs.replace(result, **speedup_report(result.models))
+    result = with_rounds(result, session, first)
+    counted = {name: session.rounds[name][first:] for name in session.names}
+    energy_ratio = energy_ratio_report(result.models, counted)
+    result = msgspec.structs.replace(result, **speedup_report(result.models), energy_ratio=energy_ratio)
     result = msgspec.structs.replace(result, warnings=warnings_for(result))
     save(result)
     return session, result

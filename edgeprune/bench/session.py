@@ -14,7 +14,7 @@ from edgeprune.bench.files import Files, LooseFiles
 from edgeprune.bench.local import Transport
 from edgeprune.bench.options import BenchOptions, schedule
 from edgeprune.bench.replies import call
-from edgeprune.bench.words import engine_words, model_words, runtime_words
+from edgeprune.bench.words import engine_words, model_words, runtime_words, sensor_words
 from edgeprune.errors import BenchError, ConnectionLost
 from edgeprune.processes.progress import ProgressCallback
 
@@ -149,9 +149,8 @@ class Session:
             *("--model", self.transport.send(path)),
             *self.words(threads),
             *("--seconds", str(options.round_seconds)),
-            *("--sensors", self.sensors),
             *(("--cool-to", str(options.cool_to)) if options.cool_to is not None else ()),
-            *(word for total in options.device.totals for word in ("--total", str(total))),
+            *sensor_words(options.device),
         ]
         try:
             answer: Round = call(self.transport, "measure", arguments)

@@ -18,6 +18,10 @@ METHOD = (
     "median over paired rounds of baseline p50 / pruned p50; "
     "bootstrap over pairs, expanded percentile interval (Hesterberg 2015)"
 )
+ENERGY = (
+    "median over paired rounds of baseline's energy per inference / pruned's; "
+    "bootstrap over pairs, expanded percentile interval (Hesterberg 2015)"
+)
 UNDISTURBED = (
     "10th percentile of all of baseline's samples / that of pruned's; "
     "bootstrap over pairs of rounds, expanded percentile interval (Hesterberg 2015)"
@@ -94,8 +98,38 @@ def speedup(
     Raises:
         ValueError: there are fewer than two pairs, or unequal numbers of rounds.
     """
-    pairs = _pairs(baseline, pruned)
+    _pairs(baseline, pruned)
     ratios = round_medians(baseline) / round_medians(pruned)
+    return _median_ratio(ratios, METHOD, confidence, draws, seed)
+
+
+def energy_ratio(
+    baseline_mj: Sequence[float],
+    pruned_mj: Sequence[float],
+    *,
+    confidence: float = CONFIDENCE,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> SpeedupRange:
+    """Return the baseline's energy per inference over that of ``pruned``, round by round, as `speedup` does for times.
+
+    Args:
+        baseline_mj: of each round.
+        pruned_mj: of each round, as many.
+        confidence: of the interval.
+        draws: bootstrap samples.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: there are fewer than two pairs, or unequal numbers of rounds.
+    """
+    _pairs(baseline_mj, pruned_mj)
+    return _median_ratio(np.array(baseline_mj) / np.array(pruned_mj), ENERGY, confidence, draws, seed)
+
+
+def _median_ratio(ratios: np.ndarray, method: str, confidence: float, draws: int, seed: int) -> SpeedupRange:
+    """Return the median of the ratios of paired rounds, with its interval by drawing pairs."""
+    pairs = len(ratios)
     chosen = np.random.default_rng(seed).integers(0, pairs, (draws, pairs))
     tail = expanded_tail(pairs, confidence)
     low, high = np.quantile(np.median(ratios[chosen], axis=1), [tail, 1 - tail])
@@ -104,7 +138,7 @@ def speedup(
         low=float(low),
         high=float(high),
         confidence=confidence,
-        method=METHOD,
+        method=method,
         pairs=pairs,
     )
 
@@ -164,7 +198,7 @@ def _low_quantiles(rounds: Rounds, weights: np.ndarray) -> np.ndarray:
     return np.concatenate(quantiles)
 
 
-def _pairs(baseline: Rounds, pruned: Rounds) -> int:
+def _pairs(baseline: Sequence[Any], pruned: Sequence[Any]) -> int:
     if len(baseline) != len(pruned) or len(baseline) < 2:
         raise ValueError(f"needs two or more pairs of rounds, has {len(baseline)} and {len(pruned)}")
     return len(baseline)

@@ -24,6 +24,12 @@ def engine_words(device: Device) -> list[str]:
     return ["--precision", device.precision] if backend and backend.builds_on_target else []
 
 
+def sensor_words(device: Device) -> list[str]:
+    """Return the arguments of the runner that name a device's power sensors and its definitions of the total."""
+    totals = [word for total in device.totals for word in ("--total", str(total))]
+    return ["--sensors", ",".join(device.sensors) or "none", *totals]
+
+
 def model_words(transport: Transport, device: Device, batch: int, threads: int) -> list[str]:
     """Return the arguments of the runner for every model it loads.
 

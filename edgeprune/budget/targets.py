@@ -95,13 +95,13 @@ def _sustained(limit: str, how: str, text: str) -> bool:
         text: of the target.
 
     Raises:
-        TargetError: it is not "sustained", or the resource is not measured on a device.
+        TargetError: it is not "sustained", or the resource is not measured under lasting load.
     """
     if how.strip() != SUSTAINED:
         raise TargetError(f"target {text!r}: behind the @ stands {SUSTAINED} or nothing")
-    if not Target.parse(limit).resource.needs_device:
+    if not Target.parse(limit).resource.steady:
         raise TargetError(
-            f"target {text!r}: only what is measured on a device, as latency, can be @{SUSTAINED}"
+            f"target {text!r}: only latency is measured under lasting load: leave @{SUSTAINED} out"
         )
     return True
 

@@ -325,12 +325,18 @@ def lut() -> None:
     metavar="FILE",
     help="Write the table to this file  [default: luts/DEVICE-RUNTIME-PRECISION-bBATCH-tTHREADS.json].",
 )
+@grouped(
+    "--energy",
+    group="measurement",
+    is_flag=True,
+    help="Measure the mean power of each layer as well, by the device's sensor, for --target energy=...",
+)
 @trusts
 @as_json
 def lut_build(
     model: str, inputs: str | None, classes: int | None, device: str | None, remote_host: Any,
-    runtime: str | None, precision: str | None, batch: int, threads: int | None, out: str | None, to_json: bool,
-    assume_device: bool,
+    runtime: str | None, precision: str | None, batch: int, threads: int | None, out: str | None, energy: bool,
+    to_json: bool, assume_device: bool,
 ) -> None:  # fmt: skip
     """Time a model's layers at many widths, on the runtime that will be used.
 
@@ -342,6 +348,7 @@ def lut_build(
     edgeprune lut build --model resnet56
     edgeprune lut build --model resnet56 --runtime litert --precision int8
     edgeprune lut build --model torchvision:resnet50 --device jetson --batch 8
+    edgeprune lut build --model resnet56 --device jetson --host user@board --energy
     """
     from edgeprune.reporting.console import progress_bars
     from edgeprune.runs import latency_tables
@@ -349,7 +356,8 @@ def lut_build(
     with progress_bars() as progress:
         table = latency_tables.build_latency_table(
             model, shape=inputs, classes=classes, device=device, host=remote_host, runtime=runtime,
-            precision=precision, batch=batch, threads=threads, out=out, assume_device=assume_device, progress=progress,
+            precision=precision, batch=batch, threads=threads, out=out, energy=energy, assume_device=assume_device,
+            progress=progress,
         )  # fmt: skip
     _say_lut(table, to_json)
 
@@ -392,3 +400,7 @@ def _say_lut(table: dict[str, Any], to_json: bool) -> None:
         return
     conditions = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in table["conditions"].items())
     print_table(f"{table['file']}: {conditions}", *lut_table(table["shapes"]))
+    if power := table.get("power"):
+        by = power["conditions"]
+        rails = "+".join(by["total_rails"])
+        echo(f"W: {power['file']}, by {by['sensor']} ({by['total_kind']} of {rails}), idle power included")

@@ -20,6 +20,7 @@ from edgeprune.latency.budget import device_budget
 from edgeprune.latency.calibrate import Measured
 from edgeprune.latency.device import Measure, TimeSolver
 from edgeprune.latency.end_to_end import Look
+from edgeprune.latency.energy import refuse_energy
 from edgeprune.latency.steady import in_steady_ms
 from edgeprune.latency.width_costs import WidthCost
 from edgeprune.processes.progress import ProgressCallback, no_progress
@@ -54,6 +55,7 @@ def boards_budget(
         LatencyError, ExportError, BenchError: see `device_budget`; the message names the board.
     """
     targets = parse_targets(target)
+    refuse_energy(targets, "the energies of several boards are not budgeted together: name one host")
     if graph is None:
         graph = build_graph(model, torch.zeros(1, *shape))
     # A board on which the model meets an amount already is no reason to refuse: what counts is the slowest one.

@@ -12,6 +12,13 @@ from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.build import build_table
 from edgeprune.latency.device import LatencyEstimator, budget_on
 from edgeprune.latency.end_to_end import EndToEndTimer
+from edgeprune.latency.energy import (
+    ENERGY_PLAN_SECONDS,
+    energy_on,
+    need_energy,
+    refuse_energy,
+    unpruned_power,
+)
 from edgeprune.latency.planning import PLAN_SECONDS, PlanningClock
 from edgeprune.latency.shapes import read_model
 from edgeprune.latency.steady import STEADY_PLAN_SECONDS, SteadyTimer, in_steady_ms
@@ -40,7 +47,7 @@ def device_budget(
     Args:
         model: the unpruned one.
         shape: (C, H, W) of an image.
-        target: 'latency=0.5', 'latency=8ms', 'flops=0.5', or several separated by commas.
+        target: 'latency=0.5', 'latency=8ms', 'energy=0.5', 'flops=0.5', or several separated by commas.
         bench_target: where to measure; None for this machine's CPU.
         lut: the latency table; None for the usual one of ``bench_target``. Missing layers are timed and added
             to it.
@@ -49,21 +56,27 @@ def device_budget(
         check: whether the final plan is exported and measured end to end.
         graph: of the model, where there is one already.
         plan_seconds: after this time, counted from when the table is there, no further plan is measured and
-            corrected; None for `PLAN_SECONDS`, or `STEADY_PLAN_SECONDS` for a sustained target.
+            corrected; None for `PLAN_SECONDS`, `ENERGY_PLAN_SECONDS` for an energy, or `STEADY_PLAN_SECONDS` for a
+            sustained target.
         progress: called with ``(done, total, text)``: in layers while the table is built, in seconds while plans
             are chosen and measured.
 
     Raises:
         TargetError: the target cannot be parsed, or the model meets it already; or ``plan_seconds`` is no time.
-        LatencyError: the table is of another device, or no layer can be timed.
+        LatencyError: the table is of another device, or no layer can be timed; or an energy is a target and no power
+            sensor answers, or the power table is of another one.
         ExportError, BenchError: the model cannot be exported or measured.
     """
     targets = parse_targets(target)
     sustained = any(target.sustained for target in targets)
-    clock = clock_of(plan_seconds, STEADY_PLAN_SECONDS if sustained else PLAN_SECONDS, progress)
+    if sustained:
+        refuse_energy(targets, "energy is not measured under lasting load: leave @sustained out")
+    usual_s = ENERGY_PLAN_SECONDS if need_energy(targets) else PLAN_SECONDS
+    clock = clock_of(plan_seconds, STEADY_PLAN_SECONDS if sustained else usual_s, progress)
     bench_target = bench_target or BenchTarget.reach()
     steady = SteadyTimer(model, shape, bench_target) if sustained else None
     timer = steady or EndToEndTimer(model, shape, bench_target)
+    unpruned = unpruned_power(timer, progress) if need_energy(targets) else None
     table = table_of(timer, lut, progress)
     if graph is None:
         graph = build_graph(model, torch.zeros(1, *shape))
@@ -71,6 +84,7 @@ def device_budget(
     budget = budget_on(
         targets,
         estimator,
+        energy=energy_on(unpruned, timer, estimator, lut, progress) if unpruned is not None else None,
         measure=timer.measure if check else None,
         align=align,
         floor=floor,

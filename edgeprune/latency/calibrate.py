@@ -1,11 +1,15 @@
-"""Find a plan that meets its latency as measured: choose, measure end to end, correct the request, repeat."""
+"""Find a plan that meets its target as measured: choose, measure end to end, correct the request, repeat."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import UNSET
+
 from edgeprune.errors import TargetError
 from edgeprune.graph.plan import Plan
+from edgeprune.records.times import PlanEnergy
+from edgeprune.resources import ENERGY, LATENCY
 
 WITHIN = 0.03  # of the target
 AIM = 0.985  # of it: a target is a limit, and measurements are uncertain
@@ -13,27 +17,77 @@ OVER = 0.0075  # of it: a plan that is slower by no more meets it
 ROUNDS = 6
 
 
+Interval = tuple[float, float, float]  # of a ratio, baseline over pruned: the value, then both ends
+
+
+@dataclass(frozen=True)
+class MeasuredEnergy:
+    """Energies of a compacted model and the baseline, of the same rounds as the latencies.
+
+    Attributes:
+        baseline_mj, pruned_mj: of an inference, the idle power included.
+        ratio: of the baseline's to the pruned model's, with the ends of its interval.
+    """
+
+    baseline_mj: float
+    pruned_mj: float
+    ratio: Interval
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON, for a report."""
+        return {
+            "baseline_mj": self.baseline_mj,
+            "pruned_mj": self.pruned_mj,
+            "measured_fraction": 1 / self.ratio[0],
+            "ratio": list(self.ratio),
+        }
+
+
 @dataclass(frozen=True)
 class Measured:
-    """Latencies of a compacted model and the baseline, alternating in one run.
+    """Latencies of a compacted model and the baseline, alternating in one run; their energies, if these are targets.
 
     Attributes:
         baseline_ms, pruned_ms: that percentile of the samples.
         speedup: of the pruned model, with the ends of its interval.
         percentile: 50, or 10 where something disturbed the medians.
         glance: whether a few rounds had to do, perhaps of files that were exported in haste.
+        energy: of both; None where it is not a target.
     """
 
     baseline_ms: float
     pruned_ms: float
-    speedup: tuple[float, float, float]
+    speedup: Interval
     percentile: int = 50
     glance: bool = False
+    energy: MeasuredEnergy | None = None
 
     @property
     def share(self) -> float:
         """The share of the baseline's time."""
         return 1 / self.speedup[0]
+
+    def of(self, kind: str) -> tuple[float, Interval]:
+        """Return what the pruned model takes of a resource, and the ratio of the baseline to it.
+
+        Args:
+            kind: name of the resource: latency, or energy where it was measured.
+        """
+        if kind == LATENCY:
+            return self.pruned_ms, self.speedup
+        assert kind == ENERGY and self.energy is not None
+        return self.energy.pruned_mj, self.energy.ratio
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields of a `PlanTimes`, or a record that adds to it."""
+        energy = self.energy
+        return {
+            "baseline_ms": self.baseline_ms,
+            "pruned_ms": self.pruned_ms,
+            "speedup": self.speedup,
+            "percentile": self.percentile,
+            "energy": UNSET if energy is None else PlanEnergy(**vars(energy)),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON, for a report."""
@@ -43,6 +97,7 @@ class Measured:
             "speedup": list(self.speedup),
             "percentile": self.percentile,
             "glance": self.glance,
+            **({} if self.energy is None else {"energy": self.energy.to_dict()}),
         }
 
 
@@ -78,32 +133,37 @@ class Attempt:
 Choose = Callable[[float], tuple[Plan, float]]
 
 
-def meets(ratio: float, measured: Measured, *, exact: bool) -> bool:
+def speedup_of(measured: Measured) -> Interval:
+    """Return the speedup of a measured plan with its interval."""
+    return measured.speedup
+
+
+def meets(ratio: float, interval: Interval, *, exact: bool) -> bool:
     """Return whether a plan is not slower than its target, and as near to it as the measurement can tell.
 
     Args:
-        ratio: of the measured time to the target.
-        measured: that time, with its interval.
+        ratio: of the measured time, or energy, to the target.
+        interval: of the speedup, or of the ratio of energies.
         exact: whether a plan that is faster than the target should keep more channels.
     """
-    return ratio <= 1 + OVER and (not exact or _ends(ratio, measured)[1] >= 1 - WITHIN)
+    return ratio <= 1 + OVER and (not exact or _ends(ratio, interval)[1] >= 1 - WITHIN)
 
 
-def surely_misses(ratio: float, measured: Measured, *, exact: bool) -> bool:
+def surely_misses(ratio: float, interval: Interval, *, exact: bool) -> bool:
     """Return whether a plan misses its target at both ends of the interval: measuring on would not change that.
 
     Args:
-        ratio: of the measured time to the target.
-        measured: that time, with its interval.
+        ratio: of the measured time, or energy, to the target.
+        interval: of the speedup, or of the ratio of energies.
         exact: whether a plan that is faster than the target should keep more channels.
     """
-    fast, slow = _ends(ratio, measured)
+    fast, slow = _ends(ratio, interval)
     return fast > 1 + OVER or (exact and slow < 1 - WITHIN)
 
 
-def _ends(ratio: float, measured: Measured) -> tuple[float, float]:
-    """Return the ratio at the fast and at the slow end of the speedup's interval."""
-    value, low, high = measured.speedup
+def _ends(ratio: float, interval: Interval) -> tuple[float, float]:
+    """Return the ratio at the fast and at the slow end of the interval."""
+    value, low, high = interval
     return ratio * value / high, ratio * value / low
 
 
@@ -113,6 +173,7 @@ def calibrate_to_target(
     measure: Callable[[Plan], Measured],
     ratio_of: Callable[[Plan, Measured], float] | None = None,
     *,
+    interval_of: Callable[[Measured], Interval] = speedup_of,
     exact: bool = True,
     rounds: int = ROUNDS,
     is_over: Callable[[], bool] = lambda: False,
@@ -129,6 +190,7 @@ def calibrate_to_target(
         choose: share requested by the table -> plan, and its share by the table.
         measure: measures a plan on the device.
         ratio_of: plan and measurement -> measured time over target; None compares shares.
+        interval_of: measurement -> the ratio of baseline and plan that decides, with its ends.
         exact: whether a plan that is faster than the target should keep more channels; otherwise
             any plan that is not slower meets it.
         rounds: at most.
@@ -144,7 +206,7 @@ def calibrate_to_target(
     def evaluate(plan: Plan) -> tuple[Measured, float, bool]:
         measured = measure(plan)
         ratio = ratio_of(plan, measured) if ratio_of else measured.share / target_share
-        return measured, ratio, meets(ratio, measured, exact=exact)
+        return measured, ratio, meets(ratio, interval_of(measured), exact=exact)
 
     attempts: list[Attempt] = []
     aim = AIM if exact else 1.0

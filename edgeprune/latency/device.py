@@ -1,4 +1,4 @@
-"""Solve budgets on a device: latency from its table while selecting, and as measured for the final plan."""
+"""Solve budgets on a device: latency and energy from tables while selecting, and as measured for the final plan."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +14,8 @@ from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.plan import Plan
 from edgeprune.latency.blocks import removable
-from edgeprune.latency.calibrate import Attempt, Measured
+from edgeprune.latency.calibrate import Attempt, Interval, Measured
+from edgeprune.latency.device_goals import DeviceGoals, energy_note, energy_record
 from edgeprune.latency.end_to_end import Look
 from edgeprune.latency.knapsack import KnapsackSolver
 from edgeprune.latency.planning import Calibration, PlanningClock, WatchedCost
@@ -22,7 +23,9 @@ from edgeprune.latency.predict import LatencyModel, MsByWidths
 from edgeprune.latency.shapes import Model
 from edgeprune.latency.table import ASSUMED_ON, Table
 from edgeprune.latency.width_costs import PerFlop
-from edgeprune.resources.latency import LATENCY, Latency
+from edgeprune.resources import ENERGY, LATENCY, Resource
+from edgeprune.resources.latency import Latency
+from edgeprune.resources.on_device import OnDevice
 
 Floats = NDArray[np.float64]
 Blocks = list[tuple[int, ...]]
@@ -99,22 +102,22 @@ class LatencyEstimator:
         return self._blocks[1]
 
 
-class LatencyOn(Latency):
-    """Milliseconds on one device, by its table.
+class ByTable(OnDevice):
+    """A resource that a device's table predicts.
 
     Args:
-        estimator: predicts the latency of any plan from the table.
+        estimator: predicts the cost of any plan from the table, in the table's unit.
     """
 
     def __init__(self, estimator: LatencyEstimator) -> None:
         self.estimator = estimator
 
     def cost(self, graph: Graph, keep: Bools | None = None) -> float:
-        """Return the ms of what (classes,) ``keep`` leave."""
+        """Return the cost of what (classes,) ``keep`` leave."""
         return self.estimator.on(graph).ms(keep)
 
     def by_widths(self, graph: Graph) -> MsByWidths:
-        """Return the ms as a function of the groups' widths."""
+        """Return the cost as a function of the groups' widths."""
         return self.estimator.on(graph).by_widths()
 
     def steps(self, graph: Graph) -> Ints:
@@ -122,10 +125,15 @@ class LatencyOn(Latency):
         return self.estimator.on(graph).steps()
 
 
+class LatencyOn(ByTable, Latency):
+    """Milliseconds on one device, by its table."""
+
+
 def budget_on(
     targets: tuple[Target, ...],
     estimator: LatencyEstimator,
     *,
+    energy: Resource | None = None,
     measure: Measure | None = None,
     align: int = 1,
     floor: int = 2,
@@ -138,6 +146,7 @@ def budget_on(
     Args:
         targets: as parsed; without a latency target, the speedup must keep up with the FLOPs ratio.
         estimator: predicts the latency of a plan from the table.
+        energy: bound to the device; None where it is not a target.
         measure: exports and measures a plan beside the baseline; None relies on the table.
         align: widths become multiples of this, and of the device's own steps.
         floor: fewest channels of a group.
@@ -146,21 +155,25 @@ def budget_on(
         load: what keeps the device in its steady state, for a sustained target; None for other targets.
 
     Raises:
-        TargetError: the model meets the latency target already; or it is sustained, and nothing keeps up the load.
+        TargetError: the model meets a target of the device already; or it is sustained, and nothing keeps up the load;
+            or it is an energy, which is not measured here.
     """
     if load is None and any(target.sustained for target in targets):
         raise TargetError(
             f"{','.join(map(str, targets))}: plans are measured on a cool device here: leave @sustained out"
         )
-    graph, bound = estimator.original, {LATENCY: LatencyOn(estimator)}
-    unpruned_ms = bound[LATENCY].cost(graph)
+    graph = estimator.original
+    bound: dict[str, Resource] = {LATENCY: LatencyOn(estimator)}
+    if energy is not None:
+        bound[ENERGY] = energy
+    kinds = dict.fromkeys([LATENCY, "flops", *(target.kind for target in targets)])
+    originals = {kind: bound.get(kind, resources.get(kind)).cost(graph) for kind in kinds}
     for target in targets:
+        unpruned = originals[target.kind]
         # What a device takes in its steady state no table knows: see `edgeprune.latency.steady.in_steady_ms`.
-        if target.kind == LATENCY and not target.sustained and target.goal(unpruned_ms) > unpruned_ms:
-            why = f"the unpruned model takes {unpruned_ms:.3g} ms already"
+        if target.kind in bound and not target.sustained and target.goal(unpruned) > unpruned:
+            why = f"the unpruned model takes {unpruned:.3g} {target.resource.unit} already"
             raise TargetError(f"{target}: {why}; nothing to prune")
-    kinds = {"flops", *(target.kind for target in targets)} - {LATENCY}
-    originals = {LATENCY: unpruned_ms, **{kind: resources.get(kind).cost(graph) for kind in kinds}}
     solver = (TimeSolver if need_device(targets) else EfficiencySolver)(
         estimator, measure, [], clock or PlanningClock(), blocks, load
     )
@@ -225,31 +238,35 @@ class TimeSolver(Solver):
         return Budget.of(Target("flops", flops_share), graph)
 
     def _target_share(self, budget: Budget) -> float:
-        """Return the target as a fraction of the unpruned model's time."""
-        return budget.goals[LATENCY] / budget.originals[LATENCY]
+        """Return the first of the device's targets as a fraction of what the unpruned model takes."""
+        return DeviceGoals(budget).first_share
 
     def _chosen(self, budget: Budget, graph: Graph, scores: Floats, share: float) -> Plan:
-        """Select within the goals, and within that fraction of the time by the table."""
-        goals = {**budget.goals, LATENCY: share * budget.originals[LATENCY]}
+        """Select within the goals, and within that fraction of the time, or energy, by the table."""
+        # No plan of a device is to be slower than the unpruned model.
+        goals = {LATENCY: budget.originals[LATENCY], **budget.goals, **DeviceGoals(budget).at(share)}
         return self._knapsack(budget, graph, scores, goals)
 
     def _predicted(self, budget: Budget, graph: Graph, plan: Plan) -> float:
-        """Return the plan's fraction of the time by the table, comparable with `_target_share`."""
-        return self._share(budget, graph, plan)
+        """Return the plan's fraction by the table, comparable with `_target_share`."""
+        goals = DeviceGoals(budget)
+        return goals.predicted({kind: self._share(budget, graph, plan, kind) for kind in goals.shares})
 
-    def _share(self, budget: Budget, graph: Graph, plan: Plan) -> float:
-        """Return the plan's fraction of the time by the table."""
-        return budget.share(LATENCY, graph, plan.keep)
+    def _share(self, budget: Budget, graph: Graph, plan: Plan, kind: str = LATENCY) -> float:
+        """Return the plan's fraction of the time, or energy, by the table."""
+        return budget.share(kind, graph, plan.keep)
 
     def _ratio(self, budget: Budget, graph: Graph, plan: Plan, measured: Measured) -> float:  # noqa: ARG002
-        """Return the measured time over the target."""
-        latency_target = next(target for target in budget.targets if target.kind == LATENCY)
-        target_share = self._target_share(budget)
-        return (
-            measured.pruned_ms / latency_target.amount
-            if latency_target.amount is not None
-            else measured.share / target_share
-        )
+        """Return the measured time, or energy, over the target."""
+        return DeviceGoals(budget).ratio(measured)
+
+    def _interval(self, budget: Budget, measured: Measured) -> Interval:
+        """Return the ratio of baseline and plan that decides, with its ends."""
+        return DeviceGoals(budget).interval(measured)
+
+    def _saved_least(self, budget: Budget, measured: Measured) -> float:
+        """Return the share of the baseline's time, or energy, that must be below 1 for anything to be gained."""
+        return DeviceGoals(budget).worst_share(measured)
 
     def _knapsack(
         self,
@@ -299,19 +316,19 @@ class TimeSolver(Solver):
         def ratio(plan: Plan, measured: Measured) -> float:
             return self._ratio(budget, graph, plan, measured)
 
-        calibration = Calibration(choose, lambda plan, look: measure(graph, plan, look), ratio, self.clock)
+        calibration = Calibration(
+            choose, lambda plan, look: measure(graph, plan, look), ratio, self.clock,
+            lambda measured: self._interval(budget, measured),
+        )  # fmt: skip
         with self.clock.running():
             best, attempts = calibration.run(self._target_share(budget), exact=self.exact)
             over = self.clock.is_over()
-        if best.measured.share > 1:  # fast for its FLOPs, but slower than the baseline
-            best = min(attempts, key=lambda attempt: attempt.measured.share)
+        if self._saved_least(budget, best.measured) > 1:  # fast for its FLOPs, but slower than the baseline
+            best = min(attempts, key=lambda attempt: self._saved_least(budget, attempt.measured))
         self.attempts[:] = [self._record_of(budget, graph, attempt, attempt is best) for attempt in attempts]
-        if best.measured.share > 1 and not best.plan.keep.all():
-            raise TargetError(
-                f"nothing is gained on this device: of {len(attempts)} plans the fastest is "
-                f"{best.measured.speedup[0]:.3f} times as fast as the unpruned model"
-            )
-        notes = [self._note(budget, best, self._share(budget, graph, best.plan))]
+        if self._saved_least(budget, best.measured) > 1 and not best.plan.keep.all():
+            raise TargetError(self._nothing_gained(best, len(attempts)))
+        notes = self._notes(budget, graph, best)
         if over and not best.met:
             plans = "the first plan" if len(attempts) == 1 else f"the best of {len(attempts)} plans"
             notes.append(
@@ -319,6 +336,15 @@ class TimeSolver(Solver):
                 "bring it nearer to the target"
             )
         return replace(best.plan, notes=(*best.plan.notes, *notes, *self.remarks()))
+
+    def _nothing_gained(self, best: Attempt, plans: int) -> str:
+        """Return the message for plans that take no less than the unpruned model."""
+        energy = best.measured.energy
+        least = f" and takes {1 / energy.ratio[0]:.3f} of its energy" if energy is not None else ""
+        return (
+            f"nothing is gained on this device: of {plans} plans the {'best' if least else 'fastest'} is "
+            f"{best.measured.speedup[0]:.3f} times as fast as the unpruned model{least}"
+        )
 
     def remarks(self) -> list[str]:
         """Return what a reader of these latencies should know."""
@@ -344,6 +370,7 @@ class TimeSolver(Solver):
             "baseline_ms_by_table": budget.originals[LATENCY],
             "plan_seconds": self.clock.limit_s,
             "attempts": self.attempts,
+            **({ENERGY: source} if (source := self._energy_source(budget)) else {}),
             **({"sustained": self.load.record()} if self.load is not None else {}),
         }
 
@@ -356,10 +383,29 @@ class TimeSolver(Solver):
             "table_error": time / attempt.measured.share - 1,
             "flops_fraction": budget.share("flops", graph, attempt.plan.keep),
             "chosen": chosen,
+            **self._energy_of(budget, graph, attempt),
         }
 
-    def _note(self, budget: Budget, best: Attempt, predicted: float) -> str:
+    def _energy_of(self, budget: Budget, graph: Graph, attempt: Attempt) -> dict[str, Any]:
+        """Return an attempt's energy as JSON; nothing where that is not a target."""
+        if attempt.measured.energy is None:
+            return {}
+        return energy_record(attempt.measured, self._share(budget, graph, attempt.plan, ENERGY))
+
+    def _energy_source(self, budget: Budget) -> dict[str, Any]:
+        """Return the sensor and what it counts; nothing where energy is not a target."""
+        return getattr(budget.bound.get(ENERGY), "conditions", {})
+
+    def _notes(self, budget: Budget, graph: Graph, best: Attempt) -> list[str]:
         """Describe the measurement of the final plan in words."""
+        notes = [self._note(budget, best, self._share(budget, graph, best.plan))]
+        if best.measured.energy is not None:
+            predicted = self._share(budget, graph, best.plan, ENERGY)
+            notes.append(energy_note(best.measured, predicted, self._energy_source(budget)))
+        return notes
+
+    def _note(self, budget: Budget, best: Attempt, predicted: float) -> str:
+        """Describe the latencies of the final plan in words, and whether the target was missed."""
         result, (low, high) = best.measured, best.measured.speedup[1:]
         by = "" if result.percentile == 50 else f", by {result.percentile}th percentiles"
         how = f"at a glance{by}" if result.glance else f"end to end{by}"
@@ -370,8 +416,8 @@ class TimeSolver(Solver):
         return note if best.met else f"{note}; {self._missed(budget, best)}"
 
     def _missed(self, budget: Budget, best: Attempt) -> str:
-        """Return why a latency target was not met."""
-        slow = "none of the plans that were tried is faster"
+        """Return why a target of the device was not met."""
+        slow = f"none of the plans that were tried {'takes less' if best.measured.energy else 'is faster'}"
         why = "the device's steps leave no plan nearer" if best.ratio < 1 else slow
         targets = ", ".join(map(str, budget.targets))
         return f"{targets} was missed by {100 * abs(best.ratio - 1):.1f} %: {why}"
@@ -408,6 +454,12 @@ class EfficiencySolver(TimeSolver):
 
     def _ratio(self, budget: Budget, graph: Graph, plan: Plan, measured: Measured) -> float:
         return measured.share / budget.share("flops", graph, plan.keep) / self._target_share(budget)
+
+    def _interval(self, budget: Budget, measured: Measured) -> Interval:  # noqa: ARG002
+        return measured.speedup
+
+    def _saved_least(self, budget: Budget, measured: Measured) -> float:  # noqa: ARG002
+        return measured.share
 
     def _missed(self, budget: Budget, best: Attempt) -> str:  # noqa: ARG002
         gain = EFFICIENCY / best.ratio

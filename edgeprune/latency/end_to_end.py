@@ -15,22 +15,24 @@ from edgeprune.backends.base import MODELS
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.onnx_export import export_model, export_quickly
 from edgeprune.backends.onnx_int8 import OnnxInt8
+from edgeprune.bench.compare import why_not_comparable
 from edgeprune.bench.options import BenchOptions, rounds_for
 from edgeprune.bench.run import bench_models
-from edgeprune.errors import ExportError
+from edgeprune.errors import BenchError, ExportError
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.latency.bench_target import BenchTarget
-from edgeprune.latency.calibrate import Measured
+from edgeprune.latency.calibrate import Measured, MeasuredEnergy
 from edgeprune.latency.model_files import job_of, write_model
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
-from edgeprune.records.bench import BenchResult, SpeedupRange
+from edgeprune.records.bench import BenchResult, EnergySource, SpeedupRange
 from edgeprune.rewrite.compaction import compact
 
 SECONDS = 3.0  # of timed inference per model
 ROUNDS = 8  # at least: many short rounds catch more of a co-tenant's pauses than a few long ones
 GLANCE_SECONDS, GLANCE_ROUNDS = 0.6, 3  # of a plan that may be far from the target
+ENERGY_ROUND_S = 2.0  # of a round at least where energy counts: sensors are read 10 to 50 times a second
 SLOW_EXPORT_S = (
     5.0  # from here on a glance is at files that torch's older exporter writes in a tenth of the time
 )
@@ -60,7 +62,10 @@ class Look:
 
 
 class PairedTimes(NamedTuple):
-    """One measurement: ms of both models, the speedup with its interval, their percentile, and whether at a glance."""
+    """One measurement: ms of both models, the speedup with its interval, their percentile, and whether at a glance.
+
+    Likewise the mJ of both models and their ratio, which are not numbers where energy is not measured.
+    """
 
     baseline_ms: float
     pruned_ms: float
@@ -69,17 +74,31 @@ class PairedTimes(NamedTuple):
     high: float
     percentile: float
     glance: float = False
+    baseline_mj: float = math.nan
+    pruned_mj: float = math.nan
+    energy_value: float = math.nan
+    energy_low: float = math.nan
+    energy_high: float = math.nan
 
     @property
     def width(self) -> float:
-        """The width of the interval, over the speedup."""
-        return (self.high - self.low) / self.value
+        """The width of the interval, over the speedup; the larger of both where there are energies."""
+        widths = [(self.high - self.low) / self.value]
+        if not math.isnan(self.energy_value):
+            widths.append((self.energy_high - self.energy_low) / self.energy_value)
+        return max(widths)
 
     @property
     def measured(self) -> Measured:
         """The measurement as the calibration takes it."""
         speedup = self.value, self.low, self.high
-        return Measured(self.baseline_ms, self.pruned_ms, speedup, int(self.percentile), bool(self.glance))
+        energy = None
+        if not math.isnan(self.energy_value):
+            ratio = self.energy_value, self.energy_low, self.energy_high
+            energy = MeasuredEnergy(self.baseline_mj, self.pruned_mj, ratio)
+        return Measured(
+            self.baseline_ms, self.pruned_ms, speedup, int(self.percentile), bool(self.glance), energy
+        )
 
 
 @dataclass
@@ -100,6 +119,7 @@ class EndToEndTimer:
         tries: at most.
         fastest_ms: of the baseline by any percentile, over all measurements so far.
         export_s: what the export of the baseline took.
+        energy_source: what energies count, the same in every measurement; None measures times alone.
     """
 
     baseline: nn.Module
@@ -110,6 +130,7 @@ class EndToEndTimer:
     tries: int = TRIES
     fastest_ms: float = math.inf
     export_s: float = 0.0
+    energy_source: EnergySource | None = None
     _folder: ScratchFolder = field(default_factory=ScratchFolder, repr=False)
 
     @property
@@ -241,6 +262,8 @@ class EndToEndTimer:
     ) -> list[PairedTimes]:
         """Measure both models once; return the times by medians and, where there are any, by 10th percentiles."""
         where = self.bench_target
+        if self.energy_source is not None:
+            seconds = max(seconds, rounds * ENERGY_ROUND_S)
         options = BenchOptions(
             where.device, batch=where.batch, threads=where.threads, seconds=seconds, host=where.host, rounds=rounds
         )  # fmt: skip
@@ -249,7 +272,9 @@ class EndToEndTimer:
         both = [times_of(result, 50, result.speedup)]
         if result.speedup_undisturbed is not None:  # a phone's program may give no single times
             both.append(times_of(result, 10, result.speedup_undisturbed))
-        return both
+        if self.energy_source is None:
+            return both
+        return [with_energy(times, result, self.energy_source) for times in both]
 
 
 def times_of(result: BenchResult, percentile: int, interval: SpeedupRange | None) -> PairedTimes:
@@ -263,3 +288,31 @@ def times_of(result: BenchResult, percentile: int, interval: SpeedupRange | None
     baseline, pruned = (getattr(result.models[name].latency_ms, f"p{percentile}") for name in MODELS)
     assert interval is not None
     return PairedTimes(baseline, pruned, interval.value, interval.low, interval.high, percentile)
+
+
+def with_energy(times: PairedTimes, result: BenchResult, source: EnergySource) -> PairedTimes:
+    """Return the times of a measurement with its energies.
+
+    Args:
+        times: of the measurement.
+        result: of `bench_models`.
+        source: what its energies must count.
+
+    Raises:
+        BenchError: the sensor gave none, or counts something else than before.
+    """
+    baseline, pruned = (result.models[name] for name in MODELS)
+    for model in (baseline, pruned):
+        reason = model.energy_reason
+        if model.energy_mj_per_inference is not None:
+            reason = why_not_comparable(source, model.energy)
+        if reason is not None:
+            raise BenchError(
+                f"the energy target cannot be measured any more: {reason}; go on from here with --resume"
+            )
+    ratio = result.energy_ratio
+    assert ratio is not None and baseline.energy_mj_per_inference and pruned.energy_mj_per_inference
+    return times._replace(
+        baseline_mj=baseline.energy_mj_per_inference, pruned_mj=pruned.energy_mj_per_inference,
+        energy_value=ratio.value, energy_low=ratio.low, energy_high=ratio.high,
+    )  # fmt: skip

@@ -153,7 +153,7 @@ class JointSolver(TimeSolver):
         precisions = (plan.precisions or {}).items()
         return sum(self.errors[name] for name, precision in precisions if precision == INT8)
 
-    def _share(self, budget: Budget, graph: Graph, plan: Plan) -> float:
+    def _share(self, budget: Budget, graph: Graph, plan: Plan, kind: str = LATENCY) -> float:  # noqa: ARG002
         """Return the plan's fraction of the unpruned float32 network's time by the tables."""
         return self.estimator.ms(graph, plan.precisions or {}, plan.keep) / budget.originals[LATENCY]
 

@@ -18,6 +18,7 @@ from edgeprune.latency.budget import clock_of, table_of
 from edgeprune.latency.build import add_conversions
 from edgeprune.latency.device import budget_on
 from edgeprune.latency.end_to_end import EndToEndTimer
+from edgeprune.latency.energy import refuse_energy
 from edgeprune.latency.joint import JointSolver, MeasuredError
 from edgeprune.latency.mixed import FP32, INT8, MixedEstimator
 from edgeprune.latency.planning import PLAN_SECONDS
@@ -28,6 +29,9 @@ from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.quantization.quantizing import Quantizer, Recipe
 
+NO_POWER = (
+    "precisions are chosen by the time that they take, and no power is known of conversions: leave them out"
+)
 ERROR_IMAGES = 64  # on which errors at the output are compared, as sensitivities are
 
 
@@ -65,6 +69,7 @@ def joint_budget(
         LatencyError: no layer can be timed.
         ExportError, BenchError: the model cannot be exported or measured.
     """
+    refuse_energy(parse_targets(target), NO_POWER)
     parsed, clock = parse_targets(target), clock_of(plan_seconds, PLAN_SECONDS, progress)
     timers = {
         precision: EndToEndTimer(model, shape, where) for precision, where in targets_by_precision.items()

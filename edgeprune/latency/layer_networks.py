@@ -83,9 +83,10 @@ class LayerNetwork(TimedNetwork):
     Args:
         shape: of the layer.
         point: its (inputs, outputs).
+        copies: how many; None for as many as make its time stand out.
     """
 
-    def __init__(self, shape: Shape, point: Point) -> None:
+    def __init__(self, shape: Shape, point: Point, copies: int | None = None) -> None:
         super().__init__()
         inputs, outputs = point
         self.layer = shape
@@ -94,7 +95,8 @@ class LayerNetwork(TimedNetwork):
         self.other = None
         if "Add" in shape.after:
             self.other = Feed(shape.size, outputs, self.shape[0], shape.strides)
-        self.copies = nn.ModuleList(_layer(shape, point) for _ in range(copies_of(shape, point)))
+        count = copies_of(shape, point) if copies is None else copies
+        self.copies = nn.ModuleList(_layer(shape, point) for _ in range(count))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return what the copies give, pooled and side by side."""

@@ -11,7 +11,15 @@ import torch
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Ints
 from edgeprune.graph.plan import Plan
-from edgeprune.latency.calibrate import Attempt, Choose, Measured, calibrate_to_target, surely_misses
+from edgeprune.latency.calibrate import (
+    Attempt,
+    Choose,
+    Interval,
+    Measured,
+    calibrate_to_target,
+    speedup_of,
+    surely_misses,
+)
 from edgeprune.latency.end_to_end import Look, PairedTimes
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
@@ -123,12 +131,14 @@ class Calibration:
         measure: plan, and how closely to look -> what it takes on the device.
         ratio_of: plan and measurement -> measured time over target.
         clock: bounds the time, and reports.
+        interval_of: measurement -> the ratio of baseline and plan that decides, with its ends.
     """
 
     choose: Choose
     measure: Callable[[Plan, Look], Measured]
     ratio_of: Callable[[Plan, Measured], float]
     clock: PlanningClock
+    interval_of: Callable[[Measured], Interval] = speedup_of
     _plans: int = 0
     _target_share: float = 1.0
     _expected_ratio: float = 1.0  # of the current plan's time over the target, by the table
@@ -145,8 +155,9 @@ class Calibration:
         """
         self._target_share, self._exact = target_share, exact
         best, attempts = calibrate_to_target(
-            target_share, self._chosen, self._measured, self.ratio_of, exact=exact, is_over=self.clock.is_over
-        )
+            target_share, self._chosen, self._measured, self.ratio_of,
+            interval_of=self.interval_of, exact=exact, is_over=self.clock.is_over,
+        )  # fmt: skip
         if id(best.plan) not in self._glanced or self.clock.is_over():
             return best, attempts
         measured = self.measure(best.plan, self._look(best.plan, closely=True))
@@ -180,7 +191,8 @@ class Calibration:
 
         def is_missed(times: PairedTimes) -> bool:
             measured = times.measured
-            return surely_misses(self.ratio_of(plan, measured), measured, exact=self._exact)
+            ratio, interval = self.ratio_of(plan, measured), self.interval_of(measured)
+            return surely_misses(ratio, interval, exact=self._exact)
 
         def report(done: float, total: float, text: str) -> None:  # noqa: ARG001
             self.clock.report(f"plan {self._plans}: measuring end to end, {text}")

@@ -110,6 +110,26 @@ class Entry:
         return cls(shape, points, dict(value["steps"]), dict(value["rough"]))
 
 
+def shape_of(key: str, value: dict[str, Any], path: Path, hint: str) -> Shape:
+    """Return a shape as a table has it.
+
+    Args:
+        key: under which it stands.
+        value: as read.
+        path: of the table, for the message.
+        hint: the remedy, added to the message.
+
+    Raises:
+        LatencyError: its sizes contradict each other, or its key.
+    """
+    fault = shape_fault(value)
+    if fault is None and Shape.from_dict(value).key != key:
+        fault = f"its shape is {Shape.from_dict(value).key!r}"
+    if fault is not None:
+        raise LatencyError(f"{path}: `shapes` {key[:80]!r} is wrong ({fault}): {hint}")
+    return Shape.from_dict(value)
+
+
 def _line(values: Mapping[int, float], at: int) -> float:
     """Interpolate linearly; outside extrapolate the nearest interval, and never below 0."""
     if at in values:
@@ -189,11 +209,7 @@ class Table:
         hint = "remove it, and build it again with: edgeprune lut build"
         record = read_record(path, TableRecord, schema=SCHEMA, error=LatencyError, hint=hint)
         for key, value in record["shapes"].items():
-            fault = shape_fault(value["shape"])
-            if fault is None and Shape.from_dict(value["shape"]).key != key:
-                fault = f"its shape is {Shape.from_dict(value['shape']).key!r}"
-            if fault is not None:
-                raise LatencyError(f"{path}: `shapes` {key[:80]!r} is wrong ({fault}): {hint}")
+            shape_of(key, value["shape"], path, hint)
         entries = {key: Entry.from_dict(value) for key, value in record["shapes"].items()}
         return cls(
             record["conditions"], entries, record["others_ms_per_channel"], record["created"],

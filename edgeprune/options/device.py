@@ -22,7 +22,7 @@ class DeviceOptions:
         "target",
         main=True,
         metavar="DEVICE",
-        unset="cpu with a latency target",
+        unset="cpu with a target of latency or energy",
     )
     host: dict[str, Any] | None = option(None, "Reach the device this way.", "target", typed=False)
     more_hosts: list[dict[str, Any]] | None = option(
@@ -69,7 +69,7 @@ class DeviceOptions:
         "Measure and correct plans for at most this long, once the table is there; then the best so far counts.",
         "target",
         SECONDS,
-        unset="120, or 1800 for @sustained",
+        unset="120, 300 for an energy, 1800 for @sustained",
     )
 
 

@@ -1,4 +1,4 @@
-"""Latency targets for a finished network: a table of its layers on a device, and smaller ones measured beside it."""
+"""Targets of a device for a finished network: a table of its layers there, and smaller ones measured beside it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,7 @@ from edgeprune.graph.classes import Graph
 from edgeprune.latency import BenchTarget, build_table
 from edgeprune.latency.device import LatencyEstimator, budget_on
 from edgeprune.latency.end_to_end import EndToEndTimer
+from edgeprune.latency.energy import ENERGY_PLAN_SECONDS, EnergyOn, energy_on, need_energy, unpruned_power
 from edgeprune.latency.planning import PLAN_SECONDS, PlanningClock
 from edgeprune.latency.shapes import Model, read_model
 from edgeprune.post_training.options import PruneOptions
@@ -62,6 +63,7 @@ class DeviceLatency:
         self._graph, self._target, self._timer, self._named = graph, target, timer, named
         self._options, self._progress = options, progress
         self._estimator: LatencyEstimator | None = None
+        self._energy: EnergyOn | None = None
 
     def budget(self, target: str, *, measured: bool = True) -> Budget:
         """Return the budget of a target on the device, by the table of the layers, which is built once.
@@ -72,17 +74,32 @@ class DeviceLatency:
 
         Raises:
             TargetError: the network meets the target already.
-            LatencyError: the table is of another device, or no layer can be timed. BenchError: the runner failed.
+            LatencyError: the table is of another device, or no layer can be timed, or no power sensor answers.
+            BenchError: the runner failed.
         """
+        targets = parse_targets(target)
+        energy = self._energy_on() if need_energy(targets) else None
+        usual_s = ENERGY_PLAN_SECONDS if need_energy(targets) else PLAN_SECONDS
         return budget_on(
-            parse_targets(target),
+            targets,
             self.estimator,
+            energy=energy,
             measure=self._timer.measure if measured else None,
             align=self._options.align,
             floor=self._options.floor,
             blocks=False,  # nothing is trained that could make up for a block
-            clock=PlanningClock(self._options.plan_seconds or PLAN_SECONDS, self._progress),
+            clock=PlanningClock(self._options.plan_seconds or usual_s, self._progress),
         )
+
+    def _energy_on(self) -> EnergyOn:
+        """Return the energy of plans on the device; what is missing is measured once."""
+        if self._energy is None:
+            unpruned = unpruned_power(
+                self._timer, self._progress
+            )  # first: a device without a sensor is known soon
+            lut = None if self._options.lut is None else Path(self._options.lut)
+            self._energy = energy_on(unpruned, self._timer, self.estimator, lut, self._progress)
+        return self._energy
 
     @property
     def estimator(self) -> LatencyEstimator:
@@ -111,11 +128,7 @@ class DeviceLatency:
             smaller: as the timer takes it.
         """
         self._progress(0, 1, "measuring the smaller network beside the original")
-        times = self._timer.times(smaller)
-        return FileTimes(
-            baseline_ms=times.baseline_ms,
-            pruned_ms=times.pruned_ms,
-            speedup=(times.value, times.low, times.high),
-            percentile=int(times.percentile),
-            conditions=dict(self._target.conditions),
-        )
+        conditions = dict(self._target.conditions)
+        if self._energy is not None:
+            conditions |= self._energy.conditions
+        return FileTimes(**self._timer.times(smaller).measured.record(), conditions=conditions)

@@ -3,6 +3,7 @@
 from msgspec import UNSET
 
 from edgeprune.records.pruning import Agreement, FileTimes, HeldOut, LearnedRecord, PruneSummary
+from edgeprune.records.times import PlanEnergy
 
 
 def held_out(step: str, agreement: Agreement) -> HeldOut:
@@ -31,6 +32,8 @@ def result_lines(summary: PruneSummary) -> list[str]:
         lines.append(f"{name} {old:,} -> {new:,} ({new / max(old, 1):.3f})")
     if summary.latency is not None:
         lines.append(latency_line(summary.latency))
+        if summary.latency.energy is not UNSET:
+            lines.append(energy_line(summary.latency, summary.latency.energy))
     lines += [f"kept: {count} channels ({reason})" for reason, count in summary.protected_channels.items()]
     return [*lines, *summary.notes]
 
@@ -51,4 +54,18 @@ def latency_line(latency: FileTimes) -> str:
     return (
         f"on {device}: {latency.baseline_ms:.4g} ms -> {latency.pruned_ms:.4g} ms, "
         f"{value:.3f} times as fast ({low:.3f} to {high:.3f})"
+    )
+
+
+def energy_line(latency: FileTimes, energy: PlanEnergy) -> str:
+    """Return the energies of both files as one row of text.
+
+    Args:
+        latency: with the conditions of the measurement.
+        energy: of both files.
+    """
+    value, low, high = energy.ratio
+    return (
+        f"energy of an inference: {energy.baseline_mj:.4g} mJ -> {energy.pruned_mj:.4g} mJ, {value:.3f} times less "
+        f"({low:.3f} to {high:.3f}), by {latency.conditions.get('sensor')}, idle power included"
     )

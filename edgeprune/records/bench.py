@@ -139,7 +139,7 @@ class MeasuredModel(Record, frozen=True, kw_only=True):
 
 
 class SpeedupRange(Record, frozen=True, kw_only=True):
-    """A ratio of latencies with its confidence interval; above 1, the pruned model is faster."""
+    """A ratio of latencies or energies with its confidence interval; above 1, the pruned model takes less."""
 
     value: Above0
     low: Amount
@@ -368,6 +368,8 @@ class BenchResult(FileRecord, frozen=True, kw_only=True):
         replaced: names of models whose file was replaced meanwhile.
         speedup: by the medians of paired rounds; None for a model alone.
         speedup_undisturbed: by the fast samples.
+        energy_ratio: baseline's energy per inference over the pruned model's, by paired rounds; None where one of them
+            has none.
         sustained: the course under lasting load, where that was asked for.
         layers: layer by layer, where that was asked for.
         widths: of the pruned model's layers.
@@ -385,6 +387,7 @@ class BenchResult(FileRecord, frozen=True, kw_only=True):
     replaced: tuple[str, ...] = ()
     speedup: SpeedupRange | None
     speedup_undisturbed: SpeedupRange | None = None
+    energy_ratio: SpeedupRange | None = None
     sustained: SustainedReport | None = None
     layers: LayerTimes | None = None
     widths: WidthsReport | None = None

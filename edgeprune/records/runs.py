@@ -295,12 +295,20 @@ class Summary(FileRecord, frozen=True, kw_only=True):
         return value
 
 
+class AttemptEnergy(Struct):
+    """What such a plan takes, where energy is a target."""
+
+    baseline_mj: Above0
+    pruned_mj: Above0
+
+
 class TimedAttempt(Struct):
     """A plan that was measured on the device."""
 
     baseline_ms: Above0
     pruned_ms: Above0
     chosen: bool
+    energy: AttemptEnergy | None = None
 
 
 class TimesRecord(Struct):

@@ -1,6 +1,6 @@
-"""Schema of a latency table."""
+"""Schemas of a latency table and of a power table."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -70,6 +70,31 @@ class TableRecord(Struct):
     others_ms_per_channel: dict[str, Amount]
     created: str
     reference_ms: Above0 | None
+
+
+class PowerConditions(Conditions, kw_only=True):
+    """The conditions under which a power table was measured: the sensor, what it counts, and the idle power."""
+
+    sensor: Name
+    total_kind: Literal["measured_input", "rail_sum"]
+    total_rails: list[Name]
+    idle: Literal["included"]
+
+
+class PowerEntryRecord(Struct):
+    """The mean power of one shape, watts by its numbers of channels."""
+
+    shape: ShapeRecord
+    points_w: Annotated[list[tuple[Width, Width, Above0]], Meta(min_length=1)]
+
+
+class PowerRecord(Struct):
+    """A power table."""
+
+    conditions: PowerConditions
+    shapes: dict[str, PowerEntryRecord]
+    created: str
+    idle_w: Amount | None
 
 
 def shape_fault(shape: dict[str, Any]) -> str | None:

@@ -1,7 +1,23 @@
-"""The record of a smaller model's time beside the baseline's."""
+"""The record of a smaller model's time and energy beside the baseline's."""
+
+from msgspec import UNSET, UnsetType
 
 from edgeprune.records.base import Record
 from edgeprune.records.fields import Above0, Positive
+
+
+class PlanEnergy(Record, frozen=True, kw_only=True):
+    """Energies of an inference, the idle power included, of the rounds in which the times were measured.
+
+    Attributes:
+        baseline_mj: of the baseline.
+        pruned_mj: of the pruned model.
+        ratio: of the first to the second, with the ends of its interval.
+    """
+
+    baseline_mj: Above0
+    pruned_mj: Above0
+    ratio: tuple[Above0, Above0, Above0]
 
 
 class PlanTimes(Record, frozen=True, kw_only=True):
@@ -12,9 +28,11 @@ class PlanTimes(Record, frozen=True, kw_only=True):
         pruned_ms: likewise.
         speedup: with the ends of its interval.
         percentile: 50, or 10 where something disturbed the medians.
+        energy: of both; unset where it was no target.
     """
 
     baseline_ms: Above0
     pruned_ms: Above0
     speedup: tuple[Above0, Above0, Above0]
     percentile: Positive = 50
+    energy: PlanEnergy | UnsetType = UNSET

@@ -94,6 +94,11 @@ def _sizes(summary: PruneSummary) -> Section:
     if summary.latency:
         before, after = summary.latency.baseline_ms, summary.latency.pruned_ms
         rows.append(("latency", f"{before:.3f} ms", f"{after:.3f} ms", times(before, after)))
+        if not isinstance(energy := summary.latency.energy, UnsetType):
+            before, after = energy.baseline_mj, energy.pruned_mj
+            rows.append(
+                ("energy of an inference", f"{before:.3f} mJ", f"{after:.3f} mJ", times(before, after))
+            )
     return Section("Before and after", [Table(("", "original", "pruned", "change"), rows)])
 
 

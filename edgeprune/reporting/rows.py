@@ -339,6 +339,9 @@ def lut_table(shapes: list[dict[str, Any]]) -> Table:
     """Return columns and cells of a latency table: shapes of layers, the slowest first."""
     heads = [("shape", "left"), ("steps in", "right"), ("out", "right"), ("points", "right")]
     heads += [("widest", "right"), ("ms", "right")]
+    powers = any("watts" in shape for shape in shapes)
+    if powers:
+        heads.append(("W", "right"))
     return heads, [
         [
             shape["shape"],
@@ -347,6 +350,7 @@ def lut_table(shapes: list[dict[str, Any]]) -> Table:
             str(shape["points"]),
             " -> ".join(map(str, shape["widest"])),
             f"{shape['ms']:.4f}",
+            *(["-" if shape["watts"] is None else f"{shape['watts']:.2f}"] if powers else []),
         ]
         for shape in sorted(shapes, key=lambda shape: -shape["ms"])
     ]

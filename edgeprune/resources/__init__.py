@@ -8,9 +8,10 @@ from edgeprune.errors import TargetError
 from edgeprune.registry import ObjectRegistry
 from edgeprune.resources.base import GrowingCost, Resource
 from edgeprune.resources.counted import Flops, Memory, Params
+from edgeprune.resources.energy import ENERGY, Energy
 from edgeprune.resources.latency import LATENCY, Latency
 
-__all__ = ["LATENCY", "RESOURCES", "GrowingCost", "Resource", "get", "names", "register"]
+__all__ = ["ENERGY", "LATENCY", "RESOURCES", "GrowingCost", "Resource", "get", "names", "register"]
 
 
 def _check_name(resource: Resource) -> None:
@@ -21,5 +22,5 @@ def _check_name(resource: Resource) -> None:
 RESOURCES = ObjectRegistry("target", "edgeprune.resources", TargetError, Resource, _check_name)
 register, get, names = RESOURCES.add, RESOURCES.__getitem__, RESOURCES.names
 
-for _resource in (Flops(), Params(), Memory(), Latency()):
+for _resource in (Flops(), Params(), Memory(), Latency(), Energy()):
     register(_resource)

@@ -26,6 +26,7 @@ class Resource:
         units: units of amounts in targets, each as a multiple of `unit`; empty if only fractions make sense.
         shown: the one of `units` in which amounts are displayed.
         needs_device: whether it can only be measured on a device, and must be bound to one before it has a cost.
+        steady: whether it can be measured in the steady state that a device reaches under lasting load.
     """
 
     name: str = ""
@@ -33,6 +34,7 @@ class Resource:
     units: ClassVar[Mapping[str, float]] = {}
     shown: str = ""
     needs_device: ClassVar[bool] = False
+    steady: ClassVar[bool] = False
 
     # --- amounts -------------------------------------------------------------------------------------
 

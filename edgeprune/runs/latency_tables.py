@@ -10,6 +10,10 @@ from edgeprune.errors import LatencyError
 from edgeprune.latency.bench_target import LUTS, BenchTarget
 from edgeprune.latency.build import build_table
 from edgeprune.latency.end_to_end import EndToEndTimer
+from edgeprune.latency.energy import unpruned_power
+from edgeprune.latency.power import PowerTable, power_place
+from edgeprune.latency.power_profiling import PowerMeter, build_power
+from edgeprune.latency.shapes import read_model
 from edgeprune.latency.table import Table
 from edgeprune.latency.utilization import utilization_of
 from edgeprune.processes.progress import ProgressCallback, no_progress
@@ -29,6 +33,7 @@ def build_latency_table(
     batch: int = BenchOptions.batch,
     threads: int | None = None,
     out: str | None = None,
+    energy: bool = False,
     assume_device: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
@@ -45,6 +50,7 @@ def build_latency_table(
         batch: images per inference.
         threads: of the runtime; None for the device's default.
         out: file of the table, which is extended if it exists; by default under luts/.
+        energy: measure the power of the layers, too, for energy targets; their table is beside that of the times.
         assume_device: measure even though the machine contradicts the profile.
         progress: called with (done, total, text).
 
@@ -55,7 +61,7 @@ def build_latency_table(
         ModelError: no such model.
         ExportError: the model cannot be exported.
         BenchError: the device cannot be reached, or is another one.
-        LatencyError: the existing table has other conditions.
+        LatencyError: the existing table has other conditions, or no power sensor answers.
     """
     if out:
         check_writable(Path(out))
@@ -69,12 +75,18 @@ def build_latency_table(
     place = Path(out) if out else site.lut
     check_writable(place)
     timer = EndToEndTimer(module, size, site)
-    build_table(timer.onnx_file, site, place, measured_file=lambda: timer.baseline_file, progress=progress)
+    unpruned = unpruned_power(timer, progress) if energy else None
+    table = build_table(
+        timer.onnx_file, site, place, measured_file=lambda: timer.baseline_file, progress=progress
+    )
+    if unpruned is not None:
+        model = read_model(timer.onnx_file, site.batch)
+        build_power(model, table, PowerMeter(site), unpruned.source, power_place(place), progress)
     return show(str(place))
 
 
 def show(file: str | None = None) -> dict[str, Any]:
-    """Return a table's conditions, and a row for each shape of a layer.
+    """Return a table's conditions, and a row for each shape of a layer, with its power where that was measured.
 
     Args:
         file: the table; None for the latest under luts/.
@@ -84,20 +96,27 @@ def show(file: str | None = None) -> dict[str, Any]:
     """
     place = Path(file) if file else _latest()
     table = Table.load(place)
+    power = PowerTable.load(power_place(place)) if power_place(place).is_file() else None
     shapes = []
     for key, entry in sorted(table.entries.items()):
         if entry.ms:
             widest = max(entry.ms)
-            shapes.append(
-                {
-                    "shape": key,
-                    "steps": entry.steps,
-                    "points": len(entry.ms),
-                    "widest": list(widest),
-                    "ms": entry.ms[widest],
-                }
-            )
-    return {"file": str(place), "created": table.created, "conditions": table.conditions, "shapes": shapes}
+            row = {
+                "shape": key,
+                "steps": entry.steps,
+                "points": len(entry.ms),
+                "widest": list(widest),
+                "ms": entry.ms[widest],
+            }
+            if power is not None:
+                row["watts"] = power.entries[key].at(*widest) if key in power.entries else None
+            shapes.append(row)
+    shown = {"file": str(place), "created": table.created, "conditions": table.conditions, "shapes": shapes}
+    if power is not None:
+        shown["power"] = {
+            "file": str(power_place(place)), "conditions": power.conditions, "idle_w": power.idle_w
+        }  # fmt: skip
+    return shown
 
 
 def of_run(run: str) -> WidthsReport:

@@ -18,7 +18,7 @@ from edgeprune.latency.device import TimeSolver
 from edgeprune.processes.progress import ProgressCallback
 from edgeprune.records.search import Rewarded, SearchResult, UniformPolicy
 from edgeprune.records.times import PlanTimes
-from edgeprune.resources import LATENCY
+from edgeprune.resources import ENERGY, LATENCY
 from edgeprune.search import pictures
 from edgeprune.search.context import SearchContext
 from edgeprune.search.result import WIDTHS, best_of, fractions_of, seconds_per_trial, trial_record
@@ -162,17 +162,14 @@ class _Conclusion:
         progress(0, 1, "measuring the best model end to end")
         measured = solver.measure(context.variables.graph, context.variables.plan(self.widths))
         projection = context.projection
-        goal_ms = projection.goals.get(LATENCY)
-        if goal_ms is not None:
-            ratio = measured.share / (goal_ms / projection.costs[LATENCY](projection.sizes))
+        for kind, what in ((LATENCY, "time"), (ENERGY, "energy")):
+            goal = projection.goals.get(kind)
+            if goal is None:
+                continue
+            ratio = 1 / measured.of(kind)[1][0] / (goal / projection.costs[kind](projection.sizes))
             if ratio > OVER:
                 self.notes += (
-                    f"measured end to end, the best policy takes {100 * (ratio - 1):.1f} % more time than the target: "
-                    "the latency table is off by that much; lower the target accordingly",
+                    f"measured end to end, the best policy takes {100 * (ratio - 1):.1f} % more {what} than the "
+                    f"target: the {kind} table is off by that much; lower the target accordingly",
                 )
-        return PlanTimes(
-            baseline_ms=measured.baseline_ms,
-            pruned_ms=measured.pruned_ms,
-            speedup=measured.speedup,
-            percentile=measured.percentile,
-        )
+        return PlanTimes(**measured.record())

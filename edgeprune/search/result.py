@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import optuna
+from msgspec import UnsetType
 from optuna.trial import FrozenTrial
 
 from edgeprune.graph.classes import Ints
@@ -106,6 +107,11 @@ def search_remarks(result: SearchResult) -> list[str]:
             f"measured end to end: {measured.pruned_ms:.4g} ms, baseline {measured.baseline_ms:.4g} ms, "
             f"speedup {measured.speedup[0]:.3f}x"
         )
+        if not isinstance(energy := measured.energy, UnsetType):
+            lines.append(
+                f"energy of an inference: {energy.pruned_mj:.4g} mJ, baseline {energy.baseline_mj:.4g} mJ, "
+                f"{energy.ratio[0]:.3f}x less"
+            )
     return [*lines, f"fine-tune it with: {result.next}"]
 
 

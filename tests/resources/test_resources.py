@@ -23,10 +23,10 @@ def graph() -> Graph:
 
 
 def test_those_of_the_house() -> None:
-    assert resources.names() == ("flops", "params", "memory", "latency")
-    assert [name for name in resources.names() if resources.get(name).needs_device] == ["latency"]
+    assert resources.names() == ("flops", "params", "memory", "latency", "energy")
+    assert [name for name in resources.names() if resources.get(name).needs_device] == ["latency", "energy"]
     assert [resources.get(name).example for name in resources.names()] == [
-        "flops=F", "params=F", "memory=F or 20MB", "latency=F or 20ms",
+        "flops=F", "params=F", "memory=F or 20MB", "latency=F or 20ms", "energy=F or 20mJ",
     ]  # fmt: skip
 
 
