@@ -163,7 +163,7 @@ def prune(
         criterion: a name in `edgeprune.importance.CRITERIA`, or a function graph -> (classes,) scores.
         batches: an iterable of (x, y), or a function that returns one, for a criterion that uses data.
         options: options of the criterion by name, such as {"reduction": "max"}.
-        target: the remaining cost: 'flops=0.5', 'params=0.3', 'memory=20MB', 'latency=0.5', 'latency=8ms', or
+        target: the remaining cost: 'flops=0.5', 'params=0.3', 'memory=20MB', 'latency=8ms', 'energy=0.5', or
             several, separated by commas.
         device: the device to prune for: a profile's name, or an `edgeprune.latency.BenchTarget` for a remote device or
             another batch size; its latency table is built if it is missing. None for no device, or for "cpu" with a

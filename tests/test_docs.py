@@ -39,7 +39,7 @@ def anchors(page: Path) -> set[str]:
 
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
-PLACEHOLDERS = ("DIR", "model.onnx")  # files of the reader's own
+PLACEHOLDERS = ("DIR", "model.onnx", "desk.toml")  # files of the reader's own
 WITH_PLACEHOLDER = [c for c in COMMANDS if any(f" {place} " in f"{c} " for place in PLACEHOLDERS)]
 EXTRAS = {"--task detect": "torchmetrics", "--target-runtime litert": "litert_torch"}  # what a command needs
 RUNNABLE = [c for c in COMMANDS if c not in WITH_PLACEHOLDER]

@@ -99,9 +99,14 @@ def _sustained(limit: str, how: str, text: str) -> bool:
     """
     if how.strip() != SUSTAINED:
         raise TargetError(f"target {text!r}: behind the @ stands {SUSTAINED} or nothing")
-    if not Target.parse(limit).resource.steady:
+    resource = Target.parse(limit).resource
+    if not resource.needs_device:
         raise TargetError(
-            f"target {text!r}: only latency is measured under lasting load: leave @{SUSTAINED} out"
+            f"target {text!r}: only what is measured on a device, as latency, can be @{SUSTAINED}"
+        )
+    if not resource.steady:
+        raise TargetError(
+            f"target {text!r}: {resource.name} is not measured under lasting load: leave @{SUSTAINED} out"
         )
     return True
 

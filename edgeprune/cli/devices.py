@@ -348,7 +348,7 @@ def lut_build(
     edgeprune lut build --model resnet56
     edgeprune lut build --model resnet56 --runtime litert --precision int8
     edgeprune lut build --model torchvision:resnet50 --device jetson --batch 8
-    edgeprune lut build --model resnet56 --device jetson --host user@board --energy
+    edgeprune lut build --model resnet56 --device jetson --energy
     """
     from edgeprune.reporting.console import progress_bars
     from edgeprune.runs import latency_tables

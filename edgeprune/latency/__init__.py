@@ -1,4 +1,4 @@
-"""Latency budgets: a table of layers' times on a device, predictions from it, and plans that meet a target.
+"""Budgets of latency and energy: tables of layers on a device, predictions from them, and plans that meet a target.
 
 shapes.py        a layer apart from its channels; the layers of an ONNX file
 layer_models.py  an ONNX file of one layer at many widths
@@ -23,6 +23,10 @@ precision_choice.py  the precision of each layer at given widths
 joint.py         widths and precisions in turn, as a solver
 budget.py        such a budget from a model and a device's name
 joint_budget.py  one whose plans choose precisions, too
+power.py         mean powers of layers on one device
+power_profiling.py   their measurement, by the device's sensor
+energy.py        energy as a resource of a device: times by powers
+device_goals.py  latency and energy of one budget as one goal
 utilization.py   how layers' widths use the device's steps, for people
 """
 

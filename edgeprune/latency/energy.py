@@ -73,13 +73,17 @@ def unpruned_power(timer: EndToEndTimer, progress: ProgressCallback = no_progres
     if not device.sensors:
         raise LatencyError(
             f"an energy target needs a power sensor, and {device.title} has none by its profile: name a device with "
-            "one, as a TOML file with `sensors` under [power] (see edgeprune devices)"
+            "one (see edgeprune devices)"
         )
     values = torch.zeros(2, dtype=torch.float64, device="cuda" if torch.cuda.is_available() else "cpu")
     power = Power(0.0, 0.0, None, EnergySource())
     if world().is_main:
         progress(0, 1, "energy of the unpruned network")
-        power = PowerMeter(timer.bench_target).measure(timer.baseline_file, "the unpruned network", keep=True)
+        meter = PowerMeter(timer.bench_target)
+        try:
+            power = meter.measure(timer.baseline_file, "the unpruned network", keep=True)
+        except LatencyError as error:
+            raise LatencyError(f"an energy target needs a power sensor on {device.title}: {error}") from error
         values.copy_(torch.tensor([power.mj, power.watts], dtype=torch.float64))
     mj, watts = world().broadcast(values).tolist()
     timer.energy_source = power.source

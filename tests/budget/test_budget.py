@@ -90,7 +90,7 @@ def test_good_targets(text: str | Target, kind: str, fraction: float) -> None:
         ("flops=1.01", "outside (0, 1]"),
         ("flops=nan", "outside (0, 1]"),
         ("flops=inf", "outside (0, 1]"),
-        ("power=0.5", "known: flops, latency, memory, params"),
+        ("power=0.5", "known: energy, flops, latency, memory, params"),
         ("flop=0.5", "did you mean 'flops'"),
         (0.5, "write for example flops=0.5"),
     ],
