@@ -23,8 +23,8 @@ from measuring import SURE, Row, Rows, network, quiet
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.latency import BenchTarget, build_table
-from edgeprune.latency.device import LatencyEstimator
 from edgeprune.latency.end_to_end import EndToEndTimer
+from edgeprune.latency.estimator import LatencyEstimator
 from edgeprune.latency.shapes import read_model
 from edgeprune.rewrite.compaction import compact
 

@@ -16,7 +16,9 @@ knapsack.py      the most important channels within the goals
 end_to_end.py    a plan exported and measured beside the baseline
 calibrate.py     choose and measure until the target is met
 planning.py      how long that may take, and how closely each plan is looked at
-device.py        all of it as a budget's resource and solver
+estimator.py     what plans take, by a table; latency as a resource of a device
+device.py        all of it as a budget's solver
+efficiency.py    that for targets of FLOPs and the like, on a device
 wiring.py        which layer's result each layer reads
 mixed.py         predictions for layers of different precisions, conversions included
 precision_choice.py  the precision of each layer at given widths

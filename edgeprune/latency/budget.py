@@ -5,12 +5,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from edgeprune.budget import Budget, Target, parse_targets
+from edgeprune import resources
+from edgeprune.budget import Budget, Target, need_device, parse_targets
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.build import build_table
-from edgeprune.latency.device import LatencyEstimator, budget_on
+from edgeprune.latency.device import Load, Measure, TimeSolver
+from edgeprune.latency.efficiency import EfficiencySolver
 from edgeprune.latency.end_to_end import EndToEndTimer
 from edgeprune.latency.energy import (
     ENERGY_PLAN_SECONDS,
@@ -19,6 +21,7 @@ from edgeprune.latency.energy import (
     refuse_energy,
     unpruned_power,
 )
+from edgeprune.latency.estimator import LatencyEstimator, LatencyOn
 from edgeprune.latency.planning import PLAN_SECONDS, PlanningClock
 from edgeprune.latency.shapes import read_model
 from edgeprune.latency.steady import STEADY_PLAN_SECONDS, SteadyTimer, in_steady_ms
@@ -26,6 +29,7 @@ from edgeprune.latency.table import Table
 from edgeprune.options.bounds import SECONDS
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.resources import ENERGY, LATENCY, Resource
 
 
 def device_budget(
@@ -92,6 +96,57 @@ def device_budget(
         load=steady,
     )
     return in_steady_ms(budget, progress) if check else budget
+
+
+def budget_on(
+    targets: tuple[Target, ...],
+    estimator: LatencyEstimator,
+    *,
+    energy: Resource | None = None,
+    measure: Measure | None = None,
+    align: int = 1,
+    floor: int = 2,
+    blocks: bool = True,
+    clock: PlanningClock | None = None,
+    load: Load | None = None,
+) -> Budget:
+    """Return the budget of an unpruned model on a device.
+
+    Args:
+        targets: as parsed; without a latency target, the speedup must keep up with the FLOPs ratio.
+        estimator: predicts the latency of a plan from the table.
+        energy: bound to the device; None where it is not a target.
+        measure: exports and measures a plan beside the baseline; None relies on the table.
+        align: widths become multiples of this, and of the device's own steps.
+        floor: fewest channels of a group.
+        blocks: whether blocks may be removed completely.
+        clock: bounds the time of measuring and correcting, and reports it; None for the usual bound, in silence.
+        load: what keeps the device in its steady state, for a sustained target; None for other targets.
+
+    Raises:
+        TargetError: the model meets a target of the device already; or it is sustained, and nothing keeps up the load;
+            or it is an energy, which is not measured here.
+    """
+    if load is None and any(target.sustained for target in targets):
+        raise TargetError(
+            f"{','.join(map(str, targets))}: plans are measured on a cool device here: leave @sustained out"
+        )
+    graph = estimator.original
+    bound: dict[str, Resource] = {LATENCY: LatencyOn(estimator)}
+    if energy is not None:
+        bound[ENERGY] = energy
+    kinds = dict.fromkeys([LATENCY, "flops", *(target.kind for target in targets)])
+    originals = {kind: bound.get(kind, resources.get(kind)).cost(graph) for kind in kinds}
+    for target in targets:
+        unpruned = originals[target.kind]
+        # What a device takes in its steady state no table knows: see `edgeprune.latency.steady.in_steady_ms`.
+        if target.kind in bound and not target.sustained and target.goal(unpruned) > unpruned:
+            why = f"the unpruned model takes {unpruned:.3g} {target.resource.unit} already"
+            raise TargetError(f"{target}: {why}; nothing to prune")
+    solver = (TimeSolver if need_device(targets) else EfficiencySolver)(
+        estimator, measure, [], clock or PlanningClock(), blocks, load
+    )
+    return Budget(targets, originals, align, floor, bound=bound, solver=solver)
 
 
 def clock_of(plan_seconds: float | None, usual_s: float, progress: ProgressCallback) -> PlanningClock:

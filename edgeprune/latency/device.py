@@ -1,31 +1,25 @@
 """Solve budgets on a device: latency and energy from tables while selecting, and as measured for the final plan."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune import resources
 from edgeprune.budget import Budget, Solver, Target, need_device
 from edgeprune.errors import TargetError
-from edgeprune.graph.classes import Bools, Graph, Ints
+from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
-from edgeprune.latency.blocks import removable
 from edgeprune.latency.calibrate import Attempt, Interval, Measured
 from edgeprune.latency.device_goals import DeviceGoals, energy_note, energy_record
 from edgeprune.latency.end_to_end import Look
+from edgeprune.latency.estimator import LatencyEstimator
 from edgeprune.latency.knapsack import KnapsackSolver
 from edgeprune.latency.planning import Calibration, PlanningClock, WatchedCost
-from edgeprune.latency.predict import LatencyModel, MsByWidths
-from edgeprune.latency.shapes import Model
-from edgeprune.latency.table import ASSUMED_ON, Table
+from edgeprune.latency.table import ASSUMED_ON
 from edgeprune.latency.width_costs import PerFlop
-from edgeprune.resources import ENERGY, LATENCY, Resource
-from edgeprune.resources.latency import Latency
-from edgeprune.resources.on_device import OnDevice
+from edgeprune.resources import ENERGY, LATENCY
 
 Floats = NDArray[np.float64]
 Blocks = list[tuple[int, ...]]
@@ -57,127 +51,7 @@ class Load(Protocol):
         ...
 
 
-# Fewer FLOPs should mean less time: the speedup must be at least this fraction of the FLOPs ratio.
-EFFICIENCY = 0.97
-# Fractions of that to try where the device does not reach it; then any.
-RELAXED = (1.0, 0.98, 0.96, 0.93, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 PER_FLOP = "time for each FLOP"
-SLOWER = 0.995  # of the baseline's time, by the table: a plan must be faster than that
-
-
-@dataclass
-class LatencyEstimator:
-    """Estimates the latency of any model that was cut from one original, from a table.
-
-    Args:
-        original: graph of the unpruned model.
-        model: the layers of its ONNX file.
-        table: of the device.
-        correction: factor on the table's times.
-    """
-
-    original: Graph
-    model: Model
-    table: Table
-    correction: float = 1.0
-    _last: tuple[Graph, LatencyModel] | None = None
-    _blocks: tuple[Graph, Blocks] | None = None
-
-    def on(self, graph: Graph) -> LatencyModel:
-        """Return the latency model of the original, or of a model that was cut from it."""
-        if self._last is None or self._last[0] is not graph:
-            remaining = {name for name, _ in graph.model.named_parameters()}
-            removed = {name for name, _ in self.original.module.named_parameters()} - remaining
-            removed_layers = {name.removesuffix(".weight") for name in removed if name.endswith(".weight")}
-            self._last = (
-                graph,
-                LatencyModel(graph, self.model.without(removed_layers), self.table, self.correction),
-            )
-        return self._last[1]
-
-    def blocks(self, graph: Graph) -> Blocks:
-        """Return the blocks that can be removed completely; every plan of a model asks for the same."""
-        if self._blocks is None or self._blocks[0] is not graph:
-            self._blocks = graph, removable(graph)
-        return self._blocks[1]
-
-
-class ByTable(OnDevice):
-    """A resource that a device's table predicts.
-
-    Args:
-        estimator: predicts the cost of any plan from the table, in the table's unit.
-    """
-
-    def __init__(self, estimator: LatencyEstimator) -> None:
-        self.estimator = estimator
-
-    def cost(self, graph: Graph, keep: Bools | None = None) -> float:
-        """Return the cost of what (classes,) ``keep`` leave."""
-        return self.estimator.on(graph).ms(keep)
-
-    def by_widths(self, graph: Graph) -> MsByWidths:
-        """Return the cost as a function of the groups' widths."""
-        return self.estimator.on(graph).by_widths()
-
-    def steps(self, graph: Graph) -> Ints:
-        """Return the device's own steps."""
-        return self.estimator.on(graph).steps()
-
-
-class LatencyOn(ByTable, Latency):
-    """Milliseconds on one device, by its table."""
-
-
-def budget_on(
-    targets: tuple[Target, ...],
-    estimator: LatencyEstimator,
-    *,
-    energy: Resource | None = None,
-    measure: Measure | None = None,
-    align: int = 1,
-    floor: int = 2,
-    blocks: bool = True,
-    clock: PlanningClock | None = None,
-    load: Load | None = None,
-) -> Budget:
-    """Return the budget of an unpruned model on a device.
-
-    Args:
-        targets: as parsed; without a latency target, the speedup must keep up with the FLOPs ratio.
-        estimator: predicts the latency of a plan from the table.
-        energy: bound to the device; None where it is not a target.
-        measure: exports and measures a plan beside the baseline; None relies on the table.
-        align: widths become multiples of this, and of the device's own steps.
-        floor: fewest channels of a group.
-        blocks: whether blocks may be removed completely.
-        clock: bounds the time of measuring and correcting, and reports it; None for the usual bound, in silence.
-        load: what keeps the device in its steady state, for a sustained target; None for other targets.
-
-    Raises:
-        TargetError: the model meets a target of the device already; or it is sustained, and nothing keeps up the load;
-            or it is an energy, which is not measured here.
-    """
-    if load is None and any(target.sustained for target in targets):
-        raise TargetError(
-            f"{','.join(map(str, targets))}: plans are measured on a cool device here: leave @sustained out"
-        )
-    graph = estimator.original
-    bound: dict[str, Resource] = {LATENCY: LatencyOn(estimator)}
-    if energy is not None:
-        bound[ENERGY] = energy
-    kinds = dict.fromkeys([LATENCY, "flops", *(target.kind for target in targets)])
-    originals = {kind: bound.get(kind, resources.get(kind)).cost(graph) for kind in kinds}
-    for target in targets:
-        unpruned = originals[target.kind]
-        # What a device takes in its steady state no table knows: see `edgeprune.latency.steady.in_steady_ms`.
-        if target.kind in bound and not target.sustained and target.goal(unpruned) > unpruned:
-            why = f"the unpruned model takes {unpruned:.3g} {target.resource.unit} already"
-            raise TargetError(f"{target}: {why}; nothing to prune")
-    solver = (TimeSolver if need_device(targets) else EfficiencySolver)(
-        estimator, measure, [], clock or PlanningClock(), blocks, load
-    )
-    return Budget(targets, originals, align, floor, bound=bound, solver=solver)
 
 
 @dataclass(frozen=True)
@@ -397,23 +271,24 @@ class TimeSolver(Solver):
         return getattr(budget.bound.get(ENERGY), "conditions", {})
 
     def _notes(self, budget: Budget, graph: Graph, best: Attempt) -> list[str]:
-        """Describe the measurement of the final plan in words."""
-        notes = [self._note(budget, best, self._share(budget, graph, best.plan))]
+        """Describe the measurement of the final plan in words, and why it missed its target, if it did."""
+        notes = [self._latency_note(best.measured, self._share(budget, graph, best.plan))]
         if best.measured.energy is not None:
             predicted = self._share(budget, graph, best.plan, ENERGY)
             notes.append(energy_note(best.measured, predicted, self._energy_source(budget)))
+        if not best.met:
+            notes[-1] = f"{notes[-1]}; {self._missed(budget, best)}"
         return notes
 
-    def _note(self, budget: Budget, best: Attempt, predicted: float) -> str:
-        """Describe the latencies of the final plan in words, and whether the target was missed."""
-        result, (low, high) = best.measured, best.measured.speedup[1:]
+    def _latency_note(self, result: Measured, predicted: float) -> str:
+        """Describe the latencies of the final plan in words."""
+        low, high = result.speedup[1:]
         by = "" if result.percentile == 50 else f", by {result.percentile}th percentiles"
         how = f"at a glance{by}" if result.glance else f"end to end{by}"
-        note = (
+        return (
             f"measured {how}: {result.pruned_ms:.4g} ms of {result.baseline_ms:.4g} ms, "
             f"{result.speedup[0]:.3f} times as fast ({low:.3f} to {high:.3f}); the table said {1 / predicted:.3f}"
         )
-        return note if best.met else f"{note}; {self._missed(budget, best)}"
 
     def _missed(self, budget: Budget, best: Attempt) -> str:
         """Return why a target of the device was not met."""
@@ -421,46 +296,3 @@ class TimeSolver(Solver):
         why = "the device's steps leave no plan nearer" if best.ratio < 1 else slow
         targets = ", ".join(map(str, budget.targets))
         return f"{targets} was missed by {100 * abs(best.ratio - 1):.1f} %: {why}"
-
-
-@dataclass(frozen=True)
-class EfficiencySolver(TimeSolver):
-    """Solves budgets without a latency target: the speedup must keep up with the FLOPs ratio.
-
-    The target is the fraction of the time over the fraction of the FLOPs, at most 1 / `EFFICIENCY`.
-    """
-
-    exact: ClassVar[bool] = False
-
-    def _target_share(self, budget: Budget) -> float:  # noqa: ARG002
-        return 1 / EFFICIENCY
-
-    def _chosen(self, budget: Budget, graph: Graph, scores: Floats, target: float) -> Plan:
-        """Select within the goals, as near to the target as possible; always faster than the baseline."""
-        goals = {**budget.goals, LATENCY: SLOWER * budget.originals[LATENCY]}
-        try:
-            best = self._knapsack(budget, graph, scores, goals)
-        except TargetError as error:
-            raise TargetError(f"nothing can be gained on this device: {error}") from None
-        # In a small network, no plan may be both fast and close to the FLOPs goal.
-        for spend in (tuple(budget.goals), ()):
-            for share in RELAXED:
-                with suppress(TargetError):
-                    return self._knapsack(budget, graph, scores, {**goals, PER_FLOP: target / share}, spend)
-        return best
-
-    def _predicted(self, budget: Budget, graph: Graph, plan: Plan) -> float:
-        return budget.share(LATENCY, graph, plan.keep) / budget.share("flops", graph, plan.keep)
-
-    def _ratio(self, budget: Budget, graph: Graph, plan: Plan, measured: Measured) -> float:
-        return measured.share / budget.share("flops", graph, plan.keep) / self._target_share(budget)
-
-    def _interval(self, budget: Budget, measured: Measured) -> Interval:  # noqa: ARG002
-        return measured.speedup
-
-    def _saved_least(self, budget: Budget, measured: Measured) -> float:  # noqa: ARG002
-        return measured.share
-
-    def _missed(self, budget: Budget, best: Attempt) -> str:  # noqa: ARG002
-        gain = EFFICIENCY / best.ratio
-        return f"of the FLOPs ratio, the speedup is {gain:.2f}: this device gives no more for these targets"

@@ -13,8 +13,8 @@ import torch
 
 from edgeprune.budget import Target
 from edgeprune.errors import LatencyError, TargetError
-from edgeprune.latency.device import ByTable, LatencyEstimator
 from edgeprune.latency.end_to_end import EndToEndTimer
+from edgeprune.latency.estimator import ByTable, LatencyEstimator
 from edgeprune.latency.power import PowerTable, power_place
 from edgeprune.latency.power_profiling import Power, PowerMeter, build_power
 from edgeprune.processes.distributed import world

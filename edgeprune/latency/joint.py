@@ -18,7 +18,8 @@ from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.plan import Plan
 from edgeprune.latency.calibrate import Attempt
-from edgeprune.latency.device import LatencyOn, TimeSolver
+from edgeprune.latency.device import TimeSolver
+from edgeprune.latency.estimator import LatencyOn
 from edgeprune.latency.mixed import FP32, INT8, MixedEstimator, Precisions, layer_costs
 from edgeprune.latency.precision_choice import choose_precisions, total_ms, within
 from edgeprune.latency.predict import MsByWidths

@@ -14,9 +14,8 @@ from edgeprune.budget import Budget, Target, parse_targets
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.latency.bench_target import BenchTarget
-from edgeprune.latency.budget import clock_of, table_of
+from edgeprune.latency.budget import budget_on, clock_of, table_of
 from edgeprune.latency.build import add_conversions
-from edgeprune.latency.device import budget_on
 from edgeprune.latency.end_to_end import EndToEndTimer
 from edgeprune.latency.energy import refuse_energy
 from edgeprune.latency.joint import JointSolver, MeasuredError

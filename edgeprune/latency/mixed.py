@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeprune.errors import EdgePruneError, known
 from edgeprune.graph.classes import Bools, Graph
-from edgeprune.latency.device import LatencyEstimator
+from edgeprune.latency.estimator import LatencyEstimator
 from edgeprune.latency.predict import LatencyModel, Timed
 from edgeprune.latency.shapes import DEQUANTIZE, QUANTIZE, ModelLayer, Shape
 from edgeprune.latency.table import Entry, Table

@@ -11,7 +11,7 @@ from edgeprune.bench.compare import why_not_comparable
 from edgeprune.errors import LatencyError
 from edgeprune.files.writing import write_json
 from edgeprune.latency.shapes import Shape
-from edgeprune.latency.table import CONDITIONS, Entry, Table, shape_of
+from edgeprune.latency.table import CONDITIONS, Entry, Table, shape_of, what_differs
 from edgeprune.records import read_record
 from edgeprune.records.bench import EnergySource
 from edgeprune.records.tables import PowerRecord
@@ -87,12 +87,8 @@ class PowerTable:
         """
         remedy = "move it away, and build one for that: edgeprune lut build --energy"
         now = {**conditions, "sensor": source.sensor}
-        for name in (*CONDITIONS, "sensor"):
-            if name in now and now[name] != self.conditions.get(name):
-                what, recorded = name.replace("_", " "), self.conditions.get(name)
-                raise LatencyError(
-                    f"the power table {place} was measured with {what} {recorded}, not {now[name]}: {remedy}"
-                )
+        if differs := what_differs(self.conditions, now, (*CONDITIONS, "sensor")):
+            raise LatencyError(f"the power table {place} was measured with {differs}: {remedy}")
         if mixed := why_not_comparable(self.source, source):
             raise LatencyError(
                 f"the power table {place} counts something else than the sensor now: {mixed}: {remedy}"

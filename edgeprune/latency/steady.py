@@ -17,8 +17,9 @@ from edgeprune.bench.stats import NS_PER_MS
 from edgeprune.bench.sustained import NEAR, first_steady_pair, last_third
 from edgeprune.budget import Budget
 from edgeprune.errors import TargetError
-from edgeprune.latency.device import LatencyOn, TimeSolver
+from edgeprune.latency.device import TimeSolver
 from edgeprune.latency.end_to_end import EndToEndTimer, PairedTimes
+from edgeprune.latency.estimator import LatencyOn
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.resources.latency import LATENCY

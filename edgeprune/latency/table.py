@@ -1,7 +1,7 @@
 """Hold a latency table: measured times of layers by shape and channels, with interpolation between them."""
 
 import bisect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,22 @@ class Entry:
         return cls(shape, points, dict(value["steps"]), dict(value["rough"]))
 
 
+def what_differs(
+    recorded: Mapping[str, Any], now: Mapping[str, Any], names: Sequence[str] = CONDITIONS
+) -> str | None:
+    """Return the first condition that is another one now, with both values; None if there is none.
+
+    Args:
+        recorded: conditions of a table.
+        now: those of a device; what is missing is not compared.
+        names: of the conditions.
+    """
+    for name in names:
+        if name in now and now[name] != recorded.get(name):
+            return f"{name.replace('_', ' ')} {recorded.get(name)}, not {now[name]}"
+    return None
+
+
 def shape_of(key: str, value: dict[str, Any], path: Path, hint: str) -> Shape:
     """Return a shape as a table has it.
 
@@ -173,13 +189,8 @@ class Table:
 
         Missing conditions are not checked.
         """
-        for name in CONDITIONS:
-            if name in conditions and conditions[name] != self.conditions.get(name):
-                what, recorded = name.replace("_", " "), self.conditions.get(name)
-                raise LatencyError(
-                    f"this latency table was measured with {what} {recorded}, not {conditions[name]}: "
-                    "build one for that"
-                )
+        if differs := what_differs(self.conditions, conditions):
+            raise LatencyError(f"this latency table was measured with {differs}: build one for that")
 
     def entry(self, shape: Shape) -> Entry:
         """Return the entry of a shape; empty when it is new."""

@@ -8,9 +8,10 @@ from edgeprune.bench.hosts import Host
 from edgeprune.budget import Budget, parse_targets
 from edgeprune.graph.classes import Graph
 from edgeprune.latency import BenchTarget, build_table
-from edgeprune.latency.device import LatencyEstimator, budget_on
+from edgeprune.latency.budget import budget_on
 from edgeprune.latency.end_to_end import EndToEndTimer
 from edgeprune.latency.energy import ENERGY_PLAN_SECONDS, EnergyOn, energy_on, need_energy, unpruned_power
+from edgeprune.latency.estimator import LatencyEstimator
 from edgeprune.latency.planning import PLAN_SECONDS, PlanningClock
 from edgeprune.latency.shapes import Model, read_model
 from edgeprune.post_training.options import PruneOptions

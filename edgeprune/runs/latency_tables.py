@@ -80,8 +80,8 @@ def build_latency_table(
         timer.onnx_file, site, place, measured_file=lambda: timer.baseline_file, progress=progress
     )
     if unpruned is not None:
-        model = read_model(timer.onnx_file, site.batch)
-        build_power(model, table, PowerMeter(site), unpruned.source, power_place(place), progress)
+        layers = read_model(timer.onnx_file, site.batch)
+        build_power(layers, table, PowerMeter(site), unpruned.source, power_place(place), progress)
     return show(str(place))
 
 

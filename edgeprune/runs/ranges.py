@@ -14,7 +14,7 @@ from edgeprune.graph.classes import Graph
 from edgeprune.latency.bench_target import LUTS
 from edgeprune.latency.blocks import removable
 from edgeprune.latency.build import knows
-from edgeprune.latency.device import LatencyEstimator, LatencyOn
+from edgeprune.latency.estimator import LatencyEstimator, LatencyOn
 from edgeprune.latency.shapes import read_model
 from edgeprune.latency.table import Table
 from edgeprune.processes.progress import ProgressCallback, no_progress

@@ -16,8 +16,8 @@ from edgeprune.errors import LatencyError, PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.latency import BenchTarget, build_table
+from edgeprune.latency.budget import budget_on
 from edgeprune.latency.calibrate import Measured
-from edgeprune.latency.device import budget_on
 from edgeprune.latency.joint import JointSolver, MeasuredError, precision_note
 from edgeprune.latency.layer_models import REFERENCE
 from edgeprune.latency.mixed import FP32, INT8, LayerCosts, MixedEstimator, layer_costs

@@ -15,7 +15,8 @@ from edgeprune.graph.classes import Graph
 from edgeprune.importance import score
 from edgeprune.latency import BenchTarget, device_budget
 from edgeprune.latency.boards import boards_budget
-from edgeprune.latency.device import LatencyEstimator, budget_on
+from edgeprune.latency.budget import budget_on
+from edgeprune.latency.estimator import LatencyEstimator
 from edgeprune.latency.planning import PlanningClock
 from edgeprune.latency.shapes import read_model
 from edgeprune.latency.steady import COOLING_S, MOST_S, STEADY_PLAN_SECONDS, SteadyTimer
