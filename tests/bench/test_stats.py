@@ -35,6 +35,14 @@ def test_speedup_of_steady_rounds_is_exact() -> None:
     assert (result.confidence, result.pairs) == (0.95, 8)
 
 
+def test_energies_are_compared_round_by_round() -> None:
+    result = stats.energy_ratio([3.0, 6.0, 30.0, 12.0], [2.0, 4.0, 10.0, 8.0])  # one disturbed pair of four
+    assert result.value == 1.5 and result.low == 1.5 and result.pairs == 4
+    assert "energy per inference" in str(result.method)
+    with pytest.raises(ValueError, match="two or more pairs"):
+        stats.energy_ratio([3.0], [2.0])
+
+
 def test_drift_cancels_because_rounds_are_paired() -> None:
     drift = [100 * (1 + index) for index in range(8)]
     result = stats.speedup([[2 * value] for value in drift], [[value] for value in drift])

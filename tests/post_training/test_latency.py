@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from latency.conftest import Board, Net, truth
+from latency.powered import PoweredBoard, taken
 
 from edgeprune.cli import main
 from edgeprune.latency import BenchTarget
@@ -105,6 +106,23 @@ def test_a_latency_target_is_met_on_the_device(
     assert any("measured end to end" in note for note in summary["notes"])
     assert (tmp_path / "luts" / "cpu-onnxruntime-fp32-b1-t2.json").is_file()
     assert board.timed
+
+
+def test_an_energy_target_of_a_file_is_met_on_the_device(
+    net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = PoweredBoard()
+    monkeypatch.setattr("edgeprune.bench.run.LocalTransport", lambda: device)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["prune", "net.onnx", "--images", "x.npy", "--target", "energy=0.7", "--refit", "kernel"]
+    result = CliRunner().invoke(main, [*arguments, "-o", "small.onnx", "--run", "run", "--json"])
+    assert result.exit_code == 0, result.output
+    latency = json.loads(result.stdout)["latency"]
+    before, after = latency["energy"]["baseline_mj"], latency["energy"]["pruned_mj"]
+    assert 0.5 * before < after <= 0.7075 * before
+    assert latency["conditions"]["sensor"] == "rapl" and latency["conditions"]["idle"] == "included"
+    assert after == pytest.approx(taken(tmp_path / "run" / "export" / "pruned.onnx")[1], rel=1e-3)
+    assert (tmp_path / "luts" / "power" / "cpu-onnxruntime-fp32-b1-t2.json").is_file()
 
 
 def test_mistakes_with_devices_are_one_line(
