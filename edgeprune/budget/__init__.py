@@ -1,4 +1,4 @@
-"""Budgets: turn class scores into a keep-plan at a share of the FLOPs, parameters, memory or latency."""
+"""Budgets: turn class scores into a keep-plan at a share of the FLOPs, parameters, memory, latency or energy."""
 
 from collections.abc import Mapping
 
