@@ -69,7 +69,7 @@ class DeviceOptions:
         "Measure and correct plans for at most this long, once the table is there; then the best so far counts.",
         "target",
         SECONDS,
-        unset="120, 300 for an energy, 1800 for @sustained",
+        unset="120, 600 for an energy, 1800 for @sustained",
     )
 
 
