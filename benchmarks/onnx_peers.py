@@ -1,8 +1,8 @@
-"""Others' pruning of CIFAR-10's ResNet-56 without training, at the FLOPs that `edgeprune prune` leaves.
+"""Others' pruning of a network of CIFAR-10 without training, at the FLOPs that `edgeprune prune` leaves.
 
-    python benchmarks/onnx_peers.py WEIGHTS CIFAR [--ours RUN] [--out results/onnx_peers.json]
+    python benchmarks/onnx_peers.py WEIGHTS CIFAR [--model resnet56] [--ours RUN] [--out results/onnx_peers.json]
 
-WEIGHTS and CIFAR as for onnx_resnet56.py; RUN is a run folder of it. onnxsim 0.8 prunes the ONNX file: by L1
+WEIGHTS, CIFAR and --model as for onnx_cifar.py; RUN is a run folder of it. onnxsim 0.8 prunes the ONNX file: by L1
 norms and by norms times activations, layer by layer and over all layers, then with its own refit of linear layers and
 its correction of biases by the same 1,000 training images. Torch-Pruning 1.6.1 prunes the torch network by three of its
 criteria that need no labels, layer by layer and over all layers; the statistics of BatchNorm are taken anew over those
@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 import torch
 from measuring import Row, Rows
-from onnx_resnet56 import accuracy, files_in
+from onnx_cifar import accuracy, files_in
 from torch import nn
 
 from edgeprune.graph.classes import build_graph
@@ -56,7 +56,7 @@ def as_far_as(limit: float, write: Callable[[float], None], path: Path) -> float
 
 
 def exported(model: nn.Module, path: Path) -> None:
-    """Write a torch network as onnx_resnet56.py does."""
+    """Write a torch network as onnx_cifar.py does."""
     torch.onnx.export(
         model.eval(), (torch.zeros(2, 3, 32, 32),), str(path), dynamo=False, opset_version=17,
         input_names=["image"], output_names=["logits"], dynamic_axes={"image": {0: "n"}, "logits": {0: "n"}},
@@ -87,12 +87,10 @@ def by_onnxsim(key: Row, net: Path, images: np.ndarray, limit: float, out: Path)
     return {"share": share}
 
 
-def by_torch_pruning(key: Row, weights: Path, images: np.ndarray, limit: float, out: Path) -> Row:
+def by_torch_pruning(key: Row, original: nn.Module, images: np.ndarray, limit: float, out: Path) -> Row:
     """Return the share that Torch-Pruning took."""
     import torch_pruning as tp
 
-    original = build("resnet56", num_classes=10)
-    load_weights(original, weights)
     kinds = {
         "l1": lambda: tp.importance.MagnitudeImportance(p=1),
         "lamp": lambda: tp.importance.LAMPImportance(p=2),
@@ -130,9 +128,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path)
     parser.add_argument("cifar", type=Path)
+    parser.add_argument("--model", default="resnet56")
     parser.add_argument("--target", type=float, default=0.5)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--ours", type=Path, help="a run folder of onnx_resnet56.py")
+    parser.add_argument("--ours", type=Path, help="a run folder of onnx_cifar.py")
     parser.add_argument("--work", type=Path, help="a folder that has net.onnx and images.npy")
     parser.add_argument("--out", type=Path, default=Path("results/onnx_peers.json"))
     args = parser.parse_args()
@@ -150,7 +149,9 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as place:
         folder, out = args.work or Path(place), Path(place) / "small.onnx"
-        files_in(folder, args.weights, args.cifar)
+        files_in(folder, args.model, args.weights, args.cifar)
+        original = build(args.model, num_classes=10)
+        load_weights(original, args.weights)
         images = np.load(folder / "images.npy", mmap_mode="r")
         order = np.random.default_rng(0).permutation(len(images))[: args.images]
         images = np.ascontiguousarray(images[order])
@@ -163,7 +164,7 @@ def main() -> None:
                 elif key["tool"] == "onnxsim":
                     path, made = out, by_onnxsim(key, folder / "net.onnx", images, args.target * full, out)
                 else:
-                    path, made = out, by_torch_pruning(key, args.weights, images, args.target * full, out)
+                    path, made = out, by_torch_pruning(key, original, images, args.target * full, out)
                 right = accuracy(path, args.cifar / "test.npz")
                 return {**made, "flops_fraction": flops_of(path) / full, "test_accuracy": right}
             except Exception as error:  # of somebody else's code

@@ -1,13 +1,15 @@
-"""Prune CIFAR-10's ResNet-56 from its ONNX file alone, with unlabelled training images.
+"""Prune a network of CIFAR-10 from its ONNX file alone, with unlabelled training images.
 
-    python benchmarks/onnx_resnet56.py WEIGHTS CIFAR [--target flops=0.5] [--images 1000]
-    python benchmarks/onnx_resnet56.py WEIGHTS CIFAR --distill-epochs 10 --work DIR
+    python benchmarks/onnx_cifar.py WEIGHTS CIFAR [--target flops=0.5] [--images 1000]
+    python benchmarks/onnx_cifar.py WEIGHTS CIFAR --distill-epochs 10 --work DIR
+    python benchmarks/onnx_cifar.py results/small_mobilenet-cifar10.safetensors CIFAR --model small_mobilenet:build \\
+        --distill-epochs 10 --work DIR --out results/onnx_mobilenet.json
 
-WEIGHTS is a checkpoint of the zoo's resnet56; CIFAR has train.npz and test.npz: pixels x (n, 32, 32, 3) as uint8,
-labels y in the order of the classes' names. Labels are read for the accuracy on the test images alone, after all is
-done. Layers are fitted on --images of the training images; --distill-epochs learns from all of them. A run that was
-stopped goes on with the same command and --work. Both times are of all that the command does: of the clock, and CPU
-seconds, which other programs disturb less; of a run that went on, of its last part.
+WEIGHTS is a checkpoint of --model, the zoo's resnet56 where none is named; CIFAR has train.npz and test.npz: pixels x
+(n, 32, 32, 3) as uint8, labels y in the order of the classes' names. Labels are read for the accuracy on the test
+images alone, after all is done. Layers are fitted on --images of the training images; --distill-epochs learns from all
+of them. A run that was stopped goes on with the same command and --work. Both times are of all that the command does:
+of the clock, and CPU seconds, which other programs disturb less; of a run that went on, of its last part.
 """
 
 import argparse
@@ -48,10 +50,17 @@ def accuracy(path: Path, data: Path) -> float:
     return right / len(pixels)
 
 
-def files_in(folder: Path, weights: Path, cifar: Path) -> None:
-    """Write net.onnx and images.npy, all training images, unless they are there."""
+def files_in(folder: Path, model: str, weights: Path, cifar: Path) -> None:
+    """Write net.onnx and images.npy, all training images, unless they are there.
+
+    Args:
+        folder: to write to.
+        model: a name of the zoo, or a factory.
+        weights: its checkpoint.
+        cifar: the folder of train.npz.
+    """
     if not (folder / "net.onnx").is_file():
-        network = build("resnet56", num_classes=10)
+        network = build(model, num_classes=10)
         load_weights(network, weights)
         torch.onnx.export(
             network.eval(), (torch.zeros(2, 3, 32, 32),), str(folder / "net.onnx"), dynamo=False,
@@ -84,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path)
     parser.add_argument("cifar", type=Path)
+    parser.add_argument("--model", default="resnet56")
     parser.add_argument("--target", default="flops=0.5")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--augment", default="flip")
@@ -96,7 +106,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = args.work or Path(place)
         folder.mkdir(parents=True, exist_ok=True)
-        files_in(folder, args.weights, args.cifar)
+        files_in(folder, args.model, args.weights, args.cifar)
         options = PruneOptions(
             target=args.target, limit=args.images, augment=args.augment, criterion=args.criterion,
             distill_epochs=args.distill_epochs, distill_lr=args.distill_rate,
@@ -106,7 +116,7 @@ def main() -> None:
         record = {
             **summary,
             "cut_seconds": None if cut is None else cut.seconds,
-            "model": "resnet56 (CIFAR-10), exported by torch's TorchScript exporter, opset 17",
+            "model": f"{args.model} (CIFAR-10), exported by torch's TorchScript exporter, opset 17",
             "out": None,
             "inputs": f"{args.images} unlabelled training images, augment={args.augment}",
             "criterion": args.criterion,
