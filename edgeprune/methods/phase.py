@@ -165,11 +165,13 @@ class Phase:
             TargetError: the target cannot be reached.
         """
         context = self.context
+        scores, fit = self.method.scores(self), context.options.reconstruct or "none"
+        context.report("choosing channels" if fit == "none" else "choosing channels, fitting the next layers")
         removed = remove(
             self.graph,
-            self.method.scores(self),
+            scores,
             context.budget().at_progress(self.removal.progress),
-            fit=context.options.reconstruct or "none",
+            fit=fit,
             batches=context.fit_batches,
             momentum=momenta,
         )
