@@ -1,4 +1,4 @@
-"""The docs' tables of ONNX files: pruned without training, and in several precisions."""
+"""The docs' tables of ONNX files that are pruned without training."""
 
 from table_parts import markdown, read
 
@@ -72,58 +72,3 @@ def onnx_files_table() -> str:
         f"{machine['torch']}, onnxruntime {machine['onnxruntime']}."
     )
     return f"{markdown(head, rows)}\n\n{words}"
-
-
-def joint_table() -> str:
-    """Widths and precisions in one choice, beside one after the other."""
-    result = read("joint")
-    rows = [
-        [
-            row["order"], percent(row["flops_fraction"]), percent(row["int8_accuracy"]),
-            f"{row['baseline_ms']:.2f} ms", f"{row['ms']:.2f} ms",
-            "{:.2f}x ({:.2f} to {:.2f})".format(*row["speedup_undisturbed"]),
-        ]
-        for row in result["rows"]
-    ]  # fmt: skip
-    head = [
-        "ResNet-20, int8 file", "FLOPs left", "test images", "p50, float32 original", "p50", "speedup, 10th percentiles"
-    ]  # fmt: skip
-    machine = result["rows"][0]["machine"]
-    words = (
-        f"latency={result['target']}, {result['epochs']} epochs each, one seed, threads: {result['threads']}, beside "
-        f"other work, which the 10th percentiles feel least. On {machine['cpu']}, onnxruntime {machine['onnxruntime']}."
-    )
-    return f"{markdown(head, rows)}\n\n{words}"
-
-
-def runtimes_table() -> str:
-    """Networks that were pruned for half of the time on each runtime, in float32 and in int8."""
-    result = read("runtimes")
-    head = [
-        "network, runtime", "precision", "accuracy", "pruned", "size", "pruned", "p50", "pruned", "speedup",
-        "int8 over fp32, pruned",
-    ]  # fmt: skip
-    rows, missing = [], []
-    for row in result["rows"]:
-        name = f"{row['network']}, {row['runtime']}"
-        missing += [f"{name} in {precision}: {why}" for precision, why in row["missing"].items()]
-        for precision in ("fp32", "int8"):
-            if precision not in row:
-                continue
-            pair = [row[precision][model] for model in ("baseline", "pruned")]
-            gained = row.get("int8_over_fp32") if precision == "int8" else None
-            rows.append([
-                name if precision == "fp32" else "", precision,
-                *(percent(model["accuracy"]) for model in pair),
-                *(f"{model['bytes'] / 1e3:.0f} kB" for model in pair),
-                *(f"{model['ms']:.3f} ms" for model in pair),
-                _range(row[precision]["speedup"]), "" if gained is None else _range(gained),
-            ])  # fmt: skip
-    machine = result["rows"][0]["machine"]
-    words = f"One thread, batch 1, on {machine['cpu']}, torch {machine['torch']}, onnxruntime {machine['onnxruntime']}."
-    skipped = "".join(f" Not measured: {line}." for line in missing)
-    return f"{markdown(head, rows)}\n\n{words}{skipped}"
-
-
-def _range(speedup: list[float]) -> str:
-    return "{:.2f}x ({:.2f} to {:.2f})".format(*speedup)

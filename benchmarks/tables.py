@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from onnx_tables import joint_table, onnx_files_table, onnx_table, runtimes_table
+from deployed_tables import joint_table, runtimes_table
+from method_tables import compare_table, recipes_table
+from onnx_tables import onnx_files_table, onnx_table
 from table_parts import markdown, read
 
 from edgeprune import tasks
-from edgeprune.comparison import comparison_remarks, comparison_table
 from edgeprune.records.bench import BenchResult
-from edgeprune.records.comparison import ComparisonResult
 from edgeprune.records.max_drop import MaxDropRecord
 from edgeprune.records.runs import Summary
 from edgeprune.reporting.drops import drop_lines, interval_text
@@ -129,20 +129,6 @@ def honesty() -> str:
         f"(median of the runs; {least:.3f} to {most:.3f}). On {record['machine']['processor']}, "
         f"{settings['threads']} thread, batch {settings['batch']}, by `python benchmarks/self_vs_self.py`."
     )
-
-
-def compare_table(name: str) -> str:
-    """Methods side by side, the most accurate first."""
-    result = ComparisonResult.from_dict(read(name))
-    heads, rows = comparison_table(result)
-    body = markdown([heading for heading, _ in heads], rows)
-    settings, machine_ = result.settings, result.machine
-    what = (
-        f"{settings['model']} on {settings['data']}, {result.target}, {settings['epochs']} epochs from one "
-        f"baseline ({result.baseline.test_images:,} test images); {'; '.join(comparison_remarks(result))}"
-    )
-    where = f"{machine_['cpu']}, {machine_['threads']} threads, torch {result.versions['torch']}"
-    return f"{body}\n\n{what}. On {where}."
 
 
 def on_machine(seen: dict[str, Any]) -> str:
@@ -454,6 +440,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "onnx files": onnx_files_table,
     "joint": joint_table,
     "runtimes": runtimes_table,
+    "recipes": recipes_table,
     "detect": lambda: task_table("detect"),
     "segment": lambda: task_table("segment"),
     "yolo-digits": yolo_table,
