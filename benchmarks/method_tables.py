@@ -26,11 +26,11 @@ def recipes_table() -> str:
     result = read("recipes")
     epochs = sorted({row["epochs"] for row in result["rows"]})
     names = list(dict.fromkeys(row["recipe"] for row in result["rows"]))
-    found = {(row["recipe"], row["epochs"]): row for row in result["rows"] if row["seed"] == 0}
+    by_key = {(row["recipe"], row["epochs"]): row for row in result["rows"] if row["seed"] == 0}
     rows = [
         [
             name,
-            *(percent(found[name, count]["accuracy"]) if (name, count) in found else "" for count in epochs),
+            *(percent(by_key[name, count]["accuracy"]) if (name, count) in by_key else "" for count in epochs),
         ]
         for name in names
     ]

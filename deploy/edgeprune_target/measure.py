@@ -74,13 +74,17 @@ def measure(
         load_start = perf_counter_ns()
         with engine:
             load_ns = perf_counter_ns() - load_start
+            memory.note_loaded()
             feed = feed_of(engine, batch, shapes or {})
             window, watch = Window(sensor, engine.synchronize, totals), Watch(root)
             benchmark = run_benchmark(engine, feed, seconds, watch, window, clock)
             report = {
                 "feed": fed_shapes(engine, feed),
                 "load_ns": load_ns,
-                **{key: benchmark[key] for key in ("warm_up", "window_runs", "samples_ns", "pauses")},
+                **{
+                    key: benchmark[key]
+                    for key in ("first_ns", "warm_up", "window_runs", "samples_ns", "pauses")
+                },
                 **memory_report(memory, engine, built_now),  # before more is run on a GPU
                 **about_gpu(engine, feed, benchmark),
                 "uses_gpu": engine.uses_gpu,
@@ -140,17 +144,24 @@ def run_benchmark(
         clock: returns ns.
 
     Returns:
-        ``samples_ns``, ``warm_up``, ``window_runs`` (inferences in the window), and ``pauses``, what interrupted them.
+        ``first_ns`` of the first inference (None from a program), ``samples_ns``, ``warm_up``, ``window_runs``
+        (inferences in the window), and ``pauses``, what interrupted them.
     """
     slept_s = suspended_clock_s()
     if engine.timed_by:  # its warm-up included
-        benchmark, between_s = engine.run_benchmark(seconds, (watch, window)), 0.0
+        benchmark, between_s = {"first_ns": None, **engine.run_benchmark(seconds, (watch, window))}, 0.0
     else:
+        begun = clock()
+        engine.infer(feed)
+        engine.synchronize()
+        first_ns = clock() - begun
         warm_up = warm(engine, feed)
         with watch, window:
             samples = timed(engine, feed, seconds, clock)
         between_s = window.seconds - sum(samples) / 1e9 - len(samples) * STEP_S
-        benchmark = {"samples_ns": samples, "warm_up": warm_up, "window_runs": len(samples)}
+        benchmark = {
+            "first_ns": first_ns, "samples_ns": samples, "warm_up": warm_up, "window_runs": len(samples),
+        }  # fmt: skip
     return {**benchmark, "pauses": pauses(benchmark["samples_ns"], between_s, slept_since(slept_s))}
 
 
@@ -169,7 +180,7 @@ def memory_report(memory: PeakMemory, engine: Runtime, built_now: bool) -> dict:
     elif built_now:
         reason = "the engine was built in this process, which took memory of its own: measure again"
     if reason:
-        report.update(memory_peak_bytes=None, memory_reason=reason)
+        report.update(memory_peak_bytes=None, memory_loaded_bytes=None, memory_reason=reason)
     return {**report, "device_memory": engine.device_memory()}
 
 

@@ -23,6 +23,13 @@ class PeakMemory:
         self.reset = _reset_peak(proc)
         self.start_bytes = status_bytes(proc, "VmRSS")
         self.start_peak_bytes = status_bytes(proc, "VmHWM")
+        self.loaded_bytes: int | None = None
+
+    def note_loaded(self) -> None:
+        """Note what this process holds above the start: call it when the model is loaded, before anything runs."""
+        now = status_bytes(self.proc, "VmRSS")
+        if now is not None and self.start_bytes is not None:
+            self.loaded_bytes = max(0, now - self.start_bytes)
 
     def report(self) -> dict:
         """Return ``memory_peak_bytes`` (resident, above the start), or None and ``memory_reason``; the method."""
@@ -39,6 +46,7 @@ class PeakMemory:
             value = peak - self.start_bytes
         return {
             "memory_peak_bytes": value,
+            "memory_loaded_bytes": None if reason else self.loaded_bytes,
             "memory_reason": reason,
             "memory_start_bytes": self.start_bytes,
             "memory_method": "VmHWM after reset" if self.reset else "VmHWM",

@@ -216,6 +216,7 @@ class MeasureReply(msgspec.Struct):
     enqueue_ns: list[Count] | None = None
     engine_warnings: list[WarningReply] = []
     memory_peak_bytes: Count | None = None
+    memory_loaded_bytes: Count | None = None
     memory_reason: str | None = None
     device_memory: dict[str, Any] | None = None
     energy: EnergyReply = msgspec.field(default_factory=EnergyReply)

@@ -107,8 +107,10 @@ def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> Me
 def memory(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the highest peak among the rounds that measured one, else None and the reason."""
     peaks = [reply["memory_peak_bytes"] for reply in rounds if reply["memory_peak_bytes"] is not None]
+    loaded = [bytes_ for reply in rounds if (bytes_ := reply.get("memory_loaded_bytes")) is not None]
     return {
         "memory_peak_bytes": max(peaks) if peaks else None,
+        "memory_loaded_bytes": max(loaded) if peaks and loaded else None,
         "memory_reason": None if peaks else rounds[0]["memory_reason"],
     }
 

@@ -87,6 +87,8 @@ class MeasuredModel(Record, frozen=True, kw_only=True):
         parity: with ONNX Runtime on the machine that measures, where outputs came back.
         parity_inputs: what it is of.
         memory_peak_bytes: above the process before it loaded the model; None with ``memory_reason``.
+        memory_loaded_bytes: likewise, once it was loaded and nothing had run; None where there is no peak, and in the
+            results of earlier versions.
         energy_mj_per_inference: gross; None with ``energy_reason``.
         energy_net_mj_per_inference: without what the machine takes when idle.
         energy: where it comes from.
@@ -115,6 +117,7 @@ class MeasuredModel(Record, frozen=True, kw_only=True):
     parity: Parity | None = None
     parity_inputs: str | None = None
     memory_peak_bytes: Amount | None
+    memory_loaded_bytes: Amount | None = None
     memory_reason: str | None
     energy_mj_per_inference: Amount | None
     energy_net_mj_per_inference: float | None = None

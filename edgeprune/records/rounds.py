@@ -112,6 +112,8 @@ class Round(Struct):
     before: StateRecord
     watched: WatchedRecord
     after: StateRecord
+    first_ns: Count | None = None
+    memory_loaded_bytes: Amount | None = None
     window_runs: Positive | None = None
     summary: SummaryRecord | None = None
     gpu_ns: list[Amount] | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from edgeprune.records.bench import (
@@ -125,6 +126,13 @@ def bench_rows(result: BenchResult) -> list[ComparisonRow]:
     rows.append(
         _pair("throughput", base.throughput_ips, pruned.throughput_ips, "images/s", digits=0, less=False)
     )
+    if base.first_ms and pruned.first_ms:
+        rows.append(_pair("load the file", median(base.load_ms), median(pruned.load_ms), "ms"))
+        rows.append(_pair("first inference", median(base.first_ms), median(pruned.first_ms), "ms"))
+    if base.memory_loaded_bytes is not None:
+        rows.append(
+            _pair("memory once loaded", base.memory_loaded_bytes, pruned.memory_loaded_bytes, "MB", 1e6)
+        )
     rows.append(_pair("peak memory", base.memory_peak_bytes, pruned.memory_peak_bytes, "MB", 1e6))
     energies = base.energy_mj_per_inference, pruned.energy_mj_per_inference
     energy = _pair("energy per inference", *energies, "mJ")

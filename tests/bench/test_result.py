@@ -31,7 +31,11 @@ def test_report_of_a_file(tmp_path: Path) -> None:
 
 def test_memory_is_the_highest_peak() -> None:
     rounds = [{"memory_peak_bytes": value, "memory_reason": None} for value in (5, 9, 7)]
-    assert memory(rounds) == {"memory_peak_bytes": 9, "memory_reason": None}
+    assert memory(rounds) == {"memory_peak_bytes": 9, "memory_loaded_bytes": None, "memory_reason": None}
+    loaded = [
+        {**reply, "memory_loaded_bytes": value} for reply, value in zip(rounds, (3, 4, None), strict=True)
+    ]
+    assert memory(loaded)["memory_loaded_bytes"] == 4
 
 
 def test_memory_that_no_round_saw() -> None:

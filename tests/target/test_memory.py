@@ -23,8 +23,11 @@ def test_reads_kilobytes_as_bytes(tmp_path: Path) -> None:
 def test_peak_above_the_start(tmp_path: Path) -> None:
     status(tmp_path, rss_kb=100, peak_kb=100)
     memory = PeakMemory(tmp_path)
+    status(tmp_path, rss_kb=130, peak_kb=140)
+    memory.note_loaded()
     status(tmp_path, rss_kb=150, peak_kb=180)
     assert memory.report()["memory_peak_bytes"] == 80 * 1024
+    assert memory.report()["memory_loaded_bytes"] == 30 * 1024
     assert memory.report()["memory_method"] == "VmHWM after reset"
 
 
@@ -44,7 +47,7 @@ def test_no_growth_is_not_zero(tmp_path: Path) -> None:
     status(tmp_path, rss_kb=100, peak_kb=100)
     report = PeakMemory(tmp_path).report()
     assert report["memory_peak_bytes"] is None
-    assert "too small" in report["memory_reason"]
+    assert "too small" in report["memory_reason"] and report["memory_loaded_bytes"] is None
 
 
 def test_not_linux(tmp_path: Path) -> None:
