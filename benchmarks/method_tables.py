@@ -30,7 +30,10 @@ def recipes_table() -> str:
     rows = [
         [
             name,
-            *(percent(by_key[name, count]["accuracy"]) if (name, count) in by_key else "" for count in epochs),
+            *(
+                percent(by_key[name, count]["accuracy"]) if (name, count) in by_key else ""
+                for count in epochs
+            ),
         ]
         for name in names
     ]

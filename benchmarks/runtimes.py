@@ -1,6 +1,6 @@
 """Prune for half of the time on each runtime, and measure what was gained in float32 and in int8.
 
-    python benchmarks/runtimes.py --data CIFAR10 --weights resnet20.safetensors [--stages plan train measure]
+    python benchmarks/runtimes.py --data CIFAR10 --weights resnet20.safetensors [--stages plan train export measure]
 
 Each network is pruned for latency=0.5 in float32 on each runtime, fitted and fine-tuned, exported in float32 and int8,
 and measured against the unpruned file in the same precision, and the pruned int8 file against the pruned float32 file.
@@ -8,8 +8,8 @@ The networks are CIFAR-10's ResNet-20 and the MobileNetV2 of small_mobilenet.py.
 the 10,000 test images, by the runtime itself. Needs the packages of docs/runtimes.md: what is missing has a reason
 instead of numbers.
 
-"plan" and "measure" want a quiet machine, "train" does not mind company: --stages parts them. A stopped script goes on
-where it was.
+"plan" and "measure" want a quiet machine, "train" and "export" do not mind company: --stages parts them. A stopped
+script goes on where it was.
 """
 
 import argparse
@@ -44,7 +44,7 @@ NETWORKS = {"resnet20": "resnet20", "mobilenet_v2": "small_mobilenet:build"}
 SMALL_MOBILENET = HERE.parent / "results" / "small_mobilenet-cifar10.safetensors"
 RUNTIMES = ("onnxruntime", "openvino", "ncnn", "litert", "executorch")
 FP32, INT8 = PRECISIONS = ("fp32", "int8")
-STAGES = ("plan", "train", "measure")
+STAGES = ("plan", "train", "export", "measure")
 BASELINE, PRUNED = "baseline", "pruned"
 
 
@@ -90,12 +90,16 @@ def run_of(key: Row, arguments: Any) -> Path:
 
 
 def exported(place: Path, runtime: str) -> tuple[dict[str, dict[str, Path]], dict[str, str]]:
-    """The files of both models by precision, and why a precision has none."""
+    """The files of both models by precision, exported where they are missing, and why a precision has none."""
     kinds = {precision: backends.for_runtime(runtime, precision) for precision in PRECISIONS}
     files: dict[str, dict[str, Path]] = {}
     missing: dict[str, str] = {}
     for precision, kind in kinds.items():
         assert kind is not None
+        paths = {name: place / "export" / kind.file_name(name) for name in (BASELINE, PRUNED)}
+        if all(path.exists() for path in paths.values()):
+            files[precision] = paths
+            continue
         try:
             export_run(place, to=[kind])
         except EdgePruneError as error:
@@ -108,7 +112,7 @@ def exported(place: Path, runtime: str) -> tuple[dict[str, dict[str, Path]], dic
         if why:
             missing[precision] = why
         else:
-            files[precision] = {name: place / "export" / kind.file_name(name) for name in (BASELINE, PRUNED)}
+            files[precision] = paths
     return files, missing
 
 
@@ -151,7 +155,7 @@ def measured(key: Row, arguments: Any) -> Row:
     if len(files) == len(PRECISIONS):
         # The runtime reads the precision from the file.
         pair = {BASELINE: files[FP32][PRUNED], PRUNED: files[INT8][PRUNED]}
-        row["int8_over_fp32"] = speedup(compared(pair, runtime, INT8, None, arguments))
+        row["int8_over_fp32"] = speedup(compared(pair, runtime, FP32, None, arguments))
     return row
 
 
@@ -184,6 +188,8 @@ def main() -> None:
         for key in rows.missing(keys):
             if "train" in arguments.stages:
                 run_of(key, arguments)
+            if "export" in arguments.stages:
+                exported(run_of(key, arguments), key["runtime"])
         if "measure" in arguments.stages:
             rows.run(keys, lambda key: measured(key, arguments))
 
