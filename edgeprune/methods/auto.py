@@ -27,7 +27,7 @@ class Recipe:
     schedule: str
 
 
-# The fewer epochs come first. docs/methods.md, "How auto chooses", has the measurements these rest on.
+# The fewer epochs come first. docs/methods.md, "How auto chooses", says what these rest on, and what was not measured.
 RECIPES = (
     Recipe(0, "sensitivity", "sequential", 0.2, "cosine"),
     Recipe(5, "sensitivity", "sequential", 0.5, "cosine"),
@@ -54,7 +54,7 @@ class Auto(Method):
     """Stands for the method of a recipe: options that name it are filled in with that method's own name."""
 
     name = "auto"
-    help = "what measured best for the epochs there are: method, fit, rate and its schedule"
+    help = "a recipe for the epochs there are: method, fit, rate and its schedule"
 
     def defaults(self, options: MethodOptions) -> dict[str, Any]:
         """Return the recipe's method and fit, and that method's schedule of removals."""
