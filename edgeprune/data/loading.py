@@ -154,7 +154,7 @@ class _Workers:
     def __init__(self, images: Mapping[str, Images], count: int, pinned: bool) -> None:
         from torch.utils.data import DataLoader
 
-        self._requests: Sequence[Request] = ()
+        self._waiting = _Waiting()
         self._iteration: object | None = None
         if not _OPEN:  # the exit of multiprocessing, which comes later, would kill them with a message
             atexit.unregister(_close_all)
@@ -163,7 +163,7 @@ class _Workers:
         with _any_number_of_workers():
             self._loader: Any = DataLoader(
                 _Reader(images),  # type: ignore[arg-type]
-                sampler=_Waiting(self),
+                sampler=self._waiting,
                 batch_size=None,
                 num_workers=count,
                 prefetch_factor=AHEAD,
@@ -183,7 +183,7 @@ class _Workers:
     def batches(self, requests: Sequence[Request]) -> Iterator[Raw]:
         """Yield batches in order; raises _WorkerLost where a worker ended by a signal."""
         iteration = self._iteration = object()
-        self._requests = requests
+        self._waiting.requests = requests
         try:
             with _any_number_of_workers():
                 batches = iter(self._loader)
@@ -208,10 +208,6 @@ class _Workers:
         if iterator is not None:
             iterator._shutdown_workers()
 
-    def waiting(self) -> Iterator[Request]:
-        """Iterate over the requests of the present iteration."""
-        return iter(self._requests)
-
 
 _OPEN: "weakref.WeakSet[_Workers]" = weakref.WeakSet()
 
@@ -230,16 +226,16 @@ def _any_number_of_workers() -> Iterator[None]:
 
 
 class _Waiting:
-    """The sampler of a DataLoader: the requests that its `_Workers` has just been given."""
+    """The sampler of a DataLoader: the requests of the present iteration."""
 
-    def __init__(self, workers: _Workers) -> None:
-        self._workers = workers
+    def __init__(self) -> None:
+        self.requests: Sequence[Request] = ()
 
     def __iter__(self) -> Iterator[Request]:
-        return self._workers.waiting()
+        return iter(self.requests)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._workers.waiting())
+        return len(self.requests)
 
 
 @dataclass(frozen=True)
@@ -261,6 +257,12 @@ def _unchanged(batch: Any) -> Any:
 
 def _deaf_to_interrupts(worker: int) -> None:  # noqa: ARG001
     """Leave Ctrl-C to the process that trains, which still needs batches on its way to a checkpoint."""
+    for workers in list(
+        _OPEN
+    ):  # those of other bundles, which are this process's siblings and not its children
+        iterator = getattr(workers._loader, "_iterator", None)
+        if iterator is not None:
+            iterator._shutdown = True
     for name in ("SIGINT", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -94,6 +94,18 @@ def test_an_iteration_may_be_left_and_another_begin_within_it(make: Callable[[in
     assert same(taken, epoch(threads, 4)) and same(epoch(data, 6), epoch(threads, 6))
 
 
+def test_workers_of_several_bundles_end_in_silence(
+    make: Callable[[int], DataBundle], capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, second = make(1), make(1)
+    assert same(epoch(first), epoch(second))
+    children = [loader._workers._loader._iterator._workers[0] for loader in (first._loader, second._loader)]  # type: ignore[union-attr]
+    assert all(child.is_alive() for child in children)
+    loading._close_all()
+    assert not any(child.is_alive() for child in children)
+    assert "Exception" not in capfd.readouterr().err
+
+
 def test_a_broken_file_is_named_in_one_line(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
     folder = make_folder({"": [6, 6]}, size=(100, 100))
     data = load_data(folder, image_size=16, workers=2, val_fraction=0.1)
