@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deployed_tables import joint_table, runtimes_table
+from loader_table import loader_table
 from method_tables import compare_table
 from onnx_tables import onnx_files_table, onnx_table
 from table_parts import markdown, read
@@ -440,6 +441,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "onnx files": onnx_files_table,
     "joint": joint_table,
     "runtimes": runtimes_table,
+    "loader": loader_table,
     "detect": lambda: task_table("detect"),
     "segment": lambda: task_table("segment"),
     "yolo-digits": yolo_table,

@@ -1,13 +1,14 @@
 """Batches read ahead of their use: in a thread of this process, or in worker processes; the same bytes either way."""
 
 import atexit
+import contextlib
+import ctypes
 import os
 import signal
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ Raw = tuple[Tensor, Any]  # uint8 images (N, C, H, W), and their targets
 FEW_IMAGES = 2000  # below, an epoch is not worth the start of processes
 MOST_WORKERS = 16
 AHEAD = 2  # batches that each worker reads ahead
+M_MMAP_THRESHOLD, MAPPED_BYTES = (
+    -3,
+    1 << 20,
+)  # mallopt's parameter, which glibc raises by itself unless it is set
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -217,7 +222,7 @@ def _close_all() -> None:
         workers.close()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _any_number_of_workers() -> Iterator[None]:
     """Silence torch's warning about more workers than CPUs: the user asked for them."""
     with warnings.catch_warnings():
@@ -267,6 +272,13 @@ def _deaf_to_interrupts(worker: int) -> None:  # noqa: ARG001
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    _give_batches_back()
+
+
+def _give_batches_back() -> None:
+    """Let glibc give back the memory of a batch that is freed: else a heap grows for an epoch, batch by batch."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
 
 
 def suitable_workers() -> int:
