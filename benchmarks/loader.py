@@ -8,9 +8,9 @@ does it.
 
 Images per second depend on what else the machine does; images per second of CPU time, which workers spent, hardly.
 Without a GPU, the step beside which images are read waits as long as reading a batch takes: it stands for a device that
-computes by itself. Memory is what each process has to itself (USS), the mean of the first and of the last tenth of an
-epoch: shares of common pages would change with whatever else uses torch. --parts measures some again and keeps the
-others.
+computes by itself. Memory is that of all processes without shared pages (RSS - shared), the mean of the first and of
+the last tenth of an epoch; PSS and USS would change with whatever else on the machine uses torch. --parts measures some
+again and keeps the others.
 """
 
 import argparse
@@ -92,8 +92,9 @@ def cpu_seconds(data: DataBundle) -> float:
 
 
 def own_memory(data: DataBundle) -> float:
-    """Memory that this process and its workers have to themselves, in bytes."""
-    return float(sum(process.memory_full_info().uss for process in (psutil.Process(), *processes(data))))
+    """Memory of this process and its workers without files and shared memory, in bytes."""
+    each = [process.memory_info() for process in (psutil.Process(), *processes(data))]
+    return float(sum(memory.rss - memory.shared for memory in each))
 
 
 def read(

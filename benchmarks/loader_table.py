@@ -4,12 +4,11 @@ from table_parts import markdown, read
 
 
 def loader_table() -> str:
-    """Images per second by the number of workers, then overlap and memory in words."""
+    """Images per second of CPU time by the number of workers, then overlap and memory in words."""
     result = read("loader")
     rows = [
         [
             f"{row['data']}, {row['workers']} workers" if row["workers"] else f"{row['data']}, threads",
-            f"{row['images_per_second']:,.0f}",
             f"{row['images_per_cpu_second']:,.0f}",
         ]
         for row in result["rows"]
@@ -17,12 +16,12 @@ def loader_table() -> str:
     beside, epoch, seen = result["overlap"], result["epoch"], result["machine"]
     first, last = (epoch[f"memory_{part}_tenth_bytes"] / 1e6 for part in ("first", "last"))
     gpu = f", {seen['gpu']}" if seen["gpu"] else ""
-    table = markdown(["read", "images/s", "images/s of CPU time"], rows)
+    table = markdown(["read by", "images per second of CPU time"], rows)
     alone = f"{beside['reading_seconds']:.1f} s, as many steps alone ({beside['step']}) {beside['steps_seconds']:.1f} s"
     return (
         f"{table}\n\nReading {beside['steps']} batches of {result['batch']} alone took {alone}, "
         f"both {beside['both_seconds']:.1f} s. "
-        f"An epoch of {epoch['images']:,} images with {epoch['workers']} workers took {epoch['seconds']:.0f} s; memory "
-        f"of all processes {first:,.0f} MB in its first tenth, {last:,.0f} MB in its last.\n\nOn {seen['cpu']}, "
-        f"{seen['cores']} cores{gpu}, load before {seen['load_before']:.1f}, torch {seen['torch']}."
+        f"Memory of all processes over an epoch of {epoch['images']:,} images, {epoch['workers']} workers: {first:,.0f} MB "
+        f"in its first tenth, {last:,.0f} MB in its last.\n\nOn {seen['cpu']}, {seen['cores']} cores{gpu}, "
+        f"torch {seen['torch']}."
     )
