@@ -8,7 +8,7 @@ def loader_table() -> str:
     result = read("loader")
     rows = [
         [
-            f"{row['data']}, {row['workers']} workers" if row["workers"] else f"{row['data']}, threads",
+            f"{row['data']}, workers: {row['workers']}" if row["workers"] else f"{row['data']}, threads",
             f"{row['images_per_cpu_second']:,.0f}",
         ]
         for row in result["rows"]
@@ -21,7 +21,7 @@ def loader_table() -> str:
     return (
         f"{table}\n\nReading {beside['steps']} batches of {result['batch']} alone took {alone}, "
         f"both {beside['both_seconds']:.1f} s. "
-        f"Memory of all processes over an epoch of {epoch['images']:,} images, {epoch['workers']} workers: {first:,.0f} MB "
-        f"in its first tenth, {last:,.0f} MB in its last.\n\nOn {seen['cpu']}, {seen['cores']} cores{gpu}, "
+        f"Memory of all processes over an epoch of {epoch['images']:,} images, {epoch['workers']} workers: "
+        f"{first:,.0f} MB in its first tenth, {last:,.0f} MB in its last.\n\nOn {seen['cpu']}, {seen['cores']} cores{gpu}, "
         f"torch {seen['torch']}."
     )
