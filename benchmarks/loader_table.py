@@ -22,6 +22,6 @@ def loader_table() -> str:
         f"{table}\n\nReading {beside['steps']} batches of {result['batch']} alone took {alone}, "
         f"both {beside['both_seconds']:.1f} s. "
         f"Memory of all processes over an epoch of {epoch['images']:,} images, {epoch['workers']} workers: "
-        f"{first:,.0f} MB in its first tenth, {last:,.0f} MB in its last.\n\nOn {seen['cpu']}, {seen['cores']} cores{gpu}, "
-        f"torch {seen['torch']}."
+        f"{first:,.0f} MB in its first tenth, {last:,.0f} MB in its last.\n\n"
+        f"On {seen['cpu']}, {seen['cores']} cores{gpu}, torch {seen['torch']}."
     )
