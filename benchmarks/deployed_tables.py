@@ -34,10 +34,17 @@ def runtimes_table() -> str:
         "network, runtime", "precision", "accuracy", "pruned", "size", "pruned", "p50", "pruned", "speedup",
         "int8 over fp32, pruned",
     ]  # fmt: skip
-    rows, missing = [], []
+    rows, missing, busy = [], [], False
     for row in result["rows"]:
-        name = f"{row['network']}, {row['runtime']}"
-        missing += [f"{name} in {precision}: {why}" for precision, why in row["missing"].items()]
+        loaded = any(
+            "machine_loaded" in row.get(precision, {}).get("warnings", ()) for precision in ("fp32", "int8")
+        )
+        name = f"{row['network']}, {row['runtime']}" + (r"\*" if loaded else "")
+        busy |= loaded
+        missing += [
+            f"{row['network']}, {row['runtime']} in {precision}: {why}"
+            for precision, why in row["missing"].items()
+        ]
         for precision in ("fp32", "int8"):
             if precision not in row:
                 continue
@@ -52,6 +59,8 @@ def runtimes_table() -> str:
             ])  # fmt: skip
     machine = result["rows"][0]["machine"]
     words = f"One thread, batch 1, on {machine['cpu']}, torch {machine['torch']}, onnxruntime {machine['onnxruntime']}."
+    if busy:
+        words += r" Rows with a \* were measured while another program kept the other core busy."
     skipped = "".join(f" Not measured: {line}." for line in missing)
     return f"{markdown(head, rows)}\n\n{words}{skipped}"
 
