@@ -448,14 +448,14 @@ def test_a_record_that_names_files_elsewhere(tmp_path: Path, mark: Path) -> None
 def test_a_stored_storage_is_asked_for_again(
     url: str, tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeprune.search import storage
+    from edgeprune.studies import opening
 
     folder = tmp_path / "search"
     hostile_run(folder / "baseline", "resnet8", mark)
     stored = {"schema": 1, "source": "resnet8", "training": {"model": "resnet8"}, "storage": url}
     (folder / "search.json").write_text(json.dumps(stored))
     opened: list[str] = []
-    monkeypatch.setattr(storage, "open_storage", lambda url, heartbeat: opened.append(url))
+    monkeypatch.setattr(opening, "open_storage", opened.append)
     assert "give --storage again" in refused("search", "--out", str(folder), "--resume")
     assert not opened
 

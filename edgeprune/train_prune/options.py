@@ -96,7 +96,7 @@ class DataOptions:
 
     data: str = option(
         "digits",
-        "Train on digits, cifar10, cifar100, a folder of images, shards as train-{000..099}.tar, or hf:NAME_OR_DIR.",
+        "Train on digits, cifar10, cifar100, a folder of images, shards as train-*.tar, or hf:NAME_OR_DIR.",
         "data",
         main=True,
         metavar="NAME_OR_DIR",

@@ -493,7 +493,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], type, str]] = [
     ({"target": "half"}, TargetError, "flops=0.5"),
     ({"target": "flops=1.5"}, TargetError, "outside (0, 1]"),
     ({"target": "flops=0"}, TargetError, "outside (0, 1]"),
-    ({"target": "power=0.5"}, TargetError, "known: flops, latency, memory, params"),
+    ({"target": "power=0.5"}, TargetError, "known: energy, flops, latency, memory, params"),
     ({"target": "flops=0.01"}, TargetError, "is the least that can remain"),
     ({"floor": 100}, TargetError, "with at least 100 channels a layer"),
     ({"epochs": 0}, TrainError, "`epochs` must be at least 1, not 0"),
