@@ -69,7 +69,7 @@ class Auto(Method):
         }
 
     def training_defaults(self, options: MethodOptions) -> dict[str, Any]:
-        """Return the recipe's rate and schedule, which were measured for trained classifiers."""
+        """Return the recipe's rate and schedule, which are for trained classifiers alone."""
         epochs, baseline_lr = getattr(options, "epochs", None), getattr(options, "baseline_lr", None)
         if getattr(options, "task", None) != "classification" or baseline_lr is None:
             return {}

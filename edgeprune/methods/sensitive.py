@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from edgeprune.methods.removal import Scores
 
 COMPARED = 64  # inputs whose outputs are compared for each share of each group's channels
-MOST_BYTES = 3 * 2**30  # of all layers' normal equations
 
 
 class BySensitivity(ByCriterion):
@@ -41,7 +40,7 @@ class BySensitivity(ByCriterion):
         from edgeprune.importance.batches import inputs_of, tensors_among
         from edgeprune.importance.sites import arguments_of
         from edgeprune.methods.removal import agreed
-        from edgeprune.reconstruct import Grams, grams_bytes
+        from edgeprune.reconstruct import MOST_BYTES, Grams, grams_bytes
         from edgeprune.recording.lines import first_line
         from edgeprune.recording.untouched import untouched
 

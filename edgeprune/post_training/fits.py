@@ -12,11 +12,10 @@ from edgeprune.post_training.changes import augmented
 from edgeprune.post_training.inputs import Inputs
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.processes.progress import ProgressCallback
-from edgeprune.reconstruct import Grams, Sequential, grams_bytes
+from edgeprune.reconstruct import MOST_BYTES, Grams, Sequential, grams_bytes
 
 POSITIONS = 10  # of each input's maps that are fitted on, or as many as give this number of samples:
 SAMPLES = 8000
-MOST_BYTES = 3 * 2**30  # of all layers' normal equations
 
 
 class Fits:

@@ -8,12 +8,13 @@ from edgeprune.reconstruct.kernel import Grams, by_kernel, grams_bytes
 from edgeprune.reconstruct.scale import by_scale
 from edgeprune.reconstruct.sequential import Sequential
 
-__all__ = ["SEQUENTIAL_IMAGES", "WAYS", "Grams", "Sequential", "grams_bytes", "reconstruct"]
+__all__ = ["MOST_BYTES", "SEQUENTIAL_IMAGES", "WAYS", "Grams", "Sequential", "grams_bytes", "reconstruct"]
 
 # Fits in sequence overfit few images: ResNet-56 at half of its FLOPs has 89.8 % of CIFAR-10 right
 # (its test images, no training) when fitted on 500, 90.6 % on 1,000, 90.9 % on 2,000 and 91.2 % on 4,000.
 SEQUENTIAL_IMAGES = 4000
 WAYS = ("none", "scale", "kernel", "sequential")
+MOST_BYTES = 3 * 2**30  # of all layers' normal equations at once, where a caller may do without them
 
 
 def reconstruct(
