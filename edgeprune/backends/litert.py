@@ -82,5 +82,25 @@ def _quantised(path: Path, images: np.ndarray) -> bytes:
             operation_name=end,
             algorithm_key=quantizer.algorithm_manager.AlgorithmName.NO_QUANTIZE,
         )
-    data = [{INPUT: image[None]} for image in images]
-    return bytes(made.quantize(made.calibrate({SIGNATURE: data}, num_threads=1)).quantized_model)
+    return bytes(made.quantize(_ranges(path, images)).quantized_model)
+
+
+def _ranges(path: Path, images: np.ndarray) -> dict[str, Any]:
+    """Return {tensor: its least and largest value over all images}, as the quantizer reads them.
+
+    Its own `calibrate` takes a moving average over images, 0.95 of the old and 0.05 of the new: that cuts off the
+    activations of about every second image. On a ResNet-20 logits were 22 % off (root of the mean square), by the
+    extremes 2.9 %.
+    """
+    from ai_edge_quantizer import calibrator
+    from ai_edge_quantizer.utils import qsv_utils
+
+    reading = calibrator.CalibrationInterpreter(
+        str(path),
+        mode=calibrator.CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS,
+        qsv_update_func=qsv_utils.min_max_update,
+    )
+    run = reading.get_signature_runner(SIGNATURE)
+    for image in images:
+        run(**{INPUT: image[None]})
+    return dict(reading.get_calibration_results())
