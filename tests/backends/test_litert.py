@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from target.runtime_files import litert_file
 
 from edgeprune.backends import litert
-from target.runtime_files import litert_file
 
 
 def test_the_ranges_of_int8_hold_every_calibration_image(tmp_path: Path) -> None:
