@@ -55,6 +55,7 @@ class Backend:
         runtime_file: a Python file with that runtime, sent along with the files; None for the runner's own.
         why_not_measured: why the runner has no such runtime; empty where it has.
         builds_on_target: whether the runtime builds an engine from the file, in a precision that it is given.
+        times_layers: whether the runtime tells how long each layer takes.
     """
 
     name: ClassVar[str] = ""
@@ -77,6 +78,7 @@ class Backend:
     runtime_file: ClassVar[Path | None] = None
     why_not_measured: ClassVar[str] = ""
     builds_on_target: ClassVar[bool] = False
+    times_layers: ClassVar[bool] = False
 
     precision: str | None = None
 

@@ -25,6 +25,7 @@ class OnnxFileBackend(Backend):
 
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
     runtime = "onnxruntime"
+    times_layers = True
     also_run_by = ("onnxruntime-web", "onnxruntime-webgpu")  # in a browser, by WebAssembly and by WebGPU
 
     def outputs(self, path: Path, images: Iterable[Any]) -> Iterator[np.ndarray]:

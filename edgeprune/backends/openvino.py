@@ -31,6 +31,7 @@ class OpenVino(RunnerBackend):
     requires_for: ClassVar[Mapping[str, tuple[str, ...]]] = {"int8": ("nncf",)}
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = {"fp32": ("onnx",), "int8": ("onnx",)}
     runtime = "openvino"
+    times_layers = True
     converts = "OpenVINO"
 
     @property

@@ -50,6 +50,7 @@ class TensorRt(FromOnnx):
         "fp32": ("onnx",), "fp16": ("onnx", "onnx-fp16"), "int8": ("onnx", "onnx-int8-tensorrt"),
     }  # fmt: skip
     runtime = "tensorrt"
+    times_layers = True
     builds_on_target = True
 
     workspace_mb: int | None = None

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from edgeprune import backends
 from edgeprune.backends.base import MODELS
 from edgeprune.bench.graph import OnnxGraph, read_graph
 from edgeprune.bench.session import Session
+from edgeprune.errors import BenchError
 from edgeprune.records.bench import LayerRow, LayerTime, LayerTimes
 
 PASSES = 4
@@ -74,6 +76,17 @@ class TimedLayer:
             padded=self.padded,
             reformats=self.reformats,
             reformat_ms=_middle(self.reformat_ms) if self.reformat_ms else 0.0,
+        )
+
+
+def check_layers(session: Session) -> None:
+    """Raise BenchError where the runtime does not tell how long single layers take."""
+    backend = session.backend
+    if backend is not None and not backend.times_layers:
+        able = sorted({kind.runtime for kind in map(backends.get, backends.names()) if kind.times_layers})
+        raise BenchError(
+            f"{backend.title} does not tell how long single layers take: leave `layers` out (those that do: "
+            f"{', '.join(able)})"
         )
 
 

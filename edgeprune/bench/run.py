@@ -25,7 +25,7 @@ from edgeprune.bench.files import (
 )
 from edgeprune.bench.hosts import Host
 from edgeprune.bench.journal import Journal, what_is_measured
-from edgeprune.bench.layers import measure_layers
+from edgeprune.bench.layers import check_layers, measure_layers
 from edgeprune.bench.local import LocalTransport, Transport
 from edgeprune.bench.options import BenchOptions
 from edgeprune.bench.places import Places
@@ -257,6 +257,8 @@ def bench_models(
     )
     save = save or _ignore_progress
     session, fingerprint, wished = probe_session(session)
+    if layers:
+        check_layers(session)
     with private_copies(session.files) as copies:
         session = replace(session, files=copies, originals=session.files)
         result = initial_result(session, fingerprint, wished)

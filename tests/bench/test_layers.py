@@ -10,8 +10,21 @@ from trt.fixtures import small_cnn
 
 from bench.conftest import FAKE
 from edgeprune.bench import BenchOptions, bench_models
+from edgeprune.bench.files import measuring_with
 from edgeprune.bench.graph import OnnxGraph, read_graph
-from edgeprune.bench.layers import TimedLayer, compare_layers, group_of, merge_passes, padded, verdict
+from edgeprune.bench.layers import (
+    TimedLayer,
+    check_layers,
+    compare_layers,
+    group_of,
+    merge_passes,
+    padded,
+    verdict,
+)
+from edgeprune.bench.local import LocalTransport
+from edgeprune.bench.session import Session
+from edgeprune.devices import load_device
+from edgeprune.errors import BenchError
 from edgeprune.records.bench import LayerTimes
 from edgeprune.reporting.rows import layer_table, layers_title
 
@@ -194,3 +207,19 @@ def test_onnxruntime_on_this_machine(tmp_path: Path) -> None:
     # Where the processor computes in blocks of channels, 13 become 16; where it does not, nothing is padded.
     assert conv["pruned"]["padded"] in ("13 channels computed as 16", None)
     assert conv["baseline"]["padded"] is None
+
+
+@pytest.mark.parametrize("runtime", ["ncnn", "litert", "executorch"])
+def test_a_runtime_that_times_no_layers_is_refused_before_it_measures(runtime: str) -> None:
+    options = BenchOptions(measuring_with(load_device("cpu"), runtime, "fp32"))
+    session = Session({}, options, LocalTransport(), lambda *_: None)
+    with pytest.raises(
+        BenchError, match=r"leave `layers` out \(those that do: onnxruntime, openvino, tensorrt\)"
+    ):
+        check_layers(session)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "tensorrt"])
+def test_a_runtime_that_times_layers_is_not_refused(runtime: str) -> None:
+    options = BenchOptions(measuring_with(load_device("cpu"), runtime, "fp32"))
+    check_layers(Session({}, options, LocalTransport(), lambda *_: None))
