@@ -65,5 +65,27 @@ def runtimes_table() -> str:
     return f"{markdown(head, rows)}\n\n{words}{skipped}"
 
 
+def layer_kinds_table() -> str:
+    """What the layers of the pruned files take, in float32 and in int8."""
+    head = ["network, runtime", "precision", "convolutions", "all other layers", "of them the slowest"]
+    rows = []
+    for row in read("runtimes")["rows"]:
+        for precision, kinds in row.get("kinds", {}).items():
+            others = {kind: entry for kind, entry in kinds.items() if "Conv" not in kind}
+            convolutions = [entry for kind, entry in kinds.items() if "Conv" in kind]
+            slowest = sorted(others.items(), key=lambda item: -item[1][1])[:2]
+            rows.append([
+                f"{row['network']}, {row['runtime']}" if precision == "fp32" else "", precision,
+                _together(convolutions), _together(list(others.values())),
+                ", ".join(f"{count} {kind} {ms:.3f} ms" for kind, (count, ms) in slowest),
+            ])  # fmt: skip
+    return markdown(head, rows)
+
+
+def _together(entries: list[list[float]]) -> str:
+    """The number of layers and their times together."""
+    return f"{sum(count for count, _ in entries)}: {sum(ms for _, ms in entries):.3f} ms"
+
+
 def _range(speedup: list[float]) -> str:
     return "{:.2f}x ({:.2f} to {:.2f})".format(*speedup)

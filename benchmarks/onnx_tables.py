@@ -72,3 +72,27 @@ def onnx_files_table() -> str:
         f"{machine['torch']}, onnxruntime {machine['onnxruntime']}."
     )
     return f"{markdown(head, rows)}\n\n{words}"
+
+
+def onnx_speed_table() -> str:
+    """An ONNX file pruned by edgeprune, and what onnxsim does with it."""
+    result = read("onnx_speed")
+    median = result["median"]
+    ways = [
+        ("edgeprune: read, trace, plan, cut, compare, write", "ours", ""),
+        ("onnxsim: simplify", "onnxsim_simplify", "ratio_to_simplify"),
+        ("onnxsim: prune, in Python", "onnxsim", "ratio"),
+        ("edgeprune, a whole process", "our_process", ""),
+        ("`onnxsim net.onnx out.onnx`", "onnxsim_command", "ratio_of_processes"),
+    ]
+    rows = [
+        [words, f"{median[name]['total_s']:.2f} s", f"{result[ratio]:.2f}" if ratio else ""]
+        for words, name, ratio in ways
+    ]
+    machine, versions = result["machine"], result["versions"]
+    words = (
+        f"A {result['model']} with 224 pixels; medians of {len(result['samples']['ours'])} rounds in turn, threads: "
+        f"{result['threads']}. On {machine['cpu']}, torch {versions['torch']}, onnx {versions['onnx']}, onnxsim "
+        f"{versions['onnxsim']}."
+    )
+    return f"{markdown(['', 'time', 'edgeprune over onnxsim'], rows)}\n\n{words}"

@@ -1,6 +1,6 @@
 """Prune for half of the time on each runtime, and measure what was gained in float32 and in int8.
 
-    python benchmarks/runtimes.py --data CIFAR10 --weights resnet20.safetensors [--stages plan train export measure]
+    python benchmarks/runtimes.py --data CIFAR10 --weights resnet20.safetensors [--stages plan train ...]
 
 Each network is pruned for latency=0.5 in float32 on each runtime, fitted and fine-tuned, exported in float32 and int8,
 and measured against the unpruned file in the same precision, and the pruned int8 file against the pruned float32 file.
@@ -8,17 +8,26 @@ The networks are CIFAR-10's ResNet-20 and the MobileNetV2 of small_mobilenet.py.
 the 10,000 test images, by the runtime itself. Needs the packages of docs/runtimes.md: what is missing has a reason
 instead of numbers.
 
-"plan" and "measure" want a quiet machine, "train" and "export" do not mind company: --stages parts them. A stopped
-script goes on where it was.
+"layers" adds to each row what the layers of the pruned files take by kind, where the runtime tells. "plan", "measure"
+and "layers" want a quiet machine, "train" and "export" do not mind company: --stages parts them. A stopped script goes
+on where it was.
 """
 
 import argparse
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
+from edgeprune_target.layering import layers
+from edgeprune_target.packed import unpack
+from edgeprune_target.runtimes import make_runtime
+from edgeprune_target.runtimes.ncnn import PARAM
+from edgeprune_target.trt.options import EngineOptions
 from measuring import Row, Rows, trained
 from torch import nn
 
@@ -44,7 +53,7 @@ NETWORKS = {"resnet20": "resnet20", "mobilenet_v2": "small_mobilenet:build"}
 SMALL_MOBILENET = HERE.parent / "results" / "small_mobilenet-cifar10.safetensors"
 RUNTIMES = ("onnxruntime", "openvino", "ncnn", "litert", "executorch")
 FP32, INT8 = PRECISIONS = ("fp32", "int8")
-STAGES = ("plan", "train", "export", "measure")
+STAGES = ("plan", "train", "export", "measure", "layers")
 BASELINE, PRUNED = "baseline", "pruned"
 
 
@@ -159,6 +168,54 @@ def measured(key: Row, arguments: Any) -> Row:
     return row
 
 
+def kinds_of(key: Row, arguments: Any) -> Row:
+    """What the pruned files' layers take: precision -> kind of layer -> their number and their time together, in ms.
+
+    Timing layers slows them, so that the times are for comparison alone; empty where the runtime does not tell.
+    """
+    files, _ = exported(place_of(key, arguments), key["runtime"])
+    if len(files) < len(PRECISIONS):
+        return {}
+    pair = {precision: files[precision][PRUNED] for precision in PRECISIONS}
+    if key["runtime"] == "ncnn":
+        return {precision: ncnn_kinds(path) for precision, path in pair.items()}
+    kind = backends.for_runtime(key["runtime"], FP32)
+    if kind is None or not kind.times_layers:
+        return {}
+    found: dict[str, dict[str, list[float]]] = {precision: {} for precision in PRECISIONS}
+    for precision, path in pair.items():
+        reply = layers(
+            str(path), runtime=key["runtime"], batch=1, threads=1, seconds=1.0, options=EngineOptions()
+        )
+        for layer in reply["layers"]:
+            entry = found[precision].setdefault(str(layer["kind"]), [0, 0.0])
+            entry[0], entry[1] = entry[0] + 1, entry[1] + (layer["ms"] or 0.0)
+    return found
+
+
+def ncnn_kinds(path: Path, runs: int = 500) -> dict[str, list[float]]:
+    """Kind of layer -> number and median times together, in ms, by asking ncnn for one value after the other."""
+    param = unpack(str(path), PARAM)[0].decode().splitlines()[3:]
+    rows = [words for line in param if (words := line.split())]
+    image = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
+    times: dict[str, list[float]] = {words[1]: [] for words in rows}
+    with make_runtime("ncnn", str(path), 1) as loaded:
+        net, mat = loaded.net, loaded.ncnn.Mat  # type: ignore[attr-defined]
+        for _ in range(runs):
+            extractor = net.create_extractor()
+            extractor.set_light_mode(False)
+            extractor.input("in0", mat(image).clone())
+            for words in rows:
+                began = time.perf_counter()
+                extractor.extract(words[4 + int(words[2])])
+                times[words[1]].append(1e3 * (time.perf_counter() - began))
+    found: dict[str, list[float]] = {}
+    for words in rows:
+        entry = found.setdefault(words[0], [0, 0.0])
+        entry[0], entry[1] = entry[0] + 1, entry[1] + median(times[words[1]])
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -192,6 +249,11 @@ def main() -> None:
                 exported(run_of(key, arguments), key["runtime"])
         if "measure" in arguments.stages:
             rows.run(keys, lambda key: measured(key, arguments))
+        if "layers" in arguments.stages:
+            for row in rows.rows:
+                if "kinds" not in row and any(key.items() <= row.items() for key in keys):
+                    row["kinds"] = kinds_of(row, arguments)
+                    rows.write()
 
 
 if __name__ == "__main__":

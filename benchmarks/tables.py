@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from deployed_tables import joint_table, runtimes_table
+from deployed_tables import joint_table, layer_kinds_table, runtimes_table
 from loader_table import loader_table
 from method_tables import compare_table
-from onnx_tables import onnx_files_table, onnx_table
+from onnx_tables import onnx_files_table, onnx_speed_table, onnx_table
 from table_parts import markdown, read
 
 from edgeprune import tasks
@@ -439,8 +439,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "honesty": honesty,
     "onnx": onnx_table,
     "onnx files": onnx_files_table,
+    "onnx speed": onnx_speed_table,
     "joint": joint_table,
     "runtimes": runtimes_table,
+    "layer kinds": layer_kinds_table,
     "loader": loader_table,
     "detect": lambda: task_table("detect"),
     "segment": lambda: task_table("segment"),

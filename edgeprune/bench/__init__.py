@@ -32,6 +32,7 @@ result.py    from rounds to the JSON that people and the report read
 warnings.py  warnings, as values
 accuracy.py  top-1 of the exported files on the test images
 graph.py     labels of ONNX nodes that two files share
+denormals.py weights that processors multiply slowly
 layers.py    both models layer by layer
 run.py       a whole measurement
 every.py     a run with every runtime, in one table

@@ -15,6 +15,7 @@ from edgeprune.bench.accuracy import Batches, Scorer, limited, no_accuracy
 from edgeprune.bench.browser import Browser
 from edgeprune.bench.compare import without_mixed_energy
 from edgeprune.bench.copies import changed_since, private_copies
+from edgeprune.bench.denormals import with_denormals
 from edgeprune.bench.detect import find_device
 from edgeprune.bench.files import (
     Files,
@@ -263,6 +264,7 @@ def bench_models(
         session = replace(session, files=copies, originals=session.files)
         result = initial_result(session, fingerprint, wished)
         session, result = measure_speed(session, result, save, journal)
+        result = with_denormals(result, copies)
         if layers:
             times = measure_layers(session, result.settings.threads)
             result = msgspec.structs.replace(result, layers=times)

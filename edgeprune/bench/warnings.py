@@ -15,6 +15,7 @@ SLOWER = 0.02  # a clock is lowered in larger steps
 FREE_SHARE = 0.75  # of the requested cores must have been free, or other work was measured too
 SURE_WINDOW_S = 10.0  # 200 samples of a board's sensor chip; below, slow swings of power show
 LONG_GAP_S = 1.0  # twenty readings of a board's sensor chip missed
+MANY_DENORMALS = 1000  # of weights; fewer cost no time that is measured
 CLOCKS = "clocks_not_locked"
 
 CodedWarning = tuple[str, str]  # (code, message)
@@ -38,6 +39,7 @@ def warnings_for(result: BenchResult) -> tuple[WarningRecord, ...]:
         one_thread,
         disagreeing,
         not_faster,
+        denormal,
         machine_loaded,
         too_many_threads,
         governor,
@@ -207,6 +209,18 @@ def not_faster(result: BenchResult) -> Iterator[CodedWarning]:
         "not_faster",
         f"{what}; channel counts off the device's alignment are the usual cause, which train-prune {remedy} avoids",
     )
+
+
+def denormal(result: BenchResult) -> Iterator[CodedWarning]:
+    """Report weights that processors multiply many times slower, where the two models have not as many."""
+    counts = {name: model.denormal_weights or 0 for name, model in result.models.items()}
+    most = max(counts, key=lambda name: counts[name])
+    if counts[most] >= MANY_DENORMALS and min(counts.values()) < counts[most] / 2:
+        yield (
+            "denormal_weights",
+            f"{counts[most]:,} weights of {most} are denormal (nearer to 0 than 1.2e-38), which many processors "
+            "multiply several times slower: a part of the speedup may be theirs, not pruning's; set them to 0 to tell",
+        )
 
 
 def not_steady(result: BenchResult) -> Iterator[CodedWarning]:

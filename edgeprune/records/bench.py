@@ -102,6 +102,7 @@ class MeasuredModel(Record, frozen=True, kw_only=True):
         samples_ns: each inference's time, a list a round; or the one value that sums a round up.
         accuracy_images: number of images that it was scored on.
         origin: what the file was made from, where it is not of a run.
+        denormal_weights: number of the weights in float32 that are too small for a full mantissa, of ONNX files.
     """
 
     file: Name
@@ -134,6 +135,7 @@ class MeasuredModel(Record, frozen=True, kw_only=True):
     samples_ns: tuple[Samples, ...] = ()
     accuracy_images: Count | UnsetType = UNSET
     origin: Any | UnsetType = UNSET
+    denormal_weights: Count | UnsetType = UNSET
 
     def score(self, metric: str) -> float | None:
         """Return the value of a metric; None where it was not scored by it."""

@@ -46,6 +46,7 @@ IN_DOUBT = {
     "one_thread": "how fast the device is with more threads",
     "disagreeing": "everything: it was another computation",
     "not_faster": "nothing: this is the result",
+    "denormal_weights": "how much of the speedup is pruning's",
     "machine_loaded": "latency, and how certain the speedup is",
     "too_many_threads": "latency",
     "governor": "latency",

@@ -36,6 +36,7 @@ MACHINE = "device.fingerprint"
         ("speedup", {"value": 1.01, "low": 0.99, "high": 1.03}, "not_faster", "0.990 to 1.030 contains 1"),
         ("speedup", {"value": 1.01, "low": 1.0, "high": 1.03}, "not_faster", "contains 1"),
         ("speedup", {"value": 0.86, "low": 0.8, "high": 0.9}, "not_faster", "--target-device jetson"),
+        ("models.baseline.denormal_weights", 1000, "denormal_weights", "1,000 weights of baseline"),
         (f"{MACHINE}.busy_cores", 1.2, "machine_loaded", "1.2 of 4 cores"),
         ("settings.threads", 5, "too_many_threads", "--threads 4"),
         ("settings.stretches", 3, "resumed", "measured in 3 segments"),
@@ -112,3 +113,9 @@ def test_jetson_is_told_of_jetson_clocks_and_not_of_cpupower() -> None:
 def test_counter_of_joules_has_no_gaps() -> None:
     result = changed("models.pruned.energy", {"window_s": 10.0, "unit": "joules", "longest_gap_s": 5.0})
     assert warnings_for(result) == ()
+
+
+@pytest.mark.parametrize(("baseline", "pruned"), [(999, 0), (3000, 2000), (5000, 5000)])
+def test_a_few_denormal_weights_or_as_many_in_both_are_no_warning(baseline: int, pruned: int) -> None:
+    counts = "models.baseline.denormal_weights", baseline, "models.pruned.denormal_weights", pruned
+    assert warnings_for(changed(*counts)) == ()
