@@ -231,6 +231,14 @@ def _energy_fraction(bench: BenchResult) -> ValueOrReason:
     return _of(lambda a, b: a / b, pruned, base), ""
 
 
+def _measured_drop(bench: BenchResult) -> ValueOrReason:
+    """Return by how many points the pruned file's accuracy is below the unpruned one's, both as they were measured."""
+    base, pruned = (bench.models[name] for name in ("baseline", "pruned"))
+    if base.accuracy is None or pruned.accuracy is None:
+        return None, str(pruned.accuracy_reason or base.accuracy_reason or "it was not measured")
+    return _of(lambda a, b: 100 * (a - b), base.accuracy, pruned.accuracy), ""
+
+
 def _why_no_percentile(model: MeasuredModel) -> str | None:
     return model.latency_ms.reason or None
 
@@ -253,6 +261,7 @@ LIMITS = {
         Limit("size_kb", "export", True, "kB", _size),
         Limit("onnx_accuracy", "bench", False, "", _measured(lambda m: m.accuracy, lambda m: m.accuracy_reason),
               most=1.0),
+        Limit("onnx_accuracy_drop_points", "bench", True, "points", _measured_drop, least=None, most=100.0),
         Limit("latency_p50_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p50)),
         Limit("latency_p90_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p90, _why_no_percentile)),
         Limit("latency_p99_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p99, _why_no_percentile)),

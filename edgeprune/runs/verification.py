@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from edgeprune import backends
 from edgeprune.backends import ExportRecord
 from edgeprune.backends.base import MODELS, Artifact
 from edgeprune.backends.onnx import Onnx
@@ -173,8 +174,7 @@ def _only_device(run: AnyRun) -> str | None:
 
 
 def _bench(run: AnyRun, device: str | None) -> Source | str:
-    on = f" --device {device.partition('.')[0]}" if device else ""
-    command = f"edgeprune bench {run.path}{on}"
+    command = f"edgeprune bench {run.path}{_words(device)}"
     path = run.path / "bench" / f"{Path(device or '').name}.json"
     if device is None or not path.is_file():
         return f"nothing was measured{f' on {device}' if device else ''}: {command}"
@@ -193,6 +193,19 @@ def _bench(run: AnyRun, device: str | None) -> Source | str:
         if not _is_exported(run, name, model.sha256):
             return f"bench/{path.name} measured another {name} model than is exported now: {command}"
     return bench
+
+
+def _words(device: str | None) -> str:
+    """Return the options of `bench` whose result has this name: a device's, and a runtime and precision."""
+    if not device:
+        return ""
+    name, _, rest = device.partition(".")
+    runtime, _, precision = rest.rpartition("-")
+    known = {precision for backend in map(backends.get, backends.names()) for precision in backend.precisions}
+    if precision not in known:
+        runtime, precision = rest, ""
+    words = [f"--device {name}", f"--runtime {runtime}" if runtime in backends.runtimes() else ""]
+    return " ".join(["", *filter(None, [*words, f"--precision {precision}" if precision else ""])])
 
 
 def _assumed(bench: BenchResult | str | None) -> str | None:

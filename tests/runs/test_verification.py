@@ -138,7 +138,7 @@ def test_energy(run: Path) -> None:
 
 def test_all_limits_are_is_tested() -> None:
     marks = test_each_limit_is_met_at_it_and_missed_beyond.pytestmark[0].args[1]
-    names = {name for name, _, _ in marks} | {"energy_mj", "energy_fraction"}
+    names = {name for name, _, _ in marks} | {"energy_mj", "energy_fraction", "onnx_accuracy_drop_points"}
     assert names | set(MASKS) == {name for name in LIMITS if is_tested(name)}
 
 
@@ -215,6 +215,36 @@ def test_nothing_exported_or_measured(run: Path) -> None:
     assert export == f"the run has not been exported: edgeprune export {run}"
     result = held(run, 'device = "jetson-nano"\nspeedup = 1')
     assert "nothing was measured on jetson-nano" in result["checks"][0]["reason"]
+
+
+def test_an_int8_measurement_has_limits_of_its_own(run: Path) -> None:
+    result = bench_of(run, accuracy=0.93)
+    result["models"]["baseline"]["accuracy"] = 0.955
+    write_json(run / "bench" / "cpu.int8.json", result)
+    checked = held(run, 'device = "cpu.int8"\nonnx_accuracy = 0.93\nonnx_accuracy_drop_points = 2.5')
+    assert checked["passed"]
+    assert checked["checks"][1]["value"] == pytest.approx(2.5)
+    assert not held(run, 'device = "cpu.int8"\nonnx_accuracy_drop_points = 2.4')["passed"]
+    result["models"]["baseline"]["accuracy"] = None
+    result["models"]["baseline"]["accuracy_reason"] = "no images"
+    write_json(run / "bench" / "cpu.int8.json", result)
+    (unknown,) = held(run, "onnx_accuracy_drop_points = 9", device="cpu.int8")["checks"]
+    assert (unknown["verdict"], unknown["reason"]) == ("not measured", "no images")
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("jetson-nano", "--device jetson-nano"),
+        ("cpu.int8", "--device cpu --precision int8"),
+        ("cpu.openvino-int8", "--device cpu --runtime openvino --precision int8"),
+        ("cpu.ncnn", "--device cpu --runtime ncnn"),
+        ("cpu.myboard", "--device cpu"),
+    ],
+)
+def test_what_was_not_measured_names_the_command(run: Path, device: str, words: str) -> None:
+    (check,) = held(run, "speedup = 1", device=device)["checks"]
+    assert check["reason"] == f"nothing was measured on {device}: edgeprune bench {run} {words}"
 
 
 def test_which_device(run: Path) -> None:
