@@ -57,6 +57,8 @@ class OpenVino(RunnerBackend):
     def _quantised(self, network: Any, job: Job) -> tuple[Any, dict[str, Any]]:
         """Return the network with its ranges in it, and the number of images they were found on."""
         import nncf
+        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
         images = self.images_for_int8(job)
         quantised = nncf.quantize(
@@ -64,6 +66,11 @@ class OpenVino(RunnerBackend):
             nncf.Dataset([{INPUT: image[None]} for image in images]),
             preset=nncf.QuantizationPreset.MIXED,  # activations after Hardswish and the like are lopsided
             subset_size=len(images),
+            # By default ranges are means over images, which cut off what every second one reaches: the logits of a
+            # MobileNetV2 were 16 % off, and are 3 % by the extremes.
+            advanced_parameters=AdvancedQuantizationParameters(
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+            ),
         )
         return quantised, {"calibration_images": len(images), "quantised_by": f"nncf {nncf.__version__}"}
 
