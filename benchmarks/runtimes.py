@@ -182,15 +182,15 @@ def kinds_of(key: Row, arguments: Any) -> Row:
     kind = backends.for_runtime(key["runtime"], FP32)
     if kind is None or not kind.times_layers:
         return {}
-    found: dict[str, dict[str, list[float]]] = {precision: {} for precision in PRECISIONS}
+    taken: dict[str, dict[str, list[float]]] = {precision: {} for precision in PRECISIONS}
     for precision, path in pair.items():
         reply = layers(
             str(path), runtime=key["runtime"], batch=1, threads=1, seconds=1.0, options=EngineOptions()
         )
         for layer in reply["layers"]:
-            entry = found[precision].setdefault(str(layer["kind"]), [0, 0.0])
+            entry = taken[precision].setdefault(str(layer["kind"]), [0, 0.0])
             entry[0], entry[1] = entry[0] + 1, entry[1] + (layer["ms"] or 0.0)
-    return found
+    return taken
 
 
 def ncnn_kinds(path: Path, runs: int = 500) -> dict[str, list[float]]:
@@ -209,11 +209,11 @@ def ncnn_kinds(path: Path, runs: int = 500) -> dict[str, list[float]]:
                 began = time.perf_counter()
                 extractor.extract(words[4 + int(words[2])])
                 times[words[1]].append(1e3 * (time.perf_counter() - began))
-    found: dict[str, list[float]] = {}
+    taken: dict[str, list[float]] = {}
     for words in rows:
-        entry = found.setdefault(words[0], [0, 0.0])
+        entry = taken.setdefault(words[0], [0, 0.0])
         entry[0], entry[1] = entry[0] + 1, entry[1] + median(times[words[1]])
-    return found
+    return taken
 
 
 def main() -> None:
