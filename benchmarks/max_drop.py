@@ -72,7 +72,7 @@ def main() -> None:
     )  # fmt: skip
     reason = searched(place, chosen)
     run = Run.open(place)
-    record = read_max_drop(run)
+    record = read_max_drop(run.path)
     assert record is not None
     points = [
         {

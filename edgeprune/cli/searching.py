@@ -21,6 +21,8 @@ from edgeprune.methods import MethodOptions
 from edgeprune.search.options import SearchOptions
 from edgeprune.train_prune.options import DataOptions, ModelOptions, TargetOptions, TrainingOptions
 
+WITHIN_A_DROP = ("max_drop", "drop_by", "points")  # no run determines them: each search says its own
+
 
 @main.command()
 @click.argument("source", required=False, metavar="MODEL_OR_RUN")
@@ -31,8 +33,10 @@ from edgeprune.train_prune.options import DataOptions, ModelOptions, TargetOptio
 @options_of(
     TargetOptions,
     inherited=True,
+    omit=WITHIN_A_DROP,
     flags={"target_device": "--device", "target_runtime": "--runtime", "target_precision": "--precision"},
 )
+@options_of(TargetOptions, only=WITHIN_A_DROP)
 @options_of(MethodOptions, inherited=True, only=("floor",))
 @options_of(TrainingOptions, inherited=True, only=("baseline_epochs",))
 @grouped(
@@ -55,12 +59,14 @@ def search(
 
     MODEL_OR_RUN is a model's name or a run folder (its baseline and data are used). The best plan is left in
     the search's folder, for train-prune --plan. Workers that are started with one --storage share one search.
+    With --max-drop it searches for several shares, and leaves the plan of the smallest network within that drop.
 
     \b
     edgeprune search resnet20
     edgeprune search runs/mine --target flops=0.5 --trials 200
     edgeprune search resnet56 --data cifar10 --weights resnet56.pt
     edgeprune search runs/mine --target latency=0.5 --device cpu
+    edgeprune search runs/mine --max-drop 1.0
     edgeprune search runs/mine --storage postgresql://user@host/db
     edgeprune search --resume
     """
@@ -70,6 +76,8 @@ def search(
     from edgeprune.processes.signals import exit_code
     from edgeprune.records.trust import trust_words
     from edgeprune.reporting.console import print_lines, print_table, progress_bars
+    from edgeprune.reporting.drops import drop_lines, drop_table
+    from edgeprune.runs.points import read_max_drop
     from edgeprune.training import Interrupted
 
     if resume and force:
@@ -95,11 +103,15 @@ def search(
             result = room.search(
                 place, chosen, storage=storage, resume=resume, force=force, progress=progress
             )
+        tried = read_max_drop(place)
     except (Interrupted, KeyboardInterrupt):
         complain(f"stopped; go on with: edgeprune search --out {place} --resume{again}")
         ctx.exit(exit_code())
     if to_json:
-        say(result)
+        say({**result.to_dict(), **({"max_drop": tried.to_dict()} if tried else {})})
         return
+    if tried is not None:
+        print_table(f"{place}: networks that were tried", *drop_table(tried))
+        print_lines(drop_lines(tried))
     print_table(f"{place}: {result.model}, {result.target}", *room.search_table(result))
     print_lines(room.search_remarks(result))

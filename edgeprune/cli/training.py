@@ -88,7 +88,6 @@ def train_prune(
     from edgeprune.reporting.drops import drop_lines, drop_table, interval_lines
     from edgeprune.reporting.rows import size_rows
     from edgeprune.runs.points import read_max_drop
-    from edgeprune.runs.run import Run
     from edgeprune.train_prune import pipeline
     from edgeprune.train_prune.effects import check_effect
     from edgeprune.training import Interrupted
@@ -109,7 +108,7 @@ def train_prune(
         kinds = ("baseline", "prune", "finetune", "test")
         with progress_bars(*kinds, shown=world().is_main) as progress:
             summary = pipeline.train_prune(place, chosen, resume=resume, force=force, progress=progress)
-        tried = read_max_drop(Run.open(place))
+        tried = read_max_drop(place)
     except (Interrupted, KeyboardInterrupt):
         complain(f"stopped; go on with: edgeprune train-prune --out {place} --resume{again}")
         ctx.exit(exit_code())

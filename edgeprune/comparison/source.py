@@ -16,7 +16,7 @@ from edgeprune.train_prune.pipeline import same_option, stored_options
 # Options of a run that belong to its own pruning, or to its baseline, which is already trained.
 OWN = (
     "method", "plan", "seed", "weights", "weights_key", "baseline_epochs", "baseline_lr",
-    "prune_schedule", "prune_steps", "moment", "init",
+    "prune_schedule", "prune_steps", "moment", "init", "max_drop", "drop_by", "points",
 )  # fmt: skip
 PATHS = ("data", "weights", "data_root")
 # Options that a run determines.
@@ -94,6 +94,9 @@ def _options_of(run: Run) -> dict[str, Any]:
         stored_options(run)
         training = {k: v for k, v in typed_options(run.config).items() if k not in OWN}
         training["data"] = run.config["data_spec"]["data"]  # an absolute path
+        training["val_fraction"] = run.config["options"][
+            "val_fraction"
+        ]  # more than was typed, with a largest drop
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{run.path} was made by another version of edgeprune ({error}): compare from the model's name"

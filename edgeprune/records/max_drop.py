@@ -1,6 +1,8 @@
-"""max_drop.json: networks of several sizes that were pruned from one baseline, and the one that was chosen."""
+"""max_drop.json: networks of several sizes, pruned from one baseline, and the one that was chosen."""
 
 from typing import ClassVar
+
+from msgspec import UNSET, UnsetType
 
 from edgeprune.errors import EdgePruneError, RunError
 from edgeprune.records.base import FileRecord, Record
@@ -12,7 +14,7 @@ class DropPoint(Record, frozen=True, kw_only=True):
     """A network that was pruned.
 
     Attributes:
-        run: its run folder, below that of the whole.
+        run: its folder, of a run or a search, below that of the whole.
         target: that it was pruned to, such as ``flops=0.5``.
         got_fraction: of the target's resource that remains; a measured one of a latency.
         flops_fraction: that remains.
@@ -21,6 +23,7 @@ class DropPoint(Record, frozen=True, kw_only=True):
         pruned: the metric of this one.
         drop: between them; None where there are too few images for an interval.
         within: whether it keeps to the limit.
+        tested: the drop on the test images, which choose nothing; unset of a run, whose summary has it.
     """
 
     run: Name
@@ -32,6 +35,7 @@ class DropPoint(Record, frozen=True, kw_only=True):
     pruned: float
     drop: PairedDrop | None
     within: bool
+    tested: PairedDrop | UnsetType | None = UNSET
 
 
 class MaxDropRecord(FileRecord, frozen=True, kw_only=True):
@@ -46,7 +50,7 @@ class MaxDropRecord(FileRecord, frozen=True, kw_only=True):
         images: number of images on which they are compared.
         points: in the order in which they were tried.
         too_small: shares that no network reaches.
-        chosen: the run folder of the one that was chosen; None where none keeps to the limit.
+        chosen: the folder of the one that was chosen; None where none keeps to the limit.
         confirmed: its drop on test images that did not choose it; None where there are too few.
         notes: what limits the choice.
     """

@@ -24,11 +24,12 @@ from edgeprune.report.pruned_files import (
 )
 from edgeprune.report.reading import export_record, measurements, read_result
 from edgeprune.report.rendering import page_text
-from edgeprune.report.runs import run_sections, settings
+from edgeprune.report.runs import networks_tried, run_sections, settings
 from edgeprune.report.sensitivities import sensitivity_lead, sensitivity_section, sensitivity_sections
 from edgeprune.report.tables import comparison_sections, scored_methods, search_sections
 from edgeprune.reporting.rows import percent
 from edgeprune.runs.file_runs import FileRun
+from edgeprune.runs.points import read_max_drop
 from edgeprune.runs.run import Run
 from edgeprune.sensitivity.measuring import read_sensitivity
 from edgeprune.tasks import metric_of
@@ -150,7 +151,9 @@ def _result_page(folder: Path) -> Page:
     if isinstance(result, ComparisonResult):
         title, lead, sections = "methods compared", _best_method(result), comparison_sections(result)
     else:
-        title, lead, sections = "search", _best_trial(result), search_sections(result)
+        title, lead = "search", _best_trial(result)
+        tried = networks_tried(read_max_drop(folder))
+        sections = [*([tried] if tried.blocks else []), *search_sections(result)]
     return Page(f"{result.source}: {title}", lead, [], sections, foot())
 
 

@@ -24,7 +24,7 @@ def run_sections(run: Run, summary: Summary) -> list[Section]:
         summary: its summary.
     """
     metric = metric_of(summary)
-    tried = read_max_drop(run)
+    tried = read_max_drop(run.path)
     sections = [outcome(summary), networks_tried(tried), course(_metrics(run, tried), metric), widths(run)]
     return [section for section in sections if section.blocks]
 

@@ -21,8 +21,10 @@ from edgeprune.records.times import PlanTimes
 from edgeprune.resources import ENERGY, LATENCY
 from edgeprune.search import pictures
 from edgeprune.search.context import SearchContext
+from edgeprune.search.folder import SearchFolder
 from edgeprune.search.result import WIDTHS, best_of, fractions_of, seconds_per_trial, trial_record
 from edgeprune.search.sampler import finished
+from edgeprune.train_prune.options import TrainPruneOptions
 
 OVER = 1.03  # of the latency target: a plan that is measured slower gets a note
 
@@ -73,6 +75,21 @@ def conclude(context: SearchContext, study: optuna.Study, progress: ProgressCall
     return result
 
 
+def next_command(training: TrainPruneOptions, folder: SearchFolder) -> str:
+    """Return the command that trains the plan of a search.
+
+    Args:
+        training: options of the baseline's run.
+        folder: of the search.
+    """
+    weights = shlex.quote(str(training.weights or folder.baseline / "baseline.safetensors"))
+    if training.weights and training.weights_key:
+        weights += f" --weights-key {shlex.quote(training.weights_key)}"
+    weights += "".join(f" --opaque {shlex.quote(name)}" for name in training.opaque or ())
+    command = f"edgeprune train-prune --model {training.model} --data {shlex.quote(training.data)}"
+    return f"{command} --weights {weights} --plan {folder.plan} --reconstruct sequential"
+
+
 @dataclass
 class _Conclusion:
     """The parts of a result that are not of the study.
@@ -104,18 +121,8 @@ class _Conclusion:
             "images": context.evaluator.held_out_images,
             "metric": context.evaluator.task.metric.record(),
             "plan": context.folder.plan.name,
-            "next": self._next_command(),
+            "next": next_command(training, context.folder),
         }
-
-    def _next_command(self) -> str:
-        """Return the command that trains the plan."""
-        training, folder = self.context.training, self.context.folder
-        weights = shlex.quote(str(training.weights or folder.baseline / "baseline.safetensors"))
-        if training.weights and training.weights_key:
-            weights += f" --weights-key {shlex.quote(training.weights_key)}"
-        weights += "".join(f" --opaque {shlex.quote(name)}" for name in training.opaque or ())
-        command = f"edgeprune train-prune --model {training.model} --data {shlex.quote(training.data)}"
-        return f"{command} --weights {weights} --plan {folder.plan} --reconstruct sequential"
 
     def strategy(self) -> dict[str, Any]:
         """Return how it was searched; settings of clusters are null without clusters."""

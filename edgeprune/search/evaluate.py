@@ -52,6 +52,7 @@ class Evaluator:
     _held_out: list[Batch] = field(init=False, repr=False)
     _recalibration: list[Tensor] = field(init=False, repr=False)
     _fits: Grams | Sequential = field(init=False, repr=False)
+    _finals: dict[tuple[int, ...], torch.nn.Module] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         data = self.data
@@ -89,7 +90,11 @@ class Evaluator:
 
     def finally_pruned(self, widths: Ints) -> torch.nn.Module:
         """Return the dense model of a policy, fitted in sequence: for the final evaluation, never for a trial."""
-        return self._reconstructed(self.variables.plan(widths), self._final_fits, self._augmented(self.final))
+        key = tuple(widths.tolist())
+        if key not in self._finals:
+            plan = self.variables.plan(widths)
+            self._finals[key] = self._reconstructed(plan, self._final_fits, self._augmented(self.final))
+        return self._finals[key]
 
     def _reconstructed(
         self, plan: Plan, fits: Grams | Sequential, images: Iterable[Tensor]

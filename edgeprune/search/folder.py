@@ -6,8 +6,11 @@ study.db        the evaluated policies, unless a storage was named (search.json 
 result.json     the results so far
 plan.json       the best policy, as train-prune's --plan takes it
 *.png           plots
+max_drop.json   the networks that were tried with a largest drop
+points/N/       a search's folder for each of them
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +20,23 @@ from edgeprune.files.writing import write_json
 from edgeprune.records import check, read_record
 from edgeprune.records.trust import check_options
 from edgeprune.runs.folders import Kind
+from edgeprune.runs.points import FILE as MAX_DROP
+from edgeprune.runs.points import FOLDER as POINTS
 from edgeprune.runs.run import RUN, Run
 from edgeprune.search.options import SearchOptions
 from edgeprune.train_prune.options import TrainPruneOptions
 
 SCHEMA = 1
 OPTIONS_FILE = "search.json"
-SEARCH = Kind(
+_ALONE = Kind(
     "search's folder",
     OPTIONS_FILE,
     (
         OPTIONS_FILE, "result.json", "plan.json", "study.db", "study.db-journal", "study.db-wal", "study.db-shm",
-        "ratios.png", "front.png", "progress.png", "dendrogram.png", *RUN.within("baseline"),
+        "ratios.png", "front.png", "progress.png", "dendrogram.png", "report.html", *RUN.within("baseline"),
     ),
 )  # fmt: skip
+SEARCH = replace(_ALONE, own=(*_ALONE.own, MAX_DROP, *_ALONE.within(f"{POINTS}/*")))
 
 
 class SearchFolder:
@@ -46,6 +52,15 @@ class SearchFolder:
     def storage(self) -> str:
         """The URL of the folder's own study."""
         return f"sqlite:///{(self.path / 'study.db').absolute()}"
+
+    @property
+    def has_policies(self) -> bool:
+        """Whether policies were evaluated, for one target or for one of several."""
+        return self.plan.exists() or any((self.path / POINTS).glob(f"*/{self.plan.name}"))
+
+    def point(self, number: int) -> "SearchFolder":
+        """Return the folder of one of the networks that are tried with a largest drop, by its number from 1."""
+        return SearchFolder(self.path / POINTS / str(number))
 
     def picture(self, name: str) -> Path:
         """Return the path of a plot."""

@@ -135,6 +135,11 @@ class SearchOptions:
         return (self.source, *(self.training.get(name) for name in ("weights", "plan", "lut", "data")))
 
     @property
+    def max_drop(self) -> float | None:
+        """What the metric may lose, in its unit of display; None for a search for one target."""
+        return self.training.get("max_drop")
+
+    @property
     def clustered(self) -> bool:
         """Whether groups share variables at first."""
         return self.clusters > 0 and self.sampler in STUDIED
@@ -156,6 +161,7 @@ def check_effect_of(options: SearchOptions, typed: Iterable[str]) -> None:
     for name in typed:
         if name in options.idle:
             raise TrainError(f"`{name}` has no effect here: {options.idle[name]}; leave it out")
-    if "data" in options.training or not Path(options.source).is_dir():  # else the run says which data
-        training = {name: value for name, value in options.training.items() if value is not None}
-        check_effect([TrainPruneOptions(**{**training, "method": "l1"})], [*training])
+    training = {name: value for name, value in options.training.items() if value is not None}
+    of_run = Path(options.source).is_dir()  # it says which data, unless that is typed
+    names = [name for name in training if not of_run or "data" in training or name in ("drop_by", "points")]
+    check_effect([TrainPruneOptions(**{**training, "method": "l1"})], names)

@@ -199,6 +199,26 @@ class StudyStore:
                 f"the storage {redacted(self.storage.url)} failed ({reason}): repair it, then continue with --resume"
             ) from error
 
+    def agreed(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return a value that every worker of the study has to take alike: that of the first who noted one.
+
+        It is an attribute of a trial that counts as none: a storage numbers trials in the order in which they come.
+
+        Args:
+            name: of the value.
+            compute: returns this worker's, as JSON has it; called if none is noted yet.
+        """
+        with self.explained():
+            if (known := self._noted(name)) is not None:
+                return known
+            note = optuna.create_trial(state=TrialState.PRUNED, user_attrs={name: compute()})
+            self.study.add_trial(note)
+            return self._noted(name)
+
+    def _noted(self, name: str) -> Any:
+        notes = self.study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+        return next((note.user_attrs[name] for note in notes if name in note.user_attrs), None)
+
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Return the trials in some states, checked."""
         trials = self.study.get_trials(deepcopy=False, states=states)

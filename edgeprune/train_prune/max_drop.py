@@ -5,8 +5,7 @@ baseline's weights were given, which may know those, on every second test image.
 chosen one's files become those of the run itself, so that `export`, `bench` and `verify` work on it.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,50 +19,20 @@ from edgeprune.processes.progress import ProgressCallback
 from edgeprune.records.max_drop import DropPoint, MaxDropRecord
 from edgeprune.records.metrics import PairedDrop
 from edgeprune.records.runs import Summary
+from edgeprune.runs.drop_limits import empty_record, is_within, next_target, smallest_within
 from edgeprune.runs.points import FOLDER, adopt, read_max_drop, write_max_drop
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Metric
-from edgeprune.tasks.paired import half_width_expected
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.summary import summarize
 
-STRIDE = 1.6  # between shares while all networks so far keep to the limit
-CLOSE = 1.04  # ratio of a share that keeps to it and one that does not, from which on no further one is tried
+ADOPTED = (
+    "latency.json",
+    "settled.safetensors",
+    "pruned.safetensors",
+    "model.json",
+)  # the chosen run's files
 Train = Callable[[Path, TrainPruneOptions, bool, ProgressCallback], Summary]
-
-
-def next_share(tried: Mapping[float, bool], first: float) -> float | None:
-    """Return the share to be tried next; None where the last two are close enough.
-
-    Args:
-        tried: whether the network keeps to the limit, by the share that it was pruned to.
-        first: share of the first network.
-    """
-    if not tried:
-        return first
-    smallest = min((share for share, within in tried.items() if within), default=1.0)
-    largest_below = max(
-        (share for share, within in tried.items() if not within and share < smallest), default=None
-    )
-    if largest_below is None:
-        return round(smallest / STRIDE, 3)
-    if smallest / largest_below < CLOSE:
-        return None
-    return round(math.sqrt(smallest * largest_below), 3)
-
-
-def judged_by(options: TrainPruneOptions, images: int, metric: Metric) -> str:
-    """Return what is held against the limit: the interval, unless these images can hardly ever prove so little.
-
-    Args:
-        options: with a ``max_drop``.
-        images: held out.
-        metric: of the task.
-    """
-    if options.drop_by is not None:
-        return options.drop_by
-    limit = (options.max_drop or 0.0) / metric.scale
-    return "interval" if metric.unit != "%" or half_width_expected(images) < limit else "estimate"
 
 
 @dataclass(frozen=True)
@@ -91,14 +60,16 @@ class MaxDropSearch:
             TargetError: no network keeps to the limit; their runs stay.
         """
         record = self._begun()
-        while (share := self._next(record)) is not None:
-            record = self._tried(record, share)
-            write_max_drop(self.run, record)
-        chosen = self._chosen(record)
-        adopt(self.run, Run.open(self.run.path / chosen.run))
+        (first,) = parse_targets(self.options.target)
+        while (target := next_target(record, first, self.options.points)) is not None:
+            record = self._tried(record, target)
+            write_max_drop(self.run.path, record)
+        chosen = smallest_within(record, self.run.path, advice="raise `max_drop` or `epochs`")
+        adopt(self.run.path, self.run.path / chosen.run, ADOPTED)
         summary = summarize(self.run, self.data, replace(self.options, target=chosen.target))
         write_max_drop(
-            self.run, structs.replace(record, chosen=chosen.run, confirmed=self._confirmed(record, summary))
+            self.run.path,
+            structs.replace(record, chosen=chosen.run, confirmed=self._confirmed(record, summary)),
         )
         self.run.finish(summary)
         return summary
@@ -109,54 +80,34 @@ class MaxDropSearch:
 
     def _begun(self) -> MaxDropRecord:
         """Return what is known from before, or an empty record."""
-        if (record := read_max_drop(self.run)) is not None:
+        if (record := read_max_drop(self.run.path)) is not None:
             return record
         split = "val" if self.options.weights is None else "test"
         images = self.data.sizes["val"] if split == "val" else (self.data.sizes["test"] + 1) // 2
-        by = judged_by(self.options, images, self._metric)
         notes = []
         if split == "test":
             notes.append(
                 "the given weights may know the held-out training images: networks were compared on every second "
                 "test image, and the others confirm the choice"
             )
-        if by == "estimate":
-            notes.append(
-                f"{images} images cannot prove a drop of at most {self._limit_text()}: networks were judged by "
-                "the drop itself, not by its interval"
-            )
-        limit = self.options.max_drop or 0.0
-        return MaxDropRecord(
-            metric=self._metric.record(),
-            max_drop=limit,
-            drop_by=by,
+        return empty_record(
+            self._metric,
+            self.options.max_drop or 0.0,
+            self.options.drop_by,
             split=split,
             images=images,
-            notes=tuple(notes),
+            notes=notes,
         )
 
-    def _limit_text(self) -> str:
-        return f"{self.options.max_drop:g} {self._metric.unit_of_changes}".rstrip()
-
-    def _next(self, record: MaxDropRecord) -> float | None:
-        """Return the share to be tried next; None when the search is over."""
-        if len(record.points) >= self.options.points:
-            return None
-        (first,) = parse_targets(self.options.target)
-        tried = {_share(point.target): point.within for point in record.points}
-        return next_share({**tried, **dict.fromkeys(record.too_small, False)}, first.fraction or 0.5)
-
-    def _tried(self, record: MaxDropRecord, share: float) -> MaxDropRecord:
-        """Return the record with the network of a share, or with the share among those that cannot be reached."""
+    def _tried(self, record: MaxDropRecord, target: Target) -> MaxDropRecord:
+        """Return the record with the network of a target, or with its share among those that cannot be reached."""
         number = len(record.points) + 1
-        (first,) = parse_targets(self.options.target)
-        target = str(Target(first.kind, share, sustained=first.sustained))
         place = self.run.path / FOLDER / str(number)
         self.progress(
             number - 1, self.options.points, f"network {number} of at most {self.options.points}: {target}"
         )
         options = replace(
-            self.options, target=target, weights=str(self.run.path / "baseline.safetensors"), weights_key=None,
+            self.options, target=str(target), weights=str(self.run.path / "baseline.safetensors"), weights_key=None,
             baseline_epochs=None, baseline_lr=None, max_drop=None, drop_by=None,
         )  # fmt: skip
         begun = (place / "config.json").is_file()
@@ -165,7 +116,7 @@ class MaxDropSearch:
         except TargetError:
             if begun or number == 1:
                 raise
-            return structs.replace(record, too_small=(*record.too_small, share))
+            return structs.replace(record, too_small=(*record.too_small, target.fraction or 0.0))
         return structs.replace(
             record, points=(*record.points, self._judged(record, Run.open(place), summary))
         )
@@ -183,7 +134,7 @@ class MaxDropSearch:
             baseline=pair.first[name],
             pruned=pair.second[name],
             drop=pair.drop,
-            within=self._is_within(record, pair.drop, pair.first[name], pair.second[name]),
+            within=is_within(record, pair.first[name], pair.second[name], pair.drop),
         )
 
     def _compared(self, run: Run, split: str, half: int | None) -> training.PairedScores:
@@ -197,43 +148,3 @@ class MaxDropSearch:
         if record.split == "test":
             return self._compared(self.run, "test", 1).drop
         return None if isinstance(summary.drop_interval, UnsetType) else summary.drop_interval
-
-    def _is_within(self, record: MaxDropRecord, drop: PairedDrop | None, before: float, after: float) -> bool:
-        """Return whether a drop keeps to the limit."""
-        metric = self._metric
-        limit = record.max_drop / metric.scale
-        if record.drop_by == "interval":
-            return drop is not None and drop.high <= limit
-        # Shares of images are not exact: 0.9 - 0.89 is more than 0.01.
-        return metric.worth(before) - metric.worth(after) <= limit + 1e-9
-
-    def _chosen(self, record: MaxDropRecord) -> DropPoint:
-        """Return the smallest network that keeps to the limit.
-
-        Raises:
-            TargetError: there is none; says which was nearest.
-        """
-        within = [point for point in record.points if point.within]
-        if within:
-            return min(within, key=lambda point: (_share(point.target), point.run))
-        nearest = min(
-            record.points,
-            key=lambda point: self._metric.worth(point.baseline) - self._metric.worth(point.pruned),
-        )
-        change = self._metric.change(nearest.baseline, nearest.pruned)
-        raise TargetError(
-            f"none of {len(record.points)} networks keeps within {self._limit_text()} on {record.images} "
-            f"images; nearest is {self.run.path / nearest.run} ({nearest.target}: {change}{self._doubt(nearest)}): "
-            "raise `max_drop` or `epochs`"
-        )
-
-    def _doubt(self, point: DropPoint) -> str:
-        if point.drop is None:
-            return ""
-        scale, drop = self._metric.scale, point.drop
-        return f", drop of up to {scale * drop.high:.2f} at {100 * drop.confidence:.0f} % confidence"
-
-
-def _share(target: str) -> float:
-    """Return the share of a point's target."""
-    return Target.parse(target).fraction or 0.0

@@ -167,7 +167,7 @@ class TargetOptions:
         Quantity(0, 1e6, open_low=True),
         main=True,
         metavar="POINTS",
-        unset="prune to `target`",
+        unset="`target` alone",
     )
     drop_by: str | None = option(
         None,

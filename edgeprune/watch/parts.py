@@ -37,7 +37,12 @@ def _unfinished(run: Run, in_training: Run) -> Page:
     lines = run.training.metrics()
     if in_training.path != run.path:
         lines = [*lines, *in_training.training.metrics()]
-    sections = [course(lines, metric), networks_tried(read_max_drop(run)), widths(in_training), settings(run)]
+    sections = [
+        course(lines, metric),
+        networks_tried(read_max_drop(run.path)),
+        widths(in_training),
+        settings(run),
+    ]
     options = run.config["options"]
     method = options.get("method", MethodOptions.method)
     return Page(

@@ -153,3 +153,18 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["sqlite:///", "journal:"])
+def test_the_first_value_that_is_noted_is_every_workers(kind: str, tmp_path: Path) -> None:
+    url = f"{kind}{tmp_path / 'study.db'}"
+    store, other = (StudyStore.open(url, "shared", {"model": "m"}) for _ in range(2))
+
+    def noted_meanwhile() -> dict[str, float]:
+        assert other.agreed("drop", lambda: {"value": 0.5}) == {"value": 0.5}
+        return {"value": 0.25}
+
+    assert store.agreed("drop", noted_meanwhile) == {"value": 0.5}
+    assert other.agreed("drop", lambda: {"value": 0.75}) == {"value": 0.5}
+    assert not store.trials(TrialState.COMPLETE, TrialState.RUNNING)  # it counts as no trial
+    assert store.agreed("another", lambda: 1) == 1

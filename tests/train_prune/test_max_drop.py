@@ -12,10 +12,10 @@ from edgeprune.errors import EdgePruneError, TargetError, TrainError
 from edgeprune.records.max_drop import MaxDropRecord
 from edgeprune.report.page import write_report
 from edgeprune.reporting.drops import drop_lines, drop_table
+from edgeprune.runs.drop_limits import judged_by, next_share
 from edgeprune.runs.points import FILE, read_max_drop, runs_of_points
 from edgeprune.runs.run import RUN, Run
 from edgeprune.train_prune import max_drop
-from edgeprune.train_prune.max_drop import judged_by, next_share
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.pipeline import train_prune
 from edgeprune.training import Interrupted
@@ -43,9 +43,8 @@ def test_a_lucky_small_network_is_not_the_end() -> None:
 
 def test_few_images_are_judged_by_the_estimate() -> None:
     metric = max_drop.tasks.get("classification").metric
-    options = TrainPruneOptions(max_drop=1.0)
-    assert judged_by(options, 72, metric) == "estimate" and judged_by(options, 2500, metric) == "interval"
-    assert judged_by(replace(options, drop_by="interval"), 72, metric) == "interval"
+    assert judged_by(None, 1.0, 72, metric) == "estimate" and judged_by(None, 1.0, 2500, metric) == "interval"
+    assert judged_by("interval", 1.0, 72, metric) == "interval"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, place: Path, options: Tra
 
 def test_the_smallest_good_network_becomes_that_of_the_run(finished: Path) -> None:
     run = Run.open(finished)
-    record = read_max_drop(run)
+    record = read_max_drop(run.path)
     assert record is not None and record.chosen == "points/2" and record.drop_by == "interval"
     assert [point.target for point in record.points] == ["flops=0.6", "flops=0.375"]
     first, second = runs_of_points(run)
@@ -78,12 +77,12 @@ def test_the_smallest_good_network_becomes_that_of_the_run(finished: Path) -> No
 def test_more_images_are_held_out_for_the_choice(finished: Path) -> None:
     run = Run.open(finished)
     assert run.config["options"]["val_fraction"] == 0.3
-    record = read_max_drop(run)
+    record = read_max_drop(run.path)
     assert record is not None and record.images == run.data().sizes["val"] > 10
 
 
 def test_tables_and_report_show_every_network(finished: Path, tmp_path: Path) -> None:
-    record = read_max_drop(Run.open(finished))
+    record = read_max_drop(finished)
     assert record is not None
     heads, cells = drop_table(record)
     assert [row[0] for row in cells] == ["points/1", "points/2"] and [row[-1] for row in cells] == [
@@ -160,7 +159,7 @@ def test_options_of_the_search_have_no_effect_without_it() -> None:
 
 
 def test_a_damaged_record_is_refused(finished: Path, tmp_path: Path) -> None:
-    record = read_max_drop(Run.open(finished))
+    record = read_max_drop(finished)
     assert record is not None
     damaged = record.to_dict()
     damaged["points"][0]["drop"]["confidence"] = 2.0
