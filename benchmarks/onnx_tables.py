@@ -54,17 +54,17 @@ def onnx_files_table() -> str:
             "" if step["top1"] is None else percent(step["top1"]), f"{step['relative_error']:.4f}",
         ]  # fmt: skip
         speed = row.get("speed")
-        faster = (
-            "not measured"
-            if speed is None
-            else "{value:.2f}x ({low:.2f} to {high:.2f})".format(**speed["speedup"])
+        faster, flushed = (
+            "" if gained is None else "{value:.2f}x ({low:.2f} to {high:.2f})".format(**gained)
+            for gained in ((speed or {}).get("speedup"), (speed or {}).get("over_flushed"))
         )
         same = "yes" if row["keep_all_same_bytes"] else "no"
         left = [percent(row[f"{kind}_fraction"]) for kind in ("flops", "params")]
-        rows.append([row["name"], same, *left, *agreed, faster, f"{row['cpu_seconds']:.0f} s"])
+        cells = [row["name"], same, *left, *agreed, faster or "not measured", f"{row['cpu_seconds']:.0f} s"]
+        rows.append([*cells, flushed])
     head = [
         "file", "keeping all: same bytes", "FLOPs left", "parameters left", "agreement", "relative error", "speedup",
-        "CPU time",
+        "CPU time", "speedup without denormals",
     ]  # fmt: skip
     machine = result["machine"]
     words = (
