@@ -31,3 +31,8 @@ def __getattr__(name: str) -> Any:
         "trusting": "edgeprune.records.trust",
     }
     return getattr(importlib.import_module(homes.get(name, "edgeprune.api")), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, imported or not, for completion."""
+    return sorted(__all__)

@@ -312,3 +312,7 @@ def test_a_disk_that_refuses_keeps_the_old_file(
         edgeprune.save(model, place)
     assert "\n" not in str(error.value)
     assert place.read_bytes() == before and list(tmp_path.iterdir()) == [place]
+
+
+def test_completion_offers_the_public_names_alone() -> None:
+    assert dir(edgeprune) == sorted(edgeprune.__all__)
