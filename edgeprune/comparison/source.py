@@ -23,7 +23,9 @@ PATHS = ("data", "weights", "data_root")
 FIXED = ("data", "weights", "weights_key", "image_size", "baseline_epochs", "baseline_lr")
 
 
-def shared_training(source: str, typed: dict[str, Any], *, needs_baseline: bool = True) -> dict[str, Any]:
+def shared_training(
+    source: str, typed: dict[str, Any], *, needs_baseline: bool = True, same_split: bool = False
+) -> dict[str, Any]:
     """Return the fields of `TrainPruneOptions` for all rows: those typed for the run, overridden by ``typed``.
 
     Defaults that the run derived are left out, so that each row derives them for its own method.
@@ -32,6 +34,7 @@ def shared_training(source: str, typed: dict[str, Any], *, needs_baseline: bool 
         source: a run folder, or a model's name.
         typed: fields of `TrainPruneOptions` that the user typed.
         needs_baseline: include the weights of the run's baseline.
+        same_split: include the run's seed, which says what images its baseline was not trained on.
 
     Raises:
         RunError: not a run folder, one without a baseline, or one of another version.
@@ -50,6 +53,8 @@ def shared_training(source: str, typed: dict[str, Any], *, needs_baseline: bool 
         training.pop("prune_iterations", None)  # the run derived it from its number of steps
     if needs_baseline:
         training["weights"] = str(_baseline(run))
+    if same_split:
+        training["seed"] = run.config["options"]["seed"]
     return {**training, **typed}
 
 

@@ -109,5 +109,6 @@ def _begin(
     if storage is not None and options.sampler not in STUDIED:
         raise SearchError(f"`sampler={options.sampler}` uses a single worker: leave `storage` out")
     check_folder_free(out, SEARCH, force=force, inputs=options.inputs)
-    options = replace(options, training=shared_training(options.source, options.training))
+    training = shared_training(options.source, options.training, same_split=True)
+    options = replace(options, training=training)
     return create(out, options, storage, force=force, progress=progress)

@@ -38,6 +38,11 @@ def test_a_run_brings_its_model_data_baseline_and_options(run: Path, place: Path
     assert not {"method", "seed", "moment", "init", "baseline_epochs"} & result.keys()
 
 
+def test_held_out_images_stay_those_that_the_baseline_was_not_trained_on(run: Path) -> None:
+    assert shared_training(str(run), {}, same_split=True)["seed"] == 1
+    assert "seed" not in shared_training("resnet8", {}, same_split=True)
+
+
 def test_other_epochs_choose_their_own_pruning_phase(run: Path) -> None:
     assert "prune_iterations" not in shared_training(str(run), {"epochs": 6})
     options = shared_training(str(run), {"epochs": 6, "prune_iterations": 7})
