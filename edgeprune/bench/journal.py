@@ -51,7 +51,6 @@ class Journal:
                 f"cannot go on with {self.path}: {changed[0]}; give the same options again, or measure anew "
                 "without --resume"
             )
-        self._cut()
         return [line["pair"] for line in lines[1:]]
 
     def _lines(self) -> list[dict[str, Any]]:
@@ -76,15 +75,6 @@ class Journal:
         """Remove the file, once the measurement is complete."""
         with explained(self.path):
             self.path.unlink(missing_ok=True)
-
-    def _cut(self) -> None:
-        """Truncate an incomplete last line, so that the next one is not joined to it."""
-        with explained(self.path):
-            content = self.path.read_bytes()
-            end = content.rfind(b"\n") + 1
-            if end < len(content):
-                with self.path.open("r+b") as handle:
-                    handle.truncate(end)
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Write files so that a reader sees either the old content or the new, and never a part of it."""
 
 import json
+import logging
 import os
 import stat
 import sys
@@ -21,6 +22,9 @@ from edgeprune.files.paths import (
     part_name,
 )
 
+logger = logging.getLogger(__name__)
+
+BLOCK = 1 << 16  # bytes that are read at once in search of the last newline
 PART_AGE_S = 60.0  # a living process touches its file more often than this
 
 
@@ -114,9 +118,33 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
+def drop_cut_line(path: Path) -> None:
+    """Truncate an incomplete last line, which a killed process left, so that the next one is not joined to it.
+
+    Args:
+        path: of a file of lines that no other process writes to now; it need not exist.
+
+    Raises:
+        StorageError: the file cannot be read or written.
+    """
+    with explained(path), suppress(FileNotFoundError), path.open("r+b") as handle:
+        size = handle.seek(0, os.SEEK_END)
+        end = size
+        while end and (block := min(end, BLOCK)):
+            handle.seek(end - block)
+            newline = handle.read(block).rfind(b"\n")
+            end = end - block + newline + 1
+            if newline >= 0:
+                break
+        if end < size:
+            logger.warning("%s: its last line was cut, as by a kill, and is left out", path)
+            handle.truncate(end)
+
+
 def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line in a single write, completely or not at all."""
+    """Append one JSON line in a single write, completely or not at all; an incomplete last line is truncated first."""
     check_in_place(path)
+    drop_cut_line(path)
     line = (json.dumps(record) + "\n").encode()
     with explained(path), path.open("ab", buffering=0) as handle:
         size = handle.seek(0, os.SEEK_END)

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
-from optuna.storages.journal import JournalFileBackend
 
 from edgeprune.errors import StorageError, one_line
+from edgeprune.studies.file_journal import file_journal
 from edgeprune.studies.redis import RedisJournal
 from edgeprune.studies.urls import (
     FILES,
@@ -68,7 +68,7 @@ def open_storage(url: str) -> BaseStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if kind == "journal":
-            return JournalStorage(JournalFileBackend(file_of(url).as_posix()))
+            return JournalStorage(file_journal(file_of(url)))
         if kind in REDIS:
             with_driver(url)
             return JournalStorage(RedisJournal(url, connect_s=REACH_S))

@@ -129,6 +129,29 @@ def test_a_last_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
     assert read_lines(place) == [{"n": 0}]
 
 
+def test_lines_go_on_after_one_that_was_cut_at_any_byte(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a killed process left of its last line is dropped before the next one is written, with a warning."""
+    place = tmp_path / "lines.jsonl"
+    for number in range(2):
+        append_line(place, {"n": number})
+    content = place.read_bytes()
+    start = content.index(b"\n") + 1
+    for end in range(start, len(content)):
+        place.write_bytes(content[:end])
+        caplog.clear()
+        append_line(place, {"n": 2})
+        assert read_lines(place) == [{"n": 0}, {"n": 2}]
+        assert len(caplog.records) == (end > start)
+    place.write_bytes(b"x" * 200_000)
+    append_line(place, {"n": 0})
+    assert read_lines(place) == [{"n": 0}]
+    place.write_bytes(b"{}\n" + b"x" * 200_000)
+    append_line(place, {"n": 0})
+    assert read_lines(place) == [{}, {"n": 0}]
+
+
 def test_another_broken_line_is_named(tmp_path: Path) -> None:
     place = tmp_path / "lines.jsonl"
     place.write_text('{"n": 0}\nnonsense\n{"n": 1}\n')
