@@ -20,8 +20,7 @@ SHARES = (
     0.3,
     0.6,
     0.85,
-)  # of a group's channels that are dropped to see what its loss does, and all but the fewest
-FEWEST = 2
+)  # of a group's channels that are dropped to see what its loss does; then all but the fewest
 Inputs = tuple[Tensor, ...]
 
 
@@ -32,6 +31,7 @@ def sensitivity_scores(
     batches: Sequence[Inputs],
     *,
     shares: Sequence[float] = SHARES,
+    floor: int = 2,
     per_flop: bool = True,
     progress: ProgressCallback = no_progress,
 ) -> NDArray[np.float64]:
@@ -46,6 +46,7 @@ def sensitivity_scores(
         grams: normal equations of the layers, by which they are fitted; None to compare without fits.
         batches: inputs on which the outputs are compared.
         shares: of a group's channels.
+        floor: fewest channels that a layer keeps: no more are dropped to see what their loss does.
         per_flop: whether a score is the error for each FLOP; else it is the error alone, as a knapsack adds it up.
         progress: called with (done, total, text).
 
@@ -62,8 +63,9 @@ def sensitivity_scores(
         errors, saved, dropped = [0.0], [0.0], [0]
         # What the last channels are worth is seen, too: a wide layer before a classifier loses most of its channels
         # for nothing, and the rest for everything.
-        for count in (*(round(share * len(levels)) for share in shares), len(levels) - FEWEST):
-            if not dropped[-1] < count <= max(len(levels) - FEWEST, 1):
+        most = max(len(levels) - tied.least(floor), 1)
+        for count in sorted({*(min(most, round(share * len(levels))) for share in shares), most}):
+            if count <= dropped[-1]:
                 continue
             keep = everything.copy()
             keep[levels[len(levels) - count :].reshape(-1)] = False

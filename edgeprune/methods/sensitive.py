@@ -55,7 +55,7 @@ class BySensitivity(ByCriterion):
             with untouched(graph.model):
                 graph.model.eval()
                 scores = sensitivity_scores(
-                    graph, within, grams, compared, per_flop=per_flop,
+                    graph, within, grams, compared, floor=context.options.floor, per_flop=per_flop,
                     progress=lambda done, total, text: context.report(f"{text} ({done:g} of {total:g})"),
                 )  # fmt: skip
         except (RuntimeError, TypeError, IndexError, ValueError) as error:
