@@ -20,7 +20,7 @@ from edgeprune.learned.final_masks import FinalMasks
 from edgeprune.learned.gates import ChannelGates
 from edgeprune.learned.hooks import ForwardHooks
 from edgeprune.learned.mask import OFFSET, continuous_mask
-from edgeprune.learned.masked_layers import MaskedLayers, ModelFactory, columns_of
+from edgeprune.learned.masked_layers import MaskedLayers, ModelFactory, columns_of, statistics_untouched
 from edgeprune.learned.pruning_layer import along_inputs
 from edgeprune.processes.distributed import world
 from edgeprune.rewrite.compaction import Compacted, compact
@@ -98,6 +98,9 @@ class OutputAnalyser(nn.Module):
         self.fixed: dict[str, Tensor] = {}
         self._holds = False
         self._moved = False  # whether the masks have moved since `next_step`
+        self._judged_by: tuple[list[Tensor], Tensor, float] | None = (
+            None  # maps, last masks and progress of the step
+        )
         self._hooks = ForwardHooks(self.model, self._before_forward, self._after_forward)
         self._size = ActiveSize(self.graph)
 
@@ -139,31 +142,53 @@ class OutputAnalyser(nn.Module):
     def next_step(self) -> None:
         """Let the masks move again, once for each step of the optimizer, however many calls it takes.
 
-        If this is never called (as in a loop with one call for each step), they move at every call.
+        The later calls of a step, as those of a batch that is computed in parts, have the masks of the first, and the
+        loss of each has a gradient to the pruning-models. If this is never called (as in a loop with one call for
+        each step), masks move at every call.
         """
-        self._moved = False
+        self._moved, self._judged_by = False, None
         self._holds = True
 
     def advance(self, *inputs: Any, **named: Any) -> None:
         """Move every mask one iteration on, with gradient to the pruning-models."""
         if self._holds and self._moved:
-            self._hand_out(self.cm)
+            self._hand_out(self._again())
             return
         self._moved = True
-        judged = self._evidence(*inputs, **named)
-        before = continuous_mask(self.last, judged, progress=self.progress, offset=self.offset)
-        masks = torch.relu(before)
+        maps = self.masked_layers.probe(inputs, named, self.images)
+        if self._holds:
+            self._judged_by = maps, self.last, self.progress
+        masks, cm = self._judged(maps, self.last, self.progress)
         self.last = masks.detach()
-        cm = self.coupled_masks(masks, before, self.graph.classes)
         self._hand_out(cm)
         self.cm = cm.detach()
         self.recent = self.recent * 0.9 + self.cm * 0.1
         self.iteration += 1
 
-    def _evidence(self, *inputs: Any, **named: Any) -> Tensor:
-        """Return every pruning-model's evidence, side by side as in ``last``."""
-        maps = self.masked_layers.probe(inputs, named, self.images)
-        return self.banks.evidence(maps, self.autocast)
+    def _judged(self, maps: list[Tensor], last: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+        """Return the masks that follow the pruning-models' evidence: side by side as in ``last``, and by class.
+
+        Args:
+            maps: of each layer.
+            last: masks of the step before.
+            progress: of the masks.
+        """
+        judged = self.banks.evidence(maps, self.autocast)
+        before = continuous_mask(last, judged, progress=progress, offset=self.offset)
+        masks = torch.relu(before)
+        return masks, self.coupled_masks(masks, before, self.graph.classes)
+
+    def _again(self) -> Tensor:
+        """Return the masks of this step once more, with a gradient of their own to the pruning-models.
+
+        A call's backward pass frees what it went through, so that each call needs its own; gradients add up to that
+        of the sum of the losses.
+        """
+        if self._judged_by is None or not torch.is_grad_enabled():
+            return self.cm
+        with statistics_untouched(self):
+            _, cm = self._judged(*self._judged_by)
+        return cm + (self.cm - cm).detach()  # the same numbers, even if a pruning-model draws random ones
 
     def _hand_out(self, cm: Tensor) -> None:
         """Set the mask of every layer and gate."""

@@ -227,7 +227,7 @@ class MaskedLayers(Sequence[MaskedLayer]):
         self.probing = True
         try:
             inputs, named = _first(inputs, images), _first(named, images)
-            with torch.no_grad(), _statistics_untouched(self._model):
+            with torch.no_grad(), statistics_untouched(self._model):
                 self._model(*inputs, **named)
             missed = next((r.name for r, x in zip(self._items, layers, strict=True) if not x.probe), None)
             if missed is not None:
@@ -309,7 +309,7 @@ def _positions(judged: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
 
 
 @contextlib.contextmanager
-def _statistics_untouched(model: nn.Module) -> Iterator[None]:
+def statistics_untouched(model: nn.Module) -> Iterator[None]:
     """Keep BatchNorm's running statistics unchanged in training mode."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [(n.momentum, n.num_batches_tracked) for n in norms]

@@ -2,17 +2,24 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from edgeprune.budget import Budget
+from edgeprune.data import DataBundle, load_data
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
+from edgeprune.learned.pruning_model import PruningModel
 from edgeprune.runs.run import Run
 from edgeprune.runs.training_state import TrainingState
+from edgeprune.training import TrainOptions
+from edgeprune.training.loop import Stage
 
 
 @pytest.fixture
@@ -141,3 +148,91 @@ def test_a_real_phase_comes_close_to_its_target(plain: nn.Module, images: Tensor
     assert phase.fraction() == pytest.approx(0.6, abs=0.11)
     analyser.freeze(Budget.of(f"{kind}=0.6", analyser.graph))
     assert 0.5 < phase.fraction() <= 0.6
+
+
+@pytest.fixture(scope="module")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> DataBundle:
+    """Three classes of 16 images of 8 x 8."""
+    folder = tmp_path_factory.mktemp("images")
+    draw = np.random.default_rng(0)
+    for number in range(48):
+        place = folder / f"class{number % 3}" / f"{number:02d}.png"
+        place.parent.mkdir(exist_ok=True)
+        pixels = draw.integers(0, 90, (8, 8, 3)) + 60 * (number % 3)
+        Image.fromarray(pixels.astype(np.uint8)).save(place)
+    return load_data(folder, val_fraction=0.1)
+
+
+class WithoutNorm(nn.Module):
+    """No BatchNorm, so that a batch in parts is the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 3, padding=1)
+        self.linear = nn.Linear(12 * 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        return self.linear(F.adaptive_avg_pool2d(F.relu(self.conv2(x)), 2).flatten(1))
+
+
+def trained_in_parts(data: DataBundle, parts: int, steps: int = 6, **more: Any) -> OutputAnalyser:
+    """Learn masks with batches of 8 in parts; the pruning-models see 2 images."""
+    torch.manual_seed(0)
+    analyser = OutputAnalyser(WithoutNorm(), torch.zeros(1, 3, 8, 8), max_iter=8, images=2, **more)
+    phase = PruningPhase(analyser, Budget.of("flops=0.5", analyser.graph))
+    options = TrainOptions(batch_size=8, lr=0.05, precision="fp32", accumulate=parts)
+    Stage("prune", analyser, data, options, steps, callback=phase).train()
+    return analyser
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("parts", [2, 4])
+def test_masks_learned_in_parts_are_those_of_the_batch(
+    small_data: DataBundle, parts: int, together: bool
+) -> None:
+    """Weights, pruning-models with their statistics, and masks: all of it, as it was after whole batches."""
+    factory = {} if together else {"pruning_model": PruningModel}
+    at_once = trained_in_parts(small_data, 1, **factory)
+    in_parts = trained_in_parts(small_data, parts, **factory)
+    assert at_once.iteration == in_parts.iteration == 6
+    assert at_once.cm.min() < 0.9  # masks have moved
+    for (name, value), other in zip(
+        at_once.state_dict().items(), in_parts.state_dict().values(), strict=True
+    ):
+        assert torch.allclose(value, other, rtol=1e-4, atol=1e-5), name
+
+
+def test_every_part_has_a_gradient_to_the_pruning_models(analyser: OutputAnalyser) -> None:
+    """That of the sum of two calls' losses, taken at once, is the sum of the gradients taken one by one."""
+    phase = PruningPhase(analyser, None)
+    analyser.train()
+    x = torch.randn(16, 3, 16, 16)
+    for norm in (analyser.model.bn1, analyser.model.bn2):
+        norm.eval()
+
+    def gradients() -> list[Tensor]:
+        collected = [parameter.grad.clone() for parameter in analyser.pruning_parameters()]
+        analyser.zero_grad()
+        return collected
+
+    analyser.iteration = 500
+    state = {name: value.clone() for name, value in analyser.state_dict().items()}
+    (analyser(x[:8]).square().sum() + analyser(x[8:]).square().sum()).backward()
+    at_once, masks = gradients(), analyser.cm.clone()
+    phase.after_step(1)
+    analyser.load_state_dict(state)
+    analyser.restore()
+    analyser.iteration = 500
+    first = analyser(x[:8]).square().sum()
+    first.backward()
+    of_the_first = [parameter.grad.clone() for parameter in analyser.pruning_parameters()]
+    analyser(x[8:]).square().sum().backward()
+    one_by_one = gradients()
+    assert torch.equal(analyser.cm, masks)
+    for gradient, added in zip(at_once, one_by_one, strict=True):
+        assert torch.allclose(gradient, added, rtol=1e-4, atol=1e-6)
+    assert any(
+        not torch.allclose(gradient, first_alone, rtol=1e-2)
+        for gradient, first_alone in zip(at_once, of_the_first, strict=True)
+    )
