@@ -9,14 +9,14 @@ from edgeprune.budget.budgets import Budget
 from edgeprune.budget.greedy import TOLERANCE, Greedy, evened, floors_of, level_scores
 from edgeprune.budget.scores import as_scores, checked_scores
 from edgeprune.budget.solvers import PlanSolver, Solver
-from edgeprune.budget.targets import Target, need_device, parse_targets
+from edgeprune.budget.targets import Target, need_device, need_load, parse_targets
 from edgeprune.graph.arguments import check_graph
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 
 __all__ = [
     "TOLERANCE", "Budget", "PlanSolver", "Greedy", "Solver", "Target", "as_scores", "checked_scores", "evened",
-    "floors_of", "level_scores", "need_device", "parse_targets", "select",
+    "floors_of", "level_scores", "need_device", "need_load", "parse_targets", "select",
 ]  # fmt: skip
 
 

@@ -130,3 +130,8 @@ def parse_targets(text: "str | Target") -> tuple[Target, ...]:
 def need_device(targets: tuple[Target, ...]) -> bool:
     """Return whether one of the targets needs a device."""
     return any(target.resource.needs_device for target in targets)
+
+
+def need_load(targets: tuple[Target, ...]) -> bool:
+    """Return whether one of the targets holds in the steady state that a device reaches under lasting load."""
+    return any(target.sustained for target in targets)

@@ -17,7 +17,7 @@ from edgeprune.cli.base import (
     trusts,
     typed_values,
 )
-from edgeprune.cli.host_options import host_words, on_host
+from edgeprune.cli.host_options import host_words, on_hosts, reached
 from edgeprune.cli.options import grouped, options_of
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.methods import MethodOptions
@@ -41,12 +41,12 @@ from edgeprune.train_prune.options import DataOptions, ModelOptions, TargetOptio
 @grouped("--resume", is_flag=True, help="Resume: keep finished rows, try failed ones again.")
 @grouped("--force", is_flag=True, help="Replace a comparison of that name.")
 @grouped("--json", "json_path", metavar="FILE", help="Write the result to this file too; - prints it.")
-@on_host
+@on_hosts
 @trusts
 @click.pass_context
 def compare(
     ctx: click.Context, source: str | None, storage: str | None, out: str | None, resume: bool, force: bool,
-    json_path: str | None, remote_host: Any, **options: Any,
+    json_path: str | None, remote_hosts: tuple[Any, ...], **options: Any,
 ) -> None:  # fmt: skip
     """Prune with each method from one baseline, with one budget and one training, and rank what comes out.
 
@@ -57,11 +57,11 @@ def compare(
     edgeprune compare resnet20 --methods l1,fpgm,learned --seeds 3
     edgeprune compare runs/mine --methods all --target flops=0.5 --no-latency
     edgeprune compare resnet20 --moments start,epoch:4,plateau,end
+    edgeprune compare runs/mine --methods l1,learned --target latency=10ms
+        --host pi@desk --host pi@lab
     edgeprune compare runs/mine --methods all --storage redis://host/0 --out here
     edgeprune compare --resume
     """
-    from dataclasses import asdict
-
     from edgeprune import comparison
     from edgeprune.processes.signals import exit_code
     from edgeprune.records.trust import trust_words
@@ -71,9 +71,7 @@ def compare(
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
     typed = typed_values(ctx, {"source": source, **options})
-    requested = comparison.split_lists(typed)
-    if remote_host is not None:
-        requested["host"] = asdict(remote_host)
+    requested = {**comparison.split_lists(typed), **reached(remote_hosts)}
     place = Path(out) if out else free_place("compare", (source or "").replace(":", "-"))
     if resume:
         place = Path(out) if out else comparison.latest_comparison(RUNS)
@@ -82,7 +80,7 @@ def compare(
     if chosen is not None:
         comparison.check_effect_of(chosen, typed)
     to_stdout = json_path == "-"
-    again = trust_words(source) + host_words(remote_host) + (" --storage URL" if storage else "")
+    again = trust_words(source) + host_words(*remote_hosts) + (" --storage URL" if storage else "")
     try:
         with progress_bars("rows") as progress:
             result = comparison.compare(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprune.cli.base import RUNS, as_json, complain, echo, free_place, main, say, trusts, typed_values
-from edgeprune.cli.host_options import host_words, on_host
+from edgeprune.cli.host_options import host_words, on_hosts, reached
 from edgeprune.cli.options import grouped, options_of
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.runs.subject_options import FLAGS, OF_MODELS, SubjectOptions
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         "target_threads": "--threads",
     },  # fmt: skip
 )
-@on_host
+@on_hosts
 @grouped(
     "--run", "run_path", metavar="DIR", help="Write the run into this folder  [default: runs/MODEL-pruned]."
 )
@@ -60,7 +60,7 @@ def prune(
     resume: bool,
     force: bool,
     to_json: bool,
-    remote_host: Any,
+    remote_hosts: tuple[Any, ...],
     **options: Any,
 ) -> None:
     """Prune an ONNX file, or any model, with some unlabelled inputs: no training code, no labels.
@@ -77,34 +77,34 @@ def prune(
         --max-change 0.02 -o small.onnx
     edgeprune prune model.onnx --images x.npz --target latency=0.7 --device jetson
         --host user@board
+    edgeprune prune model.onnx --images x.npz --target latency=10ms@sustained
+        --host pi@desk --host pi@lab
     edgeprune prune mynets:make --weights net.pt --images x.npz --target flops=0.7
         -o small.safetensors
     edgeprune prune --resume
     """
-    from dataclasses import asdict
-
     from edgeprune.post_training.files import curve_run, prune_run
     from edgeprune.processes.signals import exit_code
     from edgeprune.records.pruning import CurveRecord
-    from edgeprune.records.trust import trust_words, vouch_for_host
+    from edgeprune.records.trust import trust_words, vouch_for
     from edgeprune.reporting.console import progress_bars
     from edgeprune.training import Interrupted
 
     of_model = {name: options.pop(name) for name in OF_MODELS}
-    host = None if remote_host is None else asdict(remote_host)
+    hosts = reached(remote_hosts)
     if resume:
         typed = list(typed_values(ctx, {"model": model, "out": out, "images": images, **of_model, **options}))
         if typed or force:
             shown = "--force" if force else "MODEL" if typed == ["model"] else f"`{typed[0]}`"
             raise click.UsageError(f"--resume goes on with what the run was begun with: leave {shown} out")
-        vouch_for_host(host)
+        vouch_for(hosts)
         run, subject = _opened(run_path), None
     elif model is None:
         raise click.UsageError("name an ONNX file or a model, or go on with a run by --resume")
     else:
-        chosen = PruneOptions(**options, host=host)
+        chosen = PruneOptions(**options, **hosts)
         run, subject = _begun(model, of_model, chosen, run_path, images=images, out=out, force=force)
-    again = host_words(remote_host) + trust_words(images)
+    again = host_words(*remote_hosts) + trust_words(images)
     try:
         with progress_bars("distill") as progress:
             is_curve = run.config.options.get("curve", False)

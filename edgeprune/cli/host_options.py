@@ -1,7 +1,7 @@
 """The command line's options for a remote device, the same for every command."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import wraps
 from typing import Any
 
@@ -47,6 +47,12 @@ def host_words(*remote_hosts: Any) -> str:
     words += [("--host-python", hosts[0].python), ("--host-folder", hosts[0].folder)]
     words += [("--ssh-option", option) for option in hosts[0].ssh_options]
     return "".join(f" {name} {shlex.quote(value)}" for name, value in words if value)
+
+
+def reached(remote_hosts: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the options of a run for the boards that were typed: none for this machine."""
+    hosts = [asdict(host) for host in remote_hosts]
+    return {"host": hosts[0], "more_hosts": hosts[1:] or None} if hosts else {}
 
 
 def on_host(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from edgeprune.cli.base import (
     trusts,
     typed_values,
 )
-from edgeprune.cli.host_options import host_words, on_host
+from edgeprune.cli.host_options import host_words, on_hosts, reached
 from edgeprune.cli.options import grouped, options_of
 from edgeprune.methods import MethodOptions
 from edgeprune.search.options import SearchOptions
@@ -47,13 +47,13 @@ WITHIN_A_DROP = ("max_drop", "drop_by", "points")  # no run determines them: eac
 @grouped("--out", metavar="DIR", help="Write the search into this folder  [default: runs/search-NAME].")
 @grouped("--resume", is_flag=True, help="Resume the search, or take part while it runs.")
 @grouped("--force", is_flag=True, help="Replace a search of that name.")
-@on_host
+@on_hosts
 @trusts
 @as_json
 @click.pass_context
 def search(
     ctx: click.Context, source: str | None, storage: str | None, out: str | None, resume: bool, force: bool,
-    to_json: bool, remote_host: Any, **options: Any,
+    to_json: bool, remote_hosts: tuple[Any, ...], **options: Any,
 ) -> None:  # fmt: skip
     """Find how many channels each group may lose under a budget, by Bayesian optimisation without training.
 
@@ -67,11 +67,10 @@ def search(
     edgeprune search resnet56 --data cifar10 --weights resnet56.pt
     edgeprune search runs/mine --target latency=0.5 --device cpu
     edgeprune search runs/mine --max-drop 1.0
+    edgeprune search runs/mine --target latency=10ms --host pi@desk --host pi@lab
     edgeprune search runs/mine --storage postgresql://user@host/db
     edgeprune search --resume
     """
-    from dataclasses import asdict
-
     from edgeprune import search as room
     from edgeprune.processes.signals import exit_code
     from edgeprune.records.trust import trust_words
@@ -82,14 +81,9 @@ def search(
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
-    if remote_host is not None:
-        options["host"] = asdict(remote_host)
-    typed_options = {
-        "source": source,
-        **typed_values(ctx, options),
-        **({"host": options["host"]} if remote_host else {}),
-    }
-    typed_options = {name: value for name, value in typed_options.items() if value is not None}
+    typed = {"source": source, **typed_values(ctx, options)}
+    typed_options = {name: value for name, value in typed.items() if value is not None}
+    typed_options |= reached(remote_hosts)
     place = Path(out) if out else free_place("search", (source or "").replace(":", "-"))
     if resume:
         place = Path(out) if out else room.latest_search(RUNS)
@@ -97,7 +91,7 @@ def search(
     chosen = None if resume else SearchOptions.of(typed_options)
     if chosen is not None:
         room.check_effect_of(chosen, typed_options)
-    again = trust_words(source) + host_words(remote_host) + (" --storage URL" if storage else "")
+    again = trust_words(source) + host_words(*remote_hosts) + (" --storage URL" if storage else "")
     try:
         with progress_bars("trials") as progress:
             result = room.search(

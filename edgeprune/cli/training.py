@@ -16,7 +16,7 @@ from edgeprune.cli.base import (
     trusts,
     typed_values,
 )
-from edgeprune.cli.host_options import host_words, on_hosts
+from edgeprune.cli.host_options import host_words, on_hosts, reached
 from edgeprune.cli.options import grouped, options_of
 from edgeprune.methods import METHODS
 from edgeprune.train_prune.options import TrainPruneOptions
@@ -79,8 +79,6 @@ def train_prune(
     edgeprune train-prune --max-drop 1.0
     edgeprune train-prune --out runs/mine --resume
     """
-    from dataclasses import asdict
-
     from edgeprune.processes.distributed import world
     from edgeprune.processes.signals import exit_code
     from edgeprune.records.trust import trust_words
@@ -94,12 +92,11 @@ def train_prune(
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
-    hosts = [asdict(host) for host in remote_hosts]
-    reached: dict[str, Any] = {"host": hosts[0], "more_hosts": hosts[1:] or None} if hosts else {}
+    hosts = reached(remote_hosts)
     place = latest_run(out) if resume else Path(out) if out else free_place(options["model"], options["data"])
     if resume:
-        pipeline.check_same_options(place, {**typed_values(ctx, options), **reached})
-    chosen = None if resume else TrainPruneOptions(**options, **reached)
+        pipeline.check_same_options(place, {**typed_values(ctx, options), **hosts})
+    chosen = None if resume else TrainPruneOptions(**options, **hosts)
     if chosen is not None:
         check_effect([chosen], typed_values(ctx, options))
     trusted = trust_words(options["model"])

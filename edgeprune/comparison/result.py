@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune_target.fingerprint import cpu_model
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from edgeprune.comparison.attempts import last_failure, seconds_spent
@@ -14,8 +15,16 @@ from edgeprune.comparison.latency import is_measured, measured
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.comparison.rows import PlannedRow
 from edgeprune.comparison.spread import mean_and_spread
-from edgeprune.records.comparison import BaselineResult, ComparisonResult, MethodResult, RowLatency, RowResult
+from edgeprune.records.comparison import (
+    Average,
+    BaselineResult,
+    ComparisonResult,
+    MethodResult,
+    RowLatency,
+    RowResult,
+)
 from edgeprune.records.runs import Summary
+from edgeprune.records.times import BoardTimes
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Metric, metric_of
 from edgeprune.tasks.classification import ACCURACY
@@ -148,9 +157,26 @@ def _row_result(
         params=pruned.params,
         flops=pruned.flops,
         notes=summary.notes,
+        boards=_boards(folder.row(row.name)),
         latency=latency,
         latency_reason=latency_reason,
     )
+
+
+def _boards(place: Path) -> tuple[BoardTimes, ...] | UnsetType:
+    """Return what a finished row's plan took on each of several boards; UNSET where the target has none."""
+    boards = (Run.open(place).times() or {}).get("boards", ())
+    fields = ("baseline_ms", "pruned_ms", "speedup", "percentile")
+    times = [
+        BoardTimes(
+            host=board["host"],
+            conditions=board["conditions"],
+            **{name: board["measured"][name] for name in fields},
+        )
+        for board in boards
+        if board["measured"] is not None
+    ]
+    return tuple(times) or UNSET
 
 
 def _latency(
@@ -186,8 +212,19 @@ def _over_seeds(label: str, group: Sequence[RowResult]) -> MethodResult:
         speedup=mean_and_spread(
             [None if latency is None else latency.speedup.value for latency in latencies]
         ),
+        boards_ms=_over_boards(group),
         **{name: mean_and_spread([_if_done(record, name) for record in group]) for name in MEASURES},
     )
+
+
+def _over_boards(group: Sequence[RowResult]) -> dict[str, Average] | UnsetType:
+    """Return what the pruned models of some rows take on each of several boards."""
+    of_rows = [
+        {} if isinstance(record.boards, UnsetType) else {b.host: b.pruned_ms for b in record.boards}
+        for record in group
+    ]
+    hosts = dict.fromkeys(host for row in of_rows for host in row)
+    return {host: mean_and_spread([row.get(host) for row in of_rows]) for host in hosts} or UNSET
 
 
 def _if_done(record: RowResult, name: str) -> float | None:

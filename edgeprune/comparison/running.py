@@ -175,6 +175,8 @@ def _begin(
     """Check what all rows share, then create the folder."""
     if options is None:
         raise RunError("a new comparison needs its options")
+    if options.study is not None and storage is None:
+        raise TrainError("`study` names the work in a shared `storage`: say that, too, or leave `study` out")
     ComparisonFolder.check_free(out, force=force, inputs=options.inputs)
     training = shared_training(options.source, options.training, needs_baseline=not options.moments)
     options = replace(options, training=training)

@@ -40,6 +40,7 @@ OF_A_MACHINE = (
     "workers",
     "in_memory",
     "host",
+    "more_hosts",
 )
 HINT = "it was edited, or is of other work: use another `study`"
 
@@ -155,6 +156,8 @@ def _identity(folder: ComparisonFolder, options: CompareOptions, names: tuple[st
         "latency": options.latency,
         "seconds": options.seconds,
     }
+    if training["more_hosts"]:
+        own["boards"] = 1 + len(training["more_hosts"])
     identity: dict[str, Any] = json.loads(json.dumps({**settings, **own}, default=str))
     return identity
 

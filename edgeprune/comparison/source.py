@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeprune.data import data_names
 from edgeprune.errors import RunError, TrainError
-from edgeprune.records.trust import check_options
+from edgeprune.records.trust import check_options, other_hosts
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.effects import typed_options
 from edgeprune.train_prune.options import TrainPruneOptions
@@ -82,7 +82,10 @@ def check_begun_with(kind: str, options: Any, typed: Mapping[str, Any]) -> None:
         RunError: one of them differs.
     """
     stored = {**asdict(TrainPruneOptions()), **options.training, **asdict(options)}
-    for name, value in absolute_paths(dict(typed)).items():
+    if fault := other_hosts(stored, typed):
+        raise RunError(f"this {kind} was begun {fault}")
+    others = {name: value for name, value in typed.items() if name not in ("host", "more_hosts")}
+    for name, value in absolute_paths(others).items():
         if not same_option(name, stored[name], value):
             raise RunError(
                 f"this {kind} was begun with {name}={_shown(stored[name])}, not {_shown(value)}: "

@@ -1,6 +1,9 @@
 """Format the result of a comparison as rows of text."""
 
+from collections.abc import Mapping
 from typing import Any
+
+from msgspec import UnsetType
 
 from edgeprune.comparison.result import NOT_ASKED
 from edgeprune.records.comparison import Average, ComparisonResult, MethodResult
@@ -14,13 +17,14 @@ def comparison_table(result: ComparisonResult) -> Table:
     heads = [("when" if result.moments else "method", "left")]
     scored = [f"{when} {metric.unit}".rstrip() for when in ("before", "after")]
     names = (*scored, "params %", "FLOPs %", "time", "latency", "speedup")
-    heads += [(name, "right") for name in names]
+    hosts = list(dict.fromkeys(host for method in result.methods for host in _boards_ms(method)))
+    heads += [(name, "right") for name in (*names, *(f"on {host}" for host in hosts))]
     base = result.baseline
-    rows = [_cells(method, metric) for method in result.methods]
+    rows = [_cells(method, metric, hosts) for method in result.methods]
     filled = [any(row[index] != "-" for row in rows) for index in range(len(heads))]
     if base.score is not None:
         after, seconds = f"{metric.shown(base.score):.2f}", _seconds(base.seconds)
-        rows.insert(0, ["baseline", "", after, "100.0", "100.0", seconds, "", ""])
+        rows.insert(0, ["baseline", "", after, "100.0", "100.0", seconds, "", "", *[""] * len(hosts)])
     return _only(heads, filled), [_only(row, filled) for row in rows]
 
 
@@ -28,7 +32,12 @@ def _only(cells: list[Any], filled: list[bool]) -> list[Any]:
     return [cell for cell, is_filled in zip(cells, filled, strict=True) if is_filled]
 
 
-def _cells(method: MethodResult, metric: Metric) -> list[str]:
+def _boards_ms(method: MethodResult) -> Mapping[str, Average]:
+    return {} if isinstance(method.boards_ms, UnsetType) else method.boards_ms
+
+
+def _cells(method: MethodResult, metric: Metric, hosts: list[str]) -> list[str]:
+    boards = _boards_ms(method)
     return [
         method.label,
         _scored(method.score_before, metric),
@@ -38,6 +47,7 @@ def _cells(method: MethodResult, metric: Metric) -> list[str]:
         _seconds(method.seconds.mean),
         _mean(method.latency_ms, "{:.3f} ms"),
         _mean(method.speedup, "{:.2f}x"),
+        *(_mean(boards[host], "{:.3f} ms") if host in boards else "-" for host in hosts),
     ]
 
 

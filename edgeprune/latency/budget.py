@@ -1,12 +1,13 @@
 """Make a device's budget of a model from the device's name: read its table, or build what is missing."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from edgeprune import resources
-from edgeprune.budget import Budget, Target, need_device, parse_targets
+from edgeprune.budget import Budget, Target, need_device, need_load, parse_targets
 from edgeprune.errors import TargetError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.latency.bench_target import BenchTarget
@@ -72,30 +73,53 @@ def device_budget(
         ExportError, BenchError: the model cannot be exported or measured.
     """
     targets = parse_targets(target)
-    sustained = any(target.sustained for target in targets)
-    if sustained:
-        refuse_energy(targets, "energy is not measured under lasting load: leave @sustained out")
-    usual_s = ENERGY_PLAN_SECONDS if need_energy(targets) else PLAN_SECONDS
-    clock = clock_of(plan_seconds, STEADY_PLAN_SECONDS if sustained else usual_s, progress)
-    bench_target = bench_target or BenchTarget.reach()
-    steady = SteadyTimer(model, shape, bench_target) if sustained else None
-    timer = steady or EndToEndTimer(model, shape, bench_target)
+    check_together(targets)
+    clock = clock_for(targets, plan_seconds, progress)
+    timer_class = SteadyTimer if need_load(targets) else EndToEndTimer
+    timer = timer_class(model, shape, bench_target or BenchTarget.reach())
     unpruned = unpruned_power(timer, progress) if need_energy(targets) else None
     table = table_of(timer, lut, progress)
     if graph is None:
         graph = build_graph(model, torch.zeros(1, *shape))
-    estimator = LatencyEstimator(graph, read_model(timer.onnx_file, bench_target.batch), table)
-    budget = budget_on(
-        targets,
-        estimator,
-        energy=energy_on(unpruned, timer, estimator, lut, progress) if unpruned is not None else None,
-        measure=timer.measure if check else None,
-        align=align,
-        floor=floor,
-        clock=clock,
-        load=steady,
+    estimator = LatencyEstimator(graph, read_model(timer.onnx_file, timer.bench_target.batch), table)
+    energy = energy_on(unpruned, timer, estimator, lut, progress) if unpruned is not None else None
+    return budget_by(
+        timer, estimator, targets, check=check, energy=energy, align=align, floor=floor, clock=clock
     )
-    return in_steady_ms(budget, progress) if check else budget
+
+
+def budget_by(
+    timer: EndToEndTimer,
+    estimator: LatencyEstimator,
+    targets: tuple[Target, ...],
+    *,
+    clock: PlanningClock,
+    check: bool = True,
+    **options: Any,
+) -> Budget:
+    """Return the budget of an unpruned model on a device, whose plans are measured by a timer.
+
+    Args:
+        timer: of the model; a `SteadyTimer` for targets that need a load.
+        estimator: predicts the latency of a plan from the table.
+        targets: as parsed.
+        clock: bounds the time of measuring and correcting, and reports it.
+        check: whether the final plan is measured; without it the table alone counts.
+        options: further ones of `budget_on`.
+
+    Raises:
+        TargetError: see `budget_on`. BenchError: the device cannot be put under load.
+    """
+    load = timer if isinstance(timer, SteadyTimer) else None
+    measure = timer.measure if check else None
+    budget = budget_on(targets, estimator, measure=measure, clock=clock, load=load, **options)
+    return in_steady_ms(budget, clock.progress) if check else budget
+
+
+def check_together(targets: tuple[Target, ...]) -> None:
+    """Raise TargetError for targets that are not measured together: an energy, and a time under lasting load."""
+    if need_load(targets):
+        refuse_energy(targets, "energy is not measured under lasting load: leave @sustained out")
 
 
 def budget_on(
@@ -127,7 +151,7 @@ def budget_on(
         TargetError: the model meets a target of the device already; or it is sustained, and nothing keeps up the load;
             or it is an energy, which is not measured here.
     """
-    if load is None and any(target.sustained for target in targets):
+    if load is None and need_load(targets):
         raise TargetError(
             f"{','.join(map(str, targets))}: plans are measured on a cool device here: leave @sustained out"
         )
@@ -147,6 +171,23 @@ def budget_on(
         estimator, measure, [], clock or PlanningClock(), blocks, load
     )
     return Budget(targets, originals, align, floor, bound=bound, solver=solver)
+
+
+def clock_for(
+    targets: tuple[Target, ...], plan_seconds: float | None, progress: ProgressCallback
+) -> PlanningClock:
+    """Return the clock of planning for a device's targets.
+
+    Args:
+        targets: as parsed; they determine the usual limit.
+        plan_seconds: the limit; None for the usual one.
+        progress: called with ``(done, total, text)``.
+
+    Raises:
+        TargetError: the limit is no time.
+    """
+    usual_s = ENERGY_PLAN_SECONDS if need_energy(targets) else PLAN_SECONDS
+    return clock_of(plan_seconds, STEADY_PLAN_SECONDS if need_load(targets) else usual_s, progress)
 
 
 def clock_of(plan_seconds: float | None, usual_s: float, progress: ProgressCallback) -> PlanningClock:

@@ -45,18 +45,19 @@ class DeviceGoals:
 
     def ratio(self, measured: Measured) -> float:
         """Return the measured amount over the target, of the target that is furthest from being met."""
-        return max(self._ratios(measured).values())
+        return max(self.ratios(measured).values())
 
     def interval(self, measured: Measured) -> Interval:
         """Return the ratio of the baseline and the plan, with its ends, of the target that decides."""
-        ratios = self._ratios(measured)
+        ratios = self.ratios(measured)
         return measured.of(max(ratios, key=lambda kind: ratios[kind]))[1]
 
     def worst_share(self, measured: Measured) -> float:
         """Return the share of the baseline that a plan takes, of the resource that it saves least of."""
         return max(1 / measured.of(target.kind)[1][0] for target in self.targets)
 
-    def _ratios(self, measured: Measured) -> dict[str, float]:
+    def ratios(self, measured: Measured) -> dict[str, float]:
+        """Return the measured amount over the target, by the kind of target."""
         ratios = {}
         for target in self.targets:
             amount, (value, _, _) = measured.of(target.kind)

@@ -52,21 +52,15 @@ def joint_budget(
 
     Args:
         model: the unpruned one, trained.
-        shape: (C, H, W) of an image.
-        target: 'latency=0.35', of the float32 model's time, or several separated by commas.
+        shape, align, floor, graph, progress: see `device_budget`.
+        target: as there, without an energy; a share is of the float32 model's time.
         targets_by_precision: where to measure, in "fp32" and in "int8".
         images: float32 batches (n, C, H, W), by which errors are measured.
-        align: widths become multiples of this, and of the device's own steps.
-        floor: fewest channels of a group, except for blocks that are removed completely.
-        check: whether the final plan is exported and measured end to end; without it no error is measured either.
-        graph: of the model, where there is one already.
-        plan_seconds: after this time no further plan is measured and corrected; None for `PLAN_SECONDS`.
-        progress: called with ``(done, total, text)``.
+        check: as there; without it no error is measured either.
+        plan_seconds: as there; None for `PLAN_SECONDS`.
 
     Raises:
-        TargetError: the target cannot be parsed, or the model meets it already.
-        LatencyError: no layer can be timed.
-        ExportError, BenchError: the model cannot be exported or measured.
+        EdgePruneError: see `device_budget`.
     """
     refuse_energy(parse_targets(target), NO_POWER)
     parsed, clock = parse_targets(target), clock_of(plan_seconds, PLAN_SECONDS, progress)

@@ -73,6 +73,17 @@ class DeviceOptions:
     )
 
 
+def check_boards(options: Any, error: type[EdgePruneError]) -> None:
+    """Raise ``error`` for an option of one device beside several.
+
+    Args:
+        options: a record that has the options of `DeviceOptions`.
+        error: class of the error.
+    """
+    if options.more_hosts and options.lut is not None:
+        raise error("`lut` is the table of one device: leave it out, and each board has its own under luts/")
+
+
 def refuse_device_options(options: Any, error: type[EdgePruneError]) -> None:
     """Raise ``error`` for an option of a device's budget where no device is budgeted for.
 

@@ -19,6 +19,7 @@ from edgeprune.latency.calibrate import Measured
 from edgeprune.latency.end_to_end import EndToEndTimer, Look
 from edgeprune.latency.model_files import job_of, write_others
 from edgeprune.latency.shapes import Model
+from edgeprune.latency.steady import SteadyTimer
 from edgeprune.onnx_graph.files import OnnxFile
 from edgeprune.onnx_graph.network import OnnxNetwork, network_of
 from edgeprune.post_training.file_form import FileForm
@@ -93,6 +94,10 @@ class FileTimer(EndToEndTimer):
         reads_onnx = Onnx.name in where.backend.needs.get(where.backend.numbers, ())
         network: nn.Module = nn.Identity() if reads_onnx else network_of(file, example[0][:1])
         return job_of(network, name, tuple(example[0].shape[1:]), self.path(name).parent, where.batch)
+
+
+class SteadyFileTimer(FileTimer, SteadyTimer):
+    """Measures what is made of ONNX files as a `FileTimer` does, on a device under lasting load."""
 
 
 def _rename_input(file: OnnxFile) -> None:

@@ -14,13 +14,14 @@ from torch import Tensor
 from edgeprune.errors import DataError, EdgePruneError, ModelError, TraceError
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
+from edgeprune.latency import BenchTarget
 from edgeprune.onnx_graph.cutting import cut_file
 from edgeprune.onnx_graph.files import OnnxFile, read
 from edgeprune.onnx_graph.network import OnnxNetwork, network_of
 from edgeprune.post_training.file_form import FileForm
-from edgeprune.post_training.file_latency import FileTimer, under_module_names
+from edgeprune.post_training.file_latency import FileTimer, SteadyFileTimer, under_module_names
 from edgeprune.post_training.inputs import Inputs, load_inputs
-from edgeprune.post_training.latency import DeviceLatency, reach
+from edgeprune.post_training.latency import BoardsLatency, DeviceLatency, latency_on
 from edgeprune.post_training.norms import trainable_norms
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.source import InputSpec
@@ -89,21 +90,27 @@ class FileSubject:
     def _form(self, file: OnnxFile) -> FileForm:
         return FileForm(file, network_of(file, *self.example))
 
-    def latency(self, options: PruneOptions, where: Path, progress: ProgressCallback) -> DeviceLatency:
-        """Return what plans widths for the device that the options name.
+    def latency(
+        self, options: PruneOptions, where: Path, progress: ProgressCallback
+    ) -> DeviceLatency | BoardsLatency:
+        """Return what plans widths for the devices that the options name.
 
         Args:
-            options: name it.
+            options: name them.
             where: what holds them, for messages.
             progress: called with (done, total, text).
 
         Raises:
-            EdgePruneError: see `reach`.
+            EdgePruneError: see `latency_on`.
         """
-        target = reach(options, where)
-        timer = FileTimer(self.original, self.example, lambda plan: self.cut(plan)[0].file, target)
-        named = partial(under_module_names, self.network)
-        return DeviceLatency(self.graph, target, timer, options, progress, named)
+        layers_of = partial(under_module_names, self.network)
+
+        def on(target: BenchTarget, load: bool, lut: Path | None, report: ProgressCallback) -> DeviceLatency:
+            timer_class = SteadyFileTimer if load else FileTimer
+            timer = timer_class(self.original, self.example, lambda plan: self.cut(plan)[0].file, target)
+            return DeviceLatency(self.graph, timer, options, lut, report, layers_of)
+
+        return latency_on(options, where, on, progress)
 
 
 @dataclass(frozen=True)

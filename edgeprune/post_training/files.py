@@ -22,7 +22,7 @@ from edgeprune.post_training.subject import Subject
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.checking import check
 from edgeprune.records.pruning import CurveRecord, PruneConfig, PruneSummary
-from edgeprune.records.trust import check_factory, vouch_for, vouch_for_factory, vouch_for_host
+from edgeprune.records.trust import check_factory, vouch_for, vouch_for_factory
 from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.subject_options import SubjectOptions
 
@@ -57,7 +57,7 @@ def begin(
         EdgePruneError: any mistake in the input; nothing is written then.
     """
     _check_out(out, FileSubject.suffix, "an ONNX file is pruned to an ONNX file")
-    vouch_for({"model": images, "host": options.host})
+    vouch_for({**asdict(options), "model": images})
     FileRun.check_free(run_path, force=force, inputs=(str(path), images, None if out is None else str(out)))
     subject = open_subject(path, images, options)
     config = PruneConfig(
@@ -100,7 +100,7 @@ def begin_model(
         EdgePruneError: any mistake in the input; nothing is written then.
     """
     _check_out(out, ModelSubject.suffix, "a torch network is written as a file of edgeprune.save")
-    vouch_for({"model": source, "host": options.host})
+    vouch_for({**asdict(options), "model": source})
     for place in (images, of_model.example, of_model.into):
         if place is not None:
             vouch_for_factory(place)
@@ -241,7 +241,7 @@ def prune_file(
         StorageError: the smaller file cannot be written.
     """
     _check_out(out, FileSubject.suffix, "an ONNX file is pruned to an ONNX file")
-    vouch_for_host(options.host)
+    vouch_for(asdict(options))
     subject = open_subject(path, images, options)
     pruning = Stages(subject, options, progress)
     result = pruning.result(str(path), str(out))

@@ -18,11 +18,13 @@ from edgeprune.errors import ModelError, WeightsError, one_line
 from edgeprune.files.tensors import read_tensors, save_tensors
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
+from edgeprune.latency import BenchTarget
 from edgeprune.latency.end_to_end import EndToEndTimer
+from edgeprune.latency.steady import SteadyTimer
 from edgeprune.onnx_graph.files import OnnxFile, read
 from edgeprune.post_training.exported import OPSET
 from edgeprune.post_training.inputs import Inputs, load_inputs
-from edgeprune.post_training.latency import DeviceLatency, reach
+from edgeprune.post_training.latency import BoardsLatency, DeviceLatency, latency_on
 from edgeprune.post_training.norms import SMALLEST_BATCH
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.source import InputSpec
@@ -222,25 +224,30 @@ class ModelSubject:
         """Return the network with what it has learned."""
         return replace(student.form, network=student.network.network.eval())
 
-    def latency(self, options: PruneOptions, where: Path, progress: ProgressCallback) -> DeviceLatency:
-        """Return what plans widths for the device that the options name.
+    def latency(
+        self, options: PruneOptions, where: Path, progress: ProgressCallback
+    ) -> DeviceLatency | BoardsLatency:
+        """Return what plans widths for the devices that the options name.
 
         Args:
-            options: name it.
+            options: name them.
             where: what holds them, for messages.
             progress: called with (done, total, text).
 
         Raises:
-            ModelError: the network has several inputs, or one that is no image. See `reach` for the others.
+            ModelError: the network has several inputs, or one that is no image. See `latency_on` for the others.
         """
         shapes = [tuple(tensor.shape[1:]) for tensor in self.example]
         if len(shapes) > 1 or len(shapes[0]) != 3:
             raise ModelError(
                 "a device's budget for a torch network needs one input of images: prune it as ONNX, with -o NAME.onnx"
             )
-        target = reach(options, where)
-        timer = EndToEndTimer(self.network, shapes[0], target)
-        return DeviceLatency(self.graph, target, timer, options, progress)
+
+        def on(target: BenchTarget, load: bool, lut: Path | None, report: ProgressCallback) -> DeviceLatency:
+            timer = (SteadyTimer if load else EndToEndTimer)(self.network, shapes[0], target)
+            return DeviceLatency(self.graph, timer, options, lut, report)
+
+        return latency_on(options, where, on, progress)
 
 
 def open_model(

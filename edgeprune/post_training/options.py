@@ -15,7 +15,7 @@ from edgeprune.options.bounds import (
     SHARE_BELOW_ONE,
 )
 from edgeprune.options.checks import Choice, Count
-from edgeprune.options.device import DeviceOptions, refuse_device_options
+from edgeprune.options.device import DeviceOptions, check_boards, refuse_device_options
 from edgeprune.options.fields import check_fields, like, option
 from edgeprune.training.options import TrainOptions
 
@@ -65,6 +65,7 @@ class PruneOptions:
     )
     target_device: str | None = like(DeviceOptions, "target_device", None)
     host: dict[str, Any] | None = like(DeviceOptions, "host", None)
+    more_hosts: list[dict[str, Any]] | None = like(DeviceOptions, "more_hosts", None)
     assume_device: bool = like(DeviceOptions, "assume_device", False)
     target_runtime: str | None = like(DeviceOptions, "target_runtime", None)
     target_precision: str | None = like(DeviceOptions, "target_precision", None)
@@ -191,6 +192,7 @@ class PruneOptions:
             raise TargetError(
                 "a device's budget needs a target: `target=latency=0.7`; leave `max_change` out"
             )
+        check_boards(self, TargetError)
         if not self.on_device:
             refuse_device_options(self, TargetError)
 

@@ -16,7 +16,7 @@ from edgeprune.graph.plan import Plan
 from edgeprune.importance import needs_batches, needs_loss, score
 from edgeprune.post_training.fits import Fits
 from edgeprune.post_training.inputs import Inputs
-from edgeprune.post_training.latency import DeviceLatency
+from edgeprune.post_training.latency import BoardsLatency, DeviceLatency
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.result import held_out
 from edgeprune.processes.progress import ProgressCallback, no_progress
@@ -49,7 +49,7 @@ class PostTraining:
         *,
         batch: int | None = None,
         joins: bool = True,
-        device: DeviceLatency | None = None,
+        device: DeviceLatency | BoardsLatency | None = None,
         progress: ProgressCallback = no_progress,
     ) -> None:
         self.graph, self.inputs, self.options, self._device = graph, inputs, options, device
@@ -104,7 +104,13 @@ class PostTraining:
             return scores
         few = self.calibration[: max(1, SENSED // self._batch)]
         return sensitivity_scores(
-            self.graph, scores, self.fits.grams(), few, per_flop=self._device is None, progress=self._progress
+            self.graph,
+            scores,
+            self.fits.grams(),
+            few,
+            floor=self.options.floor,
+            per_flop=self._device is None,
+            progress=self._progress,
         )
 
     def check(self) -> None:
@@ -156,11 +162,11 @@ class PostTraining:
         return budget.select(self.graph, self.scores())
 
     def latency_share(self, keep: Bools) -> float | None:
-        """Return the share of the original's time that remains, by the device's table; None without a device."""
-        if self._device is None:
-            return None
-        model = self._device.estimator.on(self.graph)
-        return model.ms(keep) / model.ms()
+        """Return the share of the original's time that remains, by the device's table; None without a device.
+
+        Of several boards it is the largest of their shares.
+        """
+        return None if self._device is None else self._device.share(self.graph, keep)
 
     def smallest_plan(self) -> Plan:
         """Return the plan of the fewest FLOPs whose change on held-out inputs stays within the largest allowed.

@@ -1,9 +1,13 @@
 """Records of what pruning a file did, and its result as rows of text."""
 
-from msgspec import UNSET
+from collections.abc import Mapping
+from typing import Any
 
+from msgspec import UNSET, UnsetType
+
+from edgeprune.budget.targets import SUSTAINED
 from edgeprune.records.pruning import Agreement, FileTimes, HeldOut, LearnedRecord, PruneSummary
-from edgeprune.records.times import PlanEnergy
+from edgeprune.records.times import DeviceTimes, PlanEnergy
 
 
 def held_out(step: str, agreement: Agreement) -> HeldOut:
@@ -31,7 +35,7 @@ def result_lines(summary: PruneSummary) -> list[str]:
         old, new = getattr(before, key), getattr(after, key)
         lines.append(f"{name} {old:,} -> {new:,} ({new / max(old, 1):.3f})")
     if summary.latency is not None:
-        lines.append(latency_line(summary.latency))
+        lines += latency_lines(summary.latency)
         if summary.latency.energy is not UNSET:
             lines.append(energy_line(summary.latency, summary.latency.energy))
     lines += [f"kept: {count} channels ({reason})" for reason, count in summary.protected_channels.items()]
@@ -47,12 +51,29 @@ def learned_line(learned: LearnedRecord) -> str:
     return text if learned.kept else f"{text}; the fitted weights agree more and were kept"
 
 
-def latency_line(latency: FileTimes) -> str:
-    """Return the latencies of both files as one row of text."""
-    value, low, high = latency.speedup
-    device = latency.conditions["device"]
+def latency_lines(latency: FileTimes) -> list[str]:
+    """Return the latencies of both files as rows of text: one for each board."""
+    if isinstance(latency.boards, UnsetType):
+        return [_latency_line(latency, latency.conditions)]
+    rows = [
+        _latency_line(board, board.conditions, f"{board.host} ({board.conditions['device']})")
+        for board in latency.boards
+    ]
+    return [*rows, f"of {len(rows)} boards the worst off counts"]
+
+
+def _latency_line(times: DeviceTimes, conditions: Mapping[str, Any], where: str | None = None) -> str:
+    """Return the latencies of both files on one device as a row of text.
+
+    Args:
+        times: of both.
+        conditions: of the measurement.
+        where: what the device is called; None for its profile's name.
+    """
+    value, low, high = times.speedup
+    load = ", under lasting load" if conditions.get(SUSTAINED) else ""
     return (
-        f"on {device}: {latency.baseline_ms:.4g} ms -> {latency.pruned_ms:.4g} ms, "
+        f"on {where or conditions['device']}{load}: {times.baseline_ms:.4g} ms -> {times.pruned_ms:.4g} ms, "
         f"{value:.3f} times as fast ({low:.3f} to {high:.3f})"
     )
 

@@ -12,7 +12,7 @@ from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.onnx_graph.files import OnnxFile
 from edgeprune.post_training.inputs import Inputs
-from edgeprune.post_training.latency import DeviceLatency
+from edgeprune.post_training.latency import BoardsLatency, DeviceLatency
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.source import InputSpec
 from edgeprune.processes.progress import ProgressCallback
@@ -126,8 +126,10 @@ class Subject(Protocol[FormT, StudentT]):
     def learned(self, student: StudentT) -> FormT:
         """Return the form of a network that has learned."""
 
-    def latency(self, options: PruneOptions, where: Path, progress: ProgressCallback) -> DeviceLatency:
-        """Return what plans widths for the device that the options name; it is reached now.
+    def latency(
+        self, options: PruneOptions, where: Path, progress: ProgressCallback
+    ) -> DeviceLatency | BoardsLatency:
+        """Return what plans widths for the devices that the options name; they are reached now.
 
         Args:
             options: name it.

@@ -12,6 +12,7 @@ from edgeprune.records.base import FileRecord, Record
 from edgeprune.records.bench import SpeedupRange
 from edgeprune.records.fields import Above0, Amount, Count, Name, Positive
 from edgeprune.records.metrics import StoredMetric
+from edgeprune.records.times import BoardTimes
 
 ACCURACY = "accuracy"  # the key of every task's metric in schema 1
 PARTS = ("baseline", "methods", "rows")  # of a result, with values of the metric
@@ -96,6 +97,7 @@ class MethodResult(Scored, frozen=True, kw_only=True):
         seconds: wall-clock time of a row.
         latency_ms: of the pruned model.
         speedup: over the baseline.
+        boards_ms: host -> ms of the pruned model there, where the target holds on several boards; else unset.
     """
 
     label: str
@@ -110,6 +112,7 @@ class MethodResult(Scored, frozen=True, kw_only=True):
     seconds: Average
     latency_ms: Average
     speedup: Average
+    boards_ms: Mapping[str, Average] | UnsetType = UNSET
 
 
 class RowLatency(Record, frozen=True, kw_only=True):
@@ -159,6 +162,7 @@ class RowResult(Scored, frozen=True, kw_only=True):
         seconds: wall-clock time, with loading of data and evaluation; None with ``seconds_reason``.
         latency: beside the baseline; None with ``latency_reason``.
         notes: what was asked and could not be done.
+        boards: what the plan took on each of several boards that the target holds on; unset where there are none.
         host: name of the machine that made it; unset where workers share no rows.
     """
 
@@ -179,6 +183,7 @@ class RowResult(Scored, frozen=True, kw_only=True):
     latency: RowLatency | None = None
     latency_reason: str | None = None
     notes: tuple[str, ...] = ()
+    boards: tuple[BoardTimes, ...] | UnsetType = UNSET
     host: str | UnsetType = UNSET
 
     @property

@@ -311,11 +311,29 @@ class TimedAttempt(Struct):
     energy: AttemptEnergy | None = None
 
 
+class BoardAttempt(Struct):
+    """What the chosen plan took on one of several boards."""
+
+    baseline_ms: Above0
+    pruned_ms: Above0
+    speedup: tuple[Above0, Above0, Above0]
+    percentile: Positive
+
+
+class MeasuredBoard(Struct):
+    """One of several boards; of the chosen plan's times there are none where it was not measured."""
+
+    host: Name
+    conditions: dict[str, Any]
+    measured: BoardAttempt | None
+
+
 class TimesRecord(Struct):
     """latency.json."""
 
     attempts: list[TimedAttempt]
     conditions: dict[str, Any] = {}
+    boards: list[MeasuredBoard] = []
 
 
 class ProgressRecord(FileRecord, frozen=True, kw_only=True):

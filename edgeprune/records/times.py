@@ -1,9 +1,12 @@
 """The record of a smaller model's time and energy beside the baseline's."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from msgspec import UNSET, UnsetType
 
 from edgeprune.records.base import Record
-from edgeprune.records.fields import Above0, Positive
+from edgeprune.records.fields import Above0, Name, Positive
 
 
 class PlanEnergy(Record, frozen=True, kw_only=True):
@@ -20,8 +23,8 @@ class PlanEnergy(Record, frozen=True, kw_only=True):
     ratio: tuple[Above0, Above0, Above0]
 
 
-class PlanTimes(Record, frozen=True, kw_only=True):
-    """A plan's model, measured end to end beside the baseline.
+class DeviceTimes(Record, frozen=True, kw_only=True):
+    """A plan's model, measured end to end beside the baseline on one device.
 
     Attributes:
         baseline_ms: a percentile of the samples.
@@ -36,3 +39,25 @@ class PlanTimes(Record, frozen=True, kw_only=True):
     speedup: tuple[Above0, Above0, Above0]
     percentile: Positive = 50
     energy: PlanEnergy | UnsetType = UNSET
+
+
+class BoardTimes(DeviceTimes, frozen=True, kw_only=True):
+    """What was measured on one of several boards.
+
+    Attributes:
+        host: by which it is reached.
+        conditions: of the measurement: device, processor, runtime with its version, precision, batch, threads.
+    """
+
+    host: Name
+    conditions: Mapping[str, Any]
+
+
+class PlanTimes(DeviceTimes, frozen=True, kw_only=True):
+    """A plan's model, measured end to end beside the baseline; of several boards, on the one that is the worst off.
+
+    Attributes:
+        boards: what was measured on each of them; unset where there is one device.
+    """
+
+    boards: tuple[BoardTimes, ...] | UnsetType = UNSET

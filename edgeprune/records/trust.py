@@ -72,6 +72,23 @@ def same_host(host: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -
     return (host and _comparable(host)) == (other and _comparable(other))
 
 
+def other_hosts(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with hosts that are typed beside ``resume``; None where they are the stored ones, or none.
+
+    Args:
+        stored: options with the hosts that the work was begun with.
+        typed: options with those that the user typed.
+    """
+    if typed.get("host") is None:
+        return None
+    before, now = ([host for host in hosts_of(options) if host is not None] for options in (stored, typed))
+    if len(before) == len(now) and all(map(same_host, before, now)):
+        return None
+    names = [" and ".join(str(host["name"]) for host in hosts) or "this machine" for hosts in (before, now)]
+    alike = "the same, reached otherwise" if names[0] == names[1] else names[1]
+    return f"for {names[0]}, not {alike}: type every --host, with its options, as it was then"
+
+
 def trust_words(model: str | None = None) -> str:
     """Return ' --trust PACKAGE' for each package that a later command on the same run needs."""
     module = (model or "").partition(":")[0] if ":" in (model or "") else None

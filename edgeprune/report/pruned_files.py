@@ -92,8 +92,14 @@ def _sizes(summary: PruneSummary) -> Section:
         change = f"{100 * (pruned.accuracy - baseline.accuracy):+.2f} points"
         rows.append(("accuracy", percent(baseline.accuracy), percent(pruned.accuracy), change))
     if summary.latency:
-        before, after = summary.latency.baseline_ms, summary.latency.pruned_ms
-        rows.append(("latency", f"{before:.3f} ms", f"{after:.3f} ms", times(before, after)))
+        boards = summary.latency.boards
+        for name, own in (
+            (("latency", summary.latency),)
+            if isinstance(boards, UnsetType)
+            else [(f"latency on {board.host}", board) for board in boards]
+        ):
+            before, after = own.baseline_ms, own.pruned_ms
+            rows.append((name, f"{before:.3f} ms", f"{after:.3f} ms", times(before, after)))
         if not isinstance(energy := summary.latency.energy, UnsetType):
             before, after = energy.baseline_mj, energy.pruned_mj
             rows.append(

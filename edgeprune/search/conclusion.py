@@ -14,7 +14,8 @@ from msgspec import structs
 from edgeprune.budget import parse_targets
 from edgeprune.errors import SearchError
 from edgeprune.graph.classes import Ints
-from edgeprune.latency.device import TimeSolver
+from edgeprune.latency.boards import measure_plan
+from edgeprune.latency.device_goals import DeviceGoals
 from edgeprune.processes.progress import ProgressCallback
 from edgeprune.records.search import Rewarded, SearchResult, UniformPolicy
 from edgeprune.records.times import PlanTimes
@@ -26,6 +27,7 @@ from edgeprune.search.result import WIDTHS, best_of, fractions_of, seconds_per_t
 from edgeprune.search.sampler import finished
 from edgeprune.train_prune.options import TrainPruneOptions
 
+TAKEN = {LATENCY: "time", ENERGY: "energy"}
 OVER = 1.03  # of the latency target: a plan that is measured slower gets a note
 
 
@@ -163,20 +165,16 @@ class _Conclusion:
 
     def measured(self, progress: ProgressCallback) -> PlanTimes | None:
         """Measure the best plan on the device; None without a latency target."""
-        context, solver = self.context, self.context.budget.solver
-        if not isinstance(solver, TimeSolver) or solver.measure is None:
-            return None
+        context, graph = self.context, self.context.variables.graph
         progress(0, 1, "measuring the best model end to end")
-        measured = solver.measure(context.variables.graph, context.variables.plan(self.widths))
-        projection = context.projection
-        for kind, what in ((LATENCY, "time"), (ENERGY, "energy")):
-            goal = projection.goals.get(kind)
-            if goal is None:
-                continue
-            ratio = 1 / measured.of(kind)[1][0] / (goal / projection.costs[kind](projection.sizes))
+        outcome = measure_plan(context.budget, graph, context.variables.plan(self.widths))
+        if outcome is None:
+            return None
+        measured, record = outcome
+        for kind, ratio in DeviceGoals(context.budget).ratios(measured).items():
             if ratio > OVER:
                 self.notes += (
-                    f"measured end to end, the best policy takes {100 * (ratio - 1):.1f} % more {what} than the "
-                    f"target: the {kind} table is off by that much; lower the target accordingly",
+                    f"measured end to end, the best policy takes {100 * (ratio - 1):.1f} % more {TAKEN[kind]} than "
+                    f"the target: the {kind} table is off by that much; lower the target accordingly",
                 )
-        return PlanTimes(**measured.record())
+        return record

@@ -173,6 +173,7 @@ class SearchContext:
             "weights": sha256(self.folder.baseline / "baseline.safetensors")[:16],
             "data": self.evaluator.data.spec()["fingerprint"],
             "target": self.training.target,
+            **({"boards": 1 + len(more)} if (more := self.training.more_hosts) else {}),
             **own,
         }
 

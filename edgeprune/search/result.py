@@ -107,6 +107,12 @@ def search_remarks(result: SearchResult) -> list[str]:
             f"measured end to end: {measured.pruned_ms:.4g} ms, baseline {measured.baseline_ms:.4g} ms, "
             f"speedup {measured.speedup[0]:.3f}x"
         )
+        if not isinstance(measured.boards, UnsetType):
+            lines += [
+                f"on {board.host}: {board.pruned_ms:.4g} ms, baseline {board.baseline_ms:.4g} ms, "
+                f"speedup {board.speedup[0]:.3f}x"
+                for board in measured.boards
+            ]
         if not isinstance(energy := measured.energy, UnsetType):
             lines.append(
                 f"energy of an inference: {energy.pruned_mj:.4g} mJ, baseline {energy.baseline_mj:.4g} mJ, "

@@ -10,8 +10,9 @@ from edgeprune.budget import need_device, parse_targets
 from edgeprune.errors import TrainError
 from edgeprune.latency.mixed import parse_precisions
 from edgeprune.methods import Method, chosen_method
-from edgeprune.options.device import refuse_device_options
+from edgeprune.options.device import check_boards, refuse_device_options
 from edgeprune.options.fields import check_fields
+from edgeprune.processes.distributed import world
 from edgeprune.tasks import Task
 from edgeprune.train_prune.options import TrainPruneOptions
 
@@ -121,21 +122,13 @@ def on_device(options: TrainPruneOptions) -> bool:
 
 
 def _check_target(options: TrainPruneOptions) -> None:
-    if options.more_hosts and options.lut is not None:
-        raise TrainError(
-            "`lut` is the table of one device: leave it out, and each board has its own under luts/"
-        )
+    check_boards(options, TrainError)
     if not on_device(options):
         refuse_device_options(options, TrainError)
 
 
 def _check_start(method: Method, options: TrainPruneOptions) -> None:
     """Options that this method, or this start, has no use for are an error, not silence."""
-    if options.accumulate > 1 and method.name == "learned":
-        raise TrainError(
-            "`accumulate` and `method=learned` exclude each other: its masks are learned from all of a batch at once; "
-            "say `method=l1`, or lower `batch_size`"
-        )
     method.check(options, pretrained=options.init != "random")
     if options.init == "random" and options.plan is None:
         for name in ("weights", "baseline_epochs"):
@@ -143,6 +136,26 @@ def _check_start(method: Method, options: TrainPruneOptions) -> None:
                 raise TrainError(f"`init=random` and `{name}` exclude each other: there is no baseline")
         if options.distill:
             raise TrainError("`init=random` has no baseline to distil from: leave `distill` out")
+
+
+def check_parts(options: TrainPruneOptions) -> None:
+    """Check that each part of a batch has the images that masks are learned from: the step is then that of the batch.
+
+    Args:
+        options: resolved ones.
+
+    Raises:
+        TrainError: it has fewer.
+    """
+    if options.accumulate == 1 or chosen_method(options).name != "learned" or options.plan is not None:
+        return
+    assert options.batch_size is not None
+    images = options.batch_size // (world().size * options.accumulate)
+    if images < options.mask_images:
+        raise TrainError(
+            f"`accumulate={options.accumulate}` leaves {images} images to a part of `batch_size={options.batch_size}`, "
+            f"and masks are learned from `mask_images={options.mask_images}`: lower one of them, or raise `batch_size`"
+        )
 
 
 def check_device_here(name: str, advice: str = "leave the option out") -> None:

@@ -27,12 +27,12 @@ from edgeprune.processes.signals import stop_on_interrupt
 from edgeprune.records import check
 from edgeprune.records.checking import read_value
 from edgeprune.records.runs import KeepPlan, Summary
-from edgeprune.records.trust import check_options, same_host, vouch_for
+from edgeprune.records.trust import check_options, other_hosts, vouch_for
 from edgeprune.rewrite.compaction import compact
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.baseline import BaselineStage
 from edgeprune.train_prune.budgets import make_budget
-from edgeprune.train_prune.checking import check_choices, check_device_here
+from edgeprune.train_prune.checking import check_choices, check_device_here, check_parts
 from edgeprune.train_prune.defaults import resolve, share_to_hold_out
 from edgeprune.train_prune.effects import typed_names
 from edgeprune.train_prune.max_drop import MaxDropSearch
@@ -153,6 +153,7 @@ def begin(
         options = replace(options, val_fraction=share)
         data = _load(options, progress)
     options = resolve(options, data)
+    check_parts(options)
     args = tasks.get(options.task).model_args(data)
     torch.manual_seed(options.seed)
     model = build(options.model, **args)
@@ -275,7 +276,10 @@ def check_same_options(run_path: str | Path, typed: dict[str, Any]) -> None:
     """Raise RunError unless the options typed with --resume are those the run was started with."""
     vouch_for(typed)
     stored = asdict(stored_options(Run.open(run_path)))
-    for name, value in typed.items():
+    if fault := other_hosts(stored, typed):
+        raise RunError(f"this run was started {fault}")
+    others = {name: value for name, value in typed.items() if name not in ("host", "more_hosts")}
+    for name, value in others.items():
         if name in stored and value != "auto" and not same_option(name, stored[name], value):
             raise RunError(
                 f"this run was started with {name}={stored[name]}, not {value}: leave `{name}` out, "
@@ -289,14 +293,10 @@ def same_option(name: str, stored: Any, typed: Any) -> bool:
     Args:
         name: of the option.
         stored: its value in the run's config.json.
-        typed: its value on the command line; targets and hosts are compared by meaning.
+        typed: its value on the command line; targets are compared by meaning.
     """
     if name == "target":
         return parse_targets(stored) == parse_targets(typed)
-    if name == "host":
-        return same_host(stored, typed)
-    if name == "more_hosts":
-        return len(stored or ()) == len(typed or ()) and all(map(same_host, stored or (), typed or ()))
     return bool(stored == typed)
 
 

@@ -1,53 +1,22 @@
 """A target on several boards at once: it holds on the one that is the worst off, whichever that is for a plan."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from torch import nn
 
 from edgeprune.bench.hosts import Host
-from edgeprune.bench.process import OnEvent, ignore_event
 from edgeprune.budget import Budget
-from edgeprune.devices import load_device
 from edgeprune.errors import BenchError, RunError, TargetError
 from edgeprune.graph.classes import Graph
 from edgeprune.importance import score
 from edgeprune.latency import BenchTarget
-from edgeprune.latency.boards import WorstByWidths, boards_budget
-from edgeprune.latency.end_to_end import EndToEndTimer, PairedTimes
+from edgeprune.latency.boards import boards_budget
 from edgeprune.records.trust import check_options, vouch_for
-from latency import conftest
-from latency.conftest import Board
+from latency.scaled import ScaledBoard, two_boards
 
 SHAPE = (3, 16, 16)
-
-
-class Kind(Board):
-    """A board whose widest layers take ``factor`` times what they take on another, and whose times are scaled."""
-
-    def __init__(self, factor: float, scale: float = 1.0) -> None:
-        super().__init__()
-        self.factor, self.scale, self.name = factor, scale, "made up"
-        self.drift = 1.0
-
-    def call(self, verb: str, arguments: Sequence[str], on_event: OnEvent = ignore_event) -> Any:
-        answer = super().call(verb, arguments, on_event)
-        if verb == "probe":
-            return {**answer, "cpu_model": self.name}
-        return {"layers": self.times_of(arguments[arguments.index("--model") + 1])}
-
-    def times_of(self, path: str) -> list[dict[str, Any]]:
-        """Times of a file's layers."""
-        rows = conftest.times_of(path, self.scale)
-        widest = max((row["ms"] for row in rows), default=0.0)
-        return [{**row, "ms": row["ms"] * (self.factor if row["ms"] == widest else 1.0)} for row in rows]
-
-    def truth(self, path: Path) -> float:
-        """What a file takes there, ms."""
-        return sum(row["ms"] for row in self.times_of(str(path)))
 
 
 @pytest.fixture(autouse=True)
@@ -57,20 +26,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, older_exporter: None) 
 
 
 @pytest.fixture
-def kinds(monkeypatch: pytest.MonkeyPatch) -> dict[str, Kind]:
-    """Two boards by their hosts, both reached as "cpu", and what they say of complete networks."""
-    made = {"a": Kind(1.0), "b": Kind(1.0, scale=3.0)}
-    monkeypatch.setattr(
-        "edgeprune.latency.bench_target.reached",
-        lambda _device, host, assume: (made[host.name], load_device("cpu")),
-    )
-
-    def times(self: EndToEndTimer, pruned: Path, *_: Any) -> list[PairedTimes]:
-        kind = self.bench_target.transport
-        base, after = kind.truth(self.baseline_file), kind.truth(pruned)
-        return [PairedTimes(base, after, base / after, 0.99 * base / after, 1.01 * base / after, 50)]
-
-    monkeypatch.setattr(EndToEndTimer, "_times", times)
+def kinds(monkeypatch: pytest.MonkeyPatch) -> dict[str, ScaledBoard]:
+    """Two boards by their hosts, both reached as "cpu"; the second takes three times as long for everything."""
+    made = two_boards(monkeypatch)
+    made["b"].factor, made["b"].name = 1.0, made["a"].name
     return made
 
 
@@ -79,7 +38,7 @@ def budget_of(net: nn.Module, graph: Graph, target: str, **more: Any) -> Budget:
     return boards_budget(net, SHAPE, target, boards, graph=graph, **more)
 
 
-def test_half_of_the_time_on_both(kinds: dict[str, Kind], net: nn.Module, graph: Graph) -> None:
+def test_half_of_the_time_on_both(kinds: dict[str, ScaledBoard], net: nn.Module, graph: Graph) -> None:
     """On the second board the widest layers take four times as long: its share falls otherwise than the first one's."""
     kinds["b"].factor, kinds["b"].name = 4.0, "another"
     budget = budget_of(net, graph, "latency=0.5")
@@ -106,7 +65,9 @@ def test_half_of_the_time_on_both(kinds: dict[str, Kind], net: nn.Module, graph:
     ]  # fmt: skip
 
 
-def test_milliseconds_are_those_of_the_slowest(kinds: dict[str, Kind], net: nn.Module, graph: Graph) -> None:
+def test_milliseconds_are_those_of_the_slowest(
+    kinds: dict[str, ScaledBoard], net: nn.Module, graph: Graph
+) -> None:
     """The second board takes three times as long; the first meets the target unpruned, which is no reason to refuse."""
     kinds["b"].name = "another"
     slow_ms = budget_of(net, graph, "latency=0.5", check=False).originals["latency"] * 3
@@ -122,39 +83,15 @@ def test_milliseconds_are_those_of_the_slowest(kinds: dict[str, Kind], net: nn.M
         budget_of(net, graph, f"latency={2 * slow_ms}ms")
 
 
-def test_boards_of_a_kind_share_a_table(kinds: dict[str, Kind], net: nn.Module, graph: Graph) -> None:
+def test_boards_of_a_kind_share_a_table(kinds: dict[str, ScaledBoard], net: nn.Module, graph: Graph) -> None:
     kinds["b"].scale = 1.0
     budget = budget_of(net, graph, "flops=0.6", check=False)
     assert kinds["a"].timed and not kinds["b"].timed and len(list(Path("luts").glob("*.json"))) == 1
     assert graph.flops(budget.select(graph, score(graph, "l2")).keep) <= 0.6 * graph.flops()
 
 
-def test_the_worst_after_a_move_may_be_another_board() -> None:
-    """Costs 10 x0 + x1 and 9 x0 + 4 x1: at (1, 0) the first is the worse off, after x1 grows the second."""
-
-    class Linear:
-        def __init__(self, *slopes: int) -> None:
-            self.slopes = np.array(slopes)
-
-        def __call__(self, widths: np.ndarray) -> float:
-            return float(self.slopes @ widths)
-
-        def moved(
-            self, widths: np.ndarray, before: float, groups: tuple[int, ...], to: tuple[int, ...]
-        ) -> float:
-            return before + sum(
-                self.slopes[group] * (width - widths[group]) for group, width in zip(groups, to, strict=True)
-            )
-
-    cost = WorstByWidths([(1.0, Linear(10, 1)), (1.0, Linear(9, 4))])
-    at = np.array([1, 0])
-    assert cost(at) == 10
-    assert cost.moved(at, 10.0, (1,), (1,)) == 13
-    assert cost.moved(np.array([1, 1]), 13.0, (0, 1), (2, 0)) == 20
-
-
 def test_one_board_under_two_names_is_two_and_under_one_a_mistake(
-    kinds: dict[str, Kind], net: nn.Module, graph: Graph
+    kinds: dict[str, ScaledBoard], net: nn.Module, graph: Graph
 ) -> None:
     boards = [BenchTarget.reach(None, Host("a"))] * 2
     with pytest.raises(BenchError, match="--host a is named twice"):
