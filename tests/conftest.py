@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgeprune.data import DataBundle, load_data
 from edgeprune.train_prune.options import TrainPruneOptions
 
 
@@ -72,6 +73,21 @@ def older_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
         raise NotImplementedError
 
     monkeypatch.setattr("edgeprune.backends.onnx_export._by_dynamo", passed_over)
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> DataBundle:
+    """Three classes of 16 images of 8 x 8."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("images")
+    draw = np.random.default_rng(0)
+    for number in range(48):
+        place = folder / f"class{number % 3}" / f"{number:02d}.png"
+        place.parent.mkdir(exist_ok=True)
+        pixels = draw.integers(0, 90, (8, 8, 3)) + 60 * (number % 3)
+        Image.fromarray(pixels.astype(np.uint8)).save(place)
+    return load_data(folder, val_fraction=0.1)
 
 
 MODELS = """

@@ -4,15 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
 from edgeprune.budget import Budget
-from edgeprune.data import DataBundle, load_data
+from edgeprune.data import DataBundle
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.learned.pruning_model import PruningModel
@@ -148,19 +146,6 @@ def test_a_real_phase_comes_close_to_its_target(plain: nn.Module, images: Tensor
     assert phase.fraction() == pytest.approx(0.6, abs=0.11)
     analyser.freeze(Budget.of(f"{kind}=0.6", analyser.graph))
     assert 0.5 < phase.fraction() <= 0.6
-
-
-@pytest.fixture(scope="module")
-def small_data(tmp_path_factory: pytest.TempPathFactory) -> DataBundle:
-    """Three classes of 16 images of 8 x 8."""
-    folder = tmp_path_factory.mktemp("images")
-    draw = np.random.default_rng(0)
-    for number in range(48):
-        place = folder / f"class{number % 3}" / f"{number:02d}.png"
-        place.parent.mkdir(exist_ok=True)
-        pixels = draw.integers(0, 90, (8, 8, 3)) + 60 * (number % 3)
-        Image.fromarray(pixels.astype(np.uint8)).save(place)
-    return load_data(folder, val_fraction=0.1)
 
 
 class WithoutNorm(nn.Module):

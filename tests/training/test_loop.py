@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune import training
-from edgeprune.data import DataBundle, load_data
+from edgeprune.data import DataBundle
 from edgeprune.errors import EdgePruneError, TrainError
 from edgeprune.models import build
 from edgeprune.runs.run import Run
@@ -34,19 +34,10 @@ from edgeprune.training import (
 SMALL = TrainOptions(batch_size=8, lr=0.05)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> DataBundle:
-    """Three classes of 16 images of 8 x 8: 8 a batch, some four batches an epoch."""
-    from PIL import Image
-
-    folder = tmp_path_factory.mktemp("images")
-    draw = np.random.default_rng(0)
-    for number in range(48):
-        place = folder / f"class{number % 3}" / f"{number:02d}.png"
-        place.parent.mkdir(exist_ok=True)
-        pixels = draw.integers(0, 90, (8, 8, 3)) + 60 * (number % 3)
-        Image.fromarray(pixels.astype(np.uint8)).save(place)
-    return load_data(folder, val_fraction=0.1)
+@pytest.fixture
+def data(small_data: DataBundle) -> DataBundle:
+    """8 images a batch, some four batches an epoch."""
+    return small_data
 
 
 class Net(nn.Module):
