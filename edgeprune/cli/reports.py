@@ -8,7 +8,7 @@ from edgeprune.options.checks import Count
 
 
 @main.command()
-@click.argument("folder", required=False, metavar="RUN")
+@click.argument("folder", required=False, metavar="[RUN]")
 @click.option(
     "--out", "-o", metavar="FILE", help="Write the page here  [default: report.html in the folder]."
 )
@@ -39,7 +39,7 @@ def report(folder: str | None, out: str | None, opened: bool, to_json: bool) -> 
 
 
 @main.command()
-@click.argument("folder", required=False, metavar="RUN")
+@click.argument("folder", required=False, metavar="[RUN]")
 @grouped(
     "--port",
     type=int,

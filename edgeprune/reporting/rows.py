@@ -276,12 +276,15 @@ def _size(size_bytes: int) -> str:
     return f"{size_bytes / 1e3:,.0f} kB" if size_bytes < 1e6 else f"{size_bytes / 1e6:,.1f} MB"
 
 
+TOTALS = {"measured_input": "its input", "rail_sum": "its rails"}  # what a total of power is of
+
+
 def device_table(rows: list[dict[str, Any]]) -> Table:
     """Return the columns and cells of the list of device profiles."""
     heads = [
         ("name", "left"),
         ("runtimes", "left"),
-        ("multiples of", "left"),
+        ("align to", "left"),
         ("memory", "right"),
         ("power", "left"),
     ]
@@ -291,7 +294,7 @@ def device_table(rows: list[dict[str, Any]]) -> Table:
             "\n".join(f"{name} {precision}" for name, precision in row["runtimes"].items()),
             "\n".join(f"{precision} {multiple}" for precision, multiple in row["alignment"].items()) or "-",
             ", ".join(f"{size:g}" for size in row["memory_gb"]) + " GB" if row["memory_gb"] else "-",
-            "\n".join(total.split("=")[0] for total in row["totals"]) or "none",
+            "\n".join(TOTALS.get(kind := total.split("=")[0], kind) for total in row["totals"]) or "none",
         ]
         for row in rows
     ]
