@@ -48,7 +48,7 @@ __all__ = ["Pruned", "Pruner", "Report", "compact", "load", "mask", "prune", "sa
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pruned:
     """A dense, smaller model with its report, its keep-plan and the graph of the original."""
 
@@ -56,6 +56,9 @@ class Pruned:
     report: Report
     plan: Plan
     graph: Graph
+
+    def __repr__(self) -> str:
+        return f"Pruned {type(self.model).__name__}: {self.report}"
 
 
 def trace(

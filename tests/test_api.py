@@ -316,3 +316,13 @@ def test_a_disk_that_refuses_keeps_the_old_file(
 
 def test_completion_offers_the_public_names_alone() -> None:
     assert dir(edgeprune) == sorted(edgeprune.__all__)
+
+
+def test_what_is_printed_of_a_graph_and_a_result_is_short() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    result = edgeprune.prune(model, torch.zeros(1, 3, 8, 8), criterion="l1", target="flops=0.5")
+    assert (
+        repr(result.graph)
+        == "Graph of Sequential, units of coupled channels: 8, groups: 1, protected parts: 1"
+    )
+    assert repr(result).startswith("Pruned Sequential: asked flops=0.5, got 0.5")

@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 
-@dataclass
+@dataclass(repr=False)
 class Graph:
     """A traced model with its classes of coupled channels.
 
@@ -73,6 +73,12 @@ class Graph:
     training_flow: Flow | None = None
     ignore: tuple[str, ...] = ()
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return (
+            f"Graph of {type(self.model).__name__}, units of coupled channels: {self.classes}, "
+            f"groups: {len(self.groups)}, protected parts: {len(self.protected)}"
+        )
 
     @property
     def model(self) -> nn.Module:
