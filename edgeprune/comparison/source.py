@@ -1,12 +1,15 @@
 """Derive the training options that all rows share from a run folder or a model's name."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from edgeprune.budget import need_device, parse_targets
 from edgeprune.data import data_names
+from edgeprune.devices import CPU
 from edgeprune.errors import RunError, TrainError
+from edgeprune.options.device import DeviceOptions
 from edgeprune.records.trust import check_options, other_hosts
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.effects import typed_options
@@ -19,6 +22,9 @@ OWN = (
     "prune_schedule", "prune_steps", "moment", "init", "max_drop", "drop_by", "points",
 )  # fmt: skip
 PATHS = ("data", "weights", "data_root")
+# Options of a device's budget, and those of them that mean nothing on another device.
+OF_A_DEVICE = frozenset(field.name for field in fields(DeviceOptions))
+OF_ONE_DEVICE = OF_A_DEVICE - {"target_batch", "plan_seconds"}
 # Options that a run determines.
 FIXED = ("data", "weights", "weights_key", "image_size", "baseline_epochs", "baseline_lr")
 
@@ -28,7 +34,8 @@ def shared_training(
 ) -> dict[str, Any]:
     """Return the fields of `TrainPruneOptions` for all rows: those typed for the run, overridden by ``typed``.
 
-    Defaults that the run derived are left out, so that each row derives them for its own method.
+    Defaults that the run derived are left out, so that each row derives them for its own method. So are its options
+    of a device's budget where ``typed`` has a target without a device, or names another device.
 
     Args:
         source: a run folder, or a model's name.
@@ -48,7 +55,9 @@ def shared_training(
         if name in typed:
             raise TrainError(f"{source} is a run folder, which defines it: leave `{name}` out")
     training = _options_of(run)
-    check_options({**training, **typed}, run.path)
+    for name in _idle_beside(typed, training):
+        training.pop(name, None)
+    check_options({name: value for name, value in training.items() if name not in typed}, run.path)
     if {"epochs", "batch_size"} & typed.keys():
         training.pop("prune_iterations", None)  # the run derived it from its number of steps
     if needs_baseline:
@@ -110,6 +119,34 @@ def _options_of(run: Run) -> dict[str, Any]:
             f"{run.path} was made by another version of edgeprune ({error}): compare from the model's name"
         ) from error
     return training
+
+
+def _idle_beside(typed: Mapping[str, Any], training: Mapping[str, Any]) -> frozenset[str]:
+    """Return the options of a run that have no use beside those that were typed for another command.
+
+    Args:
+        typed: fields of `TrainPruneOptions`; None where they were not given.
+        training: those of the run.
+    """
+    chosen = {name: value for name, value in typed.items() if value is not None}
+    idle: frozenset[str] = frozenset()
+    if _names_another_device(chosen, training):
+        idle |= OF_ONE_DEVICE
+    elif "target" in chosen and chosen.keys().isdisjoint({"target_device", "host"}):
+        before, now = parse_targets(training["target"]), parse_targets(chosen["target"])
+        if need_device(before) and not need_device(now):
+            idle |= OF_A_DEVICE | {"precisions"}
+    if chosen.keys() & {"target_precision", "lut", "max_drop"}:  # they exclude each other
+        idle |= {"precisions"}
+    return idle - chosen.keys()
+
+
+def _names_another_device(chosen: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
+    """Return whether another device was typed than that of a run, or a host for a run without one."""
+    if "host" in chosen and training.get("host") is None:
+        return True
+    before = training.get("target_device") or (CPU if training.get("host") is None else None)
+    return "target_device" in chosen and chosen["target_device"] != before
 
 
 def _baseline(run: Run) -> Path:

@@ -71,6 +71,44 @@ def test_what_a_run_brings_cannot_be_given(run: Path, argument: dict, message: s
         shared_training(str(run), argument)
 
 
+OF_A_BOARD = {
+    "target": "latency=0.5", "target_device": "raspberry-pi-5", "target_threads": 2, "lut": "pi.json",
+    "plan_seconds": 60.0, "target_batch": 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ({}, OF_A_BOARD),
+        ({"target": "latency=0.7"}, OF_A_BOARD),
+        ({"target": "flops=0.5"}, {}),
+        ({"target": "flops=0.5", "plan_seconds": 9.0}, {"plan_seconds": 9.0}),
+        ({"target": "flops=0.5", "target_device": "raspberry-pi-5"}, OF_A_BOARD),
+        ({"target_device": "cpu"}, {"target_device": "cpu", "plan_seconds": 60.0, "target_batch": 4}),
+    ],
+)
+def test_a_runs_device_is_left_out_beside_another_target_or_device(
+    run: Path, typed: dict, kept: dict
+) -> None:
+    config = json.loads((run / "config.json").read_text())
+    edited(run, options={**config["options"], **OF_A_BOARD}, typed=[*config["typed"], *OF_A_BOARD])
+    shared = shared_training(str(run), typed)
+    inherited = {name: shared[name] for name in OF_A_BOARD if name != "target" and name in shared}
+    assert inherited == {name: value for name, value in kept.items() if name != "target"}
+    assert shared["target"] == typed.get("target", "latency=0.5")
+
+
+def test_another_host_or_a_largest_drop_leaves_out_what_they_exclude(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    changes = {"target": "latency=0.5", "precisions": "fp32,int8", "target_threads": 2}
+    edited(run, options={**config["options"], **changes}, typed=[*config["typed"], *changes])
+    assert "precisions" not in shared_training(str(run), {"max_drop": 1.0})
+    assert "precisions" not in shared_training(str(run), {"target": "flops=0.5"})
+    shared = shared_training(str(run), {"host": {"name": "pi@desk"}})  # typed, so trusted
+    assert shared["precisions"] == "fp32,int8" and "target_threads" not in shared
+
+
 @pytest.mark.parametrize("stored", [{"a new option": 1}, None])
 def test_a_run_of_another_version(run: Path, stored: dict | None) -> None:
     edited(run, options=stored)
