@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edgeprune.cli import free_place, latest_run, main
+from edgeprune.cli import finished_run, free_place, latest_run, main
 from edgeprune.errors import RunError
 from edgeprune.runs.run import Run
 
@@ -132,11 +132,15 @@ def test_latest_run_is_the_one_made_last(tmp_path: Path, monkeypatch: pytest.Mon
     assert latest_run("elsewhere") == Path("elsewhere")
 
 
-def test_a_taken_name_gets_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_taken_name_gets_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert free_place("resnet20", "digits") == Path("runs/resnet20-digits")
     Path("runs/resnet20-digits").mkdir(parents=True)
+    assert capsys.readouterr().err == ""
     assert free_place("resnet20", "digits") == Path("runs/resnet20-digits-2")
+    assert capsys.readouterr().err == "runs/resnet20-digits exists: writing runs/resnet20-digits-2\n"
     assert free_place("my.models:net", "/data/birds/") == Path("runs/my.models-net-birds")
 
 
@@ -170,3 +174,61 @@ def test_devices_detect_says_which_sensors_answer_or_why_not() -> None:
     code, out, _ = run("devices", "--detect")
     assert code == 0
     assert out.startswith("device: ") and "power sensor" in out
+
+
+def test_what_needs_a_finished_run_takes_the_latest_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second"):
+        Run.create(Path("runs") / name, config())
+    assert finished_run(None) == Path("runs/second")  # its error says how to finish it
+    assert capsys.readouterr().err == ""
+    Path("runs/first/summary.json").write_text("{}")
+    assert finished_run(None) == Path("runs/first")
+    assert capsys.readouterr().err == "runs/second is not finished: taking runs/first\n"
+    assert (finished_run("elsewhere"), latest_run(None)) == (Path("elsewhere"), Path("runs/second"))
+
+
+@pytest.mark.parametrize(
+    ("words", "room", "marker"),
+    [
+        ("train-prune", "edgeprune.train_prune.pipeline.train_prune", "config.json"),
+        ("compare resnet8 --methods l1", "edgeprune.comparison.running.compare", "compare.json"),
+        ("search resnet8", "edgeprune.search.searching.search", "search.json"),
+    ],
+)
+def test_what_is_stopped_says_how_to_go_on_once_something_was_begun(
+    words: str, room: str, marker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = [*words.split(), "--out", "there"]
+
+    def stopped(place: Path, *_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def stopped_later(place: Path, *_: object, **__: object) -> None:
+        (tmp_path / "there").mkdir(exist_ok=True)
+        (tmp_path / "there" / marker).write_text("{}")
+        raise KeyboardInterrupt
+
+    nothing = "stopped before anything was begun: give the same command again\n"
+    monkeypatch.setattr(room, stopped)
+    assert run(*command) == (130, "", nothing)
+    monkeypatch.setattr(room, stopped_later)
+    later = f"stopped; go on with: edgeprune {command[0]} --out there --resume\n"
+    assert run(*command) == (130, "", later)
+    monkeypatch.setattr(room, stopped)
+    assert run(*command, "--force") == (130, "", nothing)  # what is there is the run before
+
+
+def test_a_prune_that_is_stopped_while_it_reads_has_begun_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edgeprune.post_training.files.begin", stopped)
+    nothing = "stopped before anything was begun: give the same command again\n"
+    assert run("prune", "net.onnx", "--target", "flops=0.5") == (130, "", nothing)

@@ -15,12 +15,13 @@ judging.py   sensitivity
 """
 
 from edgeprune.cli import comparing, devices, files, judging, models, reports, searching, training
-from edgeprune.cli.base import free_place, latest_run, main
+from edgeprune.cli.base import finished_run, free_place, latest_run, main
 
 __all__ = [
     "comparing",
     "devices",
     "files",
+    "finished_run",
     "free_place",
     "judging",
     "latest_run",

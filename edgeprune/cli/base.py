@@ -18,6 +18,7 @@ from edgeprune.errors import RunError, printable
 from edgeprune.processes.signals import exit_code, stop_at_once
 
 RUNS = Path("runs")
+NOTHING_BEGUN = "stopped before anything was begun: give the same command again"
 
 
 def complain(line: str) -> None:
@@ -104,19 +105,81 @@ def say(value: Any) -> None:
 
 def latest_run(folder: str | None) -> Path:
     """Return the run folder, or the latest run under runs/ for None; raises RunError if there is none."""
+    return Path(folder) if folder is not None else _runs_by_age()[-1]
+
+
+def finished_run(folder: str | None) -> Path:
+    """Return the run folder, or the latest finished run under runs/ for None, and say which where a newer one is not.
+
+    Without a finished one it is the latest, whose error says how to finish it.
+
+    Raises:
+        RunError: there is no run.
+    """
     if folder is not None:
         return Path(folder)
+    runs = _runs_by_age()
+    finished = next((run for run in reversed(runs) if (run / "summary.json").is_file()), runs[-1])
+    if finished != runs[-1]:
+        complain(f"{runs[-1]} is not finished: taking {finished}")
+    return finished
+
+
+def _runs_by_age() -> list[Path]:
+    """Return the runs of train-prune under runs/, the latest last; raises RunError if there is none."""
     configs = sorted(RUNS.glob("*/config.json"), key=lambda p: p.stat().st_mtime_ns)
     if not configs:
         raise RunError("no run under runs/ yet: make one with 'edgeprune train-prune', or name a run folder")
-    return configs[-1].parent
+    return [config.parent for config in configs]
 
 
-def free_place(model: str, data: str) -> Path:
-    """Return runs/MODEL-DATA, with a number appended if that exists."""
+def free_place(model: str, data: str, *, shown: bool = True) -> Path:
+    """Return runs/MODEL-DATA, with a number appended if that exists.
+
+    Args:
+        model: its name.
+        data: its name, or the path of its folder.
+        shown: print a line where a number is appended.
+    """
     name = f"{model.replace(':', '-')}-{Path(data).name}"
     places = [RUNS / name, *(RUNS / f"{name}-{i}" for i in range(2, 10_000))]
-    return next(place for place in places if not place.exists())
+    place = next(place for place in places if not place.exists())
+    if shown and place != places[0]:
+        complain(f"{places[0]} exists: writing {place}")
+    return place
+
+
+class Begun:
+    """Whether a command has begun its folder, for what is said when it is stopped.
+
+    Attributes:
+        place: the folder.
+    """
+
+    def __init__(self, place: Path, marker: str, *, resumed: bool) -> None:
+        """Look at what is there before the command writes.
+
+        Args:
+            place: the folder.
+            marker: the file that makes it one.
+            resumed: whether the command goes on with it.
+        """
+        self.place, self._marker, self._resumed = place, place / marker, resumed
+        self._before = self._stamp()
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            stat = self._marker.stat()
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_mtime_ns
+
+    def complain_of_stop(self, again: str) -> None:
+        """Print how to go on: ``again`` continues the folder, unless nothing was begun."""
+        if self._resumed or self._stamp() not in (None, self._before):
+            complain(f"stopped; go on with: edgeprune {again}")
+        else:
+            complain(NOTHING_BEGUN)
 
 
 def typed_values(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ import click
 
 from edgeprune.cli.base import (
     RUNS,
+    Begun,
     as_json,
-    complain,
     echo,
+    finished_run,
     free_place,
-    latest_run,
     main,
     say,
     trusts,
@@ -72,15 +72,17 @@ def compare(
         raise click.UsageError("--resume and --force exclude each other")
     typed = typed_values(ctx, {"source": source, **options})
     requested = {**comparison.split_lists(typed), **reached(remote_hosts)}
-    place = Path(out) if out else free_place("compare", (source or "").replace(":", "-"))
     if resume:
         place = Path(out) if out else comparison.latest_comparison(RUNS)
         comparison.check_same_comparison(place, requested)
+    else:
+        place = Path(out) if out else free_place("compare", (source or "").replace(":", "-"))
     chosen = None if resume else CompareOptions.of(requested)
     if chosen is not None:
         comparison.check_effect_of(chosen, typed)
     to_stdout = json_path == "-"
     again = trust_words(source) + host_words(*remote_hosts) + (" --storage URL" if storage else "")
+    begun = Begun(place, comparison.OPTIONS_FILE, resumed=resume)
     try:
         with progress_bars("rows") as progress:
             result = comparison.compare(
@@ -88,7 +90,7 @@ def compare(
                 json_path=None if to_stdout else json_path,
             )  # fmt: skip
     except (Interrupted, KeyboardInterrupt):
-        complain(f"stopped; go on with: edgeprune compare --out {place} --resume{again}")
+        begun.complain_of_stop(f"compare --out {place} --resume{again}")
         ctx.exit(exit_code())
     if to_stdout:
         say(result)
@@ -133,7 +135,7 @@ def verify(
     from edgeprune.reporting.console import print_lines, print_table
     from edgeprune.runs import verification
 
-    result = verification.verify(latest_run(run), budget, device=device)
+    result = verification.verify(finished_run(run), budget, device=device)
     if junit:
         verification.write_junit(result, Path(junit))
     if to_json:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprune.bench.options import BenchOptions
-from edgeprune.cli.base import as_json, complain, echo, latest_run, main, say, trusts
+from edgeprune.cli.base import as_json, complain, echo, finished_run, main, say, trusts
 from edgeprune.cli.host_options import assume_device as can_assume_device
 from edgeprune.cli.host_options import in_browser, on_host, on_hosts
 from edgeprune.cli.options import grouped, model_classes, options_of
@@ -60,9 +60,9 @@ def bench(
 ) -> None:  # fmt: skip
     """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
 
-    RUN is a run folder; without it, the latest under runs/. MODEL and PRUNED are one model alone, or two that are
-    compared: ONNX files, or files of edgeprune.save, names and package.module:factory, which are exported first. Each
-    round is a fresh process with one model, baseline and pruned in turn, so that drift cancels.
+    RUN is a run folder; without it, the latest finished one under runs/. MODEL and PRUNED are one model alone, or two
+    that are compared: ONNX files, or files of edgeprune.save, names and package.module:factory, which are exported
+    first. Each round is a fresh process with one model, baseline and pruned in turn, so that drift cancels.
 
     \b
     edgeprune bench
@@ -82,7 +82,7 @@ def bench(
     from edgeprune.runs.run import Run
     from edgeprune.runs.subjects import subjects_of
 
-    subjects = subjects_of(models or [str(latest_run(None))], SubjectOptions(**subject))
+    subjects = subjects_of(models or [str(finished_run(None))], SubjectOptions(**subject))
     # Raises if the run is not finished: before minutes of measuring.
     summary = Run.open(subjects.title).summary() if subjects.is_run else None
     to_stdout = json_path == "-"

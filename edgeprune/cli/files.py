@@ -4,7 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeprune.cli.base import RUNS, as_json, complain, echo, free_place, main, say, trusts, typed_values
+from edgeprune.cli.base import (
+    NOTHING_BEGUN,
+    RUNS,
+    as_json,
+    complain,
+    echo,
+    free_place,
+    main,
+    say,
+    trusts,
+    typed_values,
+)
 from edgeprune.cli.host_options import host_words, on_hosts, reached
 from edgeprune.cli.options import grouped, options_of
 from edgeprune.post_training.options import PruneOptions
@@ -98,19 +109,22 @@ def prune(
             shown = "--force" if force else "MODEL" if typed == ["model"] else f"`{typed[0]}`"
             raise click.UsageError(f"--resume goes on with what the run was begun with: leave {shown} out")
         vouch_for(hosts)
-        run, subject = _opened(run_path), None
     elif model is None:
         raise click.UsageError("name an ONNX file or a model, or go on with a run by --resume")
-    else:
-        chosen = PruneOptions(**options, **hosts)
-        run, subject = _begun(model, of_model, chosen, run_path, images=images, out=out, force=force)
+    run, subject = _opened(run_path) if resume else None, None
     again = host_words(*remote_hosts) + trust_words(images)
     try:
+        if run is None:
+            assert model is not None
+            chosen = PruneOptions(**options, **hosts)
+            run, subject = _begun(model, of_model, chosen, run_path, images=images, out=out, force=force)
         with progress_bars("distill") as progress:
             is_curve = run.config.options.get("curve", False)
             result = (curve_run if is_curve else prune_run)(run, progress, subject)
     except (Interrupted, KeyboardInterrupt):
-        complain(f"stopped; go on with: edgeprune prune --run {run.path} --resume{again}")
+        complain(
+            f"stopped; go on with: edgeprune prune --run {run.path} --resume{again}" if run else NOTHING_BEGUN
+        )
         ctx.exit(exit_code())
     if isinstance(result, CurveRecord):
         _show_curve(run.path, result, to_json)

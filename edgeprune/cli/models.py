@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.base import as_json, echo, latest_run, main, say, trusts
+from edgeprune.cli.base import as_json, echo, finished_run, main, say, trusts
 from edgeprune.cli.options import grouped, options_of
 from edgeprune.methods import MethodOptions
 from edgeprune.options.bounds import IMAGES
@@ -208,8 +208,8 @@ def export(
 ) -> None:
     """Export baseline and pruned model to ONNX and other files, checked against torch on real images.
 
-    RUN is a run folder; without it, the latest under runs/. MODEL and PRUNED are any models, one or two: files of
-    edgeprune.save, names, or package.module:factory; they go to --out. What a backend needs is exported too.
+    RUN is a run folder; without it, the latest finished one under runs/. MODEL and PRUNED are any models, one or two:
+    files of edgeprune.save, names, or package.module:factory; they go to --out. What a backend needs is exported too.
 
     \b
     edgeprune export
@@ -225,7 +225,7 @@ def export(
 
     subject = {name: options.pop(name) for name in SUBJECT_FIELDS}
     chosen = chosen_backends(to, trt, opset, options)
-    subjects = subjects_of(models or [str(latest_run(None))], SubjectOptions(**subject))
+    subjects = subjects_of(models or [str(finished_run(None))], SubjectOptions(**subject))
     if subjects.files is not None or subjects.models[0].load is None:
         raise click.UsageError(f"{subjects.title} is exported already: name models, or a run")
     place = subjects.folder

@@ -7,8 +7,8 @@ import click
 
 from edgeprune.cli.base import (
     RUNS,
+    Begun,
     as_json,
-    complain,
     free_place,
     main,
     say,
@@ -84,14 +84,16 @@ def search(
     typed = {"source": source, **typed_values(ctx, options)}
     typed_options = {name: value for name, value in typed.items() if value is not None}
     typed_options |= reached(remote_hosts)
-    place = Path(out) if out else free_place("search", (source or "").replace(":", "-"))
     if resume:
         place = Path(out) if out else room.latest_search(RUNS)
         room.check_same_search(place, typed_options)
+    else:
+        place = Path(out) if out else free_place("search", (source or "").replace(":", "-"))
     chosen = None if resume else SearchOptions.of(typed_options)
     if chosen is not None:
         room.check_effect_of(chosen, typed_options)
     again = trust_words(source) + host_words(*remote_hosts) + (" --storage URL" if storage else "")
+    begun = Begun(place, room.OPTIONS_FILE, resumed=resume)
     try:
         with progress_bars("trials") as progress:
             result = room.search(
@@ -99,7 +101,7 @@ def search(
             )
         tried = read_max_drop(place)
     except (Interrupted, KeyboardInterrupt):
-        complain(f"stopped; go on with: edgeprune search --out {place} --resume{again}")
+        begun.complain_of_stop(f"search --out {place} --resume{again}")
         ctx.exit(exit_code())
     if to_json:
         say({**result.to_dict(), **({"max_drop": tried.to_dict()} if tried else {})})

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from edgeprune.cli.base import (
+    Begun,
     as_json,
     complain,
     echo,
@@ -93,23 +94,28 @@ def train_prune(
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
     hosts = reached(remote_hosts)
-    place = latest_run(out) if resume else Path(out) if out else free_place(options["model"], options["data"])
+    typed, is_main, chosen = typed_values(ctx, options), world().is_main, None
     if resume:
-        pipeline.check_same_options(place, {**typed_values(ctx, options), **hosts})
-    chosen = None if resume else TrainPruneOptions(**options, **hosts)
-    if chosen is not None:
-        check_effect([chosen], typed_values(ctx, options))
+        place = latest_run(out)
+        pipeline.check_same_options(place, {**typed, **hosts})
+        if is_main and (place / "summary.json").is_file():
+            complain(f"{place} is already finished")
+    else:
+        chosen = TrainPruneOptions(**options, **hosts)
+        check_effect([chosen], typed)
+        place = Path(out) if out else free_place(options["model"], options["data"], shown=is_main)
     trusted = trust_words(options["model"])
-    again = trusted + host_words(*remote_hosts)
+    again = f"train-prune --out {place} --resume{trusted}{host_words(*remote_hosts)}"
+    begun = Begun(place, "config.json", resumed=resume)
     try:
         kinds = ("baseline", "prune", "finetune", "test")
-        with progress_bars(*kinds, shown=world().is_main) as progress:
+        with progress_bars(*kinds, shown=is_main) as progress:
             summary = pipeline.train_prune(place, chosen, resume=resume, force=force, progress=progress)
         tried = read_max_drop(place)
     except (Interrupted, KeyboardInterrupt):
-        complain(f"stopped; go on with: edgeprune train-prune --out {place} --resume{again}")
+        begun.complain_of_stop(again)
         ctx.exit(exit_code())
-    if not world().is_main:
+    if not is_main:
         return
     if to_json:
         say({"run": str(place), **summary.to_dict(), **({"max_drop": tried.to_dict()} if tried else {})})

@@ -20,20 +20,20 @@ from typing import TYPE_CHECKING
 from edgeprune.registry import import_on_first_use
 
 if TYPE_CHECKING:
-    from edgeprune.comparison.folder import latest_comparison
+    from edgeprune.comparison.folder import OPTIONS_FILE, latest_comparison
     from edgeprune.comparison.options import CompareOptions, check_effect_of, split_lists
     from edgeprune.comparison.running import check_same_comparison, compare
     from edgeprune.comparison.table import comparison_remarks, comparison_table
 
 __all__ = [
-    "CompareOptions", "split_lists", "check_effect_of", "check_same_comparison", "compare",
+    "OPTIONS_FILE", "CompareOptions", "split_lists", "check_effect_of", "check_same_comparison", "compare",
     "comparison_remarks", "comparison_table", "latest_comparison",
 ]  # fmt: skip
 
 __getattr__ = import_on_first_use(
     __name__,
     {
-        "folder": ("latest_comparison",),
+        "folder": ("OPTIONS_FILE", "latest_comparison"),
         "options": ("CompareOptions", "split_lists", "check_effect_of"),
         "running": ("check_same_comparison", "compare"),
         "table": ("comparison_remarks", "comparison_table"),

@@ -168,9 +168,13 @@ class Run:
             RunError: training is not finished, or the file is damaged.
         """
         if not (self.path / "summary.json").is_file():
-            hint = f"go on with 'edgeprune train-prune --out {self.path} --resume'"
-            raise RunError(f"{self.path} is not finished: {hint}")
+            raise self._unfinished()
         return Summary.read(self.path / "summary.json")
+
+    def _unfinished(self) -> RunError:
+        return RunError(
+            f"{self.path} is not finished: go on with 'edgeprune train-prune --out {self.path} --resume'"
+        )
 
     def data(self, **reading: Any) -> "DataBundle":
         """Load the data set that the run was trained on; ``reading`` is passed on to `load_from_spec`."""
@@ -210,7 +214,11 @@ class Run:
 
         path = self.path / f"{which}.safetensors"
         if not path.is_file():
-            raise RunError(f"{self.path} has no {which} model yet: finish it with --resume")
+            if not self.has("summary.json"):
+                raise self._unfinished()
+            raise RunError(
+                f"{path} is missing, though the run is finished: restore it, or start the run anew"
+            )
         tensors = read_tensors(path)  # first: a damaged file is reported before anything is built
         model = self.build() if which == "baseline" else self.removals.dense()
         tensors = tensors if which == "baseline" else named_now(tensors, model.state_dict())

@@ -173,7 +173,12 @@ print("loaded")
 
 @pytest.mark.parametrize("which", ["baseline", "settled", "pruned"])
 def test_a_model_that_is_not_there_yet(run: Run, which: str) -> None:
-    with pytest.raises(RunError, match=f"has no {which} model yet: finish it with --resume"):
+    with pytest.raises(
+        RunError, match="is not finished: go on with 'edgeprune train-prune --out .* --resume'"
+    ):
+        run.load(which)
+    (run.path / "summary.json").write_text("{}")
+    with pytest.raises(RunError, match=f"{which}.safetensors is missing, though the run is finished"):
         run.load(which)
 
 
