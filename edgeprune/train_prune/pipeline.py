@@ -35,6 +35,7 @@ from edgeprune.train_prune.budgets import make_budget
 from edgeprune.train_prune.checking import check_choices, check_device_here, check_parts
 from edgeprune.train_prune.defaults import resolve, share_to_hold_out
 from edgeprune.train_prune.effects import typed_names
+from edgeprune.train_prune.given_weights import warn_of_weights
 from edgeprune.train_prune.max_drop import MaxDropSearch
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.stage_context import StageContext
@@ -160,6 +161,8 @@ def begin(
     if options.weights:
         load_weights(model, options.weights, key=options.weights_key)
     _check_output(model, data, options)
+    if world().is_main:
+        warn_of_weights(model, data, options)
     plan = _read_plan(options.plan) if options.plan else None
     options = _reachable(model, data, options, plan, progress)
     config = {

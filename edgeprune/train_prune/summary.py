@@ -16,6 +16,7 @@ from edgeprune.records.runs import JudgedModel, JudgedModels, Outcome, Summary
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Task
 from edgeprune.tasks.classification import ACCURACY
+from edgeprune.train_prune.given_weights import chance_note
 from edgeprune.train_prune.options import TrainPruneOptions
 
 COUNTED = ("params", "flops")  # what a summary has of each model
@@ -35,6 +36,7 @@ def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Summary
     records = {which: _record(run, data, which, models[which], scores[which]) for which in models}
     base, pruned = records["baseline"], records["pruned"]
     metric = task.metric
+    note = chance_note(options, data, scores["baseline"][metric.name], data.sizes["test"])
     targets = parse_targets(options.target)
     example, opaque = torch.zeros(1, *data.shape), options.opaque or ()
     graph = build_graph(models["baseline"].cpu(), example, opaque=opaque)
@@ -65,7 +67,13 @@ def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Summary
         drop_interval=drop_interval,
         models=JudgedModels(**records),
         precisions=run.precisions() or UNSET,
-        notes=(*run.removals.notes(), *parts_kept(graph), *_missed(targets, outcomes), *data.notes),
+        notes=(
+            *run.removals.notes(),
+            *parts_kept(graph),
+            *_missed(targets, outcomes),
+            *data.notes,
+            *([note] if note else []),
+        ),
         **named,
     )
 
