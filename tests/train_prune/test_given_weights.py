@@ -39,7 +39,7 @@ def test_weights_by_chance_are_warned_of_before_training(
 ) -> None:
     _warn_once.cache_clear()
     torch.manual_seed(0)
-    model = build("resnet8", num_classes=10, in_channels=1)
+    model = build("resnet8", num_classes=10)
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)  # every image is of the first class
     for _ in range(2):
