@@ -1,5 +1,6 @@
 """The library's main functions: trace, select, mask, compact; prune in one call; save and load without pickle."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from edgeprune import resources
 from edgeprune.budget import Target, need_device, parse_targets, select
-from edgeprune.errors import EdgePruneError, ModelError, PlanError, TargetError, one_line
+from edgeprune.errors import EdgePruneError, ModelError, PlanError, RunError, TargetError, one_line
 from edgeprune.graph.arguments import (
     check_example,
     check_graph,
@@ -262,8 +263,8 @@ def load(
         into: for a file: a fresh instance of the network's class, which is pruned as the saved one was.
 
     Raises:
-        RunError: the run folder is missing or damaged.
-        WeightsError: the file is missing or damaged.
+        RunError: there is no such file or run folder, or the folder is damaged.
+        WeightsError: the file is damaged.
         ModelError: the model needs its class, or a package that is not allowed.
         PlanError: ``into`` is another network.
     """
@@ -278,6 +279,8 @@ def load(
         raise ModelError(
             f"{path} is a run folder, which knows how its network is built: load it without into="
         )
+    if not os.path.lexists(path):
+        raise RunError(f"no such file or run folder: {str(path)[:80]}")
     with trusting(*allow):
         return Run.open(path).load(which)
 

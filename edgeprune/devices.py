@@ -275,9 +275,9 @@ def confirm(device: Device, board: Mapping[str, Any], *, assume: bool = False) -
     if assume:
         return replace(device, assumed=machine)
     detected = detect(board)
-    hint = f"name what it is, as in --device {detected.name if detected else CPU}"
+    hint = f"name what it is, as in `device={detected.name if detected else CPU}`"
     raise BenchError(
-        f"--device {device.name} is not what this is: {machine}; {hint}, or insist with --assume-device"
+        f"`device={device.name}` is not what this is: {machine}; {hint}, or insist with `assume_device`"
     )
 
 
@@ -307,11 +307,12 @@ def resolve(name: str, board: Mapping[str, Any], *, assume: bool = False) -> Dev
         raise BenchError(f"no profile is for {machine}: name the nearest of {', '.join(jetsons)}")
     if detected is None:
         raise BenchError(
-            f"no profile is for {machine}: measure its processor with --device {CPU}, or give the nearest of "
-            f"{', '.join(device_names())} with --assume-device"
+            f"no profile is for {machine}: measure its processor with `device={CPU}`, or give the nearest of "
+            f"{', '.join(device_names())} with `assume_device`"
         )
+    elsewhere = ", or reach the board by `host=user@board`" if detected.name in (CPU, X86_NVIDIA) else ""
     raise BenchError(
-        f"this is not a Jetson but {machine} ({detected.title}): name it, as in --device {detected.name}"
+        f"this is not a Jetson but {machine} ({detected.title}): name it, as in `device={detected.name}`{elsewhere}"
     )
 
 

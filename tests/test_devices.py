@@ -221,18 +221,18 @@ def test_resolve(requested: str, facts: dict, name: str) -> None:
 @pytest.mark.parametrize(
     ("requested", "facts", "message"),
     [
-        ("jetson", {}, "not a Jetson but a machine without a device tree .*--device cpu"),
+        ("jetson", {}, "not a Jetson but a machine without a device tree .*`device=cpu`"),
         (
             "jetson",
             {"model": "Raspberry Pi 5 Model B"},
-            "not a Jetson but Raspberry Pi 5 .*--device raspberry-pi-5",
+            "not a Jetson but Raspberry Pi 5 .*`device=raspberry-pi-5`$",
         ),
         (
             "jetson",
             {"model": "Odd", "soc": "tegra234"},
             "no profile is for Odd: name the nearest of jetson-agx-orin",
         ),
-        ("auto", {"model": "Odd"}, "no profile is for Odd: measure its processor with --device cpu"),
+        ("auto", {"model": "Odd"}, "no profile is for Odd: measure its processor with `device=cpu`"),
         ("jetson", {"model": "Odd"}, "no profile is for Odd"),
     ],
 )
@@ -256,7 +256,7 @@ CONTRADICTED = [
 
 @pytest.mark.parametrize(("name", "facts", "machine"), CONTRADICTED)
 def test_a_profile_that_the_machine_contradicts(name: str, facts: dict, machine: str) -> None:
-    with pytest.raises(BenchError, match="is not what this is: .*--assume-device"):
+    with pytest.raises(BenchError, match="is not what this is: .*`assume_device`"):
         resolve(name, seen(**facts))
     assumed = resolve(name, seen(**facts), assume=True)
     assert assumed.name == name

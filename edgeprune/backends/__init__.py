@@ -120,7 +120,7 @@ def for_runtime(runtime: str, precision: str | None = None) -> Backend | None:
             return backend(precision)
         others += backend.precisions
     if others:
-        raise ExportError(f"{known('precision', precision or '', others)} (of the runtime {runtime})")
+        raise ExportError(f"{known('precision', precision or '', [*{*others}])} (of the runtime {runtime})")
     return None
 
 

@@ -14,7 +14,7 @@ Heads = list[tuple[str, str]]
 def artifact_table(record: ExportRecord) -> tuple[Heads, list[list[Any]]]:
     """Return columns and cells, a row for each file."""
     heads = [("file", "left"), ("size", "right"), ("parameters", "right")]
-    heads += [("agrees", "right"), ("largest difference", "right")]
+    heads += [("agrees", "right"), ("largest difference of a logit", "right")]
     return heads, [_row(artifact) for artifact in record.artifacts if artifact.file is not None]
 
 

@@ -101,7 +101,7 @@ def _remedy(path: Path, backend: Backend) -> str:
     """Return what makes a missing file of a backend."""
     if is_exported(path.parent.parent) or path.parent.name == "export":
         return f"make it with: {export_command(path.parent.parent, backend)}"
-    return f"put the {backend.precision} file beside it, or measure with --precision fp32"
+    return f"put the {backend.precision} file beside it, or measure with `precision=fp32`"
 
 
 def exported_files(run: Path) -> ExportedFiles:

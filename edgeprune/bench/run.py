@@ -1,5 +1,6 @@
 """Run a measurement: probe the machine, alternate rounds, score accuracy, write a file that is never partial."""
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -170,9 +171,17 @@ def _completed(
         for name, model in result.models.items()
     }
     result = msgspec.structs.replace(result, models=reports)
+    if not subjects.is_run:
+        result = msgspec.structs.replace(result, warnings=warnings_for(result, _source(subjects, models)))
     if widths is None:
         return result
     return msgspec.structs.replace(result, widths=widths(models.onnx(models.names[-1]), result))
+
+
+def _source(subjects: Subjects, models: Files) -> str:
+    """Return what `edgeprune prune` takes for the first model: as it was named, or its ONNX file in a folder."""
+    origin = subjects.models[0].origin
+    return shlex.quote(origin if not Path(origin).is_dir() else str(models.onnx(models.names[0]) or "FILE"))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Warn about a measurement: codes with a sentence each, as a pure function of the result."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from edgeprune_target.clocks import locked
 
@@ -21,8 +22,13 @@ CLOCKS = "clocks_not_locked"
 CodedWarning = tuple[str, str]  # (code, message)
 
 
-def warnings_for(result: BenchResult) -> tuple[WarningRecord, ...]:
-    """Return all warnings about ``result``."""
+def warnings_for(result: BenchResult, source: str | None = None) -> tuple[WarningRecord, ...]:
+    """Return all warnings about ``result``.
+
+    Args:
+        result: of a measurement.
+        source: what `edgeprune prune` would prune; None for a run of `train-prune`.
+    """
     checks = (
         device_assumed,
         resumed,
@@ -38,7 +44,7 @@ def warnings_for(result: BenchResult) -> tuple[WarningRecord, ...]:
         coarse_clock,
         one_thread,
         disagreeing,
-        not_faster,
+        partial(not_faster, source=source),
         denormal,
         machine_loaded,
         too_many_threads,
@@ -193,8 +199,8 @@ def tolerance(precision: str, runtime: str) -> Tolerance:
     return SAME_NUMBERS if precision == "fp32" and not gpu else TOLERANCES[precision]
 
 
-def not_faster(result: BenchResult) -> Iterator[CodedWarning]:
-    """Report a speedup whose confidence interval is not entirely above 1."""
+def not_faster(result: BenchResult, source: str | None = None) -> Iterator[CodedWarning]:
+    """Report a speedup whose confidence interval is not entirely above 1; ``source`` as for `warnings_for`."""
     speedup = result.speedup
     if speedup is None or speedup.low > 1.0:
         return
@@ -202,12 +208,16 @@ def not_faster(result: BenchResult) -> Iterator[CodedWarning]:
         what = f"the pruned model is slower ({speedup.value:.2f} times the baseline's speed)"
     else:
         what = f"no speedup is shown (the interval {speedup.low:.3f} to {speedup.high:.3f} contains 1)"
-    remedy = f"--target latency=0.5 --target-device {result.device.name}"
-    if result.device.name == BROWSER:  # which no network is pruned for
-        remedy = "--align 8"
+    device = result.device.name
+    if source is None:
+        remedy, for_device = "train-prune", f"--target latency=0.5 --target-device {device}"
+    else:
+        remedy, for_device = f"edgeprune prune {source}", f"--target latency=0.7 --device {device}"
+    if device == BROWSER:  # which no network is pruned for
+        for_device = "--align 8" if source is None else "--target flops=0.5 --align 8"
     yield (
         "not_faster",
-        f"{what}; channel counts off the device's alignment are the usual cause, which train-prune {remedy} avoids",
+        f"{what}; channel counts off the device's alignment are the usual cause, which {remedy} {for_device} avoids",
     )
 
 

@@ -101,9 +101,7 @@ def compare(
 
 @main.command()
 @click.argument("run", required=False)
-@click.option(
-    "--budget", required=True, metavar="FILE", help="Read the limits from this TOML file, one a line."
-)
+@click.option("--budget", metavar="FILE", help="Read the limits from this TOML file, one a line.  [required]")
 @click.option(
     "--device",
     metavar="DEVICE",
@@ -113,7 +111,12 @@ def compare(
 @as_json
 @click.pass_context
 def verify(
-    ctx: click.Context, run: str | None, budget: str, device: str | None, junit: str | None, to_json: bool
+    ctx: click.Context,
+    run: str | None,
+    budget: str | None,
+    device: str | None,
+    junit: str | None,
+    to_json: bool,
 ) -> None:
     """Hold a run against limits, for your own CI: exit code 0 if all are met, 1 if not.
 
@@ -135,6 +138,8 @@ def verify(
     from edgeprune.reporting.console import print_lines, print_table
     from edgeprune.runs import verification
 
+    if budget is None:
+        raise click.UsageError(f"Missing option '--budget': a file of {verification.LINE}")
     result = verification.verify(finished_run(run), budget, device=device)
     if junit:
         verification.write_junit(result, Path(junit))

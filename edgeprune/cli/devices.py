@@ -10,6 +10,7 @@ from edgeprune.cli.base import as_json, complain, echo, finished_run, main, say,
 from edgeprune.cli.host_options import assume_device as can_assume_device
 from edgeprune.cli.host_options import in_browser, on_host, on_hosts
 from edgeprune.cli.options import grouped, model_classes, options_of
+from edgeprune.processes.signals import exit_code
 from edgeprune.runs.subject_options import FLAGS, SubjectOptions
 
 if TYPE_CHECKING:
@@ -226,8 +227,14 @@ def _bench_every(run: Path, to_stdout: bool, **options: Any) -> None:
     from edgeprune.reporting.console import print_table, progress_bars
     from edgeprune.reporting.rows import runtimes_lines, runtimes_table, warning_lines
 
-    with progress_bars() as progress:
-        table = bench_every(run, progress=progress, **options)
+    try:
+        with progress_bars() as progress:
+            table = bench_every(run, progress=progress, **options)
+    except KeyboardInterrupt:
+        complain(
+            f"stopped; each runtime measured so far has its result in {run}/bench; the table begins anew"
+        )
+        click.get_current_context().exit(exit_code())
     if to_stdout:
         say(table)
         return
@@ -347,8 +354,8 @@ def lut_build(
     \b
     edgeprune lut build --model resnet56
     edgeprune lut build --model resnet56 --runtime litert --precision int8
-    edgeprune lut build --model torchvision:resnet50 --device jetson --batch 8
-    edgeprune lut build --model resnet56 --device jetson --energy
+    edgeprune lut build --model torchvision:resnet50 --batch 8 --host user@board
+    edgeprune lut build --model resnet56 --host user@board --energy
     """
     from edgeprune.reporting.console import progress_bars
     from edgeprune.runs import latency_tables

@@ -86,7 +86,7 @@ def prune(
     edgeprune prune model.onnx --images photos --scale 1/255 --color rgb
         --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
         --max-change 0.02 -o small.onnx
-    edgeprune prune model.onnx --images x.npz --target latency=0.7 --device jetson
+    edgeprune prune net.onnx --images x.npz --target latency=0.7 --host user@board
         --host user@board
     edgeprune prune model.onnx --images x.npz --target latency=10ms@sustained
         --host pi@desk --host pi@lab

@@ -238,4 +238,23 @@ def export(
     print_table(f"{place}/export: compared on {compared} images", *artifact_table(record))
     for line in lines(record):
         echo(line)
-    echo(f"next: edgeprune bench {place}", err=True)
+    echo(f"next: edgeprune bench {place}{_measuring(to, trt, options['precision'])}", err=True)
+
+
+def _measuring(to: str | None, trt: bool, precision: str | None) -> str:
+    """Return the options of `bench` that measure what was asked for last; '' where this machine does not run it.
+
+    Args:
+        to: names of backends, comma-separated; None for "onnx".
+        trt: whether TensorRT is among them.
+        precision: that was typed.
+    """
+    from edgeprune.backends import get
+    from edgeprune.backends.onnx import Onnx
+
+    kind = get("tensorrt" if trt else (to or Onnx.name).split(",")[-1].strip())
+    if kind.builds_on_target or kind.why_not_measured:
+        return ""
+    numbers = precision or kind.precisions[0]
+    runtime = "" if kind.runtime == Onnx.runtime else f" --runtime {kind.runtime}"
+    return runtime + ("" if numbers == Onnx.precisions[0] else f" --precision {numbers}")

@@ -74,7 +74,7 @@ def train_prune(
     \b
     edgeprune train-prune
     edgeprune train-prune --model resnet56 --data DIR --weights resnet56.pt
-    edgeprune train-prune --target latency=0.5 --target-device jetson
+    edgeprune train-prune --target latency=0.5 --host user@board
     edgeprune train-prune --target latency=10ms --host pi@desk --host pi@lab
     edgeprune train-prune --target latency=0.35 --precisions fp32,int8
     edgeprune train-prune --max-drop 1.0

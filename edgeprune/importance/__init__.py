@@ -131,7 +131,8 @@ def _named(criterion: str | Criterion) -> Criterion:
         return as_function("criterion", criterion)
     if criterion in TRAINED and criterion not in CRITERIA:
         raise PlanError(
-            f"{criterion} scores channels by {TRAINED[criterion]}: use edgeprune train-prune --method {criterion}"
+            f"{criterion} scores channels by {TRAINED[criterion]}: use edgeprune.Pruner with method={criterion!r} in "
+            f"your own loop, or edgeprune train-prune --method {criterion}"
         )
     return CRITERIA[criterion]
 

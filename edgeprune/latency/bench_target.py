@@ -146,12 +146,12 @@ def _check(device: Device, version: str | None) -> None:
     if device.precision == "int8":
         raise LatencyError(
             f"{device.runtime} finds the scales of int8 on images, which layers that are timed by themselves do not "
-            "have: use --precision fp16 or fp32"
+            "have: use `precision=fp16` or fp32"
         )
     if backend.name != Onnx.name:
         raise LatencyError(
             f"{device.runtime} {version} takes the precision from the ONNX file, and layers are timed from fp32 "
-            "files: use --precision fp32"
+            "files: use `precision=fp32`"
         )
 
 

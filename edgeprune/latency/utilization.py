@@ -1,9 +1,11 @@
 """Report how a model's widths use a device's steps, and which more channels would cost no time."""
 
+import shlex
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from edgeprune.devices import CPU
 from edgeprune.errors import LatencyError
 from edgeprune.latency.bench_target import conditions_of, lut_of
 from edgeprune.latency.grid import SAME
@@ -53,10 +55,34 @@ def utilization_of(file: Path | None, result: BenchResult) -> WidthsReport:
         why = "the model was not exported to ONNX, from which its layers are read"
         return WidthsReport(str(path), reason=why)
     if not path.is_file():
-        return WidthsReport(str(path), reason=f"no latency table {path}: make it with edgeprune lut build")
+        how = _command(file, result)
+        return WidthsReport(
+            str(path), reason=f"no latency table {path}" + (f": make it with: {how}" if how else "")
+        )
     try:
         table = Table.load(path)
         table.check(conditions)
         return WidthsReport(str(path), layer_utilization(read_model(file, conditions["batch"]), table))
     except LatencyError as error:
         return WidthsReport(str(path), reason=str(error))
+
+
+def _command(file: Path, result: BenchResult) -> str | None:
+    """Return what builds the table; None where no run says which model the file is of."""
+    device, settings = result.device, result.settings
+    run = file.parent.parent
+    if file.parent.name != "export" or not (run / "config.json").is_file():
+        return None
+    words = ["edgeprune", "lut", "build", "--model", str(run)]
+    if device.name != CPU or device.host:
+        words += ["--device", device.name]
+    if device.host:
+        words += ["--host", device.host]
+    if device.assumed:
+        words.append("--assume-device")
+    words += ["--runtime", settings.runtime, "--precision", settings.precision]
+    if settings.batch != 1:
+        words += ["--batch", str(settings.batch)]
+    if settings.threads != device.fingerprint.get("cores_physical"):
+        words += ["--threads", str(settings.threads)]
+    return shlex.join(words)

@@ -105,14 +105,15 @@ def _built_in(name: str) -> Callable[..., nn.Module]:
     return builders[name]
 
 
-def load_weights(model: nn.Module, path: str | Path, *, key: str | None = None) -> None:
+def load_weights(model: nn.Module, path: str | Path, *, key: str | None = None, of_data: bool = True) -> None:
     """Load a checkpoint in place; see `edgeprune.models.weights.load_weights`.
 
     Args:
         model: receives the weights.
         path: the checkpoint file.
         key: where in the file the weights are, if several sets fit.
+        of_data: whether the model has the classes of a data set.
     """
     from edgeprune.models.weights import load_weights as load
 
-    load(model, path, key=key)
+    load(model, path, key=key, of_data=of_data)

@@ -15,7 +15,7 @@ SHOWN = 3  # names in a message
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # fp8 needs a scale, which files lack
 
 
-def load_weights(model: nn.Module, path: str | Path, *, key: str | None = None) -> None:
+def load_weights(model: nn.Module, path: str | Path, *, key: str | None = None, of_data: bool = True) -> None:
     """Copy the tensors of a checkpoint into ``model``; on error the model is as it was.
 
     The tensors are selected by the model's own names and shapes: they may be nested in dicts (``state_dict``,
@@ -28,6 +28,7 @@ def load_weights(model: nn.Module, path: str | Path, *, key: str | None = None) 
         path: a .safetensors file, or one saved by torch: .pt, .pth, .th, .ckpt, .bin, .pth.tar.
         key: where in the file the weights are, with dots between the keys of dicts ("state_dict_ema", "." for
             the file itself); needed if several sets of weights fit.
+        of_data: whether the model has the classes of a data set, for messages; else somebody typed them, or nobody.
 
     Raises:
         WeightsError: the file is missing, truncated, of another format, a pickle of more than tensors, or of
@@ -40,7 +41,7 @@ def load_weights(model: nn.Module, path: str | Path, *, key: str | None = None) 
     matcher = Matcher(own, _required(model, own), read_checkpoint(path))
     fit = choose(matcher, key)
     if fit is None:
-        _refuse(model, matcher, matcher.nearest(key))
+        _refuse(model, matcher, matcher.nearest(key), of_data)
     weights = {name: matcher.holdings.tensors[stored] for name, stored in fit.names.items()}
     check_values(weights, own, path)
     _fill_tied(model, weights, path)
@@ -162,7 +163,7 @@ def _fill_tied(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None
             raise WeightsError(f"{path}: {other} and {name} are one tensor in the model, and differ here")
 
 
-def _refuse(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn:
+def _refuse(model: nn.Module, matcher: Matcher, nearest: Fit, of_data: bool) -> NoReturn:
     """Raise an error that says why the tensors that match the model best do not fit it."""
     holdings = matcher.holdings
     if not nearest.names and holdings.unnamed:
@@ -182,7 +183,7 @@ def _refuse(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn:
             f"{where(matcher, nearest)} is of another model: {', '.join(filter(None, counts))}; is `model` right?"
             + (f" {others[0].upper()}{others[1:]}" if others else "")
         )
-    _refuse_shapes(model, matcher, nearest)
+    _refuse_shapes(model, matcher, nearest, of_data)
 
 
 def _listed(names: list[str], what: str) -> str:
@@ -193,7 +194,7 @@ def _listed(names: list[str], what: str) -> str:
     return f"{len(names)} {noun} {what} ({', '.join(map(printable, names[:SHOWN]))}{more})"
 
 
-def _refuse_shapes(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn:
+def _refuse_shapes(model: nn.Module, matcher: Matcher, nearest: Fit, of_data: bool) -> NoReturn:
     """Raise an error that says which shapes differ, and what to do if only the classifier's do."""
     tensors = {
         name: matcher.holdings.tensors[nearest.names[name]] for name in matcher.own if name in nearest.names
@@ -210,6 +211,11 @@ def _refuse_shapes(model: nn.Module, matcher: Matcher, nearest: Fit) -> NoReturn
     if counts is None:
         raise WeightsError(
             f"{place} is of a model of other widths: {'; '.join(filter(None, (text, elsewhere(matcher))))}"
+        )
+    if not of_data:
+        raise WeightsError(
+            f"{place}: the weights have {counts[0]} classes, the model has {counts[1]} ({text}): say "
+            f"`classes={counts[0]}`"
         )
     raise WeightsError(
         f"{place}: the weights have {counts[0]} classes, the data has {counts[1]} ({text}): give data of "

@@ -1,5 +1,8 @@
 """Options of a device's budget, which every command that prunes for a device takes by `like`."""
 
+import contextlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +13,7 @@ from edgeprune.options.fields import option
 OF_A_DEVICE = (
     "target_runtime", "target_precision", "target_batch", "target_threads", "lut", "plan_seconds", "assume_device",
 )  # fmt: skip
+_OF_MEASUREMENT = re.compile("`(?=(device|runtime|precision|batch|threads)[=`])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,3 +98,13 @@ def refuse_device_options(options: Any, error: type[EdgePruneError]) -> None:
     for name in OF_A_DEVICE:
         if getattr(options, name) not in (None, False):
             raise error(f"`{name}` is of a device's budget: say `target_device` too, or `target=latency=0.7`")
+
+
+@contextlib.contextmanager
+def naming_target() -> Iterator[None]:
+    """Let errors about a device, which name the options of a measurement, name those of its budget."""
+    try:
+        yield
+    except EdgePruneError as error:
+        error.args = (_OF_MEASUREMENT.sub("`target_", str(error)),)
+        raise

@@ -20,6 +20,7 @@ from edgeprune.latency.energy import EnergyOn, energy_on, need_energy, unpruned_
 from edgeprune.latency.estimator import LatencyEstimator
 from edgeprune.latency.shapes import Model, read_model
 from edgeprune.latency.steady import SteadyTimer
+from edgeprune.options.device import naming_target
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.pruning import FileTimes
@@ -42,10 +43,11 @@ def reach(options: PruneOptions, described: Mapping[str, Any] | None, where: Pat
     if described is not None:
         check_host(described, where)
         host = Host(**{**described, "ssh_options": tuple(described["ssh_options"])})
-    return BenchTarget.reach(
-        options.target_device, host, runtime=options.target_runtime, precision=options.target_precision,
-        batch=options.target_batch or 1, threads=options.target_threads, assume_device=options.assume_device,
-    )  # fmt: skip
+    with naming_target():
+        return BenchTarget.reach(
+            options.target_device, host, runtime=options.target_runtime, precision=options.target_precision,
+            batch=options.target_batch or 1, threads=options.target_threads, assume_device=options.assume_device,
+        )  # fmt: skip
 
 
 OnDevice = Callable[[BenchTarget, bool, Path | None, ProgressCallback], "DeviceLatency"]

@@ -28,6 +28,7 @@ from edgeprune.reporting.course import course_table
 from edgeprune.reporting.rows import bench_rows, percent, speedup_lines
 from edgeprune.tasks import Metric
 
+NOTHING = "nothing: "
 # What a warning puts in doubt. A code that is not listed puts the measurement in doubt as it says.
 IN_DOUBT = {
     "device_assumed": "everything: it was another device",
@@ -142,6 +143,23 @@ def device_of(result: BenchResult) -> str:
     return f"{device.name}{at_host}, {settings.runtime} {settings.precision}"
 
 
+def devices_of(results: Sequence[BenchResult]) -> str:
+    """Return the devices of some measurements with what ran there: 'cpu (onnxruntime, fp32 and int8), phone (...)'."""
+    devices: dict[str, dict[str, list[str]]] = {}
+    for result in results:
+        device, settings = result.device, result.settings
+        name = f"{device.name} at {device.host}" if device.host else device.name
+        devices.setdefault(name, {}).setdefault(settings.runtime, []).append(settings.precision)
+    return ", ".join(
+        f"{name} ({'; '.join(f'{runtime}, {_listed(sorted({*of}))}' for runtime, of in runtimes.items())})"
+        for name, runtimes in devices.items()
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
 def measurement(result: BenchResult) -> Section:
     """Return one measurement: numbers, rounds, distribution, layers, energy, warnings."""
     settings, device = result.settings, result.device
@@ -166,7 +184,11 @@ def _warnings(warnings: Sequence[WarningRecord]) -> list[Block]:
     blocks: list[Block] = []
     for warning in warnings:
         doubt = IN_DOUBT.get(warning.code)
-        text = warning.message + (f". In doubt: {doubt}." if doubt else "")
+        text = warning.message
+        if doubt and doubt.startswith(NOTHING):
+            text += f". This puts no number in doubt: {doubt.removeprefix(NOTHING)}."
+        elif doubt:
+            text += f". In doubt: {doubt}."
         blocks.append(Remark(text, "warning", warning.code))
     return blocks
 
@@ -306,5 +328,8 @@ def exported(record: ExportRecord | None) -> Section:
         )
         if artifact.skipped_because:
             skipped.append(f"{artifact.backend} of {artifact.model} was skipped: {artifact.skipped_because}")
-    table = Table(("file", "precision", "size", "largest difference from torch", "same class"), rows)
+    table = Table(
+        ("file", "precision", "size", "largest difference from torch, of the largest logit", "same class"),
+        rows,
+    )
     return Section("Files", [table, *[Remark(text, "note") for text in dict.fromkeys(skipped)]])

@@ -13,7 +13,7 @@ from edgeprune.records.runs import Summary
 from edgeprune.records.search import SearchResult
 from edgeprune.records.sensitivity import SensitivityRecord
 from edgeprune.report.blocks import Page
-from edgeprune.report.measurements import device_of, exported, measured_sections
+from edgeprune.report.measurements import device_of, devices_of, exported, measured_sections
 from edgeprune.report.pruned_files import (
     agreement,
     curve_sections,
@@ -124,7 +124,7 @@ def _lead(summary: Summary, results: list[BenchResult]) -> str:
     verdicts = {"measurably faster": faster, "measurably slower": slower, "not measurably faster": open_ones}
     for words, group in verdicts.items():
         if group:
-            parts.append(f"{words} on {', '.join(device_of(result) for result in group)}")
+            parts.append(f"{words} on {devices_of(group)}")
     return f"{sizes}; {'; '.join(parts)}."
 
 

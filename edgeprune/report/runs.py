@@ -160,7 +160,10 @@ def width_section(before: dict[str, int], after: Sequence[int], word: str) -> Se
     """
     names, old = list(before), list(before.values())
     chart = width_chart(names, old, after, title="Channels of each group before and after")
-    rows = [(name, str(a), str(b), percent(b / a, 0)) for name, a, b in zip(names, old, after, strict=True)]
+    rows = [
+        (name, str(a), str(b), percent(b / a, 0) if b else "removed whole")
+        for name, a, b in zip(names, old, after, strict=True)
+    ]
     caption = "Channels that are pruned together, along the network: before, and what is kept."
     legend = (("baseline", "baseline"), ("pruned", word))
     return Section(

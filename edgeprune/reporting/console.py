@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 MIN_COLUMNS, MAX_COLUMNS = 20, 1000  # of a terminal
+BAR_WIDTHS = 8, 24  # the least and the most of a progress bar
+BESIDE_BAR = 24  # columns of the share, of two times of up to 99 hours, and between all of them
 ROW = ("", "baseline", "pruned", "change")
 UNFOLDED = ("name", "method", "when")  # headings of columns that are never folded
 
@@ -23,40 +25,107 @@ UNFOLDED = ("name", "method", "when")  # headings of columns that are never fold
 def progress_bars(*kinds: str, shown: bool = True) -> Iterator[ProgressCallback]:
     """Yield a callback (done, total, text) that draws a bar on stderr; nothing is drawn before its first call.
 
-    Texts that begin with one of ``kinds`` get a bar of their own; all others share one. Without ``shown``, nothing
+    Texts that begin with one of ``kinds`` get a bar of their own, which stays when it is complete; all others share
+    one, which goes when another bar has news. Work of one step pulses until it says more. Without ``shown``, nothing
     is drawn.
     """
     if not shown:
         yield no_progress
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", justify="left", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    tasks: dict[str, TaskID] = {}
-    bars = Progress(*columns, console=Console(file=sys.stderr), refresh_per_second=4)
-
-    def report(done: float, total: float, text: str) -> None:
-        key = next((kind for kind in kinds if text.startswith(kind)), "")
-        with suppress(OSError):  # a closed terminal must not stop the work
-            if not tasks:
-                bars.start()
-            if key not in tasks:
-                tasks[key] = bars.add_task(one_line(text), total=total)
-            bars.update(tasks[key], completed=done, total=total, description=one_line(text))
-
+    bars = _Bars(kinds)
     try:
-        yield report
+        yield bars.report
     finally:
-        if tasks:
-            with suppress(OSError):
-                bars.stop()
+        with suppress(OSError):
+            bars.stop()
+
+
+class _Bars:
+    """The bars of one command; ``kinds`` are those that have a bar of their own."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskID,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._kinds = kinds
+        self._tasks: dict[str, tuple[TaskID, bool]] = {}  # by kind; and whether its end is known
+        self._bar = BarColumn(bar_width=BAR_WIDTHS[1])
+        self._progress = Progress(
+            TextColumn("{task.description}", justify="left", markup=False),
+            self._bar,
+            TextColumn("{task.fields[share]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            refresh_per_second=4,
+        )
+        self._started = False
+
+    def report(self, done: float, total: float, text: str) -> None:
+        """Show how far the work is; see `ProgressCallback`."""
+        key = next((kind for kind in self._kinds if text.startswith(kind)), "")
+        with suppress(OSError):  # a closed terminal must not stop the work
+            if not self._started:
+                self._progress.start()
+                self._started = True
+            for other, (_, end_known) in list(self._tasks.items()):
+                if other != key and not (other and end_known):  # what it told of is done
+                    self._remove(other)
+            self._update(key, done, total, text)
+
+    def stop(self) -> None:
+        """Leave the bars of completed work alone: half a bar above a result or an error says nothing."""
+        if not self._started:
+            return
+        unfinished = {task.id for task in self._progress.tasks if not task.finished}
+        for key, (task, _) in list(self._tasks.items()):
+            if not key or task in unfinished:
+                self._remove(key)
+        self._progress.live.transient = not self._tasks
+        self._progress.stop()
+
+    def _update(self, key: str, done: float, total: float, text: str) -> None:
+        end_known = done > 0 or total > 1
+        if key in self._tasks and self._tasks[key][1] != end_known:
+            self._remove(key)  # rich cannot take back that an end is known
+        if key not in self._tasks:
+            end = total if end_known else None
+            self._tasks[key] = self._progress.add_task("", total=end, share=""), end_known
+        task = self._tasks[key][0]
+        share = f"{100 * min(max(done / total, 0), 1):>3.0f}%" if end_known and total > 0 else "    "
+        line = self._fitting(one_line(text))
+        if end_known:
+            self._progress.update(task, completed=done, total=total, description=line, share=share)
+        else:
+            self._progress.update(task, description=line, share=share)
+
+    def _fitting(self, text: str) -> str:
+        """Return a text, or its first parts, that leaves the bar, the share and the times their room."""
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        room = self._progress.console.width - BESIDE_BAR
+        longest = max(1, room - BAR_WIDTHS[0])
+        shorter, parts = Text(text), text.split(", ")
+        while shorter.cell_len > longest and len(parts) > 1:
+            parts.pop()
+            shorter = Text(f"{', '.join(parts)}…")
+        shorter.truncate(longest, overflow="ellipsis")
+        others = [cell_len(task.description) for task in self._progress.tasks]
+        widest = max([shorter.cell_len, *others])
+        self._bar.bar_width = max(BAR_WIDTHS[0], min(BAR_WIDTHS[1], room - widest))
+        return shorter.plain
+
+    def _remove(self, key: str) -> None:
+        if key in self._tasks:
+            self._progress.remove_task(self._tasks.pop(key)[0])
 
 
 def print_measurement(

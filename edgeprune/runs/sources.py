@@ -80,7 +80,7 @@ def load_source(source: str, options: SubjectOptions, weights: str | None = None
     if weights is not None:
         from edgeprune.models import load_weights
 
-        load_weights(model, weights)
+        load_weights(model, weights, of_data=False)
     return model.eval()
 
 

@@ -23,6 +23,7 @@ from edgeprune.runs.run import Run
 AnyRun = Run | FileRun
 MET, MISSED, UNKNOWN = "met", "missed", "not measured"
 DEVICE = "device"  # the only key of a budget that is not a limit
+LINE = "lines such as accuracy_drop_points = 1.0"
 
 AGAIN = {  # remedy for an impossible value, by its source
     "summary": "prune again",
@@ -43,9 +44,9 @@ def read_budget(path: Path) -> tuple[dict[str, float], str | None]:
     try:
         content = parse_toml(read_bytes(path).decode())
     except FileNotFoundError as error:
-        raise BudgetError(f"no such budget file: {path}") from error
+        raise BudgetError(f"no such budget file: {path}: write one, of {LINE}") from error
     except (OSError, ValueError) as error:
-        hint = "write lines such as accuracy_drop_points = 1.0"
+        hint = f"write {LINE}"
         raise BudgetError(f"{path} is no TOML file ({error}): {hint}") from error
     device = content.pop(DEVICE, None)
     if device is not None and not isinstance(device, str):
@@ -58,7 +59,7 @@ def read_budget(path: Path) -> tuple[dict[str, float], str | None]:
         if value < 0 and not LIMITS[name].may_be_negative:
             raise BudgetError(f"{path}: {name} is {value:g}: it is never below 0, so give a limit above")
     if not content:
-        raise BudgetError(f"{path} limits nothing: write lines such as accuracy_drop_points = 1.0")
+        raise BudgetError(f"{path} limits nothing: write {LINE}")
     return content, device
 
 

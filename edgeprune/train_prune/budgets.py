@@ -17,6 +17,7 @@ from edgeprune.latency import BenchTarget, device_budget
 from edgeprune.latency.boards import boards_budget
 from edgeprune.latency.joint_budget import joint_budget
 from edgeprune.latency.mixed import FP32, MIXED
+from edgeprune.options.device import naming_target
 from edgeprune.processes.progress import ProgressCallback
 from edgeprune.records.runs import KeepPlan
 from edgeprune.records.trust import check_host
@@ -110,7 +111,8 @@ def bench_target_of(options: TrainPruneOptions, described: dict[str, Any] | None
         check_host(described, Path("this run"))
         host = Host(**{**described, "ssh_options": tuple(described["ssh_options"])})
     batch = options.target_batch or 1
-    return BenchTarget.reach(
-        options.target_device, host, runtime=options.target_runtime, precision=options.target_precision,
-        batch=batch, threads=options.target_threads, assume_device=options.assume_device,
-    )  # fmt: skip
+    with naming_target():
+        return BenchTarget.reach(
+            options.target_device, host, runtime=options.target_runtime, precision=options.target_precision,
+            batch=batch, threads=options.target_threads, assume_device=options.assume_device,
+        )  # fmt: skip

@@ -222,5 +222,7 @@ def test_board_that_is_no_jetson(tmp_path: Path, bench) -> None:
     from edgeprune.errors import BenchError
 
     root = build("raspberry-pi-5", tmp_path / "board")
-    with pytest.raises(BenchError, match="this is not a Jetson but Raspberry Pi 5 .*--device raspberry-pi-5"):
+    with pytest.raises(
+        BenchError, match="this is not a Jetson but Raspberry Pi 5 .*`device=raspberry-pi-5`$"
+    ):
         bench(root)

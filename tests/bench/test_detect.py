@@ -70,7 +70,7 @@ def test_the_profile_of_any_machine_asks_nobody() -> None:
 def test_a_named_profile_is_confirmed_by_the_machine(tmp_path: Path) -> None:
     nano = board("jetson-nano", tmp_path)
     assert find_device("jetson-nano", nano).assumed is None
-    with pytest.raises(BenchError, match="--device jetson-agx-orin is not what this is: NVIDIA Jetson Nano"):
+    with pytest.raises(BenchError, match="`device=jetson-agx-orin` is not what this is: NVIDIA Jetson Nano"):
         find_device("jetson-agx-orin", nano)
     assumed = find_device("jetson-agx-orin", nano, assume=True)
     assert assumed.name == "jetson-agx-orin"
@@ -78,7 +78,10 @@ def test_a_named_profile_is_confirmed_by_the_machine(tmp_path: Path) -> None:
 
 
 def test_no_jetson() -> None:
-    with pytest.raises(BenchError, match="this is not a Jetson but a machine .*--device cpu"):
+    with pytest.raises(
+        BenchError,
+        match="this is not a Jetson but a machine .*`device=cpu`, or reach the board by `host=user@board`",
+    ):
         find_device("jetson", Scripted())
 
 

@@ -125,6 +125,8 @@ def test_runtimes_and_precisions_that_are_asked_for() -> None:
     assert measuring_with(cpu, "tensorrt", None).runtimes == {"tensorrt": "fp16"}
     with pytest.raises(BenchError, match="unknown runtime 'onnxruntine' .did you mean 'onnxruntime'"):
         measuring_with(cpu, "onnxruntine", None)
-    with pytest.raises(BenchError, match=r"unknown precision 'int4'.* .of the runtime onnxruntime."):
+    with pytest.raises(
+        BenchError, match=r"unknown precision 'int4'.*; known: fp16, fp32, int8 .of the runtime onnxruntime."
+    ):
         measuring_with(cpu, None, "int4")
     assert names()[:4] == ("onnx", "onnx-fp16", "onnx-int8", "tensorrt")

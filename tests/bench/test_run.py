@@ -208,7 +208,7 @@ def test_a_profile_that_the_machine_contradicts(
         "seconds": 0.1,
         "host": present,
     }
-    with pytest.raises(BenchError, match="--device jetson-orin-nano is not what this is: a machine without"):
+    with pytest.raises(BenchError, match="`device=jetson-orin-nano` is not what this is: a machine without"):
         bench_run(run_path, **expected)
     assert not (run_path / "bench").exists()
     result = bench_run(run_path, **expected, assume_device=True)
@@ -221,7 +221,7 @@ def test_a_profile_that_the_machine_contradicts(
 
 def test_a_library_call_is_checked_too(fake_models) -> None:
     options = BenchOptions(bench_module.load_device("jetson-nano"), seconds=0.1, rounds=2)
-    with pytest.raises(BenchError, match="--device jetson-nano is not what this is"):
+    with pytest.raises(BenchError, match="`device=jetson-nano` is not what this is"):
         bench_models(fake_models(), options=options, transport=Scripted())
 
 

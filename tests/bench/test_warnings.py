@@ -76,6 +76,11 @@ def test_no_warning(path: str, value: Any) -> None:
     assert warnings_for(changed(path, value)) == ()
 
 
+def test_what_is_pruned_for_the_device_instead() -> None:
+    (warning,) = warnings_for(changed("speedup", {"value": 0.86, "low": 0.8, "high": 0.9}), "net.onnx")
+    assert "edgeprune prune net.onnx --target latency=0.7 --device jetson" in warning.message
+
+
 def test_load_average_stands_in_where_the_load_cannot_be_seen() -> None:
     result = warnings_for(changed(f"{MACHINE}.busy_cores", None))
     assert [warning.code for warning in result] == ["machine_loaded"]

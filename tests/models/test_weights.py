@@ -136,6 +136,10 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
 def test_another_class_count(tmp_path: Path) -> None:
     path = save(small(10).state_dict(), tmp_path / "w.safetensors")
     fails(small(7), path, "the weights have 10 classes, the data has 7")
+    with pytest.raises(
+        WeightsError, match="the weights have 10 classes, the model has 7 .*: say `classes=10`"
+    ):
+        load_weights(small(7), path, of_data=False)
 
 
 def test_other_widths(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from measured import changed
 
 from edgeprune.cli import main
 from edgeprune.errors import RunError
 from edgeprune.files.writing import write_json
-from edgeprune.report.measurements import IN_DOUBT
+from edgeprune.report.measurements import IN_DOUBT, devices_of
 from edgeprune.report.page import write_report
 from report import folders
 
@@ -40,7 +41,10 @@ def test_a_run(tmp_path: Path) -> None:
     assert headings(page) == [
         "Asked and reached", "Training", "Widths", "Speedup", "On board, onnxruntime fp32", "Files", "Settings",
     ]  # fmt: skip
-    assert "Pruned for flops=0.5: accuracy 96.00 % before, 95.00 % after; measurably faster on board" in text
+    assert (
+        "Pruned for flops=0.5: accuracy 96.00 % before, 95.00 % after; measurably faster on board (onnxruntime, fp32)"
+        in text
+    )
     assert "2.00x" in text and "(1.90 to 2.10)" in text
     assert "flops flops=0.5 50.0 %" in text
     assert "conv1 8 3 38 %" in text and "layer1 4 2 50 %" in text
@@ -48,6 +52,11 @@ def test_a_run(tmp_path: Path) -> None:
     assert "conv1 + relu" in text and "Energy per inference on each rail" in text and "VDD_GPU" in text
     assert "tensorrt of baseline was skipped: there is no CUDA" in text
     assert "conv9 was left alone" in text
+
+
+def test_devices_are_named_once_with_what_ran_there() -> None:
+    results = [changed("settings.precision", "int8"), changed(), changed("settings.runtime", "litert")]
+    assert devices_of(results) == "jetson (onnxruntime, fp32 and int8; litert, fp32)"
 
 
 def test_stages_follow_each_other(tmp_path: Path) -> None:

@@ -22,6 +22,36 @@ def test_bars_are_on_stderr_one_for_each_kind(capsys: pytest.CaptureFixture[str]
     assert "prune epoch 2/2" in err and "test images" in err
 
 
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [(80, "prune epoch 2/8, loss 0.12, val 97.22 %…"), (60, "prune epoch 2/8, loss 0.12…")],
+)
+def test_a_long_text_leaves_the_bar_and_the_times_their_room(
+    columns: int, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with progress_bars("prune") as report:
+        report(2, 2, "prune epoch 2/8, loss 0.12, val 97.22 %, FLOPs 93.9 %")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.rstrip() == f"{text} {line.count('━') * '━'} 100% 0:00:00 0:00:00" and line.count("━") >= 8
+    assert len(line) <= columns
+
+
+def test_no_bar_of_unfinished_work_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bars("baseline", "prune") as report:
+        report(0, 1, "baseline: weights")  # which says nothing of its end
+        report(0, 1, "writing the unpruned network")
+        report(2, 2, "prune epoch 2/2")
+        report(1, 3, "looking at the machine")
+    assert [line.split("━")[0].strip() for line in capsys.readouterr().err.splitlines()] == [
+        "prune epoch 2/2"
+    ]
+    with pytest.raises(ValueError), progress_bars() as report:
+        report(0, 3, "looking at the machine")
+        raise ValueError
+    assert not capsys.readouterr().err.strip()
+
+
 def test_tables_are_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows("a run", [ComparisonRow("parameters", "200", "100", "2.00x less")], ["remark [with brackets]"])
     print_table("layers", [("name", "left"), ("count", "right")], [["conv1", 16]])
@@ -38,8 +68,8 @@ def test_a_name_is_no_markup(
     monkeypatch.setenv("COLUMNS", "200")
     print_rows(name, [ComparisonRow(name, name, name, name)], [name])
     print_table(name, [("name", "left")], [[name]])
-    with progress_bars() as report:
-        report(1, 2, name)
+    with progress_bars(name) as report:
+        report(2, 2, name)
     out, err = capsys.readouterr()
     assert out.count(name) == 8 and name in err
 
@@ -48,8 +78,8 @@ def test_a_terminal_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     name = "\x1b]0;owned\x07\x1b[2J"
     print_rows(name, [ComparisonRow(name, "1", "1")], [f"{name}\nsecond line"])
     print_table(name, [("name", "left")], [[name]])
-    with progress_bars() as report:
-        report(1, 2, name)
+    with progress_bars(name) as report:
+        report(2, 2, name)
     out, err = capsys.readouterr()
     assert "\x1b" not in out and "\x07" not in out + err and "\x1b]0" not in err
     assert "\\x1b[2J second line" in out
