@@ -193,3 +193,19 @@ def test_an_older_run_does_not_say_what_was_typed(criterion_run: Path) -> None:
     (criterion_run / "config.json").write_text(json.dumps(config))
     shared = shared_training(str(criterion_run), {})
     assert "reconstruct" not in shared and shared["lr"] == 0.02
+
+
+def test_hosts_that_are_typed_are_trusted_and_those_of_the_run_are_not(run: Path) -> None:
+    """Typed ones take the place of all that the run has."""
+
+    def host(name: str) -> dict[str, Any]:
+        return {"name": name, "python": None, "folder": None, "ssh_options": []}
+
+    options = json.loads((run / "config.json").read_text())["options"]
+    stored = {"host": host("stored-one"), "more_hosts": [host("stored-two")], "target": "latency=0.5"}
+    edited(run, options={**options, **stored}, typed=["host", "more_hosts", "target", "epochs"])
+    with pytest.raises(RunError, match="type it again: --host stored-one"):
+        shared_training(str(run), {})
+    typed = {"host": host("typed-one"), "more_hosts": None}
+    result = shared_training(str(run), typed)
+    assert result["host"] == typed["host"] and result["more_hosts"] is None
