@@ -167,7 +167,7 @@ def test_devices_lists_every_profile() -> None:
     assert code == 0
     assert {"cpu", "jetson-agx-orin", "raspberry-pi-5"} <= {row["name"] for row in json.loads(out)}
     code, out, _ = run("devices")
-    assert code == 0 and "multiples" in out
+    assert code == 0 and "align to" in out
 
 
 def test_devices_detect_says_which_sensors_answer_or_why_not() -> None:
