@@ -338,7 +338,7 @@ def test_a_stored_host_is_asked_for_again(tmp_path: Path, mark: Path) -> None:
 def test_another_host_than_the_stored_one_is_refused(tmp_path: Path, mark: Path) -> None:
     host = {"name": "board", "python": None, "folder": None, "ssh_options": [f"ProxyCommand=touch {mark}"]}
     run = hostile_run(tmp_path / "run", "resnet8", mark, host=host, target_device="cpu")
-    assert "was started with host=" in refused(
+    assert "was started for board, reached with other options: type every --host" in refused(
         "train-prune", "--out", str(run), "--resume", "--host", "board"
     )
     assert not mark.exists()

@@ -85,8 +85,8 @@ def other_hosts(stored: Mapping[str, Any], typed: Mapping[str, Any]) -> str | No
     if len(before) == len(now) and all(map(same_host, before, now)):
         return None
     names = [" and ".join(str(host["name"]) for host in hosts) or "this machine" for hosts in (before, now)]
-    alike = "the same, reached otherwise" if names[0] == names[1] else names[1]
-    return f"for {names[0]}, not {alike}: type every --host, with its options, as it was then"
+    difference = ", reached with other options" if names[0] == names[1] else f", not {names[1]}"
+    return f"for {names[0]}{difference}: type every --host, with its options, as it was then"
 
 
 def trust_words(model: str | None = None) -> str:
