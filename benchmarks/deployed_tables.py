@@ -66,7 +66,7 @@ def runtimes_table() -> str:
 
 
 def layer_kinds_table() -> str:
-    """What the layers of the pruned files take, in float32 and in int8."""
+    """Tabulate what the layers of the pruned files take, in float32 and in int8."""
     head = ["network, runtime", "precision", "convolutions", "all other layers", "of them the slowest"]
     rows = []
     for row in read("runtimes")["rows"]:

@@ -227,7 +227,7 @@ def main() -> None:
 
 
 def with_workers(data: DataBundle, workers: int) -> DataBundle:
-    """The same data, read by so many workers."""
+    """Return the same data, read by so many workers."""
     return replace(data, workers=workers)
 
 

@@ -6,7 +6,7 @@ from edgeprune.reporting.rows import percent
 
 
 def onnx_table(name: str, network: str) -> str:
-    """A network that is pruned from its ONNX file alone, and then learns from the original.
+    """Tabulate a network that is pruned from its ONNX file alone, and then learns from the original.
 
     Args:
         name: of the result.
@@ -40,7 +40,7 @@ def onnx_table(name: str, network: str) -> str:
 
 
 def onnx_files_table() -> str:
-    """Trained files that others made, pruned by generated inputs."""
+    """Tabulate trained files that others made, pruned by generated inputs."""
     result = read("onnx_files")
     rows = []
     for row in result["files"]:
@@ -70,7 +70,7 @@ def onnx_files_table() -> str:
 
 
 def onnx_speed_table() -> str:
-    """An ONNX file pruned by edgeprune, and what onnxsim does with it."""
+    """Compare the time of pruning an ONNX file with what onnxsim does with it."""
     result = read("onnx_speed")
     median = result["median"]
     ways = [

@@ -169,7 +169,7 @@ def measured(key: Row, arguments: Any) -> Row:
 
 
 def kinds_of(key: Row, arguments: Any) -> Row:
-    """What the pruned files' layers take: precision -> kind of layer -> their number and their time together, in ms.
+    """Return what the pruned files' layers take: precision -> kind of layer -> their number and time together, in ms.
 
     Timing layers slows them, so that the times are for comparison alone; empty where the runtime does not tell.
     """
@@ -194,7 +194,7 @@ def kinds_of(key: Row, arguments: Any) -> Row:
 
 
 def ncnn_kinds(path: Path, runs: int = 500) -> dict[str, list[float]]:
-    """Kind of layer -> number and median times together, in ms, by asking ncnn for one value after the other."""
+    """Return kind of layer -> number and median times together, in ms, by asking ncnn for one value after the other."""
     param = unpack(str(path), PARAM)[0].decode().splitlines()[3:]
     rows = [words for line in param if (words := line.split())]
     image = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)

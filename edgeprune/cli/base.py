@@ -150,7 +150,7 @@ def free_place(model: str, data: str, *, shown: bool = True) -> Path:
 
 
 class Begun:
-    """Whether a command has begun its folder, for what is said when it is stopped.
+    """Tell whether a command has begun its folder, for what is said when it is stopped.
 
     Attributes:
         place: the folder.

@@ -312,7 +312,7 @@ class TimedAttempt(Struct):
 
 
 class BoardAttempt(Struct):
-    """What the chosen plan took on one of several boards."""
+    """The times of the chosen plan on one of several boards."""
 
     baseline_ms: Above0
     pruned_ms: Above0

@@ -42,7 +42,7 @@ class DeviceTimes(Record, frozen=True, kw_only=True):
 
 
 class BoardTimes(DeviceTimes, frozen=True, kw_only=True):
-    """What was measured on one of several boards.
+    """The times of a plan on one of several boards.
 
     Attributes:
         host: by which it is reached.
