@@ -15,7 +15,8 @@ from edgeprune.studies.store import StudyStore
 from servers.programs import PASSWORD, Server
 
 TRIALS = 9
-# The command, with evaluations that take long enough to be killed in, noted as they begin and end.
+# The command, with evaluations that take long enough to be killed in, noted as they begin and end. None ends before
+# all workers have begun one: a worker that still connects while the server is away gives up, as it should.
 SLOW = """
 import sys, time
 from pathlib import Path
@@ -25,6 +26,8 @@ searching.search.__kwdefaults__["heartbeat_s"] = 0.5
 reward = evaluate.Evaluator.reward
 def slowly(self, plan):
     note.open("a").write("begin\\n")
+    while not note.with_name("go").exists():
+        time.sleep(0.01)
     time.sleep(0.3)
     result = reward(self, plan)
     note.open("a").write("end\\n")
@@ -112,6 +115,8 @@ def test_a_worker_is_killed_and_the_server_crashes(
 
     workers = [begin(number) for number in range(3)]
     try:
+        until(lambda: all(notes(number, "begin") for number in range(3)))
+        (tmp_path / "go").touch()
         until(lambda: notes(0, "end") >= 1 and notes(0, "begin") > notes(0, "end"))
         workers[0].kill()
         until(lambda: notes(1, "end") + notes(2, "end") >= 3)
@@ -122,7 +127,7 @@ def test_a_worker_is_killed_and_the_server_crashes(
     finally:
         for worker in workers:
             worker.kill()
-    assert [worker.returncode for worker in done] == [0, 0], done
+    assert [worker.returncode for worker in done] == [0, 0], "\n".join(worker.stderr for worker in done)
     first, second = result_of(tmp_path / "out1"), result_of(tmp_path / "out2")
     assert first["trials"] == second["trials"]
     numbers = [trial["number"] for trial in first["trials"]]
