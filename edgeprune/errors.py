@@ -29,6 +29,9 @@ import unicodedata
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, invisible formats, lone surrogates, line separators
 
 
+MANY_NAMES = 16  # more than a line shows well
+
+
 class EdgePruneError(Exception):
     """Root of all errors that a user can cause and correct."""
 
@@ -106,14 +109,18 @@ class ConnectionLost(BenchError):
 
 
 def known(kind: str, name: str, names: list[str]) -> str:
-    """Return the message for an unknown name: the name, a similar one if any, and all known ones.
+    """Return the message for an unknown name: the name, a similar one if any, and the known ones.
+
+    Beside a similar name, many others would only hide it: they are left out.
 
     Args:
         kind: what is named, such as "model".
         name: the unknown name.
         names: all known names.
     """
-    return f"unknown {kind} {name!r}{near_miss(name, names)}; known: {', '.join(sorted(names))}"
+    hint = near_miss(name, names)
+    others = "" if hint and len(names) > MANY_NAMES else f"; known: {', '.join(sorted(names))}"
+    return f"unknown {kind} {name!r}{hint}{others}"
 
 
 def near_miss(name: str, names: list[str]) -> str:

@@ -48,7 +48,9 @@ def compare(
     ctx: click.Context, source: str | None, storage: str | None, out: str | None, resume: bool, force: bool,
     json_path: str | None, remote_hosts: tuple[Any, ...], **options: Any,
 ) -> None:  # fmt: skip
-    """Prune with each method from one baseline, with one budget and one training, and rank what comes out.
+    """Prune with several methods alike, and rank the results.
+
+    Each from one baseline, with one budget and one training.
 
     RUN_OR_MODEL is a run folder (its baseline, data and options are used) or a model's name. Workers that are
     started with one --storage share the rows, each with a folder of its own.
@@ -118,7 +120,9 @@ def verify(
     junit: str | None,
     to_json: bool,
 ) -> None:
-    """Hold a run against limits, for your own CI: exit code 0 if all are met, 1 if not.
+    """Hold a run against limits, for your own CI.
+
+    The exit code is 0 if all are met, 1 if not.
 
     A limit on what was not measured is not met. A budget has lines such as
 

@@ -59,7 +59,9 @@ def bench(
     resume: bool, remote_hosts: tuple[Any, ...], browser: Any, assume_device: bool, runtime: str | None,
     precision: str | None, **subject: Any,
 ) -> None:  # fmt: skip
-    """Measure baseline and pruned side by side: latency, throughput, memory, energy, accuracy.
+    """Measure baseline and pruned network side by side.
+
+    What is measured: latency, throughput, memory, energy and accuracy.
 
     RUN is a run folder; without it, the latest finished one under runs/. MODEL and PRUNED are one model alone, or two
     that are compared: ONNX files, or files of edgeprune.save, names and package.module:factory, which are exported
@@ -251,7 +253,9 @@ def _bench_every(run: Path, to_stdout: bool, **options: Any) -> None:
 @on_host
 @as_json
 def devices(detect: bool, to_json: bool, remote_host: Any) -> None:
-    """List the device profiles, or find out what this machine is, or the one at --host.
+    """List the device profiles, or say what a machine is.
+
+    This one, or the one at --host.
 
     \b
     edgeprune devices
@@ -281,7 +285,9 @@ def devices(detect: bool, to_json: bool, remote_host: Any) -> None:
 
 @main.group()
 def lut() -> None:
-    """Latency tables of a device: what its layers cost by their widths, for --target latency=...
+    """Make and show latency tables, for --target latency=...
+
+    They say what the layers of a device cost by their widths.
 
     \b
     edgeprune lut build --model resnet56 --device cpu

@@ -74,7 +74,9 @@ def prune(
     remote_hosts: tuple[Any, ...],
     **options: Any,
 ) -> None:
-    """Prune an ONNX file, or any model, with some unlabelled inputs: no training code, no labels.
+    """Prune an ONNX file, or any model, without training it.
+
+    Some unlabelled inputs are enough: no training code, no labels.
 
     MODEL is an ONNX file; or a name, package.module:factory or a file of edgeprune.save, which is exported first,
     unless the smaller network is to be one of torch (-o NAME.safetensors). The smaller network has the same inputs
@@ -87,7 +89,6 @@ def prune(
         --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
         --max-change 0.02 -o small.onnx
     edgeprune prune net.onnx --images x.npz --target latency=0.7 --host user@board
-        --host user@board
     edgeprune prune model.onnx --images x.npz --target latency=10ms@sustained
         --host pi@desk --host pi@lab
     edgeprune prune mynets:make --weights net.pt --images x.npz --target flops=0.7

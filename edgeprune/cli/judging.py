@@ -40,7 +40,9 @@ def sensitivity(
     to_json: bool,
     **subject: Any,
 ) -> None:
-    """Show what the removal of a share of each group of channels costs: exactly removed, evaluated, not retrained.
+    """Show what the removal of channels costs, group by group.
+
+    A share of each group is removed exactly and evaluated; nothing is retrained.
 
     MODEL is a run folder (the latest under runs/ without it), whose unpruned network is judged on its held-out images;
     a file of edgeprune.save; or a name or package.module:factory with --weights, judged on the test images of --data.

@@ -43,7 +43,9 @@ def inspect(
     to_json: bool,
     **subject: Any,
 ) -> None:
-    """Show the coupled channels of a model, what they cost, what is protected and why, and what targets can reach.
+    """Show a model's coupled channels, and what can be reached.
+
+    Also what they cost, what is protected and why, and the range of each target.
 
     MODEL is a zoo name, a torchvision name, package.module:factory, a file of edgeprune.save, or a run folder.
 
@@ -206,7 +208,10 @@ def export(
     to_json: bool,
     **options: Any,
 ) -> None:
-    """Export baseline and pruned model to ONNX and other files, checked against torch on real images.
+    """Export a run to ONNX and to the files of other runtimes.
+
+    Both the baseline and the pruned model, checked against torch on real images. The exit code is 1 where none of the
+    files that --to names could be made.
 
     RUN is a run folder; without it, the latest finished one under runs/. MODEL and PRUNED are any models, one or two:
     files of edgeprune.save, names, or package.module:factory; they go to --out. What a backend needs is exported too.
@@ -233,12 +238,17 @@ def export(
         record = export_run(subjects, to=chosen, images=images, progress=progress)
     if to_json:
         say(record)
-        return
-    compared = next((made.parity.images for made in record.artifacts if made.parity), 0)
-    print_table(f"{place}/export: compared on {compared} images", *artifact_table(record))
-    for line in lines(record):
-        echo(line)
-    echo(f"next: edgeprune bench {place}{_measuring(to, trt, options['precision'])}", err=True)
+    else:
+        compared = next((made.parity.images for made in record.artifacts if made.parity), 0)
+        print_table(f"{place}/export: compared with torch on {compared} images", *artifact_table(record))
+        for line in lines(record):
+            echo(line)
+    named = set() if to is None else set(map(str.strip, to.split(",")))
+    named_files = [artifact.file for artifact in record.artifacts if artifact.backend in named]
+    if named_files and not any(named_files):
+        click.get_current_context().exit(1)
+    if not to_json:
+        echo(f"next: edgeprune bench {place}{_measuring(to, trt, options['precision'])}", err=True)
 
 
 def _measuring(to: str | None, trt: bool, precision: str | None) -> str:

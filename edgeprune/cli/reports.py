@@ -15,7 +15,9 @@ from edgeprune.options.checks import Count
 @click.option("--open", "opened", is_flag=True, help="Show the page in the browser.")
 @as_json
 def report(folder: str | None, out: str | None, opened: bool, to_json: bool) -> None:
-    """Write all that is known of a run on one page, for people who look rather than read.
+    """Write all that is known of a run on one page.
+
+    It is for people who look rather than read.
 
     RUN is the folder of a train-prune, prune, compare or search; the latest run under runs/ unless it is given. The
     page is one HTML file that loads nothing: what was asked and reached, the course of training, widths along the
@@ -52,7 +54,9 @@ def report(folder: str | None, out: str | None, opened: bool, to_json: bool) -> 
 @trusts
 @as_json
 def watch(folder: str | None, port: int, opened: bool, to_json: bool) -> None:
-    """Show a run in the browser while it trains, and steer its pruning from there.
+    """Show a run in the browser while it trains.
+
+    Its pruning can be steered from there.
 
     RUN is the folder of a train-prune, under way, finished, stopped, or yet to come; the latest run under runs/ unless
     it is given. The page is that of 'edgeprune report', kept up to date, with the stage and the time that remains; the

@@ -55,7 +55,9 @@ def search(
     ctx: click.Context, source: str | None, storage: str | None, out: str | None, resume: bool, force: bool,
     to_json: bool, remote_hosts: tuple[Any, ...], **options: Any,
 ) -> None:  # fmt: skip
-    """Find how many channels each group may lose under a budget, by Bayesian optimisation without training.
+    """Find how many channels each group may lose under a budget.
+
+    Policies are proposed by Bayesian optimisation, and evaluated without training.
 
     MODEL_OR_RUN is a model's name or a run folder (its baseline and data are used). The best plan is left in
     the search's folder, for train-prune --plan. Workers that are started with one --storage share one search.

@@ -69,7 +69,9 @@ def train_prune(
     remote_hosts: tuple[Any, ...],
     **options: Any,
 ) -> None:
-    """Train a model (unless weights are given), prune it while training, fine-tune it.
+    """Train a model, prune it while it trains, and fine-tune it.
+
+    A model with weights is not trained first.
 
     \b
     edgeprune train-prune
@@ -140,7 +142,9 @@ def train_prune(
 def steer(
     run: str | None, interacting: str | None, target: str | None, auto: bool, show: bool, to_json: bool
 ) -> None:
-    """Change `interacting` of a pruning phase while it runs, or its target: raising `interacting` prunes more.
+    """Steer a pruning phase while it runs.
+
+    Raising `interacting` prunes more; the target can be changed, too.
 
     \b
     edgeprune steer runs/mine --show

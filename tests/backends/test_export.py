@@ -50,6 +50,24 @@ def test_tensorrt_without_cuda_is_a_reason_and_no_error(
     assert all("no CUDA device" in engine["skipped_because"] for engine in engines)
 
 
+@pytest.mark.parametrize(("named", "code"), [("openvino", 1), ("openvino, onnx", 0)])
+def test_the_exit_is_1_where_nothing_of_what_is_named_could_be_made(
+    named: str, code: int, stub: StubRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from edgeprune.cli import main
+
+    monkeypatch.setattr("edgeprune.runs.subjects.Run", sys.modules["edgeprune.runs.run"].Run)
+    monkeypatch.setattr(
+        "edgeprune.backends.base.find_spec", lambda package: None if package == "openvino" else package
+    )
+    done = CliRunner().invoke(main, ["export", str(stub.path), "--to", named, "--images", "40"])
+    assert done.exit_code == code, done.output
+    assert "OpenVINO skipped, because the Python package" in done.output
+    assert ("next: edgeprune bench" in done.output) == (code == 0)
+
+
 def test_an_export_that_disagrees_leaves_nothing(stub: StubRun, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = Parity(images=8, top1_agreement=0.5, max_abs_diff=1.0, logit_scale=1.0, max_rel_diff=1.0)
     monkeypatch.setattr(onnx_module, "measure_parity", lambda *args: bad)

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -59,11 +60,15 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert torch.equal(*weights)
 
 
-def test_unknown_name_lists_the_known_and_the_other_ways() -> None:
-    with pytest.raises(
-        ModelError, match=r"unknown model 'resnet21' .did you mean 'resnet..'\?.; known: .*package\.module"
-    ):
+def test_unknown_name_names_a_similar_one_or_all_and_the_other_ways() -> None:
+    with pytest.raises(ModelError) as similar:
         build("resnet21", num_classes=10)
+    assert re.match(
+        r"unknown model 'resnet21' \(did you mean 'resnet..'\?\); .*package\.module", str(similar.value)
+    )
+    assert "known: " not in str(similar.value)
+    with pytest.raises(ModelError, match=r"unknown model 'qqq'; known: .*, resnet20, .*package\.module"):
+        build("qqq", num_classes=10)
 
 
 def test_one_class_is_no_classifier() -> None:

@@ -478,7 +478,7 @@ def test_what_is_given_stands(data: DataBundle) -> None:
 
 
 BAD_OPTIONS: list[tuple[dict[str, Any], type, str]] = [
-    ({"model": "resnet57"}, ModelError, "known: "),
+    ({"model": "resnet57"}, ModelError, "did you mean 'resnet56'"),
     ({"model": "tiny_nets:nothing"}, ModelError, "has no 'nothing'"),
     ({"model": "no_such_module:f"}, ModelError, "no module 'no_such_module'"),
     ({"model": "tiny_nets:always_ten"}, ModelError, "gives (10,) for an image, the data has 3 classes"),
