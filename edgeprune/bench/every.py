@@ -70,6 +70,8 @@ def bench_every(
 ) -> RuntimesTable:
     """Measure a run with every runtime whose files it has; each measurement is kept as `bench_run` keeps it.
 
+    With ``resume``, what was measured of the same files and settings is not measured again.
+
     Args:
         run: its folder; it has been exported.
         precision: to measure alone; None for all.
@@ -90,8 +92,9 @@ def bench_every(
             on_progress = _part_of(report, index, len(chosen), f"{kind.runtime} {kind.precision}")
             try:
                 result = bench_run(
-                    run, runtime=kind.runtime, precision=kind.precision, progress=on_progress, **options
-                )
+                    run, runtime=kind.runtime, precision=kind.precision, of_several=True, progress=on_progress,
+                    **options,
+                )  # fmt: skip
             except ConnectionLost:
                 raise
             except EdgePruneError as error:

@@ -101,7 +101,9 @@ def _measured_at_once(
             progress(done, total, f"{host.name}: {text}")
 
         try:
-            return bench_run(subjects, host=host, among=name, progress=on_progress, **options)
+            return bench_run(
+                subjects, host=host, among=name, of_several=True, progress=on_progress, **options
+            )
         except EdgePruneError as error:
             progress(0, 1, f"{host.name}: failed")
             return error

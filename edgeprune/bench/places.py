@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import UnsetType
+
 from edgeprune.bench.copies import changed_since
 from edgeprune.bench.journal import Journal
 from edgeprune.bench.options import BenchOptions, check_writable
@@ -61,8 +63,12 @@ class Places:
         kept = self.kept
         return kept is not None and _rounds_beside(kept).is_file()
 
-    def finished(self, options: BenchOptions) -> BenchResult | None:
+    def finished(self, options: BenchOptions, *, scored: bool) -> BenchResult | None:
         """Return the complete result of these options and of the files as they are now; None where there is none.
+
+        Args:
+            options: of the measurement.
+            scored: whether it is to have scores on test images.
 
         Raises:
             RunError: the result's file is damaged.
@@ -71,9 +77,11 @@ class Places:
             return None
         result = BenchResult.read(self.kept)
         settings, seconds = result.settings, options.model_seconds
-        same = (settings.batch, settings.seconds, result.sustained is None) == (
-            options.batch, seconds, options.sustained is None,
+        has_scores = not isinstance(result.metric, UnsetType)
+        same = (settings.batch, settings.seconds, result.sustained is None, has_scores) == (
+            options.batch, seconds, options.sustained is None, scored,
         )  # fmt: skip
+        same = same and options.threads in (None, settings.threads)
         files = {name: Path(model.file) for name, model in result.models.items()}
         changed = changed_since(files, {name: model.sha256 for name, model in result.models.items()})
         return result if result.complete and same and not changed else None

@@ -73,6 +73,7 @@ def bench_run(
     resume: bool = False,
     widths: WidthsOf | None = None,
     among: str | None = None,
+    of_several: bool = False,
     progress: ProgressCallback | None = None,
 ) -> BenchResult:
     """Measure a run's exported baseline and pruned model against each other, or any other subjects.
@@ -108,6 +109,8 @@ def bench_run(
             its layers' widths use the device's steps, see `edgeprune.latency.utilization`.
         among: a name among several measurements at once, see `bench_fleet`: it is added to that of the file, and the
             folder is held by the caller.
+        of_several: with ``resume``, for one of several measurements that are resumed together: one that is complete
+            counts as it is, and one that was not begun begins.
         progress: called with ``(done, total, text)``, in rounds.
 
     Returns:
@@ -133,13 +136,14 @@ def bench_run(
         with nullcontext() if subjects.folder is None or among else held(subjects.folder):
             if host:
                 host.leave_profile(profile, transport)
-            if among and resume and (earlier := places.finished(options)) is not None:
+            scored = accuracy and bool(subjects.data)
+            if of_several and resume and (earlier := places.finished(options, scored=scored)) is not None:
                 return earlier
-            journal = places.journal(resume and (not among or places.begun))
+            journal = places.journal(resume and (not of_several or places.begun))
             result = bench_models(
                 models, shapes, options=replace(options, batch=images), transport=transport, save=places.saving,
                 layers=layers, journal=journal, progress=progress, task=subjects.task,
-                batches=subjects.test_batches if accuracy and subjects.data else None,
+                batches=subjects.test_batches if scored else None,
                 why_no_score=subjects.why_no_score if accuracy else NOT_ASKED,
             )  # fmt: skip
             result = _completed(result, subjects, models, widths)

@@ -1,5 +1,7 @@
 """`bench`, `devices` and `lut`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,35 +97,45 @@ def bench(
         "widths": None if browser else utilization_of,  # a browser has no latency table
         "json_path": None if to_stdout else json_path,
     }  # fmt: skip
-    if len(remote_hosts) > 1:
-        if runtime == "all" or layers:
-            raise click.UsageError("several boards at once are measured without --runtime all and --layers")
-        course = {"sustained": sustained, "cool_to": cool_to, "resume": resume, "runtime": runtime}
-        if not _bench_fleet(subjects, remote_hosts, to_stdout, **common, **course):
-            ctx.exit(1)
-        return
-    common["host"] = browser or (remote_hosts[0] if remote_hosts else None)
-    if runtime == "all":
-        if browser or not subjects.is_run or layers or resume or sustained or cool_to is not None:
-            raise click.UsageError(
-                "--runtime all measures a run anew, in no browser, and without --layers, --resume, --sustained and "
-                "--cool-to"
-            )
-        _bench_every(Path(subjects.title), to_stdout, **common)
-        return
-    subjects, result = _measured(
-        subjects,
-        runtime=runtime,
-        layers=layers,
-        resume=resume,
-        sustained=sustained,
-        cool_to=cool_to,
-        **common,
-    )
+    if len(remote_hosts) > 1 and (runtime == "all" or layers):
+        raise click.UsageError("several boards at once are measured without --runtime all and --layers")
+    if runtime == "all" and (browser or not subjects.is_run or layers or sustained or cool_to is not None):
+        raise click.UsageError(
+            "--runtime all measures a run, in no browser, and without --layers, --sustained and --cool-to"
+        )
+    common["resume"] = resume
+    course = {"sustained": sustained, "cool_to": cool_to}
+    with _resumable(subjects, json_path):
+        if len(remote_hosts) > 1:
+            if not _bench_fleet(subjects, remote_hosts, to_stdout, runtime=runtime, **common, **course):
+                ctx.exit(1)
+            return
+        common["host"] = browser or (remote_hosts[0] if remote_hosts else None)
+        if runtime == "all":
+            _bench_every(Path(subjects.title), to_stdout, **common)
+            return
+        subjects, result = _measured(subjects, runtime=runtime, layers=layers, **common, **course)
     if to_stdout:
         say(result)
     else:
         _show_measurement(subjects, result, summary, named=bool(runtime or precision))
+
+
+@contextmanager
+def _resumable(subjects: "Subjects", json_path: str | None) -> Iterator[None]:
+    """Say on Ctrl-C how a measurement goes on, where something keeps its rounds.
+
+    Args:
+        subjects: that are measured.
+        json_path: a place for the result; None or "-" for no file.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if subjects.folder is None and json_path in (None, "-"):
+            raise
+        complain("stopped; go on with the same command and --resume")
+        click.get_current_context().exit(exit_code())
 
 
 def _measured(subjects: "Subjects", **options: Any) -> "tuple[Subjects, BenchResult]":
@@ -229,14 +241,8 @@ def _bench_every(run: Path, to_stdout: bool, **options: Any) -> None:
     from edgeprune.reporting.console import print_table, progress_bars
     from edgeprune.reporting.rows import runtimes_lines, runtimes_table, warning_lines
 
-    try:
-        with progress_bars() as progress:
-            table = bench_every(run, progress=progress, **options)
-    except KeyboardInterrupt:
-        complain(
-            f"stopped; each runtime measured so far has its result in {run}/bench; the table begins anew"
-        )
-        click.get_current_context().exit(exit_code())
+    with progress_bars() as progress:
+        table = bench_every(run, progress=progress, **options)
     if to_stdout:
         say(table)
         return

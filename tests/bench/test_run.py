@@ -1,6 +1,7 @@
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -302,6 +303,57 @@ def test_every_runtime_in_one_table(run_path: Path, two_kinds: Scripted, tmp_pat
     assert rows[0][0] == "onnxruntime int8"
     assert rows[0][3] == "2.50x ±0.00"
     assert "ncnn int8 skipped: it was not exported" in "\n".join(runtimes_lines(table))
+
+
+def test_a_stopped_table_goes_on_with_what_it_lacks(
+    run_path: Path, two_kinds: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = with_int8(run_path)
+    answer = two_kinds.call
+    rounds: list[bool] = []  # whether each was of int8
+    stop_at = 0
+
+    def call(verb: str, arguments: Any, *more: Any) -> Any:
+        if verb == "measure":
+            rounds.append(".int8" in " ".join(arguments))
+            if len(rounds) == stop_at:
+                raise KeyboardInterrupt
+        return answer(verb, arguments, *more)
+
+    monkeypatch.setattr(two_kinds, "call", call)
+    measure = partial(bench_every, run, seconds=0.1, accuracy=False)
+    table = measure()
+    count = len(rounds)
+    assert count >= 12
+    assert rounds == [False] * (count // 2) + [True] * (count // 2)
+
+    rounds.clear()
+    stop_at = count // 2 + 4
+    with pytest.raises(KeyboardInterrupt):
+        measure()
+
+    rounds.clear()
+    stop_at = 0
+    resumed = measure(resume=True)
+    assert rounds == [True] * (count // 2 - 2)  # a pair of rounds was complete
+    times = [[row.result.models[name].latency_ms.p50 for name in MODELS] for row in resumed.rows]
+    assert times == [[row.result.models[name].latency_ms.p50 for name in MODELS] for row in table.rows]
+
+    rounds.clear()
+    assert measure(resume=True).rows == resumed.rows and not rounds
+    assert len(measure(resume=True, batch=2).rows) == 2 and len(rounds) == count
+
+
+def test_ctrl_c_says_how_to_go_on(run_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped_run(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgeprune.bench.bench_run", stopped_run)
+    stopped = CliRunner().invoke(main, ["bench", str(run_path), "--no-accuracy"])
+    assert stopped.exit_code == 130, stopped.output
+    assert stopped.stderr == "stopped; go on with the same command and --resume\n"
+    loose = [str(run_path / f"export/{name}.onnx") for name in MODELS]
+    assert CliRunner().invoke(main, ["bench", *loose]).stderr == "stopped\n"
 
 
 def test_every_runtime_in_one_precision(run_path: Path, two_kinds: Scripted) -> None:
