@@ -13,7 +13,7 @@ from edgeprune.quantization.equalizing import equalize, pairs_of
 from edgeprune.quantization.guarding import guard_float_layers
 from edgeprune.quantization.layers import copied, input_of, layers_of, with_own_constants
 from edgeprune.quantization.placing import ONNXRUNTIME, places_of
-from edgeprune.quantization.qdq import scales_of, with_scales
+from edgeprune.quantization.qdq import hold_integers, scales_of, with_scales
 from edgeprune.quantization.ranges import METHODS, ranges_of
 from edgeprune.quantization.running import largest_of_channels, outputs_of, tensors_of
 from edgeprune.quantization.sensitivity import layer_errors
@@ -148,6 +148,7 @@ class Quantizer:
         rounded = with_scales(model, scales, places)
         if self.recipe.form == ONNXRUNTIME:
             guard_float_layers(rounded)
+            hold_integers(rounded)
         return rounded, corrected
 
 

@@ -31,6 +31,37 @@ def test_computes_the_same_within_eight_bits(tmp_path: Path) -> None:
     assert 0 < np.abs(got - expected).max() < 0.05 * np.abs(expected).max()
 
 
+def test_weights_are_held_as_the_integers_that_their_q_nodes_would_make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = small_cnn(tmp_path / "m.onnx")
+    export_quantised(source, tmp_path / "held.onnx", [IMAGES])
+    held = onnx.load(tmp_path / "held.onnx").graph
+    monkeypatch.setattr("edgeprune.quantization.quantizing.hold_integers", lambda _: 0)
+    export_quantised(source, tmp_path / "rounded.onnx", [IMAGES])
+    rounded = onnx.load(tmp_path / "rounded.onnx").graph
+
+    values = {item.name: numpy_helper.to_array(item) for item in rounded.initializer}
+    weights = {
+        node.output[0]: node.input
+        for node in rounded.node
+        if node.op_type == "QuantizeLinear" and node.input[0] in values
+    }
+    assert len(weights) == 2
+    integers = {item.name: numpy_helper.to_array(item) for item in held.initializer}
+    for name, (weight, scale, _) in weights.items():
+        channels = values[scale].reshape(-1, *[1] * (values[weight].ndim - 1))
+        if weight == "fc.weight":  # of a MatMul: its output channels are the last
+            channels = values[scale]
+        assert integers[name].dtype == np.int8 and weight not in integers
+        np.testing.assert_array_equal(integers[name], np.rint(values[weight] / channels))
+    made = {node.op_type for node in held.node if node.input[0] in integers}
+    assert made == {"DequantizeLinear"}
+    np.testing.assert_array_equal(
+        answer(tmp_path / "held.onnx", IMAGES), answer(tmp_path / "rounded.onnx", IMAGES)
+    )
+
+
 def test_is_what_tensorrt_asks_for(tmp_path: Path) -> None:
     """Symmetric; weights by channel, as float with Q and DQ behind; no Q/DQ at outputs; no int32 bias."""
     export_quantised(
