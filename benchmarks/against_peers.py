@@ -1,0 +1,313 @@
+"""Prune a network by edgeprune and by Torch-Pruning 1.6.1, and train all alike: the same epochs, data order and loss.
+
+    python benchmarks/against_peers.py --data CIFAR10 --weights resnet20.safetensors --epochs 3 10 [--rows NAME ...]
+    python benchmarks/against_peers.py --data CIFAR10 --weights resnet20.safetensors --measure
+
+Needs `pip install torch-pruning==1.6.1`. Every row begins with the same trained network, leaves --target of its FLOPs,
+which edgeprune counts for all, and is fine-tuned by the same steps: SGD with a cosine from 0.05, distilled from the
+network it began as. Where a row trains before it prunes (sparse training), it does so for a third of the epochs.
+"narrower, from scratch" is the same network with a share of all widths, trained from random weights at 0.1 without a
+teacher. Torch-Pruning cannot resize what forward pads with zeros: for it that shortcut is a 1x1 convolution with the
+same result, which is trained along. The accuracy is the last epoch's on the test images. --measure adds the time of
+each finished row, in turn with the baseline (ONNX Runtime, one thread). What is done is kept in --out and --runs.
+"""
+
+import argparse
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import Row, Rows, timed, trained
+from torch import nn
+from torch.nn import functional as F
+from uniform_rival import uniform
+
+from edgeprune.data import DataBundle, load_data
+from edgeprune.graph.classes import build_graph
+from edgeprune.latency import BenchTarget
+from edgeprune.models import build, load_weights
+from edgeprune.models.cifar import Block
+from edgeprune.rewrite.compaction import compact
+from edgeprune.runs.run import Run
+from edgeprune.tasks import Classification
+from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.training.callbacks import Callback
+from edgeprune.training.evaluation import evaluate
+from edgeprune.training.loop import Stage
+from edgeprune.training.options import TrainOptions
+
+STEPS = 10  # of the search for the share that leaves the FLOPs
+SPARSE = 1 / 3  # of the epochs
+GRADIENT_BATCHES = 10  # for Taylor's criterion
+EXAMPLE = torch.zeros(1, 3, 32, 32)
+OURS: dict[str, dict[str, Any]] = {
+    "edgeprune, auto": {"method": "auto"},
+    "edgeprune, learned": {"method": "learned", "lr": 0.05, "schedule": "cosine"},
+}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way of Torch-Pruning's.
+
+    Attributes:
+        importance: name of its class.
+        pruner: name of its class.
+        over_all: whether channels of all layers are compared with each other.
+        sparse: strength of the regularisation before pruning; 0 for none.
+        round_to: multiple that widths are rounded to.
+    """
+
+    importance: str
+    pruner: str = "BasePruner"
+    over_all: bool = False
+    sparse: float = 0.0
+    round_to: int | None = None
+
+
+PEERS = {
+    "Torch-Pruning, group norm": Peer("GroupMagnitudeImportance"),
+    "Torch-Pruning, group norm, all layers": Peer("GroupMagnitudeImportance", over_all=True),
+    "Torch-Pruning, group norm, widths of 8": Peer("GroupMagnitudeImportance", round_to=8),
+    "Torch-Pruning, Taylor": Peer("GroupTaylorImportance"),
+    "Torch-Pruning, Taylor, all layers": Peer("GroupTaylorImportance", over_all=True),
+    "Torch-Pruning, group norm, sparse training": Peer("GroupMagnitudeImportance", "GroupNormPruner", sparse=5e-4),
+    "Torch-Pruning, BN scale, sparse training": Peer("BNScaleImportance", "BNScalePruner", over_all=True, sparse=1e-4),
+}  # fmt: skip
+UNIFORM, NARROW = "uniform widths", "narrower, from scratch"
+
+
+class Regularizer(Callback):
+    """Lets a pruner of Torch-Pruning add its gradients before each update."""
+
+    def __init__(self, pruner: Any, model: nn.Module) -> None:
+        self.pruner, self.model = pruner, model
+
+    def before_update(self, rate: float) -> None:  # noqa: ARG002
+        self.pruner.regularize(self.model)
+
+
+class ByConvolution(Block):
+    """A block whose zero-padding shortcut is a 1x1 convolution."""
+
+    down: nn.Conv2d
+
+    def shortcut(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down(x)
+
+
+def with_convolutions(model: nn.Module) -> nn.Module:
+    """Return the same network with a 1x1 convolution, of zeros and ones, in place of each shortcut that pads."""
+    for block in [module for module in model.modules() if isinstance(module, Block) and module.stride > 1]:
+        inputs, outputs = block.conv1.in_channels, block.conv1.out_channels
+        down = nn.Conv2d(inputs, outputs, 1, block.stride, bias=False)
+        nn.init.zeros_(down.weight)
+        with torch.no_grad():
+            down.weight[torch.arange(inputs) + block.before, torch.arange(inputs)] = 1.0
+        block.__class__ = ByConvolution
+        block.down = down
+    return model
+
+
+def flops_of(model: nn.Module) -> float:
+    """Return the FLOPs of one image."""
+    return build_graph(copy.deepcopy(model).eval(), EXAMPLE).flops()
+
+
+def as_far_as(limit: float, prune: Callable[[float], nn.Module]) -> nn.Module:
+    """Return the network with the least pruning that is within a limit of FLOPs.
+
+    Args:
+        limit: FLOPs.
+        prune: returns a network with a share of the channels taken.
+    """
+    low, high = 0.0, 0.95
+    for _ in range(STEPS):
+        share = (low + high) / 2
+        low, high = (share, high) if flops_of(prune(share)) > limit else (low, share)
+    return prune(high)
+
+
+class Bench:
+    """What all rows share: the data, the trained network and the options of training."""
+
+    def __init__(self, arguments: argparse.Namespace, epochs: int, seed: int) -> None:
+        self.arguments, self.epochs = arguments, epochs
+        ours = TrainPruneOptions(model=arguments.model, data=str(arguments.data))
+        self.data: DataBundle = load_data(str(arguments.data), val_fraction=ours.val_fraction, seed=seed)
+        shared = {"precision": arguments.precision, "seed": seed}
+        self.options = TrainOptions(lr=0.05, schedule="cosine", **shared)
+        self.sparse_options = TrainOptions(lr=0.01, **shared)
+        self.limit = arguments.target * flops_of(self.network())
+
+    def network(self, *, random: bool = False) -> nn.Module:
+        """Return the trained network, or one of random weights."""
+        torch.manual_seed(self.options.seed)
+        model = build(self.arguments.model, num_classes=10)
+        if not random:
+            load_weights(model, self.arguments.weights)
+        return model.eval()
+
+    def train(self, model: nn.Module, epochs: float, options: TrainOptions, **more: Any) -> None:
+        """Train a network in place.
+
+        Args:
+            model: the network.
+            epochs: how long.
+            options: of training.
+            more: teacher and callback of `Stage`.
+        """
+        steps = round(epochs * self.data.steps(options.batch_size))
+        Stage("finetune", model, self.data, options, steps, **more).train()
+
+    def pruner(self, peer: Peer, model: nn.Module, share: float) -> Any:
+        """Return Torch-Pruning's pruner of a network.
+
+        Args:
+            peer: the way.
+            model: to be pruned in place.
+            share: of the channels to take.
+        """
+        import torch_pruning as tp
+
+        sparse = {"reg": peer.sparse} if peer.sparse else {}
+        return getattr(tp.pruner, peer.pruner)(
+            model, EXAMPLE, importance=getattr(tp.importance, peer.importance)(), pruning_ratio=share,
+            global_pruning=peer.over_all, round_to=peer.round_to, max_pruning_ratio=0.9,
+            ignored_layers=[layer for layer in model.modules() if isinstance(layer, nn.Linear)], **sparse,
+        )  # fmt: skip
+
+    def gradients(self, model: nn.Module) -> list[torch.Tensor]:
+        """Return the gradients of the loss over some training batches, for Taylor's criterion."""
+        model.zero_grad()
+        batches = self.data.train_batches(0, batch_size=self.options.batch_size, seed=self.options.seed)
+        for (x, y), _ in zip(batches, range(GRADIENT_BATCHES), strict=False):
+            F.cross_entropy(model(x), y).backward()
+        return [parameter.grad for parameter in model.parameters()]
+
+    def pruned_by(self, peer: Peer) -> tuple[nn.Module, float]:
+        """Return the network that a peer prunes, and the epochs that are left."""
+        model, sparse_epochs = with_convolutions(self.network()), 0.0
+        if peer.sparse:
+            sparse_epochs = SPARSE * self.epochs
+            callback = Regularizer(self.pruner(peer, model, 0.5), model)
+            self.train(model, sparse_epochs, self.sparse_options, callback=callback)
+        gradients = self.gradients(model.eval()) if "Taylor" in peer.importance else None
+
+        def prune(share: float) -> nn.Module:
+            copied = copy.deepcopy(model).eval()
+            if gradients is not None:
+                for parameter, gradient in zip(copied.parameters(), gradients, strict=True):
+                    parameter.grad = gradient.clone()
+            self.pruner(peer, copied, share).step()
+            return copied
+
+        return as_far_as(self.limit, prune), self.epochs - sparse_epochs
+
+    def of_uniform_widths(self, model: nn.Module) -> nn.Module:
+        """Return a network with the same share of every group's channels, the most important by l2."""
+        graph = build_graph(model, EXAMPLE)
+        return as_far_as(self.limit, lambda share: compact(graph, uniform(graph, 1 - share)).model)
+
+    def of_row(self, name: str) -> nn.Module:
+        """Prune and train by the row's name; return the network."""
+        if name == NARROW:
+            model = self.of_uniform_widths(self.network(random=True))
+            self.train(model, self.epochs, replace(self.options, lr=0.1))
+            return model
+        pruned, epochs = (
+            (self.of_uniform_widths(self.network()), float(self.epochs))
+            if name == UNIFORM
+            else self.pruned_by(PEERS[name])
+        )
+        self.train(pruned, epochs, self.options, teacher=self.network())
+        return pruned
+
+    def accuracy(self, model: nn.Module) -> float:
+        """Return the accuracy on the test images."""
+        return evaluate(model, self.data.batches("test"), Classification())["accuracy"]
+
+
+def place_of(key: Row, arguments: Any) -> Path:
+    name = key["row"].replace(", ", "-").replace(" ", "-")
+    return Path(arguments.runs / f"{key['model']}-{key['epochs']}-{name}-{key['seed']}")
+
+
+def row_of(key: Row, arguments: Any) -> Row:
+    """Prune and train one row; its accuracy, and what is left of the network."""
+    place = place_of(key, arguments)
+    if key["row"] in OURS:
+        summary = trained(
+            place,
+            TrainPruneOptions(
+                model=arguments.model, data=str(arguments.data), weights=str(arguments.weights),
+                target=f"flops={arguments.target}", epochs=key["epochs"], seed=key["seed"],
+                precision=arguments.precision, **OURS[key["row"]],
+            ),
+        )  # fmt: skip
+        return {"accuracy": summary.models.pruned.score("accuracy"), "flops_fraction": summary.flops_fraction}
+    print(f"training {place}", flush=True)
+    bench = Bench(arguments, key["epochs"], key["seed"])
+    model = bench.of_row(key["row"])
+    place.mkdir(parents=True, exist_ok=True)
+    torch.save(model, place / "model.pt")  # read again by this script alone, to be timed
+    return {
+        "accuracy": bench.accuracy(model),
+        "flops_fraction": flops_of(model) / flops_of(bench.network()),
+        "options": asdict(bench.options),
+    }
+
+
+def measure(rows: Rows, arguments: Any) -> None:
+    """Add the times of finished rows, each in turn with the baseline."""
+    for row in rows.rows:
+        if "speedup" in row:
+            continue
+        place = place_of(row, arguments)
+        ours = row["row"] in OURS
+        model = Run.open(place).load() if ours else torch.load(place / "model.pt", weights_only=False)
+        baseline = build(arguments.model, num_classes=10).eval()
+        load_weights(baseline, arguments.weights)
+        times = timed(baseline, model.eval().float(), (3, 32, 32), BenchTarget.reach(threads=1), 10.0)
+        row["speedup"] = times
+        rows.write()
+        print(row["row"], row["epochs"], times, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [*OURS, *PEERS, UNIFORM, NARROW]
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--target", type=float, default=0.5)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[10])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--rows", nargs="+", default=names, choices=names, metavar="NAME")
+    parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--runs", type=Path, default=Path("runs/against-peers"))
+    parser.add_argument("--out", type=Path, default=Path("results/against_peers.json"))
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    rows = Rows(arguments.out, {"target": arguments.target, "precision": arguments.precision})
+    if arguments.measure:
+        return measure(rows, arguments)
+    keys = [
+        {"model": arguments.model, "epochs": epochs, "seed": seed, "row": name}
+        for epochs in arguments.epochs
+        for seed in range(arguments.seeds)
+        for name in arguments.rows
+    ]
+    rows.run(keys, lambda key: row_of(key, arguments))
+    return None
+
+
+if __name__ == "__main__":
+    main()
