@@ -14,8 +14,8 @@ from measuring import Row, Rows
 
 import edgeprune
 from edgeprune.backends.onnx_export import export_model
+from edgeprune.bench.measuring import bench_models
 from edgeprune.bench.options import BenchOptions
-from edgeprune.bench.run import bench_models
 from edgeprune.devices import load_device
 from edgeprune.models import build
 

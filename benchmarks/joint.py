@@ -24,8 +24,8 @@ from edgeprune.backends import export_run
 from edgeprune.backends.base import MODELS
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.onnx_int8 import OnnxInt8
+from edgeprune.bench.measuring import bench_models
 from edgeprune.bench.options import BenchOptions
-from edgeprune.bench.run import bench_models
 from edgeprune.data import DataBundle
 from edgeprune.devices import load_device
 from edgeprune.graph.classes import Graph, build_graph

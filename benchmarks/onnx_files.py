@@ -27,8 +27,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from edgeprune.backends.inputs import onnx_inputs
 from edgeprune.bench.denormals import denormal_weights
+from edgeprune.bench.measuring import bench_models
 from edgeprune.bench.options import BenchOptions
-from edgeprune.bench.run import bench_models
 from edgeprune.bench.warnings import MANY_DENORMALS
 from edgeprune.devices import load_device
 from edgeprune.errors import EdgePruneError

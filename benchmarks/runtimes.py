@@ -34,9 +34,9 @@ from torch import nn
 from edgeprune import backends
 from edgeprune.backends import export_run
 from edgeprune.backends.record import ExportRecord
+from edgeprune.bench.measuring import bench_models
 from edgeprune.bench.options import BenchOptions
 from edgeprune.bench.result import BenchResult
-from edgeprune.bench.run import bench_models
 from edgeprune.data import DataBundle
 from edgeprune.errors import EdgePruneError
 from edgeprune.graph.classes import build_graph

@@ -27,8 +27,8 @@ from ultralytics_training import trainer_of
 
 import edgeprune
 from edgeprune.backends.onnx_export import export_model
+from edgeprune.bench.measuring import bench_models
 from edgeprune.bench.options import BenchOptions
-from edgeprune.bench.run import bench_models
 from edgeprune.data.canvases import write_yolo
 from edgeprune.devices import load_device
 from edgeprune.integrations.ultralytics import prune_while_training

@@ -34,7 +34,8 @@ accuracy.py  top-1 of the exported files on the test images
 graph.py     labels of ONNX nodes that two files share
 denormals.py weights that processors multiply slowly
 layers.py    both models layer by layer
-run.py       a whole measurement
+measuring.py one file, or two against each other
+run.py       a run, or other subjects, and where the result is kept
 every.py     a run with every runtime, in one table
 fleet.py     several boards at once, in one table
 """
@@ -50,8 +51,9 @@ if TYPE_CHECKING:
     from edgeprune.bench.every import bench_every
     from edgeprune.bench.fleet import bench_fleet
     from edgeprune.bench.hosts import Host
+    from edgeprune.bench.measuring import bench_models
     from edgeprune.bench.options import BenchOptions
-    from edgeprune.bench.run import bench_models, bench_run
+    from edgeprune.bench.run import bench_run
 
 __all__ = [
     "BenchOptions",
@@ -75,7 +77,8 @@ __getattr__ = import_on_first_use(
         "every": ("bench_every",),
         "fleet": ("bench_fleet",),
         "hosts": ("Host",),
+        "measuring": ("bench_models",),
         "options": ("BenchOptions",),
-        "run": ("bench_models", "bench_run"),
+        "run": ("bench_run",),
     },
 )

@@ -8,6 +8,7 @@ from edgeprune.backends import ExportRecord, for_runtime, runtimes
 from edgeprune.backends.base import ALONE, MODELS, Backend
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.record import FILE, export_command, is_exported
+from edgeprune.backends.subjects import Subjects
 from edgeprune.bench.browser import PROVIDERS
 from edgeprune.devices import BROWSER, Device
 from edgeprune.errors import BenchError, ExportError, known
@@ -172,3 +173,17 @@ def measuring_with(device: Device, runtime: str | None, precision: str | None) -
         chosen[name] = backend.numbers if backend else precision or device.precision
     first, numbers = next(iter(chosen.items()))
     return replace(device, runtime=first, precision=numbers, runtimes=chosen)
+
+
+def files_of(models: Mapping[str, str | Path] | Files | Subjects) -> Files:
+    """Return the files in one form.
+
+    Raises:
+        BenchError: a model is not named, its file is missing, or nothing was exported; names the command.
+    """
+    if isinstance(models, Subjects):
+        if models.files is None:
+            assert models.folder is not None
+            return exported_files(models.folder)
+        models = models.files
+    return loose_files(models) if isinstance(models, Mapping) else models

@@ -16,8 +16,8 @@ from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.onnx_export import export_model, export_quickly
 from edgeprune.backends.onnx_int8 import OnnxInt8
 from edgeprune.bench.compare import why_not_comparable
+from edgeprune.bench.measuring import bench_models
 from edgeprune.bench.options import BenchOptions, rounds_for
-from edgeprune.bench.run import bench_models
 from edgeprune.errors import BenchError, ExportError
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from edgeprune.bench.files import LooseFiles
+from edgeprune.bench.measuring import probe_session
 from edgeprune.bench.options import LASTING_ROUND_S, BenchOptions
-from edgeprune.bench.run import probe_session
 from edgeprune.bench.session import Round, Session, load_s
 from edgeprune.bench.stats import NS_PER_MS
 from edgeprune.bench.sustained import NEAR, first_steady_pair, last_third

@@ -89,7 +89,7 @@ def bench(
     monkeypatch.setattr("edgeprune.bench.options.ROUND_S", 5.0)
     monkeypatch.setattr("edgeprune.bench.session.Session.chosen", with_fake_runtime)
     models = fake_models({"latency_ns": 400_000}, {"latency_ns": 200_000})
-    monkeypatch.setattr(bench_module, "exported_files", lambda folder: loose_files(models))
+    monkeypatch.setattr("edgeprune.bench.files.exported_files", lambda folder: loose_files(models))
 
     def run(root: Path, device: str = "jetson", between: Callable[[], None] | None = None) -> dict:
         transport = FastBoard(root)

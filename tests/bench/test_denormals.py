@@ -34,7 +34,8 @@ def test_of_what_is_no_onnx_file_there_is_no_count(name: str, tmp_path: Path) ->
 
 
 def test_the_result_has_the_number(tmp_path: Path) -> None:
-    files = {"baseline": file_with(tmp_path / "m.onnx", w=WEIGHTS), "pruned": tmp_path / "none.tflite"}
-    models = with_denormals(changed(), files).models
+    file = str(file_with(tmp_path / "m.onnx", w=WEIGHTS))
+    files = "models.baseline.file", file, "models.pruned.file", str(tmp_path / "none.tflite")
+    models = with_denormals(changed(*files)).models
     assert models["baseline"].denormal_weights == 3
     assert not models["pruned"].denormal_weights

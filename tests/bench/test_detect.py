@@ -94,7 +94,7 @@ def test_bench_on_the_jetson_that_is_here(
     monkeypatch.setattr("edgeprune.bench.session.Session.chosen", with_fake_runtime)
     monkeypatch.setattr("edgeprune.bench.options.MIN_ROUNDS", 2)
     models = fake_models({"latency_ns": 2_000_000}, {"latency_ns": 1_000_000})
-    monkeypatch.setattr(bench_module, "exported_files", lambda folder: loose_files(models))
+    monkeypatch.setattr("edgeprune.bench.files.exported_files", lambda folder: loose_files(models))
     result = bench_run(tmp_path / "run", device="jetson", seconds=1.6, accuracy=False, threads=1)
     assert result["device"]["name"] == "jetson-agx-thor"
     assert (tmp_path / "run/bench/jetson-agx-thor.json").is_file()

@@ -56,7 +56,7 @@ def boards(
     made = Boards()
     models = fake_models()
     monkeypatch.setattr(bench_module, "reached", made.reached)
-    monkeypatch.setattr(bench_module, "exported_files", lambda folder: loose_files(models))
+    monkeypatch.setattr("edgeprune.bench.files.exported_files", lambda folder: loose_files(models))
     monkeypatch.setattr(bench_module, "measuring_with", lambda profile, *_how: profile)
     monkeypatch.setattr("edgeprune.bench.session.Session.chosen", lambda session, _fingerprint: session)
     (tmp_path / "run").mkdir()

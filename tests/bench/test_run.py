@@ -17,6 +17,7 @@ from edgeprune.backends import MODELS, Artifact, ExportRecord
 from edgeprune.bench import BenchOptions, Host, bench_every, bench_models, bench_run
 from edgeprune.bench import run as bench_module
 from edgeprune.cli import main
+from edgeprune.devices import load_device
 from edgeprune.errors import BenchError, InUseError
 from edgeprune.files.locks import held
 from edgeprune.reporting.rows import runtimes_lines, runtimes_table
@@ -93,7 +94,7 @@ def test_result_has_what_a_reader_needs(fake_models, quick: BenchOptions) -> Non
 
 def test_threads_default_to_the_physical_cores(fake_models) -> None:
     transport = Scripted()
-    options = BenchOptions(bench_module.load_device("cpu"), seconds=0.1, rounds=2)
+    options = BenchOptions(load_device("cpu"), seconds=0.1, rounds=2)
     result = bench_models(fake_models(), options=options, transport=transport)
     assert result["settings"]["threads"] == 2
     assert transport.arguments[1][transport.arguments[1].index("--threads") + 1] == "2"
@@ -221,7 +222,7 @@ def test_a_profile_that_the_machine_contradicts(
 
 
 def test_a_library_call_is_checked_too(fake_models) -> None:
-    options = BenchOptions(bench_module.load_device("jetson-nano"), seconds=0.1, rounds=2)
+    options = BenchOptions(load_device("jetson-nano"), seconds=0.1, rounds=2)
     with pytest.raises(BenchError, match="`device=jetson-nano` is not what this is"):
         bench_models(fake_models(), options=options, transport=Scripted())
 

@@ -138,7 +138,7 @@ def throttling(
     monkeypatch.setattr("edgeprune.bench.session.MOST_PAUSED", 10.0)
     monkeypatch.setattr("edgeprune.bench.session.Session.chosen", with_fake_runtime)
     models = fake_models({"latency_ns": 0}, {"latency_ns": 0})
-    monkeypatch.setattr(bench_module, "exported_files", lambda folder: loose_files(models))
+    monkeypatch.setattr("edgeprune.bench.files.exported_files", lambda folder: loose_files(models))
     monkeypatch.setattr(bench_module, "LocalTransport", lambda: ThrottlingBoard(root=str(root)))
     return tmp_path / "run"
 
@@ -209,7 +209,7 @@ def test_a_machine_without_temperatures(tmp_path: Path) -> None:
         (["--sustained", "10s"], "--sustained must be from 60 to 86400 seconds, not 10s"),
         (["--sustained", "2m", "--cool-to", "45"], "--sustained keeps the device warm and --cool-to cool"),
         (["--cool-to", "900"], "--cool-to must be at least 0 and at most 150, not 900"),
-        (["--runtime", "all", "--sustained", "2m"], "without --layers, --resume, --sustained and --cool-to"),
+        (["--runtime", "all", "--sustained", "2m"], "without --layers, --sustained and --cool-to"),
     ],
 )
 def test_wrong_use_is_one_line(run_of_digits: Path, words: list[str], message: str) -> None:
