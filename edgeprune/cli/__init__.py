@@ -6,7 +6,8 @@ commands.py  a command: help in groups, values checked
 failures.py  one line for each mistake, with the options as they are typed
 training.py  train-prune, steer
 models.py    inspect, export
-devices.py   bench, devices, lut
+benching.py  bench
+devices.py   devices, lut
 comparing.py compare, verify
 searching.py search
 files.py     prune
@@ -14,10 +15,11 @@ reports.py   report, watch
 judging.py   sensitivity
 """
 
-from edgeprune.cli import comparing, devices, files, judging, models, reports, searching, training
+from edgeprune.cli import benching, comparing, devices, files, judging, models, reports, searching, training
 from edgeprune.cli.base import finished_run, free_place, latest_run, main
 
 __all__ = [
+    "benching",
     "comparing",
     "devices",
     "files",
