@@ -55,13 +55,17 @@ def test_the_readme_is_short_and_begins_with_three_commands() -> None:
     assert [command.split()[1] for command in commands(README)[:3]] == ["train-prune", "export", "bench"]
 
 
-@pytest.mark.parametrize("command", [c for c in RUNNABLE if c.startswith("edgeprune ")])
+# Of indented blocks, which need a board, a phone or a run of the reader's own, and are not run.
+INDENTED = [line for page in PAGES for line in re.findall(r"(?m)^ {4}(edgeprune .*)$", page.read_text())]
+
+
+@pytest.mark.parametrize("command", [c for c in (*RUNNABLE, *INDENTED) if c.startswith("edgeprune ")])
 def test_every_command_parses(command: str) -> None:
     """Its options are those of today; what it does is seen in the slow test below."""
     from edgeprune.cli import main
 
     parser: click.Command = main
-    context, args = None, shlex.split(command)[1:]
+    context, args = None, shlex.split(command, comments=True)[1:]
     while isinstance(parser, click.Group):
         context = parser.make_context(parser.name, [*args], parent=context)
         _, subcommand, args = parser.resolve_command(context, args)
