@@ -296,7 +296,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/against_peers.json"))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    rows = Rows(arguments.out, {"target": arguments.target, "precision": arguments.precision})
+    about = {"target": arguments.target, "precision": arguments.precision}
+    rows = Rows(arguments.out, about)
     if arguments.measure:
         return measure(rows, arguments)
     keys = [

@@ -1,9 +1,12 @@
-"""The docs' tables of methods, side by side."""
+"""The docs' tables of methods: side by side, as recipes, and beside Torch-Pruning's."""
+
+from typing import Any
 
 from table_parts import markdown, read
 
 from edgeprune.comparison import comparison_remarks, comparison_table
 from edgeprune.records.comparison import ComparisonResult
+from edgeprune.reporting.rows import percent
 
 
 def compare_table(name: str) -> str:
@@ -18,3 +21,50 @@ def compare_table(name: str) -> str:
     )
     where = f"{machine_['cpu']}, {machine_['threads']} threads, torch {result.versions['torch']}"
     return f"{body}\n\n{what}. On {where}."
+
+
+def recipes_table() -> str:
+    """Recipes at equal epochs, by which `--method auto` chooses."""
+    result = read("recipes")
+    rows = result["rows"]
+    epochs = sorted({row["epochs"] for row in rows})
+    names = list(dict.fromkeys(row["recipe"] for row in rows))
+    of_key = {(row["recipe"], row["epochs"]): percent(row["accuracy"]) for row in rows if row["seed"] == 0}
+    table = markdown(
+        ["recipe", *(f"{count} epochs" for count in epochs)],
+        [[name, *(of_key.get((name, count), "") for count in epochs)] for name in names],
+    )
+    first, machine = rows[0], rows[0]["machine"]
+    words = (
+        f"{first['model']} on CIFAR-10, {result['target']}, from {percent(first['baseline_accuracy'])}; the last epoch "
+        f"on the test images, one seed, {result['precision']}. On {machine['cpu']}, torch {machine['torch']}."
+    )
+    return f"{table}\n\n{words}"
+
+
+def peers_table() -> str:
+    """Networks that others pruned, trained as ours."""
+    result = read("against_peers")
+    ordered = sorted(result["rows"], key=lambda row: (row["epochs"], -row["accuracy"]))
+    rows = [
+        [
+            row["row"],
+            str(row["epochs"]),
+            percent(row["accuracy"]),
+            percent(row["flops_fraction"]),
+            speedup_of(row),
+        ]
+        for row in ordered
+    ]
+    first, machine = ordered[0], ordered[0]["machine"]
+    words = (
+        f"{first['model']} on CIFAR-10, from {percent(read('recipes')['rows'][0]['baseline_accuracy'])}; the last epoch on the "
+        f"{result['precision']}. On {machine['cpu']}, torch {machine['torch']}."
+    )
+    return f"{markdown(['pruned by', 'epochs', 'accuracy', 'FLOPs left', 'speedup'], rows)}\n\n{words}"
+
+
+def speedup_of(row: dict[str, Any]) -> str:
+    """A row's measured speedup with its interval."""
+    times = row.get("speedup")
+    return f"{times['value']:.2f}x ({times['low']:.2f} to {times['high']:.2f})" if times else ""

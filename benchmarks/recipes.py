@@ -22,6 +22,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "sensitivity, 0.1 cosine": {"method": "sensitivity", **FIT, "lr": 0.1, **COSINE},
     "sensitivity, steps": {"method": "sensitivity", **FIT},
     "whc fitted, 0.05 cosine": {"method": "whc", **FIT, "lr": 0.05, **COSINE},
+    "whc fitted, 0.02 cosine": {"method": "whc", **FIT, "lr": 0.02, **COSINE},
     "whc, steps": {"method": "whc"},
     "learned, 0.05 cosine": {"method": "learned", "lr": 0.05, **COSINE},
     "learned, steps": {"method": "learned"},

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from edgeprune_target.fingerprint import cpu_model
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -166,12 +167,9 @@ def _row_result(
 def _boards(place: Path) -> tuple[BoardTimes, ...] | UnsetType:
     """Return what a finished row's plan took on each of several boards; UNSET where the target has none."""
     boards = (Run.open(place).times() or {}).get("boards", ())
-    fields = ("baseline_ms", "pruned_ms", "speedup", "percentile")
     times = [
-        BoardTimes(
-            host=board["host"],
-            conditions=board["conditions"],
-            **{name: board["measured"][name] for name in fields},
+        msgspec.convert(
+            {"host": board["host"], "conditions": board["conditions"], **board["measured"]}, BoardTimes
         )
         for board in boards
         if board["measured"] is not None

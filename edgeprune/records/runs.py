@@ -23,6 +23,7 @@ from edgeprune.records.fields import (
     Width,
 )
 from edgeprune.records.metrics import PairedDrop, StoredMetric
+from edgeprune.records.times import DeviceTimes
 
 LARGEST_IMAGE = 10**8  # values
 ImageShape = Annotated[tuple[Side, ...], Meta(min_length=3, max_length=3)]
@@ -311,21 +312,12 @@ class TimedAttempt(Struct):
     energy: AttemptEnergy | None = None
 
 
-class BoardAttempt(Struct):
-    """The times of the chosen plan on one of several boards."""
-
-    baseline_ms: Above0
-    pruned_ms: Above0
-    speedup: tuple[Above0, Above0, Above0]
-    percentile: Positive
-
-
 class MeasuredBoard(Struct):
     """One of several boards; of the chosen plan's times there are none where it was not measured."""
 
     host: Name
     conditions: dict[str, Any]
-    measured: BoardAttempt | None
+    measured: DeviceTimes | None
 
 
 class TimesRecord(Struct):
