@@ -57,8 +57,9 @@ def peers_table() -> str:
         for row in ordered
     ]
     first, machine = ordered[0], ordered[0]["machine"]
+    baseline = read("recipes")["rows"][0]["baseline_accuracy"]
     words = (
-        f"{first['model']} on CIFAR-10, from {percent(read('recipes')['rows'][0]['baseline_accuracy'])}; the last epoch on the "
+        f"{first['model']} on CIFAR-10, from {percent(baseline)}; the last epoch on the test images, one seed, "
         f"{result['precision']}. On {machine['cpu']}, torch {machine['torch']}."
     )
     return f"{markdown(['pruned by', 'epochs', 'accuracy', 'FLOPs left', 'speedup'], rows)}\n\n{words}"
