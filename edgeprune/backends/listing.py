@@ -39,6 +39,11 @@ def lines(record: ExportRecord) -> list[str]:
             same_reason = [other for other in record.artifacts if _reason(other) == _reason(artifact)]
             of = "" if len(same_reason) == len(MODELS) else f" of {artifact.model}"
             texts.append(f"{title}{of} skipped, because {artifact.skipped_because}")
+            if backend and backend.builds_on_target:
+                texts.append(
+                    f"{title} builds its engine on the board, from the ONNX files: "
+                    "edgeprune bench RUN --device jetson --host user@board"
+                )
         elif backend:
             texts += backend.describe(artifact)
     return list(dict.fromkeys(texts))

@@ -239,6 +239,7 @@ def test_without_cuda_the_onnx_is_done_and_the_exit_is_0(
     )
     assert done.exit_code == 0, done.output
     assert "TensorRT skipped, because no CUDA device: " in done.output
+    assert "TensorRT builds its engine on the board, from the ONNX files: edgeprune bench RUN " in done.output
     assert "TensorRT's Python module is not installed" in done.output
     files = {path.name for path in (stub.path / "export").iterdir()}
     kinds = ("onnx", "int8.onnx", "int8.tensorrt.onnx")
