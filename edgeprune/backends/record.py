@@ -4,8 +4,10 @@ from pathlib import Path
 
 from edgeprune.backends.base import ALONE, MODELS, Backend
 from edgeprune.errors import EdgePruneError, ExportError, RunError
+from edgeprune.files.reading import read_json
 from edgeprune.records.checking import HINT
 from edgeprune.records.export import FILE, Artifact, ExportFile
+from edgeprune.records.trust import trust_words
 
 
 class ExportRecord(ExportFile, frozen=True):
@@ -74,7 +76,17 @@ def export_command(run: Path, backend: Backend) -> str:
     """Return the command that exports a run to a backend in its precision."""
     to = "" if backend.name == "onnx" else f" --to {backend.name}"
     several = len(backend.precisions) > 1 and backend.precision != backend.precisions[0]
-    return f"edgeprune export {run}{to}" + (f" --precision {backend.precision}" if several else "")
+    precision = f" --precision {backend.precision}" if several else ""
+    return f"edgeprune export {run}{to}{precision}{trust_words(_model_of(run))}"
+
+
+def _model_of(run: Path) -> str | None:
+    """Return the model that a run's configuration names, which an export builds; None where none can be read."""
+    try:
+        options = read_json(run / "config.json")["options"]
+        return options["model"] if isinstance(options["model"], str) else None
+    except (EdgePruneError, OSError, KeyError, TypeError):
+        return None
 
 
 def is_exported(run: Path) -> bool:

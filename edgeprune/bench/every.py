@@ -70,7 +70,8 @@ def bench_every(
 ) -> RuntimesTable:
     """Measure a run with every runtime whose files it has; each measurement is kept as `bench_run` keeps it.
 
-    With ``resume``, what was measured of the same files and settings is not measured again.
+    With ``resume``, what was measured of the same files and settings is not measured again; all else is, also what was
+    measured with other settings.
 
     Args:
         run: its folder; it has been exported.

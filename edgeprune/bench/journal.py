@@ -17,16 +17,25 @@ from edgeprune.records import check, check_schema
 from edgeprune.records.rounds import FirstLine, PairLine
 
 SCHEMA = 1
+
+
 Pair = dict[str, dict[str, Any]]  # name -> one round
 
 
 class Journal:
     """One file; made by ``begin``, and removed once the result is complete."""
 
-    def __init__(self, path: Path, resume: bool = False) -> None:
-        """Set the file up; with ``resume`` its pairs are read, without it the file starts anew."""
+    def __init__(self, path: Path, resume: bool = False, *, or_anew: bool = False) -> None:
+        """Set the file up; with ``resume`` its pairs are read, without it the file starts anew.
+
+        Args:
+            path: of the file.
+            resume: continue what it holds.
+            or_anew: start anew, too, where that is of something else, instead of refusing it.
+        """
         self.path = path
         self.resume = resume
+        self.or_anew = or_anew
 
     def begin(self, about: Mapping[str, Any]) -> list[Pair]:
         """Start the file, or continue it; return the pairs that it holds.
@@ -38,7 +47,9 @@ class Journal:
             BenchError: there is nothing to resume, or it is of something else.
         """
         lines = self._lines() if self.resume else []
-        if not self.resume:
+        if self.or_anew and lines and differences(lines[0]["about"], about):
+            lines = []
+        if not self.resume or (self.or_anew and not lines):
             with explained(self.path):
                 self.path.unlink(missing_ok=True)
             append_line(self.path, {"schema": SCHEMA, "about": dict(about)})

@@ -86,10 +86,15 @@ class Places:
         changed = changed_since(files, {name: model.sha256 for name, model in result.models.items()})
         return result if result.complete and same and not changed else None
 
-    def journal(self, resume: bool) -> Journal | None:
-        """Return the file of rounds, to start or, with ``resume``, to continue; None where nothing keeps it."""
+    def journal(self, resume: bool, *, or_anew: bool = False) -> Journal | None:
+        """Return the file of rounds, to start or to continue; None where nothing keeps it.
+
+        Args:
+            resume: continue it.
+            or_anew: see `Journal`.
+        """
         kept = self.kept
-        return None if kept is None else Journal(_rounds_beside(kept), resume)
+        return None if kept is None else Journal(_rounds_beside(kept), resume, or_anew=or_anew)
 
     def publish(self, result: BenchResult, journal: Journal | None) -> None:
         """Write a complete result to all places, and remove what is kept of the measurement in progress."""

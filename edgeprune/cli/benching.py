@@ -239,7 +239,7 @@ def _bench_every(run: Path, to_stdout: bool, **options: Any) -> None:
     """
     from edgeprune.bench import bench_every
     from edgeprune.reporting.console import print_table, progress_bars
-    from edgeprune.reporting.rows import runtimes_lines, runtimes_table, warning_lines
+    from edgeprune.reporting.rows import runtimes_lines, runtimes_table
 
     with progress_bars() as progress:
         table = bench_every(run, progress=progress, **options)
@@ -249,6 +249,5 @@ def _bench_every(run: Path, to_stdout: bool, **options: Any) -> None:
     result = table.rows[0].result
     title = f"{run} on {result.device.title} ({result.settings.threads} threads)"
     print_table(title, *runtimes_table(table))
-    warnings = [line for row in table.rows for line in warning_lines(row.result)]
-    for line in dict.fromkeys([*runtimes_lines(table), *warnings]):
+    for line in runtimes_lines(table):
         echo(line)

@@ -202,7 +202,7 @@ class TimeSolver(Solver):
         self.attempts[:] = [self._record_of(budget, graph, attempt, attempt is best) for attempt in attempts]
         if self._saved_least(budget, best.measured) > 1 and not best.plan.keep.all():
             raise TargetError(self._nothing_gained(best, len(attempts)))
-        notes = self._notes(budget, graph, best)
+        notes = self._notes(budget, graph, best, over=over)
         if over and not best.met:
             plans = "the first plan" if len(attempts) == 1 else f"the best of {len(attempts)} plans"
             notes.append(
@@ -270,14 +270,21 @@ class TimeSolver(Solver):
         """Return the sensor and what it counts; nothing where energy is not a target."""
         return getattr(budget.bound.get(ENERGY), "conditions", {})
 
-    def _notes(self, budget: Budget, graph: Graph, best: Attempt) -> list[str]:
-        """Describe the measurement of the final plan in words, and why it missed its target, if it did."""
+    def _notes(self, budget: Budget, graph: Graph, best: Attempt, *, over: bool) -> list[str]:
+        """Describe the measurement of the final plan in words, and why it missed its target, if it did.
+
+        Args:
+            budget: with the targets.
+            graph: of the network.
+            best: the plan that counts.
+            over: whether the time for planning was up.
+        """
         notes = [self._latency_note(best.measured, self._share(budget, graph, best.plan))]
         if best.measured.energy is not None:
             predicted = self._share(budget, graph, best.plan, ENERGY)
             notes.append(energy_note(best.measured, predicted, self._energy_source(budget)))
         if not best.met:
-            notes[-1] = f"{notes[-1]}; {self._missed(budget, best)}"
+            notes[-1] = f"{notes[-1]}; {self._missed(budget, best, over=over)}"
         return notes
 
     def _latency_note(self, result: Measured, predicted: float) -> str:
@@ -290,9 +297,17 @@ class TimeSolver(Solver):
             f"{result.speedup[0]:.3f} times as fast ({low:.3f} to {high:.3f}); the table said {1 / predicted:.3f}"
         )
 
-    def _missed(self, budget: Budget, best: Attempt) -> str:
-        """Return why a target of the device was not met."""
+    def _missed(self, budget: Budget, best: Attempt, *, over: bool) -> str:
+        """Return by how much a plan takes more or less than its target, and why.
+
+        Args:
+            budget: with the targets.
+            best: the plan that counts.
+            over: whether the time for planning was up: then nothing is known of other plans.
+        """
+        targets, percent = ", ".join(map(str, budget.targets)), 100 * abs(best.ratio - 1)
+        if best.ratio < 1:
+            why = "" if over else ": the device's steps leave no plan nearer"
+            return f"that is {percent:.1f} % less than {targets} asks for{why}"
         slow = f"none of the plans that were tried {'takes less' if best.measured.energy else 'is faster'}"
-        why = "the device's steps leave no plan nearer" if best.ratio < 1 else slow
-        targets = ", ".join(map(str, budget.targets))
-        return f"{targets} was missed by {100 * abs(best.ratio - 1):.1f} %: {why}"
+        return f"{targets} was missed by {percent:.1f} %: {slow}"

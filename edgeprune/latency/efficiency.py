@@ -57,6 +57,6 @@ class EfficiencySolver(TimeSolver):
     def _saved_least(self, budget: Budget, measured: Measured) -> float:  # noqa: ARG002
         return measured.share
 
-    def _missed(self, budget: Budget, best: Attempt) -> str:  # noqa: ARG002
+    def _missed(self, budget: Budget, best: Attempt, *, over: bool) -> str:  # noqa: ARG002
         gain = EFFICIENCY / best.ratio
         return f"of the FLOPs ratio, the speedup is {gain:.2f}: this device gives no more for these targets"

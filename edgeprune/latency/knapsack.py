@@ -71,7 +71,7 @@ class KnapsackSolver:
         # Greedy steps are short-sighted: pruning one group makes removing its block look expensive later.
         for start in [full] if blocks is full else [full, blocks]:
             try:
-                candidates.append(self.up(self.down(start)))
+                candidates.append(self.up(self.down(start, full)))
             except TargetError as error:
                 first_error = first_error or error
         if not candidates:
@@ -91,8 +91,13 @@ class KnapsackSolver:
             state = better
         return state
 
-    def down(self, state: Candidate) -> Candidate:
-        """Prune until the goals are met; widen where that helps: a layer may be fast for its FLOPs."""
+    def down(self, state: Candidate, full: Candidate) -> Candidate:
+        """Prune until the goals are met; widen where that helps: a layer may be fast for its FLOPs.
+
+        Args:
+            state: to prune.
+            full: all widths, for the message where the goals cannot be met.
+        """
         while state.excess > 0:
             singles = (
                 self.valuation.after(state, move)
@@ -100,7 +105,7 @@ class KnapsackSolver:
             )
             better = self._nearer(state, singles) or self._nearer(state, self._pairs(state))
             if better is None:
-                raise TargetError(self.valuation.how_far(state))
+                raise TargetError(self.valuation.how_far(state, full))
             state = better
         return state
 

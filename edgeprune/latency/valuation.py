@@ -1,8 +1,10 @@
 """Value widths: what they cost, what importance they keep, and by how much they miss the goals."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from edgeprune import resources
 from edgeprune.latency.width_costs import FunctionCost, Ints, Move, WidthCost
 from edgeprune.latency.width_levels import WidthLevels
 
@@ -75,12 +77,24 @@ class Valuation:
         # Costs that are updated by differences accumulate rounding errors.
         return unspent + sum(max(0.0, share - 1 - 1e-9) for share in shares)
 
-    def how_far(self, state: Candidate) -> str:
-        """Return the message for goals that cannot be met."""
+    def how_far(self, state: Candidate, full: Candidate) -> str:
+        """Return the message for goals that cannot be met.
+
+        Args:
+            state: the widths that come nearest.
+            full: all widths.
+        """
         reached = ", ".join(
-            f"{name} {cost:.4g} where the target is {goal:.4g}"
-            for (name, goal), cost in zip(self.goals.items(), state.costs, strict=True)
+            f"{name}={math.ceil(1e3 * cost / original) / 1e3:g} ({self._amount(name, cost)}) at the least, where "
+            f"{self._amount(name, goal)} is needed"
+            for (name, goal), cost, original in zip(self.goals.items(), state.costs, full.costs, strict=True)
+            if cost > goal
         )
         return (
             f"the target cannot be reached: floors, the device's steps and protected channels allow {reached}"
         )
+
+    @staticmethod
+    def _amount(name: str, value: float) -> str:
+        unit = resources.get(name).unit
+        return f"{value:.4g} {unit}" if unit else f"{value:,.0f}"

@@ -15,6 +15,7 @@ from edgeprune.records.bench import (
     RuntimeRow,
     RuntimesTable,
     Settings,
+    SkippedRuntime,
     SpeedupRange,
     WidthsReport,
     WidthUse,
@@ -197,6 +198,7 @@ def warning_lines(result: BenchResult) -> list[str]:
 
 
 Table = tuple[list[tuple[str, str]], list[list[str]]]
+COMMAND = ": edgeprune export "  # behind the reason why a runtime was skipped
 
 
 def runtimes_table(table: RuntimesTable) -> Table:
@@ -208,12 +210,34 @@ def runtimes_table(table: RuntimesTable) -> Table:
 
 
 def runtimes_lines(table: RuntimesTable) -> list[str]:
-    """Return what the cells of the table are, and a line for each runtime that was not measured."""
+    """Return what the cells of the table are, what was not measured and why, and the warnings with their rows."""
     metric, speedup = metric_of(table.rows[0].result), table.rows[0].result.speedup
     confidence = f"{100 * speedup.confidence:.0f} % " if speedup else ""
     about = f"latency (p50) and {metric.name}: baseline -> pruned; ±: {confidence}interval of the speedup"
-    skipped = [f"{entry.runtime} {entry.precision} skipped: {entry.why}" for entry in table.skipped]
-    return [about, *skipped]
+    warned: dict[str, list[str]] = {}
+    for row in table.rows:
+        for line in warning_lines(row.result):
+            warned.setdefault(line, []).append(f"{row.runtime} {row.precision}")
+    warnings = [
+        line if len(names) == len(table.rows) else f"{', '.join(names)}: {line}"
+        for line, names in warned.items()
+    ]
+    return [about, *_skipped_lines(table.skipped), *warnings]
+
+
+def _skipped_lines(skipped: Sequence[SkippedRuntime]) -> list[str]:
+    """Return a line for each reason, with an example of its command where each runtime has its own."""
+    of_reason: dict[str, list[SkippedRuntime]] = {}
+    for entry in skipped:
+        of_reason.setdefault(entry.why.partition(COMMAND)[0], []).append(entry)
+    lines = []
+    for reason, entries in of_reason.items():
+        names = ", ".join(f"{entry.runtime} {entry.precision}" for entry in entries)
+        command = entries[0].why[len(reason) :]
+        if len(entries) > 1 and command:
+            command = command.replace(": ", ": each as ", 1)
+        lines.append(f"{names} skipped: {reason}{command}")
+    return lines
 
 
 def fleet_table(table: FleetTable) -> Table:

@@ -303,7 +303,9 @@ def test_every_runtime_in_one_table(run_path: Path, two_kinds: Scripted, tmp_pat
     assert [len(row) for row in rows] == [len(heads)] * 2
     assert rows[0][0] == "onnxruntime int8"
     assert rows[0][3] == "2.50x ±0.00"
-    assert "ncnn int8 skipped: it was not exported" in "\n".join(runtimes_lines(table))
+    lines = "\n".join(runtimes_lines(table))
+    assert "ncnn int8, " in lines and lines.count("it was not exported: each as edgeprune export ") == 1
+    assert "openvino fp32 skipped: openvino is missing" in lines
 
 
 def test_a_stopped_table_goes_on_with_what_it_lacks(
@@ -333,8 +335,8 @@ def test_a_stopped_table_goes_on_with_what_it_lacks(
     with pytest.raises(KeyboardInterrupt):
         measure()
 
-    rounds.clear()
     stop_at = 0
+    rounds.clear()
     resumed = measure(resume=True)
     assert rounds == [True] * (count // 2 - 2)  # a pair of rounds was complete
     times = [[row.result.models[name].latency_ms.p50 for name in MODELS] for row in resumed.rows]
@@ -342,6 +344,11 @@ def test_a_stopped_table_goes_on_with_what_it_lacks(
 
     rounds.clear()
     assert measure(resume=True).rows == resumed.rows and not rounds
+    stop_at = count // 2 + 4
+    with pytest.raises(KeyboardInterrupt):
+        measure()
+    stop_at = 0
+    rounds.clear()
     assert len(measure(resume=True, batch=2).rows) == 2 and len(rounds) == count
 
 
