@@ -21,6 +21,9 @@ def check_model(model: Any) -> None:
         raise ModelError(f"{model.__name__} is a class, not a model: make one, as in {model.__name__}()")
     if not isinstance(model, nn.Module):
         raise ModelError(f"a torch.nn.Module is wanted as model, not {kind_of(model)}")
+    masked = getattr(sys.modules.get("edgeprune.learned.pruning_layer"), "PruningLayer", ())
+    if any(isinstance(part, masked) for part in model.modules()):
+        raise ModelError("a Pruner is at work on this model: call its finish() first")
     check_unsharded(model)
 
 

@@ -37,7 +37,8 @@ class ImageFolder:
         if missing:
             raise DataError(
                 f"how does the network want its images? Say {', '.join(f'`{name}`' for name in missing)}, for example "
-                "--scale 1/255 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --color rgb"
+                "--scale 1/255 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --color rgb (--mean 0,0,0 --std 1,1,1 "
+                "leave the scaled numbers as they are)"
             )
         layout, colors, self._size = _laid(specs[0], options)
         self.images, self._color = layout == "nchw", str(options.color)
@@ -51,7 +52,7 @@ class ImageFolder:
         if not self.paths:
             raise DataError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})")
         self.note = (
-            f"images of {folder}, {self._size[1]}x{self._size[0]} pixels, {options.color}, {layout}, "
+            f"images of {folder}, scaled and cut to {self._size[1]}x{self._size[0]} pixels, {options.color}, {layout}, "
             f"(pixel * {options.scale} - {options.mean}) / {options.std}"
         )
 

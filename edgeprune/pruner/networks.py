@@ -11,7 +11,6 @@ from edgeprune.errors import ModelError, TrainError, known
 from edgeprune.graph.arguments import check_unsharded
 from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.graph.plan import Plan
-from edgeprune.learned.pruning_layer import PruningLayer
 from edgeprune.methods.phase import Phase
 from edgeprune.methods.removal import Removed, cutter
 from edgeprune.processes.distributed import world
@@ -57,8 +56,6 @@ class Networks:
             raise TrainError(known("optimizer_state", optimizer_state, [*STATES]))
         self.model, self.opaque, self.optimizer_state = unwrapped(model), opaque, optimizer_state
         self.parallel = Parallel(model)
-        if any(isinstance(part, PruningLayer) for part in self.model.modules()):
-            raise ModelError("another pruner has its masks on this model: call that one's finish() first")
         self.copies = [unwrapped(other) for other in copies]
         self.link = OptimizerLink(optimizer, scaler, self.model)
         inputs = example if isinstance(example, tuple) else (example,)

@@ -79,7 +79,7 @@ def test_a_folder_of_images_is_laid_as_is_said(folder: Path, tmp_path: Path) -> 
     result = _prune(folder / "net.onnx", tmp_path / "small.onnx", *data)
     assert result.exit_code == 0, result.output
     assert "30 images of" in result.stdout
-    assert "8x8 pixels, rgb, nchw, (pixel * 1/255 - 0.5) / 0.25,0.25,0.25" in result.stdout
+    assert "scaled and cut to 8x8 pixels, rgb, nchw, (pixel * 1/255 - 0.5) / 0.25,0.25,0.25" in result.stdout
     assert (tmp_path / "small.onnx").stat().st_size < (folder / "net.onnx").stat().st_size
 
 

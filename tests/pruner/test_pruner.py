@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 import edgeprune
 from edgeprune import methods
-from edgeprune.errors import EdgePruneError
+from edgeprune.errors import EdgePruneError, ModelError
 from edgeprune.importance import score
 from edgeprune.learned.pruning_layer import PruningLayer
 from edgeprune.runs.run import Run
@@ -200,6 +201,18 @@ def test_a_state_of_another_shape_begins_anew_and_is_named() -> None:
     train(model, optimizer, pruner, 6)
     pruner.finish()
     assert any("begins anew" in note for note in pruner.report.notes)
+
+
+def test_a_network_that_a_pruner_works_on_is_not_pruned_by_another() -> None:
+    model = made()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    pruner = edgeprune.Pruner(model, EXAMPLE, steps=6, target="flops=0.5", optimizer=optimizer)
+    for again in (edgeprune.prune, edgeprune.trace, partial(edgeprune.Pruner, steps=6, optimizer=optimizer)):
+        with pytest.raises(ModelError, match=r"a Pruner is at work on this model: call its finish\(\) first"):
+            again(model, EXAMPLE)
+    train(model, optimizer, pruner, 6)
+    pruner.finish()
+    assert edgeprune.trace(model, EXAMPLE).groups
 
 
 def test_groups_of_the_optimizer_and_its_schedule_stay() -> None:
@@ -566,7 +579,7 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
         another_optimizer_trains,
         "step.. was called 1 times, but the optimizer that the pruner was given took no step",
     ),
-    (two_pruners, "another pruner has its masks on this model"),
+    (two_pruners, "a Pruner is at work on this model"),
     (replaced_parameters, "parameters were replaced"),
     (a_penalty_without_an_optimizer, "give optimizer="),
     (images_that_are_missing, "give batches="),
