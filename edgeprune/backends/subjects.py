@@ -60,6 +60,7 @@ class Subjects:
         why_no_score: why there are no such batches.
         task: returns the one that they are scored by.
         is_run: whether ``folder`` is a run folder.
+        inputs_words: options by which `edgeprune prune` got its inputs, where it pruned them.
     """
 
     title: str
@@ -70,6 +71,7 @@ class Subjects:
     why_no_score: str = NO_DATA
     task: Callable[[], Task] = Classification
     is_run: bool = False
+    inputs_words: str = ""
 
     def test_batches(self) -> Iterable[tuple[Any, Any]]:
         """Return the normalised test images with their targets, in their fixed order."""

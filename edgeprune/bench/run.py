@@ -161,7 +161,8 @@ def _completed(
 def _source(subjects: Subjects, models: Files) -> str:
     """Return what `edgeprune prune` takes for the first model: as it was named, or its ONNX file in a folder."""
     origin = subjects.models[0].origin
-    return shlex.quote(origin if not Path(origin).is_dir() else str(models.onnx(models.names[0]) or "FILE"))
+    named = shlex.quote(origin if not Path(origin).is_dir() else str(models.onnx(models.names[0]) or "FILE"))
+    return f"{named} {subjects.inputs_words}".rstrip()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ curve.json  curve.png   how far the network can go, where that alone was asked f
 bench/
 """
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from edgeprune.runs.folders import Kind, check_folder_free, folder_aside
 from edgeprune.runs.training_state import TrainingState
 
 MARKER = "prune.json"
+OF_IMAGES = ("scale", "mean", "std", "color", "layout", "size")  # options of `prune`
 FILE_RUN = Kind(
     "run folder of prune",
     MARKER,
@@ -61,6 +63,15 @@ class FileRun:
         check_links(run.path)
         _ = run.config
         return run
+
+    def inputs_words(self) -> str:
+        """Return the options that give `edgeprune prune` the same inputs again; '' where there were none."""
+        config = self.config
+        if config.images is None:
+            return ""
+        typed = {"images": config.images} | {name: config.options.get(name) for name in OF_IMAGES}
+        words = (f"--{name} {shlex.quote(str(value))}" for name, value in typed.items() if value is not None)
+        return " ".join(words)
 
     @classmethod
     def check_free(cls, path: str | Path, *, force: bool = False, inputs: Iterable[str | None] = ()) -> None:

@@ -98,7 +98,8 @@ def folder_subjects(folder: Path, options: SubjectOptions) -> Subjects:
         models = tuple(Subject(name, str(folder)) for name in record.models)
         typed = parse_inputs(options.inputs or ())
         data = data_of(options, lambda: ())
-        return Subjects(str(folder), models, folder, typed, data, task=task_of(data))
+        again = FileRun.open(folder).inputs_words() if FileRun.matches(folder) else ""
+        return Subjects(str(folder), models, folder, typed, data, task=task_of(data), inputs_words=again)
     if FileRun.matches(folder):
         FileRun.open(folder).summary()  # raises: it is not finished
     if not folder.exists() and (hint := near_miss(str(folder), model_names())):

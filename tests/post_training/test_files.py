@@ -18,6 +18,7 @@ import edgeprune
 from edgeprune.cli import main
 from edgeprune.onnx_graph.files import read
 from edgeprune.post_training.images import ImageFolder
+from edgeprune.runs.subjects import subjects_of
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,10 @@ def test_a_folder_of_images_is_laid_as_is_said(folder: Path, tmp_path: Path) -> 
     assert "30 images of" in result.stdout
     assert "scaled and cut to 8x8 pixels, rgb, nchw, (pixel * 1/255 - 0.5) / 0.25,0.25,0.25" in result.stdout
     assert (tmp_path / "small.onnx").stat().st_size < (folder / "net.onnx").stat().st_size
+    again = subjects_of([str(tmp_path / "run")]).inputs_words  # what a later advice to prune repeats
+    assert again == (
+        f"--images {folder / 'images'} --scale 1/255 --mean 0.5 --std 0.25,0.25,0.25 --color rgb"
+    )
 
 
 def test_pixels_become_what_was_asked_for(folder: Path) -> None:

@@ -69,6 +69,7 @@ def test_a_run_is_measured_and_verified_as_every_run(folder: Path, tmp_path: Pat
     assert onnx.load(run / "export" / "baseline.onnx") == onnx.load(folder / "net.onnx")
     subjects = subjects_of([str(run)])
     assert subjects.names == ("baseline", "pruned") and subjects.folder == run
+    assert subjects.inputs_words == f"--images {folder / 'x.npy'}"
     limits = tmp_path / "limits.toml"
     limits.write_text(
         "flops_fraction = 0.6\nonnx_max_rel_diff = 1e-3\nlatency_p50_ms = 1000\naccuracy = 0.5\n"
