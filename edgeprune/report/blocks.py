@@ -29,11 +29,13 @@ class Figure:
         svg: the drawing.
         caption: what it shows.
         legend: (class in the page's style, name) of what is drawn.
+        numbered: what the numbers 1, 2, ... in the drawing stand for.
     """
 
     svg: Markup
     caption: str
     legend: Sequence[tuple[str, str]] = ()
+    numbered: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,14 @@ from edgeprune.records.bench import (
 from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
 from edgeprune.report.charts import (
     Band,
-    Estimate,
     Series,
     Spread,
-    estimate_chart,
     histogram,
     line_chart,
     pair_bars,
     rounds_chart,
 )
+from edgeprune.report.estimates import Estimate, estimate_chart, estimate_text, told_moved
 from edgeprune.reporting.course import course_table
 from edgeprune.reporting.rows import bench_rows, percent, speedup_lines
 from edgeprune.tasks import Metric
@@ -101,7 +100,7 @@ def score(result: BenchResult, name: str, metric: Metric) -> float | None:
 
 def speedups(results: Sequence[BenchResult], metric: Metric) -> Section:
     """Return accuracy against measured speedup, one point for each device."""
-    estimates, missing = [], []
+    estimates, baselines, texts, missing = [], [], [], []
     for result in results:
         before, after = (score(result, name, metric) for name in ("baseline", "pruned"))
         speedup = result.speedup
@@ -110,29 +109,28 @@ def speedups(results: Sequence[BenchResult], metric: Metric) -> Section:
         if before is None or after is None:
             missing.append(f"{device_of(result)}: the files were not scored there, so it has no point.")
             continue
-        estimates.append(Estimate("baseline", 1, 1, 1, metric.shown(before), "baseline"))
-        estimates.append(
-            Estimate(
-                device_of(result),
-                speedup.value,
-                speedup.low,
-                speedup.high,
-                metric.shown(after),
-                "pruned",
-            )
-        )
+        name, height = device_of(result), metric.shown(after)
+        estimates.append(Estimate(name, speedup.value, speedup.low, speedup.high, height, "pruned"))
+        baselines.append(metric.shown(before))
+        scores = f"{metric.title} {metric.text(after)}, baseline {metric.text(before)}"
+        texts.append(f"{estimate_text(estimates[-1])}; {scores}")
     blocks: list[Block] = []
     if estimates:
         title = f"{metric.title}{f', {metric.unit}' if metric.unit else ''}"
         chart = estimate_chart(
-            estimates, title=f"{metric.title} against speedup", x_title="measured speedup", y_title=title
+            estimates,
+            title=f"{metric.title} against speedup",
+            x_title="measured speedup",
+            y_title=title,
+            baselines=baselines,
         )
         confidences = [result.speedup.confidence for result in results if result.speedup]
         confidence = f"{100 * confidences[0]:.0f} %"
         caption = (
             f"Of the files, on the test images, against the measured speedup with its {confidence} interval."
         )
-        blocks.append(Figure(chart, caption))
+        legend = (("baseline", "baseline, at 1"), ("pruned", "pruned"))
+        blocks.append(Figure(chart, told_moved(chart, caption), legend, texts))
     return Section("Speedup", [*blocks, *[Remark(text, "note") for text in missing]])
 
 

@@ -13,6 +13,7 @@ from edgeprune.runs.points import read_max_drop
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Metric, metric_of
 
+FEWEST = 3  # points of a curve; of fewer the values are said
 STAGES = {"baseline": "baseline", "prune": "pruning", "finetune": "fine-tuning"}
 
 
@@ -100,11 +101,22 @@ def course(lines: Sequence[dict[str, Any]], metric: Metric) -> Section:
                 if isinstance(line.get(key), (int, float))
             ]
             series += [Series(name, points, kind)] if points else []
-        if series:
+        if series and max(len(line.points) for line in series) < FEWEST:
+            blocks.append(Remark(_in_words(title, series)))
+        elif series:
             chart = line_chart(series, title=title, x_title="steps of training", y_title=title, bands=bands)
             legend = [(line.kind, line.name) for line in series] if len(curves) > 1 else []
             blocks.append(Figure(chart, f"{title[:1].upper()}{title[1:]}, stage by stage.", legend))
     return Section("Training", blocks)
+
+
+def _in_words(title: str, series: Sequence[Series]) -> str:
+    """Return a sentence with the points of curves that are too short for a plot."""
+    curves = []
+    for line in series:
+        values = " and ".join(f"{value:.4g} at step {step:,.0f}" for step, value in line.points)
+        curves.append(values if line.name in title else f"{line.name} {values}")
+    return f"{title[:1].upper()}{title[1:]}: {'; '.join(curves)} (too few points for a plot)."
 
 
 def _figures(metric: Metric) -> list[tuple[str, list[tuple[str, str, str]], float]]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from edgeprune.records.comparison import Average, ComparisonResult, MethodResult, RowResult
 from edgeprune.records.search import SearchResult, TrialRecord, UniformPolicy
 from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
-from edgeprune.report.charts import Estimate, Series, dot_rows, estimate_chart, line_chart
+from edgeprune.report.charts import Series, line_chart
+from edgeprune.report.estimates import Estimate, dot_rows, estimate_chart, estimate_text, told_moved
 from edgeprune.report.runs import width_section
 from edgeprune.reporting.rows import percent
 from edgeprune.tasks import Metric, metric_of
@@ -71,7 +72,12 @@ def _speedups(methods: list[MethodResult], metric: Metric) -> Section:
     ]
     title = f"{metric.title} against speedup"
     chart = estimate_chart(estimates, title=title, x_title="measured speedup", y_title=metric.title)
-    return Section("Speedup", [Figure(chart, "Means of each method's runs; the range is that of its seeds.")])
+    caption = told_moved(chart, "Means of each method's runs; the range is that of its seeds.")
+    texts = [
+        f"{estimate_text(estimate)}; {metric.title} {metric.text(method.score.mean)}"
+        for estimate, method in zip(estimates, methods, strict=True)
+    ]
+    return Section("Speedup", [Figure(chart, caption, numbered=texts)])
 
 
 def _runs(rows: Iterable[RowResult], metric: Metric) -> Section:

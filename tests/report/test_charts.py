@@ -1,39 +1,15 @@
-"""Scales and shapes of charts, by hand."""
+"""Shapes of charts, by hand."""
 
 import re
 
-import pytest
-
 from edgeprune.report import charts
-from edgeprune.report.charts import Band, Cell, Estimate, Scale, Series, Spread
+from edgeprune.report.charts import Band, Cell, Series, Spread
+from edgeprune.report.estimates import Estimate, dot_rows
 
 
-@pytest.mark.parametrize(
-    ("values", "ticks"),
-    [
-        ([0, 1], ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
-        ([3, 97], ["0", "20", "40", "60", "80", "100"]),
-        ([0.992, 0.9979], ["0.992", "0.994", "0.996", "0.998"]),
-        ([0, 4300], ["0", "1,000", "2,000", "3,000", "4,000", "5,000"]),
-        ([], ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
-    ],
-)
-def test_ticks_are_round_and_hold_all_values(values: list[float], ticks: list[str]) -> None:
-    assert [text for _, text in Scale(values, 0, 100).ticks()] == ticks
-
-
-def test_a_scale_is_linear_and_may_run_upwards() -> None:
-    scale = Scale([0, 10], 200, 0)
-    assert [scale(value) for value in (0, 2.5, 10)] == [200, 150, 0]
-
-
-def test_equal_values_have_a_scale_around_them() -> None:
-    scale = Scale([7.0, 7.0], 0, 100)
-    assert scale.low < 7 < scale.high
-
-
-def test_infinite_values_do_not_stretch_a_scale() -> None:
-    assert Scale([0, 10, float("inf"), float("nan")], 0, 1).high == 10
+def broad(chart: str) -> str:
+    """Return the drawing for broad pages."""
+    return chart.partition('<svg class="narrow"')[0]
 
 
 def test_a_line_goes_through_its_points() -> None:
@@ -44,12 +20,13 @@ def test_a_line_goes_through_its_points() -> None:
     assert (
         'points="64.0,234.0 704.0,18.0"' in svg
     )  # from the lower left to the upper right corner of the plot
+    assert 'points="58.0,234.0 344.0,18.0"' in svg  # and of the narrow one
     assert ">pruning</text>" in svg and "<title>loss: 5 at 10</title>" in svg
 
 
 def test_columns_are_filled_up_to_the_kept_width() -> None:
     svg = charts.width_chart(["a", "b"], [8, 4], [2, 4], title="t")
-    heights = [float(h) for h in re.findall(r'class="bar [\w ]+".*?height="([\d.]+)"', svg)]
+    heights = [float(h) for h in re.findall(r'class="bar [\w ]+".*?height="([\d.]+)"', broad(svg))]
     assert heights == [216.0, 54.0, 108.0, 108.0]  # of 8, 2, 4, 4 channels: 27 pixels each
     assert "a: 8 to 2 (25 %)" in svg
 
@@ -62,15 +39,6 @@ def test_many_columns_have_no_names() -> None:
 def test_long_names_keep_their_end() -> None:
     svg = charts.width_chart(["backbone.stages.3.blocks.12.conv_dw"], [8], [4], title="t")
     assert "…s.3.blocks.12.conv_dw</text>" in svg  # 22 characters
-
-
-def test_the_interval_is_drawn() -> None:
-    svg = charts.estimate_chart(
-        [Estimate("board", 2.0, 1.5, 2.5, 95, "pruned")], title="t", x_title="x", y_title="y"
-    )
-    assert "board: 2.00x (1.50 to 2.50)" in svg
-    scale = Scale([1.5, 2.5, 1.0], 64, 630)
-    assert f'x1="{scale(1.5):.1f}" x2="{scale(2.5):.1f}"' in svg
 
 
 def test_a_histogram_counts_shares_without_the_slowest() -> None:
@@ -94,7 +62,7 @@ def test_text_in_charts_is_escaped() -> None:
     for svg in (
         charts.width_chart([hostile], [2], [1], title=hostile),
         charts.pair_bars([(hostile, 1.0, None)], title=hostile, unit=hostile),
-        charts.dot_rows([Estimate(hostile, 1, 1, 1, 1, "pruned")], title=hostile, x_title=hostile),
+        dot_rows([Estimate(hostile, 1, 1, 1, 1, "pruned")], title=hostile, x_title=hostile),
         charts.line_chart(
             [Series(hostile, [(0, 1)], "pruned")], title=hostile, x_title=hostile, y_title=hostile
         ),
@@ -108,5 +76,33 @@ def test_a_heat_map_is_stronger_where_more_is_lost() -> None:
         ("stem", [Cell("+0.2", -1, "")]),
     ]
     chart = charts.heat_map(rows, ["without 25 %", "without 50 %"], title="what is lost")
-    assert re.findall(r'fill-opacity="([\d.]+)"', chart) == ["0.000", "0.850", "0.000"]
+    assert re.findall(r'fill-opacity="([\d.]+)"', broad(chart)) == ["0.000", "0.850", "0.000"]
     assert "layer1.0.conv1" in chart and "without 25 %" in chart and "&lt;b&gt;" in chart
+
+
+def test_short_bands_have_their_names_above_each_other() -> None:
+    """Of 300 steps a pruning of 17 and a fine-tuning of 25: side by side their names would overlap."""
+    bands = [Band("baseline", 0, 210), Band("pruning", 210, 227), Band("fine-tuning", 227, 252)]
+    line = Series("loss", [(0, 1), (252, 0)], "pruned")
+    svg = broad(charts.line_chart([line], title="t", x_title="x", y_title="y", bands=bands))
+    heights = dict(
+        re.findall(r'y="([\d.]+)" text-anchor="middle" >([a-z-]+)<', svg)[i][::-1] for i in range(3)
+    )
+    assert heights == {"baseline": "29.0", "pruning": "29.0", "fine-tuning": "15.0"}
+    assert 'class="band0" x="64.0" y="32"' in svg  # the plot begins below both rows of names
+
+
+def test_the_first_names_of_columns_end_at_the_edge() -> None:
+    """The first of ten columns of a narrow chart is 76 pixels from the edge: room for 16 letters of 4.5 across."""
+    chart = charts.width_chart(["backbone.stages.3.blocks.12.conv_dw"] * 10, [8] * 10, [4] * 10, title="t")
+    narrow = chart.removeprefix(broad(chart))
+    assert re.findall(r">(…[^<]*)</text>", narrow)[0] == "…ocks.12.conv_dw"
+
+
+def test_heads_of_a_heat_map_are_broken_where_they_would_overlap() -> None:
+    rows = [("conv", [Cell("-1", 0.5, "")] * 5)]
+    names = [f"without {share} %" for share in (10, 20, 30, 40, 50)]
+    chart = charts.heat_map(rows, names, title="t")
+    assert re.findall(r">([^<>]*%|without)</text>", broad(chart)) == names
+    narrow = re.findall(r">([^<>]*%|without)</text>", chart.removeprefix(broad(chart)))
+    assert narrow[:4] == ["10 %", "without", "20 %", "without"]

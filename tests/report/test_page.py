@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from measured import changed
 
 from edgeprune.cli import main
 from edgeprune.errors import RunError
-from edgeprune.files.writing import write_json
+from edgeprune.files.writing import append_line, write_json
 from edgeprune.report.measurements import IN_DOUBT, devices_of
 from edgeprune.report.page import write_report
 from report import folders
@@ -28,6 +29,11 @@ def text_of(path: Path) -> str:
     """Return what is read on a page."""
     body = path.read_text().partition("<body>")[2].partition("<script>")[0]
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
+
+
+def broad_of(path: Path) -> str:
+    """Return a page without the charts for narrow windows."""
+    return re.sub(r'<svg class="narrow".*?</svg>', "", path.read_text(), flags=re.DOTALL)
 
 
 def headings(path: Path) -> list[str]:
@@ -61,8 +67,28 @@ def test_devices_are_named_once_with_what_ran_there() -> None:
 
 def test_stages_follow_each_other(tmp_path: Path) -> None:
     """20, 10 and 30 steps, each stage counted from its own start: the last point is at 60."""
-    page = write_report(folders.run_folder(tmp_path / "mine")).read_text()
+    page = broad_of(write_report(folders.run_folder(tmp_path / "mine")))
     assert re.findall(r"training loss: 0.5 at (\d+)", page) == ["20", "30", "60"]
+
+
+def test_curves_of_fewer_than_three_points_are_said(tmp_path: Path) -> None:
+    """A run of one epoch of pruning: what its masks left is known once, after 20 and 10 steps."""
+    run = folders.run_folder(tmp_path / "mine")
+    masks = {"flops_fraction": 0.76812, "params_fraction": 0.755, "interacting": -4.69}
+    append_line(run / "metrics.jsonl", {"stage": "prune", "step": 10, "kind": "step", **masks})
+    text = text_of(page := write_report(run))
+    assert "What the masks leave, %: FLOPs 76.81 at step 30; parameters 75.5 at step 30 (too few" in text
+    assert "Interacting, iterations ahead: -4.69 at step 30 (too few points for a plot)." in text
+    assert 'aria-label="what the masks leave' not in page.read_text()
+    for step in (4, 7):
+        append_line(run / "metrics.jsonl", {"stage": "prune", "step": step, "kind": "step", **masks})
+    assert 'aria-label="what the masks leave' in write_report(run).read_text()
+
+
+def test_points_of_the_speedup_are_numbered_and_told(tmp_path: Path) -> None:
+    page = write_report(folders.run_folder(tmp_path / "mine"))
+    numbered = "board, onnxruntime fp32: 2.00x (1.90 to 2.10); accuracy 95.00 %, baseline 96.00 %"
+    assert f'<ol class="numbered"><li>{numbered}</li></ol>' in page.read_text()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +132,7 @@ def test_a_search_shows_trials_and_widths(tmp_path: Path) -> None:
     text = text_of(page)
     assert "accuracy 79.00 % on the test images without training, unpruned 96.00 %" in text
     assert "conv1 8 5 62 %" in text and "edgeprune train-prune --plan plan.json" in text
-    assert re.findall(r"best so far: (\d+) at (\d)", page.read_text()) == [("70", "0"), ("80", "2")]
+    assert re.findall(r"best so far: (\d+) at (\d)", broad_of(page)) == [("70", "0"), ("80", "2")]
 
 
 def test_a_search_is_shown_by_the_metric_of_its_task(tmp_path: Path) -> None:
@@ -152,7 +178,7 @@ def test_a_curve_alone(tmp_path: Path) -> None:
     write_json(run / "curve.json", {"schema": 1, "model": "net.onnx", "points": points})
     page = write_report(run)
     assert headings(page) == ["How far it can go"] and "nothing was pruned yet" in text_of(page)
-    assert re.findall(r"agreement: (\d+) at (\d+)", page.read_text()) == [("100", "90"), ("80", "50")]
+    assert re.findall(r"agreement: (\d+) at (\d+)", broad_of(page)) == [("100", "90"), ("80", "50")]
 
 
 def test_texts_are_escaped(tmp_path: Path) -> None:
@@ -214,15 +240,14 @@ def test_the_command_names_the_page(tmp_path: Path) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (420, "dark")])
 def test_in_a_browser(tmp_path: Path, width: int, scheme: str) -> None:
-    """The page is not blank, no error is logged, nothing but charts and tables is wider than the window."""
+    """The page is not blank, no error is logged, nothing but tables is wider than the window."""
     from PIL import Image
 
     page = write_report(folders.run_folder(tmp_path / "mine"))
     probe = (
         "<script>document.title = JSON.stringify({wide: document.documentElement.scrollWidth > innerWidth, small: "
         "[...document.querySelectorAll('p, td, th, li, figcaption')].filter(e => e.innerText && "
-        "parseFloat(getComputedStyle(e).fontSize) < 12).length, "
-        "figures: document.querySelectorAll('svg').length})</script>"
+        "parseFloat(getComputedStyle(e).fontSize) < 12).length})</script>"
     )
     page.write_text(page.read_text().replace("</body>", probe + "</body>"))
     shot = tmp_path / "shot.png"
@@ -242,7 +267,49 @@ def test_in_a_browser(tmp_path: Path, width: int, scheme: str) -> None:
     if scheme == "light":
         dom = subprocess.run([*command, "--dump-dom"], capture_output=True, text=True, timeout=120).stdout
         title = re.search(r"<title>(\{.*?\})</title>", dom)
-        assert title is not None and json.loads(title[1]) == {"wide": False, "small": 0, "figures": 8}
+        assert title is not None and json.loads(title[1]) == {"wide": False, "small": 0}
+
+
+# Of each width of the page: charts that are shown, those wider than their place, texts that a chart cuts, and the
+# smallest text in pixels of the screen.
+CHARTS = """<script>document.title = JSON.stringify([1200, 640, 400, 320].map(width => {
+  document.body.style.width = width + "px";
+  const all = [...document.querySelectorAll("svg")].filter(svg => svg.clientWidth), sizes = [];
+  let wide = 0, cut = 0;
+  for (const svg of all) {
+    const box = svg.getBoundingClientRect(), place = svg.parentElement.getBoundingClientRect();
+    wide += box.right > place.right + 0.5 || place.right > width;
+    for (const text of svg.querySelectorAll("text")) {
+      const own = text.getBoundingClientRect();
+      cut += own.left < box.left - 1 || own.right > box.right + 1;
+      cut += own.top < box.top - 1 || own.bottom > box.bottom + 1;
+      sizes.push(parseFloat(getComputedStyle(text).fontSize) * box.width / svg.viewBox.baseVal.width);
+    }
+  }
+  return [all.length, wide, cut, Math.min(...sizes)];
+}))</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize("made", [folders.run_folder, folders.comparison_folder, folders.search_folder])
+def test_charts_fit_every_width(tmp_path: Path, made: Callable[[Path], Path]) -> None:
+    """One drawing of each is shown, whole, in text of 9 pixels at the least, on a phone of 320 pixels, too."""
+    folder = made(tmp_path / "mine")
+    if made is folders.run_folder:
+        sensitivity(folder)
+    page = write_report(folder)
+    figures = page.read_text().count("<figure>")
+    page.write_text(page.read_text().replace("</body>", CHARTS + "</body>"))
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1280,2400", "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    title = re.search(r"<title>(\[.*?\])</title>", dom)
+    assert title is not None
+    measured = json.loads(title[1])
+    assert [row[:3] for row in measured] == [[figures, 0, 0]] * 4
+    assert min(row[3] for row in measured[:3]) > 9.5 and measured[3][3] > 8.7
 
 
 def sensitivity(place: Path, *, complete: bool = True) -> None:

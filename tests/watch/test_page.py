@@ -36,11 +36,9 @@ def test_it_follows_the_run_and_steers_it(tmp_path: Path) -> None:
             waited(page, "document.getElementById('left')?.textContent.includes('about 10 s left')")
             assert "Prune epoch 3/8" in page.evaluate(TEXT)
             page.evaluate("document.querySelector('#settings summary').click()")
-            page.evaluate("document.querySelector('#training .scroll').focus()")
             dots = page.evaluate(DOTS)
             log_steps(place, 100)
             waited(page, f"{DOTS} > {dots}")
-            assert page.evaluate("document.activeElement.className") == "scroll"
             assert page.evaluate("document.querySelector('#settings details').open")
             page.evaluate("document.getElementById('amount').value = '150'")
             page.evaluate("document.getElementById('more').click()")
@@ -54,8 +52,10 @@ def test_it_follows_the_run_and_steers_it(tmp_path: Path) -> None:
             )
             waited(page, "document.getElementById('answer').textContent.includes('is not a number')")
             wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+            page.evaluate("document.querySelector('#links a').focus()")
         finish(place, tmp_path / "other")
-        waited(page, "document.getElementById('asked-and-reached') !== null")
+        waited(page, "document.querySelector('#links a').hash === '#asked-and-reached'")
+        assert page.evaluate("document.activeElement === document.querySelector('#links a')")
         assert page.evaluate("document.getElementById('steer').hidden")
         server.close()
     commands = [{"interacting": 150.0, "relative": True}, {"target": "flops=0.4"}]

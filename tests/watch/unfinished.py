@@ -21,7 +21,8 @@ def unfinished_run(place: Path) -> Path:
     append_line(
         place / "metrics.jsonl", {"stage": "baseline", "step": 20, "kind": "epoch", "val_accuracy": 0.9}
     )
-    log_steps(place, 50)
+    for step in (10, 30, 50):  # the least that is drawn as a curve
+        log_steps(place, step)
     progress = {
         "stage": "prune",
         "text": "prune epoch 3/8, loss 0.4",
