@@ -262,6 +262,8 @@ def _measuring(to: str | None, trt: bool, precision: str | None) -> str:
     from edgeprune.backends import get
     from edgeprune.backends.onnx import Onnx
 
+    if to is not None and len(set(map(str.strip, to.split(",")))) > 1:
+        return " --runtime all"
     kind = get("tensorrt" if trt else (to or Onnx.name).split(",")[-1].strip())
     if kind.builds_on_target or kind.why_not_measured:
         return ""

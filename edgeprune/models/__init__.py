@@ -90,6 +90,11 @@ def _builder(name: str) -> Callable[..., nn.Module]:
         from edgeprune.models.factory import from_factory
 
         return partial(from_factory, name)
+    module = name.removesuffix(".py")
+    if module.isidentifier() and Path(f"{module}.py").is_file():
+        raise ModelError(
+            f"{module}.py is a module: name the function in it that makes the model, as {module}:make"
+        )
     raise ModelError(f"{known('model', name, model_names())}; {ELSEWHERE}")
 
 

@@ -70,8 +70,12 @@ def _working_folder_importable() -> Iterator[None]:
 
 
 def _import(module: str, name: str) -> Any:
-    if not all(part.isidentifier() for part in module.split(".")):
-        raise ModelError(f"{name!r} is not of the form package.module:factory")
+    is_dotted = all(part.isidentifier() for part in module.split("."))
+    if not is_dotted or Path(module).is_file():
+        plain = module.removesuffix(".py").strip("./").replace("/", ".")
+        say = f": say {plain}:{name.partition(':')[2]}, from the folder that it is in"
+        hint = say if plain != module and all(part.isidentifier() for part in plain.split(".")) else ""
+        raise ModelError(f"{name!r} is not of the form package.module:factory{hint}")
     importlib.invalidate_caches()
     try:
         return importlib.import_module(module)

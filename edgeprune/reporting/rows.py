@@ -67,7 +67,7 @@ def quantity(value: float | None, unit: str, scale: float = 1.0, digits: int = 2
 
 
 def times(baseline: float | None, pruned: float | None, less: bool = True) -> str:
-    """Format a ratio as '2.00x less' or '2.00x more'.
+    """Format a ratio as '2.00x less', '2.00x more', or 'the same' where it rounds to 1.
 
     Args:
         baseline: the unpruned model's value; None if it is unknown.
@@ -80,6 +80,8 @@ def times(baseline: float | None, pruned: float | None, less: bool = True) -> st
     if not baseline or not pruned:
         return ""
     ratio = baseline / pruned if less else pruned / baseline
+    if f"{ratio:.2f}" == "1.00" or f"{1 / ratio:.2f}" == "1.00":
+        return "the same"
     word = "less" if less else "more"
     return f"{ratio:.2f}x {word}" if ratio >= 1 else f"{1 / ratio:.2f}x {'more' if less else 'less'}"
 

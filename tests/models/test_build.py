@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -69,6 +70,25 @@ def test_unknown_name_names_a_similar_one_or_all_and_the_other_ways() -> None:
     assert "known: " not in str(similar.value)
     with pytest.raises(ModelError, match=r"unknown model 'qqq'; known: .*, resnet20, .*package\.module"):
         build("qqq", num_classes=10)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mynet.py:make", "'mynet.py:make' is not of the form package.module:factory: say mynet:make, from"),
+        ("nets/mynet.py:make", "say nets.mynet:make, from the folder that it is in"),
+        ("my-net.py:make", "'my-net.py:make' is not of the form package.module:factory$"),
+        ("mynet", "mynet.py is a module: name the function in it that makes the model, as mynet:make"),
+        ("mynet.py", "mynet.py is a module: name the function in it"),
+    ],
+)
+def test_a_file_in_place_of_a_factory_is_answered_with_the_form(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mynet.py").touch()
+    with pytest.raises(ModelError, match=words):
+        build(name, num_classes=10)
 
 
 def test_one_class_is_no_classifier() -> None:
