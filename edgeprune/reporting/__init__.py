@@ -1,1 +1,1 @@
-"""Output for users: rows of text, tables, progress bars."""
+"""Output for users: rows of text, tables, progress."""

@@ -1,5 +1,6 @@
-"""Print tables and progress bars on the command line: progress to stderr, results to stdout."""
+"""Print tables and progress on the command line: progress to stderr, results to stdout."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeprune.errors import one_line, printable
 from edgeprune.processes.progress import ProgressCallback, no_progress
+from edgeprune.reporting.progress_lines import ProgressLines, kind_of, share_text
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -26,18 +28,23 @@ def progress_bars(*kinds: str, shown: bool = True) -> Iterator[ProgressCallback]
     """Yield a callback (done, total, text) that draws a bar on stderr; nothing is drawn before its first call.
 
     Texts that begin with one of ``kinds`` get a bar of their own, which stays when it is complete; all others share
-    one, which goes when another bar has news. Work of one step pulses until it says more. Without ``shown``, nothing
-    is drawn.
+    one, which goes when another bar has news. Work of one step pulses until it says more. Where stderr is not a
+    terminal, there are plain lines instead; see `ProgressLines`. Without ``shown``, nothing is drawn.
     """
-    if not shown:
+    if not shown or sys.stderr is None:
         yield no_progress
         return
-    bars = _Bars(kinds)
+    progress = _Bars(kinds) if draws_bars() else ProgressLines(kinds)
     try:
-        yield bars.report
+        yield progress.report
     finally:
         with suppress(OSError):
-            bars.stop()
+            progress.stop()
+
+
+def draws_bars() -> bool:
+    """Return whether stderr is a terminal on which a line can be drawn anew."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 class _Bars:
@@ -70,7 +77,7 @@ class _Bars:
 
     def report(self, done: float, total: float, text: str) -> None:
         """Show how far the work is; see `ProgressCallback`."""
-        key = next((kind for kind in self._kinds if text.startswith(kind)), "")
+        key = kind_of(text, self._kinds)
         with suppress(OSError):  # a closed terminal must not stop the work
             if not self._started:
                 self._progress.start()
@@ -99,7 +106,7 @@ class _Bars:
             end = total if end_known else None
             self._tasks[key] = self._progress.add_task("", total=end, share=""), end_known
         task = self._tasks[key][0]
-        share = f"{100 * min(max(done / total, 0), 1):>3.0f}%" if end_known and total > 0 else "    "
+        share = f"{share_text(done, total):>4}" if end_known and total > 0 else "    "
         line = self._fitting(one_line(text))
         if end_known:
             self._progress.update(task, completed=done, total=total, description=line, share=share)

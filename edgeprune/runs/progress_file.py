@@ -1,19 +1,17 @@
 """Keep how far a run is in a file, for whoever watches it from another process."""
 
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from edgeprune.errors import StorageError
 from edgeprune.processes.distributed import world
-from edgeprune.processes.progress import ProgressCallback
+from edgeprune.processes.progress import Pace, ProgressCallback
 from edgeprune.records.runs import ProgressRecord
 
 FILE = "progress.json"
 EVERY_S = 2.0  # between two versions of the file
-WINDOW_S = 60.0  # in which the pace is measured
 
 
 class ProgressFile:
@@ -31,8 +29,7 @@ class ProgressFile:
         """
         self._path, self._progress, self._clock = folder / FILE, progress, clock
         self._stage, self._later = "", None  # type: str, int | None
-        self._work: tuple[str, float] = ("", 0.0)
-        self._points: deque[tuple[float, float]] = deque()
+        self._pace = Pace()
         self._due = 0.0
 
     def begin_stage(self, name: str, later: int | None) -> None:
@@ -50,21 +47,15 @@ class ProgressFile:
         if not world().is_main:
             return
         now = self._clock()
-        work = (text.partition(" ")[0], total)
-        if work != self._work or (self._points and done < self._points[-1][1]):
-            self._work, self._due = work, now
-            self._points.clear()
-        self._points.append((now, done))
-        while self._points[0][0] < now - WINDOW_S and len(self._points) > 2:
-            self._points.popleft()
+        if self._pace.add(now, done, (text.partition(" ")[0], total)):
+            self._due = now
         if now >= self._due:
             self._due = now + EVERY_S
             with suppress(StorageError):  # whatever is the matter with the disk, what matters says it
                 self._record(done, total, text).write(self._path)
 
     def _record(self, done: float, total: float, text: str) -> ProgressRecord:
-        (since, start), (now, _) = self._points[0], self._points[-1]
-        pace = (now - since) / (done - start) if done > start else None  # seconds for a unit of work
+        pace = self._pace.seconds_per_unit
         trains = bool(self._stage) and text.startswith(f"{self._stage} epoch ")
         later = self._later if trains else None
         return ProgressRecord(
@@ -72,7 +63,7 @@ class ProgressFile:
             text=text,
             done=max(0.0, done),
             total=max(0.0, total),
-            left_s=None if pace is None else pace * max(0.0, total - done),
+            left_s=self._pace.seconds_left(total),
             later_s=None if pace is None or later is None else pace * later,
             written=time.time(),
         )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgeprune.processes.progress import ProgressCallback
@@ -35,6 +35,7 @@ class StageLog:
     progress: ProgressCallback
     scalars: Callable[[str, float, int], None]
     score: float | None = None
+    _last: tuple[str, str] = field(default=("", ""), init=False)  # the last step's text, around the score
 
     @property
     def score_key(self) -> str:
@@ -52,10 +53,9 @@ class StageLog:
         """
         epochs = math.ceil(self.steps / self.per_epoch)
         epoch = (step - 1) // self.per_epoch + 1
-        shown = "" if self.score is None else f", val {self.metric.text(self.score)}"
-        if "flops_fraction" in values:
-            shown += f", FLOPs {100 * values['flops_fraction']:.1f} %"
-        self.progress(step, self.steps, f"{self.stage} epoch {epoch}/{epochs}, loss {loss:.3f}{shown}")
+        flops = f", FLOPs {100 * values['flops_fraction']:.1f} %" if "flops_fraction" in values else ""
+        self._last = f"{self.stage} epoch {epoch}/{epochs}, loss {loss:.3f}", flops
+        self._report(step)
         if step % REPORT_EVERY == 0 or step == self.steps:
             self._log(step, {"kind": "step", "loss": loss, "lr": rate, **values})
 
@@ -67,7 +67,13 @@ class StageLog:
             values: of the task's metrics, by name.
         """
         self.score = values[self.metric.name]
+        self._report(step)
         self._log(step, {"kind": "epoch", **{f"val_{name}": value for name, value in values.items()}})
+
+    def _report(self, step: int) -> None:
+        before, after = self._last
+        score = "" if self.score is None else f", val {self.metric.text(self.score)}"
+        self.progress(step, self.steps, f"{before}{score}{after}")
 
     def _log(self, step: int, record: dict[str, Any]) -> None:
         if self.run is not None:

@@ -6,6 +6,12 @@ from edgeprune.reporting.console import print_rows, print_table, progress_bars
 from edgeprune.reporting.rows import ComparisonRow
 
 
+@pytest.fixture(autouse=True)
+def _bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw bars, although the stderr of a test is not a terminal."""
+    monkeypatch.setattr("edgeprune.reporting.console.draws_bars", lambda: True)
+
+
 def test_no_bar_without_progress(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bars():
         pass
