@@ -1,49 +1,29 @@
 """Budgets: turn class scores into a keep-plan at a share of the FLOPs, parameters, memory, latency or energy."""
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgeprune.budget.budgets import Budget
-from edgeprune.budget.greedy import TOLERANCE, Greedy, evened, floors_of, level_scores
-from edgeprune.budget.scores import as_scores, checked_scores
-from edgeprune.budget.solvers import PlanSolver, Solver
 from edgeprune.budget.targets import Target, need_device, need_load, parse_targets
-from edgeprune.graph.arguments import check_graph
-from edgeprune.graph.classes import Graph
-from edgeprune.graph.plan import Plan
+from edgeprune.registry import import_on_first_use
+
+if TYPE_CHECKING:
+    from edgeprune.budget.budgets import Budget
+    from edgeprune.budget.greedy import TOLERANCE, Greedy, evened, floors_of, level_scores
+    from edgeprune.budget.scores import as_scores, checked_scores
+    from edgeprune.budget.selection import select
+    from edgeprune.budget.solvers import PlanSolver, Solver
 
 __all__ = [
     "TOLERANCE", "Budget", "PlanSolver", "Greedy", "Solver", "Target", "as_scores", "checked_scores", "evened",
     "floors_of", "level_scores", "need_device", "need_load", "parse_targets", "select",
 ]  # fmt: skip
 
-
-def select(
-    graph: Graph,
-    scores: NDArray[np.float64],
-    target: str | Target,
-    *,
-    align: int = 1,
-    floor: int = 2,
-    ratios: Mapping[str, float] | None = None,
-) -> Plan:
-    """Prune the lowest-scoring classes until the target is met.
-
-    Args:
-        graph: the traced model.
-        scores: shape (graph.classes,), higher is more important.
-        target: 'flops=0.5', 'params=0.3', 'memory=20MB', several with commas between, or a Target.
-        align: widths become multiples of this (groups smaller than it are kept entirely); the most important
-            channels get what rounding leaves of the budget.
-        floor: no layer keeps fewer channels than this.
-        ratios: share to keep of single groups, by name; the others share the rest of the budget.
-
-    Raises:
-        TargetError: minimum widths, alignment and protected channels make the target unreachable; the message
-            has the smallest share that is reachable.
-        PlanError: a score is missing or not a number.
-    """
-    check_graph(graph)
-    return Budget.of(target, graph, align, floor).select(graph, scores, ratios)
+__getattr__ = import_on_first_use(
+    __name__,
+    {
+        "budgets": ("Budget",),
+        "greedy": ("TOLERANCE", "Greedy", "evened", "floors_of", "level_scores"),
+        "scores": ("as_scores", "checked_scores"),
+        "selection": ("select",),
+        "solvers": ("PlanSolver", "Solver"),
+    },
+)

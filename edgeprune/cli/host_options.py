@@ -84,12 +84,14 @@ def _hosts(names: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[Any, 
     Raises:
         click.UsageError: options of hosts, and no host.
     """
-    from edgeprune.bench import Host
-
     others = dict(options)
     how = tuple(others.pop(name) for name in ("host_python", "host_folder", "ssh_option"))
     if not names and any(how):
         raise click.UsageError("--host-python, --host-folder and --ssh-option need --host")
+    if not names:
+        return (), others
+    from edgeprune.bench import Host
+
     return tuple(Host(name, *how) for name in names), others
 
 

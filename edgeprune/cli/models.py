@@ -58,12 +58,13 @@ def inspect(
     edgeprune inspect runs/mine
     edgeprune inspect resnet56 --lut luts/cpu-onnxruntime-fp32-b1-t2.json
     """
-    from edgeprune.api import describe
     from edgeprune.reporting.console import print_table, progress_bars
     from edgeprune.runs.inspection import group_rows, inspected_graph, protected_rows
-    from edgeprune.runs.ranges import range_rows, ranges_of
 
     graph = inspected_graph(model, SubjectOptions(**subject), ignore, opaque)
+    from edgeprune.api import describe  # and torch with it: the model's name is known to be right
+    from edgeprune.runs.ranges import range_rows, ranges_of
+
     with progress_bars() as progress:
         description = {**describe(graph), "ranges": ranges_of(graph, lut, progress)}
     if to_json:
@@ -223,7 +224,6 @@ def export(
     edgeprune export runs/mine --trt --precision int8 --timing-cache kernels.cache
     edgeprune export nets:make pruned.safetensors --weights net.pt --out files
     """
-    from edgeprune.backends import export_run
     from edgeprune.backends.listing import artifact_table, lines
     from edgeprune.reporting.console import print_table, progress_bars
     from edgeprune.runs.subjects import subjects_of
@@ -233,6 +233,8 @@ def export(
     subjects = subjects_of(models or [str(finished_run(None))], SubjectOptions(**subject))
     if subjects.files is not None or subjects.models[0].load is None:
         raise click.UsageError(f"{subjects.title} is exported already: name models, or a run")
+    from edgeprune.backends import export_run  # and torch with it: what is named is there
+
     place = subjects.folder
     with progress_bars() as progress:
         record = export_run(subjects, to=chosen, images=images, progress=progress)

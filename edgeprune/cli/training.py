@@ -1,7 +1,7 @@
 """`train-prune` and `steer`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,10 @@ from edgeprune.cli.host_options import host_words, on_hosts, reached
 from edgeprune.cli.options import grouped, options_of
 from edgeprune.methods import METHODS
 from edgeprune.train_prune.options import TrainPruneOptions
+
+if TYPE_CHECKING:
+    from edgeprune.records.max_drop import MaxDropRecord
+    from edgeprune.records.runs import Summary
 
 
 def show_methods(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -85,13 +89,11 @@ def train_prune(
     from edgeprune.processes.distributed import world
     from edgeprune.processes.signals import exit_code
     from edgeprune.records.trust import trust_words
-    from edgeprune.reporting.console import print_lines, print_rows, print_table, progress_bars
-    from edgeprune.reporting.drops import drop_lines, drop_table, interval_lines
-    from edgeprune.reporting.rows import size_rows
+    from edgeprune.reporting.console import progress_bars
     from edgeprune.runs.points import read_max_drop
-    from edgeprune.train_prune import pipeline
+    from edgeprune.runs.run import Run
+    from edgeprune.train_prune.checking import check_before_torch
     from edgeprune.train_prune.effects import check_effect
-    from edgeprune.training import Interrupted
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
@@ -99,6 +101,9 @@ def train_prune(
     typed, is_main, chosen = typed_values(ctx, options), world().is_main, None
     if resume:
         place = latest_run(out)
+        Run.open(place)  # raises before torch is imported
+        from edgeprune.train_prune import pipeline
+
         pipeline.check_same_options(place, {**typed, **hosts})
         if is_main and (place / "summary.json").is_file():
             complain(f"{place} is already finished")
@@ -106,6 +111,10 @@ def train_prune(
         chosen = TrainPruneOptions(**options, **hosts)
         check_effect([chosen], typed)
         place = Path(out) if out else free_place(options["model"], options["data"], shown=is_main)
+        check_before_torch(place, chosen, force=force)
+    from edgeprune.train_prune import pipeline  # and torch with it, which takes seconds
+    from edgeprune.training import Interrupted
+
     trusted = trust_words(options["model"])
     again = f"train-prune --out {place} --resume{trusted}{host_words(*remote_hosts)}"
     begun = Begun(place, "config.json", resumed=resume)
@@ -122,12 +131,27 @@ def train_prune(
     if to_json:
         say({"run": str(place), **summary.to_dict(), **({"max_drop": tried.to_dict()} if tried else {})})
         return
+    _show_result(place, summary, tried)
+    precision = " --precision int8" if summary.precisions else ""
+    echo(f"next: edgeprune export {place}{precision}{trusted}", err=True)
+
+
+def _show_result(place: Path, summary: "Summary", tried: "MaxDropRecord | None") -> None:
+    """Print the tables of a finished run.
+
+    Args:
+        place: its folder.
+        summary: of the run.
+        tried: the networks that were tried with a largest drop; None without one.
+    """
+    from edgeprune.reporting.console import print_lines, print_rows, print_table
+    from edgeprune.reporting.drops import drop_lines, drop_table, interval_lines
+    from edgeprune.reporting.rows import size_rows
+
     if tried is not None:
         print_table(f"{place}: networks that were tried", *drop_table(tried))
         print_lines(drop_lines(tried))
     print_rows(f"{place}", size_rows(summary), [*interval_lines(summary), *summary.notes])
-    precision = " --precision int8" if summary.precisions else ""
-    echo(f"next: edgeprune export {place}{precision}{trusted}", err=True)
 
 
 @main.command()

@@ -32,9 +32,24 @@ device_goals.py  latency and energy of one budget as one goal
 utilization.py   how layers' widths use the device's steps, for people
 """
 
-from edgeprune.latency.bench_target import BenchTarget
-from edgeprune.latency.budget import device_budget
-from edgeprune.latency.build import build_table
-from edgeprune.latency.table import Table
+from typing import TYPE_CHECKING
+
+from edgeprune.registry import import_on_first_use
+
+if TYPE_CHECKING:
+    from edgeprune.latency.bench_target import BenchTarget
+    from edgeprune.latency.budget import device_budget
+    from edgeprune.latency.build import build_table
+    from edgeprune.latency.table import Table
 
 __all__ = ["BenchTarget", "Table", "build_table", "device_budget"]
+
+__getattr__ = import_on_first_use(
+    __name__,
+    {
+        "bench_target": ("BenchTarget",),
+        "budget": ("device_budget",),
+        "build": ("build_table",),
+        "table": ("Table",),
+    },
+)

@@ -4,6 +4,9 @@
 `Method`, or a subclass of it). Every registered criterion is a method too.
 """
 
+import sys
+from importlib.metadata import entry_points
+
 from edgeprune.errors import TrainError, known
 from edgeprune.methods.auto import Auto
 from edgeprune.methods.base import Method
@@ -30,20 +33,30 @@ for _method in (Learned(), *BY_CRITERIA, BySensitivity(), Auto()):
 
 def names() -> tuple[str, ...]:
     """Return the names of all methods, including registered criteria."""
+    return (*METHODS.names(), *_other_criteria())
+
+
+def _other_criteria() -> tuple[str, ...]:
+    """Return the names of criteria that are not among the methods: a user's own, and those of other packages.
+
+    Criteria need torch, which takes seconds to import: it is done only where there may be such ones.
+    """
+    if "edgeprune.importance" not in sys.modules and not entry_points(group="edgeprune.criteria"):
+        return ()
     from edgeprune.importance import CRITERIA
 
     own = METHODS.names()
-    return (*own, *(name for name in CRITERIA if name not in own))
+    return tuple(name for name in CRITERIA if name not in own)
 
 
 def get(name: str) -> Method:
     """Return the method of that name; raises TrainError for an unknown one."""
     if name in METHODS:
         return METHODS[name]
+    if name not in _other_criteria():
+        raise TrainError(known("method", name, list(names())))
     from edgeprune.importance import CRITERIA
 
-    if name not in CRITERIA:
-        raise TrainError(known("method", name, list(names())))
     first_line = ((CRITERIA[name].__doc__ or "").strip().splitlines() or [""])[0]
     return ByCriterion(name, first_line)
 

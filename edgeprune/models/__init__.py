@@ -50,6 +50,17 @@ def is_cifar_sized(name: str) -> bool:
     return name in CIFAR_DEPTHS or name in CIFAR_OTHERS
 
 
+def check_name(name: str) -> None:
+    """Raise ModelError unless a name is one of a model; see `is_model_name`."""
+    if not is_model_name(name):
+        module = name.removesuffix(".py")
+        if module.isidentifier() and Path(f"{module}.py").is_file():
+            raise ModelError(
+                f"{module}.py is a module: name the function in it that makes the model, as {module}:make"
+            )
+        raise ModelError(f"{known('model', name, model_names())}; {ELSEWHERE}")
+
+
 def build(name: str, *, num_classes: int, in_channels: int = 3, **args: Any) -> nn.Module:
     """Build a model with random weights from torch's global generator.
 
@@ -68,6 +79,7 @@ def build(name: str, *, num_classes: int, in_channels: int = 3, **args: Any) -> 
 
 
 def _builder(name: str) -> Callable[..., nn.Module]:
+    check_name(name)
     if name in CIFAR_DEPTHS:
         from edgeprune.models.cifar import cifar_resnet
 
@@ -86,16 +98,9 @@ def _builder(name: str) -> Callable[..., nn.Module]:
         from edgeprune.models.vision import torchvision_model
 
         return partial(torchvision_model, name.removeprefix("torchvision:"))
-    if ":" in name:
-        from edgeprune.models.factory import from_factory
+    from edgeprune.models.factory import from_factory
 
-        return partial(from_factory, name)
-    module = name.removesuffix(".py")
-    if module.isidentifier() and Path(f"{module}.py").is_file():
-        raise ModelError(
-            f"{module}.py is a module: name the function in it that makes the model, as {module}:make"
-        )
-    raise ModelError(f"{known('model', name, model_names())}; {ELSEWHERE}")
+    return partial(from_factory, name)
 
 
 def _built_in(name: str) -> Callable[..., nn.Module]:

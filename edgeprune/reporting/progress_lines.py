@@ -49,7 +49,13 @@ class ProgressLines:
         self._work: dict[str, _Work] = {}
 
     def report(self, done: float, total: float, text: str) -> None:
-        """Print what is due; see `ProgressCallback`."""
+        """Print what is due; see `ProgressCallback`.
+
+        Args:
+            done: amount of finished work.
+            total: amount of all work, in the same unit.
+            text: what is being done.
+        """
         with self._lock, suppress(OSError):  # a closed pipe must not stop the work
             epoch, now = EPOCH.match(text), self._clock()
             if epoch is not None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.graph.classes import Graph, build_graph
 from edgeprune.runs.run import Run
 from edgeprune.runs.sources import model_and_example
 from edgeprune.runs.subject_options import SubjectOptions
@@ -11,13 +10,15 @@ from edgeprune.runs.subject_options import SubjectOptions
 if TYPE_CHECKING:
     from torch import nn
 
+    from edgeprune.graph.classes import Graph
+
 
 def inspected_graph(
     name: str,
     options: SubjectOptions | None = None,
     ignore: tuple[str, ...] = (),
     opaque: list[str] | None = None,
-) -> Graph:
+) -> "Graph":
     """Trace a zoo model, a torchvision model, a user's factory, a saved network, or the unpruned model of a run.
 
     Args:
@@ -33,6 +34,8 @@ def inspected_graph(
     model, arguments = model_and_example(name, options or SubjectOptions())
     if opaque is None and Path(name).is_dir():
         opaque = [*Run.open(name).opaque]
+    from edgeprune.graph.classes import build_graph
+
     return build_graph(model, arguments, ignore, opaque or ())
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.backends.flat import Example, example_of
 from edgeprune.backends.inputs import ModelInput, parse_inputs
 from edgeprune.errors import ModelError, WeightsError, known, one_line
-from edgeprune.models import DETECTORS, build, is_cifar_sized, is_model_name
+from edgeprune.models import DETECTORS, build, check_name, is_cifar_sized
 from edgeprune.records.trust import trusted_packages
 from edgeprune.runs.run import Run
 from edgeprune.runs.subject_options import SubjectOptions
@@ -37,8 +37,8 @@ def check_source(source: str, options: SubjectOptions) -> None:
         )
     elif options.into is not None:
         raise ModelError(f"`into` is for saved networks (.safetensors), which {source} is not: leave it out")
-    elif not is_model_name(source):
-        build(source, num_classes=2)  # raises, with names that are like it
+    else:
+        check_name(source)
     if options.inputs is not None and options.example is not None:
         raise ModelError("`inputs` and `example` both say what is fed: give one of them")
 

@@ -1,20 +1,40 @@
 """What makes no sense in the options of a run, found before anything is read or written."""
 
+from dataclasses import asdict
 from importlib.util import find_spec
-
-import torch
+from pathlib import Path
 
 from edgeprune import tasks
 from edgeprune.backends.onnx import Onnx
 from edgeprune.budget import need_device, parse_targets
 from edgeprune.errors import TrainError
-from edgeprune.latency.mixed import parse_precisions
 from edgeprune.methods import Method, chosen_method
+from edgeprune.models import check_name
 from edgeprune.options.device import check_boards, refuse_device_options
 from edgeprune.options.fields import check_fields
 from edgeprune.processes.distributed import world
+from edgeprune.records.trust import vouch_for
+from edgeprune.runs.run import Run
 from edgeprune.tasks import Task
 from edgeprune.train_prune.options import TrainPruneOptions
+
+
+def check_before_torch(out: Path, options: TrainPruneOptions, *, force: bool) -> None:
+    """Check what needs neither torch, which takes seconds to import, nor the data.
+
+    Args:
+        out: the run folder.
+        options: as typed.
+        force: whether a run of that name is replaced.
+
+    Raises:
+        RunError: something else is there. TrainError, TargetError, ModelError: an option that makes no sense.
+    """
+    vouch_for(asdict(options))
+    if world().is_main:
+        Run.check_free(out, force=force, inputs=(options.weights, options.plan, options.lut, options.data))
+    check_choices(options)
+    check_name(options.model)
 
 
 def check_choices(options: TrainPruneOptions) -> None:
@@ -37,6 +57,8 @@ def check_choices(options: TrainPruneOptions) -> None:
 
 def _check_precisions(task: Task, precisions: str, options: TrainPruneOptions) -> None:
     """Check that precisions can be chosen: by the time of ONNX Runtime's files, of a trained baseline."""
+    from edgeprune.latency.mixed import parse_precisions
+
     parse_precisions(precisions, TrainError)
     if not need_device(parse_targets(options.target)):
         raise TrainError("`precisions` are chosen by the time that they take: say `target=latency=0.35`")
@@ -171,6 +193,8 @@ def check_device_here(name: str, advice: str = "leave the option out") -> None:
     kind, _, number = name.partition(":")
     if kind != "cuda":
         return
+    import torch
+
     if not torch.cuda.is_available():
         raise TrainError(f"`device={name}`: torch finds no CUDA device here; {advice}")
     if number and int(number) >= torch.cuda.device_count():

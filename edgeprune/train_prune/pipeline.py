@@ -32,7 +32,7 @@ from edgeprune.rewrite.compaction import compact
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.baseline import BaselineStage
 from edgeprune.train_prune.budgets import make_budget
-from edgeprune.train_prune.checking import check_choices, check_device_here, check_parts
+from edgeprune.train_prune.checking import check_before_torch, check_choices, check_device_here, check_parts
 from edgeprune.train_prune.defaults import resolve, share_to_hold_out
 from edgeprune.train_prune.effects import typed_names
 from edgeprune.train_prune.given_weights import warn_of_weights
@@ -144,9 +144,7 @@ def begin(
     Raises:
         EdgePruneError: any mistake in the input; nothing is written then.
     """
-    vouch_for(asdict(options))
-    if world().is_main:
-        Run.check_free(out, force=force, inputs=(options.weights, options.plan, options.lut, options.data))
+    check_before_torch(out, options, force=force)
     _check_names(options)
     data = _load(options, progress)
     typed = typed_names(options)
@@ -206,8 +204,7 @@ def _data_of(run: Run, options: TrainPruneOptions) -> DataBundle:
 
 
 def _check_names(options: TrainPruneOptions) -> None:
-    """Check what needs no data."""
-    check_choices(options)
+    """Check what else needs no data."""
     check_device_here(options.device)
     checkpoint_seconds()  # raises if the environment variable is not a number
     if ":" not in options.model:  # a factory may refuse an invented number of classes

@@ -252,8 +252,9 @@ def test_what_is_logged(tmp_path: Path, data: DataBundle, monkeypatch: pytest.Mo
     assert result == [("step", 2), ("step", 4), ("epoch", 4), ("step", 6), ("step", 7), ("epoch", 7)]
     assert all(m["stage"] == "baseline" for m in run.training.metrics())
     assert run.training.metrics()[0]["lr"] == stage.learning_rate(1)
-    assert [c[:2] for c in calls] == [(n, 7) for n in range(1, 8)]
-    assert calls[0][2].startswith("baseline epoch 1/2, loss ") and "val" in calls[5][2]
+    assert [c[:2] for c in calls] == [(n, 7) for n in (1, 2, 3, 4, 4, 5, 6, 7, 7)]  # again with the score
+    assert calls[0][2].startswith("baseline epoch 1/2, loss ") and "val" not in calls[3][2]
+    assert calls[4][2].startswith(f"{calls[3][2]}, val ") and "epoch 2/2" in calls[8][2]
     assert set(scalars) == {"baseline/loss", "baseline/lr", "baseline/step", "baseline/val_accuracy"} - {
         "baseline/step"
     }
