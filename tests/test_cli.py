@@ -209,7 +209,7 @@ def test_what_is_stopped_says_how_to_go_on_once_something_was_begun(
 
     def stopped_later(place: Path, *_: object, **__: object) -> None:
         (tmp_path / "there").mkdir(exist_ok=True)
-        (tmp_path / "there" / marker).write_text("{}")
+        (tmp_path / "there" / marker).write_text('{"schema": 1}')
         raise KeyboardInterrupt
 
     nothing = "stopped before anything was begun: give the same command again\n"
