@@ -30,7 +30,7 @@ class Recipe:
 # The fewer epochs come first. docs/methods.md, "How auto chooses", says what these rest on, and what was not measured.
 RECIPES = (
     Recipe(0, "sensitivity", "sequential", 0.2, "cosine"),
-    Recipe(5, "sensitivity", "sequential", 0.5, "cosine"),
+    Recipe(20, "sensitivity", "sequential", 0.5, "cosine"),
 )
 
 

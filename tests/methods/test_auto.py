@@ -20,7 +20,7 @@ def test_every_recipe_is_of_a_method_and_the_first_needs_no_epochs() -> None:
         methods.get(recipe.method).check(MethodOptions(method=recipe.method, reconstruct=recipe.reconstruct))
 
 
-@pytest.mark.parametrize(("epochs", "place"), [(0, 0), (4, 0), (5, 1), (300, -1), (None, -1)])
+@pytest.mark.parametrize(("epochs", "place"), [(0, 0), (19, 0), (20, 1), (300, -1), (None, -1)])
 def test_the_recipe_follows_the_epochs(epochs: int | None, place: int) -> None:
     assert recipe_for(epochs) is RECIPES[place]
     assert recipe_for(epochs, "detect") is FOR_BOXES

@@ -153,7 +153,7 @@ def test_the_command_prints_a_table_and_writes_a_heat_map(run: Path) -> None:
     assert "without 50 %" in result.stdout and "inside" in result.stdout and "points" in result.stdout
     assert "nothing retrained" in result.stdout.replace("\n", " ")
     page = (run / "sensitivity.html").read_text()
-    assert page.count('class="heat"') == 2 and "without 6 channels" in page
+    assert page.count('class="heat"') == 4 and "without 6 channels" in page  # two cells, drawn for two widths
     printed = json.loads(
         CliRunner().invoke(main, ["sensitivity", str(run), "--shares", "0.5", "--json"]).stdout
     )
