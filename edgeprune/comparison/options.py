@@ -52,7 +52,12 @@ class CompareOptions:
         3, "Repeat each row with this many seeds: 0, 1, ...", "run", Count(1, 1_000), main=True
     )
     training: dict[str, Any] = field(default_factory=dict)
-    latency: bool = option(True, "Export each row and measure it.", "measurement", main=True)
+    latency: bool = option(
+        True,
+        "Beside what planning for a latency measures, export each row and measure it.",
+        "measurement",
+        main=True,
+    )
     seconds: float = like(BenchOptions, "seconds", 2.0)
     study: str | None = option(
         None, "Name the study in a shared storage.", "run", metavar="NAME", unset="model, data and target"
