@@ -1,6 +1,7 @@
 """What the scripts about time share: networks, a measurement, rows that are kept as they come."""
 
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Iterator
@@ -42,7 +43,8 @@ def timed(
     On a machine with neighbours some measurements are disturbed: one of much doubt is taken again, and that
     of the least counts, whatever it says. See `edgeprune.latency.end_to_end.EndToEndTimer`.
     """
-    return EndToEndTimer(baseline, shape, site, seconds, SURE, TRIES).times(pruned)._asdict()
+    times = EndToEndTimer(baseline, shape, site, seconds, SURE, TRIES).times(pruned)._asdict()
+    return {name: value for name, value in times.items() if not math.isnan(value)}  # no energy was asked for
 
 
 def trained(place: Path, options: TrainPruneOptions) -> dict[str, Any]:
