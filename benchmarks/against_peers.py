@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import Row, Rows, timed, trained
+from measuring import Row, Rows, folder_of, keys_of, timed, trained, training_parser
 from torch import nn
 from torch.nn import functional as F
 from uniform_rival import uniform
@@ -133,7 +133,7 @@ def as_far_as(limit: float, prune: Callable[[float], nn.Module]) -> nn.Module:
 
 
 class Bench:
-    """What all rows share: the data, the trained network and the options of training."""
+    """Hold what all rows share: the data, the trained network and the options of training."""
 
     def __init__(self, arguments: argparse.Namespace, epochs: int, seed: int) -> None:
         self.arguments, self.epochs = arguments, epochs
@@ -232,14 +232,9 @@ class Bench:
         return evaluate(model, self.data.batches("test"), Classification())["accuracy"]
 
 
-def place_of(key: Row, arguments: Any) -> Path:
-    name = key["row"].replace(", ", "-").replace(" ", "-")
-    return Path(arguments.runs / f"{key['model']}-{key['epochs']}-{name}-{key['seed']}")
-
-
 def row_of(key: Row, arguments: Any) -> Row:
     """Prune and train one row; its accuracy, and what is left of the network."""
-    place = place_of(key, arguments)
+    place = folder_of(arguments, key, key["row"])
     if key["row"] in OURS:
         summary = trained(
             place,
@@ -267,7 +262,7 @@ def measure(rows: Rows, arguments: Any) -> None:
     for row in rows.rows:
         if "speedup" in row:
             continue
-        place = place_of(row, arguments)
+        place = folder_of(arguments, row, row["row"])
         ours = row["row"] in OURS
         model = Run.open(place).load() if ours else torch.load(place / "model.pt", weights_only=False)
         baseline = build(arguments.model, num_classes=10).eval()
@@ -279,17 +274,9 @@ def measure(rows: Rows, arguments: Any) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = training_parser(__doc__)
     names = [*OURS, *PEERS, UNIFORM, NARROW]
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--model", default="resnet20")
     parser.add_argument("--target", type=float, default=0.5)
-    parser.add_argument("--epochs", type=int, nargs="+", default=[10])
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--precision", default="bf16")
     parser.add_argument("--rows", nargs="+", default=names, choices=names, metavar="NAME")
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--runs", type=Path, default=Path("runs/against-peers"))
@@ -299,15 +286,9 @@ def main() -> None:
     about = {"target": arguments.target, "precision": arguments.precision}
     rows = Rows(arguments.out, about)
     if arguments.measure:
-        return measure(rows, arguments)
-    keys = [
-        {"model": arguments.model, "epochs": epochs, "seed": seed, "row": name}
-        for epochs in arguments.epochs
-        for seed in range(arguments.seeds)
-        for name in arguments.rows
-    ]
-    rows.run(keys, lambda key: row_of(key, arguments))
-    return None
+        measure(rows, arguments)
+    else:
+        rows.run(keys_of(arguments, "row", arguments.rows), lambda key: row_of(key, arguments))
 
 
 if __name__ == "__main__":

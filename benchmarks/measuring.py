@@ -1,5 +1,6 @@
 """What the scripts about time share: networks, a measurement, rows that are kept as they come."""
 
+import argparse
 import json
 import math
 import os
@@ -52,6 +53,46 @@ def trained(place: Path, options: TrainPruneOptions) -> dict[str, Any]:
     print(f"training {place}", flush=True)
     present = (place / "config.json").exists()
     return train_prune(place, None if present else options, resume=present)
+
+
+def training_parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser with what scripts share that train one network in many ways."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[10])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--precision", default="bf16")
+    return parser
+
+
+def keys_of(arguments: argparse.Namespace, kind: str, names: list[str]) -> list[Row]:
+    """Return the keys of all rows that such a script makes.
+
+    Args:
+        arguments: of its parser.
+        kind: what the names are of, such as "recipe".
+        names: of the ways.
+    """
+    return [
+        {"model": arguments.model, "epochs": epochs, "seed": seed, kind: name}
+        for epochs in arguments.epochs
+        for seed in range(arguments.seeds)
+        for name in names
+    ]
+
+
+def folder_of(arguments: argparse.Namespace, key: Row, name: str) -> Path:
+    """Return the run folder of a row.
+
+    Args:
+        arguments: with ``runs``.
+        key: of the row.
+        name: of its way.
+    """
+    plain = name.replace(", ", "-").replace(" ", "-")
+    return Path(arguments.runs / f"{key['model']}-{key['epochs']}-{plain}-{key['seed']}")
 
 
 def machine() -> dict[str, Any]:

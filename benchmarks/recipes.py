@@ -6,11 +6,10 @@ Each prunes the same baseline to --target with the same data order and epochs; t
 test images. Runs are kept in --runs: a stopped script goes on where it was.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from measuring import Row, Rows, trained
+from measuring import Row, Rows, folder_of, keys_of, trained, training_parser
 
 from edgeprune.train_prune.options import TrainPruneOptions
 
@@ -35,12 +34,11 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def row_of(key: Row, arguments: Any) -> Row:
     """Train one recipe; the accuracies of the baseline and of the pruned network, and what is left of it."""
-    name = key["recipe"].replace(", ", "-").replace(" ", "-")
     options = TrainPruneOptions(
         model=arguments.model, data=str(arguments.data), weights=str(arguments.weights), target=arguments.target,
         epochs=key["epochs"], seed=key["seed"], precision=arguments.precision, **RECIPES[key["recipe"]],
     )  # fmt: skip
-    summary = trained(arguments.runs / f"{arguments.model}-{key['epochs']}-{name}-{key['seed']}", options)
+    summary = trained(folder_of(arguments, key, key["recipe"]), options)
     models = summary.models
     return {
         "baseline_accuracy": models.baseline.score("accuracy"),
@@ -51,28 +49,15 @@ def row_of(key: Row, arguments: Any) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--model", default="resnet20")
+    parser = training_parser(__doc__)
+    parser.set_defaults(epochs=[3, 10])
     parser.add_argument("--target", default="flops=0.5")
-    parser.add_argument("--epochs", type=int, nargs="+", default=[3, 10])
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--precision", default="bf16")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES, metavar="NAME")
     parser.add_argument("--runs", type=Path, default=Path("runs/recipes"))
     parser.add_argument("--out", type=Path, default=Path("results/recipes.json"))
     arguments = parser.parse_args()
     rows = Rows(arguments.out, {"target": arguments.target, "precision": arguments.precision})
-    keys = [
-        {"model": arguments.model, "epochs": epochs, "seed": seed, "recipe": recipe}
-        for epochs in arguments.epochs
-        for seed in range(arguments.seeds)
-        for recipe in arguments.recipes
-    ]
-    rows.run(keys, lambda key: row_of(key, arguments))
+    rows.run(keys_of(arguments, "recipe", arguments.recipes), lambda key: row_of(key, arguments))
 
 
 if __name__ == "__main__":

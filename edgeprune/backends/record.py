@@ -56,18 +56,18 @@ class ExportRecord(ExportFile, frozen=True):
         Raises:
             EdgePruneError: of class ``error``: one was not exported, was skipped, or is gone; names the command.
         """
-        command = export_command(run, backend)
         artifacts, paths = self.of(backend), {}
         for model in self.models:
             artifact = artifacts.get(model)
             name = artifact.file if artifact and artifact.file else backend.file_name(model)
             if artifact and artifact.skipped_because:
                 raise error(
-                    f"{run} has no export/{name}: it was skipped, because {artifact.skipped_because}; then: {command}"
+                    f"{run} has no export/{name}: it was skipped, because {artifact.skipped_because}; then: "
+                    f"{export_command(run, backend)}"
                 )
             paths[model] = run / "export" / name
             if artifact is None or not paths[model].is_file():
-                raise error(f"{run} has no export/{name}: make it with: {command}")
+                raise error(f"{run} has no export/{name}: make it with: {export_command(run, backend)}")
             backend.check_file(paths[model])
         return paths
 

@@ -79,12 +79,12 @@ def bench_models(
         scoring=batches is not None,
     )
     save = save or _ignore_progress
-    session, fingerprint, wished = probe_session(session)
+    session, fingerprint, preferred = probe_session(session)
     if layers:
         check_layers(session)
     with private_copies(session.files) as copies:
         session = replace(session, files=copies, originals=session.files)
-        result = initial_result(session, fingerprint, wished)
+        result = initial_result(session, fingerprint, preferred)
         session, result = measure_speed(session, result, save, journal)
         if layers:
             times = measure_layers(session, result.settings.threads)
@@ -130,16 +130,16 @@ def probe_session(session: Session) -> tuple[Session, dict[str, Any], str]:
     return session.chosen(fingerprint), fingerprint, device.runtime
 
 
-def initial_result(session: Session, fingerprint: dict[str, Any], wished: str) -> BenchResult:
+def initial_result(session: Session, fingerprint: dict[str, Any], preferred: str) -> BenchResult:
     """Make the result before the first round.
 
     Args:
         session: as `probe_session` returned it.
         fingerprint: of the machine.
-        wished: the runtime that its profile prefers.
+        preferred: the runtime that its profile prefers.
     """
     threads = session.options.threads or fingerprint.get("threads") or fingerprint["cores_physical"]
-    return empty_result(session.options, fingerprint, threads, wished)
+    return empty_result(session.options, fingerprint, threads, preferred)
 
 
 def measure_speed(

@@ -115,7 +115,7 @@ def bench_run(
             scored = accuracy and bool(subjects.data)
             if of_several and resume and (earlier := places.finished(options, scored=scored)) is not None:
                 return earlier
-            journal = places.journal(resume and (not of_several or places.begun), or_anew=of_several)
+            journal = places.journal(resume, or_anew=of_several)
             result = bench_models(
                 models, shapes, options=replace(options, batch=images), transport=transport, save=places.saving,
                 layers=layers, journal=journal, progress=progress, task=subjects.task,

@@ -93,21 +93,23 @@ ENGINE_OPTIONS = ("workspace_mb", "timing_cache")
 INT8_FILES = ("onnx-int8", "onnx-int8-tensorrt")
 
 
-def chosen_backends(to: str | None, trt: bool, opset: int | None, engines: dict[str, Any]) -> list[Any]:
+def named_in(to: str | None) -> list[str]:
+    """Return the names of backends that --to has, each once; none without it."""
+    return [] if to is None else list(dict.fromkeys(map(str.strip, to.split(","))))
+
+
+def chosen_backends(to: list[str], trt: bool, opset: int | None, engines: dict[str, Any]) -> list[Any]:
     """Return the backends that a command line asks for, with their options.
 
     Args:
-        to: names, comma-separated; None for "onnx".
+        to: names; none for "onnx".
         trt: whether TensorRT is among them.
         opset: of ONNX.
         engines: precision, workspace, timing cache and the like, None where not given.
     """
     from edgeprune.backends import for_runtime, get
 
-    chosen = list(dict.fromkeys(["onnx", *(["tensorrt"] if trt else [])] if to is None else to.split(",")))
-    if trt and "tensorrt" not in chosen:
-        chosen.append("tensorrt")
-    kinds = {name: get(name) for name in map(str.strip, chosen)}
+    kinds = {name: get(name) for name in [*(to or ["onnx"]), *(["tensorrt"] if trt else [])]}
     values: dict[str, Any] = {name: value for name, value in engines.items() if value is not None}
     if "timing_cache" in values:
         values["timing_cache"] = Path(values["timing_cache"])
@@ -229,7 +231,8 @@ def export(
     from edgeprune.runs.subjects import subjects_of
 
     subject = {name: options.pop(name) for name in SUBJECT_FIELDS}
-    chosen = chosen_backends(to, trt, opset, options)
+    named = named_in(to)
+    chosen = chosen_backends(named, trt, opset, options)
     subjects = subjects_of(models or [str(finished_run(None))], SubjectOptions(**subject))
     if subjects.files is not None or subjects.models[0].load is None:
         raise click.UsageError(f"{subjects.title} is exported already: name models, or a run")
@@ -245,28 +248,27 @@ def export(
         print_table(f"{place}/export: compared with torch on {compared} images", *artifact_table(record))
         for line in lines(record):
             echo(line)
-    named = set() if to is None else set(map(str.strip, to.split(",")))
     named_files = [artifact.file for artifact in record.artifacts if artifact.backend in named]
     if named_files and not any(named_files):
         click.get_current_context().exit(1)
     if not to_json:
-        echo(f"next: edgeprune bench {place}{_measuring(to, trt, options['precision'])}", err=True)
+        echo(f"next: edgeprune bench {place}{_measuring(named, trt, options['precision'])}", err=True)
 
 
-def _measuring(to: str | None, trt: bool, precision: str | None) -> str:
+def _measuring(to: list[str], trt: bool, precision: str | None) -> str:
     """Return the options of `bench` that measure what was asked for last; '' where this machine does not run it.
 
     Args:
-        to: names of backends, comma-separated; None for "onnx".
+        to: names of backends; none for "onnx".
         trt: whether TensorRT is among them.
         precision: that was typed.
     """
     from edgeprune.backends import get
     from edgeprune.backends.onnx import Onnx
 
-    if to is not None and len(set(map(str.strip, to.split(",")))) > 1:
+    if len(to) > 1:
         return " --runtime all"
-    kind = get("tensorrt" if trt else (to or Onnx.name).split(",")[-1].strip())
+    kind = get("tensorrt" if trt else (to or [Onnx.name])[-1])
     if kind.builds_on_target or kind.why_not_measured:
         return ""
     numbers = precision or kind.precisions[0]

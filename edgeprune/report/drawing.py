@@ -1,4 +1,4 @@
-"""What charts are drawn with: frames, scales, axes, and single shapes as SVG."""
+"""Draw what charts consist of: frames, scales, axes, and single shapes as SVG."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence

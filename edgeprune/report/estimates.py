@@ -51,30 +51,30 @@ class Estimate:
 
 def heights_apart(
     spans: Sequence[tuple[float, float]],
-    wished: Sequence[float],
+    preferred: Sequence[float],
     fixed: Sequence[tuple[float, float, float]],
     limits: tuple[float, float],
 ) -> list[float]:
-    """Return heights, near those wished, at which spans that share a pixel in x are a row apart.
+    """Return heights, near the preferred ones, at which spans that share a pixel in x are a row apart.
 
     Args:
         spans: left and right end of each, in pixels.
-        wished: height of each, in pixels.
+        preferred: height of each, in pixels.
         fixed: (left end, right end, height) of what cannot be moved.
-        limits: lowest and highest pixel; where there is no room between them, a height stays as wished.
+        limits: lowest and highest pixel; where there is no room between them, a height stays as preferred.
     """
     taken = list(fixed)
-    heights = list(wished)
-    for place in sorted(range(len(spans)), key=lambda n: wished[n]):
+    heights = list(preferred)
+    for place in sorted(range(len(spans)), key=lambda n: preferred[n]):
         low, high = spans[place]
         near = [height for a, b, height in taken if low < b and a < high]
-        tried = [wished[place], *(height + side for height in near for side in (-ROW, ROW))]
+        tried = [preferred[place], *(height + side for height in near for side in (-ROW, ROW))]
         free = [
             height
             for height in tried
             if limits[0] <= height <= limits[1] and all(abs(height - other) > ROW - 1e-6 for other in near)
         ]
-        heights[place] = min(free, key=lambda h: abs(h - wished[place]), default=wished[place])
+        heights[place] = min(free, key=lambda h: abs(h - preferred[place]), default=preferred[place])
         taken.append((low, high, heights[place]))
     return heights
 

@@ -136,22 +136,24 @@ def speedups(results: Sequence[BenchResult], metric: Metric) -> Section:
 
 def device_of(result: BenchResult) -> str:
     """Return the device and the runtime of a measurement, for people."""
-    settings, device = result.settings, result.device
-    at_host = f" at {device.host}" if device.host else ""  # several boards of a kind may have been measured
-    return f"{device.name}{at_host}, {settings.runtime} {settings.precision}"
+    return f"{_board_of(result)}, {result.settings.runtime} {result.settings.precision}"
 
 
 def devices_of(results: Sequence[BenchResult]) -> str:
     """Return the devices of some measurements with what ran there: 'cpu (onnxruntime, fp32 and int8), phone (...)'."""
     devices: dict[str, dict[str, list[str]]] = {}
     for result in results:
-        device, settings = result.device, result.settings
-        name = f"{device.name} at {device.host}" if device.host else device.name
-        devices.setdefault(name, {}).setdefault(settings.runtime, []).append(settings.precision)
+        runtimes = devices.setdefault(_board_of(result), {})
+        runtimes.setdefault(result.settings.runtime, []).append(result.settings.precision)
     return ", ".join(
         f"{name} ({'; '.join(f'{runtime}, {_listed(sorted({*of}))}' for runtime, of in runtimes.items())})"
         for name, runtimes in devices.items()
     )
+
+
+def _board_of(result: BenchResult) -> str:
+    device = result.device  # several boards of a kind may have been measured
+    return f"{device.name} at {device.host}" if device.host else device.name
 
 
 def _listed(words: Sequence[str]) -> str:

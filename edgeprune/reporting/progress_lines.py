@@ -115,7 +115,7 @@ class _Stage:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of its steps are done."""
+        """Return whether all of its steps are done."""
         return self._done >= self._total
 
     def goes_on(self, name: str, done: float, total: float) -> bool:

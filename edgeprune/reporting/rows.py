@@ -80,10 +80,10 @@ def times(baseline: float | None, pruned: float | None, less: bool = True) -> st
     if not baseline or not pruned:
         return ""
     ratio = baseline / pruned if less else pruned / baseline
-    if f"{ratio:.2f}" == "1.00" or f"{1 / ratio:.2f}" == "1.00":
+    shown = f"{max(ratio, 1 / ratio):.2f}"
+    if shown == "1.00":
         return "the same"
-    word = "less" if less else "more"
-    return f"{ratio:.2f}x {word}" if ratio >= 1 else f"{1 / ratio:.2f}x {'more' if less else 'less'}"
+    return f"{shown}x {'less' if (ratio >= 1) == less else 'more'}"
 
 
 def size_rows(summary: Summary) -> list[ComparisonRow]:

@@ -28,7 +28,7 @@ def chance_note(options: TrainPruneOptions, data: DataBundle, accuracy: float, i
         accuracy: of the unpruned model, 0 to 1.
         images: on which it was found.
     """
-    if options.weights is None or tasks.get(options.task).metric.name != ACCURACY.name or images < FEWEST:
+    if not _can_judge(options, images):
         return None
     chance = 1 / max(1, len(data.classes))
     deviation = math.sqrt(chance * (1 - chance) / images)
@@ -49,7 +49,7 @@ def warn_of_weights(model: nn.Module, data: DataBundle, options: TrainPruneOptio
         options: resolved ones.
     """
     images = min(IMAGES, data.sizes["train"])
-    if options.weights is None or images < FEWEST or tasks.get(options.task).metric.name != ACCURACY.name:
+    if not _can_judge(options, images):
         return
     batches = data.batches("train", limit=IMAGES, batch_size=64)
     accuracy = training.evaluate(
@@ -58,6 +58,12 @@ def warn_of_weights(model: nn.Module, data: DataBundle, options: TrainPruneOptio
     model.cpu()
     if note := chance_note(options, data, accuracy, images):
         _warn_once(note)
+
+
+def _can_judge(options: TrainPruneOptions, images: int) -> bool:
+    """Return whether so many images can tell given weights from guesses."""
+    judged_by = tasks.get(options.task).metric.name
+    return options.weights is not None and judged_by == ACCURACY.name and images >= FEWEST
 
 
 @functools.cache

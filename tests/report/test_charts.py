@@ -81,7 +81,7 @@ def test_a_heat_map_is_stronger_where_more_is_lost() -> None:
 
 
 def test_short_bands_have_their_names_above_each_other() -> None:
-    """Of 300 steps a pruning of 17 and a fine-tuning of 25: side by side their names would overlap."""
+    """Draw 300 steps with a pruning of 17 and a fine-tuning of 25: side by side their names would overlap."""
     bands = [Band("baseline", 0, 210), Band("pruning", 210, 227), Band("fine-tuning", 227, 252)]
     line = Series("loss", [(0, 1), (252, 0)], "pruned")
     svg = broad(charts.line_chart([line], title="t", x_title="x", y_title="y", bands=bands))

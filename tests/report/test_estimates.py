@@ -40,7 +40,7 @@ def test_the_interval_is_drawn() -> None:
 
 
 def test_three_equal_points_do_not_cover_each_other() -> None:
-    """As of three precisions with the same accuracy, one of which is as accurate as the baseline, at 1."""
+    """Draw three precisions with the same accuracy, one of which is as accurate as the baseline, at 1."""
     equal = [Estimate(name, 1.05, 0.9, 1.2, 90, "pruned") for name in ("fp32", "fp16", "int8")]
     for svg in drawn(*equal, baselines=(90, 90, 90)).split("</svg>")[:2]:
         assert len(boxes(svg)) == 7 and overlaps(svg) == 0  # three intervals, three numbers, one baseline
