@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from measuring import Row, Rows, folder_of, keys_of, timed, trained, training_parser
+from shortcuts import with_convolutions
 from torch import nn
 from torch.nn import functional as F
 from uniform_rival import uniform
@@ -30,7 +31,6 @@ from edgeprune.data import DataBundle, load_data
 from edgeprune.graph.classes import build_graph
 from edgeprune.latency import BenchTarget
 from edgeprune.models import build, load_weights
-from edgeprune.models.cifar import Block
 from edgeprune.rewrite.compaction import compact
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Classification
@@ -89,28 +89,6 @@ class Regularizer(Callback):
 
     def before_update(self, rate: float) -> None:  # noqa: ARG002
         self.pruner.regularize(self.model)
-
-
-class ByConvolution(Block):
-    """A block whose zero-padding shortcut is a 1x1 convolution."""
-
-    down: nn.Conv2d
-
-    def shortcut(self, x: torch.Tensor) -> torch.Tensor:
-        return self.down(x)
-
-
-def with_convolutions(model: nn.Module) -> nn.Module:
-    """Return the same network with a 1x1 convolution, of zeros and ones, in place of each shortcut that pads."""
-    for block in [module for module in model.modules() if isinstance(module, Block) and module.stride > 1]:
-        inputs, outputs = block.conv1.in_channels, block.conv1.out_channels
-        down = nn.Conv2d(inputs, outputs, 1, block.stride, bias=False)
-        nn.init.zeros_(down.weight)
-        with torch.no_grad():
-            down.weight[torch.arange(inputs) + block.before, torch.arange(inputs)] = 1.0
-        block.__class__ = ByConvolution
-        block.down = down
-    return model
 
 
 def flops_of(model: nn.Module) -> float:
@@ -241,7 +219,7 @@ def row_of(key: Row, arguments: Any) -> Row:
             TrainPruneOptions(
                 model=arguments.model, data=str(arguments.data), weights=str(arguments.weights),
                 target=f"flops={arguments.target}", epochs=key["epochs"], seed=key["seed"],
-                precision=arguments.precision, **OURS[key["row"]],
+                precision=arguments.precision, align=1, **OURS[key["row"]],
             ),
         )  # fmt: skip
         return {"accuracy": summary.models.pruned.score("accuracy"), "flops_fraction": summary.flops_fraction}

@@ -65,6 +65,24 @@ def peers_table() -> str:
     return f"{markdown(['pruned by', 'epochs', 'accuracy', 'FLOPs left', 'speedup'], rows)}\n\n{words}"
 
 
+def alignment_table() -> str:
+    """Networks at half of their FLOPs, by what their widths are multiples of."""
+    result = read("alignment")
+    rows = result["rows"]
+    models, ways = (list(dict.fromkeys(row[name] for row in rows)) for name in ("model", "align"))
+    of_key = {(row["model"], row["align"]): speedup_of(row) for row in rows}
+    table = markdown(
+        ["network", *("default" if way == "default" else f"`--align {way}`" for way in ways)],
+        [[f"{model}", *(of_key.get((model, way), "") for way in ways)] for model in models],
+    )
+    machine = rows[0]["machine"]
+    words = (
+        f"Speedups at {result['target']} over the unpruned network, random weights, {result['threads']} thread. "
+        f"On {machine['cpu']}, onnxruntime {machine['onnxruntime']}."
+    )
+    return f"{table}\n\n{words}"
+
+
 def speedup_of(row: dict[str, Any]) -> str:
     """A row's measured speedup with its interval."""
     times = row.get("speedup")

@@ -3,10 +3,11 @@
     python benchmarks/onnx_peers.py WEIGHTS CIFAR [--model resnet56] [--ours RUN] [--out results/onnx_peers.json]
 
 WEIGHTS, CIFAR and --model as for onnx_cifar.py; RUN is a run folder of it. onnxsim 0.8 prunes the ONNX file: by L1
-norms and by norms times activations, layer by layer and over all layers, then with its own refit of linear layers and
-its correction of biases by the same 1,000 training images. Torch-Pruning 1.6.1 prunes the torch network by three of its
-criteria that need no labels, layer by layer and over all layers; the statistics of BatchNorm are taken anew over those
-images. All are taken as far as half of the FLOPs, which edgeprune counts for all.
+norms and by norms times activations, layer by layer and over all layers, then with its own refit of linear layers by
+the same 1,000 training images (its correction of biases is for quantised files). Torch-Pruning 1.6.1 prunes the torch
+network by three of its criteria that need no labels, layer by layer and over all layers; the statistics of BatchNorm
+are taken anew over those images. What forward pads with zeros it cannot resize: for it those shortcuts are 1x1
+convolutions with the same result. All are taken as far as half of the FLOPs, which edgeprune counts for all.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import onnx
 import torch
 from measuring import Row, Rows
 from onnx_cifar import accuracy, files_in
+from shortcuts import with_convolutions
 from torch import nn
 
 from edgeprune.graph.classes import build_graph
@@ -81,9 +83,7 @@ def by_onnxsim(key: Row, net: Path, images: np.ndarray, limit: float, out: Path)
 
     share = as_far_as(limit, write, out)
     if key["then"] != "nothing":
-        refitted = onnxsim.apply_pruning_finetune(str(net), str(out), calibration_data=data)
-        onnx.save(refitted, str(out))
-        onnx.save(onnxsim.correct_bias(str(net), str(out), calibration_data=data), str(out))
+        onnx.save(onnxsim.apply_pruning_finetune(str(net), str(out), calibration_data=data), str(out))
     return {"share": share}
 
 
@@ -99,7 +99,7 @@ def by_torch_pruning(key: Row, original: nn.Module, images: np.ndarray, limit: f
     state: list[nn.Module] = []
 
     def write(share: float) -> None:
-        model = copy.deepcopy(original).eval()
+        model = with_convolutions(copy.deepcopy(original)).eval()
         head = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
         pruner = tp.pruner.BasePruner(
             model, EXAMPLE, importance=kinds[key["criterion"]](), pruning_ratio=share,
@@ -140,7 +140,7 @@ def main() -> None:
     keys: list[Row] = [
         {"tool": tool, "criterion": criterion, "over": over, "then": then}
         for tool, criteria, thens in (
-            ("onnxsim", ("l1", "wanda"), ("nothing", "refit and bias")),
+            ("onnxsim", ("l1", "wanda"), ("nothing", "refit")),
             ("torch-pruning", ("l1", "lamp", "fpgm"), ("nothing", "statistics anew")),
         )
         for criterion in criteria

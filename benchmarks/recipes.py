@@ -36,7 +36,7 @@ def row_of(key: Row, arguments: Any) -> Row:
     """Train one recipe; the accuracies of the baseline and of the pruned network, and what is left of it."""
     options = TrainPruneOptions(
         model=arguments.model, data=str(arguments.data), weights=str(arguments.weights), target=arguments.target,
-        epochs=key["epochs"], seed=key["seed"], precision=arguments.precision, **RECIPES[key["recipe"]],
+        epochs=key["epochs"], seed=key["seed"], precision=arguments.precision, align=1, **RECIPES[key["recipe"]],
     )  # fmt: skip
     summary = trained(folder_of(arguments, key, key["recipe"]), options)
     models = summary.models

@@ -13,7 +13,7 @@ from typing import Any
 
 from deployed_tables import joint_table, layer_kinds_table, runtimes_table
 from loader_table import loader_table
-from method_tables import compare_table, peers_table, recipes_table
+from method_tables import alignment_table, compare_table, peers_table, recipes_table
 from onnx_tables import onnx_files_table, onnx_speed_table, onnx_table
 from table_parts import markdown, read
 
@@ -443,6 +443,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "onnx speed": onnx_speed_table,
     "joint": joint_table,
     "runtimes": runtimes_table,
+    "alignment": alignment_table,
     "recipes": recipes_table,
     "peers": peers_table,
     "layer kinds": layer_kinds_table,

@@ -150,7 +150,7 @@ def prune(
     options: Mapping[str, Any] | None = None,
     target: str | Target = "flops=0.5",
     device: str | BenchTarget | None = None,
-    align: int = 1,
+    align: int | None = None,
     floor: int = 2,
     ratios: Mapping[str, float] | None = None,
     ignore: Iterable[str] = (),
@@ -172,7 +172,7 @@ def prune(
         device: the device to prune for: a profile's name, or an `edgeprune.latency.BenchTarget` for a remote device or
             another batch size; its latency table is built if it is missing. None for no device, or for "cpu" with a
             latency target.
-        align: numbers of channels become multiples of this (8 suits most hardware).
+        align: widths become multiples of this; see `select`. None for what suits the device, or most of them.
         floor: minimum number of channels of each layer.
         ratios: fraction of channels to keep for single groups, by name (see `edgeprune inspect`).
         ignore: layers whose output channels are all kept.

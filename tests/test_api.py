@@ -56,7 +56,7 @@ def test_step_by_step_and_in_one_call_agree(x: torch.Tensor) -> None:
     graph = edgeprune.trace(model, x)
     from edgeprune.importance import score
 
-    plan = edgeprune.select(graph, score(graph, "l1"), target="flops=0.5", align=1)
+    plan = edgeprune.select(graph, score(graph, "l1"), target="flops=0.5")
     dense, masked = edgeprune.compact(model, graph, plan), edgeprune.mask(model, graph, plan)
     torch.testing.assert_close(dense(x), masked(x), rtol=1e-5, atol=1e-6)
     result = edgeprune.prune(model, x, criterion="l1", target="flops=0.5")

@@ -144,7 +144,6 @@ CASES: dict[str, Callable[[], Any]] = {
     "align: negative": prune(align=-8),
     "align: a float": prune(align=8.0),
     "align: a string": prune(align="8"),
-    "align: None": prune(align=None),
     "align: True": prune(align=True),
     "align: absurd": prune(align=10**30),
     "floor: zero": prune(floor=0),

@@ -26,7 +26,7 @@ class Budget:
     Attributes:
         targets: what the user set.
         originals: kind -> cost of the unpruned model, in the resource's unit.
-        align: widths become multiples of this.
+        align: widths become multiples of this; None for 8, or less in narrow layers.
         floor: no layer keeps fewer channels.
         progress: position between the unpruned model (0) and the targets (1) that the goals are set to.
         bound: by kind, the resources that are bound to a device; the others come from the registry.
@@ -35,7 +35,7 @@ class Budget:
 
     targets: tuple[Target, ...]
     originals: Mapping[str, float]
-    align: int = 1
+    align: int | None = 1
     floor: int = 2
     progress: float = 1.0
     bound: Mapping[str, Resource] = field(default_factory=dict)
@@ -43,18 +43,19 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name in ("align", "floor"):
-            CHANNELS(f"`{name}`", getattr(self, name), TargetError)
+            if getattr(self, name) is not None:
+                CHANNELS(f"`{name}`", getattr(self, name), TargetError)
 
     @classmethod
     def of(
-        cls, targets: "str | Target | tuple[Target, ...]", graph: Graph, align: int = 1, floor: int = 2
+        cls, targets: "str | Target | tuple[Target, ...]", graph: Graph, align: int | None = 1, floor: int = 2
     ) -> "Budget":
         """Return the budget of an unpruned model.
 
         Args:
             targets: one or several, in the form of `parse_targets`.
             graph: of the unpruned model.
-            align: widths become multiples of this.
+            align: widths become multiples of this; None for 8, or less in narrow layers.
             floor: no layer keeps fewer channels.
 
         Raises:

@@ -4,6 +4,7 @@ import heapq
 import math
 import numbers
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from edgeprune.budget.targets import Target
 from edgeprune.errors import PlanError, TargetError, known
 from edgeprune.graph.arguments import kind_of
 from edgeprune.graph.classes import Bools, Graph, Ints
+from edgeprune.graph.groups import WIDEST_STEP
 from edgeprune.graph.pieces import TiedGroups
 from edgeprune.graph.plan import Plan
 from edgeprune.options.checks import short
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 TOLERANCE = 0.01  # a target counts as met within this share of itself
+UNUSED = 0.1  # of a target: widths that nobody aligned leave no more of it than this
+ANY_WIDTH = f"widths are of any number: multiples of {WIDEST_STEP} do not come near the target"
 
 
 class Greedy(Solver):
@@ -33,6 +37,8 @@ class Greedy(Solver):
     def select(self, budget: "Budget", graph: Graph, scores: Floats, ratios: Mapping[str, float]) -> Plan:
         """Find the fewest drops that fit the budget, then restore the classes for which there is room.
 
+        Where the user set no alignment, widths are aligned as far as the target can be met so.
+
         Args:
             budget: limits of what remains.
             graph: of the model as it is now.
@@ -42,6 +48,21 @@ class Greedy(Solver):
         Raises:
             TargetError: the goals cannot be met.
         """
+        if budget.align is not None:
+            return self._select(budget, graph, scores, ratios)
+        try:
+            plan = self._select(budget, graph, scores, ratios)
+        except TargetError:
+            plan = None
+        if plan is not None and any(
+            budget.cost(kind, graph, plan.keep) >= goal * (1 - UNUSED) for kind, goal in budget.goals.items()
+        ):
+            return plan
+        finer = self._select(replace(budget, align=1), graph, scores, ratios)
+        return replace(finer, notes=(*finer.notes, ANY_WIDTH))
+
+    def _select(self, budget: "Budget", graph: Graph, scores: Floats, ratios: Mapping[str, float]) -> Plan:
+        """Return the plan of one alignment."""
         selection, goals = _Selection(graph, scores, budget, ratios), budget.goals
         lowest = selection.keep_at(len(selection.order))
         for target in budget.targets:
@@ -57,7 +78,7 @@ class Greedy(Solver):
 
 
 def _out_of_reach(budget: "Budget", target: Target, reached: float, graph: Graph) -> str:
-    aligned = f", multiples of {budget.align}" if budget.align > 1 else ""
+    aligned = f", multiples of {budget.align}" if (budget.align or 1) > 1 else ""
     share = reached / budget.originals[target.kind]
     return (
         f"{target} cannot be reached: with at least {budget.floor} channels a layer{aligned} and the "
@@ -65,23 +86,23 @@ def _out_of_reach(budget: "Budget", target: Target, reached: float, graph: Graph
     )
 
 
-def floors_of(graph: Graph, floor: int, align: int = 1) -> NDArray[np.int64]:
+def floors_of(graph: Graph, floor: int, align: int | None = 1) -> NDArray[np.int64]:
     """Return the lowest level of each of the tied groups.
 
     Args:
         graph: the traced model.
         floor: least number of channels of a layer.
-        align: levels are multiples of this, or the full size.
+        align: levels are multiples of this, or the full size; None for `usual_step`.
     """
     return np.array([_floor(tied, floor, align) for tied in graph.tied_groups], dtype=int)
 
 
-def _floor(tied: TiedGroups, floor: int, align: int) -> int:
+def _floor(tied: TiedGroups, floor: int, align: int | None) -> int:
     step = _step(tied, align)
     return min(tied.size, step * math.ceil(tied.least(floor) / step))
 
 
-def _step(tied: TiedGroups, align: int) -> int:
+def _step(tied: TiedGroups, align: int | None) -> int:
     return max(1, min(tied.step([group.step(align) for group in tied.groups]), tied.size))
 
 

@@ -17,7 +17,7 @@ def select(
     scores: NDArray[np.float64],
     target: str | Target,
     *,
-    align: int = 1,
+    align: int | None = None,
     floor: int = 2,
     ratios: Mapping[str, float] | None = None,
 ) -> Plan:
@@ -28,7 +28,8 @@ def select(
         scores: shape (graph.classes,), higher is more important.
         target: 'flops=0.5', 'params=0.3', 'memory=20MB', several with commas between, or a Target.
         align: widths become multiples of this (groups smaller than it are kept entirely); the most important
-            channels get what rounding leaves of the budget.
+            channels get what rounding leaves of the budget. None for 8, or for 4 or 2 in layers under 32 or 16
+            channels: processors take so many at once, and odd widths are slower than the unpruned network.
         floor: no layer keeps fewer channels than this.
         ratios: share to keep of single groups, by name; the others share the rest of the budget.
 

@@ -13,6 +13,18 @@ from edgeprune.graph.computed import layer_of
 from edgeprune.graph.cost import Bools, Ints
 from edgeprune.graph.flow import Flow
 
+WIDEST_STEP = 8  # vector units of processors and phones take 4, 8 or 16 channels at once
+FEWEST_WIDTHS = 4  # that a narrow layer can still choose from
+
+
+def usual_step(width: int) -> int:
+    """Return the step of a layer's widths where the user set none: 8, or the power of two that leaves four widths.
+
+    Args:
+        width: channels of the layer.
+    """
+    return min(WIDEST_STEP, 1 << max(0, (width // FEWEST_WIDTHS).bit_length() - 1))
+
 
 @dataclass(frozen=True)
 class ChannelGroup:
@@ -34,8 +46,14 @@ class ChannelGroup:
         """Fewest classes with which every producer has ``floor`` channels."""
         return max(1, -(-floor // min(self.channels, default=1)))
 
-    def step(self, align: int) -> int:
-        """Fewest classes that change the width of every producer by a multiple of ``align``."""
+    def step(self, align: int | None) -> int:
+        """Fewest classes that change the width of every producer by a multiple of ``align``.
+
+        Args:
+            align: channels; None for `usual_step` of the narrowest producer.
+        """
+        if align is None:
+            align = usual_step(self.size * min(self.channels, default=1))
         return math.lcm(*(align // math.gcd(align, count) for count in self.channels or (1,)))
 
     @property

@@ -40,7 +40,7 @@ def device_budget(
     bench_target: BenchTarget | None = None,
     *,
     lut: Path | None = None,
-    align: int = 1,
+    align: int | None = None,
     floor: int = 2,
     check: bool = True,
     graph: Graph | None = None,
@@ -56,7 +56,7 @@ def device_budget(
         bench_target: where to measure; None for this machine's CPU.
         lut: the latency table; None for the usual one of ``bench_target``. Missing layers are timed and added
             to it.
-        align: widths become multiples of this, and of the device's own steps.
+        align: widths become multiples of this, and of the device's own steps; None for those alone.
         floor: fewest channels of a group, except for blocks that are removed completely.
         check: whether the final plan is exported and measured end to end.
         graph: of the model, where there is one already.
@@ -128,7 +128,7 @@ def budget_on(
     *,
     energy: Resource | None = None,
     measure: Measure | None = None,
-    align: int = 1,
+    align: int | None = None,
     floor: int = 2,
     blocks: bool = True,
     clock: PlanningClock | None = None,
@@ -141,7 +141,7 @@ def budget_on(
         estimator: predicts the latency of a plan from the table.
         energy: bound to the device; None where it is not a target.
         measure: exports and measures a plan beside the baseline; None relies on the table.
-        align: widths become multiples of this, and of the device's own steps.
+        align: widths become multiples of this, and of the device's own steps; None for those alone.
         floor: fewest channels of a group.
         blocks: whether blocks may be removed completely.
         clock: bounds the time of measuring and correcting, and reports it; None for the usual bound, in silence.
@@ -170,7 +170,7 @@ def budget_on(
     solver = (TimeSolver if need_device(targets) else EfficiencySolver)(
         estimator, measure, [], clock or PlanningClock(), blocks, load
     )
-    return Budget(targets, originals, align, floor, bound=bound, solver=solver)
+    return Budget(targets, originals, align or 1, floor, bound=bound, solver=solver)
 
 
 def clock_for(

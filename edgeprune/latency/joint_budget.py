@@ -41,7 +41,7 @@ def joint_budget(
     targets_by_precision: Mapping[str, BenchTarget],
     images: Sequence[np.ndarray],
     *,
-    align: int = 1,
+    align: int | None = None,
     floor: int = 2,
     check: bool = True,
     graph: Graph | None = None,

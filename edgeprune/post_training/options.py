@@ -75,7 +75,10 @@ class PruneOptions:
     target_threads: int | None = like(DeviceOptions, "target_threads", None)
     lut: str | None = like(DeviceOptions, "lut", None)
     plan_seconds: float | None = like(DeviceOptions, "plan_seconds", None)
-    align: int = option(1, "Make widths multiples of this.", "target", CHANNELS)
+    align: int | None = option(
+        None, "Round widths to multiples of this; 1 for any width.", "target", CHANNELS,
+        unset="those that are fast on the target's device; without one 8, or less in narrow layers",
+    )  # fmt: skip
     floor: int = option(2, "Keep at least this many channels in each layer.", "target", CHANNELS)
     scale: str | None = option(
         None, "Multiply pixels of 0 to 255 by this, such as 1/255.", "data", main=True, metavar="X"

@@ -19,7 +19,7 @@ def budget_for(
     device: Any = None,
     *,
     plan: KeepPlan | None = None,
-    align: int = 1,
+    align: int | None = None,
     floor: int = 2,
     plan_seconds: float | None = None,
     progress: ProgressCallback = no_progress,
@@ -31,7 +31,7 @@ def budget_for(
         target: as `edgeprune.budget.parse_targets` reads it.
         device: a profile's name, or a `BenchTarget`; None for none, or for "cpu" if the target is a latency.
         plan: a keep-plan that replaces the selection.
-        align: widths become multiples of this.
+        align: widths become multiples of this; see `select`. None for what suits the device, or most of them.
         floor: no layer keeps fewer channels.
         plan_seconds: bounds measuring and correcting plans for a device; see `device_budget`.
         progress: called with (done, total, text) while a device is timed.

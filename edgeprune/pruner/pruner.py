@@ -61,7 +61,7 @@ class Pruner:
         batches: an iterable of (x, y), or a function that returns one, for criteria and fits that need data.
         device: to prune for, if the target is a latency: a profile's name, or an `edgeprune.latency.BenchTarget`.
         plan: a keep-plan, or the path of its file, in place of a method.
-        align: widths become multiples of this.
+        align: widths become multiples of this; see `select`. None for what suits the device, or most of them.
         opaque: modules not to prune, by name or class.
         optimizer_state: 'slice' it with the channels at a removal, or 'reset' it.
         steps_per_epoch: for the soft schedule, and if ``moment`` counts epochs.
@@ -95,7 +95,7 @@ class Pruner:
         batches: Batches | None = None,
         device: Any = None,
         plan: KeepPlan | Mapping[str, Any] | str | Path | None = None,
-        align: int = 1,
+        align: int | None = None,
         opaque: Iterable[str | type[nn.Module]] = (),
         optimizer_state: str = "slice",
         steps_per_epoch: int | None = None,

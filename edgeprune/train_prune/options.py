@@ -158,7 +158,10 @@ class TargetOptions:
     target_threads: int | None = like(DeviceOptions, "target_threads", None)
     lut: str | None = like(DeviceOptions, "lut", None)
     plan_seconds: float | None = like(DeviceOptions, "plan_seconds", None)
-    align: int = option(1, "Round widths to multiples of this.", "target", CHANNELS)
+    align: int | None = option(
+        None, "Round widths to multiples of this; 1 for any width.", "target", CHANNELS,
+        unset="those that are fast on the target's device; without one 8, or less in narrow layers",
+    )  # fmt: skip
     max_drop: float | None = option(
         None,
         "Find the smallest network, or on a device the fastest, that loses at most this many points of the task's "

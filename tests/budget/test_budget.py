@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from edgeprune import resources
 from edgeprune.budget import TOLERANCE, Target, evened, floors_of, select
+from edgeprune.budget.greedy import ANY_WIDTH
 from edgeprune.errors import EdgePruneError, PlanError, TargetError
 from edgeprune.graph.classes import Graph, build_graph
+from edgeprune.graph.groups import usual_step
 from edgeprune.graph.pieces import equal_pieces
 from edgeprune.models import build
 
@@ -201,8 +203,41 @@ def test_a_ratio_of_ones_own_stands_and_the_others_share_the_rest(tiny: Graph) -
 @pytest.mark.parametrize("fraction", [0.9, 0.6, 0.4, 0.2, 0.1])
 def test_met_within_tolerance_on_resnet20(resnet20: Graph, kind: str, fraction: float) -> None:
     scores = np.random.default_rng(3).random(resnet20.classes)
-    share = remains(kind, resnet20, select(resnet20, scores, Target(kind, fraction)).keep)
+    share = remains(kind, resnet20, select(resnet20, scores, Target(kind, fraction), align=1).keep)
     assert fraction * (1 - TOLERANCE) <= share <= fraction
+
+
+@pytest.mark.parametrize(
+    ("width", "step"), [(1, 1), (7, 1), (8, 2), (15, 2), (16, 4), (31, 4), (32, 8), (64, 8), (2048, 8)]
+)
+def test_the_usual_step_is_8_and_leaves_narrow_layers_four_widths(width: int, step: int) -> None:
+    assert usual_step(width) == step
+
+
+def test_widths_that_nobody_aligned_are_multiples_of_the_usual_step(resnet20: Graph) -> None:
+    scores = np.random.default_rng(4).random(resnet20.classes)
+    plan = select(resnet20, scores, "flops=0.5")
+    widths = [(int(plan.keep[group.classes].sum()), group.size) for group in resnet20.groups]
+    assert all(width % usual_step(size) == 0 for width, size in widths)
+    assert any(width % 8 for width, _ in widths)  # of the 16 wide ones
+    assert 0.45 <= remains("flops", resnet20, plan.keep) <= 0.5 and plan.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("share", "width", "notes"),
+    [
+        (0.5, 16, ()),
+        (0.48, 15, (ANY_WIDTH,)),  # 8 would use half of it
+        (0.2, 6, (ANY_WIDTH,)),  # 8 is too many
+    ],
+)
+def test_widths_are_of_any_number_where_aligned_ones_miss_the_target(
+    share: float, width: int, notes: tuple[str, ...]
+) -> None:
+    net = nn.Sequential(nn.Linear(2, 32, bias=False), nn.ReLU(), nn.Linear(32, 3, bias=False))  # 5 a channel
+    graph = build_graph(net, torch.zeros(1, 2))
+    plan = select(graph, np.arange(32.0), f"params={share}")
+    assert (plan.keep.sum(), plan.notes) == (width, notes)
 
 
 @pytest.mark.parametrize("align", [4, 8])

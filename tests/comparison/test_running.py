@@ -309,7 +309,7 @@ def test_an_existing_one_is_not_overwritten(finished: Path, options: CompareOpti
         ({"methods": ("learned", "l1")}, "begun with methods=learned, not learned,l1"),
         ({"latency": True}, "begun with latency=False, not True"),
         ({"target": "flops=0.5"}, "begun with target=flops=0.6, not flops=0.5"),
-        ({"align": 8}, "begun with align=1, not 8"),
+        ({"align": 8}, "begun with align=None, not 8"),
         ({"source": "resnet8"}, "begun with source=compare_nets:tiny, not resnet8"),
     ],
 )

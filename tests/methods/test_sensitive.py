@@ -36,7 +36,13 @@ def _widths(method: str, kind: type[Twofold]) -> dict[str, int]:
     torch.manual_seed(0)
     model = kind()
     pruner = edgeprune.Pruner(
-        model, torch.zeros(1, 3, 8, 8), method=method, target="flops=0.6", batches=_images, steps=1
+        model,
+        torch.zeros(1, 3, 8, 8),
+        method=method,
+        target="flops=0.6",
+        batches=_images,
+        steps=1,
+        align=1,
     )
     pruner.step()
     small = pruner.finish()
