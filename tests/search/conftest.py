@@ -40,6 +40,7 @@ def requested(place: Path) -> dict[str, object]:
         "source": "tiny_nets:tiny",
         "data": str(place / "images"),
         "target": "flops=0.5",
+        "align": 1,  # of 8 and 12 channels: enough policies to choose from
         "baseline_epochs": 1,
         "batch_size": 8,
         "val_fraction": 0.4,
