@@ -98,6 +98,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--augment", default="flip")
     parser.add_argument("--criterion", default="thinet")
+    parser.add_argument(
+        "--align", type=int, default=1, help="of widths; 1 for any, as other tools choose them"
+    )
     parser.add_argument("--distill-epochs", type=int, default=0)
     parser.add_argument("--distill-rate", type=float, default=PruneOptions(target="flops=0.5").distill_lr)
     parser.add_argument("--work", type=Path, help="a folder that stays, so that a run can go on")
@@ -108,7 +111,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         files_in(folder, args.model, args.weights, args.cifar)
         options = PruneOptions(
-            target=args.target, limit=args.images, augment=args.augment, criterion=args.criterion,
+            target=args.target, limit=args.images, augment=args.augment, criterion=args.criterion, align=args.align,
             distill_epochs=args.distill_epochs, distill_lr=args.distill_rate,
         )  # fmt: skip
         summary = pruned_by(folder, options)
@@ -120,6 +123,7 @@ def main() -> None:
             "out": None,
             "inputs": f"{args.images} unlabelled training images, augment={args.augment}",
             "criterion": args.criterion,
+            "align": args.align,
             "test_accuracy": {
                 "original": accuracy(folder / "net.onnx", args.cifar / "test.npz"),
                 "fitted": accuracy(folder / "run" / "cut.onnx", args.cifar / "test.npz"),

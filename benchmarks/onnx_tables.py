@@ -39,6 +39,27 @@ def onnx_table(name: str, network: str) -> str:
     return f"{markdown(head, rows)}\n\n{words}"
 
 
+def onnx_peers_table() -> str:
+    """Tabulate what other tools leave of the network without training, the most accurate first."""
+    result = read("onnx_peers")
+    rows = sorted(result["rows"], key=lambda row: -row["test_accuracy"])
+    table = markdown(
+        ["tool", "channels by", "compared over", "then", "test images", "FLOPs left"],
+        [
+            [
+                row["tool"], row["criterion"], row["over"], row["then"], percent(row["test_accuracy"]),
+                percent(row["flops_fraction"]),
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+    machine = rows[0]["machine"]
+    return (
+        f"{table}\n\n{result['images']:,} training images, where a tool takes any. On {machine['cpu']}, torch "
+        f"{machine['torch']}, onnxruntime {machine['onnxruntime']}."
+    )
+
+
 def onnx_files_table() -> str:
     """Tabulate trained files that others made, pruned by generated inputs."""
     result = read("onnx_files")

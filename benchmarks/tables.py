@@ -14,7 +14,7 @@ from typing import Any
 from deployed_tables import joint_table, layer_kinds_table, runtimes_table
 from loader_table import loader_table
 from method_tables import alignment_table, compare_table, peers_table, recipes_table
-from onnx_tables import onnx_files_table, onnx_speed_table, onnx_table
+from onnx_tables import onnx_files_table, onnx_peers_table, onnx_speed_table, onnx_table
 from table_parts import markdown, read
 
 from edgeprune import tasks
@@ -441,6 +441,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "onnx mobilenet": lambda: onnx_table("onnx_mobilenet", "MobileNetV2, 0.35 wide, on CIFAR-10"),
     "onnx files": onnx_files_table,
     "onnx speed": onnx_speed_table,
+    "onnx peers": onnx_peers_table,
     "joint": joint_table,
     "runtimes": runtimes_table,
     "alignment": alignment_table,

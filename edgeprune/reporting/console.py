@@ -191,8 +191,10 @@ def print_table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]
     ):  # COLUMNS can be any number; rich prints nothing into 0
         console = Console(width=max(MIN_COLUMNS, min(MAX_COLUMNS, console.width)))
     table = Table(title=as_text(title), title_justify="left", title_style="bold")
-    for heading, side in columns:
-        table.add_column(heading, justify=side, overflow="fold", no_wrap=heading in UNFOLDED)  # type: ignore[arg-type]
+    longest = max((len(str(row[0])) for row in rows if row), default=0)  # names stay whole where there is room
+    for place, (heading, side) in enumerate(columns):
+        unfolded = heading in UNFOLDED or (place == 0 and longest <= console.width // 2)
+        table.add_column(heading, justify=side, overflow="fold", no_wrap=unfolded)  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*[as_text(cell) for cell in row])
     console.print(table)
